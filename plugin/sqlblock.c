@@ -1,0 +1,529 @@
+/* nbdkit-sqlblock-plugin: disks in an SQLite database, served over NBD.
+ *
+ * This file turns nbdkit's callbacks and parameters into calls of the store
+ * (store/store.h), which does everything else.
+ *
+ *   config, config_complete   gather the parameters, change nothing
+ *   get_ready                 check them against the file, where the user
+ *                             still sees errors; change nothing and leave
+ *                             nothing open (SQLite must not cross a fork)
+ *   after_fork                as the user that serves: make what is
+ *                             missing, open the store
+ *   open ... close            one client on one disk
+ *   cleanup                   close the store
+ *
+ * nbdkit does not always call close, and never when it is killed: there is
+ * nothing in memory that would have to be saved.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include <sqlite3.h>
+
+#include "database.h"
+#include "store.h"
+
+#define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
+
+/* NBD block sizes: what is larger than this is no preferred size. */
+#define MAXIMUM_REQUEST 0xffffffffu
+
+/* The parameters. */
+static char *path;
+static const char *export_name;
+static const char *description;
+static const char *size;
+static const char *block_size;
+static struct disk_options options;
+
+static struct store *store;
+
+/* Ends waiting when the server ends. */
+static pthread_t watcher;
+
+/* Report a failure of the store; always returns -1. */
+static int
+report (const struct status *status)
+{
+  nbdkit_error ("%s", status->message);
+  nbdkit_set_error (status->error);
+  return -1;
+}
+
+static void
+sqlblock_unload (void)
+{
+  free (path);
+}
+
+/* Keep the value of a parameter that may be given once. */
+static int
+set_once (const char **parameter, const char *key, const char *value)
+{
+  if (*parameter) {
+    nbdkit_error ("parameter '%s' was given twice", key);
+    return -1;
+  }
+  *parameter = value;
+  return 0;
+}
+
+static int
+set_path (const char *value)
+{
+  if (path) {
+    nbdkit_error ("parameter 'db' was given twice");
+    return -1;
+  }
+  if (value[0] == '\0') {
+    nbdkit_error ("parameter 'db' is empty: give the name of a file");
+    return -1;
+  }
+  /* A server in the background runs in another directory. */
+  path = nbdkit_absolute_path (value);
+  return path ? 0 : -1;
+}
+
+/* Called for each key=value on the command line. */
+static int
+sqlblock_config (const char *key, const char *value)
+{
+  if (strcmp (key, "db") == 0)
+    return set_path (value);
+  if (strcmp (key, "export") == 0)
+    return set_once (&export_name, key, value);
+  if (strcmp (key, "description") == 0)
+    return set_once (&description, key, value);
+  if (strcmp (key, "size") == 0)
+    return set_once (&size, key, value);
+  if (strcmp (key, "block-size") == 0)
+    return set_once (&block_size, key, value);
+  nbdkit_error ("unknown parameter '%s'", key);
+  return -1;
+}
+
+/* Read a size that must not be zero; nbdkit says what is wrong with others.
+ */
+static int
+parse_size (const char *key, const char *value, int64_t *bytes)
+{
+  *bytes = nbdkit_parse_size (value);
+  if (*bytes == -1)
+    return -1;
+  if (*bytes == 0) {
+    nbdkit_error ("%s=%s: it must not be zero", key, value);
+    return -1;
+  }
+  return 0;
+}
+
+/* Called after the last parameter. */
+static int
+sqlblock_config_complete (void)
+{
+  struct status status;
+  int64_t bytes;
+
+  if (path == NULL) {
+    nbdkit_error ("the database is missing: give db=FILE");
+    return -1;
+  }
+  options.name = export_name;
+  options.description = description;
+  if (size) {
+    if (parse_size ("size", size, &bytes) == -1)
+      return -1;
+    options.size = bytes;
+  }
+  if (block_size) {
+    if (parse_size ("block-size", block_size, &bytes) == -1)
+      return -1;
+    options.block_size = bytes > UINT32_MAX ? UINT32_MAX : bytes;
+  }
+  if (disks_check_options (&options, &status) == -1)
+    return report (&status);
+  return 0;
+}
+
+#define sqlblock_config_help \
+  "db=<FILE>              (required) The database; made if size= is given.\n" \
+  "size=<SIZE>            Size of a disk that is to be made.\n" \
+  "export=<NAME>          Serve or make this disk only.\n" \
+  "block-size=<SIZE>      Block size of a disk that is to be made.\n" \
+  "description=<TEXT>     Description of a disk that is to be made."
+
+/* Print what this plugin is made of. */
+static void
+sqlblock_dump_plugin (void)
+{
+  printf ("sqlblock_format=%d\n", DATABASE_FORMAT);
+  printf ("sqlblock_sqlite_version=%s\n", sqlite3_libversion ());
+}
+
+/* Check the file before nbdkit goes into the background. */
+static int
+sqlblock_get_ready (void)
+{
+  struct status status;
+
+  return store_check (path, &options, &status) == -1 ? report (&status) : 0;
+}
+
+/* While a request waits for another program's lock, see whether the server
+ * is to end.  This thread has no client, so nbdkit_nanosleep fails only
+ * then.
+ */
+static void *
+watch (void *opaque)
+{
+  (void)opaque;
+  while (store_await_wait (store))
+    if (nbdkit_nanosleep (0, 100000000) == -1)
+      store_interrupt (store);
+  return NULL;
+}
+
+static void
+warn (const char *message)
+{
+  nbdkit_error ("warning: %s: %s", path, message);
+}
+
+/* Make what is missing and open the store. */
+static int
+sqlblock_after_fork (void)
+{
+  struct status status;
+
+  if (store_provide (path, &options, &status) == -1)
+    return report (&status);
+  store = store_open (path, warn, &status);
+  if (store == NULL)
+    return report (&status);
+  if (pthread_create (&watcher, NULL, watch, NULL) != 0) {
+    nbdkit_error ("cannot start a thread");
+    store_close (store);
+    store = NULL;
+    return -1;
+  }
+  return 0;
+}
+
+/* The server has stopped serving. */
+static void
+sqlblock_cleanup (void)
+{
+  if (store == NULL)
+    return;
+  store_interrupt (store);
+  pthread_join (watcher, NULL);
+  store_close (store);
+  store = NULL;
+}
+
+/* Add a disk to nbdkit's list of exports; stop where that is full. */
+static int
+add_export (const struct disk_info *info, void *exports)
+{
+  return nbdkit_add_export (exports, info->name, info->description);
+}
+
+/* The disks of the database, or the one that export= asks for. */
+static int
+sqlblock_list_exports (int readonly, int is_tls,
+                       struct nbdkit_exports *exports)
+{
+  struct disk_info info;
+  struct status status;
+
+  (void)readonly;
+  (void)is_tls;
+  if (export_name) {
+    if (store_find (store, export_name, &info, &status) == -1)
+      return report (&status);
+    return add_export (&info, exports);
+  }
+  if (store_list (store, add_export, exports, &status) == -1)
+    return report (&status);
+  return 0;
+}
+
+/* The export that the empty name means. */
+static const char *
+sqlblock_default_export (int readonly, int is_tls)
+{
+  struct disk_info info;
+  struct status status;
+
+  (void)readonly;
+  (void)is_tls;
+  if (export_name)
+    return export_name;
+  if (store_find (store, "", &info, &status) == -1) {
+    report (&status);
+    return NULL;
+  }
+  return nbdkit_strdup_intern (info.name);
+}
+
+/* A client connects. */
+static void *
+sqlblock_open (int readonly)
+{
+  const char *name = nbdkit_export_name ();
+  struct status status;
+  struct disk *disk;
+
+  if (name == NULL)
+    return NULL;
+  if (export_name && name[0] != '\0' && strcmp (name, export_name) != 0) {
+    nbdkit_error ("there is no export '%s'; this server has only '%s'", name,
+                  export_name);
+    nbdkit_set_error (ENOENT);
+    return NULL;
+  }
+  disk = disk_open (store, export_name ? export_name : name, readonly,
+                    &status);
+  if (disk == NULL)
+    report (&status);
+  return disk;
+}
+
+/* A client has gone. */
+static void
+sqlblock_close (void *handle)
+{
+  disk_close (handle);
+}
+
+static int64_t
+sqlblock_get_size (void *handle)
+{
+  return disk_get_info (handle)->size;
+}
+
+static const char *
+sqlblock_export_description (void *handle)
+{
+  const char *text = disk_get_info (handle)->description;
+
+  return text[0] ? nbdkit_strdup_intern (text) : NULL;
+}
+
+/* Any offset and length will do; whole blocks are fastest. */
+static int
+sqlblock_block_size (void *handle, uint32_t *minimum, uint32_t *preferred,
+                     uint32_t *maximum)
+{
+  *minimum = 1;
+  *preferred = disk_get_info (handle)->block_size;
+  *maximum = MAXIMUM_REQUEST;
+  return 0;
+}
+
+static int
+sqlblock_can_write (void *handle)
+{
+  return !disk_is_readonly (handle);
+}
+
+static int
+can_always (void *handle)
+{
+  (void)handle;
+  return 1;
+}
+
+static int
+sqlblock_is_rotational (void *handle)
+{
+  (void)handle;
+  return 0;
+}
+
+/* Emulating FUA would flush once per write; the store shares flushes. */
+static int
+sqlblock_can_fua (void *handle)
+{
+  (void)handle;
+  return NBDKIT_FUA_NATIVE;
+}
+
+static int
+sqlblock_can_cache (void *handle)
+{
+  (void)handle;
+  return NBDKIT_CACHE_NATIVE;
+}
+
+/* Several connections see the same disk: every acknowledged write is in the
+ * database, where all read; and a flush on any of them syncs the one log
+ * that holds the commits of all.
+ */
+static int
+sqlblock_can_multi_conn (void *handle)
+{
+  (void)handle;
+  return 1;
+}
+
+/* Read. */
+static int
+sqlblock_pread (void *handle, void *buffer, uint32_t count, uint64_t offset,
+                uint32_t flags)
+{
+  struct status status;
+
+  (void)flags;
+  if (disk_read (handle, buffer, offset, count, &status) == -1)
+    return report (&status);
+  return 0;
+}
+
+/* Write; with FUA also make it durable. */
+static int
+sqlblock_pwrite (void *handle, const void *buffer, uint32_t count,
+                 uint64_t offset, uint32_t flags)
+{
+  const bool fua = flags & NBDKIT_FLAG_FUA;
+  struct status status;
+
+  if (disk_write (handle, buffer, offset, count, fua, &status) == -1)
+    return report (&status);
+  return 0;
+}
+
+/* Make durable what was written, by any client. */
+static int
+sqlblock_flush (void *handle, uint32_t flags)
+{
+  struct status status;
+
+  (void)flags;
+  return disk_flush (handle, &status) == -1 ? report (&status) : 0;
+}
+
+/* Discard whole blocks. */
+static int
+sqlblock_trim (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
+{
+  const bool fua = flags & NBDKIT_FLAG_FUA;
+  struct status status;
+
+  if (disk_trim (handle, offset, count, fua, &status) == -1)
+    return report (&status);
+  return 0;
+}
+
+/* Zero a range.  Zeroes are never stored, so it is always fast, and it makes
+ * no difference whether the client allows a hole.
+ */
+static int
+sqlblock_zero (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
+{
+  const bool fua = flags & NBDKIT_FLAG_FUA;
+  struct status status;
+
+  if (disk_zero (handle, offset, count, fua, &status) == -1)
+    return report (&status);
+  return 0;
+}
+
+static int
+add_extent (uint64_t offset, uint64_t count, bool hole, void *extents)
+{
+  return nbdkit_add_extent (
+      extents, offset, count,
+      hole ? NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO : 0);
+}
+
+/* What is stored and what is a hole. */
+static int
+sqlblock_extents (void *handle, uint32_t count, uint64_t offset,
+                  uint32_t flags, struct nbdkit_extents *extents)
+{
+  const bool one = flags & NBDKIT_FLAG_REQ_ONE;
+  struct status status;
+
+  if (disk_extents (handle, offset, count, one, add_extent, extents, &status)
+      == -1)
+    return report (&status);
+  return 0;
+}
+
+/* Prefetch: reading brings the blocks into the page cache.  It always
+ * succeeds, since a failure would stop the readahead filter.
+ */
+static int
+sqlblock_cache (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
+{
+  const uint32_t part = 1024 * 1024;
+  struct status status;
+  uint32_t length;
+  char *scratch;
+
+  (void)flags;
+  scratch = malloc (part);
+  for (; scratch && count > 0; count -= length, offset += length) {
+    length = count < part ? count : part;
+    if (disk_read (handle, scratch, offset, length, &status) == -1)
+      break;
+  }
+  free (scratch);
+  return 0;
+}
+
+static struct nbdkit_plugin plugin = {
+  .name = "sqlblock",
+  .version = PACKAGE_VERSION,
+  .longname = "disks in an SQLite database",
+  .description = "Disks kept as blocks in rows of an SQLite database.",
+  .unload = sqlblock_unload,
+  .config = sqlblock_config,
+  .config_complete = sqlblock_config_complete,
+  .config_help = sqlblock_config_help,
+  .magic_config_key = "db",
+  .dump_plugin = sqlblock_dump_plugin,
+  .get_ready = sqlblock_get_ready,
+  .after_fork = sqlblock_after_fork,
+  .cleanup = sqlblock_cleanup,
+  .list_exports = sqlblock_list_exports,
+  .default_export = sqlblock_default_export,
+  .open = sqlblock_open,
+  .close = sqlblock_close,
+  .get_size = sqlblock_get_size,
+  .export_description = sqlblock_export_description,
+  .block_size = sqlblock_block_size,
+  .can_write = sqlblock_can_write,
+  .can_flush = can_always,
+  .is_rotational = sqlblock_is_rotational,
+  .can_trim = can_always,
+  .can_zero = can_always,
+  .can_fast_zero = can_always,
+  .can_fua = sqlblock_can_fua,
+  .can_multi_conn = sqlblock_can_multi_conn,
+  .can_extents = can_always,
+  .can_cache = sqlblock_can_cache,
+  .pread = sqlblock_pread,
+  .pwrite = sqlblock_pwrite,
+  .flush = sqlblock_flush,
+  .trim = sqlblock_trim,
+  .zero = sqlblock_zero,
+  .extents = sqlblock_extents,
+  .cache = sqlblock_cache,
+  /* Errors are passed on by nbdkit_set_error. */
+  .errno_is_preserved = 0,
+};
+
+NBDKIT_REGISTER_PLUGIN (plugin)

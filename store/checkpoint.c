@@ -1,0 +1,295 @@
+/* Checkpointing: see checkpoint.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "checkpoint.h"
+
+/* Rounds of checkpointing while writers go on; fewer when what is left is
+ * small, in bytes.
+ */
+#define ROUNDS     4
+#define SMALL_REST (UINT64_C (4) << 20)
+
+/* How long writers may pause for a reader that does not end, and how long
+ * to leave it then, in milliseconds.
+ */
+#define PAUSE_PATIENCE 100
+#define PINNED_RETRY   1000
+
+/* The longest wait of a writer before a transaction, in nanoseconds. */
+#define LONGEST_DELAY 5000000
+
+/* Run a checkpoint.  A connection that never read would do nothing and
+ * report success, so read first.  Returns a result of SQLite.
+ */
+static int
+run_checkpoint (struct connection *connection, int mode, int *frames,
+                int *done)
+{
+  static const char read_sql[] = "SELECT count (*) FROM sqlite_schema";
+  struct status ignored;
+  int64_t count;
+
+  if (connection_integer (connection, read_sql, &count, &ignored) == -1)
+    return sqlite3_errcode (connection->db);
+  return sqlite3_wal_checkpoint_v2 (connection->db, "main", mode, frames,
+                                    done);
+}
+
+int
+checkpoint_complete (struct connection *connection, struct status *status)
+{
+  int frames, done;
+  const int rc = run_checkpoint (connection, SQLITE_CHECKPOINT_TRUNCATE,
+                                 &frames, &done);
+
+  if (rc == SQLITE_OK)
+    return 1;
+  if ((rc & 0xff) == SQLITE_BUSY)
+    return 0;
+  return status_fail_sqlite (status, connection->db, rc,
+                             "checkpointing the write-ahead log");
+}
+
+/* Say once that the log has grown past its bound. */
+static void
+warn_pinned (struct checkpointer *checkpointer)
+{
+  uint64_t wal_bytes;
+  char message[256];
+
+  pthread_mutex_lock (&checkpointer->lock);
+  wal_bytes = checkpointer->wal_bytes;
+  pthread_mutex_unlock (&checkpointer->lock);
+  if (checkpointer->warned || wal_bytes < CHECKPOINT_BOUND)
+    return;
+  checkpointer->warned = true;
+  snprintf (message, sizeof message,
+            "the write-ahead log has grown to %" PRIu64 " MiB: another "
+            "program keeps a read transaction open; end it",
+            wal_bytes >> 20);
+  checkpointer->warn (message);
+}
+
+/* Say that a checkpoint failed. */
+static void
+warn_failed (struct checkpointer *checkpointer, int rc)
+{
+  struct status status;
+
+  status_fail_sqlite (&status, checkpointer->connection.db, rc,
+                      "checkpointing the write-ahead log");
+  checkpointer->warn (status.message);
+}
+
+/* Move what can be moved while writers go on, and sync it, so that little
+ * is left to do in the pause: a partial checkpoint does not sync.
+ */
+static int
+run_rounds (struct checkpointer *checkpointer)
+{
+  sqlite3 *db = checkpointer->connection.db;
+  const uint64_t page_size = checkpointer->writer->page_size;
+  sqlite3_file *file;
+  int frames = 0, done = 0, rc;
+
+  rc = sqlite3_file_control (db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+  for (int i = 0; rc == SQLITE_OK && i < ROUNDS; i++) {
+    rc = run_checkpoint (&checkpointer->connection, SQLITE_CHECKPOINT_PASSIVE,
+                         &frames, &done);
+    if (rc == SQLITE_OK)
+      rc = file->pMethods->xSync (file, SQLITE_SYNC_NORMAL);
+    if ((frames - done) * page_size < SMALL_REST)
+      break;
+  }
+  return rc;
+}
+
+/* Empty the log.  MODE says whether its file is also truncated.  Returns
+ * whether that was possible.
+ */
+static bool
+empty_log (struct checkpointer *checkpointer, int mode)
+{
+  const bool had_failed = flusher_has_failed (checkpointer->flusher);
+  int frames, done, rc;
+
+  rc = run_rounds (checkpointer);
+  if (rc == SQLITE_OK) {
+    writer_pause (checkpointer->writer);
+    rc = run_checkpoint (&checkpointer->connection, mode, &frames, &done);
+    writer_resume (checkpointer->writer);
+  }
+  if (rc == SQLITE_OK) {
+    checkpointer->warned = false;
+    if (had_failed)
+      flusher_recovered (checkpointer->flusher);
+    return true;
+  }
+  if ((rc & 0xff) == SQLITE_BUSY)
+    warn_pinned (checkpointer);
+  else
+    warn_failed (checkpointer, rc);
+  return false;
+}
+
+/* The leader of the writer tells of each commit. */
+static void
+note_commit (uint64_t wal_bytes, void *opaque)
+{
+  struct checkpointer *checkpointer = opaque;
+  const uint64_t range = CHECKPOINT_BOUND - CHECKPOINT_START;
+  uint64_t excess
+      = wal_bytes > CHECKPOINT_START ? wal_bytes - CHECKPOINT_START : 0;
+  bool wake;
+
+  if (excess > range)
+    excess = range;
+  pthread_mutex_lock (&checkpointer->lock);
+  wake = !checkpointer->dirty || excess > 0;
+  checkpointer->dirty = true;
+  checkpointer->commits++;
+  checkpointer->wal_bytes = wal_bytes;
+  if (checkpointer->pinned)
+    excess = 0; /* waiting would not help */
+  else if (wake)
+    pthread_cond_signal (&checkpointer->wake);
+  pthread_mutex_unlock (&checkpointer->lock);
+  atomic_store (&checkpointer->writer->delay,
+                excess * LONGEST_DELAY / range);
+}
+
+/* Wait, at most for MILLISECONDS, to be woken.  Called with the lock held.
+ */
+static void
+wait_for_wake (struct checkpointer *checkpointer, int milliseconds)
+{
+  struct timespec until;
+
+  clock_gettime (CLOCK_MONOTONIC, &until);
+  until.tv_sec += milliseconds / 1000;
+  until.tv_nsec += milliseconds % 1000 * 1000000;
+  if (until.tv_nsec >= 1000000000) {
+    until.tv_nsec -= 1000000000;
+    until.tv_sec++;
+  }
+  pthread_cond_timedwait (&checkpointer->wake, &checkpointer->lock, &until);
+}
+
+/* Wait until something is to be done.  Returns the kind of checkpoint, or
+ * -1 to stop.  Called with the lock held.
+ */
+static int
+wait_for_work (struct checkpointer *checkpointer)
+{
+  uint64_t commits;
+
+  while (!checkpointer->stopping) {
+    if (checkpointer->wal_bytes > CHECKPOINT_START)
+      return SQLITE_CHECKPOINT_RESTART;
+    if (flusher_has_failed (checkpointer->flusher))
+      return SQLITE_CHECKPOINT_TRUNCATE;
+    commits = checkpointer->commits;
+    if (!checkpointer->dirty)
+      pthread_cond_wait (&checkpointer->wake, &checkpointer->lock);
+    else {
+      wait_for_wake (checkpointer, CHECKPOINT_IDLE);
+      if (commits == checkpointer->commits)
+        return SQLITE_CHECKPOINT_TRUNCATE;
+    }
+  }
+  return -1;
+}
+
+/* One checkpoint.  Called with the lock held; lets go of it meanwhile. */
+static void
+work (struct checkpointer *checkpointer, int mode)
+{
+  const uint64_t commits = checkpointer->commits;
+  bool emptied;
+
+  pthread_mutex_unlock (&checkpointer->lock);
+  emptied = empty_log (checkpointer, mode);
+  pthread_mutex_lock (&checkpointer->lock);
+  checkpointer->pinned = !emptied;
+  if (emptied) {
+    /* Commits made since the pause report the size of the new log. */
+    atomic_store (&checkpointer->writer->delay, 0);
+    if (commits == checkpointer->commits)
+      checkpointer->dirty = false;
+    checkpointer->wal_bytes = 0;
+  }
+  else if (!checkpointer->stopping)
+    wait_for_wake (checkpointer, PINNED_RETRY);
+}
+
+static void *
+run (void *opaque)
+{
+  struct checkpointer *checkpointer = opaque;
+  int mode;
+
+  pthread_mutex_lock (&checkpointer->lock);
+  while ((mode = wait_for_work (checkpointer)) != -1)
+    work (checkpointer, mode);
+  pthread_mutex_unlock (&checkpointer->lock);
+  return NULL;
+}
+
+int
+checkpointer_start (struct checkpointer *checkpointer, const char *path,
+                    struct writer *writer, struct flusher *flusher,
+                    void (*warn) (const char *message),
+                    struct patience *patience, struct status *status)
+{
+  pthread_condattr_t monotonic;
+
+  *checkpointer = (struct checkpointer){
+    .writer = writer,
+    .flusher = flusher,
+    .warn = warn,
+  };
+  if (connection_open (&checkpointer->connection, path, CONNECTION_WRITE,
+                       patience, status)
+      == -1)
+    return -1;
+  checkpointer->connection.longest_wait = PAUSE_PATIENCE;
+  pthread_mutex_init (&checkpointer->lock, NULL);
+  pthread_condattr_init (&monotonic);
+  pthread_condattr_setclock (&monotonic, CLOCK_MONOTONIC);
+  pthread_cond_init (&checkpointer->wake, &monotonic);
+  pthread_condattr_destroy (&monotonic);
+  writer->committed = note_commit;
+  writer->opaque = checkpointer;
+  if (pthread_create (&checkpointer->thread, NULL, run, checkpointer) != 0) {
+    connection_close (&checkpointer->connection);
+    return status_fail (status, EAGAIN, "cannot start a thread");
+  }
+  return 0;
+}
+
+void
+checkpointer_stop (struct checkpointer *checkpointer)
+{
+  pthread_mutex_lock (&checkpointer->lock);
+  checkpointer->stopping = true;
+  pthread_cond_signal (&checkpointer->wake);
+  pthread_mutex_unlock (&checkpointer->lock);
+  pthread_join (checkpointer->thread, NULL);
+  connection_close (&checkpointer->connection);
+  pthread_mutex_destroy (&checkpointer->lock);
+  pthread_cond_destroy (&checkpointer->wake);
+}
+
+void
+checkpointer_wake (struct checkpointer *checkpointer)
+{
+  pthread_mutex_lock (&checkpointer->lock);
+  pthread_cond_signal (&checkpointer->wake);
+  pthread_mutex_unlock (&checkpointer->lock);
+}

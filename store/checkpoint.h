@@ -1,0 +1,83 @@
+/* Checkpointing: moving what was committed from the log into the database.
+ *
+ * A thread with a connection of its own keeps the write-ahead log short,
+ * since a long one makes every look-up slower and every crash costlier:
+ *
+ *   log > CHECKPOINT_START   a few rounds of: checkpoint what the readers
+ *                            allow, sync the database; writers go on.
+ *                            Then writers pause for the small rest, and the
+ *                            log starts over.
+ *   nothing committed for    the same, and the log is truncated: the file
+ *   CHECKPOINT_IDLE          alone is then the disk.
+ *   a sync has failed        a complete checkpoint, until one succeeds.
+ *
+ * Between CHECKPOINT_START and CHECKPOINT_BOUND writers are slowed down,
+ * the more the longer the log.  A reader in another program that stays open
+ * keeps the log from starting over; then it grows past the bound, and a
+ * warning says so.
+ */
+
+#ifndef SQLBLOCK_CHECKPOINT_H
+#define SQLBLOCK_CHECKPOINT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "connection.h"
+#include "flusher.h"
+#include "status.h"
+#include "writer.h"
+
+/* Sizes of the log, in bytes. */
+#define CHECKPOINT_START (UINT64_C (64) << 20)
+#define CHECKPOINT_BOUND (UINT64_C (256) << 20)
+
+/* Milliseconds. */
+#define CHECKPOINT_IDLE 1000
+
+struct checkpointer {
+  struct connection connection;
+  struct writer *writer;
+  struct flusher *flusher;
+  void (*warn) (const char *message);
+  pthread_t thread;
+
+  pthread_mutex_t lock; /* of what follows; taken before the flusher's */
+  pthread_cond_t wake;
+  bool stopping;
+  bool pinned;        /* the last checkpoint could not empty the log */
+  bool dirty;         /* something was committed and not checkpointed */
+  uint64_t commits;   /* counts them */
+  uint64_t wal_bytes; /* after the last one */
+
+  /* The thread's own. */
+  bool warned;
+};
+
+/* Make a complete checkpoint of the log that CONNECTION finds: everything
+ * is written into the database and synced, and the log is empty.  Returns
+ * 1, 0 where a reader prevents it, -1 on failure.
+ */
+int checkpoint_complete (struct connection *connection,
+                         struct status *status);
+
+/* Open the connection and start the thread.  WARN is called from it.
+ * Returns 0, or -1 with nothing left open.
+ */
+int checkpointer_start (struct checkpointer *checkpointer, const char *path,
+                        struct writer *writer, struct flusher *flusher,
+                        void (*warn) (const char *message),
+                        struct patience *patience,
+                        struct status *status);
+
+/* End the thread and close the connection. */
+void checkpointer_stop (struct checkpointer *checkpointer);
+
+/* Have the thread look at once, since a sync has failed.  Thread rules: any
+ * thread.
+ */
+void checkpointer_wake (struct checkpointer *checkpointer);
+
+#endif /* SQLBLOCK_CHECKPOINT_H */

@@ -1,0 +1,77 @@
+/* Checksums of blocks and of rows: see checksum.h and schema.sql. */
+
+#include <config.h>
+
+#include <endian.h>
+#include <xxhash.h>
+
+#include "checksum.h"
+
+uint64_t
+checksum_bytes (const void *data, size_t length)
+{
+  return XXH3_64bits (data, length);
+}
+
+int64_t
+checksum_block (int64_t layer, int64_t number, int64_t generation, int codec,
+                size_t length, uint64_t data_hash)
+{
+  const uint64_t key[6] = {
+    htole64 (layer), htole64 (number), htole64 (generation),
+    htole64 (codec), htole64 (length), htole64 (data_hash),
+  };
+
+  return XXH3_64bits (key, sizeof key);
+}
+
+/* Feed one SQL value to the hash. */
+static void
+hash_value (XXH3_state_t *state, sqlite3_value *value)
+{
+  const unsigned char type = sqlite3_value_type (value) == SQLITE_NULL ? 0
+                             : sqlite3_value_type (value) == SQLITE_INTEGER
+                                 ? 1
+                                 : 3;
+  uint64_t number;
+
+  XXH3_64bits_update (state, &type, 1);
+  if (type == 1) {
+    number = htole64 (sqlite3_value_int64 (value));
+    XXH3_64bits_update (state, &number, sizeof number);
+  }
+  else if (type == 3) {
+    const void *text = sqlite3_value_text (value);
+    const size_t length = sqlite3_value_bytes (value);
+
+    number = htole64 (length);
+    XXH3_64bits_update (state, &number, sizeof number);
+    XXH3_64bits_update (state, text, length);
+  }
+}
+
+/* row_checksum (table, column, ...) */
+static void
+row_checksum (sqlite3_context *context, int argc, sqlite3_value **argv)
+{
+  XXH3_state_t *state = XXH3_createState ();
+
+  if (state == NULL) {
+    sqlite3_result_error_nomem (context);
+    return;
+  }
+  XXH3_64bits_reset (state);
+  for (int i = 0; i < argc; i++)
+    hash_value (state, argv[i]);
+  sqlite3_result_int64 (context, (int64_t)XXH3_64bits_digest (state));
+  XXH3_freeState (state);
+}
+
+int
+checksum_register (sqlite3 *db)
+{
+  return sqlite3_create_function_v2 (
+      db, "row_checksum", -1,
+      SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_DIRECTONLY, NULL,
+      row_checksum, NULL, NULL, NULL);
+}

@@ -1,0 +1,23 @@
+/* The checksums of format 1, as the end of schema.sql describes them. */
+
+#ifndef SQLBLOCK_CHECKSUM_H
+#define SQLBLOCK_CHECKSUM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <sqlite3.h>
+
+/* The hash of LENGTH bytes.  Thread rules: any thread. */
+uint64_t checksum_bytes (const void *data, size_t length);
+
+/* block.checksum of a row whose data has LENGTH bytes and the hash
+ * DATA_HASH (checksum_bytes of it).  Thread rules: any thread.
+ */
+int64_t checksum_block (int64_t layer, int64_t number, int64_t generation,
+                        int codec, size_t length, uint64_t data_hash);
+
+/* Make row_checksum() known to DB.  Returns an SQLite result code. */
+int checksum_register (sqlite3 *db);
+
+#endif /* SQLBLOCK_CHECKSUM_H */

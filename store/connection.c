@@ -1,0 +1,327 @@
+/* One SQLite connection with the store's settings: see connection.h. */
+
+#include <config.h>
+
+#include <ctype.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checksum.h"
+#include "connection.h"
+
+/* The settings of every connection.
+ *
+ * trusted_schema, cell_size_check: the file may come from anywhere.
+ * secure_delete: Debian's SQLite overwrites what is deleted, at a third
+ *   of the speed of writing.
+ * synchronous NORMAL: a commit does not sync; flusher.c does.
+ * wal_autocheckpoint: checkpoint.c does it.
+ * max_page_count: the default would end at 4 TiB.
+ */
+static const char settings_sql[] = "PRAGMA trusted_schema = OFF;"
+                                   "PRAGMA cell_size_check = ON;"
+                                   "PRAGMA foreign_keys = ON;"
+                                   "PRAGMA secure_delete = OFF;"
+                                   "PRAGMA synchronous = NORMAL;"
+                                   "PRAGMA wal_autocheckpoint = 0;"
+                                   "PRAGMA temp_store = MEMORY;"
+                                   "PRAGMA cache_size = -2000;"
+                                   "PRAGMA max_page_count = 4294967294;";
+
+/* SQLite counts every allocation under one process-wide mutex unless it is
+ * told not to before its first use.
+ */
+static void
+configure_library (void)
+{
+  sqlite3_config (SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
+/* PATH as a URI, with everything but plain characters escaped. */
+static char *
+make_uri (const char *path, enum connection_mode mode)
+{
+  static const char *const parameters[] = {
+    [CONNECTION_WRITE] = "?mode=rw",
+    [CONNECTION_READ] = "?mode=ro",
+    [CONNECTION_IMMUTABLE] = "?mode=ro&immutable=1",
+    [CONNECTION_CREATE] = "?mode=rw",
+  };
+  char *uri = malloc (strlen (path) * 3 + 64);
+  char *end = uri;
+
+  if (uri == NULL)
+    return NULL;
+  end += sprintf (end, path[0] == '/' ? "file://" : "file:");
+  for (; *path; path++)
+    end += sprintf (end,
+                    isalnum ((unsigned char)*path) || strchr ("/-_.", *path)
+                        ? "%c"
+                        : "%%%02X",
+                    (unsigned char)*path);
+  strcpy (end, parameters[mode]);
+  return uri;
+}
+
+static int64_t
+milliseconds_since (const struct timespec *start)
+{
+  struct timespec now;
+
+  clock_gettime (CLOCK_MONOTONIC, &now);
+  return (now.tv_sec - start->tv_sec) * 1000
+         + (now.tv_nsec - start->tv_nsec) / 1000000;
+}
+
+void
+patience_init (struct patience *patience)
+{
+  *patience = (struct patience){ .waiting = false };
+  pthread_mutex_init (&patience->lock, NULL);
+  pthread_cond_init (&patience->changed, NULL);
+}
+
+void
+patience_destroy (struct patience *patience)
+{
+  pthread_mutex_destroy (&patience->lock);
+  pthread_cond_destroy (&patience->changed);
+}
+
+bool
+patience_await_wait (struct patience *patience)
+{
+  bool interrupted;
+
+  pthread_mutex_lock (&patience->lock);
+  while (!patience->waiting && !atomic_load (&patience->interrupted))
+    pthread_cond_wait (&patience->changed, &patience->lock);
+  patience->waiting = false;
+  interrupted = atomic_load (&patience->interrupted);
+  pthread_mutex_unlock (&patience->lock);
+  return !interrupted;
+}
+
+void
+patience_interrupt (struct patience *patience)
+{
+  pthread_mutex_lock (&patience->lock);
+  atomic_store (&patience->interrupted, true);
+  pthread_cond_broadcast (&patience->changed);
+  pthread_mutex_unlock (&patience->lock);
+}
+
+/* Somebody waits, and goes on waiting unless this returns false. */
+static bool
+patience_wait (struct patience *patience)
+{
+  pthread_mutex_lock (&patience->lock);
+  patience->waiting = true;
+  pthread_cond_broadcast (&patience->changed);
+  pthread_mutex_unlock (&patience->lock);
+  return !atomic_load (&patience->interrupted);
+}
+
+/* SQLite's busy handler: sleep a little and return 1, or 0 to give up.  It
+ * must not wait in nbdkit, which would wake it when one client leaves:
+ * the thread may be working for the others.
+ */
+static int
+wait_for_lock (void *opaque, int attempts)
+{
+  struct connection *connection = opaque;
+  const bool short_wait = attempts < 10;
+
+  if (!short_wait && connection->patience
+      && !patience_wait (connection->patience))
+    return 0;
+  if (attempts == 0)
+    clock_gettime (CLOCK_MONOTONIC, &connection->waiting_since);
+  else if (milliseconds_since (&connection->waiting_since)
+           >= connection->longest_wait)
+    return 0;
+  nanosleep (
+      &(struct timespec){ .tv_nsec = short_wait ? 1000000 : 10000000 }, NULL);
+  return 1;
+}
+
+/* Nothing that stands in the file may run: no triggers, no views. */
+static int
+set_up (struct connection *connection)
+{
+  sqlite3 *db = connection->db;
+  int rc;
+
+  sqlite3_extended_result_codes (db, 1);
+  sqlite3_busy_handler (db, wait_for_lock, connection);
+  sqlite3_db_config (db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+  sqlite3_db_config (db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
+  sqlite3_db_config (db, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
+  rc = sqlite3_exec (db, settings_sql, NULL, NULL, NULL);
+  if (rc == SQLITE_OK)
+    rc = checksum_register (db);
+  return rc;
+}
+
+int
+connection_open (struct connection *connection, const char *path,
+                 enum connection_mode mode, struct patience *patience,
+                 struct status *status)
+{
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  const bool write = mode == CONNECTION_WRITE || mode == CONNECTION_CREATE;
+  char *uri;
+  int rc;
+
+  pthread_once (&once, configure_library);
+  *connection = (struct connection){
+    .mode = mode,
+    .patience = patience,
+    .longest_wait = CONNECTION_LONGEST_WAIT,
+  };
+  uri = make_uri (path, mode);
+  if (uri == NULL)
+    return status_fail (status, ENOMEM, "out of memory");
+  rc = sqlite3_open_v2 (uri, &connection->db,
+                        SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX
+                            | (write ? SQLITE_OPEN_READWRITE
+                                     : SQLITE_OPEN_READONLY),
+                        NULL);
+  free (uri);
+  if (rc == SQLITE_OK)
+    rc = set_up (connection);
+  if (rc == SQLITE_OK && write && sqlite3_db_readonly (connection->db, "main"))
+    rc = SQLITE_READONLY;
+  if (rc != SQLITE_OK) {
+    status_fail_sqlite (status, connection->db, rc, "opening %s", path);
+    connection_close (connection);
+    return -1;
+  }
+  return 0;
+}
+
+void
+connection_close (struct connection *connection)
+{
+  for (size_t i = 0; i < CONNECTION_STATEMENTS; i++)
+    sqlite3_finalize (connection->statements[i].statement);
+  sqlite3_close (connection->db);
+  *connection = (struct connection){ 0 };
+}
+
+sqlite3_stmt *
+connection_statement (struct connection *connection, const char *sql,
+                      struct status *status)
+{
+  size_t i = 0;
+  int rc;
+
+  while (connection->statements[i].sql != NULL) {
+    if (connection->statements[i].sql == sql)
+      return connection->statements[i].statement;
+    if (++i == CONNECTION_STATEMENTS) {
+      status_fail (status, EIO, "too many statements on one connection");
+      return NULL;
+    }
+  }
+  rc = sqlite3_prepare_v3 (connection->db, sql, -1, SQLITE_PREPARE_PERSISTENT,
+                           &connection->statements[i].statement, NULL);
+  if (rc != SQLITE_OK) {
+    status_fail_sqlite (status, connection->db, rc, "preparing a statement");
+    return NULL;
+  }
+  connection->statements[i].sql = sql;
+  return connection->statements[i].statement;
+}
+
+void
+statement_done (sqlite3_stmt **statement)
+{
+  if (*statement) {
+    sqlite3_reset (*statement);
+    sqlite3_clear_bindings (*statement);
+  }
+}
+
+int
+connection_step (struct connection *connection, sqlite3_stmt *statement,
+                 struct status *status)
+{
+  const int rc = sqlite3_step (statement);
+
+  switch (rc) {
+  case SQLITE_ROW:
+    return 1;
+  case SQLITE_DONE:
+    return 0;
+  default:
+    return status_fail_sqlite (status, connection->db, rc,
+                               "using the database");
+  }
+}
+
+int
+connection_run (struct connection *connection, const char *sql,
+                struct status *status)
+{
+  CLEANUP_STATEMENT sqlite3_stmt *statement
+      = connection_statement (connection, sql, status);
+  int r;
+
+  if (statement == NULL)
+    return -1;
+  while ((r = connection_step (connection, statement, status)) > 0)
+    ;
+  return r;
+}
+
+int
+connection_integer (struct connection *connection, const char *sql,
+                    int64_t *value, struct status *status)
+{
+  CLEANUP_STATEMENT sqlite3_stmt *statement
+      = connection_statement (connection, sql, status);
+
+  if (statement == NULL
+      || connection_step (connection, statement, status) == -1)
+    return -1;
+  *value = sqlite3_column_int64 (statement, 0);
+  return 0;
+}
+
+int
+connection_begin_read (struct connection *connection, struct status *status)
+{
+  static const char begin_sql[] = "BEGIN";
+
+  return connection_run (connection, begin_sql, status);
+}
+
+int
+connection_begin_write (struct connection *connection, struct status *status)
+{
+  static const char begin_immediate_sql[] = "BEGIN IMMEDIATE";
+
+  return connection_run (connection, begin_immediate_sql, status);
+}
+
+int
+connection_commit (struct connection *connection, struct status *status)
+{
+  static const char commit_sql[] = "COMMIT";
+
+  return connection_run (connection, commit_sql, status);
+}
+
+void
+connection_rollback (struct connection *connection)
+{
+  static const char rollback_sql[] = "ROLLBACK";
+  struct status ignored;
+
+  if (!sqlite3_get_autocommit (connection->db))
+    connection_run (connection, rollback_sql, &ignored);
+}

@@ -1,0 +1,121 @@
+/* One SQLite connection as the store uses it.
+ *
+ * It is opened by URI with fixed, safe settings, waits for locks with a
+ * limit and only while the server is not ending, and keeps its prepared
+ * statements.  SQL stands as a named constant next to the function that
+ * uses it; the address of the constant is what finds the statement again.
+ *
+ * Thread rules: a connection is used by one thread at a time (it is opened
+ * without SQLite's own mutex), except where a function says otherwise.
+ */
+
+#ifndef SQLBLOCK_CONNECTION_H
+#define SQLBLOCK_CONNECTION_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#include <sqlite3.h>
+
+#include "status.h"
+
+/* More than the statements of the busiest connection. */
+#define CONNECTION_STATEMENTS 32
+
+/* How long a connection waits for another program's lock, in
+ * milliseconds; the manual states it.
+ */
+#define CONNECTION_LONGEST_WAIT 30000
+
+enum connection_mode {
+  CONNECTION_WRITE,
+  CONNECTION_READ,
+  CONNECTION_IMMUTABLE, /* read a file that cannot change, without locks */
+  CONNECTION_CREATE,    /* write an existing, empty file */
+};
+
+/* What the connections of a store share about waiting for locks.
+ *
+ * Only a thread of the server can see that the server is to end, and it
+ * need not look while nobody waits: it sleeps in patience_await_wait.
+ */
+struct patience {
+  atomic_bool interrupted; /* all waiting ends */
+  pthread_mutex_t lock;    /* of what follows; a leaf */
+  pthread_cond_t changed;
+  bool waiting; /* a connection waited since the last look */
+};
+
+void patience_init (struct patience *patience);
+void patience_destroy (struct patience *patience);
+
+/* Sleep until a connection waits for a lock.  Returns false when the
+ * patience was interrupted.  Thread rules: any thread.
+ */
+bool patience_await_wait (struct patience *patience);
+
+/* End all waiting, in failure, now and later.  Thread rules: any thread. */
+void patience_interrupt (struct patience *patience);
+
+struct connection {
+  sqlite3 *db;
+  enum connection_mode mode;
+
+  /* What waiting for a lock depends on. */
+  struct patience *patience; /* may be NULL */
+  int longest_wait;          /* milliseconds */
+  struct timespec waiting_since;
+
+  struct {
+    const char *sql;
+    sqlite3_stmt *statement;
+  } statements[CONNECTION_STATEMENTS];
+};
+
+/* Open the database PATH.  Waiting for locks ends early when PATIENCE (if
+ * not NULL) is interrupted; it must outlive the connection.  Returns 0, or
+ * -1 with nothing left open.
+ */
+int connection_open (struct connection *connection, const char *path,
+                     enum connection_mode mode, struct patience *patience,
+                     struct status *status);
+
+/* Close the connection; one that is not open is left alone. */
+void connection_close (struct connection *connection);
+
+/* The prepared statement for SQL, a constant, reset and without bindings;
+ * NULL on failure.  Give it back with statement_done.
+ */
+sqlite3_stmt *connection_statement (struct connection *connection,
+                                    const char *sql, struct status *status);
+
+/* Finish with a statement: its locks and its bound buffers are let go. */
+void statement_done (sqlite3_stmt **statement);
+#define CLEANUP_STATEMENT __attribute__ ((cleanup (statement_done)))
+
+/* Step a statement.  Returns 1 with a row, 0 at the end, -1 on failure. */
+int connection_step (struct connection *connection, sqlite3_stmt *statement,
+                     struct status *status);
+
+/* Run SQL, a constant that returns nothing of interest. */
+int connection_run (struct connection *connection, const char *sql,
+                    struct status *status);
+
+/* Run SQL, a constant that returns one integer. */
+int connection_integer (struct connection *connection, const char *sql,
+                        int64_t *value, struct status *status);
+
+/* Transactions.  A write transaction takes the write lock at its start;
+ * rollback does nothing where there is none (SQLite ends some by itself).
+ */
+int connection_begin_read (struct connection *connection,
+                           struct status *status);
+int connection_begin_write (struct connection *connection,
+                            struct status *status);
+int connection_commit (struct connection *connection, struct status *status);
+void connection_rollback (struct connection *connection);
+
+#endif /* SQLBLOCK_CONNECTION_H */

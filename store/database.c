@@ -1,0 +1,422 @@
+/* The database file: see database.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "database.h"
+#include "schema.h"
+
+#define APPLICATION_ID 0x73716c62
+
+/*--------------------------------------------------------------------
+ * Examining a file by its first 100 bytes ("The Database Header" in
+ * SQLite's fileformat2.html).
+ */
+
+#define HEADER_SIZE 100
+
+static uint32_t
+big_endian (const unsigned char *bytes)
+{
+  return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16
+         | (uint32_t)bytes[2] << 8 | bytes[3];
+}
+
+static int
+check_header (const char *path, const unsigned char *header,
+              struct status *status)
+{
+  const uint32_t format = big_endian (header + 60);
+  const uint32_t application_id = big_endian (header + 68);
+
+  if (memcmp (header, "SQLite format 3", 16) != 0)
+    return status_fail (status, EINVAL,
+                        "%s is not an SQLite database; it was left as it is",
+                        path);
+  if (application_id != APPLICATION_ID)
+    return status_fail (status, EINVAL,
+                        "%s is an SQLite database, but not one of sqlblock "
+                        "(its application_id is 0x%08" PRIx32
+                        "); it was left as it is",
+                        path, application_id);
+  if (format > DATABASE_FORMAT)
+    return status_fail (status, ENOTSUP,
+                        "%s has format %" PRIu32 ", this version knows up "
+                        "to %d; use a newer version",
+                        path, format, DATABASE_FORMAT);
+  if (format < DATABASE_FORMAT)
+    return status_fail (status, ENOTSUP,
+                        "%s has format %" PRIu32 ", which no release used",
+                        path, format);
+  return 1;
+}
+
+int
+database_examine (const char *path, struct status *status)
+{
+  unsigned char header[HEADER_SIZE] = { 0 };
+  struct connection connection;
+  sqlite3_file *file;
+  struct stat st;
+  int rc;
+
+  if (stat (path, &st) == -1) {
+    if (errno == ENOENT)
+      return 0;
+    return status_fail (status, errno, "%s: %s", path, strerror (errno));
+  }
+  if (!S_ISREG (st.st_mode))
+    return status_fail (status, EINVAL, "%s is not a regular file", path);
+
+  /* Immutable: neither locks nor journals are touched. */
+  if (connection_open (&connection, path, CONNECTION_IMMUTABLE, NULL, status)
+      == -1)
+    return -1;
+  rc = sqlite3_file_control (connection.db, "main", SQLITE_FCNTL_FILE_POINTER,
+                             &file);
+  if (rc == SQLITE_OK)
+    rc = file->pMethods->xRead (file, header, sizeof header, 0);
+  if (rc != SQLITE_OK && rc != SQLITE_IOERR_SHORT_READ)
+    rc = status_fail_sqlite (status, connection.db, rc, "reading %s", path);
+  else
+    rc = check_header (path, header, status);
+  connection_close (&connection);
+  return rc;
+}
+
+/*--------------------------------------------------------------------
+ * Making a file.
+ */
+
+/* A new string: the directory of PATH. */
+static char *
+directory_of (const char *path)
+{
+  char *copy = strdup (path);
+  char *directory = copy ? strdup (dirname (copy)) : NULL;
+
+  free (copy);
+  return directory;
+}
+
+int
+database_check_directory (const char *path, struct status *status)
+{
+  char *directory = directory_of (path);
+  int r = 0;
+
+  if (directory == NULL)
+    return status_fail (status, ENOMEM, "out of memory");
+  if (access (directory, W_OK | X_OK) == -1)
+    r = status_fail (status, errno, "%s cannot be created: directory %s: %s",
+                     path, directory, strerror (errno));
+  free (directory);
+  return r;
+}
+
+/* Make the contents of a new file and its first disk. */
+static int
+fill (struct connection *connection, const struct disk_options *disk,
+      struct status *status)
+{
+  static const char wal_sql[] = "PRAGMA journal_mode = WAL";
+  char *pragmas;
+  int rc;
+
+  /* All three must be said before the first table exists. */
+  pragmas = sqlite3_mprintf ("PRAGMA page_size = %u;"
+                             "PRAGMA auto_vacuum = INCREMENTAL;"
+                             "PRAGMA encoding = 'UTF-8';",
+                             disks_page_size (disk->block_size
+                                                  ? disk->block_size
+                                                  : DISK_BLOCK_SIZE_DEFAULT));
+  rc = pragmas
+           ? sqlite3_exec (connection->db, pragmas, NULL, NULL, NULL)
+           : SQLITE_NOMEM;
+  sqlite3_free (pragmas);
+  if (rc != SQLITE_OK)
+    return status_fail_sqlite (status, connection->db, rc,
+                               "setting the page size");
+  if (connection_begin_write (connection, status) == -1)
+    return -1;
+  pragmas = sqlite3_mprintf ("PRAGMA application_id = %d;"
+                             "PRAGMA user_version = %d;",
+                             APPLICATION_ID, DATABASE_FORMAT);
+  rc = pragmas
+           ? sqlite3_exec (connection->db, pragmas, NULL, NULL, NULL)
+           : SQLITE_NOMEM;
+  sqlite3_free (pragmas);
+  if (rc == SQLITE_OK)
+    rc = sqlite3_exec (connection->db, schema_sql, NULL, NULL, NULL);
+  if (rc != SQLITE_OK)
+    return status_fail_sqlite (status, connection->db, rc,
+                               "making the tables");
+  if (disks_create (connection, disk, status) == -1
+      || connection_commit (connection, status) == -1)
+    return -1;
+  return connection_run (connection, wal_sql, status);
+}
+
+/* Make FILE durable, by its descriptor. */
+static int
+sync_path (const char *path, int flags)
+{
+  const int fd = open (path, flags | O_CLOEXEC);
+  int r = -1;
+
+  if (fd >= 0) {
+    r = fsync (fd);
+    close (fd);
+  }
+  return r;
+}
+
+/* Give the complete file TEMPORARY its name, if that is free. */
+static int
+publish (const char *temporary, const char *path, struct status *status)
+{
+  char *directory = directory_of (path);
+  int r = -1;
+
+  if (directory == NULL)
+    return status_fail (status, ENOMEM, "out of memory");
+  if (sync_path (temporary, O_RDWR) == 0
+      && renameat2 (AT_FDCWD, temporary, AT_FDCWD, path, RENAME_NOREPLACE)
+             == 0)
+    r = sync_path (directory, O_RDONLY | O_DIRECTORY);
+  if (r == -1)
+    status_fail (status, errno, "creating %s: %s", path, strerror (errno));
+  free (directory);
+  return r;
+}
+
+int
+database_create (const char *path, const struct disk_options *disk,
+                 struct status *status)
+{
+  struct connection connection;
+  char *temporary;
+  int fd, r;
+
+  if (asprintf (&temporary, "%s.new-XXXXXX", path) == -1)
+    return status_fail (status, ENOMEM, "out of memory");
+  fd = mkostemp (temporary, O_CLOEXEC); /* mode 0600 */
+  if (fd == -1) {
+    status_fail (status, errno, "creating %s: %s", path, strerror (errno));
+    free (temporary);
+    return -1;
+  }
+  close (fd);
+  r = connection_open (&connection, temporary, CONNECTION_CREATE, NULL,
+                       status);
+  if (r == 0) {
+    r = fill (&connection, disk, status);
+    connection_close (&connection);
+  }
+  if (r == -1)
+    status_prefix (status, "creating %s", path);
+  else
+    r = publish (temporary, path, status);
+  unlink (temporary);
+  free (temporary);
+  return r;
+}
+
+/*--------------------------------------------------------------------
+ * Opening a file.
+ */
+
+/* What may differ from the schema: statistics and views, which are never
+ * used, and the bookkeeping of AUTOINCREMENT.
+ */
+static const char objects_sql[]
+    = "SELECT type, name, tbl_name, ifnull (sql, '') FROM sqlite_schema"
+      " WHERE type <> 'view' AND name NOT GLOB 'sqlite_stat[134]'"
+      " ORDER BY type, name";
+
+/* Is column I the same text in both rows? */
+static bool
+same_text (sqlite3_stmt *a, sqlite3_stmt *b, int i)
+{
+  const char *one = (const char *)sqlite3_column_text (a, i);
+  const char *other = (const char *)sqlite3_column_text (b, i);
+
+  return one && other && strcmp (one, other) == 0;
+}
+
+/* Compare the objects of a database with those of the reference. */
+static int
+compare_objects (struct connection *connection, struct connection *reference,
+                 struct status *status)
+{
+  CLEANUP_STATEMENT sqlite3_stmt *actual
+      = connection_statement (connection, objects_sql, status);
+  CLEANUP_STATEMENT sqlite3_stmt *expected
+      = connection_statement (reference, objects_sql, status);
+  int got, wanted;
+
+  if (actual == NULL || expected == NULL)
+    return -1;
+  do {
+    got = connection_step (connection, actual, status);
+    wanted = connection_step (reference, expected, status);
+    if (got == -1 || wanted == -1)
+      return -1;
+    if (got != wanted
+        || (got == 1
+            && !(same_text (actual, expected, 0)
+                 && same_text (actual, expected, 1)
+                 && same_text (actual, expected, 2)
+                 && same_text (actual, expected, 3))))
+      return status_fail (status, EINVAL,
+                          "the database does not have the tables of format "
+                          "%d: near '%s', which %s; it was left as it is",
+                          DATABASE_FORMAT,
+                          sqlite3_column_text (got ? actual : expected, 1),
+                          got ? "is foreign, or hides what is missing"
+                              : "is missing");
+  } while (got == 1);
+  return 0;
+}
+
+/* Compare the schema with that of a new database in memory. */
+static int
+check_schema (struct connection *connection, struct status *status)
+{
+  struct connection reference = { 0 };
+  int rc = sqlite3_open_v2 (":memory:", &reference.db,
+                            SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+  int r;
+
+  if (rc == SQLITE_OK)
+    rc = sqlite3_exec (reference.db, schema_sql, NULL, NULL, NULL);
+  if (rc != SQLITE_OK)
+    r = status_fail_sqlite (status, reference.db, rc,
+                            "making the schema in memory");
+  else
+    r = compare_objects (connection, &reference, status);
+  connection_close (&reference);
+  return r;
+}
+
+/* This version knows no feature by name yet: what a row's kind demands of
+ * those who do not know it is what counts.
+ */
+static int
+check_features (struct connection *connection, bool write,
+                struct status *status)
+{
+  static const char features_sql[]
+      = "SELECT name, kind FROM feature WHERE kind <> 'compatible'";
+  CLEANUP_STATEMENT sqlite3_stmt *features
+      = connection_statement (connection, features_sql, status);
+  const char *kind;
+  int r;
+
+  if (features == NULL)
+    return -1;
+  while ((r = connection_step (connection, features, status)) == 1) {
+    kind = (const char *)sqlite3_column_text (features, 1);
+    if (kind && strcmp (kind, "read-only") == 0 && !write)
+      continue;
+    return status_fail (
+        status, kind && strcmp (kind, "read-only") == 0 ? EROFS : ENOTSUP,
+        "the database uses the feature '%s', which this version does not "
+        "know; use a newer version",
+        sqlite3_column_text (features, 0));
+  }
+  return r;
+}
+
+/* All blocks depend on the WAL: put a database back that was switched to
+ * another journal by hand.
+ */
+static int
+check_journal (struct connection *connection, struct status *status)
+{
+  static const char wal_sql[] = "PRAGMA journal_mode = WAL";
+  CLEANUP_STATEMENT sqlite3_stmt *mode
+      = connection_statement (connection, wal_sql, status);
+  const char *text;
+
+  if (mode == NULL || connection_step (connection, mode, status) == -1)
+    return -1;
+  text = (const char *)sqlite3_column_text (mode, 0);
+  if (text == NULL || strcmp (text, "wal") != 0)
+    return status_fail (status, EIO,
+                        "the database cannot use a write-ahead log here; "
+                        "move it to a local file system");
+  return 0;
+}
+
+static int
+check_contents (struct connection *connection, enum connection_mode mode,
+                struct status *status)
+{
+  const bool write = mode == CONNECTION_WRITE;
+
+  if (check_schema (connection, status) == -1
+      || check_features (connection, write, status) == -1)
+    return -1;
+  return write ? check_journal (connection, status) : 0;
+}
+
+/* Does PATH have a write-ahead log with something in it? */
+static bool
+has_wal (const char *path)
+{
+  struct stat st;
+  char *wal;
+  bool has;
+
+  if (asprintf (&wal, "%s-wal", path) == -1)
+    return true;
+  has = stat (wal, &st) == 0 && st.st_size > 0;
+  free (wal);
+  return has;
+}
+
+/* Could this failure be that of read-only media, where the shared memory
+ * of the WAL cannot be made?
+ */
+static bool
+is_read_only_media (const struct connection *connection)
+{
+  const int rc = sqlite3_errcode (connection->db) & 0xff;
+
+  return rc == SQLITE_CANTOPEN || rc == SQLITE_READONLY;
+}
+
+int
+database_open (struct connection *connection, const char *path,
+               enum connection_mode mode, struct patience *patience,
+               struct status *status)
+{
+  bool retry;
+
+  if (connection_open (connection, path, mode, patience, status) == -1)
+    return -1;
+  if (check_contents (connection, mode, status) == 0)
+    return 0;
+  retry = mode == CONNECTION_READ && is_read_only_media (connection);
+  connection_close (connection);
+  if (!retry)
+    return status_prefix (status, "%s", path);
+  if (has_wal (path))
+    return status_fail (status, EROFS,
+                        "%s has a write-ahead log, %s-wal, which cannot be "
+                        "read on read-only media: open the database once "
+                        "where it can be written, or copy both files there",
+                        path, path);
+  return database_open (connection, path, CONNECTION_IMMUTABLE, patience,
+                        status);
+}

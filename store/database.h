@@ -1,0 +1,53 @@
+/* The database file: making it, and making sure that it is one of ours.
+ *
+ * A new file appears under its name complete or not at all.  A file that
+ * is not ours, or is from a newer version, is told apart by its header
+ * before SQLite may do anything to it (SQLite changes files when it opens
+ * them: it replays journals).
+ */
+
+#ifndef SQLBLOCK_DATABASE_H
+#define SQLBLOCK_DATABASE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "connection.h"
+#include "disks.h"
+#include "status.h"
+
+#define DATABASE_FORMAT 1
+
+/* Look at the file PATH.  Returns 1 when it is a database of ours, 0 when
+ * there is no file, -1 for anything else: EINVAL for a file that is not
+ * ours, ENOTSUP for a newer format.
+ *
+ * Thread rules: only while this process has no connection to the file,
+ * since closing the file drops the locks of all (sqlite.org/howtocorrupt,
+ * section 2.2).
+ */
+int database_examine (const char *path, struct status *status);
+
+/* Check that a new file could be made at PATH: its directory is there and
+ * can be written to.
+ */
+int database_check_directory (const char *path, struct status *status);
+
+/* Make the file PATH, readable and writable by its owner only, with the
+ * first disk.  Returns 0, or -1 with nothing changed: EEXIST where there is
+ * a file.  Thread rules: none.
+ */
+int database_create (const char *path, const struct disk_options *disk,
+                     struct status *status);
+
+/* Open the file PATH, which database_examine has found to be ours, for
+ * MODE and check that it holds exactly the schema of this format and no
+ * feature that this version does not know.  CONNECTION_READ falls back to
+ * CONNECTION_IMMUTABLE on read-only media.  Returns 0, or -1 with nothing
+ * left open.
+ */
+int database_open (struct connection *connection, const char *path,
+                   enum connection_mode mode, struct patience *patience,
+                   struct status *status);
+
+#endif /* SQLBLOCK_DATABASE_H */

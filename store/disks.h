@@ -1,0 +1,108 @@
+/* Disks: the rows that give storage a name and a size.
+ *
+ * These are the short management transactions, and the way from a disk to
+ * the layers that hold its blocks.
+ */
+
+#ifndef SQLBLOCK_DISKS_H
+#define SQLBLOCK_DISKS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "connection.h"
+#include "layers.h"
+#include "status.h"
+
+/* The longest name and description of a disk, in bytes.  (NBD allows 4096
+ * for both; names are shorter so that "disk@snapshot" fits.)
+ */
+#define DISK_NAME_MAX        200
+#define DISK_DESCRIPTION_MAX 4000
+
+#define DISK_BLOCK_SIZE_MIN     512
+#define DISK_BLOCK_SIZE_MAX     1048576
+#define DISK_BLOCK_SIZE_DEFAULT 4096
+
+/* The disk that is made when no name is given. */
+#define DISK_NAME_DEFAULT "disk"
+
+/* What a user asks of a disk.  NULL and 0 mean "not said". */
+struct disk_options {
+  const char *name;
+  const char *description;
+  uint64_t size;       /* bytes, 1 to 2^63-1 */
+  uint32_t block_size; /* bytes, a power of two from 512 to 1 MiB */
+};
+
+/* What the database says about a disk. */
+struct disk_info {
+  int64_t id;
+  char name[DISK_NAME_MAX + 1];
+  char description[DISK_DESCRIPTION_MAX + 1];
+  uint64_t size;       /* bytes */
+  uint32_t block_size; /* bytes */
+  int64_t epoch;
+};
+
+/* Check what the user asks: name, description, size and block size have
+ * permitted values.  Returns 0, or -1 and EINVAL.
+ */
+int disks_check_options (const struct disk_options *options,
+                         struct status *status);
+
+/* Check that the disk INFO is what OPTIONS asks for; what is not said fits
+ * anything.  Returns 0, or -1 and EINVAL.
+ */
+int disks_check_match (const struct disk_info *info,
+                       const struct disk_options *options,
+                       struct status *status);
+
+/* The page size, in bytes, for a new file whose first disk has blocks of
+ * BLOCK_SIZE bytes.
+ */
+uint32_t disks_page_size (uint32_t block_size);
+
+/* Check that blocks of OPTIONS->block_size do not waste much of the pages
+ * of an existing file.  Returns 0, or -1 and EINVAL.
+ */
+int disks_check_packing (struct connection *connection,
+                         const struct disk_options *options,
+                         struct status *status);
+
+/* Make a disk as OPTIONS says, with the defaults for what it does not say
+ * (the size must be said).  Inside a write transaction of the caller.
+ * Returns 0, or -1: EEXIST where the name is taken.
+ */
+int disks_create (struct connection *connection,
+                  const struct disk_options *options, struct status *status);
+
+/* Find the disk NAME, or for NULL or "" the default disk, the oldest one.
+ * Returns 1 and fills INFO, 0 where there is none, -1 on failure (EIO for a
+ * row that is damaged).
+ */
+int disks_find (struct connection *connection, const char *name,
+                struct disk_info *info, struct status *status);
+
+/* Call FOUND for each disk, the oldest first, until it returns non-zero.
+ * Damaged rows are passed over.  Returns 0, or -1.
+ */
+int disks_list (struct connection *connection,
+                int (*found) (const struct disk_info *info, void *opaque),
+                void *opaque, struct status *status);
+
+/* Fail with "there is no disk 'NAME'" and the names of the disks there
+ * are; returns -1 and ENOENT.
+ */
+int disks_fail_unknown (struct connection *connection, const char *name,
+                        struct status *status);
+
+/* What disk ID looks like now: its size, epoch and layers.  Inside the
+ * transaction in which the blocks are then read or written.  Returns 0, or
+ * -1: EIO where the disk is gone or its epoch is not EPOCH.
+ */
+int disks_view (struct connection *connection, int64_t id, int64_t epoch,
+                struct view *view, struct status *status);
+
+#endif /* SQLBLOCK_DISKS_H */

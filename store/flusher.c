@@ -1,0 +1,121 @@
+/* Durability: see flusher.h. */
+
+#include <config.h>
+
+#include <errno.h>
+
+#include "flusher.h"
+
+/* Have the log opened: SQLite does so at the first read. */
+static int
+open_wal (struct flusher *flusher, struct status *status)
+{
+  static const char read_sql[] = "SELECT count (*) FROM sqlite_schema";
+  int64_t ignored;
+  int rc;
+
+  if (connection_integer (&flusher->connection, read_sql, &ignored, status)
+      == -1)
+    return -1;
+  rc = sqlite3_file_control (flusher->connection.db, "main",
+                             SQLITE_FCNTL_JOURNAL_POINTER, &flusher->wal);
+  if (rc != SQLITE_OK || flusher->wal == NULL || !flusher->wal->pMethods)
+    return status_fail (status, EIO, "there is no write-ahead log to sync");
+  return 0;
+}
+
+int
+flusher_open (struct flusher *flusher, const char *path,
+              struct patience *patience, struct status *status)
+{
+  *flusher = (struct flusher){ .committed = 0 };
+  if (connection_open (&flusher->connection, path, CONNECTION_WRITE,
+                       patience, status)
+      == -1)
+    return -1;
+  if (open_wal (flusher, status) == -1) {
+    connection_close (&flusher->connection);
+    return -1;
+  }
+  pthread_mutex_init (&flusher->lock, NULL);
+  pthread_cond_init (&flusher->changed, NULL);
+  return 0;
+}
+
+void
+flusher_close (struct flusher *flusher)
+{
+  connection_close (&flusher->connection);
+  pthread_mutex_destroy (&flusher->lock);
+  pthread_cond_destroy (&flusher->changed);
+}
+
+void
+flusher_committed (struct flusher *flusher)
+{
+  atomic_fetch_add (&flusher->committed, 1);
+}
+
+/* Sync the log for everybody who waits.  Called with the lock held; lets
+ * go of it meanwhile.
+ */
+static void
+sync_wal (struct flusher *flusher)
+{
+  const uint64_t target = atomic_load (&flusher->committed);
+  int rc;
+
+  flusher->syncing = true;
+  pthread_mutex_unlock (&flusher->lock);
+  rc = flusher->wal->pMethods->xSync (flusher->wal, SQLITE_SYNC_NORMAL);
+  pthread_mutex_lock (&flusher->lock);
+  flusher->syncing = false;
+  if (rc == SQLITE_OK)
+    flusher->synced = target;
+  else
+    flusher->failed = true;
+  pthread_cond_broadcast (&flusher->changed);
+}
+
+int
+flusher_flush (struct flusher *flusher, struct status *status)
+{
+  const uint64_t wanted = atomic_load (&flusher->committed);
+  bool failed;
+
+  pthread_mutex_lock (&flusher->lock);
+  while (!flusher->failed && flusher->synced < wanted) {
+    if (flusher->syncing)
+      pthread_cond_wait (&flusher->changed, &flusher->lock);
+    else
+      sync_wal (flusher);
+  }
+  failed = flusher->failed;
+  pthread_mutex_unlock (&flusher->lock);
+  if (failed)
+    return status_fail (status, EIO,
+                        "a sync of the write-ahead log failed; what was "
+                        "written may not survive a power cut until a "
+                        "checkpoint succeeds: look at the kernel's log and "
+                        "at the storage below the database");
+  return 0;
+}
+
+bool
+flusher_has_failed (struct flusher *flusher)
+{
+  bool failed;
+
+  pthread_mutex_lock (&flusher->lock);
+  failed = flusher->failed;
+  pthread_mutex_unlock (&flusher->lock);
+  return failed;
+}
+
+void
+flusher_recovered (struct flusher *flusher)
+{
+  pthread_mutex_lock (&flusher->lock);
+  flusher->failed = false;
+  pthread_mutex_unlock (&flusher->lock);
+}

@@ -1,0 +1,75 @@
+/* Durability: what FLUSH and FUA wait for.
+ *
+ * A commit puts a transaction into the write-ahead log without a sync; the
+ * log survives the end of the process, not a power cut.  A flush syncs the
+ * log: all that was committed before is then durable, whichever connection
+ * it came from.  Flushes that wait at the same time share one sync, and
+ * the next transaction may commit meanwhile.
+ *
+ *   committed   how many transactions were committed
+ *   synced      how many of them a sync has covered
+ *
+ * A flush remembers `committed` and returns when `synced` has reached it.
+ * Where nothing was committed since the last sync there is none.
+ *
+ * A sync that failed is not forgotten: Linux drops the pages that it could
+ * not write, so the next sync would succeed and mean nothing.  Every flush
+ * fails until a complete checkpoint has written all of the log into the
+ * database and synced that.
+ *
+ * The sync goes to the log's file through a connection of its own, so that
+ * no other thread uses it.
+ */
+
+#ifndef SQLBLOCK_FLUSHER_H
+#define SQLBLOCK_FLUSHER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "connection.h"
+#include "status.h"
+
+struct flusher {
+  struct connection connection;
+  sqlite3_file *wal;
+  atomic_uint_fast64_t committed;
+
+  pthread_mutex_t lock; /* of what follows */
+  pthread_cond_t changed;
+  uint64_t synced;
+  bool syncing;
+  bool failed;
+};
+
+/* Open the flusher of the database PATH, whose log exists (a connection
+ * has read or written it).  Returns 0, or -1 with nothing left open.
+ */
+int flusher_open (struct flusher *flusher, const char *path,
+                  struct patience *patience, struct status *status);
+
+void flusher_close (struct flusher *flusher);
+
+/* A transaction was committed.  Called before anybody is told of it.
+ * Thread rules: any thread.
+ */
+void flusher_committed (struct flusher *flusher);
+
+/* Make all durable that was committed before the call.  Returns 0, or -1
+ * and EIO.  Thread rules: any thread.
+ */
+int flusher_flush (struct flusher *flusher, struct status *status);
+
+/* Did a sync fail that no complete checkpoint has made good?  Thread
+ * rules: any thread.
+ */
+bool flusher_has_failed (struct flusher *flusher);
+
+/* A complete checkpoint, begun after the failure, has succeeded.  Thread
+ * rules: any thread.
+ */
+void flusher_recovered (struct flusher *flusher);
+
+#endif /* SQLBLOCK_FLUSHER_H */

@@ -1,0 +1,581 @@
+/* Which rows a view sees, and reading them: see layers.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checksum.h"
+#include "codec.h"
+#include "layers.h"
+
+/* More layers than any chain that this program makes. */
+#define DEPTH_MAX 100000
+
+/* How many blocks view_read handles at a time: 1 KiB of bits. */
+#define READ_BLOCKS 8192
+
+/* Bounds on the work of view_extents, in blocks: the first and the largest
+ * part of the range that is mapped at a time, and the total.
+ */
+#define MAP_FIRST 64
+#define MAP_MOST  65536
+#define MAP_TOTAL 1048576
+
+void
+view_free (struct view *view)
+{
+  free (view->layers);
+  *view = (struct view){ 0 };
+}
+
+uint64_t
+view_blocks (const struct view *view)
+{
+  return (view->size - 1) / view->block_size + 1;
+}
+
+/* Append a layer to a view. */
+static int
+add_layer (struct view *view, int64_t layer, int64_t generation,
+           struct status *status)
+{
+  if (view->depth == DEPTH_MAX)
+    return status_fail (status, EIO, "the disk has more than %d layers",
+                        DEPTH_MAX);
+  if (view->depth == view->capacity) {
+    const size_t capacity = view->capacity ? 2 * view->capacity : 4;
+    struct layer_view *layers
+        = realloc (view->layers, capacity * sizeof *layers);
+
+    if (layers == NULL)
+      return status_fail (status, ENOMEM, "out of memory");
+    view->layers = layers;
+    view->capacity = capacity;
+  }
+  view->layers[view->depth++]
+      = (struct layer_view){ .layer = layer, .generation = generation };
+  return 0;
+}
+
+/* Add LAYER as of GENERATION, or for 0 as of now, and set both to its
+ * parent, or LAYER to 0 where it has none.
+ */
+static int
+add_layer_row (struct connection *connection, int64_t *layer,
+               int64_t *generation, struct view *view, struct status *status)
+{
+  static const char layer_sql[]
+      = "SELECT parent, parent_generation, generation,"
+        " checksum = " LAYER_CHECKSUM " FROM layer WHERE id = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *row
+      = connection_statement (connection, layer_sql, status);
+  int64_t parent, present;
+  int r;
+
+  if (row == NULL)
+    return -1;
+  sqlite3_bind_int64 (row, 1, *layer);
+  r = connection_step (connection, row, status);
+  if (r == -1)
+    return -1;
+  parent = sqlite3_column_int64 (row, 0);
+  present = sqlite3_column_int64 (row, 2);
+  if (r == 0 || !sqlite3_column_int (row, 3) || parent < 0 || parent >= *layer
+      || *generation < 0 || *generation > present)
+    return status_fail (status, EIO,
+                        "layer %" PRId64 " is damaged; restore the database "
+                        "from a backup",
+                        *layer);
+  if (add_layer (view, *layer, *generation ? *generation : present, status)
+      == -1)
+    return -1;
+  *layer = parent;
+  *generation = sqlite3_column_int64 (row, 1);
+  return 0;
+}
+
+int
+view_layers (struct connection *connection, int64_t layer, struct view *view,
+             struct status *status)
+{
+  int64_t generation = 0;
+
+  /* A parent's id is lower than its child's: this ends. */
+  view->depth = 0;
+  while (layer != 0)
+    if (add_layer_row (connection, &layer, &generation, view, status) == -1)
+      return -1;
+  return 0;
+}
+
+/*--------------------------------------------------------------------
+ * A walk over what a generation sees of one layer: for each number the
+ * newest visible row, from high numbers to low ones.
+ *
+ * The statement gives the rows from a place downwards, by number and then
+ * generation.  Newer rows than the generation may see, and a long tail of
+ * older ones, are passed by seeking anew.
+ */
+struct walk {
+  struct connection *connection;
+  sqlite3_stmt *statement; /* columns: number, generation, ... */
+  struct layer_view layer;
+  uint64_t first;    /* where the walk ends */
+  int patience;      /* older rows to step over before a seek */
+  bool seek;         /* seek before the next step, ... */
+  int64_t seek_from; /* ... to this number */
+  int64_t number;    /* of the row found, with its generation */
+  int64_t generation;
+};
+
+/* A walk over the blocks FIRST to LAST.  SQL takes the layer as ?1, FIRST
+ * as ?2 and the place to start from as (?3, ?4).
+ */
+static int
+walk_begin (struct walk *walk, struct connection *connection, const char *sql,
+            const struct layer_view *layer, uint64_t first, uint64_t last,
+            int patience, struct status *status)
+{
+  *walk = (struct walk){
+    .connection = connection,
+    .statement = connection_statement (connection, sql, status),
+    .layer = *layer,
+    .first = first,
+    .patience = patience,
+    .seek = true,
+    .seek_from = last,
+    .number = -1,
+  };
+  return walk->statement ? 0 : -1;
+}
+
+static void
+walk_end (struct walk *walk)
+{
+  statement_done (&walk->statement);
+}
+#define CLEANUP_WALK __attribute__ ((cleanup (walk_end)))
+
+/* One row further down.  Returns 1, 0 at the end, -1. */
+static int
+walk_step (struct walk *walk, int64_t *number, int64_t *generation,
+           struct status *status)
+{
+  sqlite3_stmt *statement = walk->statement;
+  int r;
+
+  if (walk->seek) {
+    sqlite3_reset (statement);
+    sqlite3_bind_int64 (statement, 1, walk->layer.layer);
+    sqlite3_bind_int64 (statement, 2, walk->first);
+    sqlite3_bind_int64 (statement, 3, walk->seek_from);
+    sqlite3_bind_int64 (statement, 4, walk->layer.generation);
+    walk->seek = false;
+  }
+  r = connection_step (walk->connection, statement, status);
+  if (r == 1) {
+    *number = sqlite3_column_int64 (statement, 0);
+    *generation = sqlite3_column_int64 (statement, 1);
+  }
+  return r;
+}
+
+/* The next visible row.  Returns 1, 0 at the end, -1. */
+static int
+walk_next (struct walk *walk, struct status *status)
+{
+  int64_t number, generation;
+  int skipped = 0;
+  int r;
+
+  if (walk->number == (int64_t)walk->first)
+    return 0;
+  while ((r = walk_step (walk, &number, &generation, status)) == 1) {
+    if (number == walk->number) {
+      /* Older than the row that was found. */
+      if (++skipped > walk->patience) {
+        walk->seek = true;
+        walk->seek_from = number - 1;
+      }
+    }
+    else if (generation > walk->layer.generation) {
+      /* Too new: what the view sees of this number stands further down. */
+      walk->seek = true;
+      walk->seek_from = number;
+    }
+    else {
+      walk->number = number;
+      walk->generation = generation;
+      return 1;
+    }
+  }
+  return r;
+}
+
+/*--------------------------------------------------------------------
+ * Reading.
+ */
+
+/* A part of at most READ_BLOCKS blocks of a read in progress. */
+struct part {
+  const struct view *view;
+  char *buffer;
+  uint64_t offset, count; /* bytes, the same as in the buffer */
+  uint64_t first, last;   /* blocks */
+  uint64_t missing;       /* how many blocks were not found yet, ... */
+  uint64_t found[READ_BLOCKS / 64]; /* ... and a bit for each that was */
+};
+
+static bool
+part_has (const struct part *part, uint64_t number)
+{
+  const uint64_t i = number - part->first;
+
+  return part->found[i / 64] >> (i % 64) & 1;
+}
+
+/* Where block NUMBER lies in the buffer, and which of its bytes. */
+static char *
+part_place (const struct part *part, uint64_t number, uint32_t *from,
+            uint32_t *count)
+{
+  const uint64_t start = number * part->view->block_size;
+  const uint64_t end = start + part->view->block_size;
+  const uint64_t part_end = part->offset + part->count;
+  const uint64_t first = start < part->offset ? part->offset : start;
+
+  *from = first - start;
+  *count = (end < part_end ? end : part_end) - first;
+  return part->buffer + (first - part->offset);
+}
+
+/* Check the row at which a walk stands and copy it into the buffer. */
+static int
+read_row (struct part *part, const struct walk *walk, struct status *status)
+{
+  sqlite3_stmt *row = walk->statement;
+  const int64_t codec = sqlite3_column_int64 (row, 2);
+  const int64_t checksum = sqlite3_column_int64 (row, 3);
+  const void *data = sqlite3_column_blob (row, 4);
+  const size_t length = sqlite3_column_bytes (row, 4);
+  const uint64_t i = walk->number - part->first;
+  uint32_t from, count;
+  char *place;
+
+  if (data == NULL
+      && sqlite3_errcode (walk->connection->db) == SQLITE_NOMEM)
+    return status_fail (status, ENOMEM, "out of memory");
+  if (checksum
+      != checksum_block (walk->layer.layer, walk->number, walk->generation,
+                         codec, length, checksum_bytes (data, length)))
+    return status_fail (status, EIO,
+                        "its checksum does not match; restore the block "
+                        "from a backup");
+  if (codec_check (codec, length, part->view->block_size, status) == -1)
+    return -1;
+  place = part_place (part, walk->number, &from, &count);
+  codec_copy (codec, data, from, count, place);
+  part->found[i / 64] |= UINT64_C (1) << (i % 64);
+  part->missing--;
+  return 0;
+}
+
+/* Read what one layer has of the blocks that are still missing. */
+static int
+read_layer (struct connection *connection, struct part *part,
+            const struct layer_view *layer, struct status *status)
+{
+  static const char rows_sql[]
+      = "SELECT number, generation, codec, checksum, data"
+        " FROM block INDEXED BY block_by_number"
+        " WHERE layer = ?1 AND number >= ?2"
+        " AND (number, generation) <= (?3, ?4)"
+        " ORDER BY number DESC, generation DESC";
+  uint64_t first = part->first, last = part->last;
+  CLEANUP_WALK struct walk walk = { 0 };
+  int r;
+
+  while (part_has (part, first))
+    first++;
+  while (part_has (part, last))
+    last--;
+  if (walk_begin (&walk, connection, rows_sql, layer, first, last, 0, status)
+      == -1)
+    return -1;
+  while (part->missing > 0 && (r = walk_next (&walk, status)) != 0) {
+    if (r == -1)
+      return -1;
+    if (!part_has (part, walk.number)
+        && read_row (part, &walk, status) == -1)
+      return status_prefix (status, "block %" PRId64 " (byte %" PRIu64 ")",
+                            walk.number,
+                            walk.number * (uint64_t)part->view->block_size);
+  }
+  return 0;
+}
+
+/* Zero what no layer has. */
+static void
+zero_missing (const struct part *part)
+{
+  uint32_t from, count;
+  char *place;
+
+  for (uint64_t number = part->first; number <= part->last; number++)
+    if (!part_has (part, number)) {
+      place = part_place (part, number, &from, &count);
+      memset (place, 0, count);
+    }
+}
+
+static int
+read_part (struct connection *connection, struct part *part,
+           struct status *status)
+{
+  const struct view *view = part->view;
+
+  part->first = part->offset / view->block_size;
+  part->last = (part->offset + part->count - 1) / view->block_size;
+  part->missing = part->last - part->first + 1;
+  memset (part->found, 0, (part->missing + 63) / 64 * sizeof part->found[0]);
+  for (size_t i = 0; i < view->depth && part->missing > 0; i++)
+    if (read_layer (connection, part, &view->layers[i], status) == -1)
+      return -1;
+  if (part->missing > 0)
+    zero_missing (part);
+  return 0;
+}
+
+int
+view_read (struct connection *connection, const struct view *view,
+           void *buffer, uint64_t offset, uint64_t count,
+           struct status *status)
+{
+  const uint64_t most = (uint64_t)(READ_BLOCKS - 1) * view->block_size;
+  struct part part;
+
+  part.view = view;
+  part.buffer = buffer;
+  part.offset = offset;
+  while (count > 0) {
+    part.count = count < most ? count : most;
+    if (read_part (connection, &part, status) == -1)
+      return -1;
+    part.buffer += part.count;
+    part.offset += part.count;
+    count -= part.count;
+  }
+  return 0;
+}
+
+/*--------------------------------------------------------------------
+ * The map: what is data and what is zeroes.
+ */
+
+/* Values while a map is made; a caller sees only MAP_ZERO and MAP_DATA. */
+enum { MAP_ZERO = 0, MAP_DATA = 1, MAP_UNKNOWN = 2 };
+
+/* Map what one layer has of the blocks from FIRST on that are unknown. */
+static int
+map_layer (struct connection *connection, const struct layer_view *layer,
+           uint64_t first, uint32_t count, uint8_t *map,
+           struct status *status)
+{
+  static const char rows_sql[]
+      = "SELECT number, generation FROM block INDEXED BY block_by_number"
+        " WHERE layer = ?1 AND number >= ?2"
+        " AND (number, generation) <= (?3, ?4)"
+        " ORDER BY number DESC, generation DESC";
+  static const char zeroes_sql[]
+      = "SELECT number, generation FROM block INDEXED BY block_zero"
+        " WHERE codec = 0 AND layer = ?1 AND number >= ?2"
+        " AND (number, generation) <= (?3, ?4)"
+        " ORDER BY number DESC, generation DESC";
+  const uint64_t last = first + count - 1;
+  CLEANUP_WALK struct walk rows = { 0 };
+  CLEANUP_WALK struct walk zeroes = { 0 };
+  int zero_left, r;
+
+  if (walk_begin (&rows, connection, rows_sql, layer, first, last, 4, status)
+          == -1
+      || walk_begin (&zeroes, connection, zeroes_sql, layer, first, last, 4,
+                     status)
+             == -1)
+    return -1;
+
+  /* Both walks go down; a row is zeroes if it is the newest of both. */
+  zero_left = walk_next (&zeroes, status);
+  while ((r = walk_next (&rows, status)) == 1) {
+    while (zero_left == 1 && zeroes.number > rows.number)
+      zero_left = walk_next (&zeroes, status);
+    if (zero_left == -1)
+      return -1;
+    if (map[rows.number - first] == MAP_UNKNOWN)
+      map[rows.number - first]
+          = zero_left == 1 && zeroes.number == rows.number
+                    && zeroes.generation == rows.generation
+                ? MAP_ZERO
+                : MAP_DATA;
+  }
+  return r;
+}
+
+int
+view_map (struct connection *connection, const struct view *view,
+          uint64_t first, uint32_t count, uint8_t *map, struct status *status)
+{
+  memset (map, MAP_UNKNOWN, count);
+  for (size_t i = 0; i < view->depth; i++)
+    if (map_layer (connection, &view->layers[i], first, count, map, status)
+        == -1)
+      return -1;
+  for (uint32_t i = 0; i < count; i++)
+    if (map[i] == MAP_UNKNOWN)
+      map[i] = MAP_ZERO;
+  return 0;
+}
+
+int
+view_row_limit (struct connection *connection, const struct view *view,
+                uint64_t first, uint64_t end, uint32_t rows, uint64_t *number,
+                struct status *status)
+{
+  static const char limit_sql[]
+      = "SELECT number FROM block INDEXED BY block_by_number"
+        " WHERE layer = ?1 AND number >= ?2 AND number < ?3"
+        " ORDER BY number LIMIT 1 OFFSET ?4";
+
+  *number = end;
+  for (size_t i = 0; i < view->depth; i++) {
+    CLEANUP_STATEMENT sqlite3_stmt *limit
+        = connection_statement (connection, limit_sql, status);
+    int r;
+
+    if (limit == NULL)
+      return -1;
+    sqlite3_bind_int64 (limit, 1, view->layers[i].layer);
+    sqlite3_bind_int64 (limit, 2, first);
+    sqlite3_bind_int64 (limit, 3, *number);
+    sqlite3_bind_int64 (limit, 4, rows - 1);
+    r = connection_step (connection, limit, status);
+    if (r == -1)
+      return -1;
+    if (r == 1)
+      *number = sqlite3_column_int64 (limit, 0);
+  }
+  return 0;
+}
+
+int
+view_next_row (struct connection *connection, const struct view *view,
+               uint64_t first, uint64_t end, uint64_t *number,
+               struct status *status)
+{
+  return view_row_limit (connection, view, first, end, 1, number, status);
+}
+
+/*--------------------------------------------------------------------
+ * Extents.
+ */
+
+/* Gathers neighbours of one kind into extents of bytes. */
+struct gatherer {
+  uint64_t offset, end; /* the range asked for, in bytes */
+  bool one;
+  extent_found found;
+  void *opaque;
+  uint64_t start; /* of the extent that is growing, in bytes */
+  bool hole;      /* its kind */
+  bool done;      /* enough was said */
+};
+
+/* The range goes on as HOLE from byte AT.  Ends the growing extent if that
+ * is a change of kind.
+ */
+static int
+gather (struct gatherer *g, uint64_t at, bool hole, struct status *status)
+{
+  if (at <= g->offset) {
+    g->start = g->offset;
+    g->hole = hole;
+    return 0;
+  }
+  if (hole == g->hole)
+    return 0;
+  if (g->found (g->start, at - g->start, g->hole, g->opaque) == -1)
+    return status_fail (status, ENOMEM, "out of memory");
+  g->start = at;
+  g->hole = hole;
+  g->done = g->one;
+  return 0;
+}
+
+/* The range ends, or is cut short, at byte AT. */
+static int
+gather_end (struct gatherer *g, uint64_t at, struct status *status)
+{
+  if (at > g->end)
+    at = g->end;
+  if (!g->done && at > g->start
+      && g->found (g->start, at - g->start, g->hole, g->opaque) == -1)
+    return status_fail (status, ENOMEM, "out of memory");
+  return 0;
+}
+
+/* Map COUNT blocks from FIRST and gather them. */
+static int
+gather_blocks (struct connection *connection, const struct view *view,
+               struct gatherer *g, uint64_t first, uint32_t count,
+               uint8_t *map, struct status *status)
+{
+  if (view_map (connection, view, first, count, map, status) == -1)
+    return -1;
+  for (uint32_t i = 0; i < count && !g->done; i++)
+    if (gather (g, (first + i) * view->block_size, map[i] == MAP_ZERO, status)
+        == -1)
+      return -1;
+  return 0;
+}
+
+int
+view_extents (struct connection *connection, const struct view *view,
+              uint64_t offset, uint64_t count, bool one, extent_found found,
+              void *opaque, struct status *status)
+{
+  const uint64_t end = (offset + count - 1) / view->block_size + 1;
+  uint64_t at = offset / view->block_size, next;
+  uint32_t blocks = MAP_FIRST, total = 0;
+  struct gatherer g = {
+    .offset = offset,
+    .end = offset + count,
+    .one = one,
+    .found = found,
+    .opaque = opaque,
+  };
+  uint8_t *map = malloc (MAP_MOST);
+  int r = 0;
+
+  if (map == NULL)
+    return status_fail (status, ENOMEM, "out of memory");
+  while (r == 0 && at < end && !g.done && total < MAP_TOTAL) {
+    r = view_next_row (connection, view, at, end, &next, status);
+    if (r == 0 && next > at)
+      r = gather (&g, at * view->block_size, true, status);
+    if (r == 0 && next < end && !g.done) {
+      if (blocks > end - next)
+        blocks = end - next;
+      r = gather_blocks (connection, view, &g, next, blocks, map, status);
+      total += blocks;
+      next += blocks;
+      blocks = 2 * blocks < MAP_MOST ? 2 * blocks : MAP_MOST;
+    }
+    at = next;
+  }
+  if (r == 0)
+    r = gather_end (&g, at * view->block_size, status);
+  free (map);
+  return r;
+}

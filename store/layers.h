@@ -1,0 +1,100 @@
+/* Layers: where blocks are, and which of their rows a view sees.
+ *
+ * A view is what a disk or a snapshot looks like at one moment: a list of
+ * layers, the disk's own first, each as of a generation.  A block is the
+ * row with the highest generation that the view may see in the first layer
+ * that has one; where no layer has one it is zeroes.
+ *
+ *               number   0    1    2    3    4    5
+ *   layer 7 as of 4:     3    -    2z   -    -    -      z: zeroes
+ *   layer 5 as of 9:     8    6    9    -    1z   -
+ *   the view shows       3    6    zero zero zero zero
+ *
+ * All functions run inside the transaction in which the view was made.
+ */
+
+#ifndef SQLBLOCK_LAYERS_H
+#define SQLBLOCK_LAYERS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "connection.h"
+#include "status.h"
+
+/* The columns of a layer that its checksum covers, in their order. */
+#define LAYER_CHECKSUM                                                        \
+  "row_checksum ('layer', layer.id, layer.parent, layer.parent_generation,"   \
+  " layer.generation)"
+
+/* The rows of a layer of at most a generation. */
+struct layer_view {
+  int64_t layer;
+  int64_t generation;
+};
+
+struct view {
+  uint64_t size;       /* bytes */
+  uint32_t block_size; /* bytes */
+  struct layer_view *layers;
+  size_t depth;    /* how many layers */
+  size_t capacity; /* room for how many; kept from one use to the next */
+};
+
+/* Free what a view holds; a view of all zeroes is a valid empty one. */
+void view_free (struct view *view);
+
+/* Fill the layers of VIEW: LAYER at its present generation, and its
+ * parents.  Returns 0, or -1: EIO for layers that make no sense.
+ */
+int view_layers (struct connection *connection, int64_t layer,
+                 struct view *view, struct status *status);
+
+/* The number of blocks of a disk, the last one perhaps partial. */
+uint64_t view_blocks (const struct view *view);
+
+/* Read COUNT bytes at byte OFFSET into BUFFER.  The range lies inside the
+ * disk, its last block counted whole.  Every row used is checked against
+ * its checksum.  Returns 0, or -1 (EIO for a damaged block).
+ */
+int view_read (struct connection *connection, const struct view *view,
+               void *buffer, uint64_t offset, uint64_t count,
+               struct status *status);
+
+/* For each of COUNT blocks from block FIRST, set MAP to 1 where the view
+ * has data and 0 where it has zeroes.  Reads indexes only, not the data.
+ */
+int view_map (struct connection *connection, const struct view *view,
+              uint64_t first, uint32_t count, uint8_t *map,
+              struct status *status);
+
+/* The first block from FIRST on that has any row in any layer of the view,
+ * whether seen or not, or END where there is none before END.
+ */
+int view_next_row (struct connection *connection, const struct view *view,
+                   uint64_t first, uint64_t end, uint64_t *number,
+                   struct status *status);
+
+/* The block with the ROWS-th row from block FIRST on, in whichever layer
+ * comes to it first; END where there are fewer before END.  Bounds the work
+ * of one step over a range.
+ */
+int view_row_limit (struct connection *connection, const struct view *view,
+                    uint64_t first, uint64_t end, uint32_t rows,
+                    uint64_t *number, struct status *status);
+
+/* Call FOUND for each extent of COUNT bytes at byte OFFSET, in order, until
+ * it fails or enough was said: with ONE after the first extent, else after
+ * a bounded amount of work, but never before the first.  Neighbouring
+ * extents differ in kind.  FOUND gets bytes, clipped to the range, and
+ * returns 0, or -1 to fail with ENOMEM.  Cost: the rows of the extents
+ * reported, not those of the range.
+ */
+typedef int (*extent_found) (uint64_t offset, uint64_t count, bool hole,
+                             void *opaque);
+int view_extents (struct connection *connection, const struct view *view,
+                  uint64_t offset, uint64_t count, bool one,
+                  extent_found found, void *opaque, struct status *status);
+
+#endif /* SQLBLOCK_LAYERS_H */

@@ -1,0 +1,136 @@
+/* A pool of read connections: see reader.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "database.h"
+#include "reader.h"
+
+static void
+close_reader (struct reader *reader)
+{
+  connection_close (&reader->connection);
+  view_free (&reader->view);
+  free (reader);
+}
+
+int
+reader_pool_open (struct reader_pool *pool, const char *path,
+                  struct patience *patience, struct status *status)
+{
+  struct reader *first = calloc (1, sizeof *first);
+
+  if (first == NULL)
+    return status_fail (status, ENOMEM, "out of memory");
+  if (database_open (&first->connection, path, CONNECTION_READ, patience,
+                     status)
+      == -1) {
+    free (first);
+    return -1;
+  }
+  *pool = (struct reader_pool){
+    .path = path,
+    .mode = first->connection.mode,
+    .patience = patience,
+    .idle = first,
+    .open = 1,
+  };
+  pthread_mutex_init (&pool->lock, NULL);
+  pthread_cond_init (&pool->returned, NULL);
+  return 0;
+}
+
+void
+reader_pool_close (struct reader_pool *pool)
+{
+  struct reader *reader;
+
+  while ((reader = pool->idle) != NULL) {
+    pool->idle = reader->next;
+    close_reader (reader);
+  }
+  pthread_mutex_destroy (&pool->lock);
+  pthread_cond_destroy (&pool->returned);
+}
+
+/* Open one more connection, for which pool->open counts already. */
+static struct reader *
+open_reader (struct reader_pool *pool, struct status *status)
+{
+  struct reader *reader = calloc (1, sizeof *reader);
+
+  if (reader == NULL)
+    status_fail (status, ENOMEM, "out of memory");
+  else if (connection_open (&reader->connection, pool->path, pool->mode,
+                            pool->patience, status)
+           == -1) {
+    free (reader);
+    reader = NULL;
+  }
+  if (reader == NULL) {
+    pthread_mutex_lock (&pool->lock);
+    pool->open--;
+    pthread_cond_signal (&pool->returned);
+    pthread_mutex_unlock (&pool->lock);
+  }
+  return reader;
+}
+
+/* Take an idle connection, or open one while there may be more. */
+static struct reader *
+take (struct reader_pool *pool, struct status *status)
+{
+  struct reader *reader;
+
+  pthread_mutex_lock (&pool->lock);
+  while (pool->idle == NULL && pool->open == READERS_MAX)
+    pthread_cond_wait (&pool->returned, &pool->lock);
+  reader = pool->idle;
+  if (reader)
+    pool->idle = reader->next;
+  else
+    pool->open++;
+  pthread_mutex_unlock (&pool->lock);
+  return reader ? reader : open_reader (pool, status);
+}
+
+struct reader *
+reader_take (struct reader_pool *pool, struct status *status)
+{
+  struct reader *reader = take (pool, status);
+
+  if (reader && connection_begin_read (&reader->connection, status) == -1) {
+    reader_return (pool, reader);
+    return NULL;
+  }
+  return reader;
+}
+
+void
+reader_return (struct reader_pool *pool, struct reader *reader)
+{
+  connection_rollback (&reader->connection);
+  pthread_mutex_lock (&pool->lock);
+  reader->next = pool->idle;
+  pool->idle = reader;
+  pthread_cond_signal (&pool->returned);
+  pthread_mutex_unlock (&pool->lock);
+}
+
+struct reader *
+reader_take_disk (struct reader_pool *pool, const struct disk_info *disk,
+                  struct status *status)
+{
+  struct reader *reader = reader_take (pool, status);
+
+  if (reader
+      && disks_view (&reader->connection, disk->id, disk->epoch,
+                     &reader->view, status)
+             == -1) {
+    reader_return (pool, reader);
+    return NULL;
+  }
+  return reader;
+}

@@ -1,0 +1,159 @@
+-- The on-disk format of sqlblock, version 1.
+--
+-- A file is an SQLite database with
+--   application_id  0x73716c62 ('sqlb')
+--   user_version    1, the version of this format
+--   encoding UTF-8, auto_vacuum INCREMENTAL, journal_mode WAL.
+-- It holds exactly the tables and indexes below.  Statistics tables
+-- (sqlite_stat1 ...) and views may be added; a file with other tables,
+-- with triggers, or with changed definitions is refused.
+--
+-- Reading it with the sqlite3 shell is welcome.  Changing it by hand is
+-- not: every row carries a checksum, and rows whose checksum is wrong are
+-- answered with an I/O error.
+--
+-- How a disk is read, block by block (numbers count blocks of
+-- disk.block_size bytes from 0):
+--
+--     disk 'web' ----> layer 7, generation 4
+--                        |      number 0: generations 1, 3   -> row of 3
+--                        |      number 1: generation 2, zero -> zeroes
+--                        |      number 2: no row             -> ask parent
+--                        v
+--                      layer 5 as of generation 9
+--                               number 2: generations 8, 11  -> row of 8
+--                               number 3: no row, no parent  -> zeroes
+--
+-- Writes go to the disk's layer under its current generation.  A snapshot
+-- remembers (layer, generation) and raises the layer's generation, so the
+-- rows it sees are never written again.  A clone is a disk on a new layer
+-- whose parent is what a snapshot remembers.
+
+
+-- What a program must know to use this file.  A program that does not
+-- know the name of a row must, by its kind:
+--   compatible    go on
+--   read-only     open the file for reading only
+--   incompatible  refuse the file
+CREATE TABLE feature (
+  name TEXT NOT NULL PRIMARY KEY,
+  kind TEXT NOT NULL CHECK (kind IN ('compatible', 'read-only',
+                                     'incompatible'))
+) STRICT;
+
+
+-- Where blocks live.  Parents are older than their children, so following
+-- them always ends.
+CREATE TABLE layer (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  -- What shows through where this layer has no row: the parent's rows of
+  -- at most this generation.
+  parent INTEGER REFERENCES layer CHECK (parent < id),
+  parent_generation INTEGER,
+  -- New rows carry this generation.
+  generation INTEGER NOT NULL CHECK (generation > 0),
+  -- row_checksum of the columns above, see the end of this file.
+  checksum INTEGER NOT NULL,
+  CHECK ((parent IS NULL) = (parent_generation IS NULL))
+) STRICT;
+
+CREATE INDEX layer_by_parent ON layer (parent) WHERE parent IS NOT NULL;
+
+
+-- A writable disk.  Its storage is its layer; rolling it back gives it
+-- another one.
+CREATE TABLE disk (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  name TEXT NOT NULL UNIQUE,
+  description TEXT NOT NULL,
+  -- In bytes; need not be a multiple of the block.
+  size INTEGER NOT NULL CHECK (size > 0),
+  -- In bytes: a power of two from 512 to 1 MiB, fixed for life.
+  block_size INTEGER NOT NULL
+    CHECK (block_size BETWEEN 512 AND 1048576
+           AND block_size & (block_size - 1) = 0),
+  layer INTEGER NOT NULL UNIQUE REFERENCES layer,
+  -- Grows when the disk jumps to other contents (a rollback).  Connections
+  -- that were opened under another epoch fail rather than mix both.
+  epoch INTEGER NOT NULL,
+  -- The codec for new blocks (see block.codec) and its level.
+  compression INTEGER NOT NULL CHECK (compression IN (1, 2, 3)),
+  compression_level INTEGER NOT NULL,
+  -- 1: store blocks that are equal only once.
+  deduplicate INTEGER NOT NULL CHECK (deduplicate IN (0, 1)),
+  -- The most bytes that the rows of this disk and its snapshots may take;
+  -- NULL: as many as fit.
+  quota INTEGER CHECK (quota >= 0),
+  -- Automatic history: seconds between snapshots and which ones to keep;
+  -- NULL: none.
+  snapshot_interval INTEGER CHECK (snapshot_interval > 0),
+  snapshot_keep TEXT,
+  -- Seconds since 1970, UTC: datetime (created, 'unixepoch') shows it.
+  created INTEGER NOT NULL,
+  checksum INTEGER NOT NULL
+) STRICT;
+
+
+-- What a disk looked like at one moment.
+CREATE TABLE snapshot (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  disk INTEGER NOT NULL REFERENCES disk,
+  name TEXT NOT NULL,
+  -- The rows it sees: those of this layer of at most this generation.
+  layer INTEGER NOT NULL REFERENCES layer,
+  generation INTEGER NOT NULL,
+  -- The disk's size then, in bytes.
+  size INTEGER NOT NULL CHECK (size > 0),
+  created INTEGER NOT NULL,
+  -- 1: made by the server's own schedule, which may also remove it.
+  automatic INTEGER NOT NULL CHECK (automatic IN (0, 1)),
+  -- The highest block.id then.  What changed between two snapshots of one
+  -- layer are the rows with ids between their last_block.
+  last_block INTEGER NOT NULL,
+  checksum INTEGER NOT NULL,
+  UNIQUE (disk, name)
+) STRICT;
+
+CREATE INDEX snapshot_by_layer ON snapshot (layer, generation);
+CREATE INDEX snapshot_by_last_block ON snapshot (last_block);
+
+
+-- The contents.  A block that is all zeroes has no row unless it must hide
+-- an older or an inherited one; then it has a row of codec 0.  (There is
+-- no REFERENCES on layer: it would cost a look-up for every block written.)
+CREATE TABLE block (
+  -- Ids grow in the order of writing and are never used again, not even
+  -- when the highest row has been deleted.
+  id INTEGER PRIMARY KEY,
+  layer INTEGER NOT NULL,
+  number INTEGER NOT NULL CHECK (number >= 0),
+  generation INTEGER NOT NULL,
+  -- How data holds the block's bytes:
+  --   0  zeroes, no data        2  zstd
+  --   1  as they are            3  lz4
+  codec INTEGER NOT NULL,
+  -- Of the row's key and data, see below.
+  checksum INTEGER NOT NULL,
+  data BLOB,
+  CHECK ((codec = 0) = (data IS NULL))
+) STRICT;
+
+-- Every look-up goes through the first index.  The map of a disk (what is
+-- stored, what is a hole) is read from both, without touching the data.
+CREATE UNIQUE INDEX block_by_number ON block (layer, number, generation);
+CREATE INDEX block_zero ON block (layer, number, generation)
+  WHERE codec = 0;
+
+
+-- Checksums are XXH3 (64 bits), kept as signed integers.
+--
+-- block.checksum is the XXH3 of 48 bytes: layer, number, generation,
+-- codec, the length of data in bytes and the XXH3 of data (of no bytes,
+-- where data is NULL), each as 64 bits, little-endian.
+--
+-- row_checksum (table, columns ...) is the XXH3 of its arguments in the
+-- order in which they stand above, one after the other:
+--   NULL     the byte 0
+--   integer  the byte 1, then the value as 64 bits, little-endian
+--   text     the byte 3, then its length in bytes as 64 bits,
+--            little-endian, then the text in UTF-8

@@ -1,0 +1,116 @@
+/* Errors, as text and as errno: see status.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "status.h"
+
+int
+status_fail (struct status *status, int error, const char *format, ...)
+{
+  va_list args;
+
+  status->error = error;
+  va_start (args, format);
+  vsnprintf (status->message, sizeof status->message, format, args);
+  va_end (args);
+  return -1;
+}
+
+int
+status_errno (int rc)
+{
+  switch (rc & 0xff) {
+  case SQLITE_FULL:
+    return ENOSPC;
+  case SQLITE_NOMEM:
+    return ENOMEM;
+  case SQLITE_READONLY:
+    return EROFS;
+  case SQLITE_PERM:
+  case SQLITE_AUTH:
+    return EPERM;
+  default:
+    return EIO;
+  }
+}
+
+/* What the user can know or do about a result, or NULL. */
+static const char *
+advice (int rc)
+{
+  switch (rc & 0xff) {
+  case SQLITE_FULL:
+    return "the file system is full; free some space and try again";
+  case SQLITE_BUSY:
+    return "another program holds the database locked; end it and try again";
+  case SQLITE_CORRUPT:
+    return "the database is damaged or truncated; restore it from a backup";
+  case SQLITE_NOTADB:
+    return "the file is not an SQLite database";
+  case SQLITE_READONLY:
+    return "the database or its directory is read-only";
+  case SQLITE_CANTOPEN:
+    return "the file cannot be opened; check that it exists and that this "
+           "user may read and write it and its directory";
+  case SQLITE_IOERR:
+    return "the storage below the database failed; see the kernel's log";
+  default:
+    return NULL;
+  }
+}
+
+/* Append to the message of a status. */
+static void __attribute__ ((format (printf, 2, 3)))
+append (struct status *status, const char *format, ...)
+{
+  size_t length = strlen (status->message);
+  va_list args;
+
+  va_start (args, format);
+  vsnprintf (status->message + length, sizeof status->message - length,
+             format, args);
+  va_end (args);
+}
+
+int
+status_fail_sqlite (struct status *status, sqlite3 *db, int rc,
+                    const char *format, ...)
+{
+  const char *text = sqlite3_errstr (rc);
+  int code = rc;
+  va_list args;
+
+  /* The connection knows more, if its last failure is the one meant. */
+  if (db && (sqlite3_errcode (db) & 0xff) == (rc & 0xff)) {
+    text = sqlite3_errmsg (db);
+    code = sqlite3_extended_errcode (db);
+  }
+
+  status->error = status_errno (rc);
+  va_start (args, format);
+  vsnprintf (status->message, sizeof status->message, format, args);
+  va_end (args);
+  if (advice (rc))
+    append (status, ": %s", advice (rc));
+  append (status, " (SQLite: %s, code %d)", text, code);
+  return -1;
+}
+
+int
+status_prefix (struct status *status, const char *format, ...)
+{
+  char message[sizeof status->message];
+  va_list args;
+
+  memcpy (message, status->message, sizeof message);
+  va_start (args, format);
+  vsnprintf (status->message, sizeof status->message, format, args);
+  va_end (args);
+  append (status, ": %s", message);
+  return -1;
+}

@@ -1,0 +1,444 @@
+/* The face of the engine: see store.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoint.h"
+#include "database.h"
+#include "flusher.h"
+#include "reader.h"
+#include "store.h"
+#include "writer.h"
+
+struct store {
+  char *path;
+  void (*warn) (const char *message);
+  struct patience patience;
+  struct reader_pool readers;
+
+  /* The write side.  `lock` is held while it is opened; once `writable` is
+   * true it stays.
+   */
+  pthread_mutex_t lock;
+  bool writable;
+  struct writer writer;
+  struct flusher flusher;
+  struct checkpointer checkpointer;
+};
+
+struct disk {
+  struct store *store;
+  struct disk_info info;
+  bool readonly;
+};
+
+/*--------------------------------------------------------------------
+ * Before a server runs.
+ */
+
+/* The name of the disk that OPTIONS would make. */
+static const char *
+new_name (const struct disk_options *options)
+{
+  return options->name ? options->name : DISK_NAME_DEFAULT;
+}
+
+/* Check the disk that OPTIONS asks for in an open database.  Returns 1 when
+ * it is there as it should be, 0 when it is to be made, -1 on failure.
+ */
+static int
+check_disk (struct connection *connection, const struct disk_options *options,
+            struct status *status)
+{
+  struct disk_info info;
+  const int r = disks_find (connection, options->name, &info, status);
+
+  if (r == -1)
+    return -1;
+  if (r == 1)
+    return disks_check_match (&info, options, status) == -1 ? -1 : 1;
+  if (options->size == 0) {
+    disks_fail_unknown (connection, new_name (options), status);
+    return status_prefix (status, "give size=SIZE to make the disk");
+  }
+  return disks_check_packing (connection, options, status);
+}
+
+/* As check_disk, for the file PATH, which is ours. */
+static int
+check_file (const char *path, const struct disk_options *options,
+            struct status *status)
+{
+  struct connection connection;
+  int r;
+
+  if (database_open (&connection, path, CONNECTION_READ, NULL, status) == -1)
+    return -1;
+  r = check_disk (&connection, options, status);
+  connection_close (&connection);
+  return r == -1 ? status_prefix (status, "%s", path) : r;
+}
+
+/* The checks for a file that is not there. */
+static int
+check_new_file (const char *path, const struct disk_options *options,
+                struct status *status)
+{
+  if (options->size == 0)
+    return status_fail (status, ENOENT,
+                        "%s does not exist: give size=SIZE to create it",
+                        path);
+  return database_check_directory (path, status);
+}
+
+int
+store_check (const char *path, const struct disk_options *options,
+             struct status *status)
+{
+  int r;
+
+  if (disks_check_options (options, status) == -1)
+    return -1;
+  r = database_examine (path, status);
+  if (r == 0)
+    return check_new_file (path, options, status);
+  return r == 1 ? check_file (path, options, status) : -1;
+}
+
+/* Add a disk to the file PATH. */
+static int
+add_disk (const char *path, const struct disk_options *options,
+          struct status *status)
+{
+  struct connection connection;
+  int r;
+
+  if (database_open (&connection, path, CONNECTION_WRITE, NULL, status) == -1)
+    return -1;
+  r = connection_begin_write (&connection, status);
+  if (r == 0)
+    r = disks_create (&connection, options, status);
+  if (r == 0)
+    r = connection_commit (&connection, status);
+  connection_rollback (&connection);
+  connection_close (&connection);
+  if (r == -1)
+    status_prefix (status, "%s: making disk '%s'", path, new_name (options));
+  return r;
+}
+
+int
+store_provide (const char *path, const struct disk_options *options,
+               struct status *status)
+{
+  int r = store_check (path, options, status);
+
+  if (r != 0)
+    return r == 1 ? 0 : -1;
+  r = database_examine (path, status);
+  if (r == 0)
+    return database_create (path, options, status);
+  return r == 1 ? add_disk (path, options, status) : -1;
+}
+
+/*--------------------------------------------------------------------
+ * Opening and closing.
+ */
+
+struct store *
+store_open (const char *path, void (*warn) (const char *message),
+            struct status *status)
+{
+  struct store *store = calloc (1, sizeof *store);
+
+  if (store)
+    store->path = strdup (path);
+  if (store == NULL || store->path == NULL) {
+    free (store);
+    status_fail (status, ENOMEM, "out of memory");
+    return NULL;
+  }
+  store->warn = warn;
+  patience_init (&store->patience);
+  if (reader_pool_open (&store->readers, store->path, &store->patience,
+                        status)
+      == -1) {
+    patience_destroy (&store->patience);
+    free (store->path);
+    free (store);
+    return NULL;
+  }
+  pthread_mutex_init (&store->lock, NULL);
+  return store;
+}
+
+/* Closes the write side last: with its last connection SQLite moves the
+ * rest of the log into the database, so that the file alone is the disk.
+ */
+void
+store_close (struct store *store)
+{
+  reader_pool_close (&store->readers);
+  if (store->writable) {
+    checkpointer_stop (&store->checkpointer);
+    flusher_close (&store->flusher);
+    writer_close (&store->writer);
+  }
+  pthread_mutex_destroy (&store->lock);
+  patience_destroy (&store->patience);
+  free (store->path);
+  free (store);
+}
+
+void
+store_interrupt (struct store *store)
+{
+  patience_interrupt (&store->patience);
+}
+
+bool
+store_await_wait (struct store *store)
+{
+  return patience_await_wait (&store->patience);
+}
+
+/* Before anything is served, what an earlier server left in the log goes
+ * into the database: whether it is durable nobody knows.
+ */
+static int
+settle_log (struct store *store, struct status *status)
+{
+  const int r = checkpoint_complete (&store->writer.connection, status);
+
+  if (r == 0) {
+    /* Somebody reads: a flush will sync the log. */
+    flusher_committed (&store->flusher);
+    store->warn ("the write-ahead log of an earlier server cannot be moved "
+                 "into the database yet: another program reads it");
+  }
+  return r == -1 ? -1 : 0;
+}
+
+/* Open the write side.  Called with the lock held. */
+static int
+open_write_side (struct store *store, struct status *status)
+{
+  if (writer_open (&store->writer, store->path, &store->flusher,
+                   &store->patience, status)
+      == -1)
+    return -1;
+  if (flusher_open (&store->flusher, store->path, &store->patience, status)
+      == -1) {
+    writer_close (&store->writer);
+    return -1;
+  }
+  if (settle_log (store, status) == -1
+      || checkpointer_start (&store->checkpointer, store->path, &store->writer,
+                             &store->flusher, store->warn,
+                             &store->patience, status)
+             == -1) {
+    flusher_close (&store->flusher);
+    writer_close (&store->writer);
+    return -1;
+  }
+  store->writable = true;
+  return 0;
+}
+
+static int
+make_writable (struct store *store, struct status *status)
+{
+  int r = 0;
+
+  pthread_mutex_lock (&store->lock);
+  if (!store->writable)
+    r = open_write_side (store, status);
+  pthread_mutex_unlock (&store->lock);
+  return r;
+}
+
+/*--------------------------------------------------------------------
+ * Disks.
+ */
+
+int
+store_list (struct store *store,
+            int (*found) (const struct disk_info *info, void *opaque),
+            void *opaque, struct status *status)
+{
+  struct reader *reader = reader_take (&store->readers, status);
+  int r;
+
+  if (reader == NULL)
+    return -1;
+  r = disks_list (&reader->connection, found, opaque, status);
+  reader_return (&store->readers, reader);
+  return r;
+}
+
+int
+store_find (struct store *store, const char *name, struct disk_info *info,
+            struct status *status)
+{
+  struct reader *reader = reader_take (&store->readers, status);
+  int r;
+
+  if (reader == NULL)
+    return -1;
+  r = disks_find (&reader->connection, name, info, status);
+  if (r == 0)
+    r = disks_fail_unknown (&reader->connection, name ? name : "", status);
+  reader_return (&store->readers, reader);
+  return r == -1 ? -1 : 0;
+}
+
+/* Is this how a file or medium that may only be read answers? */
+static bool
+may_only_read (const struct status *status)
+{
+  return status->error == EROFS || status->error == EACCES
+         || status->error == EPERM;
+}
+
+struct disk *
+disk_open (struct store *store, const char *name, bool readonly,
+           struct status *status)
+{
+  struct disk *disk = calloc (1, sizeof *disk);
+
+  if (disk == NULL) {
+    status_fail (status, ENOMEM, "out of memory");
+    return NULL;
+  }
+  disk->store = store;
+  disk->readonly = readonly;
+  if (store_find (store, name, &disk->info, status) == -1)
+    goto failed;
+  if (!readonly && make_writable (store, status) == -1) {
+    if (!may_only_read (status))
+      goto failed;
+    disk->readonly = true;
+  }
+  return disk;
+
+failed:
+  free (disk);
+  return NULL;
+}
+
+void
+disk_close (struct disk *disk)
+{
+  free (disk);
+}
+
+const struct disk_info *
+disk_get_info (const struct disk *disk)
+{
+  return &disk->info;
+}
+
+bool
+disk_is_readonly (const struct disk *disk)
+{
+  return disk->readonly;
+}
+
+/*--------------------------------------------------------------------
+ * Requests.
+ */
+
+/* Say of a failure what was being done; returns -1. */
+static int
+failed_range (const struct disk *disk, const char *doing, uint64_t offset,
+              uint64_t count, struct status *status)
+{
+  return status_prefix (status,
+                        "disk '%s': %s %" PRIu64 " bytes at offset %" PRIu64,
+                        disk->info.name, doing, count, offset);
+}
+
+int
+disk_read (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
+           struct status *status)
+{
+  struct reader *reader
+      = reader_take_disk (&disk->store->readers, &disk->info, status);
+  int r = -1;
+
+  if (reader) {
+    r = view_read (&reader->connection, &reader->view, buffer, offset, count,
+                   status);
+    reader_return (&disk->store->readers, reader);
+  }
+  if (r == -1)
+    return failed_range (disk, "reading", offset, count, status);
+  return 0;
+}
+
+int
+disk_flush (struct disk *disk, struct status *status)
+{
+  if (disk->readonly)
+    return 0;
+  if (flusher_flush (&disk->store->flusher, status) == -1) {
+    checkpointer_wake (&disk->store->checkpointer);
+    return status_prefix (status, "disk '%s': flushing", disk->info.name);
+  }
+  return 0;
+}
+
+int
+disk_write (struct disk *disk, const void *data, uint64_t offset,
+            uint64_t count, bool fua, struct status *status)
+{
+  if (writer_write (&disk->store->writer, &disk->info, data, offset, count,
+                    status)
+      == -1)
+    return failed_range (disk, "writing", offset, count, status);
+  return fua ? disk_flush (disk, status) : 0;
+}
+
+int
+disk_trim (struct disk *disk, uint64_t offset, uint64_t count, bool fua,
+           struct status *status)
+{
+  if (writer_clear (&disk->store->writer, &disk->info, offset, count, false,
+                    status)
+      == -1)
+    return failed_range (disk, "trimming", offset, count, status);
+  return fua ? disk_flush (disk, status) : 0;
+}
+
+int
+disk_zero (struct disk *disk, uint64_t offset, uint64_t count, bool fua,
+           struct status *status)
+{
+  if (writer_clear (&disk->store->writer, &disk->info, offset, count, true,
+                    status)
+      == -1)
+    return failed_range (disk, "zeroing", offset, count, status);
+  return fua ? disk_flush (disk, status) : 0;
+}
+
+int
+disk_extents (struct disk *disk, uint64_t offset, uint64_t count, bool one,
+              extent_found found, void *opaque, struct status *status)
+{
+  struct reader *reader
+      = reader_take_disk (&disk->store->readers, &disk->info, status);
+  int r = -1;
+
+  if (reader) {
+    r = view_extents (&reader->connection, &reader->view, offset, count, one,
+                      found, opaque, status);
+    reader_return (&disk->store->readers, reader);
+  }
+  if (r == -1)
+    return failed_range (disk, "mapping", offset, count, status);
+  return 0;
+}

@@ -1,0 +1,125 @@
+/* The store: disks in an SQLite database, for a server.
+ *
+ * This is the face of the engine.  A store is an open database; a disk is
+ * one client's handle on one disk of it.
+ *
+ *   plugin ──► store ─┬─► reader ──────────────┬─► disks ─► layers
+ *                     ├─► writer (one leader) ─┘
+ *                     ├─► flusher      (FLUSH, FUA)
+ *                     └─► checkpointer (a thread)
+ *
+ * Reading never waits for writing, nor the other way round.  The write
+ * side is opened with the first disk that is opened for writing.
+ *
+ * Every function that can fail returns -1 and fills the status with words
+ * that begin with the name of the disk, and an errno that NBD can carry.
+ */
+
+#ifndef SQLBLOCK_STORE_H
+#define SQLBLOCK_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "disks.h"
+#include "layers.h"
+#include "status.h"
+
+struct store;
+struct disk;
+
+/*--------------------------------------------------------------------
+ * Before a server runs.  Thread rules: only while this process has no
+ * store open on the file (see database_examine).
+ */
+
+/* Check whether store_provide would succeed, and change nothing: the file
+ * PATH is a database of ours, or can be made; the disk OPTIONS asks for is
+ * in it as it should be, or can be made.  Where OPTIONS names no disk, the
+ * default disk is meant.  Returns 1 when all is there, 0 when something is
+ * to be made, -1 on failure.
+ */
+int store_check (const char *path, const struct disk_options *options,
+                 struct status *status);
+
+/* Make what is missing of the file and the disk that OPTIONS asks for;
+ * this needs OPTIONS->size.  Returns 0, or -1 with nothing changed.
+ */
+int store_provide (const char *path, const struct disk_options *options,
+                   struct status *status);
+
+/*--------------------------------------------------------------------
+ * A running server.  Thread rules: open and close are called once, by one
+ * thread, with nothing else running; all others by any thread.
+ */
+
+/* Open the database PATH.  WARN takes lines for the server's log; it is
+ * called from other threads.  Returns NULL on failure.
+ */
+struct store *store_open (const char *path, void (*warn) (const char *message),
+                          struct status *status);
+
+/* Close the store; all disks are closed. */
+void store_close (struct store *store);
+
+/* The server is ending: waiting for other programs' locks ends at once, in
+ * failure.
+ */
+void store_interrupt (struct store *store);
+
+/* Sleep until a request waits for another program's lock: only then must
+ * the server watch for its own end.  Returns false once the store was
+ * interrupted.
+ */
+bool store_await_wait (struct store *store);
+
+/* Call FOUND for each disk, as disks_list. */
+int store_list (struct store *store,
+                int (*found) (const struct disk_info *info, void *opaque),
+                void *opaque, struct status *status);
+
+/* Find a disk by name, or for NULL or "" the default disk, as disks_find;
+ * but a missing one is a failure that names the disks there are.
+ */
+int store_find (struct store *store, const char *name, struct disk_info *info,
+                struct status *status);
+
+/* Open the disk NAME ("": the default disk).  Without READONLY it can be
+ * written, unless the database cannot (see disk_is_readonly).  Returns NULL
+ * on failure.
+ */
+struct disk *disk_open (struct store *store, const char *name, bool readonly,
+                        struct status *status);
+void disk_close (struct disk *disk);
+
+/* What the disk was when it was opened. */
+const struct disk_info *disk_get_info (const struct disk *disk);
+bool disk_is_readonly (const struct disk *disk);
+
+/* The requests.  OFFSET and COUNT are bytes, inside the size of the disk;
+ * COUNT is not 0.  With FUA what was written is durable when the
+ * call returns (NBD_CMD_FLAG_FUA in the NBD protocol).
+ */
+int disk_read (struct disk *disk, void *buffer, uint64_t offset,
+               uint64_t count, struct status *status);
+int disk_write (struct disk *disk, const void *data, uint64_t offset,
+                uint64_t count, bool fua, struct status *status);
+
+/* Make whole blocks zeroes and free them; the parts of blocks at the edges
+ * keep their bytes (NBD_CMD_TRIM).
+ */
+int disk_trim (struct disk *disk, uint64_t offset, uint64_t count, bool fua,
+               struct status *status);
+
+/* Make all bytes zeroes (NBD_CMD_WRITE_ZEROES); whole blocks are freed. */
+int disk_zero (struct disk *disk, uint64_t offset, uint64_t count, bool fua,
+               struct status *status);
+
+/* Make durable what was written before, by any client (NBD_CMD_FLUSH). */
+int disk_flush (struct disk *disk, struct status *status);
+
+/* What is data and what is a hole, as view_extents. */
+int disk_extents (struct disk *disk, uint64_t offset, uint64_t count, bool one,
+                  extent_found found, void *opaque, struct status *status);
+
+#endif /* SQLBLOCK_STORE_H */

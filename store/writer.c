@@ -1,0 +1,650 @@
+/* Group commit: see writer.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "checksum.h"
+#include "codec.h"
+#include "database.h"
+#include "writer.h"
+
+/* What one transaction takes at most: so many operations, and so many bytes
+ * unless one operation alone has more.
+ */
+#define BATCH_OPERATIONS 256
+#define BATCH_BYTES      (8 * 1024 * 1024)
+
+/* What clearing a step counts as in a batch, in bytes. */
+#define CLEAR_BYTES (1024 * 1024)
+
+/* Blocks whose map is read at a time to hide what stands below. */
+#define HIDE_BLOCKS 4096
+
+enum operation_kind { WRITE, TRIM, ZERO };
+
+enum operation_state { WAITING, LEADING, DONE };
+
+/* A request on its way through the queue. */
+struct operation {
+  enum operation_kind kind;
+  const struct disk_info *disk;
+  uint64_t offset, count;        /* bytes */
+  const char *data;              /* WRITE: the bytes */
+  const struct encoded *encoded; /* WRITE: its whole blocks */
+
+  uint64_t cleared; /* TRIM, ZERO: bytes that this step has done */
+  int result;
+  struct status *status;
+
+  struct operation *next;
+  atomic_uint state; /* enum operation_state; a futex */
+};
+
+/*--------------------------------------------------------------------
+ * Changing blocks, inside the leader's transaction.
+ */
+
+/* Have writer->view show DISK. */
+static int
+look_at (struct writer *writer, const struct disk_info *disk,
+         struct status *status)
+{
+  struct view *view = &writer->view, *below = &writer->below;
+
+  if (writer->view_of == disk->id)
+    return view->block_size == disk->block_size
+               ? 0
+               : status_fail (status, EIO, "the disk was replaced");
+  writer->view_of = 0;
+  if (disks_view (&writer->connection, disk->id, disk->epoch, view, status)
+      == -1)
+    return -1;
+  if (below->capacity < view->depth) {
+    struct layer_view *layers
+        = realloc (below->layers, view->depth * sizeof *layers);
+
+    if (layers == NULL)
+      return status_fail (status, ENOMEM, "out of memory");
+    below->layers = layers;
+    below->capacity = view->depth;
+  }
+  below->size = view->size;
+  below->block_size = view->block_size;
+  below->depth = view->depth;
+  memcpy (below->layers, view->layers, view->depth * sizeof *view->layers);
+  below->layers[0].generation--;
+  writer->view_of = disk->id;
+  return 0;
+}
+
+/* Can anything show through where the present generation has no row? */
+static bool
+has_below (const struct writer *writer)
+{
+  return writer->below.depth > 1 || writer->below.layers[0].generation > 0;
+}
+
+/* The id for a new row.  Ids must not go back, even after the highest rows
+ * were deleted: snapshots remember how far they had come.
+ */
+static int
+new_id (struct writer *writer, int64_t *id, struct status *status)
+{
+  static const char highest_sql[]
+      = "SELECT 1 + max (ifnull ((SELECT max (id) FROM block), 0),"
+        " ifnull ((SELECT max (last_block) FROM snapshot), 0))";
+
+  if (writer->next_id == 0
+      && connection_integer (&writer->connection, highest_sql,
+                             &writer->next_id, status)
+             == -1)
+    return -1;
+  *id = writer->next_id++;
+  return 0;
+}
+
+/* Store a row of the present generation. */
+static int
+put_row (struct writer *writer, int64_t number, const struct encoded *encoded,
+         struct status *status)
+{
+  static const char put_sql[]
+      = "INSERT INTO block"
+        " (id, layer, number, generation, codec, checksum, data)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+        " ON CONFLICT (layer, number, generation) DO UPDATE SET"
+        " codec = excluded.codec, checksum = excluded.checksum,"
+        " data = excluded.data";
+  const struct layer_view *layer = &writer->view.layers[0];
+  CLEANUP_STATEMENT sqlite3_stmt *put
+      = connection_statement (&writer->connection, put_sql, status);
+  int64_t id;
+
+  if (put == NULL || new_id (writer, &id, status) == -1)
+    return -1;
+  sqlite3_bind_int64 (put, 1, id);
+  sqlite3_bind_int64 (put, 2, layer->layer);
+  sqlite3_bind_int64 (put, 3, number);
+  sqlite3_bind_int64 (put, 4, layer->generation);
+  sqlite3_bind_int (put, 5, encoded->codec);
+  sqlite3_bind_int64 (put, 6,
+                      checksum_block (layer->layer, number, layer->generation,
+                                      encoded->codec, encoded->length,
+                                      encoded->hash));
+  if (encoded->data)
+    sqlite3_bind_blob64 (put, 7, encoded->data, encoded->length,
+                         SQLITE_STATIC);
+  return connection_step (&writer->connection, put, status);
+}
+
+/* Delete the rows of the present generation from FIRST to before END. */
+static int
+delete_rows (struct writer *writer, uint64_t first, uint64_t end,
+             struct status *status)
+{
+  static const char delete_sql[]
+      = "DELETE FROM block INDEXED BY block_by_number"
+        " WHERE layer = ?1 AND number >= ?2 AND number < ?3"
+        " AND generation = ?4";
+  const struct layer_view *layer = &writer->view.layers[0];
+  CLEANUP_STATEMENT sqlite3_stmt *delete
+      = connection_statement (&writer->connection, delete_sql, status);
+
+  if (delete == NULL)
+    return -1;
+  sqlite3_bind_int64 (delete, 1, layer->layer);
+  sqlite3_bind_int64 (delete, 2, first);
+  sqlite3_bind_int64 (delete, 3, end);
+  sqlite3_bind_int64 (delete, 4, layer->generation);
+  return connection_step (&writer->connection, delete, status);
+}
+
+/* Hide the data that stands below in COUNT blocks from FIRST on. */
+static int
+hide_blocks (struct writer *writer, uint64_t first, uint32_t count,
+             struct status *status)
+{
+  const struct encoded zeroes = {
+    .codec = CODEC_ZERO,
+    .hash = checksum_bytes (NULL, 0),
+  };
+  uint8_t map[HIDE_BLOCKS];
+
+  if (view_map (&writer->connection, &writer->below, first, count, map,
+                status)
+      == -1)
+    return -1;
+  for (uint32_t i = 0; i < count; i++)
+    if (map[i] && put_row (writer, first + i, &zeroes, status) == -1)
+      return -1;
+  return 0;
+}
+
+/* Make the blocks from FIRST to before END zeroes. */
+static int
+clear_blocks (struct writer *writer, uint64_t first, uint64_t end,
+              struct status *status)
+{
+  uint64_t count;
+
+  if (delete_rows (writer, first, end, status) == -1)
+    return -1;
+  while (has_below (writer) && first < end) {
+    if (view_next_row (&writer->connection, &writer->below, first, end,
+                       &first, status)
+        == -1)
+      return -1;
+    count = end - first < HIDE_BLOCKS ? end - first : HIDE_BLOCKS;
+    if (count > 0 && hide_blocks (writer, first, count, status) == -1)
+      return -1;
+    first += count;
+  }
+  return 0;
+}
+
+/* Store one block. */
+static int
+put_block (struct writer *writer, uint64_t number,
+           const struct encoded *encoded, struct status *status)
+{
+  if (encoded->codec == CODEC_ZERO)
+    return clear_blocks (writer, number, number + 1, status);
+  return put_row (writer, number, encoded, status);
+}
+
+/* Change COUNT bytes at byte OFFSET, all in one block, to DATA, or to
+ * zeroes where that is NULL.  The rest of the block is read here, in the
+ * transaction: two writers to two parts of a block both succeed.
+ */
+static int
+merge_block (struct writer *writer, uint64_t offset, uint64_t count,
+             const char *data, struct status *status)
+{
+  const uint32_t block_size = writer->view.block_size;
+  const uint64_t number = offset / block_size;
+  char *place = writer->block + offset % block_size;
+  struct encoded encoded;
+
+  if (view_read (&writer->connection, &writer->view, writer->block,
+                 number * block_size, block_size, status)
+      == -1)
+    return -1;
+  if (data)
+    memcpy (place, data, count);
+  else
+    memset (place, 0, count);
+  codec_encode (writer->block, block_size, &encoded);
+  return put_block (writer, number, &encoded, status);
+}
+
+/* A write: perhaps a part of a block, whole blocks, perhaps a part. */
+static int
+run_write (struct writer *writer, const struct operation *operation,
+           struct status *status)
+{
+  const uint32_t block_size = writer->view.block_size;
+  const struct encoded *encoded = operation->encoded;
+  const char *data = operation->data;
+  uint64_t offset = operation->offset, left = operation->count, count;
+  int r;
+
+  while (left > 0) {
+    count = block_size - offset % block_size;
+    if (count > left)
+      count = left;
+    if (count == block_size)
+      r = put_block (writer, offset / block_size, encoded++, status);
+    else
+      r = merge_block (writer, offset, count, data, status);
+    if (r == -1)
+      return -1;
+    offset += count;
+    data += count;
+    left -= count;
+  }
+  return 0;
+}
+
+/* One step of a trim or a zero; says in operation->cleared how far it came.
+ *
+ *    offset       first                     step     last        end
+ *      |----edge----|---- blocks cleared ----|- - - - -|----edge---|
+ */
+static int
+run_clear (struct writer *writer, struct operation *operation,
+           struct status *status)
+{
+  const uint32_t block_size = writer->view.block_size;
+  const uint64_t offset = operation->offset;
+  const uint64_t end = offset + operation->count;
+  const bool edges = operation->kind == ZERO;
+  const uint64_t first = (offset + block_size - 1) / block_size;
+  /* The disk's last block counts as whole even if the size ends in it. */
+  const uint64_t last
+      = end == writer->view.size ? view_blocks (&writer->view)
+                                 : end / block_size;
+  uint64_t step;
+
+  operation->cleared = operation->count;
+  if (first > last) /* inside one block */
+    return edges ? merge_block (writer, offset, operation->count, NULL, status)
+                 : 0;
+  if (edges && offset % block_size
+      && merge_block (writer, offset, first * block_size - offset, NULL,
+                      status)
+             == -1)
+    return -1;
+  if (view_row_limit (&writer->connection, &writer->view, first, last,
+                      WRITER_STEP_ROWS, &step, status)
+      == -1)
+    return -1;
+  if (step < last) {
+    step = step > first ? step : first + 1;
+    operation->cleared = step * block_size - offset;
+    return clear_blocks (writer, first, step, status);
+  }
+  if (clear_blocks (writer, first, last, status) == -1)
+    return -1;
+  if (edges && last * block_size < end)
+    return merge_block (writer, last * block_size, end - last * block_size,
+                        NULL, status);
+  return 0;
+}
+
+static int
+run_operation (struct writer *writer, struct operation *operation,
+               struct status *status)
+{
+  if (look_at (writer, operation->disk, status) == -1)
+    return -1;
+  if (operation->offset > writer->view.size
+      || operation->count > writer->view.size - operation->offset)
+    return status_fail (status, ENOSPC,
+                        "the disk has shrunk; connect again to see its size");
+  if (operation->kind == WRITE)
+    return run_write (writer, operation, status);
+  return run_clear (writer, operation, status);
+}
+
+/*--------------------------------------------------------------------
+ * Leading.
+ */
+
+/* SQLite tells the size of the log after each commit. */
+static int
+note_wal_size (void *opaque, sqlite3 *db, const char *name, int pages)
+{
+  struct writer *writer = opaque;
+
+  (void)db;
+  (void)name;
+  writer->wal_bytes = pages * writer->page_size;
+  return SQLITE_OK;
+}
+
+/* Run COUNT operations of a list as one transaction.  Returns 0, or -1 with
+ * nothing changed; *BEGUN says whether the transaction could begin.
+ */
+static int
+run_transaction (struct writer *writer, struct operation *list, size_t count,
+                 bool *begun, struct status *status)
+{
+  struct connection *connection = &writer->connection;
+  const int changes = sqlite3_total_changes (connection->db);
+  int r;
+
+  writer->view_of = 0;
+  writer->next_id = 0;
+  *begun = false;
+  if (connection_begin_write (connection, status) == -1)
+    return -1;
+  *begun = true;
+  for (r = 0; r == 0 && count > 0; count--, list = list->next)
+    r = run_operation (writer, list, status);
+  if (r == 0)
+    r = connection_commit (connection, status);
+  if (r == -1)
+    connection_rollback (connection);
+  else if (sqlite3_total_changes (connection->db) != changes) {
+    flusher_committed (writer->flusher);
+    if (writer->committed)
+      writer->committed (writer->wal_bytes, writer->opaque);
+  }
+  return r;
+}
+
+/* Run COUNT operations together, or else each alone. */
+static void
+run_batch (struct writer *writer, struct operation *list, size_t count)
+{
+  struct status status;
+  bool begun;
+  const int r = run_transaction (writer, list, count, &begun, &status);
+
+  for (size_t left = count; left > 0; left--, list = list->next) {
+    if (r == -1 && begun && count > 1)
+      list->result
+          = run_transaction (writer, list, 1, &begun, list->status);
+    else {
+      list->result = r;
+      if (r == -1)
+        *list->status = status;
+    }
+  }
+}
+
+/* How much an operation adds to a batch, in bytes. */
+static uint64_t
+weight (const struct operation *operation)
+{
+  return operation->kind == WRITE ? operation->count : CLEAR_BYTES;
+}
+
+/* Take a batch off the queue.  Called with the lock held. */
+static struct operation *
+take_batch (struct writer *writer, size_t *count)
+{
+  struct operation *list = writer->head, *last = list;
+  uint64_t bytes = weight (list);
+
+  *count = 1;
+  while (last->next && *count < BATCH_OPERATIONS
+         && bytes + weight (last->next) <= BATCH_BYTES) {
+    last = last->next;
+    bytes += weight (last);
+    ++*count;
+  }
+  writer->head = last->next;
+  if (writer->head == NULL)
+    writer->tail = NULL;
+  return list;
+}
+
+/* Set an operation's state and wake its thread, after which the operation
+ * may be gone: the futex call touches only its address.
+ */
+static void
+set_state (struct operation *operation, enum operation_state state)
+{
+  atomic_store (&operation->state, state);
+  syscall (SYS_futex, &operation->state, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+static enum operation_state
+wait_for_state (struct operation *operation)
+{
+  while (atomic_load (&operation->state) == WAITING)
+    syscall (SYS_futex, &operation->state, FUTEX_WAIT_PRIVATE, WAITING, NULL,
+             NULL, 0);
+  return atomic_load (&operation->state);
+}
+
+/* Give way to a checkpoint, then take a batch. */
+static struct operation *
+begin_leading (struct writer *writer, size_t *count)
+{
+  const unsigned delay = atomic_load (&writer->delay);
+  struct operation *list;
+
+  if (delay > 0)
+    nanosleep (&(struct timespec){ .tv_nsec = delay }, NULL);
+  pthread_mutex_lock (&writer->lock);
+  while (writer->paused)
+    pthread_cond_wait (&writer->resumed, &writer->lock);
+  writer->running = true;
+  list = take_batch (writer, count);
+  pthread_mutex_unlock (&writer->lock);
+  return list;
+}
+
+/* Hand on the lead: before the finished are woken, so that the next
+ * transaction starts at once.
+ */
+static void
+end_leading (struct writer *writer)
+{
+  struct operation *next;
+
+  pthread_mutex_lock (&writer->lock);
+  writer->running = false;
+  if (writer->paused)
+    pthread_cond_signal (&writer->rested);
+  next = writer->head;
+  writer->led = next != NULL;
+  pthread_mutex_unlock (&writer->lock);
+  if (next)
+    set_state (next, LEADING);
+}
+
+/* Lead one batch, of which OWN, the caller's operation, is the first. */
+static void
+lead (struct writer *writer, struct operation *own)
+{
+  struct operation *list, *next;
+  size_t count;
+
+  list = begin_leading (writer, &count);
+  run_batch (writer, list, count);
+  end_leading (writer);
+  for (; count > 0; count--, list = next) {
+    next = list->next;
+    if (list != own)
+      set_state (list, DONE);
+  }
+}
+
+/* Put an operation on the queue and return when it is done. */
+static int
+submit (struct writer *writer, struct operation *operation)
+{
+  bool leading;
+
+  atomic_init (&operation->state, WAITING);
+  operation->next = NULL;
+  pthread_mutex_lock (&writer->lock);
+  if (writer->tail)
+    writer->tail->next = operation;
+  else
+    writer->head = operation;
+  writer->tail = operation;
+  leading = !writer->led;
+  writer->led = true;
+  pthread_mutex_unlock (&writer->lock);
+  if (leading || wait_for_state (operation) == LEADING)
+    lead (writer, operation);
+  return operation->result;
+}
+
+/*--------------------------------------------------------------------
+ * The public side.
+ */
+
+/* Encode the whole blocks of a write.  Returns a new array, which is empty
+ * where there are none, or NULL.
+ */
+static struct encoded *
+encode_blocks (const struct disk_info *disk, const char *data,
+               uint64_t offset, uint64_t count)
+{
+  const uint32_t block_size = disk->block_size;
+  const uint64_t skip = -offset % block_size;
+  const uint64_t blocks = count > skip ? (count - skip) / block_size : 0;
+  struct encoded *encoded = malloc ((blocks + 1) * sizeof *encoded);
+
+  for (uint64_t i = 0; encoded && i < blocks; i++)
+    codec_encode (data + skip + i * block_size, block_size, &encoded[i]);
+  return encoded;
+}
+
+int
+writer_write (struct writer *writer, const struct disk_info *disk,
+              const void *data, uint64_t offset, uint64_t count,
+              struct status *status)
+{
+  struct encoded *encoded = encode_blocks (disk, data, offset, count);
+  struct operation operation = {
+    .kind = WRITE,
+    .disk = disk,
+    .offset = offset,
+    .count = count,
+    .data = data,
+    .encoded = encoded,
+    .status = status,
+  };
+  int r;
+
+  if (encoded == NULL)
+    return status_fail (status, ENOMEM, "out of memory");
+  r = submit (writer, &operation);
+  free (encoded);
+  return r;
+}
+
+int
+writer_clear (struct writer *writer, const struct disk_info *disk,
+              uint64_t offset, uint64_t count, bool edges,
+              struct status *status)
+{
+  while (count > 0) {
+    struct operation operation = {
+      .kind = edges ? ZERO : TRIM,
+      .disk = disk,
+      .offset = offset,
+      .count = count,
+      .status = status,
+    };
+
+    if (submit (writer, &operation) == -1)
+      return -1;
+    offset += operation.cleared;
+    count -= operation.cleared;
+  }
+  return 0;
+}
+
+void
+writer_pause (struct writer *writer)
+{
+  pthread_mutex_lock (&writer->lock);
+  writer->paused = true;
+  while (writer->running)
+    pthread_cond_wait (&writer->rested, &writer->lock);
+  pthread_mutex_unlock (&writer->lock);
+}
+
+void
+writer_resume (struct writer *writer)
+{
+  pthread_mutex_lock (&writer->lock);
+  writer->paused = false;
+  pthread_cond_signal (&writer->resumed);
+  pthread_mutex_unlock (&writer->lock);
+}
+
+int
+writer_open (struct writer *writer, const char *path, struct flusher *flusher,
+             struct patience *patience, struct status *status)
+{
+  static const char page_size_sql[] = "PRAGMA page_size";
+
+  *writer = (struct writer){ .flusher = flusher };
+  if (database_open (&writer->connection, path, CONNECTION_WRITE, patience,
+                     status)
+      == -1)
+    return -1;
+  writer->block = malloc (DISK_BLOCK_SIZE_MAX);
+  if (writer->block == NULL)
+    status_fail (status, ENOMEM, "out of memory");
+  if (writer->block == NULL
+      || connection_integer (&writer->connection, page_size_sql,
+                             &writer->page_size, status)
+             == -1) {
+    free (writer->block);
+    connection_close (&writer->connection);
+    return -1;
+  }
+  sqlite3_wal_hook (writer->connection.db, note_wal_size, writer);
+  pthread_mutex_init (&writer->lock, NULL);
+  pthread_cond_init (&writer->resumed, NULL);
+  pthread_cond_init (&writer->rested, NULL);
+  return 0;
+}
+
+void
+writer_close (struct writer *writer)
+{
+  connection_close (&writer->connection);
+  view_free (&writer->view);
+  view_free (&writer->below);
+  free (writer->block);
+  pthread_mutex_destroy (&writer->lock);
+  pthread_cond_destroy (&writer->resumed);
+  pthread_cond_destroy (&writer->rested);
+}

@@ -1,0 +1,117 @@
+/* Group commit: requests that wait together share one transaction.
+ *
+ * There is one write connection.  A request thread puts its operation on
+ * the queue and waits.  Where nobody leads, it leads itself:
+ *
+ *   thread A   enqueue  lead: [BEGIN  A      COMMIT] wake C, done
+ *   thread B      enqueue  wait ................................ lead ...
+ *   thread C   enqueue  wait
+ *                              the queue grows while a commit runs
+ *
+ * The leader takes what is queued (at least its own operation, which stands
+ * first, at most a bounded amount), runs it as one transaction, makes the
+ * first of the queue the next leader and wakes the others.  Acknowledged
+ * means committed: a call returns 0 only after the COMMIT.
+ *
+ * Invariants:
+ * - Only the leader uses the connection and the fields marked so.
+ * - An operation belongs to the thread that waits for it; the leader does
+ *   not touch it after it has set its state to done.
+ * - If the transaction fails, each operation is tried alone, so that only
+ *   those that fail get the error.
+ * - A leader never waits for anything that ends with one client.
+ *
+ * Lock order: `lock` is a leaf; no call into SQLite is made under it.
+ */
+
+#ifndef SQLBLOCK_WRITER_H
+#define SQLBLOCK_WRITER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "connection.h"
+#include "disks.h"
+#include "flusher.h"
+#include "layers.h"
+#include "status.h"
+
+/* A trim or zero whose range has more stored blocks than this goes in
+ * steps, each of which is atomic.  The manual states it.
+ */
+#define WRITER_STEP_ROWS 65536
+
+struct operation;
+
+struct writer {
+  struct flusher *flusher;
+
+  /* Called by the leader after each transaction that changed something,
+   * with the size of the log in bytes.
+   */
+  void (*committed) (uint64_t wal_bytes, void *opaque);
+  void *opaque;
+
+  /* Nanoseconds that a leader waits before its transaction, so that a
+   * checkpoint can keep up.
+   */
+  atomic_uint delay;
+
+  pthread_mutex_t lock;
+  pthread_cond_t resumed; /* a pause has ended */
+  pthread_cond_t rested;  /* a transaction has ended, and there is a pause */
+  struct operation *head, *tail;
+  bool led;     /* somebody leads, or was made the leader */
+  bool running; /* a transaction runs */
+  bool paused;
+
+  /* The leader's. */
+  struct connection connection;
+  int64_t page_size; /* bytes */
+  uint64_t wal_bytes;
+  int64_t next_id;      /* of the next new row; 0: ask the database */
+  int64_t view_of;      /* the disk that `view` shows; 0: none */
+  struct view view;     /* the disk as it is ... */
+  struct view below;    /* ... and without the present generation */
+  char *block;          /* room for one block */
+};
+
+/* Open the write connection to PATH.  FLUSHER is told of each commit; it
+ * may be opened later than this, but before the first operation.  Returns
+ * 0, or -1 with nothing left open.
+ */
+int writer_open (struct writer *writer, const char *path,
+                 struct flusher *flusher, struct patience *patience,
+                 struct status *status);
+
+/* Close it; no operation is running. */
+void writer_close (struct writer *writer);
+
+/* Write COUNT bytes of DATA at byte OFFSET of DISK, inside its size, as one
+ * atomic change; blocks that become all zeroes are not stored.  Returns 0
+ * once it is committed, or -1 with nothing changed: ENOSPC, EIO, ENOMEM.
+ * Thread rules: any thread; DATA must stay as it is meanwhile.
+ */
+int writer_write (struct writer *writer, const struct disk_info *disk,
+                  const void *data, uint64_t offset, uint64_t count,
+                  struct status *status);
+
+/* Make the whole blocks in the range zeroes, without storing anything for
+ * them; with EDGES also the parts of blocks at both ends.  A range with at
+ * most WRITER_STEP_ROWS stored blocks is one atomic change, a larger one
+ * goes in atomic steps from its start on.  Returns and thread rules as
+ * writer_write.
+ */
+int writer_clear (struct writer *writer, const struct disk_info *disk,
+                  uint64_t offset, uint64_t count, bool edges,
+                  struct status *status);
+
+/* Let the transaction that runs end, and begin no other until
+ * writer_resume.  Thread rules: one thread, not one that writes.
+ */
+void writer_pause (struct writer *writer);
+void writer_resume (struct writer *writer);
+
+#endif /* SQLBLOCK_WRITER_H */
