@@ -156,11 +156,11 @@ sqlblock_config_complete (void)
   return 0;
 }
 
-#define sqlblock_config_help \
-  "db=<FILE>              (required) The database; made if size= is given.\n" \
-  "size=<SIZE>            Size of a disk that is to be made.\n" \
-  "export=<NAME>          Serve or make this disk only.\n" \
-  "block-size=<SIZE>      Block size of a disk that is to be made.\n" \
+#define sqlblock_config_help                                                   \
+  "db=<FILE>              (required) The database; made if size= is given.\n"  \
+  "size=<SIZE>            Size of a disk that is to be made.\n"                \
+  "export=<NAME>          Serve or make this disk only.\n"                     \
+  "block-size=<SIZE>      Block size of a disk that is to be made.\n"          \
   "description=<TEXT>     Description of a disk that is to be made."
 
 /* Print what this plugin is made of. */
@@ -241,8 +241,7 @@ add_export (const struct disk_info *info, void *exports)
 
 /* The disks of the database, or the one that export= asks for. */
 static int
-sqlblock_list_exports (int readonly, int is_tls,
-                       struct nbdkit_exports *exports)
+sqlblock_list_exports (int readonly, int is_tls, struct nbdkit_exports *exports)
 {
   struct disk_info info;
   struct status status;
@@ -293,8 +292,7 @@ sqlblock_open (int readonly)
     nbdkit_set_error (ENOENT);
     return NULL;
   }
-  disk = disk_open (store, export_name ? export_name : name, readonly,
-                    &status);
+  disk = disk_open (store, export_name ? export_name : name, readonly, &status);
   if (disk == NULL)
     report (&status);
   return disk;
@@ -443,21 +441,20 @@ sqlblock_zero (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 static int
 add_extent (uint64_t offset, uint64_t count, bool hole, void *extents)
 {
-  return nbdkit_add_extent (
-      extents, offset, count,
-      hole ? NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO : 0);
+  return nbdkit_add_extent (extents, offset, count,
+                            hole ? NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO : 0);
 }
 
 /* What is stored and what is a hole. */
 static int
-sqlblock_extents (void *handle, uint32_t count, uint64_t offset,
-                  uint32_t flags, struct nbdkit_extents *extents)
+sqlblock_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flags,
+                  struct nbdkit_extents *extents)
 {
   const bool one = flags & NBDKIT_FLAG_REQ_ONE;
   struct status status;
 
-  if (disk_extents (handle, offset, count, one, add_extent, extents, &status)
-      == -1)
+  if (disk_extents (handle, offset, count, one, add_extent, extents, &status) ==
+      -1)
     return report (&status);
   return 0;
 }

@@ -28,8 +28,7 @@
  * report success, so read first.  Returns a result of SQLite.
  */
 static int
-run_checkpoint (struct connection *connection, int mode, int *frames,
-                int *done)
+run_checkpoint (struct connection *connection, int mode, int *frames, int *done)
 {
   static const char read_sql[] = "SELECT count (*) FROM sqlite_schema";
   struct status ignored;
@@ -37,16 +36,15 @@ run_checkpoint (struct connection *connection, int mode, int *frames,
 
   if (connection_integer (connection, read_sql, &count, &ignored) == -1)
     return sqlite3_errcode (connection->db);
-  return sqlite3_wal_checkpoint_v2 (connection->db, "main", mode, frames,
-                                    done);
+  return sqlite3_wal_checkpoint_v2 (connection->db, "main", mode, frames, done);
 }
 
 int
 checkpoint_complete (struct connection *connection, struct status *status)
 {
   int frames, done;
-  const int rc = run_checkpoint (connection, SQLITE_CHECKPOINT_TRUNCATE,
-                                 &frames, &done);
+  const int rc =
+      run_checkpoint (connection, SQLITE_CHECKPOINT_TRUNCATE, &frames, &done);
 
   if (rc == SQLITE_OK)
     return 1;
@@ -144,8 +142,8 @@ note_commit (uint64_t wal_bytes, void *opaque)
 {
   struct checkpointer *checkpointer = opaque;
   const uint64_t range = CHECKPOINT_BOUND - CHECKPOINT_START;
-  uint64_t excess
-      = wal_bytes > CHECKPOINT_START ? wal_bytes - CHECKPOINT_START : 0;
+  uint64_t excess =
+      wal_bytes > CHECKPOINT_START ? wal_bytes - CHECKPOINT_START : 0;
   bool wake;
 
   if (excess > range)
@@ -160,8 +158,7 @@ note_commit (uint64_t wal_bytes, void *opaque)
   else if (wake)
     pthread_cond_signal (&checkpointer->wake);
   pthread_mutex_unlock (&checkpointer->lock);
-  atomic_store (&checkpointer->writer->delay,
-                excess * LONGEST_DELAY / range);
+  atomic_store (&checkpointer->writer->delay, excess * LONGEST_DELAY / range);
 }
 
 /* Wait, at most for MILLISECONDS, to be woken.  Called with the lock held.
@@ -255,8 +252,7 @@ checkpointer_start (struct checkpointer *checkpointer, const char *path,
     .warn = warn,
   };
   if (connection_open (&checkpointer->connection, path, CONNECTION_WRITE,
-                       patience, status)
-      == -1)
+                       patience, status) == -1)
     return -1;
   checkpointer->connection.longest_wait = PAUSE_PATIENCE;
   pthread_mutex_init (&checkpointer->lock, NULL);

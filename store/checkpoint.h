@@ -60,8 +60,7 @@ struct checkpointer {
  * is written into the database and synced, and the log is empty.  Returns
  * 1, 0 where a reader prevents it, -1 on failure.
  */
-int checkpoint_complete (struct connection *connection,
-                         struct status *status);
+int checkpoint_complete (struct connection *connection, struct status *status);
 
 /* Open the connection and start the thread.  WARN is called from it.
  * Returns 0, or -1 with nothing left open.
@@ -69,8 +68,7 @@ int checkpoint_complete (struct connection *connection,
 int checkpointer_start (struct checkpointer *checkpointer, const char *path,
                         struct writer *writer, struct flusher *flusher,
                         void (*warn) (const char *message),
-                        struct patience *patience,
-                        struct status *status);
+                        struct patience *patience, struct status *status);
 
 /* End the thread and close the connection. */
 void checkpointer_stop (struct checkpointer *checkpointer);

@@ -29,10 +29,9 @@ checksum_block (int64_t layer, int64_t number, int64_t generation, int codec,
 static void
 hash_value (XXH3_state_t *state, sqlite3_value *value)
 {
-  const unsigned char type = sqlite3_value_type (value) == SQLITE_NULL ? 0
-                             : sqlite3_value_type (value) == SQLITE_INTEGER
-                                 ? 1
-                                 : 3;
+  const unsigned char type = sqlite3_value_type (value) == SQLITE_NULL      ? 0
+                             : sqlite3_value_type (value) == SQLITE_INTEGER ? 1
+                                                                            : 3;
   uint64_t number;
 
   XXH3_64bits_update (state, &type, 1);
@@ -70,8 +69,8 @@ row_checksum (sqlite3_context *context, int argc, sqlite3_value **argv)
 int
 checksum_register (sqlite3 *db)
 {
-  return sqlite3_create_function_v2 (
-      db, "row_checksum", -1,
-      SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_DIRECTONLY, NULL,
-      row_checksum, NULL, NULL, NULL);
+  return sqlite3_create_function_v2 (db, "row_checksum", -1,
+                                     SQLITE_UTF8 | SQLITE_DETERMINISTIC |
+                                         SQLITE_DIRECTONLY,
+                                     NULL, row_checksum, NULL, NULL, NULL);
 }

@@ -72,8 +72,8 @@ milliseconds_since (const struct timespec *start)
   struct timespec now;
 
   clock_gettime (CLOCK_MONOTONIC, &now);
-  return (now.tv_sec - start->tv_sec) * 1000
-         + (now.tv_nsec - start->tv_nsec) / 1000000;
+  return (now.tv_sec - start->tv_sec) * 1000 +
+         (now.tv_nsec - start->tv_nsec) / 1000000;
 }
 
 void
@@ -135,16 +135,16 @@ wait_for_lock (void *opaque, int attempts)
   struct connection *connection = opaque;
   const bool short_wait = attempts < 10;
 
-  if (!short_wait && connection->patience
-      && !patience_wait (connection->patience))
+  if (!short_wait && connection->patience &&
+      !patience_wait (connection->patience))
     return 0;
   if (attempts == 0)
     clock_gettime (CLOCK_MONOTONIC, &connection->waiting_since);
-  else if (milliseconds_since (&connection->waiting_since)
-           >= connection->longest_wait)
+  else if (milliseconds_since (&connection->waiting_since) >=
+           connection->longest_wait)
     return 0;
-  nanosleep (
-      &(struct timespec){ .tv_nsec = short_wait ? 1000000 : 10000000 }, NULL);
+  nanosleep (&(struct timespec){ .tv_nsec = short_wait ? 1000000 : 10000000 },
+             NULL);
   return 1;
 }
 
@@ -185,11 +185,11 @@ connection_open (struct connection *connection, const char *path,
   uri = make_uri (path, mode);
   if (uri == NULL)
     return status_fail (status, ENOMEM, "out of memory");
-  rc = sqlite3_open_v2 (uri, &connection->db,
-                        SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX
-                            | (write ? SQLITE_OPEN_READWRITE
-                                     : SQLITE_OPEN_READONLY),
-                        NULL);
+  rc = sqlite3_open_v2 (
+      uri, &connection->db,
+      SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX |
+          (write ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY),
+      NULL);
   free (uri);
   if (rc == SQLITE_OK)
     rc = set_up (connection);
@@ -267,8 +267,8 @@ int
 connection_run (struct connection *connection, const char *sql,
                 struct status *status)
 {
-  CLEANUP_STATEMENT sqlite3_stmt *statement
-      = connection_statement (connection, sql, status);
+  CLEANUP_STATEMENT sqlite3_stmt *statement =
+      connection_statement (connection, sql, status);
   int r;
 
   if (statement == NULL)
@@ -282,11 +282,11 @@ int
 connection_integer (struct connection *connection, const char *sql,
                     int64_t *value, struct status *status)
 {
-  CLEANUP_STATEMENT sqlite3_stmt *statement
-      = connection_statement (connection, sql, status);
+  CLEANUP_STATEMENT sqlite3_stmt *statement =
+      connection_statement (connection, sql, status);
 
-  if (statement == NULL
-      || connection_step (connection, statement, status) == -1)
+  if (statement == NULL ||
+      connection_step (connection, statement, status) == -1)
     return -1;
   *value = sqlite3_column_int64 (statement, 0);
   return 0;

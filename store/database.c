@@ -27,8 +27,8 @@
 static uint32_t
 big_endian (const unsigned char *bytes)
 {
-  return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16
-         | (uint32_t)bytes[2] << 8 | bytes[3];
+  return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 |
+         (uint32_t)bytes[2] << 8 | bytes[3];
 }
 
 static int
@@ -78,8 +78,8 @@ database_examine (const char *path, struct status *status)
     return status_fail (status, EINVAL, "%s is not a regular file", path);
 
   /* Immutable: neither locks nor journals are touched. */
-  if (connection_open (&connection, path, CONNECTION_IMMUTABLE, NULL, status)
-      == -1)
+  if (connection_open (&connection, path, CONNECTION_IMMUTABLE, NULL, status) ==
+      -1)
     return -1;
   rc = sqlite3_file_control (connection.db, "main", SQLITE_FCNTL_FILE_POINTER,
                              &file);
@@ -139,9 +139,8 @@ fill (struct connection *connection, const struct disk_options *disk,
                              disks_page_size (disk->block_size
                                                   ? disk->block_size
                                                   : DISK_BLOCK_SIZE_DEFAULT));
-  rc = pragmas
-           ? sqlite3_exec (connection->db, pragmas, NULL, NULL, NULL)
-           : SQLITE_NOMEM;
+  rc = pragmas ? sqlite3_exec (connection->db, pragmas, NULL, NULL, NULL)
+               : SQLITE_NOMEM;
   sqlite3_free (pragmas);
   if (rc != SQLITE_OK)
     return status_fail_sqlite (status, connection->db, rc,
@@ -151,17 +150,15 @@ fill (struct connection *connection, const struct disk_options *disk,
   pragmas = sqlite3_mprintf ("PRAGMA application_id = %d;"
                              "PRAGMA user_version = %d;",
                              APPLICATION_ID, DATABASE_FORMAT);
-  rc = pragmas
-           ? sqlite3_exec (connection->db, pragmas, NULL, NULL, NULL)
-           : SQLITE_NOMEM;
+  rc = pragmas ? sqlite3_exec (connection->db, pragmas, NULL, NULL, NULL)
+               : SQLITE_NOMEM;
   sqlite3_free (pragmas);
   if (rc == SQLITE_OK)
     rc = sqlite3_exec (connection->db, schema_sql, NULL, NULL, NULL);
   if (rc != SQLITE_OK)
-    return status_fail_sqlite (status, connection->db, rc,
-                               "making the tables");
-  if (disks_create (connection, disk, status) == -1
-      || connection_commit (connection, status) == -1)
+    return status_fail_sqlite (status, connection->db, rc, "making the tables");
+  if (disks_create (connection, disk, status) == -1 ||
+      connection_commit (connection, status) == -1)
     return -1;
   return connection_run (connection, wal_sql, status);
 }
@@ -189,9 +186,8 @@ publish (const char *temporary, const char *path, struct status *status)
 
   if (directory == NULL)
     return status_fail (status, ENOMEM, "out of memory");
-  if (sync_path (temporary, O_RDWR) == 0
-      && renameat2 (AT_FDCWD, temporary, AT_FDCWD, path, RENAME_NOREPLACE)
-             == 0)
+  if (sync_path (temporary, O_RDWR) == 0 &&
+      renameat2 (AT_FDCWD, temporary, AT_FDCWD, path, RENAME_NOREPLACE) == 0)
     r = sync_path (directory, O_RDONLY | O_DIRECTORY);
   if (r == -1)
     status_fail (status, errno, "creating %s: %s", path, strerror (errno));
@@ -216,8 +212,7 @@ database_create (const char *path, const struct disk_options *disk,
     return -1;
   }
   close (fd);
-  r = connection_open (&connection, temporary, CONNECTION_CREATE, NULL,
-                       status);
+  r = connection_open (&connection, temporary, CONNECTION_CREATE, NULL, status);
   if (r == 0) {
     r = fill (&connection, disk, status);
     connection_close (&connection);
@@ -238,10 +233,10 @@ database_create (const char *path, const struct disk_options *disk,
 /* What may differ from the schema: statistics and views, which are never
  * used, and the bookkeeping of AUTOINCREMENT.
  */
-static const char objects_sql[]
-    = "SELECT type, name, tbl_name, ifnull (sql, '') FROM sqlite_schema"
-      " WHERE type <> 'view' AND name NOT GLOB 'sqlite_stat[134]'"
-      " ORDER BY type, name";
+static const char objects_sql[] =
+    "SELECT type, name, tbl_name, ifnull (sql, '') FROM sqlite_schema"
+    " WHERE type <> 'view' AND name NOT GLOB 'sqlite_stat[134]'"
+    " ORDER BY type, name";
 
 /* Is column I the same text in both rows? */
 static bool
@@ -258,10 +253,10 @@ static int
 compare_objects (struct connection *connection, struct connection *reference,
                  struct status *status)
 {
-  CLEANUP_STATEMENT sqlite3_stmt *actual
-      = connection_statement (connection, objects_sql, status);
-  CLEANUP_STATEMENT sqlite3_stmt *expected
-      = connection_statement (reference, objects_sql, status);
+  CLEANUP_STATEMENT sqlite3_stmt *actual =
+      connection_statement (connection, objects_sql, status);
+  CLEANUP_STATEMENT sqlite3_stmt *expected =
+      connection_statement (reference, objects_sql, status);
   int got, wanted;
 
   if (actual == NULL || expected == NULL)
@@ -271,19 +266,16 @@ compare_objects (struct connection *connection, struct connection *reference,
     wanted = connection_step (reference, expected, status);
     if (got == -1 || wanted == -1)
       return -1;
-    if (got != wanted
-        || (got == 1
-            && !(same_text (actual, expected, 0)
-                 && same_text (actual, expected, 1)
-                 && same_text (actual, expected, 2)
-                 && same_text (actual, expected, 3))))
-      return status_fail (status, EINVAL,
-                          "the database does not have the tables of format "
-                          "%d: near '%s', which %s; it was left as it is",
-                          DATABASE_FORMAT,
-                          sqlite3_column_text (got ? actual : expected, 1),
-                          got ? "is foreign, or hides what is missing"
-                              : "is missing");
+    if (got != wanted ||
+        (got == 1 &&
+         !(same_text (actual, expected, 0) && same_text (actual, expected, 1) &&
+           same_text (actual, expected, 2) && same_text (actual, expected, 3))))
+      return status_fail (
+          status, EINVAL,
+          "the database does not have the tables of format "
+          "%d: near '%s', which %s; it was left as it is",
+          DATABASE_FORMAT, sqlite3_column_text (got ? actual : expected, 1),
+          got ? "is foreign, or hides what is missing" : "is missing");
   } while (got == 1);
   return 0;
 }
@@ -315,10 +307,10 @@ static int
 check_features (struct connection *connection, bool write,
                 struct status *status)
 {
-  static const char features_sql[]
-      = "SELECT name, kind FROM feature WHERE kind <> 'compatible'";
-  CLEANUP_STATEMENT sqlite3_stmt *features
-      = connection_statement (connection, features_sql, status);
+  static const char features_sql[] =
+      "SELECT name, kind FROM feature WHERE kind <> 'compatible'";
+  CLEANUP_STATEMENT sqlite3_stmt *features =
+      connection_statement (connection, features_sql, status);
   const char *kind;
   int r;
 
@@ -344,8 +336,8 @@ static int
 check_journal (struct connection *connection, struct status *status)
 {
   static const char wal_sql[] = "PRAGMA journal_mode = WAL";
-  CLEANUP_STATEMENT sqlite3_stmt *mode
-      = connection_statement (connection, wal_sql, status);
+  CLEANUP_STATEMENT sqlite3_stmt *mode =
+      connection_statement (connection, wal_sql, status);
   const char *text;
 
   if (mode == NULL || connection_step (connection, mode, status) == -1)
@@ -364,8 +356,8 @@ check_contents (struct connection *connection, enum connection_mode mode,
 {
   const bool write = mode == CONNECTION_WRITE;
 
-  if (check_schema (connection, status) == -1
-      || check_features (connection, write, status) == -1)
+  if (check_schema (connection, status) == -1 ||
+      check_features (connection, write, status) == -1)
     return -1;
   return write ? check_journal (connection, status) : 0;
 }

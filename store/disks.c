@@ -12,14 +12,14 @@
 #include "disks.h"
 
 /* The columns of a disk that its checksum covers, in their order. */
-#define DISK_CHECKSUM                                                         \
-  "row_checksum ('disk', disk.id, disk.name, disk.description, disk.size,"    \
-  " disk.block_size, disk.layer, disk.epoch, disk.compression,"               \
-  " disk.compression_level, disk.deduplicate, disk.quota,"                    \
+#define DISK_CHECKSUM                                                          \
+  "row_checksum ('disk', disk.id, disk.name, disk.description, disk.size,"     \
+  " disk.block_size, disk.layer, disk.epoch, disk.compression,"                \
+  " disk.compression_level, disk.deduplicate, disk.quota,"                     \
   " disk.snapshot_interval, disk.snapshot_keep, disk.created)"
 
-#define DISK_INFO                                                             \
-  "SELECT id, name, description, size, block_size, epoch,"                    \
+#define DISK_INFO                                                              \
+  "SELECT id, name, description, size, block_size, epoch,"                     \
   " checksum = " DISK_CHECKSUM " FROM disk"
 
 /* Is TEXT valid UTF-8 without control characters? */
@@ -38,8 +38,8 @@ is_plain_text (const char *text)
     if (more == -1 || *p < 0x20 || *p == 0x7f)
       return false;
     /* Overlong forms, surrogates and what lies past U+10FFFF. */
-    if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f)
-        || (*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] > 0x8f))
+    if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f) ||
+        (*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] > 0x8f))
       return false;
     p++;
     for (int i = 0; i < more; i++, p++)
@@ -69,28 +69,26 @@ check_name (const char *name, struct status *status)
 static bool
 is_block_size (int64_t bytes)
 {
-  return bytes >= DISK_BLOCK_SIZE_MIN && bytes <= DISK_BLOCK_SIZE_MAX
-         && (bytes & (bytes - 1)) == 0;
+  return bytes >= DISK_BLOCK_SIZE_MIN && bytes <= DISK_BLOCK_SIZE_MAX &&
+         (bytes & (bytes - 1)) == 0;
 }
 
 int
-disks_check_options (const struct disk_options *options,
-                     struct status *status)
+disks_check_options (const struct disk_options *options, struct status *status)
 {
   if (options->name && check_name (options->name, status) == -1)
     return -1;
-  if (options->description
-      && (strlen (options->description) > DISK_DESCRIPTION_MAX
-          || !is_plain_text (options->description)))
+  if (options->description &&
+      (strlen (options->description) > DISK_DESCRIPTION_MAX ||
+       !is_plain_text (options->description)))
     return status_fail (status, EINVAL,
                         "the description must be UTF-8 without control "
                         "characters, of at most %d bytes",
                         DISK_DESCRIPTION_MAX);
   if (options->size > INT64_MAX)
-    return status_fail (status, EINVAL,
-                        "the size is larger than the largest, %" PRId64
-                        " bytes",
-                        INT64_MAX);
+    return status_fail (
+        status, EINVAL,
+        "the size is larger than the largest, %" PRId64 " bytes", INT64_MAX);
   if (options->block_size && !is_block_size (options->block_size))
     return status_fail (status, EINVAL,
                         "the block size %" PRIu32
@@ -116,8 +114,8 @@ disks_check_match (const struct disk_info *info,
                         "is fixed when a disk is made, leave block-size= "
                         "out",
                         info->name, info->block_size, options->block_size);
-  if (options->description
-      && strcmp (options->description, info->description) != 0)
+  if (options->description &&
+      strcmp (options->description, info->description) != 0)
     return status_fail (status, EINVAL,
                         "disk '%s' exists with the description '%s': leave "
                         "description= out",
@@ -145,8 +143,8 @@ packed_size (uint64_t block_size, uint64_t page_size)
     overflow_pages = (payload - local + overflow_bytes - 1) / overflow_bytes;
   }
   /* A cell has about 12 bytes around its payload. */
-  return 16 * page_size / ((page_size - 8) / (local + 12))
-         + 16 * page_size * overflow_pages;
+  return 16 * page_size / ((page_size - 8) / (local + 12)) +
+         16 * page_size * overflow_pages;
 }
 
 uint32_t
@@ -197,37 +195,35 @@ disks_check_packing (struct connection *connection,
 
 /* Make the layer of a new disk. */
 static int
-create_layer (struct connection *connection, int64_t *id,
-              struct status *status)
+create_layer (struct connection *connection, int64_t *id, struct status *status)
 {
-  static const char insert_sql[]
-      = "INSERT INTO layer (generation, checksum) VALUES (1, 0)";
-  static const char checksum_sql[]
-      = "UPDATE layer SET checksum = " LAYER_CHECKSUM
-        " WHERE id = last_insert_rowid ()";
+  static const char insert_sql[] =
+      "INSERT INTO layer (generation, checksum) VALUES (1, 0)";
+  static const char checksum_sql[] =
+      "UPDATE layer SET checksum = " LAYER_CHECKSUM
+      " WHERE id = last_insert_rowid ()";
 
-  if (connection_run (connection, insert_sql, status) == -1
-      || connection_run (connection, checksum_sql, status) == -1)
+  if (connection_run (connection, insert_sql, status) == -1 ||
+      connection_run (connection, checksum_sql, status) == -1)
     return -1;
   *id = sqlite3_last_insert_rowid (connection->db);
   return 0;
 }
 
 int
-disks_create (struct connection *connection,
-              const struct disk_options *options, struct status *status)
+disks_create (struct connection *connection, const struct disk_options *options,
+              struct status *status)
 {
-  static const char insert_sql[]
-      = "INSERT INTO disk (name, description, size, block_size, layer, epoch,"
-        " compression, compression_level, deduplicate, quota,"
-        " snapshot_interval, snapshot_keep, created, checksum)"
-        " VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, 0, 0, NULL, NULL, NULL, ?7, 0)";
-  static const char checksum_sql[]
-      = "UPDATE disk SET checksum = " DISK_CHECKSUM
-        " WHERE id = last_insert_rowid ()";
+  static const char insert_sql[] =
+      "INSERT INTO disk (name, description, size, block_size, layer, epoch,"
+      " compression, compression_level, deduplicate, quota,"
+      " snapshot_interval, snapshot_keep, created, checksum)"
+      " VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, 0, 0, NULL, NULL, NULL, ?7, 0)";
+  static const char checksum_sql[] = "UPDATE disk SET checksum = " DISK_CHECKSUM
+                                     " WHERE id = last_insert_rowid ()";
   const char *name = options->name ? options->name : DISK_NAME_DEFAULT;
-  CLEANUP_STATEMENT sqlite3_stmt *insert
-      = connection_statement (connection, insert_sql, status);
+  CLEANUP_STATEMENT sqlite3_stmt *insert =
+      connection_statement (connection, insert_sql, status);
   int64_t layer;
   int r;
 
@@ -243,8 +239,8 @@ disks_create (struct connection *connection,
   sqlite3_bind_int (insert, 6, CODEC_RAW);
   sqlite3_bind_int64 (insert, 7, time (NULL));
   r = connection_step (connection, insert, status);
-  if (r == -1
-      && sqlite3_extended_errcode (connection->db) == SQLITE_CONSTRAINT_UNIQUE)
+  if (r == -1 &&
+      sqlite3_extended_errcode (connection->db) == SQLITE_CONSTRAINT_UNIQUE)
     return status_fail (status, EEXIST, "there is a disk '%s' already", name);
   if (r == -1 || connection_run (connection, checksum_sql, status) == -1)
     return -1;
@@ -265,8 +261,7 @@ sane_geometry (sqlite3_stmt *row, int column)
 
 /* Fill INFO from a row of DISK_INFO; -1 and EIO for a damaged one. */
 static int
-info_from_row (sqlite3_stmt *row, struct disk_info *info,
-               struct status *status)
+info_from_row (sqlite3_stmt *row, struct disk_info *info, struct status *status)
 {
   const char *name = (const char *)sqlite3_column_text (row, 1);
   const char *description = (const char *)sqlite3_column_text (row, 2);
@@ -277,8 +272,8 @@ info_from_row (sqlite3_stmt *row, struct disk_info *info,
 
   if (name == NULL || description == NULL)
     return status_fail (status, ENOMEM, "out of memory");
-  if (!sqlite3_column_int (row, 6) || !sane_geometry (row, 3)
-      || disks_check_options (&as_options, status) == -1)
+  if (!sqlite3_column_int (row, 6) || !sane_geometry (row, 3) ||
+      disks_check_options (&as_options, status) == -1)
     return status_fail (status, EIO,
                         "the row of disk '%.*s' is damaged; restore the "
                         "database from a backup",
@@ -321,8 +316,8 @@ disks_list (struct connection *connection,
             void *opaque, struct status *status)
 {
   static const char list_sql[] = DISK_INFO " ORDER BY id";
-  CLEANUP_STATEMENT sqlite3_stmt *list
-      = connection_statement (connection, list_sql, status);
+  CLEANUP_STATEMENT sqlite3_stmt *list =
+      connection_statement (connection, list_sql, status);
   struct disk_info info;
   int r;
 
@@ -341,8 +336,8 @@ append_name (const struct disk_info *info, void *opaque)
   struct status *status = opaque;
   const size_t length = strlen (status->message);
 
-  snprintf (status->message + length, sizeof status->message - length,
-            " '%s'", info->name);
+  snprintf (status->message + length, sizeof status->message - length, " '%s'",
+            info->name);
   return length > 600;
 }
 
@@ -352,8 +347,8 @@ disks_fail_unknown (struct connection *connection, const char *name,
 {
   struct status list;
 
-  status_fail (&list, ENOENT, "there is no disk '%.*s'; the disks are:",
-               DISK_NAME_MAX, name);
+  status_fail (&list, ENOENT,
+               "there is no disk '%.*s'; the disks are:", DISK_NAME_MAX, name);
   if (disks_list (connection, append_name, &list, status) == -1)
     return -1;
   *status = list;
@@ -364,11 +359,11 @@ int
 disks_view (struct connection *connection, int64_t id, int64_t epoch,
             struct view *view, struct status *status)
 {
-  static const char view_sql[]
-      = "SELECT size, block_size, epoch, layer, checksum = " DISK_CHECKSUM
-        " FROM disk WHERE id = ?1";
-  CLEANUP_STATEMENT sqlite3_stmt *disk
-      = connection_statement (connection, view_sql, status);
+  static const char view_sql[] =
+      "SELECT size, block_size, epoch, layer, checksum = " DISK_CHECKSUM
+      " FROM disk WHERE id = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *disk =
+      connection_statement (connection, view_sql, status);
   int r;
 
   if (disk == NULL)
@@ -387,6 +382,5 @@ disks_view (struct connection *connection, int64_t id, int64_t epoch,
                         "from a backup");
   view->size = sqlite3_column_int64 (disk, 0);
   view->block_size = sqlite3_column_int64 (disk, 1);
-  return view_layers (connection, sqlite3_column_int64 (disk, 3), view,
-                      status);
+  return view_layers (connection, sqlite3_column_int64 (disk, 3), view, status);
 }

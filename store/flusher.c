@@ -14,8 +14,8 @@ open_wal (struct flusher *flusher, struct status *status)
   int64_t ignored;
   int rc;
 
-  if (connection_integer (&flusher->connection, read_sql, &ignored, status)
-      == -1)
+  if (connection_integer (&flusher->connection, read_sql, &ignored, status) ==
+      -1)
     return -1;
   rc = sqlite3_file_control (flusher->connection.db, "main",
                              SQLITE_FCNTL_JOURNAL_POINTER, &flusher->wal);
@@ -29,9 +29,8 @@ flusher_open (struct flusher *flusher, const char *path,
               struct patience *patience, struct status *status)
 {
   *flusher = (struct flusher){ .committed = 0 };
-  if (connection_open (&flusher->connection, path, CONNECTION_WRITE,
-                       patience, status)
-      == -1)
+  if (connection_open (&flusher->connection, path, CONNECTION_WRITE, patience,
+                       status) == -1)
     return -1;
   if (open_wal (flusher, status) == -1) {
     connection_close (&flusher->connection);

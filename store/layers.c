@@ -47,16 +47,16 @@ add_layer (struct view *view, int64_t layer, int64_t generation,
                         DEPTH_MAX);
   if (view->depth == view->capacity) {
     const size_t capacity = view->capacity ? 2 * view->capacity : 4;
-    struct layer_view *layers
-        = realloc (view->layers, capacity * sizeof *layers);
+    struct layer_view *layers =
+        realloc (view->layers, capacity * sizeof *layers);
 
     if (layers == NULL)
       return status_fail (status, ENOMEM, "out of memory");
     view->layers = layers;
     view->capacity = capacity;
   }
-  view->layers[view->depth++]
-      = (struct layer_view){ .layer = layer, .generation = generation };
+  view->layers[view->depth++] =
+      (struct layer_view){ .layer = layer, .generation = generation };
   return 0;
 }
 
@@ -67,11 +67,11 @@ static int
 add_layer_row (struct connection *connection, int64_t *layer,
                int64_t *generation, struct view *view, struct status *status)
 {
-  static const char layer_sql[]
-      = "SELECT parent, parent_generation, generation,"
-        " checksum = " LAYER_CHECKSUM " FROM layer WHERE id = ?1";
-  CLEANUP_STATEMENT sqlite3_stmt *row
-      = connection_statement (connection, layer_sql, status);
+  static const char layer_sql[] =
+      "SELECT parent, parent_generation, generation,"
+      " checksum = " LAYER_CHECKSUM " FROM layer WHERE id = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *row =
+      connection_statement (connection, layer_sql, status);
   int64_t parent, present;
   int r;
 
@@ -83,14 +83,14 @@ add_layer_row (struct connection *connection, int64_t *layer,
     return -1;
   parent = sqlite3_column_int64 (row, 0);
   present = sqlite3_column_int64 (row, 2);
-  if (r == 0 || !sqlite3_column_int (row, 3) || parent < 0 || parent >= *layer
-      || *generation < 0 || *generation > present)
+  if (r == 0 || !sqlite3_column_int (row, 3) || parent < 0 ||
+      parent >= *layer || *generation < 0 || *generation > present)
     return status_fail (status, EIO,
                         "layer %" PRId64 " is damaged; restore the database "
                         "from a backup",
                         *layer);
-  if (add_layer (view, *layer, *generation ? *generation : present, status)
-      == -1)
+  if (add_layer (view, *layer, *generation ? *generation : present, status) ==
+      -1)
     return -1;
   *layer = parent;
   *generation = sqlite3_column_int64 (row, 1);
@@ -265,12 +265,11 @@ read_row (struct part *part, const struct walk *walk, struct status *status)
   uint32_t from, count;
   char *place;
 
-  if (data == NULL
-      && sqlite3_errcode (walk->connection->db) == SQLITE_NOMEM)
+  if (data == NULL && sqlite3_errcode (walk->connection->db) == SQLITE_NOMEM)
     return status_fail (status, ENOMEM, "out of memory");
-  if (checksum
-      != checksum_block (walk->layer.layer, walk->number, walk->generation,
-                         codec, length, checksum_bytes (data, length)))
+  if (checksum != checksum_block (walk->layer.layer, walk->number,
+                                  walk->generation, codec, length,
+                                  checksum_bytes (data, length)))
     return status_fail (status, EIO,
                         "its checksum does not match; restore the block "
                         "from a backup");
@@ -288,12 +287,12 @@ static int
 read_layer (struct connection *connection, struct part *part,
             const struct layer_view *layer, struct status *status)
 {
-  static const char rows_sql[]
-      = "SELECT number, generation, codec, checksum, data"
-        " FROM block INDEXED BY block_by_number"
-        " WHERE layer = ?1 AND number >= ?2"
-        " AND (number, generation) <= (?3, ?4)"
-        " ORDER BY number DESC, generation DESC";
+  static const char rows_sql[] =
+      "SELECT number, generation, codec, checksum, data"
+      " FROM block INDEXED BY block_by_number"
+      " WHERE layer = ?1 AND number >= ?2"
+      " AND (number, generation) <= (?3, ?4)"
+      " ORDER BY number DESC, generation DESC";
   uint64_t first = part->first, last = part->last;
   CLEANUP_WALK struct walk walk = { 0 };
   int r;
@@ -302,14 +301,13 @@ read_layer (struct connection *connection, struct part *part,
     first++;
   while (part_has (part, last))
     last--;
-  if (walk_begin (&walk, connection, rows_sql, layer, first, last, 0, status)
-      == -1)
+  if (walk_begin (&walk, connection, rows_sql, layer, first, last, 0, status) ==
+      -1)
     return -1;
   while (part->missing > 0 && (r = walk_next (&walk, status)) != 0) {
     if (r == -1)
       return -1;
-    if (!part_has (part, walk.number)
-        && read_row (part, &walk, status) == -1)
+    if (!part_has (part, walk.number) && read_row (part, &walk, status) == -1)
       return status_prefix (status, "block %" PRId64 " (byte %" PRIu64 ")",
                             walk.number,
                             walk.number * (uint64_t)part->view->block_size);
@@ -350,9 +348,8 @@ read_part (struct connection *connection, struct part *part,
 }
 
 int
-view_read (struct connection *connection, const struct view *view,
-           void *buffer, uint64_t offset, uint64_t count,
-           struct status *status)
+view_read (struct connection *connection, const struct view *view, void *buffer,
+           uint64_t offset, uint64_t count, struct status *status)
 {
   const uint64_t most = (uint64_t)(READ_BLOCKS - 1) * view->block_size;
   struct part part;
@@ -381,29 +378,27 @@ enum { MAP_ZERO = 0, MAP_DATA = 1, MAP_UNKNOWN = 2 };
 /* Map what one layer has of the blocks from FIRST on that are unknown. */
 static int
 map_layer (struct connection *connection, const struct layer_view *layer,
-           uint64_t first, uint32_t count, uint8_t *map,
-           struct status *status)
+           uint64_t first, uint32_t count, uint8_t *map, struct status *status)
 {
-  static const char rows_sql[]
-      = "SELECT number, generation FROM block INDEXED BY block_by_number"
-        " WHERE layer = ?1 AND number >= ?2"
-        " AND (number, generation) <= (?3, ?4)"
-        " ORDER BY number DESC, generation DESC";
-  static const char zeroes_sql[]
-      = "SELECT number, generation FROM block INDEXED BY block_zero"
-        " WHERE codec = 0 AND layer = ?1 AND number >= ?2"
-        " AND (number, generation) <= (?3, ?4)"
-        " ORDER BY number DESC, generation DESC";
+  static const char rows_sql[] =
+      "SELECT number, generation FROM block INDEXED BY block_by_number"
+      " WHERE layer = ?1 AND number >= ?2"
+      " AND (number, generation) <= (?3, ?4)"
+      " ORDER BY number DESC, generation DESC";
+  static const char zeroes_sql[] =
+      "SELECT number, generation FROM block INDEXED BY block_zero"
+      " WHERE codec = 0 AND layer = ?1 AND number >= ?2"
+      " AND (number, generation) <= (?3, ?4)"
+      " ORDER BY number DESC, generation DESC";
   const uint64_t last = first + count - 1;
   CLEANUP_WALK struct walk rows = { 0 };
   CLEANUP_WALK struct walk zeroes = { 0 };
   int zero_left, r;
 
-  if (walk_begin (&rows, connection, rows_sql, layer, first, last, 4, status)
-          == -1
-      || walk_begin (&zeroes, connection, zeroes_sql, layer, first, last, 4,
-                     status)
-             == -1)
+  if (walk_begin (&rows, connection, rows_sql, layer, first, last, 4, status) ==
+          -1 ||
+      walk_begin (&zeroes, connection, zeroes_sql, layer, first, last, 4,
+                  status) == -1)
     return -1;
 
   /* Both walks go down; a row is zeroes if it is the newest of both. */
@@ -414,11 +409,11 @@ map_layer (struct connection *connection, const struct layer_view *layer,
     if (zero_left == -1)
       return -1;
     if (map[rows.number - first] == MAP_UNKNOWN)
-      map[rows.number - first]
-          = zero_left == 1 && zeroes.number == rows.number
-                    && zeroes.generation == rows.generation
-                ? MAP_ZERO
-                : MAP_DATA;
+      map[rows.number - first] = zero_left == 1 &&
+                                         zeroes.number == rows.number &&
+                                         zeroes.generation == rows.generation
+                                     ? MAP_ZERO
+                                     : MAP_DATA;
   }
   return r;
 }
@@ -429,8 +424,8 @@ view_map (struct connection *connection, const struct view *view,
 {
   memset (map, MAP_UNKNOWN, count);
   for (size_t i = 0; i < view->depth; i++)
-    if (map_layer (connection, &view->layers[i], first, count, map, status)
-        == -1)
+    if (map_layer (connection, &view->layers[i], first, count, map, status) ==
+        -1)
       return -1;
   for (uint32_t i = 0; i < count; i++)
     if (map[i] == MAP_UNKNOWN)
@@ -443,15 +438,15 @@ view_row_limit (struct connection *connection, const struct view *view,
                 uint64_t first, uint64_t end, uint32_t rows, uint64_t *number,
                 struct status *status)
 {
-  static const char limit_sql[]
-      = "SELECT number FROM block INDEXED BY block_by_number"
-        " WHERE layer = ?1 AND number >= ?2 AND number < ?3"
-        " ORDER BY number LIMIT 1 OFFSET ?4";
+  static const char limit_sql[] =
+      "SELECT number FROM block INDEXED BY block_by_number"
+      " WHERE layer = ?1 AND number >= ?2 AND number < ?3"
+      " ORDER BY number LIMIT 1 OFFSET ?4";
 
   *number = end;
   for (size_t i = 0; i < view->depth; i++) {
-    CLEANUP_STATEMENT sqlite3_stmt *limit
-        = connection_statement (connection, limit_sql, status);
+    CLEANUP_STATEMENT sqlite3_stmt *limit =
+        connection_statement (connection, limit_sql, status);
     int r;
 
     if (limit == NULL)
@@ -519,8 +514,8 @@ gather_end (struct gatherer *g, uint64_t at, struct status *status)
 {
   if (at > g->end)
     at = g->end;
-  if (!g->done && at > g->start
-      && g->found (g->start, at - g->start, g->hole, g->opaque) == -1)
+  if (!g->done && at > g->start &&
+      g->found (g->start, at - g->start, g->hole, g->opaque) == -1)
     return status_fail (status, ENOMEM, "out of memory");
   return 0;
 }
@@ -528,14 +523,14 @@ gather_end (struct gatherer *g, uint64_t at, struct status *status)
 /* Map COUNT blocks from FIRST and gather them. */
 static int
 gather_blocks (struct connection *connection, const struct view *view,
-               struct gatherer *g, uint64_t first, uint32_t count,
-               uint8_t *map, struct status *status)
+               struct gatherer *g, uint64_t first, uint32_t count, uint8_t *map,
+               struct status *status)
 {
   if (view_map (connection, view, first, count, map, status) == -1)
     return -1;
   for (uint32_t i = 0; i < count && !g->done; i++)
-    if (gather (g, (first + i) * view->block_size, map[i] == MAP_ZERO, status)
-        == -1)
+    if (gather (g, (first + i) * view->block_size, map[i] == MAP_ZERO,
+                status) == -1)
       return -1;
   return 0;
 }

@@ -24,8 +24,8 @@
 #include "status.h"
 
 /* The columns of a layer that its checksum covers, in their order. */
-#define LAYER_CHECKSUM                                                        \
-  "row_checksum ('layer', layer.id, layer.parent, layer.parent_generation,"   \
+#define LAYER_CHECKSUM                                                         \
+  "row_checksum ('layer', layer.id, layer.parent, layer.parent_generation,"    \
   " layer.generation)"
 
 /* The rows of a layer of at most a generation. */
@@ -94,7 +94,7 @@ int view_row_limit (struct connection *connection, const struct view *view,
 typedef int (*extent_found) (uint64_t offset, uint64_t count, bool hole,
                              void *opaque);
 int view_extents (struct connection *connection, const struct view *view,
-                  uint64_t offset, uint64_t count, bool one,
-                  extent_found found, void *opaque, struct status *status);
+                  uint64_t offset, uint64_t count, bool one, extent_found found,
+                  void *opaque, struct status *status);
 
 #endif /* SQLBLOCK_LAYERS_H */

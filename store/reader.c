@@ -25,8 +25,7 @@ reader_pool_open (struct reader_pool *pool, const char *path,
   if (first == NULL)
     return status_fail (status, ENOMEM, "out of memory");
   if (database_open (&first->connection, path, CONNECTION_READ, patience,
-                     status)
-      == -1) {
+                     status) == -1) {
     free (first);
     return -1;
   }
@@ -64,8 +63,7 @@ open_reader (struct reader_pool *pool, struct status *status)
   if (reader == NULL)
     status_fail (status, ENOMEM, "out of memory");
   else if (connection_open (&reader->connection, pool->path, pool->mode,
-                            pool->patience, status)
-           == -1) {
+                            pool->patience, status) == -1) {
     free (reader);
     reader = NULL;
   }
@@ -125,10 +123,8 @@ reader_take_disk (struct reader_pool *pool, const struct disk_info *disk,
 {
   struct reader *reader = reader_take (pool, status);
 
-  if (reader
-      && disks_view (&reader->connection, disk->id, disk->epoch,
-                     &reader->view, status)
-             == -1) {
+  if (reader && disks_view (&reader->connection, disk->id, disk->epoch,
+                            &reader->view, status) == -1) {
     reader_return (pool, reader);
     return NULL;
   }

@@ -72,8 +72,8 @@ append (struct status *status, const char *format, ...)
   va_list args;
 
   va_start (args, format);
-  vsnprintf (status->message + length, sizeof status->message - length,
-             format, args);
+  vsnprintf (status->message + length, sizeof status->message - length, format,
+             args);
   va_end (args);
 }
 

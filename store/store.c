@@ -90,8 +90,7 @@ check_new_file (const char *path, const struct disk_options *options,
 {
   if (options->size == 0)
     return status_fail (status, ENOENT,
-                        "%s does not exist: give size=SIZE to create it",
-                        path);
+                        "%s does not exist: give size=SIZE to create it", path);
   return database_check_directory (path, status);
 }
 
@@ -165,8 +164,7 @@ store_open (const char *path, void (*warn) (const char *message),
   store->warn = warn;
   patience_init (&store->patience);
   if (reader_pool_open (&store->readers, store->path, &store->patience,
-                        status)
-      == -1) {
+                        status) == -1) {
     patience_destroy (&store->patience);
     free (store->path);
     free (store);
@@ -228,19 +226,17 @@ static int
 open_write_side (struct store *store, struct status *status)
 {
   if (writer_open (&store->writer, store->path, &store->flusher,
-                   &store->patience, status)
-      == -1)
+                   &store->patience, status) == -1)
     return -1;
-  if (flusher_open (&store->flusher, store->path, &store->patience, status)
-      == -1) {
+  if (flusher_open (&store->flusher, store->path, &store->patience, status) ==
+      -1) {
     writer_close (&store->writer);
     return -1;
   }
-  if (settle_log (store, status) == -1
-      || checkpointer_start (&store->checkpointer, store->path, &store->writer,
-                             &store->flusher, store->warn,
-                             &store->patience, status)
-             == -1) {
+  if (settle_log (store, status) == -1 ||
+      checkpointer_start (&store->checkpointer, store->path, &store->writer,
+                          &store->flusher, store->warn, &store->patience,
+                          status) == -1) {
     flusher_close (&store->flusher);
     writer_close (&store->writer);
     return -1;
@@ -300,8 +296,8 @@ store_find (struct store *store, const char *name, struct disk_info *info,
 static bool
 may_only_read (const struct status *status)
 {
-  return status->error == EROFS || status->error == EACCES
-         || status->error == EPERM;
+  return status->error == EROFS || status->error == EACCES ||
+         status->error == EPERM;
 }
 
 struct disk *
@@ -366,8 +362,8 @@ int
 disk_read (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
            struct status *status)
 {
-  struct reader *reader
-      = reader_take_disk (&disk->store->readers, &disk->info, status);
+  struct reader *reader =
+      reader_take_disk (&disk->store->readers, &disk->info, status);
   int r = -1;
 
   if (reader) {
@@ -397,8 +393,7 @@ disk_write (struct disk *disk, const void *data, uint64_t offset,
             uint64_t count, bool fua, struct status *status)
 {
   if (writer_write (&disk->store->writer, &disk->info, data, offset, count,
-                    status)
-      == -1)
+                    status) == -1)
     return failed_range (disk, "writing", offset, count, status);
   return fua ? disk_flush (disk, status) : 0;
 }
@@ -408,8 +403,7 @@ disk_trim (struct disk *disk, uint64_t offset, uint64_t count, bool fua,
            struct status *status)
 {
   if (writer_clear (&disk->store->writer, &disk->info, offset, count, false,
-                    status)
-      == -1)
+                    status) == -1)
     return failed_range (disk, "trimming", offset, count, status);
   return fua ? disk_flush (disk, status) : 0;
 }
@@ -419,8 +413,7 @@ disk_zero (struct disk *disk, uint64_t offset, uint64_t count, bool fua,
            struct status *status)
 {
   if (writer_clear (&disk->store->writer, &disk->info, offset, count, true,
-                    status)
-      == -1)
+                    status) == -1)
     return failed_range (disk, "zeroing", offset, count, status);
   return fua ? disk_flush (disk, status) : 0;
 }
@@ -429,8 +422,8 @@ int
 disk_extents (struct disk *disk, uint64_t offset, uint64_t count, bool one,
               extent_found found, void *opaque, struct status *status)
 {
-  struct reader *reader
-      = reader_take_disk (&disk->store->readers, &disk->info, status);
+  struct reader *reader =
+      reader_take_disk (&disk->store->readers, &disk->info, status);
   int r = -1;
 
   if (reader) {

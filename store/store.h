@@ -100,8 +100,8 @@ bool disk_is_readonly (const struct disk *disk);
  * COUNT is not 0.  With FUA what was written is durable when the
  * call returns (NBD_CMD_FLAG_FUA in the NBD protocol).
  */
-int disk_read (struct disk *disk, void *buffer, uint64_t offset,
-               uint64_t count, struct status *status);
+int disk_read (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
+               struct status *status);
 int disk_write (struct disk *disk, const void *data, uint64_t offset,
                 uint64_t count, bool fua, struct status *status);
 

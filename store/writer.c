@@ -63,12 +63,12 @@ look_at (struct writer *writer, const struct disk_info *disk,
                ? 0
                : status_fail (status, EIO, "the disk was replaced");
   writer->view_of = 0;
-  if (disks_view (&writer->connection, disk->id, disk->epoch, view, status)
-      == -1)
+  if (disks_view (&writer->connection, disk->id, disk->epoch, view, status) ==
+      -1)
     return -1;
   if (below->capacity < view->depth) {
-    struct layer_view *layers
-        = realloc (below->layers, view->depth * sizeof *layers);
+    struct layer_view *layers =
+        realloc (below->layers, view->depth * sizeof *layers);
 
     if (layers == NULL)
       return status_fail (status, ENOMEM, "out of memory");
@@ -97,14 +97,13 @@ has_below (const struct writer *writer)
 static int
 new_id (struct writer *writer, int64_t *id, struct status *status)
 {
-  static const char highest_sql[]
-      = "SELECT 1 + max (ifnull ((SELECT max (id) FROM block), 0),"
-        " ifnull ((SELECT max (last_block) FROM snapshot), 0))";
+  static const char highest_sql[] =
+      "SELECT 1 + max (ifnull ((SELECT max (id) FROM block), 0),"
+      " ifnull ((SELECT max (last_block) FROM snapshot), 0))";
 
-  if (writer->next_id == 0
-      && connection_integer (&writer->connection, highest_sql,
-                             &writer->next_id, status)
-             == -1)
+  if (writer->next_id == 0 &&
+      connection_integer (&writer->connection, highest_sql, &writer->next_id,
+                          status) == -1)
     return -1;
   *id = writer->next_id++;
   return 0;
@@ -115,16 +114,16 @@ static int
 put_row (struct writer *writer, int64_t number, const struct encoded *encoded,
          struct status *status)
 {
-  static const char put_sql[]
-      = "INSERT INTO block"
-        " (id, layer, number, generation, codec, checksum, data)"
-        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
-        " ON CONFLICT (layer, number, generation) DO UPDATE SET"
-        " codec = excluded.codec, checksum = excluded.checksum,"
-        " data = excluded.data";
+  static const char put_sql[] =
+      "INSERT INTO block"
+      " (id, layer, number, generation, codec, checksum, data)"
+      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+      " ON CONFLICT (layer, number, generation) DO UPDATE SET"
+      " codec = excluded.codec, checksum = excluded.checksum,"
+      " data = excluded.data";
   const struct layer_view *layer = &writer->view.layers[0];
-  CLEANUP_STATEMENT sqlite3_stmt *put
-      = connection_statement (&writer->connection, put_sql, status);
+  CLEANUP_STATEMENT sqlite3_stmt *put =
+      connection_statement (&writer->connection, put_sql, status);
   int64_t id;
 
   if (put == NULL || new_id (writer, &id, status) == -1)
@@ -139,8 +138,7 @@ put_row (struct writer *writer, int64_t number, const struct encoded *encoded,
                                       encoded->codec, encoded->length,
                                       encoded->hash));
   if (encoded->data)
-    sqlite3_bind_blob64 (put, 7, encoded->data, encoded->length,
-                         SQLITE_STATIC);
+    sqlite3_bind_blob64 (put, 7, encoded->data, encoded->length, SQLITE_STATIC);
   return connection_step (&writer->connection, put, status);
 }
 
@@ -149,13 +147,13 @@ static int
 delete_rows (struct writer *writer, uint64_t first, uint64_t end,
              struct status *status)
 {
-  static const char delete_sql[]
-      = "DELETE FROM block INDEXED BY block_by_number"
-        " WHERE layer = ?1 AND number >= ?2 AND number < ?3"
-        " AND generation = ?4";
+  static const char delete_sql[] =
+      "DELETE FROM block INDEXED BY block_by_number"
+      " WHERE layer = ?1 AND number >= ?2 AND number < ?3"
+      " AND generation = ?4";
   const struct layer_view *layer = &writer->view.layers[0];
-  CLEANUP_STATEMENT sqlite3_stmt *delete
-      = connection_statement (&writer->connection, delete_sql, status);
+  CLEANUP_STATEMENT sqlite3_stmt *delete =
+      connection_statement (&writer->connection, delete_sql, status);
 
   if (delete == NULL)
     return -1;
@@ -178,8 +176,7 @@ hide_blocks (struct writer *writer, uint64_t first, uint32_t count,
   uint8_t map[HIDE_BLOCKS];
 
   if (view_map (&writer->connection, &writer->below, first, count, map,
-                status)
-      == -1)
+                status) == -1)
     return -1;
   for (uint32_t i = 0; i < count; i++)
     if (map[i] && put_row (writer, first + i, &zeroes, status) == -1)
@@ -197,9 +194,8 @@ clear_blocks (struct writer *writer, uint64_t first, uint64_t end,
   if (delete_rows (writer, first, end, status) == -1)
     return -1;
   while (has_below (writer) && first < end) {
-    if (view_next_row (&writer->connection, &writer->below, first, end,
-                       &first, status)
-        == -1)
+    if (view_next_row (&writer->connection, &writer->below, first, end, &first,
+                       status) == -1)
       return -1;
     count = end - first < HIDE_BLOCKS ? end - first : HIDE_BLOCKS;
     if (count > 0 && hide_blocks (writer, first, count, status) == -1)
@@ -233,8 +229,7 @@ merge_block (struct writer *writer, uint64_t offset, uint64_t count,
   struct encoded encoded;
 
   if (view_read (&writer->connection, &writer->view, writer->block,
-                 number * block_size, block_size, status)
-      == -1)
+                 number * block_size, block_size, status) == -1)
     return -1;
   if (data)
     memcpy (place, data, count);
@@ -287,23 +282,20 @@ run_clear (struct writer *writer, struct operation *operation,
   const bool edges = operation->kind == ZERO;
   const uint64_t first = (offset + block_size - 1) / block_size;
   /* The disk's last block counts as whole even if the size ends in it. */
-  const uint64_t last
-      = end == writer->view.size ? view_blocks (&writer->view)
-                                 : end / block_size;
+  const uint64_t last =
+      end == writer->view.size ? view_blocks (&writer->view) : end / block_size;
   uint64_t step;
 
   operation->cleared = operation->count;
   if (first > last) /* inside one block */
     return edges ? merge_block (writer, offset, operation->count, NULL, status)
                  : 0;
-  if (edges && offset % block_size
-      && merge_block (writer, offset, first * block_size - offset, NULL,
-                      status)
-             == -1)
+  if (edges && offset % block_size &&
+      merge_block (writer, offset, first * block_size - offset, NULL, status) ==
+          -1)
     return -1;
   if (view_row_limit (&writer->connection, &writer->view, first, last,
-                      WRITER_STEP_ROWS, &step, status)
-      == -1)
+                      WRITER_STEP_ROWS, &step, status) == -1)
     return -1;
   if (step < last) {
     step = step > first ? step : first + 1;
@@ -324,8 +316,8 @@ run_operation (struct writer *writer, struct operation *operation,
 {
   if (look_at (writer, operation->disk, status) == -1)
     return -1;
-  if (operation->offset > writer->view.size
-      || operation->count > writer->view.size - operation->offset)
+  if (operation->offset > writer->view.size ||
+      operation->count > writer->view.size - operation->offset)
     return status_fail (status, ENOSPC,
                         "the disk has shrunk; connect again to see its size");
   if (operation->kind == WRITE)
@@ -390,8 +382,7 @@ run_batch (struct writer *writer, struct operation *list, size_t count)
 
   for (size_t left = count; left > 0; left--, list = list->next) {
     if (r == -1 && begun && count > 1)
-      list->result
-          = run_transaction (writer, list, 1, &begun, list->status);
+      list->result = run_transaction (writer, list, 1, &begun, list->status);
     else {
       list->result = r;
       if (r == -1)
@@ -415,8 +406,8 @@ take_batch (struct writer *writer, size_t *count)
   uint64_t bytes = weight (list);
 
   *count = 1;
-  while (last->next && *count < BATCH_OPERATIONS
-         && bytes + weight (last->next) <= BATCH_BYTES) {
+  while (last->next && *count < BATCH_OPERATIONS &&
+         bytes + weight (last->next) <= BATCH_BYTES) {
     last = last->next;
     bytes += weight (last);
     ++*count;
@@ -530,8 +521,8 @@ submit (struct writer *writer, struct operation *operation)
  * where there are none, or NULL.
  */
 static struct encoded *
-encode_blocks (const struct disk_info *disk, const char *data,
-               uint64_t offset, uint64_t count)
+encode_blocks (const struct disk_info *disk, const char *data, uint64_t offset,
+               uint64_t count)
 {
   const uint32_t block_size = disk->block_size;
   const uint64_t skip = -offset % block_size;
@@ -616,16 +607,14 @@ writer_open (struct writer *writer, const char *path, struct flusher *flusher,
 
   *writer = (struct writer){ .flusher = flusher };
   if (database_open (&writer->connection, path, CONNECTION_WRITE, patience,
-                     status)
-      == -1)
+                     status) == -1)
     return -1;
   writer->block = malloc (DISK_BLOCK_SIZE_MAX);
   if (writer->block == NULL)
     status_fail (status, ENOMEM, "out of memory");
-  if (writer->block == NULL
-      || connection_integer (&writer->connection, page_size_sql,
-                             &writer->page_size, status)
-             == -1) {
+  if (writer->block == NULL ||
+      connection_integer (&writer->connection, page_size_sql,
+                          &writer->page_size, status) == -1) {
     free (writer->block);
     connection_close (&writer->connection);
     return -1;

@@ -71,11 +71,11 @@ struct writer {
   struct connection connection;
   int64_t page_size; /* bytes */
   uint64_t wal_bytes;
-  int64_t next_id;      /* of the next new row; 0: ask the database */
-  int64_t view_of;      /* the disk that `view` shows; 0: none */
-  struct view view;     /* the disk as it is ... */
-  struct view below;    /* ... and without the present generation */
-  char *block;          /* room for one block */
+  int64_t next_id;   /* of the next new row; 0: ask the database */
+  int64_t view_of;   /* the disk that `view` shows; 0: none */
+  struct view view;  /* the disk as it is ... */
+  struct view below; /* ... and without the present generation */
+  char *block;       /* room for one block */
 };
 
 /* Open the write connection to PATH.  FLUSHER is told of each commit; it
