@@ -49,6 +49,7 @@ make_uri (const char *path, enum connection_mode mode)
     [CONNECTION_READ] = "?mode=ro",
     [CONNECTION_IMMUTABLE] = "?mode=ro&immutable=1",
     [CONNECTION_CREATE] = "?mode=rw",
+    [CONNECTION_HEADER] = "?mode=ro&immutable=1",
   };
   char *uri = malloc (strlen (path) * 3 + 64);
   char *end = uri;
@@ -191,10 +192,11 @@ connection_open (struct connection *connection, const char *path,
           (write ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY),
       NULL);
   free (uri);
-  if (rc == SQLITE_OK)
-    rc = set_up (connection);
   if (rc == SQLITE_OK && write && sqlite3_db_readonly (connection->db, "main"))
     rc = SQLITE_READONLY;
+  /* Settings make SQLite read the schema, which may be in the log. */
+  if (rc == SQLITE_OK && mode != CONNECTION_HEADER)
+    rc = set_up (connection);
   if (rc != SQLITE_OK) {
     status_fail_sqlite (status, connection->db, rc, "opening %s", path);
     connection_close (connection);

@@ -35,6 +35,7 @@ enum connection_mode {
   CONNECTION_READ,
   CONNECTION_IMMUTABLE, /* read a file that cannot change, without locks */
   CONNECTION_CREATE,    /* write an existing, empty file */
+  CONNECTION_HEADER,    /* read the file's bytes; it may be anything */
 };
 
 /* What the connections of a store share about waiting for locks.

@@ -78,7 +78,7 @@ database_examine (const char *path, struct status *status)
     return status_fail (status, EINVAL, "%s is not a regular file", path);
 
   /* Immutable: neither locks nor journals are touched. */
-  if (connection_open (&connection, path, CONNECTION_IMMUTABLE, NULL, status) ==
+  if (connection_open (&connection, path, CONNECTION_HEADER, NULL, status) ==
       -1)
     return -1;
   rc = sqlite3_file_control (connection.db, "main", SQLITE_FCNTL_FILE_POINTER,
@@ -300,6 +300,30 @@ check_schema (struct connection *connection, struct status *status)
   return r;
 }
 
+/* Statistics that ANALYZE made do no harm; but they can be written so that
+ * SQLite sorts a whole layer for each block.
+ */
+static int
+check_statistics (struct connection *connection, struct status *status)
+{
+  static const char present_sql[] =
+      "SELECT count (*) FROM sqlite_schema WHERE name = 'sqlite_stat1'";
+  static const char hostile_sql[] =
+      "SELECT count (*) FROM sqlite_stat1 WHERE stat LIKE '%unordered%'";
+  int64_t count;
+
+  if (connection_integer (connection, present_sql, &count, status) == -1)
+    return -1;
+  if (count > 0 &&
+      connection_integer (connection, hostile_sql, &count, status) == -1)
+    return -1;
+  if (count > 0)
+    return status_fail (status, EINVAL,
+                        "the database has statistics that ANALYZE did not "
+                        "make; drop the table sqlite_stat1");
+  return 0;
+}
+
 /* This version knows no feature by name yet: what a row's kind demands of
  * those who do not know it is what counts.
  */
@@ -357,6 +381,7 @@ check_contents (struct connection *connection, enum connection_mode mode,
   const bool write = mode == CONNECTION_WRITE;
 
   if (check_schema (connection, status) == -1 ||
+      check_statistics (connection, status) == -1 ||
       check_features (connection, write, status) == -1)
     return -1;
   return write ? check_journal (connection, status) : 0;
@@ -381,11 +406,25 @@ has_wal (const char *path)
  * of the WAL cannot be made?
  */
 static bool
-is_read_only_media (const struct connection *connection)
+is_read_only_media (const struct status *status)
 {
-  const int rc = sqlite3_errcode (connection->db) & 0xff;
+  const int rc = status->sqlite & 0xff;
 
   return rc == SQLITE_CANTOPEN || rc == SQLITE_READONLY;
+}
+
+/* Open and check, without a second try. */
+static int
+open_once (struct connection *connection, const char *path,
+           enum connection_mode mode, struct patience *patience,
+           struct status *status)
+{
+  if (connection_open (connection, path, mode, patience, status) == -1)
+    return -1;
+  if (check_contents (connection, mode, status) == 0)
+    return 0;
+  connection_close (connection);
+  return status_prefix (status, "%s", path);
 }
 
 int
@@ -393,22 +432,15 @@ database_open (struct connection *connection, const char *path,
                enum connection_mode mode, struct patience *patience,
                struct status *status)
 {
-  bool retry;
-
-  if (connection_open (connection, path, mode, patience, status) == -1)
-    return -1;
-  if (check_contents (connection, mode, status) == 0)
+  if (open_once (connection, path, mode, patience, status) == 0)
     return 0;
-  retry = mode == CONNECTION_READ && is_read_only_media (connection);
-  connection_close (connection);
-  if (!retry)
-    return status_prefix (status, "%s", path);
+  if (mode != CONNECTION_READ || !is_read_only_media (status))
+    return -1;
   if (has_wal (path))
     return status_fail (status, EROFS,
                         "%s has a write-ahead log, %s-wal, which cannot be "
                         "read on read-only media: open the database once "
                         "where it can be written, or copy both files there",
                         path, path);
-  return database_open (connection, path, CONNECTION_IMMUTABLE, patience,
-                        status);
+  return open_once (connection, path, CONNECTION_IMMUTABLE, patience, status);
 }

@@ -15,6 +15,7 @@ status_fail (struct status *status, int error, const char *format, ...)
   va_list args;
 
   status->error = error;
+  status->sqlite = SQLITE_OK;
   va_start (args, format);
   vsnprintf (status->message, sizeof status->message, format, args);
   va_end (args);
@@ -92,6 +93,7 @@ status_fail_sqlite (struct status *status, sqlite3 *db, int rc,
   }
 
   status->error = status_errno (rc);
+  status->sqlite = code;
   va_start (args, format);
   vsnprintf (status->message, sizeof status->message, format, args);
   va_end (args);

@@ -16,7 +16,8 @@
 #include <sqlite3.h>
 
 struct status {
-  int error; /* an errno */
+  int error;  /* an errno */
+  int sqlite; /* the result of SQLite behind it, or SQLITE_OK */
   char message[1000];
 };
 

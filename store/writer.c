@@ -58,10 +58,8 @@ look_at (struct writer *writer, const struct disk_info *disk,
 {
   struct view *view = &writer->view, *below = &writer->below;
 
-  if (writer->view_of == disk->id)
-    return view->block_size == disk->block_size
-               ? 0
-               : status_fail (status, EIO, "the disk was replaced");
+  if (writer->view_of == disk->id && writer->view_epoch == disk->epoch)
+    return 0;
   writer->view_of = 0;
   if (disks_view (&writer->connection, disk->id, disk->epoch, view, status) ==
       -1)
@@ -81,6 +79,7 @@ look_at (struct writer *writer, const struct disk_info *disk,
   memcpy (below->layers, view->layers, view->depth * sizeof *view->layers);
   below->layers[0].generation--;
   writer->view_of = disk->id;
+  writer->view_epoch = disk->epoch;
   return 0;
 }
 
@@ -295,7 +294,7 @@ run_clear (struct writer *writer, struct operation *operation,
           -1)
     return -1;
   if (view_row_limit (&writer->connection, &writer->view, first, last,
-                      WRITER_STEP_ROWS, &step, status) == -1)
+                      WRITER_STEP_ROWS + 1, &step, status) == -1)
     return -1;
   if (step < last) {
     step = step > first ? step : first + 1;
@@ -415,6 +414,7 @@ take_batch (struct writer *writer, size_t *count)
   writer->head = last->next;
   if (writer->head == NULL)
     writer->tail = NULL;
+  writer->queued -= *count;
   return list;
 }
 
@@ -505,6 +505,7 @@ submit (struct writer *writer, struct operation *operation)
   else
     writer->head = operation;
   writer->tail = operation;
+  writer->queued++;
   leading = !writer->led;
   writer->led = true;
   pthread_mutex_unlock (&writer->lock);

@@ -63,19 +63,21 @@ struct writer {
   pthread_cond_t resumed; /* a pause has ended */
   pthread_cond_t rested;  /* a transaction has ended, and there is a pause */
   struct operation *head, *tail;
-  bool led;     /* somebody leads, or was made the leader */
-  bool running; /* a transaction runs */
+  size_t queued; /* how many operations are between them */
+  bool led;      /* somebody leads, or was made the leader */
+  bool running;  /* a transaction runs */
   bool paused;
 
   /* The leader's. */
   struct connection connection;
   int64_t page_size; /* bytes */
   uint64_t wal_bytes;
-  int64_t next_id;   /* of the next new row; 0: ask the database */
-  int64_t view_of;   /* the disk that `view` shows; 0: none */
-  struct view view;  /* the disk as it is ... */
-  struct view below; /* ... and without the present generation */
-  char *block;       /* room for one block */
+  int64_t next_id;    /* of the next new row; 0: ask the database */
+  int64_t view_of;    /* the disk that `view` shows, or 0, ... */
+  int64_t view_epoch; /* ... for those who opened it in this epoch */
+  struct view view;   /* the disk as it is ... */
+  struct view below;  /* ... and without the present generation */
+  char *block;        /* room for one block */
 };
 
 /* Open the write connection to PATH.  FLUSHER is told of each commit; it

@@ -1,0 +1,831 @@
+/* The engine without nbdkit: group commit, flushes, errors, restarts.
+ *
+ * The shim VFS counts what reaches the files and makes them fail.  Batches
+ * are made on purpose: the writer is paused, threads queue up, the writer
+ * goes on.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "unit.h"
+
+#include "checkpoint.h"
+#include "checksum.h"
+#include "database.h"
+#include "shim.h"
+#include "store.h"
+#include "writer.h"
+
+#define BLOCK     4096
+#define DISK_SIZE (64 * 1024 * 1024)
+
+/* A disk, and the writer below it where a test needs that itself. */
+static char *path;
+static struct store *store;
+static struct disk *disk;
+static struct writer writer;
+static struct flusher flusher;
+static struct disk_info info;
+static atomic_int commits;
+
+static void
+ignore_warning (const char *message)
+{
+  (void)message;
+}
+
+static void
+make_disk (uint32_t block_size)
+{
+  const struct disk_options options = {
+    .name = "d",
+    .size = DISK_SIZE,
+    .block_size = block_size,
+  };
+  struct status status;
+
+  path = unit_database ();
+  assert_int_equal (store_provide (path, &options, &status), 0);
+  shim_reset ();
+}
+
+static void
+open_store (void)
+{
+  struct status status;
+
+  store = store_open (path, ignore_warning, &status);
+  assert_non_null (store);
+  disk = disk_open (store, "d", false, &status);
+  assert_non_null (disk);
+  assert_false (disk_is_readonly (disk));
+}
+
+static void
+close_store (void)
+{
+  disk_close (disk);
+  store_close (store);
+}
+
+static void
+count_commit (uint64_t wal_bytes, void *opaque)
+{
+  (void)wal_bytes;
+  (void)opaque;
+  commits++;
+}
+
+/* The writer alone, without a checkpointer that could come in between. */
+static void
+open_writer (void)
+{
+  struct status status;
+
+  assert_int_equal (writer_open (&writer, path, &flusher, NULL, &status), 0);
+  assert_int_equal (flusher_open (&flusher, path, NULL, &status), 0);
+  assert_int_equal (disks_find (&writer.connection, "d", &info, &status), 1);
+  writer.committed = count_commit;
+  commits = 0;
+}
+
+static void
+close_writer (void)
+{
+  flusher_close (&flusher);
+  writer_close (&writer);
+}
+
+/* What SQL says about the database, from a connection of its own. */
+static int64_t
+ask (const char *sql)
+{
+  sqlite3 *db = unit_open_raw (path);
+  const int64_t answer = unit_integer (db, "%s", sql);
+
+  sqlite3_close (db);
+  return answer;
+}
+
+/*--------------------------------------------------------------------
+ * Flushes.
+ */
+
+static char bytes[2 * BLOCK];
+
+static int
+do_write (void)
+{
+  struct status status;
+
+  bytes[0]++;
+  return disk_write (disk, bytes, 0, BLOCK, false, &status);
+}
+
+static int
+do_write_fua (void)
+{
+  struct status status;
+
+  bytes[0]++;
+  return disk_write (disk, bytes, 0, BLOCK, true, &status);
+}
+
+static int
+do_part_fua (void)
+{
+  struct status status;
+
+  bytes[0]++;
+  return disk_write (disk, bytes, 100, BLOCK, true, &status);
+}
+
+/* Trims and zeroes begin with something to clear. */
+static int
+do_trim (void)
+{
+  struct status status;
+
+  return do_write () | disk_trim (disk, 0, BLOCK, false, &status);
+}
+
+static int
+do_trim_fua (void)
+{
+  struct status status;
+
+  return do_write () | disk_trim (disk, 0, BLOCK, true, &status);
+}
+
+static int
+do_zero (void)
+{
+  struct status status;
+
+  return do_write () | disk_zero (disk, 0, BLOCK, false, &status);
+}
+
+static int
+do_zero_fua (void)
+{
+  struct status status;
+
+  return do_write () | disk_zero (disk, 10, BLOCK, true, &status);
+}
+
+static int
+do_flush (void)
+{
+  struct status status;
+
+  return disk_flush (disk, &status);
+}
+
+static int
+do_write_flush (void)
+{
+  return do_write () | do_flush ();
+}
+
+static int
+do_trim_flush (void)
+{
+  return do_trim () | do_flush ();
+}
+
+static int
+do_zero_flush (void)
+{
+  return do_zero () | do_flush ();
+}
+
+static int
+do_read (void)
+{
+  struct status status;
+
+  return disk_read (disk, bytes, 0, sizeof bytes, &status);
+}
+
+/* How often the log is synced when something is done to a disk on which
+ * nothing waits for a flush.  A checkpoint that comes in between syncs the
+ * database; then it is done again.
+ */
+static int
+syncs_of (int (*do_it) (void))
+{
+  do {
+    assert_int_equal (do_write_flush (), 0);
+    shim_reset ();
+    assert_int_equal (do_it (), 0);
+  } while (shim_syncs[SHIM_DATABASE] > 0);
+  return shim_syncs[SHIM_LOG];
+}
+
+static void
+test_syncs (void **state)
+{
+  (void)state;
+  make_disk (BLOCK);
+  open_store ();
+
+  assert_int_equal (syncs_of (do_read), 0);
+  assert_int_equal (syncs_of (do_write), 0);
+  assert_int_equal (syncs_of (do_trim), 0);
+  assert_int_equal (syncs_of (do_zero), 0);
+
+  assert_int_equal (syncs_of (do_write_flush), 1);
+  assert_int_equal (syncs_of (do_trim_flush), 1);
+  assert_int_equal (syncs_of (do_zero_flush), 1);
+
+  assert_int_equal (syncs_of (do_write_fua), 1);
+  assert_int_equal (syncs_of (do_part_fua), 1);
+  assert_int_equal (syncs_of (do_trim_fua), 1);
+  assert_int_equal (syncs_of (do_zero_fua), 1);
+
+  /* Nothing was committed since the last one. */
+  assert_int_equal (syncs_of (do_flush), 0);
+  close_store ();
+}
+
+/* A flush covers what another client wrote. */
+static void
+test_flush_for_others (void **state)
+{
+  struct status status;
+  struct disk *other;
+
+  (void)state;
+  make_disk (BLOCK);
+  open_store ();
+  other = disk_open (store, "d", false, &status);
+  assert_non_null (other);
+  do {
+    assert_int_equal (do_write_flush (), 0);
+    shim_reset ();
+    assert_int_equal (do_write (), 0);
+    assert_int_equal (disk_flush (other, &status), 0);
+  } while (shim_syncs[SHIM_DATABASE] > 0);
+  assert_int_equal (shim_syncs[SHIM_LOG], 1);
+  disk_close (other);
+  close_store ();
+}
+
+/* Try to flush until it succeeds, for some seconds. */
+static int
+flush_at_last (void)
+{
+  for (int i = 0; i < 100; i++) {
+    if (do_flush () == 0)
+      return 0;
+    nanosleep (&(struct timespec){ .tv_nsec = 100000000 }, NULL);
+  }
+  return -1;
+}
+
+/* After a failed sync no flush succeeds, not even if the next sync would,
+ * until a complete checkpoint has.
+ */
+static void
+test_failed_sync (void **state)
+{
+  (void)state;
+  make_disk (BLOCK);
+  open_store ();
+  assert_int_equal (do_write_flush (), 0);
+
+  shim_fail_sync[SHIM_LOG] = 1;
+  shim_fail_sync[SHIM_DATABASE] = 1;
+  assert_int_equal (do_write (), 0);
+  assert_int_equal (do_flush (), -1);
+  shim_fail_sync[SHIM_LOG] = 0;
+  assert_int_equal (do_flush (), -1);
+  assert_int_equal (do_write_fua (), -1);
+  nanosleep (&(struct timespec){ .tv_nsec = 300000000 }, NULL);
+  assert_int_equal (do_flush (), -1);
+  assert_int_equal (do_read (), 0);
+
+  shim_fail_sync[SHIM_DATABASE] = 0;
+  shim_writes[SHIM_DATABASE] = 0;
+  assert_int_equal (flush_at_last (), 0);
+  assert_int_equal (do_write_fua (), 0);
+  close_store ();
+}
+
+/*--------------------------------------------------------------------
+ * Group commit.
+ */
+
+#define THREADS 8
+
+/* A write by a thread of its own. */
+struct request {
+  pthread_t thread;
+  struct disk_info info;
+  char *data;
+  uint64_t offset, count;
+  int result;
+  struct status status;
+};
+
+static void *
+run_request (void *opaque)
+{
+  struct request *request = opaque;
+
+  request->result =
+      writer_write (&writer, &request->info, request->data, request->offset,
+                    request->count, &request->status);
+  return NULL;
+}
+
+/* Wait until COUNT operations stand in the queue of the paused writer. */
+static void
+await_queued (size_t count)
+{
+  size_t queued;
+
+  do {
+    nanosleep (&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+    pthread_mutex_lock (&writer.lock);
+    queued = writer.queued;
+    pthread_mutex_unlock (&writer.lock);
+  } while (queued < count);
+}
+
+/* Run requests as one batch. */
+static void
+run_together (struct request *requests, int count)
+{
+  writer_pause (&writer);
+  for (int i = 0; i < count; i++)
+    assert_int_equal (
+        pthread_create (&requests[i].thread, NULL, run_request, &requests[i]),
+        0);
+  await_queued (count);
+  writer_resume (&writer);
+  for (int i = 0; i < count; i++)
+    pthread_join (requests[i].thread, NULL);
+}
+
+static void
+fill_request (struct request *request, uint64_t offset, uint64_t count,
+              char fill)
+{
+  *request = (struct request){
+    .info = info,
+    .data = malloc (count),
+    .offset = offset,
+    .count = count,
+    .result = -2,
+  };
+  assert_non_null (request->data);
+  memset (request->data, fill, count);
+}
+
+/* Is the data of a request on the disk? */
+static bool
+is_stored (const struct request *request)
+{
+  char *got = malloc (request->count);
+  struct view view = { 0 };
+  struct status status;
+  bool same;
+
+  assert_non_null (got);
+  assert_int_equal (
+      disks_view (&writer.connection, info.id, info.epoch, &view, &status), 0);
+  assert_int_equal (view_read (&writer.connection, &view, got, request->offset,
+                               request->count, &status),
+                    0);
+  same = memcmp (got, request->data, request->count) == 0;
+  view_free (&view);
+  free (got);
+  return same;
+}
+
+static void
+free_requests (struct request *requests, int count)
+{
+  for (int i = 0; i < count; i++)
+    free (requests[i].data);
+}
+
+/* What waits together is one transaction. */
+static void
+test_one_transaction (void **state)
+{
+  struct request requests[THREADS];
+
+  (void)state;
+  make_disk (BLOCK);
+  open_writer ();
+  for (int i = 0; i < THREADS; i++)
+    fill_request (&requests[i], i * BLOCK, BLOCK, 'a' + i);
+  run_together (requests, THREADS);
+  assert_int_equal (commits, 1);
+  for (int i = 0; i < THREADS; i++) {
+    assert_int_equal (requests[i].result, 0);
+    assert_true (is_stored (&requests[i]));
+  }
+  free_requests (requests, THREADS);
+  close_writer ();
+}
+
+/* Writers to parts of one block do not undo each other. */
+static void
+test_parts_of_one_block (void **state)
+{
+  const int part = BLOCK / THREADS;
+  struct request requests[THREADS];
+
+  (void)state;
+  make_disk (BLOCK);
+  open_writer ();
+  for (int i = 0; i < THREADS; i++)
+    fill_request (&requests[i], 7 * BLOCK + i * part, part, 'a' + i);
+  run_together (requests, THREADS);
+  for (int i = 0; i < THREADS; i++)
+    assert_true (is_stored (&requests[i]));
+  free_requests (requests, THREADS);
+  close_writer ();
+}
+
+/* A request that cannot be done gets the error, the others in its batch do
+ * not notice, wherever it stands.
+ */
+static void
+test_error_in_batch (void **state)
+{
+  struct request requests[THREADS];
+
+  (void)state;
+  make_disk (BLOCK);
+  open_writer ();
+  for (int bad = 0; bad < THREADS; bad++) {
+    for (int i = 0; i < THREADS; i++)
+      fill_request (&requests[i], i * BLOCK, BLOCK, 'a' + bad + i);
+    requests[bad].info.epoch++;
+    run_together (requests, THREADS);
+    for (int i = 0; i < THREADS; i++) {
+      assert_int_equal (requests[i].result, i == bad ? -1 : 0);
+      assert_int_equal (is_stored (&requests[i]), i != bad);
+    }
+    assert_int_equal (requests[bad].status.error, EIO);
+    free_requests (requests, THREADS);
+  }
+  close_writer ();
+}
+
+/* The size of the log's file in bytes. */
+static long
+log_size (void)
+{
+  struct stat st;
+  char *name;
+
+  assert_true (asprintf (&name, "%s-wal", path) > 0);
+  assert_int_equal (stat (name, &st), 0);
+  free (name);
+  return st.st_size;
+}
+
+/* On a full file system the request that is too large fails, smaller ones
+ * in its batch succeed, and all works again when there is space.
+ */
+static void
+test_full (void **state)
+{
+  const int large = 3;
+  struct request requests[THREADS];
+
+  (void)state;
+  make_disk (BLOCK);
+  open_writer ();
+  for (int i = 0; i < THREADS; i++)
+    fill_request (&requests[i], i * 1024 * 1024,
+                  i == large ? 1024 * 1024 : BLOCK, 'a' + i);
+  run_together (requests, 1);
+  shim_full_at[SHIM_LOG] = log_size () + 400 * 1024;
+  run_together (requests, THREADS);
+  for (int i = 0; i < THREADS; i++) {
+    assert_int_equal (requests[i].result, i == large ? -1 : 0);
+    assert_int_equal (is_stored (&requests[i]), i != large);
+  }
+  assert_int_equal (requests[large].status.error, ENOSPC);
+  shim_reset ();
+  run_together (requests, THREADS);
+  for (int i = 0; i < THREADS; i++) {
+    assert_int_equal (requests[i].result, 0);
+    assert_true (is_stored (&requests[i]));
+  }
+  free_requests (requests, THREADS);
+  close_writer ();
+}
+
+/*--------------------------------------------------------------------
+ * What is stored.
+ */
+
+static const char rows_sql[] = "SELECT count (*) FROM block";
+static const char zeroes_sql[] = "SELECT count (*) FROM block WHERE codec = 0";
+
+/* Begin a new generation, as a snapshot does. */
+static void
+begin_generation (void)
+{
+  unit_sql_hostile (path, "UPDATE layer SET generation = generation + 1");
+  unit_sql_hostile (path, "%s", unit_layer_checksums);
+}
+
+static void
+write_blocks (uint64_t first, uint64_t count, char fill)
+{
+  char *data = malloc (count * BLOCK);
+  struct status status;
+
+  assert_non_null (data);
+  memset (data, fill, count * BLOCK);
+  assert_int_equal (
+      disk_write (disk, data, first * BLOCK, count * BLOCK, false, &status), 0);
+  free (data);
+}
+
+static void
+trim_blocks (uint64_t first, uint64_t count)
+{
+  struct status status;
+
+  assert_int_equal (
+      disk_trim (disk, first * BLOCK, count * BLOCK, false, &status), 0);
+}
+
+/* Zeroes have no row unless they hide something. */
+static void
+test_zeroes_are_not_stored (void **state)
+{
+  (void)state;
+  make_disk (BLOCK);
+  open_store ();
+  write_blocks (0, 10, 0);
+  assert_int_equal (ask (rows_sql), 0);
+  write_blocks (0, 10, 'x');
+  assert_int_equal (ask (rows_sql), 10);
+  write_blocks (0, 5, 0);
+  trim_blocks (5, 4);
+  assert_int_equal (ask (rows_sql), 1);
+
+  begin_generation ();
+  trim_blocks (0, 1000);
+  assert_int_equal (ask (rows_sql), 2);
+  assert_int_equal (ask (zeroes_sql), 1);
+  trim_blocks (9, 1);
+  write_blocks (9, 1, 0);
+  assert_int_equal (ask (rows_sql), 2);
+  write_blocks (9, 1, 'y');
+  assert_int_equal (ask (zeroes_sql), 0);
+  write_blocks (9, 1, 0);
+  assert_int_equal (ask (zeroes_sql), 1);
+  assert_int_equal (do_read (), 0);
+  close_store ();
+}
+
+/* Store COUNT blocks of 512 bytes, then trim all.  Returns how many
+ * transactions the trim took.
+ */
+static int
+steps_for (uint64_t count)
+{
+  char *data = malloc (count * 512);
+  struct status status;
+
+  assert_non_null (data);
+  memset (data, 'x', count * 512);
+  assert_int_equal (
+      writer_write (&writer, &info, data, 1024, count * 512, &status), 0);
+  assert_int_equal (ask (rows_sql), count);
+  commits = 0;
+  assert_int_equal (writer_clear (&writer, &info, 0, DISK_SIZE, false, &status),
+                    0);
+  assert_int_equal (ask (rows_sql), 0);
+  free (data);
+  return commits;
+}
+
+/* A range with many stored blocks goes in steps, one transaction each. */
+static void
+test_steps (void **state)
+{
+  (void)state;
+  make_disk (512);
+  open_writer ();
+  assert_int_equal (steps_for (WRITER_STEP_ROWS), 1);
+  assert_int_equal (steps_for (WRITER_STEP_ROWS + 1), 2);
+  assert_int_equal (steps_for (3 * WRITER_STEP_ROWS / 2), 2);
+  close_writer ();
+}
+
+/* Ids go on from what a snapshot remembers, though the rows are gone. */
+static void
+test_ids_do_not_go_back (void **state)
+{
+  static const char highest_sql[] = "SELECT max (id) FROM block";
+
+  (void)state;
+  make_disk (BLOCK);
+  open_store ();
+  write_blocks (0, 3, 'x');
+  assert_int_equal (ask (highest_sql), 3);
+  unit_sql_hostile (path, "INSERT INTO snapshot VALUES"
+                          " (1, 1, 's', 1, 1, 1, 0, 0, 1000, 0)");
+  trim_blocks (0, 3);
+  write_blocks (0, 1, 'x');
+  assert_int_equal (ask (highest_sql), 1001);
+  close_store ();
+}
+
+/* A connection fails once the disk was rolled back under it. */
+static void
+test_epoch (void **state)
+{
+  (void)state;
+  make_disk (BLOCK);
+  open_store ();
+  assert_int_equal (do_write (), 0);
+  unit_sql_hostile (path, "UPDATE disk SET epoch = epoch + 1");
+  unit_sql_hostile (path, "%s", unit_disk_checksums);
+  assert_int_equal (do_write (), -1);
+  assert_int_equal (do_read (), -1);
+  close_store ();
+  open_store ();
+  assert_int_equal (do_write (), 0);
+  close_store ();
+}
+
+/*--------------------------------------------------------------------
+ * Other programs, and starting again.
+ */
+
+/* Hold the database locked. */
+static void
+lock_database (struct connection *other)
+{
+  static const char lock_sql[] = "BEGIN EXCLUSIVE";
+  struct status status;
+
+  assert_int_equal (
+      connection_open (other, path, CONNECTION_WRITE, NULL, &status), 0);
+  assert_int_equal (connection_run (other, lock_sql, &status), 0);
+}
+
+static void *
+interrupt_soon (void *opaque)
+{
+  (void)opaque;
+  assert_true (store_await_wait (store));
+  store_interrupt (store);
+  return NULL;
+}
+
+/* Waiting for another program's lock ends when the server does. */
+static void
+test_interrupt (void **state)
+{
+  struct connection other;
+  struct timespec start, end;
+  pthread_t thread;
+
+  (void)state;
+  make_disk (BLOCK);
+  open_store ();
+  assert_int_equal (do_write (), 0);
+  lock_database (&other);
+  assert_int_equal (pthread_create (&thread, NULL, interrupt_soon, NULL), 0);
+  clock_gettime (CLOCK_MONOTONIC, &start);
+  assert_int_equal (do_write (), -1);
+  clock_gettime (CLOCK_MONOTONIC, &end);
+  assert_true (end.tv_sec - start.tv_sec < CONNECTION_LONGEST_WAIT / 2000);
+  pthread_join (thread, NULL);
+  connection_close (&other);
+  close_store ();
+}
+
+static void *
+unlock_soon (void *opaque)
+{
+  assert_true (store_await_wait (store));
+  nanosleep (&(struct timespec){ .tv_nsec = 200000000 }, NULL);
+  connection_close (opaque);
+  return NULL;
+}
+
+/* A lock that another program lets go of only delays. */
+static void
+test_lock (void **state)
+{
+  struct connection other;
+  pthread_t thread;
+
+  (void)state;
+  make_disk (BLOCK);
+  open_store ();
+  lock_database (&other);
+  assert_int_equal (pthread_create (&thread, NULL, unlock_soon, &other), 0);
+  assert_int_equal (do_write (), 0);
+  pthread_join (thread, NULL);
+  close_store ();
+}
+
+/* What a server that was killed left in the log is in the database, and
+ * synced, before the next one serves.
+ */
+static void
+test_log_of_dead_server (void **state)
+{
+  int wait_status;
+  pid_t pid;
+
+  (void)state;
+  make_disk (BLOCK);
+  pid = fork ();
+  if (pid == 0) {
+    open_store ();
+    _exit (do_write () == 0 ? 0 : 1);
+  }
+  assert_int_equal (waitpid (pid, &wait_status, 0), pid);
+  assert_int_equal (wait_status, 0);
+  assert_true (log_size () > 0);
+  bytes[0]++;
+
+  shim_reset ();
+  open_store ();
+  assert_true (shim_syncs[SHIM_DATABASE] > 0);
+  assert_int_equal (log_size (), 0);
+  assert_int_equal (ask (rows_sql), 1);
+  close_store ();
+}
+
+/* A database is told by its header alone: what else stands in the file is
+ * not to be read without the log, after a crash in a checkpoint.
+ */
+static void
+test_examine_header_only (void **state)
+{
+  struct status status;
+
+  (void)state;
+  make_disk (BLOCK);
+  assert_int_equal (truncate (path, 100), 0);
+  assert_result (database_examine (path, &status), &status, 1);
+}
+
+/* An idle server's log is empty. */
+static void
+test_idle (void **state)
+{
+  (void)state;
+  make_disk (BLOCK);
+  open_store ();
+  assert_int_equal (do_write (), 0);
+  assert_true (log_size () > 0);
+  for (int i = 0; i < 100 && log_size () > 0; i++)
+    nanosleep (&(struct timespec){ .tv_nsec = 100000000 }, NULL);
+  assert_int_equal (log_size (), 0);
+  close_store ();
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    unit_test (test_syncs),
+    unit_test (test_flush_for_others),
+    unit_test (test_failed_sync),
+    unit_test (test_one_transaction),
+    unit_test (test_parts_of_one_block),
+    unit_test (test_error_in_batch),
+    unit_test (test_full),
+    unit_test (test_zeroes_are_not_stored),
+    unit_test (test_steps),
+    unit_test (test_ids_do_not_go_back),
+    unit_test (test_epoch),
+    unit_test (test_interrupt),
+    unit_test (test_lock),
+    unit_test (test_log_of_dead_server),
+    unit_test (test_examine_header_only),
+    unit_test (test_idle),
+  };
+
+  shim_install ();
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}

@@ -1,0 +1,252 @@
+/* What the unit tests of the store share: see unit.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <ftw.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "unit.h"
+
+#include "checksum.h"
+#include "database.h"
+
+/* After so many seconds a test is killed. */
+#define LONGEST 300
+
+static char directory[] = "/tmp/sqlblock-unit-XXXXXX";
+
+/* What unit_path returned. */
+static char *paths[1000];
+static size_t paths_count;
+
+const char unit_layer_checksums[] =
+    "UPDATE layer SET checksum = " LAYER_CHECKSUM;
+
+const char unit_disk_checksums[] =
+    "UPDATE disk SET checksum = row_checksum ('disk', id, name, description,"
+    " size, block_size, layer, epoch, compression, compression_level,"
+    " deduplicate, quota, snapshot_interval, snapshot_keep, created)";
+
+int
+unit_setup (void **state)
+{
+  (void)state;
+  alarm (LONGEST);
+  strcpy (directory + strlen (directory) - 6, "XXXXXX");
+  assert_non_null (mkdtemp (directory));
+  return 0;
+}
+
+static int
+remove_one (const char *path, const struct stat *st, int type,
+            struct FTW *place)
+{
+  (void)st;
+  (void)type;
+  (void)place;
+  return remove (path);
+}
+
+int
+unit_teardown (void **state)
+{
+  (void)state;
+  while (paths_count > 0)
+    free (paths[--paths_count]);
+  alarm (0);
+  return nftw (directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+const char *
+unit_directory (void)
+{
+  return directory;
+}
+
+char *
+unit_path (const char *name)
+{
+  char *path;
+
+  assert_true (paths_count < sizeof paths / sizeof paths[0]);
+  assert_true (asprintf (&path, "%s/%s", directory, name) > 0);
+  paths[paths_count++] = path;
+  return path;
+}
+
+char *
+unit_database (void)
+{
+  return unit_path ("database.sqlite");
+}
+
+void
+unit_create (const char *path, const struct disk_options *options)
+{
+  struct status status;
+
+  assert_ok (database_create (path, options, &status), &status);
+}
+
+void
+unit_open (struct connection *connection, const char *path,
+           enum connection_mode mode)
+{
+  struct status status;
+
+  assert_ok (database_open (connection, path, mode, NULL, &status), &status);
+}
+
+sqlite3 *
+unit_open_raw (const char *path)
+{
+  sqlite3 *db;
+
+  assert_int_equal (sqlite3_open_v2 (path, &db, SQLITE_OPEN_READWRITE, NULL),
+                    SQLITE_OK);
+  assert_int_equal (checksum_register (db), SQLITE_OK);
+  unit_sql (db, "PRAGMA ignore_check_constraints = ON;"
+                "PRAGMA foreign_keys = OFF;"
+                "PRAGMA writable_schema = ON;"
+                "PRAGMA synchronous = OFF");
+  return db;
+}
+
+/* Run SQL, which is freed. */
+static void
+run (sqlite3 *db, char *sql)
+{
+  assert_non_null (sql);
+  if (sqlite3_exec (db, sql, NULL, NULL, NULL) != SQLITE_OK)
+    fail_msg ("%s: %s", sql, sqlite3_errmsg (db));
+  sqlite3_free (sql);
+}
+
+void
+unit_sql (sqlite3 *db, const char *format, ...)
+{
+  va_list args;
+
+  va_start (args, format);
+  run (db, sqlite3_vmprintf (format, args));
+  va_end (args);
+}
+
+void
+unit_sql_hostile (const char *path, const char *format, ...)
+{
+  sqlite3 *db = unit_open_raw (path);
+  va_list args;
+
+  unit_sql (db, "CREATE TEMP TABLE original AS"
+                " SELECT name AS object, sql AS text FROM sqlite_schema;"
+                "UPDATE sqlite_schema SET sql ="
+                " replace (replace (sql, 'NOT NULL', ''), ' STRICT', '')"
+                " WHERE type = 'table' AND name NOT GLOB 'sqlite_*';"
+                "PRAGMA writable_schema = RESET;"
+                "PRAGMA writable_schema = ON");
+  va_start (args, format);
+  run (db, sqlite3_vmprintf (format, args));
+  va_end (args);
+  unit_sql (db, "UPDATE sqlite_schema SET sql = (SELECT text FROM original"
+                " WHERE object = name)");
+  assert_int_equal (sqlite3_close (db), SQLITE_OK);
+}
+
+int64_t
+unit_integer (sqlite3 *db, const char *format, ...)
+{
+  sqlite3_stmt *statement;
+  int64_t value;
+  va_list args;
+  char *sql;
+
+  va_start (args, format);
+  sql = sqlite3_vmprintf (format, args);
+  va_end (args);
+  assert_non_null (sql);
+  if (sqlite3_prepare_v2 (db, sql, -1, &statement, NULL) != SQLITE_OK ||
+      sqlite3_step (statement) != SQLITE_ROW)
+    fail_msg ("%s: %s", sql, sqlite3_errmsg (db));
+  value = sqlite3_column_int64 (statement, 0);
+  sqlite3_finalize (statement);
+  sqlite3_free (sql);
+  return value;
+}
+
+void
+unit_assert_result (int64_t result, const struct status *status, int64_t wanted,
+                    const char *file, int line)
+{
+  if (result == wanted)
+    return;
+  print_error ("the result is %" PRId64 " instead of %" PRId64 "\n", result,
+               wanted);
+  if (result == -1)
+    print_error ("%s (%s)\n", status->message, strerror (status->error));
+  _fail (file, line);
+}
+
+void
+unit_assert_fails (int64_t result, const struct status *status, int error,
+                   const char *text, const char *file, int line)
+{
+  if (result != -1)
+    print_error ("the result is %" PRId64 ", but it was to fail\n", result);
+  else if (status->error != error || !strstr (status->message, text))
+    print_error ("expected: %s (%s)\ngot: %s (%s)\n", text, strerror (error),
+                 status->message, strerror (status->error));
+  else
+    return;
+  _fail (file, line);
+}
+
+uint64_t
+unit_seed (void)
+{
+  const char *given = getenv ("SQLBLOCK_SEED");
+  uint64_t seed = 0;
+
+  if (given)
+    seed = strtoull (given, NULL, 10);
+  else
+    assert_int_equal (getrandom (&seed, 4, 0), 4);
+  print_message ("seed: %" PRIu64 " (set SQLBLOCK_SEED to repeat)\n", seed);
+  return seed;
+}
+
+/* SplitMix64. */
+uint64_t
+unit_random (uint64_t *state)
+{
+  uint64_t z = *state += UINT64_C (0x9e3779b97f4a7c15);
+
+  z = (z ^ z >> 30) * UINT64_C (0xbf58476d1ce4e5b9);
+  z = (z ^ z >> 27) * UINT64_C (0x94d049bb133111eb);
+  return z ^ z >> 31;
+}
+
+uint64_t
+unit_random_below (uint64_t *state, uint64_t bound)
+{
+  return unit_random (state) % bound;
+}
+
+void
+unit_random_bytes (uint64_t *state, void *bytes, size_t length)
+{
+  char *p = bytes;
+  uint64_t word;
+
+  for (size_t part; length > 0; length -= part, p += part) {
+    part = length < sizeof word ? length : sizeof word;
+    word = unit_random (state);
+    memcpy (p, &word, part);
+  }
+}

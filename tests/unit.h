@@ -1,0 +1,98 @@
+/* What the unit tests of the store share.
+ *
+ * Each test has a temporary directory of its own, made by unit_setup and
+ * removed by unit_teardown, and a limited time.  Failures of the helpers
+ * are failures of the test.
+ */
+
+#ifndef SQLBLOCK_TESTS_UNIT_H
+#define SQLBLOCK_TESTS_UNIT_H
+
+/* In this order, before cmocka.h. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <sqlite3.h>
+
+#include "connection.h"
+#include "disks.h"
+#include "status.h"
+
+/* Fixtures of a test, or of a group of tests that share the directory. */
+int unit_setup (void **state);
+int unit_teardown (void **state);
+
+/* A test with a directory of its own.  (cmocka.h has an old macro of this
+ * name, which it deprecates.)
+ */
+#undef unit_test
+#define unit_test(function)                                                    \
+  cmocka_unit_test_setup_teardown (function, unit_setup, unit_teardown)
+
+/* The directory. */
+const char *unit_directory (void);
+
+/* The path of NAME in the directory, valid until unit_teardown. */
+char *unit_path (const char *name);
+
+/* The path of a database, which is not there yet. */
+char *unit_database (void);
+
+/* Make the database PATH with its first disk. */
+void unit_create (const char *path, const struct disk_options *options);
+
+/* Open a database as the store does.  The caller closes it. */
+void unit_open (struct connection *connection, const char *path,
+                enum connection_mode mode);
+
+/* Open a database with nothing that protects it: no constraint is checked
+ * and the schema can be written.  row_checksum() is known.  The caller
+ * closes it with sqlite3_close.
+ */
+sqlite3 *unit_open_raw (const char *path);
+
+/* Run statements; FORMAT is that of sqlite3_mprintf (%q, %Q, %w). */
+void unit_sql (sqlite3 *db, const char *format, ...);
+
+/* The same on a connection of its own, as by unit_open_raw; the columns of
+ * the tables take NULL and values of any type meanwhile.
+ */
+void unit_sql_hostile (const char *path, const char *format, ...);
+
+/* The one integer that a statement returns. */
+int64_t unit_integer (sqlite3 *db, const char *format, ...);
+
+/* SQL that sets the checksums of layer and disk rows to what they should
+ * be.
+ */
+extern const char unit_layer_checksums[];
+extern const char unit_disk_checksums[];
+
+/* The result of a call must be WANTED, else its message is shown. */
+#define assert_result(result, status, wanted)                                  \
+  unit_assert_result ((result), (status), (wanted), __FILE__, __LINE__)
+#define assert_ok(result, status) assert_result (result, status, 0)
+
+/* The call must have failed with errno ERROR and a message with TEXT. */
+#define assert_fails(result, status, error, text)                              \
+  unit_assert_fails ((result), (status), (error), (text), __FILE__, __LINE__)
+
+void unit_assert_result (int64_t result, const struct status *status,
+                         int64_t wanted, const char *file, int line);
+void unit_assert_fails (int64_t result, const struct status *status, int error,
+                        const char *text, const char *file, int line);
+
+/* Where random numbers start: the environment variable SQLBLOCK_SEED, or
+ * else a new number.  It is printed.
+ */
+uint64_t unit_seed (void);
+
+/* The next random number, and one below BOUND. */
+uint64_t unit_random (uint64_t *state);
+uint64_t unit_random_below (uint64_t *state, uint64_t bound);
+void unit_random_bytes (uint64_t *state, void *bytes, size_t length);
+
+#endif /* SQLBLOCK_TESTS_UNIT_H */
