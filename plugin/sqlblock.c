@@ -45,6 +45,8 @@ static const char *export_name;
 static const char *description;
 static const char *size;
 static const char *block_size;
+static const char *shared;
+static bool is_shared;
 static struct disk_options options;
 
 static struct store *store;
@@ -109,6 +111,8 @@ sqlblock_config (const char *key, const char *value)
     return set_once (&size, key, value);
   if (strcmp (key, "block-size") == 0)
     return set_once (&block_size, key, value);
+  if (strcmp (key, "shared") == 0)
+    return set_once (&shared, key, value);
   nbdkit_error ("unknown parameter '%s'", key);
   return -1;
 }
@@ -128,6 +132,16 @@ parse_size (const char *key, const char *value, int64_t *bytes)
   return 0;
 }
 
+/* Read shared=; nbdkit says what is wrong. */
+static int
+parse_bool (const char *value)
+{
+  const int r = nbdkit_parse_bool (value);
+
+  is_shared = r == 1;
+  return r;
+}
+
 /* Called after the last parameter. */
 static int
 sqlblock_config_complete (void)
@@ -139,6 +153,8 @@ sqlblock_config_complete (void)
     nbdkit_error ("the database is missing: give db=FILE");
     return -1;
   }
+  if (shared && parse_bool (shared) == -1)
+    return -1;
   options.name = export_name;
   options.description = description;
   if (size) {
@@ -161,7 +177,8 @@ sqlblock_config_complete (void)
   "size=<SIZE>            Size of a disk that is to be made.\n"                \
   "export=<NAME>          Serve or make this disk only.\n"                     \
   "block-size=<SIZE>      Block size of a disk that is to be made.\n"          \
-  "description=<TEXT>     Description of a disk that is to be made."
+  "description=<TEXT>     Description of a disk that is to be made.\n"         \
+  "shared=<BOOL>          Other servers may write the same disks, too."
 
 /* Print what this plugin is made of. */
 static void
@@ -208,7 +225,7 @@ sqlblock_after_fork (void)
 
   if (store_provide (path, &options, &status) == -1)
     return report (&status);
-  store = store_open (path, warn, &status);
+  store = store_open (path, is_shared, warn, &status);
   if (store == NULL)
     return report (&status);
   if (pthread_create (&watcher, NULL, watch, NULL) != 0) {

@@ -74,15 +74,48 @@ warn_pinned (struct checkpointer *checkpointer)
   checkpointer->warn (message);
 }
 
-/* Say that a checkpoint failed. */
+/* Say once that checkpoints fail. */
 static void
 warn_failed (struct checkpointer *checkpointer, int rc)
 {
   struct status status;
 
+  if (checkpointer->warned)
+    return;
+  checkpointer->warned = true;
   status_fail_sqlite (&status, checkpointer->connection.db, rc,
                       "checkpointing the write-ahead log");
   checkpointer->warn (status.message);
+}
+
+/* Have the next checkpoint write every frame of the log again, also those
+ * that earlier ones have moved: a failed sync may have lost them.  How far
+ * checkpoints have come stands in the shared memory, 96 bytes from its
+ * start, and is theirs who hold the lock of checkpoints ("The WAL-Index
+ * File Format" in SQLite's walformat.html).
+ */
+static int
+forget_progress (struct connection *connection)
+{
+  const int progress = 96 / sizeof (uint32_t), lock = 1, region = 32768;
+  void volatile *memory;
+  sqlite3_file *file;
+  int rc;
+
+  rc = sqlite3_file_control (connection->db, "main", SQLITE_FCNTL_FILE_POINTER,
+                             &file);
+  if (rc == SQLITE_OK)
+    rc = file->pMethods->xShmMap (file, 0, region, 0, &memory);
+  if (rc == SQLITE_OK && memory == NULL)
+    rc = SQLITE_IOERR;
+  if (rc == SQLITE_OK)
+    rc = file->pMethods->xShmLock (file, lock, 1,
+                                   SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE);
+  if (rc != SQLITE_OK)
+    return rc;
+  ((uint32_t volatile *)memory)[progress] = 0;
+  return file->pMethods->xShmLock (file, lock, 1,
+                                   SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
 }
 
 /* Move what can be moved while writers go on, and sync it, so that little
@@ -115,9 +148,12 @@ static bool
 empty_log (struct checkpointer *checkpointer, int mode)
 {
   const bool had_failed = flusher_has_failed (checkpointer->flusher);
-  int frames, done, rc;
+  int frames, done, rc = SQLITE_OK;
 
-  rc = run_rounds (checkpointer);
+  if (had_failed)
+    rc = forget_progress (&checkpointer->connection);
+  if (rc == SQLITE_OK)
+    rc = run_rounds (checkpointer);
   if (rc == SQLITE_OK) {
     writer_pause (checkpointer->writer);
     rc = run_checkpoint (&checkpointer->connection, mode, &frames, &done);
@@ -131,8 +167,11 @@ empty_log (struct checkpointer *checkpointer, int mode)
   }
   if ((rc & 0xff) == SQLITE_BUSY)
     warn_pinned (checkpointer);
-  else
+  else {
+    if ((rc & 0xff) == SQLITE_IOERR)
+      flusher_fail (checkpointer->flusher);
     warn_failed (checkpointer, rc);
+  }
   return false;
 }
 
@@ -217,7 +256,7 @@ work (struct checkpointer *checkpointer, int mode)
   if (emptied) {
     /* Commits made since the pause report the size of the new log. */
     atomic_store (&checkpointer->writer->delay, 0);
-    if (commits == checkpointer->commits)
+    if (mode == SQLITE_CHECKPOINT_TRUNCATE && commits == checkpointer->commits)
       checkpointer->dirty = false;
     checkpointer->wal_bytes = 0;
   }

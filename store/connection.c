@@ -19,6 +19,8 @@
  *   of the speed of writing.
  * synchronous NORMAL: a commit does not sync; flusher.c does.
  * wal_autocheckpoint: checkpoint.c does it.
+ * journal_size_limit: a log that has grown larger than this shrinks when it
+ *   starts over; up to this its pages are used again, which is faster.
  * max_page_count: the default would end at 4 TiB.
  */
 static const char settings_sql[] = "PRAGMA trusted_schema = OFF;"
@@ -27,6 +29,7 @@ static const char settings_sql[] = "PRAGMA trusted_schema = OFF;"
                                    "PRAGMA secure_delete = OFF;"
                                    "PRAGMA synchronous = NORMAL;"
                                    "PRAGMA wal_autocheckpoint = 0;"
+                                   "PRAGMA journal_size_limit = 268435456;"
                                    "PRAGMA temp_store = MEMORY;"
                                    "PRAGMA cache_size = -2000;"
                                    "PRAGMA max_page_count = 4294967294;";
@@ -212,6 +215,12 @@ connection_close (struct connection *connection)
     sqlite3_finalize (connection->statements[i].statement);
   sqlite3_close (connection->db);
   *connection = (struct connection){ 0 };
+}
+
+void
+connection_keep_log (struct connection *connection)
+{
+  sqlite3_db_config (connection->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 }
 
 sqlite3_stmt *

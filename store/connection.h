@@ -87,6 +87,11 @@ int connection_open (struct connection *connection, const char *path,
 /* Close the connection; one that is not open is left alone. */
 void connection_close (struct connection *connection);
 
+/* Have the log stay as it is when the connection is closed, even if it is
+ * the last one.
+ */
+void connection_keep_log (struct connection *connection);
+
 /* The prepared statement for SQL, a constant, reset and without bindings;
  * NULL on failure.  Give it back with statement_done.
  */

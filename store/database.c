@@ -9,7 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "database.h"
@@ -443,4 +445,25 @@ database_open (struct connection *connection, const char *path,
                         "where it can be written, or copy both files there",
                         path, path);
   return open_once (connection, path, CONNECTION_IMMUTABLE, patience, status);
+}
+
+bool
+database_is_on_network (const char *path)
+{
+  struct statfs fs;
+
+  if (statfs (path, &fs) == -1)
+    return false;
+  switch ((unsigned long)fs.f_type) {
+  case NFS_SUPER_MAGIC:
+  case SMB_SUPER_MAGIC:
+  case CIFS_SUPER_MAGIC:
+  case SMB2_SUPER_MAGIC:
+  case AFS_SUPER_MAGIC:
+  case CEPH_SUPER_MAGIC:
+  case V9FS_MAGIC:
+    return true;
+  default:
+    return false;
+  }
 }

@@ -50,4 +50,9 @@ int database_open (struct connection *connection, const char *path,
                    enum connection_mode mode, struct patience *patience,
                    struct status *status);
 
+/* Is the file PATH on a file system of several machines?  The log's shared
+ * memory is not coherent between them ("Limitations" in SQLite's wal.html).
+ */
+bool database_is_on_network (const char *path);
+
 #endif /* SQLBLOCK_DATABASE_H */

@@ -25,10 +25,10 @@ open_wal (struct flusher *flusher, struct status *status)
 }
 
 int
-flusher_open (struct flusher *flusher, const char *path,
+flusher_open (struct flusher *flusher, const char *path, bool shared,
               struct patience *patience, struct status *status)
 {
-  *flusher = (struct flusher){ .committed = 0 };
+  *flusher = (struct flusher){ .shared = shared };
   if (connection_open (&flusher->connection, path, CONNECTION_WRITE, patience,
                        status) == -1)
     return -1;
@@ -79,8 +79,12 @@ sync_wal (struct flusher *flusher)
 int
 flusher_flush (struct flusher *flusher, struct status *status)
 {
-  const uint64_t wanted = atomic_load (&flusher->committed);
+  uint64_t wanted;
   bool failed;
+
+  if (flusher->shared)
+    flusher_committed (flusher);
+  wanted = atomic_load (&flusher->committed);
 
   pthread_mutex_lock (&flusher->lock);
   while (!flusher->failed && flusher->synced < wanted) {
@@ -98,6 +102,15 @@ flusher_flush (struct flusher *flusher, struct status *status)
                         "checkpoint succeeds: look at the kernel's log and "
                         "at the storage below the database");
   return 0;
+}
+
+void
+flusher_fail (struct flusher *flusher)
+{
+  pthread_mutex_lock (&flusher->lock);
+  flusher->failed = true;
+  pthread_cond_broadcast (&flusher->changed);
+  pthread_mutex_unlock (&flusher->lock);
 }
 
 bool

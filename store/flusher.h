@@ -10,12 +10,13 @@
  *   synced      how many of them a sync has covered
  *
  * A flush remembers `committed` and returns when `synced` has reached it.
- * Where nothing was committed since the last sync there is none.
+ * Where nothing was committed since the last sync there is none, unless
+ * the disks are shared with other servers, whose commits are not counted.
  *
- * A sync that failed is not forgotten: Linux drops the pages that it could
- * not write, so the next sync would succeed and mean nothing.  Every flush
- * fails until a complete checkpoint has written all of the log into the
- * database and synced that.
+ * A sync that failed, of the log or of the database, is not forgotten:
+ * Linux drops the pages that it could not write, so the next sync would
+ * succeed and mean nothing.  Every flush fails until a complete checkpoint
+ * has written all of the log into the database and synced that.
  *
  * The sync goes to the log's file through a connection of its own, so that
  * no other thread uses it.
@@ -35,6 +36,7 @@
 struct flusher {
   struct connection connection;
   sqlite3_file *wal;
+  bool shared; /* with other servers */
   atomic_uint_fast64_t committed;
 
   pthread_mutex_t lock; /* of what follows */
@@ -45,9 +47,10 @@ struct flusher {
 };
 
 /* Open the flusher of the database PATH, whose log exists (a connection
- * has read or written it).  Returns 0, or -1 with nothing left open.
+ * has read or written it).  SHARED says that other servers may write the
+ * same disks.  Returns 0, or -1 with nothing left open.
  */
-int flusher_open (struct flusher *flusher, const char *path,
+int flusher_open (struct flusher *flusher, const char *path, bool shared,
                   struct patience *patience, struct status *status);
 
 void flusher_close (struct flusher *flusher);
@@ -61,6 +64,9 @@ void flusher_committed (struct flusher *flusher);
  * and EIO.  Thread rules: any thread.
  */
 int flusher_flush (struct flusher *flusher, struct status *status);
+
+/* A sync of the database has failed.  Thread rules: any thread. */
+void flusher_fail (struct flusher *flusher);
 
 /* Did a sync fail that no complete checkpoint has made good?  Thread
  * rules: any thread.

@@ -10,20 +10,35 @@
 #include "checkpoint.h"
 #include "database.h"
 #include "flusher.h"
+#include "guard.h"
 #include "reader.h"
 #include "store.h"
 #include "writer.h"
 
+/* How long the first client waits for other programs that keep an earlier
+ * server's log from being emptied, in milliseconds.
+ */
+#define SETTLE_WAIT 1000
+
+/* A disk that is open for writing, by how many clients. */
+struct held {
+  int64_t id;
+  int guard;
+  unsigned clients;
+  struct held *next;
+};
+
 struct store {
   char *path;
+  bool shared;
   void (*warn) (const char *message);
   struct patience patience;
   struct reader_pool readers;
 
-  /* The write side.  `lock` is held while it is opened; once `writable` is
-   * true it stays.
-   */
-  pthread_mutex_t lock;
+  pthread_mutex_t lock; /* of `held`, and of opening the write side */
+  struct held *held;
+
+  /* The write side; once `writable` is true it stays. */
   bool writable;
   struct writer writer;
   struct flusher flusher;
@@ -145,11 +160,57 @@ store_provide (const char *path, const struct disk_options *options,
 }
 
 /*--------------------------------------------------------------------
+ * Who writes what.
+ */
+
+/* Count one more client that writes disk ID; the first takes the guard.
+ * Called with the lock held.
+ */
+static int
+hold (struct store *store, int64_t id, struct status *status)
+{
+  struct held *held = store->held;
+
+  while (held && held->id != id)
+    held = held->next;
+  if (held == NULL) {
+    held = calloc (1, sizeof *held);
+    if (held == NULL)
+      return status_fail (status, ENOMEM, "out of memory");
+    held->id = id;
+    held->guard = guard_take (store->path, id, status);
+    if (held->guard == -1) {
+      free (held);
+      return -1;
+    }
+    held->next = store->held;
+    store->held = held;
+  }
+  held->clients++;
+  return 0;
+}
+
+/* One client less.  Called with the lock held. */
+static void
+let_go (struct store *store, int64_t id)
+{
+  struct held **link = &store->held, *held;
+
+  while ((held = *link)->id != id)
+    link = &held->next;
+  if (--held->clients > 0)
+    return;
+  *link = held->next;
+  guard_release (held->guard);
+  free (held);
+}
+
+/*--------------------------------------------------------------------
  * Opening and closing.
  */
 
 struct store *
-store_open (const char *path, void (*warn) (const char *message),
+store_open (const char *path, bool shared, void (*warn) (const char *message),
             struct status *status)
 {
   struct store *store = calloc (1, sizeof *store);
@@ -161,6 +222,7 @@ store_open (const char *path, void (*warn) (const char *message),
     status_fail (status, ENOMEM, "out of memory");
     return NULL;
   }
+  store->shared = shared;
   store->warn = warn;
   patience_init (&store->patience);
   if (reader_pool_open (&store->readers, store->path, &store->patience,
@@ -171,6 +233,9 @@ store_open (const char *path, void (*warn) (const char *message),
     return NULL;
   }
   pthread_mutex_init (&store->lock, NULL);
+  if (database_is_on_network (path))
+    warn ("the database is on a network file system; use it from one machine "
+          "at a time only");
   return store;
 }
 
@@ -181,8 +246,15 @@ void
 store_close (struct store *store)
 {
   reader_pool_close (&store->readers);
+  while (store->held) {
+    /* nbdkit does not always close a client's disk. */
+    store->held->clients = 1;
+    let_go (store, store->held->id);
+  }
   if (store->writable) {
     checkpointer_stop (&store->checkpointer);
+    if (flusher_has_failed (&store->flusher))
+      connection_keep_log (&store->writer.connection);
     flusher_close (&store->flusher);
     writer_close (&store->writer);
   }
@@ -210,13 +282,17 @@ store_await_wait (struct store *store)
 static int
 settle_log (struct store *store, struct status *status)
 {
-  const int r = checkpoint_complete (&store->writer.connection, status);
+  struct connection *connection = &store->writer.connection;
+  int r;
 
+  connection->longest_wait = SETTLE_WAIT;
+  r = checkpoint_complete (connection, status);
+  connection->longest_wait = CONNECTION_LONGEST_WAIT;
   if (r == 0) {
     /* Somebody reads: a flush will sync the log. */
     flusher_committed (&store->flusher);
     store->warn ("the write-ahead log of an earlier server cannot be moved "
-                 "into the database yet: another program reads it");
+                 "into the database yet: another program uses it");
   }
   return r == -1 ? -1 : 0;
 }
@@ -228,8 +304,8 @@ open_write_side (struct store *store, struct status *status)
   if (writer_open (&store->writer, store->path, &store->flusher,
                    &store->patience, status) == -1)
     return -1;
-  if (flusher_open (&store->flusher, store->path, &store->patience, status) ==
-      -1) {
+  if (flusher_open (&store->flusher, store->path, store->shared,
+                    &store->patience, status) == -1) {
     writer_close (&store->writer);
     return -1;
   }
@@ -245,16 +321,34 @@ open_write_side (struct store *store, struct status *status)
   return 0;
 }
 
+/* A client wants to write disk ID. */
 static int
-make_writable (struct store *store, struct status *status)
+begin_writing (struct store *store, int64_t id, struct status *status)
 {
   int r = 0;
 
   pthread_mutex_lock (&store->lock);
   if (!store->writable)
     r = open_write_side (store, status);
+  if (r == 0 && !store->shared)
+    r = hold (store, id, status);
   pthread_mutex_unlock (&store->lock);
+  /* What an earlier connection to another server wrote may be in the log
+   * without a sync; this one's first flush is to cover it.
+   */
+  if (r == 0)
+    flusher_committed (&store->flusher);
   return r;
+}
+
+static void
+end_writing (struct store *store, int64_t id)
+{
+  if (store->shared)
+    return;
+  pthread_mutex_lock (&store->lock);
+  let_go (store, id);
+  pthread_mutex_unlock (&store->lock);
 }
 
 /*--------------------------------------------------------------------
@@ -314,9 +408,11 @@ disk_open (struct store *store, const char *name, bool readonly,
   disk->readonly = readonly;
   if (store_find (store, name, &disk->info, status) == -1)
     goto failed;
-  if (!readonly && make_writable (store, status) == -1) {
-    if (!may_only_read (status))
+  if (!readonly && begin_writing (store, disk->info.id, status) == -1) {
+    if (!may_only_read (status)) {
+      status_prefix (status, "disk '%s'", disk->info.name);
       goto failed;
+    }
     disk->readonly = true;
   }
   return disk;
@@ -329,6 +425,8 @@ failed:
 void
 disk_close (struct disk *disk)
 {
+  if (!disk->readonly)
+    end_writing (disk->store, disk->info.id);
   free (disk);
 }
 

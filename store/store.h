@@ -53,10 +53,12 @@ int store_provide (const char *path, const struct disk_options *options,
  * thread, with nothing else running; all others by any thread.
  */
 
-/* Open the database PATH.  WARN takes lines for the server's log; it is
- * called from other threads.  Returns NULL on failure.
+/* Open the database PATH.  With SHARED, other servers may write the same
+ * disks.  WARN takes lines for the server's log; it is called from other
+ * threads.  Returns NULL on failure.
  */
-struct store *store_open (const char *path, void (*warn) (const char *message),
+struct store *store_open (const char *path, bool shared,
+                          void (*warn) (const char *message),
                           struct status *status);
 
 /* Close the store; all disks are closed. */
@@ -86,7 +88,7 @@ int store_find (struct store *store, const char *name, struct disk_info *info,
 
 /* Open the disk NAME ("": the default disk).  Without READONLY it can be
  * written, unless the database cannot (see disk_is_readonly).  Returns NULL
- * on failure.
+ * on failure: EBUSY where another server has it open for writing.
  */
 struct disk *disk_open (struct store *store, const char *name, bool readonly,
                         struct status *status);

@@ -1,0 +1,103 @@
+/* One server per disk: see guard.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "guard.h"
+
+/* Bytes of the file for each disk. */
+#define PLACE 256
+
+/* Open FILE-lock for the database PATH. */
+static int
+open_lock_file (const char *path, struct status *status)
+{
+  char *name;
+  int fd;
+
+  if (asprintf (&name, "%s-lock", path) == -1)
+    return status_fail (status, ENOMEM, "out of memory");
+  fd = open (name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd == -1)
+    status_fail (status, errno, "opening %s: %s", name, strerror (errno));
+  free (name);
+  return fd;
+}
+
+/* Say who has the guard at OFFSET. */
+static void
+fail_held (int fd, off_t offset, struct status *status)
+{
+  char holder[PLACE + 1] = "";
+
+  if (pread (fd, holder, PLACE, offset) <= 0 || holder[0] == '\0')
+    strcpy (holder, "another process");
+  for (char *p = holder; *p; p++)
+    if ((unsigned char)*p < 0x20)
+      *p = '?';
+  status_fail (status, EBUSY,
+               "%s has the disk open for writing; end it first, or give "
+               "shared=true to both if that is what you want",
+               holder);
+}
+
+/* Write down who has the guard at OFFSET.  It only helps people, so it may
+ * fail.
+ */
+static void
+sign (int fd, off_t offset)
+{
+  char holder[PLACE] = "";
+  struct utsname host;
+  ssize_t written;
+
+  uname (&host);
+  snprintf (holder, sizeof holder, "process %ld on %.100s", (long)getpid (),
+            host.nodename);
+  written = pwrite (fd, holder, sizeof holder, offset);
+  (void)written;
+}
+
+int
+guard_take (const char *path, int64_t id, struct status *status)
+{
+  const off_t offset = (off_t)id * PLACE;
+  struct flock lock = {
+    .l_type = F_WRLCK,
+    .l_whence = SEEK_SET,
+    .l_start = offset,
+    .l_len = 1,
+  };
+  int fd;
+
+  if (id < 0 || id > INT64_MAX / PLACE - 1)
+    return status_fail (status, EIO, "the disk has the impossible id %" PRId64,
+                        id);
+  fd = open_lock_file (path, status);
+  if (fd == -1)
+    return -1;
+  if (fcntl (fd, F_OFD_SETLK, &lock) == 0) {
+    sign (fd, offset);
+    return fd;
+  }
+  if (errno == EAGAIN || errno == EACCES)
+    fail_held (fd, offset, status);
+  else
+    status_fail (status, errno, "locking %s-lock: %s", path, strerror (errno));
+  close (fd);
+  return -1;
+}
+
+void
+guard_release (int guard)
+{
+  close (guard);
+}
