@@ -123,8 +123,10 @@ static int
 parse_size (const char *key, const char *value, int64_t *bytes)
 {
   *bytes = nbdkit_parse_size (value);
-  if (*bytes == -1)
+  if (*bytes == -1) {
+    nbdkit_error ("%s=%s is not a size", key, value);
     return -1;
+  }
   if (*bytes == 0) {
     nbdkit_error ("%s=%s: it must not be zero", key, value);
     return -1;
@@ -304,8 +306,7 @@ sqlblock_open (int readonly)
   if (name == NULL)
     return NULL;
   if (export_name && name[0] != '\0' && strcmp (name, export_name) != 0) {
-    nbdkit_error ("there is no export '%s'; this server has only '%s'", name,
-                  export_name);
+    nbdkit_error ("this server has only the export '%s'", export_name);
     nbdkit_set_error (ENOENT);
     return NULL;
   }

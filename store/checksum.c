@@ -14,8 +14,8 @@ checksum_bytes (const void *data, size_t length)
 }
 
 int64_t
-checksum_block (int64_t layer, int64_t number, int64_t generation, int codec,
-                size_t length, uint64_t data_hash)
+checksum_block (int64_t layer, int64_t number, int64_t generation,
+                int64_t codec, size_t length, uint64_t data_hash)
 {
   const uint64_t key[6] = {
     htole64 (layer), htole64 (number), htole64 (generation),

@@ -15,7 +15,7 @@ uint64_t checksum_bytes (const void *data, size_t length);
  * DATA_HASH (checksum_bytes of it).  Thread rules: any thread.
  */
 int64_t checksum_block (int64_t layer, int64_t number, int64_t generation,
-                        int codec, size_t length, uint64_t data_hash);
+                        int64_t codec, size_t length, uint64_t data_hash);
 
 /* Make row_checksum() known to DB.  Returns an SQLite result code. */
 int checksum_register (sqlite3 *db);

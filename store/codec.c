@@ -3,6 +3,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -27,7 +28,7 @@ codec_encode (const void *block, uint32_t block_size, struct encoded *encoded)
 }
 
 int
-codec_check (int codec, size_t length, uint32_t block_size,
+codec_check (int64_t codec, size_t length, uint32_t block_size,
              struct status *status)
 {
   size_t expected;
@@ -42,13 +43,13 @@ codec_check (int codec, size_t length, uint32_t block_size,
   case CODEC_ZSTD:
   case CODEC_LZ4:
     return status_fail (status, EIO,
-                        "the block is compressed (codec %d), which this "
-                        "version cannot read; use a newer one",
+                        "the block is compressed (codec %" PRId64 "), which "
+                        "this version cannot read; use a newer one",
                         codec);
   default:
     return status_fail (status, EIO,
-                        "the row is damaged: there is no codec %d; restore "
-                        "the block from a backup",
+                        "the row is damaged: there is no codec %" PRId64
+                        "; restore the block from a backup",
                         codec);
   }
   if (length != expected)
@@ -60,7 +61,7 @@ codec_check (int codec, size_t length, uint32_t block_size,
 }
 
 void
-codec_copy (int codec, const void *data, uint32_t offset, uint32_t count,
+codec_copy (int64_t codec, const void *data, uint32_t offset, uint32_t count,
             void *buffer)
 {
   if (codec == CODEC_ZERO)

@@ -39,13 +39,13 @@ void codec_encode (const void *block, uint32_t block_size,
 /* Check that LENGTH bytes of data can be a block of BLOCK_SIZE bytes under
  * CODEC.  Returns 0, or -1 and EIO.  Thread rules: any thread.
  */
-int codec_check (int codec, size_t length, uint32_t block_size,
+int codec_check (int64_t codec, size_t length, uint32_t block_size,
                  struct status *status);
 
 /* Copy COUNT bytes from byte OFFSET of a block into BUFFER.  CODEC, DATA
  * and its length have passed codec_check.  Thread rules: any thread.
  */
-void codec_copy (int codec, const void *data, uint32_t offset, uint32_t count,
-                 void *buffer);
+void codec_copy (int64_t codec, const void *data, uint32_t offset,
+                 uint32_t count, void *buffer);
 
 #endif /* SQLBLOCK_CODEC_H */

@@ -114,11 +114,15 @@ int
 database_check_directory (const char *path, struct status *status)
 {
   char *directory = directory_of (path);
+  struct stat st;
   int r = 0;
 
   if (directory == NULL)
     return status_fail (status, ENOMEM, "out of memory");
-  if (access (directory, W_OK | X_OK) == -1)
+  if (stat (directory, &st) == 0 && !S_ISDIR (st.st_mode))
+    r = status_fail (status, ENOTDIR, "%s cannot be created: %s: %s", path,
+                     directory, strerror (ENOTDIR));
+  else if (access (directory, W_OK | X_OK) == -1)
     r = status_fail (status, errno, "%s cannot be created: directory %s: %s",
                      path, directory, strerror (errno));
   free (directory);
@@ -197,6 +201,26 @@ publish (const char *temporary, const char *path, struct status *status)
   return r;
 }
 
+/* A log or journal that lies where that of the new file would be belongs
+ * to another database; SQLite would write its pages into the new one.
+ */
+static int
+check_leftover (const char *path, const char *suffix, struct status *status)
+{
+  char *name;
+  int r = 0;
+
+  if (asprintf (&name, "%s%s", path, suffix) == -1)
+    return status_fail (status, ENOMEM, "out of memory");
+  if (access (name, F_OK) == 0)
+    r = status_fail (status, EEXIST,
+                     "%s cannot be created: there is %s of another database; "
+                     "move it to that one, or remove it",
+                     path, name);
+  free (name);
+  return r;
+}
+
 int
 database_create (const char *path, const struct disk_options *disk,
                  struct status *status)
@@ -205,6 +229,9 @@ database_create (const char *path, const struct disk_options *disk,
   char *temporary;
   int fd, r;
 
+  if (check_leftover (path, "-wal", status) == -1 ||
+      check_leftover (path, "-journal", status) == -1)
+    return -1;
   if (asprintf (&temporary, "%s.new-XXXXXX", path) == -1)
     return status_fail (status, ENOMEM, "out of memory");
   fd = mkostemp (temporary, O_CLOEXEC); /* mode 0600 */
@@ -237,7 +264,11 @@ database_create (const char *path, const struct disk_options *disk,
  */
 static const char objects_sql[] =
     "SELECT type, name, tbl_name, ifnull (sql, '') FROM sqlite_schema"
-    " WHERE type <> 'view' AND name NOT GLOB 'sqlite_stat[134]'"
+    " WHERE NOT (type = 'view' AND sql LIKE 'CREATE VIEW %'"
+    " AND name NOT LIKE 'sqlite_%')"
+    " AND NOT (type = 'table' AND sql IN"
+    " ('CREATE TABLE sqlite_stat1(tbl,idx,stat)',"
+    " 'CREATE TABLE sqlite_stat4(tbl,idx,neq,nlt,ndlt,sample)'))"
     " ORDER BY type, name";
 
 /* Is column I the same text in both rows? */
@@ -309,7 +340,8 @@ static int
 check_statistics (struct connection *connection, struct status *status)
 {
   static const char present_sql[] =
-      "SELECT count (*) FROM sqlite_schema WHERE name = 'sqlite_stat1'";
+      "SELECT count (*) FROM sqlite_schema"
+      " WHERE type = 'table' AND name = 'sqlite_stat1'";
   static const char hostile_sql[] =
       "SELECT count (*) FROM sqlite_stat1 WHERE stat LIKE '%unordered%'";
   int64_t count;
@@ -334,7 +366,7 @@ check_features (struct connection *connection, bool write,
                 struct status *status)
 {
   static const char features_sql[] =
-      "SELECT name, kind FROM feature WHERE kind <> 'compatible'";
+      "SELECT name, kind FROM feature WHERE kind IS NOT 'compatible'";
   CLEANUP_STATEMENT sqlite3_stmt *features =
       connection_statement (connection, features_sql, status);
   const char *kind;

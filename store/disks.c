@@ -35,7 +35,7 @@ is_plain_text (const char *text)
                      : *p >= 0xf0 && *p <= 0xf4 ? 3
                                                 : -1;
 
-    if (more == -1 || *p < 0x20 || *p == 0x7f)
+    if (more == -1 || *p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0))
       return false;
     /* Overlong forms, surrogates and what lies past U+10FFFF. */
     if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f) ||
@@ -58,10 +58,13 @@ check_name (const char *name, struct status *status)
     return status_fail (status, EINVAL,
                         "the name of a disk is longer than %d bytes",
                         DISK_NAME_MAX);
-  if (!is_plain_text (name) || strpbrk (name, "@/"))
+  if (!is_plain_text (name))
     return status_fail (status, EINVAL,
-                        "'%s' cannot be the name of a disk: it must be "
-                        "UTF-8 without '@', '/' and control characters",
+                        "this cannot be the name of a disk: it is not UTF-8, "
+                        "or has control characters");
+  if (strpbrk (name, "@/"))
+    return status_fail (status, EINVAL,
+                        "'%s' cannot be the name of a disk: it has '@' or '/'",
                         name);
   return 0;
 }
@@ -259,6 +262,15 @@ sane_geometry (sqlite3_stmt *row, int column)
   return size > 0 && is_block_size (block_size);
 }
 
+/* Is there a text in COLUMN of a row, without a NUL inside? */
+static bool
+sane_text (sqlite3_stmt *row, int column)
+{
+  const char *text = (const char *)sqlite3_column_text (row, column);
+
+  return text && strlen (text) == (size_t)sqlite3_column_bytes (row, column);
+}
+
 /* Fill INFO from a row of DISK_INFO; -1 and EIO for a damaged one. */
 static int
 info_from_row (sqlite3_stmt *row, struct disk_info *info, struct status *status)
@@ -270,14 +282,13 @@ info_from_row (sqlite3_stmt *row, struct disk_info *info, struct status *status)
     .description = description,
   };
 
-  if (name == NULL || description == NULL)
-    return status_fail (status, ENOMEM, "out of memory");
   if (!sqlite3_column_int (row, 6) || !sane_geometry (row, 3) ||
+      !sane_text (row, 1) || !sane_text (row, 2) ||
       disks_check_options (&as_options, status) == -1)
     return status_fail (status, EIO,
-                        "the row of disk '%.*s' is damaged; restore the "
-                        "database from a backup",
-                        DISK_NAME_MAX, name);
+                        "the row of disk number %lld is damaged; restore "
+                        "the database from a backup",
+                        sqlite3_column_int64 (row, 0));
   *info = (struct disk_info){
     .id = sqlite3_column_int64 (row, 0),
     .size = sqlite3_column_int64 (row, 3),
@@ -347,8 +358,10 @@ disks_fail_unknown (struct connection *connection, const char *name,
 {
   struct status list;
 
-  status_fail (&list, ENOENT,
-               "there is no disk '%.*s'; the disks are:", DISK_NAME_MAX, name);
+  /* A client chose the name: what is no text must not go into the log. */
+  if (strlen (name) > DISK_NAME_MAX || !is_plain_text (name))
+    name = "?";
+  status_fail (&list, ENOENT, "there is no disk '%s'; the disks are:", name);
   if (disks_list (connection, append_name, &list, status) == -1)
     return -1;
   *status = list;

@@ -72,7 +72,7 @@ add_layer_row (struct connection *connection, int64_t *layer,
       " checksum = " LAYER_CHECKSUM " FROM layer WHERE id = ?1";
   CLEANUP_STATEMENT sqlite3_stmt *row =
       connection_statement (connection, layer_sql, status);
-  int64_t parent, present;
+  int64_t parent, present, parent_generation;
   int r;
 
   if (row == NULL)
@@ -82,9 +82,11 @@ add_layer_row (struct connection *connection, int64_t *layer,
   if (r == -1)
     return -1;
   parent = sqlite3_column_int64 (row, 0);
+  parent_generation = sqlite3_column_int64 (row, 1);
   present = sqlite3_column_int64 (row, 2);
-  if (r == 0 || !sqlite3_column_int (row, 3) || parent < 0 ||
-      parent >= *layer || *generation < 0 || *generation > present)
+  if (r == 0 || !sqlite3_column_int (row, 3) || present < 1 ||
+      *generation > present || parent < 0 || parent >= *layer ||
+      (parent > 0) != (parent_generation > 0))
     return status_fail (status, EIO,
                         "layer %" PRId64 " is damaged; restore the database "
                         "from a backup",
@@ -93,7 +95,7 @@ add_layer_row (struct connection *connection, int64_t *layer,
       -1)
     return -1;
   *layer = parent;
-  *generation = sqlite3_column_int64 (row, 1);
+  *generation = parent_generation;
   return 0;
 }
 
@@ -105,9 +107,10 @@ view_layers (struct connection *connection, int64_t layer, struct view *view,
 
   /* A parent's id is lower than its child's: this ends. */
   view->depth = 0;
-  while (layer != 0)
+  do
     if (add_layer_row (connection, &layer, &generation, view, status) == -1)
       return -1;
+  while (layer != 0);
   return 0;
 }
 
