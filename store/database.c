@@ -72,6 +72,11 @@ database_examine (const char *path, struct status *status)
   int rc;
 
   if (stat (path, &st) == -1) {
+    if (errno == ENOENT && lstat (path, &st) == 0)
+      return status_fail (status, ENOENT,
+                          "%s is a symbolic link to nothing; remove it, or "
+                          "make what it points to",
+                          path);
     if (errno == ENOENT)
       return 0;
     return status_fail (status, errno, "%s: %s", path, strerror (errno));
@@ -271,14 +276,50 @@ static const char objects_sql[] =
     " 'CREATE TABLE sqlite_stat4(tbl,idx,neq,nlt,ndlt,sample)'))"
     " ORDER BY type, name";
 
-/* Is column I the same text in both rows? */
-static bool
-same_text (sqlite3_stmt *a, sqlite3_stmt *b, int i)
-{
-  const char *one = (const char *)sqlite3_column_text (a, i);
-  const char *other = (const char *)sqlite3_column_text (b, i);
+#define OBJECT_COLUMNS 4
 
-  return one && other && strcmp (one, other) == 0;
+/* Column I of a row as text, never NULL. */
+static const char *
+text_of (sqlite3_stmt *row, int i)
+{
+  const char *text = (const char *)sqlite3_column_text (row, i);
+
+  return text ? text : "";
+}
+
+/* Compare two rows of objects_sql, of which either may be missing, by the
+ * order of the rows.
+ */
+static int
+compare_rows (sqlite3_stmt *a, bool has_a, sqlite3_stmt *b, bool has_b)
+{
+  int order = has_b - has_a;
+
+  for (int i = 0; order == 0 && has_a && i < OBJECT_COLUMNS; i++)
+    order = strcmp (text_of (a, i), text_of (b, i));
+  return order;
+}
+
+/* Say how the row at which both statements stand differs. */
+static int
+fail_schema (sqlite3_stmt *actual, bool has_actual, sqlite3_stmt *expected,
+             bool has_expected, struct status *status)
+{
+  const bool both = has_actual && has_expected;
+  const bool same_object =
+      both && strcmp (text_of (actual, 0), text_of (expected, 0)) == 0 &&
+      strcmp (text_of (actual, 1), text_of (expected, 1)) == 0;
+  const bool missing =
+      compare_rows (actual, has_actual, expected, has_expected) > 0;
+  sqlite3_stmt *object = missing ? expected : actual;
+
+  return status_fail (status, EINVAL,
+                      "the database does not have the tables of format %d: "
+                      "the %s '%.100s' %s; it was left as it is",
+                      DATABASE_FORMAT, text_of (object, 0), text_of (object, 1),
+                      same_object ? "was changed"
+                      : missing   ? "is missing"
+                                  : "is foreign");
 }
 
 /* Compare the objects of a database with those of the reference. */
@@ -299,16 +340,8 @@ compare_objects (struct connection *connection, struct connection *reference,
     wanted = connection_step (reference, expected, status);
     if (got == -1 || wanted == -1)
       return -1;
-    if (got != wanted ||
-        (got == 1 &&
-         !(same_text (actual, expected, 0) && same_text (actual, expected, 1) &&
-           same_text (actual, expected, 2) && same_text (actual, expected, 3))))
-      return status_fail (
-          status, EINVAL,
-          "the database does not have the tables of format "
-          "%d: near '%s', which %s; it was left as it is",
-          DATABASE_FORMAT, sqlite3_column_text (got ? actual : expected, 1),
-          got ? "is foreign, or hides what is missing" : "is missing");
+    if (compare_rows (actual, got, expected, wanted) != 0)
+      return fail_schema (actual, got, expected, wanted, status);
   } while (got == 1);
   return 0;
 }

@@ -58,13 +58,10 @@ check_name (const char *name, struct status *status)
     return status_fail (status, EINVAL,
                         "the name of a disk is longer than %d bytes",
                         DISK_NAME_MAX);
-  if (!is_plain_text (name))
+  if (!is_plain_text (name) || strpbrk (name, "@/"))
     return status_fail (status, EINVAL,
-                        "this cannot be the name of a disk: it is not UTF-8, "
-                        "or has control characters");
-  if (strpbrk (name, "@/"))
-    return status_fail (status, EINVAL,
-                        "'%s' cannot be the name of a disk: it has '@' or '/'",
+                        "'%s' cannot be the name of a disk: it must be UTF-8 "
+                        "without '@', '/' and control characters",
                         name);
   return 0;
 }
@@ -358,10 +355,8 @@ disks_fail_unknown (struct connection *connection, const char *name,
 {
   struct status list;
 
-  /* A client chose the name: what is no text must not go into the log. */
-  if (strlen (name) > DISK_NAME_MAX || !is_plain_text (name))
-    name = "?";
-  status_fail (&list, ENOENT, "there is no disk '%s'; the disks are:", name);
+  status_fail (&list, ENOENT,
+               "there is no disk '%.*s'; the disks are:", DISK_NAME_MAX, name);
   if (disks_list (connection, append_name, &list, status) == -1)
     return -1;
   *status = list;

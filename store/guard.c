@@ -40,9 +40,6 @@ fail_held (int fd, off_t offset, struct status *status)
 
   if (pread (fd, holder, PLACE, offset) <= 0 || holder[0] == '\0')
     strcpy (holder, "another process");
-  for (char *p = holder; *p; p++)
-    if ((unsigned char)*p < 0x20)
-      *p = '?';
   status_fail (status, EBUSY,
                "%s has the disk open for writing; end it first, or give "
                "shared=true to both if that is what you want",

@@ -9,6 +9,18 @@
 
 #include "status.h"
 
+/* Replace control characters: C0, DEL, and C1 in UTF-8. */
+static void
+make_printable (struct status *status)
+{
+  unsigned char *p = (unsigned char *)status->message;
+
+  for (; *p; p++)
+    if (*p < 0x20 || *p == 0x7f ||
+        (p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0))
+      *p = '?';
+}
+
 int
 status_fail (struct status *status, int error, const char *format, ...)
 {
@@ -19,6 +31,7 @@ status_fail (struct status *status, int error, const char *format, ...)
   va_start (args, format);
   vsnprintf (status->message, sizeof status->message, format, args);
   va_end (args);
+  make_printable (status);
   return -1;
 }
 
@@ -100,6 +113,7 @@ status_fail_sqlite (struct status *status, sqlite3 *db, int rc,
   if (advice (rc))
     append (status, ": %s", advice (rc));
   append (status, " (SQLite: %s, code %d)", text, code);
+  make_printable (status);
   return -1;
 }
 
@@ -114,5 +128,6 @@ status_prefix (struct status *status, const char *format, ...)
   vsnprintf (status->message, sizeof status->message, format, args);
   va_end (args);
   append (status, ": %s", message);
+  make_printable (status);
   return -1;
 }

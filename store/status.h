@@ -7,7 +7,9 @@
  *   disk 'web': writing 4096 bytes at offset 8192: the file system is full
  *   (SQLite: database or disk is full, code 13)
  *
- * This is the only place that knows what an SQLite result means.
+ * This is the only place that knows what an SQLite result means.  Messages
+ * go to logs and terminals: control characters, which names from hostile
+ * files and clients may have, become '?'.
  */
 
 #ifndef SQLBLOCK_STATUS_H

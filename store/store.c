@@ -95,7 +95,15 @@ check_file (const char *path, const struct disk_options *options,
     return -1;
   r = check_disk (&connection, options, status);
   connection_close (&connection);
-  return r == -1 ? status_prefix (status, "%s", path) : r;
+  if (r == -1)
+    return status_prefix (status, "%s", path);
+  if (r == 0) {
+    /* A disk can be added only where the file can be written. */
+    if (database_open (&connection, path, CONNECTION_WRITE, NULL, status) == -1)
+      return -1;
+    connection_close (&connection);
+  }
+  return r;
 }
 
 /* The checks for a file that is not there. */
