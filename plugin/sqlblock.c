@@ -46,7 +46,7 @@ static const char *description;
 static const char *size;
 static const char *block_size;
 static const char *shared;
-static bool is_shared;
+static struct store_options store_options;
 static struct disk_options options;
 
 static struct store *store;
@@ -140,7 +140,7 @@ parse_bool (const char *value)
 {
   const int r = nbdkit_parse_bool (value);
 
-  is_shared = r == 1;
+  store_options.shared = r == 1;
   return r;
 }
 
@@ -227,7 +227,9 @@ sqlblock_after_fork (void)
 
   if (store_provide (path, &options, &status) == -1)
     return report (&status);
-  store = store_open (path, is_shared, warn, &status);
+  store_options.limits = checkpoint_limits_default;
+  store_options.warn = warn;
+  store = store_open (path, &store_options, &status);
   if (store == NULL)
     return report (&status);
   if (pthread_create (&watcher, NULL, watch, NULL) != 0) {

@@ -12,17 +12,22 @@
 /* Rounds of checkpointing while writers go on; fewer when what is left is
  * small, in bytes.
  */
-#define ROUNDS     4
-#define SMALL_REST (UINT64_C (4) << 20)
+#define ROUNDS            4
+#define SMALL_REST(start) ((start) / 16)
 
-/* How long writers may pause for a reader that does not end, and how long
- * to leave it then, in milliseconds.
+/* How long writers may pause for a reader that does not end, in
+ * milliseconds.
  */
 #define PAUSE_PATIENCE 100
-#define PINNED_RETRY   1000
 
 /* The longest wait of a writer before a transaction, in nanoseconds. */
 #define LONGEST_DELAY 5000000
+
+const struct checkpoint_limits checkpoint_limits_default = {
+  .start = UINT64_C (64) << 20,
+  .bound = UINT64_C (256) << 20,
+  .idle = 1000,
+};
 
 /* Run a checkpoint.  A connection that never read would do nothing and
  * report success, so read first.  Returns a result of SQLite.
@@ -64,7 +69,7 @@ warn_pinned (struct checkpointer *checkpointer)
   pthread_mutex_lock (&checkpointer->lock);
   wal_bytes = checkpointer->wal_bytes;
   pthread_mutex_unlock (&checkpointer->lock);
-  if (checkpointer->warned || wal_bytes < CHECKPOINT_BOUND)
+  if (checkpointer->warned || wal_bytes < checkpointer->limits.bound)
     return;
   checkpointer->warned = true;
   snprintf (message, sizeof message,
@@ -135,7 +140,7 @@ run_rounds (struct checkpointer *checkpointer)
                          &frames, &done);
     if (rc == SQLITE_OK)
       rc = file->pMethods->xSync (file, SQLITE_SYNC_NORMAL);
-    if ((frames - done) * page_size < SMALL_REST)
+    if ((frames - done) * page_size < SMALL_REST (checkpointer->limits.start))
       break;
   }
   return rc;
@@ -180,9 +185,9 @@ static void
 note_commit (uint64_t wal_bytes, void *opaque)
 {
   struct checkpointer *checkpointer = opaque;
-  const uint64_t range = CHECKPOINT_BOUND - CHECKPOINT_START;
-  uint64_t excess =
-      wal_bytes > CHECKPOINT_START ? wal_bytes - CHECKPOINT_START : 0;
+  const uint64_t start = checkpointer->limits.start;
+  const uint64_t range = checkpointer->limits.bound - start;
+  uint64_t excess = wal_bytes > start ? wal_bytes - start : 0;
   bool wake;
 
   if (excess > range)
@@ -226,7 +231,7 @@ wait_for_work (struct checkpointer *checkpointer)
   uint64_t commits;
 
   while (!checkpointer->stopping) {
-    if (checkpointer->wal_bytes > CHECKPOINT_START)
+    if (checkpointer->wal_bytes > checkpointer->limits.start)
       return SQLITE_CHECKPOINT_RESTART;
     if (flusher_has_failed (checkpointer->flusher))
       return SQLITE_CHECKPOINT_TRUNCATE;
@@ -234,7 +239,7 @@ wait_for_work (struct checkpointer *checkpointer)
     if (!checkpointer->dirty)
       pthread_cond_wait (&checkpointer->wake, &checkpointer->lock);
     else {
-      wait_for_wake (checkpointer, CHECKPOINT_IDLE);
+      wait_for_wake (checkpointer, checkpointer->limits.idle);
       if (commits == checkpointer->commits)
         return SQLITE_CHECKPOINT_TRUNCATE;
     }
@@ -261,7 +266,7 @@ work (struct checkpointer *checkpointer, int mode)
     checkpointer->wal_bytes = 0;
   }
   else if (!checkpointer->stopping)
-    wait_for_wake (checkpointer, PINNED_RETRY);
+    wait_for_wake (checkpointer, checkpointer->limits.idle);
 }
 
 static void *
@@ -280,6 +285,7 @@ run (void *opaque)
 int
 checkpointer_start (struct checkpointer *checkpointer, const char *path,
                     struct writer *writer, struct flusher *flusher,
+                    const struct checkpoint_limits *limits,
                     void (*warn) (const char *message),
                     struct patience *patience, struct status *status)
 {
@@ -288,6 +294,7 @@ checkpointer_start (struct checkpointer *checkpointer, const char *path,
   *checkpointer = (struct checkpointer){
     .writer = writer,
     .flusher = flusher,
+    .limits = *limits,
     .warn = warn,
   };
   if (connection_open (&checkpointer->connection, path, CONNECTION_WRITE,

@@ -3,16 +3,15 @@
  * A thread with a connection of its own keeps the write-ahead log short,
  * since a long one makes every look-up slower and every crash costlier:
  *
- *   log > CHECKPOINT_START   a few rounds of: checkpoint what the readers
- *                            allow, sync the database; writers go on.
- *                            Then writers pause for the small rest, and the
- *                            log starts over.
- *   nothing committed for    the same, and the log is truncated: the file
- *   CHECKPOINT_IDLE          alone is then the disk.
- *   a sync has failed        a complete checkpoint, until one succeeds.
+ *   the log is longer    a few rounds of: checkpoint what the readers allow,
+ *   than limits.start    sync the database; writers go on.  Then writers
+ *                        pause for the small rest, and the log starts over.
+ *   nothing committed    the same, and the log is truncated: the file alone
+ *   for limits.idle      is then the disk.
+ *   a sync has failed    a complete checkpoint, until one succeeds.
  *
- * Between CHECKPOINT_START and CHECKPOINT_BOUND writers are slowed down,
- * the more the longer the log.  A reader in another program that stays open
+ * Between limits.start and limits.bound writers are slowed down, the more
+ * the longer the log.  A reader in another program that stays open
  * keeps the log from starting over; then it grows past the bound, and a
  * warning says so.
  */
@@ -30,17 +29,19 @@
 #include "status.h"
 #include "writer.h"
 
-/* Sizes of the log, in bytes. */
-#define CHECKPOINT_START (UINT64_C (64) << 20)
-#define CHECKPOINT_BOUND (UINT64_C (256) << 20)
+struct checkpoint_limits {
+  uint64_t start; /* sizes of the log, in bytes */
+  uint64_t bound;
+  int idle; /* milliseconds; also between tries where one fails */
+};
 
-/* Milliseconds. */
-#define CHECKPOINT_IDLE 1000
+extern const struct checkpoint_limits checkpoint_limits_default;
 
 struct checkpointer {
   struct connection connection;
   struct writer *writer;
   struct flusher *flusher;
+  struct checkpoint_limits limits;
   void (*warn) (const char *message);
   pthread_t thread;
 
@@ -67,6 +68,7 @@ int checkpoint_complete (struct connection *connection, struct status *status);
  */
 int checkpointer_start (struct checkpointer *checkpointer, const char *path,
                         struct writer *writer, struct flusher *flusher,
+                        const struct checkpoint_limits *limits,
                         void (*warn) (const char *message),
                         struct patience *patience, struct status *status);
 

@@ -11,6 +11,7 @@
 
 #include "checksum.h"
 #include "connection.h"
+#include "vfs_coalesce.h"
 
 /* The settings of every connection.
  *
@@ -41,6 +42,7 @@ static void
 configure_library (void)
 {
   sqlite3_config (SQLITE_CONFIG_MEMSTATUS, 0);
+  vfs_coalesce_register ();
 }
 
 /* PATH as a URI, with everything but plain characters escaped. */
@@ -49,6 +51,7 @@ make_uri (const char *path, enum connection_mode mode)
 {
   static const char *const parameters[] = {
     [CONNECTION_WRITE] = "?mode=rw",
+    [CONNECTION_GATHER] = "?mode=rw&vfs=" VFS_COALESCE_NAME,
     [CONNECTION_READ] = "?mode=ro",
     [CONNECTION_IMMUTABLE] = "?mode=ro&immutable=1",
     [CONNECTION_CREATE] = "?mode=rw",
@@ -176,7 +179,8 @@ connection_open (struct connection *connection, const char *path,
                  struct status *status)
 {
   static pthread_once_t once = PTHREAD_ONCE_INIT;
-  const bool write = mode == CONNECTION_WRITE || mode == CONNECTION_CREATE;
+  const bool write = mode == CONNECTION_WRITE || mode == CONNECTION_GATHER ||
+                     mode == CONNECTION_CREATE;
   char *uri;
   int rc;
 
@@ -335,4 +339,6 @@ connection_rollback (struct connection *connection)
 
   if (!sqlite3_get_autocommit (connection->db))
     connection_run (connection, rollback_sql, &ignored);
+  if (connection->mode == CONNECTION_GATHER)
+    vfs_coalesce_forget (connection->db);
 }

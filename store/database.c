@@ -445,7 +445,7 @@ static int
 check_contents (struct connection *connection, enum connection_mode mode,
                 struct status *status)
 {
-  const bool write = mode == CONNECTION_WRITE;
+  const bool write = mode == CONNECTION_WRITE || mode == CONNECTION_GATHER;
 
   if (check_schema (connection, status) == -1 ||
       check_statistics (connection, status) == -1 ||

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "checkpoint.h"
 #include "database.h"
 #include "flusher.h"
 #include "guard.h"
@@ -30,8 +29,7 @@ struct held {
 
 struct store {
   char *path;
-  bool shared;
-  void (*warn) (const char *message);
+  struct store_options options;
   struct patience patience;
   struct reader_pool readers;
 
@@ -218,7 +216,7 @@ let_go (struct store *store, int64_t id)
  */
 
 struct store *
-store_open (const char *path, bool shared, void (*warn) (const char *message),
+store_open (const char *path, const struct store_options *options,
             struct status *status)
 {
   struct store *store = calloc (1, sizeof *store);
@@ -230,8 +228,7 @@ store_open (const char *path, bool shared, void (*warn) (const char *message),
     status_fail (status, ENOMEM, "out of memory");
     return NULL;
   }
-  store->shared = shared;
-  store->warn = warn;
+  store->options = *options;
   patience_init (&store->patience);
   if (reader_pool_open (&store->readers, store->path, &store->patience,
                         status) == -1) {
@@ -242,8 +239,9 @@ store_open (const char *path, bool shared, void (*warn) (const char *message),
   }
   pthread_mutex_init (&store->lock, NULL);
   if (database_is_on_network (path))
-    warn ("the database is on a network file system; use it from one machine "
-          "at a time only");
+    options->warn (
+        "the database is on a network file system; use it from one machine "
+        "at a time only");
   return store;
 }
 
@@ -299,8 +297,9 @@ settle_log (struct store *store, struct status *status)
   if (r == 0) {
     /* Somebody reads: a flush will sync the log. */
     flusher_committed (&store->flusher);
-    store->warn ("the write-ahead log of an earlier server cannot be moved "
-                 "into the database yet: another program uses it");
+    store->options.warn (
+        "the write-ahead log of an earlier server cannot be moved "
+        "into the database yet: another program uses it");
   }
   return r == -1 ? -1 : 0;
 }
@@ -312,14 +311,15 @@ open_write_side (struct store *store, struct status *status)
   if (writer_open (&store->writer, store->path, &store->flusher,
                    &store->patience, status) == -1)
     return -1;
-  if (flusher_open (&store->flusher, store->path, store->shared,
+  if (flusher_open (&store->flusher, store->path, store->options.shared,
                     &store->patience, status) == -1) {
     writer_close (&store->writer);
     return -1;
   }
   if (settle_log (store, status) == -1 ||
       checkpointer_start (&store->checkpointer, store->path, &store->writer,
-                          &store->flusher, store->warn, &store->patience,
+                          &store->flusher, &store->options.limits,
+                          store->options.warn, &store->patience,
                           status) == -1) {
     flusher_close (&store->flusher);
     writer_close (&store->writer);
@@ -338,7 +338,7 @@ begin_writing (struct store *store, int64_t id, struct status *status)
   pthread_mutex_lock (&store->lock);
   if (!store->writable)
     r = open_write_side (store, status);
-  if (r == 0 && !store->shared)
+  if (r == 0 && !store->options.shared)
     r = hold (store, id, status);
   pthread_mutex_unlock (&store->lock);
   /* What an earlier connection to another server wrote may be in the log
@@ -352,7 +352,7 @@ begin_writing (struct store *store, int64_t id, struct status *status)
 static void
 end_writing (struct store *store, int64_t id)
 {
-  if (store->shared)
+  if (store->options.shared)
     return;
   pthread_mutex_lock (&store->lock);
   let_go (store, id);

@@ -21,6 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "checkpoint.h"
 #include "disks.h"
 #include "layers.h"
 #include "status.h"
@@ -53,12 +54,17 @@ int store_provide (const char *path, const struct disk_options *options,
  * thread, with nothing else running; all others by any thread.
  */
 
-/* Open the database PATH.  With SHARED, other servers may write the same
- * disks.  WARN takes lines for the server's log; it is called from other
- * threads.  Returns NULL on failure.
- */
-struct store *store_open (const char *path, bool shared,
-                          void (*warn) (const char *message),
+struct store_options {
+  /* Other servers may write the same disks. */
+  bool shared;
+  /* When to checkpoint. */
+  struct checkpoint_limits limits;
+  /* Takes lines for the server's log; called from other threads. */
+  void (*warn) (const char *message);
+};
+
+/* Open the database PATH.  Returns NULL on failure. */
+struct store *store_open (const char *path, const struct store_options *options,
                           struct status *status);
 
 /* Close the store; all disks are closed. */

@@ -607,7 +607,7 @@ writer_open (struct writer *writer, const char *path, struct flusher *flusher,
   static const char page_size_sql[] = "PRAGMA page_size";
 
   *writer = (struct writer){ .flusher = flusher };
-  if (database_open (&writer->connection, path, CONNECTION_WRITE, patience,
+  if (database_open (&writer->connection, path, CONNECTION_GATHER, patience,
                      status) == -1)
     return -1;
   writer->block = malloc (DISK_BLOCK_SIZE_MAX);

@@ -63,8 +63,12 @@ static void
 open_store (void)
 {
   struct status status;
+  const struct store_options options = {
+    .limits = checkpoint_limits_default,
+    .warn = ignore_warning,
+  };
 
-  store = store_open (path, false, ignore_warning, &status);
+  store = store_open (path, &options, &status);
   assert_non_null (store);
   disk = disk_open (store, "d", false, &status);
   assert_non_null (disk);
@@ -858,7 +862,7 @@ test_idle (void **state)
   assert_int_equal (do_write (), 0);
   await_empty_log ();
   write_blocks (0, DISK_SIZE / BLOCK, 'x');
-  assert_true (log_size () > (long)CHECKPOINT_START);
+  assert_true (log_size () > (long)checkpoint_limits_default.start);
   await_empty_log ();
   close_store ();
 }

@@ -3,12 +3,14 @@
 #include <config.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "unit.h"
@@ -60,6 +62,7 @@ unit_teardown (void **state)
   while (paths_count > 0)
     free (paths[--paths_count]);
   alarm (0);
+  chmod (directory, 0700);
   return nftw (directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
@@ -84,6 +87,34 @@ char *
 unit_database (void)
 {
   return unit_path ("database.sqlite");
+}
+
+char *
+unit_read_file (const char *path, size_t *size)
+{
+  const int fd = open (path, O_RDONLY);
+  struct stat st;
+  char *bytes;
+
+  if (fd == -1)
+    return NULL;
+  assert_int_equal (fstat (fd, &st), 0);
+  bytes = malloc (st.st_size + 1);
+  assert_non_null (bytes);
+  assert_int_equal (read (fd, bytes, st.st_size), st.st_size);
+  close (fd);
+  *size = st.st_size;
+  return bytes;
+}
+
+void
+unit_write_file (const char *path, const void *bytes, size_t size)
+{
+  const int fd = open (path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+  assert_true (fd >= 0);
+  assert_int_equal (write (fd, bytes, size), size);
+  close (fd);
 }
 
 void
@@ -136,6 +167,18 @@ unit_sql (sqlite3 *db, const char *format, ...)
   va_start (args, format);
   run (db, sqlite3_vmprintf (format, args));
   va_end (args);
+}
+
+void
+unit_sql_on (const char *path, const char *format, ...)
+{
+  sqlite3 *db = unit_open_raw (path);
+  va_list args;
+
+  va_start (args, format);
+  run (db, sqlite3_vmprintf (format, args));
+  va_end (args);
+  assert_int_equal (sqlite3_close (db), SQLITE_OK);
 }
 
 void

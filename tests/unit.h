@@ -41,6 +41,14 @@ char *unit_path (const char *name);
 /* The path of a database, which is not there yet. */
 char *unit_database (void);
 
+/* All of a file, or NULL where there is none; its size goes to *SIZE.  The
+ * caller frees it.
+ */
+char *unit_read_file (const char *path, size_t *size);
+
+/* Make a file of these bytes, or make it one. */
+void unit_write_file (const char *path, const void *bytes, size_t size);
+
 /* Make the database PATH with its first disk. */
 void unit_create (const char *path, const struct disk_options *options);
 
@@ -57,8 +65,11 @@ sqlite3 *unit_open_raw (const char *path);
 /* Run statements; FORMAT is that of sqlite3_mprintf (%q, %Q, %w). */
 void unit_sql (sqlite3 *db, const char *format, ...);
 
-/* The same on a connection of its own, as by unit_open_raw; the columns of
- * the tables take NULL and values of any type meanwhile.
+/* The same on a connection of its own, as by unit_open_raw. */
+void unit_sql_on (const char *path, const char *format, ...);
+
+/* The same, while the columns of the tables take NULL and values of any
+ * type.
  */
 void unit_sql_hostile (const char *path, const char *format, ...);
 

@@ -1,0 +1,338 @@
+/* A VFS that gathers the appends to the log: see vfs_coalesce.h. */
+
+#include <config.h>
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vfs_coalesce.h"
+
+/* What is gathered at most; the default VFS writes no more than 128 KiB in
+ * one call.
+ */
+#define BUFFER_SIZE 65536
+
+/* The format of the log ("The WAL File Format" in SQLite's
+ * fileformat2.html).
+ */
+#define LOG_HEADER_SIZE   32
+#define FRAME_HEADER_SIZE 24
+
+/* An open log, followed in memory by the file of the VFS below. */
+struct log_file {
+  sqlite3_file base;
+  int64_t highest;   /* bytes written since the log started over */
+  int64_t start;     /* of the buffer, in the log */
+  int length;        /* of what is in the buffer */
+  int64_t page_size; /* 0: not known yet */
+  bool commits;      /* the last frame header says "commit" */
+  unsigned char *buffer;
+};
+
+static sqlite3_vfs *vfs_below;
+static sqlite3_vfs vfs;
+
+static struct log_file *
+log_of (sqlite3_file *file)
+{
+  return (struct log_file *)file;
+}
+
+static sqlite3_file *
+below (struct log_file *log)
+{
+  return (sqlite3_file *)(log + 1);
+}
+
+static uint32_t
+big_endian (const unsigned char *bytes)
+{
+  return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 |
+         (uint32_t)bytes[2] << 8 | bytes[3];
+}
+
+/* Write what is gathered. */
+static int
+write_buffer (struct log_file *log)
+{
+  const int length = log->length;
+
+  log->length = 0;
+  if (length == 0)
+    return SQLITE_OK;
+  return below (log)->pMethods->xWrite (below (log), log->buffer, length,
+                                        log->start);
+}
+
+static int
+log_close (sqlite3_file *file)
+{
+  struct log_file *log = log_of (file);
+
+  /* A transaction that is open now will never be committed. */
+  free (log->buffer);
+  return below (log)->pMethods->xClose (below (log));
+}
+
+static int
+log_read (sqlite3_file *file, void *data, int count, sqlite3_int64 offset)
+{
+  struct log_file *log = log_of (file);
+  int rc = SQLITE_OK;
+
+  if (log->length > 0 && offset + count > log->start)
+    rc = write_buffer (log);
+  if (rc == SQLITE_OK)
+    rc = below (log)->pMethods->xRead (below (log), data, count, offset);
+  return rc;
+}
+
+/* Learn the page size from the header of a log that others began. */
+static void
+learn_page_size (struct log_file *log)
+{
+  unsigned char header[LOG_HEADER_SIZE];
+
+  if (below (log)->pMethods->xRead (below (log), header, sizeof header, 0) ==
+      SQLITE_OK)
+    log->page_size = big_endian (header + 8);
+}
+
+/* What a write is, going by its place in the log. */
+enum part { HEADER, PAGE, UNKNOWN };
+
+static enum part
+part_of (const struct log_file *log, int count, int64_t offset)
+{
+  const int64_t frame_size = FRAME_HEADER_SIZE + log->page_size;
+  const int64_t place = (offset - LOG_HEADER_SIZE) % frame_size;
+
+  if (log->page_size == 0)
+    return UNKNOWN;
+  if (place == 0 && count == FRAME_HEADER_SIZE)
+    return HEADER;
+  if (place == FRAME_HEADER_SIZE && count == log->page_size)
+    return PAGE;
+  return UNKNOWN;
+}
+
+/* Write at once. */
+static int
+write_through (struct log_file *log, const void *data, int count,
+               int64_t offset)
+{
+  int rc = write_buffer (log);
+
+  if (rc == SQLITE_OK)
+    rc = below (log)->pMethods->xWrite (below (log), data, count, offset);
+  if (rc == SQLITE_OK && log->highest < offset + count)
+    log->highest = offset + count;
+  return rc;
+}
+
+/* The log starts over with a new header. */
+static int
+write_log_header (struct log_file *log, const unsigned char *data, int count)
+{
+  log->highest = 0;
+  log->page_size = count == LOG_HEADER_SIZE ? big_endian (data + 8) : 0;
+  return write_through (log, data, count, 0);
+}
+
+/* Gather a pure append; write it all when PART ends a transaction. */
+static int
+append (struct log_file *log, const void *data, int count, int64_t offset,
+        enum part part)
+{
+  if (log->length == 0)
+    log->start = offset;
+  memcpy (log->buffer + log->length, data, count);
+  log->length += count;
+  log->highest = offset + count;
+  if (part == PAGE && log->commits)
+    return write_buffer (log);
+  return SQLITE_OK;
+}
+
+static int
+log_write (sqlite3_file *file, const void *data, int count,
+           sqlite3_int64 offset)
+{
+  struct log_file *log = log_of (file);
+  enum part part;
+  int rc;
+
+  if (offset == 0)
+    return write_log_header (log, data, count);
+  if (log->page_size == 0)
+    learn_page_size (log);
+  part = part_of (log, count, offset);
+  if (part == HEADER)
+    log->commits = big_endian ((const unsigned char *)data + 4) != 0;
+  if (log->length > 0 && (offset != log->start + log->length ||
+                          log->length + count > BUFFER_SIZE)) {
+    rc = write_buffer (log);
+    if (rc != SQLITE_OK)
+      return rc;
+  }
+  if (offset < log->highest || count > BUFFER_SIZE || part == UNKNOWN)
+    return write_through (log, data, count, offset);
+  return append (log, data, count, offset, part);
+}
+
+static int
+log_truncate (sqlite3_file *file, sqlite3_int64 size)
+{
+  struct log_file *log = log_of (file);
+  const int rc = write_buffer (log);
+
+  if (rc != SQLITE_OK)
+    return rc;
+  if (log->highest > size)
+    log->highest = size;
+  return below (log)->pMethods->xTruncate (below (log), size);
+}
+
+static int
+log_sync (sqlite3_file *file, int flags)
+{
+  struct log_file *log = log_of (file);
+  const int rc = write_buffer (log);
+
+  if (rc != SQLITE_OK)
+    return rc;
+  return below (log)->pMethods->xSync (below (log), flags);
+}
+
+static int
+log_file_size (sqlite3_file *file, sqlite3_int64 *size)
+{
+  struct log_file *log = log_of (file);
+  const int rc = write_buffer (log);
+
+  if (rc != SQLITE_OK)
+    return rc;
+  return below (log)->pMethods->xFileSize (below (log), size);
+}
+
+static int
+log_lock (sqlite3_file *file, int level)
+{
+  return below (log_of (file))->pMethods->xLock (below (log_of (file)), level);
+}
+
+static int
+log_unlock (sqlite3_file *file, int level)
+{
+  return below (log_of (file))
+      ->pMethods->xUnlock (below (log_of (file)), level);
+}
+
+static int
+log_check_reserved_lock (sqlite3_file *file, int *result)
+{
+  return below (log_of (file))
+      ->pMethods->xCheckReservedLock (below (log_of (file)), result);
+}
+
+static int
+log_file_control (sqlite3_file *file, int operation, void *argument)
+{
+  return below (log_of (file))
+      ->pMethods->xFileControl (below (log_of (file)), operation, argument);
+}
+
+static int
+log_sector_size (sqlite3_file *file)
+{
+  return below (log_of (file))->pMethods->xSectorSize (below (log_of (file)));
+}
+
+static int
+log_device_characteristics (sqlite3_file *file)
+{
+  return below (log_of (file))
+      ->pMethods->xDeviceCharacteristics (below (log_of (file)));
+}
+
+/* Version 1: the log is neither mapped nor has shared memory of its own. */
+static const sqlite3_io_methods log_methods = {
+  .iVersion = 1,
+  .xClose = log_close,
+  .xRead = log_read,
+  .xWrite = log_write,
+  .xTruncate = log_truncate,
+  .xSync = log_sync,
+  .xFileSize = log_file_size,
+  .xLock = log_lock,
+  .xUnlock = log_unlock,
+  .xCheckReservedLock = log_check_reserved_lock,
+  .xFileControl = log_file_control,
+  .xSectorSize = log_sector_size,
+  .xDeviceCharacteristics = log_device_characteristics,
+};
+
+/* A log gets our methods; any other file is the one of the VFS below. */
+static int
+open_file (sqlite3_vfs *self, const char *name, sqlite3_file *file, int flags,
+           int *out_flags)
+{
+  struct log_file *log = log_of (file);
+  int rc;
+
+  (void)self;
+  if (!(flags & SQLITE_OPEN_WAL))
+    return vfs_below->xOpen (vfs_below, name, file, flags, out_flags);
+  *log = (struct log_file){ .buffer = malloc (BUFFER_SIZE) };
+  if (log->buffer == NULL)
+    return SQLITE_NOMEM;
+  rc = vfs_below->xOpen (vfs_below, name, below (log), flags, out_flags);
+  if (below (log)->pMethods)
+    log->base.pMethods = &log_methods;
+  else
+    free (log->buffer);
+  return rc;
+}
+
+static int register_result;
+
+static void
+register_once (void)
+{
+  vfs_below = sqlite3_vfs_find (NULL);
+  if (vfs_below == NULL) {
+    register_result = SQLITE_ERROR;
+    return;
+  }
+  vfs = *vfs_below;
+  vfs.pNext = NULL;
+  vfs.zName = VFS_COALESCE_NAME;
+  vfs.szOsFile = sizeof (struct log_file) + vfs_below->szOsFile;
+  vfs.xOpen = open_file;
+  register_result = sqlite3_vfs_register (&vfs, 0);
+}
+
+int
+vfs_coalesce_register (void)
+{
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+  pthread_once (&once, register_once);
+  return register_result;
+}
+
+void
+vfs_coalesce_forget (sqlite3 *db)
+{
+  sqlite3_file *file = NULL;
+
+  if (sqlite3_file_control (db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &file) ==
+          SQLITE_OK &&
+      file && file->pMethods == &log_methods && log_of (file)->length > 0) {
+    log_of (file)->length = 0;
+    log_of (file)->highest = log_of (file)->start;
+  }
+}

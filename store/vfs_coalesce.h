@@ -1,0 +1,53 @@
+/* A VFS that gathers the appends to the write-ahead log.
+ *
+ * SQLite writes each page of a transaction to the log with two calls: a
+ * header of 24 bytes, then the page.  More than half of the processor time
+ * of a write is spent in the kernel for that.  This VFS lies between SQLite
+ * and the default one and turns consecutive appends into writes of up to
+ * 64 KiB.  The write connection uses it; nothing else appends.
+ *
+ *   log file   header | frame | frame | frame | frame |
+ *                                     ^ highest       ^
+ *                                     |--- buffer ----|
+ *
+ * Rules, each of which keeps data from being lost:
+ *
+ * - Only pure appends are gathered: those at the end of the buffer, or,
+ *   where that is empty, at or past `highest`, the highest byte written
+ *   since the log started over.  Everything else is written at once, after
+ *   the buffer: a transaction that was larger than the page cache goes back
+ *   and writes headers of its own earlier frames.
+ * - The page whose frame header says "commit" (a non-zero size of the
+ *   database) ends a transaction: the buffer is written then, so that an
+ *   error is that of this write, and the transaction fails.
+ * - Frames are known by their offset, which the page size in the header of
+ *   the log gives, not by how long a write is.
+ * - What is gathered but not committed must not be written later: by then
+ *   another process may have its own frames there.  After a rollback the
+ *   owner of the connection calls vfs_coalesce_forget.
+ * - Reads of what is gathered, syncs, truncations and sizes write the
+ *   buffer first.  An error when writing it empties it.
+ * - Other files, above all the database, are not touched: a checkpoint does
+ *   not sync what readers use at once.
+ */
+
+#ifndef SQLBLOCK_VFS_COALESCE_H
+#define SQLBLOCK_VFS_COALESCE_H
+
+#include <sqlite3.h>
+
+#define VFS_COALESCE_NAME "sqlblock-coalesce"
+
+/* Make the VFS known to SQLite, above the VFS that is the default now.
+ * Returns an SQLite result code.  Thread rules: any thread; only the first
+ * call does something.
+ */
+int vfs_coalesce_register (void);
+
+/* The transaction of a connection that uses this VFS was rolled back: drop
+ * what was gathered.  Does nothing on other connections.  Thread rules:
+ * those of the connection.
+ */
+void vfs_coalesce_forget (sqlite3 *db);
+
+#endif /* SQLBLOCK_VFS_COALESCE_H */

@@ -1,0 +1,45 @@
+/* What the randomized checks share as clients: random numbers, time, and
+ * several connections with requests in flight.  See client.c.
+ */
+
+#ifndef SQLBLOCK_TESTS_CLIENT_H
+#define SQLBLOCK_TESTS_CLIENT_H
+
+#include <libnbd.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MAX_CONNECTIONS 64
+
+/* Random numbers.  The same start gives the same numbers everywhere. */
+struct random {
+  uint64_t state;
+};
+uint64_t random_next (struct random *);
+uint64_t random_below (struct random *, uint64_t bound);
+void random_fill (struct random *, char *buffer, size_t length);
+
+void sleep_microseconds (uint64_t);
+uint64_t now_microseconds (void);
+
+/* Connections to the one server; each request's completion callback runs
+ * within connections_wait.
+ */
+struct connections {
+  unsigned count;
+  uint64_t idle; /* microseconds without a reply */
+  struct nbd_handle *nbd[MAX_CONNECTIONS];
+};
+void connections_open (struct connections *, unsigned count);
+void connections_wait (struct connections *, uint64_t microseconds);
+void connections_drain (struct connections *);
+void connections_close (struct connections *);
+
+/* The index of the first byte in which A and B differ, or LENGTH. */
+uint64_t first_difference (const char *a, const char *b, uint64_t length);
+
+/* The whole disk, read on the first connection; the caller frees it. */
+char *read_disk (struct connections *);
+
+#endif

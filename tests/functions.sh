@@ -1,0 +1,118 @@
+# What the shell tests share; each sources it first:
+#
+#   . "$srcdir/functions.sh"
+#
+# It gives a temporary directory ($tmp, also the current directory's
+# place for all files), the plugin as built ($plugin, nothing needs to be
+# installed), and helpers that start servers and end them again. At the
+# exit every server that the test started is killed and $tmp is removed.
+#
+# Exit codes are automake's: 0 passed, 77 skipped, anything else failed.
+
+set -e
+set -u
+set -o pipefail
+
+: "${srcdir:=$(dirname "$0")}"
+: "${top_builddir:=$srcdir/..}"
+srcdir=$(cd "$srcdir" && pwd)
+top_builddir=$(cd "$top_builddir" && pwd)
+
+# The system's python3 has the nbd module; nbdsh runs "env python3".
+PATH=/usr/bin:/usr/sbin:/bin:/sbin:$PATH
+export LC_ALL=C.UTF-8 LIBGUESTFS_BACKEND=direct
+
+plugin=$top_builddir/plugin/.libs/nbdkit-sqlblock-plugin.so
+
+# Short, since a unix socket's path is limited to 107 bytes.
+tmp=$(mktemp -d /tmp/sqlblock-test.XXXXXX)
+started_pids=()
+
+cleanup ()
+{
+  local status=$?
+  trap '' INT TERM
+  for pid in ${started_pids[@]+"${started_pids[@]}"}; do
+    kill -9 "$pid" 2>/dev/null || :
+  done
+  wait 2>/dev/null || :
+  rm -rf "$tmp"
+  exit "$status"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
+
+fail ()
+{
+  echo "$(basename "$0"): FAILED: $*" >&2
+  exit 1
+}
+
+skip ()
+{
+  echo "$(basename "$0"): skipped: $*" >&2
+  exit 77
+}
+
+# need COMMAND...: skip the test when one of them is not installed.
+need ()
+{
+  local command
+  for command; do
+    type -P "$command" >/dev/null || skip "$command is not installed"
+  done
+}
+
+# expect_error TEXT COMMAND...: the command must fail, and say TEXT.
+expect_error ()
+{
+  local text=$1
+  shift
+  if "$@" >"$tmp/expect.out" 2>&1; then
+    fail "this was to fail: $*"
+  fi
+  grep -qF -- "$text" "$tmp/expect.out" || {
+    cat "$tmp/expect.out" >&2
+    fail "«$text» is not in the error of: $*"
+  }
+}
+
+# start_nbdkit SOCKET ARGUMENT...: run nbdkit on $tmp/SOCKET until the
+# test ends; its process id is in $nbdkit_pid, its log in SOCKET.log.
+start_nbdkit ()
+{
+  local name=$1 i
+  shift
+  rm -f "$tmp/$name" "$tmp/$name.pid"
+  nbdkit -f -U "$tmp/$name" -P "$tmp/$name.pid" "$@" \
+    >>"$tmp/$name.log" 2>&1 &
+  nbdkit_pid=$!
+  started_pids+=("$nbdkit_pid")
+  for i in $(seq 300); do
+    [ -s "$tmp/$name.pid" ] && return
+    kill -0 "$nbdkit_pid" 2>/dev/null || break
+    sleep 0.1
+  done
+  cat "$tmp/$name.log" >&2
+  fail "nbdkit did not start: $*"
+}
+
+# kill_nbdkit [PID]: end a server as a crash would.
+kill_nbdkit ()
+{
+  kill -9 "${1:-$nbdkit_pid}"
+  wait "${1:-$nbdkit_pid}" 2>/dev/null || :
+}
+
+# stop_nbdkit [PID]: end a server as a service manager would.
+stop_nbdkit ()
+{
+  kill -TERM "${1:-$nbdkit_pid}"
+  wait "${1:-$nbdkit_pid}" 2>/dev/null || :
+}
+
+# uri SOCKET [EXPORT]: the NBD URI of a server made by start_nbdkit.
+uri ()
+{
+  echo "nbd+unix:///${2-}?socket=$tmp/$1"
+}
