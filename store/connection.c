@@ -51,7 +51,7 @@ make_uri (const char *path, enum connection_mode mode)
 {
   static const char *const parameters[] = {
     [CONNECTION_WRITE] = "?mode=rw",
-    [CONNECTION_GATHER] = "?mode=rw&vfs=" VFS_COALESCE_NAME,
+    [CONNECTION_GATHER] = ("?mode=rw&vfs=" VFS_COALESCE_NAME),
     [CONNECTION_READ] = "?mode=ro",
     [CONNECTION_IMMUTABLE] = "?mode=ro&immutable=1",
     [CONNECTION_CREATE] = "?mode=rw",
@@ -62,7 +62,8 @@ make_uri (const char *path, enum connection_mode mode)
 
   if (uri == NULL)
     return NULL;
-  end += sprintf (end, path[0] == '/' ? "file://" : "file:");
+  /* "./" keeps ":memory:" a file's name. */
+  end += sprintf (end, path[0] == '/' ? "file://" : "file:./");
   for (; *path; path++)
     end += sprintf (end,
                     isalnum ((unsigned char)*path) || strchr ("/-_.", *path)

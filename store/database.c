@@ -212,12 +212,13 @@ publish (const char *temporary, const char *path, struct status *status)
 static int
 check_leftover (const char *path, const char *suffix, struct status *status)
 {
+  struct stat st;
   char *name;
   int r = 0;
 
   if (asprintf (&name, "%s%s", path, suffix) == -1)
     return status_fail (status, ENOMEM, "out of memory");
-  if (access (name, F_OK) == 0)
+  if (stat (name, &st) == 0 && st.st_size > 0)
     r = status_fail (status, EEXIST,
                      "%s cannot be created: there is %s of another database; "
                      "move it to that one, or remove it",
