@@ -46,6 +46,7 @@ static const char *description;
 static const char *size;
 static const char *block_size;
 static const char *shared;
+static const char *log_size;
 static struct store_options store_options;
 static struct disk_options options;
 
@@ -113,6 +114,8 @@ sqlblock_config (const char *key, const char *value)
     return set_once (&block_size, key, value);
   if (strcmp (key, "shared") == 0)
     return set_once (&shared, key, value);
+  if (strcmp (key, "log-size") == 0)
+    return set_once (&log_size, key, value);
   nbdkit_error ("unknown parameter '%s'", key);
   return -1;
 }
@@ -155,6 +158,13 @@ sqlblock_config_complete (void)
     nbdkit_error ("the database is missing: give db=FILE");
     return -1;
   }
+  store_options.limits = checkpoint_limits_default;
+  if (log_size) {
+    if (parse_size ("log-size", log_size, &bytes) == -1)
+      return -1;
+    if (checkpoint_set_bound (&store_options.limits, bytes, &status) == -1)
+      return report (&status);
+  }
   if (shared && parse_bool (shared) == -1)
     return -1;
   options.name = export_name;
@@ -180,7 +190,8 @@ sqlblock_config_complete (void)
   "export=<NAME>          Serve or make this disk only.\n"                     \
   "block-size=<SIZE>      Block size of a disk that is to be made.\n"          \
   "description=<TEXT>     Description of a disk that is to be made.\n"         \
-  "shared=<BOOL>          Other servers may write the same disks, too."
+  "shared=<BOOL>          Other servers may write the same disks, too.\n"      \
+  "log-size=<SIZE>        Keep the write-ahead log shorter than this."
 
 /* Print what this plugin is made of. */
 static void
@@ -227,7 +238,6 @@ sqlblock_after_fork (void)
 
   if (store_provide (path, &options, &status) == -1)
     return report (&status);
-  store_options.limits = checkpoint_limits_default;
   store_options.warn = warn;
   store = store_open (path, &store_options, &status);
   if (store == NULL)

@@ -20,14 +20,31 @@
  */
 #define PAUSE_PATIENCE 100
 
-/* The longest wait of a writer before a transaction, in nanoseconds. */
-#define LONGEST_DELAY 5000000
+/* How long a writer waits before a transaction when the log is as long as
+ * its bound, and when it is longer, in nanoseconds.
+ */
+#define DELAY_AT_BOUND   5000000
+#define DELAY_PAST_BOUND 50000000
 
 const struct checkpoint_limits checkpoint_limits_default = {
   .start = UINT64_C (64) << 20,
   .bound = UINT64_C (256) << 20,
   .idle = 1000,
 };
+
+int
+checkpoint_set_bound (struct checkpoint_limits *limits, uint64_t bytes,
+                      struct status *status)
+{
+  if (bytes < CHECKPOINT_BOUND_MIN)
+    return status_fail (status, EINVAL,
+                        "the write-ahead log cannot be kept shorter than "
+                        "%" PRIu64 " bytes",
+                        CHECKPOINT_BOUND_MIN);
+  limits->bound = bytes;
+  limits->start = bytes / 4;
+  return 0;
+}
 
 /* Run a checkpoint.  A connection that never read would do nothing and
  * report success, so read first.  Returns a result of SQLite.
@@ -180,29 +197,35 @@ empty_log (struct checkpointer *checkpointer, int mode)
   return false;
 }
 
+/* How long writers are to wait for a log of so many bytes. */
+static unsigned
+delay_for (const struct checkpoint_limits *limits, uint64_t wal_bytes)
+{
+  if (wal_bytes <= limits->start)
+    return 0;
+  if (wal_bytes >= limits->bound)
+    return DELAY_PAST_BOUND;
+  return (wal_bytes - limits->start) * DELAY_AT_BOUND /
+         (limits->bound - limits->start);
+}
+
 /* The leader of the writer tells of each commit. */
 static void
 note_commit (uint64_t wal_bytes, void *opaque)
 {
   struct checkpointer *checkpointer = opaque;
-  const uint64_t start = checkpointer->limits.start;
-  const uint64_t range = checkpointer->limits.bound - start;
-  uint64_t excess = wal_bytes > start ? wal_bytes - start : 0;
-  bool wake;
+  unsigned delay = delay_for (&checkpointer->limits, wal_bytes);
 
-  if (excess > range)
-    excess = range;
   pthread_mutex_lock (&checkpointer->lock);
-  wake = !checkpointer->dirty || excess > 0;
+  if (checkpointer->pinned)
+    delay = 0; /* waiting would not help */
+  else if (!checkpointer->dirty || wal_bytes > checkpointer->limits.start)
+    pthread_cond_signal (&checkpointer->wake);
   checkpointer->dirty = true;
   checkpointer->commits++;
   checkpointer->wal_bytes = wal_bytes;
-  if (checkpointer->pinned)
-    excess = 0; /* waiting would not help */
-  else if (wake)
-    pthread_cond_signal (&checkpointer->wake);
   pthread_mutex_unlock (&checkpointer->lock);
-  atomic_store (&checkpointer->writer->delay, excess * LONGEST_DELAY / range);
+  atomic_store (&checkpointer->writer->delay, delay);
 }
 
 /* Wait, at most for MILLISECONDS, to be woken.  Called with the lock held.

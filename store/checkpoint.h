@@ -11,9 +11,10 @@
  *   a sync has failed    a complete checkpoint, until one succeeds.
  *
  * Between limits.start and limits.bound writers are slowed down, the more
- * the longer the log.  A reader in another program that stays open
- * keeps the log from starting over; then it grows past the bound, and a
- * warning says so.
+ * the longer the log, and past the bound a lot: the log is never longer than
+ * that by more than a transaction or two.  A reader in another program that
+ * stays open keeps the log from starting over; then it grows past the bound,
+ * and a warning says so.
  */
 
 #ifndef SQLBLOCK_CHECKPOINT_H
@@ -36,6 +37,15 @@ struct checkpoint_limits {
 };
 
 extern const struct checkpoint_limits checkpoint_limits_default;
+
+/* The smallest bound that can be set, in bytes. */
+#define CHECKPOINT_BOUND_MIN (UINT64_C (1) << 20)
+
+/* Set the bound to BYTES, and the start to a quarter of it.  Returns 0, or
+ * -1 and EINVAL where that is too small.
+ */
+int checkpoint_set_bound (struct checkpoint_limits *limits, uint64_t bytes,
+                          struct status *status);
 
 struct checkpointer {
   struct connection connection;

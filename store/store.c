@@ -504,24 +504,30 @@ disk_write (struct disk *disk, const void *data, uint64_t offset,
   return fua ? disk_flush (disk, status) : 0;
 }
 
+/* A trim, or with EDGES a zero. */
+static int
+clear (struct disk *disk, uint64_t offset, uint64_t count, bool edges, bool fua,
+       struct status *status)
+{
+  if (writer_clear (&disk->store->writer, &disk->info, offset, count, edges,
+                    status) == -1)
+    return failed_range (disk, edges ? "zeroing" : "trimming", offset, count,
+                         status);
+  return fua ? disk_flush (disk, status) : 0;
+}
+
 int
 disk_trim (struct disk *disk, uint64_t offset, uint64_t count, bool fua,
            struct status *status)
 {
-  if (writer_clear (&disk->store->writer, &disk->info, offset, count, false,
-                    status) == -1)
-    return failed_range (disk, "trimming", offset, count, status);
-  return fua ? disk_flush (disk, status) : 0;
+  return clear (disk, offset, count, false, fua, status);
 }
 
 int
 disk_zero (struct disk *disk, uint64_t offset, uint64_t count, bool fua,
            struct status *status)
 {
-  if (writer_clear (&disk->store->writer, &disk->info, offset, count, true,
-                    status) == -1)
-    return failed_range (disk, "zeroing", offset, count, status);
-  return fua ? disk_flush (disk, status) : 0;
+  return clear (disk, offset, count, true, fua, status);
 }
 
 int

@@ -77,15 +77,15 @@ expect_error ()
   }
 }
 
-# start_nbdkit SOCKET ARGUMENT...: run nbdkit on $tmp/SOCKET until the
-# test ends; its process id is in $nbdkit_pid, its log in SOCKET.log.
-start_nbdkit ()
+# launch_nbdkit NAME ARGUMENT...: run nbdkit until the test ends; its process
+# id is in $nbdkit_pid, its log in NAME.log.  Fails when it ends before it
+# serves.
+launch_nbdkit ()
 {
   local name=$1 i
   shift
-  rm -f "$tmp/$name" "$tmp/$name.pid"
-  nbdkit -f -U "$tmp/$name" -P "$tmp/$name.pid" "$@" \
-    >>"$tmp/$name.log" 2>&1 &
+  rm -f "$tmp/$name.pid"
+  nbdkit -f -P "$tmp/$name.pid" "$@" >>"$tmp/$name.log" 2>&1 &
   nbdkit_pid=$!
   started_pids+=("$nbdkit_pid")
   for i in $(seq 300); do
@@ -93,7 +93,34 @@ start_nbdkit ()
     kill -0 "$nbdkit_pid" 2>/dev/null || break
     sleep 0.1
   done
-  cat "$tmp/$name.log" >&2
+  return 1
+}
+
+# start_nbdkit SOCKET ARGUMENT...: run nbdkit on $tmp/SOCKET.
+start_nbdkit ()
+{
+  local name=$1
+  shift
+  rm -f "$tmp/$name"
+  launch_nbdkit "$name" -U "$tmp/$name" "$@" || {
+    cat "$tmp/$name.log" >&2
+    fail "nbdkit did not start: $*"
+  }
+}
+
+# start_nbdkit_tcp ARGUMENT...: run nbdkit on a free port of the loopback,
+# left in $nbdkit_port; the log is tcp.log.
+start_nbdkit_tcp ()
+{
+  local try
+  for try in $(seq 20); do
+    # Below the ports that Linux gives to clients.
+    nbdkit_port=$((20000 + RANDOM % 12000))
+    : >"$tmp/tcp.log"
+    launch_nbdkit tcp -i 127.0.0.1 -p "$nbdkit_port" "$@" && return
+    grep -q "Address already in use" "$tmp/tcp.log" || break
+  done
+  cat "$tmp/tcp.log" >&2
   fail "nbdkit did not start: $*"
 }
 

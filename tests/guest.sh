@@ -208,27 +208,3 @@ answer_guest ()
     kill -9 "$pid"
   fi
 }
-
-# start_nbdkit_tcp ARGUMENT...: as start_nbdkit, on a free port of the
-# loopback, left in $nbdkit_port; the log is tcp.log.
-start_nbdkit_tcp ()
-{
-  local try i
-  for try in $(seq 20); do
-    # Below the ports that Linux gives to clients.
-    nbdkit_port=$((20000 + RANDOM % 12000))
-    rm -f "$tmp/tcp.pid"
-    nbdkit -f -i 127.0.0.1 -p "$nbdkit_port" -P "$tmp/tcp.pid" "$@" \
-      >"$tmp/tcp.log" 2>&1 &
-    nbdkit_pid=$!
-    started_pids+=("$nbdkit_pid")
-    for i in $(seq 300); do
-      [ -s "$tmp/tcp.pid" ] && return
-      kill -0 "$nbdkit_pid" 2>/dev/null || break
-      sleep 0.1
-    done
-    grep -q "Address already in use" "$tmp/tcp.log" || break
-  done
-  cat "$tmp/tcp.log" >&2
-  fail "nbdkit did not start: $*"
-}

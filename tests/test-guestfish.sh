@@ -5,7 +5,7 @@
 # fstrim gives back is gone from the database.
 
 . "${srcdir:-$(dirname "$0")}/functions.sh"
-need nbdkit guestfish nbdinfo nbdcopy sha256sum python3
+need nbdkit guestfish nbdinfo nbdcopy sha256sum
 
 # libguestfs builds its appliance around an installed kernel.
 kernel=$(find /boot -name 'vmlinu[xz]-*' -readable 2>/dev/null | head -n 1)
@@ -71,20 +71,9 @@ echo "data before fstrim: $before, after: $after"
   fail "fstrim gave back only $((before - after)) bytes"
 
 kill_nbdkit
-port=$(python3 -c 'import socket
-s = socket.socket()
-s.bind(("127.0.0.1", 0))
-print(s.getsockname()[1])')
-nbdkit -f -i 127.0.0.1 -p "$port" -P "$tmp/tcp.pid" "$plugin" "$db" \
-  >"$tmp/tcp.log" 2>&1 &
-started_pids+=($!)
-for _ in $(seq 300); do
-  [ -s "$tmp/tcp.pid" ] && break
-  sleep 0.1
-done
-[ -s "$tmp/tcp.pid" ] || fail "nbdkit on TCP: $(cat "$tmp/tcp.log")"
+start_nbdkit_tcp "$plugin" "$db"
 
-fish "over TCP" --format=raw -a "nbd://127.0.0.1:$port/$export" <<EOF2
+fish "over TCP" --format=raw -a "nbd://127.0.0.1:$nbdkit_port/$export" <<EOF2
 run
 fsck ext4 /dev/sda1
 mount /dev/sda1 /
