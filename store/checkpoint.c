@@ -141,24 +141,29 @@ forget_progress (struct connection *connection)
 }
 
 /* Move what can be moved while writers go on, and sync it, so that little
- * is left to do in the pause: a partial checkpoint does not sync.
+ * is left to do in the pause: a partial checkpoint does not sync.  Returns
+ * SQLITE_BUSY where a reader keeps it from getting on, so that no pause is
+ * worth its while.
  */
 static int
 run_rounds (struct checkpointer *checkpointer)
 {
   sqlite3 *db = checkpointer->connection.db;
   const uint64_t page_size = checkpointer->writer->page_size;
+  const uint64_t small = SMALL_REST (checkpointer->limits.start);
   sqlite3_file *file;
-  int frames = 0, done = 0, rc;
+  int frames, done, before = -1, rc;
 
   rc = sqlite3_file_control (db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
-  for (int i = 0; rc == SQLITE_OK && i < ROUNDS; i++) {
+  for (int i = 0; rc == SQLITE_OK && i < ROUNDS; i++, before = done) {
     rc = run_checkpoint (&checkpointer->connection, SQLITE_CHECKPOINT_PASSIVE,
                          &frames, &done);
     if (rc == SQLITE_OK)
       rc = file->pMethods->xSync (file, SQLITE_SYNC_NORMAL);
-    if ((frames - done) * page_size < SMALL_REST (checkpointer->limits.start))
+    if (rc == SQLITE_OK && (frames - done) * page_size < small)
       break;
+    if (rc == SQLITE_OK && done == before)
+      rc = SQLITE_BUSY;
   }
   return rc;
 }
@@ -289,7 +294,7 @@ work (struct checkpointer *checkpointer, int mode)
     checkpointer->wal_bytes = 0;
   }
   else if (!checkpointer->stopping)
-    wait_for_wake (checkpointer, checkpointer->limits.idle);
+    wait_for_wake (checkpointer, checkpointer->limits.idle / 10);
 }
 
 static void *

@@ -33,7 +33,7 @@
 struct checkpoint_limits {
   uint64_t start; /* sizes of the log, in bytes */
   uint64_t bound;
-  int idle; /* milliseconds; also between tries where one fails */
+  int idle; /* milliseconds; a tenth of it where one fails */
 };
 
 extern const struct checkpoint_limits checkpoint_limits_default;
