@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include "checkpoint.h"
@@ -110,6 +111,49 @@ warn_failed (struct checkpointer *checkpointer, int rc)
   checkpointer->warn (status.message);
 }
 
+/* Write the bytes of a file again, and sync it. */
+static int
+rewrite_file (sqlite3_file *file)
+{
+  const int part = 65536;
+  char *bytes = malloc (part);
+  int rc = bytes ? SQLITE_OK : SQLITE_NOMEM;
+  sqlite3_int64 size = 0, offset = 0;
+  int count;
+
+  if (rc == SQLITE_OK)
+    rc = file->pMethods->xFileSize (file, &size);
+  for (; rc == SQLITE_OK && offset < size; offset += count) {
+    count = size - offset < part ? size - offset : part;
+    rc = file->pMethods->xRead (file, bytes, count, offset);
+    if (rc == SQLITE_OK)
+      rc = file->pMethods->xWrite (file, bytes, count, offset);
+  }
+  if (rc == SQLITE_OK && size > 0)
+    rc = file->pMethods->xSync (file, SQLITE_SYNC_NORMAL);
+  free (bytes);
+  return rc;
+}
+
+int
+checkpoint_rewrite_log (struct connection *connection, struct status *status)
+{
+  sqlite3_file *log;
+  int rc;
+
+  if (connection_begin_write (connection, status) == -1)
+    return -1;
+  rc = sqlite3_file_control (connection->db, "main",
+                             SQLITE_FCNTL_JOURNAL_POINTER, &log);
+  if (rc == SQLITE_OK)
+    rc = rewrite_file (log);
+  connection_rollback (connection);
+  if (rc != SQLITE_OK)
+    return status_fail_sqlite (status, NULL, rc,
+                               "writing the write-ahead log again");
+  return 0;
+}
+
 /* Have the next checkpoint write every frame of the log again, also those
  * that earlier ones have moved: a failed sync may have lost them.  How far
  * checkpoints have come stands in the shared memory, 96 bytes from its
@@ -168,6 +212,24 @@ run_rounds (struct checkpointer *checkpointer)
   return rc;
 }
 
+/* Prepare a checkpoint that makes good a failed sync: the log must be on the
+ * disk before the first page of the database is overwritten, and all of it
+ * goes into the database.
+ */
+static int
+prepare_repair (struct checkpointer *checkpointer)
+{
+  struct status status;
+  int r;
+
+  writer_pause (checkpointer->writer);
+  r = checkpoint_rewrite_log (&checkpointer->connection, &status);
+  writer_resume (checkpointer->writer);
+  if (r == -1)
+    return status.sqlite ? status.sqlite : SQLITE_ERROR;
+  return forget_progress (&checkpointer->connection);
+}
+
 /* Empty the log.  MODE says whether its file is also truncated.  Returns
  * whether that was possible.
  */
@@ -178,7 +240,7 @@ empty_log (struct checkpointer *checkpointer, int mode)
   int frames, done, rc = SQLITE_OK;
 
   if (had_failed)
-    rc = forget_progress (&checkpointer->connection);
+    rc = prepare_repair (checkpointer);
   if (rc == SQLITE_OK)
     rc = run_rounds (checkpointer);
   if (rc == SQLITE_OK) {

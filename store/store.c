@@ -283,7 +283,8 @@ store_await_wait (struct store *store)
 }
 
 /* Before anything is served, what an earlier server left in the log goes
- * into the database: whether it is durable nobody knows.
+ * into the database: whether it is durable nobody knows, its last sync may
+ * have failed.
  */
 static int
 settle_log (struct store *store, struct status *status)
@@ -292,7 +293,11 @@ settle_log (struct store *store, struct status *status)
   int r;
 
   connection->longest_wait = SETTLE_WAIT;
-  r = checkpoint_complete (connection, status);
+  r = checkpoint_rewrite_log (connection, status);
+  if (r == 0)
+    r = checkpoint_complete (connection, status);
+  else if ((status->sqlite & 0xff) == SQLITE_BUSY)
+    r = 0;
   connection->longest_wait = CONNECTION_LONGEST_WAIT;
   if (r == 0) {
     /* Somebody reads: a flush will sync the log. */
