@@ -321,6 +321,11 @@ wait_for_work (struct checkpointer *checkpointer)
   uint64_t commits;
 
   while (!checkpointer->stopping) {
+    /* A log that has outgrown its bound gives its space back; another one
+     * is kept, since writing to pages that exist is faster.
+     */
+    if (checkpointer->wal_bytes > checkpointer->limits.bound)
+      return SQLITE_CHECKPOINT_TRUNCATE;
     if (checkpointer->wal_bytes > checkpointer->limits.start)
       return SQLITE_CHECKPOINT_RESTART;
     if (flusher_has_failed (checkpointer->flusher))

@@ -16,12 +16,10 @@
 /* The settings of every connection.
  *
  * trusted_schema, cell_size_check: the file may come from anywhere.
- * secure_delete: Debian's SQLite overwrites what is deleted, at a third
- *   of the speed of writing.
+ * secure_delete: Debian's SQLite overwrites what is deleted, which costs
+ *   up to a third of the speed.
  * synchronous NORMAL: a commit does not sync; flusher.c does.
  * wal_autocheckpoint: checkpoint.c does it.
- * journal_size_limit: a log that has grown larger than this shrinks when it
- *   starts over; up to this its pages are used again, which is faster.
  * max_page_count: the default would end at 4 TiB.
  */
 static const char settings_sql[] = "PRAGMA trusted_schema = OFF;"
@@ -30,7 +28,6 @@ static const char settings_sql[] = "PRAGMA trusted_schema = OFF;"
                                    "PRAGMA secure_delete = OFF;"
                                    "PRAGMA synchronous = NORMAL;"
                                    "PRAGMA wal_autocheckpoint = 0;"
-                                   "PRAGMA journal_size_limit = 268435456;"
                                    "PRAGMA temp_store = MEMORY;"
                                    "PRAGMA cache_size = -2000;"
                                    "PRAGMA max_page_count = 4294967294;";

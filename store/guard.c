@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -15,6 +16,23 @@
 
 /* Bytes of the file for each disk. */
 #define PLACE 256
+
+/* Give the lock file the owner and the mode of the database PATH, as SQLite
+ * does for its own files: whoever may write the one may lock the other.
+ * Where that is not allowed it is another user's file already.
+ */
+static void
+copy_owner (int fd, const char *path)
+{
+  struct stat st;
+
+  if (stat (path, &st) == -1)
+    return;
+  if (geteuid () == 0 && fchown (fd, st.st_uid, st.st_gid) == -1)
+    return;
+  if (fchmod (fd, st.st_mode & 0666) == -1)
+    return;
+}
 
 /* Open FILE-lock for the database PATH. */
 static int
@@ -27,7 +45,12 @@ open_lock_file (const char *path, struct status *status)
     return status_fail (status, ENOMEM, "out of memory");
   fd = open (name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd == -1)
-    status_fail (status, errno, "opening %s: %s", name, strerror (errno));
+    status_fail (status, EIO,
+                 "opening %s: %s; give it the owner of the database, or "
+                 "remove it while no server runs",
+                 name, strerror (errno));
+  else
+    copy_owner (fd, path);
   free (name);
   return fd;
 }

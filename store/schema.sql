@@ -8,6 +8,11 @@
 -- (sqlite_stat1 ...) and views may be added; a file with other tables,
 -- with triggers, or with changed definitions is refused.
 --
+-- SQLite keeps the text of each statement below in the file, comments and
+-- spaces included, and that is what a file is compared with.  So from the
+-- first release on not a letter between CREATE and ";" may change without
+-- a new format.
+--
 -- Reading it with the sqlite3 shell is welcome.  Changing it by hand is
 -- not: every row carries a checksum, and rows whose checksum is wrong are
 -- answered with an I/O error.

@@ -150,6 +150,17 @@ if [ -n "$user" ]; then
   cmp data out || fail "other data after a restart with -u $user"
   kill_nbdkit
 
+  # What root makes beside the file is not in that user's way.
+  rm home/disk.sqlite-lock
+  start_nbdkit s ./plugin.so home/disk.sqlite
+  nbdcopy data "$(uri s)"
+  stop_nbdkit
+  [ "$(stat -c %U home/disk.sqlite-lock)" = "$user" ] ||
+    fail "the lock belongs to $(stat -c %U home/disk.sqlite-lock)"
+  start_nbdkit s -u "$user" ./plugin.so home/disk.sqlite
+  nbdcopy data "$(uri s)"
+  kill_nbdkit
+
   # Where that user may not write, nothing is made.
   mkdir -m 755 elsewhere
   rm s
