@@ -55,8 +55,9 @@ if (io "read -P 0x12 0 64k") 2>/dev/null; then
   fail "qemu-io did not notice other bytes"
 fi
 
+# Requests that overlap must not be in flight together.
 io "aio_write -P 0xa1 64k 64k" "aio_write -P 0xa2 128k 64k" \
-  "aio_write -P 0xa3 1000k 4k" "aio_write -P 0xa4 1001k 512" \
+  "aio_write -P 0xa3 1000k 4k" "aio_flush" "aio_write -P 0xa4 1001k 512" \
   "aio_flush" "flush" \
   "read -P 0x11 0 64k" "read -P 0xa1 64k 64k" "read -P 0xa2 128k 64k" \
   "read -P 0xa3 1000k 1k" "read -P 0xa4 1001k 512" \
