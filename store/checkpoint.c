@@ -21,10 +21,9 @@
  */
 #define PAUSE_PATIENCE 100
 
-/* How long a writer waits before a transaction when the log is as long as
- * its bound, and when it is longer, in nanoseconds.
+/* How long a writer waits before a transaction when the log is longer than
+ * its bound, in nanoseconds.
  */
-#define DELAY_AT_BOUND   5000000
 #define DELAY_PAST_BOUND 50000000
 
 const struct checkpoint_limits checkpoint_limits_default = {
@@ -77,16 +76,25 @@ checkpoint_complete (struct connection *connection, struct status *status)
                              "checkpointing the write-ahead log");
 }
 
+/* How long the log is now, in bytes. */
+static uint64_t
+log_size (struct checkpointer *checkpointer)
+{
+  uint64_t bytes;
+
+  pthread_mutex_lock (&checkpointer->lock);
+  bytes = checkpointer->wal_bytes;
+  pthread_mutex_unlock (&checkpointer->lock);
+  return bytes;
+}
+
 /* Say once that the log has grown past its bound. */
 static void
 warn_pinned (struct checkpointer *checkpointer)
 {
-  uint64_t wal_bytes;
+  const uint64_t wal_bytes = log_size (checkpointer);
   char message[256];
 
-  pthread_mutex_lock (&checkpointer->lock);
-  wal_bytes = checkpointer->wal_bytes;
-  pthread_mutex_unlock (&checkpointer->lock);
   if (checkpointer->warned || wal_bytes < checkpointer->limits.bound)
     return;
   checkpointer->warned = true;
@@ -185,7 +193,9 @@ forget_progress (struct connection *connection)
 }
 
 /* Move what can be moved while writers go on, and sync it, so that little
- * is left to do in the pause: a partial checkpoint does not sync.  Returns
+ * is left to do in the pause: a partial checkpoint does not sync.  Writers
+ * are slower in each round than in the one before, so that each finds less
+ * to do.  Returns
  * SQLITE_BUSY where a reader keeps it from getting on, so that no pause is
  * worth its while.
  */
@@ -200,11 +210,13 @@ run_rounds (struct checkpointer *checkpointer)
 
   rc = sqlite3_file_control (db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
   for (int i = 0; rc == SQLITE_OK && i < ROUNDS; i++, before = done) {
+    atomic_store (&checkpointer->writer->slowness, i);
     rc = run_checkpoint (&checkpointer->connection, SQLITE_CHECKPOINT_PASSIVE,
                          &frames, &done);
     if (rc == SQLITE_OK)
       rc = file->pMethods->xSync (file, SQLITE_SYNC_NORMAL);
-    if (rc == SQLITE_OK && (frames - done) * page_size < small)
+    /* The log has grown meanwhile. */
+    if (rc == SQLITE_OK && log_size (checkpointer) < done * page_size + small)
       break;
     if (rc == SQLITE_OK && done == before)
       rc = SQLITE_BUSY;
@@ -243,6 +255,7 @@ empty_log (struct checkpointer *checkpointer, int mode)
     rc = prepare_repair (checkpointer);
   if (rc == SQLITE_OK)
     rc = run_rounds (checkpointer);
+  atomic_store (&checkpointer->writer->slowness, 0);
   if (rc == SQLITE_OK) {
     writer_pause (checkpointer->writer);
     rc = run_checkpoint (&checkpointer->connection, mode, &frames, &done);
@@ -264,30 +277,20 @@ empty_log (struct checkpointer *checkpointer, int mode)
   return false;
 }
 
-/* How long writers are to wait for a log of so many bytes. */
-static unsigned
-delay_for (const struct checkpoint_limits *limits, uint64_t wal_bytes)
-{
-  if (wal_bytes <= limits->start)
-    return 0;
-  if (wal_bytes >= limits->bound)
-    return DELAY_PAST_BOUND;
-  return (wal_bytes - limits->start) * DELAY_AT_BOUND /
-         (limits->bound - limits->start);
-}
-
 /* The leader of the writer tells of each commit. */
 static void
 note_commit (uint64_t wal_bytes, void *opaque)
 {
   struct checkpointer *checkpointer = opaque;
-  unsigned delay = delay_for (&checkpointer->limits, wal_bytes);
+  unsigned delay = 0;
 
   pthread_mutex_lock (&checkpointer->lock);
-  if (checkpointer->pinned)
-    delay = 0; /* waiting would not help */
-  else if (!checkpointer->dirty || wal_bytes > checkpointer->limits.start)
-    pthread_cond_signal (&checkpointer->wake);
+  if (!checkpointer->pinned) { /* else waiting would not help */
+    if (!checkpointer->dirty || wal_bytes > checkpointer->limits.start)
+      pthread_cond_signal (&checkpointer->wake);
+    if (wal_bytes > checkpointer->limits.bound)
+      delay = DELAY_PAST_BOUND;
+  }
   checkpointer->dirty = true;
   checkpointer->commits++;
   checkpointer->wal_bytes = wal_bytes;

@@ -10,11 +10,10 @@
  *   for limits.idle      is then the disk.
  *   a sync has failed    a complete checkpoint, until one succeeds.
  *
- * Between limits.start and limits.bound writers are slowed down, the more
- * the longer the log, and past the bound a lot: the log exceeds it only by
- * what is committed while one checkpoint runs.  A reader in another program
- * that stays open keeps the log from starting over; then it grows past the
- * bound, and a warning says so.
+ * Writers are slowed down from round to round, and past limits.bound a lot:
+ * the log exceeds it only by what is committed while one checkpoint runs.  A
+ * reader in another program that stays open keeps the log from starting over;
+ * then it grows past the bound, and a warning says so.
  */
 
 #ifndef SQLBLOCK_CHECKPOINT_H

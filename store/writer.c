@@ -21,6 +21,9 @@
 #define BATCH_OPERATIONS 256
 #define BATCH_BYTES      (8 * 1024 * 1024)
 
+/* The longest that a leader gives way, in nanoseconds. */
+#define LONGEST_DELAY 50000000
+
 /* What clearing a step counts as in a batch, in bytes. */
 #define CLEAR_BYTES (1024 * 1024)
 
@@ -437,15 +440,26 @@ wait_for_state (struct operation *operation)
   return atomic_load (&operation->state);
 }
 
-/* Give way to a checkpoint, then take a batch. */
+/* Give way to a checkpoint. */
+static void
+give_way (struct writer *writer)
+{
+  uint64_t delay = atomic_load (&writer->slowness) * writer->duration +
+                   atomic_load (&writer->delay);
+
+  if (delay > LONGEST_DELAY)
+    delay = LONGEST_DELAY;
+  if (delay > 0)
+    nanosleep (&(struct timespec){ .tv_nsec = delay }, NULL);
+}
+
+/* Give way, then take a batch. */
 static struct operation *
 begin_leading (struct writer *writer, size_t *count)
 {
-  const unsigned delay = atomic_load (&writer->delay);
   struct operation *list;
 
-  if (delay > 0)
-    nanosleep (&(struct timespec){ .tv_nsec = delay }, NULL);
+  give_way (writer);
   pthread_mutex_lock (&writer->lock);
   while (writer->paused)
     pthread_cond_wait (&writer->resumed, &writer->lock);
@@ -474,15 +488,27 @@ end_leading (struct writer *writer)
     set_state (next, LEADING);
 }
 
+static uint64_t
+now (void)
+{
+  struct timespec time;
+
+  clock_gettime (CLOCK_MONOTONIC, &time);
+  return time.tv_sec * UINT64_C (1000000000) + time.tv_nsec;
+}
+
 /* Lead one batch, of which OWN, the caller's operation, is the first. */
 static void
 lead (struct writer *writer, struct operation *own)
 {
   struct operation *list, *next;
+  uint64_t start;
   size_t count;
 
   list = begin_leading (writer, &count);
+  start = now ();
   run_batch (writer, list, count);
+  writer->duration = now () - start;
   end_leading (writer);
   for (; count > 0; count--, list = next) {
     next = list->next;

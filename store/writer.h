@@ -54,9 +54,11 @@ struct writer {
   void (*committed) (uint64_t wal_bytes, void *opaque);
   void *opaque;
 
-  /* Nanoseconds that a leader waits before its transaction, so that a
-   * checkpoint can keep up.
+  /* How long a leader waits before its transaction, so that a checkpoint
+   * can keep up: so many times as long as the last one took, and so many
+   * nanoseconds more.
    */
+  atomic_uint slowness;
   atomic_uint delay;
 
   pthread_mutex_t lock;
@@ -72,6 +74,7 @@ struct writer {
   struct connection connection;
   int64_t page_size; /* bytes */
   uint64_t wal_bytes;
+  uint64_t duration;  /* of the last transaction, in nanoseconds */
   int64_t next_id;    /* of the next new row; 0: ask the database */
   int64_t view_of;    /* the disk that `view` shows, or 0, ... */
   int64_t view_epoch; /* ... for those who opened it in this epoch */
