@@ -143,25 +143,6 @@ rewrite_file (sqlite3_file *file)
   return rc;
 }
 
-int
-checkpoint_rewrite_log (struct connection *connection, struct status *status)
-{
-  sqlite3_file *log;
-  int rc;
-
-  if (connection_begin_write (connection, status) == -1)
-    return -1;
-  rc = sqlite3_file_control (connection->db, "main",
-                             SQLITE_FCNTL_JOURNAL_POINTER, &log);
-  if (rc == SQLITE_OK)
-    rc = rewrite_file (log);
-  connection_rollback (connection);
-  if (rc != SQLITE_OK)
-    return status_fail_sqlite (status, NULL, rc,
-                               "writing the write-ahead log again");
-  return 0;
-}
-
 /* Have the next checkpoint write every frame of the log again, also those
  * that earlier ones have moved: a failed sync may have lost them.  How far
  * checkpoints have come stands in the shared memory, 96 bytes from its
@@ -190,6 +171,27 @@ forget_progress (struct connection *connection)
   ((uint32_t volatile *)memory)[progress] = 0;
   return file->pMethods->xShmLock (file, lock, 1,
                                    SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
+}
+
+int
+checkpoint_rewrite_log (struct connection *connection, struct status *status)
+{
+  sqlite3_file *log;
+  int rc;
+
+  if (connection_begin_write (connection, status) == -1)
+    return -1;
+  rc = sqlite3_file_control (connection->db, "main",
+                             SQLITE_FCNTL_JOURNAL_POINTER, &log);
+  if (rc == SQLITE_OK)
+    rc = rewrite_file (log);
+  if (rc == SQLITE_OK)
+    rc = forget_progress (connection);
+  connection_rollback (connection);
+  if (rc != SQLITE_OK)
+    return status_fail_sqlite (status, NULL, rc,
+                               "writing the write-ahead log again");
+  return 0;
 }
 
 /* Move what can be moved while writers go on, and sync it, so that little
@@ -224,22 +226,22 @@ run_rounds (struct checkpointer *checkpointer)
   return rc;
 }
 
-/* Prepare a checkpoint that makes good a failed sync: the log must be on the
- * disk before the first page of the database is overwritten, and all of it
- * goes into the database.
- */
+/* Prepare, once, a checkpoint that makes good a failed sync. */
 static int
-prepare_repair (struct checkpointer *checkpointer)
+prepare_repair (struct checkpointer *checkpointer, unsigned failure)
 {
   struct status status;
   int r;
 
+  if (checkpointer->prepared == failure)
+    return SQLITE_OK;
   writer_pause (checkpointer->writer);
   r = checkpoint_rewrite_log (&checkpointer->connection, &status);
   writer_resume (checkpointer->writer);
   if (r == -1)
     return status.sqlite ? status.sqlite : SQLITE_ERROR;
-  return forget_progress (&checkpointer->connection);
+  checkpointer->prepared = failure;
+  return SQLITE_OK;
 }
 
 /* Empty the log.  MODE says whether its file is also truncated.  Returns
@@ -248,11 +250,11 @@ prepare_repair (struct checkpointer *checkpointer)
 static bool
 empty_log (struct checkpointer *checkpointer, int mode)
 {
-  const bool had_failed = flusher_has_failed (checkpointer->flusher);
+  const unsigned failure = flusher_failure (checkpointer->flusher);
   int frames, done, rc = SQLITE_OK;
 
-  if (had_failed)
-    rc = prepare_repair (checkpointer);
+  if (failure)
+    rc = prepare_repair (checkpointer, failure);
   if (rc == SQLITE_OK)
     rc = run_rounds (checkpointer);
   atomic_store (&checkpointer->writer->slowness, 0);
@@ -263,8 +265,8 @@ empty_log (struct checkpointer *checkpointer, int mode)
   }
   if (rc == SQLITE_OK) {
     checkpointer->warned = false;
-    if (had_failed)
-      flusher_recovered (checkpointer->flusher);
+    if (failure)
+      flusher_recovered (checkpointer->flusher, failure);
     return true;
   }
   if ((rc & 0xff) == SQLITE_BUSY)
@@ -331,7 +333,7 @@ wait_for_work (struct checkpointer *checkpointer)
       return SQLITE_CHECKPOINT_TRUNCATE;
     if (checkpointer->wal_bytes > checkpointer->limits.start)
       return SQLITE_CHECKPOINT_RESTART;
-    if (flusher_has_failed (checkpointer->flusher))
+    if (flusher_failure (checkpointer->flusher))
       return SQLITE_CHECKPOINT_TRUNCATE;
     commits = checkpointer->commits;
     if (!checkpointer->dirty)
@@ -394,6 +396,7 @@ checkpointer_start (struct checkpointer *checkpointer, const char *path,
     .flusher = flusher,
     .limits = *limits,
     .warn = warn,
+    .dirty = true, /* an earlier server's log may be left */
   };
   if (connection_open (&checkpointer->connection, path, CONNECTION_WRITE,
                        patience, status) == -1)

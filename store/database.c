@@ -206,17 +206,29 @@ publish (const char *temporary, const char *path, struct status *status)
   return r;
 }
 
+char *
+database_side_file (const char *path, const char *suffix)
+{
+  char *real = realpath (path, NULL);
+  char *name;
+
+  if (asprintf (&name, "%s%s", real ? real : path, suffix) == -1)
+    name = NULL;
+  free (real);
+  return name;
+}
+
 /* A log or journal that lies where that of the new file would be belongs
  * to another database; SQLite would write its pages into the new one.
  */
 static int
 check_leftover (const char *path, const char *suffix, struct status *status)
 {
+  char *name = database_side_file (path, suffix);
   struct stat st;
-  char *name;
   int r = 0;
 
-  if (asprintf (&name, "%s%s", path, suffix) == -1)
+  if (name == NULL)
     return status_fail (status, ENOMEM, "out of memory");
   if (stat (name, &st) == 0 && st.st_size > 0)
     r = status_fail (status, EEXIST,
@@ -459,11 +471,11 @@ check_contents (struct connection *connection, enum connection_mode mode,
 static bool
 has_wal (const char *path)
 {
+  char *wal = database_side_file (path, "-wal");
   struct stat st;
-  char *wal;
   bool has;
 
-  if (asprintf (&wal, "%s-wal", path) == -1)
+  if (wal == NULL)
     return true;
   has = stat (wal, &st) == 0 && st.st_size > 0;
   free (wal);

@@ -50,6 +50,13 @@ int database_open (struct connection *connection, const char *path,
                    enum connection_mode mode, struct patience *patience,
                    struct status *status);
 
+/* A new string: the name of the file that SQLite, or we, keep beside the
+ * database PATH, with SUFFIX.  Symbolic links are followed, as SQLite does:
+ * however a database is called, its files are the same.  NULL when there is
+ * no memory.
+ */
+char *database_side_file (const char *path, const char *suffix);
+
 /* Is the file PATH on a file system of several machines?  The log's shared
  * memory is not coherent between them ("Limitations" in SQLite's wal.html).
  */

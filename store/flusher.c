@@ -55,6 +55,14 @@ flusher_committed (struct flusher *flusher)
   atomic_fetch_add (&flusher->committed, 1);
 }
 
+/* A sync has failed.  Called with the lock held. */
+static void
+fail (struct flusher *flusher)
+{
+  flusher->failed = true;
+  flusher->failures++;
+}
+
 /* Sync the log for everybody who waits.  Called with the lock held; lets
  * go of it meanwhile.
  */
@@ -72,7 +80,7 @@ sync_wal (struct flusher *flusher)
   if (rc == SQLITE_OK)
     flusher->synced = target;
   else
-    flusher->failed = true;
+    fail (flusher);
   pthread_cond_broadcast (&flusher->changed);
 }
 
@@ -108,26 +116,27 @@ void
 flusher_fail (struct flusher *flusher)
 {
   pthread_mutex_lock (&flusher->lock);
-  flusher->failed = true;
+  fail (flusher);
   pthread_cond_broadcast (&flusher->changed);
   pthread_mutex_unlock (&flusher->lock);
 }
 
-bool
-flusher_has_failed (struct flusher *flusher)
+unsigned
+flusher_failure (struct flusher *flusher)
 {
-  bool failed;
+  unsigned failure;
 
   pthread_mutex_lock (&flusher->lock);
-  failed = flusher->failed;
+  failure = flusher->failed ? flusher->failures : 0;
   pthread_mutex_unlock (&flusher->lock);
-  return failed;
+  return failure;
 }
 
 void
-flusher_recovered (struct flusher *flusher)
+flusher_recovered (struct flusher *flusher, unsigned failure)
 {
   pthread_mutex_lock (&flusher->lock);
-  flusher->failed = false;
+  if (flusher->failures == failure)
+    flusher->failed = false;
   pthread_mutex_unlock (&flusher->lock);
 }

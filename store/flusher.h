@@ -43,7 +43,8 @@ struct flusher {
   pthread_cond_t changed;
   uint64_t synced;
   bool syncing;
-  bool failed;
+  unsigned failures; /* syncs that have failed */
+  bool failed;       /* the last of them was not made good */
 };
 
 /* Open the flusher of the database PATH, whose log exists (a connection
@@ -65,17 +66,18 @@ void flusher_committed (struct flusher *flusher);
  */
 int flusher_flush (struct flusher *flusher, struct status *status);
 
-/* A sync of the database has failed.  Thread rules: any thread. */
+/* A sync of the database has failed, or one of the log that an earlier server
+ * made may have.  Thread rules: any thread. */
 void flusher_fail (struct flusher *flusher);
 
-/* Did a sync fail that no complete checkpoint has made good?  Thread
- * rules: any thread.
+/* The number of the failure that no complete checkpoint has made good, or 0.
+ * Thread rules: any thread.
  */
-bool flusher_has_failed (struct flusher *flusher);
+unsigned flusher_failure (struct flusher *flusher);
 
-/* A complete checkpoint, begun after the failure, has succeeded.  Thread
- * rules: any thread.
+/* A complete checkpoint, begun after that failure, has succeeded.  It makes
+ * good no later one.  Thread rules: any thread.
  */
-void flusher_recovered (struct flusher *flusher);
+void flusher_recovered (struct flusher *flusher, unsigned failure);
 
 #endif /* SQLBLOCK_FLUSHER_H */

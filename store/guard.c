@@ -12,6 +12,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "database.h"
 #include "guard.h"
 
 /* Bytes of the file for each disk. */
@@ -38,10 +39,10 @@ copy_owner (int fd, const char *path)
 static int
 open_lock_file (const char *path, struct status *status)
 {
-  char *name;
+  char *name = database_side_file (path, "-lock");
   int fd;
 
-  if (asprintf (&name, "%s-lock", path) == -1)
+  if (name == NULL)
     return status_fail (status, ENOMEM, "out of memory");
   fd = open (name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd == -1)

@@ -259,7 +259,7 @@ store_close (struct store *store)
   }
   if (store->writable) {
     checkpointer_stop (&store->checkpointer);
-    if (flusher_has_failed (&store->flusher))
+    if (flusher_failure (&store->flusher))
       connection_keep_log (&store->writer.connection);
     flusher_close (&store->flusher);
     writer_close (&store->writer);
@@ -284,7 +284,9 @@ store_await_wait (struct store *store)
 
 /* Before anything is served, what an earlier server left in the log goes
  * into the database: whether it is durable nobody knows, its last sync may
- * have failed.
+ * have failed.  Where a reader keeps the checkpoint from its end, the log is
+ * at least on the disk.  Where somebody holds the write lock, not even that
+ * can be done now; the checkpointer then does it as for a failed sync.
  */
 static int
 settle_log (struct store *store, struct status *status)
@@ -296,16 +298,13 @@ settle_log (struct store *store, struct status *status)
   r = checkpoint_rewrite_log (connection, status);
   if (r == 0)
     r = checkpoint_complete (connection, status);
-  else if ((status->sqlite & 0xff) == SQLITE_BUSY)
+  else if ((status->sqlite & 0xff) == SQLITE_BUSY) {
+    flusher_fail (&store->flusher);
+    store->options.warn ("another program holds the database locked; flushes "
+                         "fail until it lets go");
     r = 0;
-  connection->longest_wait = CONNECTION_LONGEST_WAIT;
-  if (r == 0) {
-    /* Somebody reads: a flush will sync the log. */
-    flusher_committed (&store->flusher);
-    store->options.warn (
-        "the write-ahead log of an earlier server cannot be moved "
-        "into the database yet: another program uses it");
   }
+  connection->longest_wait = CONNECTION_LONGEST_WAIT;
   return r == -1 ? -1 : 0;
 }
 

@@ -138,6 +138,20 @@ stop_nbdkit ()
   wait "${1:-$nbdkit_pid}" 2>/dev/null || :
 }
 
+# make_files DIRECTORY: 3000 files of 1 to 9000 bytes in 30 directories.
+make_files ()
+{
+  python3 - "$1" <<'EOF2'
+import os, random, sys
+random.seed(1)
+for number in range(3000):
+    directory = "%s/directory-%02d" % (sys.argv[1], number % 30)
+    os.makedirs(directory, exist_ok=True)
+    with open("%s/file-%04d" % (directory, number), "wb") as file:
+        file.write(random.randbytes(random.randint(1, 9000)))
+EOF2
+}
+
 # uri SOCKET [EXPORT]: the NBD URI of a server made by start_nbdkit.
 uri ()
 {

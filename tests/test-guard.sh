@@ -56,6 +56,13 @@ grep -q "process $a on .* has the disk open for writing" "$tmp/b.log" || {
   fail "the error does not name the holder"
 }
 
+# The file by another name is the same file.
+ln -s disk.sqlite "$tmp/link.sqlite"
+start_nbdkit l "$plugin" "$tmp/link.sqlite"
+if put l disk no; then
+  fail "two servers write one disk, one of them by a symbolic link"
+fi
+
 # Another disk, another client of the same server, and reading are fine.
 put b web other
 put a disk same

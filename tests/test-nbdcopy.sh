@@ -9,16 +9,7 @@ need nbdkit nbdcopy nbdinfo mkfs.ext4 e2fsck debugfs qemu-img python3 cmp
 db=$tmp/disks.sqlite
 image=$tmp/image
 
-# 3000 files of 1 to 9000 bytes in 30 directories.
-python3 - "$tmp/files" <<'EOF2'
-import os, random, sys
-random.seed(1)
-for number in range(3000):
-    directory = "%s/directory-%02d" % (sys.argv[1], number % 30)
-    os.makedirs(directory, exist_ok=True)
-    with open("%s/file-%04d" % (directory, number), "wb") as file:
-        file.write(random.randbytes(random.randint(1, 9000)))
-EOF2
+make_files "$tmp/files"
 truncate -s 96M "$image"
 mkfs.ext4 -q -F -d "$tmp/files" "$image"
 

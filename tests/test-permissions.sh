@@ -48,6 +48,7 @@ kill_nbdkit
 cp 022.sqlite media/crashed.sqlite
 cp 022.sqlite-wal media/crashed.sqlite-wal
 chmod 644 media/*
+ln -s media/crashed.sqlite link.sqlite
 cp "$plugin" plugin.so
 chmod 755 "$tmp"
 # For the other user's socket: -U - would use another directory.
@@ -89,6 +90,8 @@ read_only ()
   expect_error crashed.sqlite serve "$@" -- \
     ./plugin.so media/crashed.sqlite --run true
   grep -q -e wal expect.out || fail "unclear: $(cat expect.out)"
+  expect_error "has a write-ahead log" serve "$@" -- ./plugin.so link.sqlite \
+    --run true
   expect_error new.sqlite serve "$@" -- \
     ./plugin.so media/new.sqlite size=1M --run true
   expect_error clean.sqlite serve "$@" -- \

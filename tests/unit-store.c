@@ -828,6 +828,38 @@ test_log_of_dead_server (void **state)
   close_store ();
 }
 
+/* The same where another program holds the write lock for longer than a
+ * server waits at its start: no flush succeeds before the log was written
+ * again.
+ */
+static void
+test_log_in_doubt (void **state)
+{
+  struct connection other;
+  int wait_status;
+  pid_t pid;
+
+  (void)state;
+  make_disk (BLOCK);
+  pid = fork ();
+  if (pid == 0) {
+    open_store ();
+    _exit (do_write () == 0 ? 0 : 1);
+  }
+  assert_int_equal (waitpid (pid, &wait_status, 0), pid);
+  assert_int_equal (wait_status, 0);
+
+  lock_database (&other);
+  shim_reset ();
+  open_store ();
+  assert_int_equal (do_flush (), -1);
+  assert_int_equal (shim_writes[SHIM_LOG], 0);
+  connection_close (&other);
+  assert_int_equal (flush_at_last (), 0);
+  assert_true (shim_writes[SHIM_LOG] > 0);
+  close_store ();
+}
+
 /* A database is told by its header alone: what else stands in the file is
  * not to be read without the log, after a crash in a checkpoint.
  */
@@ -886,6 +918,7 @@ main (void)
     unit_test (test_interrupt),
     unit_test (test_lock),
     unit_test (test_log_of_dead_server),
+    unit_test (test_log_in_doubt),
     unit_test (test_examine_header_only),
     unit_test (test_idle),
   };
