@@ -36,7 +36,7 @@
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
-/* NBD block sizes: what is larger than this is no preferred size. */
+/* No limit but that of the protocol's 32 bits. */
 #define MAXIMUM_REQUEST 0xffffffffu
 
 /* The parameters. */
@@ -177,7 +177,11 @@ sqlblock_config_complete (void)
   if (block_size) {
     if (parse_size ("block-size", block_size, &bytes) == -1)
       return -1;
-    options.block_size = bytes > UINT32_MAX ? UINT32_MAX : bytes;
+    if (bytes > DISK_BLOCK_SIZE_MAX) {
+      nbdkit_error ("block-size=%s: the largest is 1M", block_size);
+      return -1;
+    }
+    options.block_size = bytes;
   }
   if (disks_check_options (&options, &status) == -1)
     return report (&status);

@@ -95,9 +95,9 @@ warn_pinned (struct checkpointer *checkpointer)
   const uint64_t wal_bytes = log_size (checkpointer);
   char message[256];
 
-  if (checkpointer->warned || wal_bytes < checkpointer->limits.bound)
+  if (checkpointer->warned_pinned || wal_bytes < checkpointer->limits.bound)
     return;
-  checkpointer->warned = true;
+  checkpointer->warned_pinned = true;
   snprintf (message, sizeof message,
             "the write-ahead log has grown to %" PRIu64 " MiB: another "
             "program keeps a read transaction open; end it",
@@ -111,9 +111,9 @@ warn_failed (struct checkpointer *checkpointer, int rc)
 {
   struct status status;
 
-  if (checkpointer->warned)
+  if (checkpointer->warned_failed)
     return;
-  checkpointer->warned = true;
+  checkpointer->warned_failed = true;
   status_fail_sqlite (&status, checkpointer->connection.db, rc,
                       "checkpointing the write-ahead log");
   checkpointer->warn (status.message);
@@ -221,7 +221,7 @@ run_rounds (struct checkpointer *checkpointer)
     if (rc == SQLITE_OK && log_size (checkpointer) < done * page_size + small)
       break;
     if (rc == SQLITE_OK && done == before)
-      rc = SQLITE_BUSY;
+      return SQLITE_BUSY;
   }
   return rc;
 }
@@ -253,18 +253,21 @@ empty_log (struct checkpointer *checkpointer, int mode)
   const unsigned failure = flusher_failure (checkpointer->flusher);
   int frames, done, rc = SQLITE_OK;
 
+  checkpointer->retry = checkpointer->limits.idle / 10;
   if (failure)
     rc = prepare_repair (checkpointer, failure);
   if (rc == SQLITE_OK)
     rc = run_rounds (checkpointer);
   atomic_store (&checkpointer->writer->slowness, 0);
   if (rc == SQLITE_OK) {
+    /* A pause that is for nothing must not come again soon. */
+    checkpointer->retry = checkpointer->limits.idle;
     writer_pause (checkpointer->writer);
     rc = run_checkpoint (&checkpointer->connection, mode, &frames, &done);
     writer_resume (checkpointer->writer);
   }
   if (rc == SQLITE_OK) {
-    checkpointer->warned = false;
+    checkpointer->warned_pinned = checkpointer->warned_failed = false;
     if (failure)
       flusher_recovered (checkpointer->flusher, failure);
     return true;
@@ -287,7 +290,7 @@ note_commit (uint64_t wal_bytes, void *opaque)
   unsigned delay = 0;
 
   pthread_mutex_lock (&checkpointer->lock);
-  if (!checkpointer->pinned) { /* else waiting would not help */
+  if (!checkpointer->stuck) { /* else waiting would not help */
     if (!checkpointer->dirty || wal_bytes > checkpointer->limits.start)
       pthread_cond_signal (&checkpointer->wake);
     if (wal_bytes > checkpointer->limits.bound)
@@ -357,7 +360,7 @@ work (struct checkpointer *checkpointer, int mode)
   pthread_mutex_unlock (&checkpointer->lock);
   emptied = empty_log (checkpointer, mode);
   pthread_mutex_lock (&checkpointer->lock);
-  checkpointer->pinned = !emptied;
+  checkpointer->stuck = !emptied;
   if (emptied) {
     /* Commits made since the pause report the size of the new log. */
     atomic_store (&checkpointer->writer->delay, 0);
@@ -366,7 +369,7 @@ work (struct checkpointer *checkpointer, int mode)
     checkpointer->wal_bytes = 0;
   }
   else if (!checkpointer->stopping)
-    wait_for_wake (checkpointer, checkpointer->limits.idle / 10);
+    wait_for_wake (checkpointer, checkpointer->retry);
 }
 
 static void *

@@ -57,13 +57,15 @@ struct checkpointer {
   pthread_mutex_t lock; /* of what follows; taken before the flusher's */
   pthread_cond_t wake;
   bool stopping;
-  bool pinned;        /* the last checkpoint could not empty the log */
+  bool stuck;         /* the last checkpoint could not empty the log */
   bool dirty;         /* something was committed and not checkpointed */
   uint64_t commits;   /* counts them */
   uint64_t wal_bytes; /* after the last one */
 
   /* The thread's own. */
-  bool warned;
+  bool warned_pinned;
+  bool warned_failed;
+  int retry;         /* milliseconds, after a checkpoint that failed */
   unsigned prepared; /* the failure for which the log was written again */
 };
 

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -174,7 +175,7 @@ fill (struct connection *connection, const struct disk_options *disk,
   return connection_run (connection, wal_sql, status);
 }
 
-/* Make FILE durable, by its descriptor. */
+/* Make the file or directory PATH durable. */
 static int
 sync_path (const char *path, int flags)
 {
@@ -188,6 +189,19 @@ sync_path (const char *path, int flags)
   return r;
 }
 
+/* Rename FROM to TO if there is no TO.  Some file systems cannot do that at
+ * once; a link fails as well where there is a file.
+ */
+static int
+rename_new (const char *from, const char *to)
+{
+  if (renameat2 (AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+    return 0;
+  if (errno != EINVAL && errno != ENOSYS)
+    return -1;
+  return link (from, to); /* the caller removes FROM */
+}
+
 /* Give the complete file TEMPORARY its name, if that is free. */
 static int
 publish (const char *temporary, const char *path, struct status *status)
@@ -197,8 +211,7 @@ publish (const char *temporary, const char *path, struct status *status)
 
   if (directory == NULL)
     return status_fail (status, ENOMEM, "out of memory");
-  if (sync_path (temporary, O_RDWR) == 0 &&
-      renameat2 (AT_FDCWD, temporary, AT_FDCWD, path, RENAME_NOREPLACE) == 0)
+  if (sync_path (temporary, O_RDWR) == 0 && rename_new (temporary, path) == 0)
     r = sync_path (directory, O_RDONLY | O_DIRECTORY);
   if (r == -1)
     status_fail (status, errno, "creating %s: %s", path, strerror (errno));
@@ -523,6 +536,14 @@ database_open (struct connection *connection, const char *path,
                         "where it can be written, or copy both files there",
                         path, path);
   return open_once (connection, path, CONNECTION_IMMUTABLE, patience, status);
+}
+
+bool
+database_is_on_read_only_media (const char *path)
+{
+  struct statvfs fs;
+
+  return statvfs (path, &fs) == 0 && (fs.f_flag & ST_RDONLY);
 }
 
 bool

@@ -35,7 +35,7 @@ int database_check_directory (const char *path, struct status *status);
 
 /* Make the file PATH, readable and writable by its owner only, with the
  * first disk.  Returns 0, or -1 with nothing changed: EEXIST where there is
- * a file.  Thread rules: none.
+ * a file.  Thread rules: any thread.
  */
 int database_create (const char *path, const struct disk_options *disk,
                      struct status *status);
@@ -49,6 +49,9 @@ int database_create (const char *path, const struct disk_options *disk,
 int database_open (struct connection *connection, const char *path,
                    enum connection_mode mode, struct patience *patience,
                    struct status *status);
+
+/* Is the file PATH on media that nobody can write? */
+bool database_is_on_read_only_media (const char *path);
 
 /* A new string: the name of the file that SQLite, or we, keep beside the
  * database PATH, with SUFFIX.  Symbolic links are followed, as SQLite does:

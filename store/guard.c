@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,21 +19,32 @@
 /* Bytes of the file for each disk. */
 #define PLACE 256
 
-/* Give the lock file the owner and the mode of the database PATH, as SQLite
- * does for its own files: whoever may write the one may lock the other.
- * Where that is not allowed it is another user's file already.
+/* Give a new lock file the owner and the mode of the database PATH, as
+ * SQLite does for its own files: whoever may write the one may lock the
+ * other.  Where that is not allowed it is another user's file already.
  */
 static void
 copy_owner (int fd, const char *path)
 {
   struct stat st;
 
-  if (stat (path, &st) == -1)
+  if (fstat (fd, &st) == -1 || st.st_size > 0 || stat (path, &st) == -1)
     return;
   if (geteuid () == 0 && fchown (fd, st.st_uid, st.st_gid) == -1)
     return;
   if (fchmod (fd, st.st_mode & 0666) == -1)
     return;
+}
+
+/* Is this a file of its own?  A link to another one, which somebody put
+ * there, must not be written to.
+ */
+static bool
+is_lock_file (int fd)
+{
+  struct stat st;
+
+  return fstat (fd, &st) == 0 && S_ISREG (st.st_mode) && st.st_nlink == 1;
 }
 
 /* Open FILE-lock for the database PATH. */
@@ -50,6 +62,12 @@ open_lock_file (const char *path, struct status *status)
                  "opening %s: %s; give it the owner of the database, or "
                  "remove it while no server runs",
                  name, strerror (errno));
+  else if (!is_lock_file (fd)) {
+    status_fail (status, EIO,
+                 "%s is not a lock file; remove it while no server runs", name);
+    close (fd);
+    fd = -1;
+  }
   else
     copy_owner (fd, path);
   free (name);

@@ -129,7 +129,7 @@ struct walk {
   uint64_t first;    /* where the walk ends */
   int patience;      /* older rows to step over before a seek */
   bool seek;         /* seek before the next step, ... */
-  int64_t seek_from; /* ... to this number */
+  int64_t seek_from; /* ... to this number; no row comes from above it */
   int64_t number;    /* of the row found, with its generation */
   int64_t generation;
 };
@@ -179,11 +179,17 @@ walk_step (struct walk *walk, int64_t *number, int64_t *generation,
     walk->seek = false;
   }
   r = connection_step (walk->connection, statement, status);
-  if (r == 1) {
-    *number = sqlite3_column_int64 (statement, 0);
-    *generation = sqlite3_column_int64 (statement, 1);
-  }
-  return r;
+  if (r != 1)
+    return r;
+  *number = sqlite3_column_int64 (statement, 0);
+  *generation = sqlite3_column_int64 (statement, 1);
+  /* A damaged index may not be in order; then the walk might not end. */
+  if (*number < (int64_t)walk->first || *number > walk->seek_from)
+    return status_fail (status, EIO,
+                        "the index of the blocks is damaged; restore the "
+                        "database from a backup");
+  walk->seek_from = *number;
+  return 1;
 }
 
 /* The next visible row.  Returns 1, 0 at the end, -1. */

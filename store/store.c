@@ -151,18 +151,31 @@ add_disk (const char *path, const struct disk_options *options,
   return r;
 }
 
+/* Make what store_check found missing. */
+static int
+make_missing (const char *path, const struct disk_options *options,
+              struct status *status)
+{
+  const int r = database_examine (path, status);
+
+  if (r == 0)
+    return database_create (path, options, status);
+  return r == 1 ? add_disk (path, options, status) : -1;
+}
+
 int
 store_provide (const char *path, const struct disk_options *options,
                struct status *status)
 {
   int r = store_check (path, options, status);
 
-  if (r != 0)
-    return r == 1 ? 0 : -1;
-  r = database_examine (path, status);
-  if (r == 0)
-    return database_create (path, options, status);
-  return r == 1 ? add_disk (path, options, status) : -1;
+  /* When others make the same at the same time, it is there afterwards. */
+  for (int tries = 3; r == 0 && tries > 0; tries--) {
+    if (make_missing (path, options, status) == 0)
+      return 0;
+    r = status->error == EEXIST ? store_check (path, options, status) : -1;
+  }
+  return r == 1 ? 0 : -1;
 }
 
 /*--------------------------------------------------------------------
@@ -238,6 +251,11 @@ store_open (const char *path, const struct store_options *options,
     return NULL;
   }
   pthread_mutex_init (&store->lock, NULL);
+  if (store->readers.mode == CONNECTION_IMMUTABLE &&
+      !database_is_on_read_only_media (path))
+    options->warn ("this user may not write the directory, so the disks are "
+                   "served as they are now; what others change will not be "
+                   "seen");
   if (database_is_on_network (path))
     options->warn (
         "the database is on a network file system; use it from one machine "

@@ -67,6 +67,10 @@ look_at (struct writer *writer, const struct disk_info *disk,
   if (disks_view (&writer->connection, disk->id, disk->epoch, view, status) ==
       -1)
     return -1;
+  if (view->block_size != disk->block_size)
+    return status_fail (status, EIO,
+                        "the disk's block size was changed under this "
+                        "connection; restore the database from a backup");
   if (below->capacity < view->depth) {
     struct layer_view *layers =
         realloc (below->layers, view->depth * sizeof *layers);
@@ -107,6 +111,10 @@ new_id (struct writer *writer, int64_t *id, struct status *status)
       connection_integer (&writer->connection, highest_sql, &writer->next_id,
                           status) == -1)
     return -1;
+  if (writer->next_id == INT64_MAX)
+    return status_fail (status, EIO,
+                        "the database has used up its block ids; restore it "
+                        "from a backup");
   *id = writer->next_id++;
   return 0;
 }
@@ -126,7 +134,7 @@ put_row (struct writer *writer, int64_t number, const struct encoded *encoded,
   const struct layer_view *layer = &writer->view.layers[0];
   CLEANUP_STATEMENT sqlite3_stmt *put =
       connection_statement (&writer->connection, put_sql, status);
-  int64_t id;
+  int64_t id = 0;
 
   if (put == NULL || new_id (writer, &id, status) == -1)
     return -1;

@@ -725,6 +725,22 @@ test_epoch (void **state)
   close_store ();
 }
 
+/* A block size that changes under a connection is an error, for requests
+ * were cut into blocks of the old one.
+ */
+static void
+test_changed_block_size (void **state)
+{
+  (void)state;
+  make_disk (BLOCK);
+  open_store ();
+  assert_int_equal (do_write (), 0);
+  unit_sql_hostile (path, "UPDATE disk SET block_size = 512");
+  unit_sql_hostile (path, "%s", unit_disk_checksums);
+  assert_int_equal (do_write (), -1);
+  close_store ();
+}
+
 /*--------------------------------------------------------------------
  * Other programs, and starting again.
  */
@@ -915,6 +931,7 @@ main (void)
     unit_test (test_steps),
     unit_test (test_ids_do_not_go_back),
     unit_test (test_epoch),
+    unit_test (test_changed_block_size),
     unit_test (test_interrupt),
     unit_test (test_lock),
     unit_test (test_log_of_dead_server),
