@@ -252,6 +252,21 @@ check_leftover (const char *path, const char *suffix, struct status *status)
   return r;
 }
 
+/* Remove what is left of a new file under its temporary name. */
+static void
+remove_temporary (const char *temporary)
+{
+  static const char *const suffixes[] = { "", "-journal", "-wal", "-shm" };
+  char *name;
+
+  for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
+    if (asprintf (&name, "%s%s", temporary, suffixes[i]) == -1)
+      return;
+    unlink (name);
+    free (name);
+  }
+}
+
 int
 database_create (const char *path, const struct disk_options *disk,
                  struct status *status)
@@ -281,7 +296,7 @@ database_create (const char *path, const struct disk_options *disk,
     status_prefix (status, "creating %s", path);
   else
     r = publish (temporary, path, status);
-  unlink (temporary);
+  remove_temporary (temporary);
   free (temporary);
   return r;
 }
@@ -495,15 +510,31 @@ has_wal (const char *path)
   return has;
 }
 
-/* Could this failure be that of read-only media, where the shared memory
- * of the WAL cannot be made?
+/* Is this user kept from writing NAME? */
+static bool
+is_read_only (const char *name)
+{
+  return access (name, W_OK) == -1 &&
+         (errno == EROFS || errno == EACCES || errno == EPERM);
+}
+
+/* Is a failure that of media, or a directory, where the shared memory of
+ * the log cannot be made?  The result of SQLite alone does not tell: it is
+ * also that of passing troubles, and an immutable database misses all that
+ * is written later.
  */
 static bool
-is_read_only_media (const struct status *status)
+is_read_only_media (const char *path, const struct status *status)
 {
   const int rc = status->sqlite & 0xff;
+  char *wal = database_side_file (path, "-wal");
+  char *directory = wal ? directory_of (wal) : NULL;
+  const bool read_only =
+      directory && (is_read_only (path) || is_read_only (directory));
 
-  return rc == SQLITE_CANTOPEN || rc == SQLITE_READONLY;
+  free (directory);
+  free (wal);
+  return read_only && (rc == SQLITE_CANTOPEN || rc == SQLITE_READONLY);
 }
 
 /* Open and check, without a second try. */
@@ -527,7 +558,7 @@ database_open (struct connection *connection, const char *path,
 {
   if (open_once (connection, path, mode, patience, status) == 0)
     return 0;
-  if (mode != CONNECTION_READ || !is_read_only_media (status))
+  if (mode != CONNECTION_READ || !is_read_only_media (path, status))
     return -1;
   if (has_wal (path))
     return status_fail (status, EROFS,

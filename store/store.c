@@ -435,10 +435,11 @@ disk_open (struct store *store, const char *name, bool readonly,
     return NULL;
   }
   disk->store = store;
-  disk->readonly = readonly;
+  /* Who reads an immutable file would not see what is written. */
+  disk->readonly = readonly || store->readers.mode == CONNECTION_IMMUTABLE;
   if (store_find (store, name, &disk->info, status) == -1)
     goto failed;
-  if (!readonly && begin_writing (store, disk->info.id, status) == -1) {
+  if (!disk->readonly && begin_writing (store, disk->info.id, status) == -1) {
     if (!may_only_read (status)) {
       status_prefix (status, "disk '%s'", disk->info.name);
       goto failed;
