@@ -221,7 +221,7 @@ run_rounds (struct checkpointer *checkpointer)
     if (rc == SQLITE_OK && log_size (checkpointer) < done * page_size + small)
       break;
     if (rc == SQLITE_OK && done == before)
-      return SQLITE_BUSY;
+      return done < frames ? SQLITE_BUSY : SQLITE_OK;
   }
   return rc;
 }

@@ -1,144 +1,271 @@
-/* A VFS that counts and fails: see shim.h. */
+/* A VFS through which a test sees and stops calls: see shim.h. */
 
 #include <config.h>
 
 #include <stdlib.h>
 
-#include <sqlite3.h>
-
 #include "shim.h"
-
-atomic_int shim_syncs[SHIM_FILES];
-atomic_int shim_writes[SHIM_FILES];
-atomic_int shim_fail_sync[SHIM_FILES];
-atomic_long shim_full_at[SHIM_FILES];
 
 /* Our file, followed in memory by that of the system's VFS. */
 struct shim_handle {
   sqlite3_file base;
   enum shim_file kind;
+  const char *path; /* SQLite keeps it as long as the file is open */
+};
+
+const char *const shim_method_names[SHIM_METHODS] = {
+  [SHIM_OPEN] = "xOpen",
+  [SHIM_DELETE] = "xDelete",
+  [SHIM_ACCESS] = "xAccess",
+  [SHIM_FULL_PATHNAME] = "xFullPathname",
+  [SHIM_CLOSE] = "xClose",
+  [SHIM_READ] = "xRead",
+  [SHIM_WRITE] = "xWrite",
+  [SHIM_TRUNCATE] = "xTruncate",
+  [SHIM_SYNC] = "xSync",
+  [SHIM_FILE_SIZE] = "xFileSize",
+  [SHIM_LOCK] = "xLock",
+  [SHIM_UNLOCK] = "xUnlock",
+  [SHIM_CHECK_RESERVED_LOCK] = "xCheckReservedLock",
+  [SHIM_FILE_CONTROL] = "xFileControl",
+  [SHIM_SHM_MAP] = "xShmMap",
+  [SHIM_SHM_LOCK] = "xShmLock",
+  [SHIM_SHM_UNMAP] = "xShmUnmap",
 };
 
 static sqlite3_vfs *system_vfs;
 static sqlite3_vfs shim_vfs;
+static struct shim_hooks hooks;
+
+/*--------------------------------------------------------------------
+ * The way of a call.
+ */
+
+/* SQLite's VFS for Unix syncs a directory when it thinks fit, within other
+ * calls: it opens it by this function of its own.
+ */
+static int (*system_open_directory) (const char *file, int *fd);
+static _Thread_local bool directory_opened;
+
+static int
+open_directory (const char *file, int *fd)
+{
+  directory_opened = true;
+  return system_open_directory (file, fd);
+}
+
+int
+shim_pass (struct shim_call *call)
+{
+  sqlite3_file *file = call->handle;
+
+  switch (call->method) {
+  case SHIM_OPEN:
+    return system_vfs->xOpen (system_vfs, call->path, file, call->flags,
+                              call->memory);
+  case SHIM_DELETE:
+    return system_vfs->xDelete (system_vfs, call->path, call->flags);
+  case SHIM_ACCESS:
+    return system_vfs->xAccess (system_vfs, call->path, call->flags,
+                                call->memory);
+  case SHIM_FULL_PATHNAME:
+    return system_vfs->xFullPathname (system_vfs, call->path, call->count,
+                                      call->memory);
+  case SHIM_CLOSE:
+    return file->pMethods->xClose (file);
+  case SHIM_READ:
+    return file->pMethods->xRead (file, call->memory, call->count,
+                                  call->number);
+  case SHIM_WRITE:
+    return file->pMethods->xWrite (file, call->memory, call->count,
+                                   call->number);
+  case SHIM_TRUNCATE:
+    return file->pMethods->xTruncate (file, call->number);
+  case SHIM_SYNC:
+    return file->pMethods->xSync (file, call->flags);
+  case SHIM_FILE_SIZE:
+    return file->pMethods->xFileSize (file, call->memory);
+  case SHIM_LOCK:
+    return file->pMethods->xLock (file, call->flags);
+  case SHIM_UNLOCK:
+    return file->pMethods->xUnlock (file, call->flags);
+  case SHIM_CHECK_RESERVED_LOCK:
+    return file->pMethods->xCheckReservedLock (file, call->memory);
+  case SHIM_FILE_CONTROL:
+    return file->pMethods->xFileControl (file, call->flags, call->memory);
+  case SHIM_SHM_MAP:
+    return file->pMethods->xShmMap (file, call->number, call->count,
+                                    call->flags, call->memory);
+  case SHIM_SHM_LOCK:
+    return file->pMethods->xShmLock (file, call->number, call->count,
+                                     call->flags);
+  case SHIM_SHM_UNMAP:
+    return file->pMethods->xShmUnmap (file, call->flags);
+  case SHIM_METHODS:
+    break;
+  }
+  abort ();
+}
+
+static int
+run (struct shim_call *call)
+{
+  int rc = hooks.before ? hooks.before (call) : SQLITE_OK;
+
+  if (rc == SHIM_DONE)
+    return SQLITE_OK;
+  if (rc != SQLITE_OK)
+    return rc;
+  directory_opened = false;
+  rc = shim_pass (call);
+  call->directory_synced = directory_opened;
+  if (hooks.after)
+    hooks.after (call, rc);
+  return rc;
+}
+
+/*--------------------------------------------------------------------
+ * The methods of files.
+ */
 
 static sqlite3_file *
-real (sqlite3_file *file)
+handle_of (sqlite3_file *file)
 {
   return (sqlite3_file *)((struct shim_handle *)file + 1);
 }
 
-static enum shim_file
-kind_of (sqlite3_file *file)
-{
-  return ((struct shim_handle *)file)->kind;
-}
+/* Begin a struct shim_call of a method of FILE. */
+#define CALL(name, of)                                                         \
+  .method = SHIM_##name, .file = ((struct shim_handle *)(of))->kind,           \
+  .path = ((struct shim_handle *)(of))->path, .handle = handle_of (of)
 
 static int
 shim_close (sqlite3_file *file)
 {
-  return real (file)->pMethods->xClose (real (file));
+  return run (&(struct shim_call){ CALL (CLOSE, file) });
 }
 
 static int
 shim_read (sqlite3_file *file, void *buffer, int count, sqlite3_int64 offset)
 {
-  return real (file)->pMethods->xRead (real (file), buffer, count, offset);
+  return run (&(struct shim_call){
+      CALL (READ, file),
+      .number = offset,
+      .count = count,
+      .memory = buffer,
+  });
 }
 
 static int
 shim_write (sqlite3_file *file, const void *data, int count,
             sqlite3_int64 offset)
 {
-  const long full_at = atomic_load (&shim_full_at[kind_of (file)]);
-
-  if (full_at && offset + count > full_at)
-    return SQLITE_FULL;
-  atomic_fetch_add (&shim_writes[kind_of (file)], 1);
-  return real (file)->pMethods->xWrite (real (file), data, count, offset);
+  return run (&(struct shim_call){
+      CALL (WRITE, file),
+      .number = offset,
+      .count = count,
+      .memory = (void *)data,
+  });
 }
 
 static int
 shim_truncate (sqlite3_file *file, sqlite3_int64 size)
 {
-  return real (file)->pMethods->xTruncate (real (file), size);
+  return run (&(struct shim_call){ CALL (TRUNCATE, file), .number = size });
 }
 
 static int
 shim_sync (sqlite3_file *file, int flags)
 {
-  atomic_fetch_add (&shim_syncs[kind_of (file)], 1);
-  if (atomic_load (&shim_fail_sync[kind_of (file)]))
-    return SQLITE_IOERR_FSYNC;
-  return real (file)->pMethods->xSync (real (file), flags);
+  return run (&(struct shim_call){ CALL (SYNC, file), .flags = flags });
 }
 
 static int
 shim_file_size (sqlite3_file *file, sqlite3_int64 *size)
 {
-  return real (file)->pMethods->xFileSize (real (file), size);
+  return run (&(struct shim_call){ CALL (FILE_SIZE, file), .memory = size });
 }
 
 static int
 shim_lock (sqlite3_file *file, int level)
 {
-  return real (file)->pMethods->xLock (real (file), level);
+  return run (&(struct shim_call){ CALL (LOCK, file), .flags = level });
 }
 
 static int
 shim_unlock (sqlite3_file *file, int level)
 {
-  return real (file)->pMethods->xUnlock (real (file), level);
+  return run (&(struct shim_call){ CALL (UNLOCK, file), .flags = level });
 }
 
 static int
 shim_check_reserved_lock (sqlite3_file *file, int *result)
 {
-  return real (file)->pMethods->xCheckReservedLock (real (file), result);
+  return run (&(struct shim_call){
+      CALL (CHECK_RESERVED_LOCK, file),
+      .memory = result,
+  });
 }
 
 static int
 shim_file_control (sqlite3_file *file, int operation, void *argument)
 {
-  return real (file)->pMethods->xFileControl (real (file), operation, argument);
+  return run (&(struct shim_call){
+      CALL (FILE_CONTROL, file),
+      .flags = operation,
+      .memory = argument,
+  });
 }
 
 static int
 shim_sector_size (sqlite3_file *file)
 {
-  return real (file)->pMethods->xSectorSize (real (file));
+  file = handle_of (file);
+  return file->pMethods->xSectorSize (file);
 }
 
 static int
 shim_device_characteristics (sqlite3_file *file)
 {
-  return real (file)->pMethods->xDeviceCharacteristics (real (file));
+  file = handle_of (file);
+  return file->pMethods->xDeviceCharacteristics (file);
 }
 
 static int
-shim_shm_map (sqlite3_file *file, int page, int size, int extend,
+shim_shm_map (sqlite3_file *file, int region, int size, int extend,
               void volatile **memory)
 {
-  return real (file)->pMethods->xShmMap (real (file), page, size, extend,
-                                         memory);
+  return run (&(struct shim_call){
+      CALL (SHM_MAP, file),
+      .number = region,
+      .count = size,
+      .flags = extend,
+      .memory = memory,
+  });
 }
 
 static int
-shim_shm_lock (sqlite3_file *file, int offset, int count, int flags)
+shim_shm_lock (sqlite3_file *file, int first, int count, int flags)
 {
-  return real (file)->pMethods->xShmLock (real (file), offset, count, flags);
+  return run (&(struct shim_call){
+      CALL (SHM_LOCK, file),
+      .number = first,
+      .count = count,
+      .flags = flags,
+  });
 }
 
 static void
 shim_shm_barrier (sqlite3_file *file)
 {
-  real (file)->pMethods->xShmBarrier (real (file));
+  file = handle_of (file);
+  file->pMethods->xShmBarrier (file);
 }
 
 static int
 shim_shm_unmap (sqlite3_file *file, int delete)
 {
-  return real (file)->pMethods->xShmUnmap (real (file), delete);
+  return run (&(struct shim_call){ CALL (SHM_UNMAP, file), .flags = delete });
 }
 
 static const sqlite3_io_methods shim_methods = {
@@ -161,41 +288,94 @@ static const sqlite3_io_methods shim_methods = {
   .xShmUnmap = shim_shm_unmap,
 };
 
+/*--------------------------------------------------------------------
+ * The methods of the VFS.
+ */
+
 static int
 shim_open (sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags,
            int *out_flags)
 {
   struct shim_handle *handle = (struct shim_handle *)file;
-  const int rc =
-      system_vfs->xOpen (system_vfs, name, real (file), flags, out_flags);
+  int rc;
 
   (void)vfs;
-  handle->kind = flags & SQLITE_OPEN_MAIN_DB ? SHIM_DATABASE
-                 : flags & SQLITE_OPEN_WAL   ? SHIM_LOG
-                                             : SHIM_OTHER;
-  handle->base.pMethods = real (file)->pMethods ? &shim_methods : NULL;
+  *handle = (struct shim_handle){
+    .kind = flags & SQLITE_OPEN_MAIN_DB ? SHIM_DATABASE
+            : flags & SQLITE_OPEN_WAL   ? SHIM_LOG
+                                        : SHIM_OTHER,
+    .path = name,
+  };
+  handle_of (file)->pMethods = NULL;
+  rc = run (&(struct shim_call){
+      CALL (OPEN, file),
+      .flags = flags,
+      .memory = out_flags,
+  });
+  if (handle_of (file)->pMethods)
+    handle->base.pMethods = &shim_methods;
   return rc;
 }
 
-void
-shim_install (void)
+static int
+shim_delete (sqlite3_vfs *vfs, const char *name, int sync)
 {
+  (void)vfs;
+  return run (&(struct shim_call){
+      .method = SHIM_DELETE,
+      .file = SHIM_OTHER,
+      .path = name,
+      .flags = sync,
+  });
+}
+
+static int
+shim_access (sqlite3_vfs *vfs, const char *name, int flags, int *result)
+{
+  (void)vfs;
+  return run (&(struct shim_call){
+      .method = SHIM_ACCESS,
+      .file = SHIM_OTHER,
+      .path = name,
+      .flags = flags,
+      .memory = result,
+  });
+}
+
+static int
+shim_full_pathname (sqlite3_vfs *vfs, const char *name, int size, char *full)
+{
+  (void)vfs;
+  return run (&(struct shim_call){
+      .method = SHIM_FULL_PATHNAME,
+      .file = SHIM_OTHER,
+      .path = name,
+      .count = size,
+      .memory = full,
+  });
+}
+
+void
+shim_install (const struct shim_hooks *given)
+{
+  static const char directory_call[] = "openDirectory";
+
+  hooks = *given;
   system_vfs = sqlite3_vfs_find (NULL);
+  system_open_directory =
+      (int (*) (const char *, int *))system_vfs->xGetSystemCall (
+          system_vfs, directory_call);
   shim_vfs = *system_vfs;
   shim_vfs.zName = "shim";
   shim_vfs.szOsFile = sizeof (struct shim_handle) + system_vfs->szOsFile;
   shim_vfs.xOpen = shim_open;
-  if (sqlite3_vfs_register (&shim_vfs, 1) != SQLITE_OK)
+  shim_vfs.xDelete = shim_delete;
+  shim_vfs.xAccess = shim_access;
+  shim_vfs.xFullPathname = shim_full_pathname;
+  if (system_open_directory == NULL ||
+      system_vfs->xSetSystemCall (system_vfs, directory_call,
+                                  (sqlite3_syscall_ptr)open_directory) !=
+          SQLITE_OK ||
+      sqlite3_vfs_register (&shim_vfs, 1) != SQLITE_OK)
     abort ();
-}
-
-void
-shim_reset (void)
-{
-  for (int i = 0; i < SHIM_FILES; i++) {
-    atomic_store (&shim_syncs[i], 0);
-    atomic_store (&shim_writes[i], 0);
-    atomic_store (&shim_fail_sync[i], 0);
-    atomic_store (&shim_full_at[i], 0);
-  }
 }

@@ -1,32 +1,88 @@
-/* A VFS under SQLite that counts what reaches the files of a database, and
- * fails on demand.
+/* A VFS under SQLite through which a test sees all that reaches the files
+ * of a database, and stands in the way of it.
  *
- * It passes every call on to the system's VFS.  The files are told apart
- * by how SQLite opens them: the database, and its write-ahead log.
+ * Every call of a method goes to the test's hook `before`, then, if that
+ * returns SQLITE_OK, to the system's VFS, then to the hook `after`:
+ *
+ *   SQLite ──► before ──► system's VFS ──► after ──► SQLite
+ *                 └──── error or done ───────┘
+ *
+ * What to do with a call, such as counting, recording or failing it, is
+ * the test's business.  The files are told apart by how SQLite opens them:
+ * the database, and its write-ahead log.
  */
 
-#ifndef SQLBLOCK_SHIM_H
-#define SQLBLOCK_SHIM_H
+#ifndef SQLBLOCK_TESTS_SHIM_H
+#define SQLBLOCK_TESTS_SHIM_H
 
-#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <sqlite3.h>
 
 enum shim_file { SHIM_DATABASE, SHIM_LOG, SHIM_OTHER, SHIM_FILES };
 
-/* Counted since the last shim_reset. */
-extern atomic_int shim_syncs[SHIM_FILES];
-extern atomic_int shim_writes[SHIM_FILES];
-
-/* Fail while not zero: syncs of a file with EIO, ... */
-extern atomic_int shim_fail_sync[SHIM_FILES];
-/* ... and writes to a file at or past this many bytes, as a full file
- * system does (0: never).
+/* The methods, with what a call of each carries (see sqlite3_io_methods
+ * and sqlite3_vfs in sqlite3.h):
+ *                           number      count  flags        memory
  */
-extern atomic_long shim_full_at[SHIM_FILES];
+enum shim_method {
+  SHIM_OPEN,                /*                  flags        out flags */
+  SHIM_DELETE,              /*                  sync         */
+  SHIM_ACCESS,              /*                  flags        result */
+  SHIM_FULL_PATHNAME,       /*             size              name */
+  SHIM_CLOSE,               /*                               */
+  SHIM_READ,                /* offset      bytes             bytes */
+  SHIM_WRITE,               /* offset      bytes             bytes */
+  SHIM_TRUNCATE,            /* size                          */
+  SHIM_SYNC,                /*                  flags        */
+  SHIM_FILE_SIZE,           /*                               size */
+  SHIM_LOCK,                /*                  level        */
+  SHIM_UNLOCK,              /*                  level        */
+  SHIM_CHECK_RESERVED_LOCK, /*                               result */
+  SHIM_FILE_CONTROL,        /*                  operation    argument */
+  SHIM_SHM_MAP,             /* region      size  extend      memory */
+  SHIM_SHM_LOCK,            /* first lock  locks flags       */
+  SHIM_SHM_UNMAP,           /*                  delete       */
+  SHIM_METHODS
+};
+
+/* The method's name in SQLite. */
+extern const char *const shim_method_names[SHIM_METHODS];
+
+struct shim_call {
+  enum shim_method method;
+  enum shim_file file;  /* SHIM_OTHER for methods of the VFS, but SHIM_OPEN */
+  const char *path;     /* NULL for a temporary file */
+  sqlite3_file *handle; /* the system's */
+  int64_t number;
+  int count;
+  int flags;
+  void *memory;
+  bool directory_synced; /* for `after`: the call has synced the directory */
+};
+
+/* A result of `before`: the call counts as successful, and is not made. */
+#define SHIM_DONE (-1)
+
+/* Each may be NULL.  Thread rules: they are called by any thread, and may
+ * use SQLite themselves.
+ */
+struct shim_hooks {
+  /* Returns SQLITE_OK, SHIM_DONE, or the error with which the call fails.
+   */
+  int (*before) (struct shim_call *call);
+
+  /* The call was made, with RESULT. */
+  void (*after) (const struct shim_call *call, int result);
+};
 
 /* Make the shim SQLite's default VFS.  Once, before any connection. */
-void shim_install (void);
+void shim_install (const struct shim_hooks *hooks);
 
-/* Set all of the above to zero. */
-void shim_reset (void);
+/* Make a call to the system's VFS, without hooks: for a hook that makes a
+ * part of one, or makes it later.
+ */
+int shim_pass (struct shim_call *call);
 
-#endif /* SQLBLOCK_SHIM_H */
+#endif /* SQLBLOCK_TESTS_SHIM_H */

@@ -38,6 +38,56 @@ static struct flusher flusher;
 static struct disk_info info;
 static atomic_int commits;
 
+/*--------------------------------------------------------------------
+ * What reaches the files.
+ */
+
+/* Counted since the last reset_counts. */
+static atomic_int syncs[SHIM_FILES];
+static atomic_int writes[SHIM_FILES];
+
+/* Fail while not zero: syncs of a file with EIO, ... */
+static atomic_int fail_sync[SHIM_FILES];
+/* ... and writes to a file at or past this many bytes, as a full file
+ * system does (0: never).
+ */
+static atomic_long full_at[SHIM_FILES];
+
+static int
+count_or_fail (struct shim_call *call)
+{
+  const long limit = full_at[call->file];
+
+  if (call->method == SHIM_SYNC) {
+    syncs[call->file]++;
+    return fail_sync[call->file] ? SQLITE_IOERR_FSYNC : SQLITE_OK;
+  }
+  if (call->method == SHIM_WRITE) {
+    if (limit && call->number + call->count > limit)
+      return SQLITE_FULL;
+    writes[call->file]++;
+  }
+  return SQLITE_OK;
+}
+
+static const struct shim_hooks hooks = { .before = count_or_fail };
+
+/* Set all of the above to zero. */
+static void
+reset_counts (void)
+{
+  for (int i = 0; i < SHIM_FILES; i++) {
+    syncs[i] = 0;
+    writes[i] = 0;
+    fail_sync[i] = 0;
+    full_at[i] = 0;
+  }
+}
+
+/*--------------------------------------------------------------------
+ * Opening and closing.
+ */
+
 static void
 ignore_warning (const char *message)
 {
@@ -56,7 +106,7 @@ make_disk (uint32_t block_size)
 
   path = unit_database ();
   assert_int_equal (store_provide (path, &options, &status), 0);
-  shim_reset ();
+  reset_counts ();
 }
 
 static void
@@ -239,10 +289,10 @@ syncs_of (int (*do_it) (void))
 {
   do {
     assert_int_equal (do_write_flush (), 0);
-    shim_reset ();
+    reset_counts ();
     assert_int_equal (do_it (), 0);
-  } while (shim_syncs[SHIM_DATABASE] > 0);
-  return shim_syncs[SHIM_LOG];
+  } while (syncs[SHIM_DATABASE] > 0);
+  return syncs[SHIM_LOG];
 }
 
 static void
@@ -285,11 +335,11 @@ test_flush_for_others (void **state)
   assert_non_null (other);
   do {
     assert_int_equal (do_write_flush (), 0);
-    shim_reset ();
+    reset_counts ();
     assert_int_equal (do_write (), 0);
     assert_int_equal (disk_flush (other, &status), 0);
-  } while (shim_syncs[SHIM_DATABASE] > 0);
-  assert_int_equal (shim_syncs[SHIM_LOG], 1);
+  } while (syncs[SHIM_DATABASE] > 0);
+  assert_int_equal (syncs[SHIM_LOG], 1);
   disk_close (other);
   close_store ();
 }
@@ -317,19 +367,19 @@ test_failed_sync (void **state)
   open_store ();
   assert_int_equal (do_write_flush (), 0);
 
-  shim_fail_sync[SHIM_LOG] = 1;
-  shim_fail_sync[SHIM_DATABASE] = 1;
+  fail_sync[SHIM_LOG] = 1;
+  fail_sync[SHIM_DATABASE] = 1;
   assert_int_equal (do_write (), 0);
   assert_int_equal (do_flush (), -1);
-  shim_fail_sync[SHIM_LOG] = 0;
+  fail_sync[SHIM_LOG] = 0;
   assert_int_equal (do_flush (), -1);
   assert_int_equal (do_write_fua (), -1);
   nanosleep (&(struct timespec){ .tv_nsec = 300000000 }, NULL);
   assert_int_equal (do_flush (), -1);
   assert_int_equal (do_read (), 0);
 
-  shim_fail_sync[SHIM_DATABASE] = 0;
-  shim_writes[SHIM_DATABASE] = 0;
+  fail_sync[SHIM_DATABASE] = 0;
+  writes[SHIM_DATABASE] = 0;
   assert_int_equal (flush_at_last (), 0);
   assert_int_equal (do_write_fua (), 0);
   close_store ();
@@ -362,16 +412,16 @@ test_failed_database_sync (void **state)
   unit_sql (reader, "BEGIN; SELECT * FROM disk");
   assert_int_equal (do_write_at (blocks), 0);
 
-  shim_reset ();
-  shim_fail_sync[SHIM_DATABASE] = 1;
-  await_count (&shim_syncs[SHIM_DATABASE], 1);
+  reset_counts ();
+  fail_sync[SHIM_DATABASE] = 1;
+  await_count (&syncs[SHIM_DATABASE], 1);
   while (do_flush () == 0)
     nanosleep (&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 
-  shim_reset ();
+  reset_counts ();
   sqlite3_close (reader);
   assert_int_equal (flush_at_last (), 0);
-  assert_true (shim_writes[SHIM_DATABASE] >= blocks);
+  assert_true (writes[SHIM_DATABASE] >= blocks);
   close_store ();
 }
 
@@ -569,14 +619,14 @@ test_full (void **state)
     fill_request (&requests[i], i * 1024 * 1024,
                   i == large ? 1024 * 1024 : BLOCK, 'a' + i);
   run_together (requests, 1);
-  shim_full_at[SHIM_LOG] = log_size () + 400 * 1024;
+  full_at[SHIM_LOG] = log_size () + 400 * 1024;
   run_together (requests, THREADS);
   for (int i = 0; i < THREADS; i++) {
     assert_int_equal (requests[i].result, i == large ? -1 : 0);
     assert_int_equal (is_stored (&requests[i]), i != large);
   }
   assert_int_equal (requests[large].status.error, ENOSPC);
-  shim_reset ();
+  reset_counts ();
   run_together (requests, THREADS);
   for (int i = 0; i < THREADS; i++) {
     assert_int_equal (requests[i].result, 0);
@@ -836,9 +886,9 @@ test_log_of_dead_server (void **state)
   assert_true (log_size () > 0);
   bytes[0]++;
 
-  shim_reset ();
+  reset_counts ();
   open_store ();
-  assert_true (shim_syncs[SHIM_DATABASE] > 0);
+  assert_true (syncs[SHIM_DATABASE] > 0);
   assert_int_equal (log_size (), 0);
   assert_int_equal (ask (rows_sql), 1);
   close_store ();
@@ -866,13 +916,13 @@ test_log_in_doubt (void **state)
   assert_int_equal (wait_status, 0);
 
   lock_database (&other);
-  shim_reset ();
+  reset_counts ();
   open_store ();
   assert_int_equal (do_flush (), -1);
-  assert_int_equal (shim_writes[SHIM_LOG], 0);
+  assert_int_equal (writes[SHIM_LOG], 0);
   connection_close (&other);
   assert_int_equal (flush_at_last (), 0);
-  assert_true (shim_writes[SHIM_LOG] > 0);
+  assert_true (writes[SHIM_LOG] > 0);
   close_store ();
 }
 
@@ -940,6 +990,6 @@ main (void)
     unit_test (test_idle),
   };
 
-  shim_install ();
+  shim_install (&hooks);
   return cmocka_run_group_tests (tests, NULL, NULL);
 }
