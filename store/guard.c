@@ -108,11 +108,9 @@ sign (int fd, off_t offset)
 int
 guard_take (const char *path, int64_t id, struct status *status)
 {
-  const off_t offset = (off_t)id * PLACE;
   struct flock lock = {
     .l_type = F_WRLCK,
     .l_whence = SEEK_SET,
-    .l_start = offset,
     .l_len = 1,
   };
   int fd;
@@ -120,15 +118,16 @@ guard_take (const char *path, int64_t id, struct status *status)
   if (id < 0 || id > INT64_MAX / PLACE - 1)
     return status_fail (status, EIO, "the disk has the impossible id %" PRId64,
                         id);
+  lock.l_start = (off_t)id * PLACE;
   fd = open_lock_file (path, status);
   if (fd == -1)
     return -1;
   if (fcntl (fd, F_OFD_SETLK, &lock) == 0) {
-    sign (fd, offset);
+    sign (fd, lock.l_start);
     return fd;
   }
   if (errno == EAGAIN || errno == EACCES)
-    fail_held (fd, offset, status);
+    fail_held (fd, lock.l_start, status);
   else
     status_fail (status, errno, "locking %s-lock: %s", path, strerror (errno));
   close (fd);
