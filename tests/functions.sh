@@ -18,8 +18,9 @@ set -o pipefail
 srcdir=$(cd "$srcdir" && pwd)
 top_builddir=$(cd "$top_builddir" && pwd)
 
-# The system's python3 has the nbd module; nbdsh runs "env python3".
-PATH=/usr/bin:/usr/sbin:/bin:/sbin:$PATH
+# The system's python3 has the nbd module; nbdsh runs "env python3". What
+# check-with puts in front of commands goes first.
+PATH=${WRAPPERS:+$WRAPPERS:}/usr/bin:/usr/sbin:/bin:/sbin:$PATH
 export LC_ALL=C.UTF-8 LIBGUESTFS_BACKEND=direct
 
 plugin=$top_builddir/plugin/.libs/nbdkit-sqlblock-plugin.so

@@ -1,0 +1,25 @@
+#!/bin/bash
+# Databases with wrong bytes, rows and index entries (fuzz.h): nothing may
+# crash or hang, and nothing may be read that was never written there.
+#
+# SOAK=yes in the environment makes it 10 minutes long, or FUZZ_SECONDS.
+# Arguments are files with cases to repeat; a case that fails is kept in
+# the directory of the tests. "make check-fuzz" does the same with
+# libFuzzer, for as long.
+
+. "${srcdir:-$(dirname "$0")}/functions.sh"
+
+fuzz_database=$top_builddir/tests/fuzz-database
+[ -x "$fuzz_database" ] || skip "fuzz-database needs cmocka to be built"
+
+seconds=15
+if [ "${SOAK-}" = yes ]; then
+  seconds=${FUZZ_SECONDS:-600}
+fi
+
+# Much is synced.
+export TMPDIR=$tmp
+if [ -w /dev/shm ]; then
+  TMPDIR=/dev/shm
+fi
+timeout --foreground $((seconds + 120)) "$fuzz_database" -t "$seconds" "$@"
