@@ -279,8 +279,8 @@ info_from_row (sqlite3_stmt *row, struct disk_info *info, struct status *status)
     .description = description,
   };
 
-  if (!sqlite3_column_int (row, 6) || !sane_geometry (row, 3) ||
-      !sane_text (row, 1) || !sane_text (row, 2) ||
+  if (!sqlite3_column_int (row, 6) || sqlite3_column_int64 (row, 0) < 1 ||
+      !sane_geometry (row, 3) || !sane_text (row, 1) || !sane_text (row, 2) ||
       disks_check_options (&as_options, status) == -1)
     return status_fail (status, EIO,
                         "the row of disk number %lld is damaged; restore "

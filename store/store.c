@@ -314,12 +314,18 @@ settle_log (struct store *store, struct status *status)
 
   connection->longest_wait = SETTLE_WAIT;
   r = checkpoint_rewrite_log (connection, status);
-  if (r == 0)
+  if (r == 0) {
+    /* The log is durable now; it may stay where the database cannot grow. */
     r = checkpoint_complete (connection, status);
-  else if ((status->sqlite & 0xff) == SQLITE_BUSY) {
+    if (r == -1 && status->error == ENOSPC) {
+      store->options.warn (status->message);
+      r = 0;
+    }
+  }
+  else if ((status->sqlite & 0xff) == SQLITE_BUSY || status->error == ENOSPC) {
     flusher_fail (&store->flusher);
-    store->options.warn ("another program holds the database locked; flushes "
-                         "fail until it lets go");
+    store->options.warn ("another program holds the database locked, or its "
+                         "file system is full; flushes fail until that ends");
     r = 0;
   }
   connection->longest_wait = CONNECTION_LONGEST_WAIT;

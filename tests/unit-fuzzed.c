@@ -18,9 +18,10 @@ ignore_warning (const char *message)
   (void)message;
 }
 
-/* Open the disk of the database PATH for writing. */
+/* Open the disk NAME of the database PATH for writing. */
 static struct disk *
-open_disk (const char *path, struct store **store, struct status *status)
+open_disk (const char *path, const char *name, struct store **store,
+           struct status *status)
 {
   const struct store_options options = {
     .limits = checkpoint_limits_default,
@@ -29,7 +30,7 @@ open_disk (const char *path, struct store **store, struct status *status)
 
   *store = store_open (path, &options, status);
   assert_non_null (*store);
-  return disk_open (*store, "", false, status);
+  return disk_open (*store, name, false, status);
 }
 
 static char *
@@ -50,7 +51,7 @@ test_highest_id (void **state)
   char *path = make_disk ();
   struct status status;
   struct store *store;
-  struct disk *disk = open_disk (path, &store, &status);
+  struct disk *disk = open_disk (path, "disk", &store, &status);
 
   (void)state;
   assert_non_null (disk);
@@ -65,28 +66,74 @@ test_highest_id (void **state)
   store_close (store);
 }
 
-/* Disks whose ids cannot be a place in the lock file. */
+/* Disks whose ids no disk can have.  0 was taken for "no disk" by the
+ * writer, which then wrote to the disk that it had written before.
+ */
 static void
 test_disk_id (void **state)
 {
   static const char *const ids[] = {
+    "0",
     "-1",
     "-9223372036854775807 - 1",
     "9223372036854775807",
     "9223372036854775807 / 256",
   };
+  const struct disk_options other = { .name = "other", .size = 20 * BLOCK };
+  static char block[BLOCK];
   char *path = make_disk ();
   struct status status;
   struct store *store;
+  struct disk *disk, *hostile;
 
   (void)state;
+  assert_ok (store_provide (path, &other, &status), &status);
   for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++) {
-    unit_sql_on (path, "UPDATE disk SET id = %s; %s", ids[i],
-                 unit_disk_checksums);
-    assert_null (open_disk (path, &store, &status));
-    assert_fails (-1, &status, EIO, "impossible id");
+    print_message ("%s\n", ids[i]);
+    unit_sql_on (path, "UPDATE disk SET id = %s WHERE name = 'other'; %s",
+                 ids[i], unit_disk_checksums);
+    disk = open_disk (path, "disk", &store, &status);
+    assert_non_null (disk);
+    assert_ok (disk_write (disk, block, 0, BLOCK, false, &status), &status);
+    hostile = disk_open (store, "other", false, &status);
+    assert_null (hostile);
+    assert_fails (-1, &status, EIO, "disk");
+    disk_close (disk);
     store_close (store);
   }
+}
+
+/* The index of names leads to another disk: what is found must not be it. */
+static void
+test_index_of_names (void **state)
+{
+  const struct disk_options options = { .name = "other", .size = 20 * BLOCK };
+  char *path = make_disk ();
+  struct disk_info info;
+  struct status status;
+  struct store *store;
+  struct disk *disk;
+  sqlite3 *db;
+
+  (void)state;
+  assert_ok (store_provide (path, &options, &status), &status);
+  db = unit_open_raw (path);
+  sqlite3_test_control (
+      SQLITE_TESTCTRL_IMPOSTER, db, "main", 1,
+      (int)unit_integer (db, "SELECT rootpage FROM sqlite_schema"
+                             " WHERE name = 'sqlite_autoindex_disk_1'"));
+  unit_sql (db, "CREATE TABLE imposter (name, id, PRIMARY KEY (name, id))"
+                " WITHOUT ROWID");
+  sqlite3_test_control (SQLITE_TESTCTRL_IMPOSTER, db, "main", 0, 0);
+  unit_sql (db, "UPDATE imposter SET id = 1 WHERE name = 'other'");
+  sqlite3_close (db);
+
+  disk = open_disk (path, "disk", &store, &status);
+  assert_non_null (disk);
+  assert_fails (store_find (store, "other", &info, &status), &status, EIO,
+                "damaged");
+  disk_close (disk);
+  store_close (store);
 }
 
 int
@@ -95,6 +142,7 @@ main (void)
   const struct CMUnitTest tests[] = {
     unit_test (test_highest_id),
     unit_test (test_disk_id),
+    unit_test (test_index_of_names),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
