@@ -15,6 +15,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "bytes.h"
 #include "database.h"
 #include "schema.h"
 
@@ -26,13 +27,6 @@
  */
 
 #define HEADER_SIZE 100
-
-static uint32_t
-big_endian (const unsigned char *bytes)
-{
-  return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 |
-         (uint32_t)bytes[2] << 8 | bytes[3];
-}
 
 static int
 check_header (const char *path, const unsigned char *header,

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bytes.h"
 #include "vfs_coalesce.h"
 
 /* What is gathered at most; the default VFS writes no more than 128 KiB in
@@ -45,13 +46,6 @@ static sqlite3_file *
 below (struct log_file *log)
 {
   return (sqlite3_file *)(log + 1);
-}
-
-static uint32_t
-big_endian (const unsigned char *bytes)
-{
-  return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 |
-         (uint32_t)bytes[2] << 8 | bytes[3];
 }
 
 /* Write what is gathered. */
