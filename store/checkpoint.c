@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "checkpoint.h"
+#include "log.h"
 
 /* Rounds of checkpointing while writers go on; fewer when what is left is
  * small, in bytes.
@@ -107,91 +108,12 @@ warn_pinned (struct checkpointer *checkpointer)
 
 /* Say once that checkpoints fail. */
 static void
-warn_failed (struct checkpointer *checkpointer, int rc)
+warn_failed (struct checkpointer *checkpointer, const struct status *status)
 {
-  struct status status;
-
   if (checkpointer->warned_failed)
     return;
   checkpointer->warned_failed = true;
-  status_fail_sqlite (&status, checkpointer->connection.db, rc,
-                      "checkpointing the write-ahead log");
-  checkpointer->warn (status.message);
-}
-
-/* Write the bytes of a file again, and sync it. */
-static int
-rewrite_file (sqlite3_file *file)
-{
-  const int part = 65536;
-  char *bytes = malloc (part);
-  int rc = bytes ? SQLITE_OK : SQLITE_NOMEM;
-  sqlite3_int64 size = 0, offset = 0;
-  int count;
-
-  if (rc == SQLITE_OK)
-    rc = file->pMethods->xFileSize (file, &size);
-  for (; rc == SQLITE_OK && offset < size; offset += count) {
-    count = size - offset < part ? size - offset : part;
-    rc = file->pMethods->xRead (file, bytes, count, offset);
-    if (rc == SQLITE_OK)
-      rc = file->pMethods->xWrite (file, bytes, count, offset);
-  }
-  if (rc == SQLITE_OK && size > 0)
-    rc = file->pMethods->xSync (file, SQLITE_SYNC_NORMAL);
-  free (bytes);
-  return rc;
-}
-
-/* Have the next checkpoint write every frame of the log again, also those
- * that earlier ones have moved: a failed sync may have lost them.  How far
- * checkpoints have come stands in the shared memory, 96 bytes from its
- * start, and is theirs who hold the lock of checkpoints ("The WAL-Index
- * File Format" in SQLite's walformat.html).
- */
-static int
-forget_progress (struct connection *connection)
-{
-  const int progress = 96 / sizeof (uint32_t), lock = 1, region = 32768;
-  void volatile *memory;
-  sqlite3_file *file;
-  int rc;
-
-  rc = sqlite3_file_control (connection->db, "main", SQLITE_FCNTL_FILE_POINTER,
-                             &file);
-  if (rc == SQLITE_OK)
-    rc = file->pMethods->xShmMap (file, 0, region, 0, &memory);
-  if (rc == SQLITE_OK && memory == NULL)
-    rc = SQLITE_IOERR;
-  if (rc == SQLITE_OK)
-    rc = file->pMethods->xShmLock (file, lock, 1,
-                                   SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE);
-  if (rc != SQLITE_OK)
-    return rc;
-  ((uint32_t volatile *)memory)[progress] = 0;
-  return file->pMethods->xShmLock (file, lock, 1,
-                                   SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
-}
-
-int
-checkpoint_rewrite_log (struct connection *connection, struct status *status)
-{
-  sqlite3_file *log;
-  int rc;
-
-  if (connection_begin_write (connection, status) == -1)
-    return -1;
-  rc = sqlite3_file_control (connection->db, "main",
-                             SQLITE_FCNTL_JOURNAL_POINTER, &log);
-  if (rc == SQLITE_OK)
-    rc = rewrite_file (log);
-  if (rc == SQLITE_OK)
-    rc = forget_progress (connection);
-  connection_rollback (connection);
-  if (rc != SQLITE_OK)
-    return status_fail_sqlite (status, NULL, rc,
-                               "writing the write-ahead log again");
-  return 0;
+  checkpointer->warn (status->message);
 }
 
 /* Move what can be moved while writers go on, and sync it, so that little
@@ -226,22 +148,48 @@ run_rounds (struct checkpointer *checkpointer)
   return rc;
 }
 
-/* Prepare, once, a checkpoint that makes good a failed sync. */
+/* Prepare, once, a checkpoint that makes good a failed sync.  Returns a
+ * result of SQLite.
+ */
 static int
-prepare_repair (struct checkpointer *checkpointer, unsigned failure)
+prepare_repair (struct checkpointer *checkpointer, unsigned failure,
+                struct status *status)
 {
-  struct status status;
   int r;
 
-  if (checkpointer->prepared == failure)
+  if (failure == 0 || checkpointer->prepared == failure)
     return SQLITE_OK;
   writer_pause (checkpointer->writer);
-  r = checkpoint_rewrite_log (&checkpointer->connection, &status);
+  r = log_rewrite (&checkpointer->connection, status);
+  if (r == -1 && log_is_damaged (status))
+    flusher_give_up (checkpointer->flusher);
   writer_resume (checkpointer->writer);
   if (r == -1)
-    return status.sqlite ? status.sqlite : SQLITE_ERROR;
+    return status->sqlite ? status->sqlite : SQLITE_ERROR;
   checkpointer->prepared = failure;
   return SQLITE_OK;
+}
+
+/* A checkpoint in which writers pause only at its end.  Returns a result of
+ * SQLite.
+ */
+static int
+run_pausing (struct checkpointer *checkpointer, int mode, struct status *status)
+{
+  int frames, done, rc = run_rounds (checkpointer);
+
+  atomic_store (&checkpointer->writer->slowness, 0);
+  if (rc == SQLITE_OK) {
+    /* A pause that is for nothing must not come again soon. */
+    checkpointer->retry = checkpointer->limits.idle;
+    writer_pause (checkpointer->writer);
+    rc = run_checkpoint (&checkpointer->connection, mode, &frames, &done);
+    writer_resume (checkpointer->writer);
+  }
+  if (rc != SQLITE_OK)
+    status_fail_sqlite (status, checkpointer->connection.db, rc,
+                        "checkpointing the write-ahead log");
+  return rc;
 }
 
 /* Empty the log.  MODE says whether its file is also truncated.  Returns
@@ -251,21 +199,13 @@ static bool
 empty_log (struct checkpointer *checkpointer, int mode)
 {
   const unsigned failure = flusher_failure (checkpointer->flusher);
-  int frames, done, rc = SQLITE_OK;
+  struct status status;
+  int rc;
 
   checkpointer->retry = checkpointer->limits.idle / 10;
-  if (failure)
-    rc = prepare_repair (checkpointer, failure);
+  rc = prepare_repair (checkpointer, failure, &status);
   if (rc == SQLITE_OK)
-    rc = run_rounds (checkpointer);
-  atomic_store (&checkpointer->writer->slowness, 0);
-  if (rc == SQLITE_OK) {
-    /* A pause that is for nothing must not come again soon. */
-    checkpointer->retry = checkpointer->limits.idle;
-    writer_pause (checkpointer->writer);
-    rc = run_checkpoint (&checkpointer->connection, mode, &frames, &done);
-    writer_resume (checkpointer->writer);
-  }
+    rc = run_pausing (checkpointer, mode, &status);
   if (rc == SQLITE_OK) {
     checkpointer->warned_pinned = checkpointer->warned_failed = false;
     if (failure)
@@ -277,7 +217,9 @@ empty_log (struct checkpointer *checkpointer, int mode)
   else {
     if ((rc & 0xff) == SQLITE_IOERR)
       flusher_fail (checkpointer->flusher);
-    warn_failed (checkpointer, rc);
+    if (log_is_damaged (&status))
+      checkpointer->warned_failed = false; /* of something else */
+    warn_failed (checkpointer, &status);
   }
   return false;
 }
@@ -329,6 +271,10 @@ wait_for_work (struct checkpointer *checkpointer)
   uint64_t commits;
 
   while (!checkpointer->stopping) {
+    if (flusher_gave_up (checkpointer->flusher)) {
+      pthread_cond_wait (&checkpointer->wake, &checkpointer->lock);
+      continue;
+    }
     /* A log that has outgrown its bound gives its space back; another one
      * is kept, since writing to pages that exist is faster.
      */

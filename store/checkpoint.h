@@ -75,15 +75,6 @@ struct checkpointer {
  */
 int checkpoint_complete (struct connection *connection, struct status *status);
 
-/* Write the log again, as it is, and sync it, and have the next checkpoint
- * move all of it.  Where an earlier sync failed, or may have, the kernel
- * thinks that the log is on the disk; only this makes it so, and before it
- * is, a checkpoint must not touch the database: after a power cut nothing
- * could repair what it left half done.  Returns 0, or -1.
- */
-int checkpoint_rewrite_log (struct connection *connection,
-                            struct status *status);
-
 /* Open the connection and start the thread.  WARN is called from it.
  * Returns 0, or -1 with nothing left open.
  */

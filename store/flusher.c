@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "flusher.h"
+#include "log.h"
 
 /* Have the log opened: SQLite does so at the first read. */
 static int
@@ -103,6 +104,8 @@ flusher_flush (struct flusher *flusher, struct status *status)
   }
   failed = flusher->failed;
   pthread_mutex_unlock (&flusher->lock);
+  if (flusher_gave_up (flusher))
+    return log_fail_damaged (status);
   if (failed)
     return status_fail (status, EIO,
                         "a sync of the write-ahead log failed; what was "
@@ -139,4 +142,16 @@ flusher_recovered (struct flusher *flusher, unsigned failure)
   if (flusher->failures == failure)
     flusher->failed = false;
   pthread_mutex_unlock (&flusher->lock);
+}
+
+void
+flusher_give_up (struct flusher *flusher)
+{
+  atomic_store (&flusher->given_up, true);
+}
+
+bool
+flusher_gave_up (struct flusher *flusher)
+{
+  return atomic_load (&flusher->given_up);
 }

@@ -43,8 +43,9 @@ struct flusher {
   pthread_cond_t changed;
   uint64_t synced;
   bool syncing;
-  unsigned failures; /* syncs that have failed */
-  bool failed;       /* the last of them was not made good */
+  unsigned failures;    /* syncs that have failed */
+  bool failed;          /* the last of them was not made good */
+  atomic_bool given_up; /* for good */
 };
 
 /* Open the flusher of the database PATH, whose log exists (a connection
@@ -79,5 +80,11 @@ unsigned flusher_failure (struct flusher *flusher);
  * good no later one.  Thread rules: any thread.
  */
 void flusher_recovered (struct flusher *flusher, unsigned failure);
+
+/* The log is damaged (see log_is_damaged): no flush succeeds any more, and
+ * nothing may be committed.  Thread rules: any thread.
+ */
+void flusher_give_up (struct flusher *flusher);
+bool flusher_gave_up (struct flusher *flusher);
 
 #endif /* SQLBLOCK_FLUSHER_H */

@@ -10,6 +10,7 @@
 #include "database.h"
 #include "flusher.h"
 #include "guard.h"
+#include "log.h"
 #include "reader.h"
 #include "store.h"
 #include "writer.h"
@@ -313,7 +314,7 @@ settle_log (struct store *store, struct status *status)
   int r;
 
   connection->longest_wait = SETTLE_WAIT;
-  r = checkpoint_rewrite_log (connection, status);
+  r = log_rewrite (connection, status);
   if (r == 0) {
     /* The log is durable now; it may stay where the database cannot grow. */
     r = checkpoint_complete (connection, status);
@@ -349,6 +350,8 @@ open_write_side (struct store *store, struct status *status)
                           &store->flusher, &store->options.limits,
                           store->options.warn, &store->patience,
                           status) == -1) {
+    /* What is in doubt stays out of the database. */
+    connection_keep_log (&store->writer.connection);
     flusher_close (&store->flusher);
     writer_close (&store->writer);
     return -1;

@@ -9,18 +9,13 @@
 #include <string.h>
 
 #include "bytes.h"
+#include "log.h"
 #include "vfs_coalesce.h"
 
 /* What is gathered at most; the default VFS writes no more than 128 KiB in
  * one call.
  */
 #define BUFFER_SIZE 65536
-
-/* The format of the log ("The WAL File Format" in SQLite's
- * fileformat2.html).
- */
-#define LOG_HEADER_SIZE   32
-#define FRAME_HEADER_SIZE 24
 
 /* An open log, followed in memory by the file of the VFS below. */
 struct log_file {

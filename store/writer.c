@@ -13,6 +13,7 @@
 #include "checksum.h"
 #include "codec.h"
 #include "database.h"
+#include "log.h"
 #include "writer.h"
 
 /* What one transaction takes at most: so many operations, and so many bytes
@@ -365,6 +366,8 @@ run_transaction (struct writer *writer, struct operation *list, size_t count,
   writer->view_of = 0;
   writer->next_id = 0;
   *begun = false;
+  if (flusher_gave_up (writer->flusher))
+    return log_fail_damaged (status);
   if (connection_begin_write (connection, status) == -1)
     return -1;
   *begun = true;

@@ -52,6 +52,23 @@ static atomic_int fail_sync[SHIM_FILES];
  * system does (0: never).
  */
 static atomic_long full_at[SHIM_FILES];
+/* While it is not zero, a sync of the log that fails also loses the last
+ * page of it: afterwards there is what a page was before it was written.
+ */
+static atomic_int lose_page;
+
+/* Lose the last page of a log. */
+static void
+lose_last_page (sqlite3_file *log)
+{
+  static const char zeroes[BLOCK];
+  sqlite3_int64 size;
+
+  assert_int_equal (log->pMethods->xFileSize (log, &size), SQLITE_OK);
+  assert_int_equal (
+      log->pMethods->xWrite (log, zeroes, sizeof zeroes, size - sizeof zeroes),
+      SQLITE_OK);
+}
 
 static int
 count_or_fail (struct shim_call *call)
@@ -60,6 +77,8 @@ count_or_fail (struct shim_call *call)
 
   if (call->method == SHIM_SYNC) {
     syncs[call->file]++;
+    if (fail_sync[call->file] && atomic_exchange (&lose_page, 0))
+      lose_last_page (call->handle);
     return fail_sync[call->file] ? SQLITE_IOERR_FSYNC : SQLITE_OK;
   }
   if (call->method == SHIM_WRITE) {
@@ -82,16 +101,20 @@ reset_counts (void)
     fail_sync[i] = 0;
     full_at[i] = 0;
   }
+  lose_page = 0;
 }
 
 /*--------------------------------------------------------------------
  * Opening and closing.
  */
 
+/* The last line for the server's log. */
+static char warning[1000];
+
 static void
-ignore_warning (const char *message)
+keep_warning (const char *message)
 {
-  (void)message;
+  snprintf (warning, sizeof warning, "%s", message);
 }
 
 static void
@@ -115,7 +138,7 @@ open_store (void)
   struct status status;
   const struct store_options options = {
     .limits = checkpoint_limits_default,
-    .warn = ignore_warning,
+    .warn = keep_warning,
   };
 
   store = store_open (path, &options, &status);
@@ -169,6 +192,19 @@ ask (const char *sql)
 
   sqlite3_close (db);
   return answer;
+}
+
+/* The size of the log's file in bytes. */
+static long
+log_size (void)
+{
+  struct stat st;
+  char *name;
+
+  assert_true (asprintf (&name, "%s-wal", path) > 0);
+  assert_int_equal (stat (name, &st), 0);
+  free (name);
+  return st.st_size;
 }
 
 /*--------------------------------------------------------------------
@@ -425,6 +461,94 @@ test_failed_database_sync (void **state)
   close_store ();
 }
 
+/* Fail a sync in such a way that the last page of the log is lost. */
+static void
+lose_page_of_log (void)
+{
+  fail_sync[SHIM_LOG] = 1;
+  lose_page = 1;
+  assert_int_equal (do_flush (), -1);
+  fail_sync[SHIM_LOG] = 0;
+}
+
+/* Nothing is written to the store, and nothing moved into the database. */
+static void
+assert_gave_up (void)
+{
+  struct status status;
+
+  nanosleep (&(struct timespec){ .tv_nsec = 500000000 }, NULL);
+  assert_int_equal (disk_flush (disk, &status), -1);
+  assert_int_equal (disk_write (disk, bytes, 0, sizeof bytes, false, &status),
+                    -1);
+  assert_int_equal (status.error, EIO);
+  assert_non_null (strstr (status.message, "start the server again"));
+  assert_int_equal (writes[SHIM_DATABASE], 0);
+}
+
+/* A page of the log that could not be written and was dropped is not copied
+ * into the database.  The next server goes on from what was flushed.
+ */
+static void
+test_lost_page (void **state)
+{
+  char flushed[BLOCK];
+  struct status status;
+
+  (void)state;
+  make_disk (BLOCK);
+  open_store ();
+  assert_int_equal (do_write_fua (), 0);
+  memcpy (flushed, bytes, BLOCK);
+  assert_int_equal (do_write (), 0);
+
+  lose_page_of_log ();
+  assert_gave_up ();
+  assert_non_null (strstr (warning, "start the server again"));
+  close_store ();
+  assert_true (log_size () > 0);
+  assert_int_equal (writes[SHIM_DATABASE], 0);
+
+  open_store ();
+  assert_int_equal (disk_read (disk, bytes, 0, BLOCK, &status), 0);
+  assert_memory_equal (bytes, flushed, BLOCK);
+  assert_int_equal (do_write_fua (), 0);
+  close_store ();
+}
+
+/* The same at the start of a server, while another program has the database
+ * open, so that SQLite does not look at the log.
+ */
+static void
+test_lost_page_at_start (void **state)
+{
+  const struct store_options options = {
+    .limits = checkpoint_limits_default,
+    .warn = keep_warning,
+  };
+  struct status status;
+  sqlite3 *other;
+
+  (void)state;
+  make_disk (BLOCK);
+  open_store ();
+  assert_int_equal (do_write_fua (), 0);
+  assert_int_equal (do_write (), 0);
+  other = unit_open_raw (path);
+  unit_sql (other, "SELECT * FROM disk");
+  lose_page_of_log ();
+  close_store ();
+
+  reset_counts ();
+  store = store_open (path, &options, &status);
+  assert_non_null (store);
+  assert_null (disk_open (store, "d", false, &status));
+  assert_non_null (strstr (status.message, "start the server again"));
+  store_close (store);
+  assert_int_equal (writes[SHIM_DATABASE], 0);
+  sqlite3_close (other);
+}
+
 /*--------------------------------------------------------------------
  * Group commit.
  */
@@ -588,19 +712,6 @@ test_error_in_batch (void **state)
     free_requests (requests, THREADS);
   }
   close_writer ();
-}
-
-/* The size of the log's file in bytes. */
-static long
-log_size (void)
-{
-  struct stat st;
-  char *name;
-
-  assert_true (asprintf (&name, "%s-wal", path) > 0);
-  assert_int_equal (stat (name, &st), 0);
-  free (name);
-  return st.st_size;
 }
 
 /* On a full file system the request that is too large fails, smaller ones
@@ -973,6 +1084,8 @@ main (void)
     unit_test (test_flush_for_others),
     unit_test (test_failed_sync),
     unit_test (test_failed_database_sync),
+    unit_test (test_lost_page),
+    unit_test (test_lost_page_at_start),
     unit_test (test_one_transaction),
     unit_test (test_parts_of_one_block),
     unit_test (test_error_in_batch),

@@ -1,0 +1,284 @@
+/* The write-ahead log as a file: see log.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bytes.h"
+#include "log.h"
+
+/* How much is read and written at a time, in bytes, unless one frame is
+ * larger.
+ */
+#define PART_SIZE 65536
+
+#define LOG_MAGIC   0x377f0682 /* the lowest bit: checksums are big-endian */
+#define LOG_VERSION 3007000
+#define SALTS_SIZE  8
+
+/* The shared memory of the log: what is used of the first header, and how
+ * far checkpoints have come ("The WAL-Index File Format" in SQLite's
+ * walformat.html).  Numbers are in the machine's own order.
+ */
+#define INDEX_REGION     32768
+#define INDEX_FRAMES     16 /* that are committed */
+#define INDEX_CHECKSUM   24 /* of the last of them */
+#define INDEX_SALTS      32
+#define INDEX_BACKFILL   96
+#define INDEX_CHECKPOINT 1 /* number of a lock */
+
+/* Going through the log. */
+struct pass {
+  sqlite3_file *file;
+  sqlite3_int64 size;
+  unsigned char *bytes; /* of the log, the part where the pass is */
+
+  /* What the index knows. */
+  uint32_t frames;
+  uint32_t last_checksum[2];
+  unsigned char salts[SALTS_SIZE];
+
+  bool is_big_endian;
+  uint32_t page_size;
+  uint32_t checksum[2]; /* of what came before */
+};
+
+int
+log_fail_damaged (struct status *status)
+{
+  status_fail (status, EIO,
+               "the write-ahead log is not what was written to it: after a "
+               "failed sync the storage has lost a part of it; nothing more "
+               "is written: end all programs that use the database, repair "
+               "the storage below it (see the kernel's log) and start the "
+               "server again, which goes on from before the damage, with all "
+               "that was flushed");
+  status->sqlite = SQLITE_IOERR_DATA;
+  return -1;
+}
+
+bool
+log_is_damaged (const struct status *status)
+{
+  return status->sqlite == SQLITE_IOERR_DATA;
+}
+
+/*--------------------------------------------------------------------
+ * Checking.
+ */
+
+static uint32_t
+little_endian (const unsigned char *bytes)
+{
+  return (uint32_t)bytes[3] << 24 | (uint32_t)bytes[2] << 16 |
+         (uint32_t)bytes[1] << 8 | bytes[0];
+}
+
+/* Add COUNT bytes, a multiple of 8, to the checksum. */
+static void
+add_bytes (struct pass *pass, const unsigned char *bytes, size_t count)
+{
+  uint32_t (*const number) (const unsigned char *) =
+      pass->is_big_endian ? big_endian : little_endian;
+
+  for (const unsigned char *end = bytes + count; bytes < end; bytes += 8) {
+    pass->checksum[0] += number (bytes) + pass->checksum[1];
+    pass->checksum[1] += number (bytes + 4) + pass->checksum[0];
+  }
+}
+
+/* Is the checksum so far the one that stands at BYTES? */
+static bool
+is_checksum (const struct pass *pass, const unsigned char *bytes)
+{
+  return pass->checksum[0] == big_endian (bytes) &&
+         pass->checksum[1] == big_endian (bytes + 4);
+}
+
+static bool
+check_header (struct pass *pass)
+{
+  const unsigned char *header = pass->bytes;
+
+  pass->is_big_endian = header[3] & 1;
+  pass->page_size = big_endian (header + 8);
+  add_bytes (pass, header, 24);
+  return (big_endian (header) & ~UINT32_C (1)) == LOG_MAGIC &&
+         big_endian (header + 4) == LOG_VERSION && pass->page_size >= 512 &&
+         pass->page_size <= 65536 &&
+         memcmp (header + 16, pass->salts, SALTS_SIZE) == 0 &&
+         is_checksum (pass, header + 24);
+}
+
+static bool
+check_frame (struct pass *pass, const unsigned char *frame)
+{
+  add_bytes (pass, frame, 8);
+  add_bytes (pass, frame + FRAME_HEADER_SIZE, pass->page_size);
+  return memcmp (frame + 8, pass->salts, SALTS_SIZE) == 0 &&
+         is_checksum (pass, frame + 16);
+}
+
+/*--------------------------------------------------------------------
+ * Writing again.
+ */
+
+static int
+fail (struct status *status, int rc)
+{
+  return status_fail_sqlite (status, NULL, rc,
+                             "writing the write-ahead log again");
+}
+
+static int
+read_part (struct pass *pass, sqlite3_int64 offset, int count,
+           struct status *status)
+{
+  const int rc =
+      pass->file->pMethods->xRead (pass->file, pass->bytes, count, offset);
+
+  return rc == SQLITE_OK ? 0 : fail (status, rc);
+}
+
+/* What was checked is written from memory: by now the kernel may have
+ * dropped it.
+ */
+static int
+write_part (struct pass *pass, sqlite3_int64 offset, int count,
+            struct status *status)
+{
+  const int rc =
+      pass->file->pMethods->xWrite (pass->file, pass->bytes, count, offset);
+
+  return rc == SQLITE_OK ? 0 : fail (status, rc);
+}
+
+/* Check and write the header and the committed frames.  Returns where they
+ * end, or -1.
+ */
+static sqlite3_int64
+rewrite_frames (struct pass *pass, struct status *status)
+{
+  sqlite3_int64 offset = LOG_HEADER_SIZE;
+  uint32_t left = pass->frames, frame_size, count, at_once;
+
+  if (pass->size < LOG_HEADER_SIZE)
+    return log_fail_damaged (status);
+  if (read_part (pass, 0, LOG_HEADER_SIZE, status) == -1)
+    return -1;
+  if (!check_header (pass))
+    return log_fail_damaged (status);
+  if (write_part (pass, 0, LOG_HEADER_SIZE, status) == -1)
+    return -1;
+
+  frame_size = FRAME_HEADER_SIZE + pass->page_size;
+  if ((pass->size - offset) / frame_size < left)
+    return log_fail_damaged (status);
+  at_once = PART_SIZE > frame_size ? PART_SIZE / frame_size : 1;
+  for (; left > 0; left -= count, offset += count * frame_size) {
+    count = left < at_once ? left : at_once;
+    if (read_part (pass, offset, count * frame_size, status) == -1)
+      return -1;
+    for (uint32_t i = 0; i < count; i++)
+      if (!check_frame (pass, pass->bytes + i * frame_size))
+        return log_fail_damaged (status);
+    if (write_part (pass, offset, count * frame_size, status) == -1)
+      return -1;
+  }
+  if (memcmp (pass->checksum, pass->last_checksum, sizeof pass->checksum) != 0)
+    return log_fail_damaged (status);
+  return offset;
+}
+
+/* Write all of the log.  What stands behind the committed frames is of an
+ * earlier log, and in the database; nothing tells what it should be.
+ */
+static int
+rewrite_all (struct pass *pass, struct status *status)
+{
+  sqlite3_int64 offset = pass->frames > 0 ? rewrite_frames (pass, status) : 0;
+  int count, rc = SQLITE_OK;
+
+  if (offset == -1)
+    return -1;
+  for (; offset < pass->size; offset += count) {
+    count = pass->size - offset < PART_SIZE ? pass->size - offset : PART_SIZE;
+    if (read_part (pass, offset, count, status) == -1 ||
+        write_part (pass, offset, count, status) == -1)
+      return -1;
+  }
+  if (pass->size > 0)
+    rc = pass->file->pMethods->xSync (pass->file, SQLITE_SYNC_NORMAL);
+  return rc == SQLITE_OK ? 0 : fail (status, rc);
+}
+
+/* Have the next checkpoint write every frame of the log again, also those
+ * that earlier ones have moved: a failed sync may have lost them.  That is
+ * for those who hold the lock of checkpoints.
+ */
+static int
+forget_progress (sqlite3_file *database, void volatile *index)
+{
+  int rc = database->pMethods->xShmLock (
+      database, INDEX_CHECKPOINT, 1, SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE);
+
+  if (rc != SQLITE_OK)
+    return rc;
+  ((uint32_t volatile *)index)[INDEX_BACKFILL / sizeof (uint32_t)] = 0;
+  return database->pMethods->xShmLock (
+      database, INDEX_CHECKPOINT, 1, SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
+}
+
+/* Begin a pass; nobody can add to the log meanwhile. */
+static int
+begin_pass (struct pass *pass, struct connection *connection,
+            sqlite3_file **database, void volatile **index)
+{
+  const unsigned char *header;
+  int rc = sqlite3_file_control (connection->db, "main",
+                                 SQLITE_FCNTL_FILE_POINTER, database);
+
+  if (rc == SQLITE_OK)
+    rc = (*database)->pMethods->xShmMap (*database, 0, INDEX_REGION, 0, index);
+  if (rc == SQLITE_OK && *index == NULL)
+    rc = SQLITE_IOERR;
+  if (rc == SQLITE_OK)
+    rc = sqlite3_file_control (connection->db, "main",
+                               SQLITE_FCNTL_JOURNAL_POINTER, &pass->file);
+  if (rc == SQLITE_OK)
+    rc = pass->file->pMethods->xFileSize (pass->file, &pass->size);
+  if (rc != SQLITE_OK)
+    return rc;
+  pass->bytes = malloc (PART_SIZE + FRAME_HEADER_SIZE);
+  if (pass->bytes == NULL)
+    return SQLITE_NOMEM;
+  header = (const unsigned char *)*index;
+  memcpy (&pass->frames, header + INDEX_FRAMES, sizeof pass->frames);
+  memcpy (pass->last_checksum, header + INDEX_CHECKSUM,
+          sizeof pass->last_checksum);
+  memcpy (pass->salts, header + INDEX_SALTS, SALTS_SIZE);
+  return SQLITE_OK;
+}
+
+int
+log_rewrite (struct connection *connection, struct status *status)
+{
+  struct pass pass = { .bytes = NULL };
+  sqlite3_file *database;
+  void volatile *index;
+  int rc, r = -1;
+
+  if (connection_begin_write (connection, status) == -1)
+    return -1;
+  rc = begin_pass (&pass, connection, &database, &index);
+  if (rc == SQLITE_OK)
+    r = rewrite_all (&pass, status);
+  if (r == 0)
+    rc = forget_progress (database, index);
+  free (pass.bytes);
+  connection_rollback (connection);
+  return rc == SQLITE_OK ? r : fail (status, rc);
+}

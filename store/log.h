@@ -1,0 +1,45 @@
+/* The write-ahead log as a file ("The WAL File Format" in SQLite's
+ * fileformat2.html), and writing it again.
+ *
+ *   header   magic, version, page size, ..., salts, checksum
+ *   frame 1  page number, commit mark, salts, checksum; then the page
+ *   frame 2  ...
+ *
+ * A checksum covers all that stands before it, so one look through the log
+ * tells whether each byte is what SQLite wrote.  SQLite looks only when it
+ * recovers the log after a crash, not when it reads or checkpoints.
+ */
+
+#ifndef SQLBLOCK_LOG_H
+#define SQLBLOCK_LOG_H
+
+#include <stdbool.h>
+
+#include "connection.h"
+#include "status.h"
+
+#define LOG_HEADER_SIZE   32
+#define FRAME_HEADER_SIZE 24
+
+/* Write the log again, as it is, and sync it, and have the next checkpoint
+ * move all of it.  Where an earlier sync failed, or may have, the kernel
+ * thinks that the log is on the disk; only this makes it so, and before it
+ * is, a checkpoint must not touch the database: after a power cut nothing
+ * could repair what it left half done.
+ *
+ * What the kernel could not write it may have dropped, and then it reads
+ * older bytes.  So each frame is checked first; see log_is_damaged.  Returns
+ * 0, or -1.
+ */
+int log_rewrite (struct connection *connection, struct status *status);
+
+/* Say that the log has lost what was written to it; returns -1. */
+int log_fail_damaged (struct status *status);
+
+/* Is STATUS that of a log that is not what was written?  It cannot be made
+ * good.  It must not be checkpointed, and nothing may be added: when SQLite
+ * recovers it, all from the damage on is gone.
+ */
+bool log_is_damaged (const struct status *status);
+
+#endif /* SQLBLOCK_LOG_H */
