@@ -202,6 +202,9 @@ empty_log (struct checkpointer *checkpointer, int mode)
   struct status status;
   int rc;
 
+  checkpointer->retry = checkpointer->limits.idle;
+  if (place_check (checkpointer->writer->place, &status) == -1)
+    return false;
   checkpointer->retry = checkpointer->limits.idle / 10;
   rc = prepare_repair (checkpointer, failure, &status);
   if (rc == SQLITE_OK)
@@ -350,6 +353,10 @@ checkpointer_start (struct checkpointer *checkpointer, const char *path,
   if (connection_open (&checkpointer->connection, path, CONNECTION_WRITE,
                        patience, status) == -1)
     return -1;
+  if (place_check (writer->place, status) == -1) {
+    connection_close (&checkpointer->connection);
+    return -1;
+  }
   checkpointer->connection.longest_wait = PAUSE_PATIENCE;
   pthread_mutex_init (&checkpointer->lock, NULL);
   pthread_condattr_init (&monotonic);

@@ -91,6 +91,8 @@ flusher_flush (struct flusher *flusher, struct status *status)
   uint64_t wanted;
   bool failed;
 
+  if (place_check (flusher->place, status) == -1)
+    return -1;
   if (flusher->shared)
     flusher_committed (flusher);
   wanted = atomic_load (&flusher->committed);

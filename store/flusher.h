@@ -31,12 +31,14 @@
 #include <stdint.h>
 
 #include "connection.h"
+#include "place.h"
 #include "status.h"
 
 struct flusher {
   struct connection connection;
   sqlite3_file *wal;
-  bool shared; /* with other servers */
+  bool shared;         /* with other servers */
+  struct place *place; /* of the file; may be NULL */
   atomic_uint_fast64_t committed;
 
   pthread_mutex_t lock; /* of what follows */

@@ -17,20 +17,24 @@ close_reader (struct reader *reader)
 }
 
 int
-reader_pool_open (struct reader_pool *pool, const char *path,
+reader_pool_open (struct reader_pool *pool, struct place *place,
                   struct patience *patience, struct status *status)
 {
   struct reader *first = calloc (1, sizeof *first);
 
   if (first == NULL)
     return status_fail (status, ENOMEM, "out of memory");
-  if (database_open (&first->connection, path, CONNECTION_READ, patience,
+  if (database_open (&first->connection, place->path, CONNECTION_READ, patience,
                      status) == -1) {
     free (first);
     return -1;
   }
+  if (place_check (place, status) == -1) {
+    close_reader (first);
+    return -1;
+  }
   *pool = (struct reader_pool){
-    .path = path,
+    .place = place,
     .mode = first->connection.mode,
     .patience = patience,
     .idle = first,
@@ -62,9 +66,13 @@ open_reader (struct reader_pool *pool, struct status *status)
 
   if (reader == NULL)
     status_fail (status, ENOMEM, "out of memory");
-  else if (connection_open (&reader->connection, pool->path, pool->mode,
+  else if (connection_open (&reader->connection, pool->place->path, pool->mode,
                             pool->patience, status) == -1) {
     free (reader);
+    reader = NULL;
+  }
+  else if (place_check (pool->place, status) == -1) {
+    close_reader (reader);
     reader = NULL;
   }
   if (reader == NULL) {
@@ -76,6 +84,17 @@ open_reader (struct reader_pool *pool, struct status *status)
   return reader;
 }
 
+/* May there be one more?  Where the file is not in its place, those that
+ * are open must do.
+ */
+static bool
+may_grow (struct reader_pool *pool)
+{
+  struct status ignored;
+
+  return pool->open < READERS_MAX && place_check (pool->place, &ignored) == 0;
+}
+
 /* Take an idle connection, or open one while there may be more. */
 static struct reader *
 take (struct reader_pool *pool, struct status *status)
@@ -83,7 +102,7 @@ take (struct reader_pool *pool, struct status *status)
   struct reader *reader;
 
   pthread_mutex_lock (&pool->lock);
-  while (pool->idle == NULL && pool->open == READERS_MAX)
+  while (pool->idle == NULL && !may_grow (pool))
     pthread_cond_wait (&pool->returned, &pool->lock);
   reader = pool->idle;
   if (reader)

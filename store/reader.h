@@ -18,6 +18,7 @@
 #include "connection.h"
 #include "disks.h"
 #include "layers.h"
+#include "place.h"
 #include "status.h"
 
 /* nbdkit runs 16 threads for each client. */
@@ -30,7 +31,7 @@ struct reader {
 };
 
 struct reader_pool {
-  const char *path;
+  struct place *place;
   enum connection_mode mode;
   struct patience *patience;
 
@@ -40,11 +41,11 @@ struct reader_pool {
   size_t open; /* connections, idle or not */
 };
 
-/* Set up a pool for the database PATH.  PATH must outlive it.  The first
+/* Set up a pool for the database at PLACE, which must outlive it.  The first
  * connection is opened and checks the database (see database_open).
  * Returns 0, or -1 with nothing left open.
  */
-int reader_pool_open (struct reader_pool *pool, const char *path,
+int reader_pool_open (struct reader_pool *pool, struct place *place,
                       struct patience *patience, struct status *status);
 
 /* Close all connections, none of which is in use. */

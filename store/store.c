@@ -29,7 +29,7 @@ struct held {
 };
 
 struct store {
-  char *path;
+  struct place place;
   struct store_options options;
   struct patience patience;
   struct reader_pool readers;
@@ -198,7 +198,7 @@ hold (struct store *store, int64_t id, struct status *status)
     if (held == NULL)
       return status_fail (status, ENOMEM, "out of memory");
     held->id = id;
-    held->guard = guard_take (store->path, id, status);
+    held->guard = guard_take (store->place.path, id, status);
     if (held->guard == -1) {
       free (held);
       return -1;
@@ -235,19 +235,20 @@ store_open (const char *path, const struct store_options *options,
 {
   struct store *store = calloc (1, sizeof *store);
 
-  if (store)
-    store->path = strdup (path);
-  if (store == NULL || store->path == NULL) {
-    free (store);
+  if (store == NULL) {
     status_fail (status, ENOMEM, "out of memory");
+    return NULL;
+  }
+  if (place_find (&store->place, path, options->warn, status) == -1) {
+    free (store);
     return NULL;
   }
   store->options = *options;
   patience_init (&store->patience);
-  if (reader_pool_open (&store->readers, store->path, &store->patience,
+  if (reader_pool_open (&store->readers, &store->place, &store->patience,
                         status) == -1) {
     patience_destroy (&store->patience);
-    free (store->path);
+    place_free (&store->place);
     free (store);
     return NULL;
   }
@@ -270,6 +271,8 @@ store_open (const char *path, const struct store_options *options,
 void
 store_close (struct store *store)
 {
+  struct status ignored;
+
   reader_pool_close (&store->readers);
   while (store->held) {
     /* nbdkit does not always close a client's disk. */
@@ -278,14 +281,15 @@ store_close (struct store *store)
   }
   if (store->writable) {
     checkpointer_stop (&store->checkpointer);
-    if (flusher_failure (&store->flusher))
+    if (flusher_failure (&store->flusher) ||
+        place_check (&store->place, &ignored) == -1)
       connection_keep_log (&store->writer.connection);
     flusher_close (&store->flusher);
     writer_close (&store->writer);
   }
   pthread_mutex_destroy (&store->lock);
   patience_destroy (&store->patience);
-  free (store->path);
+  place_free (&store->place);
   free (store);
 }
 
@@ -337,19 +341,21 @@ settle_log (struct store *store, struct status *status)
 static int
 open_write_side (struct store *store, struct status *status)
 {
-  if (writer_open (&store->writer, store->path, &store->flusher,
+  if (writer_open (&store->writer, store->place.path, &store->flusher,
                    &store->patience, status) == -1)
     return -1;
-  if (flusher_open (&store->flusher, store->path, store->options.shared,
+  if (flusher_open (&store->flusher, store->place.path, store->options.shared,
                     &store->patience, status) == -1) {
     writer_close (&store->writer);
     return -1;
   }
-  if (settle_log (store, status) == -1 ||
-      checkpointer_start (&store->checkpointer, store->path, &store->writer,
-                          &store->flusher, &store->options.limits,
-                          store->options.warn, &store->patience,
-                          status) == -1) {
+  store->writer.place = store->flusher.place = &store->place;
+  if (place_check (&store->place, status) == -1 ||
+      settle_log (store, status) == -1 ||
+      checkpointer_start (&store->checkpointer, store->place.path,
+                          &store->writer, &store->flusher,
+                          &store->options.limits, store->options.warn,
+                          &store->patience, status) == -1) {
     /* What is in doubt stays out of the database. */
     connection_keep_log (&store->writer.connection);
     flusher_close (&store->flusher);
@@ -366,6 +372,10 @@ begin_writing (struct store *store, int64_t id, struct status *status)
 {
   int r = 0;
 
+  if (place_check (&store->place, status) == -1) {
+    status->error = EROFS; /* it can still be read */
+    return -1;
+  }
   pthread_mutex_lock (&store->lock);
   if (!store->writable)
     r = open_write_side (store, status);

@@ -368,6 +368,8 @@ run_transaction (struct writer *writer, struct operation *list, size_t count,
   *begun = false;
   if (flusher_gave_up (writer->flusher))
     return log_fail_damaged (status);
+  if (place_check_at_times (writer->place, status) == -1)
+    return -1;
   if (connection_begin_write (connection, status) == -1)
     return -1;
   *begun = true;

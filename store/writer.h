@@ -36,6 +36,7 @@
 #include "disks.h"
 #include "flusher.h"
 #include "layers.h"
+#include "place.h"
 #include "status.h"
 
 /* A trim or zero whose range has more stored blocks than this goes in
@@ -47,6 +48,7 @@ struct operation;
 
 struct writer {
   struct flusher *flusher;
+  struct place *place; /* of the file; may be NULL */
 
   /* Called by the leader after each transaction that changed something,
    * with the size of the log in bytes.
