@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "checksum.h"
+#include "clock.h"
 #include "connection.h"
 #include "vfs_coalesce.h"
 
@@ -69,16 +70,6 @@ make_uri (const char *path, enum connection_mode mode)
                     (unsigned char)*path);
   strcpy (end, parameters[mode]);
   return uri;
-}
-
-static int64_t
-milliseconds_since (const struct timespec *start)
-{
-  struct timespec now;
-
-  clock_gettime (CLOCK_MONOTONIC, &now);
-  return (now.tv_sec - start->tv_sec) * 1000 +
-         (now.tv_nsec - start->tv_nsec) / 1000000;
 }
 
 void
@@ -144,9 +135,10 @@ wait_for_lock (void *opaque, int attempts)
       !patience_wait (connection->patience))
     return 0;
   if (attempts == 0)
-    clock_gettime (CLOCK_MONOTONIC, &connection->waiting_since);
-  else if (milliseconds_since (&connection->waiting_since) >=
-           connection->longest_wait)
+    connection->waiting_since =
+        connection->asked ? connection->asked : clock_now ();
+  if (clock_now () - connection->waiting_since >=
+      connection->longest_wait * CLOCK_MILLISECOND)
     return 0;
   nanosleep (&(struct timespec){ .tv_nsec = short_wait ? 1000000 : 10000000 },
              NULL);
@@ -172,9 +164,9 @@ set_up (struct connection *connection)
 }
 
 int
-connection_open (struct connection *connection, const char *path,
-                 enum connection_mode mode, struct patience *patience,
-                 struct status *status)
+connection_open_asked (struct connection *connection, const char *path,
+                       enum connection_mode mode, struct patience *patience,
+                       uint64_t asked, struct status *status)
 {
   static pthread_once_t once = PTHREAD_ONCE_INIT;
   const bool write = mode == CONNECTION_WRITE || mode == CONNECTION_GATHER ||
@@ -187,6 +179,7 @@ connection_open (struct connection *connection, const char *path,
     .mode = mode,
     .patience = patience,
     .longest_wait = CONNECTION_LONGEST_WAIT,
+    .asked = asked,
   };
   uri = make_uri (path, mode);
   if (uri == NULL)
@@ -208,6 +201,14 @@ connection_open (struct connection *connection, const char *path,
     return -1;
   }
   return 0;
+}
+
+int
+connection_open (struct connection *connection, const char *path,
+                 enum connection_mode mode, struct patience *patience,
+                 struct status *status)
+{
+  return connection_open_asked (connection, path, mode, patience, 0, status);
 }
 
 void

@@ -16,7 +16,6 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <time.h>
 
 #include <sqlite3.h>
 
@@ -25,8 +24,8 @@
 /* More than the statements of the busiest connection. */
 #define CONNECTION_STATEMENTS 32
 
-/* How long a connection waits for another program's lock, in
- * milliseconds; the manual states it.
+/* How long a request waits for another program's lock, in milliseconds,
+ * with what it waited for a connection; the manual states it.
  */
 #define CONNECTION_LONGEST_WAIT 30000
 
@@ -69,7 +68,8 @@ struct connection {
   /* What waiting for a lock depends on. */
   struct patience *patience; /* may be NULL */
   int longest_wait;          /* milliseconds */
-  struct timespec waiting_since;
+  uint64_t asked;            /* when the work was asked for; 0: now */
+  uint64_t waiting_since;
 
   struct {
     const char *sql;
@@ -84,6 +84,13 @@ struct connection {
 int connection_open (struct connection *connection, const char *path,
                      enum connection_mode mode, struct patience *patience,
                      struct status *status);
+
+/* The same for work that was asked for at a time of clock_now, since when it
+ * has waited.
+ */
+int connection_open_asked (struct connection *connection, const char *path,
+                           enum connection_mode mode, struct patience *patience,
+                           uint64_t asked, struct status *status);
 
 /* Close the connection; one that is not open is left alone. */
 void connection_close (struct connection *connection);

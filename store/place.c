@@ -7,23 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
+#include "clock.h"
 #include "place.h"
 
 /* How long an answer holds, in milliseconds: a look costs 1 us, or a lot
  * more on a network file system.
  */
 #define HOLDS 100
-
-static uint64_t
-now (void)
-{
-  struct timespec time;
-
-  clock_gettime (CLOCK_MONOTONIC_COARSE, &time);
-  return time.tv_sec * UINT64_C (1000) + time.tv_nsec / 1000000;
-}
 
 int
 place_find (struct place *place, const char *path,
@@ -79,7 +70,7 @@ place_check (struct place *place, struct status *status)
   if (place == NULL)
     return 0;
   gone = is_gone (place);
-  atomic_store (&place->looked, now ());
+  atomic_store (&place->looked, clock_now ());
   if (gone)
     fail_gone (status);
   if (atomic_exchange (&place->gone, gone) != gone)
@@ -92,7 +83,7 @@ place_check_at_times (struct place *place, struct status *status)
 {
   if (place == NULL)
     return 0;
-  if (now () - atomic_load (&place->looked) >= HOLDS)
+  if (clock_now () - atomic_load (&place->looked) >= HOLDS * CLOCK_MILLISECOND)
     return place_check (place, status);
   return atomic_load (&place->gone) ? fail_gone (status) : 0;
 }

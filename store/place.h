@@ -27,7 +27,7 @@ struct place {
   ino_t inode;
   void (*warn) (const char *message);
   atomic_bool gone;
-  atomic_uint_fast64_t looked; /* when, in milliseconds */
+  atomic_uint_fast64_t looked; /* when */
 };
 
 /* Find the file PATH.  WARN is called, by any thread, when it is no longer

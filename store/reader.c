@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "clock.h"
 #include "database.h"
 #include "reader.h"
 
@@ -58,16 +59,19 @@ reader_pool_close (struct reader_pool *pool)
   pthread_cond_destroy (&pool->returned);
 }
 
-/* Open one more connection, for which pool->open counts already. */
+/* Open one more connection, for which pool->open counts already, for a
+ * request that came at ASKED.
+ */
 static struct reader *
-open_reader (struct reader_pool *pool, struct status *status)
+open_reader (struct reader_pool *pool, uint64_t asked, struct status *status)
 {
   struct reader *reader = calloc (1, sizeof *reader);
 
   if (reader == NULL)
     status_fail (status, ENOMEM, "out of memory");
-  else if (connection_open (&reader->connection, pool->place->path, pool->mode,
-                            pool->patience, status) == -1) {
+  else if (connection_open_asked (&reader->connection, pool->place->path,
+                                  pool->mode, pool->patience, asked,
+                                  status) == -1) {
     free (reader);
     reader = NULL;
   }
@@ -99,6 +103,7 @@ may_grow (struct reader_pool *pool)
 static struct reader *
 take (struct reader_pool *pool, struct status *status)
 {
+  const uint64_t asked = clock_now ();
   struct reader *reader;
 
   pthread_mutex_lock (&pool->lock);
@@ -110,7 +115,10 @@ take (struct reader_pool *pool, struct status *status)
   else
     pool->open++;
   pthread_mutex_unlock (&pool->lock);
-  return reader ? reader : open_reader (pool, status);
+  if (reader == NULL)
+    return open_reader (pool, asked, status);
+  reader->connection.asked = asked;
+  return reader;
 }
 
 struct reader *

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "checksum.h"
+#include "clock.h"
 #include "codec.h"
 #include "database.h"
 #include "log.h"
@@ -47,6 +48,7 @@ struct operation {
   int result;
   struct status *status;
 
+  uint64_t asked; /* when it was put on the queue */
   struct operation *next;
   atomic_uint state; /* enum operation_state; a futex */
 };
@@ -352,6 +354,32 @@ note_wal_size (void *opaque, sqlite3 *db, const char *name, int pages)
   return SQLITE_OK;
 }
 
+/* Since when an operation has waited for the lock of another program, and
+ * not for those that stood before it.
+ */
+static uint64_t
+waiting_since (const struct writer *writer, const struct operation *operation)
+{
+  return operation->asked > writer->locked_since ? operation->asked
+                                                 : writer->locked_since;
+}
+
+/* Begin a transaction, and wait for its lock as long as the first operation
+ * of LIST may.
+ */
+static int
+begin (struct writer *writer, const struct operation *list,
+       struct status *status)
+{
+  if (writer->locked_since == 0)
+    writer->locked_since = clock_now ();
+  writer->connection.asked = waiting_since (writer, list);
+  if (connection_begin_write (&writer->connection, status) == -1)
+    return -1;
+  writer->locked_since = 0;
+  return 0;
+}
+
 /* Run COUNT operations of a list as one transaction.  Returns 0, or -1 with
  * nothing changed; *BEGUN says whether the transaction could begin.
  */
@@ -370,7 +398,7 @@ run_transaction (struct writer *writer, struct operation *list, size_t count,
     return log_fail_damaged (status);
   if (place_check_at_times (writer->place, status) == -1)
     return -1;
-  if (connection_begin_write (connection, status) == -1)
+  if (begin (writer, list, status) == -1)
     return -1;
   *begun = true;
   for (r = 0; r == 0 && count > 0; count--, list = list->next)
@@ -387,14 +415,36 @@ run_transaction (struct writer *writer, struct operation *list, size_t count,
   return r;
 }
 
-/* Run COUNT operations together, or else each alone. */
-static void
+/* After waiting for a lock in vain: how many of COUNT operations, the oldest
+ * first, have waited as long as they may?  Where not even the first has,
+ * the server ends, and none is to wait any longer.
+ */
+static size_t
+count_expired (const struct writer *writer, const struct operation *list,
+               size_t count)
+{
+  const uint64_t longest = writer->connection.longest_wait * CLOCK_MILLISECOND;
+  const uint64_t now = clock_now ();
+  size_t expired = 0;
+
+  for (; expired < count && now - waiting_since (writer, list) >= longest;
+       list = list->next)
+    expired++;
+  return expired > 0 ? expired : count;
+}
+
+/* Run COUNT operations together, or else each alone.  Returns how many, from
+ * the first on, have a result; the others may still wait for a lock.
+ */
+static size_t
 run_batch (struct writer *writer, struct operation *list, size_t count)
 {
   struct status status;
   bool begun;
   const int r = run_transaction (writer, list, count, &begun, &status);
 
+  if (r == -1 && !begun && (status.sqlite & 0xff) == SQLITE_BUSY)
+    count = count_expired (writer, list, count);
   for (size_t left = count; left > 0; left--, list = list->next) {
     if (r == -1 && begun && count > 1)
       list->result = run_transaction (writer, list, 1, &begun, list->status);
@@ -404,6 +454,7 @@ run_batch (struct writer *writer, struct operation *list, size_t count)
         *list->status = status;
     }
   }
+  return count;
 }
 
 /* How much an operation adds to a batch, in bytes. */
@@ -482,15 +533,35 @@ begin_leading (struct writer *writer, size_t *count)
   return list;
 }
 
-/* Hand on the lead: before the finished are woken, so that the next
- * transaction starts at once.
+/* Put COUNT operations of a list back in front of the queue.  Called with
+ * the lock held.
  */
 static void
-end_leading (struct writer *writer)
+put_back (struct writer *writer, struct operation *list, size_t count)
+{
+  struct operation *last = list;
+
+  writer->queued += count;
+  for (; count > 1; count--)
+    last = last->next;
+  last->next = writer->head;
+  if (writer->head == NULL)
+    writer->tail = last;
+  writer->head = list;
+}
+
+/* Hand on the lead: before the finished are woken, so that the next
+ * transaction starts at once.  Of the batch, COUNT operations of LIST are
+ * left.
+ */
+static void
+end_leading (struct writer *writer, struct operation *list, size_t count)
 {
   struct operation *next;
 
   pthread_mutex_lock (&writer->lock);
+  if (count > 0)
+    put_back (writer, list, count);
   writer->running = false;
   if (writer->paused)
     pthread_cond_signal (&writer->rested);
@@ -501,29 +572,22 @@ end_leading (struct writer *writer)
     set_state (next, LEADING);
 }
 
-static uint64_t
-now (void)
-{
-  struct timespec time;
-
-  clock_gettime (CLOCK_MONOTONIC, &time);
-  return time.tv_sec * UINT64_C (1000000000) + time.tv_nsec;
-}
-
 /* Lead one batch, of which OWN, the caller's operation, is the first. */
 static void
 lead (struct writer *writer, struct operation *own)
 {
-  struct operation *list, *next;
+  struct operation *list, *rest, *next;
   uint64_t start;
-  size_t count;
+  size_t count, done;
 
-  list = begin_leading (writer, &count);
-  start = now ();
-  run_batch (writer, list, count);
-  writer->duration = now () - start;
-  end_leading (writer);
-  for (; count > 0; count--, list = next) {
+  list = rest = begin_leading (writer, &count);
+  start = clock_now ();
+  done = run_batch (writer, list, count);
+  writer->duration = clock_now () - start;
+  for (size_t i = 0; i < done; i++)
+    rest = rest->next;
+  end_leading (writer, rest, count - done);
+  for (; done > 0; done--, list = next) {
     next = list->next;
     if (list != own)
       set_state (list, DONE);
@@ -538,6 +602,7 @@ submit (struct writer *writer, struct operation *operation)
 
   atomic_init (&operation->state, WAITING);
   operation->next = NULL;
+  operation->asked = clock_now ();
   pthread_mutex_lock (&writer->lock);
   if (writer->tail)
     writer->tail->next = operation;

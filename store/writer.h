@@ -20,6 +20,8 @@
  * - If the transaction fails, each operation is tried alone, so that only
  *   those that fail get the error.
  * - A leader never waits for anything that ends with one client.
+ * - A leader that waits for another program's lock in vain fails those who
+ *   have waited as long as they may, and leaves the others in the queue.
  *
  * Lock order: `lock` is a leaf; no call into SQLite is made under it.
  */
@@ -76,13 +78,14 @@ struct writer {
   struct connection connection;
   int64_t page_size; /* bytes */
   uint64_t wal_bytes;
-  uint64_t duration;  /* of the last transaction, in nanoseconds */
-  int64_t next_id;    /* of the next new row; 0: ask the database */
-  int64_t view_of;    /* the disk that `view` shows, or 0, ... */
-  int64_t view_epoch; /* ... for those who opened it in this epoch */
-  struct view view;   /* the disk as it is ... */
-  struct view below;  /* ... and without the present generation */
-  char *block;        /* room for one block */
+  uint64_t duration;     /* of the last transaction, in nanoseconds */
+  uint64_t locked_since; /* others hold the lock; 0: they do not */
+  int64_t next_id;       /* of the next new row; 0: ask the database */
+  int64_t view_of;       /* the disk that `view` shows, or 0, ... */
+  int64_t view_epoch;    /* ... for those who opened it in this epoch */
+  struct view view;      /* the disk as it is ... */
+  struct view below;     /* ... and without the present generation */
+  char *block;           /* room for one block */
 };
 
 /* Open the write connection to PATH.  FLUSHER is told of each commit; it

@@ -21,6 +21,7 @@
 
 #include "checkpoint.h"
 #include "checksum.h"
+#include "clock.h"
 #include "database.h"
 #include "shim.h"
 #include "store.h"
@@ -918,6 +919,65 @@ lock_database (struct connection *other)
   assert_int_equal (connection_run (other, lock_sql, &status), 0);
 }
 
+/* A request that is in the way of a lock, and how long it waited. */
+struct waiting {
+  struct request request;
+  int start;       /* milliseconds from now on */
+  uint64_t waited; /* milliseconds */
+};
+
+static void *
+run_waiting (void *opaque)
+{
+  struct waiting *waiting = opaque;
+  uint64_t start;
+
+  nanosleep (&(struct timespec){ .tv_nsec = waiting->start * 1000000 }, NULL);
+  start = clock_now ();
+  run_request (&waiting->request);
+  waiting->waited = (clock_now () - start) / CLOCK_MILLISECOND;
+  return NULL;
+}
+
+/* Each request waits for another program's lock as long as it may, and no
+ * longer: also one that stands in the queue behind others, which gave up
+ * before it, or gives up before others of its batch.
+ */
+static void
+test_longest_wait (void **state)
+{
+  const int longest = 800;
+  struct waiting waiting[] = {
+    { .start = 0 },
+    { .start = 300 },
+    { .start = 300 },
+    { .start = 600 },
+  };
+  const int count = sizeof waiting / sizeof waiting[0];
+  struct connection other;
+
+  (void)state;
+  make_disk (BLOCK);
+  open_writer ();
+  writer.connection.longest_wait = longest;
+  lock_database (&other);
+  for (int i = 0; i < count; i++) {
+    fill_request (&waiting[i].request, i * BLOCK, BLOCK, 'a');
+    assert_int_equal (pthread_create (&waiting[i].request.thread, NULL,
+                                      run_waiting, &waiting[i]),
+                      0);
+  }
+  for (int i = 0; i < count; i++) {
+    pthread_join (waiting[i].request.thread, NULL);
+    assert_int_equal (waiting[i].request.result, -1);
+    assert_int_equal (waiting[i].request.status.error, EIO);
+    assert_in_range (waiting[i].waited, longest, longest + longest / 4);
+    free (waiting[i].request.data);
+  }
+  connection_close (&other);
+  close_writer ();
+}
+
 static void *
 interrupt_soon (void *opaque)
 {
@@ -1095,6 +1155,7 @@ main (void)
     unit_test (test_ids_do_not_go_back),
     unit_test (test_epoch),
     unit_test (test_changed_block_size),
+    unit_test (test_longest_wait),
     unit_test (test_interrupt),
     unit_test (test_lock),
     unit_test (test_log_of_dead_server),
