@@ -183,7 +183,7 @@ connection_open_asked (struct connection *connection, const char *path,
   };
   uri = make_uri (path, mode);
   if (uri == NULL)
-    return status_fail (status, ENOMEM, "out of memory");
+    return status_no_memory (status);
   rc = sqlite3_open_v2 (
       uri, &connection->db,
       SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX |
@@ -304,6 +304,23 @@ connection_integer (struct connection *connection, const char *sql,
     return -1;
   *value = sqlite3_column_int64 (statement, 0);
   return 0;
+}
+
+int
+connection_page_size (struct connection *connection, int64_t *size,
+                      struct status *status)
+{
+  static const char page_size_sql[] = "PRAGMA page_size";
+
+  return connection_integer (connection, page_size_sql, size, status);
+}
+
+int
+connection_touch (struct connection *connection, struct status *status)
+{
+  static const char read_sql[] = "SELECT count (*) FROM sqlite_schema";
+
+  return connection_run (connection, read_sql, status);
 }
 
 int

@@ -122,6 +122,15 @@ int connection_run (struct connection *connection, const char *sql,
 int connection_integer (struct connection *connection, const char *sql,
                         int64_t *value, struct status *status);
 
+/* The size of the database's pages, in bytes. */
+int connection_page_size (struct connection *connection, int64_t *size,
+                          struct status *status);
+
+/* Read something: only then does SQLite open the log, and a checkpoint on a
+ * connection that never read does nothing and reports success.
+ */
+int connection_touch (struct connection *connection, struct status *status);
+
 /* Transactions.  A write transaction takes the write lock at its start;
  * rollback does nothing where there is none (SQLite ends some by itself).
  */

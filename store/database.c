@@ -118,7 +118,7 @@ database_check_directory (const char *path, struct status *status)
   int r = 0;
 
   if (directory == NULL)
-    return status_fail (status, ENOMEM, "out of memory");
+    return status_no_memory (status);
   if (stat (directory, &st) == 0 && !S_ISDIR (st.st_mode))
     r = status_fail (status, ENOTDIR, "%s cannot be created: %s: %s", path,
                      directory, strerror (ENOTDIR));
@@ -129,12 +129,30 @@ database_check_directory (const char *path, struct status *status)
   return r;
 }
 
+/* Have the database use a write-ahead log, which everything depends on. */
+static int
+use_wal (struct connection *connection, struct status *status)
+{
+  static const char wal_sql[] = "PRAGMA journal_mode = WAL";
+  CLEANUP_STATEMENT sqlite3_stmt *mode =
+      connection_statement (connection, wal_sql, status);
+  const char *text;
+
+  if (mode == NULL || connection_step (connection, mode, status) == -1)
+    return -1;
+  text = (const char *)sqlite3_column_text (mode, 0);
+  if (text == NULL || strcmp (text, "wal") != 0)
+    return status_fail (status, EIO,
+                        "the database cannot use a write-ahead log here; "
+                        "move it to a local file system");
+  return 0;
+}
+
 /* Make the contents of a new file and its first disk. */
 static int
 fill (struct connection *connection, const struct disk_options *disk,
       struct status *status)
 {
-  static const char wal_sql[] = "PRAGMA journal_mode = WAL";
   char *pragmas;
   int rc;
 
@@ -166,7 +184,7 @@ fill (struct connection *connection, const struct disk_options *disk,
   if (disks_create (connection, disk, status) == -1 ||
       connection_commit (connection, status) == -1)
     return -1;
-  return connection_run (connection, wal_sql, status);
+  return use_wal (connection, status);
 }
 
 /* Make the file or directory PATH durable. */
@@ -204,7 +222,7 @@ publish (const char *temporary, const char *path, struct status *status)
   int r = -1;
 
   if (directory == NULL)
-    return status_fail (status, ENOMEM, "out of memory");
+    return status_no_memory (status);
   if (sync_path (temporary, O_RDWR) == 0 && rename_new (temporary, path) == 0)
     r = sync_path (directory, O_RDONLY | O_DIRECTORY);
   if (r == -1)
@@ -236,7 +254,7 @@ check_leftover (const char *path, const char *suffix, struct status *status)
   int r = 0;
 
   if (name == NULL)
-    return status_fail (status, ENOMEM, "out of memory");
+    return status_no_memory (status);
   if (stat (name, &st) == 0 && st.st_size > 0)
     r = status_fail (status, EEXIST,
                      "%s cannot be created: there is %s of another database; "
@@ -273,7 +291,7 @@ database_create (const char *path, const struct disk_options *disk,
       check_leftover (path, "-journal", status) == -1)
     return -1;
   if (asprintf (&temporary, "%s.new-XXXXXX", path) == -1)
-    return status_fail (status, ENOMEM, "out of memory");
+    return status_no_memory (status);
   fd = mkostemp (temporary, O_CLOEXEC); /* mode 0600 */
   if (fd == -1) {
     status_fail (status, errno, "creating %s: %s", path, strerror (errno));
@@ -455,27 +473,6 @@ check_features (struct connection *connection, bool write,
   return r;
 }
 
-/* All blocks depend on the WAL: put a database back that was switched to
- * another journal by hand.
- */
-static int
-check_journal (struct connection *connection, struct status *status)
-{
-  static const char wal_sql[] = "PRAGMA journal_mode = WAL";
-  CLEANUP_STATEMENT sqlite3_stmt *mode =
-      connection_statement (connection, wal_sql, status);
-  const char *text;
-
-  if (mode == NULL || connection_step (connection, mode, status) == -1)
-    return -1;
-  text = (const char *)sqlite3_column_text (mode, 0);
-  if (text == NULL || strcmp (text, "wal") != 0)
-    return status_fail (status, EIO,
-                        "the database cannot use a write-ahead log here; "
-                        "move it to a local file system");
-  return 0;
-}
-
 static int
 check_contents (struct connection *connection, enum connection_mode mode,
                 struct status *status)
@@ -486,7 +483,8 @@ check_contents (struct connection *connection, enum connection_mode mode,
       check_statistics (connection, status) == -1 ||
       check_features (connection, write, status) == -1)
     return -1;
-  return write ? check_journal (connection, status) : 0;
+  /* It may have been switched to another journal by hand. */
+  return write ? use_wal (connection, status) : 0;
 }
 
 /* Does PATH have a write-ahead log with something in it? */

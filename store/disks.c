@@ -177,11 +177,10 @@ int
 disks_check_packing (struct connection *connection,
                      const struct disk_options *options, struct status *status)
 {
-  static const char page_size_sql[] = "PRAGMA page_size";
   const uint32_t block_size = wanted_block_size (options);
   int64_t page_size;
 
-  if (connection_integer (connection, page_size_sql, &page_size, status) == -1)
+  if (connection_page_size (connection, &page_size, status) == -1)
     return -1;
   /* More than half of the block again would be wasted. */
   if (2 * packed_size (block_size, page_size) > 3 * 16 * block_size)

@@ -7,16 +7,12 @@
 #include "flusher.h"
 #include "log.h"
 
-/* Have the log opened: SQLite does so at the first read. */
 static int
 open_wal (struct flusher *flusher, struct status *status)
 {
-  static const char read_sql[] = "SELECT count (*) FROM sqlite_schema";
-  int64_t ignored;
   int rc;
 
-  if (connection_integer (&flusher->connection, read_sql, &ignored, status) ==
-      -1)
+  if (connection_touch (&flusher->connection, status) == -1)
     return -1;
   rc = sqlite3_file_control (flusher->connection.db, "main",
                              SQLITE_FCNTL_JOURNAL_POINTER, &flusher->wal);

@@ -55,7 +55,7 @@ open_lock_file (const char *path, struct status *status)
   int fd;
 
   if (name == NULL)
-    return status_fail (status, ENOMEM, "out of memory");
+    return status_no_memory (status);
   fd = open (name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd == -1)
     status_fail (status, EIO,

@@ -51,7 +51,7 @@ add_layer (struct view *view, int64_t layer, int64_t generation,
         realloc (view->layers, capacity * sizeof *layers);
 
     if (layers == NULL)
-      return status_fail (status, ENOMEM, "out of memory");
+      return status_no_memory (status);
     view->layers = layers;
     view->capacity = capacity;
   }
@@ -275,7 +275,7 @@ read_row (struct part *part, const struct walk *walk, struct status *status)
   char *place;
 
   if (data == NULL && sqlite3_errcode (walk->connection->db) == SQLITE_NOMEM)
-    return status_fail (status, ENOMEM, "out of memory");
+    return status_no_memory (status);
   if (checksum != checksum_block (walk->layer.layer, walk->number,
                                   walk->generation, codec, length,
                                   checksum_bytes (data, length)))
@@ -510,7 +510,7 @@ gather (struct gatherer *g, uint64_t at, bool hole, struct status *status)
   if (hole == g->hole)
     return 0;
   if (g->found (g->start, at - g->start, g->hole, g->opaque) == -1)
-    return status_fail (status, ENOMEM, "out of memory");
+    return status_no_memory (status);
   g->start = at;
   g->hole = hole;
   g->done = g->one;
@@ -525,7 +525,7 @@ gather_end (struct gatherer *g, uint64_t at, struct status *status)
     at = g->end;
   if (!g->done && at > g->start &&
       g->found (g->start, at - g->start, g->hole, g->opaque) == -1)
-    return status_fail (status, ENOMEM, "out of memory");
+    return status_no_memory (status);
   return 0;
 }
 
@@ -563,7 +563,7 @@ view_extents (struct connection *connection, const struct view *view,
   int r = 0;
 
   if (map == NULL)
-    return status_fail (status, ENOMEM, "out of memory");
+    return status_no_memory (status);
   while (r == 0 && at < end && !g.done && total < MAP_TOTAL) {
     r = view_next_row (connection, view, at, end, &next, status);
     if (r == 0 && next > at)

@@ -2,7 +2,6 @@
 
 #include <config.h>
 
-#include <errno.h>
 #include <stdlib.h>
 
 #include "clock.h"
@@ -24,7 +23,7 @@ reader_pool_open (struct reader_pool *pool, struct place *place,
   struct reader *first = calloc (1, sizeof *first);
 
   if (first == NULL)
-    return status_fail (status, ENOMEM, "out of memory");
+    return status_no_memory (status);
   if (database_open (&first->connection, place->path, CONNECTION_READ, patience,
                      status) == -1) {
     free (first);
@@ -68,7 +67,7 @@ open_reader (struct reader_pool *pool, uint64_t asked, struct status *status)
   struct reader *reader = calloc (1, sizeof *reader);
 
   if (reader == NULL)
-    status_fail (status, ENOMEM, "out of memory");
+    status_no_memory (status);
   else if (connection_open_asked (&reader->connection, pool->place->path,
                                   pool->mode, pool->patience, asked,
                                   status) == -1) {

@@ -36,6 +36,12 @@ status_fail (struct status *status, int error, const char *format, ...)
 }
 
 int
+status_no_memory (struct status *status)
+{
+  return status_fail (status, ENOMEM, "out of memory");
+}
+
+int
 status_errno (int rc)
 {
   switch (rc & 0xff) {

@@ -29,6 +29,9 @@ struct status {
 int status_fail (struct status *status, int error, const char *format, ...)
     __attribute__ ((format (printf, 3, 4)));
 
+/* Record that there is no memory; always returns -1. */
+int status_no_memory (struct status *status);
+
 /* Record the failure RC of a call on DB, with SQLite's own message and
  * extended code behind the words of FORMAT; always returns -1.  DB may be
  * NULL when there is none.  The errno follows status_errno.

@@ -196,7 +196,7 @@ hold (struct store *store, int64_t id, struct status *status)
   if (held == NULL) {
     held = calloc (1, sizeof *held);
     if (held == NULL)
-      return status_fail (status, ENOMEM, "out of memory");
+      return status_no_memory (status);
     held->id = id;
     held->guard = guard_take (store->place.path, id, status);
     if (held->guard == -1) {
@@ -236,7 +236,7 @@ store_open (const char *path, const struct store_options *options,
   struct store *store = calloc (1, sizeof *store);
 
   if (store == NULL) {
-    status_fail (status, ENOMEM, "out of memory");
+    status_no_memory (status);
     return NULL;
   }
   if (place_find (&store->place, path, options->warn, status) == -1) {
@@ -450,7 +450,7 @@ disk_open (struct store *store, const char *name, bool readonly,
   struct disk *disk = calloc (1, sizeof *disk);
 
   if (disk == NULL) {
-    status_fail (status, ENOMEM, "out of memory");
+    status_no_memory (status);
     return NULL;
   }
   disk->store = store;

@@ -79,7 +79,7 @@ look_at (struct writer *writer, const struct disk_info *disk,
         realloc (below->layers, view->depth * sizeof *layers);
 
     if (layers == NULL)
-      return status_fail (status, ENOMEM, "out of memory");
+      return status_no_memory (status);
     below->layers = layers;
     below->capacity = view->depth;
   }
@@ -657,7 +657,7 @@ writer_write (struct writer *writer, const struct disk_info *disk,
   int r;
 
   if (encoded == NULL)
-    return status_fail (status, ENOMEM, "out of memory");
+    return status_no_memory (status);
   r = submit (writer, &operation);
   free (encoded);
   return r;
@@ -708,18 +708,16 @@ int
 writer_open (struct writer *writer, const char *path, struct flusher *flusher,
              struct patience *patience, struct status *status)
 {
-  static const char page_size_sql[] = "PRAGMA page_size";
-
   *writer = (struct writer){ .flusher = flusher };
   if (database_open (&writer->connection, path, CONNECTION_GATHER, patience,
                      status) == -1)
     return -1;
   writer->block = malloc (DISK_BLOCK_SIZE_MAX);
   if (writer->block == NULL)
-    status_fail (status, ENOMEM, "out of memory");
+    status_no_memory (status);
   if (writer->block == NULL ||
-      connection_integer (&writer->connection, page_size_sql,
-                          &writer->page_size, status) == -1) {
+      connection_page_size (&writer->connection, &writer->page_size, status) ==
+          -1) {
     free (writer->block);
     connection_close (&writer->connection);
     return -1;
