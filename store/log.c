@@ -77,17 +77,23 @@ little_endian (const unsigned char *bytes)
          (uint32_t)bytes[1] << 8 | bytes[0];
 }
 
-/* Add COUNT bytes, a multiple of 8, to the checksum. */
+void
+log_checksum (uint32_t sums[2], const unsigned char *bytes, size_t count,
+              bool is_big_endian)
+{
+  uint32_t (*const number) (const unsigned char *) =
+      is_big_endian ? big_endian : little_endian;
+
+  for (const unsigned char *end = bytes + count; bytes < end; bytes += 8) {
+    sums[0] += number (bytes) + sums[1];
+    sums[1] += number (bytes + 4) + sums[0];
+  }
+}
+
 static void
 add_bytes (struct pass *pass, const unsigned char *bytes, size_t count)
 {
-  uint32_t (*const number) (const unsigned char *) =
-      pass->is_big_endian ? big_endian : little_endian;
-
-  for (const unsigned char *end = bytes + count; bytes < end; bytes += 8) {
-    pass->checksum[0] += number (bytes) + pass->checksum[1];
-    pass->checksum[1] += number (bytes + 4) + pass->checksum[0];
-  }
+  log_checksum (pass->checksum, bytes, count, pass->is_big_endian);
 }
 
 /* Is the checksum so far the one that stands at BYTES? */
@@ -102,13 +108,14 @@ static bool
 check_header (struct pass *pass)
 {
   const unsigned char *header = pass->bytes;
+  uint32_t page_size;
 
   pass->is_big_endian = header[3] & 1;
-  pass->page_size = big_endian (header + 8);
+  page_size = pass->page_size = big_endian (header + 8);
   add_bytes (pass, header, 24);
   return (big_endian (header) & ~UINT32_C (1)) == LOG_MAGIC &&
-         big_endian (header + 4) == LOG_VERSION && pass->page_size >= 512 &&
-         pass->page_size <= 65536 &&
+         big_endian (header + 4) == LOG_VERSION && page_size >= 512 &&
+         page_size <= 65536 && (page_size & (page_size - 1)) == 0 &&
          memcmp (header + 16, pass->salts, SALTS_SIZE) == 0 &&
          is_checksum (pass, header + 24);
 }

@@ -14,12 +14,20 @@
 #define SQLBLOCK_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include "connection.h"
 #include "status.h"
 
 #define LOG_HEADER_SIZE   32
 #define FRAME_HEADER_SIZE 24
+
+/* Add COUNT bytes, a multiple of 8, to the two sums of a checksum; the log's
+ * header says in which order of bytes.
+ */
+void log_checksum (uint32_t sums[2], const unsigned char *bytes, size_t count,
+                   bool is_big_endian);
 
 /* Write the log again, as it is, and sync it, and have the next checkpoint
  * move all of it.  Where an earlier sync failed, or may have, the kernel

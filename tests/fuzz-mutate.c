@@ -15,7 +15,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "bytes.h"
 #include "fuzz.h"
+#include "log.h"
 #include "unit.h"
 
 #define LENGTH(array) (sizeof (array) / sizeof (array)[0])
@@ -315,13 +317,6 @@ struct pages {
   unsigned count;
 };
 
-static uint32_t
-big_endian (const unsigned char *bytes)
-{
-  return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 |
-         (uint32_t)bytes[2] << 8 | bytes[3];
-}
-
 static bool
 open_pages (struct pages *pages, bool log)
 {
@@ -338,8 +333,8 @@ open_pages (struct pages *pages, bool log)
     close (pages->fd);
     return false;
   }
-  pages->first = log ? 32 : 0;
-  pages->header = log ? 24 : 0;
+  pages->first = log ? LOG_HEADER_SIZE : 0;
+  pages->header = log ? FRAME_HEADER_SIZE : 0;
   pages->size =
       log ? big_endian (header + 8) : (uint32_t)header[16] << 8 | header[17];
   if (pages->size < 512 || pages->size > 65536)
@@ -433,28 +428,6 @@ change_bytes (struct fuzz_case *c, const struct pages *pages)
   }
 }
 
-/* The sums of a log run on from frame to frame ("Checksum Algorithm" in
- * SQLite's fileformat2.html).
- */
-static void
-add_to_sums (uint32_t sums[2], const unsigned char *bytes, size_t length,
-             bool big)
-{
-  uint32_t words[2];
-
-  for (; length >= 8; length -= 8, bytes += 8) {
-    for (int i = 0; i < 2; i++) {
-      const unsigned char *p = bytes + 4 * i;
-
-      words[i] = big ? big_endian (p)
-                     : (uint32_t)p[3] << 24 | (uint32_t)p[2] << 16 |
-                           (uint32_t)p[1] << 8 | p[0];
-    }
-    sums[0] += words[0] + sums[1];
-    sums[1] += words[1] + sums[0];
-  }
-}
-
 static void
 put_sums (int fd, const uint32_t sums[2], off_t place)
 {
@@ -469,20 +442,21 @@ put_sums (int fd, const uint32_t sums[2], off_t place)
 static void
 correct_sums (const struct pages *pages)
 {
-  static unsigned char frame[24 + 65536];
-  const ssize_t size = 24 + pages->size;
+  static unsigned char frame[FRAME_HEADER_SIZE + 65536];
+  const ssize_t size = FRAME_HEADER_SIZE + pages->size;
   uint32_t sums[2] = { 0, 0 };
-  unsigned char header[32];
+  unsigned char header[LOG_HEADER_SIZE];
   bool big;
 
   if (pread (pages->fd, header, sizeof header, 0) != sizeof header)
     return;
   big = header[3] & 1;
-  add_to_sums (sums, header, 24, big);
+  log_checksum (sums, header, 24, big);
   put_sums (pages->fd, sums, 24);
-  for (off_t at = 32; pread (pages->fd, frame, size, at) == size; at += size) {
-    add_to_sums (sums, frame, 8, big);
-    add_to_sums (sums, frame + 24, pages->size, big);
+  for (off_t at = LOG_HEADER_SIZE; pread (pages->fd, frame, size, at) == size;
+       at += size) {
+    log_checksum (sums, frame, 8, big);
+    log_checksum (sums, frame + FRAME_HEADER_SIZE, pages->size / 8 * 8, big);
     put_sums (pages->fd, sums, at + 16);
   }
 }
