@@ -23,39 +23,6 @@
 /* At most this much goes into one request of read_disk. */
 #define READ_LENGTH (4 << 20)
 
-/* splitmix64, by Sebastiano Vigna, which is in the public domain. */
-uint64_t
-random_next (struct random *random)
-{
-  uint64_t z = random->state += 0x9e3779b97f4a7c15;
-
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-  return z ^ (z >> 31);
-}
-
-/* A number from 0 to BOUND - 1. */
-uint64_t
-random_below (struct random *random, uint64_t bound)
-{
-  return random_next (random) % bound;
-}
-
-void
-random_fill (struct random *random, char *buffer, size_t length)
-{
-  uint64_t word;
-  size_t n;
-
-  while (length > 0) {
-    word = random_next (random);
-    n = length < sizeof word ? length : sizeof word;
-    memcpy (buffer, &word, n);
-    buffer += n;
-    length -= n;
-  }
-}
-
 void
 sleep_microseconds (uint64_t microseconds)
 {

@@ -1,5 +1,5 @@
-/* What the randomized checks share as clients: random numbers, time, and
- * several connections with requests in flight.  See client.c.
+/* What the randomized checks share as clients: time, and several
+ * connections with requests in flight.  See client.c.
  */
 
 #ifndef SQLBLOCK_TESTS_CLIENT_H
@@ -11,14 +11,6 @@
 #include <stdint.h>
 
 #define MAX_CONNECTIONS 64
-
-/* Random numbers.  The same start gives the same numbers everywhere. */
-struct random {
-  uint64_t state;
-};
-uint64_t random_next (struct random *);
-uint64_t random_below (struct random *, uint64_t bound);
-void random_fill (struct random *, char *buffer, size_t length);
 
 void sleep_microseconds (uint64_t);
 uint64_t now_microseconds (void);

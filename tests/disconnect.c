@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "random.h"
 #include "server.h"
 
 /* Requests in flight for each connection. */
@@ -64,7 +65,7 @@ static unsigned region_count; /* even: of the survivors, odd: the victims' */
 static struct connections survivors;
 static struct request requests[DEPTH * MAX_CONNECTIONS];
 static pid_t victims[MAX_VICTIMS];
-static struct random randoms;
+static uint64_t randoms;
 
 static struct {
   uint64_t writes, reads, killed, disconnected;
@@ -102,7 +103,7 @@ choose_region (unsigned odd)
 static void
 fill_version (const struct region *region, uint64_t version, char *data)
 {
-  struct random content = { .state = region->offset ^ version << 40 };
+  uint64_t content = region->offset ^ version << 40;
 
   if (version == 0)
     memset (data, 0, region->length);
@@ -256,7 +257,7 @@ start_victim (unsigned i)
   if (victims[i] == -1)
     fail ("fork failed");
   if (victims[i] == 0) {
-    randoms.state = seed;
+    randoms = seed;
     be_victim ();
   }
 }
@@ -338,7 +339,7 @@ main (int argc, char *argv[])
   parse_options (argc, argv, own, 2);
   if (victim_count == 0 || victim_count > MAX_VICTIMS)
     fail ("1 to %d victims", MAX_VICTIMS);
-  randoms.state = settings.seed;
+  randoms = settings.seed;
   cut_regions ();
   server_create ();
   server_start ();

@@ -95,9 +95,9 @@ struct shared {
 static void
 make_case (struct shared *shared, uint64_t *seed)
 {
-  shared->length = 8 + unit_random_below (seed, 8) *
-                           unit_random_below (seed, sizeof shared->bytes / 8);
-  unit_random_bytes (seed, shared->bytes, shared->length);
+  shared->length = 8 + random_below (seed, 8) *
+                           random_below (seed, sizeof shared->bytes / 8);
+  random_fill (seed, shared->bytes, shared->length);
 }
 
 static void

@@ -47,7 +47,7 @@ fuzz_pattern (int64_t layer, uint64_t number, int64_t generation,
                    (uint64_t)place << 30 ^
                    number * UINT64_C (0x9e3779b97f4a7c15);
 
-  unit_random_bytes (&state, sector, FUZZ_SECTOR);
+  random_fill (&state, sector, FUZZ_SECTOR);
 }
 
 /* pattern (layer, number, generation, length) */

@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "client.h"
+#include "random.h"
 #include "server.h"
 
 #define SECTOR 4096
@@ -52,7 +53,7 @@ static unsigned write_count;
 static struct stamp *stamps; /* of what was acknowledged */
 static bool *busy;           /* sectors with a write in flight */
 static uint64_t sectors, round_number, write_number;
-static struct random randoms;
+static uint64_t randoms;
 static bool crashed; /* the server was killed */
 
 static struct {
@@ -62,7 +63,7 @@ static struct {
 static void
 fill_sector (char *sector, const struct stamp *stamp)
 {
-  struct random rest = { .state = stamp->number ^ stamp->offset };
+  uint64_t rest = stamp->number ^ stamp->offset;
 
   memset (sector, 0, SECTOR);
   if (stamp->number == 0)
@@ -248,7 +249,7 @@ prepare (void)
   busy = calloc (sectors, sizeof *busy);
   if (sectors == 0 || stamps == NULL || busy == NULL)
     fail ("a disk of this size cannot be tested");
-  randoms.state = settings.seed;
+  randoms = settings.seed;
   server_create ();
 }
 

@@ -227,7 +227,7 @@ release (enum shim_file file, sqlite3_file *handle)
 static bool
 happens (int percent)
 {
-  return (int)unit_random_below (&fault_random, 100) < percent;
+  return (int)random_below (&fault_random, 100) < percent;
 }
 
 /* A part is written, and then there is no more space, or an error. */
@@ -235,7 +235,7 @@ static int
 fail_write (struct shim_call *call)
 {
   history->total.failed_writes++;
-  call->count = unit_random_below (&fault_random, call->count);
+  call->count = random_below (&fault_random, call->count);
   if (call->count > 0) {
     assert_int_equal (shim_pass (call), SQLITE_OK);
     record_write (call);
@@ -626,20 +626,20 @@ static void
 choose_range (struct client *client)
 {
   const uint64_t block = history->block_size, size = history->size;
-  const uint64_t kind = unit_random_below (&client->random, 100);
-  uint64_t offset = unit_random_below (&client->random, size);
+  const uint64_t kind = random_below (&client->random, 100);
+  uint64_t offset = random_below (&client->random, size);
   uint64_t count;
 
   if (kind < 40)
-    count = 1 + unit_random_below (&client->random, block);
+    count = 1 + random_below (&client->random, block);
   else if (kind < 75) {
     offset -= offset % block;
-    count = block * (1 + unit_random_below (&client->random, 4));
+    count = block * (1 + random_below (&client->random, 4));
   }
   else if (kind < 95)
-    count = 1 + unit_random_below (&client->random, 8 * block);
+    count = 1 + random_below (&client->random, 8 * block);
   else
-    count = block * (16 + unit_random_below (&client->random, 32));
+    count = block * (16 + random_below (&client->random, 32));
   client->request.offset = offset;
   client->request.count = count < size - offset ? count : size - offset;
 }
@@ -695,7 +695,7 @@ begin_request (struct client *client, enum kind kind)
   if (taken && kind != READ) {
     memcpy (request->after, history->model + request->offset, request->count);
     if (kind == WRITE)
-      unit_random_bytes (&client->random, request->after, request->count);
+      random_fill (&client->random, request->after, request->count);
     else if (kind == TRIM)
       clear_whole_blocks (request);
     else
@@ -739,7 +739,7 @@ check_result (int r, const struct status *status)
 static void
 change (struct client *client, enum kind kind)
 {
-  const bool fua = unit_random_below (&client->random, 8) == 0;
+  const bool fua = random_below (&client->random, 8) == 0;
   const size_t before_it = known_state ();
   struct request *request = &client->request;
   struct status status;
@@ -816,7 +816,7 @@ run_client (void *opaque)
   struct client *client = opaque;
 
   for (int i = 0; i < options->requests; i++) {
-    const uint64_t kind = unit_random_below (&client->random, 100);
+    const uint64_t kind = random_below (&client->random, 100);
 
     sleep_until (quiet_until);
     if (kind < 50)
@@ -858,12 +858,12 @@ run_pin (void *opaque)
     read_whole (&connection, contents);
     add_read (first, contents);
     state_of (history, contents, &early);
-    sleep_until (now () + unit_random_below (random, 10 * IDLE));
+    sleep_until (now () + random_below (random, 10 * IDLE));
     read_whole (&connection, contents);
     state_of (history, contents, &late);
     assert_true (early.hash == late.hash);
     connection_rollback (&connection);
-    sleep_until (now () + unit_random_below (random, 5 * IDLE));
+    sleep_until (now () + random_below (random, 5 * IDLE));
   }
   connection_close (&connection);
   free (contents);
@@ -901,7 +901,7 @@ open_stores (uint64_t *random)
   const struct store_options store_options = {
     .shared = options->shared,
     .limits = {
-      .start = UINT64_C (65536) << unit_random_below (random, 5),
+      .start = UINT64_C (65536) << random_below (random, 5),
       .bound = UINT64_C (65536) << 6,
       .idle = IDLE,
     },
@@ -922,7 +922,7 @@ start (uint64_t *random)
   open_stores (random);
   for (int i = 0; i < CLIENTS; i++) {
     clients[i] = (struct client){
-      .random = unit_random (random),
+      .random = random_next (random),
       .disk = open_disk (stores[options->shared ? i % STORES : 0]),
       .buffer = malloc (history->size),
     };
@@ -947,7 +947,7 @@ stop (void)
 static void
 run_clients (uint64_t *random)
 {
-  uint64_t pin_random = unit_random (random);
+  uint64_t pin_random = random_next (random);
   pthread_t pin;
 
   ending = false;
@@ -972,7 +972,7 @@ load_run (struct history *of, const char *database,
   history = of;
   path = database;
   options = given;
-  fault_random = unit_random (random);
+  fault_random = random_next (random);
   assert_true (asprintf (&log, "%s-wal", path) > 0);
   log_exists = access (log, F_OK) == 0;
   free (log);

@@ -278,7 +278,7 @@ file_cut (const struct file *file, int keep, bool torn, uint64_t *random,
     const struct change *change = &file->changes[i];
 
     if (torn || change->event != event) {
-      there = (int)unit_random_below (random, 100) < keep;
+      there = (int)random_below (random, 100) < keep;
       event = change->event;
     }
     if (there)
@@ -424,7 +424,7 @@ cut_log (const struct medium *medium, int keep, uint64_t *random)
   const struct file *file = medium->log_on_disk;
 
   for (size_t i = 0; i < medium->log_entries_count; i++)
-    if ((int)unit_random_below (random, 100) < keep)
+    if ((int)random_below (random, 100) < keep)
       file = medium->log_entries[i].file;
   return file;
 }

@@ -69,7 +69,7 @@ void medium_free (struct medium *medium);
 void medium_replay (struct medium *medium, const struct event *event,
                     size_t number);
 
-/* Make the files that a cut leaves at PATH, by RANDOM (see unit_random);
+/* Make the files that a cut leaves at PATH, by RANDOM (see random_next);
  * what stands there is replaced.
  */
 void medium_cut (const struct medium *medium, const struct cut *cut,

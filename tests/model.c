@@ -33,6 +33,7 @@
 #include <string.h>
 
 #include "client.h"
+#include "random.h"
 #include "server.h"
 
 /* Requests in flight for each connection, on average. */
@@ -79,9 +80,9 @@ static struct connections connections;
 static struct request requests[DEPTH * MAX_CONNECTIONS];
 static unsigned request_count;
 static char *shadow;
-static struct random sequence;   /* of requests */
+static uint64_t sequence;        /* of requests */
 static uint64_t sequence_number; /* of the latest request */
-static struct random moments;    /* of kills */
+static uint64_t moments;         /* of kills */
 static uint64_t kill_after;      /* the number of a request */
 static bool crashed;             /* the server was killed */
 
@@ -639,8 +640,8 @@ main (int argc, char *argv[])
 
   settings.size += 12345;
   parse_options (argc, argv, own, 2);
-  sequence.state = settings.seed;
-  moments.state = ~settings.seed;
+  sequence = settings.seed;
+  moments = ~settings.seed;
   request_count = DEPTH * settings.connections;
   shadow = calloc (1, settings.size);
   if (shadow == NULL || operations <= kills)

@@ -268,8 +268,8 @@ random_percent (void)
 {
   static const int percents[] = { 0, 0, 10, 50, 90, 98, 100, 100 };
 
-  return percents[unit_random_below (&randoms,
-                                     sizeof percents / sizeof percents[0])];
+  return percents[random_below (&randoms,
+                                sizeof percents / sizeof percents[0])];
 }
 
 static struct cut
@@ -278,7 +278,7 @@ random_cut (void)
   return (struct cut){
     .keep = { [SHIM_DATABASE] = random_percent (),
               [SHIM_LOG] = random_percent () },
-    .torn = unit_random_below (&randoms, 2),
+    .torn = random_below (&randoms, 2),
   };
 }
 
@@ -340,9 +340,9 @@ choose_places (size_t first, size_t end)
     for (size_t i = 0; i < count; i++)
       chosen[boundaries[i]] = true;
   for (size_t i = 0; places && count && i < places / 2; i++)
-    chosen[boundaries[unit_random_below (&randoms, count)]] = true;
+    chosen[boundaries[random_below (&randoms, count)]] = true;
   for (size_t i = 0; i < (places ? places / 2 : count); i++)
-    chosen[first + unit_random_below (&randoms, end - first + 1)] = true;
+    chosen[first + random_below (&randoms, end - first + 1)] = true;
   free (boundaries);
   return chosen;
 }
@@ -438,10 +438,10 @@ run_round (char *path, char *next)
   total.states += history.states_count - first_state;
   /* Somewhere near the end, but while the store runs. */
   end = history.events_count -
-        unit_random_below (&randoms, (history.events_count - first) / 10 + 1);
+        random_below (&randoms, (history.events_count - first) / 10 + 1);
   go_through (first, end);
   remove_database (next);
-  if (unit_random_below (&randoms, 2) == 0)
+  if (random_below (&randoms, 2) == 0)
     begin_after_cut (end, next);
   else
     begin_after_kill (end, next);

@@ -98,7 +98,7 @@ rows_pattern (const struct rows *rows, int64_t layer, int64_t number,
   static char block[DISK_BLOCK_SIZE_MAX];
   uint64_t state = (uint64_t)layer << 48 ^ (uint64_t)generation << 32 ^ number;
 
-  unit_random_bytes (&state, block, rows->block_size);
+  random_fill (&state, block, rows->block_size);
   return block;
 }
 

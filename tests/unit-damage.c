@@ -104,10 +104,10 @@ test_flipped_bits (void **state)
   (void)state;
   make_three_blocks (&rows);
   for (int i = 0; i < 200; i++) {
-    const int place = unit_random_below (&seed, BLOCK);
+    const int place = random_below (&seed, BLOCK);
     const unsigned char byte = rows_pattern (&rows, 1, 5, 1)[place];
 
-    set_byte (&rows, place, byte ^ 1 << unit_random_below (&seed, 8));
+    set_byte (&rows, place, byte ^ 1 << random_below (&seed, 8));
     expect_damaged_block (&rows, "checksum");
     set_byte (&rows, place, byte);
     rows_expect (&rows, 5, 1, 1);
@@ -596,8 +596,8 @@ damage (const char *from, size_t size, const char *damaged, uint64_t *seed)
 
   assert_non_null (bytes);
   memcpy (bytes, from, size);
-  for (int left = 1 + unit_random_below (seed, 8); left > 0; left--)
-    bytes[100 + unit_random_below (seed, size - 100)] = unit_random (seed);
+  for (int left = 1 + random_below (seed, 8); left > 0; left--)
+    bytes[100 + random_below (seed, size - 100)] = random_next (seed);
   unit_write_file (damaged, bytes, size);
   free (bytes);
 }

@@ -338,9 +338,8 @@ test_create_killed (void **state)
     assert_true (pid >= 0);
     if (pid == 0)
       _exit (database_create (unit_database (), &web, &status) == -1);
-    nanosleep (
-        &(struct timespec){ .tv_nsec = unit_random_below (&seed, 25000000) },
-        NULL);
+    nanosleep (&(struct timespec){ .tv_nsec = random_below (&seed, 25000000) },
+               NULL);
     kill (pid, SIGKILL);
     assert_int_equal (waitpid (pid, NULL, 0), pid);
     if (database_examine (unit_database (), &status) == 0)
@@ -470,7 +469,7 @@ test_examine_garbage (void **state)
   check_examine_bytes ("SQLite format 3", 16, "not one of sqlblock");
   check_examine_bytes ("SQLite format 2", 16, "is not an SQLite database");
   for (size_t size = 50; size <= sizeof bytes; size += 995) {
-    unit_random_bytes (&seed, bytes, sizeof bytes);
+    random_fill (&seed, bytes, sizeof bytes);
     check_examine_bytes (bytes, size, "is not an SQLite database");
   }
   memset (bytes, 0, sizeof bytes);

@@ -459,15 +459,14 @@ static void
 model_make_layers (struct model *model)
 {
   for (int layer = 1; layer <= LAYERS; layer++) {
-    const int64_t parent = unit_random_below (&model->random, layer);
+    const int64_t parent = random_below (&model->random, layer);
 
     model->parent[layer] = parent;
     model->parent_generation[layer] =
-        parent ? 1 + (int64_t)unit_random_below (&model->random,
-                                                 model->generation[parent])
+        parent ? 1 + (int64_t)random_below (&model->random,
+                                            model->generation[parent])
                : 0;
-    model->generation[layer] =
-        1 + unit_random_below (&model->random, GENERATIONS);
+    model->generation[layer] = 1 + random_below (&model->random, GENERATIONS);
     rows_layer (&model->rows, layer, parent, model->parent_generation[layer],
                 model->generation[layer]);
   }
@@ -477,15 +476,15 @@ model_make_layers (struct model *model)
 static void
 model_make_rows (struct model *model)
 {
-  const int one_in = 1 << unit_random_below (&model->random, 7);
+  const int one_in = 1 << random_below (&model->random, 7);
 
   unit_sql (model->rows.db, "BEGIN");
   for (int layer = 1; layer <= LAYERS; layer++)
     for (uint64_t number = 0; number < model->blocks; number++)
       for (int g = 1; g <= model->generation[layer]; g++) {
-        if (unit_random_below (&model->random, one_in) != 0)
+        if (random_below (&model->random, one_in) != 0)
           continue;
-        if (unit_random_below (&model->random, 3) == 0) {
+        if (random_below (&model->random, 3) == 0) {
           model->kind[layer][number][g] = 'z';
           rows_zero (&model->rows, layer, number, g);
         }
@@ -541,9 +540,9 @@ model_row_limit (const struct model *model, uint64_t first, uint64_t end,
 static uint64_t
 random_range (struct model *model, uint64_t end, uint64_t *count)
 {
-  const uint64_t first = unit_random_below (&model->random, end);
+  const uint64_t first = random_below (&model->random, end);
 
-  *count = 1 + unit_random_below (&model->random, end - first);
+  *count = 1 + random_below (&model->random, end - first);
   return first;
 }
 
@@ -551,7 +550,7 @@ static void
 model_check_limit (struct model *model)
 {
   struct rows *rows = &model->rows;
-  const uint32_t limit = 1 + unit_random_below (&model->random, 40);
+  const uint32_t limit = 1 + random_below (&model->random, 40);
   uint64_t count, number;
   const uint64_t first = random_range (model, model->blocks, &count);
   const uint64_t end = first + count;
@@ -603,14 +602,14 @@ model_check_view (struct model *model, const char *disk, const uint8_t *map)
 static void
 model_round (struct model *model)
 {
-  const uint32_t block_size = 512 << unit_random_below (&model->random, 3);
+  const uint32_t block_size = 512 << random_below (&model->random, 3);
   char *disk;
   uint8_t map[BLOCKS];
 
-  model->blocks = 1 + unit_random_below (&model->random, BLOCKS);
+  model->blocks = 1 + random_below (&model->random, BLOCKS);
   rows_open (&model->rows,
              model->blocks * block_size -
-                 unit_random_below (&model->random, block_size),
+                 random_below (&model->random, block_size),
              block_size);
   disk = malloc (model->blocks * block_size);
   assert_non_null (disk);
@@ -635,7 +634,7 @@ test_model (void **state)
   (void)state;
   for (int round = 0; round < 40; round++) {
     memset (&model, 0, sizeof model);
-    model.random = unit_random (&seed);
+    model.random = random_next (&seed);
     model_round (&model);
   }
 }

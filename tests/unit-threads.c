@@ -86,14 +86,13 @@ open_disk (struct client *client)
 static void
 write_own (struct client *client)
 {
-  const uint64_t offset = unit_random_below (&client->seed, BLOCK);
-  const uint64_t count = 1 + unit_random_below (&client->seed, BLOCK - offset);
+  const uint64_t offset = random_below (&client->seed, BLOCK);
+  const uint64_t count = 1 + random_below (&client->seed, BLOCK - offset);
   struct status status;
 
-  unit_random_bytes (&client->seed, client->own + offset, count);
+  random_fill (&client->seed, client->own + offset, count);
   if (disk_write (client->disk, client->own + offset, client->place + offset,
-                  count, unit_random_below (&client->seed, 8) == 0,
-                  &status) == -1)
+                  count, random_below (&client->seed, 8) == 0, &status) == -1)
     failed ("write", &status);
 }
 
@@ -126,7 +125,7 @@ write_shared (struct client *client)
   char data[SHARED_COUNT];
   struct status status;
 
-  memset (data, unit_random_below (&client->seed, 256), sizeof data);
+  memset (data, random_below (&client->seed, 256), sizeof data);
   if (disk_write (client->disk, data, SHARED_START, SHARED_COUNT, false,
                   &status) == -1)
     failed ("write of the shared range", &status);
@@ -176,7 +175,7 @@ do_something (struct client *client)
 {
   struct status status;
 
-  switch (unit_random_below (&client->seed, 16)) {
+  switch (random_below (&client->seed, 16)) {
   case 0:
     clear_own (client, true);
     break;

@@ -263,33 +263,3 @@ unit_seed (void)
   print_message ("seed: %" PRIu64 " (set SQLBLOCK_SEED to repeat)\n", seed);
   return seed;
 }
-
-/* SplitMix64. */
-uint64_t
-unit_random (uint64_t *state)
-{
-  uint64_t z = *state += UINT64_C (0x9e3779b97f4a7c15);
-
-  z = (z ^ z >> 30) * UINT64_C (0xbf58476d1ce4e5b9);
-  z = (z ^ z >> 27) * UINT64_C (0x94d049bb133111eb);
-  return z ^ z >> 31;
-}
-
-uint64_t
-unit_random_below (uint64_t *state, uint64_t bound)
-{
-  return unit_random (state) % bound;
-}
-
-void
-unit_random_bytes (uint64_t *state, void *bytes, size_t length)
-{
-  char *p = bytes;
-  uint64_t word;
-
-  for (size_t part; length > 0; length -= part, p += part) {
-    part = length < sizeof word ? length : sizeof word;
-    word = unit_random (state);
-    memcpy (p, &word, part);
-  }
-}

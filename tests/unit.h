@@ -19,6 +19,7 @@
 
 #include "connection.h"
 #include "disks.h"
+#include "random.h"
 #include "status.h"
 
 /* Fixtures of a test, or of a group of tests that share the directory. */
@@ -100,10 +101,5 @@ void unit_assert_fails (int64_t result, const struct status *status, int error,
  * else a new number.  It is printed.
  */
 uint64_t unit_seed (void);
-
-/* The next random number, and one below BOUND. */
-uint64_t unit_random (uint64_t *state);
-uint64_t unit_random_below (uint64_t *state, uint64_t bound);
-void unit_random_bytes (uint64_t *state, void *bytes, size_t length);
 
 #endif /* SQLBLOCK_TESTS_UNIT_H */

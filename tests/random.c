@@ -1,0 +1,36 @@
+/* Random numbers: see random.h. */
+
+#include <config.h>
+
+#include <string.h>
+
+#include "random.h"
+
+uint64_t
+random_next (uint64_t *state)
+{
+  uint64_t z = *state += UINT64_C (0x9e3779b97f4a7c15);
+
+  z = (z ^ z >> 30) * UINT64_C (0xbf58476d1ce4e5b9);
+  z = (z ^ z >> 27) * UINT64_C (0x94d049bb133111eb);
+  return z ^ z >> 31;
+}
+
+uint64_t
+random_below (uint64_t *state, uint64_t bound)
+{
+  return random_next (state) % bound;
+}
+
+void
+random_fill (uint64_t *state, void *bytes, size_t length)
+{
+  char *p = bytes;
+  uint64_t word;
+
+  for (size_t part; length > 0; length -= part, p += part) {
+    part = length < sizeof word ? length : sizeof word;
+    word = random_next (state);
+    memcpy (p, &word, part);
+  }
+}
