@@ -11,7 +11,6 @@
 #include <config.h>
 
 #include <errno.h>
-#include <ftw.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -30,20 +29,10 @@
 
 static char directory[500];
 
-static int
-remove_one (const char *path, const struct stat *st, int type,
-            struct FTW *place)
-{
-  (void)st;
-  (void)type;
-  (void)place;
-  return remove (path);
-}
-
 static void
 remove_directory (void)
 {
-  nftw (directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+  unit_remove_directory (directory);
 }
 
 static void

@@ -56,6 +56,12 @@ remove_one (const char *path, const struct stat *st, int type,
 }
 
 int
+unit_remove_directory (const char *path)
+{
+  return nftw (path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+int
 unit_teardown (void **state)
 {
   (void)state;
@@ -63,7 +69,7 @@ unit_teardown (void **state)
     free (paths[--paths_count]);
   alarm (0);
   chmod (directory, 0700);
-  return nftw (directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+  return unit_remove_directory (directory);
 }
 
 const char *

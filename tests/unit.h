@@ -33,6 +33,9 @@ int unit_teardown (void **state);
 #define unit_test(function)                                                    \
   cmocka_unit_test_setup_teardown (function, unit_setup, unit_teardown)
 
+/* Remove a directory and all that is in it.  Returns 0, or -1. */
+int unit_remove_directory (const char *path);
+
 /* The directory. */
 const char *unit_directory (void);
 
