@@ -932,7 +932,9 @@ run_waiting (void *opaque)
   struct waiting *waiting = opaque;
   uint64_t start;
 
-  nanosleep (&(struct timespec){ .tv_nsec = waiting->start * 1000000 }, NULL);
+  nanosleep (&(struct timespec){ .tv_sec = waiting->start / 1000,
+                                 .tv_nsec = waiting->start % 1000 * 1000000 },
+             NULL);
   start = clock_now ();
   run_request (&waiting->request);
   waiting->waited = (clock_now () - start) / CLOCK_MILLISECOND;
@@ -946,7 +948,7 @@ run_waiting (void *opaque)
 static void
 test_longest_wait (void **state)
 {
-  const int longest = 800;
+  const int longest = 2000;
   struct waiting waiting[] = {
     { .start = 0 },
     { .start = 300 },
@@ -971,11 +973,38 @@ test_longest_wait (void **state)
     pthread_join (waiting[i].request.thread, NULL);
     assert_int_equal (waiting[i].request.result, -1);
     assert_int_equal (waiting[i].request.status.error, EIO);
-    assert_in_range (waiting[i].waited, longest, longest + longest / 4);
+    assert_in_range (waiting[i].waited, longest, longest + longest / 2);
     free (waiting[i].request.data);
   }
   connection_close (&other);
   close_writer ();
+}
+
+/* A request to read that has waited for a connection waits for a lock only
+ * as long as it has left.
+ */
+static void
+test_waited_before (void **state)
+{
+  const uint64_t left = 300 * CLOCK_MILLISECOND;
+  struct connection connection, other;
+  struct status status;
+  uint64_t start, waited;
+
+  (void)state;
+  make_disk (BLOCK);
+  lock_database (&other);
+  start = clock_now ();
+  assert_int_equal (
+      connection_open_asked (
+          &connection, path, CONNECTION_WRITE, NULL,
+          start + left - CONNECTION_LONGEST_WAIT * CLOCK_MILLISECOND, &status),
+      0);
+  assert_int_equal (connection_begin_write (&connection, &status), -1);
+  waited = clock_now () - start;
+  assert_in_range (waited, left, 10 * left);
+  connection_close (&connection);
+  connection_close (&other);
 }
 
 static void *
@@ -1156,6 +1185,7 @@ main (void)
     unit_test (test_epoch),
     unit_test (test_changed_block_size),
     unit_test (test_longest_wait),
+    unit_test (test_waited_before),
     unit_test (test_interrupt),
     unit_test (test_lock),
     unit_test (test_log_of_dead_server),
