@@ -951,9 +951,9 @@ test_longest_wait (void **state)
   const int longest = 2000;
   struct waiting waiting[] = {
     { .start = 0 },
-    { .start = 300 },
-    { .start = 300 },
-    { .start = 600 },
+    { .start = 800 },
+    { .start = 800 },
+    { .start = 1600 },
   };
   const int count = sizeof waiting / sizeof waiting[0];
   struct connection other;
