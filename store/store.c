@@ -266,13 +266,12 @@ store_open (const char *path, const struct store_options *options,
 }
 
 /* Closes the write side last: with its last connection SQLite moves the
- * rest of the log into the database, so that the file alone is the disk.
+ * rest of the log into the database, so that the file alone is the disk
+ * (not if the file is away: SQLite sees that by itself).
  */
 void
 store_close (struct store *store)
 {
-  struct status ignored;
-
   reader_pool_close (&store->readers);
   while (store->held) {
     /* nbdkit does not always close a client's disk. */
@@ -281,8 +280,7 @@ store_close (struct store *store)
   }
   if (store->writable) {
     checkpointer_stop (&store->checkpointer);
-    if (flusher_failure (&store->flusher) ||
-        place_check (&store->place, &ignored) == -1)
+    if (flusher_failure (&store->flusher))
       connection_keep_log (&store->writer.connection);
     flusher_close (&store->flusher);
     writer_close (&store->writer);

@@ -17,7 +17,6 @@ for i in range(16): h.pwrite(b\"$2\" * 2**20, i * 2**20)'"
 
 make_disk "$db" a
 make_disk "$tmp/other.sqlite" b
-ln -s disk.sqlite "$tmp/link.sqlite"
 
 cat >"$tmp/client.py" <<'EOF2'
 import errno
@@ -75,45 +74,53 @@ other = os.environ["other"]
 link = os.environ["link"]
 
 first = connect()
+first.pwrite(b"b", 0)
 first.pwrite(b"a", 0)
 
-# A symbolic link may change; the server follows it once.
-os.remove(link)
-os.symlink(other, link)
-read_all([first, connect()])
-check_back()
-
-os.rename(db, aside)
-check_away()
-os.rename(aside, db)
-check_back()
-
-os.rename(db, aside)
-os.rename(other, db)
-check_away()
-os.rename(db, other)
-os.rename(aside, db)
-check_back()
-
-os.link(db, aside)
-os.remove(db)
-check_away()
-os.rename(aside, db)
+scenario = os.environ["scenario"]
+if scenario == "link": # which is followed once
+    os.remove(link)
+    os.symlink(other, link)
+    read_all([first, connect()])
+elif scenario == "renamed":
+    os.rename(db, aside)
+    size = os.path.getsize(db + "-wal")
+    check_away()
+    time.sleep(3) # the log would be empty by now
+    assert os.path.getsize(db + "-wal") == size > 0
+    os.rename(aside, db)
+elif scenario == "replaced":
+    os.rename(db, aside)
+    os.rename(other, db)
+    check_away()
+    os.rename(db, other)
+    os.rename(aside, db)
+elif scenario == "deleted":
+    os.link(db, aside)
+    os.remove(db)
+    check_away()
+    os.rename(aside, db)
 check_back()
 EOF2
 
-start_nbdkit s "$plugin" "$tmp/link.sqlite"
-db=$db other=$tmp/other.sqlite link=$tmp/link.sqlite uri=$(uri s) \
-  timeout 100 python3 "$tmp/client.py" || {
-  cat "$tmp/s.log" >&2
-  fail "see above"
-}
+# Each with a new server, which has only one connection open to read.
+for scenario in link renamed replaced deleted; do
+  ln -sf disk.sqlite "$tmp/link.sqlite"
+  start_nbdkit s "$plugin" "$tmp/link.sqlite"
+  scenario=$scenario db=$db other=$tmp/other.sqlite link=$tmp/link.sqlite \
+    uri=$(uri s) timeout 100 python3 "$tmp/client.py" || {
+    cat "$tmp/s.log" >&2
+    fail "$scenario: see above"
+  }
+  stop_nbdkit
+done
 for text in "was renamed, deleted or replaced" "is back in its place"; do
   grep -qF -- "$text" "$tmp/s.log" || fail "«$text» is not in the log"
 done
 
 # A server that ends without its file leaves the log, which has the last
 # writes: they are there when both are together again.
+start_nbdkit s "$plugin" "$db"
 nbdsh -u "$(uri s)" -c "h.pwrite(b'last', 100); h.flush()"
 mv "$db" "$tmp/aside.sqlite"
 stop_nbdkit
