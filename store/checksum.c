@@ -66,11 +66,38 @@ row_checksum (sqlite3_context *context, int argc, sqlite3_value **argv)
   XXH3_freeState (state);
 }
 
+/* moved_checksum (checksum, layer, number, generation, codec, data,
+ * to_layer, to_generation): what the checksum of a row of blocks becomes.
+ * One that is wrong stays as wrong as it was.
+ */
+static void
+moved_checksum (sqlite3_context *context, int argc, sqlite3_value **argv)
+{
+  const size_t length = sqlite3_value_bytes (argv[5]);
+  const uint64_t hash = checksum_bytes (sqlite3_value_blob (argv[5]), length);
+  const int64_t number = sqlite3_value_int64 (argv[2]);
+  const int64_t codec = sqlite3_value_int64 (argv[4]);
+  const int64_t before =
+      checksum_block (sqlite3_value_int64 (argv[1]), number,
+                      sqlite3_value_int64 (argv[3]), codec, length, hash);
+  const int64_t after =
+      checksum_block (sqlite3_value_int64 (argv[6]), number,
+                      sqlite3_value_int64 (argv[7]), codec, length, hash);
+
+  (void)argc;
+  sqlite3_result_int64 (context,
+                        sqlite3_value_int64 (argv[0]) ^ before ^ after);
+}
+
 int
 checksum_register (sqlite3 *db)
 {
-  return sqlite3_create_function_v2 (db, "row_checksum", -1,
-                                     SQLITE_UTF8 | SQLITE_DETERMINISTIC |
-                                         SQLITE_DIRECTONLY,
-                                     NULL, row_checksum, NULL, NULL, NULL);
+  const int flags = SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_DIRECTONLY;
+  int rc = sqlite3_create_function_v2 (db, "row_checksum", -1, flags, NULL,
+                                       row_checksum, NULL, NULL, NULL);
+
+  if (rc == SQLITE_OK)
+    rc = sqlite3_create_function_v2 (db, "moved_checksum", 8, flags, NULL,
+                                     moved_checksum, NULL, NULL, NULL);
+  return rc;
 }

@@ -17,7 +17,8 @@ uint64_t checksum_bytes (const void *data, size_t length);
 int64_t checksum_block (int64_t layer, int64_t number, int64_t generation,
                         int64_t codec, size_t length, uint64_t data_hash);
 
-/* Make row_checksum() known to DB.  Returns an SQLite result code. */
+/* Make row_checksum() and moved_checksum() known to DB.  Returns an SQLite
+ * result code. */
 int checksum_register (sqlite3 *db);
 
 #endif /* SQLBLOCK_CHECKSUM_H */

@@ -277,19 +277,38 @@ connection_step (struct connection *connection, sqlite3_stmt *statement,
   }
 }
 
+static int
+run_to_end (struct connection *connection, sqlite3_stmt *statement,
+            struct status *status)
+{
+  int r;
+
+  while ((r = connection_step (connection, statement, status)) > 0)
+    ;
+  return r;
+}
+
 int
 connection_run (struct connection *connection, const char *sql,
                 struct status *status)
 {
   CLEANUP_STATEMENT sqlite3_stmt *statement =
       connection_statement (connection, sql, status);
-  int r;
+
+  return statement ? run_to_end (connection, statement, status) : -1;
+}
+
+int
+connection_run_for (struct connection *connection, const char *sql, int64_t id,
+                    struct status *status)
+{
+  CLEANUP_STATEMENT sqlite3_stmt *statement =
+      connection_statement (connection, sql, status);
 
   if (statement == NULL)
     return -1;
-  while ((r = connection_step (connection, statement, status)) > 0)
-    ;
-  return r;
+  sqlite3_bind_int64 (statement, 1, id);
+  return run_to_end (connection, statement, status);
 }
 
 int

@@ -22,7 +22,7 @@
 #include "status.h"
 
 /* More than the statements of the busiest connection. */
-#define CONNECTION_STATEMENTS 32
+#define CONNECTION_STATEMENTS 96
 
 /* How long a request waits for another program's lock, in milliseconds,
  * with what it waited for a connection; the manual states it.
@@ -117,6 +117,10 @@ int connection_step (struct connection *connection, sqlite3_stmt *statement,
 /* Run SQL, a constant that returns nothing of interest. */
 int connection_run (struct connection *connection, const char *sql,
                     struct status *status);
+
+/* The same, with ID bound as ?1. */
+int connection_run_for (struct connection *connection, const char *sql,
+                        int64_t id, struct status *status);
 
 /* Run SQL, a constant that returns one integer. */
 int connection_integer (struct connection *connection, const char *sql,

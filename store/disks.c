@@ -10,21 +10,20 @@
 
 #include "codec.h"
 #include "disks.h"
+#include "reclaim.h"
 
 /* The columns of a disk that its checksum covers, in their order. */
 #define DISK_CHECKSUM                                                          \
   "row_checksum ('disk', disk.id, disk.name, disk.description, disk.size,"     \
   " disk.block_size, disk.layer, disk.epoch, disk.compression,"                \
-  " disk.compression_level, disk.deduplicate, disk.quota,"                     \
-  " disk.snapshot_interval, disk.snapshot_keep, disk.created)"
+  " disk.compression_level, disk.deduplicate, disk.quota, disk.created)"
 
 #define DISK_INFO                                                              \
-  "SELECT id, name, description, size, block_size, epoch,"                     \
+  "SELECT id, name, description, size, block_size, epoch, created,"            \
   " checksum = " DISK_CHECKSUM " FROM disk"
 
-/* Is TEXT valid UTF-8 without control characters? */
-static bool
-is_plain_text (const char *text)
+bool
+disks_is_plain_text (const char *text)
 {
   const unsigned char *p = (const unsigned char *)text;
 
@@ -49,21 +48,31 @@ is_plain_text (const char *text)
   return true;
 }
 
-static int
-check_name (const char *name, struct status *status)
+int
+disks_check_text (const char *what, const char *text, size_t most,
+                  struct status *status)
 {
-  if (name[0] == '\0')
-    return status_fail (status, EINVAL, "the name of a disk is empty");
-  if (strlen (name) > DISK_NAME_MAX)
+  if (text[0] == '\0')
+    return status_fail (status, EINVAL, "%s is empty", what);
+  if (strlen (text) > most)
+    return status_fail (status, EINVAL, "%s is longer than %zu bytes", what,
+                        most);
+  if (!disks_is_plain_text (text) || strpbrk (text, "@/"))
     return status_fail (status, EINVAL,
-                        "the name of a disk is longer than %d bytes",
-                        DISK_NAME_MAX);
-  if (!is_plain_text (name) || strpbrk (name, "@/"))
-    return status_fail (status, EINVAL,
-                        "'%s' cannot be the name of a disk: it must be UTF-8 "
-                        "without '@', '/' and control characters",
-                        name);
+                        "'%s' cannot be %s: it must be UTF-8 without '@', '/' "
+                        "and control characters",
+                        text, what);
   return 0;
+}
+
+/* The name of a disk on its way in, DISK/receiving, is like that of others
+ * up to the '/'.
+ */
+static bool
+sane_name (const char *name)
+{
+  return name[0] != '\0' && strlen (name) <= DISK_NAME_MAX &&
+         disks_is_plain_text (name) && strchr (name, '@') == NULL;
 }
 
 static bool
@@ -73,14 +82,28 @@ is_block_size (int64_t bytes)
          (bytes & (bytes - 1)) == 0;
 }
 
+static bool
+sane_description (const char *text)
+{
+  return strlen (text) <= DISK_DESCRIPTION_MAX && disks_is_plain_text (text);
+}
+
 int
 disks_check_options (const struct disk_options *options, struct status *status)
 {
-  if (options->name && check_name (options->name, status) == -1)
+  const bool snapshot = options->name && strchr (options->name, '@');
+
+  if (snapshot &&
+      (options->size || options->block_size || options->description))
+    return status_fail (status, EINVAL,
+                        "'%s' is a snapshot, which cannot be made like a "
+                        "disk: leave the size, block size and description out",
+                        options->name);
+  if (options->name && !snapshot &&
+      disks_check_text ("the name of a disk", options->name, DISK_NAME_MAX,
+                        status) == -1)
     return -1;
-  if (options->description &&
-      (strlen (options->description) > DISK_DESCRIPTION_MAX ||
-       !is_plain_text (options->description)))
+  if (options->description && !sane_description (options->description))
     return status_fail (status, EINVAL,
                         "the description must be UTF-8 without control "
                         "characters, of at most %d bytes",
@@ -192,41 +215,43 @@ disks_check_packing (struct connection *connection,
   return 0;
 }
 
-/* Make the layer of a new disk. */
+/* A change of a disk's row failed; say so where the name is taken. */
 static int
-create_layer (struct connection *connection, int64_t *id, struct status *status)
+fail_taken (struct connection *connection, const char *name,
+            struct status *status)
 {
-  static const char insert_sql[] =
-      "INSERT INTO layer (generation, checksum) VALUES (1, 0)";
-  static const char checksum_sql[] =
-      "UPDATE layer SET checksum = " LAYER_CHECKSUM
-      " WHERE id = last_insert_rowid ()";
-
-  if (connection_run (connection, insert_sql, status) == -1 ||
-      connection_run (connection, checksum_sql, status) == -1)
-    return -1;
-  *id = sqlite3_last_insert_rowid (connection->db);
-  return 0;
+  if (sqlite3_extended_errcode (connection->db) == SQLITE_CONSTRAINT_UNIQUE)
+    return status_fail (status, EEXIST,
+                        "there is a disk '%s' already; give another name",
+                        name);
+  return -1;
 }
 
-int
-disks_create (struct connection *connection, const struct disk_options *options,
-              struct status *status)
+/* The row of disk ID was changed. */
+static int
+set_checksum (struct connection *connection, int64_t id, struct status *status)
+{
+  static const char checksum_sql[] =
+      "UPDATE disk SET checksum = " DISK_CHECKSUM " WHERE id = ?1";
+
+  return connection_run_for (connection, checksum_sql, id, status);
+}
+
+/* Insert the row of a disk on LAYER. */
+static int
+insert_disk (struct connection *connection, const struct disk_options *options,
+             int64_t layer, struct status *status)
 {
   static const char insert_sql[] =
       "INSERT INTO disk (name, description, size, block_size, layer, epoch,"
-      " compression, compression_level, deduplicate, quota,"
-      " snapshot_interval, snapshot_keep, created, checksum)"
-      " VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, 0, 0, NULL, NULL, NULL, ?7, 0)";
-  static const char checksum_sql[] = "UPDATE disk SET checksum = " DISK_CHECKSUM
-                                     " WHERE id = last_insert_rowid ()";
+      " compression, compression_level, deduplicate, quota, created, checksum)"
+      " VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, 0, 0, NULL, ?7, 0)";
   const char *name = options->name ? options->name : DISK_NAME_DEFAULT;
   CLEANUP_STATEMENT sqlite3_stmt *insert =
       connection_statement (connection, insert_sql, status);
-  int64_t layer;
   int r;
 
-  if (insert == NULL || create_layer (connection, &layer, status) == -1)
+  if (insert == NULL)
     return -1;
   sqlite3_bind_text (insert, 1, name, -1, SQLITE_STATIC);
   sqlite3_bind_text (insert, 2,
@@ -238,23 +263,36 @@ disks_create (struct connection *connection, const struct disk_options *options,
   sqlite3_bind_int (insert, 6, CODEC_RAW);
   sqlite3_bind_int64 (insert, 7, time (NULL));
   r = connection_step (connection, insert, status);
-  if (r == -1 &&
-      sqlite3_extended_errcode (connection->db) == SQLITE_CONSTRAINT_UNIQUE)
-    return status_fail (status, EEXIST, "there is a disk '%s' already", name);
-  if (r == -1 || connection_run (connection, checksum_sql, status) == -1)
-    return -1;
-  return 0;
+  return r == -1 ? fail_taken (connection, name, status) : 0;
 }
 
-/* Are the size and the block size, which stand side by side from COLUMN of
- * a row on, numbers to calculate with?
- */
-static bool
-sane_geometry (sqlite3_stmt *row, int column)
+int
+disks_create_on (struct connection *connection,
+                 const struct disk_options *options,
+                 const struct layer_view *parent, int64_t *id,
+                 struct status *status)
 {
-  const int64_t size = sqlite3_column_int64 (row, column);
-  const int64_t block_size = sqlite3_column_int64 (row, column + 1);
+  int64_t layer;
 
+  if (layer_create (connection, parent, &layer, status) == -1 ||
+      insert_disk (connection, options, layer, status) == -1)
+    return -1;
+  *id = sqlite3_last_insert_rowid (connection->db);
+  return set_checksum (connection, *id, status);
+}
+
+int
+disks_create (struct connection *connection, const struct disk_options *options,
+              struct status *status)
+{
+  int64_t id;
+
+  return disks_create_on (connection, options, NULL, &id, status);
+}
+
+bool
+disks_sane_geometry (int64_t size, int64_t block_size)
+{
   return size > 0 && is_block_size (block_size);
 }
 
@@ -273,14 +311,12 @@ info_from_row (sqlite3_stmt *row, struct disk_info *info, struct status *status)
 {
   const char *name = (const char *)sqlite3_column_text (row, 1);
   const char *description = (const char *)sqlite3_column_text (row, 2);
-  const struct disk_options as_options = {
-    .name = name,
-    .description = description,
-  };
 
-  if (!sqlite3_column_int (row, 6) || sqlite3_column_int64 (row, 0) < 1 ||
-      !sane_geometry (row, 3) || !sane_text (row, 1) || !sane_text (row, 2) ||
-      disks_check_options (&as_options, status) == -1)
+  if (!sqlite3_column_int (row, 7) || sqlite3_column_int64 (row, 0) < 1 ||
+      !disks_sane_geometry (sqlite3_column_int64 (row, 3),
+                            sqlite3_column_int64 (row, 4)) ||
+      !sane_text (row, 1) || !sane_text (row, 2) || !sane_name (name) ||
+      !sane_description (description))
     return status_fail (status, EIO,
                         "the row of disk number %lld is damaged; restore "
                         "the database from a backup",
@@ -290,6 +326,7 @@ info_from_row (sqlite3_stmt *row, struct disk_info *info, struct status *status)
     .size = sqlite3_column_int64 (row, 3),
     .block_size = sqlite3_column_int64 (row, 4),
     .epoch = sqlite3_column_int64 (row, 5),
+    .created = sqlite3_column_int64 (row, 6),
   };
   strcpy (info->name, name);
   strcpy (info->description, description);
@@ -301,7 +338,8 @@ disks_find (struct connection *connection, const char *name,
             struct disk_info *info, struct status *status)
 {
   static const char by_name_sql[] = DISK_INFO " WHERE name = ?1";
-  static const char oldest_sql[] = DISK_INFO " ORDER BY id LIMIT 1";
+  static const char oldest_sql[] =
+      DISK_INFO " WHERE (name LIKE '%/%') IS NOT TRUE ORDER BY id LIMIT 1";
   const bool named = name && name[0] != '\0';
   CLEANUP_STATEMENT sqlite3_stmt *find = connection_statement (
       connection, named ? by_name_sql : oldest_sql, status);
@@ -322,7 +360,8 @@ disks_list (struct connection *connection,
             int (*found) (const struct disk_info *info, void *opaque),
             void *opaque, struct status *status)
 {
-  static const char list_sql[] = DISK_INFO " ORDER BY id";
+  static const char list_sql[] =
+      DISK_INFO " WHERE (name LIKE '%/%') IS NOT TRUE ORDER BY id";
   CLEANUP_STATEMENT sqlite3_stmt *list =
       connection_statement (connection, list_sql, status);
   struct disk_info info;
@@ -383,11 +422,133 @@ disks_view (struct connection *connection, int64_t id, int64_t epoch,
     return status_fail (status, EIO,
                         "the disk was deleted or rolled back under this "
                         "connection; connect again");
-  if (!sqlite3_column_int (disk, 4) || !sane_geometry (disk, 0))
+  if (!sqlite3_column_int (disk, 4) ||
+      !disks_sane_geometry (sqlite3_column_int64 (disk, 0),
+                            sqlite3_column_int64 (disk, 1)))
     return status_fail (status, EIO,
                         "the disk's row is damaged; restore the database "
                         "from a backup");
   view->size = sqlite3_column_int64 (disk, 0);
   view->block_size = sqlite3_column_int64 (disk, 1);
-  return view_layers (connection, sqlite3_column_int64 (disk, 3), view, status);
+  return view_layers (connection, sqlite3_column_int64 (disk, 3), 0, view,
+                      status);
+}
+
+int
+disks_head (struct connection *connection, int64_t id, struct layer_view *head,
+            struct status *status)
+{
+  static const char head_sql[] =
+      "SELECT disk.layer, layer.generation, disk.checksum = " DISK_CHECKSUM
+      " AND layer.checksum = " LAYER_CHECKSUM
+      " FROM disk JOIN layer ON layer.id = disk.layer WHERE disk.id = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *row =
+      connection_statement (connection, head_sql, status);
+  int r;
+
+  if (row == NULL)
+    return -1;
+  sqlite3_bind_int64 (row, 1, id);
+  r = connection_step (connection, row, status);
+  if (r == -1)
+    return -1;
+  if (r == 0)
+    return status_fail (status, ENOENT, "the disk is gone");
+  if (!sqlite3_column_int (row, 2))
+    return status_fail (status, EIO,
+                        "the row of the disk or its layer is damaged; restore "
+                        "the database from a backup");
+  *head = (struct layer_view){
+    .layer = sqlite3_column_int64 (row, 0),
+    .generation = sqlite3_column_int64 (row, 1),
+  };
+  return 0;
+}
+
+int
+disks_rename (struct connection *connection, int64_t id, const char *name,
+              struct status *status)
+{
+  static const char rename_sql[] = "UPDATE disk SET name = ?2 WHERE id = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *rename =
+      connection_statement (connection, rename_sql, status);
+
+  if (rename == NULL)
+    return -1;
+  sqlite3_bind_int64 (rename, 1, id);
+  sqlite3_bind_text (rename, 2, name, -1, SQLITE_STATIC);
+  if (connection_step (connection, rename, status) == -1)
+    return fail_taken (connection, name, status);
+  return set_checksum (connection, id, status);
+}
+
+int
+disks_describe (struct connection *connection, int64_t id,
+                const char *description, struct status *status)
+{
+  static const char describe_sql[] =
+      "UPDATE disk SET description = ?2 WHERE id = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *describe =
+      connection_statement (connection, describe_sql, status);
+
+  if (describe == NULL)
+    return -1;
+  sqlite3_bind_int64 (describe, 1, id);
+  sqlite3_bind_text (describe, 2, description, -1, SQLITE_STATIC);
+  if (connection_step (connection, describe, status) == -1)
+    return -1;
+  return set_checksum (connection, id, status);
+}
+
+int
+disks_set_size (struct connection *connection, int64_t id, uint64_t size,
+                struct status *status)
+{
+  static const char size_sql[] = "UPDATE disk SET size = ?2 WHERE id = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *set =
+      connection_statement (connection, size_sql, status);
+
+  if (set == NULL)
+    return -1;
+  sqlite3_bind_int64 (set, 1, id);
+  sqlite3_bind_int64 (set, 2, size);
+  if (connection_step (connection, set, status) == -1)
+    return -1;
+  return set_checksum (connection, id, status);
+}
+
+int
+disks_jump (struct connection *connection, int64_t id,
+            const struct layer_view *to, uint64_t size, struct status *status)
+{
+  static const char jump_sql[] =
+      "UPDATE disk SET layer = ?2, size = ?3, epoch = epoch + 1"
+      " WHERE id = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *jump =
+      connection_statement (connection, jump_sql, status);
+  struct layer_view old;
+  int64_t layer;
+
+  if (jump == NULL || disks_head (connection, id, &old, status) == -1 ||
+      layer_create (connection, to, &layer, status) == -1)
+    return -1;
+  sqlite3_bind_int64 (jump, 1, id);
+  sqlite3_bind_int64 (jump, 2, layer);
+  sqlite3_bind_int64 (jump, 3, size);
+  if (connection_step (connection, jump, status) == -1 ||
+      set_checksum (connection, id, status) == -1)
+    return -1;
+  return reclaim_add (connection, old.layer, status);
+}
+
+int
+disks_delete (struct connection *connection, int64_t id, struct status *status)
+{
+  static const char delete_sql[] = "DELETE FROM disk WHERE id = ?1";
+  struct layer_view head;
+
+  if (disks_head (connection, id, &head, status) == -1 ||
+      connection_run_for (connection, delete_sql, id, status) == -1)
+    return -1;
+  return reclaim_add (connection, head.layer, status);
 }

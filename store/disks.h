@@ -30,21 +30,41 @@
 
 /* What a user asks of a disk.  NULL and 0 mean "not said". */
 struct disk_options {
-  const char *name;
+  const char *name; /* or DISK@SNAPSHOT, with nothing else said */
   const char *description;
   uint64_t size;       /* bytes, 1 to 2^63-1 */
   uint32_t block_size; /* bytes, a power of two from 512 to 1 MiB */
 };
 
+/* Room for DISK@SNAPSHOT. */
+#define DISK_TARGET_MAX (DISK_NAME_MAX + 1 + 200)
+
 /* What the database says about a disk. */
 struct disk_info {
   int64_t id;
-  char name[DISK_NAME_MAX + 1];
+  char name[DISK_TARGET_MAX + 1];
   char description[DISK_DESCRIPTION_MAX + 1];
   uint64_t size;       /* bytes */
   uint32_t block_size; /* bytes */
   int64_t epoch;
+  int64_t created; /* seconds since 1970, UTC */
+
+  /* Not 0: not the disk but this snapshot of it, which is read only. */
+  int64_t snapshot;
 };
+
+/* Is TEXT valid UTF-8 without control characters? */
+bool disks_is_plain_text (const char *text);
+
+/* Check that TEXT can be WHAT, "the name of a disk": not empty, at most MOST
+ * bytes, UTF-8 without '@', '/' and control characters.  Returns 0, or -1
+ * and EINVAL.
+ */
+int disks_check_text (const char *what, const char *text, size_t most,
+                      struct status *status);
+
+/* Are these a size and a block size to calculate with? */
+bool disks_sane_geometry (int64_t size, int64_t block_size);
 
 /* Check what the user asks: name, description, size and block size have
  * permitted values.  Returns 0, or -1 and EINVAL.
@@ -78,6 +98,14 @@ int disks_check_packing (struct connection *connection,
 int disks_create (struct connection *connection,
                   const struct disk_options *options, struct status *status);
 
+/* As disks_create, of a disk that begins as PARENT, or for NULL as zeroes;
+ * its id goes to *ID.
+ */
+int disks_create_on (struct connection *connection,
+                     const struct disk_options *options,
+                     const struct layer_view *parent, int64_t *id,
+                     struct status *status);
+
 /* Find the disk NAME, or for NULL or "" the default disk, the oldest one.
  * Returns 1 and fills INFO, 0 where there is none, -1 on failure (EIO for a
  * row that is damaged).
@@ -86,7 +114,8 @@ int disks_find (struct connection *connection, const char *name,
                 struct disk_info *info, struct status *status);
 
 /* Call FOUND for each disk, the oldest first, until it returns non-zero.
- * Damaged rows are passed over.  Returns 0, or -1.
+ * Damaged rows are passed over, and disks that are on their way in
+ * (manage_receive).  Returns 0, or -1.
  */
 int disks_list (struct connection *connection,
                 int (*found) (const struct disk_info *info, void *opaque),
@@ -104,5 +133,35 @@ int disks_fail_unknown (struct connection *connection, const char *name,
  */
 int disks_view (struct connection *connection, int64_t id, int64_t epoch,
                 struct view *view, struct status *status);
+
+/* Where disk ID writes: its layer, and that one's present generation.
+ * Returns 0, or -1: ENOENT where there is no such disk, EIO for rows that
+ * are damaged.
+ */
+int disks_head (struct connection *connection, int64_t id,
+                struct layer_view *head, struct status *status);
+
+/* Changes of the row of disk ID, inside a write transaction of the caller.
+ * The new values were checked (disks_check_options).  All return 0, or -1;
+ * disks_rename with EEXIST where the name is taken.
+ */
+int disks_rename (struct connection *connection, int64_t id, const char *name,
+                  struct status *status);
+int disks_describe (struct connection *connection, int64_t id,
+                    const char *description, struct status *status);
+int disks_set_size (struct connection *connection, int64_t id, uint64_t size,
+                    struct status *status);
+
+/* Have disk ID go on as SIZE bytes of TO, in a new epoch, on a new layer;
+ * for a roll-back.  What only the disk saw before is freed later.
+ */
+int disks_jump (struct connection *connection, int64_t id,
+                const struct layer_view *to, uint64_t size,
+                struct status *status);
+
+/* Delete disk ID, which has no snapshots.  What only it saw is freed later.
+ */
+int disks_delete (struct connection *connection, int64_t id,
+                  struct status *status);
 
 #endif /* SQLBLOCK_DISKS_H */

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "database.h"
@@ -18,6 +19,13 @@
 
 /* Bytes of the file for each disk. */
 #define PLACE 256
+
+/* The bytes that belong to no disk. */
+#define BYTE_SERVE 0
+#define BYTE_ROWS  1
+
+/* How often, each 5 ms, to try to lock BYTE_ROWS. */
+#define ROWS_TRIES 400
 
 /* Give a new lock file the owner and the mode of the database PATH, as
  * SQLite does for its own files: whoever may write the one may lock the
@@ -105,33 +113,128 @@ sign (int fd, off_t offset)
   (void)written;
 }
 
+/* Lock the byte at OFFSET, for reading or writing; -1 with errno. */
+static int
+lock_byte (int fd, off_t offset, short type)
+{
+  struct flock lock = {
+    .l_type = type,
+    .l_whence = SEEK_SET,
+    .l_start = offset,
+    .l_len = 1,
+  };
+
+  return fcntl (fd, F_OFD_SETLK, &lock);
+}
+
+/* Did the last lock fail because somebody has it? */
+static bool
+is_held (void)
+{
+  return errno == EAGAIN || errno == EACCES;
+}
+
+static int
+fail_locking (const char *path, struct status *status)
+{
+  return status_fail (status, errno, "locking %s-lock: %s", path,
+                      strerror (errno));
+}
+
 int
-guard_take (const char *path, int64_t id, struct status *status)
+guard_take (const char *path, int64_t id, bool shared, struct status *status)
+{
+  off_t offset;
+  int fd;
+
+  if (id < 1 || id > INT64_MAX / PLACE - 1)
+    return status_fail (status, EIO, "the disk has the impossible id %" PRId64,
+                        id);
+  offset = (off_t)id * PLACE;
+  fd = open_lock_file (path, status);
+  if (fd == -1)
+    return -1;
+  if (lock_byte (fd, offset, shared ? F_RDLCK : F_WRLCK) == 0) {
+    sign (fd, offset);
+    return fd;
+  }
+  if (is_held ())
+    fail_held (fd, offset, status);
+  else
+    fail_locking (path, status);
+  close (fd);
+  return -1;
+}
+
+int
+guard_serve (const char *path, struct status *status)
+{
+  const int fd = open_lock_file (path, status);
+
+  if (fd == -1 || lock_byte (fd, BYTE_SERVE, F_RDLCK) == 0)
+    return fd;
+  fail_locking (path, status);
+  close (fd);
+  return -1;
+}
+
+int
+guard_is_served (const char *path, struct status *status)
 {
   struct flock lock = {
     .l_type = F_WRLCK,
     .l_whence = SEEK_SET,
+    .l_start = BYTE_SERVE,
     .l_len = 1,
   };
-  int fd;
+  const int fd = open_lock_file (path, status);
+  int r;
 
-  if (id < 0 || id > INT64_MAX / PLACE - 1)
-    return status_fail (status, EIO, "the disk has the impossible id %" PRId64,
-                        id);
-  lock.l_start = (off_t)id * PLACE;
-  fd = open_lock_file (path, status);
   if (fd == -1)
     return -1;
-  if (fcntl (fd, F_OFD_SETLK, &lock) == 0) {
-    sign (fd, lock.l_start);
-    return fd;
+  r = fcntl (fd, F_OFD_GETLK, &lock);
+  if (r == -1)
+    fail_locking (path, status);
+  close (fd);
+  return r == -1 ? -1 : lock.l_type != F_UNLCK;
+}
+
+/* Lock BYTE_ROWS, waiting for others for some time. */
+static int
+lock_rows (const char *path, short type, struct status *status)
+{
+  const struct timespec pause = { .tv_nsec = 5000000 };
+  const int fd = open_lock_file (path, status);
+
+  if (fd == -1)
+    return -1;
+  for (int tries = ROWS_TRIES; tries > 0; tries--) {
+    if (lock_byte (fd, BYTE_ROWS, type) == 0)
+      return fd;
+    if (!is_held ())
+      break;
+    nanosleep (&pause, NULL);
   }
-  if (errno == EAGAIN || errno == EACCES)
-    fail_held (fd, lock.l_start, status);
+  if (is_held ())
+    status_fail (status, EBUSY,
+                 "a copy of the database is being made; space is freed when "
+                 "that has ended");
   else
-    status_fail (status, errno, "locking %s-lock: %s", path, strerror (errno));
+    fail_locking (path, status);
   close (fd);
   return -1;
+}
+
+int
+guard_keep_rows (const char *path, struct status *status)
+{
+  return lock_rows (path, F_RDLCK, status);
+}
+
+int
+guard_reclaim (const char *path, struct status *status)
+{
+  return lock_rows (path, F_WRLCK, status);
 }
 
 void

@@ -11,21 +11,44 @@
  * nothing is left to clean up after a crash.  The file itself stays, since
  * removing it would race with others; what is written in it means nothing
  * while the byte is not locked.
+ *
+ * No disk has the id 0.  Its byte is locked, shared, by all who serve the
+ * database; the one after it by those who need rows to stay, shared, or who
+ * reclaim rows.
  */
 
 #ifndef SQLBLOCK_GUARD_H
 #define SQLBLOCK_GUARD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "status.h"
 
-/* Take the guard of disk ID of the database PATH.  Returns a descriptor, to
- * be closed by guard_release, or -1: EBUSY, with the holder's name, where
+/* Take the guard of disk ID of the database PATH; with SHARED others may
+ * have it as well, if they share it, too.  Returns a descriptor, to be
+ * closed by guard_release, or -1: EBUSY, with the holder's name, where
  * somebody has it.  Thread rules: any thread; two guards of one process
  * exclude each other too.
  */
-int guard_take (const char *path, int64_t id, struct status *status);
+int guard_take (const char *path, int64_t id, bool shared,
+                struct status *status);
+
+/* Say that this process serves the database PATH.  Returns and thread rules
+ * as guard_take; any number of processes can have it.
+ */
+int guard_serve (const char *path, struct status *status);
+
+/* Does a process serve the database PATH?  Returns 1, 0, -1. */
+int guard_is_served (const char *path, struct status *status);
+
+/* Keep others from reclaiming rows of the database PATH, as long as a copy
+ * is made of what it was; any number of processes can do this.  Or reclaim
+ * some, for a short time, alone.  Both wait a while for each other; then
+ * they fail with EBUSY.  Returns and thread rules as guard_take.
+ */
+int guard_keep_rows (const char *path, struct status *status);
+int guard_reclaim (const char *path, struct status *status);
 
 /* Let go of a guard.  Thread rules: any thread. */
 void guard_release (int guard);

@@ -100,11 +100,87 @@ add_layer_row (struct connection *connection, int64_t *layer,
 }
 
 int
-view_layers (struct connection *connection, int64_t layer, struct view *view,
-             struct status *status)
+layer_create (struct connection *connection, const struct layer_view *parent,
+              int64_t *id, struct status *status)
 {
-  int64_t generation = 0;
+  static const char insert_sql[] =
+      "INSERT INTO layer (generation, checksum) VALUES (?1, 0)";
+  CLEANUP_STATEMENT sqlite3_stmt *insert =
+      connection_statement (connection, insert_sql, status);
 
+  if (insert == NULL)
+    return -1;
+  sqlite3_bind_int64 (insert, 1, parent ? GENERATION_CHILD : GENERATION_FIRST);
+  if (connection_step (connection, insert, status) == -1)
+    return -1;
+  *id = sqlite3_last_insert_rowid (connection->db);
+  return layer_set_parent (connection, *id, parent, status);
+}
+
+/* The row of LAYER was changed. */
+static int
+set_layer_checksum (struct connection *connection, int64_t layer,
+                    struct status *status)
+{
+  static const char checksum_sql[] =
+      "UPDATE layer SET checksum = " LAYER_CHECKSUM " WHERE id = ?1";
+
+  return connection_run_for (connection, checksum_sql, layer, status);
+}
+
+int
+layer_set_generation (struct connection *connection, int64_t layer,
+                      int64_t generation, struct status *status)
+{
+  static const char generation_sql[] =
+      "UPDATE layer SET generation = ?2 WHERE id = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *set =
+      connection_statement (connection, generation_sql, status);
+
+  if (set == NULL)
+    return -1;
+  sqlite3_bind_int64 (set, 1, layer);
+  sqlite3_bind_int64 (set, 2, generation);
+  if (connection_step (connection, set, status) == -1)
+    return -1;
+  return set_layer_checksum (connection, layer, status);
+}
+
+int
+layer_set_parent (struct connection *connection, int64_t layer,
+                  const struct layer_view *parent, struct status *status)
+{
+  static const char parent_sql[] =
+      "UPDATE layer SET parent = ?2, parent_generation = ?3 WHERE id = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *set =
+      connection_statement (connection, parent_sql, status);
+
+  if (set == NULL)
+    return -1;
+  sqlite3_bind_int64 (set, 1, layer);
+  if (parent) {
+    sqlite3_bind_int64 (set, 2, parent->layer);
+    sqlite3_bind_int64 (set, 3, parent->generation);
+  }
+  if (connection_step (connection, set, status) == -1)
+    return -1;
+  return set_layer_checksum (connection, layer, status);
+}
+
+int
+row_next_id (struct connection *connection, int64_t *id, struct status *status)
+{
+  static const char highest_sql[] =
+      "SELECT 1 + max (ifnull ((SELECT max (id) FROM block), 0),"
+      " ifnull ((SELECT max (last_block) FROM snapshot), 0))";
+
+  return connection_integer (connection, highest_sql, id, status);
+}
+
+int
+view_layers (struct connection *connection, int64_t layer, int64_t generation,
+             struct view *view, struct status *status)
+{
   /* A parent's id is lower than its child's: this ends. */
   view->depth = 0;
   do
@@ -384,10 +460,13 @@ view_read (struct connection *connection, const struct view *view, void *buffer,
 /* Values while a map is made; a caller sees only MAP_ZERO and MAP_DATA. */
 enum { MAP_ZERO = 0, MAP_DATA = 1, MAP_UNKNOWN = 2 };
 
-/* Map what one layer has of the blocks from FIRST on that are unknown. */
+/* Map what one layer has of the blocks from FIRST on that are unknown; say
+ * in SHOWN, where that is not NULL, which rows the data is in.
+ */
 static int
 map_layer (struct connection *connection, const struct layer_view *layer,
-           uint64_t first, uint32_t count, uint8_t *map, struct status *status)
+           uint64_t first, uint32_t count, uint8_t *map,
+           struct layer_view *shown, struct status *status)
 {
   static const char rows_sql[] =
       "SELECT number, generation FROM block INDEXED BY block_by_number"
@@ -403,6 +482,7 @@ map_layer (struct connection *connection, const struct layer_view *layer,
   CLEANUP_WALK struct walk rows = { 0 };
   CLEANUP_WALK struct walk zeroes = { 0 };
   int zero_left, r;
+  uint64_t i;
 
   if (walk_begin (&rows, connection, rows_sql, layer, first, last, 4, status) ==
           -1 ||
@@ -417,13 +497,46 @@ map_layer (struct connection *connection, const struct layer_view *layer,
       zero_left = walk_next (&zeroes, status);
     if (zero_left == -1)
       return -1;
-    if (map[rows.number - first] == MAP_UNKNOWN)
-      map[rows.number - first] = zero_left == 1 &&
-                                         zeroes.number == rows.number &&
-                                         zeroes.generation == rows.generation
-                                     ? MAP_ZERO
-                                     : MAP_DATA;
+    i = rows.number - first;
+    if (map[i] != MAP_UNKNOWN)
+      continue;
+    map[i] = zero_left == 1 && zeroes.number == rows.number &&
+                     zeroes.generation == rows.generation
+                 ? MAP_ZERO
+                 : MAP_DATA;
+    if (shown && map[i] == MAP_DATA)
+      shown[i] = (struct layer_view){ layer->layer, rows.generation };
   }
+  return r;
+}
+
+/* Map all layers of a view. */
+static int
+map_view (struct connection *connection, const struct view *view,
+          uint64_t first, uint32_t count, uint8_t *map,
+          struct layer_view *shown, struct status *status)
+{
+  memset (map, MAP_UNKNOWN, count);
+  for (size_t i = 0; i < view->depth; i++)
+    if (map_layer (connection, &view->layers[i], first, count, map, shown,
+                   status) == -1)
+      return -1;
+  return 0;
+}
+
+int
+view_rows (struct connection *connection, const struct view *view,
+           uint64_t first, uint32_t count, struct layer_view *rows,
+           struct status *status)
+{
+  uint8_t *map = malloc (count);
+  int r;
+
+  if (map == NULL)
+    return status_no_memory (status);
+  memset (rows, 0, count * sizeof *rows);
+  r = map_view (connection, view, first, count, map, rows, status);
+  free (map);
   return r;
 }
 
@@ -431,11 +544,8 @@ int
 view_map (struct connection *connection, const struct view *view,
           uint64_t first, uint32_t count, uint8_t *map, struct status *status)
 {
-  memset (map, MAP_UNKNOWN, count);
-  for (size_t i = 0; i < view->depth; i++)
-    if (map_layer (connection, &view->layers[i], first, count, map, status) ==
-        -1)
-      return -1;
+  if (map_view (connection, view, first, count, map, NULL, status) == -1)
+    return -1;
   for (uint32_t i = 0; i < count; i++)
     if (map[i] == MAP_UNKNOWN)
       map[i] = MAP_ZERO;

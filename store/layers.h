@@ -28,6 +28,13 @@
   "row_checksum ('layer', layer.id, layer.parent, layer.parent_generation,"    \
   " layer.generation)"
 
+/* The generations of layers: what a layer without a parent begins with, and
+ * one with a parent, whose generation 1 is what it took over from there.
+ */
+#define GENERATION_FIRST 1
+#define GENERATION_TAKEN 1
+#define GENERATION_CHILD 2
+
 /* The rows of a layer of at most a generation. */
 struct layer_view {
   int64_t layer;
@@ -45,11 +52,37 @@ struct view {
 /* Free what a view holds; a view of all zeroes is a valid empty one. */
 void view_free (struct view *view);
 
-/* Fill the layers of VIEW: LAYER at its present generation, and its
- * parents.  Returns 0, or -1: EIO for layers that make no sense.
+/* Make a layer over PARENT, or for NULL one without a parent; its id goes
+ * to *ID.  Inside a write transaction of the caller.  Returns 0, or -1.
+ */
+int layer_create (struct connection *connection,
+                  const struct layer_view *parent, int64_t *id,
+                  struct status *status);
+
+/* Have LAYER's new rows carry GENERATION.  Inside a write transaction of
+ * the caller.  Returns 0, or -1.
+ */
+int layer_set_generation (struct connection *connection, int64_t layer,
+                          int64_t generation, struct status *status);
+
+/* Give LAYER another parent, or for NULL none.  Inside a write transaction
+ * of the caller.  Returns 0, or -1.
+ */
+int layer_set_parent (struct connection *connection, int64_t layer,
+                      const struct layer_view *parent, struct status *status);
+
+/* The id for the next new row.  Ids must not go back, even after the highest
+ * rows were deleted: snapshots remember how far they had come.  Inside a
+ * write transaction of the caller.  Returns 0, or -1.
+ */
+int row_next_id (struct connection *connection, int64_t *id,
+                 struct status *status);
+
+/* Fill the layers of VIEW: LAYER as of GENERATION, or for 0 as it is now,
+ * and its parents.  Returns 0, or -1: EIO for layers that make no sense.
  */
 int view_layers (struct connection *connection, int64_t layer,
-                 struct view *view, struct status *status);
+                 int64_t generation, struct view *view, struct status *status);
 
 /* The number of blocks of a disk, the last one perhaps partial. */
 uint64_t view_blocks (const struct view *view);
@@ -68,6 +101,14 @@ int view_read (struct connection *connection, const struct view *view,
 int view_map (struct connection *connection, const struct view *view,
               uint64_t first, uint32_t count, uint8_t *map,
               struct status *status);
+
+/* For each of COUNT blocks from block FIRST, say which row the view shows:
+ * two views that show the same row have the same bytes.  Where it shows
+ * zeroes, the layer is 0.  Reads indexes only, not the data.
+ */
+int view_rows (struct connection *connection, const struct view *view,
+               uint64_t first, uint32_t count, struct layer_view *rows,
+               struct status *status);
 
 /* The first block from FIRST on that has any row in any layer of the view,
  * whether seen or not, or END where there is none before END.

@@ -7,6 +7,7 @@
 #include "clock.h"
 #include "database.h"
 #include "reader.h"
+#include "snapshots.h"
 
 static void
 close_reader (struct reader *reader)
@@ -149,8 +150,8 @@ reader_take_disk (struct reader_pool *pool, const struct disk_info *disk,
 {
   struct reader *reader = reader_take (pool, status);
 
-  if (reader && disks_view (&reader->connection, disk->id, disk->epoch,
-                            &reader->view, status) == -1) {
+  if (reader &&
+      snapshots_view (&reader->connection, disk, &reader->view, status) == -1) {
     reader_return (pool, reader);
     return NULL;
   }

@@ -1,8 +1,8 @@
--- The on-disk format of sqlblock, version 1.
+-- The on-disk format of sqlblock, version 2.
 --
 -- A file is an SQLite database with
 --   application_id  0x73716c62 ('sqlb')
---   user_version    1, the version of this format
+--   user_version    2, the version of this format
 --   encoding UTF-8, auto_vacuum INCREMENTAL, journal_mode WAL.
 -- It holds exactly the tables and indexes below.  Statistics tables
 -- (sqlite_stat1 ...) and views may be added; a file with other tables,
@@ -32,7 +32,16 @@
 -- Writes go to the disk's layer under its current generation.  A snapshot
 -- remembers (layer, generation) and raises the layer's generation, so the
 -- rows it sees are never written again.  A clone is a disk on a new layer
--- whose parent is what a snapshot remembers.
+-- whose parent is what a snapshot remembers.  Rolling a disk back gives it a
+-- new layer over what the snapshot remembers.
+--
+-- A layer is looked at, at a generation, by the disk whose layer it is (at
+-- the layer's own generation), by snapshots and by child layers.  A row
+-- whose number has a next newer row is needed if something looks at the
+-- layer at a generation from the row's on and before the newer one's; what
+-- nothing needs is deleted some time later.  A layer with a parent begins
+-- with generation 2: rows of generation 1 are what it took over from its
+-- parent, so that the parent can go.
 
 
 -- What a program must know to use this file.  A program that does not
@@ -62,13 +71,15 @@ CREATE TABLE layer (
   CHECK ((parent IS NULL) = (parent_generation IS NULL))
 ) STRICT;
 
-CREATE INDEX layer_by_parent ON layer (parent) WHERE parent IS NOT NULL;
+CREATE INDEX layer_by_parent ON layer (parent, parent_generation)
+  WHERE parent IS NOT NULL;
 
 
 -- A writable disk.  Its storage is its layer; rolling it back gives it
 -- another one.
 CREATE TABLE disk (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
+  -- One with a '/' is a disk that is being received.
   name TEXT NOT NULL UNIQUE,
   description TEXT NOT NULL,
   -- In bytes; need not be a multiple of the block.
@@ -89,21 +100,22 @@ CREATE TABLE disk (
   -- The most bytes that the rows of this disk and its snapshots may take;
   -- NULL: as many as fit.
   quota INTEGER CHECK (quota >= 0),
-  -- Automatic history: seconds between snapshots and which ones to keep;
-  -- NULL: none.
-  snapshot_interval INTEGER CHECK (snapshot_interval > 0),
-  snapshot_keep TEXT,
   -- Seconds since 1970, UTC: datetime (created, 'unixepoch') shows it.
   created INTEGER NOT NULL,
   checksum INTEGER NOT NULL
 ) STRICT;
 
 
--- What a disk looked like at one moment.
+-- What a disk looked like at one moment.  Later ones have higher ids,
+-- whatever the clock said.
 CREATE TABLE snapshot (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   disk INTEGER NOT NULL REFERENCES disk,
+  -- One with a '/' belongs to a copy that is being made.
   name TEXT NOT NULL,
+  -- A random number that copies in other databases share: two snapshots
+  -- with the same one have the same contents.
+  guid INTEGER NOT NULL,
   -- The rows it sees: those of this layer of at most this generation.
   layer INTEGER NOT NULL REFERENCES layer,
   generation INTEGER NOT NULL,
@@ -121,6 +133,15 @@ CREATE TABLE snapshot (
 
 CREATE INDEX snapshot_by_layer ON snapshot (layer, generation);
 CREATE INDEX snapshot_by_last_block ON snapshot (last_block);
+
+
+-- Layers that may have rows, or be as a whole, needed by nothing, and where
+-- the search for such rows goes on.
+CREATE TABLE reclaim (
+  layer INTEGER PRIMARY KEY REFERENCES layer,
+  number INTEGER NOT NULL CHECK (number >= 0),
+  generation INTEGER NOT NULL CHECK (generation >= 0)
+) STRICT;
 
 
 -- The contents.  A block that is all zeroes has no row unless it must hide

@@ -39,6 +39,7 @@ struct store {
 
   /* The write side; once `writable` is true it stays. */
   bool writable;
+  int serving; /* a guard */
   struct writer writer;
   struct flusher flusher;
   struct checkpointer checkpointer;
@@ -48,6 +49,7 @@ struct disk {
   struct store *store;
   struct disk_info info;
   bool readonly;
+  int guard; /* released at the end, or -1 */
 };
 
 /*--------------------------------------------------------------------
@@ -68,9 +70,16 @@ static int
 check_disk (struct connection *connection, const struct disk_options *options,
             struct status *status)
 {
+  struct snapshot_info snapshot;
   struct disk_info info;
-  const int r = disks_find (connection, options->name, &info, status);
+  int r;
 
+  if (options->name && strchr (options->name, '@'))
+    return snapshots_find_target (connection, options->name, &info, &snapshot,
+                                  status) == -1
+               ? -1
+               : 1;
+  r = disks_find (connection, options->name, &info, status);
   if (r == -1)
     return -1;
   if (r == 1)
@@ -198,7 +207,8 @@ hold (struct store *store, int64_t id, struct status *status)
     if (held == NULL)
       return status_no_memory (status);
     held->id = id;
-    held->guard = guard_take (store->place.path, id, status);
+    held->guard =
+        guard_take (store->place.path, id, store->options.shared, status);
     if (held->guard == -1) {
       free (held);
       return -1;
@@ -284,6 +294,8 @@ store_close (struct store *store)
       connection_keep_log (&store->writer.connection);
     flusher_close (&store->flusher);
     writer_close (&store->writer);
+    if (store->serving != -1)
+      guard_release (store->serving);
   }
   pthread_mutex_destroy (&store->lock);
   patience_destroy (&store->patience);
@@ -335,10 +347,47 @@ settle_log (struct store *store, struct status *status)
   return r == -1 ? -1 : 0;
 }
 
+/* Is the log to be settled?  Not by a command beside a server, which has
+ * done it.
+ */
+static int
+must_settle (struct store *store, struct status *status)
+{
+  const int served =
+      store->options.command ? guard_is_served (store->place.path, status) : 0;
+
+  return served == -1 ? -1 : !served;
+}
+
+/* Settle the log and start what works in the background.  Called with the
+ * lock held.
+ */
+static int
+begin_serving (struct store *store, struct status *status)
+{
+  int r = must_settle (store, status);
+
+  if (r == 1)
+    r = settle_log (store, status);
+  if (r == 0 && !store->options.command) {
+    store->serving = guard_serve (store->place.path, status);
+    r = store->serving == -1 ? -1 : 0;
+  }
+  if (r == 0)
+    r = checkpointer_start (&store->checkpointer, store->place.path,
+                            &store->writer, &store->flusher,
+                            &store->options.limits, store->options.warn,
+                            &store->patience, status);
+  if (r == -1 && store->serving != -1)
+    guard_release (store->serving);
+  return r;
+}
+
 /* Open the write side.  Called with the lock held. */
 static int
 open_write_side (struct store *store, struct status *status)
 {
+  store->serving = -1;
   if (writer_open (&store->writer, store->place.path, &store->flusher,
                    &store->patience, status) == -1)
     return -1;
@@ -349,11 +398,7 @@ open_write_side (struct store *store, struct status *status)
   }
   store->writer.place = store->flusher.place = &store->place;
   if (place_check (&store->place, status) == -1 ||
-      settle_log (store, status) == -1 ||
-      checkpointer_start (&store->checkpointer, store->place.path,
-                          &store->writer, &store->flusher,
-                          &store->options.limits, store->options.warn,
-                          &store->patience, status) == -1) {
+      begin_serving (store, status) == -1) {
     /* What is in doubt stays out of the database. */
     connection_keep_log (&store->writer.connection);
     flusher_close (&store->flusher);
@@ -364,9 +409,9 @@ open_write_side (struct store *store, struct status *status)
   return 0;
 }
 
-/* A client wants to write disk ID. */
+/* Have the write side open. */
 static int
-begin_writing (struct store *store, int64_t id, struct status *status)
+need_write_side (struct store *store, struct status *status)
 {
   int r = 0;
 
@@ -377,8 +422,20 @@ begin_writing (struct store *store, int64_t id, struct status *status)
   pthread_mutex_lock (&store->lock);
   if (!store->writable)
     r = open_write_side (store, status);
-  if (r == 0 && !store->options.shared)
-    r = hold (store, id, status);
+  pthread_mutex_unlock (&store->lock);
+  return r;
+}
+
+/* A client wants to write disk ID. */
+static int
+begin_writing (struct store *store, int64_t id, struct status *status)
+{
+  int r = need_write_side (store, status);
+
+  if (r == -1)
+    return -1;
+  pthread_mutex_lock (&store->lock);
+  r = hold (store, id, status);
   pthread_mutex_unlock (&store->lock);
   /* What an earlier connection to another server wrote may be in the log
    * without a sync; this one's first flush is to cover it.
@@ -391,8 +448,6 @@ begin_writing (struct store *store, int64_t id, struct status *status)
 static void
 end_writing (struct store *store, int64_t id)
 {
-  if (store->options.shared)
-    return;
   pthread_mutex_lock (&store->lock);
   let_go (store, id);
   pthread_mutex_unlock (&store->lock);
@@ -403,8 +458,9 @@ end_writing (struct store *store, int64_t id)
  */
 
 int
-store_list (struct store *store,
-            int (*found) (const struct disk_info *info, void *opaque),
+store_look (struct store *store,
+            int (*look) (struct connection *connection, void *opaque,
+                         struct status *status),
             void *opaque, struct status *status)
 {
   struct reader *reader = reader_take (&store->readers, status);
@@ -412,25 +468,125 @@ store_list (struct store *store,
 
   if (reader == NULL)
     return -1;
-  r = disks_list (&reader->connection, found, opaque, status);
+  r = look (&reader->connection, opaque, status);
   reader_return (&store->readers, reader);
   return r;
+}
+
+int
+store_change (struct store *store, writer_change change, void *opaque,
+              struct status *status)
+{
+  if (need_write_side (store, status) == -1 ||
+      writer_run (&store->writer, change, opaque, status) == -1)
+    return -1;
+  return flusher_flush (&store->flusher, status);
+}
+
+int
+store_resize (struct store *store, const struct disk_info *info, uint64_t size,
+              struct status *status)
+{
+  if (need_write_side (store, status) == -1 ||
+      writer_resize (&store->writer, info, size, status) == -1)
+    return -1;
+  return flusher_flush (&store->flusher, status);
+}
+
+int
+store_checkpoint (struct store *store, struct status *status)
+{
+  struct connection connection;
+  int r;
+
+  if (database_open (&connection, store->place.path, CONNECTION_WRITE,
+                     &store->patience, status) == -1)
+    return -1;
+  r = checkpoint_complete (&connection, status);
+  connection_close (&connection);
+  return r == -1 ? -1 : 0;
+}
+
+bool
+store_is_immutable (const struct store *store)
+{
+  return store->readers.mode == CONNECTION_IMMUTABLE;
+}
+
+const char *
+store_path (const struct store *store)
+{
+  return store->place.path;
+}
+
+/* What a list needs. */
+struct listing {
+  int (*disk) (const struct disk_info *info, void *opaque);
+  int (*snapshot) (const struct snapshot_info *info, void *opaque);
+  void *opaque;
+};
+
+static int
+look_for_all (struct connection *connection, void *opaque,
+              struct status *status)
+{
+  const struct listing *listing = opaque;
+
+  if (listing->snapshot)
+    return snapshots_list (connection, 0, listing->snapshot, listing->opaque,
+                           status);
+  return disks_list (connection, listing->disk, listing->opaque, status);
+}
+
+int
+store_list (struct store *store,
+            int (*found) (const struct disk_info *info, void *opaque),
+            void *opaque, struct status *status)
+{
+  struct listing listing = { .disk = found, .opaque = opaque };
+
+  return store_look (store, look_for_all, &listing, status);
+}
+
+int
+store_list_snapshots (struct store *store,
+                      int (*found) (const struct snapshot_info *info,
+                                    void *opaque),
+                      void *opaque, struct status *status)
+{
+  struct listing listing = { .snapshot = found, .opaque = opaque };
+
+  return store_look (store, look_for_all, &listing, status);
+}
+
+/* What store_find looks for and finds. */
+struct finding {
+  const char *name;
+  struct disk_info *info;
+};
+
+static int
+look_for_one (struct connection *connection, void *opaque,
+              struct status *status)
+{
+  const struct finding *finding = opaque;
+  struct snapshot_info snapshot;
+
+  if (snapshots_find_target (connection, finding->name, finding->info,
+                             &snapshot, status) == -1)
+    return -1;
+  if (snapshot.id != 0)
+    snapshots_as_disk (&snapshot, finding->info);
+  return 0;
 }
 
 int
 store_find (struct store *store, const char *name, struct disk_info *info,
             struct status *status)
 {
-  struct reader *reader = reader_take (&store->readers, status);
-  int r;
+  struct finding finding = { .name = name, .info = info };
 
-  if (reader == NULL)
-    return -1;
-  r = disks_find (&reader->connection, name, info, status);
-  if (r == 0)
-    r = disks_fail_unknown (&reader->connection, name ? name : "", status);
-  reader_return (&store->readers, reader);
-  return r == -1 ? -1 : 0;
+  return store_look (store, look_for_one, &finding, status);
 }
 
 /* Is this how a file or medium that may only be read answers? */
@@ -445,6 +601,17 @@ struct disk *
 disk_open (struct store *store, const char *name, bool readonly,
            struct status *status)
 {
+  struct disk_info info;
+
+  if (store_find (store, name, &info, status) == -1)
+    return NULL;
+  return disk_open_found (store, &info, readonly, status);
+}
+
+struct disk *
+disk_open_found (struct store *store, const struct disk_info *info,
+                 bool readonly, struct status *status)
+{
   struct disk *disk = calloc (1, sizeof *disk);
 
   if (disk == NULL) {
@@ -452,22 +619,32 @@ disk_open (struct store *store, const char *name, bool readonly,
     return NULL;
   }
   disk->store = store;
+  disk->info = *info;
+  disk->guard = -1;
   /* Who reads an immutable file would not see what is written. */
-  disk->readonly = readonly || store->readers.mode == CONNECTION_IMMUTABLE;
-  if (store_find (store, name, &disk->info, status) == -1)
-    goto failed;
-  if (!disk->readonly && begin_writing (store, disk->info.id, status) == -1) {
+  disk->readonly = readonly || info->snapshot != 0 ||
+                   store->readers.mode == CONNECTION_IMMUTABLE;
+  if (!disk->readonly && begin_writing (store, info->id, status) == -1) {
     if (!may_only_read (status)) {
-      status_prefix (status, "disk '%s'", disk->info.name);
-      goto failed;
+      status_prefix (status, "disk '%s'", info->name);
+      free (disk);
+      return NULL;
     }
     disk->readonly = true;
   }
   return disk;
+}
 
-failed:
-  free (disk);
-  return NULL;
+void
+disk_keep_guard (struct disk *disk, int guard)
+{
+  disk->guard = guard;
+}
+
+bool
+disk_has_guard (const struct disk *disk)
+{
+  return disk->guard != -1;
 }
 
 void
@@ -475,6 +652,8 @@ disk_close (struct disk *disk)
 {
   if (!disk->readonly)
     end_writing (disk->store, disk->info.id);
+  if (disk->guard != -1)
+    guard_release (disk->guard);
   free (disk);
 }
 

@@ -24,7 +24,9 @@
 #include "checkpoint.h"
 #include "disks.h"
 #include "layers.h"
+#include "snapshots.h"
 #include "status.h"
+#include "writer.h"
 
 struct store;
 struct disk;
@@ -57,6 +59,8 @@ int store_provide (const char *path, const struct disk_options *options,
 struct store_options {
   /* Other servers may write the same disks. */
   bool shared;
+  /* This is no server but a command, perhaps beside one. */
+  bool command;
   /* When to checkpoint. */
   struct checkpoint_limits limits;
   /* Takes lines for the server's log; called from other threads. */
@@ -86,18 +90,61 @@ int store_list (struct store *store,
                 int (*found) (const struct disk_info *info, void *opaque),
                 void *opaque, struct status *status);
 
-/* Find a disk by name, or for NULL or "" the default disk, as disks_find;
- * but a missing one is a failure that names the disks there are.
+/* Call FOUND for each snapshot of all disks, as snapshots_list. */
+int store_list_snapshots (struct store *store,
+                          int (*found) (const struct snapshot_info *info,
+                                        void *opaque),
+                          void *opaque, struct status *status);
+
+/* Find a disk by name, or for NULL or "" the default disk, or DISK@SNAPSHOT;
+ * a missing one is a failure that names those there are.
  */
 int store_find (struct store *store, const char *name, struct disk_info *info,
                 struct status *status);
 
-/* Open the disk NAME ("": the default disk).  Without READONLY it can be
- * written, unless the database cannot (see disk_is_readonly).  Returns NULL
- * on failure: EBUSY where another server has it open for writing.
+/* Call LOOK with a connection and OPAQUE, in a read transaction. */
+int store_look (struct store *store,
+                int (*look) (struct connection *connection, void *opaque,
+                             struct status *status),
+                void *opaque, struct status *status);
+
+/* Have CHANGE called in a write transaction, as writer_run, and make what it
+ * did durable.
+ */
+int store_change (struct store *store, writer_change change, void *opaque,
+                  struct status *status);
+
+/* Give a disk another size, as writer_resize, and make it durable. */
+int store_resize (struct store *store, const struct disk_info *info,
+                  uint64_t size, struct status *status);
+
+/* Move the log into the database, as far as others let it, so that its file
+ * takes only the space that it needs.
+ */
+int store_checkpoint (struct store *store, struct status *status);
+
+/* Is the database one that cannot be changed here? */
+bool store_is_immutable (const struct store *store);
+
+/* The path of the database. */
+const char *store_path (const struct store *store);
+
+/* Open the disk NAME ("": the default disk), or DISK@SNAPSHOT, which is read
+ * only.  Without READONLY a disk can be written, unless the database cannot
+ * (see disk_is_readonly).  Returns NULL on failure: EBUSY where another
+ * server has it open for writing.
  */
 struct disk *disk_open (struct store *store, const char *name, bool readonly,
                         struct status *status);
+
+/* The same for a disk that was found, whatever its name. */
+struct disk *disk_open_found (struct store *store, const struct disk_info *info,
+                              bool readonly, struct status *status);
+
+/* Have a guard released when DISK is closed (guard.h). */
+void disk_keep_guard (struct disk *disk, int guard);
+bool disk_has_guard (const struct disk *disk);
+
 void disk_close (struct disk *disk);
 
 /* What the disk was when it was opened. */

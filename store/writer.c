@@ -32,7 +32,7 @@
 /* Blocks whose map is read at a time to hide what stands below. */
 #define HIDE_BLOCKS 4096
 
-enum operation_kind { WRITE, TRIM, ZERO };
+enum operation_kind { WRITE, TRIM, ZERO, RESIZE, CHANGE };
 
 enum operation_state { WAITING, LEADING, DONE };
 
@@ -43,8 +43,13 @@ struct operation {
   uint64_t offset, count;        /* bytes */
   const char *data;              /* WRITE: the bytes */
   const struct encoded *encoded; /* WRITE: its whole blocks */
+  writer_change change;          /* CHANGE: what to call, ... */
+  void *opaque;                  /* ... and with what */
 
   uint64_t cleared; /* TRIM, ZERO: bytes that this step has done */
+  uint64_t size;    /* RESIZE: what the disk is to have, in bytes, ... */
+  uint64_t limit;   /* ... and up to where there may be old rows */
+  bool done;        /* RESIZE: nothing is left to do */
   int result;
   struct status *status;
 
@@ -56,6 +61,34 @@ struct operation {
 /*--------------------------------------------------------------------
  * Changing blocks, inside the leader's transaction.
  */
+
+/* The newest generation of the disk's layer that something else than the
+ * disk looks at, or 0.  Rows after it are the disk's own: what it
+ * overwrites of them goes.
+ */
+static int
+find_floor (struct writer *writer, int64_t *floor, struct status *status)
+{
+  static const char floor_sql[] =
+      "SELECT max (ifnull ((SELECT max (generation) FROM snapshot"
+      " WHERE layer = ?1), 0), ifnull ((SELECT max (parent_generation)"
+      " FROM layer WHERE parent = ?1), 0))";
+  const struct layer_view *layer = &writer->view.layers[0];
+  CLEANUP_STATEMENT sqlite3_stmt *row =
+      connection_statement (&writer->connection, floor_sql, status);
+
+  if (row == NULL)
+    return -1;
+  sqlite3_bind_int64 (row, 1, layer->layer);
+  if (connection_step (&writer->connection, row, status) == -1)
+    return -1;
+  *floor = sqlite3_column_int64 (row, 0);
+  return *floor < layer->generation
+             ? 0
+             : status_fail (status, EIO,
+                            "the disk's layer is damaged; restore the "
+                            "database from a backup");
+}
 
 /* Have writer->view show DISK. */
 static int
@@ -87,7 +120,8 @@ look_at (struct writer *writer, const struct disk_info *disk,
   below->block_size = view->block_size;
   below->depth = view->depth;
   memcpy (below->layers, view->layers, view->depth * sizeof *view->layers);
-  below->layers[0].generation--;
+  if (find_floor (writer, &below->layers[0].generation, status) == -1)
+    return -1;
   writer->view_of = disk->id;
   writer->view_epoch = disk->epoch;
   return 0;
@@ -100,19 +134,12 @@ has_below (const struct writer *writer)
   return writer->below.depth > 1 || writer->below.layers[0].generation > 0;
 }
 
-/* The id for a new row.  Ids must not go back, even after the highest rows
- * were deleted: snapshots remember how far they had come.
- */
+/* The id for a new row. */
 static int
 new_id (struct writer *writer, int64_t *id, struct status *status)
 {
-  static const char highest_sql[] =
-      "SELECT 1 + max (ifnull ((SELECT max (id) FROM block), 0),"
-      " ifnull ((SELECT max (last_block) FROM snapshot), 0))";
-
   if (writer->next_id == 0 &&
-      connection_integer (&writer->connection, highest_sql, &writer->next_id,
-                          status) == -1)
+      row_next_id (&writer->connection, &writer->next_id, status) == -1)
     return -1;
   if (writer->next_id == INT64_MAX)
     return status_fail (status, EIO,
@@ -120,6 +147,30 @@ new_id (struct writer *writer, int64_t *id, struct status *status)
                         "from a backup");
   *id = writer->next_id++;
   return 0;
+}
+
+/* Delete the disk's own rows of blocks FIRST to before END, those of the
+ * generation LAST and older ones.
+ */
+static int
+delete_rows (struct writer *writer, uint64_t first, uint64_t end, int64_t last,
+             struct status *status)
+{
+  static const char delete_sql[] =
+      "DELETE FROM block INDEXED BY block_by_number"
+      " WHERE layer = ?1 AND number >= ?2 AND number < ?3"
+      " AND generation > ?4 AND generation <= ?5";
+  CLEANUP_STATEMENT sqlite3_stmt *delete =
+      connection_statement (&writer->connection, delete_sql, status);
+
+  if (delete == NULL)
+    return -1;
+  sqlite3_bind_int64 (delete, 1, writer->view.layers[0].layer);
+  sqlite3_bind_int64 (delete, 2, first);
+  sqlite3_bind_int64 (delete, 3, end);
+  sqlite3_bind_int64 (delete, 4, writer->below.layers[0].generation);
+  sqlite3_bind_int64 (delete, 5, last);
+  return connection_step (&writer->connection, delete, status);
 }
 
 /* Store a row of the present generation. */
@@ -141,6 +192,11 @@ put_row (struct writer *writer, int64_t number, const struct encoded *encoded,
 
   if (put == NULL || new_id (writer, &id, status) == -1)
     return -1;
+  /* After snapshots were deleted there may be older ones of its own. */
+  if (layer->generation - writer->below.layers[0].generation > 1 &&
+      delete_rows (writer, number, number + 1, layer->generation - 1, status) ==
+          -1)
+    return -1;
   sqlite3_bind_int64 (put, 1, id);
   sqlite3_bind_int64 (put, 2, layer->layer);
   sqlite3_bind_int64 (put, 3, number);
@@ -153,28 +209,6 @@ put_row (struct writer *writer, int64_t number, const struct encoded *encoded,
   if (encoded->data)
     sqlite3_bind_blob64 (put, 7, encoded->data, encoded->length, SQLITE_STATIC);
   return connection_step (&writer->connection, put, status);
-}
-
-/* Delete the rows of the present generation from FIRST to before END. */
-static int
-delete_rows (struct writer *writer, uint64_t first, uint64_t end,
-             struct status *status)
-{
-  static const char delete_sql[] =
-      "DELETE FROM block INDEXED BY block_by_number"
-      " WHERE layer = ?1 AND number >= ?2 AND number < ?3"
-      " AND generation = ?4";
-  const struct layer_view *layer = &writer->view.layers[0];
-  CLEANUP_STATEMENT sqlite3_stmt *delete =
-      connection_statement (&writer->connection, delete_sql, status);
-
-  if (delete == NULL)
-    return -1;
-  sqlite3_bind_int64 (delete, 1, layer->layer);
-  sqlite3_bind_int64 (delete, 2, first);
-  sqlite3_bind_int64 (delete, 3, end);
-  sqlite3_bind_int64 (delete, 4, layer->generation);
-  return connection_step (&writer->connection, delete, status);
 }
 
 /* Hide the data that stands below in COUNT blocks from FIRST on. */
@@ -204,7 +238,8 @@ clear_blocks (struct writer *writer, uint64_t first, uint64_t end,
 {
   uint64_t count;
 
-  if (delete_rows (writer, first, end, status) == -1)
+  if (delete_rows (writer, first, end, writer->view.layers[0].generation,
+                   status) == -1)
     return -1;
   while (has_below (writer) && first < end) {
     if (view_next_row (&writer->connection, &writer->below, first, end, &first,
@@ -323,12 +358,83 @@ run_clear (struct writer *writer, struct operation *operation,
   return 0;
 }
 
+/* Cut the disk's end off, without its rows. */
+static int
+shrink (struct writer *writer, const struct operation *operation,
+        struct status *status)
+{
+  const uint64_t size = operation->size;
+  const uint32_t block_size = writer->view.block_size;
+  const uint64_t rest = size % block_size;
+
+  /* What a later growth shows again must be zeroes. */
+  if (rest > 0 &&
+      merge_block (writer, size, block_size - rest, NULL, status) == -1)
+    return -1;
+  writer->view.size = writer->below.size = size;
+  return disks_set_size (&writer->connection, operation->disk->id, size,
+                         status);
+}
+
+/* One step of a change of size.  A smaller size holds at once, and then the
+ * rows past the end go; a larger one holds when no rows are there, which a
+ * change that was interrupted may have left.
+ */
+static int
+run_resize (struct writer *writer, struct operation *operation,
+            struct status *status)
+{
+  const uint32_t block_size = writer->view.block_size;
+  const uint64_t end = (operation->limit - 1) / block_size + 1;
+  uint64_t first, step;
+
+  if (operation->size < writer->view.size &&
+      shrink (writer, operation, status) == -1)
+    return -1;
+  first = view_blocks (&writer->view);
+  if (first < end) {
+    if (view_row_limit (&writer->connection, &writer->view, first, end,
+                        WRITER_STEP_ROWS + 1, &step, status) == -1)
+      return -1;
+    if (step == first)
+      step++;
+    if (clear_blocks (writer, first, step, status) == -1)
+      return -1;
+    if (step < end)
+      return 0;
+  }
+  operation->done = true;
+  writer->view_of = 0;
+  return operation->size == writer->view.size
+             ? 0
+             : disks_set_size (&writer->connection, operation->disk->id,
+                               operation->size, status);
+}
+
+/* Something else than a request: it may change any disk. */
+static int
+run_change (struct writer *writer, const struct operation *operation,
+            struct status *status)
+{
+  const int r =
+      operation->change (&writer->connection, operation->opaque, status);
+
+  writer->view_of = 0;
+  writer->next_id = 0;
+  writer->changed = true;
+  return r;
+}
+
 static int
 run_operation (struct writer *writer, struct operation *operation,
                struct status *status)
 {
+  if (operation->kind == CHANGE)
+    return run_change (writer, operation, status);
   if (look_at (writer, operation->disk, status) == -1)
     return -1;
+  if (operation->kind == RESIZE)
+    return run_resize (writer, operation, status);
   if (operation->offset > writer->view.size ||
       operation->count > writer->view.size - operation->offset)
     return status_fail (status, ENOSPC,
@@ -393,6 +499,7 @@ run_transaction (struct writer *writer, struct operation *list, size_t count,
 
   writer->view_of = 0;
   writer->next_id = 0;
+  writer->changed = false;
   *begun = false;
   if (flusher_gave_up (writer->flusher))
     return log_fail_damaged (status);
@@ -407,7 +514,8 @@ run_transaction (struct writer *writer, struct operation *list, size_t count,
     r = connection_commit (connection, status);
   if (r == -1)
     connection_rollback (connection);
-  else if (sqlite3_total_changes (connection->db) != changes) {
+  else if (writer->changed ||
+           sqlite3_total_changes (connection->db) != changes) {
     flusher_committed (writer->flusher);
     if (writer->committed)
       writer->committed (writer->wal_bytes, writer->opaque);
@@ -683,6 +791,38 @@ writer_clear (struct writer *writer, const struct disk_info *disk,
     count -= operation.cleared;
   }
   return 0;
+}
+
+int
+writer_resize (struct writer *writer, const struct disk_info *disk,
+               uint64_t size, struct status *status)
+{
+  struct operation operation = {
+    .kind = RESIZE,
+    .disk = disk,
+    .size = size,
+    .limit = size > disk->size ? size : disk->size,
+    .status = status,
+  };
+
+  while (!operation.done)
+    if (submit (writer, &operation) == -1)
+      return -1;
+  return 0;
+}
+
+int
+writer_run (struct writer *writer, writer_change change, void *opaque,
+            struct status *status)
+{
+  struct operation operation = {
+    .kind = CHANGE,
+    .change = change,
+    .opaque = opaque,
+    .status = status,
+  };
+
+  return submit (writer, &operation);
 }
 
 void

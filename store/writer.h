@@ -81,10 +81,11 @@ struct writer {
   uint64_t duration;     /* of the last transaction, in nanoseconds */
   uint64_t locked_since; /* others hold the lock; 0: they do not */
   int64_t next_id;       /* of the next new row; 0: ask the database */
+  bool changed;          /* the transaction has an operation of writer_run */
   int64_t view_of;       /* the disk that `view` shows, or 0, ... */
   int64_t view_epoch;    /* ... for those who opened it in this epoch */
   struct view view;      /* the disk as it is ... */
-  struct view below;     /* ... and without the present generation */
+  struct view below;     /* ... and without its own rows */
   char *block;           /* room for one block */
 };
 
@@ -117,6 +118,24 @@ int writer_write (struct writer *writer, const struct disk_info *disk,
 int writer_clear (struct writer *writer, const struct disk_info *disk,
                   uint64_t offset, uint64_t count, bool edges,
                   struct status *status);
+
+/* Give DISK SIZE bytes.  A smaller size holds at once; then the rows past
+ * the end are deleted, or hidden, in steps.  A larger one holds when that
+ * was done for what it adds, so that this is zeroes.  When it fails it can
+ * be called again.  Returns and thread rules as writer_write.
+ */
+int writer_resize (struct writer *writer, const struct disk_info *disk,
+                   uint64_t size, struct status *status);
+
+/* Call CHANGE with the connection and OPAQUE inside a transaction, in which
+ * requests may be, too.  CHANGE may be called a second time after a failure
+ * that undid the first.  Returns 0 once it is committed, or -1 with nothing
+ * changed.  Thread rules: any thread.
+ */
+typedef int (*writer_change) (struct connection *connection, void *opaque,
+                              struct status *status);
+int writer_run (struct writer *writer, writer_change change, void *opaque,
+                struct status *status);
 
 /* Let the transaction that runs end, and begin no other until
  * writer_resume.  Thread rules: one thread, not one that writes.

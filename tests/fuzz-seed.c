@@ -127,8 +127,8 @@ static const char then_sql[] =
     "  (1125899906842623));"
     "UPDATE block SET checksum ="
     " block_checksum (layer, number, generation, codec, data);"
-    "INSERT INTO snapshot VALUES (1, 1, 'first', 1, 1, 82432, 0, 0, 30, 0),"
-    " (2, 1, 'second', 1, 2, 82432, 0, 0, 60, 0);"
+    "INSERT INTO snapshot VALUES (1, 1, 'first', 7, 1, 1, 82432, 0, 0, 30, 0),"
+    " (2, 1, 'second', 8, 1, 2, 82432, 0, 0, 60, 0);"
     "ANALYZE;";
 
 /* Make the disks. */
@@ -139,7 +139,7 @@ insert_disks (sqlite3 *db)
        disk < fuzz_disks + FUZZ_DISKS; disk++)
     unit_sql (db,
               "INSERT INTO disk VALUES (%lld, %Q, 'a disk', %lld, %u, %lld, 1,"
-              " 1, 0, 0, NULL, NULL, NULL, 0, 0)",
+              " 1, 0, 0, NULL, 0, 0)",
               (long long)disk->id, disk->name, (long long)disk->size,
               disk->block_size, (long long)disk->layers[0].layer);
   unit_sql (db, "%s; %s", unit_layer_checksums, unit_disk_checksums);

@@ -89,7 +89,7 @@ refused description new.sqlite size=1M description=a description=a
 
 # Names and descriptions.
 refused name\|export new.sqlite size=1M export=
-refused "name.*@" new.sqlite size=1M export=web@monday
+refused "a snapshot, which cannot be made" new.sqlite size=1M export=web@monday
 refused "name.*/" new.sqlite size=1M export=a/b
 refused "'a" new.sqlite size=1M export=$'a\nb'
 refused name new.sqlite size=1M export=$'\xff\xfe'
@@ -217,7 +217,7 @@ tolerated ()
   rm copy.sqlite*
 }
 
-changed "newer|format" "PRAGMA user_version = 2"
+changed "newer|format" "PRAGMA user_version = 3"
 changed "newer|format" "PRAGMA user_version = 1000000"
 changed "version|format" "PRAGMA user_version = 0"
 changed "application|not" "PRAGMA application_id = 0"

@@ -358,9 +358,9 @@ make_disks (struct rows *rows)
   unit_sql (rows->db,
             "DELETE FROM disk;"
             "INSERT INTO disk VALUES (1, 'disk', 'd', 40960, 4096, 1, 1, 1, 0,"
-            " 0, NULL, NULL, NULL, 0, 0),"
+            " 0, NULL, 0, 0),"
             " (2, 'other', 'o', 40960, 4096, 2, 1, 1, 0,"
-            " 0, NULL, NULL, NULL, 0, 0); %s",
+            " 0, NULL, 0, 0); %s",
             unit_disk_checksums);
   assert_ok (rows_view (rows), &rows->status);
 }
@@ -378,8 +378,6 @@ test_changed_disk (void **state)
     "compression_level = 1",
     "deduplicate = 1",
     "quota = 0",
-    "snapshot_interval = 1",
-    "snapshot_keep = ''",
     "created = 1",
     "checksum = checksum - 1",
     "checksum = NULL",

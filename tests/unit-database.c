@@ -143,7 +143,7 @@ test_create (void **state)
 
   db = unit_open_raw (path);
   assert_int_equal (unit_integer (db, "PRAGMA application_id"), 0x73716c62);
-  assert_int_equal (unit_integer (db, "PRAGMA user_version"), 1);
+  assert_int_equal (unit_integer (db, "PRAGMA user_version"), DATABASE_FORMAT);
   assert_int_equal (unit_integer (db, "PRAGMA auto_vacuum"), 2);
   assert_int_equal (unit_integer (db, "SELECT encoding = 'UTF-8'"
                                       " FROM pragma_encoding"),
@@ -523,8 +523,10 @@ test_examine_formats (void **state)
 
   (void)state;
   unit_create (path, &web);
-  unit_sql_hostile (path, "PRAGMA user_version = 2");
+  unit_sql_hostile (path, "PRAGMA user_version = %d", DATABASE_FORMAT + 1);
   check_examine (path, -1, ENOTSUP, "use a newer version");
+  unit_sql_hostile (path, "PRAGMA user_version = 1");
+  check_examine (path, -1, ENOTSUP, "has format 1, which no release used");
   unit_sql_hostile (path, "PRAGMA user_version = -1");
   check_examine (path, -1, ENOTSUP, "has format 4294967295");
   unit_sql_hostile (path, "PRAGMA user_version = 0");

@@ -33,7 +33,7 @@ const char unit_layer_checksums[] =
 const char unit_disk_checksums[] =
     "UPDATE disk SET checksum = row_checksum ('disk', id, name, description,"
     " size, block_size, layer, epoch, compression, compression_level,"
-    " deduplicate, quota, snapshot_interval, snapshot_keep, created)";
+    " deduplicate, quota, created)";
 
 int
 unit_setup (void **state)

@@ -1,0 +1,981 @@
+/* Managing disks and snapshots: see manage.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "checkpoint.h"
+#include "database.h"
+#include "guard.h"
+#include "manage.h"
+#include "reclaim.h"
+#include "usage.h"
+
+/* How many blocks are compared at a time. */
+#define DIFF_BLOCKS 65536
+
+/*--------------------------------------------------------------------
+ * What the changes below share: a change is a function that runs inside a
+ * transaction and is told in a struct what to do.
+ */
+struct request {
+  const char *target;
+  struct disk_info disk;         /* that TARGET names, ... */
+  struct snapshot_info snapshot; /* ... and its snapshot, or one of id 0 */
+
+  const struct disk_options *options;
+  const char *name;
+  const char *const *targets;
+  size_t count;
+  bool snapshots;
+  int64_t held;
+};
+
+/* Find what a request's target names. */
+static int
+find_target (struct connection *connection, void *opaque, struct status *status)
+{
+  struct request *request = opaque;
+
+  return snapshots_find_target (connection, request->target, &request->disk,
+                                &request->snapshot, status);
+}
+
+/* The target must be a disk. */
+static int
+find_disk (struct connection *connection, struct request *request,
+           struct status *status)
+{
+  if (find_target (connection, request, status) == -1)
+    return -1;
+  if (request->snapshot.id == 0)
+    return 0;
+  return status_fail (status, EINVAL, "'%s' is a snapshot; give a disk",
+                      request->target);
+}
+
+/* The target must be a snapshot, under its name or, with TIMES, a time. */
+static int
+find_snapshot (struct connection *connection, struct request *request,
+               bool times, struct status *status)
+{
+  if (find_target (connection, request, status) == -1)
+    return -1;
+  if (request->snapshot.id == 0)
+    return status_fail (status, EINVAL, "'%s' is a disk; give DISK@SNAPSHOT",
+                        request->target);
+  if (times ||
+      strcmp (strchr (request->target, '@') + 1, request->snapshot.name) == 0)
+    return 0;
+  return status_fail (
+      status, EINVAL, "'%s' is a time; give the name of the snapshot, '%s@%s'",
+      request->target, request->disk.name, request->snapshot.name);
+}
+
+/* Take the guard of the disk that TARGET names, so that no server can open
+ * it meanwhile.  With FORCE it goes on without.
+ */
+static int
+take_guard (struct store *store, const char *target, bool force, int *guard,
+            struct status *status)
+{
+  struct request request = { .target = target };
+
+  *guard = -1;
+  if (store_look (store, find_target, &request, status) == -1)
+    return -1;
+  *guard = guard_take (store_path (store), request.disk.id, false, status);
+  if (*guard != -1 || (force && status->error == EBUSY))
+    return 0;
+  return status_prefix (status, "disk '%s'", request.disk.name);
+}
+
+static void
+drop_guard (int guard)
+{
+  if (guard != -1)
+    guard_release (guard);
+}
+
+/*--------------------------------------------------------------------
+ * Disks.
+ */
+
+static int
+create (struct connection *connection, void *opaque, struct status *status)
+{
+  const struct request *request = opaque;
+
+  if (disks_check_packing (connection, request->options, status) == -1)
+    return -1;
+  return disks_create (connection, request->options, status);
+}
+
+int
+manage_create (struct store *store, const struct disk_options *options,
+               struct status *status)
+{
+  struct request request = { .options = options };
+
+  if (disks_check_options (options, status) == -1)
+    return -1;
+  if (options->size == 0)
+    return status_fail (status, EINVAL, "a disk needs a size");
+  return store_change (store, create, &request, status);
+}
+
+static int
+rename_target (struct connection *connection, void *opaque,
+               struct status *status)
+{
+  struct request *request = opaque;
+
+  if (strchr (request->target, '@')) {
+    if (find_snapshot (connection, request, false, status) == -1 ||
+        snapshots_check_name (request->name, status) == -1)
+      return -1;
+    return snapshots_rename (connection, &request->snapshot, request->name,
+                             status);
+  }
+  if (find_disk (connection, request, status) == -1 ||
+      disks_check_text ("the name of a disk", request->name, DISK_NAME_MAX,
+                        status) == -1)
+    return -1;
+  return disks_rename (connection, request->disk.id, request->name, status);
+}
+
+int
+manage_rename (struct store *store, const char *target, const char *name,
+               struct status *status)
+{
+  struct request request = { .target = target, .name = name };
+
+  return store_change (store, rename_target, &request, status);
+}
+
+static int
+describe (struct connection *connection, void *opaque, struct status *status)
+{
+  struct request *request = opaque;
+
+  if (find_disk (connection, request, status) == -1)
+    return -1;
+  return disks_describe (connection, request->disk.id,
+                         request->options->description, status);
+}
+
+int
+manage_describe (struct store *store, const char *disk, const char *description,
+                 struct status *status)
+{
+  const struct disk_options options = { .description = description };
+  struct request request = { .target = disk, .options = &options };
+
+  if (disks_check_options (&options, status) == -1)
+    return -1;
+  return store_change (store, describe, &request, status);
+}
+
+static int
+look_for_disk (struct connection *connection, void *opaque,
+               struct status *status)
+{
+  return find_disk (connection, opaque, status);
+}
+
+int
+manage_resize (struct store *store, const char *disk, uint64_t size,
+               bool shrink, struct status *status)
+{
+  const struct disk_options options = { .size = size };
+  struct request request = { .target = disk };
+  int guard = -1;
+  int r;
+
+  if (size == 0)
+    return status_fail (status, EINVAL, "the size must not be zero");
+  if (disks_check_options (&options, status) == -1 ||
+      store_look (store, look_for_disk, &request, status) == -1)
+    return -1;
+  if (size < request.disk.size) {
+    if (!shrink)
+      return status_fail (status, EINVAL,
+                          "disk '%s' has %" PRIu64 " bytes; making it smaller "
+                          "cuts off its end, ask for that with --shrink",
+                          request.disk.name, request.disk.size);
+    if (take_guard (store, disk, false, &guard, status) == -1)
+      return -1;
+  }
+  r = store_resize (store, &request.disk, size, status);
+  drop_guard (guard);
+  if (r == -1)
+    status_prefix (status, "disk '%s': resizing", request.disk.name);
+  return r;
+}
+
+static int
+delete_disk (struct connection *connection, void *opaque, struct status *status)
+{
+  struct request *request = opaque;
+  int64_t count;
+
+  if (find_disk (connection, request, status) == -1 ||
+      snapshots_count (connection, request->disk.id, &count, status) == -1)
+    return -1;
+  if (count > 0 && !request->snapshots)
+    return status_fail (status, ENOTEMPTY,
+                        "disk '%s' has %" PRId64 " snapshots; delete them "
+                        "first, or ask for all with --snapshots",
+                        request->disk.name, count);
+  if (snapshots_delete_all (connection, request->disk.id, status) == -1)
+    return -1;
+  return disks_delete (connection, request->disk.id, status);
+}
+
+int
+manage_delete (struct store *store, const char *disk, bool snapshots,
+               bool force, struct status *status)
+{
+  struct request request = { .target = disk, .snapshots = snapshots };
+  int guard, r;
+
+  if (take_guard (store, disk, force, &guard, status) == -1)
+    return -1;
+  r = store_change (store, delete_disk, &request, status);
+  drop_guard (guard);
+  return r;
+}
+
+/*--------------------------------------------------------------------
+ * Snapshots and clones.
+ */
+
+static int
+snapshot_disks (struct connection *connection, void *opaque,
+                struct status *status)
+{
+  struct request *request = opaque;
+  int64_t id;
+
+  for (size_t i = 0; i < request->count; i++) {
+    request->target = request->targets[i];
+    if (find_disk (connection, request, status) == -1)
+      return -1;
+    if (snapshots_create (connection, &request->disk, request->name, false, 0,
+                          &id, status) == -1)
+      return status_prefix (status, "disk '%s'", request->disk.name);
+  }
+  return 0;
+}
+
+int
+manage_snapshot (struct store *store, const char *const *disks, size_t count,
+                 const char *name, struct status *status)
+{
+  struct request request = {
+    .targets = disks,
+    .count = count,
+    .name = name,
+  };
+
+  if (snapshots_check_name (name, status) == -1)
+    return -1;
+  return store_change (store, snapshot_disks, &request, status);
+}
+
+static int
+delete_snapshots (struct connection *connection, void *opaque,
+                  struct status *status)
+{
+  struct request *request = opaque;
+
+  for (size_t i = 0; i < request->count; i++) {
+    request->target = request->targets[i];
+    if (find_snapshot (connection, request, false, status) == -1 ||
+        snapshots_delete (connection, &request->snapshot, status) == -1)
+      return -1;
+  }
+  return 0;
+}
+
+int
+manage_delete_snapshots (struct store *store, const char *const *targets,
+                         size_t count, struct status *status)
+{
+  struct request request = { .targets = targets, .count = count };
+
+  return store_change (store, delete_snapshots, &request, status);
+}
+
+static int
+rollback (struct connection *connection, void *opaque, struct status *status)
+{
+  struct request *request = opaque;
+  const struct snapshot_info *snapshot = &request->snapshot;
+  struct layer_view to;
+
+  if (find_snapshot (connection, request, true, status) == -1)
+    return -1;
+  to = (struct layer_view){ snapshot->layer, snapshot->generation };
+  return disks_jump (connection, request->disk.id, &to, snapshot->size, status);
+}
+
+int
+manage_rollback (struct store *store, const char *target, bool force,
+                 struct status *status)
+{
+  struct request request = { .target = target };
+  int guard, r;
+
+  if (take_guard (store, target, force, &guard, status) == -1)
+    return -1;
+  r = store_change (store, rollback, &request, status);
+  drop_guard (guard);
+  return r;
+}
+
+/* What the target shows now, so that it stays: a snapshot's rows, or those
+ * of a disk, which then writes the next generation.
+ */
+static int
+freeze_target (struct connection *connection, struct request *request,
+               struct layer_view *frozen, uint64_t *size, struct status *status)
+{
+  if (find_target (connection, request, status) == -1)
+    return -1;
+  *size = request->disk.size;
+  if (request->snapshot.id != 0) {
+    *size = request->snapshot.size;
+    *frozen = (struct layer_view){ request->snapshot.layer,
+                                   request->snapshot.generation };
+    return 0;
+  }
+  if (disks_head (connection, request->disk.id, frozen, status) == -1)
+    return -1;
+  return layer_set_generation (connection, frozen->layer,
+                               frozen->generation + 1, status);
+}
+
+static int
+clone_target (struct connection *connection, void *opaque,
+              struct status *status)
+{
+  struct request *request = opaque;
+  struct disk_options options = *request->options;
+  struct layer_view frozen;
+  int64_t id;
+
+  if (freeze_target (connection, request, &frozen, &options.size, status) == -1)
+    return -1;
+  options.block_size = request->disk.block_size;
+  return disks_create_on (connection, &options, &frozen, &id, status);
+}
+
+int
+manage_clone (struct store *store, const char *source, const char *name,
+              const char *description, struct status *status)
+{
+  const struct disk_options options = {
+    .name = name,
+    .description = description,
+  };
+  struct request request = { .target = source, .options = &options };
+
+  if (disks_check_text ("the name of a disk", name, DISK_NAME_MAX, status) ==
+          -1 ||
+      disks_check_options (&options, status) == -1)
+    return -1;
+  return store_change (store, clone_target, &request, status);
+}
+
+/*--------------------------------------------------------------------
+ * What goes in steps.
+ */
+
+/* Let others write for as long as the last step took. */
+static void
+give_way (const struct timespec *start)
+{
+  struct timespec now;
+  int64_t nanoseconds;
+
+  clock_gettime (CLOCK_MONOTONIC, &now);
+  nanoseconds = (now.tv_sec - start->tv_sec) * INT64_C (1000000000) +
+                now.tv_nsec - start->tv_nsec;
+  nanosleep (
+      &(struct timespec){
+          .tv_sec = nanoseconds / 1000000000,
+          .tv_nsec = nanoseconds % 1000000000,
+      },
+      NULL);
+}
+
+/* Report progress; -1 and ECANCELED where that is to be the end. */
+static int
+report (progress_made progress, uint64_t done, uint64_t total, void *opaque,
+        struct status *status)
+{
+  if (progress && progress (done, total, opaque) != 0)
+    return status_fail (status, ECANCELED, "interrupted");
+  return 0;
+}
+
+/* A flatten in progress. */
+struct flattening {
+  struct request request;
+  int64_t layer;
+  uint64_t next; /* block */
+  bool done;
+};
+
+static int
+flatten_step (struct connection *connection, void *opaque,
+              struct status *status)
+{
+  struct flattening *flattening = opaque;
+  int r = find_disk (connection, &flattening->request, status);
+
+  if (r == 0)
+    r = reclaim_flatten_step (connection, flattening->request.disk.id,
+                              &flattening->layer, &flattening->next, status);
+  flattening->done = r == 0;
+  return r == -1 ? -1 : 0;
+}
+
+int
+manage_flatten (struct store *store, const char *disk, progress_made progress,
+                void *opaque, struct status *status)
+{
+  struct flattening flattening = { .request.target = disk };
+  const struct disk_info *info = &flattening.request.disk;
+  struct timespec start;
+  uint64_t done;
+
+  while (!flattening.done) {
+    clock_gettime (CLOCK_MONOTONIC, &start);
+    if (store_change (store, flatten_step, &flattening, status) == -1)
+      return -1;
+    done = flattening.next > info->size / info->block_size
+               ? info->size
+               : flattening.next * info->block_size;
+    if (report (progress, done, info->size, opaque, status) == -1)
+      return -1;
+    give_way (&start);
+  }
+  return 0;
+}
+
+/* A reclaim in progress. */
+struct reclaiming {
+  struct reclaim_step step;
+  bool done;
+};
+
+static int
+reclaim (struct connection *connection, void *opaque, struct status *status)
+{
+  struct reclaiming *reclaiming = opaque;
+  const int r = reclaim_step (connection, &reclaiming->step, status);
+
+  reclaiming->done = r == 0;
+  return r == -1 ? -1 : 0;
+}
+
+int
+manage_reclaim_step (struct store *store, bool *done, uint64_t *freed,
+                     struct status *status)
+{
+  const int guard = guard_reclaim (store_path (store), status);
+  struct reclaiming reclaiming = { .done = false };
+  int r;
+
+  if (guard == -1)
+    return -1;
+  r = store_change (store, reclaim, &reclaiming, status);
+  guard_release (guard);
+  *done = reclaiming.done;
+  *freed = reclaiming.step.freed;
+  return r;
+}
+
+static int
+release_all (struct connection *connection, void *opaque, struct status *status)
+{
+  (void)opaque;
+  return snapshots_release (connection, 0, status);
+}
+
+int
+manage_forget_copies (struct store *store, struct status *status)
+{
+  const int guard = guard_reclaim (store_path (store), status);
+  int r;
+
+  if (guard == -1)
+    return -1;
+  r = store_change (store, release_all, NULL, status);
+  guard_release (guard);
+  return r;
+}
+
+int
+manage_reclaim (struct store *store, progress_made progress, void *opaque,
+                uint64_t *freed, struct status *status)
+{
+  struct timespec start;
+  uint64_t total = 0, some;
+  bool done = false;
+
+  if (manage_forget_copies (store, status) == -1)
+    return status_prefix (status, "freeing space");
+  while (!done) {
+    clock_gettime (CLOCK_MONOTONIC, &start);
+    if (manage_reclaim_step (store, &done, &some, status) == -1)
+      return status_prefix (status, "freeing space");
+    total += some;
+    if (freed)
+      *freed = total;
+    if (report (progress, total, 0, opaque, status) == -1)
+      return -1;
+    give_way (&start);
+  }
+  return 0;
+}
+
+/* Giving pages back. */
+struct shrinking {
+  int64_t left; /* free pages */
+};
+
+static int
+shrink_step (struct connection *connection, void *opaque, struct status *status)
+{
+  static const char vacuum_sql[] = "PRAGMA incremental_vacuum (1024)";
+  static const char free_sql[] = "PRAGMA freelist_count";
+  struct shrinking *shrinking = opaque;
+
+  if (connection_run (connection, vacuum_sql, status) == -1)
+    return -1;
+  return connection_integer (connection, free_sql, &shrinking->left, status);
+}
+
+int
+manage_shrink_file (struct store *store, progress_made progress, void *opaque,
+                    struct status *status)
+{
+  struct shrinking shrinking = { .left = 1 };
+  struct manage_file file;
+  struct timespec start;
+
+  if (manage_file (store, &file, status) == -1)
+    return -1;
+  while (shrinking.left > 0) {
+    clock_gettime (CLOCK_MONOTONIC, &start);
+    if (store_change (store, shrink_step, &shrinking, status) == -1)
+      return status_prefix (status, "giving pages back");
+    if (report (progress, file.free - shrinking.left * file.page_size,
+                file.free, opaque, status) == -1)
+      return -1;
+    give_way (&start);
+  }
+  return store_checkpoint (store, status);
+}
+
+/*--------------------------------------------------------------------
+ * Looking.
+ */
+
+static int
+look_for_snapshot (struct connection *connection, void *opaque,
+                   struct status *status)
+{
+  return find_snapshot (connection, opaque, true, status);
+}
+
+int
+manage_find_snapshot (struct store *store, const char *target,
+                      struct snapshot_info *info, struct status *status)
+{
+  struct request request = { .target = target };
+
+  if (store_look (store, look_for_snapshot, &request, status) == -1)
+    return -1;
+  *info = request.snapshot;
+  return 0;
+}
+
+/* A list of snapshots in progress. */
+struct listing {
+  struct request request;
+  int (*found) (const struct snapshot_info *info, void *opaque);
+  void *opaque;
+};
+
+static int
+list_snapshots (struct connection *connection, void *opaque,
+                struct status *status)
+{
+  struct listing *listing = opaque;
+
+  if (listing->request.target &&
+      find_disk (connection, &listing->request, status) == -1)
+    return -1;
+  return snapshots_list (connection, listing->request.disk.id, listing->found,
+                         listing->opaque, status);
+}
+
+int
+manage_list_snapshots (struct store *store, const char *disk,
+                       int (*found) (const struct snapshot_info *info,
+                                     void *opaque),
+                       void *opaque, struct status *status)
+{
+  struct listing listing = {
+    .request.target = disk,
+    .found = found,
+    .opaque = opaque,
+  };
+
+  return store_look (store, list_snapshots, &listing, status);
+}
+
+/* Details in progress. */
+struct detailing {
+  struct request request;
+  struct manage_details *details;
+};
+
+/* Say what the layer of a disk or snapshot stands on. */
+static int
+find_origin (struct connection *connection, const struct request *request,
+             char *origin, size_t room, struct status *status)
+{
+  static const char origin_sql[] =
+      "SELECT disk.name || '@' || snapshot.name"
+      " FROM layer LEFT JOIN snapshot ON snapshot.layer = layer.parent"
+      " AND snapshot.generation = layer.parent_generation"
+      " LEFT JOIN disk ON disk.id = snapshot.disk"
+      " WHERE layer.id = ?1 AND layer.parent IS NOT NULL LIMIT 1";
+  CLEANUP_STATEMENT sqlite3_stmt *row =
+      connection_statement (connection, origin_sql, status);
+  struct layer_view head;
+  const char *text;
+  int r;
+
+  if (row == NULL)
+    return -1;
+  head.layer = request->snapshot.layer;
+  if (request->snapshot.id == 0 &&
+      disks_head (connection, request->disk.id, &head, status) == -1)
+    return -1;
+  sqlite3_bind_int64 (row, 1, head.layer);
+  r = connection_step (connection, row, status);
+  if (r == -1)
+    return -1;
+  text = r == 1 ? (const char *)sqlite3_column_text (row, 0) : "";
+  snprintf (origin, room, "%s", text ? text : "?");
+  return 0;
+}
+
+static int
+look_at_details (struct connection *connection, void *opaque,
+                 struct status *status)
+{
+  struct detailing *detailing = opaque;
+  struct request *request = &detailing->request;
+  struct manage_details *details = detailing->details;
+  struct disk_info *disk = &request->disk;
+  int64_t count;
+
+  if (find_target (connection, request, status) == -1 ||
+      snapshots_count (connection, disk->id, &count, status) == -1 ||
+      find_origin (connection, request, details->origin, sizeof details->origin,
+                   status) == -1)
+    return -1;
+  details->snapshots = request->snapshot.id == 0 ? count : 0;
+  details->history = 0;
+  if (request->snapshot.id != 0)
+    snapshots_as_disk (&request->snapshot, disk);
+  else if (usage_exclusive (connection, disk, true, &details->history,
+                            status) == -1)
+    return -1;
+  if (usage_stored (connection, disk, &details->stored, status) == -1)
+    return -1;
+  return usage_exclusive (connection, disk, false, &details->exclusive, status);
+}
+
+int
+manage_details (struct store *store, const char *target,
+                struct manage_details *details, struct status *status)
+{
+  struct detailing detailing = {
+    .request.target = target,
+    .details = details,
+  };
+
+  return store_look (store, look_at_details, &detailing, status);
+}
+
+static int
+look_at_file (struct connection *connection, void *opaque,
+              struct status *status)
+{
+  static const char page_size_sql[] = "PRAGMA page_size";
+  static const char free_sql[] = "PRAGMA freelist_count";
+  static const char waiting_sql[] = "SELECT count (*) FROM reclaim";
+  struct manage_file *file = opaque;
+  int64_t page_size, free_pages, waiting;
+
+  if (connection_integer (connection, page_size_sql, &page_size, status) ==
+          -1 ||
+      connection_integer (connection, free_sql, &free_pages, status) == -1 ||
+      connection_integer (connection, waiting_sql, &waiting, status) == -1)
+    return -1;
+  file->page_size = page_size;
+  file->free = free_pages * page_size;
+  file->reclaimable = waiting;
+  file->format = DATABASE_FORMAT;
+  return 0;
+}
+
+/* The size of a file in bytes, 0 where there is none. */
+static uint64_t
+size_of (const char *path)
+{
+  struct stat st;
+
+  return stat (path, &st) == 0 ? (uint64_t)st.st_size : 0;
+}
+
+int
+manage_file (struct store *store, struct manage_file *file,
+             struct status *status)
+{
+  char *log = database_side_file (store_path (store), "-wal");
+
+  if (log == NULL)
+    return status_no_memory (status);
+  file->size = size_of (store_path (store));
+  file->log = size_of (log);
+  free (log);
+  return store_look (store, look_at_file, file, status);
+}
+
+/*--------------------------------------------------------------------
+ * Differences.
+ */
+
+/* A comparison in progress. */
+struct comparison {
+  struct disk_info from; /* of id 0: nothing */
+  struct disk_info to;
+  struct view from_view, to_view;
+  struct layer_view *from_rows, *to_rows; /* of the part at hand: */
+  uint64_t first;                         /* block */
+  uint32_t count;                         /* 0 at the end */
+
+  /* The range that is growing, in bytes; empty where there is none. */
+  uint64_t start, end;
+  bool hole;
+  difference_found found;
+  void *opaque;
+};
+
+static int
+report_range (struct comparison *comparison, struct status *status)
+{
+  const uint64_t size = comparison->to.size;
+  const uint64_t end = comparison->end < size ? comparison->end : size;
+
+  if (comparison->start < end &&
+      comparison->found (comparison->start, end - comparison->start,
+                         comparison->hole, comparison->opaque) != 0)
+    return status_fail (status, ECANCELED, "interrupted");
+  return 0;
+}
+
+/* Blocks are different from byte START to END. */
+static int
+add_range (struct comparison *comparison, uint64_t start, uint64_t end,
+           bool hole, struct status *status)
+{
+  if (start != comparison->end || hole != comparison->hole) {
+    if (report_range (comparison, status) == -1)
+      return -1;
+    comparison->start = start;
+    comparison->hole = hole;
+  }
+  comparison->end = end;
+  return 0;
+}
+
+/* Go to the next block that either side has a row for, and read which rows
+ * both show there and in those that follow.
+ */
+static int
+look_at_part (struct connection *connection, void *opaque,
+              struct status *status)
+{
+  struct comparison *comparison = opaque;
+  const uint64_t first = comparison->first + comparison->count;
+  struct view *from = &comparison->from_view, *to = &comparison->to_view;
+  uint64_t end, next, other;
+  uint32_t count;
+
+  if (snapshots_view (connection, &comparison->to, to, status) == -1)
+    return -1;
+  end = view_blocks (to);
+  if (view_next_row (connection, to, first, end, &next, status) == -1)
+    return -1;
+  if (comparison->from.id != 0) {
+    if (snapshots_view (connection, &comparison->from, from, status) == -1 ||
+        view_next_row (connection, from, first, end, &other, status) == -1)
+      return -1;
+    next = other < next ? other : next;
+  }
+  count = end - next < DIFF_BLOCKS ? end - next : DIFF_BLOCKS;
+  comparison->first = next;
+  comparison->count = count;
+  memset (comparison->from_rows, 0, count * sizeof *comparison->from_rows);
+  if (count == 0 || view_rows (connection, to, next, count, comparison->to_rows,
+                               status) == -1)
+    return count == 0 ? 0 : -1;
+  /* What FROM has past its end does not count. */
+  if (comparison->from.id == 0 || next >= view_blocks (from))
+    return 0;
+  if (count > view_blocks (from) - next)
+    count = view_blocks (from) - next;
+  return view_rows (connection, from, next, count, comparison->from_rows,
+                    status);
+}
+
+/* Compare the rows of the part at hand. */
+static int
+compare_part (struct comparison *comparison, struct status *status)
+{
+  const uint64_t block_size = comparison->to.block_size;
+
+  for (uint32_t i = 0; i < comparison->count; i++) {
+    const struct layer_view *from = &comparison->from_rows[i];
+    const struct layer_view *to = &comparison->to_rows[i];
+    const uint64_t start = (comparison->first + i) * block_size;
+
+    if (from->layer == to->layer && from->generation == to->generation)
+      continue;
+    if (add_range (comparison, start, start + block_size, to->layer == 0,
+                   status) == -1)
+      return -1;
+  }
+  return 0;
+}
+
+static int
+compare (struct store *store, struct comparison *comparison,
+         struct status *status)
+{
+  do
+    if (store_look (store, look_at_part, comparison, status) == -1 ||
+        compare_part (comparison, status) == -1)
+      return -1;
+  while (comparison->count > 0);
+  return report_range (comparison, status);
+}
+
+int
+manage_diff (struct store *store, const char *from, const char *to,
+             difference_found found, void *opaque, struct status *status)
+{
+  struct comparison comparison = { .found = found, .opaque = opaque };
+  int r;
+
+  if ((from && store_find (store, from, &comparison.from, status) == -1) ||
+      store_find (store, to, &comparison.to, status) == -1)
+    return -1;
+  if (from && comparison.from.block_size != comparison.to.block_size)
+    return status_fail (status, EINVAL,
+                        "'%s' and '%s' have different block sizes", from, to);
+  comparison.from_rows = calloc (DIFF_BLOCKS, sizeof *comparison.from_rows);
+  comparison.to_rows = calloc (DIFF_BLOCKS, sizeof *comparison.to_rows);
+  if (comparison.from_rows && comparison.to_rows)
+    r = compare (store, &comparison, status);
+  else
+    r = status_no_memory (status);
+  free (comparison.from_rows);
+  free (comparison.to_rows);
+  view_free (&comparison.from_view);
+  view_free (&comparison.to_view);
+  return r;
+}
+
+/*--------------------------------------------------------------------
+ * Freezing.
+ */
+
+/* Hold what the target shows now. */
+static int
+freeze (struct connection *connection, void *opaque, struct status *status)
+{
+  struct request *request = opaque;
+  struct disk_info *disk = &request->disk;
+
+  if (find_target (connection, request, status) == -1 ||
+      snapshots_hold (connection, disk, &request->snapshot, &request->held,
+                      status) == -1)
+    return -1;
+  if (request->snapshot.id != 0)
+    snapshots_as_disk (&request->snapshot, disk);
+  disk->snapshot = request->held;
+  return 0;
+}
+
+static int
+thaw (struct connection *connection, void *opaque, struct status *status)
+{
+  const int64_t *held = opaque;
+
+  return snapshots_release (connection, *held, status);
+}
+
+struct disk *
+manage_freeze (struct store *store, const char *target, struct status *status)
+{
+  struct request request = { .target = target };
+  struct disk *disk = NULL;
+  int guard;
+
+  if (store_look (store, find_target, &request, status) == -1)
+    return NULL;
+  /* Nobody can write a file that only we could read. */
+  guard = store_is_immutable (store)
+              ? -1
+              : guard_keep_rows (store_path (store), status);
+  if (guard == -1)
+    return store_is_immutable (store) || request.snapshot.id != 0
+               ? disk_open (store, target, true, status)
+               : NULL;
+  if (store_change (store, freeze, &request, status) == 0)
+    disk = disk_open_found (store, &request.disk, true, status);
+  if (disk)
+    disk_keep_guard (disk, guard);
+  else
+    guard_release (guard);
+  return disk;
+}
+
+void
+manage_thaw (struct store *store, struct disk *disk)
+{
+  int64_t held = disk_get_info (disk)->snapshot;
+  struct status ignored;
+
+  /* Where it fails, manage_reclaim does it one day. */
+  if (disk_has_guard (disk))
+    store_change (store, thaw, &held, &ignored);
+  disk_close (disk);
+}

@@ -1,0 +1,219 @@
+/* Managing disks and snapshots: what the command sqlblock and a server's
+ * history do.
+ *
+ * These functions change a store by the names that people give: DISK, or
+ * DISK@SNAPSHOT, where SNAPSHOT may be a time (snapshots_find).  Each is
+ * one short transaction, or several of which the last one makes the change
+ * visible; it is durable when the call returns.  They go through the
+ * store's own queue of writers, so they can run in a server, and beside
+ * one in another process.
+ *
+ * Thread rules: any thread, with the store open.  All return 0, or -1 with
+ * nothing changed unless they say otherwise.  Common errors: ENOENT for
+ * unknown names, EEXIST for taken ones, EINVAL for impossible ones, EBUSY
+ * where a server has the disk open for writing, EROFS, ENOSPC, EIO.
+ */
+
+#ifndef SQLBLOCK_MANAGE_H
+#define SQLBLOCK_MANAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "snapshots.h"
+#include "status.h"
+#include "store.h"
+
+/* Told between the steps of what may take long: DONE of TOTAL, in bytes;
+ * TOTAL may grow, and is 0 where it is unknown.  To stop, it returns
+ * non-zero; the call then fails with ECANCELED.
+ */
+typedef int (*progress_made) (uint64_t done, uint64_t total, void *opaque);
+
+/* Make a disk. */
+int manage_create (struct store *store, const struct disk_options *options,
+                   struct status *status);
+
+/* Rename DISK to NAME, or DISK@SNAPSHOT to DISK@NAME (NAME is given without
+ * the disk).
+ */
+int manage_rename (struct store *store, const char *target, const char *name,
+                   struct status *status);
+
+int manage_describe (struct store *store, const char *disk,
+                     const char *description, struct status *status);
+
+/* Give the disk SIZE bytes.  Growing: the new bytes are zeroes, clients see
+ * them when they connect again.  Shrinking needs SHRINK, and that no server
+ * has the disk open for writing.
+ */
+int manage_resize (struct store *store, const char *disk, uint64_t size,
+                   bool shrink, struct status *status);
+
+/* Delete a disk.  One that has snapshots is deleted only with SNAPSHOTS,
+ * which deletes them too (ENOTEMPTY otherwise); clones of it live on.  With
+ * FORCE also while a server has it open, whose requests then fail.  The
+ * space is freed by manage_reclaim.
+ */
+int manage_delete (struct store *store, const char *disk, bool snapshots,
+                   bool force, struct status *status);
+
+/* Take a snapshot NAME of each of COUNT DISKS, at the same instant. */
+int manage_snapshot (struct store *store, const char *const *disks,
+                     size_t count, const char *name, struct status *status);
+
+/* Delete COUNT snapshots DISK@SNAPSHOT, all or none, by name only.  The
+ * space is freed by manage_reclaim.
+ */
+int manage_delete_snapshots (struct store *store, const char *const *targets,
+                             size_t count, struct status *status);
+
+/* Make DISK what it was at DISK@SNAPSHOT, its size included.  What was
+ * written since is lost, unless a snapshot has it; newer snapshots stay.
+ * With FORCE also while a server has the disk open, whose connections then
+ * fail.
+ */
+int manage_rollback (struct store *store, const char *target, bool force,
+                     struct status *status);
+
+/* Make the disk NAME, which begins as DISK or DISK@SNAPSHOT is now and is
+ * independent from then on.  DESCRIPTION may be NULL: none.
+ */
+int manage_clone (struct store *store, const char *source, const char *name,
+                  const char *description, struct status *status);
+
+/* Copy what a clone shares with its origin, so that it does not depend on
+ * it any more.  When it fails it may be called again, and goes on.
+ */
+int manage_flatten (struct store *store, const char *disk,
+                    progress_made progress, void *opaque,
+                    struct status *status);
+
+/* Free what nobody sees, until nothing is left of it, in steps that let
+ * others write in between.  When it fails it may be called again.  FREED
+ * (may be NULL) is told how many bytes of blocks went.
+ */
+int manage_reclaim (struct store *store, progress_made progress, void *opaque,
+                    uint64_t *freed, struct status *status);
+
+/* Delete what copies that were interrupted left behind; the first step of
+ * manage_reclaim.
+ */
+int manage_forget_copies (struct store *store, struct status *status);
+
+/* One step of it; *DONE says whether nothing is left. */
+int manage_reclaim_step (struct store *store, bool *done, uint64_t *freed,
+                         struct status *status);
+
+/* Give the file's free pages back to the file system, in steps. */
+int manage_shrink_file (struct store *store, progress_made progress,
+                        void *opaque, struct status *status);
+
+/*--------------------------------------------------------------------
+ * Looking.
+ */
+
+/* Find a disk's snapshot; SNAPSHOT may be a time. */
+int manage_find_snapshot (struct store *store, const char *target,
+                          struct snapshot_info *info, struct status *status);
+
+/* Call FOUND for each snapshot of DISK, or for NULL of all, as
+ * snapshots_list.
+ */
+int manage_list_snapshots (struct store *store, const char *disk,
+                           int (*found) (const struct snapshot_info *info,
+                                         void *opaque),
+                           void *opaque, struct status *status);
+
+/* More about a disk or a snapshot. */
+struct manage_details {
+  uint64_t stored;    /* bytes of its blocks that are data, as it sees them */
+  uint64_t exclusive; /* bytes in rows that nobody else sees: what deleting
+                         it alone would free */
+  uint64_t history;   /* for a disk: bytes that deleting it and all its
+                         snapshots would free */
+  uint64_t snapshots; /* for a disk: how many it has */
+  /* What it was cloned from, or rolled back to, as DISK@SNAPSHOT; "" where
+   * it has no parent, "?" where that snapshot is gone.
+   */
+  char origin[DISK_NAME_MAX + 1 + SNAPSHOT_NAME_MAX + 1];
+};
+int manage_details (struct store *store, const char *target,
+                    struct manage_details *details, struct status *status);
+
+/* The database file. */
+struct manage_file {
+  uint64_t size;        /* bytes */
+  uint64_t free;        /* bytes in free pages */
+  uint64_t log;         /* bytes of the write-ahead log */
+  uint64_t page_size;   /* bytes */
+  uint64_t reclaimable; /* layers that wait to be reclaimed */
+  int format;
+};
+int manage_file (struct store *store, struct manage_file *file,
+                 struct status *status);
+
+/* Call FOUND for each range of bytes, in order, that differs between FROM
+ * and TO (each DISK or DISK@SNAPSHOT, or for FROM NULL: nothing but
+ * zeroes), until it returns non-zero (-1 and ECANCELED).  HOLE says that TO
+ * has zeroes there.  Ranges are whole blocks, clipped to the size of TO;
+ * blocks that were written with what they had before count as different.
+ * Both must have the same block size (EINVAL).
+ */
+typedef int (*difference_found) (uint64_t offset, uint64_t count, bool hole,
+                                 void *opaque);
+int manage_diff (struct store *store, const char *from, const char *to,
+                 difference_found found, void *opaque, struct status *status);
+
+/* Open DISK as it is now, or DISK@SNAPSHOT, for reading only, for a copy
+ * that takes long: it does not change meanwhile, whatever others write, and
+ * it stays when the snapshot is deleted.  Closed by manage_thaw.  NULL on
+ * failure.
+ */
+struct disk *manage_freeze (struct store *store, const char *target,
+                            struct status *status);
+void manage_thaw (struct store *store, struct disk *disk);
+
+/*--------------------------------------------------------------------
+ * Receiving: a copy from elsewhere that appears complete or not at all.
+ */
+
+/* What is to be received. */
+struct manage_incoming {
+  const char *disk;        /* name of the disk, which need not exist */
+  const char *description; /* of a new disk */
+  const char *snapshot;    /* name of the snapshot that is received */
+  int64_t guid;            /* its guid, */
+  int64_t created;         /* and when it was made */
+  uint64_t size;           /* bytes */
+  uint32_t block_size;     /* bytes */
+  int64_t base_guid;       /* 0: everything is received; else what changed
+                              since the snapshot with this guid */
+};
+
+/* Begin.  Without a base DISK must not exist; with one it must exist and
+ * have the base as its newest snapshot, with nothing written since (EBUSY
+ * where a server has it open, EINVAL otherwise), unless ROLLBACK: then
+ * what was written since the base is given up at the end.
+ *
+ * Returns a disk for writing, which begins as the base or as zeroes, is
+ * called DISK/receiving, and is seen by nobody else; NULL on failure.  What
+ * an earlier reception of DISK has left behind is removed.
+ */
+struct disk *manage_receive (struct store *store,
+                             const struct manage_incoming *incoming,
+                             bool rollback, struct status *status);
+
+/* Make what was written to INCOMING_DISK the disk and the snapshot, in one
+ * transaction, and close it.  On failure it is removed, as by
+ * manage_receive_cancel.
+ */
+int manage_receive_end (struct store *store, struct disk *incoming_disk,
+                        const struct manage_incoming *incoming,
+                        struct status *status);
+
+/* Give up: remove what was received, and close INCOMING_DISK. */
+void manage_receive_cancel (struct store *store, struct disk *incoming_disk);
+
+#endif /* SQLBLOCK_MANAGE_H */

@@ -1,0 +1,56 @@
+/* Reclaiming: deleting the rows that nothing sees any more.
+ *
+ * A layer is looked at, at a generation, by its disk, by snapshots and by
+ * child layers.  When one of them goes, the layer is put into the table
+ * `reclaim`.  From there it is worked off in steps, each a short
+ * transaction of its own that says in the table how far it came; so it can
+ * be interrupted at any time, and goes on wherever somebody calls it next.
+ *
+ *   looked at by nothing       all rows of the layer go, then the layer;
+ *                              its parent is next
+ *   by one child layer only    its rows move up into the child, which then
+ *                              has the parent's parent: chains stay short
+ *   else                       rows that no generation looked at shows go
+ *
+ *   number 3 of a layer that is looked at, at generations 4 and 9:
+ *     rows of generations    1    3    5    8    11
+ *     seen at                -    4    -    9     -
+ *                           gone      gone       gone (by nobody yet)
+ */
+
+#ifndef SQLBLOCK_RECLAIM_H
+#define SQLBLOCK_RECLAIM_H
+
+#include <stdint.h>
+
+#include "connection.h"
+#include "status.h"
+
+/* Put LAYER into the table: something that looked at it is gone.  Inside a
+ * write transaction of the caller.
+ */
+int reclaim_add (struct connection *connection, int64_t layer,
+                 struct status *status);
+
+/* What one step did. */
+struct reclaim_step {
+  uint64_t rows;  /* looked at */
+  uint64_t freed; /* bytes of blocks that were deleted */
+};
+
+/* One bounded step.  Inside a write transaction of the caller.  Returns 1,
+ * 0 where nothing is left to do, -1.
+ */
+int reclaim_step (struct connection *connection, struct reclaim_step *step,
+                  struct status *status);
+
+/* Copy what disk ID takes from its parents into its own layer, in bounded
+ * steps; when all is copied, the tie to the parent is cut.  *LAYER and
+ * *NEXT say how far it came; both are 0 at first.  Inside a write
+ * transaction of the caller.  Returns 1, 0 when it is done, -1.
+ */
+int reclaim_flatten_step (struct connection *connection, int64_t disk,
+                          int64_t *layer, uint64_t *next,
+                          struct status *status);
+
+#endif /* SQLBLOCK_RECLAIM_H */

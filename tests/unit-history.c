@@ -1,0 +1,530 @@
+/* Snapshots, clones, roll-backs and deletions in random order, against a
+ * model that keeps a full copy of everything.
+ *
+ * A block holds one number, repeated; 0 is zeroes.  After each few steps
+ * something is read and compared; at the end everything, and then no row may
+ * be left that nobody sees.
+ */
+
+#include <config.h>
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "unit.h"
+
+#include "manage.h"
+#include "store.h"
+
+#define BLOCK         512
+#define BLOCKS        48 /* of the largest disk */
+#define THINGS        24 /* disks, and snapshots of each */
+#define STEPS_DEFAULT 4000
+
+/* What something looks like. */
+struct contents {
+  uint64_t size; /* bytes */
+  uint32_t blocks[BLOCKS];
+};
+
+struct model_snapshot {
+  char name[20]; /* empty: there is none */
+  struct contents contents;
+};
+
+struct model_disk {
+  char name[20]; /* empty: there is none */
+  struct contents contents;
+  struct model_snapshot snapshots[THINGS];
+};
+
+static struct model_disk disks[THINGS];
+static struct store *store;
+static char *path;
+static uint64_t seed;
+static uint32_t counter; /* of numbers written, and of names */
+
+static uint64_t
+below (uint64_t bound)
+{
+  return random_below (&seed, bound);
+}
+
+static void
+ignore_warning (const char *message)
+{
+  (void)message;
+}
+
+static void
+open_store (void)
+{
+  const struct store_options options = {
+    .command = true,
+    .limits = checkpoint_limits_default,
+    .warn = ignore_warning,
+  };
+  struct status status;
+
+  store = store_open (path, &options, &status);
+  assert_non_null (store);
+}
+
+/*--------------------------------------------------------------------
+ * The model.
+ */
+
+static struct model_disk *
+random_disk (void)
+{
+  size_t i = below (THINGS);
+
+  while (disks[i].name[0] == '\0')
+    i = (i + 1) % THINGS;
+  return &disks[i];
+}
+
+static struct model_disk *
+free_disk (void)
+{
+  for (size_t i = 0; i < THINGS; i++)
+    if (disks[i].name[0] == '\0')
+      return &disks[i];
+  return NULL;
+}
+
+static size_t
+disks_count (void)
+{
+  size_t count = 0;
+
+  for (size_t i = 0; i < THINGS; i++)
+    count += disks[i].name[0] != '\0';
+  return count;
+}
+
+/* A random snapshot of DISK, or NULL where it has none. */
+static struct model_snapshot *
+random_snapshot (struct model_disk *disk)
+{
+  const size_t start = below (THINGS);
+
+  for (size_t i = 0; i < THINGS; i++)
+    if (disk->snapshots[(start + i) % THINGS].name[0] != '\0')
+      return &disk->snapshots[(start + i) % THINGS];
+  return NULL;
+}
+
+static struct model_snapshot *
+free_snapshot (struct model_disk *disk)
+{
+  for (size_t i = 0; i < THINGS; i++)
+    if (disk->snapshots[i].name[0] == '\0')
+      return &disk->snapshots[i];
+  return NULL;
+}
+
+static const char *
+target_of (const struct model_disk *disk, const struct model_snapshot *snapshot)
+{
+  static char target[50];
+
+  snprintf (target, sizeof target, "%s%s%s", disk->name, snapshot ? "@" : "",
+            snapshot ? snapshot->name : "");
+  return target;
+}
+
+static uint64_t
+blocks_of (const struct contents *contents)
+{
+  return (contents->size - 1) / BLOCK + 1;
+}
+
+/*--------------------------------------------------------------------
+ * Comparing.
+ */
+
+/* What TARGET reads as must be CONTENTS. */
+static void
+compare_reads (struct disk *disk, const char *target,
+               const struct contents *contents)
+{
+  static uint32_t buffer[BLOCKS][BLOCK / sizeof (uint32_t)];
+  const uint64_t first = below (blocks_of (contents)) * BLOCK;
+  struct status status;
+
+  assert_int_equal (disk_get_info (disk)->size, contents->size);
+  memset (buffer, 0xff, sizeof buffer);
+  assert_ok (disk_read (disk, buffer, 0, contents->size, &status), &status);
+  for (uint64_t i = 0; i < blocks_of (contents); i++) {
+    const uint64_t left = contents->size - i * BLOCK;
+    const size_t words = (left < BLOCK ? left : BLOCK) / sizeof (uint32_t);
+
+    for (size_t word = 0; word < words; word++)
+      if (buffer[i][word] != contents->blocks[i])
+        fail_msg ("%s: block %" PRIu64 " has %" PRIu32 ", not %" PRIu32, target,
+                  i, buffer[i][word], contents->blocks[i]);
+  }
+  /* And by another route: not from the start. */
+  assert_ok (disk_read (disk, buffer, first, contents->size - first, &status),
+             &status);
+  assert_int_equal (buffer[0][0], contents->blocks[first / BLOCK]);
+}
+
+/* The extents of a disk, as the model has them. */
+static int
+check_extent (uint64_t offset, uint64_t count, bool hole, void *opaque)
+{
+  const struct contents *contents = opaque;
+
+  for (uint64_t at = offset; at < offset + count; at += BLOCK)
+    assert_int_equal (contents->blocks[at / BLOCK] == 0, hole);
+  return 0;
+}
+
+static void
+compare (const struct model_disk *model, const struct model_snapshot *snapshot)
+{
+  const struct contents *contents =
+      snapshot ? &snapshot->contents : &model->contents;
+  const char *target = target_of (model, snapshot);
+  struct status status;
+  struct disk *disk = disk_open (store, target, true, &status);
+
+  if (disk == NULL)
+    fail_msg ("%s", status.message);
+  compare_reads (disk, target, contents);
+  assert_ok (disk_extents (disk, 0, contents->size, false, check_extent,
+                           (void *)contents, &status),
+             &status);
+  disk_close (disk);
+}
+
+static void
+compare_all (void)
+{
+  for (size_t i = 0; i < THINGS; i++) {
+    if (disks[i].name[0] == '\0')
+      continue;
+    compare (&disks[i], NULL);
+    for (size_t j = 0; j < THINGS; j++)
+      if (disks[i].snapshots[j].name[0] != '\0')
+        compare (&disks[i], &disks[i].snapshots[j]);
+  }
+}
+
+/* Blocks that manage_diff reports. */
+struct reported {
+  const struct contents *to;
+  bool blocks[BLOCKS];
+};
+
+static int
+mark_reported (uint64_t offset, uint64_t count, bool hole, void *opaque)
+{
+  struct reported *reported = opaque;
+
+  for (uint64_t at = offset; at < offset + count; at += BLOCK) {
+    reported->blocks[at / BLOCK] = true;
+    assert_int_equal (reported->to->blocks[at / BLOCK] == 0, hole);
+  }
+  return 0;
+}
+
+/* What differs between two things must be reported. */
+static void
+compare_difference (void)
+{
+  struct model_disk *disk = random_disk ();
+  struct model_snapshot *from = random_snapshot (disk);
+  struct model_snapshot *to = below (2) ? random_snapshot (disk) : NULL;
+  struct reported reported = {
+    .to = to ? &to->contents : &disk->contents,
+  };
+  char *from_target;
+  struct status status;
+
+  if (from == NULL)
+    return;
+  from_target = strdup (target_of (disk, from));
+  assert_ok (manage_diff (store, from_target, target_of (disk, to),
+                          mark_reported, &reported, &status),
+             &status);
+  for (uint64_t i = 0; i < blocks_of (reported.to); i++)
+    if (!reported.blocks[i])
+      assert_int_equal (reported.to->blocks[i], i < blocks_of (&from->contents)
+                                                    ? from->contents.blocks[i]
+                                                    : 0);
+  free (from_target);
+}
+
+/*--------------------------------------------------------------------
+ * Steps.
+ */
+
+/* Write a few blocks, or make them zeroes. */
+static void
+step_write (void)
+{
+  static uint32_t buffer[BLOCKS * BLOCK / sizeof (uint32_t)];
+  struct model_disk *model = random_disk ();
+  const uint64_t blocks = model->contents.size / BLOCK;
+  const uint64_t first = below (blocks);
+  const uint64_t count = 1 + below (blocks - first < 8 ? blocks - first : 8);
+  const uint32_t number = below (4) ? ++counter : 0;
+  struct status status;
+  struct disk *disk = disk_open (store, model->name, false, &status);
+  int r;
+
+  if (disk == NULL)
+    fail_msg ("%s", status.message);
+  for (size_t i = 0; i < count * BLOCK / sizeof buffer[0]; i++)
+    buffer[i] = number;
+  if (number == 0 && below (2))
+    r = disk_trim (disk, first * BLOCK, count * BLOCK, false, &status);
+  else
+    r = disk_write (disk, buffer, first * BLOCK, count * BLOCK, false, &status);
+  assert_ok (r, &status);
+  disk_close (disk);
+  for (uint64_t i = first; i < first + count; i++)
+    model->contents.blocks[i] = number;
+}
+
+static void
+step_snapshot (void)
+{
+  struct model_disk *disk = random_disk ();
+  struct model_snapshot *snapshot = free_snapshot (disk);
+  const char *names[] = { disk->name };
+  struct status status;
+
+  if (snapshot == NULL)
+    return;
+  snprintf (snapshot->name, sizeof snapshot->name, "s%" PRIu32, ++counter);
+  snapshot->contents = disk->contents;
+  assert_ok (manage_snapshot (store, names, 1, snapshot->name, &status),
+             &status);
+}
+
+static void
+step_delete_snapshot (void)
+{
+  struct model_disk *disk = random_disk ();
+  struct model_snapshot *snapshot = random_snapshot (disk);
+  const char *target;
+  struct status status;
+
+  if (snapshot == NULL)
+    return;
+  target = target_of (disk, snapshot);
+  assert_ok (manage_delete_snapshots (store, &target, 1, &status), &status);
+  snapshot->name[0] = '\0';
+}
+
+static void
+step_rollback (void)
+{
+  struct model_disk *disk = random_disk ();
+  struct model_snapshot *snapshot = random_snapshot (disk);
+  struct status status;
+
+  if (snapshot == NULL)
+    return;
+  assert_ok (
+      manage_rollback (store, target_of (disk, snapshot), false, &status),
+      &status);
+  disk->contents = snapshot->contents;
+}
+
+static void
+step_clone (void)
+{
+  struct model_disk *disk = random_disk (), *clone = free_disk ();
+  struct model_snapshot *snapshot = below (2) ? random_snapshot (disk) : NULL;
+  struct status status;
+
+  if (clone == NULL)
+    return;
+  memset (clone, 0, sizeof *clone);
+  snprintf (clone->name, sizeof clone->name, "d%" PRIu32, ++counter);
+  assert_ok (manage_clone (store, target_of (disk, snapshot), clone->name, NULL,
+                           &status),
+             &status);
+  clone->contents = snapshot ? snapshot->contents : disk->contents;
+}
+
+static void
+step_delete_disk (void)
+{
+  struct model_disk *disk = random_disk ();
+  struct status status;
+
+  if (disks_count () < 2)
+    return;
+  assert_ok (manage_delete (store, disk->name, true, false, &status), &status);
+  memset (disk, 0, sizeof *disk);
+}
+
+static void
+step_flatten (void)
+{
+  struct status status;
+
+  assert_ok (manage_flatten (store, random_disk ()->name, NULL, NULL, &status),
+             &status);
+}
+
+static void
+step_resize (void)
+{
+  struct model_disk *disk = random_disk ();
+  /* Half blocks, too. */
+  const uint64_t size = (4 + below (2 * BLOCKS - 3)) * BLOCK / 2;
+  const uint64_t old = blocks_of (&disk->contents);
+  struct status status;
+
+  assert_ok (manage_resize (store, disk->name, size, true, &status), &status);
+  /* A block that was cut in two would hold two numbers. */
+  disk->contents.size = size;
+  for (uint64_t i = 0; i < BLOCKS; i++)
+    if (i >= blocks_of (&disk->contents) || i >= old)
+      disk->contents.blocks[i] = 0;
+  if (size % BLOCK != 0) {
+    struct disk *handle = disk_open (store, disk->name, false, &status);
+
+    assert_non_null (handle);
+    assert_ok (
+        disk_zero (handle, size - size % BLOCK, size % BLOCK, false, &status),
+        &status);
+    disk_close (handle);
+    disk->contents.blocks[size / BLOCK] = 0;
+  }
+}
+
+static void
+step_reclaim (void)
+{
+  struct status status;
+  uint64_t freed;
+  bool done;
+
+  if (below (8) == 0)
+    assert_ok (manage_reclaim (store, NULL, NULL, NULL, &status), &status);
+  else
+    assert_ok (manage_reclaim_step (store, &done, &freed, &status), &status);
+}
+
+static void
+step_reopen (void)
+{
+  store_close (store);
+  open_store ();
+}
+
+/*--------------------------------------------------------------------
+ * What is left at the end.
+ */
+
+/* Rows that nobody sees, by the definition in schema.sql. */
+static const char unseen_sql[] =
+    "WITH viewer (layer, generation) AS ("
+    " SELECT disk.layer, layer.generation FROM disk"
+    "  JOIN layer ON layer.id = disk.layer"
+    " UNION SELECT layer, generation FROM snapshot"
+    " UNION SELECT parent, parent_generation FROM layer"
+    "  WHERE parent IS NOT NULL),"
+    " version AS (SELECT layer, generation, lead (generation) OVER"
+    "  (PARTITION BY layer, number ORDER BY generation) AS newer FROM block)"
+    "SELECT count (*) FROM version WHERE NOT EXISTS"
+    " (SELECT 1 FROM viewer WHERE viewer.layer = version.layer"
+    "  AND viewer.generation >= version.generation"
+    "  AND viewer.generation < ifnull (version.newer, 1 << 62))";
+
+/* Layers that nobody looks at. */
+static const char orphans_sql[] =
+    "SELECT count (*) FROM layer WHERE id NOT IN (SELECT layer FROM disk)"
+    " AND id NOT IN (SELECT layer FROM snapshot) AND id NOT IN"
+    " (SELECT parent FROM layer WHERE parent IS NOT NULL)";
+
+/* Everything was reclaimed: see what is left. */
+static void
+check_nothing_unseen (void)
+{
+  struct status status;
+  sqlite3 *db;
+
+  assert_ok (manage_reclaim (store, NULL, NULL, NULL, &status), &status);
+  db = unit_open_raw (path);
+  assert_int_equal (unit_integer (db, unseen_sql), 0);
+  assert_int_equal (unit_integer (db, orphans_sql), 0);
+  assert_int_equal (unit_integer (db, "SELECT count (*) FROM reclaim"), 0);
+  sqlite3_close (db);
+}
+
+static void
+make_first_disk (void)
+{
+  const struct disk_options options = {
+    .name = "first",
+    .size = BLOCKS * BLOCK,
+    .block_size = BLOCK,
+  };
+  struct status status;
+
+  memset (disks, 0, sizeof disks);
+  path = unit_database ();
+  assert_ok (store_provide (path, &options, &status), &status);
+  strcpy (disks[0].name, "first");
+  disks[0].contents.size = options.size;
+  open_store ();
+}
+
+/* Which steps there are, and how often. */
+static void (*const steps[]) (void) = {
+  step_write,    step_write,           step_write,           step_write,
+  step_write,    step_write,           step_write,           step_snapshot,
+  step_snapshot, step_snapshot,        step_delete_snapshot, step_rollback,
+  step_rollback, step_clone,           step_delete_disk,     step_flatten,
+  step_resize,   step_delete_snapshot, step_reclaim,         step_reclaim,
+  step_reopen,   compare_difference,
+};
+
+static void
+test_random_steps (void **state)
+{
+  const char *many = getenv ("SQLBLOCK_STEPS");
+  const unsigned long count = many ? strtoul (many, NULL, 10) : STEPS_DEFAULT;
+
+  (void)state;
+  seed = unit_seed ();
+  make_first_disk ();
+  for (unsigned long i = 0; i < count; i++) {
+    struct model_disk *disk;
+
+    steps[below (sizeof steps / sizeof steps[0])]();
+    disk = random_disk ();
+    compare (disk, below (2) ? random_snapshot (disk) : NULL);
+    if (i % 500 == 499) {
+      compare_all ();
+      check_nothing_unseen ();
+    }
+  }
+  compare_all ();
+  check_nothing_unseen ();
+  compare_all ();
+  store_close (store);
+  print_message ("%lu steps\n", count);
+}
+
+int
+main (void)
+{
+  const struct CMUnitTest tests[] = {
+    unit_test (test_random_steps),
+  };
+
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}
