@@ -32,7 +32,9 @@
 #include <sqlite3.h>
 
 #include "database.h"
+#include "history.h"
 #include "store.h"
+#include "times.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
@@ -47,10 +49,16 @@ static const char *size;
 static const char *block_size;
 static const char *shared;
 static const char *log_size;
+static const char *list_snapshots;
+static const char *auto_snapshot;
+static const char *keep;
+static bool snapshots_listed = true;
+static struct history_options history_options; /* interval 0: none */
 static struct store_options store_options;
 static struct disk_options options;
 
 static struct store *store;
+static struct history *history; /* or NULL */
 
 /* Ends waiting when the server ends. */
 static pthread_t watcher;
@@ -116,6 +124,12 @@ sqlblock_config (const char *key, const char *value)
     return set_once (&shared, key, value);
   if (strcmp (key, "log-size") == 0)
     return set_once (&log_size, key, value);
+  if (strcmp (key, "list-snapshots") == 0)
+    return set_once (&list_snapshots, key, value);
+  if (strcmp (key, "auto-snapshot") == 0)
+    return set_once (&auto_snapshot, key, value);
+  if (strcmp (key, "keep") == 0)
+    return set_once (&keep, key, value);
   nbdkit_error ("unknown parameter '%s'", key);
   return -1;
 }
@@ -137,14 +151,43 @@ parse_size (const char *key, const char *value, int64_t *bytes)
   return 0;
 }
 
-/* Read shared=; nbdkit says what is wrong. */
+/* Read a boolean, if it was given; nbdkit says what is wrong. */
 static int
-parse_bool (const char *value)
+parse_bool (const char *value, bool *result)
 {
-  const int r = nbdkit_parse_bool (value);
+  const int r = value ? nbdkit_parse_bool (value) : *result;
 
-  store_options.shared = r == 1;
+  *result = r == 1;
   return r;
+}
+
+/* Read auto-snapshot= and keep=. */
+static int
+parse_history (void)
+{
+  struct status status;
+
+  if (keep && !auto_snapshot) {
+    nbdkit_error ("keep=%s says which automatic snapshots to keep: give "
+                  "auto-snapshot=, too",
+                  keep);
+    return -1;
+  }
+  if (auto_snapshot == NULL)
+    return 0;
+  if (!times_parse_span (auto_snapshot, &history_options.interval)) {
+    nbdkit_error ("auto-snapshot=%s is not a span of time such as 10m or 1h",
+                  auto_snapshot);
+    return -1;
+  }
+  if (history_parse_rules (&history_options,
+                           keep ? keep : HISTORY_RULES_DEFAULT,
+                           &status) == -1) {
+    status_prefix (&status, "keep=");
+    return report (&status);
+  }
+  history_options.disk = export_name;
+  return 0;
 }
 
 /* Called after the last parameter. */
@@ -165,7 +208,9 @@ sqlblock_config_complete (void)
     if (checkpoint_set_bound (&store_options.limits, bytes, &status) == -1)
       return report (&status);
   }
-  if (shared && parse_bool (shared) == -1)
+  if (parse_bool (shared, &store_options.shared) == -1 ||
+      parse_bool (list_snapshots, &snapshots_listed) == -1 ||
+      parse_history () == -1)
     return -1;
   options.name = export_name;
   options.description = description;
@@ -195,7 +240,11 @@ sqlblock_config_complete (void)
   "block-size=<SIZE>      Block size of a disk that is to be made.\n"          \
   "description=<TEXT>     Description of a disk that is to be made.\n"         \
   "shared=<BOOL>          Other servers may write the same disks, too.\n"      \
-  "log-size=<SIZE>        Keep the write-ahead log shorter than this."
+  "log-size=<SIZE>        Keep the write-ahead log shorter than this.\n"       \
+  "list-snapshots=<BOOL>  List snapshots among the exports (default true).\n"  \
+  "auto-snapshot=<TIME>   Take snapshots by itself, such as every 10m.\n"      \
+  "keep=<RULES>           Which of those to keep, EVERY:FOR,...\n"             \
+  "                       (default " HISTORY_RULES_DEFAULT ")."
 
 /* Print what this plugin is made of. */
 static void
@@ -234,6 +283,18 @@ warn (const char *message)
   nbdkit_error ("warning: %s: %s", path, message);
 }
 
+/* End what works in the background, and close the store. */
+static void
+close_store (void)
+{
+  store_interrupt (store);
+  pthread_join (watcher, NULL);
+  if (history)
+    history_stop (history);
+  store_close (store);
+  store = NULL;
+}
+
 /* Make what is missing and open the store. */
 static int
 sqlblock_after_fork (void)
@@ -252,6 +313,14 @@ sqlblock_after_fork (void)
     store = NULL;
     return -1;
   }
+  if (history_options.interval > 0) {
+    history_options.warn = warn;
+    history = history_start (store, &history_options, &status);
+    if (history == NULL) {
+      close_store ();
+      return report (&status);
+    }
+  }
   return 0;
 }
 
@@ -259,12 +328,8 @@ sqlblock_after_fork (void)
 static void
 sqlblock_cleanup (void)
 {
-  if (store == NULL)
-    return;
-  store_interrupt (store);
-  pthread_join (watcher, NULL);
-  store_close (store);
-  store = NULL;
+  if (store)
+    close_store ();
 }
 
 /* Add a disk to nbdkit's list of exports; stop where that is full. */
@@ -274,7 +339,21 @@ add_export (const struct disk_info *info, void *exports)
   return nbdkit_add_export (exports, info->name, info->description);
 }
 
-/* The disks of the database, or the one that export= asks for. */
+/* The same for a snapshot, if its disk is one of ours. */
+static int
+add_snapshot (const struct snapshot_info *snapshot, void *exports)
+{
+  struct disk_info info;
+
+  if (export_name && strcmp (snapshot->disk_name, export_name) != 0)
+    return 0;
+  snapshots_as_disk (snapshot, &info);
+  return nbdkit_add_export (exports, info.name, info.description);
+}
+
+/* The disks of the database, or the one that export= asks for, and then
+ * their snapshots.
+ */
 static int
 sqlblock_list_exports (int readonly, int is_tls, struct nbdkit_exports *exports)
 {
@@ -286,9 +365,13 @@ sqlblock_list_exports (int readonly, int is_tls, struct nbdkit_exports *exports)
   if (export_name) {
     if (store_find (store, export_name, &info, &status) == -1)
       return report (&status);
-    return add_export (&info, exports);
+    if (add_export (&info, exports) == -1)
+      return -1;
   }
-  if (store_list (store, add_export, exports, &status) == -1)
+  else if (store_list (store, add_export, exports, &status) == -1)
+    return report (&status);
+  if (snapshots_listed &&
+      store_list_snapshots (store, add_snapshot, exports, &status) == -1)
     return report (&status);
   return 0;
 }
@@ -311,6 +394,16 @@ sqlblock_default_export (int readonly, int is_tls)
   return nbdkit_strdup_intern (info.name);
 }
 
+/* Is NAME what export= allows: that one, or a snapshot of it? */
+static bool
+is_served (const char *name)
+{
+  const size_t length = export_name ? strlen (export_name) : 0;
+
+  return export_name == NULL || (strncmp (name, export_name, length) == 0 &&
+                                 (name[length] == '\0' || name[length] == '@'));
+}
+
 /* A client connects. */
 static void *
 sqlblock_open (int readonly)
@@ -321,12 +414,14 @@ sqlblock_open (int readonly)
 
   if (name == NULL)
     return NULL;
-  if (export_name && name[0] != '\0' && strcmp (name, export_name) != 0) {
+  if (name[0] == '\0' && export_name)
+    name = export_name;
+  if (!is_served (name)) {
     nbdkit_error ("this server has only the export '%s'", export_name);
     nbdkit_set_error (ENOENT);
     return NULL;
   }
-  disk = disk_open (store, export_name ? export_name : name, readonly, &status);
+  disk = disk_open (store, name, readonly, &status);
   if (disk == NULL)
     report (&status);
   return disk;
