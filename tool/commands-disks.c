@@ -1,0 +1,495 @@
+/* Commands that change a disk as a whole: create, rename, describe, resize,
+ * delete, rollback, clone, flatten.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "database.h"
+#include "tool.h"
+
+/* Fail unless TEXT names a disk and no snapshot of it. */
+static int
+check_is_disk (const char *text)
+{
+  if (strchr (text, '@') == NULL)
+    return 0;
+  tool_usage ("'%s' is a snapshot, but a disk is needed here", text);
+  return -1;
+}
+
+/* Freeing what was deleted can be left to "compact". */
+static bool no_reclaim;
+
+#define NO_RECLAIM_OPTION                                                      \
+  {                                                                            \
+    "no-reclaim", 0, NULL, &no_reclaim,                                        \
+        "do not free the space now; \"sqlblock compact\" does\n"               \
+        "it later"                                                             \
+  }
+
+/*--------------------------------------------------------------------
+ * create
+ */
+
+static const char *create_size, *create_block_size, *create_description;
+
+static const struct tool_option create_options[] = {
+  { "size", 's', "SIZE", &create_size,
+    "bytes, or with a letter: 10G; k M G T P E are powers\n"
+    "of 1024" },
+  { "block-size", 'b', "SIZE", &create_block_size,
+    "size of the rows that hold the disk: a power of two\n"
+    "from 512 to 1M, fixed for life (default 4k)" },
+  { "description", 'd', "TEXT", &create_description,
+    "a line for people; clients see it too" },
+  { NULL, 0, NULL, NULL, NULL },
+};
+
+/* Make the file PATH with its first disk; or in a file that is there, make
+ * another one.
+ */
+static int
+create_disk (const char *path, const struct disk_options *options)
+{
+  struct status status;
+  const int found = database_examine (path, &status);
+  int r;
+
+  if (found == -1)
+    return tool_fail (&status);
+  r = found == 0 ? store_provide (path, options, &status)
+                 : manage_create (tool_open (path, true), options, &status);
+  return r == -1 ? tool_fail (&status) : TOOL_DONE;
+}
+
+static int
+run_create (int argc, char *argv[])
+{
+  struct disk_options options = { .name = argv[1],
+                                  .description = create_description };
+  uint64_t block_size = 0;
+  char text[TOOL_SIZE_MAX];
+  int code;
+
+  (void)argc;
+  if (create_size == NULL)
+    return tool_usage ("how large?  Give --size=SIZE, such as --size=10G");
+  if (tool_parse_size (create_size, &options.size) == -1 || options.size == 0)
+    return tool_usage ("'%s' is not the size of a disk", create_size);
+  if (create_block_size &&
+      (tool_parse_size (create_block_size, &block_size) == -1 ||
+       block_size == 0 || block_size > UINT32_MAX))
+    return tool_usage ("'%s' is not the size of a block", create_block_size);
+  options.block_size = block_size;
+  code = create_disk (argv[0], &options);
+  if (code == TOOL_DONE)
+    tool_say ("made disk '%s' of %s in %s", argv[1],
+              tool_size (options.size, text), argv[0]);
+  return code;
+}
+
+const struct command command_create = {
+  .name = "create",
+  .arguments = "DATABASE DISK --size=SIZE",
+  .summary = "Make a disk, and the file if it is missing",
+  .help = "The disk is all zeroes, and takes no space until it is written.\n"
+          "Its name is UTF-8 of at most 200 bytes without '@' and '/'.  A\n"
+          "disk of that name must not exist (exit code 4).\n"
+          "\n"
+          "Example: sqlblock create disks.sqlite web --size=20G\n",
+  .options = create_options,
+  .least = 2,
+  .most = 2,
+  .run = run_create,
+};
+
+/*--------------------------------------------------------------------
+ * rename
+ */
+
+/* The name of a snapshot of the disk in FROM that TEXT means, which may
+ * repeat the disk; NULL where it is another one.
+ */
+static const char *
+snapshot_name (struct target from, const char *text)
+{
+  const struct target to = tool_target (text);
+
+  if (to.snapshot == NULL)
+    return text;
+  if (to.disk[0] == '\0' || strcmp (to.disk, from.disk) == 0)
+    return to.snapshot;
+  return NULL;
+}
+
+static int
+run_rename (int argc, char *argv[])
+{
+  const struct target from = tool_target (argv[1]);
+  const char *name = argv[2];
+  struct status status;
+
+  (void)argc;
+  if (from.snapshot)
+    name = snapshot_name (from, name);
+  if (name == NULL)
+    return tool_usage ("a snapshot cannot move to another disk");
+  if (manage_rename (tool_open (argv[0], true), argv[1], name, &status) == -1)
+    return tool_fail (&status);
+  tool_say ("renamed '%s' to '%s'", argv[1], argv[2]);
+  return TOOL_DONE;
+}
+
+const struct command command_rename = {
+  .name = "rename",
+  .arguments = "DATABASE DISK[@SNAPSHOT] NAME",
+  .summary = "Give a disk or a snapshot another name",
+  .help = "The name must not be taken (exit code 4).  Clients that have the\n"
+          "disk open go on; new ones find it by its new name.\n"
+          "\n"
+          "Examples: sqlblock rename disks.sqlite web shop\n"
+          "          sqlblock rename disks.sqlite web@monday before-update\n",
+  .least = 3,
+  .most = 3,
+  .run = run_rename,
+};
+
+/*--------------------------------------------------------------------
+ * describe
+ */
+
+static int
+run_describe (int argc, char *argv[])
+{
+  struct status status;
+
+  (void)argc;
+  if (check_is_disk (argv[1]) == -1)
+    return TOOL_USAGE;
+  if (manage_describe (tool_open (argv[0], true), argv[1], argv[2], &status) ==
+      -1)
+    return tool_fail (&status);
+  return TOOL_DONE;
+}
+
+const struct command command_describe = {
+  .name = "describe",
+  .arguments = "DATABASE DISK TEXT",
+  .summary = "Say in a line for people what a disk is",
+  .help = "The description is UTF-8 of at most 4000 bytes without control\n"
+          "characters, and may be empty.  \"info\" shows it, and clients see\n"
+          "it too.\n"
+          "\n"
+          "Example: sqlblock describe disks.sqlite web \"the shop's server\"\n",
+  .least = 3,
+  .most = 3,
+  .run = run_describe,
+};
+
+/*--------------------------------------------------------------------
+ * resize
+ */
+
+static bool resize_shrink;
+
+static const struct tool_option resize_options[] = {
+  { "shrink", 0, NULL, &resize_shrink,
+    "allow that the disk gets smaller; what lies behind\n"
+    "its new end is lost" },
+  NO_RECLAIM_OPTION,
+  { NULL, 0, NULL, NULL, NULL },
+};
+
+/* The size of a disk of OLD bytes after a change by AMOUNT, with SIGN '+' or
+ * '-', or to AMOUNT; returns -1 where no disk can have it.
+ */
+static int
+new_size (char sign, uint64_t amount, uint64_t old, uint64_t *size)
+{
+  *size = sign == '+' ? old + amount : sign == '-' ? old - amount : amount;
+  return *size == 0 || *size > INT64_MAX ? -1 : 0;
+}
+
+static int
+run_resize (int argc, char *argv[])
+{
+  char old_text[TOOL_SIZE_MAX], text[TOOL_SIZE_MAX];
+  struct disk_info info;
+  struct status status;
+  struct store *store;
+  const char sign = argv[2][0];
+  uint64_t amount, size;
+
+  (void)argc;
+  if (check_is_disk (argv[1]) == -1)
+    return TOOL_USAGE;
+  if (tool_parse_size (argv[2] + (sign == '+' || sign == '-'), &amount) == -1 ||
+      amount == 0)
+    return tool_usage ("'%s' is not a size: give SIZE, +SIZE or -SIZE",
+                       argv[2]);
+  store = tool_open (argv[0], true);
+  if (store_find (store, argv[1], &info, &status) == -1)
+    return tool_fail (&status);
+  if (new_size (sign, amount, info.size, &size) == -1)
+    return tool_error (EINVAL, "disk '%s' has %s, so %s is too much", argv[1],
+                       tool_size (info.size, old_text), argv[2]);
+  if (manage_resize (store, argv[1], size, resize_shrink, &status) == -1)
+    return tool_fail (&status);
+  tool_say ("disk '%s' has %s now, before it had %s; clients see it when "
+            "they connect again",
+            argv[1], tool_size (size, text), tool_size (info.size, old_text));
+  return size < info.size && !no_reclaim ? tool_reclaim (store) : TOOL_DONE;
+}
+
+const struct command command_resize = {
+  .name = "resize",
+  .arguments = "DATABASE DISK SIZE|+SIZE|-SIZE",
+  .summary = "Make a disk larger or smaller",
+  .help =
+      "SIZE is in bytes, or with a letter: 10G; k M G T P E are powers of\n"
+      "1024.  With + or - it is how much the disk grows or shrinks.\n"
+      "\n"
+      "A disk may grow while it is served; clients see it when they connect\n"
+      "again.  It shrinks only with --shrink, and not while a server has it\n"
+      "open for writing (exit code 5).  Make the file system in it smaller\n"
+      "first.  Snapshots keep their size.\n"
+      "\n"
+      "Example: sqlblock resize disks.sqlite web +5G\n",
+  .options = resize_options,
+  .common = COMMON_PROGRESS,
+  .least = 3,
+  .most = 3,
+  .run = run_resize,
+};
+
+/*--------------------------------------------------------------------
+ * delete
+ */
+
+static bool delete_snapshots;
+
+static const struct tool_option delete_options[] = {
+  { "snapshots", 0, NULL, &delete_snapshots, "delete its snapshots too" },
+  NO_RECLAIM_OPTION,
+  { NULL, 0, NULL, NULL, NULL },
+};
+
+/* Say what would be deleted. */
+static int
+show_deletion (struct store *store, const char *name)
+{
+  struct manage_details details;
+  char text[TOOL_SIZE_MAX];
+  struct status status;
+
+  if (manage_details (store, name, &details, &status) == -1)
+    return tool_fail (&status);
+  if (details.snapshots > 0 && !delete_snapshots)
+    return tool_error (ENOTEMPTY,
+                       "disk '%s' has %" PRIu64 " snapshots; delete them "
+                       "first, or ask for all with --snapshots",
+                       name, details.snapshots);
+  printf ("would delete disk '%s'", name);
+  if (details.snapshots > 0)
+    printf (" and its %" PRIu64 " snapshots", details.snapshots);
+  printf (", which frees %s\n", tool_size (details.history, text));
+  return TOOL_DONE;
+}
+
+static int
+run_delete (int argc, char *argv[])
+{
+  struct status status;
+  struct store *store;
+
+  (void)argc;
+  if (strchr (argv[1], '@'))
+    return tool_usage ("'%s' is a snapshot; use \"sqlblock snapshot delete\"",
+                       argv[1]);
+  store = tool_open (argv[0], !common.dry_run);
+  if (common.dry_run)
+    return show_deletion (store, argv[1]);
+  if (manage_delete (store, argv[1], delete_snapshots, common.force, &status) ==
+      -1)
+    return tool_fail (&status);
+  tool_say ("deleted disk '%s'%s", argv[1],
+            delete_snapshots ? " and its snapshots" : "");
+  return no_reclaim ? TOOL_DONE : tool_reclaim (store);
+}
+
+const struct command command_delete = {
+  .name = "delete",
+  .arguments = "DATABASE DISK",
+  .summary = "Delete a disk",
+  .help =
+      "A disk that has snapshots is deleted only with --snapshots (exit code\n"
+      "4), one that a server has open for writing only with --force (exit\n"
+      "code 5).  Clones of it live on.  The space that becomes free is used\n"
+      "for what is written next; \"sqlblock compact\" gives it back to the\n"
+      "file system.\n"
+      "\n"
+      "Example: sqlblock delete disks.sqlite web --snapshots --dry-run\n",
+  .options = delete_options,
+  .common = COMMON_DRY_RUN | COMMON_FORCE | COMMON_PROGRESS,
+  .least = 2,
+  .most = 2,
+  .run = run_delete,
+};
+
+/*--------------------------------------------------------------------
+ * rollback
+ */
+
+static const struct tool_option rollback_options[] = {
+  NO_RECLAIM_OPTION,
+  { NULL, 0, NULL, NULL, NULL },
+};
+
+/* Adds up what differs. */
+static int
+add_difference (uint64_t offset, uint64_t count, bool hole, void *opaque)
+{
+  (void)offset;
+  (void)hole;
+  *(uint64_t *)opaque += count;
+  return 0;
+}
+
+static int
+run_rollback (int argc, char *argv[])
+{
+  const struct target target = tool_target (argv[1]);
+  char text[TOOL_SIZE_MAX];
+  struct status status;
+  struct store *store;
+  uint64_t changed = 0;
+
+  (void)argc;
+  if (target.snapshot == NULL)
+    return tool_usage ("roll back to what?  Give %s@SNAPSHOT", argv[1]);
+  store = tool_open (argv[0], !common.dry_run);
+  if (common.dry_run) {
+    if (manage_diff (store, argv[1], target.disk, add_difference, &changed,
+                     &status) == -1)
+      return tool_fail (&status);
+    printf ("would roll back disk '%s' to '%s', which loses changes in %s\n",
+            target.disk, argv[1], tool_size (changed, text));
+    return TOOL_DONE;
+  }
+  if (manage_rollback (store, argv[1], common.force, &status) == -1)
+    return tool_fail (&status);
+  tool_say ("rolled back disk '%s' to '%s'", target.disk, argv[1]);
+  return no_reclaim ? TOOL_DONE : tool_reclaim (store);
+}
+
+const struct command command_rollback = {
+  .name = "rollback",
+  .arguments = "DATABASE DISK@SNAPSHOT",
+  .summary = "Make a disk what it was at a snapshot",
+  .help =
+      "What was written since is lost, unless another snapshot has it; take\n"
+      "one first if you are not sure.  The disk's size goes back too.  All\n"
+      "snapshots stay, newer ones as well.  SNAPSHOT may be a time, such as\n"
+      "2026-11-22T10:42: the newest snapshot that is not newer than that.\n"
+      "\n"
+      "It is refused while a server has the disk open for writing (exit code\n"
+      "5): disconnect its clients, or use --force.\n"
+      "\n"
+      "Example: sqlblock rollback disks.sqlite web@before-update\n",
+  .options = rollback_options,
+  .common = COMMON_DRY_RUN | COMMON_FORCE | COMMON_PROGRESS,
+  .least = 2,
+  .most = 2,
+  .run = run_rollback,
+};
+
+/*--------------------------------------------------------------------
+ * clone
+ */
+
+static const char *clone_description;
+
+static const struct tool_option clone_options[] = {
+  { "description", 'd', "TEXT", &clone_description,
+    "a line for people; clients see it too" },
+  { NULL, 0, NULL, NULL, NULL },
+};
+
+static int
+run_clone (int argc, char *argv[])
+{
+  struct status status;
+
+  (void)argc;
+  if (manage_clone (tool_open (argv[0], true), argv[1], argv[2],
+                    clone_description, &status) == -1)
+    return tool_fail (&status);
+  tool_say ("made disk '%s' as a clone of '%s'", argv[2], argv[1]);
+  return TOOL_DONE;
+}
+
+const struct command command_clone = {
+  .name = "clone",
+  .arguments = "DATABASE DISK[@SNAPSHOT] NAME",
+  .summary = "Make a disk that begins as a snapshot or another disk",
+  .help =
+      "The clone is writable and independent from then on.  Nothing is\n"
+      "copied: it takes as long for a large disk as for a small one, and the\n"
+      "blocks that both have are stored once.  Without a snapshot it begins\n"
+      "as the disk is now.  Disk and snapshot may be deleted later.\n"
+      "SNAPSHOT may be a time, such as 2026-11-22T10:42.\n"
+      "\n"
+      "Example: sqlblock clone disks.sqlite web@monday web-test\n",
+  .options = clone_options,
+  .least = 3,
+  .most = 3,
+  .run = run_clone,
+};
+
+/*--------------------------------------------------------------------
+ * flatten
+ */
+
+static int
+run_flatten (int argc, char *argv[])
+{
+  struct status status;
+  struct store *store;
+  int r;
+
+  (void)argc;
+  if (check_is_disk (argv[1]) == -1)
+    return TOOL_USAGE;
+  store = tool_open (argv[0], true);
+  tool_progress_begin ("flattening");
+  r = manage_flatten (store, argv[1], tool_progress, NULL, &status);
+  tool_progress_end ();
+  if (r == -1)
+    return tool_fail (&status);
+  tool_say ("disk '%s' depends on no other disk", argv[1]);
+  return TOOL_DONE;
+}
+
+const struct command command_flatten = {
+  .name = "flatten",
+  .arguments = "DATABASE DISK",
+  .summary = "Cut the tie between a clone and its origin",
+  .help =
+      "Copies the blocks that the disk shares with what it was cloned from or\n"
+      "rolled back to.  It then takes more space, but reads need not look in\n"
+      "several places, and deleting the origin frees all its space.  It may\n"
+      "be interrupted; the next time it goes on where it was.\n"
+      "\n"
+      "Example: sqlblock flatten disks.sqlite web-test\n",
+  .common = COMMON_PROGRESS,
+  .least = 2,
+  .most = 2,
+  .run = run_flatten,
+};

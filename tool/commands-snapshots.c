@@ -1,0 +1,371 @@
+/* The commands of snapshots: create, list, delete. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tool.h"
+
+/* A list of snapshots. */
+struct snapshots {
+  struct snapshot_info *info;
+  size_t count, capacity;
+};
+
+static int
+add_snapshot (const struct snapshot_info *info, void *opaque)
+{
+  struct snapshots *list = opaque;
+
+  if (list->count == list->capacity) {
+    list->capacity = 2 * list->capacity + 16;
+    list->info = tool_realloc (list->info, list->capacity * sizeof *list->info);
+  }
+  list->info[list->count++] = *info;
+  return 0;
+}
+
+/* "web@monday", a new string. */
+static char *
+full_name (const struct snapshot_info *info)
+{
+  return tool_format ("%s@%s", info->disk_name, info->name);
+}
+
+/*--------------------------------------------------------------------
+ * create
+ */
+
+static bool create_all;
+
+static const struct tool_option create_options[] = {
+  { "all", 'a', NULL, &create_all,
+    "of all disks; then the argument is only @SNAPSHOT" },
+  { NULL, 0, NULL, NULL, NULL },
+};
+
+/* The disks of which a snapshot is wanted. */
+struct disks {
+  const char **names;
+  size_t count, capacity;
+};
+
+static void
+add_disk_name (struct disks *disks, char *name)
+{
+  if (disks->count == disks->capacity) {
+    disks->capacity = 2 * disks->capacity + 16;
+    disks->names =
+        tool_realloc (disks->names, disks->capacity * sizeof *disks->names);
+  }
+  disks->names[disks->count++] = name;
+}
+
+static int
+add_disk (const struct disk_info *info, void *opaque)
+{
+  add_disk_name (opaque, tool_strdup (info->name));
+  return 0;
+}
+
+/* Read the arguments DISK@NAME, where all have the same name. */
+static int
+read_disks (int argc, char *argv[], struct disks *disks, const char **name)
+{
+  for (int i = 0; i < argc; i++) {
+    const struct target target = tool_target (argv[i]);
+
+    if (target.snapshot == NULL)
+      return tool_usage ("what is the snapshot to be called?  Give %s@NAME",
+                         argv[i]);
+    if (*name && strcmp (*name, target.snapshot) != 0)
+      return tool_usage ("snapshots that are made at once have one name, "
+                         "but here are '%s' and '%s'",
+                         *name, target.snapshot);
+    if (target.disk[0] == '\0' && !create_all)
+      return tool_usage ("a snapshot of what?  Give DISK%s, or --all", argv[i]);
+    if (target.disk[0] && create_all)
+      return tool_usage ("with --all give just @%s", target.snapshot);
+    *name = target.snapshot;
+    if (!create_all)
+      add_disk_name (disks, target.disk);
+  }
+  return TOOL_DONE;
+}
+
+static int
+run_create (int argc, char *argv[])
+{
+  struct disks disks = { 0 };
+  const char *name = NULL;
+  const int code = read_disks (argc - 1, argv + 1, &disks, &name);
+  struct status status;
+  struct store *store;
+
+  if (code != TOOL_DONE)
+    return code;
+  store = tool_open (argv[0], true);
+  if (create_all && store_list (store, add_disk, &disks, &status) == -1)
+    return tool_fail (&status);
+  if (disks.count == 0)
+    return tool_error (ENOENT, "there is no disk in %s", argv[0]);
+  if (manage_snapshot (store, disks.names, disks.count, name, &status) == -1)
+    return tool_fail (&status);
+  for (size_t i = 0; i < disks.count; i++)
+    tool_say ("made snapshot '%s@%s'", disks.names[i], name);
+  return TOOL_DONE;
+}
+
+const struct command command_snapshot_create = {
+  .name = "snapshot create",
+  .arguments = "DATABASE DISK@SNAPSHOT...",
+  .summary = "Take a snapshot of one or several disks at an instant",
+  .help =
+      "It takes no time and no space, and may be done while the disk is\n"
+      "written.  Every write that was flushed is in it.  With several disks\n"
+      "the snapshots have one name, and show the same instant; if one cannot\n"
+      "be made, none is.  Names are UTF-8 of at most 200 bytes without '@'\n"
+      "and '/', and must not look like dates.\n"
+      "\n"
+      "Examples: sqlblock snapshot create disks.sqlite web@monday\n"
+      "          sqlblock snapshot create disks.sqlite {web,mail}@monday\n"
+      "          sqlblock snapshot create disks.sqlite --all @monday\n",
+  .options = create_options,
+  .least = 2,
+  .most = -1,
+  .run = run_create,
+};
+
+/*--------------------------------------------------------------------
+ * list
+ */
+
+static int
+run_list (int argc, char *argv[])
+{
+  struct snapshots list = { 0 };
+  struct disk_info disk;
+  struct status status;
+  struct store *store;
+
+  if (argc > 1 && strchr (argv[1], '@'))
+    return tool_usage ("'%s' is a snapshot; use \"sqlblock info\"", argv[1]);
+  store = tool_open (argv[0], false);
+  if (argc > 1 && store_find (store, argv[1], &disk, &status) == -1)
+    return tool_fail (&status);
+  if (manage_list_snapshots (store, argv[1], add_snapshot, &list, &status) ==
+      -1)
+    return tool_fail (&status);
+  return tool_show_snapshots (store, list.info, list.count);
+}
+
+const struct command command_snapshot_list = {
+  .name = "snapshot list",
+  .arguments = "DATABASE [DISK]",
+  .summary = "Show the snapshots, the oldest first",
+  .help =
+      "STORED is what the snapshot shows that is not zeroes, FREES what\n"
+      "deleting it alone would free.  BY is who made it: \"user\", or\n"
+      "\"server\" for the history that a server keeps.\n"
+      "\n"
+      "The JSON is {\"snapshots\": [...]}, each with disk, snapshot, size,\n"
+      "block_size, stored, exclusive (what deleting it frees), created,\n"
+      "automatic (made by a server) and guid.\n"
+      "\n"
+      "Example: sqlblock snapshot list disks.sqlite web\n",
+  .common = COMMON_JSON,
+  .least = 1,
+  .most = 2,
+  .run = run_list,
+};
+
+/*--------------------------------------------------------------------
+ * delete
+ */
+
+static bool no_reclaim;
+
+static const struct tool_option delete_options[] = {
+  { "no-reclaim", 0, NULL, &no_reclaim,
+    "do not free the space now; \"sqlblock compact\" does\n"
+    "it later" },
+  { NULL, 0, NULL, NULL, NULL },
+};
+
+/* The place in LIST of the snapshot whose name is the LENGTH bytes at NAME;
+ * of no name, OTHERWISE; -1 where there is none.
+ */
+static ssize_t
+find_end (const struct snapshots *list, const char *name, size_t length,
+          ssize_t otherwise)
+{
+  if (length == 0)
+    return otherwise;
+  for (size_t i = 0; i < list->count; i++)
+    if (strlen (list->info[i].name) == length &&
+        memcmp (list->info[i].name, name, length) == 0)
+      return i;
+  return -1;
+}
+
+/* Names that were given, and snapshots that are to go. */
+struct doomed {
+  const char **targets;
+  size_t count, capacity;
+};
+
+/* Add a snapshot, unless it is there already. */
+static void
+doom (struct doomed *doomed, char *target)
+{
+  for (size_t i = 0; i < doomed->count; i++)
+    if (strcmp (doomed->targets[i], target) == 0) {
+      free (target);
+      return;
+    }
+  if (doomed->count == doomed->capacity) {
+    doomed->capacity = 2 * doomed->capacity + 16;
+    doomed->targets = tool_realloc (doomed->targets,
+                                    doomed->capacity * sizeof *doomed->targets);
+  }
+  doomed->targets[doomed->count++] = target;
+}
+
+/* Is NAME a range A..B of LIST?  Names may have dots: the first ".." with
+ * snapshots, or nothing, on both sides counts.
+ */
+static bool
+find_range (const struct snapshots *list, const char *name, ssize_t *first,
+            ssize_t *last)
+{
+  for (const char *dots = strstr (name, ".."); dots;
+       dots = strstr (dots + 1, "..")) {
+    *first = find_end (list, name, dots - name, 0);
+    *last = find_end (list, dots + 2, strlen (dots + 2), list->count - 1);
+    if (list->count > 0 && *first != -1 && *last != -1)
+      return true;
+  }
+  return false;
+}
+
+/* Add the snapshots that TEXT means, a range or just one, of those in LIST.
+ */
+static int
+doom_range (struct doomed *doomed, const struct snapshots *list,
+            const char *text)
+{
+  const char *name = strchr (text, '@') + 1;
+  ssize_t first, last;
+
+  if (find_end (list, name, strlen (name), -1) != -1 ||
+      !find_range (list, name, &first, &last)) {
+    doom (doomed, tool_strdup (text));
+    return TOOL_DONE;
+  }
+  if (first > last)
+    return tool_error (EINVAL,
+                       "'%s' is older than '%s': a range begins with "
+                       "the older one",
+                       list->info[last].name, list->info[first].name);
+  for (ssize_t i = first; i <= last; i++)
+    doom (doomed, full_name (&list->info[i]));
+  return TOOL_DONE;
+}
+
+/* Add what the argument TEXT means. */
+static int
+doom_argument (struct store *store, const char *text, struct doomed *doomed)
+{
+  const struct target target = tool_target (text);
+  struct snapshots list = { 0 };
+  struct disk_info disk;
+  struct status status;
+  int code;
+
+  if (strstr (target.snapshot, "..") &&
+      (store_find (store, target.disk, &disk, &status) == -1 ||
+       manage_list_snapshots (store, target.disk, add_snapshot, &list,
+                              &status) == -1))
+    return tool_fail (&status);
+  code = doom_range (doomed, &list, text);
+  free (list.info);
+  return code;
+}
+
+/* Say what would be deleted. */
+static int
+show_doomed (struct store *store, const struct doomed *doomed)
+{
+  struct snapshots list = { 0 };
+  struct snapshot_info info;
+  struct manage_details details;
+  char text[TOOL_SIZE_MAX];
+  struct status status;
+  uint64_t freed = 0;
+
+  for (size_t i = 0; i < doomed->count; i++) {
+    if (manage_find_snapshot (store, doomed->targets[i], &info, &status) ==
+            -1 ||
+        manage_details (store, doomed->targets[i], &details, &status) == -1)
+      return tool_fail (&status);
+    add_snapshot (&info, &list);
+    freed += details.exclusive;
+  }
+  for (size_t i = 0; i < list.count; i++)
+    printf ("would delete snapshot '%s'\n", full_name (&list.info[i]));
+  printf ("which frees %s%s\n", list.count > 1 ? "at least " : "",
+          tool_size (freed, text));
+  return TOOL_DONE;
+}
+
+static int
+run_delete (int argc, char *argv[])
+{
+  struct doomed doomed = { 0 };
+  struct status status;
+  struct store *store;
+
+  for (int i = 1; i < argc; i++)
+    if (strchr (argv[i], '@') == NULL)
+      return tool_usage ("'%s' is no snapshot: give %s@SNAPSHOT, or use "
+                         "\"sqlblock delete\" for the disk",
+                         argv[i], argv[i]);
+  store = tool_open (argv[0], !common.dry_run);
+  for (int i = 1; i < argc; i++) {
+    const int code = doom_argument (store, argv[i], &doomed);
+
+    if (code != TOOL_DONE)
+      return code;
+  }
+  if (common.dry_run)
+    return show_doomed (store, &doomed);
+  if (manage_delete_snapshots (store, doomed.targets, doomed.count, &status) ==
+      -1)
+    return tool_fail (&status);
+  for (size_t i = 0; i < doomed.count; i++)
+    tool_say ("deleted snapshot '%s'", doomed.targets[i]);
+  return no_reclaim ? TOOL_DONE : tool_reclaim (store);
+}
+
+const struct command command_snapshot_delete = {
+  .name = "snapshot delete",
+  .arguments = "DATABASE DISK@SNAPSHOT...",
+  .summary = "Delete snapshots",
+  .help =
+      "DISK@A..B are the snapshots from A to B, both included, in the order\n"
+      "in which they were made; DISK@A.. goes on to the newest, DISK@..B\n"
+      "begins with the oldest.  If one cannot be deleted, none is.  The disk\n"
+      "and what was cloned from the snapshots stay as they are.\n"
+      "\n"
+      "Examples: sqlblock snapshot delete disks.sqlite web@monday\n"
+      "          sqlblock snapshot delete disks.sqlite web@..friday -n\n",
+  .options = delete_options,
+  .common = COMMON_DRY_RUN | COMMON_PROGRESS,
+  .least = 2,
+  .most = -1,
+  .run = run_delete,
+};

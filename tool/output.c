@@ -1,0 +1,514 @@
+/* What the command sqlblock prints: messages, tables, JSON, progress.
+ *
+ * Everything for people goes through here, so that sizes, times and columns
+ * look the same in all commands, and names from hostile files cannot steer
+ * the terminal.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+#include <wchar.h>
+
+#include "times.h"
+#include "tool.h"
+
+/*--------------------------------------------------------------------
+ * Messages.
+ */
+
+/* Control characters become '?'; returns TEXT. */
+static char *
+printable (char *text)
+{
+  for (char *p = text; *p; p++)
+    if ((unsigned char)*p < 0x20 || *p == 0x7f)
+      *p = '?';
+  return text;
+}
+
+static char *
+format_list (const char *format, va_list arguments)
+{
+  char *text;
+
+  if (vasprintf (&text, format, arguments) == -1) {
+    fputs ("sqlblock: out of memory\n", stderr);
+    exit (TOOL_FAILED);
+  }
+  return text;
+}
+
+char *
+tool_format (const char *format, ...)
+{
+  va_list arguments;
+  char *text;
+
+  va_start (arguments, format);
+  text = format_list (format, arguments);
+  va_end (arguments);
+  return text;
+}
+
+static int
+exit_code (int error)
+{
+  switch (error) {
+  case ENOENT:
+    return TOOL_NOT_FOUND;
+  case EEXIST:
+  case ENOTEMPTY:
+    return TOOL_EXISTS;
+  case EBUSY:
+    return TOOL_BUSY;
+  default:
+    return TOOL_FAILED;
+  }
+}
+
+int
+tool_fail (const struct status *status)
+{
+  return tool_error (status->error, "%s", status->message);
+}
+
+int
+tool_error (int error, const char *format, ...)
+{
+  va_list arguments;
+  char *text;
+
+  va_start (arguments, format);
+  text = format_list (format, arguments);
+  va_end (arguments);
+  fprintf (stderr, "sqlblock: %s\n", printable (text));
+  free (text);
+  return exit_code (error);
+}
+
+void
+tool_say (const char *format, ...)
+{
+  va_list arguments;
+  char *text;
+
+  if (common.quiet)
+    return;
+  va_start (arguments, format);
+  text = format_list (format, arguments);
+  va_end (arguments);
+  fprintf (stderr, "%s\n", printable (text));
+  free (text);
+}
+
+/*--------------------------------------------------------------------
+ * Sizes.
+ */
+
+char *
+tool_size (uint64_t bytes, char *buffer)
+{
+  static const char units[] = " KMGTPE";
+  double value = bytes;
+  size_t unit = 0;
+  char *end;
+
+  while (value >= 999.5 && units[unit + 1]) {
+    value /= 1024;
+    unit++;
+  }
+  /* Three digits, of which zeroes behind the point say nothing. */
+  if (unit == 0)
+    snprintf (buffer, TOOL_SIZE_MAX, "%" PRIu64, bytes);
+  else
+    snprintf (buffer, TOOL_SIZE_MAX, "%.*f",
+              value < 9.995   ? 2
+              : value < 99.95 ? 1
+                              : 0,
+              value);
+  end = buffer + strlen (buffer);
+  if (strchr (buffer, '.')) {
+    while (end[-1] == '0')
+      end--;
+    if (end[-1] == '.')
+      end--;
+  }
+  if (unit > 0)
+    *end++ = units[unit];
+  *end = '\0';
+  return buffer;
+}
+
+/*--------------------------------------------------------------------
+ * Tables.
+ */
+
+struct tool_table {
+  const char *const *titles;
+  size_t columns, cells, capacity;
+  char **cell; /* row by row */
+};
+
+/* How many columns of a terminal TEXT takes. */
+static int
+display_width (const char *text)
+{
+  const size_t length = mbstowcs (NULL, text, 0);
+  wchar_t *wide;
+  int width = -1;
+
+  if (length != (size_t)-1) {
+    wide = tool_alloc ((length + 1) * sizeof *wide);
+    mbstowcs (wide, text, length + 1);
+    width = wcswidth (wide, length);
+    free (wide);
+  }
+  return width >= 0 ? width : (int)strlen (text);
+}
+
+struct tool_table *
+tool_table (const char *const *titles)
+{
+  struct tool_table *table = tool_alloc (sizeof *table);
+
+  table->titles = titles;
+  while (titles[table->columns])
+    table->columns++;
+  return table;
+}
+
+/* Takes TEXT over. */
+static void
+add_cell (struct tool_table *table, char *text)
+{
+  if (table->cells == table->capacity) {
+    table->capacity = 2 * table->capacity + 64;
+    table->cell =
+        tool_realloc (table->cell, table->capacity * sizeof *table->cell);
+  }
+  table->cell[table->cells++] = printable (text);
+}
+
+void
+tool_cell (struct tool_table *table, const char *format, ...)
+{
+  va_list arguments;
+
+  va_start (arguments, format);
+  add_cell (table, format_list (format, arguments));
+  va_end (arguments);
+}
+
+void
+tool_cell_size (struct tool_table *table, uint64_t bytes)
+{
+  char text[TOOL_SIZE_MAX];
+
+  add_cell (table, tool_strdup (tool_size (bytes, text)));
+}
+
+void
+tool_cell_time (struct tool_table *table, int64_t seconds)
+{
+  char text[TIMES_TEXT_MAX];
+
+  add_cell (table, tool_strdup (times_local (seconds, text)));
+}
+
+static const char *
+cell_text (const struct tool_table *table, size_t i)
+{
+  return table->cell[i][0] ? table->cell[i] : "-";
+}
+
+/* Print TEXT in a column; the last one of a line is not filled up. */
+static void
+print_cell (const char *text, int width, bool right, bool last)
+{
+  const int padding = width - display_width (text);
+
+  printf ("%*s%s%*s%s", right ? padding : 0, "", text,
+          right || last ? 0 : padding, "", last ? "\n" : "  ");
+}
+
+void
+tool_table_print (struct tool_table *table)
+{
+  int *widths = tool_alloc (table->columns * sizeof *widths);
+
+  for (size_t i = 0; i < table->columns; i++) {
+    const char *title = table->titles[i];
+
+    widths[i] = display_width (title + (title[0] == '>'));
+    for (size_t j = i; j < table->cells; j += table->columns)
+      if (display_width (cell_text (table, j)) > widths[i])
+        widths[i] = display_width (cell_text (table, j));
+  }
+  for (size_t i = 0; i < table->columns; i++) {
+    const bool right = table->titles[i][0] == '>';
+
+    print_cell (table->titles[i] + right, widths[i], right,
+                i + 1 == table->columns);
+  }
+  for (size_t i = 0; i < table->cells; i++) {
+    const size_t column = i % table->columns;
+
+    print_cell (cell_text (table, i), widths[column],
+                table->titles[column][0] == '>', column + 1 == table->columns);
+    free (table->cell[i]);
+  }
+  free (widths);
+  free (table->cell);
+  free (table);
+}
+
+/* The width of the names of properties, with their colon. */
+#define PROPERTY_WIDTH 20
+
+void
+tool_property (const char *name, const char *format, ...)
+{
+  va_list arguments;
+  char *text;
+
+  va_start (arguments, format);
+  text = format_list (format, arguments);
+  va_end (arguments);
+  printf ("%s:%*s%s\n", name, PROPERTY_WIDTH - 1 - display_width (name), "",
+          text[0] ? printable (text) : "-");
+  free (text);
+}
+
+void
+tool_property_size (const char *name, uint64_t bytes)
+{
+  char text[TOOL_SIZE_MAX];
+
+  tool_size (bytes, text);
+  if (bytes < 1000)
+    tool_property (name, "%s bytes", text);
+  else
+    tool_property (name, "%s (%" PRIu64 " bytes)", text, bytes);
+}
+
+/*--------------------------------------------------------------------
+ * JSON.
+ */
+
+/* VALUE, which jansson could make. */
+static json_t *
+made (json_t *value)
+{
+  if (value == NULL) {
+    fputs ("sqlblock: out of memory\n", stderr);
+    exit (TOOL_FAILED);
+  }
+  return value;
+}
+
+/* jansson takes nothing but UTF-8: every other byte becomes U+FFFD. */
+static json_t *
+replace_invalid (const char *text)
+{
+  char *valid = tool_alloc (3 * strlen (text) + 1), *end = valid;
+  json_t *value;
+
+  for (size_t length; *text; text += length) {
+    for (length = 1; length <= 4; length++) {
+      value = json_stringn (text, strnlen (text, length));
+      if (value)
+        break;
+    }
+    if (value) {
+      length = strnlen (text, length);
+      memcpy (end, text, length);
+      end += length;
+      json_decref (value);
+    }
+    else {
+      memcpy (end, "\xef\xbf\xbd", 3);
+      end += 3;
+      length = 1;
+    }
+  }
+  value = made (json_string (valid));
+  free (valid);
+  return value;
+}
+
+json_t *
+tool_json_string (const char *text)
+{
+  json_t *value = json_string (text);
+
+  return value ? value : replace_invalid (text);
+}
+
+json_t *
+tool_json_size (uint64_t bytes)
+{
+  return made (json_integer (bytes));
+}
+
+json_t *
+tool_json_time (int64_t seconds)
+{
+  char text[TIMES_TEXT_MAX];
+
+  return made (json_string (times_utc (seconds, text)));
+}
+
+void
+tool_json_print (json_t *value)
+{
+  json_dumpf (made (value), stdout, JSON_INDENT (2));
+  putchar ('\n');
+  json_decref (value);
+}
+
+/*--------------------------------------------------------------------
+ * Progress.
+ */
+
+static struct {
+  const char *what;
+  int64_t began, shown; /* milliseconds; shown 0: not yet */
+  bool terminal, wanted;
+} bar;
+
+static volatile sig_atomic_t interrupted;
+
+static int64_t
+milliseconds (void)
+{
+  struct timespec now;
+
+  clock_gettime (CLOCK_MONOTONIC, &now);
+  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void
+note_signal (int number)
+{
+  interrupted = number;
+}
+
+int
+tool_interrupted (void)
+{
+  return interrupted;
+}
+
+void
+tool_progress_begin (const char *what)
+{
+  struct sigaction action = { .sa_handler = note_signal,
+                              .sa_flags = (int)SA_RESETHAND };
+
+  sigaction (SIGINT, &action, NULL);
+  sigaction (SIGTERM, &action, NULL);
+  bar.what = what;
+  bar.began = milliseconds ();
+  bar.shown = 0;
+  bar.terminal = isatty (STDERR_FILENO);
+  bar.wanted = common.progress == 1 ||
+               (common.progress == 0 && !common.quiet && bar.terminal);
+}
+
+/* "45%  1.2G of 2.7G  310M/s  0:05 left", or what of it is known. */
+static char *
+progress_text (uint64_t done, uint64_t total, int64_t elapsed)
+{
+  const uint64_t rate = elapsed > 0 ? (double)done * 1000 / elapsed : 0;
+  char done_text[TOOL_SIZE_MAX], total_text[TOOL_SIZE_MAX];
+  char rate_text[TOOL_SIZE_MAX];
+  uint64_t left;
+
+  tool_size (done, done_text);
+  tool_size (rate, rate_text);
+  if (total == 0 || done > total)
+    return tool_format ("%s  %s/s", done_text, rate_text);
+  tool_size (total, total_text);
+  if (rate == 0 || done == total)
+    return tool_format ("%3.0f%%  %s of %s  %s/s", 100.0 * done / total,
+                        done_text, total_text, rate_text);
+  left = (total - done) / rate;
+  return tool_format ("%3.0f%%  %s of %s  %s/s  %" PRIu64 ":%02d left",
+                      100.0 * done / total, done_text, total_text, rate_text,
+                      left / 60, (int)(left % 60));
+}
+
+/* The longest bar, in columns. */
+#define BAR_MAX 40
+
+/* Fill BAR, of at most BAR_MAX columns and as wide as the terminal allows
+ * beside TEXT.
+ */
+static void
+draw_bar (char *drawn, const char *text, uint64_t done, uint64_t total)
+{
+  struct winsize window = { .ws_col = 80 };
+  int room, filled;
+
+  ioctl (STDERR_FILENO, TIOCGWINSZ, &window);
+  room = window.ws_col - display_width (bar.what) - display_width (text) - 7;
+  if (room > BAR_MAX)
+    room = BAR_MAX;
+  drawn[0] = '\0';
+  if (room < 5 || total == 0 || done > total)
+    return;
+  filled = (double)done / total * room;
+  drawn[0] = '[';
+  memset (drawn + 1, '#', filled);
+  memset (drawn + 1 + filled, '.', room - filled);
+  strcpy (drawn + 1 + room, "]  ");
+}
+
+static void
+show_progress (uint64_t done, uint64_t total, int64_t now)
+{
+  char *text = progress_text (done, total, now - bar.began);
+  char drawn[BAR_MAX + 5];
+
+  if (bar.terminal) {
+    draw_bar (drawn, text, done, total);
+    fprintf (stderr, "\r%s  %s%s\033[K", bar.what, drawn, text);
+  }
+  else
+    fprintf (stderr, "%s  %s\n", bar.what, text);
+  fflush (stderr);
+  free (text);
+  bar.shown = now;
+}
+
+int
+tool_progress (uint64_t done, uint64_t total, void *opaque)
+{
+  const int64_t now = milliseconds ();
+
+  (void)opaque;
+  /* A line for each second is enough where lines stay. */
+  if (bar.wanted &&
+      (bar.shown == 0
+           ? common.progress == 1 || now - bar.began >= 1000
+           : now - bar.shown >= (bar.terminal ? 100 : 1000) || done == total))
+    show_progress (done, total, now);
+  return interrupted;
+}
+
+void
+tool_progress_end (void)
+{
+  if (bar.wanted && bar.shown && bar.terminal)
+    fputc ('\n', stderr);
+  bar.wanted = false;
+}

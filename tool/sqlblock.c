@@ -1,0 +1,435 @@
+/* The command sqlblock: what the user means.
+ *
+ * Finds the command among all, reads its options and counts its arguments,
+ * then lets it work.  Everything that is said about a command, its help and
+ * what completion knows of it, comes from its struct command.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <getopt.h>
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tool.h"
+
+static const struct command *const commands[] = {
+  &command_create,        &command_list,
+  &command_info,          &command_rename,
+  &command_describe,      &command_resize,
+  &command_delete,        &command_snapshot_create,
+  &command_snapshot_list, &command_snapshot_delete,
+  &command_rollback,      &command_clone,
+  &command_flatten,       &command_diff,
+  &command_map,
+};
+
+#define COMMANDS (sizeof commands / sizeof commands[0])
+
+/*--------------------------------------------------------------------
+ * Options that many commands have.
+ */
+
+struct common common;
+
+static bool want_help, want_progress, want_no_progress;
+
+static const struct tool_option json_option[] = {
+  { "json", 0, NULL, &common.json, "print JSON; sizes are in bytes" },
+  { NULL, 0, NULL, NULL, NULL },
+};
+static const struct tool_option dry_run_option[] = {
+  { "dry-run", 'n', NULL, &common.dry_run,
+    "change nothing, only say what would be done" },
+  { NULL, 0, NULL, NULL, NULL },
+};
+static const struct tool_option force_option[] = {
+  { "force", 'f', NULL, &common.force,
+    "do it even while a server has the disk open; its\n"
+    "clients' requests then fail" },
+  { NULL, 0, NULL, NULL, NULL },
+};
+static const struct tool_option progress_options[] = {
+  { "progress", 0, NULL, &want_progress,
+    "show progress even if stderr is no terminal" },
+  { "no-progress", 0, NULL, &want_no_progress, "show no progress" },
+  { NULL, 0, NULL, NULL, NULL },
+};
+static const struct tool_option all_options[] = {
+  { "quiet", 'q', NULL, &common.quiet, "print no more than data and errors" },
+  { "help", 'h', NULL, &want_help, "print this help" },
+  { NULL, 0, NULL, NULL, NULL },
+};
+
+/* Enough for every command; checked where they are gathered. */
+#define OPTIONS_MAX 32
+
+/* All options of COMMAND; returns how many. */
+static size_t
+gather_options (const struct command *command,
+                const struct tool_option *options[OPTIONS_MAX])
+{
+  const struct tool_option *const tables[] = {
+    command->options,
+    command->common & COMMON_FORCE ? force_option : NULL,
+    command->common & COMMON_DRY_RUN ? dry_run_option : NULL,
+    command->common & COMMON_JSON ? json_option : NULL,
+    command->common & COMMON_PROGRESS ? progress_options : NULL,
+    all_options,
+  };
+  size_t count = 0;
+
+  for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
+    for (const struct tool_option *option = tables[i]; option && option->name;
+         option++) {
+      if (count == OPTIONS_MAX)
+        abort ();
+      options[count++] = option;
+    }
+  return count;
+}
+
+/*--------------------------------------------------------------------
+ * Help.
+ */
+
+static const char usage_text[] =
+    "Usage: sqlblock COMMAND DATABASE [DISK[@SNAPSHOT]] [OPTION]...\n"
+    "\n"
+    "Manages the virtual disks in an SQLite database, which nbdkit's plugin\n"
+    "sqlblock serves.  It may be used while a server runs.\n"
+    "\n"
+    "Commands:\n";
+
+static const char exit_codes_text[] =
+    "\n"
+    "\"sqlblock COMMAND --help\" says more about a command, "
+    "\"sqlblock --version\" which\n"
+    "version this is.\n"
+    "\n"
+    "Exit codes:\n"
+    "  0  done\n"
+    "  1  failed\n"
+    "  2  not understood: unknown command or option, missing argument\n"
+    "  3  there is no such file, disk or snapshot\n"
+    "  4  it exists already, or has snapshots\n"
+    "  5  a server has it open\n";
+
+/* Options begin in this column of the help, and what they do in that. */
+#define OPTION_INDENT 2
+#define OPTION_COLUMN 28
+
+/* Print the lines of TEXT; the first begins in column AT, and all are to
+ * begin in column COLUMN.
+ */
+static void
+print_indented (const char *text, int at, int column)
+{
+  while (*text) {
+    const size_t length = strcspn (text, "\n");
+
+    if (at + 1 >= column) {
+      putchar ('\n');
+      at = 0;
+    }
+    printf ("%*s%.*s\n", column - at, "", (int)length, text);
+    text += length + (text[length] == '\n');
+    at = 0;
+  }
+}
+
+static void
+print_option (const struct tool_option *option)
+{
+  char letter[] = "-?, ";
+  int width;
+
+  letter[1] = option->letter;
+  width = printf ("%*s%s--%s%s%s", OPTION_INDENT, "",
+                  option->letter ? letter : "    ", option->name,
+                  option->argument ? "=" : "",
+                  option->argument ? option->argument : "");
+  print_indented (option->help, width, OPTION_COLUMN);
+}
+
+static int
+print_help (const struct command *command)
+{
+  const struct tool_option *options[OPTIONS_MAX];
+  const size_t count = gather_options (command, options);
+
+  printf ("Usage: sqlblock %s %s [OPTION]...\n\n%s.\n\n%s\nOptions:\n",
+          command->name, command->arguments, command->summary, command->help);
+  for (size_t i = 0; i < count; i++)
+    print_option (options[i]);
+  return TOOL_DONE;
+}
+
+static int
+print_commands (void)
+{
+  fputs (usage_text, stdout);
+  for (size_t i = 0; i < COMMANDS; i++)
+    printf ("  %-18s %s\n", commands[i]->name, commands[i]->summary);
+  fputs (exit_codes_text, stdout);
+  return TOOL_DONE;
+}
+
+/* The command that is being done, once it is known. */
+static const struct command *current;
+
+int
+tool_usage (const char *format, ...)
+{
+  va_list arguments;
+
+  fputs ("sqlblock: ", stderr);
+  va_start (arguments, format);
+  vfprintf (stderr, format, arguments);
+  va_end (arguments);
+  if (current)
+    fprintf (stderr,
+             "\nUsage: sqlblock %s %s [OPTION]...\n"
+             "\"sqlblock %s --help\" says more.\n",
+             current->name, current->arguments, current->name);
+  else
+    fputs ("\n\"sqlblock --help\" lists the commands.\n", stderr);
+  return TOOL_USAGE;
+}
+
+/*--------------------------------------------------------------------
+ * From the command line to a command.
+ */
+
+/* The command whose name the first of the COUNT WORDS are; USED tells how
+ * many of them.  NULL where there is none.
+ */
+static const struct command *
+find_command (int count, char *words[], int *used)
+{
+  for (size_t i = 0; i < COMMANDS; i++) {
+    const char *name = commands[i]->name;
+    const size_t length = strcspn (name, " ");
+
+    if (strlen (words[0]) != length || strncmp (name, words[0], length) != 0)
+      continue;
+    *used = name[length] == ' ' ? 2 : 1;
+    if (*used == 1 || (count > 1 && strcmp (name + length + 1, words[1]) == 0))
+      return commands[i];
+  }
+  return NULL;
+}
+
+/* Is WORD the first of two words of a command's name? */
+static bool
+is_family (const char *word)
+{
+  const size_t length = strlen (word);
+
+  for (size_t i = 0; i < COMMANDS; i++)
+    if (strncmp (commands[i]->name, word, length) == 0 &&
+        commands[i]->name[length] == ' ')
+      return true;
+  return false;
+}
+
+/* Fail for WORDS, which are no command. */
+static int
+unknown_command (int count, char *words[])
+{
+  const size_t length = strlen (words[0]);
+  int code;
+
+  if (!is_family (words[0]))
+    return tool_usage ("there is no command '%s'", words[0]);
+  code = count > 1
+             ? tool_usage ("there is no command '%s %s'", words[0], words[1])
+             : tool_usage ("'%s' needs a second word", words[0]);
+  for (size_t i = 0; i < COMMANDS; i++)
+    if (strncmp (commands[i]->name, words[0], length) == 0 &&
+        commands[i]->name[length] == ' ')
+      fprintf (stderr, "  sqlblock %-18s %s\n", commands[i]->name,
+               commands[i]->summary);
+  return code;
+}
+
+static int
+help (int count, char *words[])
+{
+  int used;
+
+  if (count == 0)
+    return print_commands ();
+  current = find_command (count, words, &used);
+  if (current == NULL)
+    return unknown_command (count, words);
+  if (used < count)
+    return tool_usage ("there is no command '%s %s'", words[0], words[used]);
+  return print_help (current);
+}
+
+/* Take an option that was found on the command line. */
+static int
+set_option (const struct tool_option *option, const char *argument)
+{
+  if (option->argument == NULL) {
+    *(bool *)option->value = true;
+    return 0;
+  }
+  if (*(const char **)option->value) {
+    tool_usage ("option '--%s' was given twice", option->name);
+    return -1;
+  }
+  *(const char **)option->value = argument;
+  return 0;
+}
+
+/* Say why getopt_long did not like WORD. */
+static int
+refuse_option (int found, const char *word)
+{
+  if (found == ':')
+    tool_usage ("option '%s' needs an argument", word);
+  else if (optopt >= 256)
+    tool_usage ("option '%.*s' takes no argument", (int)strcspn (word, "="),
+                word);
+  else if (optopt)
+    tool_usage ("there is no option '-%c'", optopt);
+  else
+    tool_usage ("there is no option '%s', or it could be several", word);
+  return -1;
+}
+
+/* What getopt_long is told: the options in the form that it wants. */
+struct getopt_tables {
+  struct option names[OPTIONS_MAX + 1];
+  char letters[2 + 2 * OPTIONS_MAX + 3 * 10 + 1];
+};
+
+static void
+fill_tables (struct getopt_tables *tables,
+             const struct tool_option *const *options, size_t count)
+{
+  /* "-": arguments in order; ":": tell what is missing from unknown.  Words
+   * such as -10G are arguments, "resize" takes them.
+   */
+  char *letter = stpcpy (tables->letters, "-:0::1::2::3::4::5::6::7::8::9::");
+
+  for (size_t i = 0; i < count; i++) {
+    tables->names[i].name = options[i]->name;
+    tables->names[i].has_arg =
+        options[i]->argument ? required_argument : no_argument;
+    tables->names[i].val = 256 + i;
+    if (options[i]->letter)
+      *letter++ = options[i]->letter;
+    if (options[i]->letter && options[i]->argument)
+      *letter++ = ':';
+  }
+}
+
+/* The option that getopt_long FOUND, or NULL. */
+static const struct tool_option *
+find_option (const struct tool_option *const *options, size_t count, int found)
+{
+  if (found >= 256)
+    return options[found - 256];
+  for (size_t i = 0; i < count; i++)
+    if (options[i]->letter && options[i]->letter == found)
+      return options[i];
+  return NULL;
+}
+
+/* Read the options of the current command from ARGV; what is left are the
+ * arguments, put into OPERANDS.  Returns how many, -1 for a usage error.
+ */
+static int
+read_options (int argc, char *argv[], char *operands[])
+{
+  const struct tool_option *options[OPTIONS_MAX];
+  const size_t count = gather_options (current, options);
+  struct getopt_tables tables = { 0 };
+  int found, operand_count = 0;
+
+  fill_tables (&tables, options, count);
+  opterr = 0;
+  while ((found = getopt_long (argc, argv, tables.letters, tables.names,
+                               NULL)) != -1) {
+    const struct tool_option *option = find_option (options, count, found);
+
+    if (option && set_option (option, optarg) == -1)
+      return -1;
+    if (option == NULL && (found == '?' || found == ':'))
+      return refuse_option (found, argv[optind - 1]);
+    if (option == NULL)
+      operands[operand_count++] = found == 1 ? optarg : argv[optind - 1];
+  }
+  while (optind < argc)
+    operands[operand_count++] = argv[optind++];
+  common.progress = want_progress ? 1 : want_no_progress ? -1 : 0;
+  return operand_count;
+}
+
+/* Do the command whose name ends before ARGV[1]. */
+static int
+run (int argc, char *argv[])
+{
+  char **operands = tool_alloc ((argc + 1) * sizeof *operands);
+  const int count = read_options (argc, argv, operands);
+  int code;
+
+  if (want_help)
+    code = print_help (current);
+  else if (count == -1)
+    code = TOOL_USAGE;
+  else if (count < current->least)
+    code = count == 0 ? tool_usage ("which database?")
+                      : tool_usage ("an argument is missing");
+  else if (current->most != -1 && count > current->most)
+    code = tool_usage ("'%s' is an argument too many", operands[current->most]);
+  else
+    code = current->run (count, operands);
+  free (operands);
+  return code;
+}
+
+/* What was printed must have arrived: "sqlblock export ... >file" on a full
+ * file system did not succeed.
+ */
+static int
+finish_output (int code)
+{
+  const bool failed = ferror (stdout);
+
+  errno = 0;
+  if (fclose (stdout) == 0 && !failed)
+    return code;
+  return tool_error (EIO, "writing the output: %s",
+                     strerror (errno ? errno : EIO));
+}
+
+int
+main (int argc, char *argv[])
+{
+  int code, used;
+
+  setlocale (LC_CTYPE, "");
+  if (argc < 2)
+    code = tool_usage ("which command?");
+  else if (strcmp (argv[1], "--version") == 0 || strcmp (argv[1], "-V") == 0)
+    code = printf ("sqlblock %s\n", PACKAGE_VERSION) < 0;
+  else if (strcmp (argv[1], "--help") == 0 || strcmp (argv[1], "-h") == 0)
+    code = print_commands ();
+  else if (strcmp (argv[1], "help") == 0)
+    code = help (argc - 2, argv + 2);
+  else {
+    current = find_command (argc - 1, argv + 1, &used);
+    code = current ? run (argc - used, argv + used)
+                   : unknown_command (argc - 1, argv + 1);
+  }
+  code = finish_output (code);
+  tool_end (code);
+  return code;
+}

@@ -1,0 +1,173 @@
+/* What the commands of sqlblock do before and after their work: open the
+ * store, understand names and sizes, free what was deleted.
+ */
+
+#include <config.h>
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "database.h"
+#include "tool.h"
+
+/*--------------------------------------------------------------------
+ * The store.
+ */
+
+static const char *database_path;
+static struct store *open_store;
+
+static void
+warn (const char *message)
+{
+  tool_error (0, "warning: %s: %s", database_path, message);
+}
+
+struct store *
+tool_open (const char *path, bool write)
+{
+  const struct store_options options = {
+    .command = true,
+    .limits = checkpoint_limits_default,
+    .warn = warn,
+  };
+  struct status status;
+  int found;
+
+  found = database_examine (path, &status);
+  if (found == -1)
+    exit (tool_fail (&status));
+  if (found == 0)
+    exit (tool_error (
+        ENOENT, "there is no file %s; \"sqlblock create\" makes one", path));
+  if (write && access (path, W_OK) == -1)
+    exit (tool_error (EACCES, "%s cannot be changed: %s", path,
+                      strerror (errno)));
+  database_path = path;
+  open_store = store_open (path, &options, &status);
+  if (open_store == NULL)
+    exit (tool_fail (&status));
+  return open_store;
+}
+
+void
+tool_end (int code)
+{
+  if (open_store)
+    store_close (open_store);
+  if (code != TOOL_DONE && tool_interrupted ())
+    raise (tool_interrupted ());
+}
+
+int
+tool_reclaim (struct store *store)
+{
+  char text[TOOL_SIZE_MAX];
+  struct status status;
+  uint64_t freed = 0;
+  int r;
+
+  tool_progress_begin ("freeing space");
+  r = manage_reclaim (store, tool_progress, NULL, &freed, &status);
+  tool_progress_end ();
+  if (r == -1) {
+    tool_fail (&status);
+    return tool_error (status.error == ENOENT ? EIO : status.error,
+                       "it is deleted, but not all of its space is free yet: "
+                       "\"sqlblock compact %s\" finishes that",
+                       database_path);
+  }
+  if (freed > 0)
+    tool_say ("freed %s", tool_size (freed, text));
+  return TOOL_DONE;
+}
+
+/*--------------------------------------------------------------------
+ * Names and sizes.
+ */
+
+struct target
+tool_target (const char *text)
+{
+  struct target target = { .disk = tool_strdup (text) };
+  char *at = strchr (target.disk, '@');
+
+  if (at) {
+    *at = '\0';
+    target.snapshot = at + 1;
+  }
+  return target;
+}
+
+/* The factor that the letter of a unit stands for, 0 where it is none. */
+static uint64_t
+unit_factor (char letter)
+{
+  static const char units[] = "bkmgtpe";
+  const char *unit = strchr (units, tolower ((unsigned char)letter));
+
+  if (letter == '\0')
+    return 1;
+  if (letter == 's')
+    return 512;
+  return unit ? UINT64_C (1) << 10 * (unit - units) : 0;
+}
+
+int
+tool_parse_size (const char *text, uint64_t *bytes)
+{
+  uint64_t whole = 0, factor;
+  double part = 0, weight = 1;
+
+  if (!isdigit ((unsigned char)*text))
+    return -1;
+  for (; isdigit ((unsigned char)*text); text++)
+    if (__builtin_mul_overflow (whole, 10, &whole) ||
+        __builtin_add_overflow (whole, *text - '0', &whole))
+      return -1;
+  if (*text == '.')
+    for (text++; isdigit ((unsigned char)*text); text++)
+      part += (*text - '0') * (weight /= 10);
+  factor = unit_factor (*text);
+  if (factor == 0 || (*text && text[1]))
+    return -1;
+  if (__builtin_mul_overflow (whole, factor, bytes) ||
+      __builtin_add_overflow (*bytes, (uint64_t)(part * factor + 0.5), bytes) ||
+      *bytes > INT64_MAX)
+    return -1;
+  return 0;
+}
+
+/*--------------------------------------------------------------------
+ * Memory.
+ */
+
+void *
+tool_realloc (void *block, size_t size)
+{
+  void *larger = realloc (block, size);
+
+  if (larger == NULL) {
+    fputs ("sqlblock: out of memory\n", stderr);
+    exit (TOOL_FAILED);
+  }
+  return larger;
+}
+
+void *
+tool_alloc (size_t size)
+{
+  return memset (tool_realloc (NULL, size ? size : 1), 0, size);
+}
+
+char *
+tool_strdup (const char *text)
+{
+  return strcpy (tool_alloc (strlen (text) + 1), text);
+}

@@ -1,0 +1,211 @@
+/* The command sqlblock: what its commands share.
+ *
+ * sqlblock.c finds the command that the user means, reads its options and
+ * counts its arguments; then it calls the command's function, which works
+ * through the store library and reports through output.c.
+ *
+ *   sqlblock.c ──► commands-*.c ──► store/manage.h
+ *                       │
+ *                       └──► output.c  (tables, JSON, progress)
+ *
+ * Data goes to stdout, everything else to stderr.  Exit codes are below.
+ * The process does one command and ends, so options and what they say are
+ * static variables, and running out of memory ends it.
+ */
+
+#ifndef SQLBLOCK_TOOL_H
+#define SQLBLOCK_TOOL_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <jansson.h>
+
+#include "manage.h"
+#include "status.h"
+#include "store.h"
+
+/* What a command returns, and the process as its exit code. */
+enum tool_exit {
+  TOOL_DONE = 0,
+  TOOL_FAILED = 1,
+  TOOL_USAGE = 2,     /* unknown command or option, missing argument */
+  TOOL_NOT_FOUND = 3, /* no such file, disk or snapshot (ENOENT) */
+  TOOL_EXISTS = 4,    /* it is there already (EEXIST, ENOTEMPTY) */
+  TOOL_BUSY = 5,      /* a server has it open (EBUSY) */
+};
+
+/*--------------------------------------------------------------------
+ * Commands (sqlblock.c)
+ */
+
+/* An option of one command.  A table of them ends with a NULL name. */
+struct tool_option {
+  const char *name;     /* without the dashes */
+  char letter;          /* its short form, or 0 */
+  const char *argument; /* what follows it, as the help calls it; NULL:
+                           nothing */
+  void *value;          /* where it goes: bool * without an argument, else
+                           const char **, NULL before */
+  const char *help;     /* one or more lines, without an indent */
+};
+
+/* Options that many commands have; all have --help and --quiet. */
+enum {
+  COMMON_JSON = 1,     /* --json */
+  COMMON_PROGRESS = 2, /* --progress, --no-progress */
+  COMMON_DRY_RUN = 4,  /* --dry-run */
+  COMMON_FORCE = 8,    /* --force; the command's help says what it does */
+};
+
+struct common {
+  bool json, quiet, dry_run, force;
+  int progress; /* 1: --progress, -1: --no-progress, 0: neither */
+};
+extern struct common common; /* what the user said */
+
+struct command {
+  const char *name;      /* may be two words: "snapshot create" */
+  const char *arguments; /* "DATABASE DISK [SIZE]" */
+  const char *summary;   /* one line, without a full stop */
+  const char *help;      /* what it does, in full lines; without the options */
+  const struct tool_option *options; /* its own; may be NULL */
+  unsigned common;                   /* COMMON_... */
+  int least, most;                   /* how many arguments; most -1: any */
+  /* Do it.  ARGV are the ARGC arguments, without the name and the options:
+   * ARGV[0] is DATABASE.  ARGV[ARGC] is NULL.  Returns an exit code.
+   */
+  int (*run) (int argc, char *argv[]);
+};
+
+/* Print a usage error and how to get help; returns TOOL_USAGE. */
+int tool_usage (const char *format, ...)
+    __attribute__ ((format (printf, 1, 2)));
+
+/*--------------------------------------------------------------------
+ * What commands do before and after their work (tool.c)
+ */
+
+/* Open the database PATH, which must be there; WRITE says that the command
+ * is going to change it.  main closes it.  Prints and exits on failure.
+ */
+struct store *tool_open (const char *path, bool write);
+
+/* Close it.  Where a signal has stopped the command, whose exit code is
+ * CODE, end the process as the signal would have done.  For main only.
+ */
+void tool_end (int code);
+
+/* The parts of DISK or DISK@SNAPSHOT.  DISK is a copy that lives as long as
+ * the process, SNAPSHOT points behind the "@", or is NULL where there is
+ * none.
+ */
+struct target {
+  char *disk;
+  const char *snapshot;
+};
+struct target tool_target (const char *text);
+
+/* Read a size: 512, 4k, 1.5G, 10G; k M G T P E are powers of 1024, s is 512
+ * bytes.  Returns 0, or -1 where it is none or has more than 63 bits.
+ */
+int tool_parse_size (const char *text, uint64_t *bytes);
+
+/* Free what nobody sees after something was deleted, with progress; says on
+ * stderr what was freed.  Where it fails, it says that "sqlblock compact"
+ * finishes it.  Returns an exit code.
+ */
+int tool_reclaim (struct store *store);
+
+/* malloc, strdup and asprintf that do not fail. */
+void *tool_alloc (size_t size); /* zeroed */
+void *tool_realloc (void *block, size_t size);
+char *tool_strdup (const char *text);
+char *tool_format (const char *format, ...)
+    __attribute__ ((format (printf, 1, 2)));
+
+/*--------------------------------------------------------------------
+ * Output (output.c)
+ */
+
+/* Print "sqlblock: " and the message of STATUS; returns the exit code that
+ * its errno stands for.
+ */
+int tool_fail (const struct status *status);
+
+/* The same with a message of one's own.  ERROR is an errno. */
+int tool_error (int error, const char *format, ...)
+    __attribute__ ((format (printf, 2, 3)));
+
+/* Tell people what happened, on stderr, unless --quiet. */
+void tool_say (const char *format, ...) __attribute__ ((format (printf, 1, 2)));
+
+/* BYTES as people write them, 1.5G; returns BUFFER. */
+#define TOOL_SIZE_MAX 16
+char *tool_size (uint64_t bytes, char *buffer);
+
+/* A table, printed with aligned columns.  TITLES ends with NULL; a title
+ * that begins with ">" has its column aligned to the right.  An empty cell
+ * is printed as "-".
+ */
+struct tool_table;
+struct tool_table *tool_table (const char *const *titles);
+void tool_cell (struct tool_table *table, const char *format, ...)
+    __attribute__ ((format (printf, 2, 3))); /* row by row */
+void tool_cell_size (struct tool_table *table, uint64_t bytes);
+void tool_cell_time (struct tool_table *table, int64_t seconds);
+void tool_table_print (struct tool_table *table); /* and free it */
+
+/* One line of a list of properties: "name:   value", aligned. */
+void tool_property (const char *name, const char *format, ...)
+    __attribute__ ((format (printf, 2, 3)));
+void tool_property_size (const char *name, uint64_t bytes);
+
+/* JSON.  Objects and arrays are jansson's; these make values that do not
+ * fail: names that are not UTF-8 get U+FFFD, times are ISO 8601 in UTC.
+ */
+json_t *tool_json_string (const char *text);
+json_t *tool_json_size (uint64_t bytes);
+json_t *tool_json_time (int64_t seconds);
+void tool_json_print (json_t *value); /* and free it */
+
+/* Show COUNT snapshots, as a table or as JSON; returns an exit code. */
+int tool_show_snapshots (struct store *store, const struct snapshot_info *info,
+                         size_t count);
+
+/* A bar on stderr with rate and remaining time, while something goes on
+ * that the words WHAT tell ("exporting web").  It is shown where stderr is
+ * a terminal and it takes more than a second, or with --progress.
+ *
+ * From the beginning on, SIGINT and SIGTERM no longer end the process:
+ * tool_progress returns non-zero instead, which a progress_made does to
+ * stop the work (a second signal ends the process).  A command that then
+ * returns is ended as the signal would have done it.
+ */
+void tool_progress_begin (const char *what);
+int tool_progress (uint64_t done, uint64_t total, void *opaque);
+void tool_progress_end (void);
+int tool_interrupted (void); /* the number of the signal, or 0 */
+
+/*--------------------------------------------------------------------
+ * The commands, which sqlblock.c lists.
+ */
+
+/* commands-disks.c */
+extern const struct command command_create, command_rename, command_describe,
+    command_resize, command_delete, command_rollback, command_clone,
+    command_flatten;
+
+/* commands-snapshots.c */
+extern const struct command command_snapshot_create, command_snapshot_list,
+    command_snapshot_delete;
+
+/* commands-look.c */
+extern const struct command command_list, command_info, command_diff;
+
+/* map.c */
+extern const struct command command_map;
+
+#endif /* SQLBLOCK_TOOL_H */
