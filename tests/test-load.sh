@@ -39,7 +39,7 @@ nbdkit "$plugin" db="$tmp/new.sqlite" size=1M --dump-plugin >/dev/null
 # In column 0 stands one line per parameter: key=<X>.
 nbdkit "$plugin" --help >help
 grep -oE '^[a-z-]+=<' help | sed 's/=<//' | sort >keys
-for key in db size export block-size description; do
+for key in db size export block-size description auto-snapshot keep; do
   has keys "$key"
 done
 [ -z "$(find "$tmp" -name '*.sqlite*')" ] || fail "--help made a file"
