@@ -29,6 +29,18 @@ plugin=$top_builddir/plugin/.libs/nbdkit-sqlblock-plugin.so
 tmp=$(mktemp -d /tmp/sqlblock-test.XXXXXX)
 started_pids=()
 
+# use_memory: have $tmp in memory, if there is space for it (the tests that
+# use this need at most 20 MiB).  For what syncs much and needs no disk.
+use_memory ()
+{
+  local available
+  available=$(df -k --output=avail /dev/shm 2>/dev/null | tail -n 1) || :
+  if [ -w /dev/shm ] && [ "${available:-0}" -ge 60000 ]; then
+    rmdir "$tmp"
+    tmp=$(mktemp -d /dev/shm/sqlblock-test.XXXXXX)
+  fi
+}
+
 cleanup ()
 {
   local status=$?

@@ -30,6 +30,9 @@
 /* Milliseconds without a commit until the store empties the log. */
 #define IDLE 20
 
+/* How many milliseconds a sync takes at most. */
+#define LONGEST_SYNC 2
+
 /* How often a start may fail where calls fail. */
 #define TRIES 1000
 
@@ -298,26 +301,35 @@ spread_failure (enum shim_file file, const struct handle *own)
 
 static _Thread_local size_t sync_began;
 
+/* Returns whether there is a sync, and how long it takes, in milliseconds. */
+static bool
+begin_sync (const struct shim_call *call, int *duration)
+{
+  history->total.syncs++;
+  if ((options->broken == BROKEN_FLUSH && call->file == SHIM_LOG) ||
+      (options->broken == BROKEN_CHECKPOINT && call->file == SHIM_DATABASE))
+    return false;
+  release (call->file, call->handle);
+  sync_began = history->events_count;
+  *duration = random_below (&fault_random, LONGEST_SYNC + 1);
+  return true;
+}
+
+/* A sync fails by itself, or reports only that another one has failed. */
 static int
-before_sync (const struct shim_call *call)
+end_sync (const struct shim_call *call)
 {
   struct handle *own = find_handle (call->handle);
   const bool failed = happens (options->failing_syncs);
   const bool reports = own->failed;
 
-  history->total.syncs++;
-  if ((options->broken == BROKEN_FLUSH && call->file == SHIM_LOG) ||
-      (options->broken == BROKEN_CHECKPOINT && call->file == SHIM_DATABASE))
-    return SHIM_DONE;
-  release (call->file, call->handle);
-  sync_began = history->events_count;
+  add_event (failed ? EVENT_FAILED_SYNC : EVENT_SYNC, call->file, sync_began);
   if (!failed && !reports)
     return SQLITE_OK;
   history->total.failed_syncs++;
   own->failed = false;
   if (failed)
     spread_failure (call->file, own);
-  add_event (failed ? EVENT_FAILED_SYNC : EVENT_SYNC, call->file, sync_began);
   return SQLITE_IOERR_FSYNC;
 }
 
@@ -340,7 +352,6 @@ record (const struct shim_call *call)
     add_event (EVENT_TRUNCATE, call->file, 0)->offset = call->number;
     break;
   case SHIM_SYNC:
-    add_event (EVENT_SYNC, call->file, sync_began);
     break;
   case SHIM_OPEN:
     *find_handle (NULL) = (struct handle){
@@ -379,6 +390,27 @@ ends_writing (const struct shim_call *call)
          call->flags == (SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
 }
 
+/* A sync takes a while, in which others commit and flush. */
+static int
+before_sync (const struct shim_call *call)
+{
+  int rc = SHIM_DONE, duration;
+  bool begun;
+
+  if (options->broken == BROKEN_DATABASE)
+    sleep_until (now () + 5);
+  pthread_mutex_lock (&lock);
+  begun = begin_sync (call, &duration);
+  pthread_mutex_unlock (&lock);
+  if (begun) {
+    sleep_until (now () + duration);
+    pthread_mutex_lock (&lock);
+    rc = end_sync (call);
+    pthread_mutex_unlock (&lock);
+  }
+  return rc;
+}
+
 static int
 before (struct shim_call *call)
 {
@@ -388,15 +420,13 @@ before (struct shim_call *call)
     return SQLITE_OK;
   if (ends_writing (call))
     watch ();
-  if (options->broken == BROKEN_DATABASE && call->method == SHIM_SYNC)
-    sleep_until (now () + 5);
+  if (call->method == SHIM_SYNC)
+    return before_sync (call);
   pthread_mutex_lock (&lock);
   if (call->method == SHIM_WRITE)
     rc = before_write (call);
   else if (call->method == SHIM_READ && changing)
     rc = happens (options->failing_reads) ? SQLITE_IOERR_READ : SQLITE_OK;
-  else if (call->method == SHIM_SYNC)
-    rc = before_sync (call);
   else if (call->method == SHIM_TRUNCATE || call->method == SHIM_CLOSE ||
            call->method == SHIM_FILE_SIZE)
     release (call->file, call->handle);
@@ -417,11 +447,15 @@ after (const struct shim_call *call, int result)
 void __real_vfs_coalesce_forget (sqlite3 *db);
 void __wrap_vfs_coalesce_forget (sqlite3 *db);
 
-/* The linker puts this in the place of vfs_coalesce_forget. */
+/* The linker puts this in the place of vfs_coalesce_forget.  What is not
+ * dropped does harm where the other server writes next: it gets the time.
+ */
 void
 __wrap_vfs_coalesce_forget (sqlite3 *db)
 {
-  if (options == NULL || options->broken != BROKEN_FORGET)
+  if (recording && options->broken == BROKEN_FORGET)
+    sleep_until (now () + 5);
+  else
     __real_vfs_coalesce_forget (db);
 }
 

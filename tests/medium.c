@@ -331,6 +331,8 @@ sync_directory (struct medium *medium, size_t begin)
   while (done < medium->log_entries_count &&
          medium->log_entries[done].event < begin)
     medium->log_on_disk = medium->log_entries[done++].file;
+  if (done == 0)
+    return;
   medium->log_entries_count -= done;
   memmove (medium->log_entries, medium->log_entries + done,
            medium->log_entries_count * sizeof *medium->log_entries);

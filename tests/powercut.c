@@ -423,6 +423,21 @@ go_through (size_t first, size_t end)
   free (chosen);
 }
 
+/* Where a round ends: somewhere near the end, but while the store runs.
+ * Where syncs fail, soon after one has.
+ */
+static size_t
+choose_end (size_t first)
+{
+  size_t end = history.events_count;
+
+  end -= random_below (&randoms, (end - first) / 10 + 1);
+  if (options.failing_syncs > 0)
+    while (end > first && history.events[end - 1].kind != EVENT_FAILED_SYNC)
+      end--;
+  return end > first ? end : history.events_count;
+}
+
 static void
 run_round (char *path, char *next)
 {
@@ -436,9 +451,7 @@ run_round (char *path, char *next)
   load_run (&history, path, &options, &randoms);
   total.events += history.events_count - first;
   total.states += history.states_count - first_state;
-  /* Somewhere near the end, but while the store runs. */
-  end = history.events_count -
-        random_below (&randoms, (history.events_count - first) / 10 + 1);
+  end = choose_end (first);
   go_through (first, end);
   remove_database (next);
   if (random_below (&randoms, 2) == 0)
@@ -565,7 +578,7 @@ parse_options (int argc, char *argv[])
       options.failing_writes = 2;
       break;
     case 'e':
-      options.failing_reads = 1;
+      options.failing_reads = 2;
       break;
     case 'd':
       options.shared = true;
