@@ -237,7 +237,10 @@ install (void)
   memory.xMalloc = sqlite_malloc;
   memory.xRealloc = sqlite_realloc;
   sqlite3_config (SQLITE_CONFIG_MALLOC, &memory);
+  /* SQLite starts here. */
+  counting = false;
   shim_install (&(struct shim_hooks){ .before = before });
+  counting = true;
 }
 
 /*--------------------------------------------------------------------

@@ -3,16 +3,20 @@
 # allocation, fails once in a session of its own.
 #
 # Arguments go to faults, such as --fault xSync --number 3.  SOAK=yes in the
-# environment tries 200 calls of each, which is all of most.
+# environment tries every n.  Where TMPDIR is set, the files of failed
+# sessions are kept there.
 
 . "${srcdir:-$(dirname "$0")}/functions.sh"
 
 faults=$top_builddir/tests/faults
 [ -x "$faults" ] || skip "faults needs cmocka to be built"
 
-samples=4 seconds=300
+use_memory
+export TMPDIR="${TMPDIR:-$tmp}"
+
+samples=8 seconds=300
 if [ "${SOAK-}" = yes ]; then
-  samples=200 seconds=7200
+  samples=0 seconds=14400
 fi
 
 timeout --foreground "$seconds" "$faults" --samples $samples "$@"
