@@ -33,6 +33,11 @@
 /* How many milliseconds a sync takes at most. */
 #define LONGEST_SYNC 2
 
+/* Writes fail for so many milliseconds now and then, and then for as long
+ * not at all: a store that repairs the log has to write all of it again.
+ */
+#define SPELL 100
+
 /* How often a start may fail where calls fail. */
 #define TRIES 1000
 
@@ -276,7 +281,9 @@ before_write (struct shim_call *call)
   if (call->file == SHIM_LOG)
     note_log_end (call);
   history->total.rewrites += rewrite;
-  return happens (options->failing_writes) ? fail_write (call) : SQLITE_OK;
+  if (now () / SPELL % 2 == 0 && happens (options->failing_writes))
+    return fail_write (call);
+  return SQLITE_OK;
 }
 
 /* Where HANDLE stands among the handles; NULL: a free place. */

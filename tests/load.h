@@ -75,7 +75,7 @@ struct load_options {
   bool shared;        /* two servers write the disk */
   bool pinned;        /* another program keeps read transactions open */
   int failing_syncs;  /* so many percent of the syncs fail, ... */
-  int failing_writes; /* ... of the writes, ... */
+  int failing_writes; /* ... of the writes, half of the time, ... */
   int failing_reads;  /* ... and of the reads when something is changed */
   int requests;       /* of each client between two starts of the store */
   enum broken broken;
