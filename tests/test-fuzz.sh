@@ -17,9 +17,6 @@ if [ "${SOAK-}" = yes ]; then
   seconds=${FUZZ_SECONDS:-600}
 fi
 
-# Much is synced.
+use_memory
 export TMPDIR=$tmp
-if [ -w /dev/shm ]; then
-  TMPDIR=/dev/shm
-fi
 timeout --foreground $((seconds + 120)) "$fuzz_database" -t "$seconds" "$@"

@@ -17,7 +17,7 @@ power_cuts=$top_builddir/tests/power-cuts
 
 use_memory
 
-rounds=1 seconds=120
+rounds=1 seconds=300
 if [ "${SOAK-}" = yes ]; then
   rounds=12 seconds=1800
 fi
@@ -45,7 +45,7 @@ checkpoint
 database --pin
 headers --small-caches
 commit
-forget --small-caches --shared --fail-reads
+forget --small-caches --shared --fail-reads --block-size 16384
 EOF
 
 export TMPDIR="${TMPDIR:-$tmp}"
@@ -62,6 +62,6 @@ done <<'EOF'
 --fail-syncs
 --fail-syncs --fail-writes --fail-reads --small-caches --pin
 --fail-writes --small-caches
---shared --small-caches --fail-reads
+--shared --small-caches --fail-reads --block-size 16384
 --shared --pin --block-size 512
 EOF
