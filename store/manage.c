@@ -648,6 +648,7 @@ manage_list_snapshots (struct store *store, const char *disk,
 /* Details in progress. */
 struct detailing {
   struct request request;
+  bool usage;
   struct manage_details *details;
 };
 
@@ -699,7 +700,9 @@ look_at_details (struct connection *connection, void *opaque,
                    status) == -1)
     return -1;
   details->snapshots = request->snapshot.id == 0 ? count : 0;
-  details->history = 0;
+  details->stored = details->exclusive = details->history = 0;
+  if (!detailing->usage)
+    return 0;
   if (request->snapshot.id != 0)
     snapshots_as_disk (&request->snapshot, disk);
   else if (usage_exclusive (connection, disk, true, &details->history,
@@ -711,11 +714,12 @@ look_at_details (struct connection *connection, void *opaque,
 }
 
 int
-manage_details (struct store *store, const char *target,
+manage_details (struct store *store, const char *target, bool usage,
                 struct manage_details *details, struct status *status)
 {
   struct detailing detailing = {
     .request.target = target,
+    .usage = usage,
     .details = details,
   };
 

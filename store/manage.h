@@ -128,18 +128,22 @@ int manage_list_snapshots (struct store *store, const char *disk,
 
 /* More about a disk or a snapshot. */
 struct manage_details {
+  /* Counted only where that is asked for, and else 0: it costs a walk over
+   * the index of all that is stored.
+   */
   uint64_t stored;    /* bytes of its blocks that are data, as it sees them */
   uint64_t exclusive; /* bytes in rows that nobody else sees: what deleting
                          it alone would free */
   uint64_t history;   /* for a disk: bytes that deleting it and all its
                          snapshots would free */
+
   uint64_t snapshots; /* for a disk: how many it has */
   /* What it was cloned from, or rolled back to, as DISK@SNAPSHOT; "" where
    * it has no parent, "?" where that snapshot is gone.
    */
   char origin[DISK_NAME_MAX + 1 + SNAPSHOT_NAME_MAX + 1];
 };
-int manage_details (struct store *store, const char *target,
+int manage_details (struct store *store, const char *target, bool usage,
                     struct manage_details *details, struct status *status);
 
 /* The database file. */

@@ -195,6 +195,9 @@ test_list ()
 web
 mail
 späte" ] || fail "list: $(cat out)"
+  grep -qE '^web +64M +0 +20[0-9-]*T[0-9:]*[+-]' out ||
+    fail "list: $(cat out)"
+  run 0 list "$db" --usage
   grep -qE '^web +64M +0 +0 +0 +20[0-9-]*T[0-9:]*[+-]' out ||
     fail "list: $(cat out)"
   run 0 list "$db" --json
@@ -203,7 +206,7 @@ späte" ] || fail "list: $(cat out)"
   json '[d["size"] for d in j["disks"]] == [64 << 20, 3 << 19, 10000001]'
   json '[d["block_size"] for d in j["disks"]] == [4096, 16384, 4096]'
   json 'j["disks"][2]["name"] == "späte Datenbank, 100% \"x\""'
-  json 'all(d["stored"] == 0 and d["snapshots"] == 0 for d in j["disks"])'
+  json 'all(d["snapshots"] == 0 and "stored" not in d for d in j["disks"])'
   json 'j["disks"][0]["origin"] is None and "snapshots" not in j'
   json 're.match(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ$",
     j["disks"][0]["created"])'
@@ -273,7 +276,7 @@ h.trim(1 << 20, 10 << 20)' web
   json '[s["disk"] + "@" + s["snapshot"] for s in j["snapshots"]] == [
     "web@monday", "web@tuesday", "mail@monday", "mail@tuesday",
     "späte Datenbank, 100% \"x\"@tuesday"]'
-  run 0 snapshot list "$db" web --json
+  run 0 snapshot list "$db" web --json --usage
   json 'len(j["snapshots"]) == 2'
   json '[s["stored"] for s in j["snapshots"]] == [2 << 20, 1 << 20]'
   json 'all(s["size"] == 64 << 20 for s in j["snapshots"])'
@@ -282,13 +285,16 @@ h.trim(1 << 20, 10 << 20)' web
   json '[s["exclusive"] for s in j["snapshots"]] == [3 << 19, 0]'
   json 'all(re.match("[0-9a-f]{16}$", s["guid"]) for s in j["snapshots"])'
   run 0 snapshot list "$db" web
+  grep -qE '^web@monday +64M +20.* user$' out ||
+    fail "snapshot list: $(cat out)"
+  run 0 snapshot list "$db" web -u
   grep -qE '^web@monday +64M +2M +1.5M +20.* user$' out ||
     fail "snapshot list: $(cat out)"
   run 3 snapshot list "$db" nothing
   run 2 snapshot list "$db" web@monday
   run 0 list "$db" --all
   [ "$(wc -l <out)" = 9 ] || fail "list --all: $(cat out)"
-  run 0 list "$db" --all --json
+  run 0 list "$db" --all --json -u
   json 'len(j["disks"]) == 3 and len(j["snapshots"]) == 5'
   json 'j["disks"][0]["snapshots"] == 2'
   json 'j["disks"][0]["history"] == (5 << 19) + 4096'

@@ -289,7 +289,7 @@ show_deletion (struct store *store, const char *name)
   char text[TOOL_SIZE_MAX];
   struct status status;
 
-  if (manage_details (store, name, &details, &status) == -1)
+  if (manage_details (store, name, true, &details, &status) == -1)
     return tool_fail (&status);
   if (details.snapshots > 0 && !delete_snapshots)
     return tool_error (ENOTEMPTY,

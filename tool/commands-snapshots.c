@@ -1,4 +1,4 @@
-/* The commands of snapshots: create, list, delete. */
+/* Commands that change snapshots: snapshot create, snapshot delete. */
 
 #include <config.h>
 
@@ -141,49 +141,6 @@ const struct command command_snapshot_create = {
 };
 
 /*--------------------------------------------------------------------
- * list
- */
-
-static int
-run_list (int argc, char *argv[])
-{
-  struct snapshots list = { 0 };
-  struct disk_info disk;
-  struct status status;
-  struct store *store;
-
-  if (argc > 1 && strchr (argv[1], '@'))
-    return tool_usage ("'%s' is a snapshot; use \"sqlblock info\"", argv[1]);
-  store = tool_open (argv[0], false);
-  if (argc > 1 && store_find (store, argv[1], &disk, &status) == -1)
-    return tool_fail (&status);
-  if (manage_list_snapshots (store, argv[1], add_snapshot, &list, &status) ==
-      -1)
-    return tool_fail (&status);
-  return tool_show_snapshots (store, list.info, list.count);
-}
-
-const struct command command_snapshot_list = {
-  .name = "snapshot list",
-  .arguments = "DATABASE [DISK]",
-  .summary = "Show the snapshots, the oldest first",
-  .help =
-      "STORED is what the snapshot shows that is not zeroes, FREES what\n"
-      "deleting it alone would free.  BY is who made it: \"user\", or\n"
-      "\"server\" for the history that a server keeps.\n"
-      "\n"
-      "The JSON is {\"snapshots\": [...]}, each with disk, snapshot, size,\n"
-      "block_size, stored, exclusive (what deleting it frees), created,\n"
-      "automatic (made by a server) and guid.\n"
-      "\n"
-      "Example: sqlblock snapshot list disks.sqlite web\n",
-  .common = COMMON_JSON,
-  .least = 1,
-  .most = 2,
-  .run = run_list,
-};
-
-/*--------------------------------------------------------------------
  * delete
  */
 
@@ -310,7 +267,8 @@ show_doomed (struct store *store, const struct doomed *doomed)
   for (size_t i = 0; i < doomed->count; i++) {
     if (manage_find_snapshot (store, doomed->targets[i], &info, &status) ==
             -1 ||
-        manage_details (store, doomed->targets[i], &details, &status) == -1)
+        manage_details (store, doomed->targets[i], true, &details, &status) ==
+            -1)
       return tool_fail (&status);
     add_snapshot (&info, &list);
     freed += details.exclusive;

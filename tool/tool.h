@@ -171,10 +171,6 @@ json_t *tool_json_size (uint64_t bytes);
 json_t *tool_json_time (int64_t seconds);
 void tool_json_print (json_t *value); /* and free it */
 
-/* Show COUNT snapshots, as a table or as JSON; returns an exit code. */
-int tool_show_snapshots (struct store *store, const struct snapshot_info *info,
-                         size_t count);
-
 /* A bar on stderr with rate and remaining time, while something goes on
  * that the words WHAT tell ("exporting web").  It is shown where stderr is
  * a terminal and it takes more than a second, or with --progress.
@@ -199,11 +195,13 @@ extern const struct command command_create, command_rename, command_describe,
     command_flatten;
 
 /* commands-snapshots.c */
-extern const struct command command_snapshot_create, command_snapshot_list,
-    command_snapshot_delete;
+extern const struct command command_snapshot_create, command_snapshot_delete;
 
-/* commands-look.c */
-extern const struct command command_list, command_info, command_diff;
+/* commands-list.c */
+extern const struct command command_list, command_snapshot_list, command_info;
+
+/* diff.c */
+extern const struct command command_diff;
 
 /* map.c */
 extern const struct command command_map;

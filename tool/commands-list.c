@@ -1,0 +1,569 @@
+/* Commands that say what there is: list, snapshot list, info.  What they
+ * print as JSON is stable: keys are added, never renamed or removed.
+ *
+ * The lists must be instant, whatever is stored: what has to be counted
+ * block by block is in them only with --usage.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "times.h"
+#include "tool.h"
+
+/* Everything about a disk, without what must be counted. */
+static json_t *
+disk_json (const struct disk_info *info, const struct manage_details *details)
+{
+  return json_pack (
+      "{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
+      tool_json_string (info->name), "description",
+      tool_json_string (info->description), "size", tool_json_size (info->size),
+      "block_size", tool_json_size (info->block_size), "snapshots",
+      tool_json_size (details->snapshots), "created",
+      tool_json_time (info->created), "origin",
+      details->origin[0] ? tool_json_string (details->origin) : json_null ());
+}
+
+/* The same about a snapshot. */
+static json_t *
+snapshot_json (const struct snapshot_info *info)
+{
+  char guid[17];
+
+  /* A string: many programs read numbers as floating point. */
+  snprintf (guid, sizeof guid, "%016" PRIx64, (uint64_t)info->guid);
+  return json_pack ("{s:o, s:o, s:o, s:o, s:o, s:b, s:s}", "disk",
+                    tool_json_string (info->disk_name), "snapshot",
+                    tool_json_string (info->name), "size",
+                    tool_json_size (info->size), "block_size",
+                    tool_json_size (info->block_size), "created",
+                    tool_json_time (info->created), "automatic",
+                    info->automatic, "guid", guid);
+}
+
+/* Add what was counted to JSON, of a disk or of a snapshot. */
+static void
+add_usage (json_t *json, const struct manage_details *details, bool disk)
+{
+  json_object_set_new (json, "stored", tool_json_size (details->stored));
+  json_object_set_new (json, "exclusive", tool_json_size (details->exclusive));
+  if (disk)
+    json_object_set_new (json, "history", tool_json_size (details->history));
+}
+
+/* Who made a snapshot. */
+static const char *
+maker (const struct snapshot_info *info)
+{
+  return info->automatic ? "server" : "user";
+}
+
+/* "web@monday", a new string. */
+static char *
+full_name (const struct snapshot_info *info)
+{
+  return tool_format ("%s@%s", info->disk_name, info->name);
+}
+
+/*--------------------------------------------------------------------
+ * What is in the database.
+ */
+
+/* Gathered before it is shown: the functions that call back hold a read
+ * transaction.
+ */
+struct contents {
+  struct disk_info *disks;
+  struct snapshot_info *snapshots;
+  size_t disk_count, snapshot_count;
+};
+
+/* Room for one more of COUNT elements; grows by doubling. */
+static void *
+grow (void *array, size_t count, size_t size)
+{
+  return count & (count - 1)
+             ? array
+             : tool_realloc (array, (count ? 2 * count : 1) * size);
+}
+
+static int
+add_disk (const struct disk_info *info, void *opaque)
+{
+  struct contents *contents = opaque;
+
+  contents->disks = grow (contents->disks, contents->disk_count, sizeof *info);
+  contents->disks[contents->disk_count++] = *info;
+  return 0;
+}
+
+static int
+add_snapshot (const struct snapshot_info *info, void *opaque)
+{
+  struct contents *contents = opaque;
+
+  contents->snapshots =
+      grow (contents->snapshots, contents->snapshot_count, sizeof *info);
+  contents->snapshots[contents->snapshot_count++] = *info;
+  return 0;
+}
+
+/* Read what there is; snapshots too, where WITH_SNAPSHOTS says so. */
+static int
+read_contents (struct store *store, bool with_snapshots,
+               struct contents *contents)
+{
+  struct status status;
+
+  if (store_list (store, add_disk, contents, &status) == -1)
+    return tool_fail (&status);
+  if (with_snapshots && manage_list_snapshots (store, NULL, add_snapshot,
+                                               contents, &status) == -1)
+    return tool_fail (&status);
+  return TOOL_DONE;
+}
+
+/* Go on with the snapshots of DISK in CONTENTS, which are in the order of
+ * the disks' ids, as the disks are.
+ */
+static const struct snapshot_info *
+next_snapshot (const struct contents *contents, const struct disk_info *disk,
+               size_t *next)
+{
+  while (*next < contents->snapshot_count) {
+    const struct snapshot_info *info = &contents->snapshots[*next];
+
+    if (info->disk > disk->id)
+      return NULL;
+    ++*next;
+    if (info->disk == disk->id)
+      return info;
+  }
+  return NULL;
+}
+
+/*--------------------------------------------------------------------
+ * Lists.
+ */
+
+static bool with_usage;
+
+#define USAGE_OPTION                                                           \
+  {                                                                            \
+    "usage", 'u', NULL, &with_usage,                                           \
+        "count what is stored, which takes long where that is\n"               \
+        "much"                                                                 \
+  }
+
+/* A list in the making. */
+struct list {
+  struct store *store;
+  struct tool_table *table;
+  json_t *disks, *snapshots;
+  bool of_snapshots;    /* and not of disks, perhaps with snapshots */
+  uint64_t done, total; /* sizes of what is counted */
+  int code;             /* how the command ends */
+};
+
+/* Get the details of TARGET, of SIZE bytes.  Returns false where it is not
+ * for the list: it has been deleted meanwhile, or it cannot be read, which
+ * does not keep the list from showing the rest.
+ */
+static bool
+get_details (struct list *list, const char *target, uint64_t size,
+             struct manage_details *details)
+{
+  struct status status;
+
+  if (with_usage && tool_progress (list->done, list->total, NULL)) {
+    list->code = TOOL_FAILED;
+    return false;
+  }
+  list->done += size;
+  if (manage_details (list->store, target, with_usage, details, &status) == 0)
+    return true;
+  if (status.error != ENOENT)
+    list->code = tool_fail (&status);
+  return false;
+}
+
+static void
+add_usage_cells (struct list *list, uint64_t stored, uint64_t freed)
+{
+  if (with_usage) {
+    tool_cell_size (list->table, stored);
+    tool_cell_size (list->table, freed);
+  }
+}
+
+static void
+list_disk (struct list *list, const struct disk_info *info)
+{
+  struct manage_details details;
+  json_t *json;
+
+  if (!get_details (list, info->name, info->size, &details))
+    return;
+  json = disk_json (info, &details);
+  if (with_usage)
+    add_usage (json, &details, true);
+  json_array_append_new (list->disks, json);
+  tool_cell (list->table, "%s", info->name);
+  tool_cell_size (list->table, info->size);
+  add_usage_cells (list, details.stored, details.history);
+  tool_cell (list->table, "%" PRIu64, details.snapshots);
+  tool_cell_time (list->table, info->created);
+  tool_cell (list->table, "%s", details.origin);
+}
+
+static void
+list_snapshot (struct list *list, const struct snapshot_info *info)
+{
+  struct manage_details details;
+  char *name = full_name (info);
+  json_t *json;
+
+  if (!with_usage || get_details (list, name, info->size, &details)) {
+    json = snapshot_json (info);
+    if (with_usage)
+      add_usage (json, &details, false);
+    json_array_append_new (list->snapshots, json);
+    tool_cell (list->table, "%s", name);
+    tool_cell_size (list->table, info->size);
+    add_usage_cells (list, details.stored, details.exclusive);
+    if (!list->of_snapshots)
+      tool_cell (list->table, "%s", "");
+    tool_cell_time (list->table, info->created);
+    tool_cell (list->table, "%s", list->of_snapshots ? maker (info) : "");
+  }
+  free (name);
+}
+
+/* Make the lists of what CONTENTS has. */
+static void
+fill_list (struct list *list, const struct contents *contents)
+{
+  size_t next = 0;
+
+  for (size_t i = 0; i < contents->disk_count; i++)
+    list->total += contents->disks[i].size;
+  for (size_t i = 0; i < contents->snapshot_count; i++)
+    list->total += contents->snapshots[i].size;
+  for (size_t i = 0; i < contents->disk_count; i++) {
+    const struct disk_info *disk = &contents->disks[i];
+    const struct snapshot_info *info;
+
+    list_disk (list, disk);
+    while ((info = next_snapshot (contents, disk, &next)))
+      list_snapshot (list, info);
+  }
+  for (; list->of_snapshots && next < contents->snapshot_count; next++)
+    list_snapshot (list, &contents->snapshots[next]);
+}
+
+/* Show CONTENTS; TITLES are the columns, with those of the usage where that
+ * was asked for.
+ */
+static int
+show_list (struct store *store, const struct contents *contents,
+           bool of_snapshots, bool all, const char *const *titles)
+{
+  struct list list = {
+    .store = store,
+    .table = tool_table (titles),
+    .disks = json_array (),
+    .snapshots = json_array (),
+    .of_snapshots = of_snapshots,
+  };
+
+  if (with_usage)
+    tool_progress_begin ("counting");
+  fill_list (&list, contents);
+  if (with_usage)
+    tool_progress_end ();
+  if (!common.json)
+    tool_table_print (list.table);
+  else if (of_snapshots)
+    tool_json_print (json_pack ("{s:o}", "snapshots", list.snapshots));
+  else if (all)
+    tool_json_print (json_pack ("{s:o, s:o}", "disks", list.disks, "snapshots",
+                                list.snapshots));
+  else
+    tool_json_print (json_pack ("{s:o}", "disks", list.disks));
+  return list.code;
+}
+
+/*--------------------------------------------------------------------
+ * list
+ */
+
+static bool list_all, list_names;
+
+static const struct tool_option list_options[] = {
+  { "all", 'a', NULL, &list_all, "show snapshots too" },
+  USAGE_OPTION,
+  { "names", 0, NULL, &list_names, "print just the names, one a line" },
+  { NULL, 0, NULL, NULL, NULL },
+};
+
+static void
+print_names (const struct contents *contents)
+{
+  size_t next = 0;
+
+  for (size_t i = 0; i < contents->disk_count; i++) {
+    const struct disk_info *disk = &contents->disks[i];
+    const struct snapshot_info *info;
+
+    printf ("%s\n", disk->name);
+    while ((info = next_snapshot (contents, disk, &next)))
+      printf ("%s@%s\n", disk->name, info->name);
+  }
+}
+
+static int
+run_list (int argc, char *argv[])
+{
+  static const char *const titles[] = { "NAME",    ">SIZE",  ">SNAPSHOTS",
+                                        "CREATED", "ORIGIN", NULL };
+  static const char *const usage_titles[] = { "NAME",   ">SIZE",      ">STORED",
+                                              ">FREES", ">SNAPSHOTS", "CREATED",
+                                              "ORIGIN", NULL };
+  struct contents contents = { 0 };
+  struct store *store = tool_open (argv[0], false);
+  const int code = read_contents (store, list_all, &contents);
+
+  (void)argc;
+  if (code != TOOL_DONE)
+    return code;
+  if (!list_names)
+    return show_list (store, &contents, false, list_all,
+                      with_usage ? usage_titles : titles);
+  print_names (&contents);
+  return TOOL_DONE;
+}
+
+const struct command command_list = {
+  .name = "list",
+  .arguments = "DATABASE",
+  .summary = "Show the disks, the oldest first",
+  .help =
+      "ORIGIN is what a disk was cloned from or rolled back to, \"?\" if that\n"
+      "is gone.  With --usage, STORED is what a disk shows that is not\n"
+      "zeroes, and FREES what deleting it and its snapshots would free, or\n"
+      "for a snapshot, deleting it alone.\n"
+      "\n"
+      "The JSON is {\"disks\": [...]}, each with name, description, size,\n"
+      "block_size, snapshots (how many), created and origin (or null); with\n"
+      "--usage also stored, exclusive (what deleting the disk alone frees)\n"
+      "and history (what deleting it and its snapshots frees); with --all\n"
+      "beside it \"snapshots\", as of \"sqlblock snapshot list\".\n"
+      "\n"
+      "Example: sqlblock list disks.sqlite --all --usage\n",
+  .options = list_options,
+  .common = COMMON_JSON | COMMON_PROGRESS,
+  .least = 1,
+  .most = 1,
+  .run = run_list,
+};
+
+/*--------------------------------------------------------------------
+ * snapshot list
+ */
+
+static const struct tool_option snapshot_options[] = {
+  USAGE_OPTION,
+  { NULL, 0, NULL, NULL, NULL },
+};
+
+static int
+run_snapshot_list (int argc, char *argv[])
+{
+  static const char *const titles[] = { "NAME", ">SIZE", "CREATED", "BY",
+                                        NULL };
+  static const char *const usage_titles[] = { "NAME",   ">SIZE",   ">STORED",
+                                              ">FREES", "CREATED", "BY",
+                                              NULL };
+  struct contents contents = { 0 };
+  struct disk_info disk;
+  struct status status;
+  struct store *store;
+
+  if (argc > 1 && strchr (argv[1], '@'))
+    return tool_usage ("'%s' is a snapshot; use \"sqlblock info\"", argv[1]);
+  store = tool_open (argv[0], false);
+  if (argc > 1 && store_find (store, argv[1], &disk, &status) == -1)
+    return tool_fail (&status);
+  if (manage_list_snapshots (store, argv[1], add_snapshot, &contents,
+                             &status) == -1)
+    return tool_fail (&status);
+  return show_list (store, &contents, true, true,
+                    with_usage ? usage_titles : titles);
+}
+
+const struct command command_snapshot_list = {
+  .name = "snapshot list",
+  .arguments = "DATABASE [DISK]",
+  .summary = "Show the snapshots, the oldest first",
+  .help =
+      "BY is who made it: \"user\", or \"server\" for the history that a\n"
+      "server keeps.  With --usage, STORED is what the snapshot shows that\n"
+      "is not zeroes, and FREES what deleting it alone would free.\n"
+      "\n"
+      "The JSON is {\"snapshots\": [...]}, each with disk, snapshot, size,\n"
+      "block_size, created, automatic (made by a server) and guid; with\n"
+      "--usage also stored and exclusive (what deleting it frees).\n"
+      "\n"
+      "Example: sqlblock snapshot list disks.sqlite web\n",
+  .options = snapshot_options,
+  .common = COMMON_JSON | COMMON_PROGRESS,
+  .least = 1,
+  .most = 2,
+  .run = run_snapshot_list,
+};
+
+/*--------------------------------------------------------------------
+ * info
+ */
+
+static int
+show_file (struct store *store, const char *path)
+{
+  struct contents contents = { 0 };
+  struct manage_file file;
+  struct status status;
+  int code;
+
+  if (manage_file (store, &file, &status) == -1)
+    return tool_fail (&status);
+  code = read_contents (store, true, &contents);
+  if (code != TOOL_DONE)
+    return code;
+  if (common.json) {
+    tool_json_print (json_pack (
+        "{s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "file",
+        tool_json_string (path), "format", file.format, "size",
+        tool_json_size (file.size), "free", tool_json_size (file.free), "log",
+        tool_json_size (file.log), "page_size", tool_json_size (file.page_size),
+        "disks", tool_json_size (contents.disk_count), "snapshots",
+        tool_json_size (contents.snapshot_count), "reclaimable",
+        tool_json_size (file.reclaimable)));
+    return TOOL_DONE;
+  }
+  tool_property ("file", "%s", path);
+  tool_property ("format", "%d", file.format);
+  tool_property_size ("size", file.size);
+  tool_property_size ("free inside", file.free);
+  tool_property_size ("log", file.log);
+  tool_property_size ("page size", file.page_size);
+  tool_property ("disks", "%zu", contents.disk_count);
+  tool_property ("snapshots", "%zu", contents.snapshot_count);
+  if (file.reclaimable)
+    tool_property ("deleted", "not all freed yet: \"sqlblock compact %s\"",
+                   path);
+  return TOOL_DONE;
+}
+
+static int
+show_disk (struct store *store, const char *name)
+{
+  struct manage_details details;
+  struct disk_info info;
+  struct status status;
+  char text[TIMES_TEXT_MAX];
+
+  if (store_find (store, name, &info, &status) == -1 ||
+      manage_details (store, name, true, &details, &status) == -1)
+    return tool_fail (&status);
+  if (common.json) {
+    json_t *json = disk_json (&info, &details);
+
+    add_usage (json, &details, true);
+    tool_json_print (json);
+    return TOOL_DONE;
+  }
+  tool_property ("disk", "%s", info.name);
+  tool_property ("description", "%s", info.description);
+  tool_property_size ("size", info.size);
+  tool_property_size ("block size", info.block_size);
+  tool_property_size ("stored", details.stored);
+  tool_property_size ("only here", details.exclusive);
+  tool_property_size ("with its snapshots", details.history);
+  tool_property ("snapshots", "%" PRIu64, details.snapshots);
+  tool_property ("created", "%s", times_local (info.created, text));
+  tool_property ("origin", "%s", details.origin);
+  return TOOL_DONE;
+}
+
+static int
+show_snapshot (struct store *store, const char *target)
+{
+  struct manage_details details;
+  struct snapshot_info info;
+  struct status status;
+  char text[TIMES_TEXT_MAX], *name;
+
+  if (manage_find_snapshot (store, target, &info, &status) == -1)
+    return tool_fail (&status);
+  /* By its name from now on: TARGET may be a time. */
+  name = full_name (&info);
+  if (manage_details (store, name, true, &details, &status) == -1)
+    return tool_fail (&status);
+  if (common.json) {
+    json_t *json = snapshot_json (&info);
+
+    add_usage (json, &details, false);
+    tool_json_print (json);
+  }
+  else {
+    tool_property ("snapshot", "%s", name);
+    tool_property_size ("size", info.size);
+    tool_property_size ("block size", info.block_size);
+    tool_property_size ("stored", details.stored);
+    tool_property_size ("only here", details.exclusive);
+    tool_property ("created", "%s", times_local (info.created, text));
+    tool_property ("made by", "%s", maker (&info));
+    tool_property ("guid", "%016" PRIx64, (uint64_t)info.guid);
+  }
+  free (name);
+  return TOOL_DONE;
+}
+
+static int
+run_info (int argc, char *argv[])
+{
+  struct store *store = tool_open (argv[0], false);
+
+  if (argc == 1)
+    return show_file (store, argv[0]);
+  return strchr (argv[1], '@') ? show_snapshot (store, argv[1])
+                               : show_disk (store, argv[1]);
+}
+
+const struct command command_info = {
+  .name = "info",
+  .arguments = "DATABASE [DISK[@SNAPSHOT]]",
+  .summary = "Show all about the file, a disk or a snapshot",
+  .help =
+      "\"stored\" is what it shows that is not zeroes, \"only here\" what\n"
+      "deleting it alone would free.  SNAPSHOT may be a time, such as\n"
+      "2026-11-22T10:42: the newest snapshot that is not newer than that.\n"
+      "\n"
+      "The JSON of a disk or snapshot is what the lists have with --usage;\n"
+      "that of the file has file, format, size, free, log, page_size, disks "
+      "and\n"
+      "snapshots (how many), and reclaimable (parts of what was deleted\n"
+      "that are not freed yet).\n"
+      "\n"
+      "Example: sqlblock info disks.sqlite web@monday --json\n",
+  .common = COMMON_JSON,
+  .least = 1,
+  .most = 2,
+  .run = run_info,
+};
