@@ -5,8 +5,9 @@
 --   user_version    2, the version of this format
 --   encoding UTF-8, auto_vacuum INCREMENTAL, journal_mode WAL.
 -- It holds exactly the tables and indexes below.  Statistics tables
--- (sqlite_stat1 ...) and views may be added; a file with other tables,
--- with triggers, or with changed definitions is refused.
+-- (sqlite_stat1 ...) and views may be added, and views may be missing; a
+-- file with other tables, with triggers, or with changed definitions is
+-- refused.
 --
 -- SQLite keeps the text of each statement below in the file, comments and
 -- spaces included, and that is what a file is compared with.  So from the
@@ -169,6 +170,112 @@ CREATE TABLE block (
 CREATE UNIQUE INDEX block_by_number ON block (layer, number, generation);
 CREATE INDEX block_zero ON block (layer, number, generation)
   WHERE codec = 0;
+
+
+-- Views for people who read the file with the sqlite3 shell.  The program
+-- does not use them: a file may lack them, or have others.
+
+-- From where layers are looked at: by a disk (snapshot is NULL), a snapshot,
+-- or a child layer (disk is NULL, too).
+CREATE VIEW viewer (layer, generation, disk, snapshot) AS
+  SELECT disk.layer, layer.generation, disk.id, NULL
+    FROM disk JOIN layer ON layer.id = disk.layer
+  UNION ALL
+  SELECT layer, generation, disk, id FROM snapshot
+  UNION ALL
+  SELECT parent, parent_generation, NULL, NULL FROM layer
+    WHERE parent IS NOT NULL;
+
+-- The layers that a disk (snapshot is NULL) or a snapshot reads, its own
+-- first, each up to a generation.
+CREATE VIEW reads_layer (disk, snapshot, depth, layer, generation) AS
+  WITH RECURSIVE chain (disk, snapshot, depth, layer, generation) AS (
+    SELECT disk, snapshot, 0, layer, generation FROM viewer
+      WHERE disk IS NOT NULL
+    UNION ALL
+    SELECT chain.disk, chain.snapshot, chain.depth + 1, layer.parent,
+           layer.parent_generation
+      FROM chain JOIN layer ON layer.id = chain.layer
+      WHERE layer.parent IS NOT NULL
+  )
+  SELECT * FROM chain;
+
+-- Each row of a block with the generation of the next newer one.
+CREATE VIEW version (id, layer, number, generation, newer, bytes) AS
+  SELECT id, layer, number, generation,
+         lead (generation) OVER (PARTITION BY layer, number
+                                 ORDER BY generation),
+         ifnull (length (data), 0)
+    FROM block;
+
+-- What disks store: the blocks that are data, their bytes in the file, and
+-- of these the bytes that nobody else sees: no snapshot and no clone.
+CREATE VIEW disk_usage (disk, size, blocks, bytes, exclusive) AS
+  WITH visible (disk, number, layer, generation, rank) AS (
+    SELECT reads_layer.disk, block.number, block.layer, block.generation,
+           row_number () OVER (PARTITION BY reads_layer.disk, block.number
+                               ORDER BY depth, block.generation DESC)
+      FROM reads_layer JOIN block ON block.layer = reads_layer.layer
+           AND block.generation <= reads_layer.generation
+      WHERE reads_layer.snapshot IS NULL
+  )
+  SELECT disk.name, disk.size, count (length (block.data)),
+         ifnull (sum (length (block.data)), 0),
+         (SELECT ifnull (sum (version.bytes), 0) FROM version
+            WHERE version.layer = disk.layer AND NOT EXISTS
+              (SELECT 1 FROM viewer WHERE viewer.layer = version.layer
+                 AND viewer.generation >= version.generation
+                 AND viewer.generation < ifnull (version.newer, 1 << 62)
+                 AND (viewer.disk IS NOT disk.id
+                      OR viewer.snapshot IS NOT NULL)))
+    FROM disk LEFT JOIN visible ON visible.disk = disk.id
+           AND visible.rank = 1
+         LEFT JOIN block ON block.layer = visible.layer
+           AND block.number = visible.number
+           AND block.generation = visible.generation
+    GROUP BY disk.id;
+
+-- What deleting one snapshot would free: the rows of its layer that it alone
+-- sees.
+CREATE VIEW snapshot_usage (disk, snapshot, created, automatic, blocks,
+                            bytes) AS
+  SELECT disk.name, snapshot.name, datetime (snapshot.created, 'unixepoch'),
+         snapshot.automatic, count (version.id),
+         ifnull (sum (version.bytes), 0)
+    FROM snapshot JOIN disk ON disk.id = snapshot.disk
+         LEFT JOIN version ON version.layer = snapshot.layer
+           AND version.generation <= snapshot.generation
+           AND snapshot.generation < ifnull (version.newer, 1 << 62)
+           AND version.bytes > 0
+           AND (SELECT count (*) FROM viewer
+                  WHERE viewer.layer = version.layer
+                    AND viewer.generation >= version.generation
+                    AND viewer.generation < ifnull (version.newer, 1 << 62))
+               = 1
+    GROUP BY snapshot.id;
+
+-- The blocks of a disk that were written, or trimmed, since a snapshot, by
+-- number and byte.
+CREATE VIEW changed_blocks (disk, snapshot, number, offset) AS
+  WITH side (snapshot, layer, generation, now) AS (
+    SELECT snapshot.id, reads_layer.layer, reads_layer.generation, 0
+      FROM snapshot JOIN reads_layer ON reads_layer.snapshot = snapshot.id
+    UNION ALL
+    SELECT snapshot.id, reads_layer.layer, reads_layer.generation, 1
+      FROM snapshot JOIN reads_layer ON reads_layer.disk = snapshot.disk
+           AND reads_layer.snapshot IS NULL
+  ),
+  differing (snapshot, number) AS (
+    SELECT side.snapshot, block.number
+      FROM side JOIN block ON block.layer = side.layer
+           AND block.generation <= side.generation
+      GROUP BY side.snapshot, block.id
+      HAVING count (*) = 1
+  )
+  SELECT DISTINCT disk.name, snapshot.name, differing.number,
+         differing.number * disk.block_size
+    FROM differing JOIN snapshot ON snapshot.id = differing.snapshot
+         JOIN disk ON disk.id = snapshot.disk;
 
 
 -- Checksums are XXH3 (64 bits), kept as signed integers.

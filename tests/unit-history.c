@@ -449,10 +449,42 @@ static const char orphans_sql[] =
     " AND id NOT IN (SELECT layer FROM snapshot) AND id NOT IN"
     " (SELECT parent FROM layer WHERE parent IS NOT NULL)";
 
+/* The views for people must say what the program says. */
+static void
+compare_usage (sqlite3 *db, const struct model_disk *disk,
+               const struct model_snapshot *snapshot)
+{
+  struct manage_details details;
+  struct status status;
+
+  assert_ok (manage_details (store, target_of (disk, snapshot), true, &details,
+                             &status),
+             &status);
+  if (snapshot) {
+    assert_int_equal (unit_integer (db,
+                                    "SELECT bytes FROM snapshot_usage"
+                                    " WHERE disk = %Q AND snapshot = %Q",
+                                    disk->name, snapshot->name),
+                      details.exclusive);
+    return;
+  }
+  assert_int_equal (unit_integer (db,
+                                  "SELECT bytes FROM disk_usage"
+                                  " WHERE disk = %Q",
+                                  disk->name),
+                    details.stored);
+  assert_int_equal (unit_integer (db, "SELECT count (*) FROM block"
+                                      " WHERE length (data) > 0"),
+                    unit_integer (db, "SELECT count (*) FROM version"
+                                      " WHERE bytes > 0"));
+}
+
 /* Everything was reclaimed: see what is left. */
 static void
 check_nothing_unseen (void)
 {
+  const size_t first = random_disk () - disks;
+  const struct model_snapshot *snapshot = random_snapshot (&disks[first]);
   struct status status;
   sqlite3 *db;
 
@@ -461,6 +493,9 @@ check_nothing_unseen (void)
   assert_int_equal (unit_integer (db, unseen_sql), 0);
   assert_int_equal (unit_integer (db, orphans_sql), 0);
   assert_int_equal (unit_integer (db, "SELECT count (*) FROM reclaim"), 0);
+  compare_usage (db, &disks[first], NULL);
+  if (snapshot)
+    compare_usage (db, &disks[first], snapshot);
   sqlite3_close (db);
 }
 
