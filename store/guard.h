@@ -34,12 +34,13 @@
 int guard_take (const char *path, int64_t id, bool shared,
                 struct status *status);
 
-/* Say that this process serves the database PATH.  Returns and thread rules
- * as guard_take; any number of processes can have it.
+/* Say that this process writes the database PATH, and takes care of its log.
+ * Returns and thread rules as guard_take; any number of processes can have
+ * it.
  */
 int guard_serve (const char *path, struct status *status);
 
-/* Does a process serve the database PATH?  Returns 1, 0, -1. */
+/* Does a process have guard_serve of the database PATH?  Returns 1, 0, -1. */
 int guard_is_served (const char *path, struct status *status);
 
 /* Keep others from reclaiming rows of the database PATH, as long as a copy

@@ -294,8 +294,7 @@ store_close (struct store *store)
       connection_keep_log (&store->writer.connection);
     flusher_close (&store->flusher);
     writer_close (&store->writer);
-    if (store->serving != -1)
-      guard_release (store->serving);
+    guard_release (store->serving);
   }
   pthread_mutex_destroy (&store->lock);
   patience_destroy (&store->patience);
@@ -347,47 +346,40 @@ settle_log (struct store *store, struct status *status)
   return r == -1 ? -1 : 0;
 }
 
-/* Is the log to be settled?  Not by a command beside a server, which has
- * done it.
- */
-static int
-must_settle (struct store *store, struct status *status)
-{
-  const int served =
-      store->options.command ? guard_is_served (store->place.path, status) : 0;
-
-  return served == -1 ? -1 : !served;
-}
-
-/* Settle the log and start what works in the background.  Called with the
- * lock held.
+/* Settle the log and start what works in the background.  A command beside a
+ * server, or another command, leaves the log to that one, unless it gets
+ * longer than that one allows: then it does not see what the command writes.
+ * Called with the lock held.
  */
 static int
 begin_serving (struct store *store, struct status *status)
 {
-  int r = must_settle (store, status);
+  const char *path = store->place.path;
+  struct checkpoint_limits limits = store->options.limits;
+  const int served =
+      store->options.command ? guard_is_served (path, status) : 0;
 
-  if (r == 1)
-    r = settle_log (store, status);
-  if (r == 0 && !store->options.command) {
-    store->serving = guard_serve (store->place.path, status);
-    r = store->serving == -1 ? -1 : 0;
+  if (served == -1 || (!served && settle_log (store, status) == -1))
+    return -1;
+  if (served) {
+    limits.start = limits.bound;
+    limits.bound *= 2;
   }
-  if (r == 0)
-    r = checkpointer_start (&store->checkpointer, store->place.path,
-                            &store->writer, &store->flusher,
-                            &store->options.limits, store->options.warn,
-                            &store->patience, status);
-  if (r == -1 && store->serving != -1)
-    guard_release (store->serving);
-  return r;
+  store->serving = guard_serve (path, status);
+  if (store->serving == -1)
+    return -1;
+  if (checkpointer_start (&store->checkpointer, path, &store->writer,
+                          &store->flusher, &limits, store->options.warn,
+                          &store->patience, status) == 0)
+    return 0;
+  guard_release (store->serving);
+  return -1;
 }
 
 /* Open the write side.  Called with the lock held. */
 static int
 open_write_side (struct store *store, struct status *status)
 {
-  store->serving = -1;
   if (writer_open (&store->writer, store->place.path, &store->flusher,
                    &store->patience, status) == -1)
     return -1;
