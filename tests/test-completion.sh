@@ -70,7 +70,7 @@ has ()
   shift
   complete_line "$line"
   for word; do
-    printf '%s\n' "${COMPREPLY[@]}" | grep -qxF -- "$word" ||
+    grep -qxF -- "$word" < <(printf '%s\n' "${COMPREPLY[@]}") ||
       fail "«$line» does not offer «$word»: ${COMPREPLY[*]}"
   done
 }
@@ -79,7 +79,7 @@ has ()
 has_not ()
 {
   complete_line "$1"
-  if printf '%s\n' "${COMPREPLY[@]}" | grep -qxF -- "$2"; then
+  if grep -qxF -- "$2" < <(printf '%s\n' "${COMPREPLY[@]}"); then
     fail "«$1» offers «$2»"
   fi
 }
@@ -98,7 +98,7 @@ offers "sqlblock li" list
 
 has "sqlblock list $db --" --all --names --json --quiet --help
 has_not "sqlblock list $db --" --size=
-offers "sqlblock list --n" --names
+offers "sqlblock list --na" --names
 offers "sqlblock create --si" --size=
 [ "$options" = "-o nospace" ] || fail "a space after --size="
 offers "sqlblock snapshot delete $db --dr" --dry-run

@@ -233,7 +233,7 @@ _sqlblock ()
     if [ "$first" = 1 ]; then
       _sqlblock_offer < <(printf '%s\n' help --help --version)
     fi
-  elif _sqlblock_commands | grep -qxF -- "$command"; then
+  elif grep -qxF -- "$command" < <(_sqlblock_commands); then
     [ "$first" = 2 ] || _sqlblock_complete_argument "$first"
   elif ((cword == first + 1)); then
     _sqlblock_complete_command "$command"
