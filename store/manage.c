@@ -15,7 +15,6 @@
 #include "guard.h"
 #include "manage.h"
 #include "reclaim.h"
-#include "usage.h"
 
 /* How many blocks are compared at a time. */
 #define DIFF_BLOCKS 65536
@@ -648,7 +647,6 @@ manage_list_snapshots (struct store *store, const char *disk,
 /* Details in progress. */
 struct detailing {
   struct request request;
-  bool usage;
   struct manage_details *details;
 };
 
@@ -691,39 +689,64 @@ look_at_details (struct connection *connection, void *opaque,
   struct detailing *detailing = opaque;
   struct request *request = &detailing->request;
   struct manage_details *details = detailing->details;
-  struct disk_info *disk = &request->disk;
   int64_t count;
 
   if (find_target (connection, request, status) == -1 ||
-      snapshots_count (connection, disk->id, &count, status) == -1 ||
-      find_origin (connection, request, details->origin, sizeof details->origin,
-                   status) == -1)
+      snapshots_count (connection, request->disk.id, &count, status) == -1)
     return -1;
   details->snapshots = request->snapshot.id == 0 ? count : 0;
-  details->stored = details->exclusive = details->history = 0;
-  if (!detailing->usage)
-    return 0;
-  if (request->snapshot.id != 0)
-    snapshots_as_disk (&request->snapshot, disk);
-  else if (usage_exclusive (connection, disk, true, &details->history,
-                            status) == -1)
-    return -1;
-  if (usage_stored (connection, disk, &details->stored, status) == -1)
-    return -1;
-  return usage_exclusive (connection, disk, false, &details->exclusive, status);
+  return find_origin (connection, request, details->origin,
+                      sizeof details->origin, status);
 }
 
 int
-manage_details (struct store *store, const char *target, bool usage,
+manage_details (struct store *store, const char *target,
                 struct manage_details *details, struct status *status)
 {
   struct detailing detailing = {
     .request.target = target,
-    .usage = usage,
     .details = details,
   };
 
   return store_look (store, look_at_details, &detailing, status);
+}
+
+/* A count of the usage in progress. */
+struct counting {
+  struct usage_item *items;
+  size_t count;
+  uint64_t *freed;
+  size_t groups;
+  progress_made progress;
+  void *opaque;
+};
+
+static int
+look_at_usage (struct connection *connection, void *opaque,
+               struct status *status)
+{
+  const struct counting *counting = opaque;
+
+  return usage_count (connection, counting->items, counting->count,
+                      counting->freed, counting->groups, counting->progress,
+                      counting->opaque, status);
+}
+
+int
+manage_usage (struct store *store, struct usage_item *items, size_t count,
+              uint64_t *freed, size_t groups, progress_made progress,
+              void *opaque, struct status *status)
+{
+  struct counting counting = {
+    .items = items,
+    .count = count,
+    .freed = freed,
+    .groups = groups,
+    .progress = progress,
+    .opaque = opaque,
+  };
+
+  return store_look (store, look_at_usage, &counting, status);
 }
 
 static int

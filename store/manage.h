@@ -24,6 +24,7 @@
 #include "snapshots.h"
 #include "status.h"
 #include "store.h"
+#include "usage.h"
 
 /* Told between the steps of what may take long: DONE of TOTAL, in bytes;
  * TOTAL may grow, and is 0 where it is unknown.  To stop, it returns
@@ -128,23 +129,22 @@ int manage_list_snapshots (struct store *store, const char *disk,
 
 /* More about a disk or a snapshot. */
 struct manage_details {
-  /* Counted only where that is asked for, and else 0: it costs a walk over
-   * the index of all that is stored.
-   */
-  uint64_t stored;    /* bytes of its blocks that are data, as it sees them */
-  uint64_t exclusive; /* bytes in rows that nobody else sees: what deleting
-                         it alone would free */
-  uint64_t history;   /* for a disk: bytes that deleting it and all its
-                         snapshots would free */
-
   uint64_t snapshots; /* for a disk: how many it has */
   /* What it was cloned from, or rolled back to, as DISK@SNAPSHOT; "" where
    * it has no parent, "?" where that snapshot is gone.
    */
   char origin[DISK_NAME_MAX + 1 + SNAPSHOT_NAME_MAX + 1];
 };
-int manage_details (struct store *store, const char *target, bool usage,
+int manage_details (struct store *store, const char *target,
                     struct manage_details *details, struct status *status);
+
+/* Count what COUNT disks and snapshots store, and what deleting a group of
+ * them would free, as usage_count.  It reads the index of all that they
+ * store, in one read transaction.
+ */
+int manage_usage (struct store *store, struct usage_item *items, size_t count,
+                  uint64_t *freed, size_t groups, progress_made progress,
+                  void *opaque, struct status *status);
 
 /* The database file. */
 struct manage_file {

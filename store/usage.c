@@ -5,110 +5,230 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "layers.h"
-#include "snapshots.h"
 #include "usage.h"
 
 /* How many blocks are mapped at a time. */
 #define MAP_BLOCKS 65536
 
+/* After how many rows progress is told. */
+#define PROGRESS_ROWS 4096
+
+/* More than any number of a block. */
+#define NUMBER_END INT64_MAX
+
+/* No group: seen by others, or by several groups. */
+#define SHARED SIZE_MAX
+
 /* From where a layer is looked at. */
 struct viewer {
   int64_t generation;
-  size_t others; /* how many up to this one, by generation, are not own:
-                    not of those whose usage is counted */
+  size_t group; /* or SHARED */
+  size_t since; /* from which viewer on, by generation, up to this one all
+                   are of one group */
+  struct usage_item *item; /* NULL where it is none */
+  int64_t change; /* how many blocks of data more it shows than the viewer
+                     before it does, of those in the layer's rows */
+};
+
+/* A layer that is to be walked over, or was. */
+struct walked {
+  int64_t layer;
+  uint32_t block_size; /* bytes */
+  size_t group;        /* of all that looks at it, or SHARED */
 };
 
 /* A growing list of layers. */
-struct layer_list {
-  int64_t *ids;
-  size_t count;
-  size_t room;
+struct walked_list {
+  struct walked *layers;
+  size_t count, room;
 };
 
 static int
-list_add (struct layer_list *list, int64_t id, struct status *status)
+list_add (struct walked_list *list, const struct walked *layer,
+          struct status *status)
 {
-  int64_t *ids;
+  struct walked *layers;
 
   if (list->count == list->room) {
     list->room = 2 * list->room + 16;
-    ids = realloc (list->ids, list->room * sizeof *ids);
-    if (ids == NULL)
+    layers = realloc (list->layers, list->room * sizeof *layers);
+    if (layers == NULL)
       return status_no_memory (status);
-    list->ids = ids;
+    list->layers = layers;
   }
-  list->ids[list->count++] = id;
+  list->layers[list->count++] = *layer;
   return 0;
 }
 
-static bool
-list_has (const struct layer_list *list, int64_t id)
-{
-  for (size_t i = 0; i < list->count; i++)
-    if (list->ids[i] == id)
-      return true;
-  return false;
-}
-
-/* Take the highest layer off a list, however often it is there; 0 where it
- * is empty.
+/* Take the highest layer off a list, however often it is there; returns
+ * whether there was one.
  */
-static int64_t
-list_take_highest (struct layer_list *list)
+static bool
+list_take_highest (struct walked_list *list, struct walked *highest)
 {
-  int64_t highest = 0;
   size_t left = 0;
 
+  highest->layer = 0;
   for (size_t i = 0; i < list->count; i++)
-    if (list->ids[i] > highest)
-      highest = list->ids[i];
+    if (list->layers[i].layer > highest->layer)
+      *highest = list->layers[i];
   for (size_t i = 0; i < list->count; i++)
-    if (list->ids[i] != highest)
-      list->ids[left++] = list->ids[i];
+    if (list->layers[i].layer != highest->layer)
+      list->layers[left++] = list->layers[i];
   list->count = left;
-  return highest;
+  return highest->layer != 0;
 }
+
+/* The contents that show through a layer from below, mapped from the first
+ * block to the last.
+ */
+struct below {
+  struct view view;
+  uint8_t *map;
+  int64_t first;  /* what is mapped now */
+  uint32_t count; /* 0 at first */
+  bool ended;
+  uint64_t data; /* how many blocks were data so far */
+};
 
 /* What is counted. */
 struct count {
   struct connection *connection;
-  const struct disk_info *disk;
-  bool history;
-  uint64_t rows;
+  struct usage_item **items; /* by their ids */
+  size_t items_count;
+  uint64_t *freed;
+  int (*progress) (uint64_t done, uint64_t total, void *opaque);
+  void *opaque;
+  uint64_t rows, bytes; /* that were walked over */
 
-  struct layer_list todo;
-  struct layer_list own; /* layers that only own viewers look at */
+  struct walked_list live; /* that something looks at, the lowest first */
+  struct walked_list todo;
+  struct walked_list done; /* the highest first */
 
   /* The layer at hand. */
-  int64_t layer;
-  struct viewer *viewers;
+  struct walked at;
+  struct viewer *viewers; /* by generation */
   size_t viewers_count;
+  struct below below;
 };
 
+/*--------------------------------------------------------------------
+ * Who looks at a layer.
+ */
+
 static int
-add_viewer (struct count *count, int64_t generation, bool own,
+compare_items (const void *a, const void *b)
+{
+  const struct usage_item *x = *(struct usage_item *const *)a;
+  const struct usage_item *y = *(struct usage_item *const *)b;
+
+  if (x->disk != y->disk)
+    return x->disk < y->disk ? -1 : 1;
+  return (x->snapshot > y->snapshot) - (x->snapshot < y->snapshot);
+}
+
+static struct usage_item *
+find_item (const struct count *count, int64_t disk, int64_t snapshot)
+{
+  const struct usage_item wanted = { .disk = disk, .snapshot = snapshot };
+  const struct usage_item *key = &wanted;
+  struct usage_item **found = bsearch (&key, count->items, count->items_count,
+                                       sizeof *count->items, compare_items);
+
+  return found ? *found : NULL;
+}
+
+static int
+compare_layers (const void *a, const void *b)
+{
+  const struct walked *x = a, *y = b;
+
+  return (x->layer > y->layer) - (x->layer < y->layer);
+}
+
+/* For a list that begins with the highest. */
+static int
+compare_layers_down (const void *a, const void *b)
+{
+  return compare_layers (b, a);
+}
+
+/* LAYER in a list that COMPARE orders, or NULL. */
+static const struct walked *
+list_find (const struct walked_list *list, int64_t layer,
+           int (*compare) (const void *a, const void *b))
+{
+  const struct walked key = { .layer = layer };
+
+  return list->count == 0 ? NULL
+                          : bsearch (&key, list->layers, list->count,
+                                     sizeof *list->layers, compare);
+}
+
+/* The group of all that looks at LAYER, which has been walked over if all
+ * of that is in a group.
+ */
+static size_t
+group_of_layer (const struct count *count, int64_t layer)
+{
+  const struct walked *found =
+      list_find (&count->done, layer, compare_layers_down);
+
+  return found ? found->group : SHARED;
+}
+
+/* Find all layers that something looks at, if only through others: what
+ * waits to be reclaimed sees nothing.
+ */
+static int
+find_live (struct count *count, struct status *status)
+{
+  static const char live_sql[] =
+      "WITH RECURSIVE live (id) AS (SELECT layer FROM disk"
+      "  UNION SELECT layer FROM snapshot"
+      "  UNION SELECT parent FROM live JOIN layer ON layer.id = live.id"
+      "   WHERE parent IS NOT NULL)"
+      " SELECT id FROM live ORDER BY id";
+  CLEANUP_STATEMENT sqlite3_stmt *rows =
+      connection_statement (count->connection, live_sql, status);
+  struct walked layer = { 0 };
+  int r;
+
+  if (rows == NULL)
+    return -1;
+  while ((r = connection_step (count->connection, rows, status)) == 1) {
+    layer.layer = sqlite3_column_int64 (rows, 0);
+    if (list_add (&count->live, &layer, status) == -1)
+      return -1;
+  }
+  return r;
+}
+
+static int
+add_viewer (struct count *count, const struct viewer *viewer,
             struct status *status)
 {
-  struct viewer *viewers, *viewer;
+  const size_t n = count->viewers_count;
+  struct viewer *viewers = count->viewers;
 
   /* Room is doubled at powers of two. */
-  if ((count->viewers_count & (count->viewers_count - 1)) == 0) {
-    viewers = realloc (count->viewers,
-                       (2 * count->viewers_count + 1) * sizeof *viewers);
+  if ((n & (n - 1)) == 0) {
+    viewers = realloc (viewers, (2 * n + 1) * sizeof *viewers);
     if (viewers == NULL)
       return status_no_memory (status);
     count->viewers = viewers;
   }
-  viewer = &count->viewers[count->viewers_count];
-  viewer->generation = generation;
-  viewer->others = !own + (count->viewers_count > 0 ? viewer[-1].others : 0);
+  viewers[n] = *viewer;
+  viewers[n].since =
+      n > 0 && viewers[n - 1].group == viewer->group ? viewers[n - 1].since : n;
   count->viewers_count++;
   return 0;
 }
 
-/* Fill count->viewers, by generation. */
+/* Fill count->viewers. */
 static int
 find_viewers (struct count *count, struct status *status)
 {
@@ -119,28 +239,28 @@ find_viewers (struct count *count, struct status *status)
       " FROM snapshot WHERE layer = ?1"
       " UNION ALL SELECT parent_generation, 0, 0, id"
       " FROM layer WHERE parent = ?1 ORDER BY 1";
-  CLEANUP_STATEMENT sqlite3_stmt *viewers =
+  CLEANUP_STATEMENT sqlite3_stmt *rows =
       connection_statement (count->connection, viewers_sql, status);
-  const struct disk_info *disk = count->disk;
-  int64_t disk_id, snapshot, child;
-  bool own;
+  int64_t child;
   int r;
 
-  if (viewers == NULL)
+  if (rows == NULL)
     return -1;
   count->viewers_count = 0;
-  sqlite3_bind_int64 (viewers, 1, count->layer);
-  while ((r = connection_step (count->connection, viewers, status)) == 1) {
-    disk_id = sqlite3_column_int64 (viewers, 1);
-    snapshot = sqlite3_column_int64 (viewers, 2);
-    child = sqlite3_column_int64 (viewers, 3);
-    if (child != 0)
-      own = list_has (&count->own, child);
-    else
-      own =
-          disk_id == disk->id && (count->history || snapshot == disk->snapshot);
-    if (add_viewer (count, sqlite3_column_int64 (viewers, 0), own, status) ==
-        -1)
+  sqlite3_bind_int64 (rows, 1, count->at.layer);
+  while ((r = connection_step (count->connection, rows, status)) == 1) {
+    struct viewer viewer = { .generation = sqlite3_column_int64 (rows, 0) };
+
+    child = sqlite3_column_int64 (rows, 3);
+    if (child != 0 && !list_find (&count->live, child, compare_layers))
+      continue;
+    if (child == 0)
+      viewer.item = find_item (count, sqlite3_column_int64 (rows, 1),
+                               sqlite3_column_int64 (rows, 2));
+    viewer.group = child         ? group_of_layer (count, child)
+                   : viewer.item ? viewer.item->group
+                                 : SHARED;
+    if (add_viewer (count, &viewer, status) == -1)
       return -1;
   }
   return r;
@@ -162,21 +282,73 @@ first_viewer (const struct count *count, int64_t generation)
   return low;
 }
 
-/* Is a row of GENERATION, the next newer of whose number is of NEWER, seen
- * by own viewers only?
+/*--------------------------------------------------------------------
+ * What shows through from below.
  */
-static bool
-is_own (const struct count *count, int64_t generation, int64_t newer)
-{
-  const struct viewer *viewers = count->viewers;
-  const size_t first = first_viewer (count, generation);
-  const size_t end = first_viewer (count, newer);
 
-  return first < end &&
-         viewers[end - 1].others == (first > 0 ? viewers[first - 1].others : 0);
+/* Begin with the parent of the layer at hand, if it has one. */
+static int
+below_begin (struct count *count, struct status *status)
+{
+  static const char parent_sql[] = "SELECT parent, parent_generation FROM layer"
+                                   " WHERE id = ?1 AND parent < id";
+  CLEANUP_STATEMENT sqlite3_stmt *parent =
+      connection_statement (count->connection, parent_sql, status);
+  struct below *below = &count->below;
+  int r;
+
+  if (parent == NULL)
+    return -1;
+  below->first = below->count = below->data = 0;
+  below->ended = true;
+  sqlite3_bind_int64 (parent, 1, count->at.layer);
+  r = connection_step (count->connection, parent, status);
+  if (r != 1)
+    return r;
+  below->ended = false;
+  return view_layers (count->connection, sqlite3_column_int64 (parent, 0),
+                      sqlite3_column_int64 (parent, 1), &below->view, status);
 }
 
-/* A row of the layer at hand, on a walk upwards; of zeroes or not. */
+/* Map on, until block NUMBER is behind the beginning of what is mapped next,
+ * or there is nothing more.
+ */
+static int
+below_advance (struct count *count, int64_t number, struct status *status)
+{
+  struct below *below = &count->below;
+  uint64_t next;
+
+  while (!below->ended && below->first + below->count <= number) {
+    if (view_next_row (count->connection, &below->view,
+                       below->first + below->count, NUMBER_END, &next,
+                       status) == -1)
+      return -1;
+    below->ended = next >= NUMBER_END - MAP_BLOCKS;
+    below->first = next;
+    below->count = below->ended ? 0 : MAP_BLOCKS;
+    if (below->count > 0 && view_map (count->connection, &below->view, next,
+                                      MAP_BLOCKS, below->map, status) == -1)
+      return -1;
+    for (uint32_t i = 0; i < below->count; i++)
+      below->data += below->map[i];
+  }
+  return 0;
+}
+
+/* Is block NUMBER, to which below_advance has come, data below? */
+static bool
+below_has (const struct below *below, int64_t number)
+{
+  return number >= below->first && number - below->first < below->count &&
+         below->map[number - below->first];
+}
+
+/*--------------------------------------------------------------------
+ * Walking over a layer.
+ */
+
+/* A row of the layer at hand. */
 struct place {
   int64_t number;
   int64_t generation;
@@ -189,7 +361,7 @@ next_place (struct count *count, sqlite3_stmt *rows, struct place *place,
 {
   const int r = connection_step (count->connection, rows, status);
 
-  *place = (struct place){ INT64_MAX, INT64_MAX };
+  *place = (struct place){ NUMBER_END, INT64_MAX };
   if (r == 1) {
     place->number = sqlite3_column_int64 (rows, 0);
     place->generation = sqlite3_column_int64 (rows, 1);
@@ -197,7 +369,38 @@ next_place (struct count *count, sqlite3_stmt *rows, struct place *place,
   return r;
 }
 
-/* Count the rows of the layer at hand that are data. */
+/* Count a row, the next newer of whose number is of generation NEWER. */
+static void
+count_row (struct count *count, const struct place *row, int64_t newer,
+           bool data)
+{
+  struct viewer *viewers = count->viewers;
+  const size_t first = first_viewer (count, row->generation);
+  const size_t end = first_viewer (count, newer);
+  const int change = data - below_has (&count->below, row->number);
+  size_t group;
+
+  if (first == end)
+    return;
+  viewers[first].change += change;
+  if (end < count->viewers_count)
+    viewers[end].change -= change;
+  group = viewers[first].group;
+  if (data && group != SHARED && viewers[end - 1].since <= first)
+    count->freed[group] += count->at.block_size;
+}
+
+static int
+tell_progress (struct count *count, struct status *status)
+{
+  count->bytes += count->at.block_size;
+  if (++count->rows % PROGRESS_ROWS == 0 && count->progress &&
+      count->progress (count->bytes, 0, count->opaque) != 0)
+    return status_fail (status, ECANCELED, "interrupted");
+  return 0;
+}
+
+/* Count the rows of the layer at hand. */
 static int
 count_rows (struct count *count, struct status *status)
 {
@@ -212,149 +415,151 @@ count_rows (struct count *count, struct status *status)
   CLEANUP_STATEMENT sqlite3_stmt *zeroes =
       connection_statement (count->connection, zeroes_sql, status);
   struct place row, next, zero;
+  bool data;
   int r;
 
   if (rows == NULL || zeroes == NULL)
     return -1;
-  sqlite3_bind_int64 (rows, 1, count->layer);
-  sqlite3_bind_int64 (zeroes, 1, count->layer);
+  sqlite3_bind_int64 (rows, 1, count->at.layer);
+  sqlite3_bind_int64 (zeroes, 1, count->at.layer);
   if (next_place (count, zeroes, &zero, status) == -1)
     return -1;
   for (r = next_place (count, rows, &row, status); r == 1; row = next) {
     r = next_place (count, rows, &next, status);
-    if (r == -1)
-      break;
-    if (row.number == zero.number && row.generation == zero.generation) {
-      if (next_place (count, zeroes, &zero, status) == -1)
-        return -1;
-    }
-    else if (is_own (count, row.generation,
-                     next.number == row.number ? next.generation : INT64_MAX))
-      count->rows++;
-    if (r == 0)
-      break;
+    data = row.number != zero.number || row.generation != zero.generation;
+    if (r == -1 || below_advance (count, row.number, status) == -1 ||
+        (!data && next_place (count, zeroes, &zero, status) == -1) ||
+        tell_progress (count, status) == -1)
+      return -1;
+    count_row (count, &row,
+               next.number == row.number ? next.generation : INT64_MAX, data);
   }
   return r;
 }
 
-/* Everything that looks at the layer at hand is own: what it takes from its
- * parent is, too.
- */
+/* Tell the items that look at the layer at hand what they show. */
 static int
-go_to_parent (struct count *count, struct status *status)
+count_stored (struct count *count, struct status *status)
 {
-  static const char parent_sql[] =
-      "SELECT parent FROM layer WHERE id = ?1 AND parent < id";
-  CLEANUP_STATEMENT sqlite3_stmt *parent =
-      connection_statement (count->connection, parent_sql, status);
-  int r;
+  int64_t blocks;
 
-  if (parent == NULL || list_add (&count->own, count->layer, status) == -1)
+  if (below_advance (count, NUMBER_END - 1, status) == -1)
     return -1;
-  sqlite3_bind_int64 (parent, 1, count->layer);
-  r = connection_step (count->connection, parent, status);
-  if (r != 1)
-    return r;
-  return list_add (&count->todo, sqlite3_column_int64 (parent, 0), status);
+  blocks = count->below.data;
+  for (size_t i = 0; i < count->viewers_count; i++) {
+    const struct viewer *viewer = &count->viewers[i];
+
+    blocks += viewer->change;
+    if (viewer->item)
+      viewer->item->stored = (uint64_t)blocks * count->at.block_size;
+  }
+  return 0;
 }
 
-/* Begin with the layer of the disk or snapshot, or with HISTORY with those
- * of the disk and all its snapshots.
+/* The layer at hand was walked over.  If all that looks at it is in one
+ * group, what it takes from its parent is as well.
  */
 static int
-find_layers (struct count *count, struct status *status)
+finish_layer (struct count *count, struct status *status)
 {
-  static const char layers_sql[] =
-      "SELECT layer FROM disk WHERE id = ?1 AND ?2 = 0"
-      " UNION SELECT layer FROM snapshot WHERE disk = ?1 AND ?2 IN (id, ?3)";
-  CLEANUP_STATEMENT sqlite3_stmt *layers =
-      connection_statement (count->connection, layers_sql, status);
+  const size_t n = count->viewers_count;
+  struct walked parent = count->at;
+
+  count->at.group = n > 0 && count->viewers[n - 1].since == 0
+                        ? count->viewers[0].group
+                        : SHARED;
+  if (list_add (&count->done, &count->at, status) == -1)
+    return -1;
+  if (count->at.group == SHARED || count->below.view.depth == 0)
+    return 0;
+  parent.layer = count->below.view.layers[0].layer;
+  return list_add (&count->todo, &parent, status);
+}
+
+/* Begin with the layer of ITEM. */
+static int
+add_layer (struct count *count, const struct usage_item *item,
+           struct status *status)
+{
+  static const char layer_sql[] =
+      "SELECT layer, block_size FROM disk WHERE id = ?1 AND ?2 = 0"
+      " UNION ALL SELECT snapshot.layer, block_size"
+      " FROM snapshot JOIN disk ON disk.id = snapshot.disk"
+      " WHERE snapshot.id = ?2 AND disk = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *row =
+      connection_statement (count->connection, layer_sql, status);
+  const struct walked_list *todo = &count->todo;
+  struct walked layer;
   int r;
 
-  if (layers == NULL)
+  if (row == NULL)
     return -1;
-  sqlite3_bind_int64 (layers, 1, count->disk->id);
-  sqlite3_bind_int64 (layers, 2, count->disk->snapshot);
-  sqlite3_bind_int64 (layers, 3, count->history ? 0 : -1);
-  while ((r = connection_step (count->connection, layers, status)) == 1)
-    if (list_add (&count->todo, sqlite3_column_int64 (layers, 0), status) == -1)
-      return -1;
-  return r;
+  sqlite3_bind_int64 (row, 1, item->disk);
+  sqlite3_bind_int64 (row, 2, item->snapshot);
+  r = connection_step (count->connection, row, status);
+  if (r != 1)
+    return r;
+  layer.layer = sqlite3_column_int64 (row, 0);
+  layer.block_size = sqlite3_column_int64 (row, 1);
+  if (todo->count > 0 && todo->layers[todo->count - 1].layer == layer.layer)
+    return 0;
+  return list_add (&count->todo, &layer, status);
 }
 
 /* Children have higher ids than their parents: they go first. */
 static int
 count_layers (struct count *count, struct status *status)
 {
-  const struct viewer *last;
-
-  if (find_layers (count, status) == -1)
+  if (find_live (count, status) == -1)
     return -1;
-  while ((count->layer = list_take_highest (&count->todo)) != 0) {
-    if (find_viewers (count, status) == -1 || count_rows (count, status) == -1)
+  for (size_t i = 0; i < count->items_count; i++)
+    if (add_layer (count, count->items[i], status) == -1)
       return -1;
-    last = &count->viewers[count->viewers_count - 1];
-    if (count->viewers_count > 0 && last->others == 0 &&
-        go_to_parent (count, status) == -1)
+  while (list_take_highest (&count->todo, &count->at)) {
+    count->below.view.depth = 0;
+    if (find_viewers (count, status) == -1 ||
+        below_begin (count, status) == -1 || count_rows (count, status) == -1 ||
+        count_stored (count, status) == -1 ||
+        finish_layer (count, status) == -1)
       return -1;
   }
   return 0;
 }
 
 int
-usage_exclusive (struct connection *connection, const struct disk_info *disk,
-                 bool history, uint64_t *bytes, struct status *status)
+usage_count (struct connection *connection, struct usage_item *items,
+             size_t count, uint64_t *freed, size_t groups,
+             int (*progress) (uint64_t done, uint64_t total, void *opaque),
+             void *opaque, struct status *status)
 {
-  struct count count = {
+  struct count counting = {
     .connection = connection,
-    .disk = disk,
-    .history = history,
+    .items = calloc (count + 1, sizeof (struct usage_item *)),
+    .items_count = count,
+    .freed = freed,
+    .progress = progress,
+    .opaque = opaque,
+    .below.map = malloc (MAP_BLOCKS),
   };
-  const int r = count_layers (&count, status);
-
-  free (count.viewers);
-  free (count.todo.ids);
-  free (count.own.ids);
-  *bytes = count.rows * disk->block_size;
-  return r;
-}
-
-/* Add the data among COUNT blocks from FIRST. */
-static int
-add_stored (struct connection *connection, const struct view *view,
-            uint64_t first, uint32_t count, uint8_t *map, uint64_t *bytes,
-            struct status *status)
-{
-  if (view_map (connection, view, first, count, map, status) == -1)
-    return -1;
-  for (uint32_t i = 0; i < count; i++)
-    *bytes += map[i] ? view->block_size : 0;
-  return 0;
-}
-
-int
-usage_stored (struct connection *connection, const struct disk_info *disk,
-              uint64_t *bytes, struct status *status)
-{
-  struct view view = { 0 };
-  uint8_t *map = malloc (MAP_BLOCKS);
-  uint64_t next = 0, end;
-  uint32_t count;
   int r;
 
-  *bytes = 0;
-  if (map == NULL)
-    return status_no_memory (status);
-  r = snapshots_view (connection, disk, &view, status);
-  end = r == 0 ? view_blocks (&view) : 0;
-  while (r == 0 && next < end) {
-    r = view_next_row (connection, &view, next, end, &next, status);
-    count = end - next < MAP_BLOCKS ? end - next : MAP_BLOCKS;
-    if (r == 0 && count > 0)
-      r = add_stored (connection, &view, next, count, map, bytes, status);
-    next += count;
+  memset (freed, 0, groups * sizeof *freed);
+  if (counting.items == NULL || counting.below.map == NULL)
+    r = status_no_memory (status);
+  else {
+    for (size_t i = 0; i < count; i++) {
+      items[i].stored = 0;
+      counting.items[i] = &items[i];
+    }
+    qsort (counting.items, count, sizeof *counting.items, compare_items);
+    r = count_layers (&counting, status);
   }
-  view_free (&view);
-  free (map);
+  view_free (&counting.below.view);
+  free (counting.below.map);
+  free (counting.items);
+  free (counting.viewers);
+  free (counting.live.layers);
+  free (counting.todo.layers);
+  free (counting.done.layers);
   return r;
 }

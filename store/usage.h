@@ -1,26 +1,38 @@
-/* Usage: how much space a disk or a snapshot takes, and shares. */
+/* Usage: how much space disks and snapshots take, alone and together.
+ *
+ * A row is seen by what looks at its layer at a generation from its own on
+ * and before that of the next newer row of its number.  Deleting some disks
+ * and snapshots frees the rows that only they see.  For many of them this
+ * is counted in one walk over each layer, not in one for each.
+ */
 
 #ifndef SQLBLOCK_USAGE_H
 #define SQLBLOCK_USAGE_H
 
-#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "connection.h"
-#include "disks.h"
 #include "status.h"
 
-/* Count the bytes of blocks in rows that nobody sees but DISK (which may be
- * a snapshot), or with HISTORY but DISK and its snapshots.  These are the
- * rows that deleting it would free.  Cost: the rows of its layers in the
- * index.  Returns 0, or -1.
- */
-int usage_exclusive (struct connection *connection,
-                     const struct disk_info *disk, bool history,
-                     uint64_t *bytes, struct status *status);
+/* A disk or a snapshot whose usage is counted. */
+struct usage_item {
+  int64_t disk;     /* ids, as in disk_info and snapshot_info */
+  int64_t snapshot; /* 0: the disk as it is now */
+  size_t group;     /* items of one group are deleted together */
+  uint64_t stored;  /* counted: bytes of its blocks that are data */
+};
 
-/* Count the bytes of DISK's blocks that are data.  Cost as above. */
-int usage_stored (struct connection *connection, const struct disk_info *disk,
-                  uint64_t *bytes, struct status *status);
+/* Count the usage of COUNT ITEMS, which are of GROUPS groups: what each of
+ * them shows, and in FREED[group] the bytes of blocks that deleting a group
+ * would free.  An item that is not there counts nothing.  PROGRESS, if not
+ * NULL, is told bytes now and then; if it returns non-zero, the call fails
+ * with ECANCELED.
+ * Cost: the rows of the items' layers in the index.  Returns 0, or -1.
+ */
+int usage_count (struct connection *connection, struct usage_item *items,
+                 size_t count, uint64_t *freed, size_t groups,
+                 int (*progress) (uint64_t done, uint64_t total, void *opaque),
+                 void *opaque, struct status *status);
 
 #endif /* SQLBLOCK_USAGE_H */

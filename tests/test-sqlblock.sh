@@ -576,7 +576,7 @@ test_delete_snapshots ()
   done
   unchanged snapshot delete "$db" web@b..d --dry-run
   [ "$(grep -c "would delete snapshot" out)" = 3 ] || fail "$(cat out)"
-  says out "frees at least"
+  says out "which frees 12K"
   unchanged snapshot delete "$db" web@b -n
   says out "which frees 4K"
   run 0 snapshot delete "$db" web@b..d
@@ -587,7 +587,9 @@ test_delete_snapshots ()
   # None of several where one is missing.
   run 3 snapshot delete "$db" web@a web@nothing
   run 3 snapshot delete "$db" web@nothing
-  run 3 snapshot delete "$db" web@nothing --dry-run
+  run 3 snapshot delete "$db" web@a web@nothing --dry-run
+  is_silent
+  run 1 snapshot delete "$db" web@9999-01-01 --dry-run
   run 3 snapshot delete "$db" web@a..nothing
   run 1 snapshot delete "$db" web@h..a
   says err "'a' is older than 'h'"

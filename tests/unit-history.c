@@ -262,6 +262,119 @@ compare_difference (void)
 }
 
 /*--------------------------------------------------------------------
+ * Usage.
+ */
+
+/* Rows of data that something sees, through however many layers. */
+static uint64_t
+count_seen (void)
+{
+  static const char seen_sql[] =
+      "WITH RECURSIVE live (layer) AS (SELECT layer FROM disk"
+      "  UNION SELECT layer FROM snapshot"
+      "  UNION SELECT parent FROM live JOIN layer ON layer.id = live.layer"
+      "   WHERE parent IS NOT NULL),"
+      " viewer (layer, generation) AS ("
+      " SELECT disk.layer, layer.generation FROM disk"
+      "  JOIN layer ON layer.id = disk.layer"
+      " UNION SELECT layer, generation FROM snapshot"
+      " UNION SELECT parent, parent_generation FROM layer"
+      "  WHERE parent IS NOT NULL AND id IN live),"
+      " version AS (SELECT layer, generation, codec, lead (generation) OVER"
+      "  (PARTITION BY layer, number ORDER BY generation) AS newer FROM block)"
+      "SELECT count (*) FROM version WHERE codec != 0 AND EXISTS"
+      " (SELECT 1 FROM viewer WHERE viewer.layer = version.layer"
+      "  AND viewer.generation >= version.generation"
+      "  AND viewer.generation < ifnull (version.newer, 1 << 62))";
+  sqlite3 *db = unit_open_raw (path);
+  const uint64_t count = unit_integer (db, seen_sql);
+
+  sqlite3_close (db);
+  return count;
+}
+
+/* The item of a disk or its snapshot, in GROUP. */
+static struct usage_item
+item_of (const struct model_disk *disk, const struct model_snapshot *snapshot,
+         size_t group)
+{
+  struct usage_item item = { .group = group };
+  struct snapshot_info found;
+  struct disk_info info;
+  struct status status;
+
+  assert_ok (store_find (store, disk->name, &info, &status), &status);
+  item.disk = info.id;
+  if (snapshot) {
+    assert_ok (manage_find_snapshot (store, target_of (disk, snapshot), &found,
+                                     &status),
+               &status);
+    item.snapshot = found.id;
+  }
+  return item;
+}
+
+/* Fill ITEMS with DISK and its snapshots, all in GROUP; returns how many. */
+static size_t
+items_of (const struct model_disk *disk, size_t group, struct usage_item *items)
+{
+  size_t count = 0;
+
+  items[count++] = item_of (disk, NULL, group);
+  for (size_t i = 0; i < THINGS; i++)
+    if (disk->snapshots[i].name[0] != '\0')
+      items[count++] = item_of (disk, &disk->snapshots[i], group);
+  return count;
+}
+
+/* What deleting ITEMS would free, in blocks. */
+static uint64_t
+would_free (struct usage_item *items, size_t count)
+{
+  struct status status;
+  uint64_t freed;
+
+  assert_ok (manage_usage (store, items, count, &freed, 1, NULL, NULL, &status),
+             &status);
+  assert_int_equal (freed % BLOCK, 0);
+  return freed / BLOCK;
+}
+
+static uint64_t
+stored_of (const struct contents *contents)
+{
+  uint64_t stored = 0;
+
+  for (uint64_t i = 0; i < blocks_of (contents); i++)
+    stored += contents->blocks[i] ? BLOCK : 0;
+  return stored;
+}
+
+/* Each disk and snapshot stores what the model has; all together would free
+ * all.
+ */
+static void
+compare_usage (void)
+{
+  static struct usage_item items[THINGS * (THINGS + 1)];
+  size_t count = 0, next = 0;
+
+  for (size_t i = 0; i < THINGS; i++)
+    if (disks[i].name[0] != '\0')
+      count += items_of (&disks[i], 0, items + count);
+  assert_int_equal (would_free (items, count), count_seen ());
+  for (size_t i = 0; i < THINGS; i++) {
+    if (disks[i].name[0] == '\0')
+      continue;
+    assert_int_equal (items[next++].stored, stored_of (&disks[i].contents));
+    for (size_t j = 0; j < THINGS; j++)
+      if (disks[i].snapshots[j].name[0] != '\0')
+        assert_int_equal (items[next++].stored,
+                          stored_of (&disks[i].snapshots[j].contents));
+  }
+}
+
+/*--------------------------------------------------------------------
  * Steps.
  */
 
@@ -314,13 +427,19 @@ step_delete_snapshot (void)
 {
   struct model_disk *disk = random_disk ();
   struct model_snapshot *snapshot = random_snapshot (disk);
-  const char *target;
+  struct usage_item item;
   struct status status;
+  const char *target;
+  uint64_t freed, before;
 
   if (snapshot == NULL)
     return;
+  item = item_of (disk, snapshot, 0);
+  freed = would_free (&item, 1);
+  before = count_seen ();
   target = target_of (disk, snapshot);
   assert_ok (manage_delete_snapshots (store, &target, 1, &status), &status);
+  assert_int_equal (freed, before - count_seen ());
   snapshot->name[0] = '\0';
 }
 
@@ -360,11 +479,16 @@ static void
 step_delete_disk (void)
 {
   struct model_disk *disk = random_disk ();
+  struct usage_item items[THINGS + 1];
+  uint64_t freed, before;
   struct status status;
 
   if (disks_count () < 2)
     return;
+  freed = would_free (items, items_of (disk, 0, items));
+  before = count_seen ();
   assert_ok (manage_delete (store, disk->name, true, false, &status), &status);
+  assert_int_equal (freed, before - count_seen ());
   memset (disk, 0, sizeof *disk);
 }
 
@@ -451,27 +575,24 @@ static const char orphans_sql[] =
 
 /* The views for people must say what the program says. */
 static void
-compare_usage (sqlite3 *db, const struct model_disk *disk,
+compare_views (sqlite3 *db, const struct model_disk *disk,
                const struct model_snapshot *snapshot)
 {
-  struct manage_details details;
-  struct status status;
+  struct usage_item item = item_of (disk, snapshot, 0);
+  const uint64_t freed = would_free (&item, 1);
 
-  assert_ok (manage_details (store, target_of (disk, snapshot), true, &details,
-                             &status),
-             &status);
   if (snapshot)
     /* The view does not look at what is freed in parents. */
     assert_in_range (unit_integer (db,
                                    "SELECT bytes FROM snapshot_usage"
                                    " WHERE disk = %Q AND snapshot = %Q",
                                    disk->name, snapshot->name),
-                     0, details.exclusive);
+                     0, freed * BLOCK);
   else
     assert_int_equal (
         unit_integer (db, "SELECT bytes FROM disk_usage WHERE disk = %Q",
                       disk->name),
-        details.stored);
+        item.stored);
 }
 
 /* Everything was reclaimed: see what is left. */
@@ -488,9 +609,9 @@ check_nothing_unseen (void)
   assert_int_equal (unit_integer (db, unseen_sql), 0);
   assert_int_equal (unit_integer (db, orphans_sql), 0);
   assert_int_equal (unit_integer (db, "SELECT count (*) FROM reclaim"), 0);
-  compare_usage (db, &disks[first], NULL);
+  compare_views (db, &disks[first], NULL);
   if (snapshot)
-    compare_usage (db, &disks[first], snapshot);
+    compare_views (db, &disks[first], snapshot);
   sqlite3_close (db);
 }
 
@@ -519,7 +640,7 @@ static void (*const steps[]) (void) = {
   step_snapshot, step_snapshot,        step_delete_snapshot, step_rollback,
   step_rollback, step_clone,           step_delete_disk,     step_flatten,
   step_resize,   step_delete_snapshot, step_reclaim,         step_reclaim,
-  step_reopen,   compare_difference,
+  step_reopen,   compare_difference,   compare_usage,
 };
 
 static void
@@ -549,10 +670,88 @@ test_random_steps (void **state)
   print_message ("%lu steps\n", count);
 }
 
+/* Write NUMBER to COUNT blocks from FIRST of the first disk. */
+static void
+put (uint32_t number, uint64_t first, uint64_t count)
+{
+  static uint32_t buffer[BLOCKS * BLOCK / sizeof (uint32_t)];
+  struct status status;
+  struct disk *disk = disk_open (store, "first", false, &status);
+
+  assert_non_null (disk);
+  for (size_t i = 0; i < count * BLOCK / sizeof buffer[0]; i++)
+    buffer[i] = number;
+  assert_ok (
+      disk_write (disk, buffer, first * BLOCK, count * BLOCK, false, &status),
+      &status);
+  disk_close (disk);
+  for (uint64_t i = first; i < first + count; i++)
+    disks[0].contents.blocks[i] = number;
+}
+
+static void
+take (size_t i, const char *name)
+{
+  const char *const disk = "first";
+  struct status status;
+
+  strcpy (disks[0].snapshots[i].name, name);
+  disks[0].snapshots[i].contents = disks[0].contents;
+  assert_ok (manage_snapshot (store, &disk, 1, name, &status), &status);
+}
+
+/* Numbers that a person can follow:
+ *
+ *   block      0  1  2  3
+ *   first@a    1  1  1  1
+ *   first@b    2  2  1  1
+ *   first      2  2  1  .
+ */
+static void
+test_usage (void **state)
+{
+  struct model_snapshot *const snapshots = disks[0].snapshots;
+  struct usage_item items[3];
+  uint64_t freed[3];
+  struct status status;
+
+  (void)state;
+  make_first_disk ();
+  put (1, 0, 4);
+  take (0, "a");
+  put (2, 0, 2);
+  take (1, "b");
+  put (0, 3, 1);
+  compare_all ();
+
+  for (size_t i = 0; i < 3; i++)
+    items[i] = item_of (&disks[0], i == 0 ? NULL : &snapshots[i - 1], i);
+  assert_ok (manage_usage (store, items, 3, freed, 3, NULL, NULL, &status),
+             &status);
+  assert_int_equal (items[0].stored, 3 * BLOCK);
+  assert_int_equal (items[1].stored, 4 * BLOCK);
+  assert_int_equal (items[2].stored, 4 * BLOCK);
+  assert_int_equal (freed[0], 0);
+  assert_int_equal (freed[1], 2 * BLOCK);
+  assert_int_equal (freed[2], 0);
+
+  /* Both snapshots: also block 3.  All: all six rows. */
+  items[1].group = items[2].group = 0;
+  assert_int_equal (would_free (items + 1, 2), 3);
+  assert_int_equal (would_free (items, 3), 6);
+
+  /* A clone sees what its origin does. */
+  assert_ok (manage_clone (store, "first@a", "clone", NULL, &status), &status);
+  assert_int_equal (would_free (items + 1, 1), 0);
+  assert_int_equal (would_free (items, 3), 2);
+  store_close (store);
+}
+
 int
 main (void)
 {
   const struct CMUnitTest tests[] = {
+    unit_test (test_usage),
     unit_test (test_random_steps),
   };
 

@@ -281,25 +281,59 @@ static const struct tool_option delete_options[] = {
   { NULL, 0, NULL, NULL, NULL },
 };
 
+/* A disk and its snapshots. */
+struct family {
+  struct usage_item *items;
+  size_t count;
+};
+
+static void
+add_member (struct family *family, int64_t disk, int64_t snapshot)
+{
+  family->items =
+      tool_realloc (family->items, (family->count + 1) * sizeof *family->items);
+  family->items[family->count++] = (struct usage_item){ disk, snapshot, 0, 0 };
+}
+
+static int
+add_snapshot (const struct snapshot_info *info, void *opaque)
+{
+  add_member (opaque, info->disk, info->id);
+  return 0;
+}
+
 /* Say what would be deleted. */
 static int
 show_deletion (struct store *store, const char *name)
 {
-  struct manage_details details;
+  struct family family = { 0 };
   char text[TOOL_SIZE_MAX];
+  struct disk_info info;
   struct status status;
+  uint64_t freed;
+  int r;
 
-  if (manage_details (store, name, true, &details, &status) == -1)
+  if (store_find (store, name, &info, &status) == -1)
     return tool_fail (&status);
-  if (details.snapshots > 0 && !delete_snapshots)
+  add_member (&family, info.id, 0);
+  if (manage_list_snapshots (store, name, add_snapshot, &family, &status) == -1)
+    return tool_fail (&status);
+  if (family.count > 1 && !delete_snapshots)
     return tool_error (ENOTEMPTY,
-                       "disk '%s' has %" PRIu64 " snapshots; delete them "
-                       "first, or ask for all with --snapshots",
-                       name, details.snapshots);
+                       "disk '%s' has %zu snapshots; delete them first, or "
+                       "ask for all with --snapshots",
+                       name, family.count - 1);
+  tool_progress_begin ("counting");
+  r = manage_usage (store, family.items, family.count, &freed, 1, tool_progress,
+                    NULL, &status);
+  tool_progress_end ();
+  free (family.items);
+  if (r == -1)
+    return tool_fail (&status);
   printf ("would delete disk '%s'", name);
-  if (details.snapshots > 0)
-    printf (" and its %" PRIu64 " snapshots", details.snapshots);
-  printf (", which frees %s\n", tool_size (details.history, text));
+  if (family.count > 1)
+    printf (" and its %zu snapshots", family.count - 1);
+  printf (", which frees %s\n", tool_size (freed, text));
   return TOOL_DONE;
 }
 

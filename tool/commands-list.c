@@ -47,28 +47,11 @@ snapshot_json (const struct snapshot_info *info)
                     info->automatic, "guid", guid);
 }
 
-/* Add what was counted to JSON, of a disk or of a snapshot. */
-static void
-add_usage (json_t *json, const struct manage_details *details, bool disk)
-{
-  json_object_set_new (json, "stored", tool_json_size (details->stored));
-  json_object_set_new (json, "exclusive", tool_json_size (details->exclusive));
-  if (disk)
-    json_object_set_new (json, "history", tool_json_size (details->history));
-}
-
 /* Who made a snapshot. */
 static const char *
 maker (const struct snapshot_info *info)
 {
   return info->automatic ? "server" : "user";
-}
-
-/* "web@monday", a new string. */
-static char *
-full_name (const struct snapshot_info *info)
-{
-  return tool_format ("%s@%s", info->disk_name, info->name);
 }
 
 /*--------------------------------------------------------------------
@@ -129,23 +112,78 @@ read_contents (struct store *store, bool with_snapshots,
   return TOOL_DONE;
 }
 
-/* Go on with the snapshots of DISK in CONTENTS, which are in the order of
- * the disks' ids, as the disks are.
+/*--------------------------------------------------------------------
+ * What it takes.
  */
-static const struct snapshot_info *
-next_snapshot (const struct contents *contents, const struct disk_info *disk,
-               size_t *next)
-{
-  while (*next < contents->snapshot_count) {
-    const struct snapshot_info *info = &contents->snapshots[*next];
 
-    if (info->disk > disk->id)
-      return NULL;
-    ++*next;
-    if (info->disk == disk->id)
-      return info;
+/* The usage of all in a struct contents, disks first.  Without items it was
+ * not asked for.
+ */
+struct usage {
+  struct usage_item *items;
+  uint64_t *exclusive; /* bytes that deleting an item alone would free */
+  uint64_t *history;   /* and a disk with all its snapshots */
+};
+
+/* Fill the items of CONTENTS; a group is one item, or BY_DISK all of a disk.
+ */
+static void
+fill_items (const struct contents *contents, bool by_disk,
+            struct usage_item *items)
+{
+  const size_t disks = contents->disk_count;
+  size_t disk = 0;
+
+  for (size_t i = 0; i < disks; i++)
+    items[i] = (struct usage_item){ contents->disks[i].id, 0, i, 0 };
+  for (size_t i = 0; i < contents->snapshot_count; i++) {
+    const struct snapshot_info *info = &contents->snapshots[i];
+
+    /* Both are in the order of the disks' ids. */
+    while (disk + 1 < disks && contents->disks[disk].id < info->disk)
+      disk++;
+    items[disks + i] = (struct usage_item){ info->disk, info->id,
+                                            by_disk ? disk : disks + i, 0 };
+    /* The row of its disk may be damaged: then it counts nowhere. */
+    if (by_disk && contents->disks[disk].id != info->disk)
+      items[disks + i].disk = 0;
   }
-  return NULL;
+}
+
+static int
+count_usage (struct store *store, const struct contents *contents,
+             struct usage *usage, struct status *status)
+{
+  const size_t count = contents->disk_count + contents->snapshot_count;
+  int r = 0;
+
+  usage->items = tool_alloc (count * sizeof *usage->items);
+  usage->exclusive = tool_alloc (count * sizeof *usage->exclusive);
+  usage->history = tool_alloc (count * sizeof *usage->history);
+  tool_progress_begin ("counting");
+  if (contents->disk_count > 0) {
+    fill_items (contents, true, usage->items);
+    r = manage_usage (store, usage->items, count, usage->history,
+                      contents->disk_count, tool_progress, NULL, status);
+  }
+  fill_items (contents, false, usage->items);
+  if (r == 0)
+    r = manage_usage (store, usage->items, count, usage->exclusive, count,
+                      tool_progress, NULL, status);
+  tool_progress_end ();
+  return r;
+}
+
+/* Add the usage of item I to its JSON. */
+static void
+add_usage (json_t *json, const struct usage *usage, size_t i)
+{
+  const bool disk = usage->items[i].snapshot == 0;
+
+  json_object_set_new (json, "stored", tool_json_size (usage->items[i].stored));
+  json_object_set_new (json, "exclusive", tool_json_size (usage->exclusive[i]));
+  if (disk)
+    json_object_set_new (json, "history", tool_json_size (usage->history[i]));
 }
 
 /*--------------------------------------------------------------------
@@ -163,140 +201,126 @@ static bool with_usage;
 
 /* A list in the making. */
 struct list {
-  struct store *store;
+  const struct contents *contents;
+  struct usage usage;
   struct tool_table *table;
   json_t *disks, *snapshots;
-  bool of_snapshots;    /* and not of disks, perhaps with snapshots */
-  uint64_t done, total; /* sizes of what is counted */
-  int code;             /* how the command ends */
+  bool of_snapshots; /* and not of disks, perhaps with snapshots */
 };
 
-/* Get the details of TARGET, of SIZE bytes.  Returns false where it is not
- * for the list: it has been deleted meanwhile, or it cannot be read, which
- * does not keep the list from showing the rest.
- */
-static bool
-get_details (struct list *list, const char *target, uint64_t size,
-             struct manage_details *details)
-{
-  struct status status;
-
-  if (with_usage && tool_progress (list->done, list->total, NULL)) {
-    list->code = TOOL_FAILED;
-    return false;
-  }
-  list->done += size;
-  if (manage_details (list->store, target, with_usage, details, &status) == 0)
-    return true;
-  if (status.error != ENOENT)
-    list->code = tool_fail (&status);
-  return false;
-}
-
 static void
-add_usage_cells (struct list *list, uint64_t stored, uint64_t freed)
+add_usage_cells (struct list *list, size_t item)
 {
+  const struct usage *usage = &list->usage;
+
   if (with_usage) {
-    tool_cell_size (list->table, stored);
-    tool_cell_size (list->table, freed);
+    tool_cell_size (list->table, usage->items[item].stored);
+    tool_cell_size (list->table, usage->items[item].snapshot
+                                     ? usage->exclusive[item]
+                                     : usage->history[item]);
   }
 }
 
+/* Add disk I, of DETAILS. */
 static void
-list_disk (struct list *list, const struct disk_info *info)
+list_disk (struct list *list, size_t i, const struct manage_details *details)
 {
-  struct manage_details details;
-  json_t *json;
+  const struct disk_info *info = &list->contents->disks[i];
+  json_t *json = disk_json (info, details);
 
-  if (!get_details (list, info->name, info->size, &details))
-    return;
-  json = disk_json (info, &details);
   if (with_usage)
-    add_usage (json, &details, true);
+    add_usage (json, &list->usage, i);
   json_array_append_new (list->disks, json);
   tool_cell (list->table, "%s", info->name);
   tool_cell_size (list->table, info->size);
-  add_usage_cells (list, details.stored, details.history);
-  tool_cell (list->table, "%" PRIu64, details.snapshots);
+  add_usage_cells (list, i);
+  tool_cell (list->table, "%" PRIu64, details->snapshots);
   tool_cell_time (list->table, info->created);
-  tool_cell (list->table, "%s", details.origin);
+  tool_cell (list->table, "%s", details->origin);
 }
 
+/* Add snapshot I. */
 static void
-list_snapshot (struct list *list, const struct snapshot_info *info)
+list_snapshot (struct list *list, size_t i)
 {
+  const struct snapshot_info *info = &list->contents->snapshots[i];
+  const size_t item = list->contents->disk_count + i;
+  json_t *json = snapshot_json (info);
+
+  if (with_usage)
+    add_usage (json, &list->usage, item);
+  json_array_append_new (list->snapshots, json);
+  tool_cell (list->table, "%s@%s", info->disk_name, info->name);
+  tool_cell_size (list->table, info->size);
+  add_usage_cells (list, item);
+  if (!list->of_snapshots)
+    tool_cell (list->table, "%s", "");
+  tool_cell_time (list->table, info->created);
+  tool_cell (list->table, "%s", list->of_snapshots ? maker (info) : "");
+}
+
+/* Add the disks, and with SNAPSHOTS each one's snapshots.  One that has been
+ * deleted meanwhile is left out; so is one that cannot be read, with a
+ * message and an exit code.
+ */
+static int
+list_disks (struct list *list, struct store *store, bool snapshots)
+{
+  const struct contents *contents = list->contents;
   struct manage_details details;
-  char *name = full_name (info);
-  json_t *json;
-
-  if (!with_usage || get_details (list, name, info->size, &details)) {
-    json = snapshot_json (info);
-    if (with_usage)
-      add_usage (json, &details, false);
-    json_array_append_new (list->snapshots, json);
-    tool_cell (list->table, "%s", name);
-    tool_cell_size (list->table, info->size);
-    add_usage_cells (list, details.stored, details.exclusive);
-    if (!list->of_snapshots)
-      tool_cell (list->table, "%s", "");
-    tool_cell_time (list->table, info->created);
-    tool_cell (list->table, "%s", list->of_snapshots ? maker (info) : "");
-  }
-  free (name);
-}
-
-/* Make the lists of what CONTENTS has. */
-static void
-fill_list (struct list *list, const struct contents *contents)
-{
+  struct status status;
+  int code = TOOL_DONE;
   size_t next = 0;
 
-  for (size_t i = 0; i < contents->disk_count; i++)
-    list->total += contents->disks[i].size;
-  for (size_t i = 0; i < contents->snapshot_count; i++)
-    list->total += contents->snapshots[i].size;
   for (size_t i = 0; i < contents->disk_count; i++) {
     const struct disk_info *disk = &contents->disks[i];
-    const struct snapshot_info *info;
 
-    list_disk (list, disk);
-    while ((info = next_snapshot (contents, disk, &next)))
-      list_snapshot (list, info);
+    if (manage_details (store, disk->name, &details, &status) == 0)
+      list_disk (list, i, &details);
+    else if (status.error != ENOENT)
+      code = tool_fail (&status);
+    for (; next < contents->snapshot_count &&
+           contents->snapshots[next].disk <= disk->id;
+         next++)
+      if (snapshots && contents->snapshots[next].disk == disk->id)
+        list_snapshot (list, next);
   }
-  for (; list->of_snapshots && next < contents->snapshot_count; next++)
-    list_snapshot (list, &contents->snapshots[next]);
+  return code;
 }
 
-/* Show CONTENTS; TITLES are the columns, with those of the usage where that
- * was asked for.
+/* Show CONTENTS as a list; TITLES are the columns, with those of the usage
+ * where that was asked for.
  */
 static int
 show_list (struct store *store, const struct contents *contents,
-           bool of_snapshots, bool all, const char *const *titles)
+           bool of_snapshots, bool snapshots, const char *const *titles)
 {
   struct list list = {
-    .store = store,
+    .contents = contents,
     .table = tool_table (titles),
     .disks = json_array (),
     .snapshots = json_array (),
     .of_snapshots = of_snapshots,
   };
+  struct status status;
+  int code;
 
-  if (with_usage)
-    tool_progress_begin ("counting");
-  fill_list (&list, contents);
-  if (with_usage)
-    tool_progress_end ();
+  if (with_usage && count_usage (store, contents, &list.usage, &status) == -1)
+    return tool_fail (&status);
+  code = list_disks (&list, store, snapshots);
+  if (of_snapshots)
+    for (size_t i = 0; i < contents->snapshot_count; i++)
+      list_snapshot (&list, i);
   if (!common.json)
     tool_table_print (list.table);
   else if (of_snapshots)
     tool_json_print (json_pack ("{s:o}", "snapshots", list.snapshots));
-  else if (all)
+  else if (snapshots)
     tool_json_print (json_pack ("{s:o, s:o}", "disks", list.disks, "snapshots",
                                 list.snapshots));
   else
     tool_json_print (json_pack ("{s:o}", "disks", list.disks));
-  return list.code;
+  return code;
 }
 
 /*--------------------------------------------------------------------
@@ -312,6 +336,7 @@ static const struct tool_option list_options[] = {
   { NULL, 0, NULL, NULL, NULL },
 };
 
+/* Each disk, and behind it its snapshots if they were read. */
 static void
 print_names (const struct contents *contents)
 {
@@ -319,11 +344,13 @@ print_names (const struct contents *contents)
 
   for (size_t i = 0; i < contents->disk_count; i++) {
     const struct disk_info *disk = &contents->disks[i];
-    const struct snapshot_info *info;
 
     printf ("%s\n", disk->name);
-    while ((info = next_snapshot (contents, disk, &next)))
-      printf ("%s@%s\n", disk->name, info->name);
+    for (; next < contents->snapshot_count &&
+           contents->snapshots[next].disk <= disk->id;
+         next++)
+      if (contents->snapshots[next].disk == disk->id)
+        printf ("%s@%s\n", disk->name, contents->snapshots[next].name);
   }
 }
 
@@ -337,7 +364,9 @@ run_list (int argc, char *argv[])
                                               "ORIGIN", NULL };
   struct contents contents = { 0 };
   struct store *store = tool_open (argv[0], false);
-  const int code = read_contents (store, list_all, &contents);
+  /* A disk's usage is that of its snapshots, too. */
+  const int code =
+      read_contents (store, list_all || (with_usage && !list_names), &contents);
 
   (void)argc;
   if (code != TOOL_DONE)
@@ -403,7 +432,7 @@ run_snapshot_list (int argc, char *argv[])
   if (manage_list_snapshots (store, argv[1], add_snapshot, &contents,
                              &status) == -1)
     return tool_fail (&status);
-  return show_list (store, &contents, true, true,
+  return show_list (store, &contents, true, false,
                     with_usage ? usage_titles : titles);
 }
 
@@ -473,18 +502,25 @@ show_file (struct store *store, const char *path)
 static int
 show_disk (struct store *store, const char *name)
 {
+  struct contents contents = { .disk_count = 1 };
   struct manage_details details;
+  struct usage usage;
   struct disk_info info;
   struct status status;
   char text[TIMES_TEXT_MAX];
 
   if (store_find (store, name, &info, &status) == -1 ||
-      manage_details (store, name, true, &details, &status) == -1)
+      manage_details (store, name, &details, &status) == -1 ||
+      manage_list_snapshots (store, name, add_snapshot, &contents, &status) ==
+          -1)
+    return tool_fail (&status);
+  contents.disks = &info;
+  if (count_usage (store, &contents, &usage, &status) == -1)
     return tool_fail (&status);
   if (common.json) {
     json_t *json = disk_json (&info, &details);
 
-    add_usage (json, &details, true);
+    add_usage (json, &usage, 0);
     tool_json_print (json);
     return TOOL_DONE;
   }
@@ -492,9 +528,9 @@ show_disk (struct store *store, const char *name)
   tool_property ("description", "%s", info.description);
   tool_property_size ("size", info.size);
   tool_property_size ("block size", info.block_size);
-  tool_property_size ("stored", details.stored);
-  tool_property_size ("only here", details.exclusive);
-  tool_property_size ("with its snapshots", details.history);
+  tool_property_size ("stored", usage.items[0].stored);
+  tool_property_size ("only here", usage.exclusive[0]);
+  tool_property_size ("with its snapshots", usage.history[0]);
   tool_property ("snapshots", "%" PRIu64, details.snapshots);
   tool_property ("created", "%s", times_local (info.created, text));
   tool_property ("origin", "%s", details.origin);
@@ -504,34 +540,30 @@ show_disk (struct store *store, const char *name)
 static int
 show_snapshot (struct store *store, const char *target)
 {
-  struct manage_details details;
   struct snapshot_info info;
+  const struct contents contents = { .snapshots = &info, .snapshot_count = 1 };
+  struct usage usage;
   struct status status;
-  char text[TIMES_TEXT_MAX], *name;
+  char text[TIMES_TEXT_MAX];
 
-  if (manage_find_snapshot (store, target, &info, &status) == -1)
-    return tool_fail (&status);
-  /* By its name from now on: TARGET may be a time. */
-  name = full_name (&info);
-  if (manage_details (store, name, true, &details, &status) == -1)
+  if (manage_find_snapshot (store, target, &info, &status) == -1 ||
+      count_usage (store, &contents, &usage, &status) == -1)
     return tool_fail (&status);
   if (common.json) {
     json_t *json = snapshot_json (&info);
 
-    add_usage (json, &details, false);
+    add_usage (json, &usage, 0);
     tool_json_print (json);
+    return TOOL_DONE;
   }
-  else {
-    tool_property ("snapshot", "%s", name);
-    tool_property_size ("size", info.size);
-    tool_property_size ("block size", info.block_size);
-    tool_property_size ("stored", details.stored);
-    tool_property_size ("only here", details.exclusive);
-    tool_property ("created", "%s", times_local (info.created, text));
-    tool_property ("made by", "%s", maker (&info));
-    tool_property ("guid", "%016" PRIx64, (uint64_t)info.guid);
-  }
-  free (name);
+  tool_property ("snapshot", "%s@%s", info.disk_name, info.name);
+  tool_property_size ("size", info.size);
+  tool_property_size ("block size", info.block_size);
+  tool_property_size ("stored", usage.items[0].stored);
+  tool_property_size ("only here", usage.exclusive[0]);
+  tool_property ("created", "%s", times_local (info.created, text));
+  tool_property ("made by", "%s", maker (&info));
+  tool_property ("guid", "%016" PRIx64, (uint64_t)info.guid);
   return TOOL_DONE;
 }
 
@@ -562,7 +594,7 @@ const struct command command_info = {
       "that are not freed yet).\n"
       "\n"
       "Example: sqlblock info disks.sqlite web@monday --json\n",
-  .common = COMMON_JSON,
+  .common = COMMON_JSON | COMMON_PROGRESS,
   .least = 1,
   .most = 2,
   .run = run_info,

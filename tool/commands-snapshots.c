@@ -257,26 +257,31 @@ doom_argument (struct store *store, const char *text, struct doomed *doomed)
 static int
 show_doomed (struct store *store, const struct doomed *doomed)
 {
-  struct snapshots list = { 0 };
+  struct usage_item *items = tool_alloc (doomed->count * sizeof *items);
   struct snapshot_info info;
-  struct manage_details details;
   char text[TOOL_SIZE_MAX];
   struct status status;
-  uint64_t freed = 0;
+  uint64_t freed;
+  int r;
 
   for (size_t i = 0; i < doomed->count; i++) {
-    if (manage_find_snapshot (store, doomed->targets[i], &info, &status) ==
-            -1 ||
-        manage_details (store, doomed->targets[i], true, &details, &status) ==
-            -1)
+    if (manage_find_snapshot (store, doomed->targets[i], &info, &status) == -1)
       return tool_fail (&status);
-    add_snapshot (&info, &list);
-    freed += details.exclusive;
+    if (strcmp (strchr (doomed->targets[i], '@') + 1, info.name) != 0)
+      return tool_error (EINVAL,
+                         "'%s' is a time; give the name of the snapshot, '%s'",
+                         doomed->targets[i], full_name (&info));
+    items[i] = (struct usage_item){ info.disk, info.id, 0, 0 };
   }
-  for (size_t i = 0; i < list.count; i++)
-    printf ("would delete snapshot '%s'\n", full_name (&list.info[i]));
-  printf ("which frees %s%s\n", list.count > 1 ? "at least " : "",
-          tool_size (freed, text));
+  tool_progress_begin ("counting");
+  r = manage_usage (store, items, doomed->count, &freed, 1, tool_progress, NULL,
+                    &status);
+  tool_progress_end ();
+  if (r == -1)
+    return tool_fail (&status);
+  for (size_t i = 0; i < doomed->count; i++)
+    printf ("would delete snapshot '%s'\n", doomed->targets[i]);
+  printf ("which frees %s\n", tool_size (freed, text));
   return TOOL_DONE;
 }
 
