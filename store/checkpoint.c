@@ -288,7 +288,7 @@ wait_for_work (struct checkpointer *checkpointer)
       pthread_cond_wait (&checkpointer->wake, &checkpointer->lock);
     else {
       wait_for_wake (checkpointer, checkpointer->limits.idle);
-      if (commits == checkpointer->commits)
+      if (commits == checkpointer->commits && !checkpointer->stopping)
         return SQLITE_CHECKPOINT_TRUNCATE;
     }
   }

@@ -20,6 +20,11 @@
  */
 #define SETTLE_WAIT 1000
 
+/* A command beside a server checkpoints when there was no commit for so
+ * long, in milliseconds.
+ */
+#define BESIDE_IDLE 60000
+
 /* A disk that is open for writing, by how many clients. */
 struct held {
   int64_t id;
@@ -346,25 +351,38 @@ settle_log (struct store *store, struct status *status)
   return r == -1 ? -1 : 0;
 }
 
-/* Settle the log and start what works in the background.  A command beside a
- * server, or another command, leaves the log to that one, unless it gets
- * longer than that one allows: then it does not see what the command writes.
- * Called with the lock held.
+/* When this store checkpoints.  A command beside a server, or another
+ * command, leaves that to the other one: the server's writers would not
+ * pause for it, and it would keep the server's own checkpoints out.  Unless
+ * the log gets so long that the other must be gone, or has no commits of its
+ * own and so does not see those of the command.
+ */
+static struct checkpoint_limits
+choose_limits (const struct store *store, bool served)
+{
+  struct checkpoint_limits limits = store->options.limits;
+
+  if (served) {
+    limits.start = 2 * limits.bound;
+    limits.bound *= 4;
+    limits.idle = BESIDE_IDLE;
+  }
+  return limits;
+}
+
+/* Settle the log and start what works in the background.  Called with the
+ * lock held.
  */
 static int
 begin_serving (struct store *store, struct status *status)
 {
   const char *path = store->place.path;
-  struct checkpoint_limits limits = store->options.limits;
   const int served =
       store->options.command ? guard_is_served (path, status) : 0;
+  const struct checkpoint_limits limits = choose_limits (store, served == 1);
 
   if (served == -1 || (!served && settle_log (store, status) == -1))
     return -1;
-  if (served) {
-    limits.start = limits.bound;
-    limits.bound *= 2;
-  }
   store->serving = guard_serve (path, status);
   if (store->serving == -1)
     return -1;

@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 
 #include "unit.h"
 
@@ -59,18 +61,26 @@ ignore_warning (const char *message)
   (void)message;
 }
 
-static void
-open_store (void)
+/* Open the store as a server or as a command does. */
+static struct store *
+open_with (bool command, struct checkpoint_limits limits)
 {
   const struct store_options options = {
-    .command = true,
-    .limits = checkpoint_limits_default,
+    .command = command,
+    .limits = limits,
     .warn = ignore_warning,
   };
   struct status status;
+  struct store *opened = store_open (path, &options, &status);
 
-  store = store_open (path, &options, &status);
-  assert_non_null (store);
+  assert_non_null (opened);
+  return opened;
+}
+
+static void
+open_store (void)
+{
+  store = open_with (true, checkpoint_limits_default);
 }
 
 /*--------------------------------------------------------------------
@@ -747,12 +757,73 @@ test_usage (void **state)
   store_close (store);
 }
 
+/*--------------------------------------------------------------------
+ * Beside a server.
+ */
+
+/* The bytes of the database file. */
+static off_t
+file_size (void)
+{
+  struct stat st;
+
+  assert_int_equal (stat (path, &st), 0);
+  return st.st_size;
+}
+
+/* A command leaves checkpoints to the server, whatever it thinks of the
+ * log's size: the server's writers would not pause for it.
+ */
+static void
+test_command_does_not_checkpoint (void **state)
+{
+  static char data[8 * 1024 * 1024];
+  const struct disk_options disk_options = {
+    .name = "web",
+    .size = sizeof data,
+  };
+  const struct checkpoint_limits never = {
+    .start = 1 << 30,
+    .bound = 1 << 30,
+    .idle = 60000,
+  };
+  const struct checkpoint_limits soon = {
+    .start = 1024 * 1024,
+    .bound = 8 * 1024 * 1024,
+    .idle = 1,
+  };
+  const char *names[] = { "web" };
+  struct store *server;
+  struct status status;
+  struct disk *disk;
+  off_t before;
+
+  (void)state;
+  path = unit_database ();
+  memset (data, 'x', sizeof data);
+  assert_ok (store_provide (path, &disk_options, &status), &status);
+  server = open_with (false, never);
+  disk = disk_open (server, "web", false, &status);
+  assert_non_null (disk);
+  before = file_size ();
+  assert_ok (disk_write (disk, data, 0, sizeof data, false, &status), &status);
+  store = open_with (true, soon);
+  assert_ok (manage_snapshot (store, names, 1, "monday", &status), &status);
+  nanosleep (&(struct timespec){ .tv_nsec = 200 * 1000 * 1000 }, NULL);
+  store_close (store);
+  assert_int_equal (file_size (), before);
+  disk_close (disk);
+  store_close (server);
+  assert_true (file_size () > (off_t)sizeof data);
+}
+
 int
 main (void)
 {
   const struct CMUnitTest tests[] = {
     unit_test (test_usage),
     unit_test (test_random_steps),
+    unit_test (test_command_does_not_checkpoint),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
