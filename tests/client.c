@@ -90,6 +90,8 @@ connections_wait (struct connections *connections, uint64_t microseconds)
       fds[i].events |= POLLOUT;
   }
   ready = ppoll (fds, connections->count, &timeout, NULL);
+  if (ready == -1 && errno == EINTR)
+    return;
   if (ready == -1)
     fail ("poll: %s", strerror (errno));
   connections->idle = ready == 0 ? connections->idle + microseconds : 0;

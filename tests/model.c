@@ -20,12 +20,16 @@
  *
  * A trim makes whole blocks read as zeroes, and leaves the partial ones at
  * its edges as they are.  A zero always zeroes all its bytes.
+ *
+ * On SIGUSR1 there are no more requests, and all is checked as at the end:
+ * for a test that does something else at the same time.
  */
 
 #include <config.h>
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -85,11 +89,19 @@ static uint64_t sequence_number; /* of the latest request */
 static uint64_t moments;         /* of kills */
 static uint64_t kill_after;      /* the number of a request */
 static bool crashed;             /* the server was killed */
+static volatile sig_atomic_t told_to_end;
 
 static struct {
   uint64_t kind[KINDS], fua, not_fast, shared_block;
   uint64_t kills, whole, absent, partial;
 } counts;
+
+static void
+note_signal (int signal)
+{
+  (void)signal;
+  told_to_end = 1;
+}
 
 static bool
 changes (const struct request *request)
@@ -596,7 +608,7 @@ run (void)
 {
   uint64_t part = operations / (kills + 1);
 
-  while (sequence_number < operations) {
+  while (sequence_number < operations && !told_to_end) {
     if (sequence_number % part == 0 && sequence_number / part < kills)
       kill_after = sequence_number + 1 + random_below (&moments, part);
     do_operation ();
@@ -617,7 +629,7 @@ print_counts (void)
 
   printf ("model-check: %" PRIu64 " operations over %" PRIu64
           " connections on %" PRIu64 " bytes in blocks of %" PRIu64 ":\n ",
-          operations, settings.connections, settings.size, settings.block_size);
+          sequence_number, settings.connections, settings.size, settings.block_size);
   for (i = 0; i < KINDS; i++)
     printf (" %" PRIu64 " %s%s", counts.kind[i], kinds[i].name,
             i + 1 < KINDS ? "," : "\n");
@@ -642,6 +654,10 @@ main (int argc, char *argv[])
   parse_options (argc, argv, own, 2);
   sequence = settings.seed;
   moments = ~settings.seed;
+  sigaction (SIGUSR1,
+             &(struct sigaction){ .sa_handler = note_signal,
+                                  .sa_flags = SA_RESTART },
+             NULL);
   request_count = DEPTH * settings.connections;
   shadow = calloc (1, settings.size);
   if (shadow == NULL || operations <= kills)
