@@ -76,7 +76,7 @@ check_disk ()
   for round in 1 2; do
     start_nbdkit s "$plugin" "$tmp/$block.sqlite" \
       block-size="$block" size="$size"
-    timeout 50 python3 "$tmp/model.py" "$(uri s)" "$tmp/$block.shadow" \
+    timeout 300 python3 "$tmp/model.py" "$(uri s)" "$tmp/$block.shadow" \
       $((seed + round)) "$block" 150 || fail "block-size=$block"
     kill_nbdkit
   done
