@@ -1,10 +1,11 @@
 #!/bin/bash
 # The manual of the command sqlblock says what the command does: the same
 # commands, arguments, options, exit codes and keys of JSON, no fewer and no
-# more. The command is asked through its --help and its --json.
+# more. The command is asked through its --help and its --json. The queries in
+# the manual of the plugin are tried, too.
 
 . "${srcdir:-$(dirname "$0")}/functions.sh"
-need nbdkit nbdsh python3
+need nbdkit nbdsh python3 sqlite3
 
 PATH=$top_builddir/tool:$PATH
 manual=$srcdir/../sqlblock.pod
@@ -12,14 +13,19 @@ manual=$srcdir/../sqlblock.pod
 # --- A file in which every key of JSON has something to say -----------------
 
 cd "$tmp"
-sqlblock create -q d.sqlite web --size=1M
+sqlblock create -q d.sqlite web --size=2M
+
+# write TEXT OFFSET: into the disk.
+write ()
+{
+  nbdkit -U - "$plugin" d.sqlite \
+    --run "nbdsh -u \"\$uri\" -c 'h.pwrite(b\"$1\", $2)'"
+}
+
+write root:x:0 1048576
 sqlblock snapshot create -q d.sqlite web@monday
 sqlblock clone -q d.sqlite web@monday web-test
-
-# The disk is to differ from its snapshot.
-nbdkit -U - "$plugin" d.sqlite --run 'nbdsh -u "$uri" -c "
-h.pwrite(b\"x\" * 4096, 0)
-h.flush()"'
+write different 0
 
 mkdir json
 sqlblock list d.sqlite --all --usage --json >json/list
@@ -154,3 +160,31 @@ same("commands with --json", ["diff", "info", "list", "map", "snapshot list"],
 sys.exit(failures > 0)
 EOF
 python3 compare.py "$manual" || fail "sqlblock.pod and sqlblock differ"
+
+# --- Queries ----------------------------------------------------------------
+
+# The blocks of indented lines that end with ";". The first that makes a view
+# stands in front of those that follow. All find something but the one that
+# wants the history of a server.
+cat >queries.py <<'EOF'
+import re, subprocess, sys
+
+text = open(sys.argv[1]).read()
+text = text[text.index("=head1 READING IT WITH SQL"):
+            text.index("=head1 FILTERS")]
+queries = [block for block in re.findall(r"(?:^ .*\n)+", text, re.M)
+           if block.endswith(";\n")]
+view, empty = "", 0
+for query in queries:
+    if "VIEW" in query:
+        view = query
+        continue
+    result = subprocess.run(["sqlite3", "-readonly", "-bail", "d.sqlite"],
+                            input=view + query, text=True, check=True,
+                            stdout=subprocess.PIPE)
+    empty += result.stdout == ""
+print(len(queries), "queries, of which", empty, "find nothing")
+sys.exit(len(queries) < 10 or empty > 1)
+EOF
+python3 queries.py "$srcdir/../nbdkit-sqlblock-plugin.pod" ||
+  fail "a query of the manual fails"
