@@ -148,10 +148,10 @@ use_wal (struct connection *connection, struct status *status)
   return 0;
 }
 
-/* Make the contents of a new file and its first disk. */
+/* Make the contents of a new file. */
 static int
-fill (struct connection *connection, const struct disk_options *disk,
-      struct status *status)
+make_contents (struct connection *connection, uint32_t page_size,
+               database_fill fill, void *opaque, struct status *status)
 {
   char *pragmas;
   int rc;
@@ -160,9 +160,7 @@ fill (struct connection *connection, const struct disk_options *disk,
   pragmas = sqlite3_mprintf ("PRAGMA page_size = %u;"
                              "PRAGMA auto_vacuum = INCREMENTAL;"
                              "PRAGMA encoding = 'UTF-8';",
-                             disks_page_size (disk->block_size
-                                                  ? disk->block_size
-                                                  : DISK_BLOCK_SIZE_DEFAULT));
+                             page_size);
   rc = pragmas ? sqlite3_exec (connection->db, pragmas, NULL, NULL, NULL)
                : SQLITE_NOMEM;
   sqlite3_free (pragmas);
@@ -181,7 +179,7 @@ fill (struct connection *connection, const struct disk_options *disk,
     rc = sqlite3_exec (connection->db, schema_sql, NULL, NULL, NULL);
   if (rc != SQLITE_OK)
     return status_fail_sqlite (status, connection->db, rc, "making the tables");
-  if (disks_create (connection, disk, status) == -1 ||
+  if ((fill && fill (connection, opaque, status) == -1) ||
       connection_commit (connection, status) == -1)
     return -1;
   return use_wal (connection, status);
@@ -201,11 +199,11 @@ sync_path (const char *path, int flags)
   return r;
 }
 
-/* Rename FROM to TO if there is no TO.  Some file systems cannot do that at
- * once; a link fails as well where there is a file.
+/* Some file systems cannot do that at once; a link fails as well where there
+ * is a file.
  */
-static int
-rename_new (const char *from, const char *to)
+int
+database_rename_new (const char *from, const char *to)
 {
   if (renameat2 (AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
     return 0;
@@ -223,7 +221,8 @@ publish (const char *temporary, const char *path, struct status *status)
 
   if (directory == NULL)
     return status_no_memory (status);
-  if (sync_path (temporary, O_RDWR) == 0 && rename_new (temporary, path) == 0)
+  if (sync_path (temporary, O_RDWR) == 0 &&
+      database_rename_new (temporary, path) == 0)
     r = sync_path (directory, O_RDONLY | O_DIRECTORY);
   if (r == -1)
     status_fail (status, errno, "creating %s: %s", path, strerror (errno));
@@ -280,8 +279,8 @@ remove_temporary (const char *temporary)
 }
 
 int
-database_create (const char *path, const struct disk_options *disk,
-                 struct status *status)
+database_make (const char *path, uint32_t page_size, database_fill fill,
+               void *opaque, struct status *status)
 {
   struct connection connection;
   char *temporary;
@@ -301,7 +300,7 @@ database_create (const char *path, const struct disk_options *disk,
   close (fd);
   r = connection_open (&connection, temporary, CONNECTION_CREATE, NULL, status);
   if (r == 0) {
-    r = fill (&connection, disk, status);
+    r = make_contents (&connection, page_size, fill, opaque, status);
     connection_close (&connection);
   }
   if (r == -1)
@@ -310,6 +309,48 @@ database_create (const char *path, const struct disk_options *disk,
     r = publish (temporary, path, status);
   remove_temporary (temporary);
   free (temporary);
+  return r;
+}
+
+static uint32_t
+page_size_for (uint32_t block_size)
+{
+  return disks_page_size (block_size ? block_size : DISK_BLOCK_SIZE_DEFAULT);
+}
+
+/* Make the first disk of a new file. */
+static int
+fill_disk (struct connection *connection, void *opaque, struct status *status)
+{
+  return disks_create (connection, opaque, status);
+}
+
+int
+database_create (const char *path, const struct disk_options *disk,
+                 struct status *status)
+{
+  struct disk_options options = *disk;
+
+  return database_make (path, page_size_for (disk->block_size), fill_disk,
+                        &options, status);
+}
+
+int
+database_create_empty (const char *path, uint32_t block_size,
+                       struct status *status)
+{
+  const struct disk_options options = { .block_size = block_size };
+  int r = disks_check_options (&options, status);
+
+  if (r == 0)
+    r = database_examine (path, status);
+  if (r != 0)
+    return r == -1 ? -1 : 0;
+  r = database_make (path, page_size_for (block_size), NULL, NULL, status);
+  /* Somebody else may just have made it. */
+  if (r == -1 && status->error == EEXIST &&
+      database_examine (path, status) == 1)
+    r = 0;
   return r;
 }
 

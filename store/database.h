@@ -11,6 +11,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "connection.h"
 #include "disks.h"
@@ -39,6 +40,27 @@ int database_check_directory (const char *path, struct status *status);
  */
 int database_create (const char *path, const struct disk_options *disk,
                      struct status *status);
+
+/* The same without a disk, for disks whose blocks have BLOCK_SIZE bytes, or
+ * for 0 the default.  A file that is there is left as it is.
+ */
+int database_create_empty (const char *path, uint32_t block_size,
+                           struct status *status);
+
+/* Make the file PATH with pages of PAGE_SIZE bytes.  FILL is called once, in
+ * the one transaction that makes it, when it has its tables.  Returns and
+ * thread rules as database_create.
+ */
+typedef int (*database_fill) (struct connection *connection, void *opaque,
+                              struct status *status);
+int database_make (const char *path, uint32_t page_size, database_fill fill,
+                   void *opaque, struct status *status);
+
+/* Rename the file FROM to TO if there is no TO, else fail with EEXIST.
+ * Where the file system cannot do that at once, FROM may stay, too.
+ * Returns 0, or -1 and errno.
+ */
+int database_rename_new (const char *from, const char *to);
 
 /* Open the file PATH, which database_examine has found to be ours, for
  * MODE and check that it holds exactly the schema of this format and no
