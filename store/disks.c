@@ -541,6 +541,62 @@ disks_jump (struct connection *connection, int64_t id,
   return reclaim_add (connection, old.layer, status);
 }
 
+/* Have disk ID stand on LAYER, and have SIZE bytes if that is not 0. */
+static int
+set_layer (struct connection *connection, int64_t id, int64_t layer,
+           uint64_t size, struct status *status)
+{
+  static const char layer_sql[] =
+      "UPDATE disk SET layer = ?2, size = ifnull (nullif (?3, 0), size)"
+      " WHERE id = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *set =
+      connection_statement (connection, layer_sql, status);
+
+  if (set == NULL)
+    return -1;
+  sqlite3_bind_int64 (set, 1, id);
+  sqlite3_bind_int64 (set, 2, layer);
+  sqlite3_bind_int64 (set, 3, size);
+  if (connection_step (connection, set, status) == -1)
+    return -1;
+  return set_checksum (connection, id, status);
+}
+
+int
+disks_lend (struct connection *connection, const struct disk_options *options,
+            int64_t id, const struct layer_view *base, int64_t *lent,
+            struct status *status)
+{
+  struct layer_view head;
+  int64_t layer;
+
+  if (disks_head (connection, id, &head, status) == -1 ||
+      layer_create (connection, base, &layer, status) == -1 ||
+      set_layer (connection, id, layer, 0, status) == -1 ||
+      insert_disk (connection, options, head.layer, status) == -1)
+    return -1;
+  *lent = sqlite3_last_insert_rowid (connection->db);
+  return set_checksum (connection, *lent, status);
+}
+
+int
+disks_take_over (struct connection *connection, int64_t id, int64_t from,
+                 uint64_t size, struct status *status)
+{
+  static const char delete_sql[] = "DELETE FROM disk WHERE id = ?1";
+  static const char epoch_sql[] =
+      "UPDATE disk SET epoch = epoch + 1 WHERE id = ?1";
+  struct layer_view old, head;
+
+  if (disks_head (connection, id, &old, status) == -1 ||
+      disks_head (connection, from, &head, status) == -1 ||
+      connection_run_for (connection, delete_sql, from, status) == -1 ||
+      connection_run_for (connection, epoch_sql, id, status) == -1 ||
+      set_layer (connection, id, head.layer, size, status) == -1)
+    return -1;
+  return reclaim_add (connection, old.layer, status);
+}
+
 int
 disks_delete (struct connection *connection, int64_t id, struct status *status)
 {

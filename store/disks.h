@@ -159,6 +159,22 @@ int disks_jump (struct connection *connection, int64_t id,
                 const struct layer_view *to, uint64_t size,
                 struct status *status);
 
+/* Make a disk as OPTIONS says on the layer of disk ID, which shows what BASE
+ * does, one of this layer's generations.  ID goes on showing that, on a new
+ * layer over BASE, and in its epoch.  The new disk's id goes to *LENT.
+ */
+int disks_lend (struct connection *connection,
+                const struct disk_options *options, int64_t id,
+                const struct layer_view *base, int64_t *lent,
+                struct status *status);
+
+/* Have disk ID go on as SIZE bytes of disk FROM, in a new epoch, on the layer
+ * of FROM, which is deleted and has no snapshots.  What only ID saw before is
+ * freed later.
+ */
+int disks_take_over (struct connection *connection, int64_t id, int64_t from,
+                     uint64_t size, struct status *status);
+
 /* Delete disk ID, which has no snapshots.  What only it saw is freed later.
  */
 int disks_delete (struct connection *connection, int64_t id,

@@ -267,7 +267,7 @@ snapshot_disks (struct connection *connection, void *opaque,
     if (find_disk (connection, request, status) == -1)
       return -1;
     if (snapshots_create (connection, &request->disk, request->name, false, 0,
-                          &id, status) == -1)
+                          0, &id, status) == -1)
       return status_prefix (status, "disk '%s'", request->disk.name);
   }
   return 0;

@@ -185,29 +185,34 @@ void manage_thaw (struct store *store, struct disk *disk);
 
 /* What is to be received. */
 struct manage_incoming {
-  const char *disk;        /* name of the disk, which need not exist */
-  const char *description; /* of a new disk */
-  const char *snapshot;    /* name of the snapshot that is received */
-  int64_t guid;            /* its guid, */
-  int64_t created;         /* and when it was made */
-  uint64_t size;           /* bytes */
+  const char *disk;        /* name of the disk */
+  const char *description; /* of a new disk; may be NULL: none */
+  uint64_t size;           /* bytes; may become less until the end */
   uint32_t block_size;     /* bytes */
-  int64_t base_guid;       /* 0: everything is received; else what changed
-                              since the snapshot with this guid */
+
+  /* Have an existing disk get other contents. */
+  bool replace;
+
+  /* A snapshot that is received with the disk; NULL: none. */
+  const char *snapshot;
+  int64_t guid;      /* its guid, */
+  int64_t created;   /* and when it was made */
+  int64_t base_guid; /* 0: everything is received; else what changed since
+                        the snapshot with this guid */
+  bool rollback;     /* give up what was written since the base */
 };
 
-/* Begin.  Without a base DISK must not exist; with one it must exist and
- * have the base as its newest snapshot, with nothing written since (EBUSY
- * where a server has it open, EINVAL otherwise), unless ROLLBACK: then
- * what was written since the base is given up at the end.
+/* Begin.  DISK must not exist.  With REPLACE or a base it must, and no
+ * server may have it open for writing (EBUSY).  A base must be its newest
+ * snapshot, with nothing written since (EINVAL), unless ROLLBACK.
  *
- * Returns a disk for writing, which begins as the base or as zeroes, is
- * called DISK/receiving, and is seen by nobody else; NULL on failure.  What
- * an earlier reception of DISK has left behind is removed.
+ * Returns a disk for writing, which begins as the base or as zeroes, and is
+ * seen by nobody else; NULL on failure.  What an earlier reception of DISK
+ * has left behind is removed.
  */
 struct disk *manage_receive (struct store *store,
                              const struct manage_incoming *incoming,
-                             bool rollback, struct status *status);
+                             struct status *status);
 
 /* Make what was written to INCOMING_DISK the disk and the snapshot, in one
  * transaction, and close it.  On failure it is removed, as by
@@ -217,7 +222,15 @@ int manage_receive_end (struct store *store, struct disk *incoming_disk,
                         const struct manage_incoming *incoming,
                         struct status *status);
 
-/* Give up: remove what was received, and close INCOMING_DISK. */
+/* Give up: remove what was received, and close INCOMING_DISK.  The space is
+ * freed by manage_reclaim.
+ */
 void manage_receive_cancel (struct store *store, struct disk *incoming_disk);
+
+/* Remove what receptions have left whose process died; how many goes to
+ * *REMOVED.
+ */
+int manage_receive_clean (struct store *store, unsigned *removed,
+                          struct status *status);
 
 #endif /* SQLBLOCK_MANAGE_H */

@@ -94,14 +94,14 @@ insert_row (struct connection *connection, const struct snapshot_info *row,
 
 int
 snapshots_create (struct connection *connection, const struct disk_info *disk,
-                  const char *name, bool automatic, int64_t guid, int64_t *id,
-                  struct status *status)
+                  const char *name, bool automatic, int64_t guid,
+                  int64_t created, int64_t *id, struct status *status)
 {
   struct snapshot_info row = {
     .disk = disk->id,
     .guid = guid,
     .size = disk->size,
-    .created = time (NULL),
+    .created = created ? created : time (NULL),
     .automatic = automatic,
   };
   struct layer_view head;
@@ -374,7 +374,8 @@ snapshots_hold (struct connection *connection, const struct disk_info *disk,
   sqlite3_randomness (sizeof number, &number);
   snprintf (copy.name, sizeof copy.name, "copy/%016" PRIx64, number);
   if (snapshot->id == 0)
-    return snapshots_create (connection, disk, copy.name, false, 0, id, status);
+    return snapshots_create (connection, disk, copy.name, false, 0, 0, id,
+                             status);
   return insert_row (connection, &copy, id, status);
 }
 

@@ -43,13 +43,14 @@ struct snapshot_info {
 int snapshots_check_name (const char *name, struct status *status);
 
 /* Make a snapshot NAME of DISK as it is now; its id goes to *ID.  GUID is 0
- * for a new random one.  Inside a write transaction of the caller.  Returns
- * 0, or -1: EEXIST where the disk has a snapshot NAME.
+ * for a new random one, CREATED 0 for the present time.  Inside a write
+ * transaction of the caller.  Returns 0, or -1: EEXIST where the disk has a
+ * snapshot NAME.
  */
 int snapshots_create (struct connection *connection,
                       const struct disk_info *disk, const char *name,
-                      bool automatic, int64_t guid, int64_t *id,
-                      struct status *status);
+                      bool automatic, int64_t guid, int64_t created,
+                      int64_t *id, struct status *status);
 
 /* Make a snapshot, under a name that nobody sees, of DISK as it is now, or
  * of its SNAPSHOT (of id 0: of the disk): for a copy that takes a while.
