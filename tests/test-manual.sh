@@ -35,6 +35,7 @@ sqlblock info d.sqlite web-test --json >json/disk
 sqlblock info d.sqlite web@monday --json >json/snapshot
 sqlblock diff d.sqlite web@monday --json >json/diff
 sqlblock map d.sqlite web --since=monday --json >json/map
+sqlblock compact d.sqlite --json >json/compact
 
 # --- Comparison -------------------------------------------------------------
 
@@ -151,9 +152,12 @@ same("keys of the file", sorted(printed("file")), documented("The file"))
 same("keys of a difference", sorted({*difference, *difference["ranges"][0]}),
      documented("A difference"))
 same("keys of a map", sorted(printed("map")), documented("A map"))
+same("keys of what was freed", sorted(printed("compact")),
+     documented("What was freed"))
 
 # Whatever else prints JSON is looked at above.
-same("commands with --json", ["diff", "info", "list", "map", "snapshot list"],
+same("commands with --json",
+     ["compact", "diff", "info", "list", "map", "snapshot list"],
      sorted(command for command in commands
             if "--json" in ask("help", *command.split())))
 

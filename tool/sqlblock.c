@@ -24,7 +24,10 @@ static const struct command *const commands[] = {
   &command_snapshot_list, &command_snapshot_delete,
   &command_rollback,      &command_clone,
   &command_flatten,       &command_diff,
-  &command_map,
+  &command_map,           &command_export,
+  &command_import,        &command_send,
+  &command_receive,       &command_backup,
+  &command_compact,
 };
 
 #define COMMANDS (sizeof commands / sizeof commands[0])

@@ -206,4 +206,13 @@ extern const struct command command_diff;
 /* map.c */
 extern const struct command command_map;
 
+/* commands-copy.c */
+extern const struct command command_export, command_import;
+
+/* commands-send.c */
+extern const struct command command_send, command_receive;
+
+/* commands-backup.c */
+extern const struct command command_backup, command_compact;
+
 #endif /* SQLBLOCK_TOOL_H */

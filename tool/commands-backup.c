@@ -1,0 +1,138 @@
+/* backup and compact: the database as a whole. */
+
+#include <config.h>
+
+#include <errno.h>
+
+#include "backup.h"
+#include "tool.h"
+
+/*--------------------------------------------------------------------
+ * backup
+ */
+
+static int
+run_backup (int argc, char *argv[])
+{
+  struct store *store = tool_open (argv[0], false);
+  char text[TOOL_SIZE_MAX];
+  struct backup_counts counts;
+  struct status status;
+  int r;
+
+  (void)argc;
+  tool_progress_begin (tool_format ("backing up %s", argv[0]));
+  r = manage_backup (store, argv[1], tool_progress, NULL, &counts, &status);
+  tool_progress_end ();
+  if (r == -1)
+    return tool_fail (&status);
+  tool_say ("copied %s", tool_size (counts.bytes, text));
+  return TOOL_DONE;
+}
+
+const struct command command_backup = {
+  .name = "backup",
+  .arguments = "DATABASE FILE",
+  .summary = "Copy the whole database, also while servers write to it",
+  .help =
+      "Copies all disks and snapshots, as they are at one moment, into the\n"
+      "new database FILE, and verifies the checksum of every block. FILE\n"
+      "appears when it is complete. It alone is everything; of the database\n"
+      "itself that is true only while nothing has it open.\n",
+  .common = COMMON_PROGRESS,
+  .least = 2,
+  .most = 2,
+  .run = run_backup,
+};
+
+/*--------------------------------------------------------------------
+ * compact
+ */
+
+/* What a compact did. */
+struct compacted {
+  unsigned receptions; /* that were interrupted and are removed */
+  uint64_t freed;      /* bytes of blocks */
+  uint64_t before;     /* size of the file in bytes */
+  uint64_t after;
+};
+
+static int
+compact (struct store *store, struct compacted *compacted,
+         struct status *status)
+{
+  struct manage_file file;
+
+  if (manage_file (store, &file, status) == -1 ||
+      manage_receive_clean (store, &compacted->receptions, status) == -1 ||
+      manage_reclaim (store, tool_progress, NULL, &compacted->freed, status) ==
+          -1 ||
+      manage_shrink_file (store, tool_progress, NULL, status) == -1)
+    return -1;
+  compacted->before = file.size;
+  if (manage_file (store, &file, status) == -1)
+    return -1;
+  compacted->after = file.size;
+  return 0;
+}
+
+static void
+print_json (const struct compacted *compacted)
+{
+  json_t *object = json_object ();
+
+  json_object_set_new (object, "receptions",
+                       json_integer (compacted->receptions));
+  json_object_set_new (object, "freed", tool_json_size (compacted->freed));
+  json_object_set_new (object, "before", tool_json_size (compacted->before));
+  json_object_set_new (object, "after", tool_json_size (compacted->after));
+  tool_json_print (object);
+}
+
+static void
+print_text (const struct compacted *compacted)
+{
+  char text[TOOL_SIZE_MAX];
+
+  if (compacted->receptions > 0)
+    tool_property ("interrupted receptions removed", "%u",
+                   compacted->receptions);
+  tool_property_size ("blocks freed", compacted->freed);
+  tool_property ("file", "%s before", tool_size (compacted->before, text));
+  tool_property ("", "%s now", tool_size (compacted->after, text));
+}
+
+static int
+run_compact (int argc, char *argv[])
+{
+  struct store *store = tool_open (argv[0], true);
+  struct compacted compacted = { 0 };
+  struct status status;
+  int r;
+
+  (void)argc;
+  tool_progress_begin (tool_format ("compacting %s", argv[0]));
+  r = compact (store, &compacted, &status);
+  tool_progress_end ();
+  if (r == -1)
+    return tool_fail (&status);
+  if (common.json)
+    print_json (&compacted);
+  else if (!common.quiet)
+    print_text (&compacted);
+  return TOOL_DONE;
+}
+
+const struct command command_compact = {
+  .name = "compact",
+  .arguments = "DATABASE",
+  .summary = "Free what nobody sees and give the space back",
+  .help =
+      "Frees the blocks that no disk and no snapshot shows any more, removes\n"
+      "what interrupted receptions and imports have left, and makes the file\n"
+      "smaller by what is free in it. A server may run meanwhile.\n",
+  .common = COMMON_JSON | COMMON_PROGRESS,
+  .least = 1,
+  .most = 1,
+  .run = run_compact,
+};

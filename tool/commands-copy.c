@@ -1,0 +1,585 @@
+/* export and import: between disks and raw files.
+ *
+ * A file appears under its name complete or not at all, like everything
+ * that this program makes: it has no name while it is written.  A disk that
+ * is imported does as well (manage_receive).  Holes stay holes.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "copy.h"
+#include "database.h"
+#include "tool.h"
+
+/*--------------------------------------------------------------------
+ * export
+ */
+
+enum output_kind { REGULAR, DEVICE, PIPE };
+
+static bool export_force;
+
+/* Where a disk is written to. */
+struct output {
+  const char *path;
+  enum output_kind kind;
+  int fd;
+  char *final;     /* REGULAR: the name it gets */
+  char *temporary; /* REGULAR: the name it has, NULL: none */
+  uint64_t total;  /* bytes that are to come */
+  char *zeroes;    /* COPY_PIECE of them, made when needed */
+};
+
+static int
+fail_errno (struct status *status, const char *doing, const char *path)
+{
+  const int error = errno == EINTR ? ECANCELED : errno;
+
+  return status_fail (status, error, "%s %s: %s", doing, path,
+                      strerror (error));
+}
+
+/* Write all of LENGTH bytes, at OFFSET where the output has places. */
+static int
+write_all (struct output *output, const char *data, uint64_t length,
+           uint64_t offset, struct status *status)
+{
+  ssize_t n;
+
+  while (length > 0) {
+    n = output->kind == PIPE ? write (output->fd, data, length)
+                             : pwrite (output->fd, data, length, offset);
+    if (n == -1 && errno == EINTR && !tool_interrupted ())
+      continue;
+    if (n == -1)
+      return fail_errno (status, "writing", output->path);
+    data += n;
+    offset += n;
+    length -= n;
+  }
+  return 0;
+}
+
+/* Make a range zeroes.  In a new file it is so already. */
+static int
+write_zeroes (struct output *output, uint64_t offset, uint64_t count,
+              struct status *status)
+{
+  uint64_t piece;
+
+  if (output->kind == REGULAR ||
+      (output->kind == DEVICE &&
+       fallocate (output->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                  offset, count) == 0))
+    return 0;
+  if (output->zeroes == NULL)
+    output->zeroes = tool_alloc (COPY_PIECE);
+  for (; count > 0; offset += piece, count -= piece) {
+    piece = count < COPY_PIECE ? count : COPY_PIECE;
+    if (tool_progress (offset, output->total, NULL))
+      return status_fail (status, ECANCELED, "interrupted");
+    if (write_all (output, output->zeroes, piece, offset, status) == -1)
+      return -1;
+  }
+  return 0;
+}
+
+static int
+export_piece (const struct stream_range *piece, void *opaque,
+              struct status *status)
+{
+  struct output *output = opaque;
+
+  if (tool_progress (piece->offset, output->total, NULL))
+    return status_fail (status, ECANCELED, "interrupted");
+  if (piece->data == NULL)
+    return write_zeroes (output, piece->offset, piece->count, status);
+  return write_all (output, piece->data, piece->count, piece->offset, status);
+}
+
+/* Make a file in the directory of output->final, without a name where the
+ * file system can do that: then nothing is left of it after a crash.
+ */
+static int
+open_new_file (struct output *output, struct status *status)
+{
+  char *copy = tool_strdup (output->final);
+
+  output->kind = REGULAR;
+  output->fd = open (dirname (copy), O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
+  free (copy);
+  if (output->fd == -1 && (errno == EOPNOTSUPP || errno == EISDIR)) {
+    const mode_t mask = umask (0);
+
+    umask (mask);
+    output->temporary = tool_format ("%s.new-XXXXXX", output->final);
+    output->fd = mkostemp (output->temporary, O_CLOEXEC);
+    if (output->fd >= 0 && fchmod (output->fd, 0666 & ~mask) == -1)
+      return fail_errno (status, "creating", output->path);
+  }
+  if (output->fd == -1 || ftruncate (output->fd, output->total) == -1)
+    return fail_errno (status, "creating", output->path);
+  return 0;
+}
+
+static int
+open_device (struct output *output, struct status *status)
+{
+  off_t size;
+
+  output->kind = DEVICE;
+  output->fd = open (output->path, O_RDWR | O_EXCL | O_CLOEXEC);
+  size = output->fd >= 0 ? lseek (output->fd, 0, SEEK_END) : -1;
+  if (size == -1)
+    return fail_errno (status, "opening", output->path);
+  if ((uint64_t)size < output->total)
+    return status_fail (status, ENOSPC,
+                        "%s has %jd bytes, but the disk has %" PRIu64,
+                        output->path, (intmax_t)size, output->total);
+  return 0;
+}
+
+static int
+open_pipe (struct output *output, struct status *status)
+{
+  output->kind = PIPE;
+  output->fd = strcmp (output->path, "-") == 0
+                   ? STDOUT_FILENO
+                   : open (output->path, O_WRONLY | O_CLOEXEC);
+  if (output->fd == -1)
+    return fail_errno (status, "opening", output->path);
+  if (isatty (output->fd))
+    return status_fail (status, EINVAL,
+                        "a disk is not written to a terminal; give a file, "
+                        "or a pipe to another program");
+  return 0;
+}
+
+/* Open what output->path names, for output->total bytes. */
+static int
+open_output (struct output *output, struct status *status)
+{
+  struct stat st;
+
+  if (strcmp (output->path, "-") == 0)
+    return open_pipe (output, status);
+  if (stat (output->path, &st) == -1) {
+    if (errno != ENOENT)
+      return fail_errno (status, "opening", output->path);
+    output->final = tool_strdup (output->path);
+    return open_new_file (output, status);
+  }
+  if (!S_ISREG (st.st_mode) && !S_ISBLK (st.st_mode))
+    return open_pipe (output, status);
+  if (!export_force)
+    return status_fail (status, EEXIST,
+                        "%s is there already; --force overwrites it",
+                        output->path);
+  if (S_ISBLK (st.st_mode))
+    return open_device (output, status);
+  output->final = realpath (output->path, NULL);
+  if (output->final == NULL)
+    return fail_errno (status, "opening", output->path);
+  return open_new_file (output, status);
+}
+
+/* Give a file without a name a temporary one. */
+static int
+name_file (struct output *output)
+{
+  char *descriptor;
+
+  if (output->temporary)
+    return 0;
+  descriptor = tool_format ("/proc/self/fd/%d", output->fd);
+  output->temporary =
+      tool_format ("%s.new-%ld", output->final, (long)getpid ());
+  unlink (output->temporary);
+  return linkat (AT_FDCWD, descriptor, AT_FDCWD, output->temporary,
+                 AT_SYMLINK_FOLLOW);
+}
+
+/* Give the complete file its name. */
+static int
+publish (struct output *output, struct status *status)
+{
+  char *copy = tool_strdup (output->final);
+  int directory, r;
+
+  if (name_file (output) == -1)
+    return fail_errno (status, "creating", output->path);
+  r = export_force ? rename (output->temporary, output->final)
+                   : database_rename_new (output->temporary, output->final);
+  if (r == -1)
+    return fail_errno (status, "creating", output->path);
+  directory = open (dirname (copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  free (copy);
+  if (directory == -1 || fsync (directory) == -1)
+    return fail_errno (status, "creating", output->path);
+  close (directory);
+  return 0;
+}
+
+/* Make what was written durable. */
+static int
+finish_output (struct output *output, struct status *status)
+{
+  if (fsync (output->fd) == -1 &&
+      (output->kind != PIPE || (errno != EINVAL && errno != EROFS)))
+    return fail_errno (status, "syncing", output->path);
+  return output->kind == REGULAR ? publish (output, status) : 0;
+}
+
+static int
+export_disk (struct disk *disk, struct output *output, struct status *status)
+{
+  int r;
+
+  output->total = disk_get_info (disk)->size;
+  r = open_output (output, status);
+  if (r == 0)
+    r = copy_disk (disk, export_piece, output, status);
+  if (r == 0)
+    r = finish_output (output, status);
+  if (output->temporary)
+    unlink (output->temporary);
+  return r;
+}
+
+static int
+run_export (int argc, char *argv[])
+{
+  struct store *store = tool_open (argv[0], false);
+  struct output output = { .path = argv[2], .fd = -1 };
+  struct status status;
+  struct disk *disk;
+  int r;
+
+  (void)argc;
+  signal (SIGPIPE, SIG_IGN);
+  disk = manage_freeze (store, argv[1], &status);
+  if (disk == NULL)
+    return tool_fail (&status);
+  tool_progress_begin (tool_format ("exporting %s", argv[1]));
+  r = export_disk (disk, &output, &status);
+  tool_progress_end ();
+  manage_thaw (store, disk);
+  return r == -1 ? tool_fail (&status) : TOOL_DONE;
+}
+
+static const struct tool_option export_options[] = {
+  { "force", 'f', NULL, &export_force,
+    "overwrite FILE if it is there, or is a block device" },
+  { NULL, 0, NULL, NULL, NULL },
+};
+
+const struct command command_export = {
+  .name = "export",
+  .arguments = "DATABASE DISK[@SNAPSHOT] FILE|-",
+  .summary = "Copy a disk into a raw file, or to standard output",
+  .help = "Copies the disk, as it is at this moment, or a snapshot of it. A "
+          "server\n"
+          "may go on writing meanwhile. What is not stored becomes a hole in "
+          "FILE.\n"
+          "FILE appears when it is complete.\n",
+  .options = export_options,
+  .common = COMMON_PROGRESS,
+  .least = 3,
+  .most = 3,
+  .run = run_export,
+};
+
+/*--------------------------------------------------------------------
+ * import
+ */
+
+static const char *import_size, *import_block_size, *import_description;
+static bool import_overwrite, import_create;
+
+/* What a disk is read from. */
+struct input {
+  const char *path;
+  int fd;
+  bool seekable;
+  uint64_t size; /* bytes; of a pipe 0, or what --size says */
+  char *buffer;  /* COPY_PIECE */
+};
+
+static int
+open_input (struct input *input, struct status *status)
+{
+  struct stat st;
+  off_t end;
+
+  input->fd = strcmp (input->path, "-") == 0
+                  ? STDIN_FILENO
+                  : open (input->path, O_RDONLY | O_CLOEXEC);
+  if (input->fd == -1 || fstat (input->fd, &st) == -1)
+    return fail_errno (status, "opening", input->path);
+  if (isatty (input->fd))
+    return status_fail (status, EINVAL,
+                        "a disk is not read from a terminal; give a file, or "
+                        "a pipe from another program");
+  if (S_ISDIR (st.st_mode))
+    return status_fail (status, EISDIR, "%s is a directory", input->path);
+  /* Standard input of which something was read already is like a pipe. */
+  if ((!S_ISREG (st.st_mode) && !S_ISBLK (st.st_mode)) ||
+      lseek (input->fd, 0, SEEK_CUR) != 0)
+    return 0;
+  end = lseek (input->fd, 0, SEEK_END);
+  if (end == -1)
+    return fail_errno (status, "opening", input->path);
+  if (end == 0)
+    return status_fail (status, EINVAL, "%s is empty", input->path);
+  input->seekable = true;
+  input->size = end;
+  return 0;
+}
+
+/* Fill the buffer.  Returns how many bytes came, fewer only at the end, or
+ * -1.
+ */
+static ssize_t
+read_input (struct input *input, uint64_t offset, size_t length,
+            struct status *status)
+{
+  size_t got = 0;
+  ssize_t n;
+
+  while (got < length) {
+    n = input->seekable
+            ? pread (input->fd, input->buffer + got, length - got, offset + got)
+            : read (input->fd, input->buffer + got, length - got);
+    if (n == 0)
+      break;
+    if (n == -1 && errno == EINTR && !tool_interrupted ())
+      continue;
+    if (n == -1)
+      return fail_errno (status, "reading", input->path);
+    got += n;
+  }
+  return got;
+}
+
+/* The end of the data and of the hole around byte OFFSET of a file; where
+ * they cannot be told apart, all is data.
+ */
+static void
+find_extent (const struct input *input, uint64_t offset, uint64_t *end,
+             bool *hole)
+{
+  off_t next = lseek (input->fd, offset, SEEK_DATA);
+
+  *hole = next == -1 ? errno == ENXIO : (uint64_t)next > offset;
+  if (!*hole)
+    next = lseek (input->fd, offset, SEEK_HOLE);
+  *end =
+      next == -1 || (uint64_t)next > input->size ? input->size : (uint64_t)next;
+}
+
+static bool
+all_zero (const char *bytes, size_t length)
+{
+  return bytes[0] == 0 && memcmp (bytes, bytes + 1, length - 1) == 0;
+}
+
+/* Store the LENGTH bytes in the buffer; the disk begins as zeroes. */
+static int
+store_piece (struct input *input, struct disk *disk, uint64_t offset,
+             size_t length, struct status *status)
+{
+  if (all_zero (input->buffer, length))
+    return 0;
+  return disk_write (disk, input->buffer, offset, length, false, status);
+}
+
+/* Copy a file from its beginning to its end. */
+static int
+import_file (struct input *input, struct disk *disk, struct status *status)
+{
+  uint64_t offset = 0, end = 0;
+  bool hole = false;
+  ssize_t got;
+
+  while (offset < input->size) {
+    if (tool_progress (offset, input->size, NULL))
+      return status_fail (status, ECANCELED, "interrupted");
+    if (offset == end)
+      find_extent (input, offset, &end, &hole);
+    if (hole) {
+      offset = end;
+      continue;
+    }
+    got = read_input (input, offset,
+                      end - offset < COPY_PIECE ? end - offset : COPY_PIECE,
+                      status);
+    if (got == 0)
+      return status_fail (status, EIO, "%s became shorter while it was read",
+                          input->path);
+    if (got == -1 || store_piece (input, disk, offset, got, status) == -1)
+      return -1;
+    offset += got;
+  }
+  return 0;
+}
+
+/* Copy a pipe to its end, which says how long it was. */
+static int
+import_pipe (struct input *input, struct disk *disk, struct status *status)
+{
+  const uint64_t most = disk_get_info (disk)->size;
+  ssize_t got;
+
+  while ((got = read_input (input, 0, COPY_PIECE, status)) > 0) {
+    if (tool_progress (input->size, 0, NULL))
+      return status_fail (status, ECANCELED, "interrupted");
+    if ((uint64_t)got > most - input->size)
+      return status_fail (status, EINVAL,
+                          "%s has more than the %" PRIu64 " bytes of the disk",
+                          input->path, most);
+    if (store_piece (input, disk, input->size, got, status) == -1)
+      return -1;
+    input->size += got;
+  }
+  if (got == 0 && input->size == 0)
+    return status_fail (status, EINVAL, "%s is empty", input->path);
+  return got;
+}
+
+/* The size of a disk while nobody knows how much will come; no disk can be
+ * larger.
+ */
+#define UNKNOWN_SIZE INT64_MAX
+
+/* Fill a new disk and have it appear.  incoming->size is 0 where the size
+ * is that of the input.
+ */
+static int
+import_disk (struct store *store, struct input *input,
+             struct manage_incoming *incoming, struct status *status)
+{
+  const bool any_size = incoming->size == 0;
+  struct disk *disk;
+  int r;
+
+  if (any_size)
+    incoming->size = input->seekable ? input->size : UNKNOWN_SIZE;
+  if (input->size > incoming->size)
+    return status_fail (status, EINVAL,
+                        "%s has %" PRIu64 " bytes, but the disk %" PRIu64,
+                        input->path, input->size, incoming->size);
+  disk = manage_receive (store, incoming, status);
+  if (disk == NULL)
+    return -1;
+  input->buffer = tool_alloc (COPY_PIECE);
+  r = input->seekable ? import_file (input, disk, status)
+                      : import_pipe (input, disk, status);
+  free (input->buffer);
+  if (r == -1) {
+    manage_receive_cancel (store, disk);
+    return -1;
+  }
+  if (any_size)
+    incoming->size = input->size;
+  return manage_receive_end (store, disk, incoming, status);
+}
+
+/* Read the options.  Returns an exit code. */
+static int
+read_options (struct manage_incoming *incoming)
+{
+  uint64_t bytes = 0;
+
+  if (import_overwrite &&
+      (import_size || import_block_size || import_description))
+    return tool_usage ("--overwrite leaves size, block size and description "
+                       "of the disk as they are");
+  if (import_size && (tool_parse_size (import_size, &incoming->size) == -1 ||
+                      incoming->size == 0))
+    return tool_usage ("'%s' is not a size", import_size);
+  if (import_block_size && (tool_parse_size (import_block_size, &bytes) == -1 ||
+                            bytes > DISK_BLOCK_SIZE_MAX))
+    return tool_usage ("'%s' is not a block size", import_block_size);
+  incoming->block_size = bytes;
+  incoming->description = import_description;
+  incoming->replace = import_overwrite;
+  return TOOL_DONE;
+}
+
+/* Take over what the disk that is to be overwritten is. */
+static int
+find_old_disk (struct store *store, struct manage_incoming *incoming,
+               struct status *status)
+{
+  struct disk_info info;
+
+  if (store_find (store, incoming->disk, &info, status) == -1)
+    return -1;
+  incoming->size = info.size;
+  incoming->block_size = info.block_size;
+  return 0;
+}
+
+static int
+run_import (int argc, char *argv[])
+{
+  struct manage_incoming incoming = { .disk = argv[1] };
+  struct input input = { .path = argv[2] };
+  struct store *store;
+  struct status status;
+  int r;
+
+  (void)argc;
+  r = read_options (&incoming);
+  if (r != TOOL_DONE)
+    return r;
+  if (open_input (&input, &status) == -1 ||
+      (import_create &&
+       database_create_empty (argv[0], incoming.block_size, &status) == -1))
+    return tool_fail (&status);
+  store = tool_open (argv[0], true);
+  if (import_overwrite && find_old_disk (store, &incoming, &status) == -1)
+    return tool_fail (&status);
+  tool_progress_begin (tool_format ("importing %s", argv[1]));
+  r = import_disk (store, &input, &incoming, &status);
+  tool_progress_end ();
+  return r == -1 ? tool_fail (&status) : TOOL_DONE;
+}
+
+static const struct tool_option import_options[] = {
+  { "size", 's', "SIZE", &import_size,
+    "the size of the disk; default: that of FILE" },
+  { "block-size", 'b', "SIZE", &import_block_size,
+    "the size of its blocks; default: 4k" },
+  { "description", 'd', "TEXT", &import_description, "what it is for" },
+  { "overwrite", 0, NULL, &import_overwrite,
+    "replace the contents of a disk that exists; its\n"
+    "snapshots stay as they are, and FILE must fit" },
+  { "create", 0, NULL, &import_create, "make DATABASE if it is not there" },
+  { NULL, 0, NULL, NULL, NULL },
+};
+
+const struct command command_import = {
+  .name = "import",
+  .arguments = "DATABASE DISK FILE|-",
+  .summary = "Make a disk from a raw file, or from standard input",
+  .help =
+      "Makes the disk, which must not be there yet. It appears when all of it\n"
+      "has arrived. Holes and zeroes take no space.\n",
+  .options = import_options,
+  .common = COMMON_PROGRESS,
+  .least = 3,
+  .most = 3,
+  .run = run_import,
+};

@@ -1,0 +1,367 @@
+/* send and receive: snapshots on their way to another database.
+ *
+ * The stream is described in stream.h.  What is received is written to a
+ * disk that nobody sees, and becomes the disk and the snapshot in one
+ * transaction, when the end of the stream was read and is right.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "copy.h"
+#include "database.h"
+#include "tool.h"
+
+/*--------------------------------------------------------------------
+ * send
+ */
+
+static const char *send_from;
+
+/* A snapshot that is being sent. */
+struct sending {
+  struct store *store;
+  struct snapshot_info snapshot, base; /* base.id 0: everything is sent */
+  char *target, *base_target;          /* their names, DISK@SNAPSHOT */
+  struct disk *disk;                   /* the snapshot, frozen */
+  struct stream stream;
+  struct status status; /* what went wrong, error 0: nothing */
+};
+
+static int
+send_piece (const struct stream_range *piece, void *opaque,
+            struct status *status)
+{
+  struct sending *sending = opaque;
+
+  if (tool_progress (piece->offset, sending->snapshot.size, NULL))
+    return status_fail (status, ECANCELED, "interrupted");
+  return stream_write (&sending->stream, piece, status);
+}
+
+/* Of a whole disk only the data is sent: it begins as zeroes. */
+static int
+send_data_piece (const struct stream_range *piece, void *opaque,
+                 struct status *status)
+{
+  return piece->data ? send_piece (piece, opaque, status) : 0;
+}
+
+static int
+send_difference (uint64_t offset, uint64_t count, bool hole, void *opaque)
+{
+  const struct stream_range zeroes = { .offset = offset, .count = count };
+  struct sending *sending = opaque;
+
+  if (hole)
+    return send_piece (&zeroes, sending, &sending->status);
+  return copy_data (sending->disk, offset, count, send_piece, sending,
+                    &sending->status);
+}
+
+/* Send what changed since the base, which must be there to the end. */
+static int
+send_differences (struct sending *sending, struct status *status)
+{
+  struct snapshot_info base;
+
+  sending->status.error = 0;
+  if (manage_diff (sending->store, sending->base_target, sending->target,
+                   send_difference, sending, status) == -1) {
+    if (sending->status.error != 0)
+      *status = sending->status;
+    return -1;
+  }
+  if (manage_find_snapshot (sending->store, sending->base_target, &base,
+                            status) == -1)
+    return -1;
+  if (base.id != sending->base.id)
+    return status_fail (status, EBUSY, "'%s' was replaced meanwhile",
+                        sending->base_target);
+  return 0;
+}
+
+/* Say what is sent. */
+static int
+make_header (const struct sending *sending, struct stream_header *header,
+             struct status *status)
+{
+  const struct snapshot_info *snapshot = &sending->snapshot;
+  struct disk_info disk;
+
+  if (store_find (sending->store, snapshot->disk_name, &disk, status) == -1)
+    return -1;
+  *header = (struct stream_header){
+    .size = snapshot->size,
+    .block_size = snapshot->block_size,
+    .guid = snapshot->guid,
+    .created = snapshot->created,
+  };
+  strcpy (header->disk, snapshot->disk_name);
+  strcpy (header->description, disk.description);
+  strcpy (header->snapshot, snapshot->name);
+  if (sending->base.id != 0) {
+    strcpy (header->base, sending->base.name);
+    header->base_guid = sending->base.guid;
+  }
+  return 0;
+}
+
+static int
+send_stream (struct sending *sending, struct status *status)
+{
+  struct stream_header header;
+  int r = make_header (sending, &header, status);
+
+  if (r == -1)
+    return -1;
+  r = stream_begin (&sending->stream, STDOUT_FILENO, tool_interrupted, &header,
+                    status);
+  if (r == 0)
+    r = sending->base.id != 0
+            ? send_differences (sending, status)
+            : copy_disk (sending->disk, send_data_piece, sending, status);
+  if (r == 0)
+    r = stream_end (&sending->stream, status);
+  stream_close (&sending->stream);
+  return r;
+}
+
+/* Find the snapshots by what the user wrote; a time may mean another one a
+ * moment later, so from then on they are called by their names.
+ */
+static int
+find_snapshots (struct sending *sending, const char *disk, const char *target,
+                struct status *status)
+{
+  const char *at = send_from ? strchr (send_from, '@') : NULL;
+  struct snapshot_info *base = &sending->base;
+
+  if (manage_find_snapshot (sending->store, target, &sending->snapshot,
+                            status) == -1)
+    return -1;
+  sending->target = tool_format ("%s@%s", disk, sending->snapshot.name);
+  base->id = 0;
+  if (send_from == NULL)
+    return 0;
+  sending->base_target = tool_format ("%s@%s", disk, at ? at + 1 : send_from);
+  if (manage_find_snapshot (sending->store, sending->base_target, base,
+                            status) == -1)
+    return -1;
+  sending->base_target = tool_format ("%s@%s", disk, base->name);
+  if (base->id >= sending->snapshot.id)
+    return status_fail (status, EINVAL,
+                        "'%s' is not older than '%s': only what came later "
+                        "can be sent",
+                        sending->base_target, sending->target);
+  return 0;
+}
+
+/* Keep what is sent from being freed.  Where the name means the same snapshot
+ * before and after, it did meanwhile.
+ */
+static int
+freeze_snapshot (struct sending *sending, struct status *status)
+{
+  struct snapshot_info snapshot;
+  int r;
+
+  sending->disk = manage_freeze (sending->store, sending->target, status);
+  if (sending->disk == NULL)
+    return -1;
+  r = manage_find_snapshot (sending->store, sending->target, &snapshot, status);
+  if (r == 0 && snapshot.id != sending->snapshot.id)
+    r = status_fail (status, EBUSY, "'%s' was replaced meanwhile",
+                     sending->target);
+  if (r == -1)
+    manage_thaw (sending->store, sending->disk);
+  return r;
+}
+
+/* Does --from name another disk than DISK? */
+static bool
+is_other_disk (const char *disk)
+{
+  const char *at = send_from ? strchr (send_from, '@') : NULL;
+
+  return at && at > send_from &&
+         (strlen (disk) != (size_t)(at - send_from) ||
+          strncmp (disk, send_from, at - send_from) != 0);
+}
+
+static int
+run_send (int argc, char *argv[])
+{
+  const struct target target = tool_target (argv[1]);
+  struct sending sending;
+  struct status status;
+  int r;
+
+  (void)argc;
+  if (target.snapshot == NULL)
+    return tool_usage ("a snapshot is sent, DISK@SNAPSHOT; \"sqlblock "
+                       "snapshot create\" makes one");
+  if (is_other_disk (target.disk))
+    return tool_usage ("--from names a snapshot of the same disk");
+  if (isatty (STDOUT_FILENO))
+    return tool_error (EINVAL, "a stream is not written to a terminal; send it "
+                               "to a file or through a pipe");
+  signal (SIGPIPE, SIG_IGN);
+  sending.store = tool_open (argv[0], false);
+  if (find_snapshots (&sending, target.disk, argv[1], &status) == -1 ||
+      freeze_snapshot (&sending, &status) == -1)
+    return tool_fail (&status);
+  tool_progress_begin (tool_format ("sending %s", sending.target));
+  r = send_stream (&sending, &status);
+  tool_progress_end ();
+  manage_thaw (sending.store, sending.disk);
+  return r == -1 ? tool_fail (&status) : TOOL_DONE;
+}
+
+static const struct tool_option send_options[] = {
+  { "from", 'i', "SNAPSHOT", &send_from,
+    "send only what changed since this older snapshot\n"
+    "of the disk, which the other database must have" },
+  { NULL, 0, NULL, NULL, NULL },
+};
+
+const struct command command_send = {
+  .name = "send",
+  .arguments = "DATABASE DISK@SNAPSHOT",
+  .summary = "Write a snapshot, or what changed, to standard output",
+  .help =
+      "Writes a stream from which \"sqlblock receive\" makes the snapshot in\n"
+      "another database. Everything in it has checksums.\n"
+      "\n"
+      "  sqlblock send here.sqlite web@monday | "
+      "sqlblock receive there.sqlite\n"
+      "  sqlblock send here.sqlite web@tuesday --from=monday |\n"
+      "    ssh host sqlblock receive there.sqlite\n",
+  .options = send_options,
+  .common = COMMON_PROGRESS,
+  .least = 2,
+  .most = 2,
+  .run = run_send,
+};
+
+/*--------------------------------------------------------------------
+ * receive
+ */
+
+static bool receive_rollback;
+
+/* Write what the stream says to DISK. */
+static int
+receive_ranges (struct stream *stream, struct disk *disk, struct status *status)
+{
+  struct stream_range range;
+  int r;
+
+  while ((r = stream_read (stream, &range, status)) == 1) {
+    if (tool_progress (stream->counts.data, 0, NULL))
+      return status_fail (status, ECANCELED, "interrupted");
+    r = range.data ? disk_write (disk, range.data, range.offset, range.count,
+                                 false, status)
+                   : disk_zero (disk, range.offset, range.count, false, status);
+    if (r == -1)
+      return -1;
+  }
+  return r;
+}
+
+/* Receive a stream that was opened, as the disk NAME. */
+static int
+receive_stream (struct store *store, struct stream *stream, const char *name,
+                struct status *status)
+{
+  const struct stream_header *header = &stream->header;
+  const struct manage_incoming incoming = {
+    .disk = name,
+    .description = header->description,
+    .size = header->size,
+    .block_size = header->block_size,
+    .snapshot = header->snapshot,
+    .guid = header->guid,
+    .created = header->created,
+    .base_guid = header->base_guid,
+    .rollback = receive_rollback,
+  };
+  struct disk *disk = manage_receive (store, &incoming, status);
+
+  if (disk == NULL)
+    return -1;
+  if (receive_ranges (stream, disk, status) == -1) {
+    manage_receive_cancel (store, disk);
+    return -1;
+  }
+  return manage_receive_end (store, disk, &incoming, status);
+}
+
+/* Make the database PATH if it is not there, for a whole disk. */
+static int
+make_database (const char *path, const struct stream_header *header,
+               struct status *status)
+{
+  if (header->base_guid != 0)
+    return 0;
+  return database_create_empty (path, header->block_size, status);
+}
+
+static int
+run_receive (int argc, char *argv[])
+{
+  struct stream stream;
+  struct store *store;
+  struct status status;
+  const char *name;
+  int r;
+
+  if (isatty (STDIN_FILENO))
+    return tool_error (EINVAL, "a stream is not read from a terminal; give a "
+                               "file or a pipe from \"sqlblock send\"");
+  if (stream_open (&stream, STDIN_FILENO, tool_interrupted, &status) == -1 ||
+      make_database (argv[0], &stream.header, &status) == -1) {
+    stream_close (&stream);
+    return tool_fail (&status);
+  }
+  name = argc > 1 ? argv[1] : stream.header.disk;
+  store = tool_open (argv[0], true);
+  tool_progress_begin (
+      tool_format ("receiving %s@%s", name, stream.header.snapshot));
+  r = receive_stream (store, &stream, name, &status);
+  tool_progress_end ();
+  if (r == 0)
+    tool_say ("received %s@%s", name, stream.header.snapshot);
+  stream_close (&stream);
+  return r == -1 ? tool_fail (&status) : TOOL_DONE;
+}
+
+static const struct tool_option receive_options[] = {
+  { "rollback", 'F', NULL, &receive_rollback,
+    "give up what was written to the disk since the\n"
+    "older snapshot; newer snapshots stay" },
+  { NULL, 0, NULL, NULL, NULL },
+};
+
+const struct command command_receive = {
+  .name = "receive",
+  .arguments = "DATABASE [DISK]",
+  .summary = "Make a snapshot from a stream on standard input",
+  .help =
+      "Reads what \"sqlblock send\" has written. A whole snapshot becomes a\n"
+      "new disk, under its own name or as DISK; the database is made if it is\n"
+      "not there. What changed between two snapshots goes to the disk that\n"
+      "has the older one, and must not have been written since.\n"
+      "The disk and the snapshot appear when all has arrived and its\n"
+      "checksums are right; else nothing is changed.\n",
+  .options = receive_options,
+  .common = COMMON_PROGRESS,
+  .least = 1,
+  .most = 2,
+  .run = run_receive,
+};

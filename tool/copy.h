@@ -1,0 +1,32 @@
+/* Walking over the contents of a disk that does not change meanwhile.
+ *
+ * What leaves the database (export, send) is read in pieces of some MiB,
+ * each in a transaction of its own: however slow the other end is, nothing
+ * waits for it but this process.
+ */
+
+#ifndef SQLBLOCK_COPY_H
+#define SQLBLOCK_COPY_H
+
+#include "status.h"
+#include "store.h"
+#include "stream.h"
+
+/* The most bytes of data in one piece; a multiple of all block sizes. */
+#define COPY_PIECE 4194304
+
+/* Told of a piece; returns 0, or -1 to stop. */
+typedef int (*copy_taken) (const struct stream_range *piece, void *opaque,
+                           struct status *status);
+
+/* Give all of DISK to TAKE, in order: data in pieces of at most COPY_PIECE,
+ * zeroes in as few as possible.  Returns 0, or -1.
+ */
+int copy_disk (struct disk *disk, copy_taken take, void *opaque,
+               struct status *status);
+
+/* The same for COUNT bytes at OFFSET, all of it as data. */
+int copy_data (struct disk *disk, uint64_t offset, uint64_t count,
+               copy_taken take, void *opaque, struct status *status);
+
+#endif /* SQLBLOCK_COPY_H */
