@@ -728,6 +728,11 @@ test_output ()
   says err "flattening"
   run 0 delete "$db" clone --progress
   says err "freeing space"
+  run 0 clone "$db" mail@full clone
+  terminal sqlblock flatten "$db" clone --progress
+  says terminal.out "flattening  [#"
+  says terminal.out "100%"
+  run 0 delete "$db" clone --no-progress
   run 0 delete "$db" mail --dry-run --snapshots --no-progress
   [ ! -s err ] || fail "progress: $(cat err)"
 }

@@ -14,10 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 #include <wchar.h>
 
+#include "clock.h"
 #include "times.h"
 #include "tool.h"
 
@@ -382,18 +382,23 @@ tool_json_print (json_t *value)
 static struct {
   const char *what;
   int64_t began, shown; /* milliseconds; shown 0: not yet */
+  int64_t looked;       /* when RATE was last brought up to date, */
+  uint64_t done;        /* and what was done then */
+  double rate;          /* bytes a second, of late */
   bool terminal, wanted;
 } bar;
+
+/* The rate is that of about so many milliseconds before: what is skipped
+ * over, holes for example, is soon forgotten.
+ */
+#define RATE_TIME 3000
 
 static volatile sig_atomic_t interrupted;
 
 static int64_t
 milliseconds (void)
 {
-  struct timespec now;
-
-  clock_gettime (CLOCK_MONOTONIC, &now);
-  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+  return clock_now () / CLOCK_MILLISECOND;
 }
 
 static void
@@ -418,33 +423,50 @@ tool_progress_begin (const char *what)
   sigaction (SIGTERM, &action, NULL);
   bar.what = what;
   bar.began = milliseconds ();
+  bar.looked = bar.began;
   bar.shown = 0;
+  bar.done = 0;
+  bar.rate = 0;
   bar.terminal = isatty (STDERR_FILENO);
   bar.wanted = common.progress == 1 ||
                (common.progress == 0 && !common.quiet && bar.terminal);
 }
 
-/* "45%  1.2G of 2.7G  310M/s  0:05 left", or what of it is known. */
+/* "  310M/s  0:05 left", what of it is known, a new string. */
 static char *
-progress_text (uint64_t done, uint64_t total, int64_t elapsed)
+rate_text (uint64_t done, uint64_t total, int64_t now)
 {
-  const uint64_t rate = elapsed > 0 ? (double)done * 1000 / elapsed : 0;
-  char done_text[TOOL_SIZE_MAX], total_text[TOOL_SIZE_MAX];
-  char rate_text[TOOL_SIZE_MAX];
+  const bool ended = done == total;
+  const uint64_t rate =
+      ended ? 1000.0 * done / (now - bar.began + 1) : bar.rate;
+  char text[TOOL_SIZE_MAX];
   uint64_t left;
 
-  tool_size (done, done_text);
-  tool_size (rate, rate_text);
-  if (total == 0 || done > total)
-    return tool_format ("%s  %s/s", done_text, rate_text);
-  tool_size (total, total_text);
-  if (rate == 0 || done == total)
-    return tool_format ("%3.0f%%  %s of %s  %s/s", 100.0 * done / total,
-                        done_text, total_text, rate_text);
+  if (rate == 0)
+    return tool_strdup ("");
+  tool_size (rate, text);
+  if (ended || total < done)
+    return tool_format ("  %s/s", text);
   left = (total - done) / rate;
-  return tool_format ("%3.0f%%  %s of %s  %s/s  %" PRIu64 ":%02d left",
-                      100.0 * done / total, done_text, total_text, rate_text,
-                      left / 60, (int)(left % 60));
+  return tool_format ("  %s/s  %" PRIu64 ":%02d left", text, left / 60,
+                      (int)(left % 60));
+}
+
+/* "45%  1.2G of 2.7G  310M/s  0:05 left", a new string. */
+static char *
+progress_text (uint64_t done, uint64_t total, int64_t now)
+{
+  char done_text[TOOL_SIZE_MAX], total_text[TOOL_SIZE_MAX];
+  char *rate = rate_text (done, total, now), *text;
+
+  tool_size (done, done_text);
+  if (total < done || total == 0)
+    text = tool_format ("%s%s", done_text, rate);
+  else
+    text = tool_format ("%3.0f%%  %s of %s%s", 100.0 * done / total, done_text,
+                        tool_size (total, total_text), rate);
+  free (rate);
+  return text;
 }
 
 /* The longest bar, in columns. */
@@ -456,10 +478,11 @@ progress_text (uint64_t done, uint64_t total, int64_t elapsed)
 static void
 draw_bar (char *drawn, const char *text, uint64_t done, uint64_t total)
 {
-  struct winsize window = { .ws_col = 80 };
+  struct winsize window;
   int room, filled;
 
-  ioctl (STDERR_FILENO, TIOCGWINSZ, &window);
+  if (ioctl (STDERR_FILENO, TIOCGWINSZ, &window) == -1 || window.ws_col == 0)
+    window.ws_col = 80;
   room = window.ws_col - display_width (bar.what) - display_width (text) - 7;
   if (room > BAR_MAX)
     room = BAR_MAX;
@@ -476,7 +499,7 @@ draw_bar (char *drawn, const char *text, uint64_t done, uint64_t total)
 static void
 show_progress (uint64_t done, uint64_t total, int64_t now)
 {
-  char *text = progress_text (done, total, now - bar.began);
+  char *text = progress_text (done, total, now);
   char drawn[BAR_MAX + 5];
 
   if (bar.terminal) {
@@ -490,12 +513,27 @@ show_progress (uint64_t done, uint64_t total, int64_t now)
   bar.shown = now;
 }
 
+/* Weigh what was done since the last time by how long that took. */
+static void
+update_rate (uint64_t done, int64_t now)
+{
+  const double elapsed = now - bar.looked;
+
+  if (elapsed < 50 || done < bar.done)
+    return;
+  bar.rate += ((done - bar.done) * 1000 / elapsed - bar.rate) * elapsed /
+              (elapsed + (bar.looked == bar.began ? 0 : RATE_TIME));
+  bar.looked = now;
+  bar.done = done;
+}
+
 int
 tool_progress (uint64_t done, uint64_t total, void *opaque)
 {
   const int64_t now = milliseconds ();
 
   (void)opaque;
+  update_rate (done, now);
   /* A line for each second is enough where lines stay. */
   if (bar.wanted &&
       (bar.shown == 0
