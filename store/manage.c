@@ -429,7 +429,8 @@ report (progress_made progress, uint64_t done, uint64_t total, void *opaque,
 struct flattening {
   struct request request;
   int64_t layer;
-  uint64_t next; /* block */
+  uint64_t next;   /* block */
+  uint64_t copied; /* bytes */
   bool done;
 };
 
@@ -442,7 +443,8 @@ flatten_step (struct connection *connection, void *opaque,
 
   if (r == 0)
     r = reclaim_flatten_step (connection, flattening->request.disk.id,
-                              &flattening->layer, &flattening->next, status);
+                              &flattening->layer, &flattening->next,
+                              &flattening->copied, status);
   flattening->done = r == 0;
   return r == -1 ? -1 : 0;
 }
@@ -452,18 +454,13 @@ manage_flatten (struct store *store, const char *disk, progress_made progress,
                 void *opaque, struct status *status)
 {
   struct flattening flattening = { .request.target = disk };
-  const struct disk_info *info = &flattening.request.disk;
   struct timespec start;
-  uint64_t done;
 
   while (!flattening.done) {
     clock_gettime (CLOCK_MONOTONIC, &start);
     if (store_change (store, flatten_step, &flattening, status) == -1)
       return -1;
-    done = flattening.next > info->size / info->block_size
-               ? info->size
-               : flattening.next * info->block_size;
-    if (report (progress, done, info->size, opaque, status) == -1)
+    if (report (progress, flattening.copied, 0, opaque, status) == -1)
       return -1;
     give_way (&start);
   }

@@ -617,7 +617,8 @@ struct flatten {
   int64_t layer;  /* of the disk */
   int64_t lowest; /* generation at which it is looked at */
   struct view below;
-  uint64_t bytes; /* copied */
+  uint64_t copied; /* bytes of blocks */
+  uint32_t rows;   /* that were copied */
 };
 
 /* Copy a row of another layer into the disk's. */
@@ -645,8 +646,8 @@ copy_row (struct flatten *flatten, int64_t number, const struct layer_view *row,
   sqlite3_bind_int64 (copy, 5, flatten->layer);
   sqlite3_bind_int64 (copy, 6, GENERATION_TAKEN);
   while ((r = connection_step (flatten->connection, copy, status)) == 1)
-    flatten->bytes += sqlite3_column_int64 (copy, 0);
-  flatten->bytes += 64;
+    flatten->copied += sqlite3_column_int64 (copy, 0);
+  flatten->rows++;
   return r;
 }
 
@@ -664,7 +665,8 @@ flatten_blocks (struct flatten *flatten, uint64_t *next, uint32_t count,
     return status_no_memory (status);
   r = view_rows (flatten->connection, &flatten->below, *next, count, rows,
                  status);
-  for (uint32_t i = 0; r == 0 && i < count && flatten->bytes < STEP_BYTES;
+  for (uint32_t i = 0;
+       r == 0 && i < count && flatten->copied + 64 * flatten->rows < STEP_BYTES;
        i++, ++*next) {
     if (rows[i].layer == 0)
       continue;
@@ -709,7 +711,8 @@ look_below (struct flatten *flatten, struct status *status)
 
 int
 reclaim_flatten_step (struct connection *connection, int64_t disk,
-                      int64_t *layer, uint64_t *next, struct status *status)
+                      int64_t *layer, uint64_t *next, uint64_t *copied,
+                      struct status *status)
 {
   struct flatten flatten = { .connection = connection };
   struct layer_view head;
@@ -734,5 +737,6 @@ reclaim_flatten_step (struct connection *connection, int64_t disk,
                      : 1);
   }
   view_free (&flatten.below);
+  *copied += flatten.copied;
   return r;
 }

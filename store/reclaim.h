@@ -46,11 +46,12 @@ int reclaim_step (struct connection *connection, struct reclaim_step *step,
 
 /* Copy what disk ID takes from its parents into its own layer, in bounded
  * steps; when all is copied, the tie to the parent is cut.  *LAYER and
- * *NEXT say how far it came; both are 0 at first.  Inside a write
- * transaction of the caller.  Returns 1, 0 when it is done, -1.
+ * *NEXT say how far it came, *COPIED how many bytes were copied; all are 0
+ * at first.  Inside a write transaction of the caller.  Returns 1, 0 when it is
+ * done, -1.
  */
 int reclaim_flatten_step (struct connection *connection, int64_t disk,
-                          int64_t *layer, uint64_t *next,
+                          int64_t *layer, uint64_t *next, uint64_t *copied,
                           struct status *status);
 
 #endif /* SQLBLOCK_RECLAIM_H */

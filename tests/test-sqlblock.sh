@@ -729,10 +729,10 @@ test_output ()
   run 0 delete "$db" clone --progress
   says err "freeing space"
   run 0 clone "$db" mail@full clone
-  terminal sqlblock flatten "$db" clone --progress
-  says terminal.out "flattening  [#"
-  says terminal.out "100%"
   run 0 delete "$db" clone --no-progress
+  terminal sqlblock map "$db" mail --progress
+  says terminal.out "looking  [#"
+  says terminal.out " 16M of 64M"
   run 0 delete "$db" mail --dry-run --snapshots --no-progress
   [ ! -s err ] || fail "progress: $(cat err)"
 }
