@@ -229,9 +229,9 @@ delete_disk (struct connection *connection, void *opaque, struct status *status)
     return -1;
   if (count > 0 && !request->snapshots)
     return status_fail (status, ENOTEMPTY,
-                        "disk '%s' has %" PRId64 " snapshots; delete them "
+                        "disk '%s' has %" PRId64 " snapshot%s; delete them "
                         "first, or ask for all with --snapshots",
-                        request->disk.name, count);
+                        request->disk.name, count, count > 1 ? "s" : "");
   if (snapshots_delete_all (connection, request->disk.id, status) == -1)
     return -1;
   return disks_delete (connection, request->disk.id, status);

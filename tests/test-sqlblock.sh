@@ -119,10 +119,17 @@ test_usage ()
   run 2 snapshot
   says err "sqlblock snapshot create"
   run 2 snapshot no-such-word "$db"
+  run 0 help snapshot
+  says out "sqlblock snapshot list"
+  run 0 snapshot --help
+  says out "sqlblock snapshot list"
   run 2 create "$db"
   run 2 create "$db" web
   says err "--size=SIZE"
+  run 2 create "$db" web 10G
+  says err "--size=10G"
   run 2 create "$db" web more --size=1G
+  says err "'more' is an argument too many"
   run 2 create "$db" web --size
   run 2 create "$db" web --size=1G --size=2G
   run 2 create "$db" web --size=1G --quiet=yes
@@ -267,6 +274,8 @@ h.trim(1 << 20, 10 << 20)' web
   run 2 snapshot create "$db" web@a mail@b
   run 2 snapshot create "$db" @a
   run 2 snapshot create "$db" --all web@a
+  run 2 snapshot create "$db" --all a
+  says err "give @a"
   run 1 snapshot create "$db" web@a/b
   run 1 snapshot create "$db" web@
   run 1 snapshot create "$db" web@2026-11-22
@@ -325,6 +334,9 @@ test_diff ()
   json 'j["ranges"][1]["type"] == "data" and j["data"] == 3 << 19'
   run 0 diff "$db" web@monday web@monday --json
   json 'j["ranges"] == [] and j["data"] == 0'
+  run 0 diff "$db" web@monday web@monday
+  is_silent
+  says err "no differences"
   run 0 diff "$db" web@monday --json --summary
   json '"ranges" not in j and j["zero"] == 1 << 20'
   run 0 diff "$db" web@monday
@@ -420,6 +432,7 @@ test_rename ()
   run 1 rename "$db" post a@b
   run 1 rename "$db" post ''
   run 0 rename "$db" post@monday first
+  says err "to 'post@first'"
   run 0 info "$db" post@first
   run 0 rename "$db" post@first post@second
   run 0 rename "$db" post@second @monday

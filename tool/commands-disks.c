@@ -78,7 +78,10 @@ run_create (int argc, char *argv[])
   char text[TOOL_SIZE_MAX];
   int code;
 
-  (void)argc;
+  if (argc > 2 && tool_parse_size (argv[2], &block_size) == 0)
+    return tool_usage ("the size is an option: give --size=%s", argv[2]);
+  if (argc > 2)
+    return tool_usage ("'%s' is an argument too many", argv[2]);
   if (create_size == NULL)
     return tool_usage ("how large?  Give --size=SIZE, such as --size=10G");
   if (tool_parse_size (create_size, &options.size) == -1 || options.size == 0)
@@ -106,7 +109,7 @@ const struct command command_create = {
           "Example: sqlblock create disks.sqlite web --size=20G\n",
   .options = create_options,
   .least = 2,
-  .most = 2,
+  .most = 3,
   .run = run_create,
 };
 
@@ -143,7 +146,10 @@ run_rename (int argc, char *argv[])
     return tool_usage ("a snapshot cannot move to another disk");
   if (manage_rename (tool_open (argv[0], true), argv[1], name, &status) == -1)
     return tool_fail (&status);
-  tool_say ("renamed '%s' to '%s'", argv[1], argv[2]);
+  if (from.snapshot)
+    tool_say ("renamed '%s' to '%s@%s'", argv[1], from.disk, name);
+  else
+    tool_say ("renamed '%s' to '%s'", argv[1], name);
   return TOOL_DONE;
 }
 
@@ -240,6 +246,11 @@ run_resize (int argc, char *argv[])
   if (new_size (sign, amount, info.size, &size) == -1)
     return tool_error (EINVAL, "disk '%s' has %s, so %s is too much", argv[1],
                        tool_size (info.size, old_text), argv[2]);
+  if (size < info.size && !resize_shrink)
+    return tool_error (EINVAL,
+                       "disk '%s' has %s; making it smaller cuts off its end, "
+                       "ask for that with --shrink",
+                       argv[1], tool_size (info.size, old_text));
   if (manage_resize (store, argv[1], size, resize_shrink, &status) == -1)
     return tool_fail (&status);
   tool_say ("disk '%s' has %s now, before it had %s; clients see it when "
@@ -320,9 +331,9 @@ show_deletion (struct store *store, const char *name)
     return tool_fail (&status);
   if (family.count > 1 && !delete_snapshots)
     return tool_error (ENOTEMPTY,
-                       "disk '%s' has %zu snapshots; delete them first, or "
+                       "disk '%s' has %zu snapshot%s; delete them first, or "
                        "ask for all with --snapshots",
-                       name, family.count - 1);
+                       name, family.count - 1, family.count > 2 ? "s" : "");
   tool_progress_begin ("counting");
   r = manage_usage (store, family.items, family.count, &freed, 1, tool_progress,
                     NULL, &status);
@@ -332,7 +343,8 @@ show_deletion (struct store *store, const char *name)
     return tool_fail (&status);
   printf ("would delete disk '%s'", name);
   if (family.count > 1)
-    printf (" and its %zu snapshots", family.count - 1);
+    printf (" and its %zu snapshot%s", family.count - 1,
+            family.count > 2 ? "s" : "");
   printf (", which frees %s\n", tool_size (freed, text));
   return TOOL_DONE;
 }

@@ -79,6 +79,8 @@ read_disks (int argc, char *argv[], struct disks *disks, const char **name)
   for (int i = 0; i < argc; i++) {
     const struct target target = tool_target (argv[i]);
 
+    if (target.snapshot == NULL && create_all)
+      return tool_usage ("with --all give @%s", argv[i]);
     if (target.snapshot == NULL)
       return tool_usage ("what is the snapshot to be called?  Give %s@NAME",
                          argv[i]);

@@ -121,6 +121,8 @@ run_diff (int argc, char *argv[])
   if (manage_diff (store, argv[1], to, print_range, &difference, &status) == -1)
     return tool_fail (&status);
   print_summary (&difference);
+  if (difference.ranges == 0 && !common.json && !diff_summary)
+    tool_say ("no differences");
   return TOOL_DONE;
 }
 

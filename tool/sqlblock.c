@@ -239,23 +239,36 @@ is_family (const char *word)
   return false;
 }
 
+/* List the commands whose first word is WORD. */
+static void
+print_family (FILE *output, const char *word)
+{
+  const size_t length = strlen (word);
+
+  for (size_t i = 0; i < COMMANDS; i++)
+    if (strncmp (commands[i]->name, word, length) == 0 &&
+        commands[i]->name[length] == ' ')
+      fprintf (output, "  sqlblock %-18s %s\n", commands[i]->name,
+               commands[i]->summary);
+}
+
 /* Fail for WORDS, which are no command. */
 static int
 unknown_command (int count, char *words[])
 {
-  const size_t length = strlen (words[0]);
   int code;
 
   if (!is_family (words[0]))
     return tool_usage ("there is no command '%s'", words[0]);
+  if (count > 1 &&
+      (strcmp (words[1], "--help") == 0 || strcmp (words[1], "-h") == 0)) {
+    print_family (stdout, words[0]);
+    return TOOL_DONE;
+  }
   code = count > 1
              ? tool_usage ("there is no command '%s %s'", words[0], words[1])
              : tool_usage ("'%s' needs a second word", words[0]);
-  for (size_t i = 0; i < COMMANDS; i++)
-    if (strncmp (commands[i]->name, words[0], length) == 0 &&
-        commands[i]->name[length] == ' ')
-      fprintf (stderr, "  sqlblock %-18s %s\n", commands[i]->name,
-               commands[i]->summary);
+  print_family (stderr, words[0]);
   return code;
 }
 
@@ -266,6 +279,10 @@ help (int count, char *words[])
 
   if (count == 0)
     return print_commands ();
+  if (count == 1 && is_family (words[0])) {
+    print_family (stdout, words[0]);
+    return TOOL_DONE;
+  }
   current = find_command (count, words, &used);
   if (current == NULL)
     return unknown_command (count, words);
