@@ -629,7 +629,8 @@ print_counts (void)
 
   printf ("model-check: %" PRIu64 " operations over %" PRIu64
           " connections on %" PRIu64 " bytes in blocks of %" PRIu64 ":\n ",
-          sequence_number, settings.connections, settings.size, settings.block_size);
+          sequence_number, settings.connections, settings.size,
+          settings.block_size);
   for (i = 0; i < KINDS; i++)
     printf (" %" PRIu64 " %s%s", counts.kind[i], kinds[i].name,
             i + 1 < KINDS ? "," : "\n");
@@ -654,10 +655,10 @@ main (int argc, char *argv[])
   parse_options (argc, argv, own, 2);
   sequence = settings.seed;
   moments = ~settings.seed;
-  sigaction (SIGUSR1,
-             &(struct sigaction){ .sa_handler = note_signal,
-                                  .sa_flags = SA_RESTART },
-             NULL);
+  sigaction (
+      SIGUSR1,
+      &(struct sigaction){ .sa_handler = note_signal, .sa_flags = SA_RESTART },
+      NULL);
   request_count = DEPTH * settings.connections;
   shadow = calloc (1, settings.size);
   if (shadow == NULL || operations <= kills)
