@@ -90,10 +90,7 @@ fail_held (int fd, off_t offset, struct status *status)
 
   if (pread (fd, holder, PLACE, offset) <= 0 || holder[0] == '\0')
     strcpy (holder, "another process");
-  status_fail (status, EBUSY,
-               "%s has the disk open for writing; end it first, or give "
-               "shared=true to both if that is what you want",
-               holder);
+  status_fail (status, EBUSY, "%s has the disk open for writing", holder);
 }
 
 /* Write down who has the guard at OFFSET.  It only helps people, so it may

@@ -85,6 +85,7 @@ take_guard (struct store *store, const char *target, bool force, int *guard,
             struct status *status)
 {
   struct request request = { .target = target };
+  struct status held;
 
   *guard = -1;
   if (store_look (store, find_target, &request, status) == -1)
@@ -92,6 +93,11 @@ take_guard (struct store *store, const char *target, bool force, int *guard,
   *guard = guard_take (store_path (store), request.disk.id, false, status);
   if (*guard != -1 || (force && status->error == EBUSY))
     return 0;
+  if (status->error == EBUSY) {
+    held = *status;
+    status_fail (status, EBUSY, "%s; disconnect its clients first",
+                 held.message);
+  }
   return status_prefix (status, "disk '%s'", request.disk.name);
 }
 
@@ -653,11 +659,13 @@ find_origin (struct connection *connection, const struct request *request,
              char *origin, size_t room, struct status *status)
 {
   static const char origin_sql[] =
-      "SELECT disk.name || '@' || snapshot.name"
-      " FROM layer LEFT JOIN snapshot ON snapshot.layer = layer.parent"
+      "SELECT ifnull ((SELECT disk.name || '@' || snapshot.name"
+      " FROM snapshot JOIN disk ON disk.id = snapshot.disk"
+      " WHERE snapshot.layer = layer.parent"
       " AND snapshot.generation = layer.parent_generation"
-      " LEFT JOIN disk ON disk.id = snapshot.disk"
-      " WHERE layer.id = ?1 AND layer.parent IS NOT NULL LIMIT 1";
+      " AND snapshot.name NOT LIKE '%/%' LIMIT 1),"
+      " (SELECT name FROM disk WHERE disk.layer = layer.parent))"
+      " FROM layer WHERE id = ?1 AND parent IS NOT NULL";
   CLEANUP_STATEMENT sqlite3_stmt *row =
       connection_statement (connection, origin_sql, status);
   struct layer_view head;

@@ -130,8 +130,8 @@ int manage_list_snapshots (struct store *store, const char *disk,
 /* More about a disk or a snapshot. */
 struct manage_details {
   uint64_t snapshots; /* for a disk: how many it has */
-  /* What it was cloned from, or rolled back to, as DISK@SNAPSHOT; "" where
-   * it has no parent, "?" where that snapshot is gone.
+  /* What it was cloned from, or rolled back to, as DISK@SNAPSHOT or DISK;
+   * "" where it has no parent, "?" where that is gone.
    */
   char origin[DISK_NAME_MAX + 1 + SNAPSHOT_NAME_MAX + 1];
 };

@@ -208,18 +208,27 @@ CREATE VIEW version (id, layer, number, generation, newer, bytes) AS
          ifnull (length (data), 0)
     FROM block;
 
+-- The row that each block of a disk (snapshot is NULL) or a snapshot shows,
+-- where it is not zeroes.
+CREATE VIEW contents (disk, snapshot, number, offset, id) AS
+  WITH visible (disk, snapshot, number, offset, id, codec, rank) AS (
+    SELECT disk.name, snapshot.name, block.number,
+           block.number * disk.block_size, block.id, block.codec,
+           row_number () OVER (
+             PARTITION BY disk.name, snapshot.name, block.number
+             ORDER BY reads_layer.depth, block.generation DESC)
+      FROM reads_layer JOIN disk ON disk.id = reads_layer.disk
+           LEFT JOIN snapshot ON snapshot.id = reads_layer.snapshot
+           JOIN block ON block.layer = reads_layer.layer
+             AND block.generation <= reads_layer.generation
+  )
+  SELECT disk, snapshot, number, offset, id FROM visible
+    WHERE rank = 1 AND codec <> 0;
+
 -- What disks store: the blocks that are data, their bytes in the file, and
 -- of these the bytes that nobody else sees: no snapshot and no clone.
 CREATE VIEW disk_usage (disk, size, blocks, bytes, exclusive) AS
-  WITH visible (disk, number, layer, generation, rank) AS (
-    SELECT reads_layer.disk, block.number, block.layer, block.generation,
-           row_number () OVER (PARTITION BY reads_layer.disk, block.number
-                               ORDER BY depth, block.generation DESC)
-      FROM reads_layer JOIN block ON block.layer = reads_layer.layer
-           AND block.generation <= reads_layer.generation
-      WHERE reads_layer.snapshot IS NULL
-  )
-  SELECT disk.name, disk.size, count (length (block.data)),
+  SELECT disk.name, disk.size, count (block.id),
          ifnull (sum (length (block.data)), 0),
          (SELECT ifnull (sum (version.bytes), 0) FROM version
             WHERE version.layer = disk.layer AND NOT EXISTS
@@ -228,15 +237,13 @@ CREATE VIEW disk_usage (disk, size, blocks, bytes, exclusive) AS
                  AND viewer.generation < ifnull (version.newer, 1 << 62)
                  AND (viewer.disk IS NOT disk.id
                       OR viewer.snapshot IS NOT NULL)))
-    FROM disk LEFT JOIN visible ON visible.disk = disk.id
-           AND visible.rank = 1
-         LEFT JOIN block ON block.layer = visible.layer
-           AND block.number = visible.number
-           AND block.generation = visible.generation
+    FROM disk LEFT JOIN contents ON contents.disk = disk.name
+           AND contents.snapshot IS NULL
+         LEFT JOIN block ON block.id = contents.id
     GROUP BY disk.id;
 
--- What deleting one snapshot would free: the rows of its layer that it alone
--- sees.
+-- What deleting one snapshot would free at least: the rows of its layer that
+-- it alone sees.
 CREATE VIEW snapshot_usage (disk, snapshot, created, automatic, blocks,
                             bytes) AS
   SELECT disk.name, snapshot.name, datetime (snapshot.created, 'unixepoch'),

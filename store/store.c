@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "database.h"
 #include "flusher.h"
@@ -197,6 +198,20 @@ store_provide (const char *path, const struct disk_options *options,
  * Who writes what.
  */
 
+/* A guard could not be had; say what can be done where somebody has it. */
+static int
+fail_held (struct status *status)
+{
+  const struct status held = *status;
+
+  if (status->error == EBUSY)
+    status_fail (status, EBUSY,
+                 "%s; end it first, or give shared=true to both servers if "
+                 "that is what you want",
+                 held.message);
+  return -1;
+}
+
 /* Count one more client that writes disk ID; the first takes the guard.
  * Called with the lock held.
  */
@@ -216,7 +231,7 @@ hold (struct store *store, int64_t id, struct status *status)
         guard_take (store->place.path, id, store->options.shared, status);
     if (held->guard == -1) {
       free (held);
-      return -1;
+      return fail_held (status);
     }
     held->next = store->held;
     store->held = held;
@@ -271,13 +286,35 @@ store_open (const char *path, const struct store_options *options,
   if (store->readers.mode == CONNECTION_IMMUTABLE &&
       !database_is_on_read_only_media (path))
     options->warn ("this user may not write the directory, so the disks are "
-                   "served as they are now; what others change will not be "
+                   "read as they are now; what others change will not be "
                    "seen");
   if (database_is_on_network (path))
     options->warn (
         "the database is on a network file system; use it from one machine "
         "at a time only");
   return store;
+}
+
+/* A connection that only reads leaves the log's files behind, empty, which
+ * people may take for something that is still to be kept.
+ */
+static void
+remove_empty_log (struct store *store)
+{
+  char *log = database_side_file (store->place.path, "-wal");
+  struct connection connection;
+  struct status ignored;
+  struct stat st;
+
+  if (log && store->options.command && !store->writable &&
+      store->readers.mode == CONNECTION_READ && stat (log, &st) == 0 &&
+      st.st_size == 0 && place_check (&store->place, &ignored) == 0 &&
+      connection_open (&connection, store->place.path, CONNECTION_WRITE, NULL,
+                       &ignored) == 0) {
+    connection_touch (&connection, &ignored);
+    connection_close (&connection);
+  }
+  free (log);
 }
 
 /* Closes the write side last: with its last connection SQLite moves the
@@ -288,6 +325,7 @@ void
 store_close (struct store *store)
 {
   reader_pool_close (&store->readers);
+  remove_empty_log (store);
   while (store->held) {
     /* nbdkit does not always close a client's disk. */
     store->held->clients = 1;

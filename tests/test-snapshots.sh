@@ -164,3 +164,7 @@ for wrong in auto-snapshot=10 auto-snapshot=0s keep=1h:1d \
   # A list of words.
   expect_error "" nbdkit -U - "$plugin" db="$db" $wrong --run true
 done
+
+# A command that only reads leaves no log behind.
+"$sqlblock" list "$db"
+[ ! -e "$db-wal" ] || fail "the command list left a log behind"
