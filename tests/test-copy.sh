@@ -113,7 +113,8 @@ fails 1 "empty" import "$db" new /dev/null
 fails 1 "has 20983865 bytes" import --size 20m "$db" new image
 got=0
 head -c 2000000 large.raw | sqlblock import --size 1m "$db" new - 2>err || got=$?
-[ "$got" = 1 ] && grep -q "more than" err
+[ "$got" = 1 ] || fail "a pipe that is too long: exit code $got"
+grep -q "more than" err || fail "a pipe that is too long: $(cat err)"
 fails 2 "not a size" import --size 0 "$db" new image
 fails 1 "power of two" import -b 1000 "$db" new image
 fails 1 "cannot be" import "$db" a@b image
@@ -139,6 +140,10 @@ sqlblock import --overwrite "$db" web other
 truncate -s $((20 * 1024 * 1024 + 12345)) other
 sqlblock export "$db" web - | cmp - other
 sqlblock export "$db" web@before - | cmp - image
+sqlblock import --overwrite "$db" pipe other 2>err
+grep -q freed err || fail "what was overwritten was not freed"
+[ "$(query 'SELECT count (*) FROM reclaim')" = 0 ]
+sqlblock import --overwrite "$db" pipe image
 
 # --- While a server writes ---------------------------------------------------
 
@@ -196,7 +201,7 @@ grep -q "receptions removed: *1" compact.log || {
   cat compact.log
   fail "compact did not remove what the import has left"
 }
-is_coming_in && fail "something is left of an import that was killed"
+! is_coming_in || fail "something is left of an import that was killed"
 sqlblock import --overwrite "$db" web image
 sqlblock export "$db" web - | cmp - image
 

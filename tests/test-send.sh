@@ -284,7 +284,8 @@ stop_nbdkit
 
 # A sender that is killed, or whose reader goes away.
 (sqlblock send "$db" web@23 2>err || echo "$?" >code) | head -c 100000 >/dev/null
-grep -q "Broken pipe" err && [ "$(cat code)" = 1 ]
+grep -q "Broken pipe" err || fail "a broken pipe: $(cat err)"
+[ "$(cat code)" = 1 ] || fail "a broken pipe: exit code $(cat code)"
 sqlblock compact "$db" >/dev/null
 [ "$(query "$db" "SELECT count (*) FROM snapshot WHERE name LIKE '%/%'")" = 0 ]
 

@@ -554,7 +554,10 @@ run_import (int argc, char *argv[])
   tool_progress_begin (tool_format ("importing %s", argv[1]));
   r = import_disk (store, &input, &incoming, &status);
   tool_progress_end ();
-  return r == -1 ? tool_fail (&status) : TOOL_DONE;
+  r = r == -1 ? tool_fail (&status) : TOOL_DONE;
+  if (r != TOOL_DONE || import_overwrite)
+    copy_free_space (store);
+  return r;
 }
 
 static const struct tool_option import_options[] = {

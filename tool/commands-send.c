@@ -338,7 +338,9 @@ run_receive (int argc, char *argv[])
   if (r == 0)
     tool_say ("received %s@%s", name, stream.header.snapshot);
   stream_close (&stream);
-  return r == -1 ? tool_fail (&status) : TOOL_DONE;
+  r = r == -1 ? tool_fail (&status) : TOOL_DONE;
+  copy_free_space (store);
+  return r;
 }
 
 static const struct tool_option receive_options[] = {

@@ -2,6 +2,7 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "copy.h"
@@ -97,4 +98,25 @@ copy_disk (struct disk *disk, copy_taken take, void *opaque,
   }
   free (extents.list);
   return r;
+}
+
+void
+copy_free_space (struct store *store)
+{
+  char text[TOOL_SIZE_MAX];
+  struct manage_file file;
+  struct status status;
+  uint64_t freed = 0;
+  int r;
+
+  if (tool_interrupted () || manage_file (store, &file, &status) == -1 ||
+      file.reclaimable == 0)
+    return;
+  tool_progress_begin ("freeing space");
+  r = manage_reclaim (store, tool_progress, NULL, &freed, &status);
+  tool_progress_end ();
+  if (freed > 0)
+    tool_say ("freed %s", tool_size (freed, text));
+  if (r == -1 && status.error != EBUSY)
+    tool_fail (&status);
 }

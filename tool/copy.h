@@ -29,4 +29,9 @@ int copy_disk (struct disk *disk, copy_taken take, void *opaque,
 int copy_data (struct disk *disk, uint64_t offset, uint64_t count,
                copy_taken take, void *opaque, struct status *status);
 
+/* Free what an import or a reception has replaced, or has left if it failed;
+ * but not while somebody makes a copy, or where the user wants it to end.
+ */
+void copy_free_space (struct store *store);
+
 #endif /* SQLBLOCK_COPY_H */
