@@ -44,6 +44,9 @@ status_no_memory (struct status *status)
 int
 status_errno (int rc)
 {
+  /* The file that holds the shared memory cannot grow. */
+  if (rc == SQLITE_IOERR_SHMSIZE)
+    return ENOSPC;
   switch (rc & 0xff) {
   case SQLITE_FULL:
     return ENOSPC;
@@ -63,9 +66,9 @@ status_errno (int rc)
 static const char *
 advice (int rc)
 {
-  switch (rc & 0xff) {
-  case SQLITE_FULL:
+  if (status_errno (rc) == ENOSPC)
     return "the file system is full; free some space and try again";
+  switch (rc & 0xff) {
   case SQLITE_BUSY:
     return "another program holds the database locked; end it and try again";
   case SQLITE_CORRUPT:
@@ -111,13 +114,13 @@ status_fail_sqlite (struct status *status, sqlite3 *db, int rc,
     code = sqlite3_extended_errcode (db);
   }
 
-  status->error = status_errno (rc);
+  status->error = status_errno (code);
   status->sqlite = code;
   va_start (args, format);
   vsnprintf (status->message, sizeof status->message, format, args);
   va_end (args);
-  if (advice (rc))
-    append (status, ": %s", advice (rc));
+  if (advice (code))
+    append (status, ": %s", advice (code));
   append (status, " (SQLite: %s, code %d)", text, code);
   make_printable (status);
   return -1;
