@@ -85,14 +85,17 @@ class Server:
     """A server of a database, started by whoever needs one."""
     def __init__(self, db, plugin):
         self.socket = db + ".socket"
-        if os.path.exists(self.socket):
-            os.unlink(self.socket)
+        # Made when clients can connect.
+        ready = db + ".pid"
+        for file in self.socket, ready:
+            if os.path.exists(file):
+                os.unlink(file)
         self.log = open(db + ".log", "w+")
         self.process = subprocess.Popen(
-            ["nbdkit", "-f", "--exit-with-parent", "-U", self.socket, plugin,
-             db], stderr=self.log)
+            ["nbdkit", "-f", "--exit-with-parent", "-P", ready, "-U",
+             self.socket, plugin, db], stderr=self.log)
         for _ in range(6000):
-            if os.path.exists(self.socket):
+            if os.path.exists(ready):
                 return
             if self.process.poll() is not None:
                 break
