@@ -2,7 +2,6 @@
 
 #include <config.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -11,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <linux/magic.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
@@ -265,12 +263,6 @@ check_leftover (const char *path, const char *suffix, struct status *status)
   return r;
 }
 
-/* The temporary name of a new file: this and random characters behind its
- * own.
- */
-#define TEMPORARY        ".new-"
-#define TEMPORARY_RANDOM 6
-
 /* Remove what is left of a new file under its temporary name. */
 static void
 remove_temporary (const char *temporary)
@@ -286,79 +278,6 @@ remove_temporary (const char *temporary)
   }
 }
 
-/* Is NAME a temporary name for a new file BASE? */
-static bool
-is_temporary (const char *name, const char *base)
-{
-  const size_t length = strlen (base);
-
-  return strncmp (name, base, length) == 0 &&
-         strncmp (name + length, TEMPORARY, strlen (TEMPORARY)) == 0 &&
-         strlen (name + length) == strlen (TEMPORARY) + TEMPORARY_RANDOM;
-}
-
-/* Remove the file TEMPORARY, unless its maker, who has it locked, lives. */
-static void
-remove_abandoned (const char *temporary)
-{
-  const int fd = open (temporary, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-
-  if (fd == -1)
-    return;
-  if (flock (fd, LOCK_EX | LOCK_NB) == 0)
-    remove_temporary (temporary);
-  close (fd);
-}
-
-/* Remove what those have left who died while they made PATH. */
-static void
-remove_all_abandoned (const char *path)
-{
-  char *copy = strdup (path);
-  const char *base = copy ? basename (copy) : "";
-  char *directory = directory_of (path);
-  DIR *entries = directory ? opendir (directory) : NULL;
-  const struct dirent *entry;
-  char *name;
-
-  while (entries && copy && (entry = readdir (entries)) != NULL)
-    if (is_temporary (entry->d_name, base) &&
-        asprintf (&name, "%s/%s", directory, entry->d_name) != -1) {
-      remove_abandoned (name);
-      free (name);
-    }
-  if (entries)
-    closedir (entries);
-  free (directory);
-  free (copy);
-}
-
-/* Make an empty file under a temporary name for PATH, which goes to *NAME,
- * and lock it.  Returns its descriptor, or -1.
- */
-static int
-make_temporary (const char *path, char **name, struct status *status)
-{
-  struct stat st;
-  int fd;
-
-  if (asprintf (name, "%s" TEMPORARY "XXXXXX", path) == -1)
-    return status_no_memory (status);
-  fd = mkostemp (*name, O_CLOEXEC); /* mode 0600 */
-  /* Before it is locked, somebody may take it for abandoned. */
-  if (fd != -1 && (flock (fd, LOCK_EX) == -1 || fstat (fd, &st) == -1 ||
-                   st.st_nlink == 0)) {
-    close (fd);
-    errno = EAGAIN;
-    fd = -1;
-  }
-  if (fd == -1) {
-    status_fail (status, errno, "creating %s: %s", path, strerror (errno));
-    free (*name);
-  }
-  return fd;
-}
-
 int
 database_make (const char *path, uint32_t page_size, database_fill fill,
                void *opaque, struct status *status)
@@ -368,16 +287,23 @@ database_make (const char *path, uint32_t page_size, database_fill fill,
   char *temporary;
   int fd, r;
 
+  /* To fill it may take long. */
   if (lstat (path, &st) == 0)
     return status_fail (status, EEXIST, "creating %s: %s", path,
                         strerror (EEXIST));
+
   if (check_leftover (path, "-wal", status) == -1 ||
       check_leftover (path, "-journal", status) == -1)
     return -1;
-  remove_all_abandoned (path);
-  fd = make_temporary (path, &temporary, status);
-  if (fd == -1)
+  if (asprintf (&temporary, "%s.new-XXXXXX", path) == -1)
+    return status_no_memory (status);
+  fd = mkostemp (temporary, O_CLOEXEC); /* mode 0600 */
+  if (fd == -1) {
+    status_fail (status, errno, "creating %s: %s", path, strerror (errno));
+    free (temporary);
     return -1;
+  }
+  close (fd);
   r = connection_open (&connection, temporary, CONNECTION_CREATE, NULL, status);
   if (r == 0) {
     r = make_contents (&connection, page_size, fill, opaque, status);
@@ -388,8 +314,6 @@ database_make (const char *path, uint32_t page_size, database_fill fill,
   else
     r = publish (temporary, path, status);
   remove_temporary (temporary);
-  /* Not earlier: that drops the locks that SQLite has on the file. */
-  close (fd);
   free (temporary);
   return r;
 }
