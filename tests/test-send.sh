@@ -106,6 +106,14 @@ sqlblock compact "$there" >/dev/null
 [ "$(query "$there" "SELECT count (*) FROM layer")" = 1 ] ||
   fail "layers pile up where snapshots are received"
 
+# What was cut off does not come back.
+for file in "$db" "$there"; do
+  sqlblock clone -q "$file" web@20 grown
+  sqlblock resize -q "$file" grown 44444444
+done
+[ "$(sum "$db" grown)" = "$(sum "$there" grown)" ] ||
+  fail "old bytes show where a disk shrank and grew again"
+
 # Back again, under another name; into a database that is being served.
 sqlblock send "$there" web@20 >stream
 sqlblock receive -q "$db" copy <stream
@@ -265,6 +273,7 @@ start_nbdkit reader -r "$plugin" "$there"
 change 23
 sqlblock snapshot create -q "$db" web@23
 sqlblock send "$db" web@23 --from 22 >stream
+blocks=$(query "$there" "SELECT count (*) FROM block")
 sqlblock receive -q "$there" <fifo &
 receiver=$!
 started_pids+=("$receiver")
@@ -275,6 +284,11 @@ nbdcopy "$(uri reader web)" - | sha256sum >reader.sum
 [ "$(cat reader.sum)" = "$(sum "$db" web@22)" ] ||
   fail "what comes in shows too early"
 fails 5 "open for writing" receive "$there"
+sqlblock backup -q "$there" copy.sqlite
+[ "$(query copy.sqlite "SELECT count (*) FROM block")" = "$blocks" ] ||
+  fail "a backup has what is just coming in"
+[ "$(query copy.sqlite "SELECT count (*) FROM disk WHERE name LIKE '%/%'")" = 0 ]
+[ "$(sum copy.sqlite web)" = "$(sum "$db" web@22)" ] || fail "the backup differs"
 tail -c +300001 stream >&9
 exec 9>&-
 wait "$receiver"
