@@ -229,6 +229,38 @@ unit_integer (sqlite3 *db, const char *format, ...)
   return value;
 }
 
+/* Rows that nobody sees, by the definition in schema.sql. */
+static const char unseen_sql[] =
+    "WITH viewer (layer, generation) AS ("
+    " SELECT disk.layer, layer.generation FROM disk"
+    "  JOIN layer ON layer.id = disk.layer"
+    " UNION SELECT layer, generation FROM snapshot"
+    " UNION SELECT parent, parent_generation FROM layer"
+    "  WHERE parent IS NOT NULL),"
+    " version AS (SELECT layer, generation, lead (generation) OVER"
+    "  (PARTITION BY layer, number ORDER BY generation) AS newer FROM block)"
+    "SELECT count (*) FROM version WHERE NOT EXISTS"
+    " (SELECT 1 FROM viewer WHERE viewer.layer = version.layer"
+    "  AND viewer.generation >= version.generation"
+    "  AND viewer.generation < ifnull (version.newer, 1 << 62))";
+
+/* Layers that nobody looks at. */
+static const char orphans_sql[] =
+    "SELECT count (*) FROM layer WHERE id NOT IN (SELECT layer FROM disk)"
+    " AND id NOT IN (SELECT layer FROM snapshot) AND id NOT IN"
+    " (SELECT parent FROM layer WHERE parent IS NOT NULL)";
+
+void
+unit_assert_reclaimed (const char *path)
+{
+  sqlite3 *db = unit_open_raw (path);
+
+  assert_int_equal (unit_integer (db, unseen_sql), 0);
+  assert_int_equal (unit_integer (db, orphans_sql), 0);
+  assert_int_equal (unit_integer (db, "SELECT count (*) FROM reclaim"), 0);
+  assert_int_equal (sqlite3_close (db), SQLITE_OK);
+}
+
 void
 unit_assert_result (int64_t result, const struct status *status, int64_t wanted,
                     const char *file, int line)

@@ -86,6 +86,10 @@ int64_t unit_integer (sqlite3 *db, const char *format, ...);
 extern const char unit_layer_checksums[];
 extern const char unit_disk_checksums[];
 
+/* Everything was reclaimed: no row or layer may be left that nobody sees.
+ */
+void unit_assert_reclaimed (const char *path);
+
 /* The result of a call must be WANTED, else its message is shown. */
 #define assert_result(result, status, wanted)                                  \
   unit_assert_result ((result), (status), (wanted), __FILE__, __LINE__)
