@@ -434,9 +434,8 @@ report (progress_made progress, uint64_t done, uint64_t total, void *opaque,
 /* A flatten in progress. */
 struct flattening {
   struct request request;
-  int64_t layer;
-  uint64_t next;   /* block */
-  uint64_t copied; /* bytes */
+  struct flatten_progress committed;
+  struct flatten_progress step; /* where the step at hand comes to */
   bool done;
 };
 
@@ -447,10 +446,11 @@ flatten_step (struct connection *connection, void *opaque,
   struct flattening *flattening = opaque;
   int r = find_disk (connection, &flattening->request, status);
 
+  /* A first try of the step may have been undone. */
+  flattening->step = flattening->committed;
   if (r == 0)
     r = reclaim_flatten_step (connection, flattening->request.disk.id,
-                              &flattening->layer, &flattening->next,
-                              &flattening->copied, status);
+                              &flattening->step, status);
   flattening->done = r == 0;
   return r == -1 ? -1 : 0;
 }
@@ -466,7 +466,8 @@ manage_flatten (struct store *store, const char *disk, progress_made progress,
     clock_gettime (CLOCK_MONOTONIC, &start);
     if (store_change (store, flatten_step, &flattening, status) == -1)
       return -1;
-    if (report (progress, flattening.copied, 0, opaque, status) == -1)
+    flattening.committed = flattening.step;
+    if (report (progress, flattening.committed.copied, 0, opaque, status) == -1)
       return -1;
     give_way (&start);
   }

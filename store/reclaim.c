@@ -711,18 +711,18 @@ look_below (struct flatten *flatten, struct status *status)
 
 int
 reclaim_flatten_step (struct connection *connection, int64_t disk,
-                      int64_t *layer, uint64_t *next, uint64_t *copied,
-                      struct status *status)
+                      struct flatten_progress *progress, struct status *status)
 {
   struct flatten flatten = { .connection = connection };
+  uint64_t *next = &progress->next;
   struct layer_view head;
   int r;
 
   if (disks_head (connection, disk, &head, status) == -1)
     return -1;
-  if (*layer != head.layer)
+  if (progress->layer != head.layer)
     *next = 0; /* the first step, or the disk was rolled back since */
-  *layer = flatten.layer = head.layer;
+  progress->layer = flatten.layer = head.layer;
   r = lowest_viewer (connection, head.layer, &flatten.lowest, status);
   if (r == 0)
     r = look_below (&flatten, status);
@@ -737,6 +737,6 @@ reclaim_flatten_step (struct connection *connection, int64_t disk,
                      : 1);
   }
   view_free (&flatten.below);
-  *copied += flatten.copied;
+  progress->copied += flatten.copied;
   return r;
 }

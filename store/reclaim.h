@@ -44,14 +44,20 @@ struct reclaim_step {
 int reclaim_step (struct connection *connection, struct reclaim_step *step,
                   struct status *status);
 
+/* How far a flatten has come; all zeroes at first. */
+struct flatten_progress {
+  int64_t layer;   /* that is filled */
+  uint64_t next;   /* block */
+  uint64_t copied; /* bytes of blocks */
+};
+
 /* Copy what disk ID takes from its parents into its own layer, in bounded
- * steps; when all is copied, the tie to the parent is cut.  *LAYER and
- * *NEXT say how far it came, *COPIED how many bytes were copied; all are 0
- * at first.  Inside a write transaction of the caller.  Returns 1, 0 when it is
- * done, -1.
+ * steps; when all is copied, the tie to the parent is cut.  PROGRESS is moved
+ * on; it holds only if the transaction is committed.  Inside a write
+ * transaction of the caller.  Returns 1, 0 when it is done, -1.
  */
 int reclaim_flatten_step (struct connection *connection, int64_t disk,
-                          int64_t *layer, uint64_t *next, uint64_t *copied,
+                          struct flatten_progress *progress,
                           struct status *status);
 
 #endif /* SQLBLOCK_RECLAIM_H */

@@ -388,6 +388,7 @@ run_resize (struct writer *writer, struct operation *operation,
   const uint64_t end = (operation->limit - 1) / block_size + 1;
   uint64_t first, step;
 
+  operation->done = false;
   if (operation->size < writer->view.size &&
       shrink (writer, operation, status) == -1)
     return -1;
