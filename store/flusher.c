@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "flusher.h"
+#include "guard.h"
 #include "log.h"
 
 static int
@@ -29,7 +30,10 @@ flusher_open (struct flusher *flusher, const char *path, bool shared,
   if (connection_open (&flusher->connection, path, CONNECTION_WRITE, patience,
                        status) == -1)
     return -1;
-  if (open_wal (flusher, status) == -1) {
+  flusher->watch = guard_watch (path, status);
+  if (flusher->watch == -1 || open_wal (flusher, status) == -1) {
+    if (flusher->watch != -1)
+      guard_release (flusher->watch);
     connection_close (&flusher->connection);
     return -1;
   }
@@ -42,6 +46,7 @@ void
 flusher_close (struct flusher *flusher)
 {
   connection_close (&flusher->connection);
+  guard_release (flusher->watch);
   pthread_mutex_destroy (&flusher->lock);
   pthread_cond_destroy (&flusher->changed);
 }
@@ -58,6 +63,7 @@ fail (struct flusher *flusher)
 {
   flusher->failed = true;
   flusher->failures++;
+  guard_set_doubt (flusher->watch, true);
 }
 
 /* Sync the log for everybody who waits.  Called with the lock held; lets
@@ -100,7 +106,8 @@ flusher_flush (struct flusher *flusher, struct status *status)
     else
       sync_wal (flusher);
   }
-  failed = flusher->failed;
+  failed =
+      flusher->failed || (flusher->shared && guard_has_doubt (flusher->watch));
   pthread_mutex_unlock (&flusher->lock);
   if (flusher_gave_up (flusher))
     return log_fail_damaged (status);
@@ -137,8 +144,10 @@ void
 flusher_recovered (struct flusher *flusher, unsigned failure)
 {
   pthread_mutex_lock (&flusher->lock);
-  if (flusher->failures == failure)
+  if (flusher->failures == failure) {
     flusher->failed = false;
+    guard_set_doubt (flusher->watch, false);
+  }
   pthread_mutex_unlock (&flusher->lock);
 }
 

@@ -11,12 +11,14 @@
  *
  * A flush remembers `committed` and returns when `synced` has reached it.
  * Where nothing was committed since the last sync there is none, unless
- * the disks are shared with other servers, whose commits are not counted.
+ * other processes write, too, whose commits are not counted.
  *
  * A sync that failed, of the log or of the database, is not forgotten:
  * Linux drops the pages that it could not write, so the next sync would
  * succeed and mean nothing.  Every flush fails until a complete checkpoint
- * has written all of the log into the database and synced that.
+ * has written all of the log into the database and synced that.  Other
+ * processes that write, commands and servers that share disks, open the log
+ * later and are not told by the kernel: the guard's byte tells them.
  *
  * The sync goes to the log's file through a connection of its own, so that
  * no other thread uses it.
@@ -37,7 +39,8 @@
 struct flusher {
   struct connection connection;
   sqlite3_file *wal;
-  bool shared;         /* with other servers */
+  bool shared;         /* other processes write, too */
+  int watch;           /* tells them, and is told, of syncs that failed */
   struct place *place; /* of the file; may be NULL */
   atomic_uint_fast64_t committed;
 
@@ -51,8 +54,8 @@ struct flusher {
 };
 
 /* Open the flusher of the database PATH, whose log exists (a connection
- * has read or written it).  SHARED says that other servers may write the
- * same disks.  Returns 0, or -1 with nothing left open.
+ * has read or written it).  SHARED says that other processes write, too.
+ * Returns 0, or -1 with nothing left open.
  */
 int flusher_open (struct flusher *flusher, const char *path, bool shared,
                   struct patience *patience, struct status *status);

@@ -23,6 +23,7 @@
 /* The bytes that belong to no disk. */
 #define BYTE_SERVE 0
 #define BYTE_ROWS  1
+#define BYTE_DOUBT 2
 
 /* How often, each 5 ms, to try to lock BYTE_ROWS. */
 #define ROWS_TRIES 400
@@ -124,6 +125,22 @@ lock_byte (int fd, off_t offset, short type)
   return fcntl (fd, F_OFD_SETLK, &lock);
 }
 
+/* Does somebody else have the byte at OFFSET locked?  Returns 1, 0, or -1
+ * with errno.
+ */
+static int
+is_locked (int fd, off_t offset)
+{
+  struct flock lock = {
+    .l_type = F_WRLCK,
+    .l_whence = SEEK_SET,
+    .l_start = offset,
+    .l_len = 1,
+  };
+
+  return fcntl (fd, F_OFD_GETLK, &lock) == -1 ? -1 : lock.l_type != F_UNLCK;
+}
+
 /* Did the last lock fail because somebody has it? */
 static bool
 is_held (void)
@@ -178,22 +195,16 @@ guard_serve (const char *path, struct status *status)
 int
 guard_is_served (const char *path, struct status *status)
 {
-  struct flock lock = {
-    .l_type = F_WRLCK,
-    .l_whence = SEEK_SET,
-    .l_start = BYTE_SERVE,
-    .l_len = 1,
-  };
   const int fd = open_lock_file (path, status);
   int r;
 
   if (fd == -1)
     return -1;
-  r = fcntl (fd, F_OFD_GETLK, &lock);
+  r = is_locked (fd, BYTE_SERVE);
   if (r == -1)
     fail_locking (path, status);
   close (fd);
-  return r == -1 ? -1 : lock.l_type != F_UNLCK;
+  return r;
 }
 
 /* Lock BYTE_ROWS, waiting for others for some time. */
@@ -232,6 +243,24 @@ int
 guard_reclaim (const char *path, struct status *status)
 {
   return lock_rows (path, F_WRLCK, status);
+}
+
+int
+guard_watch (const char *path, struct status *status)
+{
+  return open_lock_file (path, status);
+}
+
+void
+guard_set_doubt (int watch, bool in_doubt)
+{
+  lock_byte (watch, BYTE_DOUBT, in_doubt ? F_RDLCK : F_UNLCK);
+}
+
+bool
+guard_has_doubt (int watch)
+{
+  return is_locked (watch, BYTE_DOUBT) == 1;
 }
 
 void

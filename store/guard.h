@@ -14,7 +14,8 @@
  *
  * No disk has the id 0.  Its byte is locked, shared, by all who serve the
  * database; the one after it by those who need rows to stay, shared, or who
- * reclaim rows.
+ * reclaim rows; the next one, shared, by those whose sync of the log has
+ * failed, until the log is on the disk all the same.
  */
 
 #ifndef SQLBLOCK_GUARD_H
@@ -50,6 +51,19 @@ int guard_is_served (const char *path, struct status *status);
  */
 int guard_keep_rows (const char *path, struct status *status);
 int guard_reclaim (const char *path, struct status *status);
+
+/* Open what tells all processes that write the database PATH that a sync has
+ * failed somewhere: only who synced is told by the system.  Returns a
+ * descriptor, to be closed by guard_release, or -1.
+ */
+int guard_watch (const char *path, struct status *status);
+
+/* Say by a descriptor of guard_watch that the log is in doubt, or no longer;
+ * and ask whether somebody else says so.  Thread rules: one thread at a
+ * time for a descriptor.
+ */
+void guard_set_doubt (int watch, bool in_doubt);
+bool guard_has_doubt (int watch);
 
 /* Let go of a guard.  Thread rules: any thread. */
 void guard_release (int guard);

@@ -439,7 +439,8 @@ open_write_side (struct store *store, struct status *status)
   if (writer_open (&store->writer, store->place.path, &store->flusher,
                    &store->patience, status) == -1)
     return -1;
-  if (flusher_open (&store->flusher, store->place.path, store->options.shared,
+  if (flusher_open (&store->flusher, store->place.path,
+                    store->options.shared || store->options.command,
                     &store->patience, status) == -1) {
     writer_close (&store->writer);
     return -1;
