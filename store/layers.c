@@ -492,6 +492,8 @@ map_layer (struct connection *connection, const struct layer_view *layer,
 
   /* Both walks go down; a row is zeroes if it is the newest of both. */
   zero_left = walk_next (&zeroes, status);
+  if (zero_left == -1)
+    return -1;
   while ((r = walk_next (&rows, status)) == 1) {
     while (zero_left == 1 && zeroes.number > rows.number)
       zero_left = walk_next (&zeroes, status);

@@ -651,6 +651,28 @@ test_random_damage (void **state)
   rows_close (&rows);
 }
 
+/* An index that cannot be read is noticed, where there are no rows, too. */
+static void
+test_damaged_index (void **state)
+{
+  uint8_t map[10];
+  struct rows rows;
+
+  (void)state;
+  make_three_blocks (&rows);
+  unit_sql (rows.db, "UPDATE sqlite_schema SET rootpage = (SELECT rootpage"
+                     " FROM sqlite_schema WHERE name = 'layer')"
+                     " WHERE name = 'block_zero';"
+                     "PRAGMA schema_version = 1000");
+  assert_fails (
+      view_map (&rows.connection, &rows.view, 0, 10, map, &rows.status),
+      &rows.status, EIO, "damaged");
+  assert_fails (
+      view_map (&rows.connection, &rows.view, 8, 2, map, &rows.status),
+      &rows.status, EIO, "damaged");
+  rows_close (&rows);
+}
+
 int
 main (void)
 {
@@ -662,6 +684,7 @@ main (void)
     unit_test (test_endless_chain), unit_test (test_changed_disk),
     unit_test (test_hostile_disk),  unit_test (test_hostile_name),
     unit_test (test_any_value),     unit_test (test_random_damage),
+    unit_test (test_damaged_index),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
