@@ -264,8 +264,15 @@ int
 connection_step (struct connection *connection, sqlite3_stmt *statement,
                  struct status *status)
 {
-  const int rc = sqlite3_step (statement);
+  int rc;
 
+  /* After some errors SQLite undoes the transaction by itself; what follows
+   * would be committed statement by statement.
+   */
+  if (connection->writing && sqlite3_get_autocommit (connection->db))
+    return status_fail (status, EIO,
+                        "the transaction was undone after an error");
+  rc = sqlite3_step (statement);
   switch (rc) {
   case SQLITE_ROW:
     return 1;
@@ -355,7 +362,10 @@ connection_begin_write (struct connection *connection, struct status *status)
 {
   static const char begin_immediate_sql[] = "BEGIN IMMEDIATE";
 
-  return connection_run (connection, begin_immediate_sql, status);
+  if (connection_run (connection, begin_immediate_sql, status) == -1)
+    return -1;
+  connection->writing = true;
+  return 0;
 }
 
 int
@@ -363,7 +373,10 @@ connection_commit (struct connection *connection, struct status *status)
 {
   static const char commit_sql[] = "COMMIT";
 
-  return connection_run (connection, commit_sql, status);
+  if (connection_run (connection, commit_sql, status) == -1)
+    return -1;
+  connection->writing = false;
+  return 0;
 }
 
 void
@@ -372,6 +385,7 @@ connection_rollback (struct connection *connection)
   static const char rollback_sql[] = "ROLLBACK";
   struct status ignored;
 
+  connection->writing = false;
   if (!sqlite3_get_autocommit (connection->db))
     connection_run (connection, rollback_sql, &ignored);
   if (connection->mode == CONNECTION_GATHER)

@@ -64,6 +64,7 @@ void patience_interrupt (struct patience *patience);
 struct connection {
   sqlite3 *db;
   enum connection_mode mode;
+  bool writing; /* in a write transaction */
 
   /* What waiting for a lock depends on. */
   struct patience *patience; /* may be NULL */

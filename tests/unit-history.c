@@ -8,7 +8,10 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -735,6 +738,65 @@ test_usage (void **state)
 }
 
 /*--------------------------------------------------------------------
+ * Beside requests that fail.
+ */
+
+#define FAILING 4
+
+static atomic_bool ending;
+
+/* Write to a disk that was rolled back. */
+static void *
+run_failing (void *disk)
+{
+  static const char data[BLOCK];
+  struct status status;
+
+  while (!ending)
+    assert_fails (disk_write (disk, data, 0, BLOCK, false, &status), &status,
+                  EIO, "");
+  return NULL;
+}
+
+/* What is in one transaction with a request that fails is undone and done
+ * again: a flatten must not believe that it had done it.
+ */
+static void
+test_flatten_beside_failures (void **state)
+{
+  const char *const stale = "stale";
+  pthread_t threads[FAILING];
+  struct status status;
+  struct disk *disk;
+
+  (void)state;
+  make_first_disk ();
+  put (1, 0, BLOCKS);
+  assert_ok (manage_clone (store, "first", stale, NULL, &status), &status);
+  assert_ok (manage_snapshot (store, &stale, 1, "a", &status), &status);
+  disk = disk_open (store, stale, false, &status);
+  assert_non_null (disk);
+  assert_ok (manage_rollback (store, "stale@a", true, &status), &status);
+
+  ending = false;
+  for (int i = 0; i < FAILING; i++)
+    assert_int_equal (pthread_create (&threads[i], NULL, run_failing, disk), 0);
+  strcpy (disks[1].name, "clone");
+  for (int i = 0; i < 50; i++) {
+    assert_ok (manage_clone (store, "first", "clone", NULL, &status), &status);
+    assert_ok (manage_flatten (store, "clone", NULL, NULL, &status), &status);
+    disks[1].contents = disks[0].contents;
+    compare (&disks[1], NULL);
+    assert_ok (manage_delete (store, "clone", false, false, &status), &status);
+  }
+  ending = true;
+  for (int i = 0; i < FAILING; i++)
+    pthread_join (threads[i], NULL);
+  disk_close (disk);
+  store_close (store);
+}
+
+/*--------------------------------------------------------------------
  * Beside a server.
  */
 
@@ -800,6 +862,7 @@ main (void)
   const struct CMUnitTest tests[] = {
     unit_test (test_usage),
     unit_test (test_random_steps),
+    unit_test (test_flatten_beside_failures),
     unit_test (test_command_does_not_checkpoint),
   };
 
