@@ -233,12 +233,12 @@ take (struct connection *connection, void *opaque, struct status *status)
 
   times_utc (visit->now, time);
   snprintf (name, sizeof name, "auto-%s", time);
-  r = snapshots_create (connection, &visit->disk, name, true, 0, 0, &id,
-                        status);
+  r = snapshots_create (connection, &visit->disk, name, true, 0, visit->now,
+                        &id, status);
   for (int i = 2; r == -1 && status->error == EEXIST && i < 1000; i++) {
     snprintf (name, sizeof name, "auto-%s-%d", time, i);
-    r = snapshots_create (connection, &visit->disk, name, true, 0, 0, &id,
-                          status);
+    r = snapshots_create (connection, &visit->disk, name, true, 0, visit->now,
+                          &id, status);
   }
   return r;
 }

@@ -114,7 +114,10 @@ bool
 times_resembles (const char *text)
 {
   struct tm time;
+  int64_t seconds;
 
+  if (times_parse (text, &seconds))
+    return true;
   return parse_date (&text, &time) && (*text == '\0' || strchr ("Tt ", *text));
 }
 
