@@ -11,6 +11,7 @@
 #include "unit.h"
 
 #include "database.h"
+#include "manage.h"
 #include "store.h"
 
 /* What is read of a disk at its start; the largest block is read whole. */
@@ -20,6 +21,9 @@
  * amount of work.
  */
 #define MAPS 20
+
+/* Steps that flattening or reclaiming may take for the few rows there are. */
+#define STEPS 1000
 
 struct fuzz_counts fuzz_counts;
 
@@ -61,7 +65,7 @@ may_be (const struct fuzz_disk *disk, uint64_t number, uint32_t place,
   if (memcmp (sector, zeroes, length) == 0)
     return true;
   fuzz_pattern (disk->layers[0].layer, number, FUZZ_WRITTEN, place, pattern);
-  if (memcmp (sector, pattern, length) == 0)
+  if (!fuzz_is_snapshot (disk) && memcmp (sector, pattern, length) == 0)
     return true;
   for (int i = 0; disk->layers[i].layer > 0; i++)
     for (int64_t g = 1; g <= disk->layers[i].generation; g++) {
@@ -241,6 +245,63 @@ write_disk (struct disk *disk, const struct fuzz_disk *expected)
 }
 
 /*--------------------------------------------------------------------
+ * Managing.
+ */
+
+/* It must end. */
+static int
+count_step (uint64_t done, uint64_t total, void *opaque)
+{
+  int *steps = opaque;
+
+  (void)done;
+  (void)total;
+  if (++*steps > STEPS)
+    wrong ("more than %d steps", STEPS);
+  return 0;
+}
+
+static int
+ignore_difference (uint64_t offset, uint64_t count, bool hole, void *opaque)
+{
+  (void)offset;
+  (void)count;
+  (void)hole;
+  return count_step (0, 0, opaque);
+}
+
+/* What the command does; the disks and snapshots that stay must read as
+ * before.
+ */
+static void
+manage (struct store *store)
+{
+  const char *disks[] = { "plain", "clone" };
+  const char *snapshot = "plain@second";
+  struct status status;
+  struct disk *frozen;
+  int steps = 0;
+
+  manage_diff (store, "plain@first", "plain@second", ignore_difference, &steps,
+               &status);
+  manage_snapshot (store, disks, 2, "third", &status);
+  frozen = manage_freeze (store, "clone", &status);
+  manage_rollback (store, "plain@first", false, &status);
+  manage_clone (store, snapshot, "new", NULL, &status);
+  if (frozen)
+    manage_thaw (store, frozen);
+  steps = 0;
+  manage_flatten (store, "clone", count_step, &steps, &status);
+  steps = 0;
+  manage_flatten (store, "new", count_step, &steps, &status);
+  if (manage_delete_snapshots (store, &snapshot, 1, &status) == 0)
+    fuzz_counts.managed++;
+  manage_delete (store, "small", true, false, &status);
+  steps = 0;
+  manage_reclaim (store, count_step, &steps, NULL, &status);
+}
+
+/*--------------------------------------------------------------------
  * A case.
  */
 
@@ -271,7 +332,15 @@ ignore_disk (const struct disk_info *info, void *opaque)
   return 0;
 }
 
-/* Use the database as a server does. */
+static int
+ignore_snapshot (const struct snapshot_info *info, void *opaque)
+{
+  (void)info;
+  (void)opaque;
+  return 0;
+}
+
+/* Use the database as a server and the command do. */
 static void
 use_database (bool write, const char *what)
 {
@@ -293,10 +362,16 @@ use_database (bool write, const char *what)
     return;
   fuzz_counts.stores++;
   store_list (store, ignore_disk, NULL, &status);
+  store_list_snapshots (store, ignore_snapshot, NULL, &status);
   store_find (store, NULL, &info, &status);
   store_find (store, "none", &info, &status);
   for (int i = 0; i < FUZZ_DISKS; i++)
     use_disk (store, &fuzz_disks[i], write);
+  if (write) {
+    manage (store);
+    for (int i = 0; i < FUZZ_DISKS; i++)
+      use_disk (store, &fuzz_disks[i], false);
+  }
   store_close (store);
 }
 

@@ -122,10 +122,12 @@ print_counts (const struct fuzz_counts *counts)
 {
   printf ("%" PRIu64 " cases (%" PRIu64 " with rows that lie): %" PRIu64
           " databases and %" PRIu64 " disks opened,\n%" PRIu64
-          " reads and %" PRIu64 " writes done, %" PRIu64
-          " reads refused, %" PRIu64 " sectors compared\n",
+          " reads, %" PRIu64 " writes, %" PRIu64
+          " deletions of snapshots done, %" PRIu64 " reads refused, %" PRIu64
+          " sectors compared\n",
           counts->cases, counts->hostile, counts->stores, counts->disks,
-          counts->reads, counts->writes, counts->damaged, counts->sectors);
+          counts->reads, counts->writes, counts->managed, counts->damaged,
+          counts->sectors);
 }
 
 static int

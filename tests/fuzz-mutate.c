@@ -65,6 +65,16 @@ static const char *const columns[][2] = {
   { "disk", "epoch" },
   { "disk", "compression" },
   { "disk", "checksum" },
+  { "snapshot", "id" },
+  { "snapshot", "disk" },
+  { "snapshot", "name" },
+  { "snapshot", "size" },
+  { "snapshot", "created" },
+  { "snapshot", "automatic" },
+  { "snapshot", "checksum" },
+  { "reclaim", "layer" },
+  { "reclaim", "number" },
+  { "reclaim", "generation" },
   { "snapshot", "layer" },
   { "snapshot", "generation" },
   { "snapshot", "last_block" },
@@ -101,6 +111,8 @@ static const char *const values[] = {
   "NULL",
   "'plain'",
   "'clone'",
+  "'first'",
+  "'copy/0'",
   "''",
   "'read-only'",
   "char (27, 0, 10)",
@@ -150,9 +162,10 @@ change_row (sqlite3 *db, struct fuzz_case *c, bool lying)
            place[0], place[1], value, place[0], row, place[0]);
   if (lying)
     try_sql (db,
-             "%s; %s; UPDATE block SET checksum ="
+             "%s; %s; %s; UPDATE block SET checksum ="
              " block_checksum (layer, number, generation, codec, data)",
-             unit_layer_checksums, unit_disk_checksums);
+             unit_layer_checksums, unit_disk_checksums,
+             unit_snapshot_checksums);
 }
 
 /* Indexes, as tables on the same pages; a new order of the columns makes
@@ -175,6 +188,8 @@ static const struct {
   { "sqlite_autoindex_disk_1", "name, id", "name, id" },
   { "sqlite_autoindex_disk_2", "layer, id", "layer, id" },
   { "snapshot_by_layer", "layer, generation, id", "layer, generation, id" },
+  { "snapshot_by_last_block", "generation, id", "generation, id" },
+  { "sqlite_autoindex_snapshot_1", "id, name, layer", "id, name, layer" },
 };
 
 static int

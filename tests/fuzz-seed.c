@@ -1,6 +1,6 @@
 /* The databases that the fuzzer begins with: see fuzz.h.
  *
- *   disk "plain"   layer 1, three generations
+ *   disk "plain"   layer 1, three generations; snapshots of the first two
  *   disk "clone"   layer 3 over layer 2 as of generation 2 (it has 3)
  *   disk "small"   blocks of 512 bytes, a size that is no multiple of them
  *   disk "large"   2^63 - 1 bytes, blocks at both ends
@@ -27,7 +27,15 @@ const struct fuzz_disk fuzz_disks[FUZZ_DISKS] = {
   { "clone", 2, 15 * 4096, 4096, { { 3, 2 }, { 2, 2 } } },
   { "small", 3, 60 * 512 + 100, 512, { { 4, 1 } } },
   { "large", 4, INT64_MAX, 8192, { { 5, 1 } } },
+  { "plain@first", 1, 20 * 4096 + 512, 4096, { { 1, 1 } } },
+  { "plain@second", 1, 20 * 4096 + 512, 4096, { { 1, 2 } } },
 };
+
+bool
+fuzz_is_snapshot (const struct fuzz_disk *disk)
+{
+  return strchr (disk->name, '@') != NULL;
+}
 
 struct seed {
   char *database, *log; /* the bytes of the files */
@@ -129,6 +137,7 @@ static const char then_sql[] =
     " block_checksum (layer, number, generation, codec, data);"
     "INSERT INTO snapshot VALUES (1, 1, 'first', 7, 1, 1, 82432, 0, 0, 30, 0),"
     " (2, 1, 'second', 8, 1, 2, 82432, 0, 0, 60, 0);"
+    "INSERT INTO reclaim VALUES (1, 0, 0), (2, 3, 1), (3, 0, 0);"
     "ANALYZE;";
 
 /* Make the disks. */
@@ -137,11 +146,12 @@ insert_disks (sqlite3 *db)
 {
   for (const struct fuzz_disk *disk = fuzz_disks;
        disk < fuzz_disks + FUZZ_DISKS; disk++)
-    unit_sql (db,
-              "INSERT INTO disk VALUES (%lld, %Q, 'a disk', %lld, %u, %lld, 1,"
-              " 1, 0, 0, NULL, 0, 0)",
-              (long long)disk->id, disk->name, (long long)disk->size,
-              disk->block_size, (long long)disk->layers[0].layer);
+    if (!fuzz_is_snapshot (disk))
+      unit_sql (db,
+                "INSERT INTO disk VALUES (%lld, %Q, 'a disk', %lld, %u, %lld,"
+                " 1, 1, 0, 0, NULL, 0, 0)",
+                (long long)disk->id, disk->name, (long long)disk->size,
+                disk->block_size, (long long)disk->layers[0].layer);
   unit_sql (db, "%s; %s", unit_layer_checksums, unit_disk_checksums);
 }
 
@@ -160,7 +170,7 @@ make_seed (struct seed *seed, int page_size, bool with_log)
   unit_sql (db, "%s", first_sql);
   insert_disks (db);
   unit_sql (db, "COMMIT; PRAGMA wal_checkpoint (TRUNCATE); BEGIN");
-  unit_sql (db, "%s", then_sql);
+  unit_sql (db, "%s; %s", then_sql, unit_snapshot_checksums);
   unit_sql (db, "COMMIT; %s",
             with_log ? "" : "PRAGMA wal_checkpoint (TRUNCATE)");
   sqlite3_close (db);

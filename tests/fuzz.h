@@ -11,7 +11,7 @@
  *     zeroes        before it was written, or after a trim
  *     the pattern   of (layer, block, generation, place in the block), for
  *                   a generation of a layer that the disk could ever see
- *     the pattern   of what the fuzzer has written itself
+ *     the pattern   of what the fuzzer has written itself, not in snapshots
  *
  * The exception are rows that were changed and given the right checksum:
  * they may say anything, and only crashes and hangs count.
@@ -34,7 +34,7 @@
 /* The generation of what the fuzzer writes. */
 #define FUZZ_WRITTEN 100
 
-/* The disks of each seed. */
+/* The disks and snapshots of each seed. */
 struct fuzz_disk {
   const char *name;
   int64_t id;
@@ -46,8 +46,10 @@ struct fuzz_disk {
   } layers[3];
 };
 
-#define FUZZ_DISKS 4
+#define FUZZ_DISKS 6
 extern const struct fuzz_disk fuzz_disks[FUZZ_DISKS];
+
+bool fuzz_is_snapshot (const struct fuzz_disk *disk);
 
 /* One sector of a block. */
 void fuzz_pattern (int64_t layer, uint64_t number, int64_t generation,
@@ -94,6 +96,7 @@ struct fuzz_counts {
   uint64_t damaged; /* reads that failed */
   uint64_t sectors; /* that were compared */
   uint64_t writes;  /* that succeeded */
+  uint64_t managed; /* deletions of a snapshot that succeeded */
 };
 extern struct fuzz_counts fuzz_counts;
 

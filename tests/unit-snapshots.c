@@ -316,12 +316,8 @@ snapshot_at (const char *name, uint32_t number, int64_t created)
 {
   fill_web (number);
   take_snapshot (name);
-  unit_sql_on (path,
-               "UPDATE snapshot SET created = %lld WHERE name = %Q;"
-               "UPDATE snapshot SET checksum = row_checksum ('snapshot', id,"
-               " disk, name, guid, layer, generation, size, created, automatic,"
-               " last_block)",
-               (long long)created, name);
+  unit_sql_on (path, "UPDATE snapshot SET created = %lld WHERE name = %Q; %s",
+               (long long)created, name, unit_snapshot_checksums);
 }
 
 /* The clock was set back: which one is newer goes by the order in which

@@ -35,6 +35,10 @@ const char unit_disk_checksums[] =
     " size, block_size, layer, epoch, compression, compression_level,"
     " deduplicate, quota, created)";
 
+const char unit_snapshot_checksums[] =
+    "UPDATE snapshot SET checksum = row_checksum ('snapshot', id, disk, name,"
+    " guid, layer, generation, size, created, automatic, last_block)";
+
 int
 unit_setup (void **state)
 {

@@ -80,11 +80,12 @@ void unit_sql_hostile (const char *path, const char *format, ...);
 /* The one integer that a statement returns. */
 int64_t unit_integer (sqlite3 *db, const char *format, ...);
 
-/* SQL that sets the checksums of layer and disk rows to what they should
- * be.
+/* SQL that sets the checksums of layer, disk and snapshot rows to what they
+ * should be.
  */
 extern const char unit_layer_checksums[];
 extern const char unit_disk_checksums[];
+extern const char unit_snapshot_checksums[];
 
 /* Everything was reclaimed: no row or layer may be left that nobody sees.
  */
