@@ -17,6 +17,7 @@ SIZE = BLOCKS * BLOCK
 MAIL = 64 * BLOCK
 
 # Each command, and the exit codes that it may have when it was done before.
+# "RAW" and "STREAM" are files that make() makes; the stream is standard input.
 COMMANDS = {
     "snapshot create": (["snapshot", "create", "web@new", "copy@new"], {4}),
     "snapshot delete": (["snapshot", "delete", "web@one", "web@two"], {3}),
@@ -32,6 +33,10 @@ COMMANDS = {
     "shrink": (["resize", "web", "1M", "--shrink"], {0}),
     "rename": (["rename", "web", "net"], {3}),
     "create": (["create", "new", "--size=1M"], {4}),
+    "import": (["import", "new", "RAW"], {4}),
+    "import over": (["import", "web", "RAW", "--overwrite"], {0}),
+    "receive": (["receive", "new", "STREAM"], {4}),
+    "compact": (["compact"], {0}),
 }
 
 # Rows that nobody sees, as schema.sql says who sees what, and layers.
@@ -53,6 +58,8 @@ ORPHANS = """
       AND id NOT IN (SELECT layer FROM snapshot) AND id NOT IN
       (SELECT parent FROM layer WHERE parent IS NOT NULL)"""
 
+files = {}                      # by their names in COMMANDS
+
 
 def fail(*words):
     print("FAILED:", *words, file=sys.stderr)
@@ -60,16 +67,19 @@ def fail(*words):
 
 
 def put_file(db, words):
-    """A command's words with the database among them."""
+    """A command's words with the files among them, and its input."""
     at = 2 if words[0] == "snapshot" else 1
-    return [*words[:at], db, *words[at:]]
+    stream = open(files["STREAM"] if "STREAM" in words else os.devnull, "rb")
+    return ([*words[:at], db, *(files.get(word, word) for word in words[at:]
+                                if word != "STREAM")], stream)
 
 
 def start(db, words):
     """Start a command on a database."""
-    return subprocess.Popen(["sqlblock", *put_file(db, words)],
-                            stdin=subprocess.DEVNULL, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    words, stream = put_file(db, words)
+    with stream:
+        return subprocess.Popen(["sqlblock", *words], stdin=stream, text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def run(db, words, codes={0}):
@@ -178,6 +188,12 @@ def make(db, plugin):
     write(server, "rest", 3)
     server.process.terminate()
     server.process.wait()
+    files["RAW"], files["STREAM"] = db + ".raw", db + ".stream"
+    with open(files["RAW"], "wb") as raw:
+        raw.write(random.randbytes(SIZE - 10 * BLOCK) + bytes(10 * BLOCK))
+    with open(files["STREAM"], "wb") as stream:
+        subprocess.run(["sqlblock", "send", db, "web@one"], stdout=stream,
+                       check=True)
 
 
 def remove(db):

@@ -102,8 +102,8 @@ def try_with(name, size, before, after):
 
 def approach(name, before, after):
     """Try the command with about as much space as it needs."""
-    low, high = 0, 2 << 20
-    while high - low > 16384:
+    low, high = 0, 8 << 20
+    while high - low > 32768:
         middle = (low + high) // 2
         if try_with(name, middle, before, after):
             high = middle

@@ -60,15 +60,16 @@ def check_numbers(server, least):
 
 def traced(options, words):
     """Run a command under strace, which looks at the writes to files."""
-    done = subprocess.run(
-        ["strace", "-f", "-qq", "-e", "trace=pwrite64", *options, "sqlblock",
-         *put_file(db, words)], stdin=subprocess.DEVNULL, capture_output=True)
-    return done.returncode
+    words, stream = put_file(db, words)
+    with stream:
+        return subprocess.run(
+            ["strace", "-f", "-qq", "-e", "trace=pwrite64", *options,
+             "sqlblock", *words], stdin=stream, capture_output=True).returncode
 
 def count_writes(words):
     """How many writes a command makes, 0 where strace is not to be had."""
     trace = directory + "/trace"
-    if not shutil.which("strace") or traced(["-o", trace], words) != 0:
+    if not shutil.which("strace") or traced(["-o", trace], words):
         return 0
     with open(trace) as lines:
         return sum(1 for line in lines)
@@ -157,7 +158,7 @@ print("  %d kills: %d times the command was not done, %d times it was; "
       "%d times it had ended, %d times space was to be freed"
       % (counts["before"] + counts["after"], counts["before"],
          counts["after"], counts["ended"], counts["reclaiming"]))
-if not counts["before"] or not counts["after"]:
+if len(chosen) > 1 and not (counts["before"] and counts["after"]):
     fail("no kill came in time, or none late enough")
 EOF2
 
