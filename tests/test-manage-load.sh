@@ -144,7 +144,9 @@ def change(export, data):
     h = connect(export)
     for _ in range(8):
         offset = random.randrange(SIZE // BLOCK) * BLOCK
-        block = bytes(BLOCK) if random.random() < .2 else random.randbytes(BLOCK)
+        block = bytes(BLOCK)
+        if random.random() < .8:
+            block = random.randbytes(BLOCK)
         h.pwrite(block, offset)
         data = data[:offset] + block + data[offset + BLOCK:]
     h.flush()
