@@ -334,6 +334,17 @@ info_from_row (sqlite3_stmt *row, struct disk_info *info, struct status *status)
 }
 
 int
+disks_count_damaged (struct connection *connection, int64_t *count,
+                     struct status *status)
+{
+  static const char damaged_sql[] =
+      "SELECT count (*) FROM disk WHERE checksum IS NOT " DISK_CHECKSUM
+      " OR layer NOT IN (SELECT id FROM layer)";
+
+  return connection_integer (connection, damaged_sql, count, status);
+}
+
+int
 disks_find (struct connection *connection, const char *name,
             struct disk_info *info, struct status *status)
 {

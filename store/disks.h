@@ -106,6 +106,12 @@ int disks_create_on (struct connection *connection,
                      const struct layer_view *parent, int64_t *id,
                      struct status *status);
 
+/* How many rows of disks are damaged: their checksum is wrong, or they have
+ * no layer.
+ */
+int disks_count_damaged (struct connection *connection, int64_t *count,
+                         struct status *status);
+
 /* Find the disk NAME, or for NULL or "" the default disk, the oldest one.
  * Returns 1 and fills INFO, 0 where there is none, -1 on failure (EIO for a
  * row that is damaged).

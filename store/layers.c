@@ -168,6 +168,17 @@ layer_set_parent (struct connection *connection, int64_t layer,
 }
 
 int
+layers_count_damaged (struct connection *connection, int64_t *count,
+                      struct status *status)
+{
+  static const char damaged_sql[] =
+      "SELECT count (*) FROM layer WHERE checksum IS NOT " LAYER_CHECKSUM
+      " OR (parent IS NOT NULL AND parent NOT IN (SELECT id FROM layer))";
+
+  return connection_integer (connection, damaged_sql, count, status);
+}
+
+int
 row_next_id (struct connection *connection, int64_t *id, struct status *status)
 {
   static const char highest_sql[] =

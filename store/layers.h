@@ -71,6 +71,10 @@ int layer_set_generation (struct connection *connection, int64_t layer,
 int layer_set_parent (struct connection *connection, int64_t layer,
                       const struct layer_view *parent, struct status *status);
 
+/* How many rows of layers are damaged, as disks_count_damaged. */
+int layers_count_damaged (struct connection *connection, int64_t *count,
+                          struct status *status);
+
 /* The id for the next new row.  Ids must not go back, even after the highest
  * rows were deleted: snapshots remember how far they had come.  Inside a
  * write transaction of the caller.  Returns 0, or -1.

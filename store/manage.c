@@ -527,6 +527,14 @@ manage_forget_copies (struct store *store, struct status *status)
   return r;
 }
 
+static int
+look_for_damage (struct connection *connection, void *opaque,
+                 struct status *status)
+{
+  (void)opaque;
+  return reclaim_check (connection, status);
+}
+
 int
 manage_reclaim (struct store *store, progress_made progress, void *opaque,
                 uint64_t *freed, struct status *status)
@@ -535,7 +543,8 @@ manage_reclaim (struct store *store, progress_made progress, void *opaque,
   uint64_t total = 0, some;
   bool done = false;
 
-  if (manage_forget_copies (store, status) == -1)
+  if (store_look (store, look_for_damage, NULL, status) == -1 ||
+      manage_forget_copies (store, status) == -1)
     return status_prefix (status, "freeing space");
   while (!done) {
     clock_gettime (CLOCK_MONOTONIC, &start);

@@ -10,6 +10,7 @@
 #include "disks.h"
 #include "layers.h"
 #include "reclaim.h"
+#include "snapshots.h"
 
 /* What one step does at most: index entries looked at, rows deleted, and
  * bytes of blocks rewritten.
@@ -37,6 +38,25 @@ reclaim_add (struct connection *connection, int64_t layer,
       " ON CONFLICT (layer) DO UPDATE SET number = 0, generation = 0";
 
   return connection_run_for (connection, add_sql, layer, status);
+}
+
+int
+reclaim_check (struct connection *connection, struct status *status)
+{
+  int64_t disks, snapshots, layers;
+
+  if (disks_count_damaged (connection, &disks, status) == -1 ||
+      snapshots_count_damaged (connection, &snapshots, status) == -1 ||
+      layers_count_damaged (connection, &layers, status) == -1)
+    return -1;
+  if (disks + snapshots + layers == 0)
+    return 0;
+  return status_fail (status, EIO,
+                      "rows of %" PRId64 " disks, %" PRId64 " snapshots and "
+                      "%" PRId64 " layers are damaged; no space is freed, "
+                      "since what they show may still be needed: restore the "
+                      "database from a backup",
+                      disks, snapshots, layers);
 }
 
 /*--------------------------------------------------------------------

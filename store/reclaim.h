@@ -32,6 +32,13 @@
 int reclaim_add (struct connection *connection, int64_t layer,
                  struct status *status);
 
+/* Check that all rows that say who looks at which layer are as they were
+ * written: what a damaged one looks at would be taken for garbage.  To be
+ * called before the first step, in a read transaction.  Returns 0, or -1
+ * and EIO.
+ */
+int reclaim_check (struct connection *connection, struct status *status);
+
 /* What one step did. */
 struct reclaim_step {
   uint64_t rows;  /* looked at */

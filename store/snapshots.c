@@ -412,6 +412,17 @@ snapshots_delete_all (struct connection *connection, int64_t disk,
 }
 
 int
+snapshots_count_damaged (struct connection *connection, int64_t *count,
+                         struct status *status)
+{
+  static const char damaged_sql[] =
+      "SELECT count (*) FROM snapshot WHERE checksum IS NOT " SNAPSHOT_CHECKSUM
+      " OR layer NOT IN (SELECT id FROM layer)";
+
+  return connection_integer (connection, damaged_sql, count, status);
+}
+
+int
 snapshots_count (struct connection *connection, int64_t disk, int64_t *count,
                  struct status *status)
 {

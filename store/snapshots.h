@@ -115,6 +115,10 @@ int snapshots_delete (struct connection *connection,
 int snapshots_delete_all (struct connection *connection, int64_t disk,
                           struct status *status);
 
+/* How many rows of snapshots are damaged, as disks_count_damaged. */
+int snapshots_count_damaged (struct connection *connection, int64_t *count,
+                             struct status *status);
+
 /* How many snapshots disk ID has. */
 int snapshots_count (struct connection *connection, int64_t disk,
                      int64_t *count, struct status *status);

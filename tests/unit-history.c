@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <time.h>
 
 #include "unit.h"
@@ -856,10 +857,45 @@ test_command_does_not_checkpoint (void **state)
   assert_true (file_size () > (off_t)sizeof data);
 }
 
+/* What a damaged row of a disk looks at is not taken for garbage. */
+static void
+test_damaged_viewer (void **state)
+{
+  static const char *const changes[] = {
+    "UPDATE disk SET layer = layer + 1000",
+    "UPDATE snapshot SET generation = generation - 1",
+    "UPDATE layer SET generation = generation - 1",
+  };
+  struct status status;
+  int64_t rows;
+  sqlite3 *db;
+
+  (void)state;
+  for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
+    make_first_disk ();
+    put (1, 0, 4);
+    take (0, "a");
+    put (2, 0, 4);
+    store_close (store);
+    unit_sql_hostile (path, "%s; INSERT INTO reclaim VALUES (1, 0, 0)",
+                      changes[i]);
+    open_store ();
+    assert_fails (manage_reclaim (store, NULL, NULL, NULL, &status), &status,
+                  EIO, "no space is freed");
+    db = unit_open_raw (path);
+    rows = unit_integer (db, "SELECT count (*) FROM block");
+    assert_int_equal (rows, 8);
+    sqlite3_close (db);
+    store_close (store);
+    unlink (path);
+  }
+}
+
 int
 main (void)
 {
   const struct CMUnitTest tests[] = {
+    unit_test (test_damaged_viewer),
     unit_test (test_usage),
     unit_test (test_random_steps),
     unit_test (test_flatten_beside_failures),
