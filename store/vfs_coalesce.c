@@ -80,14 +80,16 @@ log_read (sqlite3_file *file, void *data, int count, sqlite3_int64 offset)
 }
 
 /* Learn the page size from the header of a log that others began. */
-static void
+static int
 learn_page_size (struct log_file *log)
 {
   unsigned char header[LOG_HEADER_SIZE];
+  const int rc =
+      below (log)->pMethods->xRead (below (log), header, sizeof header, 0);
 
-  if (below (log)->pMethods->xRead (below (log), header, sizeof header, 0) ==
-      SQLITE_OK)
+  if (rc == SQLITE_OK)
     log->page_size = big_endian (header + 8);
+  return rc;
 }
 
 /* What a write is, going by its place in the log. */
@@ -152,12 +154,15 @@ log_write (sqlite3_file *file, const void *data, int count,
 {
   struct log_file *log = log_of (file);
   enum part part;
-  int rc;
+  int rc = SQLITE_OK;
 
   if (offset == 0)
     return write_log_header (log, data, count);
+  /* Without it a commit could be taken for a transaction that goes on. */
   if (log->page_size == 0)
-    learn_page_size (log);
+    rc = learn_page_size (log);
+  if (rc != SQLITE_OK)
+    return rc;
   part = part_of (log, count, offset);
   if (part == HEADER)
     log->commits = big_endian ((const unsigned char *)data + 4) != 0;

@@ -58,6 +58,8 @@ static atomic_long full_at[SHIM_FILES];
  * page of it: afterwards there is what a page was before it was written.
  */
 static atomic_int lose_page;
+/* While it is not zero, the header of the log cannot be read. */
+static atomic_int fail_header;
 
 /* Lose the last page of a log. */
 static void
@@ -88,6 +90,9 @@ count_or_fail (struct shim_call *call)
       return SQLITE_FULL;
     writes[call->file]++;
   }
+  if (call->method == SHIM_READ && call->file == SHIM_LOG &&
+      call->number == 0 && fail_header)
+    return SQLITE_IOERR_READ;
   return SQLITE_OK;
 }
 
@@ -104,6 +109,7 @@ reset_counts (void)
     full_at[i] = 0;
   }
   lose_page = 0;
+  fail_header = 0;
 }
 
 /*--------------------------------------------------------------------
@@ -922,6 +928,37 @@ lock_database (struct connection *other)
   assert_int_equal (connection_run (other, lock_sql, &status), 0);
 }
 
+/* A connection that goes on with another's log and cannot read its header
+ * must not take a commit for a transaction that goes on, of which the last
+ * page is still kept back.
+ */
+static void
+test_unread_header (void **state)
+{
+  static const char update_sql[] = "UPDATE disk SET description = 'new'";
+  struct connection other;
+  struct status status;
+  sqlite3 *db;
+
+  (void)state;
+  make_disk (BLOCK);
+  open_store ();
+  assert_int_equal (do_write (), 0);
+  assert_int_equal (
+      connection_open (&other, path, CONNECTION_GATHER, NULL, &status), 0);
+  fail_header = 1;
+  assert_fails (connection_run (&other, update_sql, &status), &status, EIO, "");
+  fail_header = 0;
+  assert_ok (connection_run (&other, update_sql, &status), &status);
+  db = unit_open_raw (path);
+  assert_int_equal (unit_integer (db, "SELECT count (*) FROM disk"
+                                      " WHERE description = 'new'"),
+                    1);
+  sqlite3_close (db);
+  connection_close (&other);
+  close_store ();
+}
+
 /* A request that is in the way of a lock, and how long it waited. */
 struct waiting {
   struct request request;
@@ -1191,6 +1228,7 @@ main (void)
     unit_test (test_waited_before),
     unit_test (test_interrupt),
     unit_test (test_lock),
+    unit_test (test_unread_header),
     unit_test (test_log_of_dead_server),
     unit_test (test_log_in_doubt),
     unit_test (test_examine_header_only),
