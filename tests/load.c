@@ -17,6 +17,8 @@
 #include "checkpoint.h"
 #include "checksum.h"
 #include "load.h"
+#include "manager.h"
+#include "reclaim.h"
 #include "store.h"
 
 #define CLIENTS 4
@@ -64,7 +66,7 @@ struct client {
 /* Somebody read the whole disk, and must have seen one of these states. */
 struct whole_read {
   size_t first, last;
-  uint64_t hash;
+  uint64_t disk;
 };
 
 /* An open file of the database.  After a sync has failed, the next one of
@@ -82,14 +84,22 @@ struct delayed {
   struct delayed *next;
 };
 
-/* Set while a client changes something: then reads may fail, too. */
-static _Thread_local bool changing;
+/* Set while a client or the manager changes something: then reads may fail,
+ * too.
+ */
+static _Thread_local bool changing, managing;
 
 static struct history *history;
 static const struct load_options *options;
 static const char *path;
 static struct store *stores[STORES];
 static struct client clients[CLIENTS];
+static struct operation operation; /* the manager's */
+
+/* Clients that use their disks share it; who rolls the disk back has it
+ * alone.
+ */
+static pthread_rwlock_t disks_lock;
 
 /* Of all of the history, and of what follows. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -113,6 +123,7 @@ static bool recording;
 static pthread_mutex_t watcher_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct connection watcher;
 static char *watched;
+static struct things watched_others;
 static _Thread_local bool watching;
 
 static bool
@@ -466,9 +477,69 @@ __wrap_vfs_coalesce_forget (sqlite3 *db)
     __real_vfs_coalesce_forget (db);
 }
 
+int __real_flusher_flush (struct flusher *flusher, struct status *status);
+int __wrap_flusher_flush (struct flusher *flusher, struct status *status);
+int __real_reclaim_step (struct connection *connection,
+                         struct reclaim_step *step, struct status *status);
+int __wrap_reclaim_step (struct connection *connection,
+                         struct reclaim_step *step, struct status *status);
+int __real_snapshots_create (struct connection *connection,
+                             const struct disk_info *disk, const char *name,
+                             bool automatic, int64_t guid, int64_t *id,
+                             struct status *status);
+int __wrap_snapshots_create (struct connection *connection,
+                             const struct disk_info *disk, const char *name,
+                             bool automatic, int64_t guid, int64_t *id,
+                             struct status *status);
+
+/* The same for what the manager calls. */
+int
+__wrap_flusher_flush (struct flusher *flusher, struct status *status)
+{
+  if (managing && options->broken == BROKEN_CHANGE)
+    return 0;
+  return __real_flusher_flush (flusher, status);
+}
+
+int
+__wrap_reclaim_step (struct connection *connection, struct reclaim_step *step,
+                     struct status *status)
+{
+  static const char delete_sql[] =
+      "DELETE FROM block WHERE id = (SELECT max (id) FROM block)";
+  const int r = __real_reclaim_step (connection, step, status);
+
+  if (recording && options->broken == BROKEN_RECLAIM && r == 1)
+    return connection_run (connection, delete_sql, status) == -1 ? -1 : 1;
+  return r;
+}
+
+int
+__wrap_snapshots_create (struct connection *connection,
+                         const struct disk_info *disk, const char *name,
+                         bool automatic, int64_t guid, int64_t *id,
+                         struct status *status)
+{
+  const int r = __real_snapshots_create (connection, disk, name, automatic,
+                                         guid, id, status);
+
+  if (r == -1 || !recording || options->broken != BROKEN_SNAPSHOT)
+    return r;
+  if (connection_commit (connection, status) == -1)
+    return -1;
+  return connection_begin_write (connection, status);
+}
+
 void
 load_install (void)
 {
+  pthread_rwlockattr_t attributes;
+
+  /* Or else there would always be some client with it. */
+  pthread_rwlockattr_init (&attributes);
+  pthread_rwlockattr_setkind_np (&attributes,
+                                 PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+  pthread_rwlock_init (&disks_lock, &attributes);
   shim_install (&(struct shim_hooks){ .before = before, .after = after });
 }
 
@@ -477,7 +548,8 @@ load_install (void)
  */
 
 void
-state_of (const struct history *of, const char *contents, struct state *state)
+state_of (const struct history *of, const char *contents,
+          const struct things *others, struct state *state)
 {
   uint64_t from = 0, count;
 
@@ -486,7 +558,9 @@ state_of (const struct history *of, const char *contents, struct state *state)
     count = of->block_size < of->size - from ? of->block_size : of->size - from;
     state->blocks[i] = checksum_bytes (contents + from, count);
   }
-  state->hash = checksum_bytes (state->blocks, sizeof state->blocks);
+  state->disk = checksum_bytes (state->blocks, sizeof state->blocks);
+  state->others = things_hash (others);
+  state->hash = state->disk + state->others;
 }
 
 /* The model has changed.  Called with the lock held. */
@@ -498,23 +572,97 @@ add_state (void)
   history->states = grow (history->states, history->states_count,
                           &history->states_capacity, sizeof *state);
   state = &history->states[history->states_count++];
-  state_of (history, history->model, state);
+  state_of (history, history->model, &history->others, state);
   state->event = history->events_count;
 }
 
-/* What the disk is must follow from what it was by requests in flight. */
+/* Is this a request in flight that was not seen before, and now is? */
+static bool
+is_new (const struct request *request)
+{
+  return request->active && !request->seen && request->after &&
+         memcmp (watched + request->offset, request->after, request->count) ==
+             0;
+}
+
+/* What became of the disk when the manager took it: what it was, and some of
+ * the requests that are seen with the operation.
+ */
+static void
+explain_taken (const struct effect *effect)
+{
+  const struct thing *taken = things_find (&watched_others, effect->name);
+  char *bytes = malloc (history->size);
+
+  assert_non_null (bytes);
+  memcpy (bytes, history->model, history->size);
+  for (int c = 0; taken && c < CLIENTS; c++) {
+    const struct request *request = &clients[c].request;
+
+    if (is_new (request) && memcmp (taken->bytes + request->offset,
+                                    request->after, request->count) == 0)
+      memcpy (bytes + request->offset, request->after, request->count);
+  }
+  things_put (&history->others, effect->name, bytes, history->size);
+  free (bytes);
+}
+
+/* Apply the manager's operation to the model. */
+static void
+apply_operation (void)
+{
+  for (size_t i = 0; i < operation.effects_count; i++) {
+    const struct effect *effect = &operation.effects[i];
+
+    if (strcmp (effect->name, LOAD_DISK) == 0)
+      memcpy (history->model, effect->bytes, history->size);
+    else if (effect->taken)
+      explain_taken (effect);
+    else if (effect->bytes)
+      things_put (&history->others, effect->name, effect->bytes, effect->size);
+    else
+      things_remove (&history->others, effect->name);
+  }
+}
+
+/* The other disks and snapshots must be what they were, or what the manager
+ * makes of them just now; where it rolls the disk back, nobody else changes
+ * that.  Returns whether anything has changed.
+ */
+static bool
+explain_others (void)
+{
+  const bool changed =
+      operation.active && operation_changes (&operation, LOAD_DISK)
+          ? memcmp (watched, history->model, history->size) != 0
+          : things_hash (&watched_others) != things_hash (&history->others);
+
+  if (changed && operation.active && !operation.seen) {
+    apply_operation ();
+    operation.seen = true;
+    operation.state = history->states_count;
+  }
+  if (things_hash (&watched_others) != things_hash (&history->others))
+    fail_msg ("after state %zu: the disks and snapshots are not what they were,"
+              " and not what the manager makes of them",
+              history->states_count - 1);
+  return changed;
+}
+
+/* What the store contains must follow from what it was by requests and an
+ * operation in flight.
+ */
 static void
 explain (void)
 {
-  bool changed = false;
+  bool changed = explain_others ();
   uint64_t i = 0;
 
   for (int c = 0; c < CLIENTS; c++) {
     struct request *request = &clients[c].request;
     char *place = history->model + request->offset;
 
-    if (!request->active || request->seen || !request->after ||
-        memcmp (watched + request->offset, request->after, request->count) != 0)
+    if (!is_new (request))
       continue;
     request->seen = true;
     if (memcmp (place, request->after, request->count) != 0) {
@@ -533,7 +681,8 @@ explain (void)
 }
 
 static void
-read_whole (struct connection *connection, char *contents)
+read_whole (struct connection *connection, char *contents,
+            struct things *others)
 {
   struct view view = { 0 };
   struct disk_info info;
@@ -546,6 +695,7 @@ read_whole (struct connection *connection, char *contents)
   assert_ok (view_read (connection, &view, contents, 0, history->size, &status),
              &status);
   view_free (&view);
+  things_read (connection, LOAD_DISK, others);
 }
 
 static void
@@ -555,12 +705,13 @@ read_state (void)
 
   watching = true;
   assert_ok (connection_begin_read (&watcher, &status), &status);
-  read_whole (&watcher, watched);
+  read_whole (&watcher, watched, &watched_others);
   connection_rollback (&watcher);
   watching = false;
   pthread_mutex_lock (&lock);
   explain ();
   pthread_mutex_unlock (&lock);
+  things_free (&watched_others);
 }
 
 /* Look at the disk. */
@@ -598,16 +749,17 @@ stop_watching (void)
 static void
 add_read (size_t first, const char *contents)
 {
+  static const struct things none;
   struct state state;
 
-  state_of (history, contents, &state);
+  state_of (history, contents, &none, &state);
   pthread_mutex_lock (&lock);
   reads = grow (reads, reads_count, &reads_capacity, sizeof *reads);
   /* A commit is visible a little before it is watched. */
   reads[reads_count++] = (struct whole_read){
     .first = first,
     .last = history->states_count,
-    .hash = state.hash,
+    .disk = state.disk,
   };
   history->total.reads++;
   pthread_mutex_unlock (&lock);
@@ -620,7 +772,7 @@ check_reads (void)
     size_t state = reads[i].first;
 
     while (state < history->states_count && state <= reads[i].last &&
-           history->states[state].hash != reads[i].hash)
+           history->states[state].disk != reads[i].disk)
       state++;
     if (state == history->states_count || state > reads[i].last)
       fail_msg ("somebody read what was none of the states %zu to %zu",
@@ -860,6 +1012,7 @@ run_client (void *opaque)
     const uint64_t kind = random_below (&client->random, 100);
 
     sleep_until (quiet_until);
+    pthread_rwlock_rdlock (&disks_lock);
     if (kind < 50)
       change (client, WRITE);
     else if (kind < 55)
@@ -876,6 +1029,7 @@ run_client (void *opaque)
       read_disk (client);
     else
       quiet_until = now () + 3 * IDLE;
+    pthread_rwlock_unlock (&disks_lock);
   }
   return NULL;
 }
@@ -887,6 +1041,7 @@ run_pin (void *opaque)
   uint64_t *random = opaque;
   char *contents = malloc (history->size);
   struct connection connection;
+  struct things others = { .count = 0 };
   struct status status;
   struct state early, late;
   size_t first;
@@ -896,12 +1051,14 @@ run_pin (void *opaque)
   while (!ending) {
     first = known_state ();
     assert_ok (connection_begin_read (&connection, &status), &status);
-    read_whole (&connection, contents);
+    read_whole (&connection, contents, &others);
     add_read (first, contents);
-    state_of (history, contents, &early);
+    state_of (history, contents, &others, &early);
+    things_free (&others);
     sleep_until (now () + random_below (random, 10 * IDLE));
-    read_whole (&connection, contents);
-    state_of (history, contents, &late);
+    read_whole (&connection, contents, &others);
+    state_of (history, contents, &others, &late);
+    things_free (&others);
     assert_true (early.hash == late.hash);
     connection_rollback (&connection);
     sleep_until (now () + random_below (random, 5 * IDLE));
@@ -912,7 +1069,7 @@ run_pin (void *opaque)
 }
 
 /*--------------------------------------------------------------------
- * The whole.
+ * Opening.
  */
 
 static void
@@ -936,11 +1093,13 @@ open_disk (struct store *store)
   return disk;
 }
 
-static void
-open_stores (uint64_t *random)
+/* Open a store as a server or as a command does. */
+static struct store *
+open_one (bool command, uint64_t *random)
 {
   const struct store_options store_options = {
     .shared = options->shared,
+    .command = command,
     .limits = {
       .start = UINT64_C (65536) << random_below (random, 5),
       .bound = UINT64_C (65536) << 6,
@@ -949,13 +1108,135 @@ open_stores (uint64_t *random)
     .warn = ignore_warning,
   };
   struct status status;
+  struct store *store = store_open (path, &store_options, &status);
 
-  for (int i = 0; i < (options->shared ? STORES : 1); i++) {
-    stores[i] = store_open (path, &store_options, &status);
-    if (stores[i] == NULL)
-      fail_msg ("%s", status.message);
-  }
+  if (store == NULL)
+    fail_msg ("%s", status.message);
+  return store;
 }
+
+static void
+open_stores (uint64_t *random)
+{
+  for (int i = 0; i < (options->shared ? STORES : 1); i++)
+    stores[i] = open_one (false, random);
+}
+
+static struct disk *
+open_client (int i)
+{
+  return open_disk (stores[options->shared ? i % STORES : 0]);
+}
+
+/*--------------------------------------------------------------------
+ * The manager.
+ */
+
+static void
+choose_operation (uint64_t *random)
+{
+  struct thing disk = {
+    .name = LOAD_DISK,
+    .size = history->size,
+    .bytes = history->model,
+  };
+
+  pthread_mutex_lock (&lock);
+  operation_choose (&operation, &history->others, &disk, random);
+  pthread_mutex_unlock (&lock);
+}
+
+static void
+begin_operation (void)
+{
+  pthread_mutex_lock (&lock);
+  operation.active = true;
+  history->total.operations++;
+  pthread_mutex_unlock (&lock);
+}
+
+/* Is a thing what an operation makes of it? */
+static bool
+is_done (const struct effect *effect)
+{
+  const struct thing *thing = things_find (&history->others, effect->name);
+
+  if (strcmp (effect->name, LOAD_DISK) == 0)
+    return memcmp (history->model, effect->bytes, history->size) == 0;
+  if (effect->bytes == NULL || thing == NULL)
+    return effect->bytes == NULL && thing == NULL;
+  return !effect->taken && thing->size == effect->size &&
+         memcmp (thing->bytes, effect->bytes, thing->size) == 0;
+}
+
+/* The end of an operation; one that was acknowledged must be done. */
+static void
+end_operation (bool acknowledged)
+{
+  pthread_mutex_lock (&lock);
+  for (size_t i = 0; i < operation.effects_count; i++)
+    if (acknowledged && !operation.seen && !is_done (&operation.effects[i]))
+      fail_msg ("the manager's operation %d on %s was acknowledged, but is not "
+                "committed",
+                operation.kind, operation.effects[i].name);
+  operation.active = false;
+  pthread_mutex_unlock (&lock);
+  if (acknowledged && operation.state > 0 && operation_is_durable (&operation))
+    add_promise (operation.state);
+}
+
+/* Do what was chosen, in the server, or as a command beside it. */
+static void
+run_operation (uint64_t *random)
+{
+  const bool command = random_below (random, 2);
+  struct store *store = command ? open_one (true, random) : stores[0];
+  struct status status;
+  int r;
+
+  begin_operation ();
+  changing = managing = true;
+  r = operation_run (&operation, store, &status);
+  changing = managing = false;
+  check_result (r, &status);
+  end_operation (r == 0);
+  if (command)
+    store_close (store);
+}
+
+/* A roll-back ends all connections to the disk. */
+static void
+run_rollback (uint64_t *random)
+{
+  pthread_rwlock_wrlock (&disks_lock);
+  run_operation (random);
+  for (int i = 0; i < CLIENTS; i++) {
+    disk_close (clients[i].disk);
+    clients[i].disk = open_client (i);
+  }
+  pthread_rwlock_unlock (&disks_lock);
+}
+
+static void *
+run_manager (void *opaque)
+{
+  uint64_t *random = opaque;
+
+  for (int i = 0; i < options->requests / 2; i++) {
+    sleep_until (quiet_until);
+    choose_operation (random);
+    if (operation_changes (&operation, LOAD_DISK))
+      run_rollback (random);
+    else
+      run_operation (random);
+    operation_free (&operation);
+  }
+  return NULL;
+}
+
+/*--------------------------------------------------------------------
+ * The whole.
+ */
 
 static void
 start (uint64_t *random)
@@ -964,7 +1245,7 @@ start (uint64_t *random)
   for (int i = 0; i < CLIENTS; i++) {
     clients[i] = (struct client){
       .random = random_next (random),
-      .disk = open_disk (stores[options->shared ? i % STORES : 0]),
+      .disk = open_client (i),
       .buffer = malloc (history->size),
     };
     assert_non_null (clients[i].buffer);
@@ -989,9 +1270,13 @@ static void
 run_clients (uint64_t *random)
 {
   uint64_t pin_random = random_next (random);
-  pthread_t pin;
+  uint64_t manager_random = random_next (random);
+  pthread_t pin, manager;
 
   ending = false;
+  if (options->managed)
+    assert_int_equal (
+        pthread_create (&manager, NULL, run_manager, &manager_random), 0);
   if (options->pinned)
     assert_int_equal (pthread_create (&pin, NULL, run_pin, &pin_random), 0);
   for (int i = 0; i < CLIENTS; i++)
@@ -999,6 +1284,8 @@ run_clients (uint64_t *random)
         pthread_create (&clients[i].thread, NULL, run_client, &clients[i]), 0);
   for (int i = 0; i < CLIENTS; i++)
     pthread_join (clients[i].thread, NULL);
+  if (options->managed)
+    pthread_join (manager, NULL);
   ending = true;
   if (options->pinned)
     pthread_join (pin, NULL);
@@ -1053,4 +1340,5 @@ history_free (struct history *of)
   free (of->states);
   free (of->promises);
   free (of->model);
+  things_free (&of->others);
 }

@@ -14,6 +14,10 @@
  *
  * Each state must follow from the one before by whole requests; this is
  * checked at once.  Requests in flight do not overlap, but share blocks.
+ *
+ * A manager (manager.h) may take snapshots, clone, roll back and so on
+ * meanwhile.  Then a state is that of all disks and snapshots, and it must
+ * follow from the one before by whole requests and operations.
  */
 
 #ifndef SQLBLOCK_TESTS_LOAD_H
@@ -24,16 +28,19 @@
 #include <stdint.h>
 
 #include "medium.h"
+#include "things.h"
 
 /* The disk: small, so that requests meet, and not of whole blocks. */
 #define LOAD_DISK   "d"
 #define LOAD_BLOCKS 96
 
-/* What the disk contained at one time. */
+/* What the store contained at one time. */
 struct state {
-  size_t event; /* how many events there were when it was seen */
-  uint64_t hash;
-  uint64_t blocks[LOAD_BLOCKS]; /* hashes of its blocks */
+  size_t event;  /* how many events there were when it was seen */
+  uint64_t hash; /* of all: */
+  uint64_t disk;
+  uint64_t others;              /* disks and snapshots */
+  uint64_t blocks[LOAD_BLOCKS]; /* hashes of the disk's blocks */
 };
 
 /* From EVENT on, what is found after a cut is STATE or later. */
@@ -46,6 +53,7 @@ struct history {
   uint32_t block_size;
   uint64_t size; /* of the disk */
   char *model;   /* what it contains now */
+  struct things others;
 
   struct event *events;
   size_t events_count, events_capacity;
@@ -55,7 +63,7 @@ struct history {
   size_t promises_count, promises_capacity;
 
   struct {
-    uint64_t requests, flushes, reads;
+    uint64_t requests, operations, flushes, reads;
     uint64_t syncs, failed_syncs, failed_writes, rewrites;
   } total;
 };
@@ -69,9 +77,13 @@ enum broken {
   BROKEN_HEADERS,    /* rewrites of frame headers wait for the log's */
   BROKEN_COMMIT,     /* writes to the log wait for the next one */
   BROKEN_FORGET,     /* what was gathered is not dropped by a rollback */
+  BROKEN_CHANGE,     /* what manages disks does not flush */
+  BROKEN_RECLAIM,    /* a step of reclaiming deletes one row too many */
+  BROKEN_SNAPSHOT,   /* snapshots of two disks: two transactions */
 };
 
 struct load_options {
+  bool managed;       /* there is a manager */
   bool shared;        /* two servers write the disk */
   bool pinned;        /* another program keeps read transactions open */
   int failing_syncs;  /* so many percent of the syncs fail, ... */
@@ -85,9 +97,9 @@ struct load_options {
 void history_init (struct history *history, uint32_t block_size);
 void history_free (struct history *history);
 
-/* The state with these CONTENTS. */
+/* The state in which the disk has these CONTENTS. */
 void state_of (const struct history *history, const char *contents,
-               struct state *state);
+               const struct things *others, struct state *state);
 
 /* Let the shim call the load's hooks.  Once, before any connection. */
 void load_install (void);

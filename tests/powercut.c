@@ -7,7 +7,9 @@
  * the one that the last FLUSH or FUA promised.  Where nothing was lost, as
  * after kill -9, it must find all that was acknowledged.  So each request
  * is there as a whole or not at all, and what survives is a prefix of the
- * order of commits.
+ * order of commits.  The same goes for a manager's snapshots, clones,
+ * roll-backs and so on, which are promised when they are acknowledged; and
+ * when all is reclaimed that nobody sees, the rest reads as before.
  *
  * The next round begins with the files of a cut, or with those that a
  * killed server left: then what was not synced may still be lost, until the
@@ -26,6 +28,7 @@
 #include "unit.h"
 
 #include "load.h"
+#include "manage.h"
 #include "store.h"
 
 /* What a round cuts at one place: nothing lost, and lost at random. */
@@ -138,6 +141,26 @@ ignore_warning (const char *message)
   (void)message;
 }
 
+/* What a store contains. */
+struct contents {
+  char *disk;
+  struct things others;
+};
+
+static void
+make_contents (struct contents *contents)
+{
+  *contents = (struct contents){ .disk = malloc (history.size) };
+  assert_non_null (contents->disk);
+}
+
+static void
+free_contents (struct contents *contents)
+{
+  free (contents->disk);
+  things_free (&contents->others);
+}
+
 /* Read the whole disk. */
 static void
 read_disk (struct store *store, bool readonly, char *contents)
@@ -153,28 +176,60 @@ read_disk (struct store *store, bool readonly, char *contents)
   disk_close (disk);
 }
 
-/* Start a store and read the disk: before and after it has dealt with the
- * log.  It must also take a write.
+static int
+look_at_others (struct connection *connection, void *opaque,
+                struct status *status)
+{
+  (void)status;
+  things_read (connection, LOAD_DISK, opaque);
+  return 0;
+}
+
+/* Read all that there is. */
+static void
+read_all (struct store *store, bool readonly, struct contents *contents)
+{
+  struct status status;
+
+  read_disk (store, readonly, contents->disk);
+  things_free (&contents->others);
+  assert_ok (store_look (store, look_at_others, &contents->others, &status),
+             &status);
+}
+
+static void
+assert_equal (const struct contents *one, const struct contents *other)
+{
+  assert_memory_equal (one->disk, other->disk, history.size);
+  assert_int_equal (things_hash (&one->others), things_hash (&other->others));
+}
+
+/* Start a store and read it: before and after it has dealt with the log,
+ * and after it has reclaimed all that nobody sees.  It must also take a
+ * write.
  */
 static void
-find_contents (const char *path, char *contents)
+find_contents (const char *path, struct contents *contents)
 {
-  char *again = malloc (history.size);
   const struct store_options store_options = {
     .limits = checkpoint_limits_default,
     .warn = ignore_warning,
   };
+  struct contents again;
   struct status status;
   struct store *store = store_open (path, &store_options, &status);
 
-  assert_non_null (again);
   if (store == NULL)
     fail_msg ("%s", status.message);
-  read_disk (store, true, contents);
-  read_disk (store, false, again);
-  assert_memory_equal (contents, again, history.size);
+  make_contents (&again);
+  read_all (store, true, contents);
+  read_all (store, false, &again);
+  assert_equal (contents, &again);
+  assert_ok (manage_reclaim (store, NULL, NULL, NULL, &status), &status);
+  read_all (store, true, &again);
+  assert_equal (contents, &again);
+  free_contents (&again);
   store_close (store);
-  free (again);
 }
 
 static void
@@ -186,6 +241,7 @@ check_integrity (const char *path)
                                       " pragma_integrity_check"
                                       " WHERE integrity_check <> 'ok'"),
                     0);
+  unit_check_reclaimed (db);
   sqlite3_close (db);
 }
 
@@ -205,22 +261,25 @@ report_nearest (const struct state *found)
       most = same;
     }
   }
-  print_error ("found: %zu of %d blocks as in state %zu\n", most, LOAD_BLOCKS,
-               nearest);
+  print_error ("found: %zu of %d blocks as in state %zu, the other disks and "
+               "snapshots %s\n",
+               most, LOAD_BLOCKS, nearest,
+               history.states[nearest].others == found->others ? "too" : "not");
 }
 
 /* Start a store on the files at PATH.  It must find one of the states FIRST
  * to LAST; returns which, with the CONTENTS.
  */
 static size_t
-check_found (const char *path, size_t first, size_t last, char *contents)
+check_found (const char *path, size_t first, size_t last,
+             struct contents *contents)
 {
   struct state found;
 
   alarm (LONGEST);
   find_contents (path, contents);
   check_integrity (path);
-  state_of (&history, contents, &found);
+  state_of (&history, contents->disk, &contents->others, &found);
   total.files++;
   if (last >= history.states_count)
     last = history.states_count - 1;
@@ -286,7 +345,7 @@ random_cut (void)
  * is at least what was seen.  Returns the state, with the CONTENTS.
  */
 static size_t
-cut_and_check (size_t place, const struct cut *cut, char *contents)
+cut_and_check (size_t place, const struct cut *cut, struct contents *contents)
 {
   const uint64_t start = randoms;
   char *path = path_of ("cut"), *copy = path_of ("failed");
@@ -308,7 +367,7 @@ cut_and_check (size_t place, const struct cut *cut, char *contents)
 }
 
 static void
-cut_at (size_t place, char *contents)
+cut_at (size_t place, struct contents *contents)
 {
   for (int i = 0; i < CUTS; i++) {
     const struct cut cut = random_cut ();
@@ -351,6 +410,16 @@ choose_places (size_t first, size_t end)
  * Rounds.
  */
 
+/* The next round begins with these CONTENTS. */
+static void
+begin_with (const struct contents *contents)
+{
+  free (history.model);
+  things_free (&history.others);
+  history.model = contents->disk;
+  history.others = contents->others;
+}
+
 /* The next round begins after a power cut at event END: what was found is
  * the first state, and sure to be there.
  */
@@ -359,9 +428,11 @@ begin_after_cut (size_t end, const char *next)
 {
   struct cut cut = random_cut ();
   const uint64_t start = randoms;
-  char *contents = malloc (history.size);
-  const size_t state = cut_and_check (end, &cut, contents);
+  struct contents contents;
+  size_t state;
 
+  make_contents (&contents);
+  state = cut_and_check (end, &cut, &contents);
   medium_cut (medium, &cut, &(uint64_t){ start }, next);
   medium_free (medium);
   medium = NULL;
@@ -372,8 +443,7 @@ begin_after_cut (size_t end, const char *next)
   history.states[0] = history.states[state];
   history.states[0].event = 0;
   history.states_count = 1;
-  free (history.model);
-  history.model = contents;
+  begin_with (&contents);
 }
 
 /* The next round begins after the server was killed at event END: all is
@@ -382,10 +452,11 @@ begin_after_cut (size_t end, const char *next)
 static void
 begin_after_kill (size_t end, const char *next)
 {
-  char *contents = malloc (history.size);
-  const size_t state = cut_and_check (end, &cut_nothing, contents);
-  size_t promises = 0;
+  struct contents contents;
+  size_t promises = 0, state;
 
+  make_contents (&contents);
+  state = cut_and_check (end, &cut_nothing, &contents);
   medium_cut (medium, &cut_nothing, &randoms, next);
   for (size_t i = end; i < history.events_count; i++)
     free (history.events[i].data);
@@ -397,8 +468,7 @@ begin_after_kill (size_t end, const char *next)
   history.states_count = state + 1;
   if (history.states[state].event > end)
     history.states[state].event = end;
-  free (history.model);
-  history.model = contents;
+  begin_with (&contents);
   total.kills++;
 }
 
@@ -407,19 +477,19 @@ static void
 go_through (size_t first, size_t end)
 {
   bool *chosen = choose_places (first, end);
-  char *contents = malloc (history.size);
+  struct contents contents;
 
-  assert_non_null (contents);
+  make_contents (&contents);
   for (size_t i = first; i <= end; i++) {
     if (chosen[i])
-      cut_at (i, contents);
+      cut_at (i, &contents);
     if (i < end) {
       medium_replay (medium, &history.events[i], i);
       free (history.events[i].data);
       history.events[i].data = NULL;
     }
   }
-  free (contents);
+  free_contents (&contents);
   free (chosen);
 }
 
@@ -517,6 +587,7 @@ make_caches_small (void)
 static void __attribute__ ((noreturn)) usage (int status)
 {
   fputs ("usage: power-cuts [OPTION]...\n"
+         "  --manage            snapshots, clones, roll-backs ... meanwhile\n"
          "  --small-caches      transactions spill\n"
          "  --pin               another program reads for long\n"
          "  --fail-syncs        some syncs fail\n"
@@ -527,7 +598,8 @@ static void __attribute__ ((noreturn)) usage (int status)
          "  --rounds NUMBER     each runs a load and cuts it\n"
          "  --places NUMBER     to cut in a round; 0: at each sync\n"
          "  --break WHAT        flush, checkpoint, database, headers,\n"
-         "                      commit, forget\n",
+         "                      commit, forget, and with --manage: change,\n"
+         "                      reclaim, snapshot\n",
          status == 0 ? stdout : stderr);
   exit (status);
 }
@@ -539,6 +611,8 @@ parse_broken (const char *what)
     [BROKEN_FLUSH] = "flush",       [BROKEN_CHECKPOINT] = "checkpoint",
     [BROKEN_DATABASE] = "database", [BROKEN_HEADERS] = "headers",
     [BROKEN_COMMIT] = "commit",     [BROKEN_FORGET] = "forget",
+    [BROKEN_CHANGE] = "change",     [BROKEN_RECLAIM] = "reclaim",
+    [BROKEN_SNAPSHOT] = "snapshot",
   };
 
   for (size_t i = 1; i < sizeof names / sizeof names[0]; i++)
@@ -551,6 +625,7 @@ static void
 parse_options (int argc, char *argv[])
 {
   static const struct option longs[] = {
+    { "manage", no_argument, NULL, 'm' },
     { "small-caches", no_argument, NULL, 's' },
     { "pin", no_argument, NULL, 'p' },
     { "fail-syncs", no_argument, NULL, 'f' },
@@ -568,6 +643,9 @@ parse_options (int argc, char *argv[])
 
   while ((option = getopt_long (argc, argv, "", longs, NULL)) != -1)
     switch (option) {
+    case 'm':
+      options.managed = true;
+      break;
     case 's':
       small_cache = true;
       break;
@@ -614,16 +692,17 @@ main (int argc, char *argv[])
   load_install ();
   history_init (&history, block_size);
   run_rounds ();
-  printf ("%" PRIu64 " requests, %" PRIu64 " flushes, %" PRIu64
-          " reads of the whole disk, %" PRIu64 " states\n"
+  printf ("%" PRIu64 " requests, %" PRIu64 " operations of a manager, %" PRIu64
+          " flushes, %" PRIu64 " reads of the whole disk, %" PRIu64 " states\n"
           "%" PRIu64 " events: %" PRIu64 " syncs, %" PRIu64
           " of them failed; %" PRIu64 " headers written again\n"
           "%" PRIu64 " cut points in %" PRIu64 " rounds, %" PRIu64
           " kills: %" PRIu64 " databases checked, 0 losses\n",
-          history.total.requests, history.total.flushes, history.total.reads,
-          total.states, total.events, history.total.syncs,
-          history.total.failed_syncs, history.total.rewrites, total.places,
-          rounds, total.kills, total.files);
+          history.total.requests, history.total.operations,
+          history.total.flushes, history.total.reads, total.states,
+          total.events, history.total.syncs, history.total.failed_syncs,
+          history.total.rewrites, total.places, rounds, total.kills,
+          total.files);
   history_free (&history);
   passed = true;
   return 0;

@@ -1,0 +1,352 @@
+/* The manager of a load: see manager.h. */
+
+#include <config.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "unit.h"
+
+#include "manage.h"
+#include "manager.h"
+
+/* How often each operation is chosen. */
+static const int weights[OPERATIONS] = {
+  [OPERATION_SNAPSHOT] = 8, [OPERATION_DELETE_SNAPSHOTS] = 4,
+  [OPERATION_ROLLBACK] = 4, [OPERATION_CLONE] = 4,
+  [OPERATION_WRITE] = 8,    [OPERATION_ZERO] = 2,
+  [OPERATION_FLATTEN] = 3,  [OPERATION_RESIZE] = 3,
+  [OPERATION_DELETE] = 2,   [OPERATION_RECLAIM] = 10,
+};
+
+/* Of names: none comes twice. */
+static uint64_t counter;
+
+static enum operation_kind
+random_kind (uint64_t *random)
+{
+  int sum = 0, kind = 0;
+  int64_t left;
+
+  for (int i = 0; i < OPERATIONS; i++)
+    sum += weights[i];
+  left = random_below (random, sum);
+  while ((left -= weights[kind]) >= 0)
+    kind++;
+  return kind;
+}
+
+/* A random thing: a disk or a snapshot, or NULL where there is none. */
+static struct thing *
+random_thing (struct things *things, bool snapshot, uint64_t *random)
+{
+  const size_t start = random_below (random, THINGS_MOST);
+
+  for (size_t i = 0; i < things->count; i++) {
+    struct thing *thing = &things->all[(start + i) % things->count];
+
+    if ((strchr (thing->name, '@') != NULL) == snapshot)
+      return thing;
+  }
+  return NULL;
+}
+
+/* A random disk, which may be that of the clients. */
+static struct thing *
+random_disk (struct things *things, struct thing *disk, uint64_t *random)
+{
+  struct thing *other = random_thing (things, false, random);
+
+  return other == NULL || random_below (random, 3) == 0 ? disk : other;
+}
+
+static void
+set_name (char *name, const char *first, const char *second)
+{
+  assert_in_range (snprintf (name, THING_NAME, "%s%s", first, second), 1,
+                   THING_NAME - 1);
+}
+
+static void
+add_target (struct operation *operation, const struct thing *thing)
+{
+  set_name (operation->targets[operation->targets_count++], thing->name, "");
+}
+
+static struct effect *
+add_effect (struct operation *operation, const char *first, const char *second)
+{
+  struct effect *effect = &operation->effects[operation->effects_count++];
+
+  set_name (effect->name, first, second);
+  return effect;
+}
+
+/* A thing is made, or made another, which begins as FROM. */
+static void
+add_copy (struct operation *operation, const char *first, const char *second,
+          const struct thing *from, const struct thing *disk)
+{
+  struct effect *effect = add_effect (operation, first, second);
+
+  effect->bytes = from->bytes;
+  effect->size = from->size;
+  effect->taken = from == disk;
+}
+
+/*--------------------------------------------------------------------
+ * Choosing.  Each returns false where it cannot be done.
+ */
+
+static bool
+choose_snapshot (struct operation *operation, struct things *things,
+                 struct thing *disk, uint64_t *random)
+{
+  struct thing *first = random_disk (things, disk, random);
+  struct thing *other = random_thing (things, false, random);
+  char end[THING_NAME];
+
+  snprintf (operation->name, THING_NAME, "s%" PRIu64, ++counter);
+  set_name (end, "@", operation->name);
+  add_target (operation, first);
+  add_copy (operation, first->name, end, first, disk);
+  if (other && other != first && random_below (random, 2)) {
+    add_target (operation, other);
+    add_copy (operation, other->name, end, other, disk);
+  }
+  return true;
+}
+
+static bool
+choose_delete_snapshots (struct operation *operation, struct things *things,
+                         uint64_t *random)
+{
+  struct thing *first = random_thing (things, true, random);
+  struct thing *other = random_thing (things, true, random);
+
+  if (first == NULL)
+    return false;
+  add_target (operation, first);
+  add_effect (operation, first->name, "");
+  if (other != first) {
+    add_target (operation, other);
+    add_effect (operation, other->name, "");
+  }
+  return true;
+}
+
+static bool
+choose_rollback (struct operation *operation, struct things *things,
+                 uint64_t *random)
+{
+  struct thing *snapshot = random_thing (things, true, random);
+  char name[THING_NAME];
+
+  if (snapshot == NULL)
+    return false;
+  add_target (operation, snapshot);
+  set_name (name, snapshot->name, "");
+  *strchr (name, '@') = '\0';
+  add_copy (operation, name, "", snapshot, NULL);
+  return true;
+}
+
+static bool
+choose_clone (struct operation *operation, struct things *things,
+              struct thing *disk, uint64_t *random)
+{
+  struct thing *source = random_thing (things, true, random);
+
+  if (source == NULL || random_below (random, 2))
+    source = random_disk (things, disk, random);
+  snprintf (operation->name, THING_NAME, "c%" PRIu64, ++counter);
+  add_target (operation, source);
+  add_copy (operation, operation->name, "", source, disk);
+  return true;
+}
+
+/* A clone changes into what stands in the buffer, of SIZE bytes. */
+static void
+add_change (struct operation *operation, const struct thing *clone,
+            uint64_t size)
+{
+  struct effect *effect = add_effect (operation, clone->name, "");
+
+  add_target (operation, clone);
+  operation->buffer = calloc (1, size);
+  assert_non_null (operation->buffer);
+  memcpy (operation->buffer, clone->bytes,
+          size < clone->size ? size : clone->size);
+  effect->bytes = operation->buffer;
+  effect->size = size;
+}
+
+static bool
+choose_write (struct operation *operation, struct things *things,
+              uint64_t *random)
+{
+  struct thing *clone = random_thing (things, false, random);
+  uint64_t left;
+
+  if (clone == NULL)
+    return false;
+  add_change (operation, clone, clone->size);
+  operation->offset = random_below (random, clone->size);
+  left = clone->size - operation->offset;
+  operation->count = 1 + random_below (random, left);
+  operation->fua = random_below (random, 4) == 0;
+  if (operation->kind == OPERATION_WRITE)
+    random_fill (random, operation->buffer + operation->offset,
+                 operation->count);
+  else
+    memset (operation->buffer + operation->offset, 0, operation->count);
+  return true;
+}
+
+static bool
+choose_resize (struct operation *operation, struct things *things,
+               const struct thing *disk, uint64_t *random)
+{
+  struct thing *clone = random_thing (things, false, random);
+
+  if (clone)
+    add_change (operation, clone, 1 + random_below (random, disk->size));
+  return clone != NULL;
+}
+
+static bool
+choose_delete (struct operation *operation, struct things *things,
+               uint64_t *random)
+{
+  struct thing *clone = random_thing (things, false, random);
+
+  if (clone) {
+    add_target (operation, clone);
+    add_effect (operation, clone->name, "");
+  }
+  return clone != NULL;
+}
+
+static bool
+choose (struct operation *operation, struct things *things, struct thing *disk,
+        uint64_t *random)
+{
+  switch (operation->kind) {
+  case OPERATION_SNAPSHOT:
+    return choose_snapshot (operation, things, disk, random);
+  case OPERATION_DELETE_SNAPSHOTS:
+    return choose_delete_snapshots (operation, things, random);
+  case OPERATION_ROLLBACK:
+    return choose_rollback (operation, things, random);
+  case OPERATION_CLONE:
+    return choose_clone (operation, things, disk, random);
+  case OPERATION_WRITE:
+  case OPERATION_ZERO:
+    return choose_write (operation, things, random);
+  case OPERATION_FLATTEN:
+    add_target (operation, random_disk (things, disk, random));
+    return true;
+  case OPERATION_RESIZE:
+    return choose_resize (operation, things, disk, random);
+  case OPERATION_DELETE:
+    return choose_delete (operation, things, random);
+  default:
+    return true;
+  }
+}
+
+void
+operation_choose (struct operation *operation, struct things *things,
+                  struct thing *disk, uint64_t *random)
+{
+  enum operation_kind kind = random_kind (random);
+
+  if (things->count + EFFECTS_MOST > THINGS_MOST &&
+      (kind == OPERATION_SNAPSHOT || kind == OPERATION_CLONE))
+    kind = random_below (random, 2) ? OPERATION_DELETE
+                                    : OPERATION_DELETE_SNAPSHOTS;
+  *operation = (struct operation){ .kind = kind };
+  if (!choose (operation, things, disk, random))
+    operation->kind = OPERATION_RECLAIM;
+}
+
+void
+operation_free (struct operation *operation)
+{
+  free (operation->buffer);
+  *operation = (struct operation){ .active = false };
+}
+
+bool
+operation_changes (const struct operation *operation, const char *disk)
+{
+  return operation->effects_count > 0 &&
+         strcmp (operation->effects[0].name, disk) == 0;
+}
+
+bool
+operation_is_durable (const struct operation *operation)
+{
+  return operation->fua || (operation->kind != OPERATION_WRITE &&
+                            operation->kind != OPERATION_ZERO);
+}
+
+/*--------------------------------------------------------------------
+ * Doing.
+ */
+
+static int
+write_clone (const struct operation *operation, struct store *store,
+             struct status *status)
+{
+  struct disk *disk = disk_open (store, operation->targets[0], false, status);
+  int r;
+
+  if (disk == NULL)
+    return -1;
+  if (operation->kind == OPERATION_WRITE)
+    r = disk_write (disk, operation->buffer + operation->offset,
+                    operation->offset, operation->count, operation->fua,
+                    status);
+  else
+    r = disk_zero (disk, operation->offset, operation->count, operation->fua,
+                   status);
+  disk_close (disk);
+  return r;
+}
+
+int
+operation_run (const struct operation *operation, struct store *store,
+               struct status *status)
+{
+  const char *const targets[EFFECTS_MOST] = { operation->targets[0],
+                                              operation->targets[1] };
+  uint64_t freed;
+  bool done;
+
+  switch (operation->kind) {
+  case OPERATION_SNAPSHOT:
+    return manage_snapshot (store, targets, operation->targets_count,
+                            operation->name, status);
+  case OPERATION_DELETE_SNAPSHOTS:
+    return manage_delete_snapshots (store, targets, operation->targets_count,
+                                    status);
+  case OPERATION_ROLLBACK:
+    return manage_rollback (store, targets[0], true, status);
+  case OPERATION_CLONE:
+    return manage_clone (store, targets[0], operation->name, NULL, status);
+  case OPERATION_FLATTEN:
+    return manage_flatten (store, targets[0], NULL, NULL, status);
+  case OPERATION_RESIZE:
+    return manage_resize (store, targets[0], operation->effects[0].size, true,
+                          status);
+  case OPERATION_DELETE:
+    return manage_delete (store, targets[0], true, false, status);
+  case OPERATION_RECLAIM:
+    return manage_reclaim_step (store, &done, &freed, status);
+  default:
+    return write_clone (operation, store, status);
+  }
+}
