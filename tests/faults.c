@@ -1,10 +1,11 @@
 /* Faults: the n-th call of something fails once, for every n.
  *
  * A session makes a database, writes, trims, zeroes, flushes and reads,
- * lets checkpoints happen, closes the store and opens it again.  It runs in
- * a process of its own for each fault: in one the first read of a file
- * fails, in the next one the second, and so on; likewise for each method of
- * the VFS, for SQLite's allocations and for those of the store.
+ * lets checkpoints happen, closes the store and opens it again, and manages
+ * disks and snapshots, in a server and in a command (faults-manage.c).  It
+ * runs in a process of its own for each fault: in one the first read of a
+ * file fails, in the next one the second, and so on; likewise for each
+ * method of the VFS, for SQLite's allocations and for those of the store.
  *
  * Whatever fails: no crash, no hang; what fails gets an error that NBD can
  * carry, and has changed nothing; when it is tried again, it works, at the
@@ -32,11 +33,9 @@
 
 #include "unit.h"
 
+#include "faults.h"
 #include "shim.h"
 #include "store.h"
-
-#define BLOCK 4096
-#define SIZE  (100 * BLOCK + 300)
 
 /* Seconds that a session may take, and that a thing may go on failing. */
 #define LONGEST  60
@@ -92,7 +91,7 @@ static const struct fault {
 /* The fault of this session: call NUMBER, from 1, of this one. */
 static size_t chosen;
 static uint64_t number;
-static bool counting = true;
+bool counting = true;
 
 /* What the processes share. */
 static struct {
@@ -248,11 +247,9 @@ install (void)
  */
 
 static char *directory, *path;
-static struct store *store;
-static struct disk *disk;
-
-/* What the disk must contain. */
-static char model[SIZE];
+struct store *store;
+struct disk *disk;
+char model[SIZE];
 
 static void
 wait_a_little (void)
@@ -273,10 +270,7 @@ check_failure (const char *what, const struct status *status)
   atomic_fetch_add (&shared->failed, 1);
 }
 
-/* Do something until it works.  AFTER_FAILURE looks at what a failure has
- * left.
- */
-static void
+void
 try (const char *what, int (*do_it) (struct status *status),
      void (*after_failure) (void))
 {
@@ -343,10 +337,14 @@ ignore_warning (const char *message)
   (void)message;
 }
 
+/* Is the store opened as a command does? */
+static bool command;
+
 static int
 open_store (struct status *status)
 {
   const struct store_options options = {
+    .command = command,
     .limits = { .start = 200000, .bound = 1000000, .idle = 20 },
     .warn = ignore_warning,
   };
@@ -368,6 +366,15 @@ open_all (void)
   try ("opening the database", open_store, NULL);
   try ("opening the disk", open_disk, NULL);
   assert_false (disk_is_readonly (disk));
+}
+
+void
+reopen_disk (void)
+{
+  in_store = true;
+  disk_close (disk);
+  in_store = false;
+  try ("opening the disk", open_disk, NULL);
 }
 
 static void
@@ -481,10 +488,22 @@ change (enum kind kind, uint64_t offset, uint64_t count, bool fua)
   free (request.data);
 }
 
+void
+write_disk (uint64_t offset, uint64_t count, bool fua)
+{
+  change (WRITE, offset, count, fua);
+}
+
 static int
 do_flush (struct status *status)
 {
   return disk_flush (disk, status);
+}
+
+void
+flush_disk (void)
+{
+  try ("a flush", do_flush, NULL);
 }
 
 static int
@@ -568,7 +587,7 @@ first_part (void)
   change (WRITE, BLOCK - 10, 20, true);
   change (TRIM, BLOCK / 2, 3 * BLOCK, false);
   change (ZERO, 3 * BLOCK + 7, BLOCK, false);
-  try ("a flush", do_flush, NULL);
+  flush_disk ();
   change (WRITE, 99 * BLOCK + 1, BLOCK + 299, false);
   check_contents ();
   await_checkpoint ();
@@ -588,7 +607,7 @@ second_part (void)
   check_contents ();
   change (WRITE, 5 * BLOCK, 2 * BLOCK, false);
   change (WRITE, 6 * BLOCK + 1, BLOCK, true);
-  try ("a flush", do_flush, NULL);
+  flush_disk ();
 }
 
 /* After all: once more, where nothing fails or is counted. */
@@ -598,8 +617,10 @@ check_all (void)
   sqlite3 *db;
 
   counting = false;
+  command = false;
   open_all ();
   check_contents ();
+  check_managed ();
   change (WRITE, 3, 1, true);
   check_contents ();
   close_all ();
@@ -609,6 +630,7 @@ check_all (void)
                                       " pragma_integrity_check"
                                       " WHERE integrity_check <> 'ok'"),
                     0);
+  unit_check_reclaimed (db);
   sqlite3_close (db);
 }
 
@@ -623,6 +645,11 @@ run_session (void)
   close_all ();
   open_all ();
   second_part ();
+  manage_in_server ();
+  close_all ();
+  command = true;
+  open_all ();
+  manage_in_command ();
   close_all ();
   check_all ();
 }
