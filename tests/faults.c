@@ -630,8 +630,8 @@ check_all (void)
                                       " pragma_integrity_check"
                                       " WHERE integrity_check <> 'ok'"),
                     0);
-  unit_check_reclaimed (db);
   sqlite3_close (db);
+  unit_assert_reclaimed (path);
 }
 
 static void

@@ -241,8 +241,8 @@ check_integrity (const char *path)
                                       " pragma_integrity_check"
                                       " WHERE integrity_check <> 'ok'"),
                     0);
-  unit_check_reclaimed (db);
   sqlite3_close (db);
+  unit_assert_reclaimed (path);
 }
 
 /* Say which state was nearest to what was found. */
