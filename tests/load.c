@@ -1229,7 +1229,10 @@ run_manager (void *opaque)
       run_rollback (random);
     else
       run_operation (random);
+    /* The watchers look at it. */
+    pthread_mutex_lock (&lock);
     operation_free (&operation);
+    pthread_mutex_unlock (&lock);
   }
   return NULL;
 }
