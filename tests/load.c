@@ -477,20 +477,10 @@ __wrap_vfs_coalesce_forget (sqlite3 *db)
     __real_vfs_coalesce_forget (db);
 }
 
-int __real_flusher_flush (struct flusher *flusher, struct status *status);
-int __wrap_flusher_flush (struct flusher *flusher, struct status *status);
-int __real_reclaim_step (struct connection *connection,
-                         struct reclaim_step *step, struct status *status);
-int __wrap_reclaim_step (struct connection *connection,
-                         struct reclaim_step *step, struct status *status);
-int __real_snapshots_create (struct connection *connection,
-                             const struct disk_info *disk, const char *name,
-                             bool automatic, int64_t guid, int64_t *id,
-                             struct status *status);
-int __wrap_snapshots_create (struct connection *connection,
-                             const struct disk_info *disk, const char *name,
-                             bool automatic, int64_t guid, int64_t *id,
-                             struct status *status);
+/* Declared by what they stand for, so that they cannot differ. */
+__typeof__ (flusher_flush) __real_flusher_flush, __wrap_flusher_flush;
+__typeof__ (reclaim_step) __real_reclaim_step, __wrap_reclaim_step;
+__typeof__ (snapshots_create) __real_snapshots_create, __wrap_snapshots_create;
 
 /* The same for what the manager calls. */
 int
@@ -517,11 +507,11 @@ __wrap_reclaim_step (struct connection *connection, struct reclaim_step *step,
 int
 __wrap_snapshots_create (struct connection *connection,
                          const struct disk_info *disk, const char *name,
-                         bool automatic, int64_t guid, int64_t *id,
-                         struct status *status)
+                         bool automatic, int64_t guid, int64_t created,
+                         int64_t *id, struct status *status)
 {
   const int r = __real_snapshots_create (connection, disk, name, automatic,
-                                         guid, id, status);
+                                         guid, created, id, status);
 
   if (r == -1 || !recording || options->broken != BROKEN_SNAPSHOT)
     return r;
