@@ -1,8 +1,8 @@
--- The on-disk format of sqlblock, version 2.
+-- The on-disk format of sqlblock, version 3.
 --
 -- A file is an SQLite database with
 --   application_id  0x73716c62 ('sqlb')
---   user_version    2, the version of this format
+--   user_version    3, the version of this format
 --   encoding UTF-8, auto_vacuum INCREMENTAL, journal_mode WAL.
 -- It holds exactly the tables and indexes below.  Statistics tables
 -- (sqlite_stat1 ...) and views may be added, and views may be missing; a
@@ -158,11 +158,14 @@ CREATE TABLE block (
   -- How data holds the block's bytes:
   --   0  zeroes, no data        2  zstd
   --   1  as they are            3  lz4
+  --   4  they are in a row of content, with others that are equal
   codec INTEGER NOT NULL,
   -- Of the row's key and data, see below.
   checksum INTEGER NOT NULL,
+  content INTEGER,
   data BLOB,
-  CHECK ((codec = 0) = (data IS NULL))
+  CHECK ((codec IN (0, 4)) = (data IS NULL)),
+  CHECK ((codec <> 4) = (content IS NULL))
 ) STRICT;
 
 -- Every look-up goes through the first index.  The map of a disk (what is
@@ -170,6 +173,41 @@ CREATE TABLE block (
 CREATE UNIQUE INDEX block_by_number ON block (layer, number, generation);
 CREATE INDEX block_zero ON block (layer, number, generation)
   WHERE codec = 0;
+
+-- The references to a row of content are counted here, which cannot be wrong.
+CREATE INDEX block_content ON block (content) WHERE codec = 4;
+
+
+-- What blocks of disks with deduplicate = 1 hold, each once.  A row to which
+-- no block refers is deleted in the transaction that removes the last one.
+CREATE TABLE content (
+  -- Ids are never used again.
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  -- The XXH3 of the block's bytes.  Two rows may have the same one: what is
+  -- equal is found by comparing bytes.
+  hash INTEGER NOT NULL,
+  -- The length of the block in bytes.
+  size INTEGER NOT NULL,
+  -- How data holds these bytes: 1, 2 or 3 as in block.
+  codec INTEGER NOT NULL CHECK (codec IN (1, 2, 3)),
+  -- Of the other columns, see below.
+  checksum INTEGER NOT NULL,
+  data BLOB NOT NULL
+) STRICT;
+
+CREATE INDEX content_by_hash ON content (hash);
+
+
+-- The layers whose data is counted, since a disk with a quota or a snapshot
+-- of it looks at them.  Others have no row here.
+CREATE TABLE counted (
+  layer INTEGER PRIMARY KEY REFERENCES layer,
+  -- Rows of lower numbers are counted, others are not yet.
+  number INTEGER NOT NULL CHECK (number >= 0),
+  -- What the data of these rows takes, in bytes; data that several rows
+  -- share counts for each of them.
+  bytes INTEGER NOT NULL CHECK (bytes >= 0)
+) STRICT;
 
 
 -- Views for people who read the file with the sqlite3 shell.  The program
@@ -289,7 +327,11 @@ CREATE VIEW changed_blocks (disk, snapshot, number, offset) AS
 --
 -- block.checksum is the XXH3 of 48 bytes: layer, number, generation,
 -- codec, the length of data in bytes and the XXH3 of data (of no bytes,
--- where data is NULL), each as 64 bits, little-endian.
+-- where data is NULL), each as 64 bits, little-endian.  For codec 4 data
+-- stands for the 8 bytes of content, little-endian.
+--
+-- content.checksum is the XXH3 of 40 bytes: id, hash, size, codec, and the
+-- XXH3 of data, in the same way.
 --
 -- row_checksum (table, columns ...) is the XXH3 of its arguments in the
 -- order in which they stand above, one after the other:

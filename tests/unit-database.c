@@ -369,7 +369,7 @@ check_stale_file (const char *journal_mode, const char *suffix)
   unit_sql (db,
             "PRAGMA journal_mode = %s; PRAGMA cache_size = 5; BEGIN;"
             "UPDATE disk SET name = 'older';"
-            "INSERT INTO block SELECT value, 1, value, 1, 1, 0,"
+            "INSERT INTO block SELECT value, 1, value, 1, 1, 0, NULL,"
             " randomblob (4096) FROM json_each ('[1,2,3,4,5,6,7,8,9,10,11]')",
             journal_mode);
   if (strcmp (journal_mode, "WAL") == 0)

@@ -556,7 +556,8 @@ fill (const char *path, uint32_t block_size, int count)
             "WITH RECURSIVE n (n) AS"
             " (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < %d)"
             " INSERT INTO block"
-            " SELECT n, 1, n, 1, 1, random (), randomblob (%d) FROM n;"
+            " SELECT n, 1, n, 1, 1, random (), NULL, randomblob (%d)"
+            " FROM n;"
             "PRAGMA wal_checkpoint (TRUNCATE)",
             count, (int)block_size);
   assert_int_equal (unit_integer (db, "SELECT count (*) FROM block"), count);
