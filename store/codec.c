@@ -4,11 +4,219 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#ifdef HAVE_ZSTD
+#include <zstd.h>
+#endif
+#ifdef HAVE_LZ4
+#include <lz4.h>
+#endif
 
 #include "checksum.h"
 #include "codec.h"
+
+/* The levels of zstd that a disk can have.  The first is also the default:
+ * the third takes 3 % less space and a third more time, see the README.
+ */
+#define ZSTD_LEVEL_MIN 1
+#define ZSTD_LEVEL_MAX 19
+
+#ifdef HAVE_ZSTD
+#define WITH_ZSTD 1
+#else
+#define WITH_ZSTD 0
+#endif
+#ifdef HAVE_LZ4
+#define WITH_LZ4 1
+#else
+#define WITH_LZ4 0
+#endif
+
+/* What can hold the bytes of a block, besides zeroes. */
+static const struct {
+  enum codec codec;
+  const char *name;
+  bool built;
+  const char *feature; /* of a database in which it is used */
+} codecs[] = {
+  { CODEC_RAW, "none", true, NULL },
+  { CODEC_ZSTD, "zstd", WITH_ZSTD, "zstd" },
+  { CODEC_LZ4, "lz4", WITH_LZ4, "lz4" },
+};
+#define CODECS (sizeof codecs / sizeof codecs[0])
+
+/* The place of CODEC in the table, or CODECS. */
+static size_t
+find_codec (int64_t codec)
+{
+  size_t i = 0;
+
+  while (i < CODECS && codecs[i].codec != codec)
+    i++;
+  return i;
+}
+
+/*--------------------------------------------------------------------
+ * What a disk's compression is called.
+ */
+
+static int
+fail_not_built (const char *name, struct status *status)
+{
+  return status_fail (status, ENOTSUP,
+                      "this program was built without %s; use one that was "
+                      "built with it",
+                      name);
+}
+
+/* Read the level behind a codec's name; "" means the default. */
+static int
+parse_level (enum codec codec, const char *text, int *level)
+{
+  char *end;
+  long value;
+
+  *level = codec == CODEC_ZSTD ? ZSTD_LEVEL_MIN : 0;
+  if (text[0] == '\0')
+    return 0;
+  if (codec != CODEC_ZSTD || text[0] != ':' || text[1] < '0' || text[1] > '9')
+    return -1;
+  value = strtol (text + 1, &end, 10);
+  *level = value;
+  return *end == '\0' && value >= ZSTD_LEVEL_MIN && value <= ZSTD_LEVEL_MAX
+             ? 0
+             : -1;
+}
+
+int
+compression_parse (const char *text, struct compression *compression,
+                   struct status *status)
+{
+  const size_t length = strcspn (text, ":");
+
+  for (size_t i = 0; i < CODECS; i++)
+    if (strlen (codecs[i].name) == length &&
+        strncmp (text, codecs[i].name, length) == 0 &&
+        parse_level (codecs[i].codec, text + length, &compression->level) ==
+            0) {
+      compression->codec = codecs[i].codec;
+      return codecs[i].built ? 0 : fail_not_built (codecs[i].name, status);
+    }
+  return status_fail (status, EINVAL,
+                      "'%.100s' is no compression: give none, lz4, zstd, or "
+                      "zstd:LEVEL with a level of %d to %d",
+                      text, ZSTD_LEVEL_MIN, ZSTD_LEVEL_MAX);
+}
+
+void
+compression_print (const struct compression *compression,
+                   char text[COMPRESSION_TEXT])
+{
+  const size_t i = find_codec (compression->codec);
+  const char *name = i < CODECS ? codecs[i].name : "unknown";
+
+  if (compression->codec == CODEC_ZSTD)
+    snprintf (text, COMPRESSION_TEXT, "%s:%d", name, compression->level);
+  else
+    snprintf (text, COMPRESSION_TEXT, "%s", name);
+}
+
+int
+compression_check (int64_t codec, int64_t level, struct status *status)
+{
+  const size_t i = find_codec (codec);
+
+  if (i == CODECS ||
+      (codec == CODEC_ZSTD ? level < ZSTD_LEVEL_MIN || level > ZSTD_LEVEL_MAX
+                           : level != 0))
+    return status_fail (status, EIO,
+                        "the disk's row is damaged; restore the database "
+                        "from a backup");
+  return codecs[i].built ? 0 : fail_not_built (codecs[i].name, status);
+}
+
+const char *
+codec_feature (enum codec codec)
+{
+  const size_t i = find_codec (codec);
+
+  return i < CODECS ? codecs[i].feature : NULL;
+}
+
+bool
+codec_has_feature (const char *feature)
+{
+  for (size_t i = 0; i < CODECS; i++)
+    if (codecs[i].feature && strcmp (codecs[i].feature, feature) == 0)
+      return codecs[i].built;
+  return false;
+}
+
+/*--------------------------------------------------------------------
+ * Workspaces.
+ */
+
+void
+codec_workspace_free (struct codec_workspace *workspace)
+{
+#ifdef HAVE_ZSTD
+  ZSTD_freeCCtx (workspace->compressor);
+  ZSTD_freeDCtx (workspace->decompressor);
+#endif
+  free (workspace->block);
+  *workspace = (struct codec_workspace){ 0 };
+}
+
+void
+codec_pool_init (struct codec_pool *pool)
+{
+  pthread_mutex_init (&pool->lock, NULL);
+  pool->idle = NULL;
+}
+
+void
+codec_pool_destroy (struct codec_pool *pool)
+{
+  struct codec_workspace *next;
+
+  for (; pool->idle; pool->idle = next) {
+    next = pool->idle->next;
+    codec_workspace_free (pool->idle);
+    free (pool->idle);
+  }
+  pthread_mutex_destroy (&pool->lock);
+}
+
+struct codec_workspace *
+codec_take (struct codec_pool *pool)
+{
+  struct codec_workspace *workspace;
+
+  pthread_mutex_lock (&pool->lock);
+  workspace = pool->idle;
+  if (workspace)
+    pool->idle = workspace->next;
+  pthread_mutex_unlock (&pool->lock);
+  return workspace ? workspace : calloc (1, sizeof *workspace);
+}
+
+void
+codec_return (struct codec_pool *pool, struct codec_workspace *workspace)
+{
+  if (workspace == NULL)
+    return;
+  pthread_mutex_lock (&pool->lock);
+  workspace->next = pool->idle;
+  pool->idle = workspace;
+  pthread_mutex_unlock (&pool->lock);
+}
+
+/*--------------------------------------------------------------------
+ * Encoding.
+ */
 
 static bool
 all_zero (const char *bytes, size_t length)
@@ -16,56 +224,204 @@ all_zero (const char *bytes, size_t length)
   return bytes[0] == 0 && memcmp (bytes, bytes + 1, length - 1) == 0;
 }
 
-void
-codec_encode (const void *block, uint32_t block_size, struct encoded *encoded)
-{
-  const bool zero = all_zero (block, block_size);
+#ifdef HAVE_ZSTD
+/* Bytes of a block that are looked at to tell whether all values are about
+ * equally frequent.
+ */
+#define SAMPLE 512
 
-  encoded->codec = zero ? CODEC_ZERO : CODEC_RAW;
-  encoded->data = zero ? NULL : block;
-  encoded->length = zero ? 0 : block_size;
+/* The level of a quick try; lower ones are faster and find less. */
+#define QUICK_LEVEL (-20)
+
+/* Has a sample of the block an even mix of bytes, as random, encrypted and
+ * compressed data has?  The sum of the squared counts is about SAMPLE +
+ * SAMPLE^2 / 256 then, and more the less even it is: text has about three
+ * times as much.
+ */
+static bool
+is_evenly_mixed (const unsigned char *block, uint32_t block_size)
+{
+  const uint32_t chunk = 16, step = block_size / (SAMPLE / chunk);
+  uint16_t counts[256] = { 0 };
+  uint32_t sum = 0;
+
+  for (uint32_t i = 0; i < SAMPLE / chunk; i++)
+    for (uint32_t j = 0; j < chunk; j++)
+      counts[block[i * step + j]]++;
+  for (size_t i = 0; i < 256; i++)
+    sum += counts[i] * counts[i];
+  return sum < 5 * (SAMPLE + SAMPLE * SAMPLE / 256) / 4;
+}
+
+/* Compress with zstd into at most ROOM_SIZE bytes.  Returns their number, or
+ * 0 where that is not possible.
+ */
+static size_t
+compress_zstd (struct codec_workspace *workspace, int level, const void *block,
+               uint32_t block_size, void *room, size_t room_size)
+{
+  size_t length;
+
+  if (workspace->compressor == NULL)
+    workspace->compressor = ZSTD_createCCtx ();
+  if (workspace->compressor == NULL)
+    return 0;
+  /* What is evenly mixed shrinks only if it repeats itself. */
+  if (is_evenly_mixed (block, block_size)) {
+    length = ZSTD_compressCCtx (workspace->compressor, room, room_size, block,
+                                block_size, QUICK_LEVEL);
+    if (ZSTD_isError (length))
+      return 0;
+  }
+  length = ZSTD_compressCCtx (workspace->compressor, room, room_size, block,
+                              block_size, level);
+  return ZSTD_isError (length) ? 0 : length;
+}
+#endif
+
+/* Compress BLOCK into at most ROOM_SIZE bytes.  Returns their number, or 0
+ * where it does not shrink to that.  (lz4 is its own quick try.)
+ */
+static size_t
+compress (struct codec_workspace *workspace,
+          const struct compression *compression, const void *block,
+          uint32_t block_size, void *room, size_t room_size)
+{
+  (void)block, (void)block_size, (void)room, (void)room_size;
+  if (workspace == NULL)
+    return 0;
+  switch (compression->codec) {
+#ifdef HAVE_ZSTD
+  case CODEC_ZSTD:
+    return compress_zstd (workspace, compression->level, block, block_size,
+                          room, room_size);
+#endif
+#ifdef HAVE_LZ4
+  case CODEC_LZ4:
+    return LZ4_compress_default (block, room, block_size, room_size);
+#endif
+  default:
+    return 0;
+  }
+}
+
+void
+codec_encode (struct codec_workspace *workspace,
+              const struct compression *compression, const void *block,
+              uint32_t block_size, void *room, struct encoded *encoded)
+{
+  size_t length;
+
+  if (all_zero (block, block_size))
+    *encoded = (struct encoded){ .codec = CODEC_ZERO };
+  else {
+    /* Less than an eighth saved is not worth decompressing it. */
+    length = compress (workspace, compression, block, block_size, room,
+                       block_size - block_size / 8);
+    *encoded = length > 0
+                   ? (struct encoded){ compression->codec, room, length, 0 }
+                   : (struct encoded){ CODEC_RAW, block, block_size, 0 };
+  }
   encoded->hash = checksum_bytes (encoded->data, encoded->length);
 }
+
+/*--------------------------------------------------------------------
+ * Decoding.
+ */
 
 int
 codec_check (int64_t codec, size_t length, uint32_t block_size,
              struct status *status)
 {
-  size_t expected;
+  const size_t i = find_codec (codec);
+  bool possible;
 
-  switch (codec) {
-  case CODEC_ZERO:
-    expected = 0;
-    break;
-  case CODEC_RAW:
-    expected = block_size;
-    break;
-  case CODEC_ZSTD:
-  case CODEC_LZ4:
-    return status_fail (status, EIO,
-                        "the block is compressed (codec %" PRId64 "), which "
-                        "this version cannot read; use a newer one",
-                        codec);
-  default:
+  if (codec != CODEC_ZERO && i == CODECS)
     return status_fail (status, EIO,
                         "the row is damaged: there is no codec %" PRId64
                         "; restore the block from a backup",
                         codec);
-  }
-  if (length != expected)
+  if (codec == CODEC_ZERO)
+    possible = length == 0;
+  else if (codec == CODEC_RAW)
+    possible = length == block_size;
+  else
+    possible = length > 0 && length < block_size;
+  if (!possible)
     return status_fail (status, EIO,
-                        "the row is damaged: %zu bytes of data instead of "
-                        "%zu; restore the block from a backup",
-                        length, expected);
+                        "the row is damaged: %zu bytes of data for a block "
+                        "of %" PRIu32 "; restore the block from a backup",
+                        length, block_size);
+  return codec == CODEC_ZERO || codecs[i].built
+             ? 0
+             : fail_not_built (codecs[i].name, status);
+}
+
+/* Decompress a whole block into BUFFER of BLOCK_SIZE bytes. */
+static int
+decompress (struct codec_workspace *workspace, int64_t codec, const void *data,
+            size_t length, uint32_t block_size, void *buffer,
+            struct status *status)
+{
+  bool whole = false;
+
+  (void)workspace, (void)data, (void)length, (void)block_size, (void)buffer;
+#ifdef HAVE_ZSTD
+  if (codec == CODEC_ZSTD) {
+    if (workspace->decompressor == NULL)
+      workspace->decompressor = ZSTD_createDCtx ();
+    if (workspace->decompressor == NULL)
+      return status_no_memory (status);
+    whole = ZSTD_decompressDCtx (workspace->decompressor, buffer, block_size,
+                                 data, length) == block_size;
+  }
+#endif
+#ifdef HAVE_LZ4
+  if (codec == CODEC_LZ4)
+    whole = LZ4_decompress_safe (data, buffer, length, block_size) ==
+            (int)block_size;
+#endif
+  return whole ? 0
+               : status_fail (status, EIO,
+                              "the row is damaged: its data is not a whole "
+                              "block; restore the block from a backup");
+}
+
+/* Make room for a block of BLOCK_SIZE bytes. */
+static int
+make_room (struct codec_workspace *workspace, uint32_t block_size,
+           struct status *status)
+{
+  char *block;
+
+  if (workspace->block_size >= block_size)
+    return 0;
+  block = realloc (workspace->block, block_size);
+  if (block == NULL)
+    return status_no_memory (status);
+  workspace->block = block;
+  workspace->block_size = block_size;
   return 0;
 }
 
-void
-codec_copy (int64_t codec, const void *data, uint32_t offset, uint32_t count,
-            void *buffer)
+int
+codec_copy (struct codec_workspace *workspace, int64_t codec, const void *data,
+            size_t length, uint32_t block_size, uint32_t offset, uint32_t count,
+            void *buffer, struct status *status)
 {
   if (codec == CODEC_ZERO)
     memset (buffer, 0, count);
-  else
+  else if (codec == CODEC_RAW)
     memcpy (buffer, (const char *)data + offset, count);
+  else if (count == block_size)
+    return decompress (workspace, codec, data, length, block_size, buffer,
+                       status);
+  else {
+    if (make_room (workspace, block_size, status) == -1 ||
+        decompress (workspace, codec, data, length, block_size,
+                    workspace->block, status) == -1)
+      return -1;
+    memcpy (buffer, workspace->block + offset, count);
+  }
+  return 0;
 }

@@ -217,6 +217,7 @@ connection_close (struct connection *connection)
   for (size_t i = 0; i < CONNECTION_STATEMENTS; i++)
     sqlite3_finalize (connection->statements[i].statement);
   sqlite3_close (connection->db);
+  codec_workspace_free (&connection->workspace);
   *connection = (struct connection){ 0 };
 }
 

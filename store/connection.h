@@ -19,6 +19,7 @@
 
 #include <sqlite3.h>
 
+#include "codec.h"
 #include "status.h"
 
 /* More than the statements of the busiest connection. */
@@ -71,6 +72,8 @@ struct connection {
   int longest_wait;          /* milliseconds */
   uint64_t asked;            /* when the work was asked for; 0: now */
   uint64_t waiting_since;
+
+  struct codec_workspace workspace;
 
   struct {
     const char *sql;

@@ -491,8 +491,8 @@ check_statistics (struct connection *connection, struct status *status)
   return 0;
 }
 
-/* This version knows no feature by name yet: what a row's kind demands of
- * those who do not know it is what counts.
+/* The features that this program knows are the codecs that it has.  What a
+ * row's kind demands of those who do not know it is what counts for others.
  */
 static int
 check_features (struct connection *connection, bool write,
@@ -502,20 +502,23 @@ check_features (struct connection *connection, bool write,
       "SELECT name, kind FROM feature WHERE kind IS NOT 'compatible'";
   CLEANUP_STATEMENT sqlite3_stmt *features =
       connection_statement (connection, features_sql, status);
-  const char *kind;
+  const char *name, *kind;
   int r;
 
   if (features == NULL)
     return -1;
   while ((r = connection_step (connection, features, status)) == 1) {
+    name = (const char *)sqlite3_column_text (features, 0);
     kind = (const char *)sqlite3_column_text (features, 1);
+    if (name && codec_has_feature (name))
+      continue;
     if (kind && strcmp (kind, "read-only") == 0 && !write)
       continue;
     return status_fail (
         status, kind && strcmp (kind, "read-only") == 0 ? EROFS : ENOTSUP,
-        "the database uses the feature '%s', which this version does not "
-        "know; use a newer version",
-        sqlite3_column_text (features, 0));
+        "the database uses the feature '%s', which this program does not "
+        "have; use a newer one, or one that was built with it",
+        name);
   }
   return r;
 }

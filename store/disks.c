@@ -20,7 +20,7 @@
 
 #define DISK_INFO                                                              \
   "SELECT id, name, description, size, block_size, epoch, created,"            \
-  " checksum = " DISK_CHECKSUM " FROM disk"
+  " checksum = " DISK_CHECKSUM ", compression, compression_level FROM disk"
 
 bool
 disks_is_plain_text (const char *text)
@@ -124,6 +124,8 @@ int
 disks_check_match (const struct disk_info *info,
                    const struct disk_options *options, struct status *status)
 {
+  char text[COMPRESSION_TEXT];
+
   if (options->size && options->size != info->size)
     return status_fail (status, EINVAL,
                         "disk '%s' has %" PRIu64 " bytes, but size= asks "
@@ -137,6 +139,15 @@ disks_check_match (const struct disk_info *info,
                         "is fixed when a disk is made, leave block-size= "
                         "out",
                         info->name, info->block_size, options->block_size);
+  if (options->compression.codec &&
+      (options->compression.codec != info->compression.codec ||
+       options->compression.level != info->compression.level)) {
+    compression_print (&info->compression, text);
+    return status_fail (status, EINVAL,
+                        "disk '%s' has the compression %s: leave "
+                        "compression= out, or change it with sqlblock set",
+                        info->name, text);
+  }
   if (options->description &&
       strcmp (options->description, info->description) != 0)
     return status_fail (status, EINVAL,
@@ -237,6 +248,37 @@ set_checksum (struct connection *connection, int64_t id, struct status *status)
   return connection_run_for (connection, checksum_sql, id, status);
 }
 
+/* A program that does not know a codec must not open a database which uses
+ * it.
+ */
+static int
+add_feature (struct connection *connection, enum codec codec,
+             struct status *status)
+{
+  static const char feature_sql[] =
+      "INSERT INTO feature VALUES (?1, 'incompatible')"
+      " ON CONFLICT (name) DO NOTHING";
+  const char *feature = codec_feature (codec);
+  CLEANUP_STATEMENT sqlite3_stmt *add = NULL;
+
+  if (feature == NULL)
+    return 0;
+  add = connection_statement (connection, feature_sql, status);
+  if (add == NULL)
+    return -1;
+  sqlite3_bind_text (add, 1, feature, -1, SQLITE_STATIC);
+  return connection_step (connection, add, status);
+}
+
+/* The compression that OPTIONS means. */
+static struct compression
+wanted_compression (const struct disk_options *options)
+{
+  return options->compression.codec
+             ? options->compression
+             : (struct compression)DISK_COMPRESSION_DEFAULT_INIT;
+}
+
 /* Insert the row of a disk on LAYER. */
 static int
 insert_disk (struct connection *connection, const struct disk_options *options,
@@ -245,13 +287,15 @@ insert_disk (struct connection *connection, const struct disk_options *options,
   static const char insert_sql[] =
       "INSERT INTO disk (name, description, size, block_size, layer, epoch,"
       " compression, compression_level, deduplicate, quota, created, checksum)"
-      " VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, 0, 0, NULL, ?7, 0)";
+      " VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, 0, NULL, ?8, 0)";
   const char *name = options->name ? options->name : DISK_NAME_DEFAULT;
+  const struct compression compression = wanted_compression (options);
   CLEANUP_STATEMENT sqlite3_stmt *insert =
       connection_statement (connection, insert_sql, status);
   int r;
 
-  if (insert == NULL)
+  if (insert == NULL ||
+      add_feature (connection, compression.codec, status) == -1)
     return -1;
   sqlite3_bind_text (insert, 1, name, -1, SQLITE_STATIC);
   sqlite3_bind_text (insert, 2,
@@ -260,8 +304,9 @@ insert_disk (struct connection *connection, const struct disk_options *options,
   sqlite3_bind_int64 (insert, 3, options->size);
   sqlite3_bind_int64 (insert, 4, wanted_block_size (options));
   sqlite3_bind_int64 (insert, 5, layer);
-  sqlite3_bind_int (insert, 6, CODEC_RAW);
-  sqlite3_bind_int64 (insert, 7, time (NULL));
+  sqlite3_bind_int (insert, 6, compression.codec);
+  sqlite3_bind_int (insert, 7, compression.level);
+  sqlite3_bind_int64 (insert, 8, time (NULL));
   r = connection_step (connection, insert, status);
   return r == -1 ? fail_taken (connection, name, status) : 0;
 }
@@ -321,12 +366,16 @@ info_from_row (sqlite3_stmt *row, struct disk_info *info, struct status *status)
                         "the row of disk number %lld is damaged; restore "
                         "the database from a backup",
                         sqlite3_column_int64 (row, 0));
+  if (compression_check (sqlite3_column_int64 (row, 8),
+                         sqlite3_column_int64 (row, 9), status) == -1)
+    return -1;
   *info = (struct disk_info){
     .id = sqlite3_column_int64 (row, 0),
     .size = sqlite3_column_int64 (row, 3),
     .block_size = sqlite3_column_int64 (row, 4),
     .epoch = sqlite3_column_int64 (row, 5),
     .created = sqlite3_column_int64 (row, 6),
+    .compression = { sqlite3_column_int (row, 8), sqlite3_column_int (row, 9) },
   };
   strcpy (info->name, name);
   strcpy (info->description, description);
@@ -418,7 +467,7 @@ disks_view (struct connection *connection, int64_t id, int64_t epoch,
 {
   static const char view_sql[] =
       "SELECT size, block_size, epoch, layer, checksum = " DISK_CHECKSUM
-      " FROM disk WHERE id = ?1";
+      ", compression, compression_level FROM disk WHERE id = ?1";
   CLEANUP_STATEMENT sqlite3_stmt *disk =
       connection_statement (connection, view_sql, status);
   int r;
@@ -439,8 +488,13 @@ disks_view (struct connection *connection, int64_t id, int64_t epoch,
     return status_fail (status, EIO,
                         "the disk's row is damaged; restore the database "
                         "from a backup");
+  if (compression_check (sqlite3_column_int64 (disk, 5),
+                         sqlite3_column_int64 (disk, 6), status) == -1)
+    return -1;
   view->size = sqlite3_column_int64 (disk, 0);
   view->block_size = sqlite3_column_int64 (disk, 1);
+  view->compression.codec = sqlite3_column_int (disk, 5);
+  view->compression.level = sqlite3_column_int (disk, 6);
   return view_layers (connection, sqlite3_column_int64 (disk, 3), 0, view,
                       status);
 }
@@ -507,6 +561,27 @@ disks_describe (struct connection *connection, int64_t id,
   sqlite3_bind_int64 (describe, 1, id);
   sqlite3_bind_text (describe, 2, description, -1, SQLITE_STATIC);
   if (connection_step (connection, describe, status) == -1)
+    return -1;
+  return set_checksum (connection, id, status);
+}
+
+int
+disks_set_compression (struct connection *connection, int64_t id,
+                       const struct compression *compression,
+                       struct status *status)
+{
+  static const char compression_sql[] =
+      "UPDATE disk SET compression = ?2, compression_level = ?3"
+      " WHERE id = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *set =
+      connection_statement (connection, compression_sql, status);
+
+  if (set == NULL || add_feature (connection, compression->codec, status) == -1)
+    return -1;
+  sqlite3_bind_int64 (set, 1, id);
+  sqlite3_bind_int (set, 2, compression->codec);
+  sqlite3_bind_int (set, 3, compression->level);
+  if (connection_step (connection, set, status) == -1)
     return -1;
   return set_checksum (connection, id, status);
 }

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "codec.h"
 #include "connection.h"
 #include "layers.h"
 #include "status.h"
@@ -25,6 +26,13 @@
 #define DISK_BLOCK_SIZE_MAX     1048576
 #define DISK_BLOCK_SIZE_DEFAULT 4096
 
+/* How new disks store their blocks, in words and as it is. */
+#define DISK_COMPRESSION_DEFAULT "none"
+#define DISK_COMPRESSION_DEFAULT_INIT                                          \
+  {                                                                            \
+    CODEC_RAW, 0                                                               \
+  }
+
 /* The disk that is made when no name is given. */
 #define DISK_NAME_DEFAULT "disk"
 
@@ -32,8 +40,9 @@
 struct disk_options {
   const char *name; /* or DISK@SNAPSHOT, with nothing else said */
   const char *description;
-  uint64_t size;       /* bytes, 1 to 2^63-1 */
-  uint32_t block_size; /* bytes, a power of two from 512 to 1 MiB */
+  uint64_t size;                  /* bytes, 1 to 2^63-1 */
+  uint32_t block_size;            /* bytes, a power of two from 512 to 1 MiB */
+  struct compression compression; /* codec 0: not said */
 };
 
 /* Room for DISK@SNAPSHOT. */
@@ -46,6 +55,7 @@ struct disk_info {
   char description[DISK_DESCRIPTION_MAX + 1];
   uint64_t size;       /* bytes */
   uint32_t block_size; /* bytes */
+  struct compression compression;
   int64_t epoch;
   int64_t created; /* seconds since 1970, UTC */
 
@@ -155,6 +165,9 @@ int disks_rename (struct connection *connection, int64_t id, const char *name,
                   struct status *status);
 int disks_describe (struct connection *connection, int64_t id,
                     const char *description, struct status *status);
+int disks_set_compression (struct connection *connection, int64_t id,
+                           const struct compression *compression,
+                           struct status *status);
 int disks_set_size (struct connection *connection, int64_t id, uint64_t size,
                     struct status *status);
 

@@ -372,7 +372,9 @@ read_row (struct part *part, const struct walk *walk, struct status *status)
   if (codec_check (codec, length, part->view->block_size, status) == -1)
     return -1;
   place = part_place (part, walk->number, &from, &count);
-  codec_copy (codec, data, from, count, place);
+  if (codec_copy (&walk->connection->workspace, codec, data, length,
+                  part->view->block_size, from, count, place, status) == -1)
+    return -1;
   part->found[i / 64] |= UINT64_C (1) << (i % 64);
   part->missing--;
   return 0;
@@ -462,6 +464,36 @@ view_read (struct connection *connection, const struct view *view, void *buffer,
     count -= part.count;
   }
   return 0;
+}
+
+int
+view_version (struct connection *connection, const struct view *view,
+              uint64_t number, struct row_version *version,
+              struct status *status)
+{
+  static const char version_sql[] = "SELECT number, generation, checksum"
+                                    " FROM block INDEXED BY block_by_number"
+                                    " WHERE layer = ?1 AND number >= ?2"
+                                    " AND (number, generation) <= (?3, ?4)"
+                                    " ORDER BY number DESC, generation DESC";
+  int r = 0;
+
+  *version = (struct row_version){ 0 };
+  for (size_t i = 0; i < view->depth && r == 0; i++) {
+    CLEANUP_WALK struct walk walk = { 0 };
+
+    if (walk_begin (&walk, connection, version_sql, &view->layers[i], number,
+                    number, 0, status) == -1)
+      return -1;
+    r = walk_next (&walk, status);
+    if (r == 1)
+      *version = (struct row_version){
+        .layer = walk.layer.layer,
+        .generation = walk.generation,
+        .checksum = sqlite3_column_int64 (walk.statement, 2),
+      };
+  }
+  return r == -1 ? -1 : 0;
 }
 
 /*--------------------------------------------------------------------

@@ -42,8 +42,9 @@ struct layer_view {
 };
 
 struct view {
-  uint64_t size;       /* bytes */
-  uint32_t block_size; /* bytes */
+  uint64_t size;                  /* bytes */
+  uint32_t block_size;            /* bytes */
+  struct compression compression; /* of new blocks, if it is a disk */
   struct layer_view *layers;
   size_t depth;    /* how many layers */
   size_t capacity; /* room for how many; kept from one use to the next */
@@ -113,6 +114,18 @@ int view_map (struct connection *connection, const struct view *view,
 int view_rows (struct connection *connection, const struct view *view,
                uint64_t first, uint32_t count, struct layer_view *rows,
                struct status *status);
+
+/* Which row a view shows of a block, and what is in it.  Where two are equal
+ * the bytes are.  The layer is 0 where there is no row.
+ */
+struct row_version {
+  int64_t layer, generation, checksum;
+};
+
+/* The version of block NUMBER. */
+int view_version (struct connection *connection, const struct view *view,
+                  uint64_t number, struct row_version *version,
+                  struct status *status);
 
 /* The first block from FIRST on that has any row in any layer of the view,
  * whether seen or not, or END where there is none before END.

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -54,6 +55,10 @@ struct store {
 struct disk {
   struct store *store;
   struct disk_info info;
+  /* How new blocks are stored, at last sight.  That both change at once does
+   * not matter: a codec takes any level.
+   */
+  atomic_int codec, level;
   bool readonly;
   int guard; /* released at the end, or -1 */
 };
@@ -669,6 +674,8 @@ disk_open_found (struct store *store, const struct disk_info *info,
   }
   disk->store = store;
   disk->info = *info;
+  disk->codec = info->compression.codec;
+  disk->level = info->compression.level;
   disk->guard = -1;
   /* Who reads an immutable file would not see what is written. */
   disk->readonly = readonly || info->snapshot != 0 ||
@@ -762,13 +769,74 @@ disk_flush (struct disk *disk, struct status *status)
   return 0;
 }
 
+/* Read the block in which byte OFFSET is, of which a part is to be written.
+ * The write does it itself where this fails.
+ */
+static void
+read_before (struct disk *disk, uint64_t offset, struct block_before *before)
+{
+  const uint32_t block_size = disk->info.block_size;
+  const uint64_t number = offset / block_size;
+  struct status ignored;
+  struct reader *reader =
+      reader_take_disk (&disk->store->readers, &disk->info, &ignored);
+
+  if (reader == NULL)
+    return;
+  before->bytes = malloc (block_size);
+  if (before->bytes &&
+      (view_version (&reader->connection, &reader->view, number,
+                     &before->version, &ignored) == -1 ||
+       view_read (&reader->connection, &reader->view, before->bytes,
+                  number * block_size, block_size, &ignored) == -1)) {
+    free (before->bytes);
+    before->bytes = NULL;
+  }
+  reader_return (&disk->store->readers, reader);
+}
+
+/* Read what a compressed disk has in the blocks of which a part is written,
+ * so that the transaction need not.
+ */
+static void
+read_edges (struct disk *disk, struct write_request *request)
+{
+  const uint32_t block_size = disk->info.block_size;
+  const uint64_t offset = request->offset, end = offset + request->count;
+  const bool one = offset / block_size == (end - 1) / block_size;
+
+  if (request->compression.codec == CODEC_RAW)
+    return;
+  if (offset % block_size != 0 || (one && end % block_size != 0))
+    read_before (disk, offset, &request->before[0]);
+  if (!one && end % block_size != 0)
+    read_before (disk, end - 1, &request->before[1]);
+}
+
 int
 disk_write (struct disk *disk, const void *data, uint64_t offset,
             uint64_t count, bool fua, struct status *status)
 {
-  if (writer_write (&disk->store->writer, &disk->info, data, offset, count,
-                    status) == -1)
+  struct write_request request = {
+    .data = data,
+    .offset = offset,
+    .count = count,
+    .compression = { atomic_load_explicit (&disk->codec, memory_order_relaxed),
+                     atomic_load_explicit (&disk->level,
+                                           memory_order_relaxed) },
+  };
+  int r;
+
+  read_edges (disk, &request);
+  r = writer_write (&disk->store->writer, &disk->info, &request, status);
+  free (request.before[0].bytes);
+  free (request.before[1].bytes);
+  if (r == -1)
     return failed_range (disk, "writing", offset, count, status);
+  atomic_store_explicit (&disk->codec, request.compression.codec,
+                         memory_order_relaxed);
+  atomic_store_explicit (&disk->level, request.compression.level,
+                         memory_order_relaxed);
   return fua ? disk_flush (disk, status) : 0;
 }
 

@@ -36,15 +36,26 @@ enum operation_kind { WRITE, TRIM, ZERO, RESIZE, CHANGE };
 
 enum operation_state { WAITING, LEADING, DONE };
 
+/* A block of which a write changes a part, as it is to be if its version is
+ * still the same.
+ */
+struct merged {
+  bool known;
+  struct row_version version;
+  struct encoded encoded;
+};
+
 /* A request on its way through the queue. */
 struct operation {
   enum operation_kind kind;
   const struct disk_info *disk;
-  uint64_t offset, count;        /* bytes */
-  const char *data;              /* WRITE: the bytes */
-  const struct encoded *encoded; /* WRITE: its whole blocks */
-  writer_change change;          /* CHANGE: what to call, ... */
-  void *opaque;                  /* ... and with what */
+  uint64_t offset, count;         /* bytes */
+  const char *data;               /* WRITE: the bytes */
+  const struct encoded *encoded;  /* WRITE: its whole blocks, ... */
+  const struct merged *merged;    /* ... and its first and last, in part */
+  struct compression compression; /* WRITE: the disk's, when it was done */
+  writer_change change;           /* CHANGE: what to call, ... */
+  void *opaque;                   /* ... and with what */
 
   uint64_t cleared; /* TRIM, ZERO: bytes that this step has done */
   uint64_t size;    /* RESIZE: what the disk is to have, in bytes, ... */
@@ -283,29 +294,56 @@ merge_block (struct writer *writer, uint64_t offset, uint64_t count,
     memcpy (place, data, count);
   else
     memset (place, 0, count);
-  codec_encode (writer->block, block_size, &encoded);
+  codec_encode (&writer->connection.workspace, &writer->view.compression,
+                writer->block, block_size, writer->room, &encoded);
   return put_block (writer, number, &encoded, status);
+}
+
+/* As merge_block, for a part of a block that was merged before. */
+static int
+put_merged (struct writer *writer, uint64_t number, const struct merged *merged,
+            bool *put, struct status *status)
+{
+  struct row_version now;
+
+  *put = false;
+  if (!merged->known)
+    return 0;
+  if (view_version (&writer->connection, &writer->view, number, &now, status) ==
+      -1)
+    return -1;
+  if (memcmp (&now, &merged->version, sizeof now) != 0)
+    return 0;
+  *put = true;
+  return put_block (writer, number, &merged->encoded, status);
 }
 
 /* A write: perhaps a part of a block, whole blocks, perhaps a part. */
 static int
-run_write (struct writer *writer, const struct operation *operation,
+run_write (struct writer *writer, struct operation *operation,
            struct status *status)
 {
   const uint32_t block_size = writer->view.block_size;
   const struct encoded *encoded = operation->encoded;
   const char *data = operation->data;
   uint64_t offset = operation->offset, left = operation->count, count;
+  bool put;
   int r;
 
+  operation->compression = writer->view.compression;
   while (left > 0) {
     count = block_size - offset % block_size;
     if (count > left)
       count = left;
     if (count == block_size)
       r = put_block (writer, offset / block_size, encoded++, status);
-    else
-      r = merge_block (writer, offset, count, data, status);
+    else {
+      r = put_merged (writer, offset / block_size,
+                      &operation->merged[offset != operation->offset], &put,
+                      status);
+      if (r == 0 && !put)
+        r = merge_block (writer, offset, count, data, status);
+    }
     if (r == -1)
       return -1;
     offset += count;
@@ -731,44 +769,115 @@ submit (struct writer *writer, struct operation *operation)
  * The public side.
  */
 
-/* Encode the whole blocks of a write.  Returns a new array, which is empty
- * where there are none, or NULL.
- */
-static struct encoded *
-encode_blocks (const struct disk_info *disk, const char *data, uint64_t offset,
-               uint64_t count)
-{
-  const uint32_t block_size = disk->block_size;
-  const uint64_t skip = -offset % block_size;
-  const uint64_t blocks = count > skip ? (count - skip) / block_size : 0;
-  struct encoded *encoded = malloc ((blocks + 1) * sizeof *encoded);
+/* A write with its blocks encoded. */
+struct encoding {
+  const struct write_request *request;
+  uint32_t block_size;
+  struct codec_workspace *workspace;
+  struct encoded *whole; /* its whole blocks */
+  struct merged merged[2];
+  char *room; /* what is compressed; NULL where nothing is to be */
+  size_t used;
+};
 
-  for (uint64_t i = 0; encoded && i < blocks; i++)
-    codec_encode (data + skip + i * block_size, block_size, &encoded[i]);
-  return encoded;
+/* Encode BLOCK. */
+static void
+encode (struct encoding *encoding, const void *block, struct encoded *encoded)
+{
+  char *room = encoding->room ? encoding->room + encoding->used : NULL;
+
+  codec_encode (encoding->workspace, &encoding->request->compression, block,
+                encoding->block_size, room, encoded);
+  if (encoded->data == room)
+    encoding->used += encoded->length;
+}
+
+/* Merge COUNT bytes of DATA, which go to byte OFFSET, with the rest of their
+ * block if that is known.
+ */
+static void
+merge (struct encoding *encoding, const char *data, uint64_t offset,
+       uint64_t count, size_t i)
+{
+  const struct block_before *before = &encoding->request->before[i];
+  struct merged *merged = &encoding->merged[i];
+
+  if (before->bytes == NULL)
+    return;
+  memcpy (before->bytes + offset % encoding->block_size, data, count);
+  encode (encoding, before->bytes, &merged->encoded);
+  merged->version = before->version;
+  merged->known = true;
+}
+
+/* Encode all blocks of a write.  What this allocates is freed by
+ * encoding_free.  Returns 0, or -1.
+ */
+static int
+encode_blocks (struct encoding *encoding, struct writer *writer,
+               struct status *status)
+{
+  const struct write_request *request = encoding->request;
+  const uint32_t block_size = encoding->block_size;
+  const uint64_t blocks = request->count / block_size;
+  const char *data = request->data;
+  uint64_t offset = request->offset, left = request->count, count;
+  size_t i = 0;
+
+  encoding->whole = malloc ((blocks + 1) * sizeof *encoding->whole);
+  if (encoding->whole && request->compression.codec != CODEC_RAW) {
+    encoding->workspace = codec_take (&writer->workspaces);
+    encoding->room = malloc ((blocks + 2) * block_size);
+  }
+  if (encoding->whole == NULL ||
+      (request->compression.codec != CODEC_RAW && encoding->room == NULL))
+    return status_no_memory (status);
+  for (; left > 0; offset += count, data += count, left -= count) {
+    count = block_size - offset % block_size;
+    if (count > left)
+      count = left;
+    if (count == block_size)
+      encode (encoding, data, &encoding->whole[i++]);
+    else
+      merge (encoding, data, offset, count, offset != request->offset);
+  }
+  return 0;
+}
+
+static void
+encoding_free (struct encoding *encoding, struct writer *writer)
+{
+  free (encoding->whole);
+  free (encoding->room);
+  codec_return (&writer->workspaces, encoding->workspace);
 }
 
 int
 writer_write (struct writer *writer, const struct disk_info *disk,
-              const void *data, uint64_t offset, uint64_t count,
-              struct status *status)
+              struct write_request *request, struct status *status)
 {
-  struct encoded *encoded = encode_blocks (disk, data, offset, count);
+  struct encoding encoding = {
+    .request = request,
+    .block_size = disk->block_size,
+  };
   struct operation operation = {
     .kind = WRITE,
     .disk = disk,
-    .offset = offset,
-    .count = count,
-    .data = data,
-    .encoded = encoded,
+    .offset = request->offset,
+    .count = request->count,
+    .data = request->data,
+    .merged = encoding.merged,
+    .compression = request->compression,
     .status = status,
   };
-  int r;
+  int r = encode_blocks (&encoding, writer, status);
 
-  if (encoded == NULL)
-    return status_no_memory (status);
-  r = submit (writer, &operation);
-  free (encoded);
+  if (r == 0) {
+    operation.encoded = encoding.whole;
+    r = submit (writer, &operation);
+    request->compression = operation.compression;
+  }
+  encoding_free (&encoding, writer);
   return r;
 }
 
@@ -853,7 +962,7 @@ writer_open (struct writer *writer, const char *path, struct flusher *flusher,
   if (database_open (&writer->connection, path, CONNECTION_GATHER, patience,
                      status) == -1)
     return -1;
-  writer->block = malloc (DISK_BLOCK_SIZE_MAX);
+  writer->block = malloc (2 * DISK_BLOCK_SIZE_MAX);
   if (writer->block == NULL)
     status_no_memory (status);
   if (writer->block == NULL ||
@@ -863,6 +972,8 @@ writer_open (struct writer *writer, const char *path, struct flusher *flusher,
     connection_close (&writer->connection);
     return -1;
   }
+  writer->room = writer->block + DISK_BLOCK_SIZE_MAX;
+  codec_pool_init (&writer->workspaces);
   sqlite3_wal_hook (writer->connection.db, note_wal_size, writer);
   pthread_mutex_init (&writer->lock, NULL);
   pthread_cond_init (&writer->resumed, NULL);
@@ -877,6 +988,7 @@ writer_close (struct writer *writer)
   view_free (&writer->view);
   view_free (&writer->below);
   free (writer->block);
+  codec_pool_destroy (&writer->workspaces);
   pthread_mutex_destroy (&writer->lock);
   pthread_cond_destroy (&writer->resumed);
   pthread_cond_destroy (&writer->rested);

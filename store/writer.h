@@ -34,6 +34,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "codec.h"
 #include "connection.h"
 #include "disks.h"
 #include "flusher.h"
@@ -86,7 +87,10 @@ struct writer {
   int64_t view_epoch;    /* ... for those who opened it in this epoch */
   struct view view;      /* the disk as it is ... */
   struct view below;     /* ... and without its own rows */
-  char *block;           /* room for one block */
+  char *block;           /* room for one block, ... */
+  char *room;            /* ... and for one that is compressed */
+
+  struct codec_pool workspaces; /* of those who wait */
 };
 
 /* Open the write connection to PATH.  FLUSHER is told of each commit; it
@@ -100,14 +104,32 @@ int writer_open (struct writer *writer, const char *path,
 /* Close it; no operation is running. */
 void writer_close (struct writer *writer);
 
-/* Write COUNT bytes of DATA at byte OFFSET of DISK, inside its size, as one
- * atomic change; blocks that become all zeroes are not stored.  Returns 0
- * once it is committed, or -1 with nothing changed: ENOSPC, EIO, ENOMEM.
- * Thread rules: any thread; DATA must stay as it is meanwhile.
+/* What a block was before a part of it is written.  It is merged with the
+ * new part and compressed by the caller's thread; the transaction only looks
+ * whether the block is still the same, and otherwise merges anew.
+ */
+struct block_before {
+  char *bytes; /* the whole block, which is changed, or NULL: not known */
+  struct row_version version;
+};
+
+/* A write of COUNT bytes of DATA at byte OFFSET. */
+struct write_request {
+  const void *data; /* must stay as it is */
+  uint64_t offset, count;
+  /* How to store blocks; then how the disk now says, for the next request. */
+  struct compression compression;
+  /* Of the first and the last block, if only a part of it is written. */
+  struct block_before before[2];
+};
+
+/* Write what REQUEST says, inside the size of DISK, as one atomic change;
+ * blocks that become all zeroes are not stored.  Returns 0 once it is
+ * committed, or -1 with nothing changed: ENOSPC, EIO, ENOMEM.  Thread rules:
+ * any thread.
  */
 int writer_write (struct writer *writer, const struct disk_info *disk,
-                  const void *data, uint64_t offset, uint64_t count,
-                  struct status *status);
+                  struct write_request *request, struct status *status);
 
 /* Make the whole blocks in the range zeroes, without storing anything for
  * them; with EDGES also the parts of blocks at both ends.  A range with at

@@ -154,23 +154,84 @@ test_hostile_block (void **state)
   make_three_blocks (&rows);
   data = rows_pattern (&rows, 1, 5, 1);
   rows_put (&rows, 1, 5, 1, CODEC_RAW, data, BLOCK - 1);
-  expect_damaged_block (&rows, "4095 bytes of data instead of 4096");
+  expect_damaged_block (&rows, "4095 bytes of data for a block of 4096");
   rows_put (&rows, 1, 5, 1, CODEC_RAW, data, BLOCK + 1);
-  expect_damaged_block (&rows, "4097 bytes of data instead of 4096");
+  expect_damaged_block (&rows, "4097 bytes of data for a block of 4096");
   rows_put (&rows, 1, 5, 1, CODEC_RAW, "", 0);
-  expect_damaged_block (&rows, "0 bytes of data instead of 4096");
+  expect_damaged_block (&rows, "0 bytes of data for a block of 4096");
   rows_put (&rows, 1, 5, 1, CODEC_RAW, NULL, 0);
-  expect_damaged_block (&rows, "0 bytes of data instead of 4096");
+  expect_damaged_block (&rows, "0 bytes of data for a block of 4096");
   rows_put (&rows, 1, 5, 1, CODEC_ZERO, data, 1);
-  expect_damaged_block (&rows, "1 bytes of data instead of 0");
-  rows_put (&rows, 1, 5, 1, CODEC_ZSTD, data, 100);
-  expect_damaged_block (&rows, "compressed (codec 2)");
-  rows_put (&rows, 1, 5, 1, CODEC_LZ4, data, 100);
-  expect_damaged_block (&rows, "compressed (codec 3)");
-  rows_put (&rows, 1, 5, 1, 4, data, BLOCK);
-  expect_damaged_block (&rows, "there is no codec 4");
+  expect_damaged_block (&rows, "1 bytes of data for a block of 4096");
+  rows_put (&rows, 1, 5, 1, 5, data, BLOCK);
+  expect_damaged_block (&rows, "there is no codec 5");
   rows_put (&rows, 1, 5, 1, -1, data, BLOCK);
   expect_damaged_block (&rows, "there is no codec -1");
+  rows_close (&rows);
+}
+
+/* Compressed data of a block of SIZE bytes where one of BLOCK is expected. */
+static void
+check_other_size (struct rows *rows, const struct compression *compression,
+                  uint32_t size)
+{
+  static char block[1024 * 1024], room[1024 * 1024];
+  struct codec_workspace workspace = { 0 };
+  struct encoded encoded;
+
+  memset (block, 'x', size);
+  codec_encode (&workspace, compression, block, size, room, &encoded);
+  assert_int_equal (encoded.codec, compression->codec);
+  if (encoded.length < BLOCK) {
+    rows_put (rows, 1, 5, 1, encoded.codec, encoded.data, encoded.length);
+    expect_damaged_block (rows, "not a whole block");
+  }
+  codec_workspace_free (&workspace);
+}
+
+/* Compressed data that is cut off, and some that is none, under a right
+ * checksum.
+ */
+static void
+check_hostile_compressed (struct rows *rows, const char *name)
+{
+  static const uint32_t sizes[] = { BLOCK - 1, BLOCK + 1, 512, 1024 * 1024 };
+  char block[BLOCK], room[BLOCK];
+  struct codec_workspace workspace = { 0 };
+  struct compression compression;
+  struct encoded encoded;
+  struct status status;
+
+  if (compression_parse (name, &compression, &status) == -1) {
+    assert_int_equal (status.error, ENOTSUP);
+    return;
+  }
+  for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+    check_other_size (rows, &compression, sizes[i]);
+  memset (block, 'x', BLOCK);
+  codec_encode (&workspace, &compression, block, BLOCK, room, &encoded);
+  for (size_t length = 1; length < encoded.length; length++) {
+    rows_put (rows, 1, 5, 1, encoded.codec, room, length);
+    expect_damaged_block (rows, "not a whole block");
+  }
+  rows_put (rows, 1, 5, 1, encoded.codec, block, 100);
+  expect_damaged_block (rows, "not a whole block");
+  rows_put (rows, 1, 5, 1, encoded.codec, NULL, 0);
+  expect_damaged_block (rows, "0 bytes of data for a block");
+  rows_put (rows, 1, 5, 1, encoded.codec, block, BLOCK);
+  expect_damaged_block (rows, "4096 bytes of data for a block");
+  codec_workspace_free (&workspace);
+}
+
+static void
+test_hostile_compressed (void **state)
+{
+  struct rows rows;
+
+  (void)state;
+  make_three_blocks (&rows);
+  check_hostile_compressed (&rows, "zstd");
+  check_hostile_compressed (&rows, "lz4");
   rows_close (&rows);
 }
 
@@ -677,14 +738,14 @@ int
 main (void)
 {
   const struct CMUnitTest tests[] = {
-    unit_test (test_changed_block), unit_test (test_flipped_bits),
-    unit_test (test_moved_block),   unit_test (test_hostile_block),
-    unit_test (test_hidden_damage), unit_test (test_changed_layer),
-    unit_test (test_hostile_layer), unit_test (test_disk_without_layer),
-    unit_test (test_endless_chain), unit_test (test_changed_disk),
-    unit_test (test_hostile_disk),  unit_test (test_hostile_name),
-    unit_test (test_any_value),     unit_test (test_random_damage),
-    unit_test (test_damaged_index),
+    unit_test (test_changed_block),      unit_test (test_flipped_bits),
+    unit_test (test_moved_block),        unit_test (test_hostile_block),
+    unit_test (test_hostile_compressed), unit_test (test_hidden_damage),
+    unit_test (test_changed_layer),      unit_test (test_hostile_layer),
+    unit_test (test_disk_without_layer), unit_test (test_endless_chain),
+    unit_test (test_changed_disk),       unit_test (test_hostile_disk),
+    unit_test (test_hostile_name),       unit_test (test_any_value),
+    unit_test (test_random_damage),      unit_test (test_damaged_index),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

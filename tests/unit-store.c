@@ -577,10 +577,15 @@ static void *
 run_request (void *opaque)
 {
   struct request *request = opaque;
+  struct write_request write = {
+    .data = request->data,
+    .offset = request->offset,
+    .count = request->count,
+    .compression = { CODEC_RAW, 0 },
+  };
 
   request->result =
-      writer_write (&writer, &request->info, request->data, request->offset,
-                    request->count, &request->status);
+      writer_write (&writer, &request->info, &write, &request->status);
   return NULL;
 }
 
@@ -831,12 +836,17 @@ static int
 steps_for (uint64_t count)
 {
   char *data = malloc (count * 512);
+  struct write_request request = {
+    .data = data,
+    .offset = 1024,
+    .count = count * 512,
+    .compression = { CODEC_RAW, 0 },
+  };
   struct status status;
 
   assert_non_null (data);
   memset (data, 'x', count * 512);
-  assert_int_equal (
-      writer_write (&writer, &info, data, 1024, count * 512, &status), 0);
+  assert_int_equal (writer_write (&writer, &info, &request, &status), 0);
   assert_int_equal (ask (rows_sql), count);
   commits = 0;
   assert_int_equal (writer_clear (&writer, &info, 0, DISK_SIZE, false, &status),
