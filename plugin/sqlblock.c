@@ -47,6 +47,7 @@ static const char *export_name;
 static const char *description;
 static const char *size;
 static const char *block_size;
+static const char *compression;
 static const char *shared;
 static const char *log_size;
 static const char *list_snapshots;
@@ -120,6 +121,8 @@ sqlblock_config (const char *key, const char *value)
     return set_once (&size, key, value);
   if (strcmp (key, "block-size") == 0)
     return set_once (&block_size, key, value);
+  if (strcmp (key, "compression") == 0)
+    return set_once (&compression, key, value);
   if (strcmp (key, "shared") == 0)
     return set_once (&shared, key, value);
   if (strcmp (key, "log-size") == 0)
@@ -228,6 +231,9 @@ sqlblock_config_complete (void)
     }
     options.block_size = bytes;
   }
+  if (compression &&
+      compression_parse (compression, &options.compression, &status) == -1)
+    return report (&status);
   if (disks_check_options (&options, &status) == -1)
     return report (&status);
   return 0;
@@ -238,6 +244,9 @@ sqlblock_config_complete (void)
   "size=<SIZE>            Size of a disk that is to be made.\n"                \
   "export=<NAME>          Serve or make this disk only.\n"                     \
   "block-size=<SIZE>      Block size of a disk that is to be made.\n"          \
+  "compression=<HOW>      none, lz4 or zstd[:LEVEL], of a disk that is to "    \
+  "be\n"                                                                       \
+  "                       made (default " DISK_COMPRESSION_DEFAULT ").\n"      \
   "description=<TEXT>     Description of a disk that is to be made.\n"         \
   "shared=<BOOL>          Other servers may write the same disks, too.\n"      \
   "log-size=<SIZE>        Keep the write-ahead log shorter than this.\n"       \

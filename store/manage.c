@@ -188,6 +188,26 @@ manage_describe (struct store *store, const char *disk, const char *description,
 }
 
 static int
+set (struct connection *connection, void *opaque, struct status *status)
+{
+  struct request *request = opaque;
+
+  if (find_disk (connection, request, status) == -1)
+    return -1;
+  return disks_set_compression (connection, request->disk.id,
+                                &request->options->compression, status);
+}
+
+int
+manage_set (struct store *store, const char *disk,
+            const struct disk_options *options, struct status *status)
+{
+  struct request request = { .target = disk, .options = options };
+
+  return store_change (store, set, &request, status);
+}
+
+static int
 look_for_disk (struct connection *connection, void *opaque,
                struct status *status)
 {
@@ -379,6 +399,7 @@ clone_target (struct connection *connection, void *opaque,
   if (freeze_target (connection, request, &frozen, &options.size, status) == -1)
     return -1;
   options.block_size = request->disk.block_size;
+  options.compression = request->disk.compression;
   return disks_create_on (connection, &options, &frozen, &id, status);
 }
 

@@ -45,6 +45,10 @@ int manage_rename (struct store *store, const char *target, const char *name,
 int manage_describe (struct store *store, const char *disk,
                      const char *description, struct status *status);
 
+/* Change what OPTIONS says of the disk: how new blocks are compressed. */
+int manage_set (struct store *store, const char *disk,
+                const struct disk_options *options, struct status *status);
+
 /* Give the disk SIZE bytes.  Growing: the new bytes are zeroes, clients see
  * them when they connect again.  Shrinking needs SHRINK, and that no server
  * has the disk open for writing.
@@ -185,10 +189,11 @@ void manage_thaw (struct store *store, struct disk *disk);
 
 /* What is to be received. */
 struct manage_incoming {
-  const char *disk;        /* name of the disk */
-  const char *description; /* of a new disk; may be NULL: none */
-  uint64_t size;           /* bytes; may become less until the end */
-  uint32_t block_size;     /* bytes */
+  const char *disk;               /* name of the disk */
+  const char *description;        /* of a new disk; may be NULL: none */
+  uint64_t size;                  /* bytes; may become less until the end */
+  uint32_t block_size;            /* bytes */
+  struct compression compression; /* of a new disk; codec 0: not said */
 
   /* Have an existing disk get other contents. */
   bool replace;

@@ -298,6 +298,17 @@ manage_receive_clean (struct store *store, unsigned *removed,
  * Beginning.
  */
 
+/* Make the hidden disk DISK/receiving on PARENT, or for NULL on nothing. */
+static int
+make_hidden (struct connection *connection, struct reception *reception,
+             const struct disk_options *options,
+             const struct layer_view *parent, struct status *status)
+{
+  reception->hidden.compression = options->compression;
+  return disks_create_on (connection, options, parent, &reception->hidden.id,
+                          status);
+}
+
 /* Make DISK/receiving where DISK must not be there. */
 static int
 begin_new (struct connection *connection, struct reception *reception,
@@ -312,8 +323,7 @@ begin_new (struct connection *connection, struct reception *reception,
                         reception->incoming->disk);
   if (r == -1 || disks_check_packing (connection, options, status) == -1)
     return -1;
-  return disks_create_on (connection, options, NULL, &reception->hidden.id,
-                          status);
+  return make_hidden (connection, reception, options, NULL, status);
 }
 
 static int
@@ -330,7 +340,7 @@ check_block_size (const struct reception *reception, struct status *status)
 /* Make DISK/receiving where DISK is to have its contents. */
 static int
 begin_replacing (struct connection *connection, struct reception *reception,
-                 const struct disk_options *options, struct status *status)
+                 struct disk_options *options, struct status *status)
 {
   struct snapshot_info none;
 
@@ -338,8 +348,8 @@ begin_replacing (struct connection *connection, struct reception *reception,
                              &reception->disk, &none, status) == -1 ||
       check_block_size (reception, status) == -1)
     return -1;
-  return disks_create_on (connection, options, NULL, &reception->hidden.id,
-                          status);
+  options->compression = reception->disk.compression;
+  return make_hidden (connection, reception, options, NULL, status);
 }
 
 /* Does DISK have the incoming snapshot, or another one of that name? */
@@ -379,7 +389,7 @@ check_snapshot (struct connection *connection, const struct reception *given,
 /* Make DISK/receiving where changes since a base come in. */
 static int
 begin_changes (struct connection *connection, struct reception *reception,
-               const struct disk_options *options, struct status *status)
+               struct disk_options *options, struct status *status)
 {
   const struct manage_incoming *incoming = reception->incoming;
   const struct layer_view base = { .layer = reception->base.layer,
@@ -406,11 +416,12 @@ begin_changes (struct connection *connection, struct reception *reception,
       check_snapshot (connection, reception, status) == -1 ||
       disks_head (connection, disk, &head, status) == -1)
     return -1;
+  options->compression = reception->hidden.compression =
+      reception->disk.compression;
   if (reception->clean && head.layer == base.layer)
     return disks_lend (connection, options, disk, &base, &reception->hidden.id,
                        status);
-  return disks_create_on (connection, options, &base, &reception->hidden.id,
-                          status);
+  return make_hidden (connection, reception, options, &base, status);
 }
 
 static int
@@ -420,11 +431,14 @@ change_begin (struct connection *connection, void *opaque,
   struct reception *reception = opaque;
   const struct manage_incoming *incoming = reception->incoming;
   char name[DISK_NAME_MAX + sizeof SUFFIX];
-  const struct disk_options options = {
+  struct disk_options options = {
     .name = name,
     .description = incoming->description,
     .size = reception->hidden.size,
     .block_size = reception->hidden.block_size,
+    .compression = incoming->compression.codec
+                       ? incoming->compression
+                       : (struct compression)DISK_COMPRESSION_DEFAULT_INIT,
   };
 
   snprintf (name, sizeof name, "%s" SUFFIX, incoming->disk);

@@ -305,6 +305,7 @@ const struct command command_export = {
  */
 
 static const char *import_size, *import_block_size, *import_description;
+static const char *import_compression;
 static bool import_overwrite, import_create;
 
 /* What a disk is read from. */
@@ -501,10 +502,10 @@ read_options (struct manage_incoming *incoming)
 {
   uint64_t bytes = 0;
 
-  if (import_overwrite &&
-      (import_size || import_block_size || import_description))
-    return tool_usage ("--overwrite leaves size, block size and description "
-                       "of the disk as they are");
+  if (import_overwrite && (import_size || import_block_size ||
+                           import_description || import_compression))
+    return tool_usage ("--overwrite leaves size, block size, compression and "
+                       "description of the disk as they are");
   if (import_size && (tool_parse_size (import_size, &incoming->size) == -1 ||
                       incoming->size == 0))
     return tool_usage ("'%s' is not a size", import_size);
@@ -514,7 +515,7 @@ read_options (struct manage_incoming *incoming)
   incoming->block_size = bytes;
   incoming->description = import_description;
   incoming->replace = import_overwrite;
-  return TOOL_DONE;
+  return tool_parse_compression (import_compression, &incoming->compression);
 }
 
 /* Take over what the disk that is to be overwritten is. */
@@ -565,6 +566,9 @@ static const struct tool_option import_options[] = {
     "the size of the disk; default: that of FILE" },
   { "block-size", 'b', "SIZE", &import_block_size,
     "the size of its blocks; default: 4k" },
+  { "compression", 'c', "HOW", &import_compression,
+    "none, lz4, zstd or zstd:LEVEL (1 to 19); "
+    "default: " DISK_COMPRESSION_DEFAULT },
   { "description", 'd', "TEXT", &import_description, "what it is for" },
   { "overwrite", 0, NULL, &import_overwrite,
     "replace the contents of a disk that exists; its\n"

@@ -39,6 +39,7 @@ static bool no_reclaim;
  */
 
 static const char *create_size, *create_block_size, *create_description;
+static const char *create_compression;
 
 static const struct tool_option create_options[] = {
   { "size", 's', "SIZE", &create_size,
@@ -47,6 +48,9 @@ static const struct tool_option create_options[] = {
   { "block-size", 'b', "SIZE", &create_block_size,
     "size of the rows that hold the disk: a power of two\n"
     "from 512 to 1M, fixed for life (default 4k)" },
+  { "compression", 'c', "HOW", &create_compression,
+    "none, lz4, zstd or zstd:LEVEL (1 to 19); "
+    "default: " DISK_COMPRESSION_DEFAULT },
   { "description", 'd', "TEXT", &create_description,
     "a line for people; clients see it too" },
   { NULL, 0, NULL, NULL, NULL },
@@ -91,6 +95,9 @@ run_create (int argc, char *argv[])
        block_size == 0 || block_size > UINT32_MAX))
     return tool_usage ("'%s' is not the size of a block", create_block_size);
   options.block_size = block_size;
+  code = tool_parse_compression (create_compression, &options.compression);
+  if (code != TOOL_DONE)
+    return code;
   code = create_disk (argv[0], &options);
   if (code == TOOL_DONE)
     tool_say ("made disk '%s' of %s in %s", argv[1],

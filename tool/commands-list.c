@@ -20,11 +20,15 @@
 static json_t *
 disk_json (const struct disk_info *info, const struct manage_details *details)
 {
+  char compression[COMPRESSION_TEXT];
+
+  compression_print (&info->compression, compression);
   return json_pack (
-      "{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
+      "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
       tool_json_string (info->name), "description",
       tool_json_string (info->description), "size", tool_json_size (info->size),
-      "block_size", tool_json_size (info->block_size), "snapshots",
+      "block_size", tool_json_size (info->block_size), "compression",
+      tool_json_string (compression), "snapshots",
       tool_json_size (details->snapshots), "created",
       tool_json_time (info->created), "origin",
       details->origin[0] ? tool_json_string (details->origin) : json_null ());
@@ -389,7 +393,8 @@ const struct command command_list = {
       "for a snapshot, deleting it alone.\n"
       "\n"
       "The JSON is {\"disks\": [...]}, each with name, description, size,\n"
-      "block_size, snapshots (how many), created and origin (or null); with\n"
+      "block_size, compression, snapshots (how many), created and origin (or\n"
+      "null); with\n"
       "--usage also stored, exclusive (what deleting the disk alone frees)\n"
       "and history (what deleting it and its snapshots frees); with --all\n"
       "beside it \"snapshots\", as of \"sqlblock snapshot list\".\n"
@@ -507,7 +512,7 @@ show_disk (struct store *store, const char *name)
   struct usage usage;
   struct disk_info info;
   struct status status;
-  char text[TIMES_TEXT_MAX];
+  char text[TIMES_TEXT_MAX], compression[COMPRESSION_TEXT];
 
   if (store_find (store, name, &info, &status) == -1 ||
       manage_details (store, name, &details, &status) == -1 ||
@@ -528,6 +533,8 @@ show_disk (struct store *store, const char *name)
   tool_property ("description", "%s", info.description);
   tool_property_size ("size", info.size);
   tool_property_size ("block size", info.block_size);
+  compression_print (&info.compression, compression);
+  tool_property ("compression", "%s", compression);
   tool_property_size ("stored", usage.items[0].stored);
   tool_property_size ("only here", usage.exclusive[0]);
   tool_property_size ("with its snapshots", usage.history[0]);

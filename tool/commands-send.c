@@ -254,6 +254,7 @@ const struct command command_send = {
  */
 
 static bool receive_rollback;
+static const char *receive_compression;
 
 /* Write what the stream says to DISK. */
 static int
@@ -277,7 +278,7 @@ receive_ranges (struct stream *stream, struct disk *disk, struct status *status)
 /* Receive a stream that was opened, as the disk NAME. */
 static int
 receive_stream (struct store *store, struct stream *stream, const char *name,
-                struct status *status)
+                const struct compression *compression, struct status *status)
 {
   const struct stream_header *header = &stream->header;
   const struct manage_incoming incoming = {
@@ -285,6 +286,7 @@ receive_stream (struct store *store, struct stream *stream, const char *name,
     .description = header->description,
     .size = header->size,
     .block_size = header->block_size,
+    .compression = *compression,
     .snapshot = header->snapshot,
     .guid = header->guid,
     .created = header->created,
@@ -318,9 +320,12 @@ run_receive (int argc, char *argv[])
   struct stream stream;
   struct store *store;
   struct status status;
+  struct compression compression = { 0 };
   const char *name;
-  int r;
+  int r = tool_parse_compression (receive_compression, &compression);
 
+  if (r != TOOL_DONE)
+    return r;
   if (isatty (STDIN_FILENO))
     return tool_error (EINVAL, "a stream is not read from a terminal; give a "
                                "file or a pipe from \"sqlblock send\"");
@@ -333,7 +338,7 @@ run_receive (int argc, char *argv[])
   store = tool_open (argv[0], true);
   tool_progress_begin (
       tool_format ("receiving %s@%s", name, stream.header.snapshot));
-  r = receive_stream (store, &stream, name, &status);
+  r = receive_stream (store, &stream, name, &compression, &status);
   tool_progress_end ();
   if (r == 0)
     tool_say ("received %s@%s", name, stream.header.snapshot);
@@ -344,6 +349,9 @@ run_receive (int argc, char *argv[])
 }
 
 static const struct tool_option receive_options[] = {
+  { "compression", 'c', "HOW", &receive_compression,
+    "of a new disk: none, lz4, zstd or zstd:LEVEL (1 to 19);\n"
+    "default: " DISK_COMPRESSION_DEFAULT },
   { "rollback", 'F', NULL, &receive_rollback,
     "give up what was written to the disk since the\n"
     "older snapshot; newer snapshots stay" },

@@ -27,7 +27,8 @@ static const struct command *const commands[] = {
   &command_map,           &command_export,
   &command_import,        &command_send,
   &command_receive,       &command_backup,
-  &command_compact,
+  &command_compact,       &command_set,
+  &command_recompress,
 };
 
 #define COMMANDS (sizeof commands / sizeof commands[0])

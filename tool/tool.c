@@ -144,6 +144,17 @@ tool_parse_size (const char *text, uint64_t *bytes)
   return 0;
 }
 
+int
+tool_parse_compression (const char *text, struct compression *compression)
+{
+  struct status status;
+
+  if (text == NULL || compression_parse (text, compression, &status) == 0)
+    return TOOL_DONE;
+  return status.error == EINVAL ? tool_usage ("%s", status.message)
+                                : tool_fail (&status);
+}
+
 /*--------------------------------------------------------------------
  * Memory.
  */

@@ -113,6 +113,11 @@ struct target tool_target (const char *text);
  */
 int tool_parse_size (const char *text, uint64_t *bytes);
 
+/* Read the compression TEXT, or NULL for one that was not said.  Returns 0,
+ * or an exit code.
+ */
+int tool_parse_compression (const char *text, struct compression *compression);
+
 /* Free what nobody sees after something was deleted, with progress; says on
  * stderr what was freed.  Where it fails, it says that "sqlblock compact"
  * finishes it.  Returns an exit code.
@@ -193,6 +198,9 @@ int tool_interrupted (void); /* the number of the signal, or 0 */
 extern const struct command command_create, command_rename, command_describe,
     command_resize, command_delete, command_rollback, command_clone,
     command_flatten;
+
+/* commands-set.c */
+extern const struct command command_set, command_recompress;
 
 /* commands-snapshots.c */
 extern const struct command command_snapshot_create, command_snapshot_delete;

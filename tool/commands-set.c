@@ -1,0 +1,114 @@
+/* Commands about how a disk is stored: set, recompress. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "recompress.h"
+#include "tool.h"
+
+/*--------------------------------------------------------------------
+ * set
+ */
+
+/* Read PROPERTY=VALUE.  Returns an exit code. */
+static int
+parse_property (const char *text, struct disk_options *options)
+{
+  static const char compression[] = "compression=";
+
+  if (strncmp (text, compression, sizeof compression - 1) == 0)
+    return tool_parse_compression (text + sizeof compression - 1,
+                                   &options->compression);
+  return tool_usage ("'%s' is no property that can be set; give "
+                     "compression=HOW",
+                     text);
+}
+
+static int
+run_set (int argc, char *argv[])
+{
+  struct disk_options options = { 0 };
+  struct status status;
+  int code;
+
+  for (int i = 2; i < argc; i++) {
+    code = parse_property (argv[i], &options);
+    if (code != TOOL_DONE)
+      return code;
+  }
+  if (manage_set (tool_open (argv[0], true), argv[1], &options, &status) == -1)
+    return tool_fail (&status);
+  return TOOL_DONE;
+}
+
+const struct command command_set = {
+  .name = "set",
+  .arguments = "DATABASE DISK PROPERTY=VALUE...",
+  .summary = "Change how a disk is stored",
+  .help =
+      "The properties are:\n"
+      "\n"
+      "  compression=HOW    how new blocks are compressed: none, lz4, zstd\n"
+      "                     or zstd:LEVEL (1 to 19).  Blocks that are there\n"
+      "                     stay as they are, see recompress.\n"
+      "\n"
+      "A server that has the disk open goes by it from its next request\n"
+      "on.\n"
+      "\n"
+      "Example: sqlblock set disks.sqlite web compression=zstd:3\n",
+  .least = 3,
+  .most = -1,
+  .run = run_set,
+};
+
+/*--------------------------------------------------------------------
+ * recompress
+ */
+
+static int
+run_recompress (int argc, char *argv[])
+{
+  char before[TOOL_SIZE_MAX], after[TOOL_SIZE_MAX];
+  struct recompressed done;
+  struct store *store;
+  struct status status;
+  int r;
+
+  (void)argc;
+  store = tool_open (argv[0], true);
+  tool_progress_begin (tool_format ("recompressing %s", argv[1]));
+  r = recompress_disk (store, argv[1], tool_progress, NULL, &done, &status);
+  tool_progress_end ();
+  tool_say ("%" PRIu64 " blocks stored anew: %s became %s", done.blocks,
+            tool_size (done.before, before), tool_size (done.after, after));
+  if (r == -1)
+    return tool_fail (&status);
+  if (done.damaged > 0)
+    return tool_error (EIO,
+                       "%" PRIu64 " blocks are damaged and were left as they "
+                       "are; \"sqlblock check %s\" says which",
+                       done.damaged, argv[0]);
+  return TOOL_DONE;
+}
+
+const struct command command_recompress = {
+  .name = "recompress",
+  .arguments = "DATABASE DISK",
+  .summary = "Store a disk's blocks anew, as new ones are",
+  .help =
+      "Compresses what the disk and its snapshots have as \"sqlblock set\"\n"
+      "says.  What is read does not change, so clients may go on.  It may be\n"
+      "interrupted; the next time it begins from the start.  The space that\n"
+      "becomes free is used for new blocks; \"sqlblock compact\" makes the "
+      "file\n"
+      "smaller.\n"
+      "\n"
+      "Example: sqlblock recompress disks.sqlite web\n",
+  .common = COMMON_PROGRESS,
+  .least = 2,
+  .most = 2,
+  .run = run_recompress,
+};
