@@ -2,6 +2,7 @@
 
 #include <config.h>
 
+#include <stdbool.h>
 #include <string.h>
 
 #include "random.h"
@@ -25,12 +26,15 @@ random_below (uint64_t *state, uint64_t bound)
 void
 random_fill (uint64_t *state, void *bytes, size_t length)
 {
+  const uint64_t first = random_next (state);
+  const bool repeats = first & 1;
   char *p = bytes;
-  uint64_t word;
+  uint64_t word = first;
 
   for (size_t part; length > 0; length -= part, p += part) {
     part = length < sizeof word ? length : sizeof word;
-    word = random_next (state);
     memcpy (p, &word, part);
+    if (!repeats)
+      word = random_next (state);
   }
 }

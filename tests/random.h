@@ -8,7 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The next number, one from 0 to BOUND - 1, and LENGTH bytes. */
+/* The next number, one from 0 to BOUND - 1, and LENGTH bytes: half of the
+ * times of some that repeat, so that they can be compressed.
+ */
 uint64_t random_next (uint64_t *state);
 uint64_t random_below (uint64_t *state, uint64_t bound);
 void random_fill (uint64_t *state, void *bytes, size_t length);

@@ -701,6 +701,124 @@ test_parts_of_one_block (void **state)
   close_writer ();
 }
 
+/* What block 7 is now. */
+static void
+read_block_before (struct block_before *before)
+{
+  struct view view = { 0 };
+  struct status status;
+
+  before->bytes = malloc (BLOCK);
+  assert_non_null (before->bytes);
+  assert_ok (
+      disks_view (&writer.connection, info.id, info.epoch, &view, &status),
+      &status);
+  assert_ok (
+      view_version (&writer.connection, &view, 7, &before->version, &status),
+      &status);
+  assert_ok (view_read (&writer.connection, &view, before->bytes, 7 * BLOCK,
+                        BLOCK, &status),
+             &status);
+  view_free (&view);
+}
+
+/* Write COUNT bytes of FILL at byte OFFSET of block 7, which was BEFORE. */
+static void
+write_part (const struct block_before *before, uint32_t offset, uint32_t count,
+            char fill)
+{
+  char data[BLOCK];
+  struct write_request request = {
+    .data = data,
+    .offset = 7 * BLOCK + offset,
+    .count = count,
+    .compression = info.compression,
+    .before[0] = *before,
+  };
+  struct status status;
+
+  memset (data, fill, count);
+  request.before[0].bytes = malloc (BLOCK);
+  assert_non_null (request.before[0].bytes);
+  memcpy (request.before[0].bytes, before->bytes, BLOCK);
+  assert_ok (writer_write (&writer, &info, &request, &status), &status);
+  free (request.before[0].bytes);
+}
+
+/* What was merged before the transaction is stored if the block is still the
+ * same, and else merged anew.
+ */
+static void
+test_merged_before (void **state)
+{
+  struct block_before before, after;
+
+  (void)state;
+  make_disk (BLOCK);
+  open_writer ();
+  read_block_before (&before);
+  assert_int_equal (before.version.layer, 0);
+  write_part (&before, 0, 100, 'a');
+  write_part (&before, 100, 100, 'b'); /* the block has changed */
+  read_block_before (&after);
+  assert_int_equal (after.bytes[99], 'a');
+  assert_int_equal (after.bytes[100], 'b');
+  free (before.bytes);
+
+  /* That the transaction does not read the block shows where it is told that
+   * it was something else.
+   */
+  after.bytes[BLOCK - 1] = 'x';
+  write_part (&after, 200, 100, 'c');
+  write_part (&after, 300, 100, 'd');
+  read_block_before (&before);
+  assert_int_equal (before.bytes[200], 'c');
+  assert_int_equal (before.bytes[300], 'd');
+  assert_int_equal (before.bytes[BLOCK - 1], 'x');
+  free (before.bytes);
+  free (after.bytes);
+  close_writer ();
+}
+
+/* A disk that is open takes another compression from its next writes on. */
+static void
+test_set_compression (void **state)
+{
+  static const char *const names[] = { "zstd:3", "lz4", "none" };
+  struct disk_options options = { 0 };
+  char data[BLOCK];
+  struct status status;
+
+  (void)state;
+  make_disk (BLOCK);
+  open_store ();
+  memset (data, 'x', sizeof data);
+  for (int i = 0; i < 3; i++) {
+    if (compression_parse (names[i], &options.compression, &status) == -1) {
+      assert_int_equal (status.error, ENOTSUP);
+      continue;
+    }
+    assert_ok (manage_set (store, "d", &options, &status), &status);
+    /* A write tells the next one. */
+    for (int block = 0; block < 2; block++)
+      assert_ok (disk_write (disk, data, block * BLOCK, BLOCK, false, &status),
+                 &status);
+    assert_int_equal (ask ("SELECT codec FROM block WHERE number = 1"),
+                      options.compression.codec);
+    /* A part of a block, and parts of two. */
+    assert_ok (disk_write (disk, data, 2 * BLOCK + 10, 100, false, &status),
+               &status);
+    assert_ok (disk_write (disk, data, 4 * BLOCK - 1, 2, false, &status),
+               &status);
+    assert_int_equal (ask ("SELECT count (*) FROM block WHERE number > 1"
+                           " AND codec = (SELECT compression FROM disk)"),
+                      3);
+    assert_int_equal (disk_read (disk, data, 0, BLOCK, &status), 0);
+    assert_int_equal (data[0], 'x');
+  }
+  close_store ();
+}
+
 /* A request that cannot be done gets the error, the others in its batch do
  * not notice, wherever it stands.
  */
@@ -1227,6 +1345,8 @@ main (void)
     unit_test (test_lost_page_at_start),
     unit_test (test_one_transaction),
     unit_test (test_parts_of_one_block),
+    unit_test (test_merged_before),
+    unit_test (test_set_compression),
     unit_test (test_error_in_batch),
     unit_test (test_full),
     unit_test (test_zeroes_are_not_stored),

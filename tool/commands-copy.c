@@ -567,7 +567,7 @@ static const struct tool_option import_options[] = {
   { "block-size", 'b', "SIZE", &import_block_size,
     "the size of its blocks; default: 4k" },
   { "compression", 'c', "HOW", &import_compression,
-    "none, lz4, zstd or zstd:LEVEL (1 to 19); "
+    "none, lz4, zstd or zstd:LEVEL (1 to 19);\n"
     "default: " DISK_COMPRESSION_DEFAULT },
   { "description", 'd', "TEXT", &import_description, "what it is for" },
   { "overwrite", 0, NULL, &import_overwrite,

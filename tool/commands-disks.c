@@ -49,7 +49,7 @@ static const struct tool_option create_options[] = {
     "size of the rows that hold the disk: a power of two\n"
     "from 512 to 1M, fixed for life (default 4k)" },
   { "compression", 'c', "HOW", &create_compression,
-    "none, lz4, zstd or zstd:LEVEL (1 to 19); "
+    "none, lz4, zstd or zstd:LEVEL (1 to 19);\n"
     "default: " DISK_COMPRESSION_DEFAULT },
   { "description", 'd', "TEXT", &create_description,
     "a line for people; clients see it too" },
