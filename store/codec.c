@@ -365,7 +365,8 @@ decompress (struct codec_workspace *workspace, int64_t codec, const void *data,
 {
   bool whole = false;
 
-  (void)workspace, (void)data, (void)length, (void)block_size, (void)buffer;
+  (void)workspace, (void)codec, (void)data, (void)length, (void)block_size;
+  (void)buffer;
 #ifdef HAVE_ZSTD
   if (codec == CODEC_ZSTD) {
     if (workspace->decompressor == NULL)
