@@ -156,7 +156,8 @@ prepare_repair (struct checkpointer *checkpointer, unsigned failure,
   if (failure == 0 || checkpointer->prepared == failure)
     return SQLITE_OK;
   writer_pause (checkpointer->writer);
-  r = log_rewrite (&checkpointer->connection, status);
+  r = log_rewrite (&checkpointer->connection, &checkpointer->flusher->entry,
+                   status);
   if (r == -1 && log_is_damaged (status))
     flusher_give_up (checkpointer->flusher);
   writer_resume (checkpointer->writer);
@@ -331,11 +332,11 @@ run (void *opaque)
 }
 
 int
-checkpointer_start (struct checkpointer *checkpointer, const char *path,
-                    struct writer *writer, struct flusher *flusher,
-                    const struct checkpoint_limits *limits,
-                    void (*warn) (const char *message),
-                    struct patience *patience, struct status *status)
+checkpointer_open (struct checkpointer *checkpointer, const char *path,
+                   struct writer *writer, struct flusher *flusher,
+                   const struct checkpoint_limits *limits,
+                   void (*warn) (const char *message),
+                   struct patience *patience, struct status *status)
 {
   pthread_condattr_t monotonic;
 
@@ -349,7 +350,8 @@ checkpointer_start (struct checkpointer *checkpointer, const char *path,
   if (connection_open (&checkpointer->connection, path, CONNECTION_WRITE,
                        patience, status) == -1)
     return -1;
-  if (place_check (writer->place, status) == -1) {
+  if (connection_touch (&checkpointer->connection, status) == -1 ||
+      place_check (writer->place, status) == -1) {
     connection_close (&checkpointer->connection);
     return -1;
   }
@@ -361,10 +363,14 @@ checkpointer_start (struct checkpointer *checkpointer, const char *path,
   pthread_condattr_destroy (&monotonic);
   writer->committed = note_commit;
   writer->opaque = checkpointer;
-  if (pthread_create (&checkpointer->thread, NULL, run, checkpointer) != 0) {
-    connection_close (&checkpointer->connection);
+  return 0;
+}
+
+int
+checkpointer_start (struct checkpointer *checkpointer, struct status *status)
+{
+  if (pthread_create (&checkpointer->thread, NULL, run, checkpointer) != 0)
     return status_fail (status, EAGAIN, "cannot start a thread");
-  }
   return 0;
 }
 
@@ -376,6 +382,11 @@ checkpointer_stop (struct checkpointer *checkpointer)
   pthread_cond_signal (&checkpointer->wake);
   pthread_mutex_unlock (&checkpointer->lock);
   pthread_join (checkpointer->thread, NULL);
+}
+
+void
+checkpointer_close (struct checkpointer *checkpointer)
+{
   connection_close (&checkpointer->connection);
   pthread_mutex_destroy (&checkpointer->lock);
   pthread_cond_destroy (&checkpointer->wake);

@@ -75,17 +75,21 @@ struct checkpointer {
  */
 int checkpoint_complete (struct connection *connection, struct status *status);
 
-/* Open the connection and start the thread.  WARN is called from it.
+/* Open the connection; the thread that WARN is called from starts later.
  * Returns 0, or -1 with nothing left open.
  */
-int checkpointer_start (struct checkpointer *checkpointer, const char *path,
-                        struct writer *writer, struct flusher *flusher,
-                        const struct checkpoint_limits *limits,
-                        void (*warn) (const char *message),
-                        struct patience *patience, struct status *status);
+int checkpointer_open (struct checkpointer *checkpointer, const char *path,
+                       struct writer *writer, struct flusher *flusher,
+                       const struct checkpoint_limits *limits,
+                       void (*warn) (const char *message),
+                       struct patience *patience, struct status *status);
 
-/* End the thread and close the connection. */
+/* Start the thread, or end it. */
+int checkpointer_start (struct checkpointer *checkpointer,
+                        struct status *status);
 void checkpointer_stop (struct checkpointer *checkpointer);
+
+void checkpointer_close (struct checkpointer *checkpointer);
 
 /* Have the thread look at once, since a sync has failed.  Thread rules: any
  * thread.

@@ -121,28 +121,33 @@ patience_wait (struct patience *patience)
   return !atomic_load (&patience->interrupted);
 }
 
-/* SQLite's busy handler: sleep a little and return 1, or 0 to give up.  It
- * must not wait in nbdkit, which would wake it when one client leaves:
+/* It must not wait in nbdkit, which would wake it when one client leaves:
  * the thread may be working for the others.
  */
-static int
-wait_for_lock (void *opaque, int attempts)
+bool
+connection_wait (struct connection *connection, int attempts)
 {
-  struct connection *connection = opaque;
   const bool short_wait = attempts < 10;
 
   if (!short_wait && connection->patience &&
       !patience_wait (connection->patience))
-    return 0;
+    return false;
   if (attempts == 0)
     connection->waiting_since =
         connection->asked ? connection->asked : clock_now ();
   if (clock_now () - connection->waiting_since >=
       connection->longest_wait * CLOCK_MILLISECOND)
-    return 0;
+    return false;
   nanosleep (&(struct timespec){ .tv_nsec = short_wait ? 1000000 : 10000000 },
              NULL);
-  return 1;
+  return true;
+}
+
+/* SQLite's busy handler: returns 0 to give up. */
+static int
+wait_for_lock (void *opaque, int attempts)
+{
+  return connection_wait (opaque, attempts);
 }
 
 /* Nothing that stands in the file may run: no triggers, no views. */

@@ -96,6 +96,11 @@ int connection_open_asked (struct connection *connection, const char *path,
                            enum connection_mode mode, struct patience *patience,
                            uint64_t asked, struct status *status);
 
+/* Wait a little, as for a lock: another time after ATTEMPTS.  Returns false
+ * when it has waited as long as it may.
+ */
+bool connection_wait (struct connection *connection, int attempts);
+
 /* Close the connection; one that is not open is left alone. */
 void connection_close (struct connection *connection);
 

@@ -5,7 +5,6 @@
 #include <errno.h>
 
 #include "flusher.h"
-#include "guard.h"
 #include "log.h"
 
 static int
@@ -30,10 +29,8 @@ flusher_open (struct flusher *flusher, const char *path, bool shared,
   if (connection_open (&flusher->connection, path, CONNECTION_WRITE, patience,
                        status) == -1)
     return -1;
-  flusher->watch = guard_watch (path, status);
-  if (flusher->watch == -1 || open_wal (flusher, status) == -1) {
-    if (flusher->watch != -1)
-      guard_release (flusher->watch);
+  if (open_wal (flusher, status) == -1 ||
+      guard_enter (&flusher->entry, path, status) == -1) {
     connection_close (&flusher->connection);
     return -1;
   }
@@ -46,9 +43,28 @@ void
 flusher_close (struct flusher *flusher)
 {
   connection_close (&flusher->connection);
-  guard_release (flusher->watch);
+  guard_leave (&flusher->entry, !flusher->failed);
   pthread_mutex_destroy (&flusher->lock);
   pthread_cond_destroy (&flusher->changed);
+}
+
+/* Where a sync of another process has failed, or may have, writing the log
+ * again makes good whatever it was.
+ */
+static int
+make_good (struct flusher *flusher)
+{
+  struct status ignored;
+
+  if (!flusher->shared || !guard_has_doubt (&flusher->entry))
+    return 0;
+  return log_rewrite (&flusher->connection, &flusher->entry, &ignored);
+}
+
+bool
+flusher_ends_well (struct flusher *flusher)
+{
+  return !flusher_failure (flusher) && make_good (flusher) == 0;
 }
 
 void
@@ -63,7 +79,7 @@ fail (struct flusher *flusher)
 {
   flusher->failed = true;
   flusher->failures++;
-  guard_set_doubt (flusher->watch, true);
+  guard_set_doubt (&flusher->entry, true);
 }
 
 /* Sync the log for everybody who waits.  Called with the lock held; lets
@@ -73,14 +89,16 @@ static void
 sync_wal (struct flusher *flusher)
 {
   const uint64_t target = atomic_load (&flusher->committed);
-  int rc;
+  bool synced;
 
   flusher->syncing = true;
   pthread_mutex_unlock (&flusher->lock);
-  rc = flusher->wal->pMethods->xSync (flusher->wal, SQLITE_SYNC_NORMAL);
+  synced = flusher->wal->pMethods->xSync (flusher->wal, SQLITE_SYNC_NORMAL) ==
+               SQLITE_OK &&
+           make_good (flusher) == 0;
   pthread_mutex_lock (&flusher->lock);
   flusher->syncing = false;
-  if (rc == SQLITE_OK)
+  if (synced)
     flusher->synced = target;
   else
     fail (flusher);
@@ -106,8 +124,7 @@ flusher_flush (struct flusher *flusher, struct status *status)
     else
       sync_wal (flusher);
   }
-  failed =
-      flusher->failed || (flusher->shared && guard_has_doubt (flusher->watch));
+  failed = flusher->failed;
   pthread_mutex_unlock (&flusher->lock);
   if (flusher_gave_up (flusher))
     return log_fail_damaged (status);
@@ -146,7 +163,7 @@ flusher_recovered (struct flusher *flusher, unsigned failure)
   pthread_mutex_lock (&flusher->lock);
   if (flusher->failures == failure) {
     flusher->failed = false;
-    guard_set_doubt (flusher->watch, false);
+    guard_set_doubt (&flusher->entry, false);
   }
   pthread_mutex_unlock (&flusher->lock);
 }

@@ -17,8 +17,10 @@
  * Linux drops the pages that it could not write, so the next sync would
  * succeed and mean nothing.  Every flush fails until a complete checkpoint
  * has written all of the log into the database and synced that.  Other
- * processes that write, commands and servers that share disks, open the log
- * later and are not told by the kernel: the guard's byte tells them.
+ * processes that write, commands and servers that share disks, may open the
+ * log later and are not told by the kernel: the guard tells them (guard.h),
+ * also where somebody died who may have known.  Then they do not sync the
+ * log but write it again.
  *
  * The sync goes to the log's file through a connection of its own, so that
  * no other thread uses it.
@@ -33,15 +35,16 @@
 #include <stdint.h>
 
 #include "connection.h"
+#include "guard.h"
 #include "place.h"
 #include "status.h"
 
 struct flusher {
   struct connection connection;
   sqlite3_file *wal;
-  bool shared;         /* other processes write, too */
-  int watch;           /* tells them, and is told, of syncs that failed */
-  struct place *place; /* of the file; may be NULL */
+  bool shared;              /* other processes write, too */
+  struct guard_entry entry; /* tells them, and is told, of failed syncs */
+  struct place *place;      /* of the file; may be NULL */
   atomic_uint_fast64_t committed;
 
   pthread_mutex_t lock; /* of what follows */
@@ -61,6 +64,11 @@ int flusher_open (struct flusher *flusher, const char *path, bool shared,
                   struct patience *patience, struct status *status);
 
 void flusher_close (struct flusher *flusher);
+
+/* Is the log as it should be, at the end?  Where another process says that
+ * it is not, or has died, it is written again.
+ */
+bool flusher_ends_well (struct flusher *flusher);
 
 /* A transaction was committed.  Called before anybody is told of it.
  * Thread rules: any thread.

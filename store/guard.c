@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,9 +22,10 @@
 #define PLACE 256
 
 /* The bytes that belong to no disk. */
-#define BYTE_SERVE 0
-#define BYTE_ROWS  1
-#define BYTE_DOUBT 2
+#define BYTE_SERVE   0
+#define BYTE_ROWS    1
+#define BYTE_DOUBT   2
+#define BYTE_ENTRIES 64 /* the first of GUARD_ENTRIES */
 
 /* How often, each 5 ms, to try to lock BYTE_ROWS. */
 #define ROWS_TRIES 400
@@ -245,22 +247,132 @@ guard_reclaim (const char *path, struct status *status)
   return lock_rows (path, F_WRLCK, status);
 }
 
-int
-guard_watch (const char *path, struct status *status)
+/*--------------------------------------------------------------------
+ * Those who write the log.
+ */
+
+static off_t
+offset_of (int number)
 {
-  return open_lock_file (path, status);
+  return BYTE_ENTRIES + number;
+}
+
+/* The byte of an entry; what was never written is 0.  Returns it, or -1. */
+static int
+read_mark (int fd, int number)
+{
+  char mark = 0;
+
+  return pread (fd, &mark, 1, offset_of (number)) == -1 ? -1 : mark;
+}
+
+static int
+write_mark (int fd, int number, char mark)
+{
+  return pwrite (fd, &mark, 1, offset_of (number)) == 1 ? 0 : -1;
+}
+
+/* Take an entry if it is free and 0.  It is looked at under a shared lock:
+ * an exclusive one would make a dead process look alive.
+ */
+static bool
+take_entry (int fd, int number)
+{
+  if (lock_byte (fd, offset_of (number), F_RDLCK) == -1)
+    return false;
+  if (read_mark (fd, number) == 0 &&
+      lock_byte (fd, offset_of (number), F_WRLCK) == 0)
+    return true;
+  lock_byte (fd, offset_of (number), F_UNLCK);
+  return false;
+}
+
+int
+guard_enter (struct guard_entry *entry, const char *path, struct status *status)
+{
+  const int fd = open_lock_file (path, status);
+
+  if (fd == -1)
+    return -1;
+  for (int i = 0; i < GUARD_ENTRIES; i++)
+    if (take_entry (fd, i)) {
+      *entry = (struct guard_entry){ .fd = fd, .number = i };
+      if (write_mark (fd, i, 1) == 0)
+        return 0;
+      status_fail (status, errno, "writing %s-lock: %s", path,
+                   strerror (errno));
+      close (fd);
+      return -1;
+    }
+  status_fail (status, EBUSY,
+               "too many processes write the database, or died; end them all "
+               "and remove %s-lock",
+               path);
+  close (fd);
+  return -1;
+}
+
+/* While another dead process is there to tell of, that one is enough: an
+ * error that comes each time does not use up all entries.
+ */
+void
+guard_leave (struct guard_entry *entry, bool well)
+{
+  if (well || guard_find_dead (entry) != 0)
+    write_mark (entry->fd, entry->number, 0);
+  close (entry->fd);
 }
 
 void
-guard_set_doubt (int watch, bool in_doubt)
+guard_set_doubt (const struct guard_entry *entry, bool in_doubt)
 {
-  lock_byte (watch, BYTE_DOUBT, in_doubt ? F_RDLCK : F_UNLCK);
+  lock_byte (entry->fd, BYTE_DOUBT, in_doubt ? F_RDLCK : F_UNLCK);
 }
 
+/* In this order: who dies in between is found dead. */
 bool
-guard_has_doubt (int watch)
+guard_has_doubt (const struct guard_entry *entry)
 {
-  return is_locked (watch, BYTE_DOUBT) == 1;
+  return is_locked (entry->fd, BYTE_DOUBT) != 0 || guard_find_dead (entry) != 0;
+}
+
+/* Did the process of an entry die?  Its byte is 0 before it lets go. */
+static bool
+is_dead (const struct guard_entry *entry, int number)
+{
+  bool dead;
+
+  if (lock_byte (entry->fd, offset_of (number), F_RDLCK) == -1)
+    return false;
+  dead = read_mark (entry->fd, number) != 0;
+  lock_byte (entry->fd, offset_of (number), F_UNLCK);
+  return dead;
+}
+
+uint64_t
+guard_find_dead (const struct guard_entry *entry)
+{
+  /* Two threads with one descriptor would let go of each other's locks. */
+  static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+  char marks[GUARD_ENTRIES] = { 0 };
+  uint64_t dead = 0;
+
+  if (pread (entry->fd, marks, sizeof marks, BYTE_ENTRIES) == -1)
+    memset (marks, 1, sizeof marks);
+  pthread_mutex_lock (&lock);
+  for (int i = 0; i < GUARD_ENTRIES; i++)
+    if (marks[i] != 0 && i != entry->number && is_dead (entry, i))
+      dead |= UINT64_C (1) << i;
+  pthread_mutex_unlock (&lock);
+  return dead;
+}
+
+void
+guard_forget_dead (const struct guard_entry *entry, uint64_t dead)
+{
+  for (int i = 0; i < GUARD_ENTRIES; i++)
+    if (dead >> i & 1)
+      write_mark (entry->fd, i, 0);
 }
 
 void

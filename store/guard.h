@@ -16,6 +16,15 @@
  * database; the one after it by those who need rows to stay, shared, or who
  * reclaim rows; the next one, shared, by those whose sync of the log has
  * failed, until the log is on the disk all the same.
+ *
+ * Those who write the log also have a byte each, between 64 and 127:
+ *
+ *   locked   1   a process that writes
+ *   free     0   it has ended, and left the log as it should be
+ *   free     1   it has died, or its last sync failed; nobody else is told
+ *                by the system what became of its syncs
+ *
+ * Who finds the last of these writes the log again (log.h), and then a 0.
  */
 
 #ifndef SQLBLOCK_GUARD_H
@@ -52,18 +61,38 @@ int guard_is_served (const char *path, struct status *status);
 int guard_keep_rows (const char *path, struct status *status);
 int guard_reclaim (const char *path, struct status *status);
 
-/* Open what tells all processes that write the database PATH that a sync has
- * failed somewhere: only who synced is told by the system.  Returns a
- * descriptor, to be closed by guard_release, or -1.
- */
-int guard_watch (const char *path, struct status *status);
+/* One of the processes that write the log; more than ever will at a time. */
+#define GUARD_ENTRIES 64
+struct guard_entry {
+  int fd;
+  int number;
+};
 
-/* Say by a descriptor of guard_watch that the log is in doubt, or no longer;
- * and ask whether somebody else says so.  Thread rules: one thread at a
- * time for a descriptor.
+/* Enter those who write the log of the database PATH: before the first sync,
+ * and after what is synced was opened, since from then on the system tells
+ * of each sync that fails.  Returns 0, or -1: EBUSY where there are too many.
+ * Thread rules: any thread, as for all that takes an entry.
  */
-void guard_set_doubt (int watch, bool in_doubt);
-bool guard_has_doubt (int watch);
+int guard_enter (struct guard_entry *entry, const char *path,
+                 struct status *status);
+
+/* Leave them.  WELL says that no sync has failed, or that it was made good.
+ */
+void guard_leave (struct guard_entry *entry, bool well);
+
+/* Say that a sync has failed, or that this was made good. */
+void guard_set_doubt (const struct guard_entry *entry, bool in_doubt);
+
+/* Does another process say so, or did one die or leave that may have known?
+ */
+bool guard_has_doubt (const struct guard_entry *entry);
+
+/* Find those who died, a bit for each, and after the log was written again
+ * forget them.  Between the two the caller holds SQLite's lock of writers,
+ * so that nobody else forgets any.
+ */
+uint64_t guard_find_dead (const struct guard_entry *entry);
+void guard_forget_dead (const struct guard_entry *entry, uint64_t dead);
 
 /* Let go of a guard.  Thread rules: any thread. */
 void guard_release (int guard);

@@ -222,34 +222,31 @@ rewrite_all (struct pass *pass, struct status *status)
   return rc == SQLITE_OK ? 0 : fail (status, rc);
 }
 
-/* Have the next checkpoint write every frame of the log again, also those
- * that earlier ones have moved: a failed sync may have lost them.  That is
- * for those who hold the lock of checkpoints.
- */
+/* Take or let go of the lock of checkpoints. */
 static int
-forget_progress (sqlite3_file *database, void volatile *index)
+lock_checkpoints (sqlite3_file *database, int flags)
 {
-  int rc = database->pMethods->xShmLock (
-      database, INDEX_CHECKPOINT, 1, SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE);
+  return database->pMethods->xShmLock (database, INDEX_CHECKPOINT, 1,
+                                       flags | SQLITE_SHM_EXCLUSIVE);
+}
 
-  if (rc != SQLITE_OK)
-    return rc;
+/* Have the next checkpoint write every frame of the log again, also those
+ * that earlier ones have moved: a failed sync may have lost them.
+ */
+static void
+forget_progress (void volatile *index)
+{
   ((uint32_t volatile *)index)[INDEX_BACKFILL / sizeof (uint32_t)] = 0;
-  return database->pMethods->xShmLock (
-      database, INDEX_CHECKPOINT, 1, SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
 }
 
 /* Begin a pass; nobody can add to the log meanwhile. */
 static int
 begin_pass (struct pass *pass, struct connection *connection,
-            sqlite3_file **database, void volatile **index)
+            sqlite3_file *database, void volatile **index)
 {
   const unsigned char *header;
-  int rc = sqlite3_file_control (connection->db, "main",
-                                 SQLITE_FCNTL_FILE_POINTER, database);
+  int rc = database->pMethods->xShmMap (database, 0, INDEX_REGION, 0, index);
 
-  if (rc == SQLITE_OK)
-    rc = (*database)->pMethods->xShmMap (*database, 0, INDEX_REGION, 0, index);
   if (rc == SQLITE_OK && *index == NULL)
     rc = SQLITE_IOERR;
   if (rc == SQLITE_OK)
@@ -270,22 +267,61 @@ begin_pass (struct pass *pass, struct connection *connection,
   return SQLITE_OK;
 }
 
-int
-log_rewrite (struct connection *connection, struct status *status)
+/* The same while there is no checkpoint either, by those who hold both
+ * locks.
+ */
+static int
+rewrite (struct connection *connection, sqlite3_file *database,
+         const struct guard_entry *entry, struct status *status)
 {
+  const uint64_t dead = guard_find_dead (entry);
   struct pass pass = { .bytes = NULL };
-  sqlite3_file *database;
   void volatile *index;
-  int rc, r = -1;
+  const int rc = begin_pass (&pass, connection, database, &index);
+  const int r = rc == SQLITE_OK ? rewrite_all (&pass, status) : -1;
 
-  if (connection_begin_write (connection, status) == -1)
-    return -1;
-  rc = begin_pass (&pass, connection, &database, &index);
-  if (rc == SQLITE_OK)
-    r = rewrite_all (&pass, status);
-  if (r == 0)
-    rc = forget_progress (database, index);
   free (pass.bytes);
-  connection_rollback (connection);
+  if (r == 0) {
+    forget_progress (index);
+    guard_forget_dead (entry, dead);
+  }
   return rc == SQLITE_OK ? r : fail (status, rc);
+}
+
+/* Begin a write transaction, and keep out checkpoints: not waiting for one
+ * which would wait for the transaction.
+ */
+static int
+lock (struct connection *connection, sqlite3_file **database,
+      struct status *status)
+{
+  int rc, attempts = 0;
+
+  do {
+    if (connection_begin_write (connection, status) == -1)
+      return -1;
+    rc = sqlite3_file_control (connection->db, "main",
+                               SQLITE_FCNTL_FILE_POINTER, database);
+    if (rc == SQLITE_OK)
+      rc = lock_checkpoints (*database, SQLITE_SHM_LOCK);
+    if (rc == SQLITE_OK)
+      return 0;
+    connection_rollback (connection);
+  } while (rc == SQLITE_BUSY && connection_wait (connection, attempts++));
+  return fail (status, rc);
+}
+
+int
+log_rewrite (struct connection *connection, const struct guard_entry *entry,
+             struct status *status)
+{
+  sqlite3_file *database;
+  int r;
+
+  if (lock (connection, &database, status) == -1)
+    return -1;
+  r = rewrite (connection, database, entry, status);
+  lock_checkpoints (database, SQLITE_SHM_UNLOCK);
+  connection_rollback (connection);
+  return r;
 }

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "connection.h"
+#include "guard.h"
 #include "status.h"
 
 #define LOG_HEADER_SIZE   32
@@ -36,10 +37,13 @@ void log_checksum (uint32_t sums[2], const unsigned char *bytes, size_t count,
  * could repair what it left half done.
  *
  * What the kernel could not write it may have dropped, and then it reads
- * older bytes.  So each frame is checked first; see log_is_damaged.  Returns
- * 0, or -1.
+ * older bytes.  So each frame is checked first; see log_is_damaged.
+ *
+ * ENTRY is that of this process; those who died are forgotten afterwards.
+ * Returns 0, or -1.
  */
-int log_rewrite (struct connection *connection, struct status *status);
+int log_rewrite (struct connection *connection, const struct guard_entry *entry,
+                 struct status *status);
 
 /* Say that the log has lost what was written to it; returns -1. */
 int log_fail_damaged (struct status *status);

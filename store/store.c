@@ -120,6 +120,7 @@ check_file (const char *path, const struct disk_options *options,
     /* A disk can be added only where the file can be written. */
     if (database_open (&connection, path, CONNECTION_WRITE, NULL, status) == -1)
       return -1;
+    connection_keep_log (&connection); /* it is not settled yet */
     connection_close (&connection);
   }
   return r;
@@ -150,23 +151,36 @@ store_check (const char *path, const struct disk_options *options,
   return r == 1 ? check_file (path, options, status) : -1;
 }
 
-/* Add a disk to the file PATH. */
+static int
+create (struct connection *connection, void *opaque, struct status *status)
+{
+  return disks_create (connection, opaque, status);
+}
+
+/* The server that comes next says it again. */
+static void
+ignore_warning (const char *message)
+{
+  (void)message;
+}
+
+/* Add a disk to the file PATH, as a command does. */
 static int
 add_disk (const char *path, const struct disk_options *options,
           struct status *status)
 {
-  struct connection connection;
+  const struct store_options store_options = {
+    .command = true,
+    .limits = checkpoint_limits_default,
+    .warn = ignore_warning,
+  };
+  struct store *store = store_open (path, &store_options, status);
   int r;
 
-  if (database_open (&connection, path, CONNECTION_WRITE, NULL, status) == -1)
+  if (store == NULL)
     return -1;
-  r = connection_begin_write (&connection, status);
-  if (r == 0)
-    r = disks_create (&connection, options, status);
-  if (r == 0)
-    r = connection_commit (&connection, status);
-  connection_rollback (&connection);
-  connection_close (&connection);
+  r = store_change (store, create, (void *)options, status);
+  store_close (store);
   if (r == -1)
     status_prefix (status, "%s: making disk '%s'", path, new_name (options));
   return r;
@@ -338,11 +352,15 @@ store_close (struct store *store)
   }
   if (store->writable) {
     checkpointer_stop (&store->checkpointer);
-    if (flusher_failure (&store->flusher))
+    checkpointer_close (&store->checkpointer);
+    /* Whoever begins from here on settles the log, so it does no harm if a
+     * sync fails in SQLite's own checkpoint.
+     */
+    guard_release (store->serving);
+    if (!flusher_ends_well (&store->flusher))
       connection_keep_log (&store->writer.connection);
     flusher_close (&store->flusher);
     writer_close (&store->writer);
-    guard_release (store->serving);
   }
   pthread_mutex_destroy (&store->lock);
   patience_destroy (&store->patience);
@@ -365,18 +383,19 @@ store_await_wait (struct store *store)
 /* Before anything is served, what an earlier server left in the log goes
  * into the database: whether it is durable nobody knows, its last sync may
  * have failed.  Where a reader keeps the checkpoint from its end, the log is
- * at least on the disk.  Where somebody holds the write lock, not even that
- * can be done now; the checkpointer then does it as for a failed sync.
+ * at least on the disk, and where the database is SERVED that is enough.
+ * Where somebody holds the write lock, not even that can be done now; the
+ * checkpointer then does it as for a failed sync.
  */
 static int
-settle_log (struct store *store, struct status *status)
+settle_log (struct store *store, bool served, struct status *status)
 {
   struct connection *connection = &store->writer.connection;
   int r;
 
   connection->longest_wait = SETTLE_WAIT;
-  r = log_rewrite (connection, status);
-  if (r == 0) {
+  r = log_rewrite (connection, &store->flusher.entry, status);
+  if (r == 0 && !served) {
     /* The log is durable now; it may stay where the database cannot grow. */
     r = checkpoint_complete (connection, status);
     if (r == -1 && status->error == ENOSPC) {
@@ -384,13 +403,16 @@ settle_log (struct store *store, struct status *status)
       r = 0;
     }
   }
-  else if ((status->sqlite & 0xff) == SQLITE_BUSY || status->error == ENOSPC) {
+  else if (r == -1 && ((status->sqlite & 0xff) == SQLITE_BUSY ||
+                       status->error == ENOSPC)) {
     flusher_fail (&store->flusher);
     store->options.warn ("another program holds the database locked, or its "
                          "file system is full; flushes fail until that ends");
     r = 0;
   }
   connection->longest_wait = CONNECTION_LONGEST_WAIT;
+  if (r == -1)
+    flusher_fail (&store->flusher);
   return r == -1 ? -1 : 0;
 }
 
@@ -413,9 +435,26 @@ choose_limits (const struct store *store, bool served)
   return limits;
 }
 
-/* Settle the log and start what works in the background.  Called with the
- * lock held.
+/* Settle the log and start what works in the background.  By now all is open
+ * through which the log is synced: from here on the system tells of each
+ * sync that fails.  Called with the lock held.
  */
+static int
+start_serving (struct store *store, bool served, struct status *status)
+{
+  if ((!served || guard_has_doubt (&store->flusher.entry)) &&
+      settle_log (store, served, status) == -1)
+    return -1;
+  store->serving = guard_serve (store->place.path, status);
+  if (store->serving == -1)
+    return -1;
+  if (checkpointer_start (&store->checkpointer, status) == 0)
+    return 0;
+  guard_release (store->serving);
+  return -1;
+}
+
+/* The same, with the checkpointer's connection. */
 static int
 begin_serving (struct store *store, struct status *status)
 {
@@ -424,16 +463,14 @@ begin_serving (struct store *store, struct status *status)
       store->options.command ? guard_is_served (path, status) : 0;
   const struct checkpoint_limits limits = choose_limits (store, served == 1);
 
-  if (served == -1 || (!served && settle_log (store, status) == -1))
+  if (served == -1 ||
+      checkpointer_open (&store->checkpointer, path, &store->writer,
+                         &store->flusher, &limits, store->options.warn,
+                         &store->patience, status) == -1)
     return -1;
-  store->serving = guard_serve (path, status);
-  if (store->serving == -1)
-    return -1;
-  if (checkpointer_start (&store->checkpointer, path, &store->writer,
-                          &store->flusher, &limits, store->options.warn,
-                          &store->patience, status) == 0)
+  if (start_serving (store, served, status) == 0)
     return 0;
-  guard_release (store->serving);
+  checkpointer_close (&store->checkpointer);
   return -1;
 }
 
@@ -553,10 +590,16 @@ store_checkpoint (struct store *store, struct status *status)
   struct connection connection;
   int r;
 
-  if (database_open (&connection, store->place.path, CONNECTION_WRITE,
+  if (need_write_side (store, status) == -1 ||
+      database_open (&connection, store->place.path, CONNECTION_WRITE,
                      &store->patience, status) == -1)
     return -1;
   r = checkpoint_complete (&connection, status);
+  /* A sync may have failed. */
+  if (r == -1) {
+    flusher_fail (&store->flusher);
+    connection_keep_log (&connection);
+  }
   connection_close (&connection);
   return r == -1 ? -1 : 0;
 }

@@ -367,7 +367,8 @@ static int
 end_sync (const struct shim_call *call)
 {
   struct handle *own = find_handle (call->handle);
-  const bool failed = happens (options->failing_syncs);
+  const bool failed =
+      (managing || !options->commands) && happens (options->failing_syncs);
   const bool reports = own->failed;
 
   add_event (failed ? EVENT_FAILED_SYNC : EVENT_SYNC, call->file, sync_began);
@@ -1208,7 +1209,7 @@ end_operation (bool acknowledged)
 static void
 run_operation (uint64_t *random)
 {
-  const bool command = random_below (random, 2);
+  const bool command = options->commands || random_below (random, 2);
   struct store *store = command ? open_one (true, random) : stores[0];
   struct status status;
   int r;

@@ -83,7 +83,8 @@ enum broken {
 };
 
 struct load_options {
-  bool managed;       /* there is a manager */
+  bool managed;       /* there is a manager, ... */
+  bool commands;      /* ... who only uses commands; only their syncs fail */
   bool shared;        /* two servers write the disk */
   bool pinned;        /* another program keeps read transactions open */
   int failing_syncs;  /* so many percent of the syncs fail, ... */

@@ -588,6 +588,8 @@ static void __attribute__ ((noreturn)) usage (int status)
 {
   fputs ("usage: power-cuts [OPTION]...\n"
          "  --manage            snapshots, clones, roll-backs ... meanwhile\n"
+         "  --commands          the same, only by commands, and if syncs\n"
+         "                      fail, only theirs\n"
          "  --small-caches      transactions spill\n"
          "  --pin               another program reads for long\n"
          "  --fail-syncs        some syncs fail\n"
@@ -626,6 +628,7 @@ parse_options (int argc, char *argv[])
 {
   static const struct option longs[] = {
     { "manage", no_argument, NULL, 'm' },
+    { "commands", no_argument, NULL, 'c' },
     { "small-caches", no_argument, NULL, 's' },
     { "pin", no_argument, NULL, 'p' },
     { "fail-syncs", no_argument, NULL, 'f' },
@@ -645,6 +648,9 @@ parse_options (int argc, char *argv[])
     switch (option) {
     case 'm':
       options.managed = true;
+      break;
+    case 'c':
+      options.managed = options.commands = true;
       break;
     case 's':
       small_cache = true;

@@ -3,12 +3,13 @@
 # reached the files, with what was not synced lost, torn or reordered.  In
 # several variants: transactions larger than the page cache, another program
 # that reads for long, syncs, writes and reads that fail, two servers, and a
-# manager that takes snapshots, clones, rolls back, reclaims and so on.  And
-# with a store that is broken on purpose, which must be noticed.
+# manager that takes snapshots, clones, rolls back, reclaims and so on, in the
+# server or by commands beside it.  And with a store that is broken on purpose,
+# which must be noticed.
 #
 # Arguments go to power-cuts, such as --rounds 100; SQLBLOCK_SEED in the
 # environment begins as a failed run did.  SOAK=yes in the environment makes
-# at least 480 cut points in each variant.  Where TMPDIR is set, the files
+# at least 340 cut points in each variant.  Where TMPDIR is set, the files
 # of a failed run are kept there.
 
 . "${srcdir:-$(dirname "$0")}/functions.sh"
@@ -68,8 +69,10 @@ done <<'EOF'
 --fail-writes --small-caches
 --shared --small-caches --fail-reads --block-size 16384
 --shared --pin --block-size 512
---manage --places 40
---manage --small-caches --places 40
---manage --pin --places 40
---manage --fail-syncs --places 40
+--manage --places 30
+--manage --small-caches --places 30
+--manage --pin --places 30
+--manage --fail-syncs --places 30
+--commands --fail-syncs --places 30
+--manage --fail-syncs --fail-writes --fail-reads --small-caches --pin --places 30
 EOF

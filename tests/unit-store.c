@@ -47,6 +47,7 @@ static atomic_int commits;
 /* Counted since the last reset_counts. */
 static atomic_int syncs[SHIM_FILES];
 static atomic_int writes[SHIM_FILES];
+static atomic_int log_starts; /* writes to the log's first byte */
 
 /* Fail while not zero: syncs of a file with EIO, ... */
 static atomic_int fail_sync[SHIM_FILES];
@@ -89,6 +90,8 @@ count_or_fail (struct shim_call *call)
     if (limit && call->number + call->count > limit)
       return SQLITE_FULL;
     writes[call->file]++;
+    if (call->file == SHIM_LOG && call->number == 0)
+      log_starts++;
   }
   if (call->method == SHIM_READ && call->file == SHIM_LOG &&
       call->number == 0 && fail_header)
@@ -108,6 +111,7 @@ reset_counts (void)
     fail_sync[i] = 0;
     full_at[i] = 0;
   }
+  log_starts = 0;
   lose_page = 0;
   fail_header = 0;
 }
@@ -1294,6 +1298,185 @@ test_log_in_doubt (void **state)
   close_store ();
 }
 
+/*--------------------------------------------------------------------
+ * Commands beside a server.
+ */
+
+/* Change something as a command does.  Returns the store, which is open. */
+static struct store *
+begin_command (int *result)
+{
+  const struct store_options options = {
+    .command = true,
+    .limits = checkpoint_limits_default,
+    .warn = keep_warning,
+  };
+  struct status status;
+  struct store *command = store_open (path, &options, &status);
+
+  assert_non_null (command);
+  *result = manage_describe (command, "d", "text", &status);
+  return command;
+}
+
+enum ending { ENDS, DIES, FAILS_AND_ENDS, FAILS_AND_DIES, FAILS_AND_LIVES };
+
+/* The other process: a command that begins when it is told to, and says when
+ * it has come so far.
+ */
+static void __attribute__ ((noreturn))
+run_command (int told, int says, enum ending ending)
+{
+  const bool fails = ending >= FAILS_AND_ENDS;
+  struct store *command;
+  char byte = 'x';
+  int result = 0;
+
+  if (read (told, &byte, 1) != 1)
+    _exit (1);
+  fail_sync[SHIM_LOG] = fails;
+  command = begin_command (&result);
+  if (ending == ENDS || ending == FAILS_AND_ENDS)
+    store_close (command);
+  if (result != (fails ? -1 : 0) || write (says, &byte, 1) != 1)
+    _exit (2);
+  if (ending == FAILS_AND_LIVES && read (told, &byte, 1) != 0)
+    _exit (3);
+  _exit (0);
+}
+
+/* Beside a server, a command that comes after another one has ended so: it
+ * must succeed.  Returns whether it wrote the log again, and has to where
+ * that was not durable: only the other one was told.
+ */
+static bool
+command_after (enum ending ending)
+{
+  int tell[2], hear[2], wait_status, result;
+  bool again;
+  char byte;
+  pid_t pid;
+
+  make_disk (BLOCK);
+  assert_int_equal (pipe (tell) | pipe (hear), 0);
+  pid = fork ();
+  if (pid == 0) {
+    close (tell[1]);
+    run_command (tell[0], hear[1], ending);
+  }
+  close (hear[1]);
+  open_store ();
+  assert_int_equal (do_write_fua (), 0);
+  assert_int_equal (write (tell[1], "x", 1), 1);
+  assert_int_equal (read (hear[0], &byte, 1), 1);
+  if (ending != FAILS_AND_LIVES) {
+    close (tell[1]);
+    assert_int_equal (waitpid (pid, &wait_status, 0), pid);
+    assert_int_equal (wait_status, 0);
+  }
+
+  reset_counts ();
+  store_close (begin_command (&result));
+  assert_int_equal (result, 0);
+  again = log_starts > 0;
+  if (ending == FAILS_AND_LIVES) {
+    close (tell[1]);
+    assert_int_equal (waitpid (pid, &wait_status, 0), pid);
+    assert_int_equal (wait_status, 0);
+  }
+  else {
+    /* That is enough for those who come later. */
+    log_starts = 0;
+    store_close (begin_command (&result));
+    assert_int_equal (result, 0);
+    assert_int_equal (log_starts, 0);
+  }
+  close (tell[0]);
+  close (hear[0]);
+  close_store ();
+  return again;
+}
+
+static void
+test_command_ends (void **state)
+{
+  (void)state;
+  assert_false (command_after (ENDS));
+}
+
+static void
+test_command_dies (void **state)
+{
+  (void)state;
+  assert_true (command_after (DIES));
+}
+
+static void
+test_command_fails (void **state)
+{
+  (void)state;
+  assert_true (command_after (FAILS_AND_ENDS));
+}
+
+static void
+test_command_fails_and_dies (void **state)
+{
+  (void)state;
+  assert_true (command_after (FAILS_AND_DIES));
+}
+
+static void
+test_command_fails_and_lives (void **state)
+{
+  (void)state;
+  assert_true (command_after (FAILS_AND_LIVES));
+}
+
+/* Those who write the log: there is room for many, and who died is known
+ * until somebody forgets him.
+ */
+static void
+test_entries (void **state)
+{
+  struct guard_entry entries[GUARD_ENTRIES], more;
+  struct status status;
+
+  (void)state;
+  make_disk (BLOCK);
+  for (int i = 0; i < GUARD_ENTRIES; i++)
+    assert_ok (guard_enter (&entries[i], path, &status), &status);
+  assert_fails (guard_enter (&more, path, &status), &status, EBUSY,
+                "too many processes");
+  assert_false (guard_has_doubt (&entries[5]));
+  close (entries[0].fd);
+  close (entries[63].fd);
+  assert_int_equal (guard_find_dead (&entries[5]), UINT64_C (1) | UINT64_C (1)
+                                                                      << 63);
+  /* Their places are not free before. */
+  assert_fails (guard_enter (&more, path, &status), &status, EBUSY,
+                "too many processes");
+  guard_forget_dead (&entries[5], 1);
+  assert_true (guard_has_doubt (&entries[5]));
+  assert_ok (guard_enter (&entries[0], path, &status), &status);
+
+  /* One who has failed does not need a place while another one does. */
+  guard_leave (&entries[1], false);
+  assert_int_equal (guard_find_dead (&entries[5]), UINT64_C (1) << 63);
+  guard_forget_dead (&entries[5], UINT64_C (1) << 63);
+  assert_false (guard_has_doubt (&entries[5]));
+  guard_leave (&entries[2], false);
+  assert_int_equal (guard_find_dead (&entries[5]), 4);
+  guard_set_doubt (&entries[3], true);
+  guard_forget_dead (&entries[5], 4);
+  assert_true (guard_has_doubt (&entries[5]));
+  assert_false (guard_has_doubt (&entries[3]));
+  guard_set_doubt (&entries[3], false);
+  assert_false (guard_has_doubt (&entries[5]));
+  for (int i = 0; i < GUARD_ENTRIES; i++)
+    if (i == 0 || (i > 2 && i < 63))
+      guard_leave (&entries[i], true);
+}
+
 /* A database is told by its header alone: what else stands in the file is
  * not to be read without the log, after a crash in a checkpoint.
  */
@@ -1361,6 +1544,12 @@ main (void)
     unit_test (test_unread_header),
     unit_test (test_log_of_dead_server),
     unit_test (test_log_in_doubt),
+    unit_test (test_command_ends),
+    unit_test (test_command_dies),
+    unit_test (test_command_fails),
+    unit_test (test_command_fails_and_dies),
+    unit_test (test_command_fails_and_lives),
+    unit_test (test_entries),
     unit_test (test_examine_header_only),
     unit_test (test_idle),
   };
