@@ -11,6 +11,7 @@
 #include "backup.h"
 #include "checksum.h"
 #include "database.h"
+#include "follow.h"
 #include "guard.h"
 #include "layers.h"
 #include "snapshots.h"
@@ -118,6 +119,9 @@ copy_tables (struct connection *from, struct connection *copy,
       " ?11)" },
     { NEEDED_LAYERS " SELECT layer, 0, 0 FROM reclaim WHERE layer IN needed",
       "INSERT INTO reclaim VALUES (?1, ?2, ?3)" },
+    { NEEDED_LAYERS " SELECT layer, 9223372036854775807, 0 FROM counted"
+                    " WHERE layer IN needed",
+      "INSERT INTO counted VALUES (?1, ?2, ?3)" },
   };
 
   for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
@@ -132,8 +136,8 @@ static int
 clear_tables (struct connection *copy, struct status *status)
 {
   static const char *const tables[] = {
-    "DELETE FROM reclaim", "DELETE FROM snapshot", "DELETE FROM disk",
-    "DELETE FROM layer",   "DELETE FROM feature",
+    "DELETE FROM counted", "DELETE FROM reclaim", "DELETE FROM snapshot",
+    "DELETE FROM disk",    "DELETE FROM layer",   "DELETE FROM feature",
   };
 
   for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
@@ -422,6 +426,7 @@ static int
 fill (struct connection *copy, void *opaque, struct status *status)
 {
   struct backup *backup = opaque;
+  struct follow follow = { 0 };
 
   backup->copy = copy;
   if (connection_run (copy, cache_sql, status) == -1)
@@ -429,6 +434,7 @@ fill (struct connection *copy, void *opaque, struct status *status)
   if ((backup->frozen
            ? store_change (backup->store, begin_copy, backup, status)
            : store_look (backup->store, begin_copy, backup, status)) == -1 ||
+      follow_again (&follow, copy, status) == -1 ||
       copy_blocks (backup, status) == -1)
     return -1;
   return check_copy (backup, status);

@@ -10,17 +10,13 @@
 
 #include "codec.h"
 #include "disks.h"
+#include "quota.h"
 #include "reclaim.h"
-
-/* The columns of a disk that its checksum covers, in their order. */
-#define DISK_CHECKSUM                                                          \
-  "row_checksum ('disk', disk.id, disk.name, disk.description, disk.size,"     \
-  " disk.block_size, disk.layer, disk.epoch, disk.compression,"                \
-  " disk.compression_level, disk.deduplicate, disk.quota, disk.created)"
 
 #define DISK_INFO                                                              \
   "SELECT id, name, description, size, block_size, epoch, created,"            \
-  " checksum = " DISK_CHECKSUM ", compression, compression_level FROM disk"
+  " checksum = " DISK_CHECKSUM                                                 \
+  ", compression, compression_level, quota FROM disk"
 
 bool
 disks_is_plain_text (const char *text)
@@ -93,11 +89,12 @@ disks_check_options (const struct disk_options *options, struct status *status)
 {
   const bool snapshot = options->name && strchr (options->name, '@');
 
-  if (snapshot &&
-      (options->size || options->block_size || options->description))
+  if (snapshot && (options->size || options->block_size ||
+                   options->description || options->quota))
     return status_fail (status, EINVAL,
                         "'%s' is a snapshot, which cannot be made like a "
-                        "disk: leave the size, block size and description out",
+                        "disk: leave the size, block size, quota and "
+                        "description out",
                         options->name);
   if (options->name && !snapshot &&
       disks_check_text ("the name of a disk", options->name, DISK_NAME_MAX,
@@ -112,6 +109,10 @@ disks_check_options (const struct disk_options *options, struct status *status)
     return status_fail (
         status, EINVAL,
         "the size is larger than the largest, %" PRId64 " bytes", INT64_MAX);
+  if (options->quota > INT64_MAX)
+    return status_fail (
+        status, EINVAL,
+        "the quota is larger than the largest, %" PRId64 " bytes", INT64_MAX);
   if (options->block_size && !is_block_size (options->block_size))
     return status_fail (status, EINVAL,
                         "the block size %" PRIu32
@@ -148,6 +149,13 @@ disks_check_match (const struct disk_info *info,
                         "compression= out, or change it with sqlblock set",
                         info->name, text);
   }
+  if (options->quota && options->quota != info->quota &&
+      (options->quota != QUOTA_NONE || info->quota))
+    return status_fail (
+        status, EINVAL,
+        "disk '%s' does not have the quota that quota= asks for: leave "
+        "quota= out, or change it with sqlblock set",
+        info->name);
   if (options->description &&
       strcmp (options->description, info->description) != 0)
     return status_fail (status, EINVAL,
@@ -245,7 +253,9 @@ set_checksum (struct connection *connection, int64_t id, struct status *status)
   static const char checksum_sql[] =
       "UPDATE disk SET checksum = " DISK_CHECKSUM " WHERE id = ?1";
 
-  return connection_run_for (connection, checksum_sql, id, status);
+  if (connection_run_for (connection, checksum_sql, id, status) == -1)
+    return -1;
+  return quota_follow (connection, id, status);
 }
 
 /* A program that does not know a codec must not open a database which uses
@@ -287,7 +297,7 @@ insert_disk (struct connection *connection, const struct disk_options *options,
   static const char insert_sql[] =
       "INSERT INTO disk (name, description, size, block_size, layer, epoch,"
       " compression, compression_level, deduplicate, quota, created, checksum)"
-      " VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, 0, NULL, ?8, 0)";
+      " VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, 0, ?9, ?8, 0)";
   const char *name = options->name ? options->name : DISK_NAME_DEFAULT;
   const struct compression compression = wanted_compression (options);
   CLEANUP_STATEMENT sqlite3_stmt *insert =
@@ -307,6 +317,8 @@ insert_disk (struct connection *connection, const struct disk_options *options,
   sqlite3_bind_int (insert, 6, compression.codec);
   sqlite3_bind_int (insert, 7, compression.level);
   sqlite3_bind_int64 (insert, 8, time (NULL));
+  if (options->quota && options->quota != QUOTA_NONE)
+    sqlite3_bind_int64 (insert, 9, options->quota);
   r = connection_step (connection, insert, status);
   return r == -1 ? fail_taken (connection, name, status) : 0;
 }
@@ -376,6 +388,7 @@ info_from_row (sqlite3_stmt *row, struct disk_info *info, struct status *status)
     .epoch = sqlite3_column_int64 (row, 5),
     .created = sqlite3_column_int64 (row, 6),
     .compression = { sqlite3_column_int (row, 8), sqlite3_column_int (row, 9) },
+    .quota = sqlite3_column_int64 (row, 10),
   };
   strcpy (info->name, name);
   strcpy (info->description, description);

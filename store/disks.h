@@ -32,6 +32,16 @@
   {                                                                            \
     CODEC_RAW, 0                                                               \
   }
+/* The columns of a disk that its checksum covers, in their order. */
+#define DISK_CHECKSUM                                                          \
+  "row_checksum ('disk', disk.id, disk.name, disk.description, disk.size,"     \
+  " disk.block_size, disk.layer, disk.epoch, disk.compression,"                \
+  " disk.compression_level, disk.deduplicate, disk.quota, disk.created)"
+
+/* What the name of a disk that is on its way in (manage_receive) has behind
+ * that of the disk which it is to be.
+ */
+#define DISK_RECEIVING "/receiving"
 
 /* The disk that is made when no name is given. */
 #define DISK_NAME_DEFAULT "disk"
@@ -43,6 +53,7 @@ struct disk_options {
   uint64_t size;                  /* bytes, 1 to 2^63-1 */
   uint32_t block_size;            /* bytes, a power of two from 512 to 1 MiB */
   struct compression compression; /* codec 0: not said */
+  uint64_t quota;                 /* bytes, or QUOTA_NONE (quota.h) */
 };
 
 /* Room for DISK@SNAPSHOT. */
@@ -58,6 +69,7 @@ struct disk_info {
   struct compression compression;
   int64_t epoch;
   int64_t created; /* seconds since 1970, UTC */
+  uint64_t quota;  /* bytes; 0: none */
 
   /* Not 0: not the disk but this snapshot of it, which is read only. */
   int64_t snapshot;

@@ -14,6 +14,7 @@
 #include "database.h"
 #include "guard.h"
 #include "manage.h"
+#include "quota.h"
 #include "reclaim.h"
 
 /* How many blocks are compared at a time. */
@@ -191,11 +192,15 @@ static int
 set (struct connection *connection, void *opaque, struct status *status)
 {
   struct request *request = opaque;
+  const struct disk_options *options = request->options;
+  int r = find_disk (connection, request, status);
 
-  if (find_disk (connection, request, status) == -1)
-    return -1;
-  return disks_set_compression (connection, request->disk.id,
-                                &request->options->compression, status);
+  if (r == 0 && options->compression.codec)
+    r = disks_set_compression (connection, request->disk.id,
+                               &options->compression, status);
+  if (r == 0 && options->quota)
+    r = quota_set (connection, request->disk.id, options->quota, status);
+  return r;
 }
 
 int
@@ -204,6 +209,8 @@ manage_set (struct store *store, const char *disk,
 {
   struct request request = { .target = disk, .options = options };
 
+  if (disks_check_options (options, status) == -1)
+    return -1;
   return store_change (store, set, &request, status);
 }
 
@@ -460,6 +467,18 @@ struct flattening {
   bool done;
 };
 
+/* Fail if a disk is past its quota. */
+static int
+check_quota (struct connection *connection, const struct disk_info *disk,
+             struct status *status)
+{
+  struct quota_state quota;
+
+  if (quota_look (connection, disk->id, &quota, status) == -1)
+    return -1;
+  return quota_check (&quota, disk->name, status);
+}
+
 static int
 flatten_step (struct connection *connection, void *opaque,
               struct status *status)
@@ -473,6 +492,8 @@ flatten_step (struct connection *connection, void *opaque,
     r = reclaim_flatten_step (connection, flattening->request.disk.id,
                               &flattening->step, status);
   flattening->done = r == 0;
+  if (r == 1 && flattening->step.copied > flattening->committed.copied)
+    r = check_quota (connection, &flattening->request.disk, status);
   return r == -1 ? -1 : 0;
 }
 
@@ -574,6 +595,55 @@ manage_reclaim (struct store *store, progress_made progress, void *opaque,
     total += some;
     if (freed)
       *freed = total;
+    if (report (progress, total, 0, opaque, status) == -1)
+      return -1;
+    give_way (&start);
+  }
+  return 0;
+}
+
+/* A step of counting for quotas. */
+struct quota_counting {
+  int64_t bytes;
+  bool done;
+};
+
+static int
+count_step (struct connection *connection, void *opaque, struct status *status)
+{
+  struct quota_counting *counting = opaque;
+  const int r = quota_count_step (connection, &counting->bytes, status);
+
+  counting->done = r == 0;
+  return r == -1 ? -1 : 0;
+}
+
+int
+manage_count_step (struct store *store, bool *done, uint64_t *bytes,
+                   struct status *status)
+{
+  struct quota_counting counting;
+
+  if (store_step (store, count_step, &counting, status) == -1)
+    return -1;
+  *done = counting.done;
+  *bytes = counting.bytes;
+  return 0;
+}
+
+int
+manage_count (struct store *store, progress_made progress, void *opaque,
+              struct status *status)
+{
+  struct timespec start;
+  uint64_t total = 0, some;
+  bool done = false;
+
+  while (!done) {
+    clock_gettime (CLOCK_MONOTONIC, &start);
+    if (manage_count_step (store, &done, &some, status) == -1)
+      return status_prefix (status, "counting for quotas");
+    total += some;
     if (report (progress, total, 0, opaque, status) == -1)
       return -1;
     give_way (&start);
@@ -725,12 +795,16 @@ look_at_details (struct connection *connection, void *opaque,
   struct detailing *detailing = opaque;
   struct request *request = &detailing->request;
   struct manage_details *details = detailing->details;
+  struct quota_state quota;
   int64_t count;
 
   if (find_target (connection, request, status) == -1 ||
-      snapshots_count (connection, request->disk.id, &count, status) == -1)
+      snapshots_count (connection, request->disk.id, &count, status) == -1 ||
+      quota_look (connection, request->disk.id, &quota, status) == -1)
     return -1;
   details->snapshots = request->snapshot.id == 0 ? count : 0;
+  details->quota_used = quota.own + quota.others;
+  details->quota_counted = quota.counted;
   return find_origin (connection, request, details->origin,
                       sizeof details->origin, status);
 }

@@ -45,7 +45,10 @@ int manage_rename (struct store *store, const char *target, const char *name,
 int manage_describe (struct store *store, const char *disk,
                      const char *description, struct status *status);
 
-/* Change what OPTIONS says of the disk: how new blocks are compressed. */
+/* Change what OPTIONS says of the disk: how new blocks are compressed, and
+ * its quota.  A quota holds at once for what is written from then on; what
+ * was there is to be counted, by manage_count.
+ */
 int manage_set (struct store *store, const char *disk,
                 const struct disk_options *options, struct status *status);
 
@@ -55,6 +58,16 @@ int manage_set (struct store *store, const char *disk,
  */
 int manage_resize (struct store *store, const char *disk, uint64_t size,
                    bool shrink, struct status *status);
+
+/* Count, in steps, what disks with a quota store, where that is not done.
+ * When it fails it may be called again, and goes on.
+ */
+int manage_count (struct store *store, progress_made progress, void *opaque,
+                  struct status *status);
+
+/* One step of it; *DONE says whether nothing is left. */
+int manage_count_step (struct store *store, bool *done, uint64_t *bytes,
+                       struct status *status);
 
 /* Delete a disk.  One that has snapshots is deleted only with SNAPSHOTS,
  * which deletes them too (ENOTEMPTY otherwise); clones of it live on.  With
@@ -138,6 +151,11 @@ struct manage_details {
    * "" where it has no parent, "?" where that is gone.
    */
   char origin[DISK_NAME_MAX + 1 + SNAPSHOT_NAME_MAX + 1];
+  /* For a disk with a quota, what counts for that, in bytes: at least so
+   * much while not all is counted.
+   */
+  uint64_t quota_used;
+  bool quota_counted;
 };
 int manage_details (struct store *store, const char *target,
                     struct manage_details *details, struct status *status);

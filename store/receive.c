@@ -35,8 +35,6 @@
 #include "layers.h"
 #include "manage.h"
 
-#define SUFFIX "/receiving"
-
 /* What a transaction works on. */
 struct reception {
   struct store *store;
@@ -241,7 +239,7 @@ static int64_t *
 list_hidden (struct connection *connection, struct status *status)
 {
   static const char list_sql[] =
-      "SELECT id FROM disk WHERE name LIKE '%" SUFFIX "'";
+      "SELECT id FROM disk WHERE name LIKE '%" DISK_RECEIVING "'";
   CLEANUP_STATEMENT sqlite3_stmt *list =
       connection_statement (connection, list_sql, status);
   int64_t *ids = NULL, *more;
@@ -349,6 +347,7 @@ begin_replacing (struct connection *connection, struct reception *reception,
       check_block_size (reception, status) == -1)
     return -1;
   options->compression = reception->disk.compression;
+  options->quota = reception->disk.quota;
   return make_hidden (connection, reception, options, NULL, status);
 }
 
@@ -418,6 +417,7 @@ begin_changes (struct connection *connection, struct reception *reception,
     return -1;
   options->compression = reception->hidden.compression =
       reception->disk.compression;
+  options->quota = reception->disk.quota;
   if (reception->clean && head.layer == base.layer)
     return disks_lend (connection, options, disk, &base, &reception->hidden.id,
                        status);
@@ -430,7 +430,7 @@ change_begin (struct connection *connection, void *opaque,
 {
   struct reception *reception = opaque;
   const struct manage_incoming *incoming = reception->incoming;
-  char name[DISK_NAME_MAX + sizeof SUFFIX];
+  char name[DISK_NAME_MAX + sizeof DISK_RECEIVING];
   struct disk_options options = {
     .name = name,
     .description = incoming->description,
@@ -441,7 +441,7 @@ change_begin (struct connection *connection, void *opaque,
                        : (struct compression)DISK_COMPRESSION_DEFAULT_INIT,
   };
 
-  snprintf (name, sizeof name, "%s" SUFFIX, incoming->disk);
+  snprintf (name, sizeof name, "%s" DISK_RECEIVING, incoming->disk);
   if (delete_leftover (connection, reception, name, status) == -1)
     return -1;
   if (incoming->base_guid)

@@ -9,6 +9,7 @@
 
 #include "disks.h"
 #include "layers.h"
+#include "quota.h"
 #include "reclaim.h"
 #include "snapshots.h"
 
@@ -509,7 +510,10 @@ forget_work (struct work *work, struct status *status)
 {
   static const char done_sql[] = "DELETE FROM reclaim WHERE layer = ?1";
 
-  return connection_run_for (work->connection, done_sql, work->layer, status);
+  if (connection_run_for (work->connection, done_sql, work->layer, status) ==
+      -1)
+    return -1;
+  return quota_forget (work->connection, work->layer, status);
 }
 
 /* The layer is empty, and nothing looks at it. */

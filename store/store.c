@@ -565,11 +565,19 @@ store_look (struct store *store,
 }
 
 int
+store_step (struct store *store, writer_change step, void *opaque,
+            struct status *status)
+{
+  if (need_write_side (store, status) == -1)
+    return -1;
+  return writer_run (&store->writer, step, opaque, status);
+}
+
+int
 store_change (struct store *store, writer_change change, void *opaque,
               struct status *status)
 {
-  if (need_write_side (store, status) == -1 ||
-      writer_run (&store->writer, change, opaque, status) == -1)
+  if (store_step (store, change, opaque, status) == -1)
     return -1;
   return flusher_flush (&store->flusher, status);
 }

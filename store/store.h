@@ -114,6 +114,12 @@ int store_look (struct store *store,
 int store_change (struct store *store, writer_change change, void *opaque,
                   struct status *status);
 
+/* The same for one step of many: it is not made durable.  The caller ends
+ * with a store_change, or steps that are lost do no harm.
+ */
+int store_step (struct store *store, writer_change step, void *opaque,
+                struct status *status);
+
 /* Give a disk another size, as writer_resize, and make it durable. */
 int store_resize (struct store *store, const struct disk_info *info,
                   uint64_t size, struct status *status);

@@ -458,10 +458,54 @@ run_change (struct writer *writer, const struct operation *operation,
   const int r =
       operation->change (&writer->connection, operation->opaque, status);
 
-  writer->view_of = 0;
+  writer->view_of = writer->quota_of = 0;
   writer->next_id = 0;
   writer->changed = true;
-  return r;
+  return r == -1 ? -1
+                 : follow_again (&writer->follow, &writer->connection, status);
+}
+
+static int
+run_request (struct writer *writer, struct operation *operation,
+             struct status *status)
+{
+  if (operation->kind == RESIZE)
+    return run_resize (writer, operation, status);
+  if (operation->offset > writer->view.size ||
+      operation->count > writer->view.size - operation->offset)
+    return status_fail (status, ENOSPC,
+                        "the disk has shrunk; connect again to see its size");
+  if (operation->kind == WRITE)
+    return run_write (writer, operation, status);
+  return run_clear (writer, operation, status);
+}
+
+/* A request where some disk has a quota: what is written must not take the
+ * disk past it, but may keep it there.
+ */
+static int
+run_counted (struct writer *writer, struct operation *operation,
+             struct status *status)
+{
+  struct connection *connection = &writer->connection;
+  struct quota_state *quota = &writer->quota;
+  int64_t before;
+
+  if (writer->quota_of != operation->disk->id) {
+    writer->quota_of = 0;
+    if (quota_look (connection, operation->disk->id, quota, status) == -1)
+      return -1;
+    writer->quota_of = operation->disk->id;
+  }
+  if (quota->limit == QUOTA_NONE)
+    return run_request (writer, operation, status);
+  before = quota->own;
+  if (run_request (writer, operation, status) == -1 ||
+      quota_look_again (connection, quota, status) == -1)
+    return -1;
+  return operation->kind == RESIZE || quota->own <= before
+             ? 0
+             : quota_check (quota, operation->disk->name, status);
 }
 
 static int
@@ -472,15 +516,8 @@ run_operation (struct writer *writer, struct operation *operation,
     return run_change (writer, operation, status);
   if (look_at (writer, operation->disk, status) == -1)
     return -1;
-  if (operation->kind == RESIZE)
-    return run_resize (writer, operation, status);
-  if (operation->offset > writer->view.size ||
-      operation->count > writer->view.size - operation->offset)
-    return status_fail (status, ENOSPC,
-                        "the disk has shrunk; connect again to see its size");
-  if (operation->kind == WRITE)
-    return run_write (writer, operation, status);
-  return run_clear (writer, operation, status);
+  return writer->follow.counting ? run_counted (writer, operation, status)
+                                 : run_request (writer, operation, status);
 }
 
 /*--------------------------------------------------------------------
@@ -534,6 +571,7 @@ run_transaction (struct writer *writer, struct operation *list, size_t count,
 {
   struct connection *connection = &writer->connection;
   const int changes = sqlite3_total_changes (connection->db);
+  bool others;
   int r;
 
   writer->view_of = 0;
@@ -547,14 +585,20 @@ run_transaction (struct writer *writer, struct operation *list, size_t count,
   if (begin (writer, list, status) == -1)
     return -1;
   *begun = true;
-  for (r = 0; r == 0 && count > 0; count--, list = list->next)
+  r = follow_begin (&writer->follow, connection, &others, status);
+  if (others)
+    writer->quota_of = 0;
+  for (; r == 0 && count > 0; count--, list = list->next)
     r = run_operation (writer, list, status);
   if (r == 0)
     r = connection_commit (connection, status);
-  if (r == -1)
+  if (r == -1) {
     connection_rollback (connection);
-  else if (writer->changed ||
-           sqlite3_total_changes (connection->db) != changes) {
+    writer->quota_of = 0;
+  }
+  follow_end (&writer->follow, connection, r == 0);
+  if (r == 0 &&
+      (writer->changed || sqlite3_total_changes (connection->db) != changes)) {
     flusher_committed (writer->flusher);
     if (writer->committed)
       writer->committed (writer->wal_bytes, writer->opaque);

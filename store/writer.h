@@ -38,8 +38,10 @@
 #include "connection.h"
 #include "disks.h"
 #include "flusher.h"
+#include "follow.h"
 #include "layers.h"
 #include "place.h"
+#include "quota.h"
 #include "status.h"
 
 /* A trim or zero whose range has more stored blocks than this goes in
@@ -89,6 +91,9 @@ struct writer {
   struct view below;     /* ... and without its own rows */
   char *block;           /* room for one block, ... */
   char *room;            /* ... and for one that is compressed */
+  struct follow follow;
+  int64_t quota_of; /* the disk that `quota` is about, or 0 */
+  struct quota_state quota;
 
   struct codec_pool workspaces; /* of those who wait */
 };

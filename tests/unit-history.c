@@ -23,6 +23,7 @@
 #include "unit.h"
 
 #include "manage.h"
+#include "quota.h"
 #include "store.h"
 
 #define BLOCK         512
@@ -44,6 +45,7 @@ struct model_snapshot {
 struct model_disk {
   char name[20]; /* empty: there is none */
   struct contents contents;
+  uint64_t quota; /* bytes; 0: none */
   struct model_snapshot snapshots[THINGS];
 };
 
@@ -389,6 +391,132 @@ compare_usage (void)
 }
 
 /*--------------------------------------------------------------------
+ * Quotas.
+ */
+
+/* What disks with a quota look at directly. */
+#define LIMITED                                                                \
+  "(SELECT layer FROM disk WHERE quota NOT NULL UNION SELECT snapshot.layer"   \
+  " FROM snapshot JOIN disk ON disk.id = snapshot.disk WHERE quota NOT NULL)"
+
+/* Counting again must give what is kept. */
+static void
+check_counted (void)
+{
+  sqlite3 *db = unit_open_raw (path);
+
+  assert_int_equal (
+      unit_integer (db, "SELECT count (*) FROM counted WHERE bytes <>"
+                        " (SELECT ifnull (sum (length (data)), 0) FROM block"
+                        "  WHERE layer = counted.layer"
+                        "  AND block.number < counted.number)"),
+      0);
+  assert_int_equal (unit_integer (db, "SELECT count (*) FROM " LIMITED
+                                      " WHERE layer NOT IN"
+                                      " (SELECT layer FROM counted)"),
+                    0);
+  sqlite3_close (db);
+}
+
+/* The bytes that count for the quota of a disk; with COUNTED only those that
+ * are counted already.
+ */
+static uint64_t
+used_by (const struct model_disk *disk, bool counted)
+{
+  sqlite3 *db = unit_open_raw (path);
+  const uint64_t used = unit_integer (
+      db,
+      "SELECT ifnull (sum (length (data)), 0) FROM block WHERE layer IN"
+      " (SELECT layer FROM disk WHERE name = %Q UNION SELECT snapshot.layer"
+      "  FROM snapshot JOIN disk ON disk.id = snapshot.disk"
+      "  WHERE disk.name = %Q)"
+      " AND (NOT %d OR EXISTS (SELECT 1 FROM counted"
+      "  WHERE counted.layer = block.layer AND counted.number > block.number))",
+      disk->name, disk->name, counted);
+
+  sqlite3_close (db);
+  return used;
+}
+
+/* What is shown of a quota is what is so. */
+static void
+check_quota (const struct model_disk *disk)
+{
+  struct manage_details details;
+  struct disk_info info;
+  struct status status;
+
+  assert_ok (store_find (store, disk->name, &info, &status), &status);
+  assert_int_equal (info.quota, disk->quota);
+  assert_ok (manage_details (store, disk->name, &details, &status), &status);
+  assert_int_equal (details.quota_used, disk->quota ? used_by (disk, true) : 0);
+  if (details.quota_counted && disk->quota)
+    assert_int_equal (details.quota_used, used_by (disk, false));
+}
+
+static int
+stop_soon (uint64_t done, uint64_t total, void *opaque)
+{
+  (void)done;
+  (void)total;
+  (void)opaque;
+  return below (2);
+}
+
+/* Give a disk another quota, or none; perhaps by another process, perhaps
+ * without counting all.
+ */
+static void
+step_quota (void)
+{
+  struct model_disk *disk = random_disk ();
+  struct store *other =
+      below (2) ? open_with (true, checkpoint_limits_default) : NULL;
+  struct disk_options options = { 0 };
+  struct status status;
+
+  disk->quota = below (3) ? (1 + below (2 * BLOCKS)) * BLOCK : 0;
+  options.quota = disk->quota ? disk->quota : QUOTA_NONE;
+  assert_ok (manage_set (other ? other : store, disk->name, &options, &status),
+             &status);
+  if (below (2) &&
+      manage_count (other ? other : store, stop_soon, NULL, &status) == -1)
+    assert_int_equal (status.error, ECANCELED);
+  if (other)
+    store_close (other);
+  check_quota (disk);
+}
+
+static void
+step_count (void)
+{
+  struct status status;
+
+  assert_ok (manage_count (store, NULL, NULL, &status), &status);
+}
+
+/* A write of COUNT blocks has ended as STATUS says, -1 in R; BEFORE, USED
+ * bytes were counted.  Was that right?
+ */
+static void
+check_limited (const struct model_disk *disk, int r,
+               const struct status *status, uint64_t before, uint64_t count)
+{
+  const uint64_t after = used_by (disk, true);
+
+  if (r == 0) {
+    if (disk->quota && after > disk->quota)
+      assert_in_range (after, 0, before);
+    return;
+  }
+  assert_fails (r, status, ENOSPC, "the quota of disk");
+  assert_true (disk->quota > 0);
+  assert_int_equal (after, before);
+  assert_true (before + count * BLOCK > disk->quota);
+}
+
+/*--------------------------------------------------------------------
  * Steps.
  */
 
@@ -404,6 +532,7 @@ step_write (void)
   const uint32_t number = below (4) ? ++counter : 0;
   struct status status;
   struct disk *disk = disk_open (store, model->name, false, &status);
+  const uint64_t used = used_by (model, true);
   int r;
 
   if (disk == NULL)
@@ -414,8 +543,10 @@ step_write (void)
     r = disk_trim (disk, first * BLOCK, count * BLOCK, false, &status);
   else
     r = disk_write (disk, buffer, first * BLOCK, count * BLOCK, false, &status);
-  assert_ok (r, &status);
   disk_close (disk);
+  check_limited (model, r, &status, used, count);
+  if (r == -1)
+    return;
   for (uint64_t i = first; i < first + count; i++)
     model->contents.blocks[i] = number;
 }
@@ -509,10 +640,13 @@ step_delete_disk (void)
 static void
 step_flatten (void)
 {
+  struct model_disk *disk = random_disk ();
   struct status status;
 
-  assert_ok (manage_flatten (store, random_disk ()->name, NULL, NULL, &status),
-             &status);
+  if (manage_flatten (store, disk->name, NULL, NULL, &status) == -1) {
+    assert_fails (-1, &status, ENOSPC, "the quota of disk");
+    assert_true (disk->quota > 0);
+  }
 }
 
 static void
@@ -534,8 +668,9 @@ step_resize (void)
     struct disk *handle = disk_open (store, disk->name, false, &status);
 
     assert_non_null (handle);
+    /* It takes nothing. */
     assert_ok (
-        disk_zero (handle, size - size % BLOCK, size % BLOCK, false, &status),
+        disk_trim (handle, size - size % BLOCK, size % BLOCK, false, &status),
         &status);
     disk_close (handle);
     disk->contents.blocks[size / BLOCK] = 0;
@@ -600,6 +735,9 @@ check_nothing_unseen (void)
   assert_ok (manage_reclaim (store, NULL, NULL, NULL, &status), &status);
   unit_assert_reclaimed (path);
   db = unit_open_raw (path);
+  assert_int_equal (unit_integer (db, "SELECT count (*) FROM counted"
+                                      " WHERE layer NOT IN " LIMITED),
+                    0);
   compare_views (db, &disks[first], NULL);
   if (snapshot)
     compare_views (db, &disks[first], snapshot);
@@ -631,7 +769,8 @@ static void (*const steps[]) (void) = {
   step_snapshot, step_snapshot,        step_delete_snapshot, step_rollback,
   step_rollback, step_clone,           step_delete_disk,     step_flatten,
   step_resize,   step_delete_snapshot, step_reclaim,         step_reclaim,
-  step_reopen,   compare_difference,   compare_usage,
+  step_reopen,   compare_difference,   compare_usage,        step_quota,
+  step_count,
 };
 
 static void
@@ -647,7 +786,9 @@ test_random_steps (void **state)
     struct model_disk *disk;
 
     steps[below (sizeof steps / sizeof steps[0])]();
+    check_counted ();
     disk = random_disk ();
+    check_quota (disk);
     compare (disk, below (2) ? random_snapshot (disk) : NULL);
     if (i % 500 == 499) {
       compare_all ();

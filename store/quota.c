@@ -1,0 +1,283 @@
+/* Quotas: see quota.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "disks.h"
+#include "follow.h"
+#include "quota.h"
+
+/* How many rows a step counts, and then those of the same number. */
+#define STEP_ROWS 1024
+
+/* counted.number of a layer that is counted. */
+#define COUNTED INT64_MAX
+
+/* The disk of which FAMILY (disk) says whether it counts for the disk of
+ * which the first row of `own` has the name: that one, and what comes in for
+ * it, or the other way round.
+ */
+#define WITH_FAMILY                                                            \
+  "WITH own (name) AS (SELECT iif (instr (name, '/'),"                         \
+  "   substr (name, 1, instr (name, '/') - 1), name)"                          \
+  "   FROM disk WHERE id = ?1),"                                               \
+  " family (id, layer) AS (SELECT disk.id, disk.layer FROM own JOIN disk"      \
+  "   ON disk.name IN (own.name, own.name || '" DISK_RECEIVING "')),"          \
+  " looked_at (layer) AS (SELECT layer FROM family"                            \
+  "   UNION SELECT snapshot.layer FROM family JOIN snapshot"                   \
+  "   ON snapshot.disk = family.id) "
+
+/* Does a disk with a quota look at counted.layer? */
+#define NEEDED                                                                 \
+  "(EXISTS (SELECT 1 FROM disk WHERE disk.layer = counted.layer"               \
+  "   AND quota IS NOT NULL)"                                                  \
+  " OR EXISTS (SELECT 1 FROM snapshot JOIN disk ON disk.id = snapshot.disk"    \
+  "   WHERE snapshot.layer = counted.layer AND quota IS NOT NULL))"
+
+/* Where the counting of a layer begins: one without rows is counted. */
+#define START(layer)                                                           \
+  "iif (EXISTS (SELECT 1 FROM block INDEXED BY block_by_number"                \
+  "   WHERE block.layer = " layer "), 0, 9223372036854775807)"
+
+/* The quota of disk ID, and its layer.  Returns 1, 0 where it is gone. */
+static int
+look_at_disk (struct connection *connection, int64_t id,
+              struct quota_state *state, struct status *status)
+{
+  static const char disk_sql[] =
+      WITH_FAMILY "SELECT disk.layer, (SELECT quota FROM disk, own"
+                  "  WHERE disk.name = own.name)"
+                  " FROM disk WHERE id = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *disk =
+      connection_statement (connection, disk_sql, status);
+  int r;
+
+  if (disk == NULL)
+    return -1;
+  sqlite3_bind_int64 (disk, 1, id);
+  r = connection_step (connection, disk, status);
+  if (r != 1)
+    return r;
+  *state = (struct quota_state){
+    .limit = sqlite3_column_type (disk, 1) == SQLITE_NULL
+                 ? QUOTA_NONE
+                 : sqlite3_column_int64 (disk, 1),
+    .layer = sqlite3_column_int64 (disk, 0),
+    .counted = true,
+  };
+  return 1;
+}
+
+int
+quota_look (struct connection *connection, int64_t id,
+            struct quota_state *state, struct status *status)
+{
+  static const char counted_sql[] =
+      WITH_FAMILY "SELECT ifnull (sum (iif (layer = ?2, bytes, 0)), 0),"
+                  " ifnull (sum (iif (layer = ?2, 0, bytes)), 0),"
+                  " ifnull (min (number), 0)"
+                  " FROM looked_at LEFT JOIN counted USING (layer)";
+  CLEANUP_STATEMENT sqlite3_stmt *counted = NULL;
+  int r = look_at_disk (connection, id, state, status);
+
+  if (r == 0)
+    return status_fail (status, ENOENT, "the disk is gone");
+  if (r == -1 || state->limit == QUOTA_NONE)
+    return r == -1 ? -1 : 0;
+  counted = connection_statement (connection, counted_sql, status);
+  if (counted == NULL)
+    return -1;
+  sqlite3_bind_int64 (counted, 1, id);
+  sqlite3_bind_int64 (counted, 2, state->layer);
+  if (connection_step (connection, counted, status) == -1)
+    return -1;
+  state->own = sqlite3_column_int64 (counted, 0);
+  state->others = sqlite3_column_int64 (counted, 1);
+  state->counted = sqlite3_column_int64 (counted, 2) == COUNTED;
+  return 0;
+}
+
+int
+quota_look_again (struct connection *connection, struct quota_state *state,
+                  struct status *status)
+{
+  static const char own_sql[] = "SELECT bytes FROM counted WHERE layer = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *own =
+      connection_statement (connection, own_sql, status);
+
+  if (own == NULL)
+    return -1;
+  sqlite3_bind_int64 (own, 1, state->layer);
+  if (connection_step (connection, own, status) == -1)
+    return -1;
+  state->own = sqlite3_column_int64 (own, 0);
+  return 0;
+}
+
+int
+quota_check (const struct quota_state *state, const char *name,
+             struct status *status)
+{
+  if (state->own <= state->limit - state->others)
+    return 0;
+  return status_fail (status, ENOSPC,
+                      "the quota of disk '%s' of %" PRId64 " bytes for it and "
+                      "its snapshots would be exceeded: trim the disk, delete "
+                      "snapshots, or raise it with \"sqlblock set\"",
+                      name, state->limit);
+}
+
+/* Count what has become a layer of a disk with a quota. */
+static int
+count_all (struct connection *connection, int64_t id, struct status *status)
+{
+  static const char count_sql[] = WITH_FAMILY
+      "INSERT INTO counted (layer, number, bytes)"
+      " SELECT layer, " START (
+          "looked_at.layer") ", 0 FROM looked_at"
+                             " WHERE true ON CONFLICT (layer) DO NOTHING";
+
+  return connection_run_for (connection, count_sql, id, status);
+}
+
+static int
+forget_all (struct connection *connection, int64_t id, struct status *status)
+{
+  static const char forget_sql[] = WITH_FAMILY
+      "DELETE FROM counted WHERE layer IN (SELECT layer FROM looked_at)"
+      " AND NOT " NEEDED;
+
+  return connection_run_for (connection, forget_sql, id, status);
+}
+
+int
+quota_set (struct connection *connection, int64_t id, int64_t limit,
+           struct status *status)
+{
+  static const char set_sql[] = WITH_FAMILY
+      "UPDATE disk SET quota = ?2 WHERE id IN (SELECT id FROM family)";
+  static const char checksum_sql[] =
+      WITH_FAMILY "UPDATE disk SET checksum = " DISK_CHECKSUM
+                  " WHERE id IN (SELECT id FROM family)";
+  CLEANUP_STATEMENT sqlite3_stmt *set =
+      connection_statement (connection, set_sql, status);
+
+  if (set == NULL)
+    return -1;
+  sqlite3_bind_int64 (set, 1, id);
+  if (limit != QUOTA_NONE)
+    sqlite3_bind_int64 (set, 2, limit);
+  if (connection_step (connection, set, status) == -1 ||
+      connection_run_for (connection, checksum_sql, id, status) == -1)
+    return -1;
+  return limit == QUOTA_NONE ? forget_all (connection, id, status)
+                             : count_all (connection, id, status);
+}
+
+int
+quota_follow (struct connection *connection, int64_t id, struct status *status)
+{
+  static const char follow_sql[] =
+      "INSERT INTO counted (layer, number, bytes)"
+      " SELECT layer, " START (
+          "disk.layer") ", 0 FROM disk"
+                        " WHERE id = ?1 AND quota IS NOT NULL ON CONFLICT "
+                        "(layer) DO NOTHING";
+
+  return connection_run_for (connection, follow_sql, id, status);
+}
+
+int
+quota_forget (struct connection *connection, int64_t layer,
+              struct status *status)
+{
+  static const char forget_sql[] =
+      "DELETE FROM counted WHERE layer = ?1 AND NOT " NEEDED;
+
+  return connection_run_for (connection, forget_sql, layer, status);
+}
+
+/*--------------------------------------------------------------------
+ * Counting what was there before.
+ */
+
+/* A layer that is not counted as a whole. */
+struct rest {
+  int64_t layer;
+  int64_t number; /* from which on rows are to be counted, and then how far */
+  int64_t bytes;
+};
+
+static int
+find_rest (struct connection *connection, struct rest *rest,
+           struct status *status)
+{
+  static const char rest_sql[] = "SELECT layer, number FROM counted"
+                                 " WHERE number < 9223372036854775807 LIMIT 1";
+  CLEANUP_STATEMENT sqlite3_stmt *row =
+      connection_statement (connection, rest_sql, status);
+  int r;
+
+  if (row == NULL)
+    return -1;
+  r = connection_step (connection, row, status);
+  rest->layer = sqlite3_column_int64 (row, 0);
+  rest->number = sqlite3_column_int64 (row, 1);
+  return r;
+}
+
+/* Add rows up, until there are enough, or no more. */
+static int
+add_rows (struct connection *connection, struct rest *rest,
+          struct status *status)
+{
+  static const char rows_sql[] = "SELECT number, " FOLLOW_BYTES (
+      "block") " FROM block INDEXED BY block_by_number"
+               " WHERE layer = ?1 AND number >= ?2 ORDER BY number";
+  CLEANUP_STATEMENT sqlite3_stmt *rows =
+      connection_statement (connection, rows_sql, status);
+  int64_t last = rest->number;
+  int r;
+
+  if (rows == NULL)
+    return -1;
+  sqlite3_bind_int64 (rows, 1, rest->layer);
+  sqlite3_bind_int64 (rows, 2, rest->number);
+  for (int count = 0; (r = connection_step (connection, rows, status)) == 1;
+       count++) {
+    rest->number = sqlite3_column_int64 (rows, 0);
+    if (count >= STEP_ROWS && rest->number > last)
+      return 0;
+    last = rest->number;
+    rest->bytes += sqlite3_column_int64 (rows, 1);
+  }
+  rest->number = COUNTED;
+  return r;
+}
+
+int
+quota_count_step (struct connection *connection, int64_t *bytes,
+                  struct status *status)
+{
+  static const char save_sql[] = "UPDATE counted SET number = ?2,"
+                                 " bytes = bytes + ?3 WHERE layer = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *save =
+      connection_statement (connection, save_sql, status);
+  struct rest rest = { 0 };
+  int r = save ? find_rest (connection, &rest, status) : -1;
+
+  *bytes = 0;
+  if (r != 1)
+    return r;
+  if (add_rows (connection, &rest, status) == -1)
+    return -1;
+  sqlite3_bind_int64 (save, 1, rest.layer);
+  sqlite3_bind_int64 (save, 2, rest.number);
+  sqlite3_bind_int64 (save, 3, rest.bytes);
+  if (connection_step (connection, save, status) == -1)
+    return -1;
+  *bytes = rest.bytes;
+  return 1;
+}

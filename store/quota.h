@@ -1,0 +1,81 @@
+/* Quotas: how many bytes a disk and its snapshots may take.
+ *
+ * What counts is the data of the rows of all layers at which the disk or
+ * one of its snapshots looks directly; not what it shares with the disk
+ * that it was cloned from, which that one has.  What comes in for a disk
+ * (manage_receive) counts for it, too.
+ *
+ *     disk 'web', quota 10G ──► layer 7     3G  counts
+ *     web@monday ─────────────► layer 5     2G  counts
+ *     web@sunday ─────────────► layer 5
+ *     disk 'origin' ──────────► layer 2     4G  does not, though layer 5
+ *                                               stands on it
+ *
+ * The table `counted` has a row for each layer of a disk with a quota, and
+ * keeps its bytes (follow.h).  A layer that had rows before is counted in
+ * steps: the rows of lower numbers than counted.number are, those of higher
+ * ones are not yet.  Until that is done a quota lets more through.
+ *
+ * A row in `counted` that is needed no more does no harm, and goes when its
+ * layer has been looked through for rows to reclaim.
+ *
+ * All functions run inside a transaction of the caller, a write transaction
+ * where they change something, and return 0, or -1.
+ */
+
+#ifndef SQLBLOCK_QUOTA_H
+#define SQLBLOCK_QUOTA_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "connection.h"
+#include "status.h"
+
+/* No limit. */
+#define QUOTA_NONE INT64_MAX
+
+/* What a disk may take and takes, in bytes. */
+struct quota_state {
+  int64_t limit;  /* or QUOTA_NONE; then the rest is 0 */
+  int64_t layer;  /* the disk's own, to which it writes */
+  int64_t own;    /* what that one has, as far as it is counted ... */
+  int64_t others; /* ... and the other layers that count */
+  bool counted;   /* all is counted */
+};
+
+/* Find out about disk ID, which may be one that comes in.  ENOENT where it
+ * is gone.
+ */
+int quota_look (struct connection *connection, int64_t id,
+                struct quota_state *state, struct status *status);
+
+/* Look at state->own again. */
+int quota_look_again (struct connection *connection, struct quota_state *state,
+                      struct status *status);
+
+/* Fail with ENOSPC if the disk NAME takes more than its quota. */
+int quota_check (const struct quota_state *state, const char *name,
+                 struct status *status);
+
+/* Give disk ID a quota of LIMIT bytes, or QUOTA_NONE. */
+int quota_set (struct connection *connection, int64_t id, int64_t limit,
+               struct status *status);
+
+/* The row of disk ID is new or has changed: if it has a quota, its layer is
+ * counted from now on.
+ */
+int quota_follow (struct connection *connection, int64_t id,
+                  struct status *status);
+
+/* Give up counting LAYER if no disk with a quota needs that any more. */
+int quota_forget (struct connection *connection, int64_t layer,
+                  struct status *status);
+
+/* Count some rows that are not counted yet; *BYTES tells how many bytes they
+ * have.  Returns 1, 0 when all are counted, -1.
+ */
+int quota_count_step (struct connection *connection, int64_t *bytes,
+                      struct status *status);
+
+#endif /* SQLBLOCK_QUOTA_H */
