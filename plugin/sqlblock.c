@@ -33,6 +33,7 @@
 
 #include "database.h"
 #include "history.h"
+#include "quota.h"
 #include "store.h"
 #include "times.h"
 
@@ -48,6 +49,7 @@ static const char *description;
 static const char *size;
 static const char *block_size;
 static const char *compression;
+static const char *quota;
 static const char *shared;
 static const char *log_size;
 static const char *list_snapshots;
@@ -123,6 +125,8 @@ sqlblock_config (const char *key, const char *value)
     return set_once (&block_size, key, value);
   if (strcmp (key, "compression") == 0)
     return set_once (&compression, key, value);
+  if (strcmp (key, "quota") == 0)
+    return set_once (&quota, key, value);
   if (strcmp (key, "shared") == 0)
     return set_once (&shared, key, value);
   if (strcmp (key, "log-size") == 0)
@@ -234,6 +238,13 @@ sqlblock_config_complete (void)
   if (compression &&
       compression_parse (compression, &options.compression, &status) == -1)
     return report (&status);
+  if (quota && strcmp (quota, "none") == 0)
+    options.quota = QUOTA_NONE;
+  else if (quota) {
+    if (parse_size ("quota", quota, &bytes) == -1)
+      return -1;
+    options.quota = bytes;
+  }
   if (disks_check_options (&options, &status) == -1)
     return report (&status);
   return 0;
@@ -247,6 +258,8 @@ sqlblock_config_complete (void)
   "compression=<HOW>      none, lz4 or zstd[:LEVEL], of a disk that is to "    \
   "be\n"                                                                       \
   "                       made (default " DISK_COMPRESSION_DEFAULT ").\n"      \
+  "quota=<SIZE>           The most that a disk that is to be made, and its\n"  \
+  "                       snapshots, may take (default none).\n"               \
   "description=<TEXT>     Description of a disk that is to be made.\n"         \
   "shared=<BOOL>          Other servers may write the same disks, too.\n"      \
   "log-size=<SIZE>        Keep the write-ahead log shorter than this.\n"       \

@@ -202,10 +202,10 @@ test_list ()
 web
 mail
 späte" ] || fail "list: $(cat out)"
-  grep -qE '^web +64M +0 +20[0-9-]*T[0-9:]*[+-]' out ||
+  grep -qE '^web +64M +- +0 +20[0-9-]*T[0-9:]*[+-]' out ||
     fail "list: $(cat out)"
   run 0 list "$db" --usage
-  grep -qE '^web +64M +0 +0 +0 +20[0-9-]*T[0-9:]*[+-]' out ||
+  grep -qE '^web +64M +- +0 +0 +0 +20[0-9-]*T[0-9:]*[+-]' out ||
     fail "list: $(cat out)"
   run 0 list "$db" --json
   json 'j["disks"][0]["name"] == "web"'

@@ -39,7 +39,7 @@ static bool no_reclaim;
  */
 
 static const char *create_size, *create_block_size, *create_description;
-static const char *create_compression;
+static const char *create_compression, *create_quota;
 
 static const struct tool_option create_options[] = {
   { "size", 's', "SIZE", &create_size,
@@ -51,6 +51,9 @@ static const struct tool_option create_options[] = {
   { "compression", 'c', "HOW", &create_compression,
     "none, lz4, zstd or zstd:LEVEL (1 to 19);\n"
     "default: " DISK_COMPRESSION_DEFAULT },
+  { "quota", 0, "SIZE", &create_quota,
+    "the most that the disk and its snapshots may take\n"
+    "(default none)" },
   { "description", 'd', "TEXT", &create_description,
     "a line for people; clients see it too" },
   { NULL, 0, NULL, NULL, NULL },
@@ -98,6 +101,11 @@ run_create (int argc, char *argv[])
   code = tool_parse_compression (create_compression, &options.compression);
   if (code != TOOL_DONE)
     return code;
+  if (create_quota) {
+    code = tool_parse_quota (create_quota, &options.quota);
+    if (code != TOOL_DONE)
+      return code;
+  }
   code = create_disk (argv[0], &options);
   if (code == TOOL_DONE)
     tool_say ("made disk '%s' of %s in %s", argv[1],

@@ -24,12 +24,14 @@ disk_json (const struct disk_info *info, const struct manage_details *details)
 
   compression_print (&info->compression, compression);
   return json_pack (
-      "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
+      "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
       tool_json_string (info->name), "description",
       tool_json_string (info->description), "size", tool_json_size (info->size),
       "block_size", tool_json_size (info->block_size), "compression",
-      tool_json_string (compression), "snapshots",
-      tool_json_size (details->snapshots), "created",
+      tool_json_string (compression), "quota",
+      info->quota ? tool_json_size (info->quota) : json_null (), "quota_used",
+      info->quota ? tool_json_size (details->quota_used) : json_null (),
+      "snapshots", tool_json_size (details->snapshots), "created",
       tool_json_time (info->created), "origin",
       details->origin[0] ? tool_json_string (details->origin) : json_null ());
 }
@@ -237,6 +239,10 @@ list_disk (struct list *list, size_t i, const struct manage_details *details)
   json_array_append_new (list->disks, json);
   tool_cell (list->table, "%s", info->name);
   tool_cell_size (list->table, info->size);
+  if (info->quota)
+    tool_cell_size (list->table, info->quota);
+  else
+    tool_cell (list->table, "%s", "");
   add_usage_cells (list, i);
   tool_cell (list->table, "%" PRIu64, details->snapshots);
   tool_cell_time (list->table, info->created);
@@ -256,6 +262,8 @@ list_snapshot (struct list *list, size_t i)
   json_array_append_new (list->snapshots, json);
   tool_cell (list->table, "%s@%s", info->disk_name, info->name);
   tool_cell_size (list->table, info->size);
+  if (!list->of_snapshots)
+    tool_cell (list->table, "%s", "");
   add_usage_cells (list, item);
   if (!list->of_snapshots)
     tool_cell (list->table, "%s", "");
@@ -361,11 +369,12 @@ print_names (const struct contents *contents)
 static int
 run_list (int argc, char *argv[])
 {
-  static const char *const titles[] = { "NAME",    ">SIZE",  ">SNAPSHOTS",
-                                        "CREATED", "ORIGIN", NULL };
-  static const char *const usage_titles[] = { "NAME",   ">SIZE",      ">STORED",
-                                              ">FREES", ">SNAPSHOTS", "CREATED",
-                                              "ORIGIN", NULL };
+  static const char *const titles[] = { "NAME",       ">SIZE",   ">QUOTA",
+                                        ">SNAPSHOTS", "CREATED", "ORIGIN",
+                                        NULL };
+  static const char *const usage_titles[] = { "NAME",    ">SIZE",  ">QUOTA",
+                                              ">STORED", ">FREES", ">SNAPSHOTS",
+                                              "CREATED", "ORIGIN", NULL };
   struct contents contents = { 0 };
   struct store *store = tool_open (argv[0], false);
   /* A disk's usage is that of its snapshots, too. */
@@ -393,8 +402,9 @@ const struct command command_list = {
       "for a snapshot, deleting it alone.\n"
       "\n"
       "The JSON is {\"disks\": [...]}, each with name, description, size,\n"
-      "block_size, compression, snapshots (how many), created and origin (or\n"
-      "null); with\n"
+      "block_size, compression, quota and quota_used (or null), snapshots "
+      "(how\n"
+      "many), created and origin (or null); with\n"
       "--usage also stored, exclusive (what deleting the disk alone frees)\n"
       "and history (what deleting it and its snapshots frees); with --all\n"
       "beside it \"snapshots\", as of \"sqlblock snapshot list\".\n"
@@ -513,6 +523,7 @@ show_disk (struct store *store, const char *name)
   struct disk_info info;
   struct status status;
   char text[TIMES_TEXT_MAX], compression[COMPRESSION_TEXT];
+  char quota[TOOL_SIZE_MAX], used[TOOL_SIZE_MAX];
 
   if (store_find (store, name, &info, &status) == -1 ||
       manage_details (store, name, &details, &status) == -1 ||
@@ -538,6 +549,10 @@ show_disk (struct store *store, const char *name)
   tool_property_size ("stored", usage.items[0].stored);
   tool_property_size ("only here", usage.exclusive[0]);
   tool_property_size ("with its snapshots", usage.history[0]);
+  if (info.quota)
+    tool_property ("quota", "%s, %s%s used", tool_size (info.quota, quota),
+                   details.quota_counted ? "" : "at least ",
+                   tool_size (details.quota_used, used));
   tool_property ("snapshots", "%" PRIu64, details.snapshots);
   tool_property ("created", "%s", times_local (info.created, text));
   tool_property ("origin", "%s", details.origin);

@@ -18,13 +18,29 @@ static int
 parse_property (const char *text, struct disk_options *options)
 {
   static const char compression[] = "compression=";
+  static const char quota[] = "quota=";
 
   if (strncmp (text, compression, sizeof compression - 1) == 0)
     return tool_parse_compression (text + sizeof compression - 1,
                                    &options->compression);
+  if (strncmp (text, quota, sizeof quota - 1) == 0)
+    return tool_parse_quota (text + sizeof quota - 1, &options->quota);
   return tool_usage ("'%s' is no property that can be set; give "
-                     "compression=HOW",
+                     "compression=HOW or quota=SIZE",
                      text);
+}
+
+/* The quota holds; count what the disk has. */
+static int
+count (struct store *store)
+{
+  struct status status;
+  int r;
+
+  tool_progress_begin ("counting");
+  r = manage_count (store, tool_progress, NULL, &status);
+  tool_progress_end ();
+  return r == -1 ? tool_fail (&status) : TOOL_DONE;
 }
 
 static int
@@ -32,6 +48,7 @@ run_set (int argc, char *argv[])
 {
   struct disk_options options = { 0 };
   struct status status;
+  struct store *store;
   int code;
 
   for (int i = 2; i < argc; i++) {
@@ -39,9 +56,10 @@ run_set (int argc, char *argv[])
     if (code != TOOL_DONE)
       return code;
   }
-  if (manage_set (tool_open (argv[0], true), argv[1], &options, &status) == -1)
+  store = tool_open (argv[0], true);
+  if (manage_set (store, argv[1], &options, &status) == -1)
     return tool_fail (&status);
-  return TOOL_DONE;
+  return options.quota ? count (store) : TOOL_DONE;
 }
 
 const struct command command_set = {
@@ -54,11 +72,17 @@ const struct command command_set = {
       "  compression=HOW    how new blocks are compressed: none, lz4, zstd\n"
       "                     or zstd:LEVEL (1 to 19).  Blocks that are there\n"
       "                     stay as they are, see recompress.\n"
+      "  quota=SIZE|none    the most that the data of the disk and its\n"
+      "                     snapshots may take.  Writes that would exceed\n"
+      "                     it fail for lack of space; reading, trimming and\n"
+      "                     deleting go on.  What is there is counted first.\n"
       "\n"
       "A server that has the disk open goes by it from its next request\n"
       "on.\n"
       "\n"
-      "Example: sqlblock set disks.sqlite web compression=zstd:3\n",
+      "Example: sqlblock set disks.sqlite web compression=zstd:3\n"
+      "         sqlblock set disks.sqlite web quota=50G\n",
+  .common = COMMON_PROGRESS,
   .least = 3,
   .most = -1,
   .run = run_set,

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "database.h"
+#include "quota.h"
 #include "tool.h"
 
 /*--------------------------------------------------------------------
@@ -153,6 +154,16 @@ tool_parse_compression (const char *text, struct compression *compression)
     return TOOL_DONE;
   return status.error == EINVAL ? tool_usage ("%s", status.message)
                                 : tool_fail (&status);
+}
+
+int
+tool_parse_quota (const char *text, uint64_t *bytes)
+{
+  if (strcmp (text, "none") == 0)
+    *bytes = QUOTA_NONE;
+  else if (tool_parse_size (text, bytes) == -1 || *bytes == 0)
+    return tool_usage ("'%s' is not a quota: give a size, or none", text);
+  return TOOL_DONE;
 }
 
 /*--------------------------------------------------------------------

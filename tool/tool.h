@@ -118,6 +118,11 @@ int tool_parse_size (const char *text, uint64_t *bytes);
  */
 int tool_parse_compression (const char *text, struct compression *compression);
 
+/* Read a quota: a size that is not 0, or "none" (QUOTA_NONE).  Returns an exit
+ * code.
+ */
+int tool_parse_quota (const char *text, uint64_t *bytes);
+
 /* Free what nobody sees after something was deleted, with progress; says on
  * stderr what was freed.  Where it fails, it says that "sqlblock compact"
  * finishes it.  Returns an exit code.
