@@ -33,6 +33,7 @@
 
 #include "database.h"
 #include "history.h"
+#include "prometheus.h"
 #include "quota.h"
 #include "store.h"
 #include "times.h"
@@ -55,13 +56,15 @@ static const char *log_size;
 static const char *list_snapshots;
 static const char *auto_snapshot;
 static const char *keep;
+static char *stats;
 static bool snapshots_listed = true;
 static struct history_options history_options; /* interval 0: none */
 static struct store_options store_options;
 static struct disk_options options;
 
 static struct store *store;
-static struct history *history; /* or NULL */
+static struct history *history;       /* or NULL */
+static struct prometheus *prometheus; /* or NULL */
 
 /* Ends waiting when the server ends. */
 static pthread_t watcher;
@@ -79,6 +82,7 @@ static void
 sqlblock_unload (void)
 {
   free (path);
+  free (stats);
 }
 
 /* Keep the value of a parameter that may be given once. */
@@ -93,20 +97,21 @@ set_once (const char **parameter, const char *key, const char *value)
   return 0;
 }
 
+/* The same for the name of a file. */
 static int
-set_path (const char *value)
+set_path (char **parameter, const char *key, const char *value)
 {
-  if (path) {
-    nbdkit_error ("parameter 'db' was given twice");
+  if (*parameter) {
+    nbdkit_error ("parameter '%s' was given twice", key);
     return -1;
   }
   if (value[0] == '\0') {
-    nbdkit_error ("parameter 'db' is empty: give the name of a file");
+    nbdkit_error ("parameter '%s' is empty: give the name of a file", key);
     return -1;
   }
   /* A server in the background runs in another directory. */
-  path = nbdkit_absolute_path (value);
-  return path ? 0 : -1;
+  *parameter = nbdkit_absolute_path (value);
+  return *parameter ? 0 : -1;
 }
 
 /* Called for each key=value on the command line. */
@@ -114,7 +119,7 @@ static int
 sqlblock_config (const char *key, const char *value)
 {
   if (strcmp (key, "db") == 0)
-    return set_path (value);
+    return set_path (&path, key, value);
   if (strcmp (key, "export") == 0)
     return set_once (&export_name, key, value);
   if (strcmp (key, "description") == 0)
@@ -137,6 +142,8 @@ sqlblock_config (const char *key, const char *value)
     return set_once (&auto_snapshot, key, value);
   if (strcmp (key, "keep") == 0)
     return set_once (&keep, key, value);
+  if (strcmp (key, "stats") == 0)
+    return set_path (&stats, key, value);
   nbdkit_error ("unknown parameter '%s'", key);
   return -1;
 }
@@ -266,7 +273,8 @@ sqlblock_config_complete (void)
   "list-snapshots=<BOOL>  List snapshots among the exports (default true).\n"  \
   "auto-snapshot=<TIME>   Take snapshots by itself, such as every 10m.\n"      \
   "keep=<RULES>           Which of those to keep, EVERY:FOR,...\n"             \
-  "                       (default " HISTORY_RULES_DEFAULT ")."
+  "                       (default " HISTORY_RULES_DEFAULT ").\n"              \
+  "stats=<FILE>           Write statistics for Prometheus to this file."
 
 /* Print what this plugin is made of. */
 static void
@@ -282,7 +290,13 @@ sqlblock_get_ready (void)
 {
   struct status status;
 
-  return store_check (path, &options, &status) == -1 ? report (&status) : 0;
+  if (store_check (path, &options, &status) == -1)
+    return report (&status);
+  if (stats && prometheus_check (stats, &status) == -1) {
+    status_prefix (&status, "stats=");
+    return report (&status);
+  }
+  return 0;
 }
 
 /* While a request waits for another program's lock, see whether the server
@@ -313,8 +327,36 @@ close_store (void)
   pthread_join (watcher, NULL);
   if (history)
     history_stop (history);
+  if (prometheus)
+    prometheus_stop (prometheus);
   store_close (store);
   store = NULL;
+}
+
+/* Start what works in the background, as the parameters say. */
+static int
+start_threads (struct status *status)
+{
+  if (history_options.interval > 0) {
+    history_options.warn = warn;
+    history = history_start (store, &history_options, status);
+    if (history == NULL)
+      return -1;
+  }
+  if (stats) {
+    const struct prometheus_options prometheus_options = {
+      .file = stats,
+      .database = store_path (store),
+      .interval = PROMETHEUS_INTERVAL,
+      .warn = warn,
+    };
+
+    prometheus = prometheus_start (store_statistics (store),
+                                   &prometheus_options, status);
+    if (prometheus == NULL)
+      return status_prefix (status, "stats=");
+  }
+  return 0;
 }
 
 /* Make what is missing and open the store. */
@@ -335,13 +377,9 @@ sqlblock_after_fork (void)
     store = NULL;
     return -1;
   }
-  if (history_options.interval > 0) {
-    history_options.warn = warn;
-    history = history_start (store, &history_options, &status);
-    if (history == NULL) {
-      close_store ();
-      return report (&status);
-    }
+  if (start_threads (&status) == -1) {
+    close_store ();
+    return report (&status);
   }
   return 0;
 }
@@ -616,19 +654,10 @@ sqlblock_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flags,
 static int
 sqlblock_cache (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
-  const uint32_t part = 1024 * 1024;
-  struct status status;
-  uint32_t length;
-  char *scratch;
+  struct status ignored;
 
   (void)flags;
-  scratch = malloc (part);
-  for (; scratch && count > 0; count -= length, offset += length) {
-    length = count < part ? count : part;
-    if (disk_read (handle, scratch, offset, length, &status) == -1)
-      break;
-  }
-  free (scratch);
+  disk_cache (handle, offset, count, &ignored);
   return 0;
 }
 

@@ -9,7 +9,9 @@
 #include <time.h>
 
 #include "checkpoint.h"
+#include "clock.h"
 #include "log.h"
+#include "statistics.h"
 
 /* Rounds of checkpointing while writers go on; fewer when what is left is
  * small, in bytes.
@@ -242,6 +244,7 @@ note_commit (uint64_t wal_bytes, void *opaque)
   checkpointer->commits++;
   checkpointer->wal_bytes = wal_bytes;
   pthread_mutex_unlock (&checkpointer->lock);
+  statistics_log (checkpointer->writer->statistics, wal_bytes);
   atomic_store (&checkpointer->writer->delay, delay);
 }
 
@@ -300,11 +303,14 @@ wait_for_work (struct checkpointer *checkpointer)
 static void
 work (struct checkpointer *checkpointer, int mode)
 {
+  struct statistics *statistics = checkpointer->writer->statistics;
   const uint64_t commits = checkpointer->commits;
+  const uint64_t began = clock_now ();
   bool emptied;
 
   pthread_mutex_unlock (&checkpointer->lock);
   emptied = empty_log (checkpointer, mode);
+  statistics_checkpoint (statistics, began, emptied ? 0 : -1);
   pthread_mutex_lock (&checkpointer->lock);
   checkpointer->stuck = !emptied;
   if (emptied) {
@@ -313,6 +319,7 @@ work (struct checkpointer *checkpointer, int mode)
     if (mode == SQLITE_CHECKPOINT_TRUNCATE && commits == checkpointer->commits)
       checkpointer->dirty = false;
     checkpointer->wal_bytes = 0;
+    statistics_log (statistics, 0);
   }
   else if (!checkpointer->stopping)
     wait_for_wake (checkpointer, checkpointer->retry);

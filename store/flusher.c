@@ -4,8 +4,10 @@
 
 #include <errno.h>
 
+#include "clock.h"
 #include "flusher.h"
 #include "log.h"
+#include "statistics.h"
 
 static int
 open_wal (struct flusher *flusher, struct status *status)
@@ -89,6 +91,7 @@ static void
 sync_wal (struct flusher *flusher)
 {
   const uint64_t target = atomic_load (&flusher->committed);
+  const uint64_t began = clock_now ();
   bool synced;
 
   flusher->syncing = true;
@@ -96,6 +99,7 @@ sync_wal (struct flusher *flusher)
   synced = flusher->wal->pMethods->xSync (flusher->wal, SQLITE_SYNC_NORMAL) ==
                SQLITE_OK &&
            make_good (flusher) == 0;
+  statistics_sync (flusher->statistics, began, synced ? 0 : -1);
   pthread_mutex_lock (&flusher->lock);
   flusher->syncing = false;
   if (synced)

@@ -39,12 +39,15 @@
 #include "place.h"
 #include "status.h"
 
+struct statistics;
+
 struct flusher {
   struct connection connection;
   sqlite3_file *wal;
-  bool shared;              /* other processes write, too */
-  struct guard_entry entry; /* tells them, and is told, of failed syncs */
-  struct place *place;      /* of the file; may be NULL */
+  bool shared;                   /* other processes write, too */
+  struct guard_entry entry;      /* tells them, and is told, of failed syncs */
+  struct place *place;           /* of the file; may be NULL */
+  struct statistics *statistics; /* may be NULL */
   atomic_uint_fast64_t committed;
 
   pthread_mutex_t lock; /* of what follows */

@@ -9,11 +9,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "clock.h"
 #include "database.h"
 #include "flusher.h"
 #include "guard.h"
 #include "log.h"
 #include "reader.h"
+#include "statistics.h"
 #include "store.h"
 #include "writer.h"
 
@@ -26,6 +28,9 @@
  * long, in milliseconds.
  */
 #define BESIDE_IDLE 60000
+
+/* How much is read at a time to have it in the caches, in bytes. */
+#define CACHE_BYTES (1024 * 1024)
 
 /* A disk that is open for writing, by how many clients. */
 struct held {
@@ -40,6 +45,7 @@ struct store {
   struct store_options options;
   struct patience patience;
   struct reader_pool readers;
+  struct statistics *statistics; /* or NULL */
 
   pthread_mutex_t lock; /* of `held`, and of opening the write side */
   struct held *held;
@@ -59,6 +65,7 @@ struct disk {
    * not matter: a codec takes any level.
    */
   atomic_int codec, level;
+  struct disk_counters *counters; /* or NULL */
   bool readonly;
   int guard; /* released at the end, or -1 */
 };
@@ -278,6 +285,18 @@ let_go (struct store *store, int64_t id)
  * Opening and closing.
  */
 
+/* A server counts what it does; it can also serve without. */
+static void
+open_statistics (struct store *store)
+{
+  struct status status;
+
+  store->statistics =
+      statistics_open (store->place.device, store->place.inode, &status);
+  if (store->statistics == NULL)
+    store->options.warn (status.message);
+}
+
 struct store *
 store_open (const char *path, const struct store_options *options,
             struct status *status)
@@ -311,6 +330,8 @@ store_open (const char *path, const struct store_options *options,
     options->warn (
         "the database is on a network file system; use it from one machine "
         "at a time only");
+  if (!options->command)
+    open_statistics (store);
   return store;
 }
 
@@ -362,6 +383,7 @@ store_close (struct store *store)
     flusher_close (&store->flusher);
     writer_close (&store->writer);
   }
+  statistics_close (store->statistics);
   pthread_mutex_destroy (&store->lock);
   patience_destroy (&store->patience);
   place_free (&store->place);
@@ -488,6 +510,7 @@ open_write_side (struct store *store, struct status *status)
     return -1;
   }
   store->writer.place = store->flusher.place = &store->place;
+  store->writer.statistics = store->flusher.statistics = store->statistics;
   if (place_check (&store->place, status) == -1 ||
       begin_serving (store, status) == -1) {
     /* What is in doubt stays out of the database. */
@@ -624,6 +647,12 @@ store_path (const struct store *store)
   return store->place.path;
 }
 
+struct statistics *
+store_statistics (const struct store *store)
+{
+  return store->statistics;
+}
+
 /* What a list needs. */
 struct listing {
   int (*disk) (const struct disk_info *info, void *opaque);
@@ -739,6 +768,14 @@ disk_open_found (struct store *store, const struct disk_info *info,
     }
     disk->readonly = true;
   }
+  if (store->statistics) {
+    disk->counters =
+        statistics_open_disk (store->statistics, info->name, status);
+    if (disk->counters == NULL) {
+      disk_close (disk);
+      return NULL;
+    }
+  }
   return disk;
 }
 
@@ -761,6 +798,7 @@ disk_close (struct disk *disk)
     end_writing (disk->store, disk->info.id);
   if (disk->guard != -1)
     guard_release (disk->guard);
+  statistics_close_disk (disk->counters);
   free (disk);
 }
 
@@ -790,9 +828,10 @@ failed_range (const struct disk *disk, const char *doing, uint64_t offset,
                         disk->info.name, doing, count, offset);
 }
 
-int
-disk_read (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
-           struct status *status)
+/* Read into BUFFER, and count how the cache was used. */
+static int
+read_range (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
+            struct status *status)
 {
   struct reader *reader =
       reader_take_disk (&disk->store->readers, &disk->info, status);
@@ -801,6 +840,7 @@ disk_read (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
   if (reader) {
     r = view_read (&reader->connection, &reader->view, buffer, offset, count,
                    status);
+    statistics_cache (disk->counters, reader->connection.db);
     reader_return (&disk->store->readers, reader);
   }
   if (r == -1)
@@ -809,7 +849,36 @@ disk_read (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
 }
 
 int
-disk_flush (struct disk *disk, struct status *status)
+disk_read (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
+           struct status *status)
+{
+  const uint64_t began = clock_now ();
+  const int r = read_range (disk, buffer, offset, count, status);
+
+  return statistics_request (disk->counters, REQUEST_READ, began, count, r);
+}
+
+int
+disk_cache (struct disk *disk, uint64_t offset, uint64_t count,
+            struct status *status)
+{
+  const uint64_t began = clock_now (), all = count;
+  uint64_t part = count < CACHE_BYTES ? count : CACHE_BYTES;
+  void *scratch = malloc (part);
+  int r = scratch ? 0 : status_no_memory (status);
+
+  for (; r == 0 && count > 0; count -= part, offset += part) {
+    if (part > count)
+      part = count;
+    r = read_range (disk, scratch, offset, part, status);
+  }
+  free (scratch);
+  return statistics_request (disk->counters, REQUEST_CACHE, began, all, r);
+}
+
+/* Make durable what was written before. */
+static int
+flush (struct disk *disk, struct status *status)
 {
   if (disk->readonly)
     return 0;
@@ -818,6 +887,15 @@ disk_flush (struct disk *disk, struct status *status)
     return status_prefix (status, "disk '%s': flushing", disk->info.name);
   }
   return 0;
+}
+
+int
+disk_flush (struct disk *disk, struct status *status)
+{
+  const uint64_t began = clock_now ();
+  const int r = flush (disk, status);
+
+  return statistics_request (disk->counters, REQUEST_FLUSH, began, 0, r);
 }
 
 /* Read the block in which byte OFFSET is, of which a part is to be written.
@@ -843,6 +921,7 @@ read_before (struct disk *disk, uint64_t offset, struct block_before *before)
     free (before->bytes);
     before->bytes = NULL;
   }
+  statistics_cache (disk->counters, reader->connection.db);
   reader_return (&disk->store->readers, reader);
 }
 
@@ -864,9 +943,10 @@ read_edges (struct disk *disk, struct write_request *request)
     read_before (disk, end - 1, &request->before[1]);
 }
 
-int
-disk_write (struct disk *disk, const void *data, uint64_t offset,
-            uint64_t count, bool fua, struct status *status)
+/* Write, and make durable with FUA. */
+static int
+write_range (struct disk *disk, const void *data, uint64_t offset,
+             uint64_t count, bool fua, struct status *status)
 {
   struct write_request request = {
     .data = data,
@@ -888,7 +968,17 @@ disk_write (struct disk *disk, const void *data, uint64_t offset,
                          memory_order_relaxed);
   atomic_store_explicit (&disk->level, request.compression.level,
                          memory_order_relaxed);
-  return fua ? disk_flush (disk, status) : 0;
+  return fua ? flush (disk, status) : 0;
+}
+
+int
+disk_write (struct disk *disk, const void *data, uint64_t offset,
+            uint64_t count, bool fua, struct status *status)
+{
+  const uint64_t began = clock_now ();
+  const int r = write_range (disk, data, offset, count, fua, status);
+
+  return statistics_request (disk->counters, REQUEST_WRITE, began, count, r);
 }
 
 /* A trim, or with EDGES a zero. */
@@ -896,11 +986,16 @@ static int
 clear (struct disk *disk, uint64_t offset, uint64_t count, bool edges, bool fua,
        struct status *status)
 {
-  if (writer_clear (&disk->store->writer, &disk->info, offset, count, edges,
-                    status) == -1)
-    return failed_range (disk, edges ? "zeroing" : "trimming", offset, count,
-                         status);
-  return fua ? disk_flush (disk, status) : 0;
+  const uint64_t began = clock_now ();
+  int r = writer_clear (&disk->store->writer, &disk->info, offset, count, edges,
+                        status);
+
+  if (r == -1)
+    failed_range (disk, edges ? "zeroing" : "trimming", offset, count, status);
+  else if (fua)
+    r = flush (disk, status);
+  return statistics_request (
+      disk->counters, edges ? REQUEST_ZERO : REQUEST_TRIM, began, count, r);
 }
 
 int
@@ -921,6 +1016,7 @@ int
 disk_extents (struct disk *disk, uint64_t offset, uint64_t count, bool one,
               extent_found found, void *opaque, struct status *status)
 {
+  const uint64_t began = clock_now ();
   struct reader *reader =
       reader_take_disk (&disk->store->readers, &disk->info, status);
   int r = -1;
@@ -928,9 +1024,10 @@ disk_extents (struct disk *disk, uint64_t offset, uint64_t count, bool one,
   if (reader) {
     r = view_extents (&reader->connection, &reader->view, offset, count, one,
                       found, opaque, status);
+    statistics_cache (disk->counters, reader->connection.db);
     reader_return (&disk->store->readers, reader);
   }
   if (r == -1)
-    return failed_range (disk, "mapping", offset, count, status);
-  return 0;
+    failed_range (disk, "mapping", offset, count, status);
+  return statistics_request (disk->counters, REQUEST_EXTENTS, began, count, r);
 }

@@ -30,6 +30,7 @@
 
 struct store;
 struct disk;
+struct statistics;
 
 /*--------------------------------------------------------------------
  * Before a server runs.  Thread rules: only while this process has no
@@ -135,6 +136,9 @@ bool store_is_immutable (const struct store *store);
 /* The path of the database. */
 const char *store_path (const struct store *store);
 
+/* What a server has done; NULL for a command, or where that is not counted. */
+struct statistics *store_statistics (const struct store *store);
+
 /* Open the disk NAME ("": the default disk), or DISK@SNAPSHOT, which is read
  * only.  Without READONLY a disk can be written, unless the database cannot
  * (see disk_is_readonly).  Returns NULL on failure: EBUSY where another
@@ -175,6 +179,12 @@ int disk_trim (struct disk *disk, uint64_t offset, uint64_t count, bool fua,
 /* Make all bytes zeroes (NBD_CMD_WRITE_ZEROES); whole blocks are freed. */
 int disk_zero (struct disk *disk, uint64_t offset, uint64_t count, bool fua,
                struct status *status);
+
+/* Read, and throw away what was read: it is in the caches then
+ * (NBD_CMD_CACHE).
+ */
+int disk_cache (struct disk *disk, uint64_t offset, uint64_t count,
+                struct status *status);
 
 /* Make durable what was written before, by any client (NBD_CMD_FLUSH). */
 int disk_flush (struct disk *disk, struct status *status);

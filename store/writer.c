@@ -15,6 +15,7 @@
 #include "codec.h"
 #include "database.h"
 #include "log.h"
+#include "statistics.h"
 #include "writer.h"
 
 /* What one transaction takes at most: so many operations, and so many bytes
@@ -571,6 +572,8 @@ run_transaction (struct writer *writer, struct operation *list, size_t count,
 {
   struct connection *connection = &writer->connection;
   const int changes = sqlite3_total_changes (connection->db);
+  const uint64_t began = clock_now ();
+  const size_t operations = count;
   bool others;
   int r;
 
@@ -600,6 +603,8 @@ run_transaction (struct writer *writer, struct operation *list, size_t count,
   if (r == 0 &&
       (writer->changed || sqlite3_total_changes (connection->db) != changes)) {
     flusher_committed (writer->flusher);
+    statistics_commit (writer->statistics, began, operations, connection->db,
+                       writer->page_size);
     if (writer->committed)
       writer->committed (writer->wal_bytes, writer->opaque);
   }
@@ -984,6 +989,7 @@ writer_pause (struct writer *writer)
 {
   pthread_mutex_lock (&writer->lock);
   writer->paused = true;
+  writer->paused_since = clock_now ();
   while (writer->running)
     pthread_cond_wait (&writer->rested, &writer->lock);
   pthread_mutex_unlock (&writer->lock);
@@ -996,6 +1002,7 @@ writer_resume (struct writer *writer)
   writer->paused = false;
   pthread_cond_signal (&writer->resumed);
   pthread_mutex_unlock (&writer->lock);
+  statistics_pause (writer->statistics, writer->paused_since);
 }
 
 int

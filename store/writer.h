@@ -50,10 +50,12 @@
 #define WRITER_STEP_ROWS 65536
 
 struct operation;
+struct statistics;
 
 struct writer {
   struct flusher *flusher;
-  struct place *place; /* of the file; may be NULL */
+  struct place *place;           /* of the file; may be NULL */
+  struct statistics *statistics; /* may be NULL */
 
   /* Called by the leader after each transaction that changed something,
    * with the size of the log in bytes.
@@ -76,6 +78,7 @@ struct writer {
   bool led;      /* somebody leads, or was made the leader */
   bool running;  /* a transaction runs */
   bool paused;
+  uint64_t paused_since;
 
   /* The leader's. */
   struct connection connection;
