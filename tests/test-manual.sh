@@ -5,7 +5,7 @@
 # the manual of the plugin are tried, too.
 
 . "${srcdir:-$(dirname "$0")}/functions.sh"
-need nbdkit nbdsh python3 sqlite3
+need nbdkit nbdinfo nbdsh python3 sqlite3
 
 PATH=$top_builddir/tool:$PATH
 manual=$srcdir/../sqlblock.pod
@@ -36,6 +36,9 @@ sqlblock info d.sqlite web@monday --json >json/snapshot
 sqlblock diff d.sqlite web@monday --json >json/diff
 sqlblock map d.sqlite web --since=monday --json >json/map
 sqlblock compact d.sqlite --json >json/compact
+nbdkit -U - "$plugin" d.sqlite \
+  --run 'nbdinfo "$uri" >/dev/null; sqlblock top d.sqlite --once --json' \
+  >json/top
 
 # --- Comparison -------------------------------------------------------------
 
@@ -130,7 +133,7 @@ json_text = section(manual, "JSON", 1)
 def documented (title):
     keys = set()
     for line in re.findall(r"^ .*$", section(json_text, title, 2), re.M):
-        words = re.match(r" {1,3}((?:[a-z_]+, )*[a-z_]+)(?:  |$)", line)
+        words = re.match(r" {1,3}((?:[a-z_0-9]+, )*[a-z_0-9]+)(?:  |$)", line)
         if words:
             keys |= set(words.group(1).split(", "))
     return sorted(keys)
@@ -154,10 +157,22 @@ same("keys of a difference", sorted({*difference, *difference["ranges"][0]}),
 same("keys of a map", sorted(printed("map")), documented("A map"))
 same("keys of what was freed", sorted(printed("compact")),
      documented("What was freed"))
+report = printed("top")
+server = report["servers"][0]
+disk = server["disks"][0]
+same("keys of a report", sorted(report), documented("A report"))
+same("keys of a server", sorted(server), documented("A server"))
+same("keys of a disk of a server", sorted(disk),
+     documented("A disk of a server"))
+same("keys of a distribution", sorted(disk["read"]),
+     documented("A distribution"))
+same("keys of a server's distribution",
+     sorted({*server["commits"], "bytes", "errors"}),
+     documented("A distribution"))
 
 # Whatever else prints JSON is looked at above.
 same("commands with --json",
-     ["compact", "diff", "info", "list", "map", "snapshot list"],
+     ["compact", "diff", "info", "list", "map", "snapshot list", "top"],
      sorted(command for command in commands
             if "--json" in ask("help", *command.split())))
 

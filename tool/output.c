@@ -370,7 +370,7 @@ tool_json_time (int64_t seconds)
 void
 tool_json_print (json_t *value)
 {
-  json_dumpf (made (value), stdout, JSON_INDENT (2));
+  json_dumpf (made (value), stdout, JSON_INDENT (2) | JSON_REAL_PRECISION (15));
   putchar ('\n');
   json_decref (value);
 }
@@ -414,13 +414,19 @@ tool_interrupted (void)
 }
 
 void
-tool_progress_begin (const char *what)
+tool_catch_signals (void)
 {
   struct sigaction action = { .sa_handler = note_signal,
                               .sa_flags = (int)SA_RESETHAND };
 
   sigaction (SIGINT, &action, NULL);
   sigaction (SIGTERM, &action, NULL);
+}
+
+void
+tool_progress_begin (const char *what)
+{
+  tool_catch_signals ();
   bar.what = what;
   bar.began = milliseconds ();
   bar.looked = bar.began;

@@ -28,7 +28,7 @@ static const struct command *const commands[] = {
   &command_import,        &command_send,
   &command_receive,       &command_backup,
   &command_compact,       &command_set,
-  &command_recompress,
+  &command_recompress,    &command_top,
 };
 
 #define COMMANDS (sizeof commands / sizeof commands[0])
@@ -118,7 +118,7 @@ static const char exit_codes_text[] =
     "  0  done\n"
     "  1  failed\n"
     "  2  not understood: unknown command or option, missing argument\n"
-    "  3  there is no such file, disk or snapshot\n"
+    "  3  there is no such file, disk or snapshot, or no server\n"
     "  4  it exists already, or has snapshots\n"
     "  5  a server has it open\n";
 

@@ -191,6 +191,7 @@ void tool_json_print (json_t *value); /* and free it */
  * returns is ended as the signal would have done it.
  */
 void tool_progress_begin (const char *what);
+void tool_catch_signals (void); /* does only this */
 int tool_progress (uint64_t done, uint64_t total, void *opaque);
 void tool_progress_end (void);
 int tool_interrupted (void); /* the number of the signal, or 0 */
@@ -227,5 +228,8 @@ extern const struct command command_send, command_receive;
 
 /* commands-backup.c */
 extern const struct command command_backup, command_compact;
+
+/* commands-top.c */
+extern const struct command command_top;
 
 #endif /* SQLBLOCK_TOOL_H */

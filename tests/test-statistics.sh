@@ -1,0 +1,287 @@
+#!/bin/bash
+# What servers count: exactly what a client did, in the file for Prometheus
+# and in "sqlblock top", which finds servers by itself, sees none that has
+# ended or has been killed, and is not confused by programs that claim
+# nonsense.
+
+. "${srcdir:-$(dirname "$0")}/functions.sh"
+need nbdkit nbdinfo nbdsh python3
+
+PATH=$top_builddir/tool:$PATH
+cd "$tmp"
+db=disks.sqlite
+odd='a "b" \c'
+
+# requests SOCKET NAME: so many of each, on the disk NAME.
+requests ()
+{
+  python3 - "$1" "$2" <<'EOF2'
+import nbd, sys
+h = nbd.NBD()
+h.set_export_name(sys.argv[2])
+h.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
+h.set_pread_initialize(False)
+h.connect_unix(sys.argv[1])
+for i in range(100):
+    h.pwrite(b"x" * 4096, i * 4096)
+for i in range(10):
+    h.pwrite(b"y" * 100, i * 5000, nbd.CMD_FLAG_FUA)
+for i in range(70):
+    h.pread(1000, i * 4000)
+for i in range(5):
+    h.flush()
+for i in range(3):
+    h.trim(8192, i * 8192)
+for i in range(4):
+    h.zero(10, i * 8192, nbd.CMD_FLAG_NO_HOLE)
+h.cache(3000000, 0)
+h.block_status(1 << 20, 0, lambda *a: 0)
+h.shutdown()
+EOF2
+}
+
+# wait_for_file FILE: until it was written anew.
+wait_for_file ()
+{
+  local file=$1 i before
+  before=$(stat -c %i "$file")
+  for i in $(seq 300); do
+    [ "$(stat -c %i "$file" 2>/dev/null)" = "$before" ] || return 0
+    sleep 0.1
+  done
+  fail "$file is not written again"
+}
+
+# --- The file ---------------------------------------------------------------
+
+sqlblock create -q $db "$odd" --size=4M
+start_nbdkit s "$plugin" $db "stats=m \"1\".prom"
+stats='m "1".prom'
+python3 "$srcdir/prometheus.py" "$stats" \
+  'sqlblock_start_time_seconds{server="m \"1\""}' any
+requests s "$odd"
+wait_for_file "$stats"
+
+# counted KIND REQUESTS BYTES: what the file is to say of them.
+expected=()
+counted ()
+{
+  local labels="{server=\"m \\\"1\\\"\",disk=\"a \\\"b\\\" \\\\c\",request=\"$1\"}"
+  expected+=("sqlblock_request_duration_seconds_count$labels" "$2"
+    "sqlblock_request_bytes_total$labels" "$3"
+    "sqlblock_request_errors_total$labels" 0)
+}
+counted write 110 410600
+counted read 70 70000
+counted flush 5 0
+counted trim 3 24576
+counted zero 4 40
+counted cache 1 3000000
+counted extents 1 1048576
+disk_labels='{server="m \"1\"",disk="a \"b\" \\c"}'
+expected+=("sqlblock_clients$disk_labels" 0
+  "sqlblock_connections_total$disk_labels" 1)
+python3 "$srcdir/prometheus.py" "$stats" "${expected[@]}" || fail "the file"
+
+# --- The same in top --------------------------------------------------------
+
+# json EXPRESSION [OPTION...]: a value of the report r of top.
+json ()
+{
+  local expression=$1
+  shift
+  sqlblock top $db --json "${@:---once}" >report.json
+  python3 -c "import json; r = json.load(open('report.json'));
+print($expression)"
+}
+
+# is EXPRESSION VALUE: in a report.
+is ()
+{
+  local got
+  got=$(json "$1")
+  [ "$got" = "$2" ] || fail "$1 is $got, not $2"
+}
+
+is 'len(r["servers"]), r["servers"][0]["process"]' "1 $nbdkit_pid"
+is '[(k, d[k]["count"], d[k]["bytes"], d[k]["errors"])
+  for d in r["servers"][0]["disks"] for k in ("read", "write", "flush")]' \
+  "[('read', 70, 70000, 0), ('write', 110, 410600, 0), ('flush', 5, 0, 0)]"
+is 'all(0 < d["p50"] <= d["p90"] <= d["p99"] <= d["p999"] <= d["max"] < 10
+  and d["sum"] <= d["count"] * d["max"]
+  for s in r["servers"] for d in (s["commits"], s["syncs"],
+    s["disks"][0]["read"], s["disks"][0]["write"]))' True
+# One client sends one request at a time; no zero changed anything.
+is 'r["servers"][0]["operations"]["sum"]' \
+  "$(json 'r["servers"][0]["commits"]["count"]')"
+is 'r["servers"][0]["sync_errors"]' 0
+is 'r["servers"][0]["disks"][0]["name"]' "$odd"
+[ "$(json 'r["servers"][0]["disks"][0]["read"]["count"]' \
+  --count=1 --interval=0.1)" = 0 ] || fail "nothing was read in between"
+
+sqlblock top $db --once >once
+grep -q "^process $nbdkit_pid of $(id -un), up 0d 00:0" once || fail "once"
+grep -qF "$odd  " once || fail "the disk is not in top --once"
+[ "$(sqlblock top $db --count=3 -i 0.1 | grep -c ^process)" = 3 ] ||
+  fail "--count=3"
+
+expect_error "from 0.1 to 86400" sqlblock top $db --interval=0
+expect_error "from 0.1 to 86400" sqlblock top $db --interval=1x
+expect_error "from 1 on" sqlblock top $db --count=-1
+expect_error "goes without" sqlblock top $db --once --count=2
+
+# --- Several servers, and none ----------------------------------------------
+
+first=$nbdkit_pid
+start_nbdkit second -r "$plugin" $db
+second=$nbdkit_pid
+nbdinfo "$(uri second)" >/dev/null
+is '[s["process"] for s in r["servers"]]' \
+  "[$(printf '%s\n' "$first" "$second" | sort -n | paste -sd, |
+    sed 's/,/, /')]"
+kill_nbdkit "$second"
+is '[s["process"] for s in r["servers"]]' "[$first]"
+
+# Of another database, or one that only reads this one, nothing is seen.
+sqlblock create -q other.sqlite x --size=1M
+start_nbdkit other "$plugin" other.sqlite
+is '[s["process"] for s in r["servers"]]' "[$first]"
+stop_nbdkit "$nbdkit_pid"
+
+stop_nbdkit "$first"
+[ ! -e "$stats" ] && [ ! -e "$stats.new" ] || fail "$stats is left"
+status=0
+sqlblock top $db --once 2>err || status=$?
+[ "$status" -eq 3 ] || fail "exit code $status without a server"
+grep -q "^sqlblock: no server of $db " err || fail "$(cat err)"
+status=0
+sqlblock top nothing.sqlite 2>/dev/null || status=$?
+[ "$status" -eq 3 ] || fail "exit code $status without a file"
+
+# A file of a killed server stays, and the next one takes it over.
+start_nbdkit s "$plugin" $db stats=killed.prom
+kill_nbdkit
+[ -e killed.prom ] || fail "there is no killed.prom"
+start_nbdkit s "$plugin" $db stats=killed.prom
+python3 "$srcdir/prometheus.py" killed.prom \
+  'sqlblock_start_time_seconds{server="killed"}' any
+server=$nbdkit_pid
+
+# --- Files that are something else ------------------------------------------
+
+echo important >letter
+for value in letter $db .; do
+  expect_error "is there already" nbdkit -fU bad "$plugin" other.sqlite \
+    "stats=$value"
+done
+[ "$(cat letter)" = important ] || fail "the letter was overwritten"
+expect_error "cannot be made" nbdkit -fU bad "$plugin" other.sqlite \
+  stats=no/such/directory
+expect_error "'stats' is empty" nbdkit -fU bad "$plugin" other.sqlite stats=
+expect_error "given twice" nbdkit -fU bad "$plugin" other.sqlite stats=a \
+  stats=b
+
+# --- Programs that claim to be servers --------------------------------------
+
+# A right header, but all numbers are the largest; names steer the terminal.
+cat >claim.py <<'EOF2'
+import os, struct, sys, time
+db = os.open(sys.argv[1], os.O_RDONLY)
+st = os.fstat(db)
+memory = os.memfd_create("sqlblock-statistics")
+layout = int(sys.argv[2])
+os.ftruncate(memory, 1 << 32)
+os.pwrite(memory, b"\xff" * 65536, 0)
+os.pwrite(memory, struct.pack("<QQQQQq", 0x7461747371736c62, layout,
+                              st.st_dev, st.st_ino, 2**64 - 1, -2**63), 0)
+os.pwrite(memory, b"\x1b[2J\x9b\xff" * 5461, 65536)
+open("claims", "w").close()
+time.sleep(60)
+EOF2
+
+# claim LAYOUT: run it.
+claim ()
+{
+  rm -f claims
+  python3 claim.py $db "$1" &
+  claimer=$!
+  started_pids+=("$claimer")
+  for i in $(seq 100); do
+    [ ! -e claims ] || return 0
+    sleep 0.1
+  done
+  fail "claim.py"
+}
+
+claim 1
+is 'sorted(s["process"] for s in r["servers"]) ==
+  sorted(('"$server, $claimer"'))' True
+is '[len(s["disks"]) for s in r["servers"] if s["process"] == '"$server"']' \
+  "[0]"
+sqlblock top $db --count=1 -i 0.1 >claimed
+if LC_ALL=C grep -q "[$(printf '\033')]" claimed; then
+  fail "a name steers the terminal"
+fi
+kill -9 "$claimer"
+wait "$claimer" || :
+claim 999
+is '[s["process"] for s in r["servers"]]' "[$server]"
+stop_nbdkit "$server"
+expect_error "of another version" sqlblock top $db --once
+kill -9 "$claimer"
+wait "$claimer" || :
+
+# --- Another user -----------------------------------------------------------
+
+if [ "$(id -u)" -eq 0 ] && type -P runuser >/dev/null; then
+  chmod 755 "$tmp"
+  start_nbdkit s "$plugin" $db
+  if runuser -u nobody -- "$top_builddir/tool/sqlblock" --version \
+    >/dev/null 2>&1; then
+    expect_error "root also sees those of other users" \
+      runuser -u nobody -- "$top_builddir/tool/sqlblock" top $db --once
+  fi
+  stop_nbdkit "$nbdkit_pid"
+fi
+
+# --- A terminal -------------------------------------------------------------
+
+start_nbdkit s "$plugin" $db
+cat >terminal.py <<'EOF2'
+import fcntl, os, pty, select, signal, struct, sys, termios, time
+
+def start():
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.execvp("sqlblock", ["sqlblock", "top", sys.argv[1], "-i", "0.2"])
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    return pid, fd
+
+def read_until(fd, text, seen=b""):
+    deadline = time.time() + 30
+    while text not in seen:
+        if not select.select([fd], [], [], max(0, deadline - time.time()))[0]:
+            sys.exit("no %r in %r" % (text, seen))
+        seen += os.read(fd, 4096)
+    return seen
+
+leave = b"\x1b[?1049l"
+pid, fd = start()
+seen = read_until(fd, b"CACHE")
+assert b"\x1b[?1049h" in seen, seen
+read_until(fd, b"CACHE")
+os.write(fd, b"q")
+read_until(fd, leave)
+assert os.waitpid(pid, 0)[1] == 0
+
+# The server is killed meanwhile; Ctrl-C.
+pid, fd = start()
+read_until(fd, b"CACHE")
+os.kill(int(sys.argv[2]), signal.SIGKILL)
+read_until(fd, b"no server runs")
+os.write(fd, b"\x03")
+read_until(fd, leave)
+status = os.waitpid(pid, 0)[1]
+assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGINT
+EOF2
+python3 terminal.py $db "$nbdkit_pid" || fail "on a terminal"
