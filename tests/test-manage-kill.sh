@@ -165,5 +165,5 @@ EOF2
 seed=${SQLBLOCK_SEED:-$RANDOM}
 echo "seed $seed"
 PYTHONPATH=$srcdir PYTHONDONTWRITEBYTECODE=1 \
-  timeout $((rounds * 120)) python3 "$tmp/kill.py" "$tmp" "$plugin" \
+  timeout $((rounds * 300)) python3 "$tmp/kill.py" "$tmp" "$plugin" \
   "$rounds" "$seed" "$@" || fail "seed $seed"
