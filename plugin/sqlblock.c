@@ -262,9 +262,8 @@ sqlblock_config_complete (void)
   "size=<SIZE>            Size of a disk that is to be made.\n"                \
   "export=<NAME>          Serve or make this disk only.\n"                     \
   "block-size=<SIZE>      Block size of a disk that is to be made.\n"          \
-  "compression=<HOW>      none, lz4 or zstd[:LEVEL], of a disk that is to "    \
-  "be\n"                                                                       \
-  "                       made (default " DISK_COMPRESSION_DEFAULT ").\n"      \
+  "compression=<HOW>      How to store a disk that is to be made: none,\n"     \
+  "                       lz4 (default) or zstd[:LEVEL].\n"                    \
   "quota=<SIZE>           The most that a disk that is to be made, and its\n"  \
   "                       snapshots, may take (default none).\n"               \
   "description=<TEXT>     Description of a disk that is to be made.\n"         \

@@ -63,6 +63,12 @@ find_codec (int64_t codec)
  * What a disk's compression is called.
  */
 
+struct compression
+compression_default (void)
+{
+  return (struct compression){ .codec = WITH_LZ4 ? CODEC_LZ4 : CODEC_RAW };
+}
+
 static int
 fail_not_built (const char *name, struct status *status)
 {

@@ -68,6 +68,11 @@ struct encoded {
   uint64_t hash;    /* checksum_bytes of data */
 };
 
+/* How a disk is stored where nobody says it: with lz4, or as it is where this
+ * program was built without.
+ */
+struct compression compression_default (void);
+
 /* Read TEXT, "none", "lz4", "zstd" or "zstd:LEVEL".  Returns 0, or -1: EINVAL
  * for anything else, ENOTSUP where this program was built without the codec.
  */

@@ -284,9 +284,8 @@ add_feature (struct connection *connection, enum codec codec,
 static struct compression
 wanted_compression (const struct disk_options *options)
 {
-  return options->compression.codec
-             ? options->compression
-             : (struct compression)DISK_COMPRESSION_DEFAULT_INIT;
+  return options->compression.codec ? options->compression
+                                    : compression_default ();
 }
 
 /* Insert the row of a disk on LAYER. */

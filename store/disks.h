@@ -26,12 +26,6 @@
 #define DISK_BLOCK_SIZE_MAX     1048576
 #define DISK_BLOCK_SIZE_DEFAULT 4096
 
-/* How new disks store their blocks, in words and as it is. */
-#define DISK_COMPRESSION_DEFAULT "none"
-#define DISK_COMPRESSION_DEFAULT_INIT                                          \
-  {                                                                            \
-    CODEC_RAW, 0                                                               \
-  }
 /* The columns of a disk that its checksum covers, in their order. */
 #define DISK_CHECKSUM                                                          \
   "row_checksum ('disk', disk.id, disk.name, disk.description, disk.size,"     \

@@ -436,9 +436,8 @@ change_begin (struct connection *connection, void *opaque,
     .description = incoming->description,
     .size = reception->hidden.size,
     .block_size = reception->hidden.block_size,
-    .compression = incoming->compression.codec
-                       ? incoming->compression
-                       : (struct compression)DISK_COMPRESSION_DEFAULT_INIT,
+    .compression = incoming->compression.codec ? incoming->compression
+                                               : compression_default (),
   };
 
   snprintf (name, sizeof name, "%s" DISK_RECEIVING, incoming->disk);

@@ -117,7 +117,7 @@ static const char first_sql[] =
     " FROM kind, n WHERE n < blocks AND (n * 7 + generation) % 4 <> 0;"
     /* Pages that are free afterwards. */
     "INSERT INTO block SELECT id + 100000, layer + 100, number, generation,"
-    " codec, checksum, data FROM block WHERE layer = 1 LIMIT 20;"
+    " codec, checksum, content, data FROM block WHERE layer = 1 LIMIT 20;"
     "DELETE FROM block WHERE layer > 100;";
 
 static const char then_sql[] =

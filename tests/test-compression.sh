@@ -118,7 +118,7 @@ model=$!
 started_pids+=("$model")
 for _ in $(seq 600); do
   directory=$(echo "$TMPDIR"/*)
-  [ -S "$directory/socket" ] && break
+  [ -S "$directory/socket" ] && [ -s "$directory/disk.sqlite" ] && break
   sleep 0.1
 done
 db=$directory/disk.sqlite

@@ -127,7 +127,8 @@ static struct store *
 make_store (const char *path, struct disk **disk)
 {
   static const char *const names[] = { "web" };
-  const struct disk_options options = { .name = "web", .size = SIZE };
+  const struct disk_options options = { .name = "web",
+ .size = SIZE, .compression = { CODEC_RAW, 0 } };
   struct status status;
   struct store *store;
 

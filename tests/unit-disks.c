@@ -105,7 +105,9 @@ test_checksums_of_rows (void **state)
 
   (void)state;
   unit_create (unit_database (),
-               &(struct disk_options){ .name = "Plätze", .size = 12345 });
+               &(struct disk_options){ .name = "Plätze",
+                                       .size = 12345,
+                                       .compression = { CODEC_RAW, 0 } });
   db = unit_open_raw (unit_database ());
   assert_int_equal (unit_integer (db, "SELECT checksum FROM layer"),
                     INT64_C (-8497769516294321862));

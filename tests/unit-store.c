@@ -136,6 +136,7 @@ make_disk (uint32_t block_size)
     .name = "d",
     .size = DISK_SIZE,
     .block_size = block_size,
+    .compression = { CODEC_RAW, 0 },
   };
   struct status status;
 

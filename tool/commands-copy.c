@@ -568,7 +568,7 @@ static const struct tool_option import_options[] = {
     "the size of its blocks; default: 4k" },
   { "compression", 'c', "HOW", &import_compression,
     "none, lz4, zstd or zstd:LEVEL (1 to 19);\n"
-    "default: " DISK_COMPRESSION_DEFAULT },
+    "default: lz4" },
   { "description", 'd', "TEXT", &import_description, "what it is for" },
   { "overwrite", 0, NULL, &import_overwrite,
     "replace the contents of a disk that exists; its\n"

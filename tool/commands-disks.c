@@ -50,7 +50,7 @@ static const struct tool_option create_options[] = {
     "from 512 to 1M, fixed for life (default 4k)" },
   { "compression", 'c', "HOW", &create_compression,
     "none, lz4, zstd or zstd:LEVEL (1 to 19);\n"
-    "default: " DISK_COMPRESSION_DEFAULT },
+    "default: lz4" },
   { "quota", 0, "SIZE", &create_quota,
     "the most that the disk and its snapshots may take\n"
     "(default none)" },

@@ -352,7 +352,7 @@ static const struct tool_option receive_options[] = {
   { "compression", 'c', "HOW", &receive_compression,
     "of a new disk: none, lz4, zstd or\n"
     "zstd:LEVEL (1 to 19);\n"
-    "default: " DISK_COMPRESSION_DEFAULT },
+    "default: lz4" },
   { "rollback", 'F', NULL, &receive_rollback,
     "give up what was written to the disk since the\n"
     "older snapshot; newer snapshots stay" },
