@@ -263,7 +263,7 @@ db=small/disk.sqlite
 sqlblock create -q "$db" disk --size 1m
 fallocate -l 3M small/filler
 head -c 30000000 large.raw >source
-fails 1 "full" import "$db" new source
+fails 1 "full" import -c none "$db" new source
 rm small/filler
 fails 3 "no disk" export "$db" new -
 sqlblock compact "$db" >/dev/null

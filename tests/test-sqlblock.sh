@@ -171,7 +171,7 @@ test_create ()
   done <<<"$commands"
   [ ! -e "$db" ] || fail "the file was made"
 
-  run 0 create "$db" web --size=64M --description="the web server"
+  run 0 create "$db" web --size=64M --description="the web server" -c none
   is_silent
   says err "made disk 'web'"
   [ "$(stat -c %a "$db")" = 600 ] || fail "the file is not private"

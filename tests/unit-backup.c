@@ -128,7 +128,8 @@ make_store (const char *path, struct disk **disk)
 {
   static const char *const names[] = { "web" };
   const struct disk_options options = { .name = "web",
- .size = SIZE, .compression = { CODEC_RAW, 0 } };
+                                        .size = SIZE,
+                                        .compression = { CODEC_RAW, 0 } };
   struct status status;
   struct store *store;
 

@@ -751,6 +751,7 @@ make_first_disk (void)
     .name = "first",
     .size = BLOCKS * BLOCK,
     .block_size = BLOCK,
+    .compression = { CODEC_RAW, 0 },
   };
   struct status status;
 
@@ -962,6 +963,7 @@ test_command_does_not_checkpoint (void **state)
   const struct disk_options disk_options = {
     .name = "web",
     .size = sizeof data,
+    .compression = { CODEC_RAW, 0 },
   };
   const struct checkpoint_limits never = {
     .start = 1 << 30,
