@@ -95,6 +95,8 @@ offers "sqlblock help snapshot de" delete
 offers "sqlblock help list "
 offers "sqlblock nonsense $db "
 offers "sqlblock li" list
+offers "sqlblock to" top
+offers "sqlblock top disks.sqlite --int" --interval=
 
 has "sqlblock list $db --" --all --names --json --quiet --help
 has_not "sqlblock list $db --" --size=

@@ -307,6 +307,15 @@ cell_percentile (struct tool_table *table, const struct distribution *values,
     cell_duration (table, distribution_percentile_time (values, fraction));
 }
 
+/* How many bytes a second, of a number that may be anything. */
+static uint64_t
+bytes_per_second (uint64_t bytes, double seconds)
+{
+  const double rate = bytes / seconds;
+
+  return rate < INT64_MAX ? rate : INT64_MAX;
+}
+
 /* How many a second. */
 static void
 cell_rate (struct tool_table *table, uint64_t count, double seconds)
@@ -330,17 +339,21 @@ static void
 print_server_line (const struct server_report *server)
 {
   const struct distribution operations = SPREAD (server, operations);
-  const int64_t up = time (NULL) - server->now->started_time;
+  const uint64_t looked = server->observed->looked;
+  const uint64_t started = server->now->started;
+  const uint64_t up = looked > started ? (looked - started) / 1000000000 : 0;
   char log[TOOL_SIZE_MAX], written[TOOL_SIZE_MAX];
   char *user = user_name (server->observed->user);
   char *cache =
       share_text (GAINED (server, cache_hits), GAINED (server, cache_misses));
 
-  printf ("process %d of %s, up %" PRId64 "d %02d:%02d:%02d, log %s (+%s/s)",
+  printf ("process %d of %s, up %" PRIu64 "d %02d:%02d:%02d, log %s (+%s/s)",
           (int)server->observed->process, user, up / 86400,
           (int)(up / 3600 % 24), (int)(up / 60 % 60), (int)(up % 60),
           tool_size (counter_read (&server->now->log_bytes), log),
-          tool_size (GAINED (server, log_written) / server->seconds, written));
+          tool_size (
+              bytes_per_second (GAINED (server, log_written), server->seconds),
+              written));
   if (operations.total > 0)
     printf (", %.1f writes a commit",
             (double)operations.sum / operations.total);
@@ -407,8 +420,9 @@ add_disk (struct tool_table *table, const struct disk_report *disk,
   cell_rate (table, times[REQUEST_READ].total, seconds);
   cell_rate (table, times[REQUEST_WRITE].total, seconds);
   cell_rate (table, times[REQUEST_FLUSH].total, seconds);
-  tool_cell_size (table, disk->bytes[REQUEST_READ] / seconds);
-  tool_cell_size (table, disk->bytes[REQUEST_WRITE] / seconds);
+  tool_cell_size (table, bytes_per_second (disk->bytes[REQUEST_READ], seconds));
+  tool_cell_size (table,
+                  bytes_per_second (disk->bytes[REQUEST_WRITE], seconds));
   cell_percentile (table, &times[REQUEST_READ], 0.5);
   cell_percentile (table, &times[REQUEST_READ], 0.99);
   cell_percentile (table, &times[REQUEST_WRITE], 0.5);
@@ -447,13 +461,16 @@ print_disks (const struct server_report *server, size_t most)
   for (size_t i = 0; i < count && i < most; i++)
     add_disk (table, &disks[i], server->seconds);
   tool_table_print (table);
+  if (count > most)
+    printf ("and %zu more disks\n", count - most);
   if (server->observed->more)
-    printf ("and more disks, which are not looked at\n");
+    printf ("and disks that are not looked at: only %d are\n",
+            OBSERVE_DISKS_MAX);
   free (disks);
 }
 
-/* Lines of a server without its disks. */
-#define SERVER_LINES 9
+/* Lines of a server without its disks, at most. */
+#define SERVER_LINES 11
 
 /* LINES is how many there is room for. */
 static void
@@ -472,6 +489,9 @@ print_text (const struct report *report, size_t lines)
     print_disks (&server, room);
     putchar ('\n');
   }
+  if (report->now.strange > 0)
+    printf ("and %zu of another version, which cannot be read\n",
+            report->now.strange);
 }
 
 /*--------------------------------------------------------------------
