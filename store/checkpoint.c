@@ -309,7 +309,9 @@ work (struct checkpointer *checkpointer, int mode)
   bool emptied;
 
   pthread_mutex_unlock (&checkpointer->lock);
+  reader_pool_suspend (checkpointer->readers);
   emptied = empty_log (checkpointer, mode);
+  reader_pool_resume (checkpointer->readers);
   statistics_checkpoint (statistics, began, emptied ? 0 : -1);
   pthread_mutex_lock (&checkpointer->lock);
   checkpointer->stuck = !emptied;
@@ -341,6 +343,7 @@ run (void *opaque)
 int
 checkpointer_open (struct checkpointer *checkpointer, const char *path,
                    struct writer *writer, struct flusher *flusher,
+                   struct reader_pool *readers,
                    const struct checkpoint_limits *limits,
                    void (*warn) (const char *message),
                    struct patience *patience, struct status *status)
@@ -350,6 +353,7 @@ checkpointer_open (struct checkpointer *checkpointer, const char *path,
   *checkpointer = (struct checkpointer){
     .writer = writer,
     .flusher = flusher,
+    .readers = readers,
     .limits = *limits,
     .warn = warn,
     .dirty = true, /* an earlier server's log may be left */

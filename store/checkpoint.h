@@ -26,6 +26,7 @@
 
 #include "connection.h"
 #include "flusher.h"
+#include "reader.h"
 #include "status.h"
 #include "writer.h"
 
@@ -50,6 +51,7 @@ struct checkpointer {
   struct connection connection;
   struct writer *writer;
   struct flusher *flusher;
+  struct reader_pool *readers;
   struct checkpoint_limits limits;
   void (*warn) (const char *message);
   pthread_t thread;
@@ -80,6 +82,7 @@ int checkpoint_complete (struct connection *connection, struct status *status);
  */
 int checkpointer_open (struct checkpointer *checkpointer, const char *path,
                        struct writer *writer, struct flusher *flusher,
+                       struct reader_pool *readers,
                        const struct checkpoint_limits *limits,
                        void (*warn) (const char *message),
                        struct patience *patience, struct status *status);

@@ -2,12 +2,173 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
 
 #include "clock.h"
 #include "database.h"
 #include "reader.h"
 #include "snapshots.h"
+
+/* The size of a part of the log's index, as the VFS maps them. */
+#define INDEX_PART 32768
+
+/*--------------------------------------------------------------------
+ * Transactions that are kept.
+ */
+
+/* Find the header of the log's index, once the connection has read.  Where
+ * there is no log, no transaction is kept.
+ */
+static void
+find_index (struct reader *reader)
+{
+  static const char mode_sql[] = "PRAGMA journal_mode";
+  struct status ignored;
+  CLEANUP_STATEMENT sqlite3_stmt *mode =
+      connection_statement (&reader->connection, mode_sql, &ignored);
+  volatile void *index;
+  sqlite3_file *file;
+
+  if (reader->connection.mode == CONNECTION_READ && mode &&
+      connection_step (&reader->connection, mode, &ignored) == 1 &&
+      strcmp ((const char *)sqlite3_column_text (mode, 0), "wal") == 0 &&
+      sqlite3_file_control (reader->connection.db, "main",
+                            SQLITE_FCNTL_FILE_POINTER, &file) == SQLITE_OK &&
+      file->pMethods->xShmMap (file, 0, INDEX_PART, 0, &index) == SQLITE_OK)
+    reader->index = index;
+}
+
+/* Remember the header. */
+static void
+note_index (struct reader *reader)
+{
+  for (size_t i = 0; reader->index && i < INDEX_HEADER; i++)
+    reader->index_seen[i] =
+        __atomic_load_n (&reader->index[i], __ATOMIC_ACQUIRE);
+}
+
+/* Was nothing committed since?  Who reports a commit has written the first
+ * copy of the header completely.
+ */
+static bool
+index_is_as_noted (const struct reader *reader)
+{
+  if (reader->index == NULL)
+    return false;
+  for (size_t i = 0; i < INDEX_HEADER; i++)
+    if (reader->index_seen[i] !=
+        __atomic_load_n (&reader->index[i], __ATOMIC_ACQUIRE))
+      return false;
+  return true;
+}
+
+/* Does the kept transaction show what one that began NOW would show? */
+static bool
+is_fresh (const struct reader *reader, uint64_t now)
+{
+  return now - reader->since < READER_KEEP * CLOCK_MILLISECOND &&
+         index_is_as_noted (reader);
+}
+
+static void
+end_transaction (struct reader *reader)
+{
+  connection_rollback (&reader->connection);
+  reader->kept = false;
+}
+
+/* End the kept transactions that are idle and not fresh, or ALL that are
+ * idle.  Called with the lock held; lets go of it meanwhile.
+ */
+static void
+end_idle (struct reader_pool *pool, bool all)
+{
+  const uint64_t now = clock_now ();
+  struct reader **link = &pool->idle, *ended = NULL, *reader;
+
+  while ((reader = *link) != NULL)
+    if (reader->kept && (all || !is_fresh (reader, now))) {
+      *link = reader->next;
+      reader->next = ended;
+      ended = reader;
+    }
+    else
+      link = &reader->next;
+  if (ended == NULL)
+    return;
+  pthread_mutex_unlock (&pool->lock);
+  for (reader = ended; reader; reader = reader->next)
+    end_transaction (reader);
+  pthread_mutex_lock (&pool->lock);
+  while ((reader = ended) != NULL) {
+    ended = reader->next;
+    reader->next = pool->idle;
+    pool->idle = reader;
+    pthread_cond_signal (&pool->returned);
+  }
+}
+
+static bool
+any_kept (const struct reader_pool *pool)
+{
+  for (const struct reader *reader = pool->idle; reader; reader = reader->next)
+    if (reader->kept)
+      return true;
+  return false;
+}
+
+/* The thread: while transactions are kept, end those that nobody uses. */
+static void *
+watch (void *opaque)
+{
+  struct reader_pool *pool = opaque;
+  struct timespec until;
+
+  pthread_mutex_lock (&pool->lock);
+  while (!pool->closing) {
+    if (!pool->watched) {
+      pthread_cond_wait (&pool->wake, &pool->lock);
+      continue;
+    }
+    clock_gettime (CLOCK_MONOTONIC, &until);
+    until.tv_nsec += READER_KEEP / 2 * CLOCK_MILLISECOND;
+    if (until.tv_nsec >= 1000000000) {
+      until.tv_nsec -= 1000000000;
+      until.tv_sec++;
+    }
+    while (!pool->closing && pthread_cond_timedwait (&pool->wake, &pool->lock,
+                                                     &until) != ETIMEDOUT)
+      ;
+    end_idle (pool, false);
+    pool->watched = any_kept (pool);
+  }
+  pthread_mutex_unlock (&pool->lock);
+  return NULL;
+}
+
+void
+reader_pool_suspend (struct reader_pool *pool)
+{
+  pthread_mutex_lock (&pool->lock);
+  pool->suspended++;
+  end_idle (pool, true);
+  pthread_mutex_unlock (&pool->lock);
+}
+
+void
+reader_pool_resume (struct reader_pool *pool)
+{
+  pthread_mutex_lock (&pool->lock);
+  pool->suspended--;
+  pthread_mutex_unlock (&pool->lock);
+}
+
+/*--------------------------------------------------------------------
+ * The pool.
+ */
 
 static void
 close_reader (struct reader *reader)
@@ -15,6 +176,21 @@ close_reader (struct reader *reader)
   connection_close (&reader->connection);
   view_free (&reader->view);
   free (reader);
+}
+
+/* Set up the locks and start the thread. */
+static int
+start_watch (struct reader_pool *pool)
+{
+  pthread_condattr_t monotonic;
+
+  pthread_mutex_init (&pool->lock, NULL);
+  pthread_cond_init (&pool->returned, NULL);
+  pthread_condattr_init (&monotonic);
+  pthread_condattr_setclock (&monotonic, CLOCK_MONOTONIC);
+  pthread_cond_init (&pool->wake, &monotonic);
+  pthread_condattr_destroy (&monotonic);
+  return pthread_create (&pool->thread, NULL, watch, pool);
 }
 
 int
@@ -41,8 +217,11 @@ reader_pool_open (struct reader_pool *pool, struct place *place,
     .idle = first,
     .open = 1,
   };
-  pthread_mutex_init (&pool->lock, NULL);
-  pthread_cond_init (&pool->returned, NULL);
+  if (start_watch (pool) != 0) {
+    close_reader (first);
+    return status_fail (status, EAGAIN, "cannot start a thread");
+  }
+  find_index (first);
   return 0;
 }
 
@@ -51,12 +230,18 @@ reader_pool_close (struct reader_pool *pool)
 {
   struct reader *reader;
 
+  pthread_mutex_lock (&pool->lock);
+  pool->closing = true;
+  pthread_cond_signal (&pool->wake);
+  pthread_mutex_unlock (&pool->lock);
+  pthread_join (pool->thread, NULL);
   while ((reader = pool->idle) != NULL) {
     pool->idle = reader->next;
     close_reader (reader);
   }
   pthread_mutex_destroy (&pool->lock);
   pthread_cond_destroy (&pool->returned);
+  pthread_cond_destroy (&pool->wake);
 }
 
 /* Open one more connection, for which pool->open counts already, for a
@@ -85,6 +270,8 @@ open_reader (struct reader_pool *pool, uint64_t asked, struct status *status)
     pthread_cond_signal (&pool->returned);
     pthread_mutex_unlock (&pool->lock);
   }
+  else
+    find_index (reader);
   return reader;
 }
 
@@ -126,7 +313,10 @@ reader_take (struct reader_pool *pool, struct status *status)
 {
   struct reader *reader = take (pool, status);
 
-  if (reader && connection_begin_read (&reader->connection, status) == -1) {
+  if (reader == NULL)
+    return NULL;
+  end_transaction (reader);
+  if (connection_begin_read (&reader->connection, status) == -1) {
     reader_return (pool, reader);
     return NULL;
   }
@@ -136,22 +326,55 @@ reader_take (struct reader_pool *pool, struct status *status)
 void
 reader_return (struct reader_pool *pool, struct reader *reader)
 {
-  connection_rollback (&reader->connection);
+  /* SQLite ends some transactions by itself. */
+  if (!reader->kept || sqlite3_get_autocommit (reader->connection.db))
+    end_transaction (reader);
   pthread_mutex_lock (&pool->lock);
+  if (reader->kept && pool->suspended) {
+    pthread_mutex_unlock (&pool->lock);
+    end_transaction (reader);
+    pthread_mutex_lock (&pool->lock);
+  }
+  if (reader->kept && !pool->watched) {
+    pool->watched = true;
+    pthread_cond_signal (&pool->wake);
+  }
   reader->next = pool->idle;
   pool->idle = reader;
   pthread_cond_signal (&pool->returned);
   pthread_mutex_unlock (&pool->lock);
 }
 
+/* Begin a transaction and look up what DISK is. */
+static int
+begin_view (struct reader *reader, const struct disk_info *disk,
+            struct status *status)
+{
+  reader->since = clock_now ();
+  note_index (reader);
+  if (connection_begin_read (&reader->connection, status) == -1 ||
+      snapshots_view (&reader->connection, disk, &reader->view, status) == -1)
+    return -1;
+  reader->disk = disk->id;
+  reader->snapshot = disk->snapshot;
+  reader->epoch = disk->epoch;
+  reader->kept = index_is_as_noted (reader);
+  return 0;
+}
+
 struct reader *
 reader_take_disk (struct reader_pool *pool, const struct disk_info *disk,
                   struct status *status)
 {
-  struct reader *reader = reader_take (pool, status);
+  struct reader *reader = take (pool, status);
 
-  if (reader &&
-      snapshots_view (&reader->connection, disk, &reader->view, status) == -1) {
+  if (reader == NULL ||
+      (reader->kept && reader->disk == disk->id &&
+       reader->snapshot == disk->snapshot && reader->epoch == disk->epoch &&
+       is_fresh (reader, clock_now ())))
+    return reader;
+  end_transaction (reader);
+  if (begin_view (reader, disk, status) == -1) {
     reader_return (pool, reader);
     return NULL;
   }

@@ -364,6 +364,8 @@ remove_empty_log (struct store *store)
 void
 store_close (struct store *store)
 {
+  if (store->writable)
+    checkpointer_stop (&store->checkpointer);
   reader_pool_close (&store->readers);
   remove_empty_log (store);
   while (store->held) {
@@ -372,7 +374,6 @@ store_close (struct store *store)
     let_go (store, store->held->id);
   }
   if (store->writable) {
-    checkpointer_stop (&store->checkpointer);
     checkpointer_close (&store->checkpointer);
     /* Whoever begins from here on settles the log, so it does no harm if a
      * sync fails in SQLite's own checkpoint.
@@ -487,8 +488,8 @@ begin_serving (struct store *store, struct status *status)
 
   if (served == -1 ||
       checkpointer_open (&store->checkpointer, path, &store->writer,
-                         &store->flusher, &limits, store->options.warn,
-                         &store->patience, status) == -1)
+                         &store->flusher, &store->readers, &limits,
+                         store->options.warn, &store->patience, status) == -1)
     return -1;
   if (start_serving (store, served, status) == 0)
     return 0;
@@ -625,7 +626,9 @@ store_checkpoint (struct store *store, struct status *status)
       database_open (&connection, store->place.path, CONNECTION_WRITE,
                      &store->patience, status) == -1)
     return -1;
+  reader_pool_suspend (&store->readers);
   r = checkpoint_complete (&connection, status);
+  reader_pool_resume (&store->readers);
   /* A sync may have failed. */
   if (r == -1) {
     flusher_fail (&store->flusher);
