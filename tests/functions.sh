@@ -90,6 +90,41 @@ expect_error ()
   }
 }
 
+# fails CODE TEXT ARGUMENT...: sqlblock must end with CODE and say TEXT. It
+# reads the file $fails_input, if that is set. What it prints is in the files
+# out and err.
+fails ()
+{
+  local code=$1 text=$2 got=0
+  shift 2
+  sqlblock "$@" >out 2>err <"${fails_input:-/dev/null}" || got=$?
+  if [ "$got" != "$code" ] || ! grep -qF -- "$text" err; then
+    cat err >&2
+    fail "exit code $got, wanted $code and «$text»: sqlblock $*"
+  fi
+}
+
+# query FILE SQL: run it with nothing of ours.
+query ()
+{
+  python3 -c 'import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], timeout=20)
+for row in database.execute(sys.argv[2]):
+    print(*row)
+database.commit()' "$@"
+}
+
+# wait_for COMMAND...: until it succeeds, at most 20 seconds.
+wait_for ()
+{
+  local i
+  for i in $(seq 200); do
+    "$@" && return
+    sleep 0.1
+  done
+  fail "this did not happen: $*"
+}
+
 # launch_nbdkit NAME ARGUMENT...: run nbdkit until the test ends; its process
 # id is in $nbdkit_pid, its log in NAME.log.  Fails when it ends before it
 # serves.

@@ -12,38 +12,6 @@ PATH=$top_builddir/tool:$PATH
 cd "$tmp"
 db=disks.sqlite
 
-# fails CODE TEXT ARGUMENT...: sqlblock must end with CODE and say TEXT.
-fails ()
-{
-  local code=$1 text=$2 got=0
-  shift 2
-  sqlblock "$@" >out 2>err </dev/null || got=$?
-  if [ "$got" != "$code" ] || ! grep -qF -- "$text" err; then
-    cat err >&2
-    fail "exit code $got, wanted $code and «$text»: sqlblock $*"
-  fi
-}
-
-# query FILE SQL: run it with nothing of ours.
-query ()
-{
-  python3 -c 'import sqlite3, sys
-database = sqlite3.connect(sys.argv[1], timeout=20)
-for row in database.execute(sys.argv[2]):
-    print(*row)
-database.commit()' "$@"
-}
-
-wait_for ()
-{
-  local i
-  for i in $(seq 200); do
-    "$@" && return
-    sleep 0.1
-  done
-  fail "this did not happen: $*"
-}
-
 # same EXPORT...: both files show the same.
 same ()
 {

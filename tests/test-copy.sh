@@ -10,37 +10,6 @@ python3 -c 'import nbd' 2>/dev/null || skip "python3 has no module nbd"
 PATH=$top_builddir/tool:$PATH
 cd "$tmp"
 
-# fails CODE TEXT ARGUMENT...: sqlblock must end with CODE and say TEXT.
-fails ()
-{
-  local code=$1 text=$2 got=0
-  shift 2
-  sqlblock "$@" >out 2>err </dev/null || got=$?
-  if [ "$got" != "$code" ] || ! grep -qF -- "$text" err; then
-    cat err >&2
-    fail "exit code $got, wanted $code and «$text»: sqlblock $*"
-  fi
-}
-
-# query SQL: run it on $db with nothing of ours.
-query ()
-{
-  python3 -c 'import sqlite3, sys
-print(*sqlite3.connect(sys.argv[1], timeout=20).execute(sys.argv[2])
-      .fetchone())' "$db" "$1"
-}
-
-# wait_for COMMAND...: at most 20 seconds.
-wait_for ()
-{
-  local i
-  for i in $(seq 200); do
-    "$@" && return
-    sleep 0.1
-  done
-  fail "this did not happen: $*"
-}
-
 # make_image FILE SIZE SEED: some data and many holes.
 make_image ()
 {
@@ -83,7 +52,7 @@ sqlblock export "$db" web out.raw
 cmp image out.raw
 same_as_served web image
 [ "$(du -k out.raw | cut -f 1)" -lt 8000 ] || fail "the holes are gone"
-[ "$(query 'SELECT description FROM disk')" = "the web" ]
+[ "$(query "$db" 'SELECT description FROM disk')" = "the web" ]
 
 sqlblock export "$db" web - | cmp - image
 sqlblock import "$db" pipe - <image
@@ -118,7 +87,7 @@ grep -q "more than" err || fail "a pipe that is too long: $(cat err)"
 fails 2 "not a size" import --size 0 "$db" new image
 fails 1 "power of two" import -b 1000 "$db" new image
 fails 1 "cannot be" import "$db" a@b image
-[ "$(query 'SELECT count (*) FROM disk')" = 5 ] ||
+[ "$(query "$db" 'SELECT count (*) FROM disk')" = 5 ] ||
   fail "a refused import has left a disk"
 
 # --- Overwriting a disk ------------------------------------------------------
@@ -142,7 +111,7 @@ sqlblock export "$db" web - | cmp - other
 sqlblock export "$db" web@before - | cmp - image
 sqlblock import --overwrite "$db" pipe other 2>err
 grep -q freed err || fail "what was overwritten was not freed"
-[ "$(query 'SELECT count (*) FROM reclaim')" = 0 ]
+[ "$(query "$db" 'SELECT count (*) FROM reclaim')" = 0 ]
 sqlblock import --overwrite "$db" pipe image
 
 # --- While a server writes ---------------------------------------------------
@@ -187,7 +156,8 @@ killed_import ()
 
 is_coming_in ()
 {
-  [ "$(query "SELECT count (*) FROM disk WHERE name LIKE '%/receiving'")" = 1 ]
+  [ "$(query "$db" \
+    "SELECT count (*) FROM disk WHERE name LIKE '%/receiving'")" = 1 ]
 }
 
 killed_import killed

@@ -11,36 +11,8 @@ cd "$tmp"
 db=here.sqlite
 there=there.sqlite
 
-# fails CODE TEXT ARGUMENT...: sqlblock must end with CODE and say TEXT; it
-# reads the file stream.
-fails ()
-{
-  local code=$1 text=$2 got=0
-  shift 2
-  sqlblock "$@" >out 2>err <stream || got=$?
-  if [ "$got" != "$code" ] || ! grep -qF -- "$text" err; then
-    cat err >&2
-    fail "exit code $got, wanted $code and «$text»: sqlblock $*"
-  fi
-}
-
-# query FILE SQL: run it with nothing of ours.
-query ()
-{
-  python3 -c 'import sqlite3, sys
-for row in sqlite3.connect(sys.argv[1], timeout=20).execute(sys.argv[2]):
-    print(*row)' "$@"
-}
-
-wait_for ()
-{
-  local i
-  for i in $(seq 200); do
-    "$@" && return
-    sleep 0.1
-  done
-  fail "this did not happen: $*"
-}
+# What fails gives to sqlblock.
+export fails_input=stream
 
 is_coming_in ()
 {
