@@ -7,11 +7,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -633,6 +635,55 @@ test_file_fails (void **state)
   store_close (store);
 }
 
+/* Let files have so many bytes at most: writing more fails, as on a disk that
+ * is full.
+ */
+static void
+limit_files (rlim_t bytes)
+{
+  struct rlimit limit;
+
+  assert_int_equal (getrlimit (RLIMIT_FSIZE, &limit), 0);
+  limit.rlim_cur = bytes;
+  assert_int_equal (setrlimit (RLIMIT_FSIZE, &limit), 0);
+}
+
+/* Where there is no space for a new file the old one stays as it is. */
+static void
+test_file_has_no_space (void **state)
+{
+  char *file = unit_path ("stats.prom");
+  struct prometheus *prometheus;
+  struct stat before, now;
+  int tries = 0;
+
+  (void)state;
+  start_server ();
+  prometheus = start_prometheus (file);
+  signal (SIGXFSZ, SIG_IGN);
+  atomic_store (&warnings, 0);
+  limit_files (1000);
+  for (; atomic_load (&warnings) == 0 && tries < 1000; tries++)
+    pause_milliseconds (10);
+  assert_int_equal (stat (file, &before), 0);
+  pause_milliseconds (50);
+  assert_int_equal (atomic_load (&warnings), 1);
+  assert_int_equal (stat (file, &now), 0);
+  assert_true (now.st_ino == before.st_ino && now.st_size > 1000);
+  limit_files (RLIM_INFINITY);
+  for (tries = 0; now.st_mtim.tv_nsec == before.st_mtim.tv_nsec && tries < 1000;
+       tries++) {
+    pause_milliseconds (10);
+    assert_int_equal (stat (file, &now), 0);
+  }
+  assert_true (tries < 1000);
+  assert_true (now.st_size > 1000);
+  prometheus_stop (prometheus);
+  assert_int_equal (stat (file, &now), -1);
+  assert_int_equal (stat (unit_path ("stats.prom.new"), &now), -1);
+  store_close (store);
+}
+
 /* What is there already and is something else is not overwritten. */
 static void
 test_file_is_something_else (void **state)
@@ -680,6 +731,7 @@ main (void)
     unit_test (test_hostile),
     unit_test (test_file_is_complete),
     unit_test (test_file_fails),
+    unit_test (test_file_has_no_space),
     unit_test (test_file_is_something_else),
   };
 

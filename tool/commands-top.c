@@ -283,6 +283,9 @@ print_json (const struct report *report)
  * Text.
  */
 
+/* How wide the terminal is; 0: it is none. */
+static int screen_width;
+
 /* A time, such as 45us, 1.2ms. */
 static void
 cell_duration (struct tool_table *table, uint64_t nanoseconds)
@@ -334,9 +337,9 @@ share_text (uint64_t hits, uint64_t misses)
   return tool_format ("%.0f%%", 100.0 * hits / ((double)hits + misses));
 }
 
-/* The line about a server. */
+/* The lines about a server as a whole. */
 static void
-print_server_line (const struct server_report *server)
+print_server_lines (const struct server_report *server)
 {
   const struct distribution operations = SPREAD (server, operations);
   const uint64_t looked = server->observed->looked;
@@ -347,9 +350,10 @@ print_server_line (const struct server_report *server)
   char *cache =
       share_text (GAINED (server, cache_hits), GAINED (server, cache_misses));
 
-  printf ("process %d of %s, up %" PRIu64 "d %02d:%02d:%02d, log %s (+%s/s)",
+  printf ("process %d of %s, up %" PRIu64 "d %02d:%02d:%02d\n",
           (int)server->observed->process, user, up / 86400,
-          (int)(up / 3600 % 24), (int)(up / 60 % 60), (int)(up % 60),
+          (int)(up / 3600 % 24), (int)(up / 60 % 60), (int)(up % 60));
+  printf ("log %s (+%s/s)",
           tool_size (counter_read (&server->now->log_bytes), log),
           tool_size (
               bytes_per_second (GAINED (server, log_written), server->seconds),
@@ -401,7 +405,7 @@ print_server_table (const struct server_report *server)
   tool_table_print (table);
 }
 
-/* What a terminal is too narrow for is cut off: the most important first. */
+/* The most important first: a terminal may be too narrow for all. */
 static const char *const disk_titles[] = {
   "DISK",   ">READ/S", ">WRITE/S", ">FLUSH/S", ">R-B/S", ">W-B/S",
   ">R-P50", ">R-P99",  ">W-P50",   ">W-P99",   ">F-P99", ">ERRORS",
@@ -457,6 +461,7 @@ print_disks (const struct server_report *server, size_t most)
 
   for (size_t i = 0; i < count; i++)
     find_disk (server, i, &disks[i]);
+  tool_table_fit (table, screen_width);
   qsort (disks, count, sizeof *disks, compare_disks);
   for (size_t i = 0; i < count && i < most; i++)
     add_disk (table, &disks[i], server->seconds);
@@ -470,7 +475,7 @@ print_disks (const struct server_report *server, size_t most)
 }
 
 /* Lines of a server without its disks, at most. */
-#define SERVER_LINES 11
+#define SERVER_LINES 12
 
 /* LINES is how many there is room for. */
 static void
@@ -483,7 +488,7 @@ print_text (const struct report *report, size_t lines)
   for (size_t i = 0; i < servers; i++) {
     const struct server_report server = find_server (report, i);
 
-    print_server_line (&server);
+    print_server_lines (&server);
     print_server_table (&server);
     putchar ('\n');
     print_disks (&server, room);
@@ -542,7 +547,8 @@ draw (const struct report *report)
   struct winsize window;
 
   if (ioctl (STDOUT_FILENO, TIOCGWINSZ, &window) == -1 || window.ws_row == 0)
-    window.ws_row = 24;
+    window = (struct winsize){ .ws_row = 24, .ws_col = 80 };
+  screen_width = window.ws_col;
   fputs ("\033[H\033[J", stdout);
   printf ("%s  %s  q: quit\n\n", report->path, times_local (time (NULL), text));
   if (report->now.count == 0)

@@ -156,6 +156,7 @@ struct tool_table {
   const char *const *titles;
   size_t columns, cells, capacity;
   char **cell; /* row by row */
+  int width;   /* at most; 0: any */
 };
 
 /* How many columns of a terminal TEXT takes. */
@@ -241,7 +242,28 @@ print_cell (const char *text, int width, bool right, bool last)
 }
 
 void
-tool_table_print (struct tool_table *table)
+tool_table_fit (struct tool_table *table, int width)
+{
+  table->width = width;
+}
+
+/* How many columns of these WIDTHS have a place. */
+static size_t
+count_fitting (const struct tool_table *table, const int *widths)
+{
+  size_t count = 0;
+
+  for (int width = 0; count < table->columns; count++) {
+    width += widths[count] + (count > 0 ? 2 : 0);
+    if (table->width > 0 && width > table->width)
+      break;
+  }
+  return count > 0 ? count : 1;
+}
+
+/* How wide each column is, in a new array. */
+static int *
+column_widths (const struct tool_table *table)
 {
   int *widths = tool_alloc (table->columns * sizeof *widths);
 
@@ -253,17 +275,26 @@ tool_table_print (struct tool_table *table)
       if (display_width (cell_text (table, j)) > widths[i])
         widths[i] = display_width (cell_text (table, j));
   }
-  for (size_t i = 0; i < table->columns; i++) {
+  return widths;
+}
+
+void
+tool_table_print (struct tool_table *table)
+{
+  int *widths = column_widths (table);
+  const size_t shown = count_fitting (table, widths);
+
+  for (size_t i = 0; i < shown; i++) {
     const bool right = table->titles[i][0] == '>';
 
-    print_cell (table->titles[i] + right, widths[i], right,
-                i + 1 == table->columns);
+    print_cell (table->titles[i] + right, widths[i], right, i + 1 == shown);
   }
   for (size_t i = 0; i < table->cells; i++) {
     const size_t column = i % table->columns;
 
-    print_cell (cell_text (table, i), widths[column],
-                table->titles[column][0] == '>', column + 1 == table->columns);
+    if (column < shown)
+      print_cell (cell_text (table, i), widths[column],
+                  table->titles[column][0] == '>', column + 1 == shown);
     free (table->cell[i]);
   }
   free (widths);

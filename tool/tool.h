@@ -168,6 +168,9 @@ void tool_cell_size (struct tool_table *table, uint64_t bytes);
 void tool_cell_time (struct tool_table *table, int64_t seconds);
 void tool_table_print (struct tool_table *table); /* and free it */
 
+/* Leave out the last columns, as far as they have no place in WIDTH. */
+void tool_table_fit (struct tool_table *table, int width);
+
 /* One line of a list of properties: "name:   value", aligned. */
 void tool_property (const char *name, const char *format, ...)
     __attribute__ ((format (printf, 2, 3)));
