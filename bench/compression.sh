@@ -42,7 +42,7 @@ trap 'rm -rf "$results"; cleanup' EXIT
 for file; do
   for round in $(seq "${ROUNDS:-3}"); do
     for block in 4k 16k 64k; do
-      for how in none lz4 zstd:1 zstd:3 zstd:9; do
+      for how in none lz4 zstd:1 zstd:9; do
         echo "$(basename "$file")" "$(du -B 1 "$file" | cut -f 1)" \
           "$block" "$how" "$(run "$file" "$block" "$how")"
       done
