@@ -316,7 +316,7 @@ bytes_per_second (uint64_t bytes, double seconds)
 {
   const double rate = bytes / seconds;
 
-  return rate < INT64_MAX ? rate : INT64_MAX;
+  return rate < 1e18 ? rate : 1e18;
 }
 
 /* How many a second. */
