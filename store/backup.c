@@ -10,6 +10,7 @@
 
 #include "backup.h"
 #include "checksum.h"
+#include "content.h"
 #include "database.h"
 #include "follow.h"
 #include "guard.h"
@@ -34,6 +35,11 @@ static const char cache_sql[] = "PRAGMA cache_size = -65536";
 struct row {
   int64_t id, layer, number, generation, codec, checksum;
   size_t offset, length; /* of its data in the chunk's bytes */
+
+  /* Codec 4: to which content it refers, and, where the copy does not have
+   * that yet, the rest of it, with its data in the chunk's bytes.
+   */
+  struct content content;
 };
 
 /* A backup in progress. */
@@ -286,13 +292,89 @@ begin_copy (struct connection *connection, void *opaque, struct status *status)
  * The rows of blocks.
  */
 
+/* Copy LENGTH bytes of DATA into the chunk. */
+static void
+take_bytes (struct backup *backup, const void *data, size_t length)
+{
+  if (length > 0)
+    memcpy (backup->bytes + backup->bytes_count, data, length);
+  backup->bytes_count += length;
+}
+
+static int
+fail_row (const struct row *row, struct status *status)
+{
+  return status_fail (status, EIO,
+                      "block %" PRId64 " of layer %" PRId64 ", generation "
+                      "%" PRId64 ": its checksum does not match; restore "
+                      "the block from an earlier backup",
+                      row->number, row->layer, row->generation);
+}
+
+/* Take the data of a row into the chunk. */
+static int
+take_data (struct backup *backup, struct row *row, sqlite3_stmt *blocks,
+           struct status *status)
+{
+  const void *data = sqlite3_column_blob (blocks, 6);
+  const size_t length = sqlite3_column_bytes (blocks, 6);
+
+  if (length > DISK_BLOCK_SIZE_MAX || (data == NULL && length > 0) ||
+      row->checksum != checksum_block (row->layer, row->number, row->generation,
+                                       row->codec, length,
+                                       checksum_bytes (data, length)))
+    return fail_row (row, status);
+  row->length = length;
+  take_bytes (backup, data, length);
+  return 0;
+}
+
+/* Has the new file the content with this id? */
+static int
+has_content (struct connection *copy, int64_t id, struct status *status)
+{
+  static const char there_sql[] = "SELECT 1 FROM content WHERE id = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *there =
+      connection_statement (copy, there_sql, status);
+
+  if (there == NULL)
+    return -1;
+  sqlite3_bind_int64 (there, 1, id);
+  return connection_step (copy, there, status);
+}
+
+/* Take the content to which a row refers into the chunk, where the new file
+ * does not have it.
+ */
+static int
+take_content (struct connection *connection, struct backup *backup,
+              struct row *row, sqlite3_stmt *blocks, struct status *status)
+{
+  const int64_t id = sqlite3_column_int64 (blocks, 7);
+  CLEANUP_STATEMENT sqlite3_stmt *found = NULL;
+  int r;
+
+  if (row->checksum !=
+      checksum_reference (row->layer, row->number, row->generation, id))
+    return fail_row (row, status);
+  row->content.id = id;
+  r = has_content (backup->copy, id, status);
+  if (r != 0)
+    return r == -1 ? -1 : 0;
+  if (content_find (connection, id, 0, &row->content, &found, status) == -1)
+    return status_prefix (
+        status, "block %" PRId64 " of layer %" PRId64 ", generation %" PRId64,
+        row->number, row->layer, row->generation);
+  take_bytes (backup, row->content.data, row->content.length);
+  return 0;
+}
+
 /* Take the row at which BLOCKS stands into the chunk. */
 static int
-take_row (struct backup *backup, sqlite3_stmt *blocks, struct status *status)
+take_row (struct connection *connection, struct backup *backup,
+          sqlite3_stmt *blocks, struct status *status)
 {
   struct row *row = &backup->rows[backup->rows_count];
-  const void *data;
-  size_t length;
 
   *row = (struct row){
     .id = sqlite3_column_int64 (blocks, 0),
@@ -305,20 +387,10 @@ take_row (struct backup *backup, sqlite3_stmt *blocks, struct status *status)
   };
   if (!is_copied (backup, row->layer, row->generation))
     return 0;
-  data = sqlite3_column_blob (blocks, 6);
-  row->length = length = sqlite3_column_bytes (blocks, 6);
-  if (length > DISK_BLOCK_SIZE_MAX || (data == NULL && length > 0) ||
-      row->checksum != checksum_block (row->layer, row->number, row->generation,
-                                       row->codec, length,
-                                       checksum_bytes (data, length)))
-    return status_fail (status, EIO,
-                        "block %" PRId64 " of layer %" PRId64 ", generation "
-                        "%" PRId64 ": its checksum does not match; restore "
-                        "the block from an earlier backup",
-                        row->number, row->layer, row->generation);
-  if (length > 0)
-    memcpy (backup->bytes + backup->bytes_count, data, length);
-  backup->bytes_count += length;
+  if ((row->codec == CODEC_CONTENT
+           ? take_content (connection, backup, row, blocks, status)
+           : take_data (backup, row, blocks, status)) == -1)
+    return -1;
   backup->rows_count++;
   return 0;
 }
@@ -328,7 +400,7 @@ static int
 read_chunk (struct connection *connection, void *opaque, struct status *status)
 {
   static const char blocks_sql[] =
-      "SELECT id, layer, number, generation, codec, checksum, data"
+      "SELECT id, layer, number, generation, codec, checksum, data, content"
       " FROM block WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3";
   struct backup *backup = opaque;
   CLEANUP_STATEMENT sqlite3_stmt *blocks =
@@ -344,7 +416,7 @@ read_chunk (struct connection *connection, void *opaque, struct status *status)
   backup->next_id = backup->last_id + 1;
   for (int seen = 1; (r = connection_step (connection, blocks, status)) == 1;
        seen++) {
-    if (take_row (backup, blocks, status) == -1)
+    if (take_row (connection, backup, blocks, status) == -1)
       return -1;
     if (seen == CHUNK_ROWS || backup->bytes_count >= CHUNK_BYTES) {
       backup->next_id = sqlite3_column_int64 (blocks, 0) + 1;
@@ -354,21 +426,48 @@ read_chunk (struct connection *connection, void *opaque, struct status *status)
   return r;
 }
 
+/* Write the content of a row into the new file.  Another row of the chunk may
+ * have brought it along.
+ */
+static int
+write_content (struct backup *backup, const struct row *row,
+               struct status *status)
+{
+  static const char insert_sql[] =
+      "INSERT INTO content (id, hash, size, codec, checksum, data)"
+      " VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (id) DO NOTHING";
+  const struct content *content = &row->content;
+  CLEANUP_STATEMENT sqlite3_stmt *insert =
+      connection_statement (backup->copy, insert_sql, status);
+
+  if (insert == NULL)
+    return -1;
+  sqlite3_bind_int64 (insert, 1, content->id);
+  sqlite3_bind_int64 (insert, 2, content->hash);
+  sqlite3_bind_int64 (insert, 3, content->size);
+  sqlite3_bind_int64 (insert, 4, content->codec);
+  sqlite3_bind_int64 (insert, 5, content->checksum);
+  sqlite3_bind_blob64 (insert, 6, backup->bytes + row->offset, content->length,
+                       SQLITE_STATIC);
+  return connection_step (backup->copy, insert, status);
+}
+
 /* Write the chunk into the new file. */
 static int
 write_chunk (struct backup *backup, struct status *status)
 {
   static const char insert_sql[] =
       "INSERT INTO block"
-      " (id, layer, number, generation, codec, checksum, data)"
-      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+      " (id, layer, number, generation, codec, checksum, data, content)"
+      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 
   for (size_t i = 0; i < backup->rows_count; i++) {
     const struct row *row = &backup->rows[i];
     CLEANUP_STATEMENT sqlite3_stmt *insert =
         connection_statement (backup->copy, insert_sql, status);
 
-    if (insert == NULL)
+    if (insert == NULL ||
+        (row->content.length > 0 && write_content (backup, row, status) == -1))
       return -1;
     sqlite3_bind_int64 (insert, 1, row->id);
     sqlite3_bind_int64 (insert, 2, row->layer);
@@ -376,7 +475,9 @@ write_chunk (struct backup *backup, struct status *status)
     sqlite3_bind_int64 (insert, 4, row->generation);
     sqlite3_bind_int64 (insert, 5, row->codec);
     sqlite3_bind_int64 (insert, 6, row->checksum);
-    if (row->codec != 0)
+    if (row->codec == CODEC_CONTENT)
+      sqlite3_bind_int64 (insert, 8, row->content.id);
+    else if (row->codec != CODEC_ZERO)
       sqlite3_bind_blob64 (insert, 7, backup->bytes + row->offset, row->length,
                            SQLITE_STATIC);
     if (connection_step (backup->copy, insert, status) == -1)

@@ -3,6 +3,7 @@
 #include <config.h>
 
 #include <endian.h>
+#include <stdbool.h>
 #include <xxhash.h>
 
 #include "checksum.h"
@@ -23,6 +24,35 @@ checksum_block (int64_t layer, int64_t number, int64_t generation,
   };
 
   return XXH3_64bits (key, sizeof key);
+}
+
+/* The hash of what stands for the data of a row of codec 4. */
+static uint64_t
+hash_reference (int64_t content)
+{
+  const uint64_t bytes = htole64 (content);
+
+  return XXH3_64bits (&bytes, sizeof bytes);
+}
+
+int64_t
+checksum_reference (int64_t layer, int64_t number, int64_t generation,
+                    int64_t content)
+{
+  return checksum_block (layer, number, generation, 4, sizeof content,
+                         hash_reference (content));
+}
+
+int64_t
+checksum_content (int64_t id, int64_t hash, int64_t size, int64_t codec,
+                  uint64_t data_hash)
+{
+  const uint64_t columns[5] = {
+    htole64 (id),    htole64 (hash),      htole64 (size),
+    htole64 (codec), htole64 (data_hash),
+  };
+
+  return XXH3_64bits (columns, sizeof columns);
 }
 
 /* Feed one SQL value to the hash. */
@@ -68,13 +98,18 @@ row_checksum (sqlite3_context *context, int argc, sqlite3_value **argv)
 
 /* moved_checksum (checksum, layer, number, generation, codec, data,
  * to_layer, to_generation): what the checksum of a row of blocks becomes.
- * One that is wrong stays as wrong as it was.
+ * Where it has no data, that argument is its content.  A checksum that is
+ * wrong stays as wrong as it was.
  */
 static void
 moved_checksum (sqlite3_context *context, int argc, sqlite3_value **argv)
 {
-  const size_t length = sqlite3_value_bytes (argv[5]);
-  const uint64_t hash = checksum_bytes (sqlite3_value_blob (argv[5]), length);
+  const bool reference = sqlite3_value_type (argv[5]) == SQLITE_INTEGER;
+  const size_t length =
+      reference ? sizeof (int64_t) : (size_t)sqlite3_value_bytes (argv[5]);
+  const uint64_t hash =
+      reference ? hash_reference (sqlite3_value_int64 (argv[5]))
+                : checksum_bytes (sqlite3_value_blob (argv[5]), length);
   const int64_t number = sqlite3_value_int64 (argv[2]);
   const int64_t codec = sqlite3_value_int64 (argv[4]);
   const int64_t before =

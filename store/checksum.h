@@ -1,4 +1,4 @@
-/* The checksums of format 1, as the end of schema.sql describes them. */
+/* The checksums of the format, as the end of schema.sql describes them. */
 
 #ifndef SQLBLOCK_CHECKSUM_H
 #define SQLBLOCK_CHECKSUM_H
@@ -16,6 +16,18 @@ uint64_t checksum_bytes (const void *data, size_t length);
  */
 int64_t checksum_block (int64_t layer, int64_t number, int64_t generation,
                         int64_t codec, size_t length, uint64_t data_hash);
+
+/* block.checksum of a row of codec 4, which refers to row CONTENT of the
+ * contents.  Thread rules: any thread.
+ */
+int64_t checksum_reference (int64_t layer, int64_t number, int64_t generation,
+                            int64_t content);
+
+/* content.checksum of a row whose data has the hash DATA_HASH.  Thread rules:
+ * any thread.
+ */
+int64_t checksum_content (int64_t id, int64_t hash, int64_t size, int64_t codec,
+                          uint64_t data_hash);
 
 /* Make row_checksum() and moved_checksum() known to DB.  Returns an SQLite
  * result code. */

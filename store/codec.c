@@ -324,11 +324,30 @@ codec_encode (struct codec_workspace *workspace,
     /* Less than an eighth saved is not worth decompressing it. */
     length = compress (workspace, compression, block, block_size, room,
                        block_size - block_size / 8);
-    *encoded = length > 0
-                   ? (struct encoded){ compression->codec, room, length, 0 }
-                   : (struct encoded){ CODEC_RAW, block, block_size, 0 };
+    if (length > 0)
+      *encoded = (struct encoded){
+        .codec = compression->codec,
+        .data = room,
+        .length = length,
+      };
+    else
+      *encoded = (struct encoded){
+        .codec = CODEC_RAW,
+        .data = block,
+        .length = block_size,
+      };
   }
   encoded->hash = checksum_bytes (encoded->data, encoded->length);
+  encoded->block = block;
+}
+
+void
+codec_hash_block (struct encoded *encoded, uint32_t block_size)
+{
+  encoded->block_hash = encoded->data == encoded->block
+                            ? encoded->hash
+                            : checksum_bytes (encoded->block, block_size);
+  encoded->hashed = true;
 }
 
 /*--------------------------------------------------------------------
@@ -431,4 +450,18 @@ codec_copy (struct codec_workspace *workspace, int64_t codec, const void *data,
     memcpy (buffer, workspace->block + offset, count);
   }
   return 0;
+}
+
+int
+codec_compare (struct codec_workspace *workspace, int64_t codec,
+               const void *data, size_t length, const void *block,
+               uint32_t block_size, struct status *status)
+{
+  if (codec == CODEC_RAW)
+    return memcmp (data, block, block_size) == 0;
+  if (make_room (workspace, block_size, status) == -1 ||
+      codec_copy (workspace, codec, data, length, block_size, 0, block_size,
+                  workspace->block, status) == -1)
+    return -1;
+  return memcmp (workspace->block, block, block_size) == 0;
 }

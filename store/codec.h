@@ -30,6 +30,7 @@ enum codec {
   CODEC_RAW = 1,  /* the bytes as they are */
   CODEC_ZSTD = 2,
   CODEC_LZ4 = 3,
+  CODEC_CONTENT = 4, /* a row of content has them, see content.h */
 };
 
 /* How the new blocks of a disk are stored: CODEC_RAW, CODEC_ZSTD with a level
@@ -66,6 +67,11 @@ struct encoded {
   const void *data; /* NULL for CODEC_ZERO; may point into the block */
   size_t length;    /* of data, in bytes */
   uint64_t hash;    /* checksum_bytes of data */
+
+  /* The block itself, and checksum_bytes of that if it was asked for. */
+  const void *block;
+  uint64_t block_hash;
+  bool hashed;
 };
 
 /* How a disk is stored where nobody says it: with lz4, or as it is where this
@@ -116,6 +122,9 @@ void codec_encode (struct codec_workspace *workspace,
                    const struct compression *compression, const void *block,
                    uint32_t block_size, void *room, struct encoded *encoded);
 
+/* Find ENCODED->block_hash, of a block of BLOCK_SIZE bytes. */
+void codec_hash_block (struct encoded *encoded, uint32_t block_size);
+
 /* Check that LENGTH bytes of data can be a block of BLOCK_SIZE bytes under
  * CODEC.  Returns 0, or -1: EIO, and ENOTSUP for a codec that this program
  * was built without.  Thread rules: any thread.
@@ -133,5 +142,12 @@ int codec_copy (struct codec_workspace *workspace, int64_t codec,
                 const void *data, size_t length, uint32_t block_size,
                 uint32_t offset, uint32_t count, void *buffer,
                 struct status *status);
+
+/* Does DATA hold the bytes of BLOCK?  Otherwise as codec_copy.  Returns 1, 0,
+ * -1.
+ */
+int codec_compare (struct codec_workspace *workspace, int64_t codec,
+                   const void *data, size_t length, const void *block,
+                   uint32_t block_size, struct status *status);
 
 #endif /* SQLBLOCK_CODEC_H */

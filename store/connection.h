@@ -74,6 +74,7 @@ struct connection {
   uint64_t waiting_since;
 
   struct codec_workspace workspace;
+  uint64_t content_freed; /* bytes of contents that have gone, see follow.h */
 
   struct {
     const char *sql;

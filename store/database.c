@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "bytes.h"
+#include "content.h"
 #include "database.h"
 #include "schema.h"
 
@@ -491,7 +492,8 @@ check_statistics (struct connection *connection, struct status *status)
   return 0;
 }
 
-/* The features that this program knows are the codecs that it has.  What a
+/* The features that this program knows are contents, which blocks share, and
+ * the codecs that it has.  What a
  * row's kind demands of those who do not know it is what counts for others.
  */
 static int
@@ -510,7 +512,8 @@ check_features (struct connection *connection, bool write,
   while ((r = connection_step (connection, features, status)) == 1) {
     name = (const char *)sqlite3_column_text (features, 0);
     kind = (const char *)sqlite3_column_text (features, 1);
-    if (name && codec_has_feature (name))
+    if (name &&
+        (codec_has_feature (name) || strcmp (name, CONTENT_FEATURE) == 0))
       continue;
     if (kind && strcmp (kind, "read-only") == 0 && !write)
       continue;

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "codec.h"
+#include "content.h"
 #include "disks.h"
 #include "quota.h"
 #include "reclaim.h"
@@ -16,7 +17,7 @@
 #define DISK_INFO                                                              \
   "SELECT id, name, description, size, block_size, epoch, created,"            \
   " checksum = " DISK_CHECKSUM                                                 \
-  ", compression, compression_level, quota FROM disk"
+  ", compression, compression_level, quota, deduplicate FROM disk"
 
 bool
 disks_is_plain_text (const char *text)
@@ -149,6 +150,12 @@ disks_check_match (const struct disk_info *info,
                         "compression= out, or change it with sqlblock set",
                         info->name, text);
   }
+  if (options->deduplicate &&
+      (options->deduplicate == DISK_ON) != info->deduplicate)
+    return status_fail (status, EINVAL,
+                        "disk '%s' has dedup=%s: leave dedup= out, or change "
+                        "it with sqlblock set",
+                        info->name, info->deduplicate ? "on" : "off");
   if (options->quota && options->quota != info->quota &&
       (options->quota != QUOTA_NONE || info->quota))
     return status_fail (
@@ -258,17 +265,16 @@ set_checksum (struct connection *connection, int64_t id, struct status *status)
   return quota_follow (connection, id, status);
 }
 
-/* A program that does not know a codec must not open a database which uses
- * it.
+/* A program that does not know FEATURE (NULL: nothing) must not open a
+ * database which uses it.
  */
 static int
-add_feature (struct connection *connection, enum codec codec,
+add_feature (struct connection *connection, const char *feature,
              struct status *status)
 {
   static const char feature_sql[] =
       "INSERT INTO feature VALUES (?1, 'incompatible')"
       " ON CONFLICT (name) DO NOTHING";
-  const char *feature = codec_feature (codec);
   CLEANUP_STATEMENT sqlite3_stmt *add = NULL;
 
   if (feature == NULL)
@@ -296,15 +302,18 @@ insert_disk (struct connection *connection, const struct disk_options *options,
   static const char insert_sql[] =
       "INSERT INTO disk (name, description, size, block_size, layer, epoch,"
       " compression, compression_level, deduplicate, quota, created, checksum)"
-      " VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, 0, ?9, ?8, 0)";
+      " VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, ?10, ?9, ?8, 0)";
   const char *name = options->name ? options->name : DISK_NAME_DEFAULT;
   const struct compression compression = wanted_compression (options);
+  const bool deduplicate = options->deduplicate == DISK_ON;
   CLEANUP_STATEMENT sqlite3_stmt *insert =
       connection_statement (connection, insert_sql, status);
   int r;
 
   if (insert == NULL ||
-      add_feature (connection, compression.codec, status) == -1)
+      add_feature (connection, codec_feature (compression.codec), status) ==
+          -1 ||
+      (deduplicate && add_feature (connection, CONTENT_FEATURE, status) == -1))
     return -1;
   sqlite3_bind_text (insert, 1, name, -1, SQLITE_STATIC);
   sqlite3_bind_text (insert, 2,
@@ -318,6 +327,7 @@ insert_disk (struct connection *connection, const struct disk_options *options,
   sqlite3_bind_int64 (insert, 8, time (NULL));
   if (options->quota && options->quota != QUOTA_NONE)
     sqlite3_bind_int64 (insert, 9, options->quota);
+  sqlite3_bind_int (insert, 10, deduplicate);
   r = connection_step (connection, insert, status);
   return r == -1 ? fail_taken (connection, name, status) : 0;
 }
@@ -388,6 +398,7 @@ info_from_row (sqlite3_stmt *row, struct disk_info *info, struct status *status)
     .created = sqlite3_column_int64 (row, 6),
     .compression = { sqlite3_column_int (row, 8), sqlite3_column_int (row, 9) },
     .quota = sqlite3_column_int64 (row, 10),
+    .deduplicate = sqlite3_column_int (row, 11),
   };
   strcpy (info->name, name);
   strcpy (info->description, description);
@@ -479,7 +490,8 @@ disks_view (struct connection *connection, int64_t id, int64_t epoch,
 {
   static const char view_sql[] =
       "SELECT size, block_size, epoch, layer, checksum = " DISK_CHECKSUM
-      ", compression, compression_level FROM disk WHERE id = ?1";
+      ", compression, compression_level, deduplicate"
+      " FROM disk WHERE id = ?1";
   CLEANUP_STATEMENT sqlite3_stmt *disk =
       connection_statement (connection, view_sql, status);
   int r;
@@ -507,6 +519,7 @@ disks_view (struct connection *connection, int64_t id, int64_t epoch,
   view->block_size = sqlite3_column_int64 (disk, 1);
   view->compression.codec = sqlite3_column_int (disk, 5);
   view->compression.level = sqlite3_column_int (disk, 6);
+  view->deduplicate = sqlite3_column_int (disk, 7);
   return view_layers (connection, sqlite3_column_int64 (disk, 3), 0, view,
                       status);
 }
@@ -588,11 +601,32 @@ disks_set_compression (struct connection *connection, int64_t id,
   CLEANUP_STATEMENT sqlite3_stmt *set =
       connection_statement (connection, compression_sql, status);
 
-  if (set == NULL || add_feature (connection, compression->codec, status) == -1)
+  if (set == NULL ||
+      add_feature (connection, codec_feature (compression->codec), status) ==
+          -1)
     return -1;
   sqlite3_bind_int64 (set, 1, id);
   sqlite3_bind_int (set, 2, compression->codec);
   sqlite3_bind_int (set, 3, compression->level);
+  if (connection_step (connection, set, status) == -1)
+    return -1;
+  return set_checksum (connection, id, status);
+}
+
+int
+disks_set_deduplicate (struct connection *connection, int64_t id,
+                       bool deduplicate, struct status *status)
+{
+  static const char deduplicate_sql[] =
+      "UPDATE disk SET deduplicate = ?2 WHERE id = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *set =
+      connection_statement (connection, deduplicate_sql, status);
+
+  if (set == NULL ||
+      (deduplicate && add_feature (connection, CONTENT_FEATURE, status) == -1))
+    return -1;
+  sqlite3_bind_int64 (set, 1, id);
+  sqlite3_bind_int (set, 2, deduplicate);
   if (connection_step (connection, set, status) == -1)
     return -1;
   return set_checksum (connection, id, status);

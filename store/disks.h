@@ -40,6 +40,8 @@
 /* The disk that is made when no name is given. */
 #define DISK_NAME_DEFAULT "disk"
 
+enum disk_choice { DISK_UNSAID = 0, DISK_OFF, DISK_ON };
+
 /* What a user asks of a disk.  NULL and 0 mean "not said". */
 struct disk_options {
   const char *name; /* or DISK@SNAPSHOT, with nothing else said */
@@ -47,6 +49,7 @@ struct disk_options {
   uint64_t size;                  /* bytes, 1 to 2^63-1 */
   uint32_t block_size;            /* bytes, a power of two from 512 to 1 MiB */
   struct compression compression; /* codec 0: not said */
+  enum disk_choice deduplicate;   /* store blocks that are equal only once */
   uint64_t quota;                 /* bytes, or QUOTA_NONE (quota.h) */
 };
 
@@ -61,6 +64,7 @@ struct disk_info {
   uint64_t size;       /* bytes */
   uint32_t block_size; /* bytes */
   struct compression compression;
+  bool deduplicate;
   int64_t epoch;
   int64_t created; /* seconds since 1970, UTC */
   uint64_t quota;  /* bytes; 0: none */
@@ -174,6 +178,12 @@ int disks_describe (struct connection *connection, int64_t id,
 int disks_set_compression (struct connection *connection, int64_t id,
                            const struct compression *compression,
                            struct status *status);
+
+/* Have disk ID's new blocks share contents, or not.  Inside a write
+ * transaction of the caller.  Returns 0, or -1.
+ */
+int disks_set_deduplicate (struct connection *connection, int64_t id,
+                           bool deduplicate, struct status *status);
 int disks_set_size (struct connection *connection, int64_t id, uint64_t size,
                     struct status *status);
 

@@ -8,6 +8,9 @@
  *   need               trigger
  *   counted has rows   keeps counted.bytes exact, for the rows of block
  *                      whose number is below counted.number
+ *   content has rows,  deletes a row of content with the last row of block
+ *   or a disk may      that refers to it, and adds its length to
+ *   make some          connection.content_freed
  *
  * The triggers stand in the connection's own temporary schema, never in the
  * file, whose triggers stay switched off.  They are made and dropped inside

@@ -9,6 +9,7 @@
 
 #include "checksum.h"
 #include "codec.h"
+#include "content.h"
 #include "layers.h"
 
 /* More layers than any chain that this program makes. */
@@ -348,16 +349,25 @@ part_place (const struct part *part, uint64_t number, uint32_t *from,
   return part->buffer + (first - part->offset);
 }
 
-/* Check the row at which a walk stands and copy it into the buffer. */
 static int
-read_row (struct part *part, const struct walk *walk, struct status *status)
+fail_checksum (struct status *status)
+{
+  return status_fail (status, EIO,
+                      "its checksum does not match; restore the block from a "
+                      "backup");
+}
+
+/* Check the row at which a walk stands, whose data is its own, and copy what
+ * is asked for of it.
+ */
+static int
+read_data (struct part *part, const struct walk *walk, int64_t codec,
+           struct status *status)
 {
   sqlite3_stmt *row = walk->statement;
-  const int64_t codec = sqlite3_column_int64 (row, 2);
   const int64_t checksum = sqlite3_column_int64 (row, 3);
   const void *data = sqlite3_column_blob (row, 4);
   const size_t length = sqlite3_column_bytes (row, 4);
-  const uint64_t i = walk->number - part->first;
   uint32_t from, count;
   char *place;
 
@@ -366,14 +376,41 @@ read_row (struct part *part, const struct walk *walk, struct status *status)
   if (checksum != checksum_block (walk->layer.layer, walk->number,
                                   walk->generation, codec, length,
                                   checksum_bytes (data, length)))
-    return status_fail (status, EIO,
-                        "its checksum does not match; restore the block "
-                        "from a backup");
+    return fail_checksum (status);
   if (codec_check (codec, length, part->view->block_size, status) == -1)
     return -1;
   place = part_place (part, walk->number, &from, &count);
-  if (codec_copy (&walk->connection->workspace, codec, data, length,
-                  part->view->block_size, from, count, place, status) == -1)
+  return codec_copy (&walk->connection->workspace, codec, data, length,
+                     part->view->block_size, from, count, place, status);
+}
+
+/* The same for a row that refers to a content. */
+static int
+read_content (struct part *part, const struct walk *walk, struct status *status)
+{
+  sqlite3_stmt *row = walk->statement;
+  const int64_t content = sqlite3_column_int64 (row, 5);
+  uint32_t from, count;
+  char *place;
+
+  if (sqlite3_column_int64 (row, 3) !=
+      checksum_reference (walk->layer.layer, walk->number, walk->generation,
+                          content))
+    return fail_checksum (status);
+  place = part_place (part, walk->number, &from, &count);
+  return content_read (walk->connection, content, part->view->block_size, from,
+                       count, place, status);
+}
+
+static int
+read_row (struct part *part, const struct walk *walk, struct status *status)
+{
+  const int64_t codec = sqlite3_column_int64 (walk->statement, 2);
+  const uint64_t i = walk->number - part->first;
+  const int r = codec == CODEC_CONTENT ? read_content (part, walk, status)
+                                       : read_data (part, walk, codec, status);
+
+  if (r == -1)
     return -1;
   part->found[i / 64] |= UINT64_C (1) << (i % 64);
   part->missing--;
@@ -386,7 +423,7 @@ read_layer (struct connection *connection, struct part *part,
             const struct layer_view *layer, struct status *status)
 {
   static const char rows_sql[] =
-      "SELECT number, generation, codec, checksum, data"
+      "SELECT number, generation, codec, checksum, data, content"
       " FROM block INDEXED BY block_by_number"
       " WHERE layer = ?1 AND number >= ?2"
       " AND (number, generation) <= (?3, ?4)"

@@ -198,6 +198,9 @@ set (struct connection *connection, void *opaque, struct status *status)
   if (r == 0 && options->compression.codec)
     r = disks_set_compression (connection, request->disk.id,
                                &options->compression, status);
+  if (r == 0 && options->deduplicate)
+    r = disks_set_deduplicate (connection, request->disk.id,
+                               options->deduplicate == DISK_ON, status);
   if (r == 0 && options->quota)
     r = quota_set (connection, request->disk.id, options->quota, status);
   return r;
@@ -407,6 +410,7 @@ clone_target (struct connection *connection, void *opaque,
     return -1;
   options.block_size = request->disk.block_size;
   options.compression = request->disk.compression;
+  options.deduplicate = request->disk.deduplicate ? DISK_ON : DISK_OFF;
   return disks_create_on (connection, &options, &frozen, &id, status);
 }
 

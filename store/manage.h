@@ -212,6 +212,7 @@ struct manage_incoming {
   uint64_t size;                  /* bytes; may become less until the end */
   uint32_t block_size;            /* bytes */
   struct compression compression; /* of a new disk; codec 0: not said */
+  enum disk_choice deduplicate;   /* of a new disk */
 
   /* Have an existing disk get other contents. */
   bool replace;

@@ -303,6 +303,7 @@ make_hidden (struct connection *connection, struct reception *reception,
              const struct layer_view *parent, struct status *status)
 {
   reception->hidden.compression = options->compression;
+  reception->hidden.deduplicate = options->deduplicate == DISK_ON;
   return disks_create_on (connection, options, parent, &reception->hidden.id,
                           status);
 }
@@ -347,6 +348,7 @@ begin_replacing (struct connection *connection, struct reception *reception,
       check_block_size (reception, status) == -1)
     return -1;
   options->compression = reception->disk.compression;
+  options->deduplicate = reception->disk.deduplicate ? DISK_ON : DISK_OFF;
   options->quota = reception->disk.quota;
   return make_hidden (connection, reception, options, NULL, status);
 }
@@ -417,6 +419,8 @@ begin_changes (struct connection *connection, struct reception *reception,
     return -1;
   options->compression = reception->hidden.compression =
       reception->disk.compression;
+  reception->hidden.deduplicate = reception->disk.deduplicate;
+  options->deduplicate = reception->disk.deduplicate ? DISK_ON : DISK_OFF;
   options->quota = reception->disk.quota;
   if (reception->clean && head.layer == base.layer)
     return disks_lend (connection, options, disk, &base, &reception->hidden.id,
@@ -438,6 +442,7 @@ change_begin (struct connection *connection, void *opaque,
     .block_size = reception->hidden.block_size,
     .compression = incoming->compression.codec ? incoming->compression
                                                : compression_default (),
+    .deduplicate = incoming->deduplicate,
   };
 
   snprintf (name, sizeof name, "%s" DISK_RECEIVING, incoming->disk);

@@ -264,7 +264,7 @@ move_row (struct work *work, int64_t number, int64_t generation,
   static const char move_sql[] =
       "UPDATE block SET layer = ?4, generation = ?5,"
       " checksum = moved_checksum (checksum, layer, number, generation, codec,"
-      " data, ?4, ?5)"
+      " ifnull (data, content), ?4, ?5)"
       " WHERE layer = ?1 AND number = ?2 AND generation = ?3"
       " RETURNING ifnull (length (data), 0)";
   CLEANUP_STATEMENT sqlite3_stmt *move =
@@ -616,6 +616,7 @@ reclaim_step (struct connection *connection, struct reclaim_step *step,
               struct status *status)
 {
   struct work work = { .connection = connection, .step = step };
+  const uint64_t freed = connection->content_freed;
   int r;
 
   *step = (struct reclaim_step){ 0 };
@@ -627,6 +628,7 @@ reclaim_step (struct connection *connection, struct reclaim_step *step,
                                : search_some (&work, status);
     r = r == 0 ? 1 : -1;
   }
+  step->freed += connection->content_freed - freed;
   free (work.seen);
   return r;
 }
@@ -651,9 +653,11 @@ copy_row (struct flatten *flatten, int64_t number, const struct layer_view *row,
           struct status *status)
 {
   static const char copy_sql[] =
-      "INSERT INTO block (id, layer, number, generation, codec, checksum, data)"
+      "INSERT INTO block"
+      " (id, layer, number, generation, codec, checksum, data, content)"
       " SELECT ?4, ?5, number, ?6, codec, moved_checksum (checksum, layer,"
-      " number, generation, codec, data, ?5, ?6), data FROM block"
+      " number, generation, codec, ifnull (data, content), ?5, ?6), data,"
+      " content FROM block"
       " WHERE layer = ?1 AND number = ?2 AND generation = ?3"
       " RETURNING ifnull (length (data), 0)";
   CLEANUP_STATEMENT sqlite3_stmt *copy =

@@ -14,6 +14,7 @@
 
 #include "checksum.h"
 #include "codec.h"
+#include "content.h"
 #include "recompress.h"
 
 /* What a step reads: so many rows, until what it stores has so many bytes. */
@@ -23,8 +24,11 @@
 /* A row that was read, and how it is to be. */
 struct row {
   int64_t id;
-  int64_t checksum; /* before, ... */
-  int64_t new_checksum;
+  int64_t checksum;         /* before, ... */
+  int64_t new_checksum;     /* ... and if it gets data of its own */
+  int64_t content;          /* to which it refers, or 0, ... */
+  int64_t content_checksum; /* ... and the checksum of that */
+  size_t length;            /* of the data before, in bytes */
   struct encoded encoded;
 };
 
@@ -42,7 +46,8 @@ struct recompression {
   /* The step. */
   struct row rows[STEP_ROWS];
   size_t count;
-  char *room; /* for encoded data */
+  struct recompressed written; /* by it */
+  char *room;                  /* for blocks and encoded data */
   size_t used;
   char *block; /* the one at hand */
 };
@@ -110,9 +115,10 @@ checksum_row (const struct recompression *recompression, int64_t codec,
                          recompression->generation, codec, length, hash);
 }
 
-/* Decode the row at hand into recompression->block. */
+/* Decode the row at hand, whose data is its own. */
 static int
-decode_row (struct recompression *recompression, sqlite3_stmt *statement)
+decode_data (struct recompression *recompression, sqlite3_stmt *statement,
+             struct row *row)
 {
   const uint32_t block_size = recompression->disk.block_size;
   const int64_t codec = sqlite3_column_int64 (statement, 3);
@@ -120,39 +126,113 @@ decode_row (struct recompression *recompression, sqlite3_stmt *statement)
   const size_t length = sqlite3_column_bytes (statement, 5);
   struct status ignored;
 
-  if (sqlite3_column_int64 (statement, 4) !=
-          checksum_row (recompression, codec, length,
-                        checksum_bytes (data, length)) ||
+  row->length = length;
+  if (row->checksum != checksum_row (recompression, codec, length,
+                                     checksum_bytes (data, length)) ||
       codec_check (codec, length, block_size, &ignored) == -1)
     return -1;
   return codec_copy (&recompression->workspace, codec, data, length, block_size,
                      0, block_size, recompression->block, &ignored);
 }
 
+/* Decode the row at hand, which refers to a content. */
+static int
+decode_content (struct connection *connection,
+                struct recompression *recompression, sqlite3_stmt *statement,
+                struct row *row)
+{
+  const uint32_t block_size = recompression->disk.block_size;
+  CLEANUP_STATEMENT sqlite3_stmt *found = NULL;
+  struct content content;
+  struct status ignored;
+
+  row->content = sqlite3_column_int64 (statement, 6);
+  if (row->checksum !=
+          checksum_reference (recompression->layer, recompression->number,
+                              recompression->generation, row->content) ||
+      content_find (connection, row->content, block_size, &content, &found,
+                    &ignored) == -1)
+    return -1;
+  row->content_checksum = content.checksum;
+  row->length = content.length;
+  return codec_copy (&recompression->workspace, content.codec, content.data,
+                     content.length, block_size, 0, block_size,
+                     recompression->block, &ignored);
+}
+
+/* Decode the row at hand into recompression->block. */
+static int
+decode_row (struct connection *connection, struct recompression *recompression,
+            sqlite3_stmt *statement, struct row *row)
+{
+  *row = (struct row){
+    .id = sqlite3_column_int64 (statement, 0),
+    .checksum = sqlite3_column_int64 (statement, 4),
+  };
+  return sqlite3_column_int64 (statement, 3) == CODEC_CONTENT
+             ? decode_content (connection, recompression, statement, row)
+             : decode_data (recompression, statement, row);
+}
+
+/* Is a row that is to be as ROW says as it was? */
+static bool
+is_same (const struct recompression *recompression, const struct row *row)
+{
+  const struct encoded *encoded = &row->encoded;
+
+  if (!recompression->disk.deduplicate)
+    return row->new_checksum == row->checksum;
+  return row->content != 0 &&
+         row->content_checksum ==
+             checksum_content (row->content, encoded->block_hash,
+                               recompression->disk.block_size, encoded->codec,
+                               encoded->hash);
+}
+
+/* Copy LENGTH bytes to where they stay until the step is written. */
+static const void *
+keep (struct recompression *recompression, const void *bytes, size_t length)
+{
+  char *room = recompression->room + recompression->used;
+
+  memcpy (room, bytes, length);
+  recompression->used += length;
+  return room;
+}
+
+/* What took BEFORE bytes takes AFTER now. */
+static void
+count_bytes (struct recompressed *done, uint64_t before, uint64_t after)
+{
+  done->before += before;
+  done->after += after;
+}
+
 /* Encode the block of the row at hand; keep it if that makes a difference. */
 static void
-encode_row (struct recompression *recompression, sqlite3_stmt *statement)
+encode_row (struct recompression *recompression, struct row *row)
 {
-  struct row *row = &recompression->rows[recompression->count];
+  const uint32_t block_size = recompression->disk.block_size;
   struct encoded *encoded = &row->encoded;
   char *room = recompression->room + recompression->used;
 
   codec_encode (&recompression->workspace, &recompression->disk.compression,
-                recompression->block, recompression->disk.block_size, room,
-                encoded);
-  row->id = sqlite3_column_int64 (statement, 0);
-  row->checksum = sqlite3_column_int64 (statement, 4);
+                recompression->block, block_size, room, encoded);
+  codec_hash_block (encoded, block_size);
   row->new_checksum = checksum_row (recompression, encoded->codec,
                                     encoded->length, encoded->hash);
-  recompression->done->before += sqlite3_column_bytes (statement, 5);
-  recompression->done->after += encoded->length;
-  if (row->new_checksum == row->checksum)
+  if (is_same (recompression, row)) {
+    if (row->content == 0)
+      count_bytes (recompression->done, row->length, row->length);
     return;
-  if (encoded->data == recompression->block) {
-    memcpy (room, encoded->data, encoded->length);
-    encoded->data = room;
   }
-  recompression->used += encoded->length;
+  if (encoded->codec == CODEC_RAW)
+    encoded->data = encoded->block =
+        keep (recompression, recompression->block, block_size);
+  else {
+    recompression->used += encoded->length;
+    encoded->block = keep (recompression, recompression->block, block_size);
+  }
   recompression->count++;
 }
 
@@ -161,32 +241,34 @@ static int
 read_step (struct connection *connection, void *opaque, struct status *status)
 {
   static const char rows_sql[] =
-      "SELECT id, number, generation, codec, checksum, data"
+      "SELECT id, number, generation, codec, checksum, data, content"
       " FROM block INDEXED BY block_by_number"
       " WHERE layer = ?1 AND (number, generation) > (?2, ?3)"
       " ORDER BY number, generation";
   struct recompression *recompression = opaque;
-  CLEANUP_STATEMENT sqlite3_stmt *row =
+  CLEANUP_STATEMENT sqlite3_stmt *statement =
       connection_statement (connection, rows_sql, status);
+  struct row *row;
   int r = 1;
 
-  if (row == NULL)
+  if (statement == NULL)
     return -1;
   recompression->count = recompression->used = 0;
-  sqlite3_bind_int64 (row, 1, recompression->layer);
-  sqlite3_bind_int64 (row, 2, recompression->number);
-  sqlite3_bind_int64 (row, 3, recompression->generation);
+  sqlite3_bind_int64 (statement, 1, recompression->layer);
+  sqlite3_bind_int64 (statement, 2, recompression->number);
+  sqlite3_bind_int64 (statement, 3, recompression->generation);
   for (int rows = 0; rows < STEP_ROWS && recompression->used < STEP_BYTES;
        rows++) {
-    r = connection_step (connection, row, status);
+    r = connection_step (connection, statement, status);
     if (r != 1)
       break;
     recompression->seen++;
-    recompression->number = sqlite3_column_int64 (row, 1);
-    recompression->generation = sqlite3_column_int64 (row, 2);
-    if (sqlite3_column_int64 (row, 3) == CODEC_ZERO)
+    recompression->number = sqlite3_column_int64 (statement, 1);
+    recompression->generation = sqlite3_column_int64 (statement, 2);
+    if (sqlite3_column_int64 (statement, 3) == CODEC_ZERO)
       continue;
-    if (decode_row (recompression, row) == -1)
+    row = &recompression->rows[recompression->count];
+    if (decode_row (connection, recompression, statement, row) == -1)
       recompression->done->damaged++;
     else
       encode_row (recompression, row);
@@ -195,35 +277,129 @@ read_step (struct connection *connection, void *opaque, struct status *status)
                 : (r == -1 ? -1 : 0);
 }
 
-/* Write what a step has encoded. */
+/* Have a row be what its block is encoded to, or refer to CONTENT. */
 static int
-write_step (struct connection *connection, void *opaque, struct status *status)
+store_row (struct connection *connection, const struct row *row,
+           int64_t checksum, int64_t content, struct status *status)
 {
   static const char store_sql[] =
-      "UPDATE block SET codec = ?3, checksum = ?4, data = ?5"
+      "UPDATE block SET codec = ?3, checksum = ?4, data = ?5, content = ?6"
       " WHERE id = ?1 AND checksum = ?2";
-  const struct recompression *recompression = opaque;
   CLEANUP_STATEMENT sqlite3_stmt *store =
       connection_statement (connection, store_sql, status);
 
   if (store == NULL)
     return -1;
-  for (size_t i = 0; i < recompression->count; i++) {
+  sqlite3_bind_int64 (store, 1, row->id);
+  sqlite3_bind_int64 (store, 2, row->checksum);
+  sqlite3_bind_int (store, 3, content ? CODEC_CONTENT : row->encoded.codec);
+  sqlite3_bind_int64 (store, 4, checksum);
+  if (content)
+    sqlite3_bind_int64 (store, 6, content);
+  else if (row->encoded.data)
+    sqlite3_bind_blob64 (store, 5, row->encoded.data, row->encoded.length,
+                         SQLITE_STATIC);
+  return connection_step (connection, store, status);
+}
+
+/* Have the content of a row be what the block is encoded to. */
+static int
+store_content (struct connection *connection,
+               struct recompression *recompression, const struct row *row,
+               struct status *status)
+{
+  static const char store_sql[] =
+      "UPDATE content SET codec = ?3, checksum = ?4, data = ?5"
+      " WHERE id = ?1 AND checksum = ?2";
+  const struct encoded *encoded = &row->encoded;
+  CLEANUP_STATEMENT sqlite3_stmt *store =
+      connection_statement (connection, store_sql, status);
+
+  if (store == NULL)
+    return -1;
+  sqlite3_bind_int64 (store, 1, row->content);
+  sqlite3_bind_int64 (store, 2, row->content_checksum);
+  sqlite3_bind_int (store, 3, encoded->codec);
+  sqlite3_bind_int64 (store, 4,
+                      checksum_content (row->content, encoded->block_hash,
+                                        recompression->disk.block_size,
+                                        encoded->codec, encoded->hash));
+  sqlite3_bind_blob64 (store, 5, encoded->data, encoded->length, SQLITE_STATIC);
+  count_bytes (&recompression->written, row->length, encoded->length);
+  return connection_step (connection, store, status);
+}
+
+/* Have a row refer to an equal content, or to a new one, if it is still what
+ * was read.
+ */
+static int
+share_row (struct connection *connection, struct recompression *recompression,
+           const struct row *row, int64_t *next_id, struct status *status)
+{
+  static const char key_sql[] = "SELECT layer, number, generation FROM block"
+                                " WHERE id = ?1 AND checksum = ?2";
+  CLEANUP_STATEMENT sqlite3_stmt *key =
+      connection_statement (connection, key_sql, status);
+  const int64_t before = *next_id;
+  int64_t content, checksum = row->new_checksum;
+  int r;
+
+  if (key == NULL)
+    return -1;
+  sqlite3_bind_int64 (key, 1, row->id);
+  sqlite3_bind_int64 (key, 2, row->checksum);
+  r = connection_step (connection, key, status);
+  if (r != 1)
+    return r;
+  if (content_put (connection, &row->encoded, recompression->disk.block_size,
+                   next_id, &content, status) == -1)
+    return -1;
+  if (content != 0)
+    checksum = checksum_reference (sqlite3_column_int64 (key, 0),
+                                   sqlite3_column_int64 (key, 1),
+                                   sqlite3_column_int64 (key, 2), content);
+  /* The statement must not see what is changed now. */
+  statement_done (&key);
+  count_bytes (&recompression->written, row->length,
+               content == 0 || *next_id != before ? row->encoded.length : 0);
+  return store_row (connection, row, checksum, content, status);
+}
+
+/* Give a row data of its own. */
+static int
+unshare_row (struct connection *connection, struct recompression *recompression,
+             const struct row *row, struct status *status)
+{
+  const uint64_t freed = connection->content_freed;
+
+  if (store_row (connection, row, row->new_checksum, 0, status) == -1)
+    return -1;
+  count_bytes (&recompression->written,
+               row->content ? connection->content_freed - freed : row->length,
+               row->encoded.length);
+  return 0;
+}
+
+/* Write what a step has encoded. */
+static int
+write_step (struct connection *connection, void *opaque, struct status *status)
+{
+  struct recompression *recompression = opaque;
+  int64_t next_id = 0;
+  int r = 0;
+
+  recompression->written = (struct recompressed){ 0 };
+  for (size_t i = 0; i < recompression->count && r == 0; i++) {
     const struct row *row = &recompression->rows[i];
 
-    sqlite3_reset (store);
-    sqlite3_clear_bindings (store);
-    sqlite3_bind_int64 (store, 1, row->id);
-    sqlite3_bind_int64 (store, 2, row->checksum);
-    sqlite3_bind_int (store, 3, row->encoded.codec);
-    sqlite3_bind_int64 (store, 4, row->new_checksum);
-    if (row->encoded.data)
-      sqlite3_bind_blob64 (store, 5, row->encoded.data, row->encoded.length,
-                           SQLITE_STATIC);
-    if (connection_step (connection, store, status) == -1)
-      return -1;
+    if (!recompression->disk.deduplicate || row->encoded.codec == CODEC_ZERO)
+      r = unshare_row (connection, recompression, row, status);
+    else if (row->content == 0)
+      r = share_row (connection, recompression, row, &next_id, status);
+    else
+      r = store_content (connection, recompression, row, status);
   }
-  return 0;
+  return r;
 }
 
 /* All steps. */
@@ -238,6 +414,9 @@ run_steps (struct store *store, struct recompression *recompression,
         (recompression->count > 0 &&
          store_change (store, write_step, recompression, status) == -1))
       return -1;
+    if (recompression->count > 0)
+      count_bytes (recompression->done, recompression->written.before,
+                   recompression->written.after);
     recompression->done->blocks += recompression->count;
     if (recompression->total < recompression->seen)
       recompression->total = recompression->seen;
@@ -257,12 +436,13 @@ recompress_disk (struct store *store, const char *disk, progress_made progress,
 
   *done = (struct recompressed){ 0 };
   if (recompression)
-    recompression->room = malloc (STEP_BYTES + 2 * DISK_BLOCK_SIZE_MAX);
+    recompression->room = malloc (STEP_BYTES + 3 * DISK_BLOCK_SIZE_MAX);
   if (recompression == NULL || recompression->room == NULL) {
     free (recompression);
     return status_no_memory (status);
   }
-  recompression->block = recompression->room + STEP_BYTES + DISK_BLOCK_SIZE_MAX;
+  recompression->block =
+      recompression->room + STEP_BYTES + 2 * DISK_BLOCK_SIZE_MAX;
   recompression->name = disk;
   recompression->done = done;
   if (store_look (store, look_at_disk, recompression, status) == 0)

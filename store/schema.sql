@@ -238,13 +238,17 @@ CREATE VIEW reads_layer (disk, snapshot, depth, layer, generation) AS
   )
   SELECT * FROM chain;
 
--- Each row of a block with the generation of the next newer one.
-CREATE VIEW version (id, layer, number, generation, newer, bytes) AS
-  SELECT id, layer, number, generation,
+-- Each row of a block with the generation of the next newer one, what its
+-- data takes in bytes, and 1 where other rows have the same content.
+CREATE VIEW version (id, layer, number, generation, newer, bytes, shared) AS
+  SELECT block.id, layer, number, generation,
          lead (generation) OVER (PARTITION BY layer, number
                                  ORDER BY generation),
-         ifnull (length (data), 0)
-    FROM block;
+         ifnull (length (ifnull (block.data, content.data)), 0),
+         EXISTS (SELECT 1 FROM block AS other
+                   WHERE other.codec = 4 AND other.content = block.content
+                     AND other.id <> block.id)
+    FROM block LEFT JOIN content ON content.id = block.content;
 
 -- The row that each block of a disk (snapshot is NULL) or a snapshot shows,
 -- where it is not zeroes.
@@ -264,12 +268,14 @@ CREATE VIEW contents (disk, snapshot, number, offset, id) AS
     WHERE rank = 1 AND codec <> 0;
 
 -- What disks store: the blocks that are data, their bytes in the file, and
--- of these the bytes that nobody else sees: no snapshot and no clone.
+-- of these the bytes that nobody else sees: no snapshot and no clone.  What
+-- other blocks share counts for each of them, and is nobody's alone.
 CREATE VIEW disk_usage (disk, size, blocks, bytes, exclusive) AS
   SELECT disk.name, disk.size, count (block.id),
-         ifnull (sum (length (block.data)), 0),
+         ifnull (sum (length (ifnull (block.data, content.data))), 0),
          (SELECT ifnull (sum (version.bytes), 0) FROM version
-            WHERE version.layer = disk.layer AND NOT EXISTS
+            WHERE version.layer = disk.layer AND NOT version.shared
+              AND NOT EXISTS
               (SELECT 1 FROM viewer WHERE viewer.layer = version.layer
                  AND viewer.generation >= version.generation
                  AND viewer.generation < ifnull (version.newer, 1 << 62)
@@ -278,6 +284,7 @@ CREATE VIEW disk_usage (disk, size, blocks, bytes, exclusive) AS
     FROM disk LEFT JOIN contents ON contents.disk = disk.name
            AND contents.snapshot IS NULL
          LEFT JOIN block ON block.id = contents.id
+         LEFT JOIN content ON content.id = block.content
     GROUP BY disk.id;
 
 -- What deleting one snapshot would free at least: the rows of its layer that
@@ -286,7 +293,7 @@ CREATE VIEW snapshot_usage (disk, snapshot, created, automatic, blocks,
                             bytes) AS
   SELECT disk.name, snapshot.name, datetime (snapshot.created, 'unixepoch'),
          snapshot.automatic, count (version.id),
-         ifnull (sum (version.bytes), 0)
+         ifnull (sum (iif (version.shared, 0, version.bytes)), 0)
     FROM snapshot JOIN disk ON disk.id = snapshot.disk
          LEFT JOIN version ON version.layer = snapshot.layer
            AND version.generation <= snapshot.generation

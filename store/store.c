@@ -65,6 +65,7 @@ struct disk {
    * not matter: a codec takes any level.
    */
   atomic_int codec, level;
+  atomic_bool deduplicate;
   struct disk_counters *counters; /* or NULL */
   bool readonly;
   int guard; /* released at the end, or -1 */
@@ -759,6 +760,7 @@ disk_open_found (struct store *store, const struct disk_info *info,
   disk->info = *info;
   disk->codec = info->compression.codec;
   disk->level = info->compression.level;
+  disk->deduplicate = info->deduplicate;
   disk->guard = -1;
   /* Who reads an immutable file would not see what is written. */
   disk->readonly = readonly || info->snapshot != 0 ||
@@ -928,8 +930,8 @@ read_before (struct disk *disk, uint64_t offset, struct block_before *before)
   reader_return (&disk->store->readers, reader);
 }
 
-/* Read what a compressed disk has in the blocks of which a part is written,
- * so that the transaction need not.
+/* Read what a disk that is compressed or deduplicated has in the blocks of
+ * which a part is written, so that the transaction need not.
  */
 static void
 read_edges (struct disk *disk, struct write_request *request)
@@ -938,7 +940,7 @@ read_edges (struct disk *disk, struct write_request *request)
   const uint64_t offset = request->offset, end = offset + request->count;
   const bool one = offset / block_size == (end - 1) / block_size;
 
-  if (request->compression.codec == CODEC_RAW)
+  if (request->compression.codec == CODEC_RAW && !request->deduplicate)
     return;
   if (offset % block_size != 0 || (one && end % block_size != 0))
     read_before (disk, offset, &request->before[0]);
@@ -958,6 +960,8 @@ write_range (struct disk *disk, const void *data, uint64_t offset,
     .compression = { atomic_load_explicit (&disk->codec, memory_order_relaxed),
                      atomic_load_explicit (&disk->level,
                                            memory_order_relaxed) },
+    .deduplicate =
+        atomic_load_explicit (&disk->deduplicate, memory_order_relaxed),
   };
   int r;
 
@@ -970,6 +974,8 @@ write_range (struct disk *disk, const void *data, uint64_t offset,
   atomic_store_explicit (&disk->codec, request.compression.codec,
                          memory_order_relaxed);
   atomic_store_explicit (&disk->level, request.compression.level,
+                         memory_order_relaxed);
+  atomic_store_explicit (&disk->deduplicate, request.deduplicate,
                          memory_order_relaxed);
   return fua ? flush (disk, status) : 0;
 }

@@ -13,6 +13,7 @@
 #include "checksum.h"
 #include "clock.h"
 #include "codec.h"
+#include "content.h"
 #include "database.h"
 #include "log.h"
 #include "statistics.h"
@@ -54,7 +55,8 @@ struct operation {
   const char *data;               /* WRITE: the bytes */
   const struct encoded *encoded;  /* WRITE: its whole blocks, ... */
   const struct merged *merged;    /* ... and its first and last, in part */
-  struct compression compression; /* WRITE: the disk's, when it was done */
+  struct compression compression; /* WRITE: the disk's, when it was done, ... */
+  bool deduplicate;               /* ... and whether it was deduplicated */
   writer_change change;           /* CHANGE: what to call, ... */
   void *opaque;                   /* ... and with what */
 
@@ -185,6 +187,32 @@ delete_rows (struct writer *writer, uint64_t first, uint64_t end, int64_t last,
   return connection_step (&writer->connection, delete, status);
 }
 
+/* Bind what makes a row refer to CONTENT. */
+static void
+bind_reference (sqlite3_stmt *put, const struct layer_view *layer,
+                int64_t number, int64_t content)
+{
+  sqlite3_bind_int (put, 5, CODEC_CONTENT);
+  sqlite3_bind_int64 (
+      put, 6,
+      checksum_reference (layer->layer, number, layer->generation, content));
+  sqlite3_bind_int64 (put, 8, content);
+}
+
+/* Bind what gives a row data of its own. */
+static void
+bind_data (sqlite3_stmt *put, const struct layer_view *layer, int64_t number,
+           const struct encoded *encoded)
+{
+  sqlite3_bind_int (put, 5, encoded->codec);
+  sqlite3_bind_int64 (put, 6,
+                      checksum_block (layer->layer, number, layer->generation,
+                                      encoded->codec, encoded->length,
+                                      encoded->hash));
+  if (encoded->data)
+    sqlite3_bind_blob64 (put, 7, encoded->data, encoded->length, SQLITE_STATIC);
+}
+
 /* Store a row of the present generation. */
 static int
 put_row (struct writer *writer, int64_t number, const struct encoded *encoded,
@@ -192,15 +220,15 @@ put_row (struct writer *writer, int64_t number, const struct encoded *encoded,
 {
   static const char put_sql[] =
       "INSERT INTO block"
-      " (id, layer, number, generation, codec, checksum, data)"
-      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+      " (id, layer, number, generation, codec, checksum, data, content)"
+      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
       " ON CONFLICT (layer, number, generation) DO UPDATE SET"
       " codec = excluded.codec, checksum = excluded.checksum,"
-      " data = excluded.data";
+      " data = excluded.data, content = excluded.content";
   const struct layer_view *layer = &writer->view.layers[0];
   CLEANUP_STATEMENT sqlite3_stmt *put =
       connection_statement (&writer->connection, put_sql, status);
-  int64_t id = 0;
+  int64_t id = 0, content = 0;
 
   if (put == NULL || new_id (writer, &id, status) == -1)
     return -1;
@@ -209,17 +237,18 @@ put_row (struct writer *writer, int64_t number, const struct encoded *encoded,
       delete_rows (writer, number, number + 1, layer->generation - 1, status) ==
           -1)
     return -1;
+  if (writer->view.deduplicate && encoded->codec != CODEC_ZERO &&
+      content_put (&writer->connection, encoded, writer->view.block_size,
+                   &writer->next_content, &content, status) == -1)
+    return -1;
   sqlite3_bind_int64 (put, 1, id);
   sqlite3_bind_int64 (put, 2, layer->layer);
   sqlite3_bind_int64 (put, 3, number);
   sqlite3_bind_int64 (put, 4, layer->generation);
-  sqlite3_bind_int (put, 5, encoded->codec);
-  sqlite3_bind_int64 (put, 6,
-                      checksum_block (layer->layer, number, layer->generation,
-                                      encoded->codec, encoded->length,
-                                      encoded->hash));
-  if (encoded->data)
-    sqlite3_bind_blob64 (put, 7, encoded->data, encoded->length, SQLITE_STATIC);
+  if (content != 0)
+    bind_reference (put, layer, number, content);
+  else
+    bind_data (put, layer, number, encoded);
   return connection_step (&writer->connection, put, status);
 }
 
@@ -332,6 +361,7 @@ run_write (struct writer *writer, struct operation *operation,
   int r;
 
   operation->compression = writer->view.compression;
+  operation->deduplicate = writer->view.deduplicate;
   while (left > 0) {
     count = block_size - offset % block_size;
     if (count > left)
@@ -460,7 +490,7 @@ run_change (struct writer *writer, const struct operation *operation,
       operation->change (&writer->connection, operation->opaque, status);
 
   writer->view_of = writer->quota_of = 0;
-  writer->next_id = 0;
+  writer->next_id = writer->next_content = 0;
   writer->changed = true;
   return r == -1 ? -1
                  : follow_again (&writer->follow, &writer->connection, status);
@@ -578,7 +608,7 @@ run_transaction (struct writer *writer, struct operation *list, size_t count,
   int r;
 
   writer->view_of = 0;
-  writer->next_id = 0;
+  writer->next_id = writer->next_content = 0;
   writer->changed = false;
   *begun = false;
   if (flusher_gave_up (writer->flusher))
@@ -837,6 +867,8 @@ encode (struct encoding *encoding, const void *block, struct encoded *encoded)
 
   codec_encode (encoding->workspace, &encoding->request->compression, block,
                 encoding->block_size, room, encoded);
+  if (encoding->request->deduplicate && encoded->codec != CODEC_ZERO)
+    codec_hash_block (encoded, encoding->block_size);
   if (encoded->data == room)
     encoding->used += encoded->length;
 }
@@ -917,6 +949,7 @@ writer_write (struct writer *writer, const struct disk_info *disk,
     .data = request->data,
     .merged = encoding.merged,
     .compression = request->compression,
+    .deduplicate = request->deduplicate,
     .status = status,
   };
   int r = encode_blocks (&encoding, writer, status);
@@ -925,6 +958,7 @@ writer_write (struct writer *writer, const struct disk_info *disk,
     operation.encoded = encoding.whole;
     r = submit (writer, &operation);
     request->compression = operation.compression;
+    request->deduplicate = operation.deduplicate;
   }
   encoding_free (&encoding, writer);
   return r;

@@ -86,7 +86,8 @@ struct writer {
   uint64_t wal_bytes;
   uint64_t duration;     /* of the last transaction, in nanoseconds */
   uint64_t locked_since; /* others hold the lock; 0: they do not */
-  int64_t next_id;       /* of the next new row; 0: ask the database */
+  int64_t next_id;       /* of the next new row; 0: ask the database; ... */
+  int64_t next_content;  /* ... the same of contents */
   bool changed;          /* the transaction has an operation of writer_run */
   int64_t view_of;       /* the disk that `view` shows, or 0, ... */
   int64_t view_epoch;    /* ... for those who opened it in this epoch */
@@ -127,6 +128,7 @@ struct write_request {
   uint64_t offset, count;
   /* How to store blocks; then how the disk now says, for the next request. */
   struct compression compression;
+  bool deduplicate;
   /* Of the first and the last block, if only a part of it is written. */
   struct block_before before[2];
 };

@@ -255,6 +255,20 @@ static const char orphans_sql[] =
     " (SELECT parent FROM layer WHERE parent IS NOT NULL)";
 
 void
+unit_assert_contents (sqlite3 *db)
+{
+  assert_int_equal (
+      unit_integer (db, "SELECT count (*) FROM content WHERE NOT EXISTS"
+                        " (SELECT 1 FROM block INDEXED BY block_content"
+                        "  WHERE codec = 4 AND content = content.id)"),
+      0);
+  assert_int_equal (unit_integer (db, "SELECT count (*) FROM block"
+                                      " WHERE codec = 4 AND content NOT IN"
+                                      " (SELECT id FROM content)"),
+                    0);
+}
+
+void
 unit_assert_reclaimed (const char *path)
 {
   sqlite3 *db = unit_open_raw (path);
@@ -262,6 +276,7 @@ unit_assert_reclaimed (const char *path)
   assert_int_equal (unit_integer (db, unseen_sql), 0);
   assert_int_equal (unit_integer (db, orphans_sql), 0);
   assert_int_equal (unit_integer (db, "SELECT count (*) FROM reclaim"), 0);
+  unit_assert_contents (db);
   assert_int_equal (sqlite3_close (db), SQLITE_OK);
 }
 

@@ -87,6 +87,11 @@ extern const char unit_layer_checksums[];
 extern const char unit_disk_checksums[];
 extern const char unit_snapshot_checksums[];
 
+/* Each content must have a block that refers to it, and each block that does
+ * its content, of its size.
+ */
+void unit_assert_contents (sqlite3 *db);
+
 /* Everything was reclaimed: no row or layer may be left that nobody sees.
  */
 void unit_assert_reclaimed (const char *path);
