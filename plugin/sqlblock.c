@@ -50,6 +50,7 @@ static const char *description;
 static const char *size;
 static const char *block_size;
 static const char *compression;
+static const char *dedup;
 static const char *quota;
 static const char *shared;
 static const char *log_size;
@@ -130,6 +131,8 @@ sqlblock_config (const char *key, const char *value)
     return set_once (&block_size, key, value);
   if (strcmp (key, "compression") == 0)
     return set_once (&compression, key, value);
+  if (strcmp (key, "dedup") == 0)
+    return set_once (&dedup, key, value);
   if (strcmp (key, "quota") == 0)
     return set_once (&quota, key, value);
   if (strcmp (key, "shared") == 0)
@@ -209,6 +212,7 @@ static int
 sqlblock_config_complete (void)
 {
   struct status status;
+  bool deduplicate = false;
   int64_t bytes;
 
   if (path == NULL) {
@@ -245,6 +249,10 @@ sqlblock_config_complete (void)
   if (compression &&
       compression_parse (compression, &options.compression, &status) == -1)
     return report (&status);
+  if (parse_bool (dedup, &deduplicate) == -1)
+    return -1;
+  if (dedup)
+    options.deduplicate = deduplicate ? DISK_ON : DISK_OFF;
   if (quota && strcmp (quota, "none") == 0)
     options.quota = QUOTA_NONE;
   else if (quota) {
@@ -264,6 +272,8 @@ sqlblock_config_complete (void)
   "block-size=<SIZE>      Block size of a disk that is to be made.\n"          \
   "compression=<HOW>      How to store a disk that is to be made: none,\n"     \
   "                       lz4 (default) or zstd[:LEVEL].\n"                    \
+  "dedup=<BOOL>           Store blocks that are equal only once, of a disk\n"  \
+  "                       that is to be made (default off).\n"                 \
   "quota=<SIZE>           The most that a disk that is to be made, and its\n"  \
   "                       snapshots, may take (default none).\n"               \
   "description=<TEXT>     Description of a disk that is to be made.\n"         \

@@ -306,7 +306,7 @@ const struct command command_export = {
 
 static const char *import_size, *import_block_size, *import_description;
 static const char *import_compression;
-static bool import_overwrite, import_create;
+static bool import_overwrite, import_create, import_dedup;
 
 /* What a disk is read from. */
 struct input {
@@ -502,10 +502,11 @@ read_options (struct manage_incoming *incoming)
 {
   uint64_t bytes = 0;
 
-  if (import_overwrite && (import_size || import_block_size ||
-                           import_description || import_compression))
-    return tool_usage ("--overwrite leaves size, block size, compression and "
-                       "description of the disk as they are");
+  if (import_overwrite &&
+      (import_size || import_block_size || import_description ||
+       import_compression || import_dedup))
+    return tool_usage ("--overwrite leaves size, block size, compression, "
+                       "dedup and description of the disk as they are");
   if (import_size && (tool_parse_size (import_size, &incoming->size) == -1 ||
                       incoming->size == 0))
     return tool_usage ("'%s' is not a size", import_size);
@@ -515,6 +516,7 @@ read_options (struct manage_incoming *incoming)
   incoming->block_size = bytes;
   incoming->description = import_description;
   incoming->replace = import_overwrite;
+  incoming->deduplicate = import_dedup ? DISK_ON : DISK_UNSAID;
   return tool_parse_compression (import_compression, &incoming->compression);
 }
 
@@ -569,6 +571,7 @@ static const struct tool_option import_options[] = {
   { "compression", 'c', "HOW", &import_compression,
     "none, lz4, zstd or zstd:LEVEL (1 to 19);\n"
     "default: lz4" },
+  { "dedup", 0, NULL, &import_dedup, "store blocks that are equal only once" },
   { "description", 'd', "TEXT", &import_description, "what it is for" },
   { "overwrite", 0, NULL, &import_overwrite,
     "replace the contents of a disk that exists; its\n"

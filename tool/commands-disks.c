@@ -40,6 +40,7 @@ static bool no_reclaim;
 
 static const char *create_size, *create_block_size, *create_description;
 static const char *create_compression, *create_quota;
+static bool create_dedup;
 
 static const struct tool_option create_options[] = {
   { "size", 's', "SIZE", &create_size,
@@ -51,6 +52,7 @@ static const struct tool_option create_options[] = {
   { "compression", 'c', "HOW", &create_compression,
     "none, lz4, zstd or zstd:LEVEL (1 to 19);\n"
     "default: lz4" },
+  { "dedup", 0, NULL, &create_dedup, "store blocks that are equal only once" },
   { "quota", 0, "SIZE", &create_quota,
     "the most that the disk and its snapshots may take\n"
     "(default none)" },
@@ -79,8 +81,11 @@ create_disk (const char *path, const struct disk_options *options)
 static int
 run_create (int argc, char *argv[])
 {
-  struct disk_options options = { .name = argv[1],
-                                  .description = create_description };
+  struct disk_options options = {
+    .name = argv[1],
+    .description = create_description,
+    .deduplicate = create_dedup ? DISK_ON : DISK_UNSAID,
+  };
   uint64_t block_size = 0;
   char text[TOOL_SIZE_MAX];
   int code;

@@ -24,11 +24,11 @@ disk_json (const struct disk_info *info, const struct manage_details *details)
 
   compression_print (&info->compression, compression);
   return json_pack (
-      "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
+      "{s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o}", "name",
       tool_json_string (info->name), "description",
       tool_json_string (info->description), "size", tool_json_size (info->size),
       "block_size", tool_json_size (info->block_size), "compression",
-      tool_json_string (compression), "quota",
+      tool_json_string (compression), "dedup", info->deduplicate, "quota",
       info->quota ? tool_json_size (info->quota) : json_null (), "quota_used",
       info->quota ? tool_json_size (details->quota_used) : json_null (),
       "snapshots", tool_json_size (details->snapshots), "created",
@@ -402,9 +402,8 @@ const struct command command_list = {
       "for a snapshot, deleting it alone.\n"
       "\n"
       "The JSON is {\"disks\": [...]}, each with name, description, size,\n"
-      "block_size, compression, quota and quota_used (or null), snapshots "
-      "(how\n"
-      "many), created and origin (or null); with\n"
+      "block_size, compression, dedup, quota and quota_used (or null),\n"
+      "snapshots (how many), created and origin (or null); with\n"
       "--usage also stored, exclusive (what deleting the disk alone frees)\n"
       "and history (what deleting it and its snapshots frees); with --all\n"
       "beside it \"snapshots\", as of \"sqlblock snapshot list\".\n"
@@ -546,6 +545,7 @@ show_disk (struct store *store, const char *name)
   tool_property_size ("block size", info.block_size);
   compression_print (&info.compression, compression);
   tool_property ("compression", "%s", compression);
+  tool_property ("dedup", "%s", info.deduplicate ? "on" : "off");
   tool_property_size ("stored", usage.items[0].stored);
   tool_property_size ("only here", usage.exclusive[0]);
   tool_property_size ("with its snapshots", usage.history[0]);

@@ -253,7 +253,7 @@ const struct command command_send = {
  * receive
  */
 
-static bool receive_rollback;
+static bool receive_rollback, receive_dedup;
 static const char *receive_compression;
 
 /* Write what the stream says to DISK. */
@@ -287,6 +287,7 @@ receive_stream (struct store *store, struct stream *stream, const char *name,
     .size = header->size,
     .block_size = header->block_size,
     .compression = *compression,
+    .deduplicate = receive_dedup ? DISK_ON : DISK_UNSAID,
     .snapshot = header->snapshot,
     .guid = header->guid,
     .created = header->created,
@@ -353,6 +354,8 @@ static const struct tool_option receive_options[] = {
     "of a new disk: none, lz4, zstd or\n"
     "zstd:LEVEL (1 to 19);\n"
     "default: lz4" },
+  { "dedup", 0, NULL, &receive_dedup,
+    "a new disk stores blocks that are equal only once" },
   { "rollback", 'F', NULL, &receive_rollback,
     "give up what was written to the disk since the\n"
     "older snapshot; newer snapshots stay" },

@@ -13,20 +13,36 @@
  * set
  */
 
+/* Read "on" or "off".  Returns an exit code. */
+static int
+parse_choice (const char *text, enum disk_choice *choice)
+{
+  if (strcmp (text, "on") == 0)
+    *choice = DISK_ON;
+  else if (strcmp (text, "off") == 0)
+    *choice = DISK_OFF;
+  else
+    return tool_usage ("'%s' is neither on nor off", text);
+  return TOOL_DONE;
+}
+
 /* Read PROPERTY=VALUE.  Returns an exit code. */
 static int
 parse_property (const char *text, struct disk_options *options)
 {
   static const char compression[] = "compression=";
+  static const char dedup[] = "dedup=";
   static const char quota[] = "quota=";
 
   if (strncmp (text, compression, sizeof compression - 1) == 0)
     return tool_parse_compression (text + sizeof compression - 1,
                                    &options->compression);
+  if (strncmp (text, dedup, sizeof dedup - 1) == 0)
+    return parse_choice (text + sizeof dedup - 1, &options->deduplicate);
   if (strncmp (text, quota, sizeof quota - 1) == 0)
     return tool_parse_quota (text + sizeof quota - 1, &options->quota);
   return tool_usage ("'%s' is no property that can be set; give "
-                     "compression=HOW or quota=SIZE",
+                     "compression=HOW, dedup=on, dedup=off or quota=SIZE",
                      text);
 }
 
@@ -72,6 +88,8 @@ const struct command command_set = {
       "  compression=HOW    how new blocks are compressed: none, lz4, zstd\n"
       "                     or zstd:LEVEL (1 to 19).  Blocks that are there\n"
       "                     stay as they are, see recompress.\n"
+      "  dedup=on|off       whether new blocks that are equal to others of\n"
+      "                     the database are stored only once.\n"
       "  quota=SIZE|none    the most that the data of the disk and its\n"
       "                     snapshots may take.  Writes that would exceed\n"
       "                     it fail for lack of space; reading, trimming and\n"
@@ -123,12 +141,12 @@ const struct command command_recompress = {
   .arguments = "DATABASE DISK",
   .summary = "Store a disk's blocks anew, as new ones are",
   .help =
-      "Compresses what the disk and its snapshots have as \"sqlblock set\"\n"
-      "says.  What is read does not change, so clients may go on.  It may be\n"
-      "interrupted; the next time it begins from the start.  The space that\n"
-      "becomes free is used for new blocks; \"sqlblock compact\" makes the "
-      "file\n"
-      "smaller.\n"
+      "Stores what the disk and its snapshots have as \"sqlblock set\" says:\n"
+      "compressed, and with dedup=on each block only once.  What is read does\n"
+      "not change, so clients may go on.  It may be interrupted; the next "
+      "time\n"
+      "it begins from the start.  The space that becomes free is used for new\n"
+      "blocks; \"sqlblock compact\" makes the file smaller.\n"
       "\n"
       "Example: sqlblock recompress disks.sqlite web\n",
   .common = COMMON_PROGRESS,
