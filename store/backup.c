@@ -497,9 +497,9 @@ copy_blocks (struct backup *backup, struct status *status)
       return -1;
     if (backup->total < backup->counts.bytes)
       backup->total = backup->counts.bytes;
-    if (backup->progress &&
-        backup->progress (backup->counts.bytes, backup->total, backup->opaque))
-      return status_fail (status, ECANCELED, "interrupted");
+    if (progress_report (backup->progress, backup->counts.bytes, backup->total,
+                         backup->opaque, status) == -1)
+      return -1;
   }
   return 0;
 }

@@ -453,16 +453,6 @@ give_way (const struct timespec *start)
       NULL);
 }
 
-/* Report progress; -1 and ECANCELED where that is to be the end. */
-static int
-report (progress_made progress, uint64_t done, uint64_t total, void *opaque,
-        struct status *status)
-{
-  if (progress && progress (done, total, opaque) != 0)
-    return status_fail (status, ECANCELED, "interrupted");
-  return 0;
-}
-
 /* A flatten in progress. */
 struct flattening {
   struct request request;
@@ -513,7 +503,8 @@ manage_flatten (struct store *store, const char *disk, progress_made progress,
     if (store_change (store, flatten_step, &flattening, status) == -1)
       return -1;
     flattening.committed = flattening.step;
-    if (report (progress, flattening.committed.copied, 0, opaque, status) == -1)
+    if (progress_report (progress, flattening.committed.copied, 0, opaque,
+                         status) == -1)
       return -1;
     give_way (&start);
   }
@@ -599,7 +590,7 @@ manage_reclaim (struct store *store, progress_made progress, void *opaque,
     total += some;
     if (freed)
       *freed = total;
-    if (report (progress, total, 0, opaque, status) == -1)
+    if (progress_report (progress, total, 0, opaque, status) == -1)
       return -1;
     give_way (&start);
   }
@@ -648,7 +639,7 @@ manage_count (struct store *store, progress_made progress, void *opaque,
     if (manage_count_step (store, &done, &some, status) == -1)
       return status_prefix (status, "counting for quotas");
     total += some;
-    if (report (progress, total, 0, opaque, status) == -1)
+    if (progress_report (progress, total, 0, opaque, status) == -1)
       return -1;
     give_way (&start);
   }
@@ -686,8 +677,8 @@ manage_shrink_file (struct store *store, progress_made progress, void *opaque,
     clock_gettime (CLOCK_MONOTONIC, &start);
     if (store_change (store, shrink_step, &shrinking, status) == -1)
       return status_prefix (status, "giving pages back");
-    if (report (progress, file.free - shrinking.left * file.page_size,
-                file.free, opaque, status) == -1)
+    if (progress_report (progress, file.free - shrinking.left * file.page_size,
+                         file.free, opaque, status) == -1)
       return -1;
     give_way (&start);
   }

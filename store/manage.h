@@ -21,16 +21,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "progress.h"
 #include "snapshots.h"
 #include "status.h"
 #include "store.h"
 #include "usage.h"
-
-/* Told between the steps of what may take long: DONE of TOTAL, in bytes;
- * TOTAL may grow, and is 0 where it is unknown.  To stop, it returns
- * non-zero; the call then fails with ECANCELED.
- */
-typedef int (*progress_made) (uint64_t done, uint64_t total, void *opaque);
 
 /* Make a disk. */
 int manage_create (struct store *store, const struct disk_options *options,

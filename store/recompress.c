@@ -420,9 +420,10 @@ run_steps (struct store *store, struct recompression *recompression,
     recompression->done->blocks += recompression->count;
     if (recompression->total < recompression->seen)
       recompression->total = recompression->seen;
-    if (progress && progress (recompression->seen * block_size,
-                              recompression->total * block_size, opaque))
-      return status_fail (status, ECANCELED, "interrupted");
+    if (progress_report (progress, recompression->seen * block_size,
+                         recompression->total * block_size, opaque,
+                         status) == -1)
+      return -1;
   }
   return 0;
 }

@@ -2,7 +2,6 @@
 
 #include <config.h>
 
-#include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,7 +99,7 @@ struct count {
   struct usage_item **items; /* by their ids */
   size_t items_count;
   uint64_t *freed;
-  int (*progress) (uint64_t done, uint64_t total, void *opaque);
+  progress_made progress;
   void *opaque;
   uint64_t rows, bytes; /* that were walked over */
 
@@ -394,10 +393,10 @@ static int
 tell_progress (struct count *count, struct status *status)
 {
   count->bytes += count->at.block_size;
-  if (++count->rows % PROGRESS_ROWS == 0 && count->progress &&
-      count->progress (count->bytes, 0, count->opaque) != 0)
-    return status_fail (status, ECANCELED, "interrupted");
-  return 0;
+  if (++count->rows % PROGRESS_ROWS != 0)
+    return 0;
+  return progress_report (count->progress, count->bytes, 0, count->opaque,
+                          status);
 }
 
 /* Count the rows of the layer at hand. */
@@ -529,8 +528,7 @@ count_layers (struct count *count, struct status *status)
 int
 usage_count (struct connection *connection, struct usage_item *items,
              size_t count, uint64_t *freed, size_t groups,
-             int (*progress) (uint64_t done, uint64_t total, void *opaque),
-             void *opaque, struct status *status)
+             progress_made progress, void *opaque, struct status *status)
 {
   struct count counting = {
     .connection = connection,

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "connection.h"
+#include "progress.h"
 #include "status.h"
 
 /* A disk or a snapshot whose usage is counted. */
@@ -32,7 +33,6 @@ struct usage_item {
  */
 int usage_count (struct connection *connection, struct usage_item *items,
                  size_t count, uint64_t *freed, size_t groups,
-                 int (*progress) (uint64_t done, uint64_t total, void *opaque),
-                 void *opaque, struct status *status);
+                 progress_made progress, void *opaque, struct status *status);
 
 #endif /* SQLBLOCK_USAGE_H */

@@ -87,8 +87,9 @@ write_zeroes (struct output *output, uint64_t offset, uint64_t count,
     output->zeroes = tool_alloc (COPY_PIECE);
   for (; count > 0; offset += piece, count -= piece) {
     piece = count < COPY_PIECE ? count : COPY_PIECE;
-    if (tool_progress (offset, output->total, NULL))
-      return status_fail (status, ECANCELED, "interrupted");
+    if (progress_report (tool_progress, offset, output->total, NULL, status) ==
+        -1)
+      return -1;
     if (write_all (output, output->zeroes, piece, offset, status) == -1)
       return -1;
   }
@@ -101,8 +102,9 @@ export_piece (const struct stream_range *piece, void *opaque,
 {
   struct output *output = opaque;
 
-  if (tool_progress (piece->offset, output->total, NULL))
-    return status_fail (status, ECANCELED, "interrupted");
+  if (progress_report (tool_progress, piece->offset, output->total, NULL,
+                       status) == -1)
+    return -1;
   if (piece->data == NULL)
     return write_zeroes (output, piece->offset, piece->count, status);
   return write_all (output, piece->data, piece->count, piece->offset, status);
@@ -414,8 +416,9 @@ import_file (struct input *input, struct disk *disk, struct status *status)
   ssize_t got;
 
   while (offset < input->size) {
-    if (tool_progress (offset, input->size, NULL))
-      return status_fail (status, ECANCELED, "interrupted");
+    if (progress_report (tool_progress, offset, input->size, NULL, status) ==
+        -1)
+      return -1;
     if (offset == end)
       find_extent (input, offset, &end, &hole);
     if (hole) {
@@ -443,8 +446,8 @@ import_pipe (struct input *input, struct disk *disk, struct status *status)
   ssize_t got;
 
   while ((got = read_input (input, 0, COPY_PIECE, status)) > 0) {
-    if (tool_progress (input->size, 0, NULL))
-      return status_fail (status, ECANCELED, "interrupted");
+    if (progress_report (tool_progress, input->size, 0, NULL, status) == -1)
+      return -1;
     if ((uint64_t)got > most - input->size)
       return status_fail (status, EINVAL,
                           "%s has more than the %" PRIu64 " bytes of the disk",

@@ -39,8 +39,9 @@ send_piece (const struct stream_range *piece, void *opaque,
 {
   struct sending *sending = opaque;
 
-  if (tool_progress (piece->offset, sending->snapshot.size, NULL))
-    return status_fail (status, ECANCELED, "interrupted");
+  if (progress_report (tool_progress, piece->offset, sending->snapshot.size,
+                       NULL, status) == -1)
+    return -1;
   return stream_write (&sending->stream, piece, status);
 }
 
@@ -264,8 +265,9 @@ receive_ranges (struct stream *stream, struct disk *disk, struct status *status)
   int r;
 
   while ((r = stream_read (stream, &range, status)) == 1) {
-    if (tool_progress (stream->counts.data, 0, NULL))
-      return status_fail (status, ECANCELED, "interrupted");
+    if (progress_report (tool_progress, stream->counts.data, 0, NULL, status) ==
+        -1)
+      return -1;
     r = range.data ? disk_write (disk, range.data, range.offset, range.count,
                                  false, status)
                    : disk_zero (disk, range.offset, range.count, false, status);
