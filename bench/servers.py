@@ -241,7 +241,18 @@ class Qcow2(Server):
 class Qcow2Best(Qcow2):
     """What is recommended for speed: the tables of clusters made beforehand
     and all of them in memory, reference counts not written at once, and
-    io_uring."""
+    io_uring where that is allowed."""
+
+    aio = "io_uring"
+
+    def start(self):
+        try:
+            super().start()
+        except Failed:
+            if self.aio == "threads":
+                raise
+            self.aio = "threads"
+            super().start()
 
     def create_options(self):
         options = {"lazy_refcounts": "on"}
@@ -251,7 +262,7 @@ class Qcow2Best(Qcow2):
 
     def command(self):
         return ["qemu-nbd", "--persistent", "--shared=16", "--discard=unmap",
-                "--aio=io_uring", "--socket=" + self.socket, *self.options,
+                "--aio=" + self.aio, "--socket=" + self.socket, *self.options,
                 "--image-opts",
                 "driver=qcow2,l2-cache-size=64M,cache-size=72M,"
                 "file.driver=file,file.filename=" + self.path]
