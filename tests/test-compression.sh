@@ -2,7 +2,8 @@
 # Compression with real clients: a file system goes in and comes out the same,
 # and small; what cannot be compressed is stored as it is; a database that
 # needs a codec says so; while model-check, which knows what its disk must be,
-# reads and writes, the compression changes and everything is stored anew.
+# reads and writes, compression, deduplication and a quota are switched at
+# random and everything is stored anew.
 #
 # SOAK=yes in the environment makes the last part 40 times as long.
 
@@ -124,9 +125,13 @@ done
 db=$directory/disk.sqlite
 disk=$(sqlblock list --names "$db")
 hows=(none lz4 zstd zstd:3 zstd:6)
+dedup=(on off)
+quota=(none 1T)
 for ((i = 0; i < rounds; i++)); do
-  sqlblock set "$db" "$disk" compression="${hows[RANDOM % 5]}"
+  sqlblock set "$db" "$disk" compression="${hows[RANDOM % 5]}" \
+    dedup="${dedup[RANDOM % 2]}"
   sleep 0.2
+  sqlblock set "$db" "$disk" quota="${quota[RANDOM % 2]}"
   if ((RANDOM % 2)); then
     sqlblock snapshot create "$db" "$disk@s$i" --quiet
   fi
