@@ -311,6 +311,50 @@ test_counts (void **state)
   observation_free (&observation);
 }
 
+/* What several threads count at once, while somebody looks on. */
+#define COUNTING_THREADS 4
+#define COUNTING_ROUNDS  250000
+
+static void *
+count_requests (void *disk)
+{
+  for (int i = 0; i < COUNTING_ROUNDS; i++)
+    statistics_request (disk, REQUEST_READ, clock_now (), 3, -(i % 10 == 0));
+  return NULL;
+}
+
+static void
+test_counts_of_threads (void **state)
+{
+  const uint64_t all = COUNTING_THREADS * COUNTING_ROUNDS;
+  pthread_t threads[COUNTING_THREADS];
+  struct observation observation;
+  struct distribution times;
+  struct disk_counters *disk;
+  struct status status;
+  uint64_t before = 0;
+
+  (void)state;
+  start_server ();
+  disk = statistics_open_disk (store_statistics (store), "web", &status);
+  assert_non_null (disk);
+  for (int i = 0; i < COUNTING_THREADS; i++)
+    assert_int_equal (pthread_create (&threads[i], NULL, count_requests, disk),
+                      0);
+  for (int i = 0; i < 100; i++) {
+    look (&observation, 1, 0);
+    distribution_read (&times,
+                       &observation.servers[0]->disks[0].requests[0].times);
+    assert_true (times.total >= before && times.total <= all);
+    before = times.total;
+    observation_free (&observation);
+  }
+  for (int i = 0; i < COUNTING_THREADS; i++)
+    pthread_join (threads[i], NULL);
+  assert_request (disk, REQUEST_READ, all, all / 10 * 9 * 3, all / 10);
+  store_close (store);
+}
+
 /* A command is no server. */
 static void
 test_command_is_not_seen (void **state)
@@ -725,6 +769,7 @@ main (void)
     unit_test (test_percentiles),
     unit_test (test_times),
     unit_test (test_counts),
+    unit_test (test_counts_of_threads),
     unit_test (test_command_is_not_seen),
     unit_test (test_names),
     unit_test (test_two_servers),
