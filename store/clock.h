@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <time.h>
 
+#define CLOCK_SECOND      UINT64_C (1000000000)
 #define CLOCK_MILLISECOND UINT64_C (1000000)
 
 static inline uint64_t
@@ -14,7 +15,7 @@ clock_now (void)
   struct timespec time;
 
   clock_gettime (CLOCK_MONOTONIC, &time);
-  return time.tv_sec * UINT64_C (1000000000) + time.tv_nsec;
+  return time.tv_sec * CLOCK_SECOND + time.tv_nsec;
 }
 
 #endif /* SQLBLOCK_CLOCK_H */

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "checkpoint.h"
+#include "clock.h"
 #include "database.h"
 #include "guard.h"
 #include "manage.h"
@@ -437,18 +438,14 @@ manage_clone (struct store *store, const char *source, const char *name,
 
 /* Let others write for as long as the last step took. */
 static void
-give_way (const struct timespec *start)
+give_way (uint64_t start)
 {
-  struct timespec now;
-  int64_t nanoseconds;
+  const uint64_t taken = clock_now () - start;
 
-  clock_gettime (CLOCK_MONOTONIC, &now);
-  nanoseconds = (now.tv_sec - start->tv_sec) * INT64_C (1000000000) +
-                now.tv_nsec - start->tv_nsec;
   nanosleep (
       &(struct timespec){
-          .tv_sec = nanoseconds / 1000000000,
-          .tv_nsec = nanoseconds % 1000000000,
+          .tv_sec = taken / CLOCK_SECOND,
+          .tv_nsec = taken % CLOCK_SECOND,
       },
       NULL);
 }
@@ -496,17 +493,17 @@ manage_flatten (struct store *store, const char *disk, progress_made progress,
                 void *opaque, struct status *status)
 {
   struct flattening flattening = { .request.target = disk };
-  struct timespec start;
+  uint64_t start;
 
   while (!flattening.done) {
-    clock_gettime (CLOCK_MONOTONIC, &start);
+    start = clock_now ();
     if (store_change (store, flatten_step, &flattening, status) == -1)
       return -1;
     flattening.committed = flattening.step;
     if (progress_report (progress, flattening.committed.copied, 0, opaque,
                          status) == -1)
       return -1;
-    give_way (&start);
+    give_way (start);
   }
   return 0;
 }
@@ -576,7 +573,7 @@ int
 manage_reclaim (struct store *store, progress_made progress, void *opaque,
                 uint64_t *freed, struct status *status)
 {
-  struct timespec start;
+  uint64_t start;
   uint64_t total = 0, some;
   bool done = false;
 
@@ -584,7 +581,7 @@ manage_reclaim (struct store *store, progress_made progress, void *opaque,
       manage_forget_copies (store, status) == -1)
     return status_prefix (status, "freeing space");
   while (!done) {
-    clock_gettime (CLOCK_MONOTONIC, &start);
+    start = clock_now ();
     if (manage_reclaim_step (store, &done, &some, status) == -1)
       return status_prefix (status, "freeing space");
     total += some;
@@ -592,7 +589,7 @@ manage_reclaim (struct store *store, progress_made progress, void *opaque,
       *freed = total;
     if (progress_report (progress, total, 0, opaque, status) == -1)
       return -1;
-    give_way (&start);
+    give_way (start);
   }
   return 0;
 }
@@ -630,18 +627,18 @@ int
 manage_count (struct store *store, progress_made progress, void *opaque,
               struct status *status)
 {
-  struct timespec start;
+  uint64_t start;
   uint64_t total = 0, some;
   bool done = false;
 
   while (!done) {
-    clock_gettime (CLOCK_MONOTONIC, &start);
+    start = clock_now ();
     if (manage_count_step (store, &done, &some, status) == -1)
       return status_prefix (status, "counting for quotas");
     total += some;
     if (progress_report (progress, total, 0, opaque, status) == -1)
       return -1;
-    give_way (&start);
+    give_way (start);
   }
   return 0;
 }
@@ -669,18 +666,18 @@ manage_shrink_file (struct store *store, progress_made progress, void *opaque,
 {
   struct shrinking shrinking = { .left = 1 };
   struct manage_file file;
-  struct timespec start;
+  uint64_t start;
 
   if (manage_file (store, &file, status) == -1)
     return -1;
   while (shrinking.left > 0) {
-    clock_gettime (CLOCK_MONOTONIC, &start);
+    start = clock_now ();
     if (store_change (store, shrink_step, &shrinking, status) == -1)
       return status_prefix (status, "giving pages back");
     if (progress_report (progress, file.free - shrinking.left * file.page_size,
                          file.free, opaque, status) == -1)
       return -1;
-    give_way (&start);
+    give_way (start);
   }
   return store_checkpoint (store, status);
 }
@@ -858,14 +855,12 @@ static int
 look_at_file (struct connection *connection, void *opaque,
               struct status *status)
 {
-  static const char page_size_sql[] = "PRAGMA page_size";
   static const char free_sql[] = "PRAGMA freelist_count";
   static const char waiting_sql[] = "SELECT count (*) FROM reclaim";
   struct manage_file *file = opaque;
   int64_t page_size, free_pages, waiting;
 
-  if (connection_integer (connection, page_size_sql, &page_size, status) ==
-          -1 ||
+  if (connection_page_size (connection, &page_size, status) == -1 ||
       connection_integer (connection, free_sql, &free_pages, status) == -1 ||
       connection_integer (connection, waiting_sql, &waiting, status) == -1)
     return -1;

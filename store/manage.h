@@ -145,7 +145,7 @@ struct manage_details {
   /* What it was cloned from, or rolled back to, as DISK@SNAPSHOT or DISK;
    * "" where it has no parent, "?" where that is gone.
    */
-  char origin[DISK_NAME_MAX + 1 + SNAPSHOT_NAME_MAX + 1];
+  char origin[DISK_TARGET_MAX + 1];
   /* For a disk with a quota, what counts for that, in bytes: at least so
    * much while not all is counted.
    */
