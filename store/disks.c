@@ -439,6 +439,24 @@ disks_find (struct connection *connection, const char *name,
 }
 
 int
+disks_find_id (struct connection *connection, int64_t id,
+               struct disk_info *info, struct status *status)
+{
+  static const char by_id_sql[] = DISK_INFO " WHERE id = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *find =
+      connection_statement (connection, by_id_sql, status);
+  int r;
+
+  if (find == NULL)
+    return -1;
+  sqlite3_bind_int64 (find, 1, id);
+  r = connection_step (connection, find, status);
+  if (r == 1 && info_from_row (find, info, status) == -1)
+    return -1;
+  return r;
+}
+
+int
 disks_list (struct connection *connection,
             int (*found) (const struct disk_info *info, void *opaque),
             void *opaque, struct status *status)

@@ -16,6 +16,12 @@
 #include "layers.h"
 #include "status.h"
 
+/* The columns of a disk that its checksum covers, in their order. */
+#define DISK_CHECKSUM                                                          \
+  "row_checksum ('disk', disk.id, disk.name, disk.description, disk.size,"     \
+  " disk.block_size, disk.layer, disk.epoch, disk.compression,"                \
+  " disk.compression_level, disk.deduplicate, disk.quota, disk.created)"
+
 /* The longest name and description of a disk, in bytes.  (NBD allows 4096
  * for both; names are shorter so that "disk@snapshot" fits.)
  */
@@ -138,6 +144,10 @@ int disks_count_damaged (struct connection *connection, int64_t *count,
  */
 int disks_find (struct connection *connection, const char *name,
                 struct disk_info *info, struct status *status);
+
+/* The same for the disk ID. */
+int disks_find_id (struct connection *connection, int64_t id,
+                   struct disk_info *info, struct status *status);
 
 /* Call FOUND for each disk, the oldest first, until it returns non-zero.
  * Damaged rows are passed over, and disks that are on their way in

@@ -12,12 +12,6 @@
 #include "snapshots.h"
 #include "times.h"
 
-/* The columns of a snapshot that its checksum covers, in their order. */
-#define SNAPSHOT_CHECKSUM                                                      \
-  "row_checksum ('snapshot', snapshot.id, snapshot.disk, snapshot.name,"       \
-  " snapshot.guid, snapshot.layer, snapshot.generation, snapshot.size,"        \
-  " snapshot.created, snapshot.automatic, snapshot.last_block)"
-
 #define SNAPSHOT_INFO                                                          \
   "SELECT snapshot.id, snapshot.disk, disk.name, snapshot.name,"               \
   " snapshot.guid, snapshot.size, disk.block_size, snapshot.created,"          \

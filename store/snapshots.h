@@ -19,6 +19,12 @@
 #include "disks.h"
 #include "status.h"
 
+/* The columns of a snapshot that its checksum covers, in their order. */
+#define SNAPSHOT_CHECKSUM                                                      \
+  "row_checksum ('snapshot', snapshot.id, snapshot.disk, snapshot.name,"       \
+  " snapshot.guid, snapshot.layer, snapshot.generation, snapshot.size,"        \
+  " snapshot.created, snapshot.automatic, snapshot.last_block)"
+
 /* The longest name of a snapshot, in bytes. */
 #define SNAPSHOT_NAME_MAX 200
 

@@ -617,6 +617,27 @@ store_resize (struct store *store, const struct disk_info *info, uint64_t size,
   return flusher_flush (&store->flusher, status);
 }
 
+/* Find the disk whose id is in INFO. */
+static int
+find_by_id (struct connection *connection, void *opaque, struct status *status)
+{
+  struct disk_info *info = opaque;
+  const int r = disks_find_id (connection, info->id, info, status);
+
+  return r == 0 ? status_fail (status, ENOENT, "the disk is gone")
+                : (r == 1 ? 0 : -1);
+}
+
+int
+store_clear_end (struct store *store, int64_t id, struct status *status)
+{
+  struct disk_info info = { .id = id };
+
+  if (store_look (store, find_by_id, &info, status) == -1)
+    return -1;
+  return store_resize (store, &info, 0, status);
+}
+
 int
 store_checkpoint (struct store *store, struct status *status)
 {

@@ -125,6 +125,11 @@ int store_step (struct store *store, writer_change step, void *opaque,
 int store_resize (struct store *store, const struct disk_info *info,
                   uint64_t size, struct status *status);
 
+/* Clear what lies behind the end of disk ID, which an interrupted change of
+ * its size may have left.
+ */
+int store_clear_end (struct store *store, int64_t id, struct status *status);
+
 /* Move the log into the database, as far as others let it, so that its file
  * takes only the space that it needs.
  */

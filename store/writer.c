@@ -61,7 +61,8 @@ struct operation {
   void *opaque;                   /* ... and with what */
 
   uint64_t cleared; /* TRIM, ZERO: bytes that this step has done */
-  uint64_t size;    /* RESIZE: what the disk is to have, in bytes, ... */
+  uint64_t size;    /* RESIZE: what the disk is to have, in bytes, or 0:
+                       what it has, ... */
   uint64_t limit;   /* ... and up to where there may be old rows */
   bool done;        /* RESIZE: nothing is left to do */
   int result;
@@ -455,11 +456,11 @@ run_resize (struct writer *writer, struct operation *operation,
 {
   const uint32_t block_size = writer->view.block_size;
   const uint64_t end = (operation->limit - 1) / block_size + 1;
+  const uint64_t size = operation->size ? operation->size : writer->view.size;
   uint64_t first, step;
 
   operation->done = false;
-  if (operation->size < writer->view.size &&
-      shrink (writer, operation, status) == -1)
+  if (size < writer->view.size && shrink (writer, operation, status) == -1)
     return -1;
   first = view_blocks (&writer->view);
   if (first < end) {
@@ -475,10 +476,10 @@ run_resize (struct writer *writer, struct operation *operation,
   }
   operation->done = true;
   writer->view_of = 0;
-  return operation->size == writer->view.size
+  return size == writer->view.size
              ? 0
-             : disks_set_size (&writer->connection, operation->disk->id,
-                               operation->size, status);
+             : disks_set_size (&writer->connection, operation->disk->id, size,
+                               status);
 }
 
 /* Something else than a request: it may change any disk. */
@@ -994,7 +995,9 @@ writer_resize (struct writer *writer, const struct disk_info *disk,
     .kind = RESIZE,
     .disk = disk,
     .size = size,
-    .limit = size > disk->size ? size : disk->size,
+    .limit = size == 0           ? INT64_MAX
+             : size > disk->size ? size
+                                 : disk->size,
     .status = status,
   };
 

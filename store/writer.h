@@ -151,7 +151,8 @@ int writer_clear (struct writer *writer, const struct disk_info *disk,
                   uint64_t offset, uint64_t count, bool edges,
                   struct status *status);
 
-/* Give DISK SIZE bytes.  A smaller size holds at once; then the rows past
+/* Give DISK SIZE bytes, or for 0 as many as it has, with nothing left behind
+ * its end.  A smaller size holds at once; then the rows past
  * the end are deleted, or hidden, in steps.  A larger one holds when that
  * was done for what it adds, so that this is zeroes.  When it fails it can
  * be called again.  Returns and thread rules as writer_write.

@@ -1,0 +1,373 @@
+/* Checking a database: see check.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "check-parts.h"
+#include "clock.h"
+#include "database.h"
+
+/* SQLite's own check is given up when the log grows by so many bytes
+ * meanwhile, which it keeps from starting over.
+ */
+#define LOG_GROWTH (INT64_C (256) << 20)
+
+/* How often that is looked at, in milliseconds. */
+#define WATCH_INTERVAL 100
+
+/* The most that SQLite's own check tells. */
+#define FILE_PROBLEMS "1000"
+
+/* How often it is looked up at most whether a disk or snapshot shows a row.
+ */
+#define LOOKUPS 1000000
+
+const char *
+check_kind_name (enum check_kind kind)
+{
+  static const char *const names[] = {
+    [CHECK_FILE] = "file",         [CHECK_BLOCK] = "block",
+    [CHECK_LAYER] = "layer",       [CHECK_DISK] = "disk",
+    [CHECK_SNAPSHOT] = "snapshot", [CHECK_COUNTERS] = "counters",
+    [CHECK_ORPHAN] = "orphan",     [CHECK_PAST_END] = "past-end",
+    [CHECK_LEFTOVER] = "leftover",
+  };
+
+  return names[kind];
+}
+
+bool
+check_is_damage (const struct status *status)
+{
+  switch (status->sqlite & 0xff) {
+  case SQLITE_CORRUPT:
+  case SQLITE_NOTADB:
+    return true;
+  case SQLITE_IOERR:
+    return status->sqlite == SQLITE_IOERR_READ ||
+           status->sqlite == SQLITE_IOERR_SHORT_READ ||
+           status->sqlite == SQLITE_IOERR_CORRUPTFS;
+  default:
+    return false;
+  }
+}
+
+void
+check_tell (struct check *check, struct check_problem *problem,
+            const char *format, ...)
+{
+  struct status message;
+  char text[900];
+  va_list arguments;
+
+  va_start (arguments, format);
+  vsnprintf (text, sizeof text, format, arguments);
+  va_end (arguments);
+  /* What comes from the file may have anything in it. */
+  status_fail (&message, EIO, "%s", text);
+  problem->message = message.message;
+  if (problem->shown_total < problem->shown_count)
+    problem->shown_total = problem->shown_count;
+  if (problem->kind == CHECK_FILE)
+    check->file_is_damaged = true;
+  if (problem->kind == CHECK_LEFTOVER)
+    check->counts->leftovers++;
+  else
+    check->counts->problems++;
+  if (check->options->found)
+    check->options->found (problem, check->options->opaque);
+}
+
+/* Have a part called in a read transaction of its own.  What it cannot read
+ * is told, and it is at its end.
+ */
+static int
+look (struct check *check,
+      int (*part) (struct connection *connection, void *opaque,
+                   struct status *status),
+      struct status *status)
+{
+  struct check_problem problem = { .kind = CHECK_FILE };
+
+  check->plan_is_fresh = false;
+  if (store_look (check->store, part, check, status) == 0)
+    return 0;
+  if (!check_is_damage (status))
+    return -1;
+  check_tell (check, &problem, "%s", status->message);
+  check->next_id = 0;
+  check->layer = -1;
+  return 0;
+}
+
+static int
+progress (struct check *check, struct status *status)
+{
+  const struct check_options *options = check->options;
+  const uint64_t done = check->done < check->total ? check->done : check->total;
+
+  return progress_report (options->progress, done, check->total,
+                          options->opaque, status);
+}
+
+/*--------------------------------------------------------------------
+ * SQLite's own check, in this thread, while another one watches it.
+ */
+
+struct watch {
+  struct check *check;
+  struct connection *connection;
+  char *log; /* its name; may be NULL */
+  int64_t log_size;
+  pthread_mutex_t lock; /* of what follows; a leaf */
+  pthread_cond_t changed;
+  bool ended;
+  bool too_long, canceled;
+};
+
+static int64_t
+size_of (const char *path)
+{
+  struct stat st;
+
+  return path && stat (path, &st) == 0 ? st.st_size : 0;
+}
+
+/* Is it to be interrupted? */
+static bool
+is_enough (struct watch *watch)
+{
+  struct status ignored;
+
+  watch->canceled = progress (watch->check, &ignored) == -1;
+  watch->too_long = size_of (watch->log) - watch->log_size > LOG_GROWTH;
+  return watch->canceled || watch->too_long;
+}
+
+static void *
+watch_it (void *opaque)
+{
+  struct watch *watch = opaque;
+  struct timespec until;
+
+  pthread_mutex_lock (&watch->lock);
+  while (!watch->ended) {
+    clock_gettime (CLOCK_REALTIME, &until);
+    until.tv_nsec += WATCH_INTERVAL * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_cond_timedwait (&watch->changed, &watch->lock, &until);
+    if (!watch->ended && is_enough (watch)) {
+      sqlite3_interrupt (watch->connection->db);
+      break;
+    }
+  }
+  pthread_mutex_unlock (&watch->lock);
+  return NULL;
+}
+
+/* Can making the indexes anew mend what SQLite says?  Only where all else,
+ * the pages of the indexes included, is well: else that would free pages
+ * that may be in use.
+ */
+static bool
+is_about_entries (const char *line)
+{
+  return strstr (line, "missing from index") ||
+         strstr (line, "wrong # of entries in index") ||
+         strstr (line, "non-unique entry in index");
+}
+
+/* Tell of what SQLite's check said, line by line. */
+static void
+tell_lines (struct check *check, const char *text)
+{
+  char line[500];
+
+  while (*text) {
+    const int length = strcspn (text, "\n");
+    struct check_problem problem = { .kind = CHECK_FILE };
+
+    snprintf (line, sizeof line, "%.*s", length, text);
+    if (length > 0 && strncmp (line, "***", 3) != 0 &&
+        strcmp (line, "ok") != 0) {
+      if (is_about_entries (line))
+        problem.mend = MEND_REINDEX;
+      check_tell (check, &problem, "SQLite: %s", line);
+    }
+    text += length + (text[length] == '\n');
+  }
+}
+
+static int
+run_integrity_check (struct check *check, struct connection *connection,
+                     struct status *status)
+{
+  static const char integrity_sql[] =
+      "PRAGMA integrity_check (" FILE_PROBLEMS ")";
+  CLEANUP_STATEMENT sqlite3_stmt *lines =
+      connection_statement (connection, integrity_sql, status);
+  const char *text;
+  int r;
+
+  if (lines == NULL)
+    return -1;
+  while ((r = connection_step (connection, lines, status)) == 1) {
+    text = (const char *)sqlite3_column_text (lines, 0);
+    tell_lines (check, text ? text : "?");
+  }
+  return r;
+}
+
+/* What else must be as it was when the file was made. */
+static int
+check_settings (struct check *check, struct connection *connection,
+                struct status *status)
+{
+  static const char vacuum_sql[] = "PRAGMA auto_vacuum";
+  struct check_problem problem = { .kind = CHECK_FILE };
+  int64_t value;
+
+  if (connection_integer (connection, vacuum_sql, &value, status) == -1)
+    return -1;
+  if (value != 2)
+    check_tell (check, &problem, "auto_vacuum is not INCREMENTAL");
+  return 0;
+}
+
+static int
+check_file (struct connection *connection, void *opaque, struct status *status)
+{
+  struct check *check = opaque;
+  struct watch watch = {
+    .check = check,
+    .connection = connection,
+    .log = database_side_file (store_path (check->store), "-wal"),
+  };
+  pthread_t thread;
+  int r;
+
+  watch.log_size = size_of (watch.log);
+  pthread_mutex_init (&watch.lock, NULL);
+  pthread_cond_init (&watch.changed, NULL);
+  if (pthread_create (&thread, NULL, watch_it, &watch) != 0)
+    r = status_fail (status, EAGAIN, "cannot start a thread");
+  else {
+    r = run_integrity_check (check, connection, status);
+    pthread_mutex_lock (&watch.lock);
+    watch.ended = true;
+    pthread_cond_signal (&watch.changed);
+    pthread_mutex_unlock (&watch.lock);
+    pthread_join (thread, NULL);
+  }
+  pthread_mutex_destroy (&watch.lock);
+  pthread_cond_destroy (&watch.changed);
+  free (watch.log);
+  if (r == 0)
+    r = check_settings (check, connection, status);
+  if (r == 0)
+    return 0;
+  if (watch.canceled)
+    return status_fail (status, ECANCELED, "interrupted");
+  if (watch.too_long) {
+    check->counts->file_not_checked = true;
+    return 0;
+  }
+  return -1;
+}
+
+/*--------------------------------------------------------------------
+ * All of it.
+ */
+
+/* Have PART called until check->next_id says that it is at the end. */
+static int
+look_at_rows (struct check *check,
+              int (*part) (struct connection *connection, void *opaque,
+                           struct status *status),
+              struct status *status)
+{
+  check->next_id = 1;
+  check->number = 0;
+  check->unseen = 0;
+  while (check->next_id != 0)
+    if (look (check, part, status) == -1 || progress (check, status) == -1)
+      return -1;
+  return 0;
+}
+
+static int
+look_at_index (struct check *check, struct status *status)
+{
+  check->layer = 0;
+  while (check->layer != -1)
+    if (look (check, check_some_index, status) == -1 ||
+        progress (check, status) == -1)
+      return -1;
+  return 0;
+}
+
+/* How much there is to do, about. */
+static int
+estimate (struct check *check, struct status *status)
+{
+  struct manage_file file;
+
+  if (manage_file (check->store, &file, status) == -1)
+    return check_is_damage (status) ? 0 : -1;
+  check->total = file.size - file.free;
+  if (!check->options->rows_only)
+    check->total *= 2;
+  return 0;
+}
+
+/* The rules come before the rows, which are judged by the plan. */
+static int
+check_all (struct check *check, struct status *status)
+{
+  const bool rows_only = check->options->rows_only;
+
+  if (estimate (check, status) == -1)
+    return -1;
+  if (!rows_only && look (check, check_file, status) == -1)
+    return -1;
+  check->done = rows_only ? 0 : check->total / 2;
+  if (look (check, check_rules, status) == -1 ||
+      look_at_rows (check, check_some_blocks, status) == -1 ||
+      look_at_rows (check, check_some_contents, status) == -1)
+    return -1;
+  if (!rows_only && (look_at_index (check, status) == -1 ||
+                     look_at_rows (check, check_end, status) == -1))
+    return -1;
+  check->done = check->total;
+  return progress (check, status);
+}
+
+int
+check_database (struct store *store, const struct check_options *options,
+                struct check_counts *counts, struct status *status)
+{
+  struct check check = {
+    .store = store,
+    .options = options,
+    .counts = counts,
+    .lookups = LOOKUPS,
+    .block = malloc (DISK_BLOCK_SIZE_MAX),
+  };
+  int r;
+
+  *counts = (struct check_counts){ 0 };
+  r = check.block ? check_all (&check, status) : status_no_memory (status);
+  free (check.block);
+  free (check.plan.layers);
+  return r == -1 ? status_prefix (status, "checking %s", store_path (store))
+                 : 0;
+}

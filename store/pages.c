@@ -1,0 +1,482 @@
+/* A database file as pages: see pages.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "bytes.h"
+#include "database.h"
+#include "log.h"
+#include "pages.h"
+
+/* SQLite uses no page that has this byte. */
+#define PENDING_BYTE 0x40000000
+
+/* An entry of the pointer map, and how many may be wrong on a page before the
+ * others mean nothing, either.
+ */
+#define MAP_ENTRY 5
+#define MAP_WRONG 3
+
+static unsigned
+big_endian_16 (const unsigned char *bytes)
+{
+  return (unsigned)bytes[0] << 8 | bytes[1];
+}
+
+/*--------------------------------------------------------------------
+ * The file and its log.
+ */
+
+/* Read COUNT bytes at OFFSET; what cannot be read is zeroes. */
+static bool
+read_at (int file, void *bytes, size_t count, uint64_t offset)
+{
+  size_t done = 0;
+  ssize_t r = 1;
+
+  while (done < count && r > 0) {
+    r = pread (file, (char *)bytes + done, count - done, offset + done);
+    if (r > 0)
+      done += r;
+  }
+  memset ((char *)bytes + done, 0, count - done);
+  return done == count;
+}
+
+static int
+compare_pages (const void *a, const void *b)
+{
+  const struct log_page *x = a, *y = b;
+
+  if (x->page != y->page)
+    return x->page < y->page ? -1 : 1;
+  return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+/* Keep the newest copy of each page. */
+static void
+keep_newest (struct pages *pages)
+{
+  size_t kept = 0;
+
+  qsort (pages->in_log, pages->in_log_count, sizeof *pages->in_log,
+         compare_pages);
+  for (size_t i = 0; i < pages->in_log_count; i++)
+    if (i + 1 == pages->in_log_count ||
+        pages->in_log[i].page != pages->in_log[i + 1].page)
+      pages->in_log[kept++] = pages->in_log[i];
+  pages->in_log_count = kept;
+}
+
+static int
+add_frame (struct pages *pages, const struct log_page *page, size_t frames,
+           struct status *status)
+{
+  struct log_page *in_log = pages->in_log;
+
+  /* Room is doubled at powers of two. */
+  if ((frames & (frames - 1)) == 0) {
+    in_log = realloc (in_log, (2 * frames + 1) * sizeof *in_log);
+    if (in_log == NULL)
+      return status_no_memory (status);
+    pages->in_log = in_log;
+  }
+  in_log[frames] = *page;
+  return 0;
+}
+
+/* Go through the frames as SQLite's recovery does; SUMS is the checksum of
+ * the header.
+ */
+static int
+read_frames (struct pages *pages, const unsigned char *header, uint32_t sums[2],
+             struct status *status)
+{
+  const size_t frame_size = FRAME_HEADER_SIZE + pages->page_size;
+  const bool is_big_endian = header[3] & 1;
+  unsigned char *const frame = pages->page;
+  unsigned char head[FRAME_HEADER_SIZE];
+  uint64_t at = LOG_HEADER_SIZE;
+  size_t frames = 0;
+
+  for (;; at += frame_size) {
+    const struct log_page page = { 0, at + FRAME_HEADER_SIZE };
+    struct log_page noted = page;
+
+    if (!read_at (pages->log, head, sizeof head, at) ||
+        !read_at (pages->log, frame, pages->page_size, page.offset))
+      return 0;
+    log_checksum (sums, head, 8, is_big_endian);
+    log_checksum (sums, frame, pages->page_size, is_big_endian);
+    if (memcmp (head + 8, header + 16, 8) != 0 ||
+        big_endian (head + 16) != sums[0] || big_endian (head + 20) != sums[1])
+      return 0;
+    noted.page = big_endian (head);
+    if (add_frame (pages, &noted, frames++, status) == -1)
+      return -1;
+    if (big_endian (head + 4) != 0) { /* the end of a transaction */
+      pages->in_log_count = frames;
+      pages->count = big_endian (head + 4);
+    }
+  }
+}
+
+static int
+read_log (struct pages *pages, const char *path, struct status *status)
+{
+  unsigned char header[LOG_HEADER_SIZE];
+  uint32_t sums[2] = { 0, 0 };
+  char *name = database_side_file (path, "-wal");
+
+  if (name == NULL)
+    return status_no_memory (status);
+  pages->log = open (name, O_RDONLY | O_CLOEXEC);
+  free (name);
+  if (pages->log == -1 || !read_at (pages->log, header, sizeof header, 0) ||
+      big_endian (header + 8) != pages->page_size)
+    return 0;
+  log_checksum (sums, header, 24, header[3] & 1);
+  if (sums[0] != big_endian (header + 24) ||
+      sums[1] != big_endian (header + 28))
+    return 0;
+  if (read_frames (pages, header, sums, status) == -1)
+    return -1;
+  keep_newest (pages);
+  return 0;
+}
+
+static bool
+is_page_size (uint32_t size)
+{
+  return size >= 512 && size <= PAGE_SIZE_MAX && (size & (size - 1)) == 0;
+}
+
+static int
+read_header (struct pages *pages, uint32_t page_size, struct status *status)
+{
+  unsigned char header[100];
+  struct stat st;
+
+  if (fstat (pages->file, &st) == -1)
+    return status_fail (status, errno, "%s", strerror (errno));
+  read_at (pages->file, header, sizeof header, 0);
+  pages->page_size = page_size ? page_size : big_endian_16 (header + 16);
+  if (pages->page_size == 1)
+    pages->page_size = PAGE_SIZE_MAX;
+  if (!is_page_size (pages->page_size))
+    return status_fail (status, EINVAL,
+                        "nothing of a database of sqlblock was found "
+                        "in it");
+  pages->count = st.st_size / pages->page_size > UINT32_MAX - 2
+                     ? UINT32_MAX - 2
+                     : st.st_size / pages->page_size;
+  return 0;
+}
+
+struct pages *
+pages_open (const char *path, uint32_t page_size, struct status *status)
+{
+  struct pages *pages = calloc (1, sizeof *pages);
+
+  if (pages == NULL) {
+    status_no_memory (status);
+    return NULL;
+  }
+  pages->log = -1;
+  pages->file = open (path, O_RDONLY | O_CLOEXEC);
+  if (pages->file == -1)
+    status_fail (status, errno, "%s", strerror (errno));
+  else if (read_header (pages, page_size, status) == 0 &&
+           read_log (pages, path, status) == 0)
+    return pages;
+  status_prefix (status, "%s", path);
+  pages_close (pages);
+  return NULL;
+}
+
+void
+pages_close (struct pages *pages)
+{
+  if (pages->file != -1)
+    close (pages->file);
+  if (pages->log != -1)
+    close (pages->log);
+  free (pages->in_log);
+  free (pages);
+}
+
+static void
+read_page (struct pages *pages, uint32_t number, unsigned char *page)
+{
+  const struct log_page key = { .page = number };
+  const struct log_page *found = NULL;
+  size_t low = 0, high = pages->in_log_count;
+
+  while (low < high) {
+    const size_t middle = low + (high - low) / 2;
+
+    if (pages->in_log[middle].page < key.page)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  if (low < pages->in_log_count && pages->in_log[low].page == number)
+    found = &pages->in_log[low];
+  if (!read_at (found ? pages->log : pages->file, page, pages->page_size,
+                found ? found->offset
+                      : (uint64_t)(number - 1) * pages->page_size))
+    pages->unreadable++;
+}
+
+void
+pages_get (struct pages *pages, uint32_t number)
+{
+  read_page (pages, number, pages->page);
+  pages->current = number;
+}
+
+static bool
+is_use (unsigned char use)
+{
+  return use >= PAGE_ROOT && use <= PAGE_TREE;
+}
+
+/* Read a page of the pointer map.  Where much of it makes no sense, nothing
+ * of it does.
+ */
+static void
+read_map (struct pages *pages, uint32_t map, uint32_t entries)
+{
+  unsigned wrong = 0;
+
+  read_page (pages, map, pages->map);
+  pages->map_number = map;
+  for (uint32_t i = 0; i < entries && map + 1 + i <= pages->count; i++)
+    wrong += !is_use (pages->map[MAP_ENTRY * i]);
+  if (wrong > MAP_WRONG)
+    memset (pages->map, 0, pages->page_size);
+}
+
+enum page_use
+pages_use (struct pages *pages, uint32_t number)
+{
+  const uint32_t each = pages->page_size / MAP_ENTRY + 1;
+  uint32_t map = number < 2 ? 0 : (number - 2) / each * each + 2;
+  unsigned char use;
+
+  if (map == 0)
+    return PAGE_ROOT;
+  if (map == PENDING_BYTE / pages->page_size + 1)
+    map++;
+  if (map == number)
+    return PAGE_MAP;
+  if (number < map)
+    return 0;
+  if (pages->map_number != map)
+    read_map (pages, map, each - 1);
+  use = pages->map[MAP_ENTRY * (number - map - 1)];
+  return is_use (use) ? use : 0;
+}
+
+/*--------------------------------------------------------------------
+ * Pages of b-trees.
+ */
+
+bool
+pages_tree (const struct pages *pages, struct tree_page *tree)
+{
+  const unsigned start = pages->current == 1 ? 100 : 0;
+  const unsigned char *head = pages->page + start;
+
+  tree->type = head[0];
+  tree->cells = big_endian_16 (head + 3);
+  switch (tree->type) {
+  case INDEX_INTERIOR:
+  case TABLE_INTERIOR:
+    tree->last_child = big_endian (head + 8);
+    tree->pointers = start + 12;
+    break;
+  case INDEX_LEAF:
+  case TABLE_LEAF:
+    tree->last_child = 0;
+    tree->pointers = start + 8;
+    break;
+  default:
+    return false;
+  }
+  return tree->pointers + 2 * tree->cells <= pages->page_size;
+}
+
+unsigned
+pages_cell (const struct pages *pages, const struct tree_page *tree, unsigned i)
+{
+  const unsigned at =
+      big_endian_16 (pages->page + tree->pointers + 2 * (size_t)i);
+
+  return at >= tree->pointers + 2 * tree->cells && at < pages->page_size - 3
+             ? at
+             : 0;
+}
+
+/* Read a number of 1 to 9 bytes; returns how many, 0 where they go past END.
+ */
+static unsigned
+read_varint (const unsigned char *bytes, const unsigned char *end,
+             uint64_t *value)
+{
+  *value = 0;
+  for (unsigned i = 0; i < 9 && bytes + i < end; i++) {
+    if (i == 8) {
+      *value = *value << 8 | bytes[i];
+      return 9;
+    }
+    *value = *value << 7 | (bytes[i] & 0x7f);
+    if ((bytes[i] & 0x80) == 0)
+      return i + 1;
+  }
+  return 0;
+}
+
+/* How much of a payload of LENGTH bytes is on the page itself. */
+static size_t
+local_length (const struct pages *pages, bool table, size_t length)
+{
+  const size_t size = pages->page_size;
+  const size_t most = table ? size - 35 : (size - 12) * 64 / 255 - 23;
+  const size_t least = (size - 12) * 32 / 255 - 23;
+  size_t local;
+
+  if (length <= most)
+    return length;
+  local = least + (length - least) % (size - 4);
+  return local <= most ? local : least;
+}
+
+/* Read the rest of a payload from overflow pages. */
+static bool
+read_overflow (struct pages *pages, uint32_t number, unsigned char *payload,
+               size_t left)
+{
+  unsigned char page[PAGE_SIZE_MAX];
+  size_t count;
+
+  for (; left > 0; left -= count, payload += count) {
+    if (number < 2 || number > pages->count)
+      return false;
+    read_page (pages, number, page);
+    count = left < pages->page_size - 4 ? left : pages->page_size - 4;
+    memcpy (payload, page + 4, count);
+    number = big_endian (page);
+  }
+  return true;
+}
+
+bool
+pages_read_cell (struct pages *pages, enum tree_type type, unsigned offset,
+                 struct cell *cell, unsigned char *payload)
+{
+  const unsigned char *const start = pages->page + offset;
+  const unsigned char *const end = pages->page + pages->page_size;
+  const unsigned char *at = start;
+  const bool table = type == TABLE_LEAF || type == TABLE_INTERIOR;
+  uint64_t length = 0, rowid = 0;
+  unsigned used;
+  size_t local;
+
+  *cell = (struct cell){ 0 };
+  if (type == TABLE_INTERIOR || type == INDEX_INTERIOR) {
+    if (end - at < 4)
+      return false;
+    cell->child = big_endian (at);
+    at += 4;
+  }
+  if (type != TABLE_INTERIOR) {
+    used = read_varint (at, end, &length);
+    if (used == 0 || length > PAYLOAD_MAX)
+      return false;
+    at += used;
+  }
+  if (table) {
+    used = read_varint (at, end, &rowid);
+    if (used == 0)
+      return false;
+    at += used;
+  }
+  cell->rowid = rowid;
+  cell->length = length;
+  local = local_length (pages, table, length);
+  cell->local = at - start + local;
+  if ((size_t)(end - at) < local + (local < length ? 4 : 0))
+    return false;
+  memcpy (payload, at, local);
+  return local == length || read_overflow (pages, big_endian (at + local),
+                                           payload + local, length - local);
+}
+
+/*--------------------------------------------------------------------
+ * Records.
+ */
+
+/* The length of a value of a serial type; SIZE_MAX where there is none. */
+static size_t
+value_length (uint64_t type)
+{
+  static const unsigned char lengths[] = { 0, 1, 2, 3, 4, 6, 8, 8, 0, 0 };
+
+  if (type < sizeof lengths)
+    return lengths[type];
+  return type < 12 || type > 2 * PAYLOAD_MAX + 13 ? SIZE_MAX : (type - 12) / 2;
+}
+
+static struct value
+make_value (uint64_t type, const unsigned char *bytes, size_t length)
+{
+  struct value value = { .bytes = bytes, .length = length };
+  uint64_t bits;
+
+  if (type >= 12)
+    value.type = type % 2 ? VALUE_TEXT : VALUE_BLOB;
+  else if (type == 7)
+    value.type = VALUE_REAL;
+  else if (type > 0) {
+    value.type = VALUE_INTEGER;
+    bits = length > 0 && bytes[0] & 0x80 ? UINT64_MAX : 0;
+    for (size_t i = 0; i < length; i++)
+      bits = bits << 8 | bytes[i];
+    value.integer = type == 9 ? 1 : (int64_t)bits;
+  }
+  return value;
+}
+
+unsigned
+record_parse (const unsigned char *payload, size_t length,
+              struct value values[RECORD_VALUES])
+{
+  const unsigned char *const end = payload + length;
+  const unsigned char *types = payload, *bytes;
+  uint64_t header, type;
+  unsigned count = 0, used = read_varint (payload, end, &header);
+  size_t size;
+
+  if (used == 0 || header > length || header < used)
+    return 0;
+  types += used;
+  bytes = payload + header;
+  while (types < payload + header) {
+    used = read_varint (types, payload + header, &type);
+    size = used ? value_length (type) : SIZE_MAX;
+    if (size == SIZE_MAX || size > (size_t)(end - bytes) ||
+        count == RECORD_VALUES)
+      return 0;
+    values[count++] = make_value (type, bytes, size);
+    types += used;
+    bytes += size;
+  }
+  return bytes == end ? count : 0;
+}
