@@ -36,6 +36,9 @@ sqlblock info d.sqlite web@monday --json >json/snapshot
 sqlblock diff d.sqlite web@monday --json >json/diff
 sqlblock map d.sqlite web --since=monday --json >json/map
 sqlblock compact d.sqlite --json >json/compact
+cp d.sqlite damaged.sqlite
+sqlite3 damaged.sqlite "UPDATE block SET data = x'01' WHERE data IS NOT NULL"
+sqlblock check damaged.sqlite --json >json/check || [ $? = 6 ]
 nbdkit -U - "$plugin" d.sqlite \
   --run 'nbdinfo "$uri" >/dev/null; sqlblock top d.sqlite --once --json' \
   >json/top
@@ -155,6 +158,9 @@ same("keys of the file", sorted(printed("file")), documented("The file"))
 same("keys of a difference", sorted({*difference, *difference["ranges"][0]}),
      documented("A difference"))
 same("keys of a map", sorted(printed("map")), documented("A map"))
+checked = printed("check")
+same("keys of a check", sorted({*checked, *checked["problems"][0]}),
+     documented("A check"))
 same("keys of what was freed", sorted(printed("compact")),
      documented("What was freed"))
 report = printed("top")
@@ -172,7 +178,7 @@ same("keys of a server's distribution",
 
 # Whatever else prints JSON is looked at above.
 same("commands with --json",
-     ["compact", "diff", "info", "list", "map", "snapshot list", "top"],
+     ["check", "compact", "diff", "info", "list", "map", "snapshot list", "top"],
      sorted(command for command in commands
             if "--json" in ask("help", *command.split())))
 

@@ -110,6 +110,19 @@ tool_say (const char *format, ...)
   free (text);
 }
 
+void
+tool_print (const char *format, ...)
+{
+  va_list arguments;
+  char *text;
+
+  va_start (arguments, format);
+  text = format_list (format, arguments);
+  va_end (arguments);
+  puts (printable (text));
+  free (text);
+}
+
 /*--------------------------------------------------------------------
  * Sizes.
  */

@@ -27,8 +27,9 @@ static const struct command *const commands[] = {
   &command_map,           &command_export,
   &command_import,        &command_send,
   &command_receive,       &command_backup,
-  &command_compact,       &command_set,
-  &command_recompress,    &command_top,
+  &command_compact,       &command_check,
+  &command_set,           &command_recompress,
+  &command_top,
 };
 
 #define COMMANDS (sizeof commands / sizeof commands[0])
@@ -120,7 +121,8 @@ static const char exit_codes_text[] =
     "  2  not understood: unknown command or option, missing argument\n"
     "  3  there is no such file, disk or snapshot, or no server\n"
     "  4  it exists already, or has snapshots\n"
-    "  5  a server has it open\n";
+    "  5  a server has it open\n"
+    "  6  a check has found something wrong\n";
 
 /* Options begin in this column of the help, and what they do in that. */
 #define OPTION_INDENT 2

@@ -31,19 +31,17 @@ warn (const char *message)
 }
 
 struct store *
-tool_open (const char *path, bool write)
+tool_try_open (const char *path, bool write, struct status *status)
 {
   const struct store_options options = {
     .command = true,
     .limits = checkpoint_limits_default,
     .warn = warn,
   };
-  struct status status;
-  int found;
+  const int found = database_examine (path, status);
 
-  found = database_examine (path, &status);
   if (found == -1)
-    exit (tool_fail (&status));
+    return NULL;
   if (found == 0)
     exit (tool_error (
         ENOENT, "there is no file %s; \"sqlblock create\" makes one", path));
@@ -51,10 +49,19 @@ tool_open (const char *path, bool write)
     exit (tool_error (EACCES, "%s cannot be changed: %s", path,
                       strerror (errno)));
   database_path = path;
-  open_store = store_open (path, &options, &status);
-  if (open_store == NULL)
-    exit (tool_fail (&status));
+  open_store = store_open (path, &options, status);
   return open_store;
+}
+
+struct store *
+tool_open (const char *path, bool write)
+{
+  struct status status;
+  struct store *store = tool_try_open (path, write, &status);
+
+  if (store == NULL)
+    exit (tool_fail (&status));
+  return store;
 }
 
 void

@@ -35,6 +35,7 @@ enum tool_exit {
   TOOL_NOT_FOUND = 3, /* no such file, disk or snapshot (ENOENT) */
   TOOL_EXISTS = 4,    /* it is there already (EEXIST, ENOTEMPTY) */
   TOOL_BUSY = 5,      /* a server has it open (EBUSY) */
+  TOOL_DAMAGED = 6,   /* a check has found something wrong */
 };
 
 /*--------------------------------------------------------------------
@@ -92,6 +93,10 @@ int tool_usage (const char *format, ...)
  * is going to change it.  main closes it.  Prints and exits on failure.
  */
 struct store *tool_open (const char *path, bool write);
+
+/* The same, but returns NULL where what is there cannot be opened. */
+struct store *tool_try_open (const char *path, bool write,
+                             struct status *status);
 
 /* Close it.  Where a signal has stopped the command, whose exit code is
  * CODE, end the process as the signal would have done.  For main only.
@@ -151,6 +156,10 @@ int tool_error (int error, const char *format, ...)
 
 /* Tell people what happened, on stderr, unless --quiet. */
 void tool_say (const char *format, ...) __attribute__ ((format (printf, 1, 2)));
+
+/* Print a line of data on stdout. */
+void tool_print (const char *format, ...)
+    __attribute__ ((format (printf, 1, 2)));
 
 /* BYTES as people write them, 1.5G; returns BUFFER. */
 #define TOOL_SIZE_MAX 16
@@ -228,6 +237,9 @@ extern const struct command command_export, command_import;
 
 /* commands-send.c */
 extern const struct command command_send, command_receive;
+
+/* commands-check.c */
+extern const struct command command_check;
 
 /* commands-backup.c */
 extern const struct command command_backup, command_compact;
