@@ -55,6 +55,7 @@ begin (uint64_t quota)
     .name = "d",
     .size = BLOCKS * BLOCK,
     .block_size = BLOCK,
+    .compression = { CODEC_RAW, 0 },
     .quota = quota * BLOCK,
   };
   struct status status;
