@@ -35,6 +35,7 @@
 #include "history.h"
 #include "prometheus.h"
 #include "quota.h"
+#include "scrub.h"
 #include "store.h"
 #include "times.h"
 
@@ -57,15 +58,18 @@ static const char *log_size;
 static const char *list_snapshots;
 static const char *auto_snapshot;
 static const char *keep;
+static const char *scrub_time;
 static char *stats;
 static bool snapshots_listed = true;
 static struct history_options history_options; /* interval 0: none */
+static struct scrub_options scrub_options;     /* period 0: none */
 static struct store_options store_options;
 static struct disk_options options;
 
 static struct store *store;
 static struct history *history;       /* or NULL */
 static struct prometheus *prometheus; /* or NULL */
+static struct scrub *scrub;           /* or NULL */
 
 /* Ends waiting when the server ends. */
 static pthread_t watcher;
@@ -145,6 +149,8 @@ sqlblock_config (const char *key, const char *value)
     return set_once (&auto_snapshot, key, value);
   if (strcmp (key, "keep") == 0)
     return set_once (&keep, key, value);
+  if (strcmp (key, "scrub") == 0)
+    return set_once (&scrub_time, key, value);
   if (strcmp (key, "stats") == 0)
     return set_path (&stats, key, value);
   nbdkit_error ("unknown parameter '%s'", key);
@@ -207,6 +213,17 @@ parse_history (void)
   return 0;
 }
 
+/* Read scrub=. */
+static int
+parse_scrub (void)
+{
+  if (scrub_time == NULL ||
+      times_parse_span (scrub_time, &scrub_options.period))
+    return 0;
+  nbdkit_error ("scrub=%s is not a span of time such as 7d", scrub_time);
+  return -1;
+}
+
 /* Called after the last parameter. */
 static int
 sqlblock_config_complete (void)
@@ -228,7 +245,7 @@ sqlblock_config_complete (void)
   }
   if (parse_bool (shared, &store_options.shared) == -1 ||
       parse_bool (list_snapshots, &snapshots_listed) == -1 ||
-      parse_history () == -1)
+      parse_history () == -1 || parse_scrub () == -1)
     return -1;
   options.name = export_name;
   options.description = description;
@@ -283,6 +300,8 @@ sqlblock_config_complete (void)
   "auto-snapshot=<TIME>   Take snapshots by itself, such as every 10m.\n"      \
   "keep=<RULES>           Which of those to keep, EVERY:FOR,...\n"             \
   "                       (default " HISTORY_RULES_DEFAULT ").\n"              \
+  "scrub=<TIME>           Check everything once within this time, such as "    \
+  "7d.\n"                                                                      \
   "stats=<FILE>           Write statistics for Prometheus to this file."
 
 /* Print what this plugin is made of. */
@@ -338,6 +357,8 @@ close_store (void)
     history_stop (history);
   if (prometheus)
     prometheus_stop (prometheus);
+  if (scrub)
+    scrub_stop (scrub);
   store_close (store);
   store = NULL;
 }
@@ -364,6 +385,12 @@ start_threads (struct status *status)
                                    &prometheus_options, status);
     if (prometheus == NULL)
       return status_prefix (status, "stats=");
+  }
+  if (scrub_options.period > 0) {
+    scrub_options.warn = warn;
+    scrub = scrub_start (store, &scrub_options, status);
+    if (scrub == NULL)
+      return -1;
   }
   return 0;
 }

@@ -36,6 +36,7 @@ struct check {
 
   /* Where the next part begins. */
   int64_t next_id; /* of a row of a block or a content; 0: at the end */
+  int64_t end_id;  /* where the pass over blocks ends; 0: at the last */
   int64_t layer;   /* of the index: 0 before the first, -1 at the end */
   int64_t number, generation;
   bool file_is_damaged;   /* there is a problem of CHECK_FILE */

@@ -382,6 +382,10 @@ check_rows (struct check *check, struct connection *connection,
     if (judge_row (check, connection, rows, status) == -1)
       return -1;
     check->next_id = id + 1;
+    if (check->end_id != 0 && id >= check->end_id) {
+      check->next_id = 0;
+      return 0;
+    }
     if (++seen == PART_ROWS || check->done - start >= PART_BYTES)
       return 0;
   }

@@ -288,19 +288,69 @@ check_file (struct connection *connection, void *opaque, struct status *status)
  * All of it.
  */
 
-/* Have PART called until check->next_id says that it is at the end. */
+/* Have PART called from the id FIRST on, until check->next_id says that it is
+ * at the end.
+ */
+static int
+look_at_some (struct check *check,
+              int (*part) (struct connection *connection, void *opaque,
+                           struct status *status),
+              int64_t first, struct status *status)
+{
+  check->next_id = first;
+  check->number = 0;
+  check->unseen = 0;
+  while (check->next_id != 0)
+    if (look (check, part, status) == -1 || progress (check, status) == -1)
+      return -1;
+  return 0;
+}
+
 static int
 look_at_rows (struct check *check,
               int (*part) (struct connection *connection, void *opaque,
                            struct status *status),
               struct status *status)
 {
-  check->next_id = 1;
-  check->number = 0;
-  check->unseen = 0;
-  while (check->next_id != 0)
-    if (look (check, part, status) == -1 || progress (check, status) == -1)
-      return -1;
+  return look_at_some (check, part, 1, status);
+}
+
+/* A random id up to the highest of a block. */
+static int
+find_middle (struct connection *connection, void *opaque, struct status *status)
+{
+  static const char highest_sql[] =
+      "SELECT ifnull (max (id), 0) FROM block NOT INDEXED";
+  struct check *check = opaque;
+  uint64_t number;
+  int64_t highest;
+
+  if (connection_integer (connection, highest_sql, &highest, status) == -1)
+    return -1;
+  sqlite3_randomness (sizeof number, &number);
+  check->end_id = highest > 0 ? 1 + number % highest : 0;
+  return 0;
+}
+
+/* All blocks; without SQLite's check from somewhere on, and then those that
+ * stand before.
+ */
+static int
+look_at_blocks (struct check *check, struct status *status)
+{
+  int64_t middle;
+
+  if (check->options->rows_only && look (check, find_middle, status) == -1)
+    return -1;
+  middle = check->end_id;
+  check->end_id = 0;
+  if (middle != 0 &&
+      look_at_some (check, check_some_blocks, middle + 1, status) == -1)
+    return -1;
+  check->end_id = middle;
+  if (look_at_rows (check, check_some_blocks, status) == -1)
+    return -1;
+  check->end_id = 0;
   return 0;
 }
 
@@ -341,7 +391,7 @@ check_all (struct check *check, struct status *status)
     return -1;
   check->done = rows_only ? 0 : check->total / 2;
   if (look (check, check_rules, status) == -1 ||
-      look_at_rows (check, check_some_blocks, status) == -1 ||
+      look_at_blocks (check, status) == -1 ||
       look_at_rows (check, check_some_contents, status) == -1)
     return -1;
   if (!rows_only && (look_at_index (check, status) == -1 ||

@@ -82,7 +82,7 @@ struct check_problem {
 };
 
 struct check_options {
-  /* Without SQLite's own check. */
+  /* Without SQLite's own check and the index, and beginning at any row. */
   bool rows_only;
   /* Called for each problem; may be NULL. */
   void (*found) (const struct check_problem *problem, void *opaque);

@@ -90,6 +90,26 @@ assert (p["kind"], p["offset"], p["size"]) == ("block", 28672, 4096), p
 assert {"disk": "web", "snapshot": "monday"} in p["shown_by"], p
 assert p["shown_by_count"] == 3, p' || fail "JSON: $(cat out.json)"
 
+# A server finds it by itself, again and again, and serves meanwhile.
+start_nbdkit scrub "$plugin" bad.sqlite scrub=2s
+nbdsh -u "$(uri scrub web)" -c 'h.pwrite(b"x" * 4096, 4096)'
+wait_for grep -q "scrub: block: .*: byte 28672: block 7" scrub.log
+wait_for grep -q "scrub: 1 problems" scrub.log
+stop_nbdkit
+grep -c "byte 28672" scrub.log
+cp good.sqlite scrubbed.sqlite
+start_nbdkit scrub2 "$plugin" scrubbed.sqlite scrub=1s
+for i in 1 2 3 4 5 6 7 8; do
+  nbdsh -u "$(uri scrub2 web)" -c 'import random
+for i in range(100):
+    h.pwrite(random.randbytes(4096), 4096 * random.randrange(480))'
+  sqlblock snapshot create -q scrubbed.sqlite "web@$i"
+done
+stop_nbdkit
+grep scrub: scrub2.log && fail "a scrub has found what is not there"
+expect_error "not a span of time" nbdkit -U - "$plugin" bad.sqlite scrub=often \
+  --run true
+
 # It cannot be mended, and stays as it is.
 check 6 "byte 28672" bad.sqlite --repair
 
