@@ -558,12 +558,16 @@ manage_forget_copies (struct store *store, struct status *status)
   return r;
 }
 
+/* See whether there is something to free, and whether that is safe. */
 static int
-look_for_damage (struct connection *connection, void *opaque,
-                 struct status *status)
+look_for_garbage (struct connection *connection, void *opaque,
+                  struct status *status)
 {
-  (void)opaque;
-  return reclaim_check (connection, status);
+  bool *needed = opaque;
+
+  if (reclaim_check (connection, status) == -1)
+    return -1;
+  return reclaim_is_needed (connection, needed, status);
 }
 
 int
@@ -572,11 +576,16 @@ manage_reclaim (struct store *store, progress_made progress, void *opaque,
 {
   uint64_t start;
   uint64_t total = 0, some;
-  bool done = false;
+  bool done = false, needed;
 
-  if (store_look (store, look_for_damage, NULL, status) == -1 ||
-      manage_forget_copies (store, status) == -1)
+  if (freed)
+    *freed = 0;
+  if (store_look (store, look_for_garbage, &needed, status) == -1 ||
+      (needed && manage_forget_copies (store, status) == -1))
     return status_prefix (status, "freeing space");
+  /* A server asks often, and what is idle is not to write. */
+  if (!needed)
+    return 0;
   while (!done) {
     start = clock_now ();
     if (manage_reclaim_step (store, &done, &some, status) == -1)

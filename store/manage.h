@@ -105,7 +105,8 @@ int manage_flatten (struct store *store, const char *disk,
 
 /* Free what nobody sees, until nothing is left of it, in steps that let
  * others write in between.  When it fails it may be called again.  FREED
- * (may be NULL) is told how many bytes of blocks went.
+ * (may be NULL) is told how many bytes of blocks went.  Where there is
+ * nothing to free it only reads.
  */
 int manage_reclaim (struct store *store, progress_made progress, void *opaque,
                     uint64_t *freed, struct status *status);

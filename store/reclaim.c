@@ -60,6 +60,21 @@ reclaim_check (struct connection *connection, struct status *status)
                       disks, snapshots, layers);
 }
 
+int
+reclaim_is_needed (struct connection *connection, bool *needed,
+                   struct status *status)
+{
+  static const char needed_sql[] =
+      "SELECT EXISTS (SELECT 1 FROM reclaim)"
+      " OR EXISTS (SELECT 1 FROM snapshot WHERE name LIKE '%/%')";
+  int64_t answer;
+
+  if (connection_integer (connection, needed_sql, &answer, status) == -1)
+    return -1;
+  *needed = answer != 0;
+  return 0;
+}
+
 /*--------------------------------------------------------------------
  * What is looked at.
  */

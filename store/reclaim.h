@@ -21,6 +21,7 @@
 #ifndef SQLBLOCK_RECLAIM_H
 #define SQLBLOCK_RECLAIM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "connection.h"
@@ -38,6 +39,12 @@ int reclaim_add (struct connection *connection, int64_t layer,
  * and EIO.
  */
 int reclaim_check (struct connection *connection, struct status *status);
+
+/* Is there anything that somebody may have to free, also what copies have
+ * left?  In a read transaction.  Returns 0, or -1.
+ */
+int reclaim_is_needed (struct connection *connection, bool *needed,
+                       struct status *status);
 
 /* What one step did. */
 struct reclaim_step {

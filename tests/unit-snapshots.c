@@ -22,6 +22,7 @@
 #include "unit.h"
 
 #include "history.h"
+#include "guard.h"
 #include "manage.h"
 #include "store.h"
 #include "times.h"
@@ -622,6 +623,34 @@ test_forget_copies (void **state)
   store_close (store);
 }
 
+/* Where there is nothing to free, nothing is locked and nothing written. */
+static void
+test_nothing_to_reclaim (void **state)
+{
+  const char *target = "web@monday";
+  uint64_t freed = 1;
+  struct status status;
+  int guard;
+
+  (void)state;
+  begin ();
+  fill_web (1);
+  take_snapshot ("monday");
+  fill_web (2);
+  guard = guard_keep_rows (path, &status);
+  assert_int_not_equal (guard, -1);
+  assert_ok (manage_reclaim (store, NULL, NULL, &freed, &status), &status);
+  assert_int_equal (freed, 0);
+  assert_ok (manage_delete_snapshots (store, &target, 1, &status), &status);
+  assert_fails (manage_reclaim (store, NULL, NULL, &freed, &status), &status,
+                EBUSY, "copy");
+  guard_release (guard);
+  assert_ok (manage_reclaim (store, NULL, NULL, &freed, &status), &status);
+  assert_int_not_equal (freed, 0);
+  unit_assert_reclaimed (path);
+  store_close (store);
+}
+
 /*--------------------------------------------------------------------
  * Roll-backs by force.
  */
@@ -712,11 +741,17 @@ int
 main (void)
 {
   const struct CMUnitTest tests[] = {
-    unit_test (test_times),          unit_test (test_spans),
-    unit_test (test_names_of_times), unit_test (test_clock_steps_back),
-    unit_test (test_several_disks),  unit_test (test_slots),
-    unit_test (test_slots_again),    unit_test (test_thinning),
-    unit_test (test_freeze),         unit_test (test_forget_copies),
+    unit_test (test_times),
+    unit_test (test_spans),
+    unit_test (test_names_of_times),
+    unit_test (test_clock_steps_back),
+    unit_test (test_several_disks),
+    unit_test (test_slots),
+    unit_test (test_slots_again),
+    unit_test (test_thinning),
+    unit_test (test_freeze),
+    unit_test (test_forget_copies),
+    unit_test (test_nothing_to_reclaim),
     unit_test (test_force),
   };
 
