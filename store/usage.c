@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "follow.h"
 #include "layers.h"
 #include "usage.h"
 
@@ -102,6 +103,7 @@ struct count {
   progress_made progress;
   void *opaque;
   uint64_t rows, bytes; /* that were walked over */
+  bool uneven;          /* rows may have fewer bytes than their blocks */
 
   struct walked_list live; /* that something looks at, the lowest first */
   struct walked_list todo;
@@ -351,6 +353,7 @@ below_has (const struct below *below, int64_t number)
 struct place {
   int64_t number;
   int64_t generation;
+  uint64_t bytes; /* of its data, where that is uneven */
 };
 
 /* Step to the next row of a walk.  Returns 1, 0 at the end, -1. */
@@ -360,10 +363,11 @@ next_place (struct count *count, sqlite3_stmt *rows, struct place *place,
 {
   const int r = connection_step (count->connection, rows, status);
 
-  *place = (struct place){ NUMBER_END, INT64_MAX };
+  *place = (struct place){ NUMBER_END, INT64_MAX, 0 };
   if (r == 1) {
     place->number = sqlite3_column_int64 (rows, 0);
     place->generation = sqlite3_column_int64 (rows, 1);
+    place->bytes = sqlite3_column_int64 (rows, 2);
   }
   return r;
 }
@@ -386,7 +390,7 @@ count_row (struct count *count, const struct place *row, int64_t newer,
     viewers[end].change -= change;
   group = viewers[first].group;
   if (data && group != SHARED && viewers[end - 1].since <= first)
-    count->freed[group] += count->at.block_size;
+    count->freed[group] += count->uneven ? row->bytes : count->at.block_size;
 }
 
 static int
@@ -404,13 +408,16 @@ static int
 count_rows (struct count *count, struct status *status)
 {
   static const char rows_sql[] =
-      "SELECT number, generation FROM block INDEXED BY block_by_number"
+      "SELECT number, generation, 0 FROM block INDEXED BY block_by_number"
       " WHERE layer = ?1 ORDER BY number, generation";
+  static const char bytes_sql[] = "SELECT number, generation, " FOLLOW_BYTES (
+      "block") " FROM block INDEXED BY block_by_number"
+               " WHERE layer = ?1 ORDER BY number, generation";
   static const char zeroes_sql[] =
-      "SELECT number, generation FROM block INDEXED BY block_zero"
+      "SELECT number, generation, 0 FROM block INDEXED BY block_zero"
       " WHERE codec = 0 AND layer = ?1 ORDER BY number, generation";
-  CLEANUP_STATEMENT sqlite3_stmt *rows =
-      connection_statement (count->connection, rows_sql, status);
+  CLEANUP_STATEMENT sqlite3_stmt *rows = connection_statement (
+      count->connection, count->uneven ? bytes_sql : rows_sql, status);
   CLEANUP_STATEMENT sqlite3_stmt *zeroes =
       connection_statement (count->connection, zeroes_sql, status);
   struct place row, next, zero;
@@ -505,11 +512,27 @@ add_layer (struct count *count, const struct usage_item *item,
   return list_add (&count->todo, &layer, status);
 }
 
+/* Only where a feature was used that makes rows smaller than blocks must each
+ * row be looked at, and not just its entry in an index.
+ */
+static int
+find_features (struct count *count, struct status *status)
+{
+  static const char features_sql[] = "SELECT EXISTS (SELECT 1 FROM feature)";
+  int64_t features;
+
+  if (connection_integer (count->connection, features_sql, &features, status) ==
+      -1)
+    return -1;
+  count->uneven = features;
+  return 0;
+}
+
 /* Children have higher ids than their parents: they go first. */
 static int
 count_layers (struct count *count, struct status *status)
 {
-  if (find_live (count, status) == -1)
+  if (find_features (count, status) == -1 || find_live (count, status) == -1)
     return -1;
   for (size_t i = 0; i < count->items_count; i++)
     if (add_layer (count, count->items[i], status) == -1)

@@ -21,7 +21,7 @@ struct usage_item {
   int64_t disk;     /* ids, as in disk_info and snapshot_info */
   int64_t snapshot; /* 0: the disk as it is now */
   size_t group;     /* items of one group are deleted together */
-  uint64_t stored;  /* counted: bytes of its blocks that are data */
+  uint64_t stored;  /* counted: bytes of its blocks that are not zeroes */
 };
 
 /* Count the usage of COUNT ITEMS, which are of GROUPS groups: what each of
@@ -29,7 +29,8 @@ struct usage_item {
  * would free.  An item that is not there counts nothing.  PROGRESS, if not
  * NULL, is told bytes now and then; if it returns non-zero, the call fails
  * with ECANCELED.
- * Cost: the rows of the items' layers in the index.  Returns 0, or -1.
+ * Cost: the rows of the items' layers in the index, and in the table where a
+ * feature such as compression was used.  Returns 0, or -1.
  */
 int usage_count (struct connection *connection, struct usage_item *items,
                  size_t count, uint64_t *freed, size_t groups,
