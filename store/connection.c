@@ -325,17 +325,65 @@ connection_run_for (struct connection *connection, const char *sql, int64_t id,
 }
 
 int
+connection_run_for_text (struct connection *connection, const char *sql,
+                         int64_t id, const char *text, struct status *status)
+{
+  CLEANUP_STATEMENT sqlite3_stmt *statement =
+      connection_statement (connection, sql, status);
+
+  if (statement == NULL)
+    return -1;
+  sqlite3_bind_int64 (statement, 1, id);
+  sqlite3_bind_text (statement, 2, text, -1, SQLITE_STATIC);
+  return run_to_end (connection, statement, status);
+}
+
+int
+connection_run_for_integer (struct connection *connection, const char *sql,
+                            int64_t id, int64_t value, struct status *status)
+{
+  CLEANUP_STATEMENT sqlite3_stmt *statement =
+      connection_statement (connection, sql, status);
+
+  if (statement == NULL)
+    return -1;
+  sqlite3_bind_int64 (statement, 1, id);
+  sqlite3_bind_int64 (statement, 2, value);
+  return run_to_end (connection, statement, status);
+}
+
+/* Take the integer that STATEMENT, or NULL after a failure, returns. */
+static int
+take_integer (struct connection *connection, sqlite3_stmt *statement,
+              int64_t *value, struct status *status)
+{
+  if (statement == NULL ||
+      connection_step (connection, statement, status) == -1)
+    return -1;
+  *value = sqlite3_column_int64 (statement, 0);
+  return 0;
+}
+
+int
 connection_integer (struct connection *connection, const char *sql,
                     int64_t *value, struct status *status)
 {
   CLEANUP_STATEMENT sqlite3_stmt *statement =
       connection_statement (connection, sql, status);
 
-  if (statement == NULL ||
-      connection_step (connection, statement, status) == -1)
-    return -1;
-  *value = sqlite3_column_int64 (statement, 0);
-  return 0;
+  return take_integer (connection, statement, value, status);
+}
+
+int
+connection_integer_for (struct connection *connection, const char *sql,
+                        int64_t id, int64_t *value, struct status *status)
+{
+  CLEANUP_STATEMENT sqlite3_stmt *statement =
+      connection_statement (connection, sql, status);
+
+  if (statement)
+    sqlite3_bind_int64 (statement, 1, id);
+  return take_integer (connection, statement, value, status);
 }
 
 int

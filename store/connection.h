@@ -132,9 +132,21 @@ int connection_run (struct connection *connection, const char *sql,
 int connection_run_for (struct connection *connection, const char *sql,
                         int64_t id, struct status *status);
 
+/* The same, with TEXT or VALUE bound as ?2. */
+int connection_run_for_text (struct connection *connection, const char *sql,
+                             int64_t id, const char *text,
+                             struct status *status);
+int connection_run_for_integer (struct connection *connection, const char *sql,
+                                int64_t id, int64_t value,
+                                struct status *status);
+
 /* Run SQL, a constant that returns one integer. */
 int connection_integer (struct connection *connection, const char *sql,
                         int64_t *value, struct status *status);
+
+/* The same, with ID bound as ?1. */
+int connection_integer_for (struct connection *connection, const char *sql,
+                            int64_t id, int64_t *value, struct status *status);
 
 /* The size of the database's pages, in bytes. */
 int connection_page_size (struct connection *connection, int64_t *size,

@@ -578,14 +578,8 @@ disks_rename (struct connection *connection, int64_t id, const char *name,
               struct status *status)
 {
   static const char rename_sql[] = "UPDATE disk SET name = ?2 WHERE id = ?1";
-  CLEANUP_STATEMENT sqlite3_stmt *rename =
-      connection_statement (connection, rename_sql, status);
 
-  if (rename == NULL)
-    return -1;
-  sqlite3_bind_int64 (rename, 1, id);
-  sqlite3_bind_text (rename, 2, name, -1, SQLITE_STATIC);
-  if (connection_step (connection, rename, status) == -1)
+  if (connection_run_for_text (connection, rename_sql, id, name, status) == -1)
     return fail_taken (connection, name, status);
   return set_checksum (connection, id, status);
 }
@@ -596,14 +590,9 @@ disks_describe (struct connection *connection, int64_t id,
 {
   static const char describe_sql[] =
       "UPDATE disk SET description = ?2 WHERE id = ?1";
-  CLEANUP_STATEMENT sqlite3_stmt *describe =
-      connection_statement (connection, describe_sql, status);
 
-  if (describe == NULL)
-    return -1;
-  sqlite3_bind_int64 (describe, 1, id);
-  sqlite3_bind_text (describe, 2, description, -1, SQLITE_STATIC);
-  if (connection_step (connection, describe, status) == -1)
+  if (connection_run_for_text (connection, describe_sql, id, description,
+                               status) == -1)
     return -1;
   return set_checksum (connection, id, status);
 }
@@ -637,15 +626,11 @@ disks_set_deduplicate (struct connection *connection, int64_t id,
 {
   static const char deduplicate_sql[] =
       "UPDATE disk SET deduplicate = ?2 WHERE id = ?1";
-  CLEANUP_STATEMENT sqlite3_stmt *set =
-      connection_statement (connection, deduplicate_sql, status);
 
-  if (set == NULL ||
-      (deduplicate && add_feature (connection, CONTENT_FEATURE, status) == -1))
-    return -1;
-  sqlite3_bind_int64 (set, 1, id);
-  sqlite3_bind_int (set, 2, deduplicate);
-  if (connection_step (connection, set, status) == -1)
+  if ((deduplicate &&
+       add_feature (connection, CONTENT_FEATURE, status) == -1) ||
+      connection_run_for_integer (connection, deduplicate_sql, id, deduplicate,
+                                  status) == -1)
     return -1;
   return set_checksum (connection, id, status);
 }
@@ -655,14 +640,8 @@ disks_set_size (struct connection *connection, int64_t id, uint64_t size,
                 struct status *status)
 {
   static const char size_sql[] = "UPDATE disk SET size = ?2 WHERE id = ?1";
-  CLEANUP_STATEMENT sqlite3_stmt *set =
-      connection_statement (connection, size_sql, status);
 
-  if (set == NULL)
-    return -1;
-  sqlite3_bind_int64 (set, 1, id);
-  sqlite3_bind_int64 (set, 2, size);
-  if (connection_step (connection, set, status) == -1)
+  if (connection_run_for_integer (connection, size_sql, id, size, status) == -1)
     return -1;
   return set_checksum (connection, id, status);
 }

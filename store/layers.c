@@ -135,14 +135,9 @@ layer_set_generation (struct connection *connection, int64_t layer,
 {
   static const char generation_sql[] =
       "UPDATE layer SET generation = ?2 WHERE id = ?1";
-  CLEANUP_STATEMENT sqlite3_stmt *set =
-      connection_statement (connection, generation_sql, status);
 
-  if (set == NULL)
-    return -1;
-  sqlite3_bind_int64 (set, 1, layer);
-  sqlite3_bind_int64 (set, 2, generation);
-  if (connection_step (connection, set, status) == -1)
+  if (connection_run_for_integer (connection, generation_sql, layer, generation,
+                                  status) == -1)
     return -1;
   return set_layer_checksum (connection, layer, status);
 }

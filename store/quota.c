@@ -104,16 +104,9 @@ quota_look_again (struct connection *connection, struct quota_state *state,
                   struct status *status)
 {
   static const char own_sql[] = "SELECT bytes FROM counted WHERE layer = ?1";
-  CLEANUP_STATEMENT sqlite3_stmt *own =
-      connection_statement (connection, own_sql, status);
 
-  if (own == NULL)
-    return -1;
-  sqlite3_bind_int64 (own, 1, state->layer);
-  if (connection_step (connection, own, status) == -1)
-    return -1;
-  state->own = sqlite3_column_int64 (own, 0);
-  return 0;
+  return connection_integer_for (connection, own_sql, state->layer, &state->own,
+                                 status);
 }
 
 int

@@ -346,13 +346,8 @@ snapshots_delete (struct connection *connection,
                   const struct snapshot_info *info, struct status *status)
 {
   static const char delete_sql[] = "DELETE FROM snapshot WHERE id = ?1";
-  CLEANUP_STATEMENT sqlite3_stmt *delete =
-      connection_statement (connection, delete_sql, status);
 
-  if (delete == NULL)
-    return -1;
-  sqlite3_bind_int64 (delete, 1, info->id);
-  if (connection_step (connection, delete, status) == -1)
+  if (connection_run_for (connection, delete_sql, info->id, status) == -1)
     return -1;
   return reclaim_add (connection, info->layer, status);
 }
@@ -422,16 +417,8 @@ snapshots_count (struct connection *connection, int64_t disk, int64_t *count,
 {
   static const char count_sql[] = "SELECT count (*) FROM snapshot"
                                   " WHERE disk = ?1 AND name NOT LIKE '%/%'";
-  CLEANUP_STATEMENT sqlite3_stmt *row =
-      connection_statement (connection, count_sql, status);
 
-  if (row == NULL)
-    return -1;
-  sqlite3_bind_int64 (row, 1, disk);
-  if (connection_step (connection, row, status) == -1)
-    return -1;
-  *count = sqlite3_column_int64 (row, 0);
-  return 0;
+  return connection_integer_for (connection, count_sql, disk, count, status);
 }
 
 int
@@ -441,14 +428,9 @@ snapshots_rename (struct connection *connection,
 {
   static const char rename_sql[] =
       "UPDATE snapshot SET name = ?2 WHERE id = ?1";
-  CLEANUP_STATEMENT sqlite3_stmt *rename =
-      connection_statement (connection, rename_sql, status);
 
-  if (rename == NULL)
-    return -1;
-  sqlite3_bind_int64 (rename, 1, info->id);
-  sqlite3_bind_text (rename, 2, name, -1, SQLITE_STATIC);
-  if (connection_step (connection, rename, status) == -1)
+  if (connection_run_for_text (connection, rename_sql, info->id, name,
+                               status) == -1)
     return fail_taken (connection, name, status);
   return set_checksum (connection, info->id, status);
 }

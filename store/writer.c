@@ -89,15 +89,10 @@ find_floor (struct writer *writer, int64_t *floor, struct status *status)
       " WHERE layer = ?1), 0), ifnull ((SELECT max (parent_generation)"
       " FROM layer WHERE parent = ?1), 0))";
   const struct layer_view *layer = &writer->view.layers[0];
-  CLEANUP_STATEMENT sqlite3_stmt *row =
-      connection_statement (&writer->connection, floor_sql, status);
 
-  if (row == NULL)
+  if (connection_integer_for (&writer->connection, floor_sql, layer->layer,
+                              floor, status) == -1)
     return -1;
-  sqlite3_bind_int64 (row, 1, layer->layer);
-  if (connection_step (&writer->connection, row, status) == -1)
-    return -1;
-  *floor = sqlite3_column_int64 (row, 0);
   return *floor < layer->generation
              ? 0
              : status_fail (status, EIO,
