@@ -646,30 +646,6 @@ disks_set_size (struct connection *connection, int64_t id, uint64_t size,
   return set_checksum (connection, id, status);
 }
 
-int
-disks_jump (struct connection *connection, int64_t id,
-            const struct layer_view *to, uint64_t size, struct status *status)
-{
-  static const char jump_sql[] =
-      "UPDATE disk SET layer = ?2, size = ?3, epoch = epoch + 1"
-      " WHERE id = ?1";
-  CLEANUP_STATEMENT sqlite3_stmt *jump =
-      connection_statement (connection, jump_sql, status);
-  struct layer_view old;
-  int64_t layer;
-
-  if (jump == NULL || disks_head (connection, id, &old, status) == -1 ||
-      layer_create (connection, to, &layer, status) == -1)
-    return -1;
-  sqlite3_bind_int64 (jump, 1, id);
-  sqlite3_bind_int64 (jump, 2, layer);
-  sqlite3_bind_int64 (jump, 3, size);
-  if (connection_step (connection, jump, status) == -1 ||
-      set_checksum (connection, id, status) == -1)
-    return -1;
-  return reclaim_add (connection, old.layer, status);
-}
-
 /* Have disk ID stand on LAYER, and have SIZE bytes if that is not 0. */
 static int
 set_layer (struct connection *connection, int64_t id, int64_t layer,
@@ -691,6 +667,33 @@ set_layer (struct connection *connection, int64_t id, int64_t layer,
   return set_checksum (connection, id, status);
 }
 
+/* Have disk ID go on as SIZE bytes on LAYER, in a new epoch. */
+static int
+move_to (struct connection *connection, int64_t id, int64_t layer,
+         uint64_t size, struct status *status)
+{
+  static const char epoch_sql[] =
+      "UPDATE disk SET epoch = epoch + 1 WHERE id = ?1";
+  struct layer_view old;
+
+  if (disks_head (connection, id, &old, status) == -1 ||
+      connection_run_for (connection, epoch_sql, id, status) == -1 ||
+      set_layer (connection, id, layer, size, status) == -1)
+    return -1;
+  return reclaim_add (connection, old.layer, status);
+}
+
+int
+disks_jump (struct connection *connection, int64_t id,
+            const struct layer_view *to, uint64_t size, struct status *status)
+{
+  int64_t layer;
+
+  if (layer_create (connection, to, &layer, status) == -1)
+    return -1;
+  return move_to (connection, id, layer, size, status);
+}
+
 int
 disks_lend (struct connection *connection, const struct disk_options *options,
             int64_t id, const struct layer_view *base, int64_t *lent,
@@ -708,32 +711,35 @@ disks_lend (struct connection *connection, const struct disk_options *options,
   return set_checksum (connection, *lent, status);
 }
 
+/* Delete the row of disk ID; where it wrote goes to HEAD. */
+static int
+delete_row (struct connection *connection, int64_t id, struct layer_view *head,
+            struct status *status)
+{
+  static const char delete_sql[] = "DELETE FROM disk WHERE id = ?1";
+
+  if (disks_head (connection, id, head, status) == -1)
+    return -1;
+  return connection_run_for (connection, delete_sql, id, status);
+}
+
 int
 disks_take_over (struct connection *connection, int64_t id, int64_t from,
                  uint64_t size, struct status *status)
 {
-  static const char delete_sql[] = "DELETE FROM disk WHERE id = ?1";
-  static const char epoch_sql[] =
-      "UPDATE disk SET epoch = epoch + 1 WHERE id = ?1";
-  struct layer_view old, head;
+  struct layer_view head;
 
-  if (disks_head (connection, id, &old, status) == -1 ||
-      disks_head (connection, from, &head, status) == -1 ||
-      connection_run_for (connection, delete_sql, from, status) == -1 ||
-      connection_run_for (connection, epoch_sql, id, status) == -1 ||
-      set_layer (connection, id, head.layer, size, status) == -1)
+  if (delete_row (connection, from, &head, status) == -1)
     return -1;
-  return reclaim_add (connection, old.layer, status);
+  return move_to (connection, id, head.layer, size, status);
 }
 
 int
 disks_delete (struct connection *connection, int64_t id, struct status *status)
 {
-  static const char delete_sql[] = "DELETE FROM disk WHERE id = ?1";
   struct layer_view head;
 
-  if (disks_head (connection, id, &head, status) == -1 ||
-      connection_run_for (connection, delete_sql, id, status) == -1)
+  if (delete_row (connection, id, &head, status) == -1)
     return -1;
   return reclaim_add (connection, head.layer, status);
 }
