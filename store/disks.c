@@ -62,13 +62,10 @@ disks_check_text (const char *what, const char *text, size_t most,
   return 0;
 }
 
-/* The name of a disk on its way in, DISK/receiving, is like that of others
- * up to the '/'.
- */
-static bool
-sane_name (const char *name)
+bool
+disks_sane_name (const char *name, size_t most)
 {
-  return name[0] != '\0' && strlen (name) <= DISK_NAME_MAX &&
+  return name && name[0] != '\0' && strlen (name) <= most &&
          disks_is_plain_text (name) && strchr (name, '@') == NULL;
 }
 
@@ -381,8 +378,8 @@ info_from_row (sqlite3_stmt *row, struct disk_info *info, struct status *status)
   if (!sqlite3_column_int (row, 7) || sqlite3_column_int64 (row, 0) < 1 ||
       !disks_sane_geometry (sqlite3_column_int64 (row, 3),
                             sqlite3_column_int64 (row, 4)) ||
-      !sane_text (row, 1) || !sane_text (row, 2) || !sane_name (name) ||
-      !sane_description (description))
+      !sane_text (row, 1) || !sane_text (row, 2) ||
+      !disks_sane_name (name, DISK_NAME_MAX) || !sane_description (description))
     return status_fail (status, EIO,
                         "the row of disk number %lld is damaged; restore "
                         "the database from a backup",

@@ -89,6 +89,11 @@ bool disks_is_plain_text (const char *text);
 int disks_check_text (const char *what, const char *text, size_t most,
                       struct status *status);
 
+/* Can NAME, from a row, be that of a disk or a snapshot of at most MOST bytes,
+ * or of one that belongs to a copy and has a '/'?  NULL cannot.
+ */
+bool disks_sane_name (const char *name, size_t most);
+
 /* Are these a size and a block size to calculate with? */
 bool disks_sane_geometry (int64_t size, int64_t block_size);
 

@@ -34,9 +34,7 @@ int
 reclaim_add (struct connection *connection, int64_t layer,
              struct status *status)
 {
-  static const char add_sql[] =
-      "INSERT INTO reclaim (layer, number, generation) VALUES (?1, 0, 0)"
-      " ON CONFLICT (layer) DO UPDATE SET number = 0, generation = 0";
+  static const char add_sql[] = RECLAIM_ADD ("SELECT ?1 AS layer");
 
   return connection_run_for (connection, add_sql, layer, status);
 }

@@ -33,6 +33,12 @@
 int reclaim_add (struct connection *connection, int64_t layer,
                  struct status *status);
 
+/* SQL that does the same for the layers of a SELECT that returns them. */
+#define RECLAIM_ADD(select)                                                    \
+  "INSERT INTO reclaim (layer, number, generation)"                            \
+  " SELECT layer, 0, 0 FROM (" select ") WHERE TRUE"                           \
+  " ON CONFLICT (layer) DO UPDATE SET number = 0, generation = 0"
+
 /* Check that all rows that say who looks at which layer are as they were
  * written: what a damaged one looks at would be taken for garbage.  To be
  * called before the first step, in a read transaction.  Returns 0, or -1

@@ -113,16 +113,6 @@ snapshots_create (struct connection *connection, const struct disk_info *disk,
                                status);
 }
 
-/* Can this be the name of a disk or a snapshot, or of one that belongs to a
- * copy?
- */
-static bool
-sane_name (const char *name)
-{
-  return name && name[0] != '\0' && strlen (name) <= SNAPSHOT_NAME_MAX &&
-         disks_is_plain_text (name) && strchr (name, '@') == NULL;
-}
-
 /* Fill INFO from a row of SNAPSHOT_INFO; -1 and EIO for a damaged one. */
 static int
 info_from_row (sqlite3_stmt *row, struct snapshot_info *info,
@@ -131,8 +121,9 @@ info_from_row (sqlite3_stmt *row, struct snapshot_info *info,
   const char *disk_name = (const char *)sqlite3_column_text (row, 2);
   const char *name = (const char *)sqlite3_column_text (row, 3);
 
-  if (!sqlite3_column_int (row, 11) || !sane_name (disk_name) ||
-      !sane_name (name) ||
+  if (!sqlite3_column_int (row, 11) ||
+      !disks_sane_name (disk_name, DISK_NAME_MAX) ||
+      !disks_sane_name (name, SNAPSHOT_NAME_MAX) ||
       !disks_sane_geometry (sqlite3_column_int64 (row, 5),
                             sqlite3_column_int64 (row, 6)))
     return status_fail (status, EIO,
@@ -155,6 +146,16 @@ info_from_row (sqlite3_stmt *row, struct snapshot_info *info,
   return 0;
 }
 
+/* Fill INFO from the row that FIND returns.  Returns 1, 0 for none, -1. */
+static int
+find_info (struct connection *connection, sqlite3_stmt *find,
+           struct snapshot_info *info, struct status *status)
+{
+  const int r = connection_step (connection, find, status);
+
+  return r == 1 && info_from_row (find, info, status) == -1 ? -1 : r;
+}
+
 static int
 find_by_name (struct connection *connection, int64_t disk, const char *name,
               struct snapshot_info *info, struct status *status)
@@ -163,14 +164,12 @@ find_by_name (struct connection *connection, int64_t disk, const char *name,
       SNAPSHOT_INFO " WHERE snapshot.disk = ?1 AND snapshot.name = ?2";
   CLEANUP_STATEMENT sqlite3_stmt *find =
       connection_statement (connection, by_name_sql, status);
-  int r;
 
   if (find == NULL)
     return -1;
   sqlite3_bind_int64 (find, 1, disk);
   sqlite3_bind_text (find, 2, name, -1, SQLITE_STATIC);
-  r = connection_step (connection, find, status);
-  return r == 1 && info_from_row (find, info, status) == -1 ? -1 : r;
+  return find_info (connection, find, info, status);
 }
 
 /* The newest by order that was made not after SECONDS. */
@@ -184,14 +183,12 @@ find_by_time (struct connection *connection, int64_t disk, int64_t seconds,
                     " ORDER BY snapshot.id DESC LIMIT 1";
   CLEANUP_STATEMENT sqlite3_stmt *find =
       connection_statement (connection, by_time_sql, status);
-  int r;
 
   if (find == NULL)
     return -1;
   sqlite3_bind_int64 (find, 1, disk);
   sqlite3_bind_int64 (find, 2, seconds);
-  r = connection_step (connection, find, status);
-  return r == 1 && info_from_row (find, info, status) == -1 ? -1 : r;
+  return find_info (connection, find, info, status);
 }
 
 int
@@ -299,11 +296,11 @@ view_snapshot (struct connection *connection, int64_t id, struct view *view,
   if (find == NULL)
     return -1;
   sqlite3_bind_int64 (find, 1, id);
-  r = connection_step (connection, find, status);
+  r = find_info (connection, find, &info, status);
   if (r == 0)
     return status_fail (status, EIO,
                         "the snapshot was deleted under this connection");
-  if (r == -1 || info_from_row (find, &info, status) == -1)
+  if (r == -1)
     return -1;
   view->size = info.size;
   view->block_size = info.block_size;
@@ -373,10 +370,8 @@ snapshots_release (struct connection *connection, int64_t id,
                    struct status *status)
 {
   static const char held_sql[] =
-      "INSERT INTO reclaim (layer, number, generation)"
-      " SELECT layer, 0, 0 FROM snapshot WHERE name LIKE '%/%'"
-      " AND ?1 IN (0, id)"
-      " ON CONFLICT (layer) DO UPDATE SET number = 0, generation = 0";
+      RECLAIM_ADD ("SELECT layer FROM snapshot WHERE name LIKE '%/%'"
+                   " AND ?1 IN (0, id)");
   static const char release_sql[] =
       "DELETE FROM snapshot WHERE name LIKE '%/%' AND ?1 IN (0, id)";
 
@@ -390,9 +385,7 @@ snapshots_delete_all (struct connection *connection, int64_t disk,
                       struct status *status)
 {
   static const char reclaim_sql[] =
-      "INSERT INTO reclaim (layer, number, generation)"
-      " SELECT DISTINCT layer, 0, 0 FROM snapshot WHERE disk = ?1"
-      " ON CONFLICT (layer) DO UPDATE SET number = 0, generation = 0";
+      RECLAIM_ADD ("SELECT layer FROM snapshot WHERE disk = ?1");
   static const char delete_all_sql[] = "DELETE FROM snapshot WHERE disk = ?1";
 
   if (connection_run_for (connection, reclaim_sql, disk, status) == -1)
