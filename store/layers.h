@@ -35,6 +35,16 @@
 #define GENERATION_TAKEN 1
 #define GENERATION_CHILD 2
 
+/* All that looks at layer ?1, by generation: the generation; a disk, or a
+ * snapshot of it; or a child layer.  What is not meant is 0.
+ */
+#define LAYER_VIEWERS                                                          \
+  "SELECT layer.generation, disk.id, 0, 0"                                     \
+  " FROM disk JOIN layer ON layer.id = disk.layer WHERE disk.layer = ?1"       \
+  " UNION ALL SELECT generation, disk, id, 0 FROM snapshot WHERE layer = ?1"   \
+  " UNION ALL SELECT parent_generation, 0, 0, id"                              \
+  " FROM layer WHERE parent = ?1 ORDER BY 1"
+
 /* The rows of a layer of at most a generation. */
 struct layer_view {
   int64_t layer;

@@ -134,15 +134,7 @@ find_work (struct work *work, struct status *status)
   return 1;
 }
 
-/* From where a layer is looked at: the generation, and the child if it is
- * one that looks.
- */
-static const char viewers_sql[] =
-    "SELECT layer.generation, 0 FROM disk JOIN layer ON layer.id = disk.layer"
-    " WHERE disk.layer = ?1"
-    " UNION ALL SELECT generation, 0 FROM snapshot WHERE layer = ?1"
-    " UNION ALL SELECT parent_generation, id FROM layer WHERE parent = ?1"
-    " ORDER BY 1";
+static const char viewers_sql[] = LAYER_VIEWERS;
 
 /* The lowest generation at which LAYER is looked at. */
 static int
@@ -186,7 +178,7 @@ find_viewers (struct work *work, struct status *status)
       work->seen = seen;
     }
     work->seen[work->seen_count++] = sqlite3_column_int64 (viewers, 0);
-    work->child = sqlite3_column_int64 (viewers, 1);
+    work->child = sqlite3_column_int64 (viewers, 3);
   }
   if (work->seen_count != 1)
     work->child = 0;

@@ -233,13 +233,7 @@ add_viewer (struct count *count, const struct viewer *viewer,
 static int
 find_viewers (struct count *count, struct status *status)
 {
-  static const char viewers_sql[] =
-      "SELECT layer.generation, disk.id, 0, 0"
-      " FROM disk JOIN layer ON layer.id = disk.layer WHERE disk.layer = ?1"
-      " UNION ALL SELECT generation, disk, id, 0"
-      " FROM snapshot WHERE layer = ?1"
-      " UNION ALL SELECT parent_generation, 0, 0, id"
-      " FROM layer WHERE parent = ?1 ORDER BY 1";
+  static const char viewers_sql[] = LAYER_VIEWERS;
   CLEANUP_STATEMENT sqlite3_stmt *rows =
       connection_statement (count->connection, viewers_sql, status);
   int64_t child;
