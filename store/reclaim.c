@@ -94,9 +94,7 @@ struct work {
    */
   int64_t child;
   int64_t child_generation;
-  bool merge; /* move what the child sees into it */
-
-  uint64_t deleted;
+  bool merge;     /* move what the child sees into it */
   uint64_t bytes; /* rewritten */
 };
 
@@ -257,7 +255,6 @@ delete_row (struct work *work, int64_t number, int64_t generation,
   sqlite3_bind_int64 (delete, 3, generation);
   while ((r = connection_step (work->connection, delete, status)) == 1)
     work->step->freed += sqlite3_column_int64 (delete, 0);
-  work->deleted++;
   return r;
 }
 
@@ -476,7 +473,7 @@ search_rows (struct search *search, struct status *status)
     if (++work->step->rows == STEP_ENTRIES || search->count == STEP_DELETED)
       return 1;
   }
-  if (r == 0 && pending && search->count < STEP_DELETED)
+  if (r == 0 && pending)
     r = note (search, work->number, work->generation, INT64_MAX, status);
   return r;
 }
@@ -575,6 +572,7 @@ delete_some (struct work *work, struct status *status)
       " WHERE layer = ?1 LIMIT ?2) RETURNING length (data)";
   CLEANUP_STATEMENT sqlite3_stmt *some =
       connection_statement (work->connection, some_sql, status);
+  uint64_t deleted = 0;
   int r;
 
   if (some == NULL)
@@ -583,10 +581,10 @@ delete_some (struct work *work, struct status *status)
   sqlite3_bind_int64 (some, 2, STEP_DELETED);
   while ((r = connection_step (work->connection, some, status)) == 1) {
     work->step->freed += sqlite3_column_int64 (some, 0);
-    work->deleted++;
+    deleted++;
   }
-  work->step->rows += work->deleted;
-  if (r == -1 || work->deleted == STEP_DELETED)
+  work->step->rows += deleted;
+  if (r == -1 || deleted == STEP_DELETED)
     return r;
   return remove_layer (work, status);
 }
@@ -648,6 +646,7 @@ struct flatten {
   int64_t layer;  /* of the disk */
   int64_t lowest; /* generation at which it is looked at */
   struct view below;
+  int64_t next_id; /* of a new row */
   uint64_t copied; /* bytes of blocks */
   uint32_t rows;   /* that were copied */
 };
@@ -667,15 +666,16 @@ copy_row (struct flatten *flatten, int64_t number, const struct layer_view *row,
       " RETURNING ifnull (length (data), 0)";
   CLEANUP_STATEMENT sqlite3_stmt *copy =
       connection_statement (flatten->connection, copy_sql, status);
-  int64_t id;
   int r;
 
-  if (copy == NULL || row_next_id (flatten->connection, &id, status) == -1)
+  if (copy == NULL)
     return -1;
+  if (flatten->next_id == INT64_MAX)
+    return status_fail (status, EIO, "the database has used up its block ids");
   sqlite3_bind_int64 (copy, 1, row->layer);
   sqlite3_bind_int64 (copy, 2, number);
   sqlite3_bind_int64 (copy, 3, row->generation);
-  sqlite3_bind_int64 (copy, 4, id);
+  sqlite3_bind_int64 (copy, 4, flatten->next_id++);
   sqlite3_bind_int64 (copy, 5, flatten->layer);
   sqlite3_bind_int64 (copy, 6, GENERATION_TAKEN);
   while ((r = connection_step (flatten->connection, copy, status)) == 1)
@@ -696,8 +696,10 @@ flatten_blocks (struct flatten *flatten, uint64_t *next, uint32_t count,
 
   if (rows == NULL)
     return status_no_memory (status);
-  r = view_rows (flatten->connection, &flatten->below, *next, count, rows,
-                 status);
+  r = row_next_id (flatten->connection, &flatten->next_id, status);
+  if (r == 0)
+    r = view_rows (flatten->connection, &flatten->below, *next, count, rows,
+                   status);
   for (uint32_t i = 0;
        r == 0 && i < count && flatten->copied + 64 * flatten->rows < STEP_BYTES;
        i++, ++*next) {
