@@ -132,5 +132,5 @@ mount -t tmpfs -o size=40M none "$mounts/tmpfs" ||
 seed=${SQLBLOCK_SEED:-$RANDOM}
 echo "seed $seed"
 PYTHONPATH=$srcdir PYTHONDONTWRITEBYTECODE=1 \
-  timeout $((300 + steps * 120)) python3 "$tmp/full.py" "$tmp" "$mounts/tmpfs" \
+  timeout $((900 + steps * 120)) python3 "$tmp/full.py" "$tmp" "$mounts/tmpfs" \
   "$plugin" "$steps" "$seed" "$@" || fail "seed $seed"
