@@ -283,7 +283,8 @@ wait_for_work (struct checkpointer *checkpointer)
      */
     if (checkpointer->wal_bytes > checkpointer->limits.bound)
       return SQLITE_CHECKPOINT_TRUNCATE;
-    if (checkpointer->wal_bytes > checkpointer->limits.start)
+    if (checkpointer->wal_bytes > checkpointer->limits.start ||
+        checkpointer->asked)
       return SQLITE_CHECKPOINT_RESTART;
     if (flusher_failure (checkpointer->flusher))
       return SQLITE_CHECKPOINT_TRUNCATE;
@@ -308,6 +309,7 @@ work (struct checkpointer *checkpointer, int mode)
   const uint64_t began = clock_now ();
   bool emptied;
 
+  checkpointer->asked = false;
   pthread_mutex_unlock (&checkpointer->lock);
   reader_pool_suspend (checkpointer->readers);
   emptied = empty_log (checkpointer, mode);
@@ -407,6 +409,15 @@ void
 checkpointer_wake (struct checkpointer *checkpointer)
 {
   pthread_mutex_lock (&checkpointer->lock);
+  pthread_cond_signal (&checkpointer->wake);
+  pthread_mutex_unlock (&checkpointer->lock);
+}
+
+void
+checkpointer_ask (struct checkpointer *checkpointer)
+{
+  pthread_mutex_lock (&checkpointer->lock);
+  checkpointer->asked = true;
   pthread_cond_signal (&checkpointer->wake);
   pthread_mutex_unlock (&checkpointer->lock);
 }

@@ -8,6 +8,7 @@
  *                        pause for the small rest, and the log starts over.
  *   nothing committed    the same, and the log is truncated: the file alone
  *   for limits.idle      is then the disk.
+ *   somebody asks        once, as for a long log.
  *   a sync has failed    a complete checkpoint, until one succeeds.
  *
  * Writers are slowed down from round to round, and past limits.bound a lot:
@@ -61,6 +62,7 @@ struct checkpointer {
   bool stopping;
   bool stuck;         /* the last checkpoint could not empty the log */
   bool dirty;         /* something was committed and not checkpointed */
+  bool asked;         /* by checkpointer_ask */
   uint64_t commits;   /* counts them */
   uint64_t wal_bytes; /* after the last one */
 
@@ -98,5 +100,10 @@ void checkpointer_close (struct checkpointer *checkpointer);
  * thread.
  */
 void checkpointer_wake (struct checkpointer *checkpointer);
+
+/* Have the thread empty the log soon, however short that is.  Thread rules:
+ * any thread.
+ */
+void checkpointer_ask (struct checkpointer *checkpointer);
 
 #endif /* SQLBLOCK_CHECKPOINT_H */

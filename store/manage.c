@@ -17,6 +17,10 @@
 #include "manage.h"
 #include "quota.h"
 #include "reclaim.h"
+#include "shrink.h"
+
+/* How long a step of giving pages back takes, in nanoseconds. */
+#define SHRINK_STEP (10 * CLOCK_MILLISECOND)
 
 /*--------------------------------------------------------------------
  * What the changes below share: a change is a function that runs inside a
@@ -649,38 +653,27 @@ manage_count (struct store *store, progress_made progress, void *opaque,
   return 0;
 }
 
-/* Giving pages back. */
-struct shrinking {
-  int64_t left; /* free pages */
-};
-
 static int
-shrink_step (struct connection *connection, void *opaque, struct status *status)
+shrink (struct connection *connection, void *opaque, struct status *status)
 {
-  static const char vacuum_sql[] = "PRAGMA incremental_vacuum (1024)";
-  static const char free_sql[] = "PRAGMA freelist_count";
-  struct shrinking *shrinking = opaque;
-
-  if (connection_run (connection, vacuum_sql, status) == -1)
-    return -1;
-  return connection_integer (connection, free_sql, &shrinking->left, status);
+  return shrink_step (connection, 0, SHRINK_STEP, opaque, status);
 }
 
 int
 manage_shrink_file (struct store *store, progress_made progress, void *opaque,
                     struct status *status)
 {
-  struct shrinking shrinking = { .left = 1 };
+  struct shrink_pages pages = { .free = 1 };
   struct manage_file file;
   uint64_t start;
 
   if (manage_file (store, &file, status) == -1)
     return -1;
-  while (shrinking.left > 0) {
+  while (pages.free > 0) {
     start = clock_now ();
-    if (store_change (store, shrink_step, &shrinking, status) == -1)
+    if (store_step (store, shrink, &pages, status) == -1)
       return status_prefix (status, "giving pages back");
-    if (progress_report (progress, file.free - shrinking.left * file.page_size,
+    if (progress_report (progress, file.free - pages.free * pages.size,
                          file.free, opaque, status) == -1)
       return -1;
     give_way (start);

@@ -221,6 +221,17 @@ find_rest (struct connection *connection, struct rest *rest,
   return r;
 }
 
+int
+quota_is_counted (struct connection *connection, bool *counted,
+                  struct status *status)
+{
+  struct rest rest;
+  const int r = find_rest (connection, &rest, status);
+
+  *counted = r == 0;
+  return r == -1 ? -1 : 0;
+}
+
 /* Add rows up, until there are enough, or no more. */
 static int
 add_rows (struct connection *connection, struct rest *rest,

@@ -72,6 +72,10 @@ int quota_follow (struct connection *connection, int64_t id,
 int quota_forget (struct connection *connection, int64_t layer,
                   struct status *status);
 
+/* Are all rows counted that are to be? */
+int quota_is_counted (struct connection *connection, bool *counted,
+                      struct status *status);
+
 /* Count some rows that are not counted yet; *BYTES tells how many bytes they
  * have.  Returns 1, 0 when all are counted, -1.
  */

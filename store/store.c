@@ -660,6 +660,24 @@ store_checkpoint (struct store *store, struct status *status)
   return r == -1 ? -1 : 0;
 }
 
+uint64_t
+store_commits (struct store *store)
+{
+  uint64_t commits = 0;
+
+  pthread_mutex_lock (&store->lock);
+  if (store->writable)
+    commits = atomic_load (&store->flusher.committed);
+  pthread_mutex_unlock (&store->lock);
+  return commits;
+}
+
+void
+store_ask_checkpoint (struct store *store)
+{
+  checkpointer_ask (&store->checkpointer);
+}
+
 bool
 store_is_immutable (const struct store *store)
 {

@@ -135,6 +135,16 @@ int store_clear_end (struct store *store, int64_t id, struct status *status);
  */
 int store_checkpoint (struct store *store, struct status *status);
 
+/* How many transactions this store has committed, and opened disks for
+ * writing; 0: no disk was opened for writing yet.
+ */
+uint64_t store_commits (struct store *store);
+
+/* Have the log moved into the database soon, while others write, so that the
+ * file gets shorter.  Only after a disk was opened for writing.
+ */
+void store_ask_checkpoint (struct store *store);
+
 /* Is the database one that cannot be changed here? */
 bool store_is_immutable (const struct store *store);
 

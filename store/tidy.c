@@ -1,0 +1,247 @@
+/* Tidying up: see tidy.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "clock.h"
+#include "manage.h"
+#include "quota.h"
+#include "shrink.h"
+#include "tidy.h"
+
+/* How often there is a look if something was committed, and after a failure,
+ * in milliseconds; and every so many looks one for what other processes
+ * have committed.
+ */
+#define LOOK_EVERY  1000
+#define RETRY_AFTER 30000
+#define LOOK_ALWAYS 10
+
+/* How long a step takes while others write, and when nobody does, in
+ * nanoseconds; and how many times as long, in quarters, it then rests.
+ */
+#define BUSY_STEP (CLOCK_MILLISECOND / 2)
+#define BUSY_REST 8
+#define IDLE_STEP (5 * CLOCK_MILLISECOND)
+#define IDLE_REST 1
+
+struct tidy {
+  struct store *store;
+  struct tidy_options options;
+  pthread_t thread;
+
+  pthread_mutex_t lock; /* of `stopping`; a leaf */
+  pthread_cond_t stopped;
+  bool stopping;
+
+  /* The thread's own. */
+  uint64_t commits; /* how many there were at the last look or step */
+  bool unfinished;  /* the last look found something that is not done */
+  unsigned skipped; /* looks since the last one that was not for nothing */
+  uint64_t step;    /* how long a step takes, in nanoseconds */
+  unsigned rest;    /* and the rest after it, in quarters of that */
+  struct shrink_pages pages;
+  bool failing;
+};
+
+/* Sleep for NANOSECONDS.  Returns false when the thread is to end. */
+static bool
+sleep_for (struct tidy *tidy, uint64_t nanoseconds)
+{
+  struct timespec until;
+  bool stopping;
+
+  clock_gettime (CLOCK_MONOTONIC, &until);
+  nanoseconds += until.tv_nsec;
+  until.tv_sec += nanoseconds / 1000000000;
+  until.tv_nsec = nanoseconds % 1000000000;
+  pthread_mutex_lock (&tidy->lock);
+  while (!tidy->stopping && pthread_cond_timedwait (&tidy->stopped, &tidy->lock,
+                                                    &until) != ETIMEDOUT)
+    ;
+  stopping = tidy->stopping;
+  pthread_mutex_unlock (&tidy->lock);
+  return !stopping;
+}
+
+/* A step has begun at START and made a commit: rest, longer where others
+ * have made some since the last one.  Returns as sleep_for.
+ */
+static bool
+rest (struct tidy *tidy, uint64_t start)
+{
+  const uint64_t commits = store_commits (tidy->store);
+  const bool busy = commits > tidy->commits + 1;
+
+  tidy->commits = commits;
+  tidy->step = busy ? BUSY_STEP : IDLE_STEP;
+  tidy->rest = busy ? BUSY_REST : IDLE_REST;
+  return sleep_for (tidy, (clock_now () - start) * tidy->rest / 4);
+}
+
+/* How many pages are kept of those that are free. */
+static uint64_t
+pages_to_keep (const struct tidy *tidy)
+{
+  const struct shrink_pages *pages = &tidy->pages;
+  const uint64_t least = TIDY_KEEP / pages->size;
+  const uint64_t share = pages->total / TIDY_KEEP_SHARE;
+
+  if (tidy->options.keep != UINT64_MAX)
+    return tidy->options.keep / pages->size;
+  return share > least ? share : least;
+}
+
+static int
+look_at_pages (struct connection *connection, void *opaque,
+               struct status *status)
+{
+  return shrink_look (connection, opaque, status);
+}
+
+static int
+shrink (struct connection *connection, void *opaque, struct status *status)
+{
+  struct tidy *tidy = opaque;
+
+  return shrink_step (connection, pages_to_keep (tidy), tidy->step,
+                      &tidy->pages, status);
+}
+
+/* Give pages back, if there are too many that stay free.  Returns 1 when
+ * the thread is to end, 0, -1.
+ */
+static int
+give_back (struct tidy *tidy, struct status *status)
+{
+  const uint64_t before = tidy->pages.free;
+  uint64_t start;
+
+  if (store_look (tidy->store, look_at_pages, &tidy->pages, status) == -1)
+    return -1;
+  tidy->unfinished = tidy->pages.free > pages_to_keep (tidy);
+  if (tidy->pages.free < before)
+    return 0;
+  if (!tidy->unfinished)
+    return 0;
+  while (tidy->pages.free > pages_to_keep (tidy)) {
+    start = clock_now ();
+    if (store_step (tidy->store, shrink, tidy, status) == -1)
+      return -1;
+    if (!rest (tidy, start))
+      return 1;
+  }
+  tidy->unfinished = false;
+  store_ask_checkpoint (tidy->store);
+  return 0;
+}
+
+static int
+look_at_quotas (struct connection *connection, void *opaque,
+                struct status *status)
+{
+  return quota_is_counted (connection, opaque, status);
+}
+
+/* Count for quotas.  Returns as give_back. */
+static int
+count (struct tidy *tidy, struct status *status)
+{
+  uint64_t start, bytes;
+  bool done;
+
+  if (store_look (tidy->store, look_at_quotas, &done, status) == -1)
+    return -1;
+  while (!done) {
+    start = clock_now ();
+    if (manage_count_step (tidy->store, &done, &bytes, status) == -1)
+      return -1;
+    if (!rest (tidy, start))
+      return 1;
+  }
+  return 0;
+}
+
+/* See what there is to do, and do it.  Returns as give_back. */
+static int
+look (struct tidy *tidy, struct status *status)
+{
+  const uint64_t commits = store_commits (tidy->store);
+  int r;
+
+  if (commits == 0 || (commits == tidy->commits && !tidy->unfinished &&
+                       ++tidy->skipped < LOOK_ALWAYS))
+    return 0;
+  tidy->skipped = 0;
+  tidy->commits = commits;
+  r = count (tidy, status);
+  if (r == 0 && tidy->options.shrink)
+    r = give_back (tidy, status);
+  return r;
+}
+
+static void *
+run (void *opaque)
+{
+  struct tidy *tidy = opaque;
+  struct status status;
+  int r;
+
+  do {
+    r = look (tidy, &status);
+    /* A failure is said once, not each time. */
+    if (r == -1 && !tidy->failing) {
+      status_prefix (&status, "tidying up");
+      tidy->options.warn (status.message);
+    }
+    tidy->failing = r == -1;
+    tidy->unfinished = tidy->unfinished || r == -1;
+  } while (r != 1 && sleep_for (tidy, (r == -1 ? RETRY_AFTER : LOOK_EVERY) *
+                                          CLOCK_MILLISECOND));
+  return NULL;
+}
+
+struct tidy *
+tidy_start (struct store *store, const struct tidy_options *options,
+            struct status *status)
+{
+  struct tidy *tidy = calloc (1, sizeof *tidy);
+  pthread_condattr_t monotonic;
+
+  if (tidy == NULL) {
+    status_no_memory (status);
+    return NULL;
+  }
+  tidy->store = store;
+  tidy->options = *options;
+  tidy->step = BUSY_STEP;
+  pthread_mutex_init (&tidy->lock, NULL);
+  pthread_condattr_init (&monotonic);
+  pthread_condattr_setclock (&monotonic, CLOCK_MONOTONIC);
+  pthread_cond_init (&tidy->stopped, &monotonic);
+  pthread_condattr_destroy (&monotonic);
+  if (pthread_create (&tidy->thread, NULL, run, tidy) == 0)
+    return tidy;
+  status_fail (status, EAGAIN, "cannot start a thread");
+  pthread_mutex_destroy (&tidy->lock);
+  pthread_cond_destroy (&tidy->stopped);
+  free (tidy);
+  return NULL;
+}
+
+void
+tidy_stop (struct tidy *tidy)
+{
+  pthread_mutex_lock (&tidy->lock);
+  tidy->stopping = true;
+  pthread_cond_signal (&tidy->stopped);
+  pthread_mutex_unlock (&tidy->lock);
+  pthread_join (tidy->thread, NULL);
+  pthread_mutex_destroy (&tidy->lock);
+  pthread_cond_destroy (&tidy->stopped);
+  free (tidy);
+}
