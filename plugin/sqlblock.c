@@ -37,6 +37,7 @@
 #include "quota.h"
 #include "scrub.h"
 #include "store.h"
+#include "tidy.h"
 #include "times.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
@@ -53,6 +54,7 @@ static const char *block_size;
 static const char *compression;
 static const char *dedup;
 static const char *quota;
+static const char *reclaim;
 static const char *shared;
 static const char *log_size;
 static const char *list_snapshots;
@@ -66,7 +68,10 @@ static struct scrub_options scrub_options;     /* period 0: none */
 static struct store_options store_options;
 static struct disk_options options;
 
+static struct tidy_options tidy_options = { .keep = UINT64_MAX };
+
 static struct store *store;
+static struct tidy *tidy;
 static struct history *history;       /* or NULL */
 static struct prometheus *prometheus; /* or NULL */
 static struct scrub *scrub;           /* or NULL */
@@ -139,6 +144,8 @@ sqlblock_config (const char *key, const char *value)
     return set_once (&dedup, key, value);
   if (strcmp (key, "quota") == 0)
     return set_once (&quota, key, value);
+  if (strcmp (key, "reclaim") == 0)
+    return set_once (&reclaim, key, value);
   if (strcmp (key, "shared") == 0)
     return set_once (&shared, key, value);
   if (strcmp (key, "log-size") == 0)
@@ -224,6 +231,30 @@ parse_scrub (void)
   return -1;
 }
 
+/* Read reclaim=: a boolean, or how much stays free. */
+static int
+parse_reclaim (void)
+{
+  int64_t bytes;
+  int r;
+
+  tidy_options.shrink = true;
+  if (reclaim == NULL)
+    return 0;
+  if (reclaim[0] >= '0' && reclaim[0] <= '9') {
+    bytes = nbdkit_parse_size (reclaim);
+    if (bytes == -1)
+      nbdkit_error ("reclaim=%s is not a size", reclaim);
+    tidy_options.keep = bytes;
+    return bytes == -1 ? -1 : 0;
+  }
+  r = nbdkit_parse_bool (reclaim);
+  if (r == -1)
+    nbdkit_error ("reclaim=%s is neither a size nor true or false", reclaim);
+  tidy_options.shrink = r == 1;
+  return r == -1 ? -1 : 0;
+}
+
 /* Called after the last parameter. */
 static int
 sqlblock_config_complete (void)
@@ -245,7 +276,7 @@ sqlblock_config_complete (void)
   }
   if (parse_bool (shared, &store_options.shared) == -1 ||
       parse_bool (list_snapshots, &snapshots_listed) == -1 ||
-      parse_history () == -1 || parse_scrub () == -1)
+      parse_history () == -1 || parse_scrub () == -1 || parse_reclaim () == -1)
     return -1;
   options.name = export_name;
   options.description = description;
@@ -294,6 +325,10 @@ sqlblock_config_complete (void)
   "quota=<SIZE>           The most that a disk that is to be made, and its\n"  \
   "                       snapshots, may take (default none).\n"               \
   "description=<TEXT>     Description of a disk that is to be made.\n"         \
+  "reclaim=<SIZE>|<BOOL>  Keep so much of the file free for later writes, "    \
+  "and\n"                                                                      \
+  "                       give the rest back (default true: 16M, or an\n"      \
+  "                       eighth of the file).\n"                              \
   "shared=<BOOL>          Other servers may write the same disks, too.\n"      \
   "log-size=<SIZE>        Keep the write-ahead log shorter than this.\n"       \
   "list-snapshots=<BOOL>  List snapshots among the exports (default true).\n"  \
@@ -359,6 +394,8 @@ close_store (void)
     prometheus_stop (prometheus);
   if (scrub)
     scrub_stop (scrub);
+  if (tidy)
+    tidy_stop (tidy);
   store_close (store);
   store = NULL;
 }
@@ -367,6 +404,10 @@ close_store (void)
 static int
 start_threads (struct status *status)
 {
+  tidy_options.warn = warn;
+  tidy = tidy_start (store, &tidy_options, status);
+  if (tidy == NULL)
+    return -1;
   if (history_options.interval > 0) {
     history_options.warn = warn;
     history = history_start (store, &history_options, status);

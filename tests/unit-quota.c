@@ -17,6 +17,7 @@
 #include "backup.h"
 #include "manage.h"
 #include "quota.h"
+#include "recompress.h"
 #include "store.h"
 
 #define BLOCK  512
@@ -47,9 +48,11 @@ open_path (const char *file)
   return opened;
 }
 
-/* Make the disk d with a quota in blocks, or 0. */
+/* Make the disk d with a quota in blocks, or 0, that stores blocks by
+ * CODEC.
+ */
 static struct disk *
-begin (uint64_t quota)
+begin_with (uint64_t quota, enum codec codec)
 {
   const struct disk_options options = {
     .name = "d",
@@ -57,6 +60,7 @@ begin (uint64_t quota)
     .block_size = BLOCK,
     .compression = { CODEC_RAW, 0 },
     .quota = quota * BLOCK,
+    .compression = { codec, 0 },
   };
   struct status status;
   struct disk *disk;
@@ -68,6 +72,12 @@ begin (uint64_t quota)
   disk = disk_open (store, "d", false, &status);
   assert_non_null (disk);
   return disk;
+}
+
+static struct disk *
+begin (uint64_t quota)
+{
+  return begin_with (quota, CODEC_RAW);
 }
 
 static void
@@ -190,14 +200,17 @@ test_at_the_limit (void **state)
  * them just once.
  */
 static void
-test_counting (void **state)
+count_beside_writes (enum codec codec, enum codec other)
 {
-  struct disk *disk = begin (0);
+  const struct disk_options anew = { .compression = { other, 0 } };
+  struct disk *disk = begin_with (0, codec);
   uint64_t random = unit_seed (), some, first, steps = 0;
+  struct recompressed recompressed;
   bool done = false, all;
   struct status status;
 
-  (void)state;
+  /* Blocks that do not compress, and others. */
+  random_fill (&random, data, sizeof data / 2);
   for (uint64_t i = 0; i + 64 <= BLOCKS; i += 64)
     write_blocks (disk, i, 60);
   take_snapshot ("a");
@@ -220,8 +233,31 @@ test_counting (void **state)
     assert_true (all || !done);
   }
   assert_true (steps > 4);
-  used_all (path);
+  first = used_all (path);
+  assert_ok (manage_set (store, "d", &anew, &status), &status);
+  assert_ok (recompress_disk (store, "d", NULL, NULL, &recompressed, &status),
+             &status);
+  some = used_all (path);
+  assert_true (codec == CODEC_RAW ? some < first : some > first);
   end (disk);
+}
+
+static void
+test_counting (void **state)
+{
+  (void)state;
+  if (!codec_has_feature (codec_feature (CODEC_LZ4)))
+    skip ();
+  count_beside_writes (CODEC_RAW, CODEC_LZ4);
+}
+
+static void
+test_counting_compressed (void **state)
+{
+  (void)state;
+  if (!codec_has_feature (codec_feature (CODEC_LZ4)))
+    skip ();
+  count_beside_writes (CODEC_LZ4, CODEC_RAW);
 }
 
 /*--------------------------------------------------------------------
@@ -387,9 +423,13 @@ int
 main (void)
 {
   const struct CMUnitTest tests[] = {
-    unit_test (test_at_the_limit),    unit_test (test_counting),
-    unit_test (test_beside_failures), unit_test (test_backup),
-    unit_test (test_receive),         unit_test (test_clone),
+    unit_test (test_at_the_limit),
+    unit_test (test_counting),
+    unit_test (test_counting_compressed),
+    unit_test (test_beside_failures),
+    unit_test (test_backup),
+    unit_test (test_receive),
+    unit_test (test_clone),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
