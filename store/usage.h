@@ -29,6 +29,8 @@ struct usage_item {
  * would free.  An item that is not there counts nothing.  PROGRESS, if not
  * NULL, is told bytes now and then; if it returns non-zero, the call fails
  * with ECANCELED.
+ * What blocks share since they are equal counts for each of them; deleting
+ * some may free less.
  * Cost: the rows of the items' layers in the index, and in the table where a
  * feature such as compression was used.  Returns 0, or -1.
  */
