@@ -58,7 +58,6 @@ begin_with (uint64_t quota, enum codec codec)
     .name = "d",
     .size = BLOCKS * BLOCK,
     .block_size = BLOCK,
-    .compression = { CODEC_RAW, 0 },
     .quota = quota * BLOCK,
     .compression = { codec, 0 },
   };
