@@ -198,6 +198,7 @@ manage_in_server (void)
   things_put (&present, "d", model, SIZE);
   ONE (SNAPSHOT, "d", .name = "one");
   write_blocks (0, 12);
+  ONE (SET, "d", .options = { .deduplicate = DISK_ON }, .recompress = true);
   ONE (CLONE, "d@one", .name = "clone");
   TWO (SNAPSHOT, "d", "clone", .name = "two");
   write_blocks (10, 4);
@@ -209,6 +210,8 @@ manage_in_server (void)
   write_blocks (30, 3);
   ONE (DELETE_SNAPSHOTS, "d@two");
   reclaim ();
+  ONE (SET, "d", .options = { .deduplicate = DISK_OFF }, .recompress = true);
+  ONE (SET, "clone", .options = { .deduplicate = DISK_ON });
 }
 
 void

@@ -2,6 +2,7 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 
 #include "manage.h"
 #include "manager.h"
+#include "recompress.h"
 
 /* How often each operation is chosen. */
 static const int weights[OPERATIONS] = {
@@ -19,6 +21,7 @@ static const int weights[OPERATIONS] = {
   [OPERATION_WRITE] = 8,    [OPERATION_ZERO] = 2,
   [OPERATION_FLATTEN] = 3,  [OPERATION_RESIZE] = 3,
   [OPERATION_DELETE] = 2,   [OPERATION_RECLAIM] = 10,
+  [OPERATION_SET] = 4,
 };
 
 /* Of names: none comes twice. */
@@ -230,6 +233,23 @@ choose_delete (struct operation *operation, struct things *things,
 }
 
 static bool
+choose_set (struct operation *operation, struct things *things,
+            struct thing *disk, uint64_t *random)
+{
+  static const char *const names[] = { "none", "lz4", "zstd" };
+  struct disk_options *options = &operation->options;
+  struct status status;
+
+  add_target (operation, random_disk (things, disk, random));
+  options->deduplicate = random_below (random, 3) ? DISK_ON : DISK_OFF;
+  if (compression_parse (names[random_below (random, 3)], &options->compression,
+                         &status) == -1)
+    assert_int_equal (status.error, ENOTSUP);
+  operation->recompress = random_below (random, 2);
+  return true;
+}
+
+static bool
 choose (struct operation *operation, struct things *things, struct thing *disk,
         uint64_t *random)
 {
@@ -252,6 +272,8 @@ choose (struct operation *operation, struct things *things, struct thing *disk,
     return choose_resize (operation, things, disk, random);
   case OPERATION_DELETE:
     return choose_delete (operation, things, random);
+  case OPERATION_SET:
+    return choose_set (operation, things, disk, random);
   default:
     return true;
   }
@@ -317,6 +339,20 @@ write_clone (const struct operation *operation, struct store *store,
   return r;
 }
 
+static int
+set (const struct operation *operation, struct store *store,
+     struct status *status)
+{
+  const char *disk = operation->targets[0];
+  struct recompressed done;
+
+  if (manage_set (store, disk, &operation->options, status) == -1)
+    return -1;
+  return operation->recompress
+             ? recompress_disk (store, disk, NULL, NULL, &done, status)
+             : 0;
+}
+
 int
 operation_run (const struct operation *operation, struct store *store,
                struct status *status)
@@ -346,6 +382,8 @@ operation_run (const struct operation *operation, struct store *store,
     return manage_delete (store, targets[0], true, false, status);
   case OPERATION_RECLAIM:
     return manage_reclaim_step (store, &done, &freed, status);
+  case OPERATION_SET:
+    return set (operation, store, status);
   default:
     return write_clone (operation, store, status);
   }

@@ -36,6 +36,7 @@ enum operation_kind {
   OPERATION_RESIZE,
   OPERATION_DELETE,
   OPERATION_RECLAIM,
+  OPERATION_SET, /* how a disk is stored; perhaps anew */
   OPERATIONS
 };
 
@@ -57,6 +58,8 @@ struct operation {
   char name[THING_NAME]; /* of what is made */
   uint64_t offset, count;
   bool fua;
+  struct disk_options options; /* to be set */
+  bool recompress;
 
   struct effect effects[EFFECTS_MOST];
   size_t effects_count;
