@@ -34,8 +34,9 @@ struct repair {
   struct mend *mends;
   size_t count, room;
   bool no_memory;
-  bool keep;           /* what nobody seems to see may still be needed */
-  bool has_bad_blocks; /* that could not be mended */
+  bool keep;            /* what nobody seems to see may still be needed */
+  unsigned corrections; /* that were tried */
+  bool has_bad_blocks;  /* that could not be mended */
 };
 
 /*--------------------------------------------------------------------
@@ -221,7 +222,8 @@ mend_block (struct repair *repair, struct mend *mend, struct status *status)
   if (r == 0 && row.data) {
     row.right = checksum_of (&row);
     found = correct_differ_by_byte (row.right, row.checksum);
-    if (!found) {
+    if (!found && repair->corrections < repair->options->corrections) {
+      repair->corrections++;
       row.right = row.checksum;
       found = correct_byte (row.data, row.length, row.length, is_right, &row);
     }

@@ -18,6 +18,10 @@
 #include "check.h"
 
 struct repair_options {
+  /* In so many blocks at most a byte that has changed is looked for, which may
+   * take seconds for each.
+   */
+  unsigned corrections;
   /* Called for each thing that was mended, and with an error for each that
    * could have been but was not, with what to say about it; may be NULL.
    */

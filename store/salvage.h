@@ -38,9 +38,6 @@ struct salvage_options {
   void *opaque;
 };
 
-/* Enough of them. */
-#define SALVAGE_CORRECTIONS 200
-
 struct salvage_counts {
   uint64_t disks, snapshots, layers;
   uint64_t blocks, bytes;

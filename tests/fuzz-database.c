@@ -6,12 +6,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fuzz.h"
 #include "unit.h"
 
+#include "check.h"
 #include "database.h"
 #include "manage.h"
+#include "repair.h"
+#include "salvage.h"
 #include "store.h"
 
 /* What is read of a disk at its start; the largest block is read whole. */
@@ -375,11 +379,67 @@ use_database (bool write, const char *what)
   store_close (store);
 }
 
+/* Check what is there, and with MEND mend it. */
+static void
+look_for_damage (bool mend)
+{
+  const struct store_options options = {
+    .command = true,
+    .limits = checkpoint_limits_default,
+    .warn = ignore_warning,
+  };
+  const struct check_options how = { .rows_only = false };
+  const struct repair_options how_to_mend = { .corrections = 1 };
+  struct check_counts counts;
+  struct status status;
+  struct store *store;
+
+  doing = mend ? "mending" : "checking";
+  if (database_examine (fuzz_path (), &status) != 1)
+    return;
+  store = store_open (fuzz_path (), &options, &status);
+  if (store == NULL)
+    return;
+  if (mend)
+    repair_database (store, &how_to_mend, &counts, &status);
+  else
+    check_database (store, &how, &counts, &status);
+  store_close (store);
+}
+
+/* Save what can be saved, and use that. */
+static void
+save (void)
+{
+  const struct store_options options = {
+    .command = true,
+    .limits = checkpoint_limits_default,
+    .warn = ignore_warning,
+  };
+  const struct salvage_options how = { .corrections = 1 };
+  struct salvage_counts counts;
+  struct status status;
+  struct store *store = NULL;
+  char *saved;
+
+  doing = "saving";
+  if (asprintf (&saved, "%s-saved", fuzz_path ()) == -1)
+    wrong ("no memory");
+  if (salvage_database (fuzz_path (), saved, &how, &counts, &status) == 0)
+    store = store_open (saved, &options, &status);
+  for (int i = 0; store && i < FUZZ_DISKS; i++)
+    use_disk (store, &fuzz_disks[i], false);
+  if (store)
+    store_close (store);
+  unlink (saved);
+  free (saved);
+}
+
 void
 fuzz_run (const uint8_t *bytes, size_t length)
 {
   struct fuzz_case c = { bytes, length };
-  const unsigned way = fuzz_take (&c, 4);
+  const unsigned way = fuzz_take (&c, 6);
 
   fuzz_counts.cases++;
   fuzz_put_seed (fuzz_take (&c, 4));
@@ -387,8 +447,15 @@ fuzz_run (const uint8_t *bytes, size_t length)
   fuzz_counts.hostile += lying;
   if (way < 2)
     use_database (false, "reading");
-  if (way > 0)
+  if (way > 0 && way < 4)
     use_database (true, "writing");
   if (way == 3)
     use_database (false, "reading again");
+  if (way == 4) {
+    look_for_damage (false);
+    look_for_damage (true);
+    use_database (true, "using what was mended");
+  }
+  if (way == 5)
+    save ();
 }

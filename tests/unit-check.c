@@ -149,7 +149,7 @@ expect (const char *path, const char *text)
 static void
 mend (const char *path)
 {
-  const struct repair_options options = { .mended = NULL };
+  const struct repair_options options = { .corrections = 10 };
   struct check_counts counts;
   struct store *store = open_store (path);
   struct status status;

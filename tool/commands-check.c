@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "correct.h"
 #include "database.h"
 #include "repair.h"
 #include "salvage.h"
@@ -231,6 +232,7 @@ mend (struct store *store, const char *path, struct report *report,
       struct status *status)
 {
   const struct repair_options options = {
+    .corrections = CORRECT_ROWS,
     .mended = note_mended,
     .progress = progress,
     .opaque = report,
@@ -305,7 +307,7 @@ save (const char *path, struct report *report)
 {
   const struct salvage_options options = {
     .zero_lost = zero_lost,
-    .corrections = SALVAGE_CORRECTIONS,
+    .corrections = CORRECT_ROWS,
     .say = say_line,
     .progress = progress,
     .opaque = report,
