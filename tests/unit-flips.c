@@ -223,6 +223,8 @@ make_database (void)
   assert_ok (manage_clone (store, "web@a", "clone", NULL, &status), &status);
   write_part (store, "clone", 0, 30000, false, &seed);
   zero_part (store, "clone", 100000, 30000);
+  /* What a salvage must not bring back stays in free pages. */
+  zero_part (store, "fast", 100000, 250000);
   /* This one waits to be reclaimed. */
   assert_ok (manage_delete_snapshots (store, deleted, 1, &status), &status);
   store_close (store);
