@@ -360,9 +360,7 @@ static int
 mend_step (struct connection *connection, void *opaque, struct status *status)
 {
   static const char layer_sql[] =
-      "INSERT INTO reclaim (layer, number, generation)"
-      " SELECT id, 0, 0 FROM layer WHERE id = ?1"
-      " ON CONFLICT (layer) DO UPDATE SET number = 0, generation = 0";
+      RECLAIM_ADD ("SELECT id AS layer FROM layer WHERE id = ?1");
   static const char rows_sql[] =
       "DELETE FROM block WHERE id IN (SELECT id FROM block"
       " INDEXED BY block_by_number WHERE layer = ?1"

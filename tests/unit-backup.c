@@ -15,36 +15,12 @@
 #include "unit.h"
 
 #include "backup.h"
-#include "checkpoint.h"
 #include "manage.h"
-#include "store.h"
 
 /* More than a backup reads in one transaction. */
 #define SIZE (16 << 20)
 
 static char *pattern;
-
-static void
-warn (const char *message)
-{
-  print_message ("%s\n", message);
-}
-
-static struct store *
-open_store (const char *path)
-{
-  const struct store_options options = {
-    .command = true,
-    .limits = checkpoint_limits_default,
-    .warn = warn,
-  };
-  struct status status;
-  struct store *store = store_open (path, &options, &status);
-
-  if (store == NULL)
-    fail_msg ("%s", status.message);
-  return store;
-}
 
 static struct disk *
 open_disk (struct store *store, const char *name, bool readonly)
@@ -134,7 +110,7 @@ make_store (const char *path, struct disk **disk)
   struct store *store;
 
   unit_create (path, &options);
-  store = open_store (path);
+  store = unit_open_store (path);
   *disk = open_disk (store, "web", false);
   fill (*disk, 1);
   assert_ok (manage_snapshot (store, names, 1, "one", &status), &status);
@@ -162,7 +138,7 @@ test_meanwhile (void **state)
   assert_int_equal (counts.bytes, 2 * SIZE);
   assert_int_equal (counts.blocks, 2 * SIZE / 4096);
   expect (store, "web", 2 + meanwhile.calls);
-  copy = open_store (copy_path);
+  copy = unit_open_store (copy_path);
   expect (copy, "web", 2);
   expect (copy, "web@one", 1);
   store_close (copy);

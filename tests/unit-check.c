@@ -17,32 +17,9 @@
 #include "checksum.h"
 #include "manage.h"
 #include "repair.h"
-#include "store.h"
 
 #define SIZE  (64 * 4096)
 #define BLOCK 4096
-
-static void
-warn (const char *message)
-{
-  print_message ("%s\n", message);
-}
-
-static struct store *
-open_store (const char *path)
-{
-  const struct store_options options = {
-    .command = true,
-    .limits = checkpoint_limits_default,
-    .warn = warn,
-  };
-  struct status status;
-  struct store *store = store_open (path, &options, &status);
-
-  if (store == NULL)
-    fail_msg ("%s", status.message);
-  return store;
-}
 
 static void
 write_block (struct store *store, const char *name, uint64_t number, int value)
@@ -84,7 +61,7 @@ make_database (void)
   struct store *store;
 
   unit_create (path, &web);
-  store = open_store (path);
+  store = unit_open_store (path);
   for (int i = 0; i < 10; i++)
     write_block (store, "web", i, 'a' + i);
   snapshot (store, "web", "a");
@@ -125,7 +102,7 @@ check (const char *path, struct findings *findings)
 {
   const struct check_options options = { .found = note, .opaque = findings };
   struct check_counts counts;
-  struct store *store = open_store (path);
+  struct store *store = unit_open_store (path);
   struct status status;
 
   *findings = (struct findings){ .length = 0 };
@@ -151,7 +128,7 @@ mend (const char *path)
 {
   const struct repair_options options = { .corrections = 10 };
   struct check_counts counts;
-  struct store *store = open_store (path);
+  struct store *store = unit_open_store (path);
   struct status status;
 
   assert_ok (repair_database (store, &options, &counts, &status), &status);
@@ -164,7 +141,7 @@ mend (const char *path)
 static void
 expect_contents (const char *path, const char *name, const char *wanted)
 {
-  struct store *store = open_store (path);
+  struct store *store = unit_open_store (path);
   struct status status;
   struct disk *disk = disk_open (store, name, true, &status);
   char block[BLOCK], got[65] = "";
@@ -411,7 +388,7 @@ test_interrupted (void **state)
 {
   const struct check_options options = { .progress = interrupt };
   char *path = make_database ();
-  struct store *store = open_store (path);
+  struct store *store = unit_open_store (path);
   struct check_counts counts;
   struct status status;
 

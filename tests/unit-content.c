@@ -20,7 +20,6 @@
 #include "content.h"
 #include "manage.h"
 #include "recompress.h"
-#include "store.h"
 
 #define BLOCK  512
 #define BLOCKS 400
@@ -28,27 +27,6 @@
 static char *path;
 static struct store *store;
 static struct disk *disk; /* d, of the store */
-
-static void
-ignore_warning (const char *message)
-{
-  (void)message;
-}
-
-static struct store *
-open_path (const char *file)
-{
-  const struct store_options options = {
-    .command = true,
-    .limits = checkpoint_limits_default,
-    .warn = ignore_warning,
-  };
-  struct status status;
-  struct store *opened = store_open (file, &options, &status);
-
-  assert_non_null (opened);
-  return opened;
-}
 
 static struct disk *
 open_disk (const char *name)
@@ -74,7 +52,7 @@ begin (void)
 
   path = unit_database ();
   assert_ok (store_provide (path, &options, &status), &status);
-  store = open_path (path);
+  store = unit_open_store (path);
   disk = open_disk ("d");
 }
 
@@ -541,7 +519,7 @@ test_beside_others (void **state)
   (void)state;
   begin ();
   memset (model, 0, sizeof model);
-  other = open_path (path);
+  other = unit_open_store (path);
   assert_ok (manage_clone (store, "d", "stale", NULL, &status), &status);
   assert_ok (
       manage_snapshot (store, &(const char *){ "stale" }, 1, "a", &status),
@@ -599,7 +577,7 @@ test_switched (void **state)
 
   (void)state;
   begin ();
-  other = open_path (path);
+  other = unit_open_store (path);
   for (int i = 0; i < 6; i++) {
     const bool on = i % 2;
 
@@ -633,7 +611,7 @@ test_backup (void **state)
   end ();
   assert_int_equal (counts.blocks, 300);
   path = unit_path ("copy");
-  store = open_path (path);
+  store = unit_open_store (path);
   disk = open_disk ("d");
   assert_int_equal (contents (), 50);
   for (int i = 0; i < 300; i++)

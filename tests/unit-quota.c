@@ -18,7 +18,6 @@
 #include "manage.h"
 #include "quota.h"
 #include "recompress.h"
-#include "store.h"
 
 #define BLOCK  512
 #define BLOCKS 6000
@@ -26,27 +25,6 @@
 static char *path;
 static struct store *store;
 static char data[64 * BLOCK];
-
-static void
-ignore_warning (const char *message)
-{
-  (void)message;
-}
-
-static struct store *
-open_path (const char *file)
-{
-  const struct store_options options = {
-    .command = true,
-    .limits = checkpoint_limits_default,
-    .warn = ignore_warning,
-  };
-  struct status status;
-  struct store *opened = store_open (file, &options, &status);
-
-  assert_non_null (opened);
-  return opened;
-}
 
 /* Make the disk d with a quota in blocks, or 0, that stores blocks by
  * CODEC.
@@ -67,7 +45,7 @@ begin_with (uint64_t quota, enum codec codec)
   path = unit_database ();
   memset (data, 'x', sizeof data);
   assert_ok (store_provide (path, &options, &status), &status);
-  store = open_path (path);
+  store = unit_open_store (path);
   disk = disk_open (store, "d", false, &status);
   assert_non_null (disk);
   return disk;
@@ -287,7 +265,7 @@ test_beside_failures (void **state)
 {
   struct disk *disk = begin (0), *stale;
   uint64_t random = unit_seed ();
-  struct store *other = open_path (path);
+  struct store *other = unit_open_store (path);
   pthread_t threads[FAILING];
   struct status status;
 
@@ -345,7 +323,7 @@ test_backup (void **state)
   refuse_blocks (disk, 60, 1);
   end (disk);
   assert_int_equal (used_all (copy), 100);
-  store = open_path (copy);
+  store = unit_open_store (copy);
   disk = disk_open (store, "d", false, &status);
   assert_non_null (disk);
   write_blocks (disk, 0, 40);

@@ -16,7 +16,6 @@
 #include "unit.h"
 
 #include "manage.h"
-#include "store.h"
 
 #define BLOCK  4096
 #define BLOCKS 64
@@ -25,27 +24,6 @@
 static char *path;
 static struct store *store;
 static uint64_t seed;
-
-static void
-ignore_warning (const char *message)
-{
-  (void)message;
-}
-
-static struct store *
-open_path (const char *file)
-{
-  const struct store_options options = {
-    .command = true,
-    .limits = checkpoint_limits_default,
-    .warn = ignore_warning,
-  };
-  struct status status;
-  struct store *opened = store_open (file, &options, &status);
-
-  assert_non_null (opened);
-  return opened;
-}
 
 /* Write some blocks of DISK, of which some compress, or make them zeroes. */
 static void
@@ -111,7 +89,7 @@ freed_in_copy (const char *target)
   assert_non_null (bytes);
   unit_write_file (copy, bytes, size);
   free (bytes);
-  opened = open_path (copy);
+  opened = unit_open_store (copy);
   if (strchr (target, '@'))
     assert_ok (manage_delete_snapshots (opened, &target, 1, &status), &status);
   else
@@ -173,7 +151,7 @@ check (const char *target, bool exactly)
 
   store_close (store);
   freed = freed_in_copy (target);
-  store = open_path (path);
+  store = unit_open_store (path);
   if (exactly ? freed != said : freed < said)
     fail_msg ("deleting %s frees %" PRIu64 " bytes, not %" PRIu64, target,
               freed, said);
@@ -197,7 +175,7 @@ test_freed (void **state)
   seed = unit_seed ();
   path = unit_database ();
   assert_ok (store_provide (path, &options, &status), &status);
-  store = open_path (path);
+  store = unit_open_store (path);
   for (int round = 0; round < ROUNDS; round++) {
     for (size_t i = 0; i < disks; i++) {
       change_codec (names[i]);

@@ -15,6 +15,7 @@
 
 #include "unit.h"
 
+#include "checkpoint.h"
 #include "checksum.h"
 #include "database.h"
 
@@ -142,6 +143,28 @@ unit_open (struct connection *connection, const char *path,
   struct status status;
 
   assert_ok (database_open (connection, path, mode, NULL, &status), &status);
+}
+
+static void
+print_warning (const char *message)
+{
+  print_message ("%s\n", message);
+}
+
+struct store *
+unit_open_store (const char *path)
+{
+  const struct store_options options = {
+    .command = true,
+    .limits = checkpoint_limits_default,
+    .warn = print_warning,
+  };
+  struct status status;
+  struct store *store = store_open (path, &options, &status);
+
+  if (store == NULL)
+    fail_msg ("%s", status.message);
+  return store;
 }
 
 sqlite3 *

@@ -21,6 +21,7 @@
 #include "disks.h"
 #include "random.h"
 #include "status.h"
+#include "store.h"
 
 /* Fixtures of a test, or of a group of tests that share the directory. */
 int unit_setup (void **state);
@@ -59,6 +60,11 @@ void unit_create (const char *path, const struct disk_options *options);
 /* Open a database as the store does.  The caller closes it. */
 void unit_open (struct connection *connection, const char *path,
                 enum connection_mode mode);
+
+/* Open the store PATH as a command does; what it warns of is printed.  The
+ * caller closes it.
+ */
+struct store *unit_open_store (const char *path);
 
 /* Open a database with nothing that protects it: no constraint is checked
  * and the schema can be written.  row_checksum() is known.  The caller
