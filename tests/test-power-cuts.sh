@@ -19,7 +19,7 @@ power_cuts=$top_builddir/tests/power-cuts
 
 use_memory
 
-rounds=1 seconds=300
+rounds=1 seconds=900
 if [ "${SOAK-}" = yes ]; then
   rounds=12 seconds=1800
 fi
