@@ -236,6 +236,28 @@ decide_merge (struct work *work, struct status *status)
  * Changing rows.
  */
 
+/* Bind where a row is. */
+static void
+bind_row (sqlite3_stmt *statement, int64_t layer, int64_t number,
+          int64_t generation)
+{
+  sqlite3_bind_int64 (statement, 1, layer);
+  sqlite3_bind_int64 (statement, 2, number);
+  sqlite3_bind_int64 (statement, 3, generation);
+}
+
+/* Run a statement that returns the lengths of rows, and add them to *BYTES. */
+static int
+add_lengths (struct connection *connection, sqlite3_stmt *statement,
+             uint64_t *bytes, struct status *status)
+{
+  int r;
+
+  while ((r = connection_step (connection, statement, status)) == 1)
+    *bytes += sqlite3_column_int64 (statement, 0);
+  return r;
+}
+
 static int
 delete_row (struct work *work, int64_t number, int64_t generation,
             struct status *status)
@@ -246,16 +268,11 @@ delete_row (struct work *work, int64_t number, int64_t generation,
       " RETURNING length (data)";
   CLEANUP_STATEMENT sqlite3_stmt *delete =
       connection_statement (work->connection, delete_sql, status);
-  int r;
 
   if (delete == NULL)
     return -1;
-  sqlite3_bind_int64 (delete, 1, work->layer);
-  sqlite3_bind_int64 (delete, 2, number);
-  sqlite3_bind_int64 (delete, 3, generation);
-  while ((r = connection_step (work->connection, delete, status)) == 1)
-    work->step->freed += sqlite3_column_int64 (delete, 0);
-  return r;
+  bind_row (delete, work->layer, number, generation);
+  return add_lengths (work->connection, delete, &work->step->freed, status);
 }
 
 /* Move a row into the child.  A checksum that was wrong stays wrong. */
@@ -271,19 +288,14 @@ move_row (struct work *work, int64_t number, int64_t generation,
       " RETURNING ifnull (length (data), 0)";
   CLEANUP_STATEMENT sqlite3_stmt *move =
       connection_statement (work->connection, move_sql, status);
-  int r;
 
   if (move == NULL)
     return -1;
-  sqlite3_bind_int64 (move, 1, work->layer);
-  sqlite3_bind_int64 (move, 2, number);
-  sqlite3_bind_int64 (move, 3, generation);
+  bind_row (move, work->layer, number, generation);
   sqlite3_bind_int64 (move, 4, work->child);
   sqlite3_bind_int64 (move, 5, GENERATION_TAKEN);
-  while ((r = connection_step (work->connection, move, status)) == 1)
-    work->bytes += sqlite3_column_int64 (move, 0);
   work->bytes += 64;
-  return r;
+  return add_lengths (work->connection, move, &work->bytes, status);
 }
 
 /*--------------------------------------------------------------------
@@ -314,9 +326,7 @@ struct search {
 static void
 bind_start (sqlite3_stmt *statement, const struct work *work)
 {
-  sqlite3_bind_int64 (statement, 1, work->layer);
-  sqlite3_bind_int64 (statement, 2, work->number);
-  sqlite3_bind_int64 (statement, 3, work->generation);
+  bind_row (statement, work->layer, work->number, work->generation);
 }
 
 /* Is there a row of NUMBER in LAYER of at most GENERATION? */
@@ -332,9 +342,7 @@ has_row (struct connection *connection, int64_t layer, int64_t number,
 
   if (row == NULL)
     return -1;
-  sqlite3_bind_int64 (row, 1, layer);
-  sqlite3_bind_int64 (row, 2, number);
-  sqlite3_bind_int64 (row, 3, generation);
+  bind_row (row, layer, number, generation);
   return connection_step (connection, row, status);
 }
 
@@ -666,22 +674,17 @@ copy_row (struct flatten *flatten, int64_t number, const struct layer_view *row,
       " RETURNING ifnull (length (data), 0)";
   CLEANUP_STATEMENT sqlite3_stmt *copy =
       connection_statement (flatten->connection, copy_sql, status);
-  int r;
 
   if (copy == NULL)
     return -1;
   if (flatten->next_id == INT64_MAX)
     return status_fail (status, EIO, "the database has used up its block ids");
-  sqlite3_bind_int64 (copy, 1, row->layer);
-  sqlite3_bind_int64 (copy, 2, number);
-  sqlite3_bind_int64 (copy, 3, row->generation);
+  bind_row (copy, row->layer, number, row->generation);
   sqlite3_bind_int64 (copy, 4, flatten->next_id++);
   sqlite3_bind_int64 (copy, 5, flatten->layer);
   sqlite3_bind_int64 (copy, 6, GENERATION_TAKEN);
-  while ((r = connection_step (flatten->connection, copy, status)) == 1)
-    flatten->copied += sqlite3_column_int64 (copy, 0);
   flatten->rows++;
-  return r;
+  return add_lengths (flatten->connection, copy, &flatten->copied, status);
 }
 
 /* Copy what COUNT blocks from *NEXT on show of the layers below, and move
