@@ -38,6 +38,7 @@ struct settings settings = {
 static const char *program = "check";
 static char directory[PATH_MAX / 2];
 static bool created;       /* the disk is in the database */
+static unsigned starts;    /* each other one gives free pages back */
 static pid_t pid;          /* of the server; 0: it does not run */
 static pid_t main_process; /* the one that started it */
 
@@ -203,11 +204,19 @@ static void __attribute__ ((noreturn)) run_server (void)
 {
   char socket[PATH_MAX], db[PATH_MAX + 3];
   char size[32], block_size[32], threads[32];
-  char *arguments[] = {
-    "nbdkit",   "-f",    "--exit-with-parent",    "-U", socket,
-    "-t",       threads, (char *)settings.plugin, db,   created ? NULL : size,
-    block_size, NULL
-  };
+  char *arguments[] = { "nbdkit",
+                        "-f",
+                        "--exit-with-parent",
+                        "-U",
+                        socket,
+                        "-t",
+                        threads,
+                        (char *)settings.plugin,
+                        db,
+                        starts % 2 ? "reclaim=64k" : "reclaim=false",
+                        created ? NULL : size,
+                        block_size,
+                        NULL };
   int log;
 
   log = open (path_of ("log"), O_WRONLY | O_CREAT | O_APPEND, 0600);
@@ -227,6 +236,7 @@ static void __attribute__ ((noreturn)) run_server (void)
 void
 server_start (void)
 {
+  starts++;
   unlink (path_of ("socket"));
   pid = fork ();
   if (pid == -1)
