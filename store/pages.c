@@ -65,6 +65,8 @@ keep_newest (struct pages *pages)
 {
   size_t kept = 0;
 
+  if (pages->in_log_count == 0)
+    return;
   qsort (pages->in_log, pages->in_log_count, sizeof *pages->in_log,
          compare_pages);
   for (size_t i = 0; i < pages->in_log_count; i++)
