@@ -253,15 +253,9 @@ note_commit (uint64_t wal_bytes, void *opaque)
 static void
 wait_for_wake (struct checkpointer *checkpointer, int milliseconds)
 {
-  struct timespec until;
+  const struct timespec until =
+      clock_timespec (clock_now () + milliseconds * CLOCK_MILLISECOND);
 
-  clock_gettime (CLOCK_MONOTONIC, &until);
-  until.tv_sec += milliseconds / 1000;
-  until.tv_nsec += milliseconds % 1000 * 1000000;
-  if (until.tv_nsec >= 1000000000) {
-    until.tv_nsec -= 1000000000;
-    until.tv_sec++;
-  }
   pthread_cond_timedwait (&checkpointer->wake, &checkpointer->lock, &until);
 }
 
@@ -350,8 +344,6 @@ checkpointer_open (struct checkpointer *checkpointer, const char *path,
                    void (*warn) (const char *message),
                    struct patience *patience, struct status *status)
 {
-  pthread_condattr_t monotonic;
-
   *checkpointer = (struct checkpointer){
     .writer = writer,
     .flusher = flusher,
@@ -370,10 +362,7 @@ checkpointer_open (struct checkpointer *checkpointer, const char *path,
   }
   checkpointer->connection.longest_wait = PAUSE_PATIENCE;
   pthread_mutex_init (&checkpointer->lock, NULL);
-  pthread_condattr_init (&monotonic);
-  pthread_condattr_setclock (&monotonic, CLOCK_MONOTONIC);
-  pthread_cond_init (&checkpointer->wake, &monotonic);
-  pthread_condattr_destroy (&monotonic);
+  clock_init_condition (&checkpointer->wake);
   writer->committed = note_commit;
   writer->opaque = checkpointer;
   return 0;

@@ -4,12 +4,13 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "background.h"
+#include "clock.h"
 #include "history.h"
 #include "manage.h"
 #include "snapshots.h"
@@ -369,11 +370,7 @@ history_run (struct store *store, const struct history_options *options,
 struct history {
   struct store *store;
   struct history_options options;
-  pthread_t thread;
-
-  pthread_mutex_t lock; /* of what follows; a leaf */
-  pthread_cond_t stopped;
-  bool stopping;
+  struct background background;
 };
 
 /* Sleep until the next slot begins, or the clock was perhaps set.  Returns
@@ -383,20 +380,11 @@ static bool
 sleep_on (struct history *history)
 {
   const int64_t interval = history->options.interval;
-  struct timespec until;
-  int64_t seconds = interval - time (NULL) % interval;
-  bool stopping;
+  const int64_t seconds = interval - time (NULL) % interval;
 
-  clock_gettime (CLOCK_MONOTONIC, &until);
-  until.tv_sec += seconds < LONGEST_SLEEP ? seconds : LONGEST_SLEEP;
-  pthread_mutex_lock (&history->lock);
-  while (!history->stopping &&
-         pthread_cond_timedwait (&history->stopped, &history->lock, &until) !=
-             ETIMEDOUT)
-    ;
-  stopping = history->stopping;
-  pthread_mutex_unlock (&history->lock);
-  return !stopping;
+  return background_sleep (
+      &history->background,
+      CLOCK_SECOND * (seconds < LONGEST_SLEEP ? seconds : LONGEST_SLEEP));
 }
 
 /* Reclaiming goes on until the thread is to end. */
@@ -404,14 +392,10 @@ static int
 is_stopping (uint64_t done, uint64_t total, void *opaque)
 {
   struct history *history = opaque;
-  bool stopping;
 
   (void)done;
   (void)total;
-  pthread_mutex_lock (&history->lock);
-  stopping = history->stopping;
-  pthread_mutex_unlock (&history->lock);
-  return stopping;
+  return background_is_stopping (&history->background);
 }
 
 static void *
@@ -439,7 +423,6 @@ history_start (struct store *store, const struct history_options *options,
                struct status *status)
 {
   struct history *history = calloc (1, sizeof *history);
-  pthread_condattr_t monotonic;
 
   if (history == NULL) {
     status_no_memory (status);
@@ -447,16 +430,9 @@ history_start (struct store *store, const struct history_options *options,
   }
   history->store = store;
   history->options = *options;
-  pthread_mutex_init (&history->lock, NULL);
-  pthread_condattr_init (&monotonic);
-  pthread_condattr_setclock (&monotonic, CLOCK_MONOTONIC);
-  pthread_cond_init (&history->stopped, &monotonic);
-  pthread_condattr_destroy (&monotonic);
-  if (pthread_create (&history->thread, NULL, keep_history, history) == 0)
+  if (background_start (&history->background, keep_history, history, status) ==
+      0)
     return history;
-  status_fail (status, EAGAIN, "cannot start a thread");
-  pthread_mutex_destroy (&history->lock);
-  pthread_cond_destroy (&history->stopped);
   free (history);
   return NULL;
 }
@@ -464,12 +440,6 @@ history_start (struct store *store, const struct history_options *options,
 void
 history_stop (struct history *history)
 {
-  pthread_mutex_lock (&history->lock);
-  history->stopping = true;
-  pthread_cond_signal (&history->stopped);
-  pthread_mutex_unlock (&history->lock);
-  pthread_join (history->thread, NULL);
-  pthread_mutex_destroy (&history->lock);
-  pthread_cond_destroy (&history->stopped);
+  background_stop (&history->background);
   free (history);
 }

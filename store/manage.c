@@ -441,14 +441,9 @@ manage_clone (struct store *store, const char *source, const char *name,
 static void
 give_way (uint64_t start)
 {
-  const uint64_t taken = clock_now () - start;
+  const struct timespec taken = clock_timespec (clock_now () - start);
 
-  nanosleep (
-      &(struct timespec){
-          .tv_sec = taken / CLOCK_SECOND,
-          .tv_nsec = taken % CLOCK_SECOND,
-      },
-      NULL);
+  nanosleep (&taken, NULL);
 }
 
 /* A flatten in progress. */

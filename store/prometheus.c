@@ -18,6 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "background.h"
+#include "clock.h"
 #include "prometheus.h"
 
 /* The first line of a file that may be replaced. */
@@ -36,11 +38,7 @@ struct prometheus {
   struct prometheus_options options;
   char *new_file;
   char *server; /* the value of the label */
-  pthread_t thread;
-
-  pthread_mutex_t lock; /* of what follows; a leaf */
-  pthread_cond_t stopped;
-  bool stopping;
+  struct background background;
 };
 
 /*--------------------------------------------------------------------
@@ -450,42 +448,16 @@ prometheus_check (const char *file, struct status *status)
  * The thread.
  */
 
-/* Sleep until the file is to be written again.  Returns false when the
- * thread is to end.
- */
-static bool
-sleep_on (struct prometheus *prometheus)
-{
-  const int interval = prometheus->options.interval;
-  struct timespec until;
-  bool stopping;
-
-  clock_gettime (CLOCK_MONOTONIC, &until);
-  until.tv_sec += interval / 1000;
-  until.tv_nsec += interval % 1000 * 1000000;
-  if (until.tv_nsec >= 1000000000) {
-    until.tv_nsec -= 1000000000;
-    until.tv_sec++;
-  }
-  pthread_mutex_lock (&prometheus->lock);
-  while (!prometheus->stopping &&
-         pthread_cond_timedwait (&prometheus->stopped, &prometheus->lock,
-                                 &until) != ETIMEDOUT)
-    ;
-  stopping = prometheus->stopping;
-  pthread_mutex_unlock (&prometheus->lock);
-  return !stopping;
-}
-
 static void *
 keep_writing (void *opaque)
 {
   struct prometheus *prometheus = opaque;
+  const uint64_t interval = prometheus->options.interval * CLOCK_MILLISECOND;
   bool failing = false;
   struct status status;
   int r;
 
-  while (sleep_on (prometheus)) {
+  while (background_sleep (&prometheus->background, interval)) {
     r = write_file (prometheus, &status);
     /* A failure is said once, not each time. */
     if (r == -1 && !failing)
@@ -538,23 +510,6 @@ make_prometheus (struct statistics *statistics,
   return NULL;
 }
 
-static int
-start_thread (struct prometheus *prometheus, struct status *status)
-{
-  pthread_condattr_t monotonic;
-
-  pthread_mutex_init (&prometheus->lock, NULL);
-  pthread_condattr_init (&monotonic);
-  pthread_condattr_setclock (&monotonic, CLOCK_MONOTONIC);
-  pthread_cond_init (&prometheus->stopped, &monotonic);
-  pthread_condattr_destroy (&monotonic);
-  if (pthread_create (&prometheus->thread, NULL, keep_writing, prometheus) == 0)
-    return 0;
-  pthread_mutex_destroy (&prometheus->lock);
-  pthread_cond_destroy (&prometheus->stopped);
-  return status_fail (status, EAGAIN, "cannot start a thread");
-}
-
 struct prometheus *
 prometheus_start (struct statistics *statistics,
                   const struct prometheus_options *options,
@@ -572,7 +527,8 @@ prometheus_start (struct statistics *statistics,
   if (prometheus == NULL)
     return NULL;
   if (write_file (prometheus, status) == 0) {
-    if (start_thread (prometheus, status) == 0)
+    if (background_start (&prometheus->background, keep_writing, prometheus,
+                          status) == 0)
       return prometheus;
     unlink (options->file);
   }
@@ -583,13 +539,7 @@ prometheus_start (struct statistics *statistics,
 void
 prometheus_stop (struct prometheus *prometheus)
 {
-  pthread_mutex_lock (&prometheus->lock);
-  prometheus->stopping = true;
-  pthread_cond_signal (&prometheus->stopped);
-  pthread_mutex_unlock (&prometheus->lock);
-  pthread_join (prometheus->thread, NULL);
-  pthread_mutex_destroy (&prometheus->lock);
-  pthread_cond_destroy (&prometheus->stopped);
+  background_stop (&prometheus->background);
   unlink (prometheus->options.file);
   free_prometheus (prometheus);
 }

@@ -133,12 +133,7 @@ watch (void *opaque)
       pthread_cond_wait (&pool->wake, &pool->lock);
       continue;
     }
-    clock_gettime (CLOCK_MONOTONIC, &until);
-    until.tv_nsec += READER_KEEP / 2 * CLOCK_MILLISECOND;
-    if (until.tv_nsec >= 1000000000) {
-      until.tv_nsec -= 1000000000;
-      until.tv_sec++;
-    }
+    until = clock_timespec (clock_now () + READER_KEEP / 2 * CLOCK_MILLISECOND);
     while (!pool->closing && pthread_cond_timedwait (&pool->wake, &pool->lock,
                                                      &until) != ETIMEDOUT)
       ;
@@ -182,14 +177,9 @@ close_reader (struct reader *reader)
 static int
 start_watch (struct reader_pool *pool)
 {
-  pthread_condattr_t monotonic;
-
   pthread_mutex_init (&pool->lock, NULL);
   pthread_cond_init (&pool->returned, NULL);
-  pthread_condattr_init (&monotonic);
-  pthread_condattr_setclock (&monotonic, CLOCK_MONOTONIC);
-  pthread_cond_init (&pool->wake, &monotonic);
-  pthread_condattr_destroy (&monotonic);
+  clock_init_condition (&pool->wake);
   return pthread_create (&pool->thread, NULL, watch, pool);
 }
 

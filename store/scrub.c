@@ -4,11 +4,10 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "background.h"
 #include "check.h"
 #include "clock.h"
 #include "scrub.h"
@@ -19,13 +18,9 @@
 struct scrub {
   struct store *store;
   struct scrub_options options;
-  pthread_t thread;
+  struct background background;
   uint64_t began; /* the pass, by clock_now */
   unsigned lines; /* that it has told */
-
-  pthread_mutex_t lock; /* of what follows; a leaf */
-  pthread_cond_t stopped;
-  bool stopping;
 };
 
 /* Sleep until NANOSECONDS of the pass are over.  Returns false when the
@@ -34,27 +29,14 @@ struct scrub {
 static bool
 sleep_until (struct scrub *scrub, uint64_t nanoseconds)
 {
-  const uint64_t until = scrub->began + nanoseconds;
-  const struct timespec time = {
-    .tv_sec = until / 1000000000,
-    .tv_nsec = until % 1000000000,
-  };
-  bool stopping;
-
-  pthread_mutex_lock (&scrub->lock);
-  while (!scrub->stopping &&
-         pthread_cond_timedwait (&scrub->stopped, &scrub->lock, &time) !=
-             ETIMEDOUT)
-    ;
-  stopping = scrub->stopping;
-  pthread_mutex_unlock (&scrub->lock);
-  return !stopping;
+  return background_sleep_until (&scrub->background,
+                                 scrub->began + nanoseconds);
 }
 
 static uint64_t
 period_of (const struct scrub *scrub)
 {
-  return scrub->options.period * UINT64_C (1000000000);
+  return scrub->options.period * CLOCK_SECOND;
 }
 
 /* DONE of TOTAL is done: rest until it is time for more. */
@@ -136,7 +118,6 @@ scrub_start (struct store *store, const struct scrub_options *options,
              struct status *status)
 {
   struct scrub *scrub = calloc (1, sizeof *scrub);
-  pthread_condattr_t monotonic;
 
   if (scrub == NULL) {
     status_no_memory (status);
@@ -144,16 +125,8 @@ scrub_start (struct store *store, const struct scrub_options *options,
   }
   scrub->store = store;
   scrub->options = *options;
-  pthread_mutex_init (&scrub->lock, NULL);
-  pthread_condattr_init (&monotonic);
-  pthread_condattr_setclock (&monotonic, CLOCK_MONOTONIC);
-  pthread_cond_init (&scrub->stopped, &monotonic);
-  pthread_condattr_destroy (&monotonic);
-  if (pthread_create (&scrub->thread, NULL, run, scrub) == 0)
+  if (background_start (&scrub->background, run, scrub, status) == 0)
     return scrub;
-  status_fail (status, EAGAIN, "cannot start a thread");
-  pthread_mutex_destroy (&scrub->lock);
-  pthread_cond_destroy (&scrub->stopped);
   free (scrub);
   return NULL;
 }
@@ -161,12 +134,6 @@ scrub_start (struct store *store, const struct scrub_options *options,
 void
 scrub_stop (struct scrub *scrub)
 {
-  pthread_mutex_lock (&scrub->lock);
-  scrub->stopping = true;
-  pthread_cond_signal (&scrub->stopped);
-  pthread_mutex_unlock (&scrub->lock);
-  pthread_join (scrub->thread, NULL);
-  pthread_mutex_destroy (&scrub->lock);
-  pthread_cond_destroy (&scrub->stopped);
+  background_stop (&scrub->background);
   free (scrub);
 }

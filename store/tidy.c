@@ -2,11 +2,9 @@
 
 #include <config.h>
 
-#include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "background.h"
 #include "clock.h"
 #include "manage.h"
 #include "quota.h"
@@ -32,11 +30,7 @@
 struct tidy {
   struct store *store;
   struct tidy_options options;
-  pthread_t thread;
-
-  pthread_mutex_t lock; /* of `stopping`; a leaf */
-  pthread_cond_t stopped;
-  bool stopping;
+  struct background background;
 
   /* The thread's own. */
   uint64_t commits; /* how many there were at the last look or step */
@@ -48,28 +42,8 @@ struct tidy {
   bool failing;
 };
 
-/* Sleep for NANOSECONDS.  Returns false when the thread is to end. */
-static bool
-sleep_for (struct tidy *tidy, uint64_t nanoseconds)
-{
-  struct timespec until;
-  bool stopping;
-
-  clock_gettime (CLOCK_MONOTONIC, &until);
-  nanoseconds += until.tv_nsec;
-  until.tv_sec += nanoseconds / 1000000000;
-  until.tv_nsec = nanoseconds % 1000000000;
-  pthread_mutex_lock (&tidy->lock);
-  while (!tidy->stopping && pthread_cond_timedwait (&tidy->stopped, &tidy->lock,
-                                                    &until) != ETIMEDOUT)
-    ;
-  stopping = tidy->stopping;
-  pthread_mutex_unlock (&tidy->lock);
-  return !stopping;
-}
-
 /* A step has begun at START and made a commit: rest, longer where others
- * have made some since the last one.  Returns as sleep_for.
+ * have made some since the last one.  Returns as background_sleep.
  */
 static bool
 rest (struct tidy *tidy, uint64_t start)
@@ -80,7 +54,8 @@ rest (struct tidy *tidy, uint64_t start)
   tidy->commits = commits;
   tidy->step = busy ? BUSY_STEP : IDLE_STEP;
   tidy->rest = busy ? BUSY_REST : IDLE_REST;
-  return sleep_for (tidy, (clock_now () - start) * tidy->rest / 4);
+  return background_sleep (&tidy->background,
+                           (clock_now () - start) * tidy->rest / 4);
 }
 
 /* How many pages are kept of those that are free. */
@@ -200,8 +175,9 @@ run (void *opaque)
     }
     tidy->failing = r == -1;
     tidy->unfinished = tidy->unfinished || r == -1;
-  } while (r != 1 && sleep_for (tidy, (r == -1 ? RETRY_AFTER : LOOK_EVERY) *
-                                          CLOCK_MILLISECOND));
+  } while (r != 1 && background_sleep (&tidy->background,
+                                       (r == -1 ? RETRY_AFTER : LOOK_EVERY) *
+                                           CLOCK_MILLISECOND));
   return NULL;
 }
 
@@ -210,7 +186,6 @@ tidy_start (struct store *store, const struct tidy_options *options,
             struct status *status)
 {
   struct tidy *tidy = calloc (1, sizeof *tidy);
-  pthread_condattr_t monotonic;
 
   if (tidy == NULL) {
     status_no_memory (status);
@@ -219,16 +194,8 @@ tidy_start (struct store *store, const struct tidy_options *options,
   tidy->store = store;
   tidy->options = *options;
   tidy->step = BUSY_STEP;
-  pthread_mutex_init (&tidy->lock, NULL);
-  pthread_condattr_init (&monotonic);
-  pthread_condattr_setclock (&monotonic, CLOCK_MONOTONIC);
-  pthread_cond_init (&tidy->stopped, &monotonic);
-  pthread_condattr_destroy (&monotonic);
-  if (pthread_create (&tidy->thread, NULL, run, tidy) == 0)
+  if (background_start (&tidy->background, run, tidy, status) == 0)
     return tidy;
-  status_fail (status, EAGAIN, "cannot start a thread");
-  pthread_mutex_destroy (&tidy->lock);
-  pthread_cond_destroy (&tidy->stopped);
   free (tidy);
   return NULL;
 }
@@ -236,12 +203,6 @@ tidy_start (struct store *store, const struct tidy_options *options,
 void
 tidy_stop (struct tidy *tidy)
 {
-  pthread_mutex_lock (&tidy->lock);
-  tidy->stopping = true;
-  pthread_cond_signal (&tidy->stopped);
-  pthread_mutex_unlock (&tidy->lock);
-  pthread_join (tidy->thread, NULL);
-  pthread_mutex_destroy (&tidy->lock);
-  pthread_cond_destroy (&tidy->stopped);
+  background_stop (&tidy->background);
   free (tidy);
 }
