@@ -302,31 +302,13 @@ take_bytes (struct backup *backup, const void *data, size_t length)
 }
 
 static int
-fail_row (const struct row *row, struct status *status)
+fail_row (const struct block_row *row, struct status *status)
 {
   return status_fail (status, EIO,
                       "block %" PRId64 " of layer %" PRId64 ", generation "
                       "%" PRId64 ": its checksum does not match; restore "
                       "the block from an earlier backup",
                       row->number, row->layer, row->generation);
-}
-
-/* Take the data of a row into the chunk. */
-static int
-take_data (struct backup *backup, struct row *row, sqlite3_stmt *blocks,
-           struct status *status)
-{
-  const void *data = sqlite3_column_blob (blocks, 6);
-  const size_t length = sqlite3_column_bytes (blocks, 6);
-
-  if (length > DISK_BLOCK_SIZE_MAX || (data == NULL && length > 0) ||
-      row->checksum != checksum_block (row->layer, row->number, row->generation,
-                                       row->codec, length,
-                                       checksum_bytes (data, length)))
-    return fail_row (row, status);
-  row->length = length;
-  take_bytes (backup, data, length);
-  return 0;
 }
 
 /* Has the new file the content with this id? */
@@ -348,15 +330,11 @@ has_content (struct connection *copy, int64_t id, struct status *status)
  */
 static int
 take_content (struct connection *connection, struct backup *backup,
-              struct row *row, sqlite3_stmt *blocks, struct status *status)
+              struct row *row, int64_t id, struct status *status)
 {
-  const int64_t id = sqlite3_column_int64 (blocks, 7);
   CLEANUP_STATEMENT sqlite3_stmt *found = NULL;
   int r;
 
-  if (row->checksum !=
-      checksum_reference (row->layer, row->number, row->generation, id))
-    return fail_row (row, status);
   row->content.id = id;
   r = has_content (backup->copy, id, status);
   if (r != 0)
@@ -374,23 +352,41 @@ static int
 take_row (struct connection *connection, struct backup *backup,
           sqlite3_stmt *blocks, struct status *status)
 {
-  struct row *row = &backup->rows[backup->rows_count];
-
-  *row = (struct row){
+  const struct block_row found = {
     .id = sqlite3_column_int64 (blocks, 0),
     .layer = sqlite3_column_int64 (blocks, 1),
     .number = sqlite3_column_int64 (blocks, 2),
     .generation = sqlite3_column_int64 (blocks, 3),
     .codec = sqlite3_column_int64 (blocks, 4),
     .checksum = sqlite3_column_int64 (blocks, 5),
+    .data = sqlite3_column_blob (blocks, 6),
+    .length = sqlite3_column_bytes (blocks, 6),
+    .content = sqlite3_column_int64 (blocks, 7),
+  };
+  struct row *row = &backup->rows[backup->rows_count];
+
+  if (!is_copied (backup, found.layer, found.generation))
+    return 0;
+  if (found.length > DISK_BLOCK_SIZE_MAX ||
+      (found.data == NULL && found.length > 0) || !checksum_fits (&found))
+    return fail_row (&found, status);
+  *row = (struct row){
+    .id = found.id,
+    .layer = found.layer,
+    .number = found.number,
+    .generation = found.generation,
+    .codec = found.codec,
+    .checksum = found.checksum,
     .offset = backup->bytes_count,
   };
-  if (!is_copied (backup, row->layer, row->generation))
-    return 0;
-  if ((row->codec == CODEC_CONTENT
-           ? take_content (connection, backup, row, blocks, status)
-           : take_data (backup, row, blocks, status)) == -1)
-    return -1;
+  if (found.codec == CODEC_CONTENT) {
+    if (take_content (connection, backup, row, found.content, status) == -1)
+      return -1;
+  }
+  else {
+    row->length = found.length;
+    take_bytes (backup, found.data, found.length);
+  }
   backup->rows_count++;
   return 0;
 }

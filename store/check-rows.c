@@ -30,13 +30,6 @@
 /* More than any id that this program gives. */
 #define ID_END (INT64_C (1) << 62)
 
-/* A row of a block. */
-struct block_row {
-  int64_t id, layer, number, generation, codec, checksum, content;
-  const void *data;
-  size_t length;
-};
-
 /*--------------------------------------------------------------------
  * Who shows a row.
  */
@@ -117,21 +110,6 @@ check_find_shown (struct check *check, struct connection *connection,
  * Judging a row.
  */
 
-/* Is the row's checksum that of its key and data? */
-static bool
-has_checksum (const struct block_row *row)
-{
-  const int64_t right =
-      row->codec == CODEC_CONTENT
-          ? checksum_reference (row->layer, row->number, row->generation,
-                                row->content)
-          : checksum_block (row->layer, row->number, row->generation,
-                            row->codec, row->length,
-                            checksum_bytes (row->data, row->length));
-
-  return row->checksum == right;
-}
-
 /* Can LENGTH bytes of DATA be decoded into check->block? */
 static int
 decode (struct check *check, struct connection *connection, int64_t codec,
@@ -199,7 +177,7 @@ is_wrong (const struct block_row *row, struct status *why)
 {
   if (row->id < 1 || row->id >= ID_END)
     status_fail (why, EIO, "its id %" PRId64 " is impossible", row->id);
-  else if (!has_checksum (row))
+  else if (!checksum_fits (row))
     status_fail (why, EIO, "its checksum does not match");
   else if (row->layer < 1)
     status_fail (why, EIO, "its layer is impossible");
@@ -235,7 +213,7 @@ tell_row (struct check *check, struct connection *connection,
 {
   struct check_problem problem = {
     .kind = CHECK_BLOCK,
-    .mend = row->length > 0 && !has_checksum (row) ? MEND_BLOCK : MEND_NOT,
+    .mend = row->length > 0 && !checksum_fits (row) ? MEND_BLOCK : MEND_NOT,
     .layer = row->layer,
     .number = row->number,
     .generation = row->generation,

@@ -3,10 +3,10 @@
 #include <config.h>
 
 #include <endian.h>
-#include <stdbool.h>
 #include <xxhash.h>
 
 #include "checksum.h"
+#include "codec.h"
 
 uint64_t
 checksum_bytes (const void *data, size_t length)
@@ -39,8 +39,22 @@ int64_t
 checksum_reference (int64_t layer, int64_t number, int64_t generation,
                     int64_t content)
 {
-  return checksum_block (layer, number, generation, 4, sizeof content,
-                         hash_reference (content));
+  return checksum_block (layer, number, generation, CODEC_CONTENT,
+                         sizeof content, hash_reference (content));
+}
+
+bool
+checksum_fits (const struct block_row *row)
+{
+  const int64_t right =
+      row->codec == CODEC_CONTENT
+          ? checksum_reference (row->layer, row->number, row->generation,
+                                row->content)
+          : checksum_block (row->layer, row->number, row->generation,
+                            row->codec, row->length,
+                            checksum_bytes (row->data, row->length));
+
+  return row->checksum == right;
 }
 
 int64_t

@@ -3,6 +3,7 @@
 #ifndef SQLBLOCK_CHECKSUM_H
 #define SQLBLOCK_CHECKSUM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,6 +23,18 @@ int64_t checksum_block (int64_t layer, int64_t number, int64_t generation,
  */
 int64_t checksum_reference (int64_t layer, int64_t number, int64_t generation,
                             int64_t content);
+
+/* A row of block. */
+struct block_row {
+  int64_t id, layer, number, generation, codec, checksum;
+  int64_t content; /* of codec 4 */
+  const void *data;
+  size_t length; /* of data, in bytes */
+};
+
+/* Is the row's checksum that of its key and data?  Thread rules: any thread.
+ */
+bool checksum_fits (const struct block_row *row);
 
 /* content.checksum of a row whose data has the hash DATA_HASH.  Thread rules:
  * any thread.

@@ -344,68 +344,49 @@ part_place (const struct part *part, uint64_t number, uint32_t *from,
   return part->buffer + (first - part->offset);
 }
 
+/* Check the row at which a walk stands and copy what is asked for of it. */
 static int
-fail_checksum (struct status *status)
+copy_row (const struct part *part, const struct walk *walk,
+          struct status *status)
 {
-  return status_fail (status, EIO,
-                      "its checksum does not match; restore the block from a "
-                      "backup");
-}
-
-/* Check the row at which a walk stands, whose data is its own, and copy what
- * is asked for of it.
- */
-static int
-read_data (struct part *part, const struct walk *walk, int64_t codec,
-           struct status *status)
-{
-  sqlite3_stmt *row = walk->statement;
-  const int64_t checksum = sqlite3_column_int64 (row, 3);
-  const void *data = sqlite3_column_blob (row, 4);
-  const size_t length = sqlite3_column_bytes (row, 4);
+  const uint32_t block_size = part->view->block_size;
+  sqlite3_stmt *statement = walk->statement;
+  const struct block_row row = {
+    .layer = walk->layer.layer,
+    .number = walk->number,
+    .generation = walk->generation,
+    .codec = sqlite3_column_int64 (statement, 2),
+    .checksum = sqlite3_column_int64 (statement, 3),
+    .data = sqlite3_column_blob (statement, 4),
+    .length = sqlite3_column_bytes (statement, 4),
+    .content = sqlite3_column_int64 (statement, 5),
+  };
   uint32_t from, count;
   char *place;
 
-  if (data == NULL && sqlite3_errcode (walk->connection->db) == SQLITE_NOMEM)
+  if (row.data == NULL &&
+      sqlite3_errcode (walk->connection->db) == SQLITE_NOMEM)
     return status_no_memory (status);
-  if (checksum != checksum_block (walk->layer.layer, walk->number,
-                                  walk->generation, codec, length,
-                                  checksum_bytes (data, length)))
-    return fail_checksum (status);
-  if (codec_check (codec, length, part->view->block_size, status) == -1)
+  if (!checksum_fits (&row))
+    return status_fail (status, EIO,
+                        "its checksum does not match; restore the block "
+                        "from a backup");
+  place = part_place (part, walk->number, &from, &count);
+  if (row.codec == CODEC_CONTENT)
+    return content_read (walk->connection, row.content, block_size, from, count,
+                         place, status);
+  if (codec_check (row.codec, row.length, block_size, status) == -1)
     return -1;
-  place = part_place (part, walk->number, &from, &count);
-  return codec_copy (&walk->connection->workspace, codec, data, length,
-                     part->view->block_size, from, count, place, status);
-}
-
-/* The same for a row that refers to a content. */
-static int
-read_content (struct part *part, const struct walk *walk, struct status *status)
-{
-  sqlite3_stmt *row = walk->statement;
-  const int64_t content = sqlite3_column_int64 (row, 5);
-  uint32_t from, count;
-  char *place;
-
-  if (sqlite3_column_int64 (row, 3) !=
-      checksum_reference (walk->layer.layer, walk->number, walk->generation,
-                          content))
-    return fail_checksum (status);
-  place = part_place (part, walk->number, &from, &count);
-  return content_read (walk->connection, content, part->view->block_size, from,
-                       count, place, status);
+  return codec_copy (&walk->connection->workspace, row.codec, row.data,
+                     row.length, block_size, from, count, place, status);
 }
 
 static int
 read_row (struct part *part, const struct walk *walk, struct status *status)
 {
-  const int64_t codec = sqlite3_column_int64 (walk->statement, 2);
   const uint64_t i = walk->number - part->first;
-  const int r = codec == CODEC_CONTENT ? read_content (part, walk, status)
-                                       : read_data (part, walk, codec, status);
 
-  if (r == -1)
+  if (copy_row (part, walk, status) == -1)
     return -1;
   part->found[i / 64] |= UINT64_C (1) << (i % 64);
   part->missing--;

@@ -54,12 +54,8 @@ static int
 find_disk (struct connection *connection, struct request *request,
            struct status *status)
 {
-  if (find_target (connection, request, status) == -1)
-    return -1;
-  if (request->snapshot.id == 0)
-    return 0;
-  return status_fail (status, EINVAL, "'%s' is a snapshot; give a disk",
-                      request->target);
+  return snapshots_find_disk (connection, request->target, &request->disk,
+                              status);
 }
 
 /* The target must be a snapshot, under its name or, with TIMES, a time. */

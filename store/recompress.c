@@ -62,22 +62,14 @@ look_at_disk (struct connection *connection, void *opaque,
       " (SELECT layer FROM disk WHERE id = ?1"
       " UNION SELECT layer FROM snapshot WHERE disk = ?1)";
   struct recompression *recompression = opaque;
-  struct snapshot_info snapshot;
-  CLEANUP_STATEMENT sqlite3_stmt *count = NULL;
+  int64_t rows;
 
-  if (snapshots_find_target (connection, recompression->name,
-                             &recompression->disk, &snapshot, status) == -1)
+  if (snapshots_find_disk (connection, recompression->name,
+                           &recompression->disk, status) == -1 ||
+      connection_integer_for (connection, count_sql, recompression->disk.id,
+                              &rows, status) == -1)
     return -1;
-  if (snapshot.id != 0)
-    return status_fail (status, EINVAL, "'%s' is a snapshot; give a disk",
-                        recompression->name);
-  count = connection_statement (connection, count_sql, status);
-  if (count == NULL)
-    return -1;
-  sqlite3_bind_int64 (count, 1, recompression->disk.id);
-  if (connection_step (connection, count, status) == -1)
-    return -1;
-  recompression->total = sqlite3_column_int64 (count, 0);
+  recompression->total = rows;
   return 0;
 }
 
@@ -106,51 +98,17 @@ next_layer (struct connection *connection, struct recompression *recompression,
   return 0;
 }
 
-/* The checksum of the row at hand if it has this data. */
-static int64_t
-checksum_row (const struct recompression *recompression, int64_t codec,
-              size_t length, uint64_t hash)
-{
-  return checksum_block (recompression->layer, recompression->number,
-                         recompression->generation, codec, length, hash);
-}
-
-/* Decode the row at hand, whose data is its own. */
-static int
-decode_data (struct recompression *recompression, sqlite3_stmt *statement,
-             struct row *row)
-{
-  const uint32_t block_size = recompression->disk.block_size;
-  const int64_t codec = sqlite3_column_int64 (statement, 3);
-  const void *data = sqlite3_column_blob (statement, 5);
-  const size_t length = sqlite3_column_bytes (statement, 5);
-  struct status ignored;
-
-  row->length = length;
-  if (row->checksum != checksum_row (recompression, codec, length,
-                                     checksum_bytes (data, length)) ||
-      codec_check (codec, length, block_size, &ignored) == -1)
-    return -1;
-  return codec_copy (&recompression->workspace, codec, data, length, block_size,
-                     0, block_size, recompression->block, &ignored);
-}
-
-/* Decode the row at hand, which refers to a content. */
+/* Decode the content to which a row refers. */
 static int
 decode_content (struct connection *connection,
-                struct recompression *recompression, sqlite3_stmt *statement,
-                struct row *row)
+                struct recompression *recompression, struct row *row)
 {
   const uint32_t block_size = recompression->disk.block_size;
   CLEANUP_STATEMENT sqlite3_stmt *found = NULL;
   struct content content;
   struct status ignored;
 
-  row->content = sqlite3_column_int64 (statement, 6);
-  if (row->checksum !=
-          checksum_reference (recompression->layer, recompression->number,
-                              recompression->generation, row->content) ||
-      content_find (connection, row->content, block_size, &content, &found,
+  if (content_find (connection, row->content, block_size, &content, &found,
                     &ignored) == -1)
     return -1;
   row->content_checksum = content.checksum;
@@ -163,15 +121,27 @@ decode_content (struct connection *connection,
 /* Decode the row at hand into recompression->block. */
 static int
 decode_row (struct connection *connection, struct recompression *recompression,
-            sqlite3_stmt *statement, struct row *row)
+            const struct block_row *found, struct row *row)
 {
+  const uint32_t block_size = recompression->disk.block_size;
+  struct status ignored;
+
   *row = (struct row){
-    .id = sqlite3_column_int64 (statement, 0),
-    .checksum = sqlite3_column_int64 (statement, 4),
+    .id = found->id,
+    .checksum = found->checksum,
+    .length = found->length,
   };
-  return sqlite3_column_int64 (statement, 3) == CODEC_CONTENT
-             ? decode_content (connection, recompression, statement, row)
-             : decode_data (recompression, statement, row);
+  if (!checksum_fits (found))
+    return -1;
+  if (found->codec == CODEC_CONTENT) {
+    row->content = found->content;
+    return decode_content (connection, recompression, row);
+  }
+  if (codec_check (found->codec, found->length, block_size, &ignored) == -1)
+    return -1;
+  return codec_copy (&recompression->workspace, found->codec, found->data,
+                     found->length, block_size, 0, block_size,
+                     recompression->block, &ignored);
 }
 
 /* Is a row that is to be as ROW says as it was? */
@@ -218,9 +188,11 @@ encode_row (struct recompression *recompression, struct row *row)
 
   codec_encode (&recompression->workspace, &recompression->disk.compression,
                 recompression->block, block_size, room, encoded);
-  codec_hash_block (encoded, block_size);
-  row->new_checksum = checksum_row (recompression, encoded->codec,
-                                    encoded->length, encoded->hash);
+  if (recompression->disk.deduplicate)
+    codec_hash_block (encoded, block_size);
+  row->new_checksum = checksum_block (
+      recompression->layer, recompression->number, recompression->generation,
+      encoded->codec, encoded->length, encoded->hash);
   if (is_same (recompression, row)) {
     if (row->content == 0)
       count_bytes (recompression->done, row->length, row->length);
@@ -231,7 +203,8 @@ encode_row (struct recompression *recompression, struct row *row)
         keep (recompression, recompression->block, block_size);
   else {
     recompression->used += encoded->length;
-    encoded->block = keep (recompression, recompression->block, block_size);
+    if (recompression->disk.deduplicate)
+      encoded->block = keep (recompression, recompression->block, block_size);
   }
   recompression->count++;
 }
@@ -262,13 +235,25 @@ read_step (struct connection *connection, void *opaque, struct status *status)
     r = connection_step (connection, statement, status);
     if (r != 1)
       break;
+    const struct block_row found = {
+      .id = sqlite3_column_int64 (statement, 0),
+      .layer = recompression->layer,
+      .number = sqlite3_column_int64 (statement, 1),
+      .generation = sqlite3_column_int64 (statement, 2),
+      .codec = sqlite3_column_int64 (statement, 3),
+      .checksum = sqlite3_column_int64 (statement, 4),
+      .data = sqlite3_column_blob (statement, 5),
+      .length = sqlite3_column_bytes (statement, 5),
+      .content = sqlite3_column_int64 (statement, 6),
+    };
+
     recompression->seen++;
-    recompression->number = sqlite3_column_int64 (statement, 1);
-    recompression->generation = sqlite3_column_int64 (statement, 2);
-    if (sqlite3_column_int64 (statement, 3) == CODEC_ZERO)
+    recompression->number = found.number;
+    recompression->generation = found.generation;
+    if (found.codec == CODEC_ZERO)
       continue;
     row = &recompression->rows[recompression->count];
-    if (decode_row (connection, recompression, statement, row) == -1)
+    if (decode_row (connection, recompression, &found, row) == -1)
       recompression->done->damaged++;
     else
       encode_row (recompression, row);

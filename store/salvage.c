@@ -192,14 +192,16 @@ is_block (const struct row *row)
       value[6].type != (refers ? VALUE_INTEGER : VALUE_NULL) ||
       value[7].type != (has_data ? VALUE_BLOB : VALUE_NULL))
     return false;
-  if (refers)
-    return value[5].integer ==
-           checksum_reference (value[1].integer, value[2].integer,
-                               value[3].integer, value[6].integer);
-  return value[5].integer ==
-         checksum_block (value[1].integer, value[2].integer, value[3].integer,
-                         value[4].integer, value[7].length,
-                         checksum_bytes (value[7].bytes, value[7].length));
+  return checksum_fits (&(struct block_row){
+      .layer = value[1].integer,
+      .number = value[2].integer,
+      .generation = value[3].integer,
+      .codec = value[4].integer,
+      .checksum = value[5].integer,
+      .content = value[6].integer,
+      .data = value[7].bytes,
+      .length = value[7].length,
+  });
 }
 
 static bool

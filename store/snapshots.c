@@ -268,6 +268,20 @@ snapshots_find_target (struct connection *connection, const char *target,
   return r == -1 ? -1 : 0;
 }
 
+int
+snapshots_find_disk (struct connection *connection, const char *target,
+                     struct disk_info *disk, struct status *status)
+{
+  struct snapshot_info snapshot;
+
+  if (snapshots_find_target (connection, target, disk, &snapshot, status) == -1)
+    return -1;
+  if (snapshot.id == 0)
+    return 0;
+  return status_fail (status, EINVAL, "'%s' is a snapshot; give a disk",
+                      target);
+}
+
 void
 snapshots_as_disk (const struct snapshot_info *snapshot, struct disk_info *disk)
 {

@@ -90,6 +90,10 @@ int snapshots_find_target (struct connection *connection, const char *target,
                            struct snapshot_info *snapshot,
                            struct status *status);
 
+/* The same where only a disk will do: a snapshot is EINVAL. */
+int snapshots_find_disk (struct connection *connection, const char *target,
+                         struct disk_info *disk, struct status *status);
+
 /* Make DISK, a disk's own info, that of its SNAPSHOT. */
 void snapshots_as_disk (const struct snapshot_info *snapshot,
                         struct disk_info *disk);
