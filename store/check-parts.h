@@ -50,6 +50,31 @@ void check_tell (struct check *check, struct check_problem *problem,
                  const char *format, ...)
     __attribute__ ((format (printf, 3, 4)));
 
+/* NAME, which may be NULL, is one of those that PROBLEM is about. */
+void check_add_shown (struct check_problem *problem, const char *name);
+
+/* Who shows layer ?1 or one that stands on it: the disk's id, its epoch, the
+ * snapshot's id or 0, the name, the block size.
+ */
+#define CHECK_VIEWERS                                                          \
+  "WITH RECURSIVE above (layer) AS (SELECT ?1 UNION"                           \
+  "  SELECT layer.id FROM layer JOIN above ON layer.parent = above.layer)"     \
+  " SELECT disk.id, epoch, 0, name, block_size"                                \
+  "  FROM disk JOIN above USING (layer) WHERE name NOT LIKE '%/%'"             \
+  " UNION ALL SELECT disk.id, epoch, snapshot.id,"                             \
+  "  disk.name || '@' || snapshot.name, block_size"                            \
+  "  FROM snapshot JOIN above USING (layer)"                                   \
+  "  JOIN disk ON disk.id = snapshot.disk"                                     \
+  "  WHERE snapshot.name NOT LIKE '%/%'"
+
+/* The highest id of each table whose ids are counted, to begin a statement. */
+#define CHECK_HIGHEST                                                          \
+  "WITH highest (name, id) AS ("                                               \
+  " SELECT 'layer', (SELECT max (id) FROM layer)"                              \
+  " UNION ALL SELECT 'disk', (SELECT max (id) FROM disk)"                      \
+  " UNION ALL SELECT 'snapshot', (SELECT max (id) FROM snapshot)"              \
+  " UNION ALL SELECT 'content', (SELECT max (id) FROM content))"
+
 /* Say in PROBLEM which disks and snapshots show the row that it names. */
 int check_find_shown (struct check *check, struct connection *connection,
                       struct check_problem *problem, struct status *status);

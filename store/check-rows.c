@@ -27,9 +27,6 @@
 /* What reading a row costs beside its data, in bytes. */
 #define ROW_COST 64
 
-/* More than any id that this program gives. */
-#define ID_END (INT64_C (1) << 62)
-
 /*--------------------------------------------------------------------
  * Who shows a row.
  */
@@ -68,10 +65,7 @@ note_shown (struct connection *connection, sqlite3_stmt *row,
     return r;
   problem->count = sqlite3_column_int64 (row, 4);
   problem->offset = problem->number * problem->count;
-  problem->shown_total++;
-  if (problem->shown_count < CHECK_SHOWN_MAX && name)
-    snprintf (problem->shown[problem->shown_count++], sizeof problem->shown[0],
-              "%s", name);
+  check_add_shown (problem, name);
   return 0;
 }
 
@@ -79,16 +73,7 @@ int
 check_find_shown (struct check *check, struct connection *connection,
                   struct check_problem *problem, struct status *status)
 {
-  static const char viewers_sql[] =
-      "WITH RECURSIVE above (layer) AS (SELECT ?1 UNION"
-      "  SELECT layer.id FROM layer JOIN above ON layer.parent = above.layer)"
-      " SELECT disk.id, epoch, 0, name, block_size"
-      "  FROM disk JOIN above USING (layer) WHERE name NOT LIKE '%/%'"
-      " UNION ALL SELECT disk.id, epoch, snapshot.id,"
-      "  disk.name || '@' || snapshot.name, block_size"
-      "  FROM snapshot JOIN above USING (layer)"
-      "  JOIN disk ON disk.id = snapshot.disk"
-      "  WHERE snapshot.name NOT LIKE '%/%'";
+  static const char viewers_sql[] = CHECK_VIEWERS;
   CLEANUP_STATEMENT sqlite3_stmt *viewers =
       connection_statement (connection, viewers_sql, status);
   int r = -1;
@@ -232,9 +217,12 @@ tell_row (struct check *check, struct connection *connection,
  * Rows that cannot be read.
  */
 
-/* Can a row be found at ID or after it? */
+/* Can a row be found at ID or after it?  Returns 1, also where there is none,
+ * 0 where that cannot be read, -1.  The row's id goes to *FOUND, or 0.
+ */
 static int
-can_seek (struct connection *connection, int64_t id, struct status *status)
+can_seek (struct connection *connection, int64_t id, int64_t *found,
+          struct status *status)
 {
   static const char seek_sql[] =
       "SELECT id FROM block NOT INDEXED WHERE id >= ?1 ORDER BY id LIMIT 1";
@@ -248,6 +236,7 @@ can_seek (struct connection *connection, int64_t id, struct status *status)
   r = connection_step (connection, seek, status);
   if (r == -1)
     return check_is_damage (status) ? 0 : -1;
+  *found = r == 1 ? sqlite3_column_int64 (seek, 0) : 0;
   return 1;
 }
 
@@ -256,18 +245,18 @@ static int
 seek_past (struct check *check, struct connection *connection,
            struct status *status)
 {
-  int64_t bad = check->next_id, good = bad, step = 1;
+  int64_t bad = check->next_id, good = bad, step = 1, found;
   int r = 0;
 
   while (r == 0 && good < ID_END) {
     good = bad + step;
-    r = can_seek (connection, good, status);
+    r = can_seek (connection, good, &found, status);
     if (r == 0)
       bad = good;
     step *= 2;
   }
   while (r == 1 && good - bad > 1) {
-    r = can_seek (connection, bad + (good - bad) / 2, status);
+    r = can_seek (connection, bad + (good - bad) / 2, &found, status);
     if (r == 1)
       good = bad + (good - bad) / 2;
     else if (r == 0)
@@ -282,26 +271,17 @@ static int
 pass_over (struct check *check, struct connection *connection,
            struct status *status)
 {
-  static const char next_sql[] =
-      "SELECT id FROM block NOT INDEXED WHERE id >= ?1 ORDER BY id LIMIT 1";
-  CLEANUP_STATEMENT sqlite3_stmt *next = NULL;
   const int64_t from = check->next_id;
   int64_t id = 0;
-  int r = can_seek (connection, from, status);
+  const int r = can_seek (connection, from, &id, status);
 
   check->torn = true;
   if (r == -1)
     return -1;
   if (r == 0)
     return seek_past (check, connection, status);
-  next = connection_statement (connection, next_sql, status);
-  if (next == NULL)
-    return -1;
-  sqlite3_bind_int64 (next, 1, from);
-  r = connection_step (connection, next, status);
-  id = r == 1 ? sqlite3_column_int64 (next, 0) : 0;
   check->next_id = id >= from && id < ID_END ? id + 1 : 0;
-  return r == -1 ? -1 : 0;
+  return 0;
 }
 
 /*--------------------------------------------------------------------
@@ -537,12 +517,7 @@ static int
 find_seen (struct connection *connection, int64_t layer, struct seen_list *seen,
            struct status *status)
 {
-  static const char seen_sql[] =
-      "SELECT layer.generation FROM disk JOIN layer ON layer.id = disk.layer"
-      " WHERE disk.layer = ?1"
-      " UNION SELECT generation FROM snapshot WHERE layer = ?1"
-      " UNION SELECT parent_generation FROM layer WHERE parent = ?1"
-      " ORDER BY 1";
+  static const char seen_sql[] = LAYER_VIEWERS;
   CLEANUP_STATEMENT sqlite3_stmt *rows =
       connection_statement (connection, seen_sql, status);
   int64_t *generations;

@@ -11,15 +11,13 @@
 #include <string.h>
 
 #include "check-parts.h"
+#include "follow.h"
 #include "guard.h"
 #include "layers.h"
 #include "snapshots.h"
 
 /* More layers than any database has; the plan has room for them. */
 #define LAYERS_MAX 10000000
-
-/* More than any id that this program gives. */
-#define ID_END (INT64_C (1) << 62)
 
 /* How many blocks behind the end of a disk are looked at at a time. */
 #define END_BLOCKS 65536
@@ -195,30 +193,16 @@ static int
 find_hurt (struct connection *connection, int64_t layer,
            struct check_problem *problem, struct status *status)
 {
-  static const char hurt_sql[] =
-      "WITH RECURSIVE above (layer) AS (SELECT ?1 UNION"
-      "  SELECT layer.id FROM layer JOIN above ON layer.parent = above.layer)"
-      " SELECT name FROM disk JOIN above USING (layer)"
-      "  WHERE name NOT LIKE '%/%'"
-      " UNION ALL SELECT disk.name || '@' || snapshot.name"
-      "  FROM snapshot JOIN above USING (layer)"
-      "  JOIN disk ON disk.id = snapshot.disk"
-      "  WHERE snapshot.name NOT LIKE '%/%'";
+  static const char hurt_sql[] = CHECK_VIEWERS;
   CLEANUP_STATEMENT sqlite3_stmt *rows =
       connection_statement (connection, hurt_sql, status);
-  const char *name;
   int r;
 
   if (rows == NULL)
     return -1;
   sqlite3_bind_int64 (rows, 1, layer);
-  while ((r = connection_step (connection, rows, status)) == 1) {
-    name = (const char *)sqlite3_column_text (rows, 0);
-    problem->shown_total++;
-    if (problem->shown_count < CHECK_SHOWN_MAX && name)
-      snprintf (problem->shown[problem->shown_count++],
-                sizeof problem->shown[0], "%s", name);
-  }
+  while ((r = connection_step (connection, rows, status)) == 1)
+    check_add_shown (problem, (const char *)sqlite3_column_text (rows, 3));
   return r;
 }
 
@@ -495,11 +479,9 @@ is_counted (struct check *check, struct connection *connection, int64_t layer,
             int64_t number, int64_t bytes, struct status *status)
 {
   static const char sum_sql[] =
-      "SELECT count (*), ifnull (sum (bytes), 0) FROM (SELECT ifnull ("
-      " ifnull (length (data), (SELECT length (content.data) FROM content"
-      "  WHERE content.id = block.content)), 0) AS bytes"
-      " FROM block INDEXED BY block_by_number"
-      " WHERE layer = ?1 AND number < ?2 LIMIT ?3)";
+      "SELECT count (*), ifnull (sum (bytes), 0) FROM (SELECT " FOLLOW_BYTES (
+          "block") " AS bytes FROM block INDEXED BY block_by_number"
+                   " WHERE layer = ?1 AND number < ?2 LIMIT ?3)";
   const int served = guard_is_served (store_path (check->store), status);
   const int64_t most = served == 0 ? INT64_MAX : COUNTED_ROWS;
   CLEANUP_STATEMENT sqlite3_stmt *sum =
@@ -554,12 +536,7 @@ static int
 check_sequences (struct check *check, struct connection *connection,
                  struct status *status)
 {
-  static const char wrong_sql[] =
-      "WITH highest (name, id) AS ("
-      " SELECT 'layer', (SELECT max (id) FROM layer)"
-      " UNION ALL SELECT 'disk', (SELECT max (id) FROM disk)"
-      " UNION ALL SELECT 'snapshot', (SELECT max (id) FROM snapshot)"
-      " UNION ALL SELECT 'content', (SELECT max (id) FROM content))"
+  static const char wrong_sql[] = CHECK_HIGHEST
       " SELECT (SELECT count (*) FROM highest WHERE id IS NOT NULL AND"
       "  ifnull ((SELECT max (seq) FROM sqlite_sequence"
       "   WHERE sqlite_sequence.name = highest.name), -1)"

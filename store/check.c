@@ -86,6 +86,15 @@ check_tell (struct check *check, struct check_problem *problem,
     check->options->found (problem, check->options->opaque);
 }
 
+void
+check_add_shown (struct check_problem *problem, const char *name)
+{
+  problem->shown_total++;
+  if (problem->shown_count < CHECK_SHOWN_MAX && name)
+    snprintf (problem->shown[problem->shown_count++], sizeof problem->shown[0],
+              "%s", name);
+}
+
 /* Have a part called in a read transaction of its own.  What it cannot read
  * is told, and it is at its end.
  */

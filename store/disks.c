@@ -262,12 +262,9 @@ set_checksum (struct connection *connection, int64_t id, struct status *status)
   return quota_follow (connection, id, status);
 }
 
-/* A program that does not know FEATURE (NULL: nothing) must not open a
- * database which uses it.
- */
-static int
-add_feature (struct connection *connection, const char *feature,
-             struct status *status)
+int
+disks_add_feature (struct connection *connection, const char *feature,
+                   struct status *status)
 {
   static const char feature_sql[] =
       "INSERT INTO feature VALUES (?1, 'incompatible')"
@@ -308,9 +305,10 @@ insert_disk (struct connection *connection, const struct disk_options *options,
   int r;
 
   if (insert == NULL ||
-      add_feature (connection, codec_feature (compression.codec), status) ==
-          -1 ||
-      (deduplicate && add_feature (connection, CONTENT_FEATURE, status) == -1))
+      disks_add_feature (connection, codec_feature (compression.codec),
+                         status) == -1 ||
+      (deduplicate &&
+       disks_add_feature (connection, CONTENT_FEATURE, status) == -1))
     return -1;
   sqlite3_bind_text (insert, 1, name, -1, SQLITE_STATIC);
   sqlite3_bind_text (insert, 2,
@@ -606,8 +604,8 @@ disks_set_compression (struct connection *connection, int64_t id,
       connection_statement (connection, compression_sql, status);
 
   if (set == NULL ||
-      add_feature (connection, codec_feature (compression->codec), status) ==
-          -1)
+      disks_add_feature (connection, codec_feature (compression->codec),
+                         status) == -1)
     return -1;
   sqlite3_bind_int64 (set, 1, id);
   sqlite3_bind_int (set, 2, compression->codec);
@@ -625,7 +623,7 @@ disks_set_deduplicate (struct connection *connection, int64_t id,
       "UPDATE disk SET deduplicate = ?2 WHERE id = ?1";
 
   if ((deduplicate &&
-       add_feature (connection, CONTENT_FEATURE, status) == -1) ||
+       disks_add_feature (connection, CONTENT_FEATURE, status) == -1) ||
       connection_run_for_integer (connection, deduplicate_sql, id, deduplicate,
                                   status) == -1)
     return -1;

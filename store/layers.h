@@ -23,6 +23,9 @@
 #include "connection.h"
 #include "status.h"
 
+/* More than any id that this program gives. */
+#define ID_END (INT64_C (1) << 62)
+
 /* The columns of a layer that its checksum covers, in their order. */
 #define LAYER_CHECKSUM                                                         \
   "row_checksum ('layer', layer.id, layer.parent, layer.parent_generation,"    \

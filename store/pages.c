@@ -421,6 +421,15 @@ pages_read_cell (struct pages *pages, enum tree_type type, unsigned offset,
                                            payload + local, length - local);
 }
 
+bool
+pages_tree_cell (struct pages *pages, const struct tree_page *tree, unsigned i,
+                 struct cell *cell, unsigned char *payload)
+{
+  const unsigned at = pages_cell (pages, tree, i);
+
+  return at != 0 && pages_read_cell (pages, tree->type, at, cell, payload);
+}
+
 /*--------------------------------------------------------------------
  * Records.
  */

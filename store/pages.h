@@ -99,6 +99,10 @@ struct cell {
 bool pages_read_cell (struct pages *pages, enum tree_type type, unsigned offset,
                       struct cell *cell, unsigned char *payload);
 
+/* Read cell I of the page of a b-tree at hand; false where it lies outside. */
+bool pages_tree_cell (struct pages *pages, const struct tree_page *tree,
+                      unsigned i, struct cell *cell, unsigned char *payload);
+
 /* A value in a record. */
 enum value_type {
   VALUE_NULL,

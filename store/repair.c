@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "check-parts.h"
 #include "checksum.h"
 #include "codec.h"
 #include "correct.h"
@@ -329,25 +330,15 @@ set_sequences (struct connection *connection, struct status *status)
   static const char foreign_sql[] =
       "DELETE FROM sqlite_sequence WHERE name IS NULL"
       " OR name NOT IN ('layer', 'disk', 'snapshot', 'content')";
-  static const char set_sql[] =
-      "WITH highest (name, id) AS ("
-      " SELECT 'layer', (SELECT max (id) FROM layer)"
-      " UNION ALL SELECT 'disk', (SELECT max (id) FROM disk)"
-      " UNION ALL SELECT 'snapshot', (SELECT max (id) FROM snapshot)"
-      " UNION ALL SELECT 'content', (SELECT max (id) FROM content))"
+  static const char set_sql[] = CHECK_HIGHEST
       " UPDATE sqlite_sequence SET seq = ifnull ((SELECT id FROM highest"
       "  WHERE highest.name = sqlite_sequence.name), 0)"
       " WHERE seq NOT BETWEEN ifnull ((SELECT id FROM highest"
       "  WHERE highest.name = sqlite_sequence.name), 0) AND 1 << 62";
   static const char add_sql[] =
-      "WITH highest (name, id) AS ("
-      " SELECT 'layer', (SELECT max (id) FROM layer)"
-      " UNION ALL SELECT 'disk', (SELECT max (id) FROM disk)"
-      " UNION ALL SELECT 'snapshot', (SELECT max (id) FROM snapshot)"
-      " UNION ALL SELECT 'content', (SELECT max (id) FROM content))"
-      " INSERT INTO sqlite_sequence SELECT name, id FROM highest"
-      "  WHERE id IS NOT NULL AND name NOT IN"
-      "   (SELECT name FROM sqlite_sequence)";
+      CHECK_HIGHEST " INSERT INTO sqlite_sequence SELECT name, id FROM highest"
+                    "  WHERE id IS NOT NULL AND name NOT IN"
+                    "   (SELECT name FROM sqlite_sequence)";
 
   if (connection_run (connection, foreign_sql, status) == -1 ||
       connection_run (connection, set_sql, status) == -1)

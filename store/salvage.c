@@ -23,9 +23,6 @@
 #include "salvage.h"
 #include "snapshots.h"
 
-/* More than any id that this program gives. */
-#define ID_END (INT64_C (1) << 62)
-
 /* No b-tree is deeper. */
 #define DEPTH_MAX 20
 
@@ -530,9 +527,7 @@ note_roots (struct salvage *salvage, const struct tree_page *tree,
   struct row row;
 
   for (unsigned i = 0; i < tree->cells; i++)
-    if (pages_read_cell (salvage->pages, TABLE_LEAF,
-                         pages_cell (salvage->pages, tree, i), &cell,
-                         salvage->payload)) {
+    if (pages_tree_cell (salvage->pages, tree, i, &cell, salvage->payload)) {
       parse_row (salvage->payload, &cell, &row);
       note_root (salvage, roots, &row);
     }
@@ -718,10 +713,7 @@ note_entries (struct salvage *salvage, struct status *status)
       (tree.type != INDEX_LEAF && tree.type != INDEX_INTERIOR))
     return 0;
   for (unsigned i = 0; i < tree.cells; i++) {
-    const unsigned at = pages_cell (salvage->pages, &tree, i);
-
-    if (at == 0 || !pages_read_cell (salvage->pages, tree.type, at, &cell,
-                                     salvage->payload))
+    if (!pages_tree_cell (salvage->pages, &tree, i, &cell, salvage->payload))
       continue;
     row.count = record_parse (salvage->payload, cell.length, row.values);
     if (row.count == INDEX_COLUMNS && are_integers (&row, 0, 3) &&
@@ -767,8 +759,7 @@ find_leaf (struct salvage *salvage, int64_t id)
       return number;
     number = tree.last_child;
     for (unsigned i = 0; i < tree.cells; i++)
-      if (pages_read_cell (pages, TABLE_INTERIOR, pages_cell (pages, &tree, i),
-                           &cell, salvage->payload) &&
+      if (pages_tree_cell (pages, &tree, i, &cell, salvage->payload) &&
           id <= cell.rowid) {
         number = cell.child;
         break;
@@ -980,26 +971,21 @@ add_features (struct salvage *salvage, struct status *status)
       " OR (deduplicate = 1 AND ?1 = 4)"
       " UNION ALL SELECT 1 FROM content WHERE codec = ?1"
       " UNION ALL SELECT 1 FROM block WHERE codec = ?1 LIMIT 1)";
-  static const char feature_sql[] =
-      "INSERT OR IGNORE INTO feature VALUES (?1, 'incompatible')";
 
   for (int codec = CODEC_ZSTD; codec <= CODEC_CONTENT; codec++) {
     CLEANUP_STATEMENT sqlite3_stmt *used =
         connection_statement (salvage->out, used_sql, status);
-    CLEANUP_STATEMENT sqlite3_stmt *add =
-        connection_statement (salvage->out, feature_sql, status);
 
-    if (used == NULL || add == NULL)
+    if (used == NULL)
       return -1;
     sqlite3_bind_int (used, 1, codec);
     if (connection_step (salvage->out, used, status) == -1)
       return -1;
-    sqlite3_bind_text (add, 1,
-                       codec == CODEC_CONTENT ? CONTENT_FEATURE
-                                              : codec_feature (codec),
-                       -1, SQLITE_STATIC);
     if (sqlite3_column_int (used, 0) > 0 &&
-        connection_step (salvage->out, add, status) == -1)
+        disks_add_feature (salvage->out,
+                           codec == CODEC_CONTENT ? CONTENT_FEATURE
+                                                  : codec_feature (codec),
+                           status) == -1)
       return -1;
   }
   return 0;
@@ -1152,14 +1138,11 @@ count_true (const char *path, uint32_t size, unsigned char *payload)
     pages_get (pages, number);
     if (!pages_tree (pages, &tree) || tree.type != TABLE_LEAF)
       continue;
-    for (unsigned i = 0; i < tree.cells; i++) {
-      const unsigned at = pages_cell (pages, &tree, i);
-
-      if (at && pages_read_cell (pages, TABLE_LEAF, at, &cell, payload) &&
+    for (unsigned i = 0; i < tree.cells; i++)
+      if (pages_tree_cell (pages, &tree, i, &cell, payload) &&
           parse_row (payload, &cell, &row) != ROW_UNKNOWN &&
           row.kind != ROW_RECLAIM)
         found++;
-    }
   }
   pages_close (pages);
   return found;
