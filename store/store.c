@@ -64,8 +64,7 @@ struct disk {
   /* How new blocks are stored, at last sight.  That both change at once does
    * not matter: a codec takes any level.
    */
-  atomic_int codec, level;
-  atomic_bool deduplicate;
+  atomic_int codec, level, deduplicate;
   struct disk_counters *counters; /* or NULL */
   bool readonly;
   int guard; /* released at the end, or -1 */
@@ -987,6 +986,14 @@ read_edges (struct disk *disk, struct write_request *request)
     read_before (disk, end - 1, &request->before[1]);
 }
 
+/* What a thread has seen, for the others; it rarely changes. */
+static void
+note_seen (atomic_int *seen, int now)
+{
+  if (atomic_load_explicit (seen, memory_order_relaxed) != now)
+    atomic_store_explicit (seen, now, memory_order_relaxed);
+}
+
 /* Write, and make durable with FUA. */
 static int
 write_range (struct disk *disk, const void *data, uint64_t offset,
@@ -1010,12 +1017,9 @@ write_range (struct disk *disk, const void *data, uint64_t offset,
   free (request.before[1].bytes);
   if (r == -1)
     return failed_range (disk, "writing", offset, count, status);
-  atomic_store_explicit (&disk->codec, request.compression.codec,
-                         memory_order_relaxed);
-  atomic_store_explicit (&disk->level, request.compression.level,
-                         memory_order_relaxed);
-  atomic_store_explicit (&disk->deduplicate, request.deduplicate,
-                         memory_order_relaxed);
+  note_seen (&disk->codec, request.compression.codec);
+  note_seen (&disk->level, request.compression.level);
+  note_seen (&disk->deduplicate, request.deduplicate);
   return fua ? flush (disk, status) : 0;
 }
 
