@@ -205,3 +205,34 @@ uri ()
 {
   echo "nbd+unix:///${2-}?socket=$tmp/$1"
 }
+
+# start_model ARGUMENT...: run model-check in the background, which knows what
+# its disk must be, until end_model. Its files are in $model_directory, as
+# soon as its server listens.
+start_model ()
+{
+  local _
+  mkdir "$tmp/model"
+  TMPDIR=$tmp/model "$model_check" --plugin "$plugin" "$@" \
+    >"$tmp/model.log" 2>&1 &
+  model=$!
+  started_pids+=("$model")
+  for _ in $(seq 600); do
+    model_directory=$(echo "$tmp"/model/*)
+    [ -S "$model_directory/socket" ] &&
+      [ -s "$model_directory/disk.sqlite" ] && break
+    sleep 0.1
+  done
+}
+
+# end_model: it must have found no difference.
+end_model ()
+{
+  kill -USR1 "$model"
+  wait "$model" || {
+    cat "$tmp/model.log" >&2
+    fail "the model"
+  }
+  tail -n +2 "$tmp/model.log"
+  grep -q "differences 0" "$tmp/model.log" || fail "the model has not ended"
+}

@@ -21,11 +21,8 @@ db=$tmp/disks.sqlite
 # stored DISK: the bytes of the data of its rows.
 stored ()
 {
-  python3 -c 'import sqlite3, sys
-print(*sqlite3.connect(sys.argv[1], timeout=20).execute(
-      "SELECT ifnull (sum (length (data)), 0) FROM block"
-      " JOIN disk USING (layer) WHERE name = ?", sys.argv[2:]).fetchone())' \
-    "$db" "$1"
+  query "$db" "SELECT ifnull (sum (length (data)), 0) FROM block
+    JOIN disk USING (layer) WHERE name = '$1'"
 }
 
 # at_most A PERCENT B: A must be at most so much of B.
@@ -85,12 +82,9 @@ stop_nbdkit
 
 # --- Damaged blocks stay as they are -----------------------------------------
 
-python3 -c 'import sqlite3, sys
-d = sqlite3.connect(sys.argv[1])
-d.execute("UPDATE block SET data = zeroblob (length (data)) WHERE id ="
-          " (SELECT max (block.id) FROM block JOIN disk USING (layer)"
-          " WHERE name = ?)", ("noise",))
-d.commit()' "$db"
+query "$db" "UPDATE block SET data = zeroblob (length (data)) WHERE id =
+  (SELECT max (block.id) FROM block JOIN disk USING (layer)
+   WHERE name = 'noise')"
 sqlblock set "$db" noise compression=none
 expect_error "1 blocks are damaged" sqlblock recompress "$db" noise
 
@@ -100,29 +94,16 @@ nbdkit -U - "$plugin" "$db" export=zstd:9 compression=zstd:9 --run true
 
 # --- A program without the codec ---------------------------------------------
 
-python3 -c 'import sqlite3, sys
-d = sqlite3.connect(sys.argv[1])
-d.execute("INSERT INTO feature VALUES (?, ?)", ("brotli", "incompatible"))
-d.commit()' "$db"
+query "$db" "INSERT INTO feature VALUES ('brotli', 'incompatible')"
 expect_error "uses the feature 'brotli'" sqlblock list "$db"
 
 # --- While clients write -----------------------------------------------------
 
-export TMPDIR=$tmp/model
-mkdir "$TMPDIR"
 seed=${SQLBLOCK_SEED:-$RANDOM}
 echo "seed $seed"
 RANDOM=$seed
-"$model_check" --plugin "$plugin" --operations 1000000000 --kills 0 \
-  --seed "$seed" >"$tmp/model.log" 2>&1 &
-model=$!
-started_pids+=("$model")
-for _ in $(seq 600); do
-  directory=$(echo "$TMPDIR"/*)
-  [ -S "$directory/socket" ] && [ -s "$directory/disk.sqlite" ] && break
-  sleep 0.1
-done
-db=$directory/disk.sqlite
+start_model --operations 1000000000 --kills 0 --seed "$seed"
+db=$model_directory/disk.sqlite
 disk=$(sqlblock list --names "$db")
 hows=(none lz4 zstd zstd:3 zstd:6)
 dedup=(on off)
@@ -137,10 +118,4 @@ for ((i = 0; i < rounds; i++)); do
   fi
   sqlblock recompress "$db" "$disk" 2>&1
 done
-kill -USR1 "$model"
-wait "$model" || {
-  cat "$tmp/model.log" >&2
-  fail "the model"
-}
-tail -n +2 "$tmp/model.log"
-grep -q "differences 0" "$tmp/model.log" || fail "the model has not ended"
+end_model

@@ -18,29 +18,21 @@ rounds=6
 cd "$tmp"
 db=$tmp/disks.sqlite
 
-# ask SQL: what it returns.
-ask ()
-{
-  python3 -c 'import sqlite3, sys
-print(*sqlite3.connect(sys.argv[1], timeout=20).execute(sys.argv[2]).fetchone())' \
-    "$db" "$1"
-}
-
 # contents COUNT: so many must be there, and none that no block refers to.
 contents ()
 {
   local found
-  found=$(ask "SELECT count (*) FROM content")
+  found=$(query "$db" "SELECT count (*) FROM content")
   [ "$found" = "$1" ] || fail "$found contents instead of $1"
   expect_whole
 }
 
 expect_whole ()
 {
-  [ "$(ask "SELECT count (*) FROM content WHERE id NOT IN
+  [ "$(query "$db" "SELECT count (*) FROM content WHERE id NOT IN
     (SELECT content FROM block WHERE codec = 4)")" = 0 ] ||
     fail "a content is left over"
-  [ "$(ask "SELECT count (*) FROM block WHERE codec = 4
+  [ "$(query "$db" "SELECT count (*) FROM block WHERE codec = 4
     AND content NOT IN (SELECT id FROM content)")" = 0 ] ||
     fail "a content is missing"
 }
@@ -62,7 +54,7 @@ sqlblock create --quiet "$db" web --size=16M --dedup
 sqlblock create --quiet "$db" off --size=16M
 start_nbdkit socket "$plugin" "$db"
 qemu-img convert -n -f raw -O raw image "$(uri socket web)"
-one=$(ask "SELECT count (*) FROM content")
+one=$(query "$db" "SELECT count (*) FROM content")
 [ "$one" -gt 100 ] || fail "only $one contents"
 sqlblock import --quiet --dedup --compression=none "$db" copy image
 sqlblock snapshot create --quiet "$db" web@a
@@ -86,12 +78,12 @@ sqlblock info "$db" off | grep -q "dedup: *off" || fail "info"
 
 sqlblock set "$db" off dedup=on
 sqlblock recompress --quiet "$db" off
-[ "$(ask "SELECT count (*) FROM block JOIN disk USING (layer)
+[ "$(query "$db" "SELECT count (*) FROM block JOIN disk USING (layer)
   WHERE name = 'off' AND codec IN (1, 2, 3)")" = 0 ] || fail "not shared"
 contents "$one"
 sqlblock set "$db" web dedup=off compression=none
 qemu-img convert -n -f raw -O raw image "$(uri socket web)"
-[ "$(ask "SELECT count (*) FROM block JOIN disk USING (layer)
+[ "$(query "$db" "SELECT count (*) FROM block JOIN disk USING (layer)
   WHERE name = 'web' AND codec = 4 AND generation =
   (SELECT generation FROM layer WHERE id = layer)")" = 0 ] || fail "shared"
 sqlblock recompress --quiet "$db" received
@@ -136,21 +128,11 @@ expect_error "dedup" sqlblock import --overwrite --dedup "$db" off image
 
 # --- While clients write, and the server is killed ---------------------------
 
-export TMPDIR=$tmp/model
-mkdir "$TMPDIR"
 seed=${SQLBLOCK_SEED:-$RANDOM}
 echo "seed $seed"
 RANDOM=$seed
-"$model_check" --plugin "$plugin" --operations 1000000 --kills 2500 \
-  --seed "$seed" >"$tmp/model.log" 2>&1 &
-model=$!
-started_pids+=("$model")
-for _ in $(seq 600); do
-  directory=$(echo "$TMPDIR"/*)
-  [ -f "$directory/disk.sqlite" ] && break
-  sleep 0.1
-done
-db=$directory/disk.sqlite
+start_model --operations 1000000 --kills 2500 --seed "$seed"
+db=$model_directory/disk.sqlite
 disk=$(sqlblock list --names "$db")
 how=(none lz4 zstd)
 switch=(on on off)
@@ -170,10 +152,4 @@ for ((i = 0; i < rounds; i++)); do
   fi
   expect_whole
 done
-kill -USR1 "$model"
-wait "$model" || {
-  cat "$tmp/model.log" >&2
-  fail "the model"
-}
-tail -n +2 "$tmp/model.log"
-grep -q "differences 0" "$tmp/model.log" || fail "the model has not ended"
+end_model

@@ -252,28 +252,12 @@ for command, seconds in times.items():
           len(seconds), seconds[len(seconds) // 2] * 1e3, seconds[-1] * 1e3))
 EOF2
 
-export TMPDIR=$tmp/model
-mkdir "$TMPDIR"
 seed=${SQLBLOCK_SEED:-$RANDOM}
 echo "seed $seed"
-"$model_check" --plugin "$plugin" --operations 1000000000 --kills 0 \
-  --seed "$seed" >"$tmp/model.log" 2>&1 &
-model=$!
-started_pids+=("$model")
-for _ in $(seq 600); do
-  directory=$(echo "$TMPDIR"/*)
-  [ -S "$directory/socket" ] && break
-  sleep 0.1
-done
-timeout $((rounds * 10)) python3 "$tmp/manage.py" "$directory" "$rounds" \
+start_model --operations 1000000000 --kills 0 --seed "$seed"
+timeout $((rounds * 10)) python3 "$tmp/manage.py" "$model_directory" "$rounds" \
   "$seed" || {
   tail -n 5 "$tmp/model.log" >&2
   fail "the commands or the writer, see above"
 }
-kill -USR1 "$model"
-wait "$model" || {
-  cat "$tmp/model.log" >&2
-  fail "the model"
-}
-tail -n +2 "$tmp/model.log"
-grep -q "differences 0" "$tmp/model.log" || fail "the model has not ended"
+end_model
