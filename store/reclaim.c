@@ -597,6 +597,28 @@ delete_some (struct work *work, struct status *status)
   return remove_layer (work, status);
 }
 
+/* All rows were looked through.  While some were, the layer may still have
+ * had too many of them to move: then those are looked at again.
+ */
+static int
+end_search (struct work *work, struct status *status)
+{
+  static const char left_sql[] =
+      "SELECT EXISTS (SELECT 1 FROM block INDEXED BY block_by_number"
+      " WHERE layer = ?1)";
+  int64_t left;
+
+  if (!work->merge)
+    return forget_work (work, status);
+  if (connection_integer_for (work->connection, left_sql, work->layer, &left,
+                              status) == -1)
+    return -1;
+  if (left == 0)
+    return unlink_layer (work, status);
+  work->number = work->generation = 0;
+  return save_progress (work, status);
+}
+
 /* Look through some rows of a layer that something looks at. */
 static int
 search_some (struct work *work, struct status *status)
@@ -619,7 +641,7 @@ search_some (struct work *work, struct status *status)
     return -1;
   if (more == 1 || r == 1)
     return save_progress (work, status);
-  return work->merge ? unlink_layer (work, status) : forget_work (work, status);
+  return end_search (work, status);
 }
 
 int
