@@ -52,7 +52,8 @@ check_is_damage (const struct status *status)
   case SQLITE_NOTADB:
     return true;
   case SQLITE_IOERR:
-    return status->sqlite == SQLITE_IOERR_READ ||
+    return status->sqlite == SQLITE_IOERR_DATA ||
+           status->sqlite == SQLITE_IOERR_READ ||
            status->sqlite == SQLITE_IOERR_SHORT_READ ||
            status->sqlite == SQLITE_IOERR_CORRUPTFS;
   default:
@@ -374,6 +375,39 @@ look_at_index (struct check *check, struct status *status)
   return 0;
 }
 
+/* Tell of the pages that were read although they do not fit their checksums,
+ * and still do not: repair may have written some since.
+ */
+static int
+check_pages (struct connection *connection, void *opaque, struct status *status)
+{
+  struct check *check = opaque;
+  const size_t count = store_damaged (check->store, check->pages);
+  int64_t size;
+  bool right;
+  int rc;
+
+  if (connection_page_size (connection, &size, status) == -1)
+    return -1;
+  for (size_t i = 0; i < count; i++) {
+    struct check_problem problem = {
+      .kind = CHECK_FILE,
+      .mend = MEND_ACCEPT,
+      .subject = check->pages[i],
+    };
+
+    rc = vfs_checksum_look (connection->db, check->pages[i], size, &right);
+    if (rc != SQLITE_OK)
+      return status_fail_sqlite (status, connection->db, rc, "reading a page");
+    if (!right)
+      check_tell (check, &problem,
+                  "page %" PRIu32 " does not fit its checksum: it is damaged, "
+                  "or another program has changed it",
+                  check->pages[i]);
+  }
+  return 0;
+}
+
 /* How much there is to do, about. */
 static int
 estimate (struct check *check, struct status *status)
@@ -405,6 +439,8 @@ check_all (struct check *check, struct status *status)
     return -1;
   if (!rows_only && (look_at_index (check, status) == -1 ||
                      look_at_rows (check, check_end, status) == -1))
+    return -1;
+  if (look (check, check_pages, status) == -1)
     return -1;
   check->done = check->total;
   return progress (check, status);

@@ -1,6 +1,7 @@
 /* Checking a database: what is wrong in it, and where.
  *
- *   the file       SQLite's own integrity_check: pages, b-trees, indexes
+ *   the file       SQLite's own integrity_check: pages, b-trees, indexes;
+ *                  and the pages' checksums
  *   rules          layers, disks, snapshots and what is kept about them
  *   blocks         each row against its checksum, and decoded
  *   shared blocks  the same for the rows of content, and their references
@@ -57,6 +58,7 @@ enum check_mend {
   MEND_COUNT,     /* count the layer anew */
   MEND_SEQUENCE,  /* have ids go on after the highest */
   MEND_CLEAN,     /* remove what was interrupted */
+  MEND_ACCEPT,    /* give the page a checksum, as all that is on it is right */
 };
 
 #define CHECK_SHOWN_MAX 16
@@ -100,10 +102,11 @@ struct check_counts {
   bool file_not_checked;
 };
 
-/* Check the database of STORE.  Returns 0 when it was looked at as a whole,
- * whatever was found, or -1: ECANCELED, ENOMEM, EBUSY and so on.  COUNTS is
- * filled in any case.  Memory: for each layer, not for rows.  Thread rules:
- * any thread.
+/* Check the database of STORE; a tolerant one is looked at as a whole, else a
+ * page that does not fit its checksum hides what lies behind it.  Returns 0
+ * when it was looked at as a whole, whatever was found, or -1: ECANCELED,
+ * ENOMEM, EBUSY and so on.  COUNTS is filled in any case.  Memory: for each
+ * layer, not for rows.  Thread rules: any thread.
  */
 int check_database (struct store *store, const struct check_options *options,
                     struct check_counts *counts, struct status *status);

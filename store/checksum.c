@@ -14,6 +14,12 @@ checksum_bytes (const void *data, size_t length)
   return XXH3_64bits (data, length);
 }
 
+uint64_t
+checksum_page (const void *data, size_t length, uint32_t number)
+{
+  return XXH3_64bits_withSeed (data, length, number);
+}
+
 int64_t
 checksum_block (int64_t layer, int64_t number, int64_t generation,
                 int64_t codec, size_t length, uint64_t data_hash)

@@ -12,6 +12,9 @@
 /* The hash of LENGTH bytes.  Thread rules: any thread. */
 uint64_t checksum_bytes (const void *data, size_t length);
 
+/* The same for what stands on page NUMBER of the file. */
+uint64_t checksum_page (const void *data, size_t length, uint32_t number);
+
 /* block.checksum of a row whose data has LENGTH bytes and the hash
  * DATA_HASH (checksum_bytes of it).  Thread rules: any thread.
  */

@@ -12,6 +12,7 @@
 #include "checksum.h"
 #include "clock.h"
 #include "connection.h"
+#include "vfs_checksum.h"
 #include "vfs_coalesce.h"
 
 /* The settings of every connection.
@@ -40,6 +41,7 @@ static void
 configure_library (void)
 {
   sqlite3_config (SQLITE_CONFIG_MEMSTATUS, 0);
+  vfs_checksum_register ();
   vfs_coalesce_register ();
 }
 
@@ -48,14 +50,14 @@ static char *
 make_uri (const char *path, enum connection_mode mode)
 {
   static const char *const parameters[] = {
-    [CONNECTION_WRITE] = "?mode=rw",
+    [CONNECTION_WRITE] = ("?mode=rw&vfs=" VFS_CHECKSUM_NAME),
     [CONNECTION_GATHER] = ("?mode=rw&vfs=" VFS_COALESCE_NAME),
-    [CONNECTION_READ] = "?mode=ro",
-    [CONNECTION_IMMUTABLE] = "?mode=ro&immutable=1",
-    [CONNECTION_CREATE] = "?mode=rw",
-    [CONNECTION_HEADER] = "?mode=ro&immutable=1",
+    [CONNECTION_READ] = ("?mode=ro&vfs=" VFS_CHECKSUM_NAME),
+    [CONNECTION_IMMUTABLE] = ("?mode=ro&immutable=1&vfs=" VFS_CHECKSUM_NAME),
+    [CONNECTION_CREATE] = ("?mode=rw&vfs=" VFS_CHECKSUM_NAME),
+    [CONNECTION_HEADER] = ("?mode=ro&immutable=1&vfs=" VFS_CHECKSUM_NAME),
   };
-  char *uri = malloc (strlen (path) * 3 + 64);
+  char *uri = malloc (strlen (path) * 3 + 80);
   char *end = uri;
 
   if (uri == NULL)
@@ -195,6 +197,10 @@ connection_open_asked (struct connection *connection, const char *path,
           (write ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY),
       NULL);
   free (uri);
+  if (rc == SQLITE_OK && mode == CONNECTION_CREATE)
+    rc = vfs_checksum_reserve (connection->db);
+  if (rc == SQLITE_OK && patience && patience->damaged)
+    rc = vfs_checksum_tolerate (connection->db, patience->damaged);
   if (rc == SQLITE_OK && write && sqlite3_db_readonly (connection->db, "main"))
     rc = SQLITE_READONLY;
   /* Settings make SQLite read the schema, which may be in the log. */

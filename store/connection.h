@@ -21,6 +21,7 @@
 
 #include "codec.h"
 #include "status.h"
+#include "vfs_checksum.h"
 
 /* More than the statements of the busiest connection. */
 #define CONNECTION_STATEMENTS 96
@@ -39,12 +40,18 @@ enum connection_mode {
   CONNECTION_HEADER,    /* read the file's bytes; it may be anything */
 };
 
-/* What the connections of a store share about waiting for locks.
+/* What the connections of a store share: what they do about damaged pages,
+ * and about waiting for locks.
  *
  * Only a thread of the server can see that the server is to end, and it
  * need not look while nobody waits: it sleeps in patience_await_wait.
  */
 struct patience {
+  /* Where pages that do not fit their checksums are noted; NULL: reading one
+   * fails.  Set before the first connection is opened.
+   */
+  struct damaged_pages *damaged;
+
   atomic_bool interrupted; /* all waiting ends */
   pthread_mutex_t lock;    /* of what follows; a leaf */
   pthread_cond_t changed;

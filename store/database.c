@@ -55,6 +55,11 @@ check_header (const char *path, const unsigned char *header,
     return status_fail (status, ENOTSUP,
                         "%s has format %" PRIu32 ", which no release used",
                         path, format);
+  if (header[20] != VFS_CHECKSUM_SIZE)
+    return status_fail (status, EIO,
+                        "%s is damaged: its pages have no room for "
+                        "checksums; see 'sqlblock check --salvage'",
+                        path);
   return 1;
 }
 
@@ -157,7 +162,7 @@ make_contents (struct connection *connection, uint32_t page_size,
   char *pragmas;
   int rc;
 
-  /* All three must be said before the first table exists. */
+  /* All of this must be said before the first table exists. */
   pragmas = sqlite3_mprintf ("PRAGMA page_size = %u;"
                              "PRAGMA auto_vacuum = INCREMENTAL;"
                              "PRAGMA encoding = 'UTF-8';",

@@ -13,6 +13,7 @@
 #include "disks.h"
 #include "quota.h"
 #include "reclaim.h"
+#include "vfs_checksum.h"
 
 #define DISK_INFO                                                              \
   "SELECT id, name, description, size, block_size, epoch, created,"            \
@@ -177,9 +178,10 @@ static uint64_t
 packed_size (uint64_t block_size, uint64_t page_size)
 {
   const uint64_t payload = block_size + 24; /* with the other columns */
-  const uint64_t most_local = page_size - 35;
-  const uint64_t least_local = (page_size - 12) * 32 / 255 - 23;
-  const uint64_t overflow_bytes = page_size - 4;
+  const uint64_t usable = page_size - VFS_CHECKSUM_SIZE;
+  const uint64_t most_local = usable - 35;
+  const uint64_t least_local = (usable - 12) * 32 / 255 - 23;
+  const uint64_t overflow_bytes = usable - 4;
   uint64_t local = payload, overflow_pages = 0;
 
   if (payload > most_local) {
@@ -189,7 +191,7 @@ packed_size (uint64_t block_size, uint64_t page_size)
     overflow_pages = (payload - local + overflow_bytes - 1) / overflow_bytes;
   }
   /* A cell has about 12 bytes around its payload. */
-  return 16 * page_size / ((page_size - 8) / (local + 12)) +
+  return 16 * page_size / ((usable - 8) / (local + 12)) +
          16 * page_size * overflow_pages;
 }
 

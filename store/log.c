@@ -288,12 +288,11 @@ rewrite (struct connection *connection, sqlite3_file *database,
   return rc == SQLITE_OK ? r : fail (status, rc);
 }
 
-/* Begin a write transaction, and keep out checkpoints: not waiting for one
- * which would wait for the transaction.
+/* It does not wait for a checkpoint, which would wait for the transaction.
  */
-static int
-lock (struct connection *connection, sqlite3_file **database,
-      struct status *status)
+int
+log_hold (struct connection *connection, sqlite3_file **database,
+          struct status *status)
 {
   int rc, attempts = 0;
 
@@ -311,6 +310,13 @@ lock (struct connection *connection, sqlite3_file **database,
   return fail (status, rc);
 }
 
+void
+log_release (struct connection *connection, sqlite3_file *database)
+{
+  lock_checkpoints (database, SQLITE_SHM_UNLOCK);
+  connection_rollback (connection);
+}
+
 int
 log_rewrite (struct connection *connection, const struct guard_entry *entry,
              struct status *status)
@@ -318,10 +324,9 @@ log_rewrite (struct connection *connection, const struct guard_entry *entry,
   sqlite3_file *database;
   int r;
 
-  if (lock (connection, &database, status) == -1)
+  if (log_hold (connection, &database, status) == -1)
     return -1;
   r = rewrite (connection, database, entry, status);
-  lock_checkpoints (database, SQLITE_SHM_UNLOCK);
-  connection_rollback (connection);
+  log_release (connection, database);
   return r;
 }

@@ -45,6 +45,14 @@ void log_checksum (uint32_t sums[2], const unsigned char *bytes, size_t count,
 int log_rewrite (struct connection *connection, const struct guard_entry *entry,
                  struct status *status);
 
+/* Keep out writers and checkpoints, by a write transaction on CONNECTION and
+ * SQLite's lock of checkpoints.  Returns 0, or -1 with nothing held; let go
+ * with log_release.
+ */
+int log_hold (struct connection *connection, sqlite3_file **database,
+              struct status *status);
+void log_release (struct connection *connection, sqlite3_file *database);
+
 /* Say that the log has lost what was written to it; returns -1. */
 int log_fail_damaged (struct status *status);
 

@@ -13,6 +13,7 @@
 #include "database.h"
 #include "log.h"
 #include "pages.h"
+#include "vfs_checksum.h"
 
 /* SQLite uses no page that has this byte. */
 #define PENDING_BYTE 0x40000000
@@ -175,6 +176,7 @@ read_header (struct pages *pages, uint32_t page_size, struct status *status)
     return status_fail (status, EINVAL,
                         "nothing of a database of sqlblock was found "
                         "in it");
+  pages->usable = pages->page_size - VFS_CHECKSUM_SIZE;
   pages->count = st.st_size / pages->page_size > UINT32_MAX - 2
                      ? UINT32_MAX - 2
                      : st.st_size / pages->page_size;
@@ -268,7 +270,7 @@ read_map (struct pages *pages, uint32_t map, uint32_t entries)
 enum page_use
 pages_use (struct pages *pages, uint32_t number)
 {
-  const uint32_t each = pages->page_size / MAP_ENTRY + 1;
+  const uint32_t each = pages->usable / MAP_ENTRY + 1;
   uint32_t map = number < 2 ? 0 : (number - 2) / each * each + 2;
   unsigned char use;
 
@@ -312,7 +314,7 @@ pages_tree (const struct pages *pages, struct tree_page *tree)
   default:
     return false;
   }
-  return tree->pointers + 2 * tree->cells <= pages->page_size;
+  return tree->pointers + 2 * tree->cells <= pages->usable;
 }
 
 unsigned
@@ -321,9 +323,8 @@ pages_cell (const struct pages *pages, const struct tree_page *tree, unsigned i)
   const unsigned at =
       big_endian_16 (pages->page + tree->pointers + 2 * (size_t)i);
 
-  return at >= tree->pointers + 2 * tree->cells && at < pages->page_size - 3
-             ? at
-             : 0;
+  return at >= tree->pointers + 2 * tree->cells && at < pages->usable - 3 ? at
+                                                                          : 0;
 }
 
 /* Read a number of 1 to 9 bytes; returns how many, 0 where they go past END.
@@ -349,7 +350,7 @@ read_varint (const unsigned char *bytes, const unsigned char *end,
 static size_t
 local_length (const struct pages *pages, bool table, size_t length)
 {
-  const size_t size = pages->page_size;
+  const size_t size = pages->usable;
   const size_t most = table ? size - 35 : (size - 12) * 64 / 255 - 23;
   const size_t least = (size - 12) * 32 / 255 - 23;
   size_t local;
@@ -372,7 +373,7 @@ read_overflow (struct pages *pages, uint32_t number, unsigned char *payload,
     if (number < 2 || number > pages->count)
       return false;
     read_page (pages, number, page);
-    count = left < pages->page_size - 4 ? left : pages->page_size - 4;
+    count = left < pages->usable - 4 ? left : pages->usable - 4;
     memcpy (payload, page + 4, count);
     number = big_endian (page);
   }
@@ -384,7 +385,7 @@ pages_read_cell (struct pages *pages, enum tree_type type, unsigned offset,
                  struct cell *cell, unsigned char *payload)
 {
   const unsigned char *const start = pages->page + offset;
-  const unsigned char *const end = pages->page + pages->page_size;
+  const unsigned char *const end = pages->page + pages->usable;
   const unsigned char *at = start;
   const bool table = type == TABLE_LEAF || type == TABLE_INTERIOR;
   uint64_t length = 0, rowid = 0;

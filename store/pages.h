@@ -31,8 +31,8 @@ struct log_page {
 };
 
 struct pages {
-  int file, log; /* descriptors; -1: there is no log */
-  uint32_t page_size;
+  int file, log;              /* descriptors; -1: there is no log */
+  uint32_t page_size, usable; /* in bytes; without the checksum */
   uint32_t count;
   struct log_page *in_log; /* by page */
   size_t in_log_count;

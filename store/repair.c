@@ -15,6 +15,7 @@
 #include "correct.h"
 #include "database.h"
 #include "guard.h"
+#include "log.h"
 #include "reclaim.h"
 #include "repair.h"
 
@@ -293,7 +294,7 @@ reindex (struct repair *repair, struct status *status)
   int r;
 
   if (database_open (&connection, store_path (repair->store), CONNECTION_WRITE,
-                     NULL, status) == -1)
+                     store_patience (repair->store), status) == -1)
     return -1;
   r = connection_run (&connection, files_sql, status);
   if (r == 0)
@@ -399,7 +400,7 @@ static const char *const words[][2] = {
   [MEND_FORGET] = { "what was kept about layer", "which is gone, is deleted" },
   [MEND_COUNT] = { "layer", "is counted anew" },
   [MEND_SEQUENCE] = { "the counters of the ids are set", NULL },
-  [MEND_CLEAN] = { NULL, NULL },
+  [MEND_ACCEPT] = { NULL, NULL },
 };
 
 static bool
@@ -475,6 +476,69 @@ clean (struct repair *repair, struct status *status)
   return 0;
 }
 
+/*--------------------------------------------------------------------
+ * Pages.
+ */
+
+/* Give pages new checksums, by CONNECTION, on which all writing is held. */
+static int
+accept_pages (struct repair *repair, struct connection *connection,
+              struct status *status)
+{
+  int64_t size;
+  bool right;
+  int rc = SQLITE_OK;
+
+  if (connection_page_size (connection, &size, status) == -1)
+    return -1;
+  for (size_t i = 0; i < repair->count; i++) {
+    const uint32_t page = repair->mends[i].subject;
+
+    if (repair->mends[i].how != MEND_ACCEPT)
+      continue;
+    rc = vfs_checksum_look (connection->db, page, size, &right);
+    if (rc == SQLITE_OK && !right)
+      rc = vfs_checksum_accept (connection->db, page, size);
+    if (rc != SQLITE_OK)
+      return status_fail_sqlite (status, connection->db, rc,
+                                 "giving page %" PRIu32 " a checksum", page);
+    say (repair, 0, "page %" PRIu32 " has a checksum that fits", page);
+  }
+  return 0;
+}
+
+/* Where the rows have other damage than in their data, something may be
+ * missing on these very pages.
+ */
+static int
+mend_pages (struct repair *repair, struct status *status)
+{
+  struct connection connection;
+  sqlite3_file *database;
+  int r;
+
+  if (!has (repair, MEND_ACCEPT))
+    return 0;
+  if (repair->keep || has (repair, MEND_REINDEX)) {
+    say (repair, EIO,
+         "pages that do not fit their checksums were left so, since there is "
+         "other damage, which may be theirs");
+    return 0;
+  }
+  /* What was mended is in the log. */
+  if (store_checkpoint (repair->store, status) == -1 ||
+      database_open (&connection, store_path (repair->store), CONNECTION_WRITE,
+                     store_patience (repair->store), status) == -1)
+    return -1;
+  r = log_hold (&connection, &database, status);
+  if (r == 0) {
+    r = accept_pages (repair, &connection, status);
+    log_release (&connection, database);
+  }
+  connection_close (&connection);
+  return r;
+}
+
 static int
 mend_all (struct repair *repair, struct status *status)
 {
@@ -490,6 +554,8 @@ mend_all (struct repair *repair, struct status *status)
   for (size_t i = 0; i < repair->count; i++)
     if (mend_one (repair, &repair->mends[i], status) == -1)
       return -1;
+  if (mend_pages (repair, status) == -1)
+    return -1;
   if (!repair->keep)
     return clear_ends (repair, status) == -1 ? -1 : clean (repair, status);
   say (repair, EIO,

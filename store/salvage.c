@@ -295,15 +295,14 @@ correct (struct salvage *salvage, unsigned offset, struct row *row)
 {
   struct correction correction = { .salvage = salvage, .offset = offset };
   struct pages *pages = salvage->pages;
-  const size_t head =
-      pages->page_size - offset < 20 ? pages->page_size - offset : 20;
+  const size_t head = pages->usable - offset < 20 ? pages->usable - offset : 20;
   bool done;
 
   if (salvage->corrections == salvage->options->corrections)
     return false;
   salvage->corrections++;
-  done = correct_byte (pages->page + offset, head, pages->page_size,
-                       cell_is_true, &correction);
+  done = correct_byte (pages->page + offset, head, pages->usable, cell_is_true,
+                       &correction);
   if (!done && pages_read_cell (pages, TABLE_LEAF, offset, &correction.cell,
                                 salvage->payload))
     done = correct_byte (salvage->payload, correction.cell.length,
@@ -776,7 +775,7 @@ carve (struct salvage *salvage, uint32_t number, struct status *status)
   struct row row;
 
   pages_get (salvage->pages, number);
-  for (unsigned at = 8; at < salvage->pages->page_size - 8; at++)
+  for (unsigned at = 8; at < salvage->pages->usable - 8; at++)
     if (pages_read_cell (salvage->pages, TABLE_LEAF, at, &cell,
                          salvage->payload) &&
         parse_row (salvage->payload, &cell, &row) == ROW_BLOCK &&

@@ -1,9 +1,10 @@
--- The on-disk format of sqlblock, version 3.
+-- The on-disk format of sqlblock, version 4.
 --
 -- A file is an SQLite database with
 --   application_id  0x73716c62 ('sqlb')
---   user_version    3, the version of this format
---   encoding UTF-8, auto_vacuum INCREMENTAL, journal_mode WAL.
+--   user_version    4, the version of this format
+--   encoding UTF-8, auto_vacuum INCREMENTAL, journal_mode WAL,
+--   8 reserved bytes at the end of each page: its checksum, see the end.
 -- It holds exactly the tables and indexes below.  Statistics tables
 -- (sqlite_stat1 ...) and views may be added, and views may be missing; a
 -- file with other tables, with triggers, or with changed definitions is
@@ -15,8 +16,8 @@
 -- a new format.
 --
 -- Reading it with the sqlite3 shell is welcome.  Changing it by hand is
--- not: every row carries a checksum, and rows whose checksum is wrong are
--- answered with an I/O error.
+-- not: every page and every row carries a checksum, and what does not fit
+-- is answered with an I/O error.
 --
 -- How a disk is read, block by block (numbers count blocks of
 -- disk.block_size bytes from 0):
@@ -331,6 +332,11 @@ CREATE VIEW changed_blocks (disk, snapshot, number, offset) AS
 
 
 -- Checksums are XXH3 (64 bits), kept as signed integers.
+--
+-- The last 8 bytes of a page of the database file are the XXH3 of all bytes
+-- before them, with the page's number as seed, little-endian (1 where that is
+-- 0); or zeroes, which means that the page has no checksum.  In the log they
+-- are zeroes.
 --
 -- block.checksum is the XXH3 of 48 bytes: layer, number, generation,
 -- codec, the length of data in bytes and the XXH3 of data (of no bytes,

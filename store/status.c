@@ -68,6 +68,9 @@ advice (int rc)
 {
   if (status_errno (rc) == ENOSPC)
     return "the file system is full; free some space and try again";
+  if (rc == SQLITE_IOERR_DATA)
+    return "a page of the file does not fit its checksum: it is damaged, or "
+           "another program has changed it; see 'sqlblock check'";
   switch (rc & 0xff) {
   case SQLITE_BUSY:
     return "another program holds the database locked; end it and try again";

@@ -44,6 +44,7 @@ struct store {
   struct place place;
   struct store_options options;
   struct patience patience;
+  struct damaged_pages damaged;
   struct reader_pool readers;
   struct statistics *statistics; /* or NULL */
 
@@ -313,8 +314,12 @@ store_open (const char *path, const struct store_options *options,
   }
   store->options = *options;
   patience_init (&store->patience);
+  pthread_mutex_init (&store->damaged.lock, NULL);
+  if (options->tolerant)
+    store->patience.damaged = &store->damaged;
   if (reader_pool_open (&store->readers, &store->place, &store->patience,
                         status) == -1) {
+    pthread_mutex_destroy (&store->damaged.lock);
     patience_destroy (&store->patience);
     place_free (&store->place);
     free (store);
@@ -386,6 +391,7 @@ store_close (struct store *store)
   }
   statistics_close (store->statistics);
   pthread_mutex_destroy (&store->lock);
+  pthread_mutex_destroy (&store->damaged.lock);
   patience_destroy (&store->patience);
   place_free (&store->place);
   free (store);
@@ -625,6 +631,25 @@ find_by_id (struct connection *connection, void *opaque, struct status *status)
 
   return r == 0 ? status_fail (status, ENOENT, "the disk is gone")
                 : (r == 1 ? 0 : -1);
+}
+
+size_t
+store_damaged (struct store *store, uint32_t *numbers)
+{
+  struct damaged_pages *damaged = &store->damaged;
+  size_t count;
+
+  pthread_mutex_lock (&damaged->lock);
+  count = damaged->count;
+  memcpy (numbers, damaged->numbers, count * sizeof *numbers);
+  pthread_mutex_unlock (&damaged->lock);
+  return count;
+}
+
+struct patience *
+store_patience (struct store *store)
+{
+  return &store->patience;
 }
 
 int

@@ -62,6 +62,8 @@ struct store_options {
   bool shared;
   /* This is no server but a command, perhaps beside one. */
   bool command;
+  /* Read pages that do not fit their checksums; see store_damaged. */
+  bool tolerant;
   /* When to checkpoint. */
   struct checkpoint_limits limits;
   /* Takes lines for the server's log; called from other threads. */
@@ -108,6 +110,15 @@ int store_look (struct store *store,
                 int (*look) (struct connection *connection, void *opaque,
                              struct status *status),
                 void *opaque, struct status *status);
+
+/* The pages that a tolerant store has read although they do not fit their
+ * checksums, by number: copies at most as many as DAMAGED_PAGES_MAX to
+ * NUMBERS and returns how many.
+ */
+size_t store_damaged (struct store *store, uint32_t *numbers);
+
+/* What the connections of STORE share, for who opens one more. */
+struct patience *store_patience (struct store *store);
 
 /* Have CHANGE called in a write transaction, as writer_run, and make what it
  * did durable.

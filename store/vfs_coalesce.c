@@ -2,7 +2,6 @@
 
 #include <config.h>
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -10,7 +9,9 @@
 
 #include "bytes.h"
 #include "log.h"
+#include "vfs_checksum.h"
 #include "vfs_coalesce.h"
+#include "vfs_pass.h"
 
 /* What is gathered at most; the default VFS writes no more than 128 KiB in
  * one call.
@@ -19,7 +20,7 @@
 
 /* An open log, followed in memory by the file of the VFS below. */
 struct log_file {
-  sqlite3_file base;
+  struct pass_file pass;
   int64_t highest;   /* bytes written since the log started over */
   int64_t start;     /* of the buffer, in the log */
   int length;        /* of what is in the buffer */
@@ -40,7 +41,7 @@ log_of (sqlite3_file *file)
 static sqlite3_file *
 below (struct log_file *log)
 {
-  return (sqlite3_file *)(log + 1);
+  return log->pass.below;
 }
 
 /* Write what is gathered. */
@@ -63,7 +64,7 @@ log_close (sqlite3_file *file)
 
   /* A transaction that is open now will never be committed. */
   free (log->buffer);
-  return below (log)->pMethods->xClose (below (log));
+  return pass_close (file);
 }
 
 static int
@@ -187,7 +188,7 @@ log_truncate (sqlite3_file *file, sqlite3_int64 size)
     return rc;
   if (log->highest > size)
     log->highest = size;
-  return below (log)->pMethods->xTruncate (below (log), size);
+  return pass_truncate (file, size);
 }
 
 static int
@@ -198,7 +199,7 @@ log_sync (sqlite3_file *file, int flags)
 
   if (rc != SQLITE_OK)
     return rc;
-  return below (log)->pMethods->xSync (below (log), flags);
+  return pass_sync (file, flags);
 }
 
 static int
@@ -209,47 +210,7 @@ log_file_size (sqlite3_file *file, sqlite3_int64 *size)
 
   if (rc != SQLITE_OK)
     return rc;
-  return below (log)->pMethods->xFileSize (below (log), size);
-}
-
-static int
-log_lock (sqlite3_file *file, int level)
-{
-  return below (log_of (file))->pMethods->xLock (below (log_of (file)), level);
-}
-
-static int
-log_unlock (sqlite3_file *file, int level)
-{
-  return below (log_of (file))
-      ->pMethods->xUnlock (below (log_of (file)), level);
-}
-
-static int
-log_check_reserved_lock (sqlite3_file *file, int *result)
-{
-  return below (log_of (file))
-      ->pMethods->xCheckReservedLock (below (log_of (file)), result);
-}
-
-static int
-log_file_control (sqlite3_file *file, int operation, void *argument)
-{
-  return below (log_of (file))
-      ->pMethods->xFileControl (below (log_of (file)), operation, argument);
-}
-
-static int
-log_sector_size (sqlite3_file *file)
-{
-  return below (log_of (file))->pMethods->xSectorSize (below (log_of (file)));
-}
-
-static int
-log_device_characteristics (sqlite3_file *file)
-{
-  return below (log_of (file))
-      ->pMethods->xDeviceCharacteristics (below (log_of (file)));
+  return pass_file_size (file, size);
 }
 
 /* Version 1: the log is neither mapped nor has shared memory of its own. */
@@ -261,12 +222,12 @@ static const sqlite3_io_methods log_methods = {
   .xTruncate = log_truncate,
   .xSync = log_sync,
   .xFileSize = log_file_size,
-  .xLock = log_lock,
-  .xUnlock = log_unlock,
-  .xCheckReservedLock = log_check_reserved_lock,
-  .xFileControl = log_file_control,
-  .xSectorSize = log_sector_size,
-  .xDeviceCharacteristics = log_device_characteristics,
+  .xLock = pass_lock,
+  .xUnlock = pass_unlock,
+  .xCheckReservedLock = pass_check_reserved_lock,
+  .xFileControl = pass_file_control,
+  .xSectorSize = pass_sector_size,
+  .xDeviceCharacteristics = pass_device_characteristics,
 };
 
 /* A log gets our methods; any other file is the one of the VFS below. */
@@ -280,42 +241,26 @@ open_file (sqlite3_vfs *self, const char *name, sqlite3_file *file, int flags,
   (void)self;
   if (!(flags & SQLITE_OPEN_WAL))
     return vfs_below->xOpen (vfs_below, name, file, flags, out_flags);
-  *log = (struct log_file){ .buffer = malloc (BUFFER_SIZE) };
+  *log = (struct log_file){
+    .pass.below = (sqlite3_file *)(log + 1),
+    .buffer = malloc (BUFFER_SIZE),
+  };
   if (log->buffer == NULL)
     return SQLITE_NOMEM;
   rc = vfs_below->xOpen (vfs_below, name, below (log), flags, out_flags);
   if (below (log)->pMethods)
-    log->base.pMethods = &log_methods;
+    log->pass.base.pMethods = &log_methods;
   else
     free (log->buffer);
   return rc;
 }
 
-static int register_result;
-
-static void
-register_once (void)
-{
-  vfs_below = sqlite3_vfs_find (NULL);
-  if (vfs_below == NULL) {
-    register_result = SQLITE_ERROR;
-    return;
-  }
-  vfs = *vfs_below;
-  vfs.pNext = NULL;
-  vfs.zName = VFS_COALESCE_NAME;
-  vfs.szOsFile = sizeof (struct log_file) + vfs_below->szOsFile;
-  vfs.xOpen = open_file;
-  register_result = sqlite3_vfs_register (&vfs, 0);
-}
-
 int
 vfs_coalesce_register (void)
 {
-  static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-  pthread_once (&once, register_once);
-  return register_result;
+  vfs_below = sqlite3_vfs_find (VFS_CHECKSUM_NAME);
+  return pass_register (&vfs, vfs_below, VFS_COALESCE_NAME,
+                        sizeof (struct log_file), open_file);
 }
 
 void

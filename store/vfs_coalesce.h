@@ -2,9 +2,9 @@
  *
  * SQLite writes each page of a transaction to the log with two calls: a
  * header of 24 bytes, then the page.  More than half of the processor time
- * of a write is spent in the kernel for that.  This VFS lies between SQLite
- * and the default one and turns consecutive appends into writes of up to
- * 64 KiB.  The write connection uses it; nothing else appends.
+ * of a write is spent in the kernel for that.  This VFS turns consecutive
+ * appends into writes of up to 64 KiB.  The write connection uses it; nothing
+ * else appends.
  *
  *   log file   header | frame | frame | frame | frame |
  *                                     ^ highest       ^
@@ -38,9 +38,8 @@
 
 #define VFS_COALESCE_NAME "sqlblock-coalesce"
 
-/* Make the VFS known to SQLite, above the VFS that is the default now.
- * Returns an SQLite result code.  Thread rules: any thread; only the first
- * call does something.
+/* Make the VFS known to SQLite, above that of vfs_checksum.h.  Returns an
+ * SQLite result code.  Thread rules: called once, after that one's.
  */
 int vfs_coalesce_register (void);
 

@@ -114,6 +114,14 @@ for row in database.execute(sys.argv[2]):
 database.commit()' "$@"
 }
 
+# change FILE SQL: the same for a database of ours; its pages get checksums
+# that fit.
+change ()
+{
+  query "$@"
+  "$top_builddir/tests/seal" "$1"
+}
+
 # wait_for COMMAND...: until it succeeds, at most 20 seconds.
 wait_for ()
 {

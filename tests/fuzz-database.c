@@ -385,6 +385,7 @@ look_for_damage (bool mend)
 {
   const struct store_options options = {
     .command = true,
+    .tolerant = true,
     .limits = checkpoint_limits_default,
     .warn = ignore_warning,
   };

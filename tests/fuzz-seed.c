@@ -21,6 +21,7 @@
 #include "unit.h"
 
 #include "checksum.h"
+#include "database.h"
 
 const struct fuzz_disk fuzz_disks[FUZZ_DISKS] = {
   { "plain", 1, 20 * 4096 + 512, 4096, { { 1, 3 } } },
@@ -102,7 +103,6 @@ fuzz_open_raw (void)
 
 /* The rows that are made first and those that come after them. */
 static const char first_sql[] =
-    "DELETE FROM disk;"
     "INSERT INTO feature VALUES ('color', 'compatible');"
     "INSERT OR REPLACE INTO layer VALUES (1, NULL, NULL, 3, 0),"
     " (2, NULL, NULL, 3, 0), (3, 2, 2, 2, 0), (4, NULL, NULL, 1, 0),"
@@ -158,16 +158,12 @@ insert_disks (sqlite3 *db)
 static void
 make_seed (struct seed *seed, int page_size, bool with_log)
 {
-  const struct disk_options options = { .size = 4096 };
+  struct status status;
   sqlite3 *db;
 
-  unit_create (path, &options);
+  assert_ok (database_make (path, page_size, NULL, NULL, &status), &status);
   db = fuzz_open_raw ();
-  unit_sql (db,
-            "PRAGMA journal_mode = DELETE; PRAGMA page_size = %d; VACUUM;"
-            "PRAGMA journal_mode = WAL; BEGIN",
-            page_size);
-  unit_sql (db, "%s", first_sql);
+  unit_sql (db, "BEGIN; %s", first_sql);
   insert_disks (db);
   unit_sql (db, "COMMIT; PRAGMA wal_checkpoint (TRUNCATE); BEGIN");
   unit_sql (db, "%s; %s", then_sql, unit_snapshot_checksums);

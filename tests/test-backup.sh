@@ -137,7 +137,7 @@ same old1 old1@a old2 old2@a old2@b clone1 clone2 one one@3
 # --- Damage ------------------------------------------------------------------
 
 cp "$db" damaged.sqlite
-query damaged.sqlite "UPDATE block SET data = zeroblob (length (data))
+change damaged.sqlite "UPDATE block SET data = zeroblob (length (data))
   WHERE id = (SELECT max (id) FROM block WHERE codec = 1)"
 fails 1 "checksum does not match" backup damaged.sqlite new.sqlite
 [ ! -e new.sqlite ] || fail "a damaged database was copied"

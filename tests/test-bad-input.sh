@@ -61,6 +61,7 @@ database = sqlite3.connect(sys.argv[1], isolation_level=None)
 for statement in sys.argv[2:]:
     database.execute(statement).fetchall()
 EOF2
+  "$top_builddir/tests/seal" "$1"
 }
 
 # Parameters alone; no file may appear.
@@ -217,7 +218,7 @@ tolerated ()
   rm copy.sqlite*
 }
 
-changed "newer|format" "PRAGMA user_version = 4"
+changed "newer|format" "PRAGMA user_version = 5"
 changed "newer|format" "PRAGMA user_version = 1000000"
 changed "version|format" "PRAGMA user_version = 0"
 changed "application|not" "PRAGMA application_id = 0"

@@ -74,7 +74,7 @@ check 0 " 0 problems" "$db"
 # --- Damage, and where it is ---------------------------------------------------
 
 cp good.sqlite bad.sqlite
-query bad.sqlite "UPDATE block SET data = zeroblob (4096)
+change bad.sqlite "UPDATE block SET data = zeroblob (4096)
   WHERE id IN (SELECT id FROM block WHERE codec = 1 AND number = 7)"
 before=$(cksum <bad.sqlite)
 check 6 "block: web, copy, web@monday: byte 28672: block 7" bad.sqlite
@@ -124,6 +124,7 @@ data[1234] ^= 0x10
 database.execute("UPDATE block SET data = ? WHERE id = ?", (bytes(data), id))
 database.commit()
 EOF2
+"$top_builddir/tests/seal" bad.sqlite
 check 6 "one byte was wrong, and has been set right" bad.sqlite --repair
 grep -q "byte 36864" out && fail "the byte is still wrong"
 check 2 "exclude each other" bad.sqlite --repair --salvage=x

@@ -82,7 +82,7 @@ stop_nbdkit
 
 # --- Damaged blocks stay as they are -----------------------------------------
 
-query "$db" "UPDATE block SET data = zeroblob (length (data)) WHERE id =
+change "$db" "UPDATE block SET data = zeroblob (length (data)) WHERE id =
   (SELECT max (block.id) FROM block JOIN disk USING (layer)
    WHERE name = 'noise')"
 sqlblock set "$db" noise compression=none
@@ -94,7 +94,7 @@ nbdkit -U - "$plugin" "$db" export=zstd:9 compression=zstd:9 --run true
 
 # --- A program without the codec ---------------------------------------------
 
-query "$db" "INSERT INTO feature VALUES ('brotli', 'incompatible')"
+change "$db" "INSERT INTO feature VALUES ('brotli', 'incompatible')"
 expect_error "uses the feature 'brotli'" sqlblock list "$db"
 
 # --- While clients write -----------------------------------------------------

@@ -38,6 +38,7 @@ sqlblock map d.sqlite web --since=monday --json >json/map
 sqlblock compact d.sqlite --json >json/compact
 cp d.sqlite damaged.sqlite
 sqlite3 damaged.sqlite "UPDATE block SET data = x'01' WHERE data IS NOT NULL"
+"$top_builddir/tests/seal" damaged.sqlite
 sqlblock check damaged.sqlite --json >json/check || [ $? = 6 ]
 nbdkit -U - "$plugin" d.sqlite \
   --run 'nbdinfo "$uri" >/dev/null; sqlblock top d.sqlite --once --json' \

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "seal.h"
 #include "unit.h"
 
 #include "check.h"
@@ -102,7 +103,7 @@ check (const char *path, struct findings *findings)
 {
   const struct check_options options = { .found = note, .opaque = findings };
   struct check_counts counts;
-  struct store *store = unit_open_store (path);
+  struct store *store = unit_open_tolerant (path);
   struct status status;
 
   *findings = (struct findings){ .length = 0 };
@@ -128,7 +129,7 @@ mend (const char *path)
 {
   const struct repair_options options = { .corrections = 10 };
   struct check_counts counts;
-  struct store *store = unit_open_store (path);
+  struct store *store = unit_open_tolerant (path);
   struct status status;
 
   assert_ok (repair_database (store, &options, &counts, &status), &status);
@@ -340,6 +341,137 @@ test_index (void **state)
   expect_all (path);
 }
 
+/* Change the byte of page NUMBER at OFFSET by CHANGE. */
+static void
+change_byte (const char *path, uint32_t number, unsigned offset,
+             unsigned char change)
+{
+  size_t size;
+  char *bytes = unit_read_file (path, &size);
+
+  assert_true (number * 4096 <= size);
+  bytes[(number - 1) * 4096 + offset] ^= change;
+  unit_write_file (path, bytes, size);
+  free (bytes);
+}
+
+/* The page where the first leaf of the index of blocks is. */
+static uint32_t
+find_index_page (const char *path)
+{
+  sqlite3 *db = unit_open_raw (path);
+  const uint32_t number = unit_integer (db, "SELECT max (pageno) FROM dbstat"
+                                            " WHERE name = 'block_by_number'"
+                                            " AND pagetype = 'leaf'");
+
+  unit_sql (db, "PRAGMA wal_checkpoint (TRUNCATE)");
+  assert_int_equal (sqlite3_close (db), SQLITE_OK);
+  return number;
+}
+
+/* Does opening a disk, or reading its first block, fail as it should? */
+static void
+expect_read_error (const char *path)
+{
+  struct store *store = unit_open_store (path);
+  struct status status;
+  struct disk *disk = disk_open (store, "web", true, &status);
+  char block[BLOCK];
+
+  assert_non_null (disk);
+  assert_fails (disk_read (disk, block, 0, BLOCK, &status), &status, EIO,
+                "does not fit its checksum");
+  disk_close (disk);
+  store_close (store);
+}
+
+/* A byte that means nothing: nothing is read from the page until it has been
+ * accepted.
+ */
+static void
+test_page (void **state)
+{
+  char *path = make_database ();
+  const uint32_t number = find_index_page (path);
+
+  (void)state;
+  expect (path, NULL);
+  /* The checksum itself. */
+  change_byte (path, number, 4090, 1);
+  expect (path, "does not fit its checksum");
+  expect_read_error (path);
+  mend (path);
+  expect (path, NULL);
+  expect_all (path);
+}
+
+/* Where there is other damage pages are not accepted. */
+static void
+test_page_and_more (void **state)
+{
+  char *path = make_database ();
+  const uint32_t number = find_index_page (path);
+
+  (void)state;
+  unit_sql_on (path, "UPDATE layer SET parent_generation = 9 WHERE id = 2");
+  change_byte (path, number, 4090, 1);
+  expect (path, "does not fit its checksum");
+  mend (path);
+  expect (path, "does not fit its checksum");
+}
+
+/* Another program moves the log into the database: pages without checksums
+ * are read, and get one when they are written again.
+ */
+static void
+test_foreign_checkpoint (void **state)
+{
+  char *path = make_database ();
+  struct store *store = unit_open_store (path);
+  struct status status;
+  struct disk *disk = disk_open (store, "web", false, &status);
+  char block[BLOCK];
+  sqlite3 *db;
+
+  (void)state;
+  assert_non_null (disk);
+  memset (block, 'n', sizeof block);
+  assert_ok (disk_write (disk, block, 0, BLOCK, true, &status), &status);
+  assert_int_equal (sqlite3_open_v2 (path, &db, SQLITE_OPEN_READWRITE, NULL),
+                    SQLITE_OK);
+  unit_sql (db, "PRAGMA wal_checkpoint (TRUNCATE)");
+  assert_int_equal (sqlite3_close (db), SQLITE_OK);
+  disk_close (disk);
+  store_close (store);
+  expect (path, NULL);
+  store = unit_open_store (path);
+  disk = disk_open (store, "web", true, &status);
+  assert_non_null (disk);
+  memset (block, 0, sizeof block);
+  assert_ok (disk_read (disk, block, 0, BLOCK, &status), &status);
+  assert_int_equal (block[0], 'n');
+  disk_close (disk);
+  store_close (store);
+}
+
+/* What another program has changed fails until it is accepted. */
+static void
+test_foreign_change (void **state)
+{
+  char *path = make_database ();
+  sqlite3 *db;
+
+  (void)state;
+  assert_int_equal (sqlite3_open_v2 (path, &db, SQLITE_OPEN_READWRITE, NULL),
+                    SQLITE_OK);
+  unit_sql (db, "CREATE VIEW mine AS SELECT 1");
+  assert_int_equal (sqlite3_close (db), SQLITE_OK);
+  expect (path, "page 1 does not fit its checksum");
+  mend (path);
+  expect (path, NULL);
+  expect_all (path);
+}
+
 /* A key that was changed in its row is known from the index only, by which it
  * is found: that must not be made anew.
  */
@@ -363,6 +495,7 @@ test_changed_key (void **state)
     assert_true (++place + 32 < size);
   assert_int_equal (bytes[place - 9], 9);
   bytes[place - 9] = 30;
+  seal_pages ((unsigned char *)bytes, size);
   unit_write_file (path, bytes, size);
   free (bytes);
   check (path, &findings);
@@ -402,8 +535,10 @@ int
 main (void)
 {
   const struct CMUnitTest tests[] = {
-    unit_test (test_well),        unit_test (test_changes),
-    unit_test (test_index),       unit_test (test_changed_key),
+    unit_test (test_well),           unit_test (test_changes),
+    unit_test (test_index),          unit_test (test_page),
+    unit_test (test_page_and_more),  unit_test (test_foreign_checkpoint),
+    unit_test (test_foreign_change), unit_test (test_changed_key),
     unit_test (test_interrupted),
   };
 

@@ -627,16 +627,9 @@ static char *
 make_file_of_pages (uint32_t page_size)
 {
   char *path = unit_path ("pages.sqlite");
-  sqlite3 *db;
+  struct status status;
 
-  unit_create (path, &(struct disk_options){ .size = INT64_MAX });
-  db = unit_open_raw (path);
-  unit_sql (db,
-            "PRAGMA journal_mode = DELETE; PRAGMA page_size = %d; VACUUM;"
-            "PRAGMA journal_mode = WAL",
-            (int)page_size);
-  assert_int_equal (unit_integer (db, "PRAGMA page_size"), page_size);
-  sqlite3_close (db);
+  assert_ok (database_make (path, page_size, NULL, NULL, &status), &status);
   return path;
 }
 

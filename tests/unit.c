@@ -151,11 +151,12 @@ print_warning (const char *message)
   print_message ("%s\n", message);
 }
 
-struct store *
-unit_open_store (const char *path)
+static struct store *
+open_store (const char *path, bool tolerant)
 {
   const struct store_options options = {
     .command = true,
+    .tolerant = tolerant,
     .limits = checkpoint_limits_default,
     .warn = print_warning,
   };
@@ -167,13 +168,26 @@ unit_open_store (const char *path)
   return store;
 }
 
+struct store *
+unit_open_store (const char *path)
+{
+  return open_store (path, false);
+}
+
+struct store *
+unit_open_tolerant (const char *path)
+{
+  return open_store (path, true);
+}
+
 sqlite3 *
 unit_open_raw (const char *path)
 {
   sqlite3 *db;
 
-  assert_int_equal (sqlite3_open_v2 (path, &db, SQLITE_OPEN_READWRITE, NULL),
-                    SQLITE_OK);
+  assert_int_equal (
+      sqlite3_open_v2 (path, &db, SQLITE_OPEN_READWRITE, VFS_CHECKSUM_NAME),
+      SQLITE_OK);
   assert_int_equal (checksum_register (db), SQLITE_OK);
   unit_sql (db, "PRAGMA ignore_check_constraints = ON;"
                 "PRAGMA foreign_keys = OFF;"

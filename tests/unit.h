@@ -66,6 +66,9 @@ void unit_open (struct connection *connection, const char *path,
  */
 struct store *unit_open_store (const char *path);
 
+/* The same, and pages that do not fit their checksums are read. */
+struct store *unit_open_tolerant (const char *path);
+
 /* Open a database with nothing that protects it: no constraint is checked
  * and the schema can be written.  row_checksum() is known.  The caller
  * closes it with sqlite3_close.

@@ -347,7 +347,7 @@ run_check (int argc, char *argv[])
     if (code != TOOL_DONE)
       return code;
   }
-  store = tool_try_open (path, repair, &status);
+  store = tool_try_open (path, repair, true, &status);
   return store ? check (store, path, &report) : fail_open (&report, &status);
 }
 

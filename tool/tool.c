@@ -31,10 +31,12 @@ warn (const char *message)
 }
 
 struct store *
-tool_try_open (const char *path, bool write, struct status *status)
+tool_try_open (const char *path, bool write, bool tolerant,
+               struct status *status)
 {
   const struct store_options options = {
     .command = true,
+    .tolerant = tolerant,
     .limits = checkpoint_limits_default,
     .warn = warn,
   };
@@ -57,7 +59,7 @@ struct store *
 tool_open (const char *path, bool write)
 {
   struct status status;
-  struct store *store = tool_try_open (path, write, &status);
+  struct store *store = tool_try_open (path, write, false, &status);
 
   if (store == NULL)
     exit (tool_fail (&status));

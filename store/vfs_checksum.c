@@ -1,0 +1,261 @@
+/* A VFS that gives each page of the database a checksum: see
+ * vfs_checksum.h.
+ */
+
+#include <config.h>
+
+#include <endian.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checksum.h"
+#include "vfs_checksum.h"
+#include "vfs_pass.h"
+
+#define PAGE_SIZE_MIN 512
+#define PAGE_SIZE_MAX 65536
+
+/* Our file control. */
+#define TOLERATE 0x73716c62
+
+/* Newer versions of SQLite read parts of pages where that may be. */
+#ifndef SQLITE_IOCAP_SUBPAGE_READ
+#define SQLITE_IOCAP_SUBPAGE_READ 0x00008000
+#endif
+
+/* An open database, followed in memory by the file of the VFS below. */
+struct page_file {
+  struct pass_file pass;
+  struct damaged_pages *damaged; /* NULL: such a page is not read */
+  unsigned char *copy;           /* room for one page; NULL: not used yet */
+};
+
+static sqlite3_vfs *vfs_below;
+static sqlite3_vfs vfs;
+
+/* Is this a whole page?  SQLite also reads parts of the first one. */
+static bool
+is_page (int count, int64_t offset)
+{
+  return count >= PAGE_SIZE_MIN && count <= PAGE_SIZE_MAX &&
+         (count & (count - 1)) == 0 && offset % count == 0;
+}
+
+static uint64_t
+sum_of (const unsigned char *page, size_t size, uint32_t number)
+{
+  const uint64_t sum = checksum_page (page, size - VFS_CHECKSUM_SIZE, number);
+
+  return htole64 (sum ? sum : 1);
+}
+
+static bool
+fits (const unsigned char *page, size_t size, uint32_t number)
+{
+  uint64_t sum;
+
+  memcpy (&sum, page + size - VFS_CHECKSUM_SIZE, sizeof sum);
+  return sum == 0 || sum == sum_of (page, size, number);
+}
+
+void
+vfs_checksum_set (unsigned char *page, size_t size, uint32_t number)
+{
+  const uint64_t sum = sum_of (page, size, number);
+
+  memcpy (page + size - VFS_CHECKSUM_SIZE, &sum, sizeof sum);
+}
+
+static void
+note_damaged (struct damaged_pages *pages, uint32_t number)
+{
+  size_t i = 0;
+
+  pthread_mutex_lock (&pages->lock);
+  while (i < pages->count && pages->numbers[i] != number)
+    i++;
+  if (i == pages->count && i < DAMAGED_PAGES_MAX)
+    pages->numbers[pages->count++] = number;
+  pthread_mutex_unlock (&pages->lock);
+}
+
+static int
+page_close (sqlite3_file *file)
+{
+  struct page_file *pages = (struct page_file *)file;
+
+  free (pages->copy);
+  return pass_close (file);
+}
+
+static int
+page_read (sqlite3_file *file, void *data, int count, sqlite3_int64 offset)
+{
+  struct page_file *pages = (struct page_file *)file;
+  sqlite3_file *below = pages->pass.below;
+  const int rc = below->pMethods->xRead (below, data, count, offset);
+  const uint32_t number = offset / count + 1;
+
+  if (rc != SQLITE_OK || !is_page (count, offset))
+    return rc;
+  if (!fits (data, count, number)) {
+    if (pages->damaged == NULL)
+      return SQLITE_IOERR_DATA;
+    note_damaged (pages->damaged, number);
+  }
+  memset ((char *)data + count - VFS_CHECKSUM_SIZE, 0, VFS_CHECKSUM_SIZE);
+  return SQLITE_OK;
+}
+
+static int
+page_write (sqlite3_file *file, const void *data, int count,
+            sqlite3_int64 offset)
+{
+  struct page_file *pages = (struct page_file *)file;
+  sqlite3_file *below = pages->pass.below;
+
+  if (!is_page (count, offset))
+    return below->pMethods->xWrite (below, data, count, offset);
+  /* SQLite may go on using the page that it gives us. */
+  if (pages->copy == NULL)
+    pages->copy = malloc (PAGE_SIZE_MAX);
+  if (pages->copy == NULL)
+    return SQLITE_IOERR_NOMEM;
+  memcpy (pages->copy, data, count);
+  vfs_checksum_set (pages->copy, count, offset / count + 1);
+  return below->pMethods->xWrite (below, pages->copy, count, offset);
+}
+
+static int
+page_file_control (sqlite3_file *file, int operation, void *argument)
+{
+  struct page_file *pages = (struct page_file *)file;
+
+  if (operation != TOLERATE)
+    return pass_file_control (file, operation, argument);
+  pages->damaged = argument;
+  return SQLITE_OK;
+}
+
+static int
+page_device_characteristics (sqlite3_file *file)
+{
+  return pass_device_characteristics (file) & ~SQLITE_IOCAP_SUBPAGE_READ;
+}
+
+/* Version 2: a page in mapped memory would not be checked. */
+static const sqlite3_io_methods page_methods = {
+  .iVersion = 2,
+  .xClose = page_close,
+  .xRead = page_read,
+  .xWrite = page_write,
+  .xTruncate = pass_truncate,
+  .xSync = pass_sync,
+  .xFileSize = pass_file_size,
+  .xLock = pass_lock,
+  .xUnlock = pass_unlock,
+  .xCheckReservedLock = pass_check_reserved_lock,
+  .xFileControl = page_file_control,
+  .xSectorSize = pass_sector_size,
+  .xDeviceCharacteristics = page_device_characteristics,
+  .xShmMap = pass_shm_map,
+  .xShmLock = pass_shm_lock,
+  .xShmBarrier = pass_shm_barrier,
+  .xShmUnmap = pass_shm_unmap,
+};
+
+/* A database gets our methods; any other file is the one of the VFS below.
+ */
+static int
+open_file (sqlite3_vfs *self, const char *name, sqlite3_file *file, int flags,
+           int *out_flags)
+{
+  struct page_file *pages = (struct page_file *)file;
+  sqlite3_file *below = (sqlite3_file *)(pages + 1);
+  int rc;
+
+  (void)self;
+  if (!(flags & SQLITE_OPEN_MAIN_DB))
+    return vfs_below->xOpen (vfs_below, name, file, flags, out_flags);
+  *pages = (struct page_file){ .pass.below = below };
+  rc = vfs_below->xOpen (vfs_below, name, below, flags, out_flags);
+  if (below->pMethods)
+    pages->pass.base.pMethods = &page_methods;
+  return rc;
+}
+
+int
+vfs_checksum_register (void)
+{
+  vfs_below = sqlite3_vfs_find (NULL);
+  return pass_register (&vfs, vfs_below, VFS_CHECKSUM_NAME,
+                        sizeof (struct page_file), open_file);
+}
+
+int
+vfs_checksum_reserve (sqlite3 *db)
+{
+  int size = VFS_CHECKSUM_SIZE;
+
+  return sqlite3_file_control (db, "main", SQLITE_FCNTL_RESERVE_BYTES, &size);
+}
+
+int
+vfs_checksum_tolerate (sqlite3 *db, struct damaged_pages *pages)
+{
+  return sqlite3_file_control (db, "main", TOLERATE, pages);
+}
+
+/* The file below that of DB, and a page of it in a new buffer. */
+static int
+read_below (sqlite3 *db, uint32_t number, size_t size, sqlite3_file **below,
+            unsigned char **page)
+{
+  struct page_file *pages;
+  int rc = sqlite3_file_control (db, "main", SQLITE_FCNTL_FILE_POINTER, &pages);
+
+  if (rc != SQLITE_OK)
+    return rc;
+  *page = malloc (size);
+  if (*page == NULL)
+    return SQLITE_NOMEM;
+  *below = pages->pass.below;
+  rc = (*below)->pMethods->xRead (*below, *page, size,
+                                  (int64_t)(number - 1) * size);
+  if (rc != SQLITE_OK)
+    free (*page);
+  return rc;
+}
+
+int
+vfs_checksum_look (sqlite3 *db, uint32_t number, size_t size, bool *right)
+{
+  sqlite3_file *below;
+  unsigned char *page;
+  const int rc = read_below (db, number, size, &below, &page);
+
+  if (rc == SQLITE_OK) {
+    *right = fits (page, size, number);
+    free (page);
+  }
+  return rc;
+}
+
+int
+vfs_checksum_accept (sqlite3 *db, uint32_t number, size_t size)
+{
+  sqlite3_file *below;
+  unsigned char *page;
+  int rc = read_below (db, number, size, &below, &page);
+
+  if (rc != SQLITE_OK)
+    return rc;
+  vfs_checksum_set (page, size, number);
+  rc =
+      below->pMethods->xWrite (below, page, size, (int64_t)(number - 1) * size);
+  if (rc == SQLITE_OK)
+    rc = below->pMethods->xSync (below, SQLITE_SYNC_NORMAL);
+  free (page);
+  return rc;
+}

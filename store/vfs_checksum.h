@@ -1,0 +1,84 @@
+/* A VFS that gives each page of the database a checksum.
+ *
+ * Rows carry checksums of their own, but what leads to them does not: a
+ * changed byte in an index or a free list can hide a block, which would then
+ * be read as zeroes.  So each page keeps eight bytes free at its end (SQLite
+ * calls them reserved), and in the file they hold the XXH3 of the rest of
+ * the page, with the page's number as seed, little-endian.
+ *
+ *   in memory, in the log   page ............................ | 0 0 0 0 0 0 0 0
+ *   in the database file    page ............................ | checksum
+ *
+ * - Writing a page to the database computes it; reading one from there
+ *   checks it, and fails with SQLITE_IOERR_DATA where it does not fit.  All
+ *   connections of the store use this VFS.
+ * - In memory the eight bytes are zero, and so they are in the log, whose
+ *   frames have checksums of SQLite.  Where another program moves the log
+ *   into the database, as the sqlite3 shell does when it is the last one to
+ *   close it, pages get there with zeroes.  So zeroes mean "no checksum", and
+ *   such a page is taken as it is until it is written again.
+ * - A program that changes pages without this VFS leaves the checksums of
+ *   what was there before: such pages do not fit.
+ * - Free pages are not read, so what stands there is harmless.
+ * - Who holds a read transaction reads from the database only pages that
+ *   nobody writes meanwhile, so a page half written is never seen.
+ */
+
+#ifndef SQLBLOCK_VFS_CHECKSUM_H
+#define SQLBLOCK_VFS_CHECKSUM_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <sqlite3.h>
+
+#define VFS_CHECKSUM_NAME "sqlblock-checksum"
+
+/* Bytes at the end of each page. */
+#define VFS_CHECKSUM_SIZE 8
+
+/* Pages that did not fit their checksums and were read all the same; more
+ * than have room are not kept.
+ */
+#define DAMAGED_PAGES_MAX 4096
+
+struct damaged_pages {
+  pthread_mutex_t lock; /* of what follows; a leaf */
+  size_t count;
+  uint32_t numbers[DAMAGED_PAGES_MAX];
+};
+
+/* Make the VFS known to SQLite, above the VFS that is the default now.
+ * Returns an SQLite result code.  Thread rules: called once.
+ */
+int vfs_checksum_register (void);
+
+/* Have the pages of the database that DB is going to make keep room for
+ * checksums: to be said before anything else.  Returns an SQLite result code.
+ */
+int vfs_checksum_reserve (sqlite3 *db);
+
+/* Give PAGE, the page NUMBER, of SIZE bytes, its checksum.  Thread rules: any
+ * thread.
+ */
+void vfs_checksum_set (unsigned char *page, size_t size, uint32_t number);
+
+/* Have a connection that uses this VFS read pages that do not fit, and note
+ * them in PAGES, which must outlive it.  Returns an SQLite result code.
+ * Thread rules of this and the next: those of the connection.
+ */
+int vfs_checksum_tolerate (sqlite3 *db, struct damaged_pages *pages);
+
+/* Does page NUMBER, of SIZE bytes, as it stands in the database file, fit its
+ * checksum?  Puts the answer into RIGHT; returns an SQLite result code.
+ */
+int vfs_checksum_look (sqlite3 *db, uint32_t number, size_t size, bool *right);
+
+/* Give it the checksum that fits.  Nobody must checkpoint meanwhile.  Returns
+ * an SQLite result code.
+ */
+int vfs_checksum_accept (sqlite3 *db, uint32_t number, size_t size);
+
+#endif /* SQLBLOCK_VFS_CHECKSUM_H */

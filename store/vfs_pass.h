@@ -1,0 +1,44 @@
+/* What the VFSs of vfs_checksum.h and vfs_coalesce.h do not change.
+ *
+ *   SQLite ──► our handle ──► the file of the VFS below
+ *
+ * A file of ours begins with a struct pass_file.  These methods call the one
+ * of the file below.
+ */
+
+#ifndef SQLBLOCK_VFS_PASS_H
+#define SQLBLOCK_VFS_PASS_H
+
+#include <sqlite3.h>
+
+struct pass_file {
+  sqlite3_file base;
+  sqlite3_file *below;
+};
+
+int pass_close (sqlite3_file *file);
+int pass_truncate (sqlite3_file *file, sqlite3_int64 size);
+int pass_sync (sqlite3_file *file, int flags);
+int pass_file_size (sqlite3_file *file, sqlite3_int64 *size);
+int pass_lock (sqlite3_file *file, int level);
+int pass_unlock (sqlite3_file *file, int level);
+int pass_check_reserved_lock (sqlite3_file *file, int *result);
+int pass_file_control (sqlite3_file *file, int operation, void *argument);
+int pass_sector_size (sqlite3_file *file);
+int pass_device_characteristics (sqlite3_file *file);
+int pass_shm_map (sqlite3_file *file, int region, int size, int extend,
+                  void volatile **memory);
+int pass_shm_lock (sqlite3_file *file, int offset, int count, int flags);
+void pass_shm_barrier (sqlite3_file *file);
+int pass_shm_unmap (sqlite3_file *file, int remove);
+
+/* Make VFS one that is called NAME and lies above BELOW, with handles of
+ * SIZE bytes and then those of BELOW, and make it known to SQLite.  Returns
+ * an SQLite result code.
+ */
+int pass_register (sqlite3_vfs *vfs, sqlite3_vfs *below, const char *name,
+                   int size,
+                   int (*open) (sqlite3_vfs *vfs, const char *name,
+                                sqlite3_file *file, int flags, int *out_flags));
+
+#endif /* SQLBLOCK_VFS_PASS_H */
