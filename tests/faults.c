@@ -91,7 +91,7 @@ static const struct fault {
 /* The fault of this session: call NUMBER, from 1, of this one. */
 static size_t chosen;
 static uint64_t number;
-bool counting = true;
+atomic_bool counting = true;
 
 /* What the processes share. */
 static struct {

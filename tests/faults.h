@@ -3,6 +3,7 @@
 #ifndef SQLBLOCK_TESTS_FAULTS_H
 #define SQLBLOCK_TESTS_FAULTS_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -18,7 +19,7 @@ extern struct disk *disk;
 extern char model[SIZE];
 
 /* Whether calls are counted, and may fail. */
-extern bool counting;
+extern atomic_bool counting;
 
 /* Do something until it works.  AFTER_FAILURE (may be NULL) looks at what a
  * failure has left.
