@@ -14,7 +14,7 @@ faults=$top_builddir/tests/faults
 use_memory
 export TMPDIR="${TMPDIR:-$tmp}"
 
-samples=8 seconds=300
+samples=8 seconds=900
 if [ "${SOAK-}" = yes ]; then
   samples=0 seconds=14400
 fi
