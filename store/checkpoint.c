@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -28,6 +29,11 @@
  * its bound, in nanoseconds.
  */
 #define DELAY_PAST_BOUND 50000000
+
+/* How much of the database file is cut off at a time, in bytes: so much
+ * takes some 10 ms.
+ */
+#define CUT_SIZE (INT64_C (64) << 20)
 
 const struct checkpoint_limits checkpoint_limits_default = {
   .start = UINT64_C (64) << 20,
@@ -64,9 +70,13 @@ int
 checkpoint_complete (struct connection *connection, struct status *status)
 {
   int frames, done;
-  const int rc =
-      run_checkpoint (connection, SQLITE_CHECKPOINT_TRUNCATE, &frames, &done);
+  /* The second keeps writers waiting, so it is to find little to do. */
+  int rc =
+      run_checkpoint (connection, SQLITE_CHECKPOINT_PASSIVE, &frames, &done);
 
+  if (rc == SQLITE_OK || (rc & 0xff) == SQLITE_BUSY)
+    rc =
+        run_checkpoint (connection, SQLITE_CHECKPOINT_TRUNCATE, &frames, &done);
   if (rc == SQLITE_OK)
     return 1;
   if ((rc & 0xff) == SQLITE_BUSY)
@@ -85,6 +95,60 @@ log_size (struct checkpointer *checkpointer)
   bytes = checkpointer->wal_bytes;
   pthread_mutex_unlock (&checkpointer->lock);
   return bytes;
+}
+
+static void
+pause_writers (struct checkpointer *checkpointer)
+{
+  writer_pause (checkpointer->writer);
+  checkpointer->pausing = true;
+}
+
+static void
+resume_writers (struct checkpointer *checkpointer)
+{
+  if (checkpointer->pausing)
+    writer_resume (checkpointer->writer);
+  checkpointer->pausing = false;
+}
+
+/* A checkpoint that is complete cuts off what is behind the database's end,
+ * which takes a second for some GiB, and then whoever reads from the disk
+ * waits.  So it goes piece by piece.  Writers append to the log, and this
+ * does not keep them from it.
+ */
+static int
+cut_in_pieces (sqlite3_file *file, sqlite3_int64 size)
+{
+  struct checkpointer *checkpointer =
+      (struct checkpointer *)((char *)file->pMethods -
+                              offsetof (struct checkpointer, methods));
+  sqlite3_int64 now;
+  int rc = file->pMethods->xFileSize (file, &now);
+
+  if (checkpointer->may_resume && now > size + CUT_SIZE)
+    resume_writers (checkpointer);
+  for (; rc == SQLITE_OK && now > size + CUT_SIZE; now -= CUT_SIZE)
+    rc = checkpointer->truncate (file, now - CUT_SIZE);
+  return rc == SQLITE_OK ? checkpointer->truncate (file, size) : rc;
+}
+
+/* Have the connection cut its file in pieces. */
+static int
+set_up_cutting (struct checkpointer *checkpointer, struct status *status)
+{
+  sqlite3 *db = checkpointer->connection.db;
+  sqlite3_file *file;
+  const int rc =
+      sqlite3_file_control (db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+
+  if (rc != SQLITE_OK)
+    return status_fail_sqlite (status, db, rc, "opening the database");
+  checkpointer->methods = *file->pMethods;
+  checkpointer->truncate = file->pMethods->xTruncate;
+  checkpointer->methods.xTruncate = cut_in_pieces;
+  file->pMethods = &checkpointer->methods;
+  return 0;
 }
 
 /* Say once that the log has grown past its bound. */
@@ -157,16 +221,52 @@ prepare_repair (struct checkpointer *checkpointer, unsigned failure,
 
   if (failure == 0 || checkpointer->prepared == failure)
     return SQLITE_OK;
-  writer_pause (checkpointer->writer);
+  pause_writers (checkpointer);
   r = log_rewrite (&checkpointer->connection, &checkpointer->flusher->entry,
                    status);
   if (r == -1 && log_is_damaged (status))
     flusher_give_up (checkpointer->flusher);
-  writer_resume (checkpointer->writer);
+  resume_writers (checkpointer);
   if (r == -1)
     return status->sqlite ? status->sqlite : SQLITE_ERROR;
   checkpointer->prepared = failure;
   return SQLITE_OK;
+}
+
+/* Is much of the file behind the database's end? */
+static bool
+has_tail (struct checkpointer *checkpointer)
+{
+  static const char pages_sql[] = "PRAGMA page_count";
+  struct connection *connection = &checkpointer->connection;
+  struct status ignored;
+  sqlite3_file *file;
+  sqlite3_int64 size;
+  int64_t pages;
+
+  return sqlite3_file_control (connection->db, "main",
+                               SQLITE_FCNTL_FILE_POINTER, &file) == SQLITE_OK &&
+         file->pMethods->xFileSize (file, &size) == SQLITE_OK &&
+         connection_integer (connection, pages_sql, &pages, &ignored) == 0 &&
+         size > pages * checkpointer->writer->page_size + CUT_SIZE;
+}
+
+/* Cut that off.  The file is cut by a checkpoint during which nothing is
+ * committed, so writers pause; but not while the file is cut (see
+ * cut_in_pieces).  Then a little is left to do again.
+ */
+static int
+cut_tail (struct checkpointer *checkpointer)
+{
+  int frames, done, rc;
+
+  pause_writers (checkpointer);
+  checkpointer->may_resume = true;
+  rc = run_checkpoint (&checkpointer->connection, SQLITE_CHECKPOINT_PASSIVE,
+                       &frames, &done);
+  checkpointer->may_resume = false;
+  resume_writers (checkpointer);
+  return rc == SQLITE_OK ? run_rounds (checkpointer) : rc;
 }
 
 /* A checkpoint in which writers pause only at its end.  Returns a result of
@@ -177,13 +277,15 @@ run_pausing (struct checkpointer *checkpointer, int mode, struct status *status)
 {
   int frames, done, rc = run_rounds (checkpointer);
 
+  if (rc == SQLITE_OK && has_tail (checkpointer))
+    rc = cut_tail (checkpointer);
   atomic_store (&checkpointer->writer->slowness, 0);
   if (rc == SQLITE_OK) {
     /* A pause that is for nothing must not come again soon. */
     checkpointer->retry = checkpointer->limits.idle;
-    writer_pause (checkpointer->writer);
+    pause_writers (checkpointer);
     rc = run_checkpoint (&checkpointer->connection, mode, &frames, &done);
-    writer_resume (checkpointer->writer);
+    resume_writers (checkpointer);
   }
   if (rc != SQLITE_OK)
     status_fail_sqlite (status, checkpointer->connection.db, rc,
@@ -356,6 +458,7 @@ checkpointer_open (struct checkpointer *checkpointer, const char *path,
                        patience, status) == -1)
     return -1;
   if (connection_touch (&checkpointer->connection, status) == -1 ||
+      set_up_cutting (checkpointer, status) == -1 ||
       place_check (writer->place, status) == -1) {
     connection_close (&checkpointer->connection);
     return -1;

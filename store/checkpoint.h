@@ -69,7 +69,11 @@ struct checkpointer {
   /* The thread's own. */
   bool warned_pinned;
   bool warned_failed;
-  int retry;         /* milliseconds, after a checkpoint that failed */
+  int retry;                  /* milliseconds, after a checkpoint that failed */
+  bool pausing;               /* writers pause, ... */
+  bool may_resume;            /* ... and need not for the file to be cut */
+  sqlite3_io_methods methods; /* the database file's, with our own xTruncate */
+  int (*truncate) (sqlite3_file *file, sqlite3_int64 size); /* which calls it */
   unsigned prepared; /* the failure for which the log was written again */
 };
 

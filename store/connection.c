@@ -417,6 +417,41 @@ connection_begin_read (struct connection *connection, struct status *status)
   return connection_run (connection, begin_sql, status);
 }
 
+/* Some settings act when they are prepared, and never again. */
+static int
+set_by_preparing (struct connection *connection, const char *sql,
+                  struct status *status)
+{
+  sqlite3_stmt *statement;
+  const int rc = sqlite3_prepare_v2 (connection->db, sql, -1, &statement, NULL);
+
+  sqlite3_finalize (statement);
+  return rc == SQLITE_OK ? 0
+                         : status_fail_sqlite (status, connection->db, rc,
+                                               "changing a setting");
+}
+
+int
+connection_set_cache (struct connection *connection, int kibibytes,
+                      struct status *status)
+{
+  char sql[64];
+
+  snprintf (sql, sizeof sql, "PRAGMA cache_size = -%d", kibibytes);
+  return set_by_preparing (connection, sql, status);
+}
+
+/* SQLite commits as the setting in memory says, which changes when it is
+ * prepared.  The one in the file changes when it is run, which is never done:
+ * so whatever happens, it says INCREMENTAL there.
+ */
+int
+connection_vacuum_at_commit (struct connection *connection,
+                             struct status *status)
+{
+  return set_by_preparing (connection, "PRAGMA auto_vacuum = FULL", status);
+}
+
 int
 connection_begin_write (struct connection *connection, struct status *status)
 {

@@ -174,4 +174,14 @@ int connection_begin_write (struct connection *connection,
 int connection_commit (struct connection *connection, struct status *status);
 void connection_rollback (struct connection *connection);
 
+/* Have commits of this connection, until it is closed, take all free pages
+ * off the file.  Pages in use that lie behind its new end are moved.
+ */
+int connection_vacuum_at_commit (struct connection *connection,
+                                 struct status *status);
+
+/* Have a page cache of KIBIBYTES. */
+int connection_set_cache (struct connection *connection, int kibibytes,
+                          struct status *status);
+
 #endif /* SQLBLOCK_CONNECTION_H */

@@ -330,3 +330,42 @@ log_rewrite (struct connection *connection, const struct guard_entry *entry,
   log_release (connection, database);
   return r;
 }
+
+/*--------------------------------------------------------------------
+ * Looking for pages.
+ */
+
+int
+log_find_pages (struct connection *connection,
+                void (*found) (uint32_t page, int64_t offset, void *opaque),
+                void *opaque, struct status *status)
+{
+  unsigned char header[FRAME_HEADER_SIZE];
+  sqlite3_file *database, *log;
+  int64_t page_size, offset = LOG_HEADER_SIZE;
+  void volatile *index;
+  uint32_t frames;
+  int rc;
+
+  if (connection_page_size (connection, &page_size, status) == -1)
+    return -1;
+  rc = sqlite3_file_control (connection->db, "main", SQLITE_FCNTL_FILE_POINTER,
+                             &database);
+  if (rc == SQLITE_OK)
+    rc = sqlite3_file_control (connection->db, "main",
+                               SQLITE_FCNTL_JOURNAL_POINTER, &log);
+  if (rc == SQLITE_OK)
+    rc = database->pMethods->xShmMap (database, 0, INDEX_REGION, 0, &index);
+  if (rc != SQLITE_OK || index == NULL || log->pMethods == NULL)
+    return status_fail_sqlite (status, connection->db, rc, "reading the log");
+  frames = ((uint32_t volatile *)index)[INDEX_FRAMES / sizeof (uint32_t)];
+  for (; frames > 0; frames--, offset += FRAME_HEADER_SIZE + page_size) {
+    rc = log->pMethods->xRead (log, header, sizeof header, offset);
+    if (rc == SQLITE_IOERR_SHORT_READ) /* it has started over meanwhile */
+      return 0;
+    if (rc != SQLITE_OK)
+      return status_fail_sqlite (status, connection->db, rc, "reading the log");
+    found (big_endian (header), offset + FRAME_HEADER_SIZE, opaque);
+  }
+  return 0;
+}

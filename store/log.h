@@ -53,6 +53,14 @@ int log_hold (struct connection *connection, sqlite3_file **database,
               struct status *status);
 void log_release (struct connection *connection, sqlite3_file *database);
 
+/* Call FOUND for each frame that is committed, in order, with the page that
+ * it has and where in the log that stands.  Called in a read transaction;
+ * what is committed meanwhile may be among it.  Returns 0, or -1.
+ */
+int log_find_pages (struct connection *connection,
+                    void (*found) (uint32_t page, int64_t offset, void *opaque),
+                    void *opaque, struct status *status);
+
 /* Say that the log has lost what was written to it; returns -1. */
 int log_fail_damaged (struct status *status);
 

@@ -17,10 +17,12 @@
 #include "manage.h"
 #include "quota.h"
 #include "reclaim.h"
-#include "shrink.h"
 
 /* How long a step of giving pages back takes, in nanoseconds. */
 #define SHRINK_STEP (10 * CLOCK_MILLISECOND)
+
+/* For how many pages the list of free ones is put in order at a time. */
+#define ARRANGED 131072
 
 /*--------------------------------------------------------------------
  * What the changes below share: a change is a function that runs inside a
@@ -644,30 +646,150 @@ manage_count (struct store *store, progress_made progress, void *opaque,
   return 0;
 }
 
+/*--------------------------------------------------------------------
+ * Giving pages back.
+ */
+
+/* Can all pages go at once? */
+struct survey {
+  struct shrink_pages *pages;
+  uint64_t moves;
+  bool can;
+};
+
+static int
+survey (struct connection *connection, void *opaque, struct status *status)
+{
+  struct survey *survey = opaque;
+  int r;
+
+  if (shrink_look (connection, survey->pages, status) == -1)
+    return -1;
+  r = shrink_moves_few (connection, survey->pages, survey->moves, status);
+  survey->can = r == 1;
+  return r == -1 ? -1 : 0;
+}
+
+static int
+look_at_pages (struct connection *connection, void *opaque,
+               struct status *status)
+{
+  return shrink_look (connection, opaque, status);
+}
+
+int
+manage_free_pages (struct store *store, struct shrink_pages *pages,
+                   struct status *status)
+{
+  return store_look (store, look_at_pages, pages, status);
+}
+
 static int
 shrink (struct connection *connection, void *opaque, struct status *status)
 {
-  return shrink_step (connection, 0, SHRINK_STEP, opaque, status);
+  struct shrinking *shrinking = opaque;
+
+  return shrink_step (connection, shrinking->keep, shrinking->nanoseconds,
+                      &shrinking->pages, status);
+}
+
+static int
+shrink_all (struct connection *connection, void *opaque, struct status *status)
+{
+  struct shrinking *shrinking = opaque;
+  const int r = shrink_at_once (connection, shrinking->moves, status);
+
+  shrinking->done = r == 1;
+  return r == -1 ? -1 : 0;
+}
+
+static int
+arrange (struct connection *connection, void *opaque, struct status *status)
+{
+  struct shrinking *shrinking = opaque;
+
+  return shrink_arrange (connection, ARRANGED, &shrinking->cut, status);
+}
+
+/* Prepare for giving back many pages, or give all back at once. */
+static int
+shrink_many (struct store *store, struct shrinking *shrinking,
+             struct status *status)
+{
+  struct survey request = { &shrinking->pages, shrinking->moves, false };
+
+  shrinking->done = false;
+  shrinking->cut = 0;
+  if (shrinking->pages.free / 2 >= shrinking->keep) {
+    if (store_look (store, survey, &request, status) == -1)
+      return -1;
+    /* What moves is in the log once more; one by one that takes less. */
+    if (request.can &&
+        store_apart (store, shrink_all, shrinking, status) == -1 &&
+        status->error != ENOSPC)
+      return -1;
+  }
+  if (!shrinking->done && store_apart (store, arrange, shrinking, status) == -1)
+    return -1;
+  if (manage_free_pages (store, &shrinking->pages, status) == -1)
+    return -1;
+  shrinking->least = shrinking->pages.free;
+  return 0;
+}
+
+bool
+manage_free_grow (const struct shrinking *shrinking)
+{
+  return shrinking->pages.free > shrinking->least + SHRINK_MANY / 4;
+}
+
+/* Is the list of free pages long, and not in order?  What becomes free is put
+ * before what was in order.
+ */
+static bool
+is_disordered (const struct shrinking *shrinking)
+{
+  return shrinking->pages.free >= SHRINK_MANY &&
+         (shrinking->cut == 0 || shrinking->pages.total <= shrinking->cut ||
+          manage_free_grow (shrinking));
+}
+
+int
+manage_shrink_step (struct store *store, struct shrinking *shrinking,
+                    struct status *status)
+{
+  if (is_disordered (shrinking))
+    return shrink_many (store, shrinking, status);
+  if (store_step (store, shrink, shrinking, status) == -1)
+    return -1;
+  if (shrinking->least > shrinking->pages.free)
+    shrinking->least = shrinking->pages.free;
+  return 0;
 }
 
 int
 manage_shrink_file (struct store *store, progress_made progress, void *opaque,
                     struct status *status)
 {
-  struct shrink_pages pages = { .free = 1 };
+  struct shrinking shrinking = { .nanoseconds = SHRINK_STEP };
   struct manage_file file;
   uint64_t start;
+  const int served = store_is_served (store, status);
 
-  if (manage_file (store, &file, status) == -1)
+  if (served == -1 || manage_file (store, &file, status) == -1 ||
+      manage_free_pages (store, &shrinking.pages, status) == -1)
     return -1;
-  while (pages.free > 0) {
+  shrinking.moves = served ? MANAGE_MOVES : MANAGE_MOVES_ALONE;
+  while (shrinking.pages.free > 0) {
     start = clock_now ();
-    if (store_step (store, shrink, &pages, status) == -1)
+    if (manage_shrink_step (store, &shrinking, status) == -1)
       return status_prefix (status, "giving pages back");
-    if (progress_report (progress, file.free - pages.free * pages.size,
-                         file.free, opaque, status) == -1)
+    if (progress_report (
+            progress, file.free - shrinking.pages.free * shrinking.pages.size,
+            file.free, opaque, status) == -1)
       return -1;
-    give_way (start);
+    if (served)
+      give_way (start);
   }
   return store_checkpoint (store, status);
 }

@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "progress.h"
+#include "shrink.h"
 #include "snapshots.h"
 #include "status.h"
 #include "store.h"
@@ -120,7 +121,37 @@ int manage_forget_copies (struct store *store, struct status *status);
 int manage_reclaim_step (struct store *store, bool *done, uint64_t *freed,
                          struct status *status);
 
-/* Give the file's free pages back to the file system, in steps. */
+/* Giving free pages back to the file system; see shrink.h. */
+struct shrinking {
+  uint64_t keep;        /* so many pages stay free, ... */
+  uint64_t nanoseconds; /* ... a step takes so long, ... */
+  uint64_t moves;       /* ... or all go if no more than so many move */
+  uint64_t cut;         /* the list is in order for pages behind this one, */
+  uint64_t least;       /* and since then so many were free, or more */
+  bool done;            /* all have gone at once */
+  struct shrink_pages pages;
+};
+
+/* How many pages may move at once: so many take a twentieth of a second; so
+ * many if nobody seems to wait; and so many where there is no server.
+ */
+#define MANAGE_MOVES       2048
+#define MANAGE_MOVES_IDLE  8192
+#define MANAGE_MOVES_ALONE 65536
+
+int manage_free_pages (struct store *store, struct shrink_pages *pages,
+                       struct status *status);
+
+/* Have many pages become free since the list of them was put in order? */
+bool manage_free_grow (const struct shrinking *shrinking);
+
+/* One step, for shrinking->pages that were looked at; looks at them again.
+ * Where all go at once, none are kept.
+ */
+int manage_shrink_step (struct store *store, struct shrinking *shrinking,
+                        struct status *status);
+
+/* Give all of the file's free pages back, in steps. */
 int manage_shrink_file (struct store *store, progress_made progress,
                         void *opaque, struct status *status);
 

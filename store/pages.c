@@ -15,13 +15,9 @@
 #include "pages.h"
 #include "vfs_checksum.h"
 
-/* SQLite uses no page that has this byte. */
-#define PENDING_BYTE 0x40000000
-
-/* An entry of the pointer map, and how many may be wrong on a page before the
- * others mean nothing, either.
+/* How many entries of a page of the pointer map may be wrong before the others
+ * mean nothing, either.
  */
-#define MAP_ENTRY 5
 #define MAP_WRONG 3
 
 static unsigned
@@ -262,7 +258,7 @@ read_map (struct pages *pages, uint32_t map, uint32_t entries)
   read_page (pages, map, pages->map);
   pages->map_number = map;
   for (uint32_t i = 0; i < entries && map + 1 + i <= pages->count; i++)
-    wrong += !is_use (pages->map[MAP_ENTRY * i]);
+    wrong += !is_use (pages->map[PAGES_MAP_ENTRY * i]);
   if (wrong > MAP_WRONG)
     memset (pages->map, 0, pages->page_size);
 }
@@ -270,13 +266,13 @@ read_map (struct pages *pages, uint32_t map, uint32_t entries)
 enum page_use
 pages_use (struct pages *pages, uint32_t number)
 {
-  const uint32_t each = pages->usable / MAP_ENTRY + 1;
+  const uint32_t each = pages->usable / PAGES_MAP_ENTRY + 1;
   uint32_t map = number < 2 ? 0 : (number - 2) / each * each + 2;
   unsigned char use;
 
   if (map == 0)
     return PAGE_ROOT;
-  if (map == PENDING_BYTE / pages->page_size + 1)
+  if (map == PAGES_PENDING_BYTE / pages->page_size + 1)
     map++;
   if (map == number)
     return PAGE_MAP;
@@ -284,7 +280,7 @@ pages_use (struct pages *pages, uint32_t number)
     return 0;
   if (pages->map_number != map)
     read_map (pages, map, each - 1);
-  use = pages->map[MAP_ENTRY * (number - map - 1)];
+  use = pages->map[PAGES_MAP_ENTRY * (number - map - 1)];
   return is_use (use) ? use : 0;
 }
 

@@ -24,6 +24,12 @@
 /* The longest record that there can be: a block of 1 MiB and its key. */
 #define PAYLOAD_MAX (1048576 + 256)
 
+/* SQLite uses no page that has this byte. */
+#define PAGES_PENDING_BYTE 0x40000000
+
+/* The bytes of an entry of the pointer map; the first is a page_use. */
+#define PAGES_MAP_ENTRY 5
+
 /* Where a page's newest copy is in the log. */
 struct log_page {
   uint32_t page;

@@ -54,6 +54,7 @@ struct store {
   /* The write side; once `writable` is true it stays. */
   bool writable;
   int serving; /* a guard */
+  bool served; /* others did when this began */
   struct writer writer;
   struct flusher flusher;
   struct checkpointer checkpointer;
@@ -474,6 +475,7 @@ start_serving (struct store *store, bool served, struct status *status)
   if ((!served || guard_has_doubt (&store->flusher.entry)) &&
       settle_log (store, served, status) == -1)
     return -1;
+  store->served = served;
   store->serving = guard_serve (store->place.path, status);
   if (store->serving == -1)
     return -1;
@@ -604,6 +606,28 @@ store_step (struct store *store, writer_change step, void *opaque,
 }
 
 int
+store_apart (struct store *store, writer_change work, void *opaque,
+             struct status *status)
+{
+  struct connection connection;
+  int r;
+
+  if (need_write_side (store, status) == -1 ||
+      place_check (&store->place, status) == -1)
+    return -1;
+  if (flusher_gave_up (&store->flusher))
+    return log_fail_damaged (status);
+  if (connection_open (&connection, store->place.path, CONNECTION_WRITE,
+                       &store->patience, status) == -1)
+    return -1;
+  r = place_check (&store->place, status);
+  if (r == 0)
+    r = work (&connection, opaque, status);
+  connection_close (&connection);
+  return r;
+}
+
+int
 store_change (struct store *store, writer_change change, void *opaque,
               struct status *status)
 {
@@ -682,6 +706,12 @@ store_checkpoint (struct store *store, struct status *status)
   }
   connection_close (&connection);
   return r == -1 ? -1 : 0;
+}
+
+int
+store_is_served (struct store *store, struct status *status)
+{
+  return need_write_side (store, status) == -1 ? -1 : store->served;
 }
 
 uint64_t

@@ -146,6 +146,17 @@ int store_clear_end (struct store *store, int64_t id, struct status *status);
  */
 int store_checkpoint (struct store *store, struct status *status);
 
+/* Call WORK with a connection of its own, which is closed afterwards; it makes
+ * its own transactions, as another program would.  They are not made durable.
+ */
+int store_apart (struct store *store, writer_change work, void *opaque,
+                 struct status *status);
+
+/* Did another program serve the database when this one, a command, began to
+ * write?  Returns 1, 0, -1.
+ */
+int store_is_served (struct store *store, struct status *status);
+
 /* How many transactions this store has committed, and opened disks for
  * writing; 0: no disk was opened for writing yet.
  */

@@ -8,7 +8,6 @@
 #include "clock.h"
 #include "manage.h"
 #include "quota.h"
-#include "shrink.h"
 #include "tidy.h"
 
 /* How often there is a look if something was committed, and after a failure,
@@ -36,9 +35,8 @@ struct tidy {
   uint64_t commits; /* how many there were at the last look or step */
   bool unfinished;  /* the last look found something that is not done */
   unsigned skipped; /* looks since the last one that was not for nothing */
-  uint64_t step;    /* how long a step takes, in nanoseconds */
-  unsigned rest;    /* and the rest after it, in quarters of that */
-  struct shrink_pages pages;
+  unsigned rest;    /* after a step, in quarters of what it took */
+  struct shrinking shrinking;
   bool failing;
 };
 
@@ -52,8 +50,9 @@ rest (struct tidy *tidy, uint64_t start)
   const bool busy = commits > tidy->commits + 1;
 
   tidy->commits = commits;
-  tidy->step = busy ? BUSY_STEP : IDLE_STEP;
   tidy->rest = busy ? BUSY_REST : IDLE_REST;
+  tidy->shrinking.nanoseconds = busy ? BUSY_STEP : IDLE_STEP;
+  tidy->shrinking.moves = busy ? MANAGE_MOVES : MANAGE_MOVES_IDLE;
   return background_sleep (&tidy->background,
                            (clock_now () - start) * tidy->rest / 4);
 }
@@ -62,7 +61,7 @@ rest (struct tidy *tidy, uint64_t start)
 static uint64_t
 pages_to_keep (const struct tidy *tidy)
 {
-  const struct shrink_pages *pages = &tidy->pages;
+  const struct shrink_pages *pages = &tidy->shrinking.pages;
   const uint64_t least = TIDY_KEEP / pages->size;
   const uint64_t share = pages->total / TIDY_KEEP_SHARE;
 
@@ -71,44 +70,36 @@ pages_to_keep (const struct tidy *tidy)
   return share > least ? share : least;
 }
 
-static int
-look_at_pages (struct connection *connection, void *opaque,
-               struct status *status)
-{
-  return shrink_look (connection, opaque, status);
-}
-
-static int
-shrink (struct connection *connection, void *opaque, struct status *status)
-{
-  struct tidy *tidy = opaque;
-
-  return shrink_step (connection, pages_to_keep (tidy), tidy->step,
-                      &tidy->pages, status);
-}
-
-/* Give pages back, if there are too many that stay free.  Returns 1 when
- * the thread is to end, 0, -1.
+/* Give pages back, if there are too many that stay free, and not while many
+ * more become free: then each costs most.  Returns 1 when the thread is to
+ * end, 0, -1.
  */
 static int
 give_back (struct tidy *tidy, struct status *status)
 {
-  const uint64_t before = tidy->pages.free;
+  struct shrinking *shrinking = &tidy->shrinking;
+  struct shrink_pages *pages = &shrinking->pages;
+  const uint64_t before = pages->free;
   uint64_t start;
 
-  if (store_look (tidy->store, look_at_pages, &tidy->pages, status) == -1)
+  if (manage_free_pages (tidy->store, pages, status) == -1)
     return -1;
-  tidy->unfinished = tidy->pages.free > pages_to_keep (tidy);
-  if (tidy->pages.free < before)
+  shrinking->keep = pages_to_keep (tidy);
+  tidy->unfinished = pages->free > shrinking->keep;
+  if (!tidy->unfinished || pages->free < before ||
+      pages->free > before + SHRINK_MANY)
     return 0;
-  if (!tidy->unfinished)
-    return 0;
-  while (tidy->pages.free > pages_to_keep (tidy)) {
+  shrinking->cut = 0;
+  shrinking->least = pages->free;
+  while (pages->free > shrinking->keep) {
     start = clock_now ();
-    if (store_step (tidy->store, shrink, tidy, status) == -1)
+    if (manage_shrink_step (tidy->store, shrinking, status) == -1)
       return -1;
     if (!rest (tidy, start))
       return 1;
+    if (manage_free_grow (shrinking))
+      return 0;
+    shrinking->keep = pages_to_keep (tidy);
   }
   tidy->unfinished = false;
   store_ask_checkpoint (tidy->store);
@@ -193,7 +184,9 @@ tidy_start (struct store *store, const struct tidy_options *options,
   }
   tidy->store = store;
   tidy->options = *options;
-  tidy->step = BUSY_STEP;
+  tidy->rest = BUSY_REST;
+  tidy->shrinking.nanoseconds = BUSY_STEP;
+  tidy->shrinking.moves = MANAGE_MOVES;
   if (background_start (&tidy->background, run, tidy, status) == 0)
     return tidy;
   free (tidy);

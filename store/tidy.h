@@ -9,7 +9,8 @@
  * a client that is never in a hurry: while others write it takes a third of
  * the time at most, in steps of half a millisecond.  Pages are given back only
  * if the free ones have not become fewer since the last look, since then they
- * are being used.
+ * are being used; nor many more, since then it is soon less work.  Where many
+ * are free there are longer steps, see shrink.h.
  *
  * It does nothing before a client has opened a disk for writing.
  */
