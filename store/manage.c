@@ -597,6 +597,20 @@ manage_reclaim (struct store *store, progress_made progress, void *opaque,
   return 0;
 }
 
+static int
+reclaim_hidden (struct connection *connection, void *opaque,
+                struct status *status)
+{
+  (void)opaque;
+  return reclaim_add_hidden (connection, status);
+}
+
+int
+manage_reclaim_hidden (struct store *store, struct status *status)
+{
+  return store_change (store, reclaim_hidden, NULL, status);
+}
+
 /* A step of counting for quotas. */
 struct quota_counting {
   int64_t bytes;

@@ -112,6 +112,12 @@ int manage_flatten (struct store *store, const char *disk,
 int manage_reclaim (struct store *store, progress_made progress, void *opaque,
                     uint64_t *freed, struct status *status);
 
+/* Have the next manage_reclaim also free what a clone has overwritten of its
+ * origin since that was deleted.  It does so by itself only when something
+ * of the clone is deleted.
+ */
+int manage_reclaim_hidden (struct store *store, struct status *status);
+
 /* Delete what copies that were interrupted left behind; the first step of
  * manage_reclaim.
  */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "disks.h"
+#include "hiding.h"
 #include "layers.h"
 #include "quota.h"
 #include "reclaim.h"
@@ -20,12 +21,13 @@
 #define STEP_DELETED 2048
 #define STEP_BYTES   (4 * 1024 * 1024)
 
-/* A layer with one child moves up into it when it has at most so many rows,
- * or when so many layers stand below it.  Moving rewrites a row, which a
- * short chain is not worth.
+/* A layer with one child moves up into it when it has few rows, or when so
+ * many layers stand below it.  Moving rewrites a row, which a short chain is
+ * not worth.
  */
-#define MERGE_ROWS  65536
 #define MERGE_DEPTH 16
+
+int64_t reclaim_few_rows = 65536;
 
 /* How many blocks a flatten looks at at a time. */
 #define FLATTEN_BLOCKS 4096
@@ -37,6 +39,18 @@ reclaim_add (struct connection *connection, int64_t layer,
   static const char add_sql[] = RECLAIM_ADD ("SELECT ?1 AS layer");
 
   return connection_run_for (connection, add_sql, layer, status);
+}
+
+int
+reclaim_add_hidden (struct connection *connection, struct status *status)
+{
+  static const char hidden_sql[] =
+      RECLAIM_ADD ("SELECT parent AS layer FROM layer WHERE parent IS NOT NULL"
+                   " AND parent NOT IN (SELECT layer FROM disk"
+                   "  UNION SELECT layer FROM snapshot)"
+                   " GROUP BY parent HAVING count (*) = 1");
+
+  return connection_run (connection, hidden_sql, status);
 }
 
 int
@@ -89,13 +103,10 @@ struct work {
   int64_t *seen; /* the generations that it is looked at, in order */
   size_t seen_count;
 
-  /* Not 0: only this layer, a child, looks at it, and sees its own rows
-   * first, wherever it has one of at most child_generation.
-   */
-  int64_t child;
-  int64_t child_generation;
-  bool merge;     /* move what the child sees into it */
-  uint64_t bytes; /* rewritten */
+  int64_t child;        /* not 0: only this layer looks at it ... */
+  struct hiding hidden; /* ... and does not show these blocks of it */
+  bool merge;           /* move what the child sees into it */
+  uint64_t bytes;       /* rewritten */
 };
 
 /* Take a layer off the table: the highest first, so that children go before
@@ -134,10 +145,12 @@ find_work (struct work *work, struct status *status)
 
 static const char viewers_sql[] = LAYER_VIEWERS;
 
-/* The lowest generation at which LAYER is looked at. */
+/* The lowest generation at which LAYER is looked at; *CHILD becomes the only
+ * child, if nothing else looks at it, or else 0.
+ */
 static int
 lowest_viewer (struct connection *connection, int64_t layer,
-               int64_t *generation, struct status *status)
+               int64_t *generation, int64_t *child, struct status *status)
 {
   CLEANUP_STATEMENT sqlite3_stmt *viewers =
       connection_statement (connection, viewers_sql, status);
@@ -145,12 +158,17 @@ lowest_viewer (struct connection *connection, int64_t layer,
 
   if (viewers == NULL)
     return -1;
+  *generation = INT64_MAX;
+  *child = 0;
   sqlite3_bind_int64 (viewers, 1, layer);
   r = connection_step (connection, viewers, status);
-  if (r == 1)
+  if (r == 1) {
     *generation = sqlite3_column_int64 (viewers, 0);
-  else if (r == 0)
-    *generation = INT64_MAX;
+    *child = sqlite3_column_int64 (viewers, 3);
+    r = connection_step (connection, viewers, status);
+    if (r == 1)
+      *child = 0;
+  }
   return r == -1 ? -1 : 0;
 }
 
@@ -202,6 +220,23 @@ is_seen (const struct work *work, int64_t generation, int64_t newer)
   return low < work->seen_count && work->seen[low] < newer;
 }
 
+/* Find out what the only child hides. */
+static int
+find_hidden (struct work *work, struct status *status)
+{
+  int64_t layer = work->child, generation, child;
+
+  while (layer != 0) {
+    if (lowest_viewer (work->connection, layer, &generation, &child, status) ==
+            -1 ||
+        hiding_add (&work->hidden, layer, generation, status) == -1)
+      return -1;
+    /* Children are younger: this ends in a damaged file, too. */
+    layer = child > layer ? child : 0;
+  }
+  return 0;
+}
+
 /* Decide whether the layer moves into its only child. */
 static int
 decide_merge (struct work *work, struct status *status)
@@ -210,20 +245,17 @@ decide_merge (struct work *work, struct status *status)
       "SELECT count (*) FROM (SELECT 1 FROM block INDEXED BY block_by_number"
       " WHERE layer = ?1 LIMIT ?2)";
   struct view below = { 0 };
-  CLEANUP_STATEMENT sqlite3_stmt *rows = NULL;
+  CLEANUP_STATEMENT sqlite3_stmt *rows =
+      connection_statement (work->connection, rows_sql, status);
   int r = 0;
 
-  if (lowest_viewer (work->connection, work->child, &work->child_generation,
-                     status) == -1)
-    return -1;
-  rows = connection_statement (work->connection, rows_sql, status);
   if (rows == NULL)
     return -1;
   sqlite3_bind_int64 (rows, 1, work->layer);
-  sqlite3_bind_int64 (rows, 2, MERGE_ROWS + 1);
+  sqlite3_bind_int64 (rows, 2, reclaim_few_rows + 1);
   if (connection_step (work->connection, rows, status) == -1)
     return -1;
-  work->merge = sqlite3_column_int64 (rows, 0) <= MERGE_ROWS;
+  work->merge = sqlite3_column_int64 (rows, 0) <= reclaim_few_rows;
   if (!work->merge) {
     r = view_layers (work->connection, work->layer, 0, &below, status);
     work->merge = below.depth > MERGE_DEPTH;
@@ -431,9 +463,8 @@ decide (struct search *search, int64_t number, int64_t generation,
   if (!is_seen (work, generation, newer))
     return 0;
   r = hides_nothing (search, number, generation, status);
-  if (r == 0 && work->child != 0)
-    r = has_row (work->connection, work->child, number, work->child_generation,
-                 status);
+  if (r == 0)
+    r = hiding_has (work->connection, &work->hidden, number, status);
   if (r != 0)
     return r == -1 ? -1 : 0;
   *action = work->merge ? MOVE : KEEP;
@@ -515,6 +546,7 @@ make_changes (struct search *search, struct status *status)
  * The steps.
  */
 
+/* The layer was looked through. */
 static int
 forget_work (struct work *work, struct status *status)
 {
@@ -597,6 +629,22 @@ delete_some (struct work *work, struct status *status)
   return remove_layer (work, status);
 }
 
+/* The layer stays.  Since something that looked at it is gone, it may hide
+ * more of its parent, if nothing else looks at that.
+ */
+static int
+keep_layer (struct work *work, struct status *status)
+{
+  int64_t generation, child = 0;
+
+  if (forget_work (work, status) == -1 ||
+      (work->parent.layer != 0 && work->parent.layer < work->layer &&
+       lowest_viewer (work->connection, work->parent.layer, &generation, &child,
+                      status) == -1))
+    return -1;
+  return child ? reclaim_add (work->connection, work->parent.layer, status) : 0;
+}
+
 /* All rows were looked through.  While some were, the layer may still have
  * had too many of them to move: then those are looked at again.
  */
@@ -609,7 +657,7 @@ end_search (struct work *work, struct status *status)
   int64_t left;
 
   if (!work->merge)
-    return forget_work (work, status);
+    return keep_layer (work, status);
   if (connection_integer_for (work->connection, left_sql, work->layer, &left,
                               status) == -1)
     return -1;
@@ -626,7 +674,8 @@ search_some (struct work *work, struct status *status)
   CLEANUP_SEARCH struct search search = { 0 };
   int more, r;
 
-  if (work->child != 0 && decide_merge (work, status) == -1)
+  if (work->child != 0 &&
+      (find_hidden (work, status) == -1 || decide_merge (work, status) == -1))
     return -1;
   if (search_begin (&search, work, status) == -1)
     return -1;
@@ -663,6 +712,7 @@ reclaim_step (struct connection *connection, struct reclaim_step *step,
   }
   step->freed += connection->content_freed - freed;
   free (work.seen);
+  hiding_free (&work.hidden);
   return r;
 }
 
@@ -776,6 +826,7 @@ reclaim_flatten_step (struct connection *connection, int64_t disk,
   struct flatten flatten = { .connection = connection };
   uint64_t *next = &progress->next;
   struct layer_view head;
+  int64_t child; /* none: the disk itself looks at its layer */
   int r;
 
   if (disks_head (connection, disk, &head, status) == -1)
@@ -783,7 +834,7 @@ reclaim_flatten_step (struct connection *connection, int64_t disk,
   if (progress->layer != head.layer)
     *next = 0; /* the first step, or the disk was rolled back since */
   progress->layer = flatten.layer = head.layer;
-  r = lowest_viewer (connection, head.layer, &flatten.lowest, status);
+  r = lowest_viewer (connection, head.layer, &flatten.lowest, &child, status);
   if (r == 0)
     r = look_below (&flatten, status);
   if (r == 1) {

@@ -8,8 +8,11 @@
  *
  *   looked at by nothing       all rows of the layer go, then the layer;
  *                              its parent is next
- *   by one child layer only    its rows move up into the child, which then
- *                              has the parent's parent: chains stay short
+ *   by one child layer only    rows that the child hides (hiding.h) go, the
+ *                              others move up into it, and it gets the
+ *                              parent's parent: chains stay short.  If they
+ *                              are many they stay, and are looked through
+ *                              again when something of the child goes
  *   else                       rows that no generation looked at shows go
  *
  *   number 3 of a layer that is looked at, at generations 4 and 9:
@@ -27,13 +30,24 @@
 #include "connection.h"
 #include "status.h"
 
+/* A layer of at most so many rows moves up into its only child: 65,536, but
+ * tests make it fewer, before they use a database.
+ */
+extern int64_t reclaim_few_rows;
+
 /* Put LAYER into the table: something that looked at it is gone.  Inside a
  * write transaction of the caller.
  */
 int reclaim_add (struct connection *connection, int64_t layer,
                  struct status *status);
 
-/* SQL that does the same for the layers of a SELECT that returns them. */
+/* Put all layers into the table at which nothing but a child looks: by what
+ * was written since, that may hide more of them.  Inside a write transaction
+ * of the caller.
+ */
+int reclaim_add_hidden (struct connection *connection, struct status *status);
+
+/* SQL that puts the layers that a SELECT returns into the table. */
 #define RECLAIM_ADD(select)                                                    \
   "INSERT INTO reclaim (layer, number, generation)"                            \
   " SELECT layer, 0, 0 FROM (" select ") WHERE TRUE"                           \

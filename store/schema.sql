@@ -269,14 +269,16 @@ CREATE VIEW contents (disk, snapshot, number, offset, id) AS
     WHERE rank = 1 AND codec <> 0;
 
 -- What disks store: the blocks that are data, their bytes in the file, and
--- of these the bytes that nobody else sees: no snapshot and no clone.  What
--- other blocks share counts for each of them, and is nobody's alone.
+-- how many bytes deleting the disk without its snapshots would free at least:
+-- those of its layer that nothing else sees.  What other blocks share counts
+-- for each of them, and is nobody's alone.  Where there are clones, roll-backs
+-- or shared contents more may be freed: "sqlblock info" says exactly how much.
 CREATE VIEW disk_usage (disk, size, blocks, bytes, exclusive) AS
   SELECT disk.name, disk.size, count (block.id),
          ifnull (sum (length (ifnull (block.data, content.data))), 0),
          (SELECT ifnull (sum (version.bytes), 0) FROM version
-            WHERE version.layer = disk.layer AND NOT version.shared
-              AND NOT EXISTS
+            WHERE version.layer = disk.layer AND version.newer IS NULL
+              AND NOT version.shared AND NOT EXISTS
               (SELECT 1 FROM viewer WHERE viewer.layer = version.layer
                  AND viewer.generation >= version.generation
                  AND viewer.generation < ifnull (version.newer, 1 << 62)
@@ -288,8 +290,7 @@ CREATE VIEW disk_usage (disk, size, blocks, bytes, exclusive) AS
          LEFT JOIN content ON content.id = block.content
     GROUP BY disk.id;
 
--- What deleting one snapshot would free at least: the rows of its layer that
--- it alone sees.
+-- What deleting one snapshot would free at least, in the same way.
 CREATE VIEW snapshot_usage (disk, snapshot, created, automatic, blocks,
                             bytes) AS
   SELECT disk.name, snapshot.name, datetime (snapshot.created, 'unixepoch'),

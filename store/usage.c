@@ -6,8 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "follow.h"
-#include "layers.h"
+#include "hiding.h"
 #include "usage.h"
 
 /* How many blocks are mapped at a time. */
@@ -22,15 +21,42 @@
 /* No group: seen by others, or by several groups. */
 #define SHARED SIZE_MAX
 
+/* No group: of no use to anybody. */
+#define NOBODY (SIZE_MAX - 1)
+
 /* From where a layer is looked at. */
 struct viewer {
   int64_t generation;
-  size_t group; /* or SHARED */
-  size_t since; /* from which viewer on, by generation, up to this one all
-                   are of one group */
+  int64_t child; /* a layer, or 0 */
+  size_t group;  /* or SHARED */
+  size_t since;  /* from which viewer on, by generation, up to this one all
+                    are of one group */
   struct usage_item *item; /* NULL where it is none */
   int64_t change; /* how many blocks of data more it shows than the viewer
                      before it does, of those in the layer's rows */
+};
+
+/* All that looks at a layer, by generation. */
+struct viewers {
+  struct viewer *list;
+  size_t count;
+};
+
+/* A group without which nothing but one child looks at the layer at hand,
+ * or SHARED if nothing else does anyhow; and what that child then hides.
+ */
+struct remaining {
+  size_t group;
+  size_t viewer; /* the child */
+  struct hiding hidden;
+};
+
+/* A block that refers to a content, and to which group it is of use, or
+ * NOBODY.
+ */
+struct reference {
+  int64_t content;
+  size_t group;
 };
 
 /* A layer that is to be walked over, or was. */
@@ -104,6 +130,7 @@ struct count {
   void *opaque;
   uint64_t rows, bytes; /* that were walked over */
   bool uneven;          /* rows may have fewer bytes than their blocks */
+  bool contents;        /* or refer to contents */
 
   struct walked_list live; /* that something looks at, the lowest first */
   struct walked_list todo;
@@ -111,9 +138,13 @@ struct count {
 
   /* The layer at hand. */
   struct walked at;
-  struct viewer *viewers; /* by generation */
-  size_t viewers_count;
+  struct viewers viewers;
+  struct remaining *remaining; /* the first is that of SHARED, if any is */
+  size_t remaining_count;
   struct below below;
+
+  struct reference *references;
+  size_t references_count, references_room;
 };
 
 /*--------------------------------------------------------------------
@@ -181,20 +212,20 @@ group_of_layer (const struct count *count, int64_t layer)
   return found ? found->group : SHARED;
 }
 
-/* Find all layers that something looks at, if only through others: what
- * waits to be reclaimed sees nothing.
- */
+/* All layers that something looks at, if only through others. */
+#define WITH_LIVE                                                              \
+  "WITH RECURSIVE live (id) AS (SELECT layer FROM disk"                        \
+  "  UNION SELECT layer FROM snapshot"                                         \
+  "  UNION SELECT parent FROM live JOIN layer ON layer.id = live.id"           \
+  "   WHERE parent IS NOT NULL) "
+
+/* Add the layers of a SELECT to LIST. */
 static int
-find_live (struct count *count, struct status *status)
+find_layers (struct count *count, const char *sql, struct walked_list *list,
+             struct status *status)
 {
-  static const char live_sql[] =
-      "WITH RECURSIVE live (id) AS (SELECT layer FROM disk"
-      "  UNION SELECT layer FROM snapshot"
-      "  UNION SELECT parent FROM live JOIN layer ON layer.id = live.id"
-      "   WHERE parent IS NOT NULL)"
-      " SELECT id FROM live ORDER BY id";
   CLEANUP_STATEMENT sqlite3_stmt *rows =
-      connection_statement (count->connection, live_sql, status);
+      connection_statement (count->connection, sql, status);
   struct walked layer = { 0 };
   int r;
 
@@ -202,60 +233,70 @@ find_live (struct count *count, struct status *status)
     return -1;
   while ((r = connection_step (count->connection, rows, status)) == 1) {
     layer.layer = sqlite3_column_int64 (rows, 0);
-    if (list_add (&count->live, &layer, status) == -1)
+    if (list_add (list, &layer, status) == -1)
       return -1;
   }
   return r;
 }
 
+/* Find all that is live: what waits to be reclaimed sees nothing. */
 static int
-add_viewer (struct count *count, const struct viewer *viewer,
+find_live (struct count *count, struct status *status)
+{
+  static const char live_sql[] = WITH_LIVE "SELECT id FROM live ORDER BY id";
+
+  return find_layers (count, live_sql, &count->live, status);
+}
+
+static int
+add_viewer (struct viewers *viewers, const struct viewer *viewer,
             struct status *status)
 {
-  const size_t n = count->viewers_count;
-  struct viewer *viewers = count->viewers;
+  const size_t n = viewers->count;
+  struct viewer *list = viewers->list;
 
   /* Room is doubled at powers of two. */
   if ((n & (n - 1)) == 0) {
-    viewers = realloc (viewers, (2 * n + 1) * sizeof *viewers);
-    if (viewers == NULL)
+    list = realloc (list, (2 * n + 1) * sizeof *list);
+    if (list == NULL)
       return status_no_memory (status);
-    count->viewers = viewers;
+    viewers->list = list;
   }
-  viewers[n] = *viewer;
-  viewers[n].since =
-      n > 0 && viewers[n - 1].group == viewer->group ? viewers[n - 1].since : n;
-  count->viewers_count++;
+  list[n] = *viewer;
+  list[n].since =
+      n > 0 && list[n - 1].group == viewer->group ? list[n - 1].since : n;
+  viewers->count++;
   return 0;
 }
 
-/* Fill count->viewers. */
+/* Find all that looks at LAYER, where children have been walked over. */
 static int
-find_viewers (struct count *count, struct status *status)
+find_viewers (struct count *count, int64_t layer, struct viewers *viewers,
+              struct status *status)
 {
   static const char viewers_sql[] = LAYER_VIEWERS;
   CLEANUP_STATEMENT sqlite3_stmt *rows =
       connection_statement (count->connection, viewers_sql, status);
-  int64_t child;
   int r;
 
   if (rows == NULL)
     return -1;
-  count->viewers_count = 0;
-  sqlite3_bind_int64 (rows, 1, count->at.layer);
+  viewers->count = 0;
+  sqlite3_bind_int64 (rows, 1, layer);
   while ((r = connection_step (count->connection, rows, status)) == 1) {
-    struct viewer viewer = { .generation = sqlite3_column_int64 (rows, 0) };
+    struct viewer viewer = { .generation = sqlite3_column_int64 (rows, 0),
+                             .child = sqlite3_column_int64 (rows, 3) };
 
-    child = sqlite3_column_int64 (rows, 3);
-    if (child != 0 && !list_find (&count->live, child, compare_layers))
+    if (viewer.child != 0 &&
+        !list_find (&count->live, viewer.child, compare_layers))
       continue;
-    if (child == 0)
+    if (viewer.child == 0)
       viewer.item = find_item (count, sqlite3_column_int64 (rows, 1),
                                sqlite3_column_int64 (rows, 2));
-    viewer.group = child         ? group_of_layer (count, child)
+    viewer.group = viewer.child  ? group_of_layer (count, viewer.child)
                    : viewer.item ? viewer.item->group
                                  : SHARED;
-    if (add_viewer (count, &viewer, status) == -1)
+    if (add_viewer (viewers, &viewer, status) == -1)
       return -1;
   }
   return r;
@@ -263,13 +304,13 @@ find_viewers (struct count *count, struct status *status)
 
 /* The first viewer that is not below GENERATION. */
 static size_t
-first_viewer (const struct count *count, int64_t generation)
+first_viewer (const struct viewers *viewers, int64_t generation)
 {
-  size_t low = 0, high = count->viewers_count, middle;
+  size_t low = 0, high = viewers->count, middle;
 
   while (low < high) {
     middle = low + (high - low) / 2;
-    if (count->viewers[middle].generation < generation)
+    if (viewers->list[middle].generation < generation)
       low = middle + 1;
     else
       high = middle;
@@ -278,8 +319,163 @@ first_viewer (const struct count *count, int64_t generation)
 }
 
 /*--------------------------------------------------------------------
+ * When one child remains.
+ */
+
+/* Which of VIEWERS is the only one without GROUP, and a child?  Or their
+ * number.  *LOWEST becomes the lowest without GROUP, or their number.
+ */
+static size_t
+only_child (const struct viewers *viewers, size_t group, size_t *lowest)
+{
+  size_t others = 0, child = viewers->count;
+
+  *lowest = viewers->count;
+  for (size_t i = 0; i < viewers->count; i++)
+    if (group == SHARED || viewers->list[i].group != group) {
+      if (others++ == 0)
+        *lowest = i;
+      child = viewers->list[i].child ? i : viewers->count;
+    }
+  return others == 1 ? child : viewers->count;
+}
+
+static int
+add_remaining (struct count *count, size_t group, struct status *status)
+{
+  const size_t n = count->remaining_count;
+  struct remaining *remaining = count->remaining;
+
+  for (size_t i = 0; i < n; i++)
+    if (remaining[i].group == group)
+      return 0;
+  if ((n & (n - 1)) == 0) {
+    remaining = realloc (remaining, (2 * n + 1) * sizeof *remaining);
+    if (remaining == NULL)
+      return status_no_memory (status);
+    count->remaining = remaining;
+  }
+  remaining[n] = (struct remaining){ .group = group };
+  count->remaining_count++;
+  return 0;
+}
+
+/* Forget what remains of the layer at hand. */
+static void
+remaining_free (struct count *count)
+{
+  for (size_t i = 0; i < count->remaining_count; i++)
+    hiding_free (&count->remaining[i].hidden);
+  free (count->remaining);
+  count->remaining = NULL;
+  count->remaining_count = 0;
+}
+
+/* Add the groups without which one child remains of VIEWERS.  They are of
+ * one of the first two, since no more than one may remain.
+ */
+static int
+add_candidates (struct count *count, const struct viewers *viewers,
+                struct status *status)
+{
+  size_t group, lowest;
+
+  for (size_t i = 0; i < 2 && i < viewers->count; i++) {
+    group = viewers->list[i].group;
+    if (group != SHARED &&
+        only_child (viewers, group, &lowest) < viewers->count &&
+        add_remaining (count, group, status) == -1)
+      return -1;
+  }
+  return 0;
+}
+
+/* Nothing but a child looks at the layer at hand.  Add the groups without
+ * which more of it is hidden: by the child, since the lowest that looks at
+ * it goes, or since nothing remains there but a child that hides some, too.
+ */
+static int
+add_changes (struct count *count, struct status *status)
+{
+  const size_t group = count->viewers.list[0].group;
+  struct viewers viewers = { 0 };
+  int64_t layer = count->viewers.list[0].child;
+  int r = add_remaining (count, SHARED, status);
+
+  while (r == 0 && layer != 0) {
+    r = find_viewers (count, layer, &viewers, status);
+    if (r == -1 || viewers.count == 0)
+      break;
+    if (viewers.list[0].group != SHARED && viewers.list[0].group != group)
+      r = add_remaining (count, viewers.list[0].group, status);
+    if (r == 0 && viewers.count > 1)
+      r = add_candidates (count, &viewers, status);
+    layer = viewers.count == 1 && viewers.list[0].child > layer
+                ? viewers.list[0].child
+                : 0;
+  }
+  free (viewers.list);
+  return r;
+}
+
+/* Find out what is hidden of the layer at hand when it REMAINS. */
+static int
+find_hidden (struct count *count, struct remaining *remaining,
+             struct status *status)
+{
+  struct viewers viewers = { 0 };
+  size_t child, lowest;
+  int64_t layer;
+  int r = 0;
+
+  remaining->viewer = only_child (&count->viewers, remaining->group, &lowest);
+  layer = count->viewers.list[remaining->viewer].child;
+  while (r == 0 && layer != 0) {
+    r = find_viewers (count, layer, &viewers, status);
+    if (r == -1)
+      break;
+    child = only_child (&viewers, remaining->group, &lowest);
+    if (lowest < viewers.count)
+      r = hiding_add (&remaining->hidden, layer,
+                      viewers.list[lowest].generation, status);
+    layer = child < viewers.count && viewers.list[child].child > layer
+                ? viewers.list[child].child
+                : 0;
+  }
+  free (viewers.list);
+  return r;
+}
+
+/* Fill count->remaining. */
+static int
+find_remaining (struct count *count, struct status *status)
+{
+  const struct viewers *viewers = &count->viewers;
+  size_t lowest;
+  int r;
+
+  remaining_free (count);
+  r = only_child (viewers, SHARED, &lowest) < viewers->count
+          ? add_changes (count, status)
+          : add_candidates (count, viewers, status);
+  for (size_t i = 0; r == 0 && i < count->remaining_count; i++)
+    r = find_hidden (count, &count->remaining[i], status);
+  return r;
+}
+
+/*--------------------------------------------------------------------
  * What shows through from below.
  */
+
+/* Is what VIEWERS show to be counted? */
+static bool
+has_items (const struct viewers *viewers)
+{
+  for (size_t i = 0; i < viewers->count; i++)
+    if (viewers->list[i].item)
+      return true;
+  return false;
+}
 
 /* Begin with the parent of the layer at hand, if it has one. */
 static int
@@ -300,7 +496,7 @@ below_begin (struct count *count, struct status *status)
   r = connection_step (count->connection, parent, status);
   if (r != 1)
     return r;
-  below->ended = false;
+  below->ended = !has_items (&count->viewers);
   return view_layers (count->connection, sqlite3_column_int64 (parent, 0),
                       sqlite3_column_int64 (parent, 1), &below->view, status);
 }
@@ -347,7 +543,8 @@ below_has (const struct below *below, int64_t number)
 struct place {
   int64_t number;
   int64_t generation;
-  uint64_t bytes; /* of its data, where that is uneven */
+  uint64_t bytes;  /* of its data, where that is uneven */
+  int64_t content; /* or 0 */
 };
 
 /* Step to the next row of a walk.  Returns 1, 0 at the end, -1. */
@@ -357,34 +554,97 @@ next_place (struct count *count, sqlite3_stmt *rows, struct place *place,
 {
   const int r = connection_step (count->connection, rows, status);
 
-  *place = (struct place){ NUMBER_END, INT64_MAX, 0 };
+  *place = (struct place){ NUMBER_END, INT64_MAX, 0, 0 };
   if (r == 1) {
     place->number = sqlite3_column_int64 (rows, 0);
     place->generation = sqlite3_column_int64 (rows, 1);
     place->bytes = sqlite3_column_int64 (rows, 2);
+    place->content = sqlite3_column_int64 (rows, 3);
   }
   return r;
 }
 
-/* Count a row, the next newer of whose number is of generation NEWER. */
-static void
-count_row (struct count *count, const struct place *row, int64_t newer,
-           bool data)
+/* Note a block's reference to a content. */
+static int
+note_reference (struct count *count, int64_t content, size_t group,
+                struct status *status)
 {
-  struct viewer *viewers = count->viewers;
-  const size_t first = first_viewer (count, row->generation);
-  const size_t end = first_viewer (count, newer);
+  struct reference *references = count->references;
+
+  if (count->references_count == count->references_room) {
+    count->references_room = 2 * count->references_room + 1024;
+    references =
+        realloc (references, count->references_room * sizeof *references);
+    if (references == NULL)
+      return status_no_memory (status);
+    count->references = references;
+  }
+  references[count->references_count++] = (struct reference){ content, group };
+  return 0;
+}
+
+/* ROW goes with GROUP. */
+static int
+free_row (struct count *count, const struct place *row, size_t group,
+          struct status *status)
+{
+  if (row->content != 0)
+    return note_reference (count, row->content, group, status);
+  if (group != NOBODY)
+    count->freed[group] += count->uneven ? row->bytes : count->at.block_size;
+  return 0;
+}
+
+/* Count ROW, which viewers from FIRST on before END see, for the groups
+ * without which it is hidden.  Returns 1 where it is hidden anyhow, 0, -1.
+ */
+static int
+count_hidden (struct count *count, const struct place *row, size_t first,
+              size_t end, struct status *status)
+{
+  struct remaining *remaining;
+  int r;
+
+  for (size_t i = 0; i < count->remaining_count; i++) {
+    remaining = &count->remaining[i];
+    if (remaining->viewer < first || remaining->viewer >= end)
+      continue;
+    r = hiding_has (count->connection, &remaining->hidden, row->number, status);
+    if (r == 1 && remaining->group == SHARED)
+      return 1;
+    if (r == -1 ||
+        (r == 1 && free_row (count, row, remaining->group, status) == -1))
+      return -1;
+  }
+  return 0;
+}
+
+/* Count a row, the next newer of whose number is of generation NEWER. */
+static int
+count_row (struct count *count, const struct place *row, int64_t newer,
+           bool data, struct status *status)
+{
+  struct viewer *viewers = count->viewers.list;
+  const size_t first = first_viewer (&count->viewers, row->generation);
+  const size_t end = first_viewer (&count->viewers, newer);
   const int change = data - below_has (&count->below, row->number);
   size_t group;
+  int r;
 
   if (first == end)
-    return;
+    return free_row (count, row, NOBODY, status);
   viewers[first].change += change;
-  if (end < count->viewers_count)
+  if (end < count->viewers.count)
     viewers[end].change -= change;
+  if (!data)
+    return 0;
+  r = count_hidden (count, row, first, end, status);
+  if (r != 0)
+    return r == 1 ? free_row (count, row, NOBODY, status) : -1;
   group = viewers[first].group;
-  if (data && group != SHARED && viewers[end - 1].since <= first)
-    count->freed[group] += count->uneven ? row->bytes : count->at.block_size;
+  if (group == SHARED || viewers[end - 1].since > first)
+    return 0;
+  return free_row (count, row, group, status);
 }
 
 static int
@@ -402,13 +662,14 @@ static int
 count_rows (struct count *count, struct status *status)
 {
   static const char rows_sql[] =
-      "SELECT number, generation, 0 FROM block INDEXED BY block_by_number"
+      "SELECT number, generation, 0, 0 FROM block INDEXED BY block_by_number"
       " WHERE layer = ?1 ORDER BY number, generation";
-  static const char bytes_sql[] = "SELECT number, generation, " FOLLOW_BYTES (
-      "block") " FROM block INDEXED BY block_by_number"
-               " WHERE layer = ?1 ORDER BY number, generation";
+  static const char bytes_sql[] =
+      "SELECT number, generation, length (data), content"
+      " FROM block INDEXED BY block_by_number"
+      " WHERE layer = ?1 ORDER BY number, generation";
   static const char zeroes_sql[] =
-      "SELECT number, generation, 0 FROM block INDEXED BY block_zero"
+      "SELECT number, generation, 0, 0 FROM block INDEXED BY block_zero"
       " WHERE codec = 0 AND layer = ?1 ORDER BY number, generation";
   CLEANUP_STATEMENT sqlite3_stmt *rows = connection_statement (
       count->connection, count->uneven ? bytes_sql : rows_sql, status);
@@ -429,10 +690,11 @@ count_rows (struct count *count, struct status *status)
     data = row.number != zero.number || row.generation != zero.generation;
     if (r == -1 || below_advance (count, row.number, status) == -1 ||
         (!data && next_place (count, zeroes, &zero, status) == -1) ||
-        tell_progress (count, status) == -1)
+        tell_progress (count, status) == -1 ||
+        count_row (count, &row,
+                   next.number == row.number ? next.generation : INT64_MAX,
+                   data, status) == -1)
       return -1;
-    count_row (count, &row,
-               next.number == row.number ? next.generation : INT64_MAX, data);
   }
   return r;
 }
@@ -446,8 +708,8 @@ count_stored (struct count *count, struct status *status)
   if (below_advance (count, NUMBER_END - 1, status) == -1)
     return -1;
   blocks = count->below.data;
-  for (size_t i = 0; i < count->viewers_count; i++) {
-    const struct viewer *viewer = &count->viewers[i];
+  for (size_t i = 0; i < count->viewers.count; i++) {
+    const struct viewer *viewer = &count->viewers.list[i];
 
     blocks += viewer->change;
     if (viewer->item)
@@ -456,21 +718,44 @@ count_stored (struct count *count, struct status *status)
   return 0;
 }
 
-/* The layer at hand was walked over.  If all that looks at it is in one
- * group, what it takes from its parent is as well.
+/* Is more of the layer at hand hidden without some group? */
+static bool
+may_change (const struct count *count)
+{
+  const size_t n = count->remaining_count;
+
+  return n > 0 && count->remaining[n - 1].group != SHARED;
+}
+
+/* Is anything to be counted in the layer at hand? */
+static bool
+is_of_use (const struct count *count)
+{
+  const struct viewers *viewers = &count->viewers;
+
+  for (size_t i = 0; i < viewers->count; i++)
+    if (viewers->list[i].item || viewers->list[i].group != SHARED)
+      return true;
+  return count->contents || may_change (count);
+}
+
+/* The layer at hand is done with.  If all that looks at it is in one group,
+ * what it takes from its parent is as well.  If its lowest viewer is in one,
+ * or more of it may be hidden, it may hide more of its parent.
  */
 static int
 finish_layer (struct count *count, struct status *status)
 {
-  const size_t n = count->viewers_count;
+  const struct viewer *viewers = count->viewers.list;
+  const size_t n = count->viewers.count;
   struct walked parent = count->at;
 
-  count->at.group = n > 0 && count->viewers[n - 1].since == 0
-                        ? count->viewers[0].group
-                        : SHARED;
+  count->at.group =
+      n > 0 && viewers[n - 1].since == 0 ? viewers[0].group : SHARED;
   if (list_add (&count->done, &count->at, status) == -1)
     return -1;
-  if (count->at.group == SHARED || count->below.view.depth == 0)
+  if (n == 0 || count->below.view.depth == 0 ||
+      (viewers[0].group == SHARED && !may_change (count)))
     return 0;
   parent.layer = count->below.view.layers[0].layer;
   return list_add (&count->todo, &parent, status);
@@ -513,13 +798,50 @@ static int
 find_features (struct count *count, struct status *status)
 {
   static const char features_sql[] = "SELECT EXISTS (SELECT 1 FROM feature)";
-  int64_t features;
+  static const char contents_sql[] = "SELECT EXISTS (SELECT 1 FROM content)";
+  int64_t features, contents;
 
   if (connection_integer (count->connection, features_sql, &features, status) ==
-      -1)
+          -1 ||
+      connection_integer (count->connection, contents_sql, &contents, status) ==
+          -1)
     return -1;
-  count->uneven = features;
+  count->contents = contents;
+  count->uneven = features || contents;
   return 0;
+}
+
+/* Where contents are shared, blocks that are of no use to anybody must be
+ * known: begin with all layers that may have some.
+ */
+static int
+add_useless (struct count *count, struct status *status)
+{
+  static const char useless_sql[] = WITH_LIVE
+      "SELECT id FROM layer WHERE id NOT IN (SELECT id FROM live)"
+      " OR id IN (SELECT layer FROM reclaim)"
+      " OR id IN (SELECT parent FROM layer"
+      "  WHERE id NOT IN (SELECT id FROM live))"
+      " OR (id NOT IN (SELECT layer FROM disk UNION SELECT layer FROM snapshot)"
+      "  AND 1 = (SELECT count (*) FROM layer AS child"
+      "   WHERE child.parent = layer.id AND child.id IN (SELECT id FROM "
+      "live)))";
+
+  return find_layers (count, useless_sql, &count->todo, status);
+}
+
+/* Walk over the layer at hand, if that is of any use. */
+static int
+count_layer (struct count *count, struct status *status)
+{
+  count->below.view.depth = 0;
+  if (find_viewers (count, count->at.layer, &count->viewers, status) == -1 ||
+      find_remaining (count, status) == -1 || below_begin (count, status) == -1)
+    return -1;
+  if (is_of_use (count) &&
+      (count_rows (count, status) == -1 || count_stored (count, status) == -1))
+    return -1;
+  return finish_layer (count, status);
 }
 
 /* Children have higher ids than their parents: they go first. */
@@ -531,13 +853,81 @@ count_layers (struct count *count, struct status *status)
   for (size_t i = 0; i < count->items_count; i++)
     if (add_layer (count, count->items[i], status) == -1)
       return -1;
-  while (list_take_highest (&count->todo, &count->at)) {
-    count->below.view.depth = 0;
-    if (find_viewers (count, status) == -1 ||
-        below_begin (count, status) == -1 || count_rows (count, status) == -1 ||
-        count_stored (count, status) == -1 ||
-        finish_layer (count, status) == -1)
+  if (count->contents && add_useless (count, status) == -1)
+    return -1;
+  while (list_take_highest (&count->todo, &count->at))
+    if (count_layer (count, status) == -1)
       return -1;
+  return 0;
+}
+
+/*--------------------------------------------------------------------
+ * Contents.
+ */
+
+static int
+compare_references (const void *a, const void *b)
+{
+  const struct reference *x = a, *y = b;
+
+  if (x->content != y->content)
+    return x->content < y->content ? -1 : 1;
+  return (x->group > y->group) - (x->group < y->group);
+}
+
+/* The bytes of content ID if it has no more references than COUNT, or 0. */
+static int
+bytes_of_content (struct count *count, int64_t id, size_t references,
+                  uint64_t *bytes, struct status *status)
+{
+  static const char bytes_sql[] =
+      "SELECT length (data) FROM content WHERE id = ?1"
+      " AND (SELECT count (*) FROM (SELECT 1"
+      "  FROM block INDEXED BY block_content"
+      "  WHERE codec = 4 AND content = ?1 LIMIT ?2 + 1)) = ?2";
+  CLEANUP_STATEMENT sqlite3_stmt *row =
+      connection_statement (count->connection, bytes_sql, status);
+  int r;
+
+  if (row == NULL)
+    return -1;
+  sqlite3_bind_int64 (row, 1, id);
+  sqlite3_bind_int64 (row, 2, references);
+  r = connection_step (count->connection, row, status);
+  *bytes = r == 1 ? sqlite3_column_int64 (row, 0) : 0;
+  return r == -1 ? -1 : 0;
+}
+
+/* A content goes with a group if all blocks that refer to it are of use to
+ * that or to nobody.
+ */
+static int
+count_contents (struct count *count, struct status *status)
+{
+  const struct reference *first = count->references;
+  const struct reference *end = first + count->references_count;
+  const struct reference *next, *useless, *next_content;
+  uint64_t bytes;
+
+  if (count->references_count > 0)
+    qsort (count->references, count->references_count,
+           sizeof *count->references, compare_references);
+  for (; first < end; first = next_content) {
+    for (useless = first; useless < end && useless->content == first->content &&
+                          useless->group != NOBODY;)
+      useless++;
+    for (next_content = useless;
+         next_content < end && next_content->content == first->content;)
+      next_content++;
+    for (; first < useless; first = next) {
+      for (next = first; next < useless && next->group == first->group;)
+        next++;
+      if (bytes_of_content (count, first->content,
+                            (next - first) + (next_content - useless), &bytes,
+                            status) == -1)
+        return -1;
+      count->freed[first->group] += bytes;
+    }
   }
   return 0;
 }
@@ -568,13 +958,17 @@ usage_count (struct connection *connection, struct usage_item *items,
     }
     qsort (counting.items, count, sizeof *counting.items, compare_items);
     r = count_layers (&counting, status);
+    if (r == 0)
+      r = count_contents (&counting, status);
   }
   view_free (&counting.below.view);
+  remaining_free (&counting);
   free (counting.below.map);
   free (counting.items);
-  free (counting.viewers);
+  free (counting.viewers.list);
   free (counting.live.layers);
   free (counting.todo.layers);
   free (counting.done.layers);
+  free (counting.references);
   return r;
 }

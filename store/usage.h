@@ -1,9 +1,23 @@
 /* Usage: how much space disks and snapshots take, alone and together.
  *
- * A row is seen by what looks at its layer at a generation from its own on
- * and before that of the next newer row of its number.  Deleting some disks
- * and snapshots frees the rows that only they see.  For many of them this
- * is counted in one walk over each layer, not in one for each.
+ * What deleting some of them frees are the bytes of all data of rows, of
+ * block and of content, that would be left by reclaiming (reclaim.h) if
+ * nothing was deleted, less those that would be left if they were.  What
+ * waits to be reclaimed counts for nobody.  It is computed, not tried:
+ *
+ *   a row is left      if a viewer is left that sees it, unless one child is
+ *                      all that is left to look at the layer, and hides it
+ *                      (hiding.h)
+ *   a content is left  if a row that refers to it is
+ *
+ * A viewer sees a row if it looks at its layer at a generation from the
+ * row's on and before that of the next newer one of its number.  A layer to
+ * which nothing is left to look looks at its parent no more.
+ *
+ * For many groups that may be deleted, each by itself, this is counted in one
+ * walk over each layer.  Rows that one group alone sees are found by its
+ * viewers, which are in order.  That one child is left can be the work of two
+ * groups at most, whatever their number, so few need be looked at row by row.
  */
 
 #ifndef SQLBLOCK_USAGE_H
@@ -29,10 +43,9 @@ struct usage_item {
  * would free.  An item that is not there counts nothing.  PROGRESS, if not
  * NULL, is told bytes now and then; if it returns non-zero, the call fails
  * with ECANCELED.
- * What blocks share since they are equal counts for each of them; deleting
- * some may free less.
  * Cost: the rows of the items' layers in the index, and in the table where a
- * feature such as compression was used.  Returns 0, or -1.
+ * feature such as compression was used; 16 bytes of memory for each block of
+ * those that refers to a content.  Returns 0, or -1.
  */
 int usage_count (struct connection *connection, struct usage_item *items,
                  size_t count, uint64_t *freed, size_t groups,

@@ -282,8 +282,9 @@ compare_difference (void)
  * Usage.
  */
 
-/* The bytes of rows that something sees, through however many layers.  What
- * is shared counts for each.
+/* The bytes of rows that something sees, through however many layers, and of
+ * contents to which these refer.  What a layer has is hidden by rows of its
+ * only child that all see who look at that, or of the only child's only child.
  */
 static uint64_t
 count_seen (void)
@@ -293,21 +294,35 @@ count_seen (void)
       "  UNION SELECT layer FROM snapshot"
       "  UNION SELECT parent FROM live JOIN layer ON layer.id = live.layer"
       "   WHERE parent IS NOT NULL),"
-      " viewer (layer, generation) AS ("
-      " SELECT disk.layer, layer.generation FROM disk"
+      " viewer (layer, generation, child) AS ("
+      " SELECT disk.layer, layer.generation, NULL FROM disk"
       "  JOIN layer ON layer.id = disk.layer"
-      " UNION SELECT layer, generation FROM snapshot"
-      " UNION SELECT parent, parent_generation FROM layer"
+      " UNION ALL SELECT layer, generation, NULL FROM snapshot"
+      " UNION ALL SELECT parent, parent_generation, id FROM layer"
       "  WHERE parent IS NOT NULL AND id IN live),"
-      " version AS (SELECT layer, generation,"
-      "  length (ifnull (block.data, content.data)) AS bytes,"
-      "  lead (generation) OVER"
-      "  (PARTITION BY layer, number ORDER BY generation) AS newer"
-      "  FROM block LEFT JOIN content ON content.id = block.content)"
-      "SELECT ifnull (sum (bytes), 0) FROM version WHERE EXISTS"
-      " (SELECT 1 FROM viewer WHERE viewer.layer = version.layer"
-      "  AND viewer.generation >= version.generation"
-      "  AND viewer.generation < ifnull (version.newer, 1 << 62))";
+      " lowest (layer, generation, child) AS (SELECT layer, min (generation),"
+      "  iif (count (*) = 1, child, NULL) FROM viewer GROUP BY layer),"
+      " hider (layer, child) AS (SELECT layer, child FROM lowest"
+      "   WHERE child IS NOT NULL"
+      "  UNION SELECT hider.layer, lowest.child FROM hider"
+      "   JOIN lowest ON lowest.layer = hider.child"
+      "   WHERE lowest.child IS NOT NULL),"
+      " version AS (SELECT layer, number, generation, length (data) AS bytes,"
+      "  content, lead (generation) OVER"
+      "  (PARTITION BY layer, number ORDER BY generation) AS newer FROM block),"
+      " seen (bytes, content) AS (SELECT bytes, content FROM version WHERE"
+      "  EXISTS (SELECT 1 FROM viewer WHERE viewer.layer = version.layer"
+      "   AND viewer.generation >= version.generation"
+      "   AND viewer.generation < ifnull (version.newer, 1 << 62))"
+      "  AND NOT EXISTS (SELECT 1 FROM hider"
+      "   JOIN lowest ON lowest.layer = hider.child"
+      "   JOIN block ON block.layer = hider.child"
+      "    AND block.number = version.number"
+      "    AND block.generation <= lowest.generation"
+      "   WHERE hider.layer = version.layer))"
+      "SELECT ifnull ((SELECT sum (bytes) FROM seen), 0) + ifnull ("
+      " (SELECT sum (length (data)) FROM content"
+      "  WHERE id IN (SELECT content FROM seen)), 0)";
   sqlite3 *db = unit_open_raw (path);
   const uint64_t count = unit_integer (db, seen_sql);
 

@@ -65,6 +65,7 @@ compact (struct store *store, struct compacted *compacted,
 
   if (manage_file (store, &file, status) == -1 ||
       manage_receive_clean (store, &compacted->receptions, status) == -1 ||
+      manage_reclaim_hidden (store, status) == -1 ||
       manage_reclaim (store, tool_progress, NULL, &compacted->freed, status) ==
           -1 ||
       manage_count (store, tool_progress, NULL, status) == -1 ||
