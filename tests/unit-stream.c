@@ -470,7 +470,7 @@ test_hostile_headers (void **state)
 static void
 test_hostile_lengths (void **state)
 {
-  unsigned char payload[6000];
+  unsigned char payload[6000] = { 0 };
   struct forgery f;
   uint16_t lengths[4];
 
