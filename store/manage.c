@@ -754,7 +754,7 @@ shrink_many (struct store *store, struct shrinking *shrinking,
 bool
 manage_free_grow (const struct shrinking *shrinking)
 {
-  return shrinking->pages.free > shrinking->least + SHRINK_MANY / 4;
+  return shrinking->pages.free > shrinking->least + shrinking->many / 4;
 }
 
 /* Is the list of free pages long, and not in order?  What becomes free is put
@@ -763,7 +763,7 @@ manage_free_grow (const struct shrinking *shrinking)
 static bool
 is_disordered (const struct shrinking *shrinking)
 {
-  return shrinking->pages.free >= SHRINK_MANY &&
+  return shrinking->pages.free >= shrinking->many &&
          (shrinking->cut == 0 || shrinking->pages.total <= shrinking->cut ||
           manage_free_grow (shrinking));
 }
@@ -785,7 +785,10 @@ int
 manage_shrink_file (struct store *store, progress_made progress, void *opaque,
                     struct status *status)
 {
-  struct shrinking shrinking = { .nanoseconds = SHRINK_STEP };
+  struct shrinking shrinking = {
+    .many = SHRINK_MANY,
+    .nanoseconds = SHRINK_STEP,
+  };
   struct manage_file file;
   uint64_t start;
   const int served = store_is_served (store, status);

@@ -129,7 +129,8 @@ int manage_reclaim_step (struct store *store, bool *done, uint64_t *freed,
 
 /* Giving free pages back to the file system; see shrink.h. */
 struct shrinking {
-  uint64_t keep;        /* so many pages stay free, ... */
+  uint64_t many;        /* so many free pages are many, ... */
+  uint64_t keep;        /* ... so many stay free, ... */
   uint64_t nanoseconds; /* ... a step takes so long, ... */
   uint64_t moves;       /* ... or all go if no more than so many move */
   uint64_t cut;         /* the list is in order for pages behind this one, */

@@ -26,6 +26,11 @@
 #define IDLE_STEP (5 * CLOCK_MILLISECOND)
 #define IDLE_REST 1
 
+/* Free pages that will be used up in so many seconds, if it goes on like
+ * that, are left alone.
+ */
+#define USED_UP 16
+
 struct tidy {
   struct store *store;
   struct tidy_options options;
@@ -86,8 +91,8 @@ give_back (struct tidy *tidy, struct status *status)
     return -1;
   shrinking->keep = pages_to_keep (tidy);
   tidy->unfinished = pages->free > shrinking->keep;
-  if (!tidy->unfinished || pages->free < before ||
-      pages->free > before + SHRINK_MANY)
+  if (!tidy->unfinished || pages->free + pages->free / USED_UP < before ||
+      pages->free > before + shrinking->many)
     return 0;
   shrinking->cut = 0;
   shrinking->least = pages->free;
@@ -187,6 +192,7 @@ tidy_start (struct store *store, const struct tidy_options *options,
   tidy->rest = BUSY_REST;
   tidy->shrinking.nanoseconds = BUSY_STEP;
   tidy->shrinking.moves = MANAGE_MOVES;
+  tidy->shrinking.many = SHRINK_MANY;
   if (background_start (&tidy->background, run, tidy, status) == 0)
     return tidy;
   free (tidy);

@@ -7,10 +7,10 @@
  *
  * Then it goes on in short steps through the queue of the writers, like
  * a client that is never in a hurry: while others write it takes a third of
- * the time at most, in steps of half a millisecond.  Pages are given back only
- * if the free ones have not become fewer since the last look, since then they
- * are being used; nor many more, since then it is soon less work.  Where many
- * are free there are longer steps, see shrink.h.
+ * the time at most, in steps of half a millisecond; where many pages are free
+ * there are longer ones, see shrink.h.  Nothing is given back while the free
+ * pages are being used quickly, nor while many more become free, since then it
+ * is soon less work.
  *
  * It does nothing before a client has opened a disk for writing.
  */

@@ -170,6 +170,21 @@ reclaim (void)
   check_unchanged ();
 }
 
+static int
+shrink_once (struct status *status)
+{
+  const struct operation shrink = { .kind = OPERATION_SHRINK };
+
+  return operation_run (&shrink, store, status);
+}
+
+static void
+shrink (void)
+{
+  try ("giving pages back", shrink_once, check_unchanged);
+  check_unchanged ();
+}
+
 static void
 write_blocks (uint64_t first, uint64_t count)
 {
@@ -210,6 +225,7 @@ manage_in_server (void)
   write_blocks (30, 3);
   ONE (DELETE_SNAPSHOTS, "d@two");
   reclaim ();
+  shrink ();
   ONE (SET, "d", .options = { .deduplicate = DISK_OFF }, .recompress = true);
   ONE (SET, "clone", .options = { .deduplicate = DISK_ON });
 }
@@ -224,6 +240,7 @@ manage_in_command (void)
   ONE (FLATTEN, "clone");
   TWO (DELETE_SNAPSHOTS, "d@one", "clone@two");
   reclaim ();
+  shrink ();
   ONE (SNAPSHOT, "clone", .name = "three");
   ONE (DELETE, "clone");
   reclaim ();
@@ -234,4 +251,5 @@ check_managed (void)
 {
   check_unchanged ();
   reclaim ();
+  shrink ();
 }

@@ -21,7 +21,7 @@ static const int weights[OPERATIONS] = {
   [OPERATION_WRITE] = 8,    [OPERATION_ZERO] = 2,
   [OPERATION_FLATTEN] = 3,  [OPERATION_RESIZE] = 3,
   [OPERATION_DELETE] = 2,   [OPERATION_RECLAIM] = 10,
-  [OPERATION_SET] = 4,
+  [OPERATION_SET] = 4,      [OPERATION_SHRINK] = 4,
 };
 
 /* Of names: none comes twice. */
@@ -353,6 +353,24 @@ set (const struct operation *operation, struct store *store,
              : 0;
 }
 
+/* Some pages at once, or all one by one, where few have to move or many. */
+static int
+shrink (struct store *store, struct status *status)
+{
+  static const uint64_t moves[] = { 0, 8, UINT64_MAX };
+  struct shrinking shrinking = {
+    .many = 2,
+    .moves = moves[counter++ % 3],
+  };
+
+  if (manage_free_pages (store, &shrinking.pages, status) == -1)
+    return -1;
+  while (shrinking.pages.free > 0)
+    if (manage_shrink_step (store, &shrinking, status) == -1)
+      return -1;
+  return 0;
+}
+
 int
 operation_run (const struct operation *operation, struct store *store,
                struct status *status)
@@ -384,6 +402,8 @@ operation_run (const struct operation *operation, struct store *store,
     return manage_reclaim_step (store, &done, &freed, status);
   case OPERATION_SET:
     return set (operation, store, status);
+  case OPERATION_SHRINK:
+    return shrink (store, status);
   default:
     return write_clone (operation, store, status);
   }

@@ -36,7 +36,8 @@ enum operation_kind {
   OPERATION_RESIZE,
   OPERATION_DELETE,
   OPERATION_RECLAIM,
-  OPERATION_SET, /* how a disk is stored; perhaps anew */
+  OPERATION_SHRINK, /* give free pages back, by the ways for many of them */
+  OPERATION_SET,    /* how a disk is stored; perhaps anew */
   OPERATIONS
 };
 
