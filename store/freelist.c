@@ -444,16 +444,15 @@ collect_low (struct list *list)
 }
 
 /* SQLite goes from trunk page to trunk page until it has enough.  Some of
- * what it needs may be trunk pages; then no others may stand in between.
+ * what it needs may be trunk pages: so no others may stand in between, nor any
+ * page twice.
  */
 static int
 leave_low (struct list *list, struct status *status)
 {
   const uint64_t filled = collect_low (list);
-  const uint64_t last =
-      list->lows < list->order->places ? list->trunks : filled;
 
-  for (uint64_t i = 0; i < last; i++) {
+  for (uint64_t i = 0; i < list->trunks; i++) {
     if (i >= filled)
       put_number (trunk_at (list, i), 0);
     if (write_trunk (list, i, status) == -1)
