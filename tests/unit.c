@@ -305,6 +305,40 @@ unit_assert_contents (sqlite3 *db)
                     0);
 }
 
+/* All views, as one statement that drops them. */
+static char *
+drop_views (sqlite3 *db)
+{
+  static const char views_sql[] =
+      "SELECT group_concat ('DROP VIEW ' || name, ';')"
+      " FROM sqlite_schema WHERE type = 'view'";
+  sqlite3_stmt *views;
+  char *sql;
+
+  assert_int_equal (sqlite3_prepare_v2 (db, views_sql, -1, &views, NULL), 0);
+  assert_int_equal (sqlite3_step (views), SQLITE_ROW);
+  sql = strdup ((const char *)sqlite3_column_text (views, 0));
+  assert_non_null (sql);
+  sqlite3_finalize (views);
+  return sql;
+}
+
+void
+unit_assert_sound (const char *path)
+{
+  sqlite3 *db = unit_open_raw (path);
+  char *sql = drop_views (db);
+
+  unit_sql (db, "BEGIN; %s", sql);
+  assert_int_equal (unit_integer (db, "SELECT count (*) FROM"
+                                      " pragma_integrity_check"
+                                      " WHERE integrity_check <> 'ok'"),
+                    0);
+  unit_sql (db, "ROLLBACK");
+  sqlite3_close (db);
+  free (sql);
+}
+
 void
 unit_assert_reclaimed (const char *path)
 {
