@@ -14,6 +14,7 @@
 #include "seal.h"
 #include "unit.h"
 
+#include "bytes.h"
 #include "check.h"
 #include "checksum.h"
 #include "manage.h"
@@ -405,6 +406,35 @@ test_page (void **state)
   expect_all (path);
 }
 
+/* A page that is free twice would be used twice. */
+static void
+test_free_twice (void **state)
+{
+  char *path = make_database (), *bytes;
+  unsigned char *trunk;
+  uint32_t number;
+  size_t size;
+  sqlite3 *db;
+
+  (void)state;
+  db = unit_open_raw (path);
+  unit_sql (db, "CREATE TABLE more (x); INSERT INTO more VALUES"
+                " (zeroblob (40960)); DROP TABLE more;"
+                "PRAGMA wal_checkpoint (TRUNCATE)");
+  assert_int_equal (sqlite3_close (db), SQLITE_OK);
+  expect (path, NULL);
+  bytes = unit_read_file (path, &size);
+  number = big_endian ((unsigned char *)bytes + 32);
+  assert_true (number > 0 && number * (size_t)4096 <= size);
+  trunk = (unsigned char *)bytes + (number - 1) * (size_t)4096;
+  assert_true (big_endian (trunk + 4) >= 2);
+  memcpy (trunk + 12, trunk + 8, 4);
+  seal_pages ((unsigned char *)bytes, size);
+  unit_write_file (path, bytes, size);
+  free (bytes);
+  expect (path, "2nd reference");
+}
+
 /* Where there is other damage pages are not accepted. */
 static void
 test_page_and_more (void **state)
@@ -535,10 +565,15 @@ int
 main (void)
 {
   const struct CMUnitTest tests[] = {
-    unit_test (test_well),           unit_test (test_changes),
-    unit_test (test_index),          unit_test (test_page),
-    unit_test (test_page_and_more),  unit_test (test_foreign_checkpoint),
-    unit_test (test_foreign_change), unit_test (test_changed_key),
+    unit_test (test_well),
+    unit_test (test_changes),
+    unit_test (test_index),
+    unit_test (test_page),
+    unit_test (test_free_twice),
+    unit_test (test_page_and_more),
+    unit_test (test_foreign_checkpoint),
+    unit_test (test_foreign_change),
+    unit_test (test_changed_key),
     unit_test (test_interrupted),
   };
 
