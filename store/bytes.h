@@ -13,4 +13,17 @@ big_endian (const unsigned char *bytes)
          (uint32_t)bytes[2] << 8 | bytes[3];
 }
 
+static inline unsigned
+big_endian_16 (const unsigned char *bytes)
+{
+  return bytes[0] << 8 | bytes[1];
+}
+
+static inline void
+put_big_endian (unsigned char *bytes, uint32_t value)
+{
+  for (int i = 4; i > 0; i--, value >>= 8)
+    bytes[i - 1] = value;
+}
+
 #endif /* SQLBLOCK_BYTES_H */

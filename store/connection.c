@@ -402,6 +402,19 @@ connection_page_size (struct connection *connection, int64_t *size,
 }
 
 int
+connection_files (struct connection *connection, sqlite3_file **database,
+                  sqlite3_file **log)
+{
+  const int rc = sqlite3_file_control (connection->db, "main",
+                                       SQLITE_FCNTL_FILE_POINTER, database);
+
+  return rc == SQLITE_OK
+             ? sqlite3_file_control (connection->db, "main",
+                                     SQLITE_FCNTL_JOURNAL_POINTER, log)
+             : rc;
+}
+
+int
 connection_touch (struct connection *connection, struct status *status)
 {
   static const char read_sql[] = "SELECT count (*) FROM sqlite_schema";

@@ -159,6 +159,12 @@ int connection_integer_for (struct connection *connection, const char *sql,
 int connection_page_size (struct connection *connection, int64_t *size,
                           struct status *status);
 
+/* The files of the database and of its log, as SQLite uses them.  Returns an
+ * SQLite result code.
+ */
+int connection_files (struct connection *connection, sqlite3_file **database,
+                      sqlite3_file **log);
+
 /* Read something: only then does SQLite open the log, and a checkpoint on a
  * connection that never read does nothing and reports success.
  */

@@ -18,6 +18,7 @@
 #include "bytes.h"
 #include "content.h"
 #include "database.h"
+#include "page.h"
 #include "schema.h"
 
 #define APPLICATION_ID 0x73716c62
@@ -26,8 +27,6 @@
  * Examining a file by its first 100 bytes ("The Database Header" in
  * SQLite's fileformat2.html).
  */
-
-#define HEADER_SIZE 100
 
 static int
 check_header (const char *path, const unsigned char *header,
@@ -55,7 +54,7 @@ check_header (const char *path, const unsigned char *header,
     return status_fail (status, ENOTSUP,
                         "%s has format %" PRIu32 ", which no release used",
                         path, format);
-  if (header[20] != VFS_CHECKSUM_SIZE)
+  if (header[PAGE_HEADER_RESERVED] != VFS_CHECKSUM_SIZE)
     return status_fail (status, EIO,
                         "%s is damaged: its pages have no room for "
                         "checksums; see 'sqlblock check --salvage'",
@@ -66,7 +65,7 @@ check_header (const char *path, const unsigned char *header,
 int
 database_examine (const char *path, struct status *status)
 {
-  unsigned char header[HEADER_SIZE] = { 0 };
+  unsigned char header[PAGE_HEADER_SIZE] = { 0 };
   struct connection connection;
   sqlite3_file *file;
   struct stat st;

@@ -11,9 +11,9 @@
 #include "codec.h"
 #include "content.h"
 #include "disks.h"
+#include "page.h"
 #include "quota.h"
 #include "reclaim.h"
-#include "vfs_checksum.h"
 
 #define DISK_INFO                                                              \
   "SELECT id, name, description, size, block_size, epoch, created,"            \
@@ -178,18 +178,12 @@ static uint64_t
 packed_size (uint64_t block_size, uint64_t page_size)
 {
   const uint64_t payload = block_size + 24; /* with the other columns */
-  const uint64_t usable = page_size - VFS_CHECKSUM_SIZE;
-  const uint64_t most_local = usable - 35;
-  const uint64_t least_local = (usable - 12) * 32 / 255 - 23;
-  const uint64_t overflow_bytes = usable - 4;
-  uint64_t local = payload, overflow_pages = 0;
+  const uint64_t usable = page_usable (page_size);
+  const uint64_t local = page_local (usable, true, payload);
+  const uint64_t overflow_bytes = usable - PAGE_NEXT_SIZE;
+  const uint64_t overflow_pages =
+      (payload - local + overflow_bytes - 1) / overflow_bytes;
 
-  if (payload > most_local) {
-    local = least_local + (payload - least_local) % overflow_bytes;
-    if (local > most_local)
-      local = least_local;
-    overflow_pages = (payload - local + overflow_bytes - 1) / overflow_bytes;
-  }
   /* A cell has about 12 bytes around its payload. */
   return 16 * page_size / ((usable - 8) / (local + 12)) +
          16 * page_size * overflow_pages;

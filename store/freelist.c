@@ -10,17 +10,7 @@
 #include "bytes.h"
 #include "freelist.h"
 #include "log.h"
-#include "pages.h"
-
-/* The header of the database: bytes at the end of each page that SQLite
- * leaves alone, and the first trunk page.
- */
-#define HEADER_SIZE     100
-#define HEADER_RESERVED 20
-#define HEADER_TRUNK    32
-
-/* A trunk page: the next one, how many numbers follow, and these. */
-#define TRUNK_NEXT 4
+#include "page.h"
 
 /* So much of the list is put in order at most, in trunk pages: a value has
  * at most 1 GB, and what is behind stays as it is.
@@ -60,7 +50,8 @@ struct list {
 
   sqlite3_blob *blob;
   int before;         /* bytes of the value before the first trunk page */
-  uint32_t part;      /* bytes of a trunk page that are part of the value */
+  uint32_t part;      /* bytes of a trunk page that are part of the value:
+                         how many numbers follow, and these */
   unsigned char *all; /* these parts of all trunk pages */
   uint64_t trunks;
   uint64_t lows; /* places in them up to the new end */
@@ -118,13 +109,6 @@ put_varint (unsigned char *bytes, uint64_t value)
   return count;
 }
 
-static void
-put_number (unsigned char *bytes, uint32_t value)
-{
-  for (int i = 4; i > 0; i--, value >>= 8)
-    bytes[i - 1] = value;
-}
-
 /* Make the page: a leaf with a row of the table `content`, whose last column
  * is a value that goes on in TRUNKS trunk pages.  ("B-tree Pages" and "Record
  * Format" in SQLite's fileformat2.html.)
@@ -132,7 +116,7 @@ put_number (unsigned char *bytes, uint32_t value)
 static void
 make_page (struct list *list, uint64_t trunks)
 {
-  const unsigned local = (list->usable - 12) * 32 / 255 - 23;
+  const unsigned local = page_least_local (list->usable);
   const uint64_t length = local + trunks * list->part;
   unsigned char head[2 * VARINT_MAX], record[COLUMNS + VARINT_MAX];
   unsigned char *page = list->shown;
@@ -161,7 +145,7 @@ make_page (struct list *list, uint64_t trunks)
   page[9] = start;
   memcpy (page + start, head, head_length);
   memcpy (page + start + head_length, record, record_length);
-  put_number (page + list->usable - 4, list->first_trunk);
+  put_big_endian (page + list->usable - 4, list->first_trunk);
 }
 
 /*--------------------------------------------------------------------
@@ -191,9 +175,7 @@ read_header (struct list *list, struct status *status)
 
   if (rc != SQLITE_OK)
     return status_fail_sqlite (status, NULL, rc, "reading the header");
-  list->usable = list->page_size - page[HEADER_RESERVED];
-  list->part = list->usable - TRUNK_NEXT;
-  list->first_trunk = big_endian (page + HEADER_TRUNK);
+  list->first_trunk = big_endian (page + PAGE_HEADER_TRUNK);
   return 0;
 }
 
@@ -210,11 +192,9 @@ find_files (struct list *list, struct status *status)
       connection_integer (connection, root_sql, &root, status) == -1)
     return -1;
   list->root = root;
-  rc = sqlite3_file_control (connection->db, "main", SQLITE_FCNTL_FILE_POINTER,
-                             &list->database.file);
-  if (rc == SQLITE_OK)
-    rc = sqlite3_file_control (connection->db, "main",
-                               SQLITE_FCNTL_JOURNAL_POINTER, &list->log.file);
+  list->usable = page_usable (list->page_size);
+  list->part = list->usable - PAGE_NEXT_SIZE;
+  rc = connection_files (connection, &list->database.file, &list->log.file);
   if (rc != SQLITE_OK)
     return status_fail_sqlite (status, connection->db, rc,
                                "looking at free pages");
@@ -432,14 +412,14 @@ collect_low (struct list *list)
       if (page > list->order->new_end)
         continue;
       if (filled == most_leaves (list)) {
-        put_number (trunk_at (list, to++), filled);
+        put_big_endian (trunk_at (list, to++), filled);
         filled = 0;
       }
-      put_number (leaf_at (list, to, filled++), page);
+      put_big_endian (leaf_at (list, to, filled++), page);
     }
   }
   if (list->trunks > 0)
-    put_number (trunk_at (list, to++), filled);
+    put_big_endian (trunk_at (list, to++), filled);
   return to;
 }
 
@@ -454,7 +434,7 @@ leave_low (struct list *list, struct status *status)
 
   for (uint64_t i = 0; i < list->trunks; i++) {
     if (i >= filled)
-      put_number (trunk_at (list, i), 0);
+      put_big_endian (trunk_at (list, i), 0);
     if (write_trunk (list, i, status) == -1)
       return -1;
   }
@@ -518,7 +498,7 @@ take (const struct list *list, struct wanted *wanted, uint64_t place,
     wanted->low[wanted->lows++] = page;
   if (place < wanted->count)
     return false;
-  put_number (at, wanted->displaced[--wanted->displaceds]);
+  put_big_endian (at, wanted->displaced[--wanted->displaceds]);
   return true;
 }
 
@@ -563,7 +543,7 @@ put_first (struct list *list, struct wanted *wanted, struct status *status)
   for (uint64_t i = 0; i < list->trunks && place < wanted->count; i++) {
     for (uint32_t leaf = 0; leaf < leaves_of (list, i) && place < wanted->count;
          leaf++, place++)
-      put_number (leaf_at (list, i, leaf), choose (wanted, place));
+      put_big_endian (leaf_at (list, i, leaf), choose (wanted, place));
     if (write_trunk (list, i, status) == -1)
       return -1;
   }

@@ -9,6 +9,7 @@
 
 #include "bytes.h"
 #include "log.h"
+#include "page.h"
 
 /* How much is read and written at a time, in bytes, unless one frame is
  * larger.
@@ -114,8 +115,7 @@ check_header (struct pass *pass)
   page_size = pass->page_size = big_endian (header + 8);
   add_bytes (pass, header, 24);
   return (big_endian (header) & ~UINT32_C (1)) == LOG_MAGIC &&
-         big_endian (header + 4) == LOG_VERSION && page_size >= 512 &&
-         page_size <= 65536 && (page_size & (page_size - 1)) == 0 &&
+         big_endian (header + 4) == LOG_VERSION && page_is_size (page_size) &&
          memcmp (header + 16, pass->salts, SALTS_SIZE) == 0 &&
          is_checksum (pass, header + 24);
 }
@@ -349,11 +349,7 @@ log_find_pages (struct connection *connection,
 
   if (connection_page_size (connection, &page_size, status) == -1)
     return -1;
-  rc = sqlite3_file_control (connection->db, "main", SQLITE_FCNTL_FILE_POINTER,
-                             &database);
-  if (rc == SQLITE_OK)
-    rc = sqlite3_file_control (connection->db, "main",
-                               SQLITE_FCNTL_JOURNAL_POINTER, &log);
+  rc = connection_files (connection, &database, &log);
   if (rc == SQLITE_OK)
     rc = database->pMethods->xShmMap (database, 0, INDEX_REGION, 0, &index);
   if (rc != SQLITE_OK || index == NULL || log->pMethods == NULL)

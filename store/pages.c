@@ -13,18 +13,11 @@
 #include "database.h"
 #include "log.h"
 #include "pages.h"
-#include "vfs_checksum.h"
 
 /* How many entries of a page of the pointer map may be wrong before the others
  * mean nothing, either.
  */
 #define MAP_WRONG 3
-
-static unsigned
-big_endian_16 (const unsigned char *bytes)
-{
-  return (unsigned)bytes[0] << 8 | bytes[1];
-}
 
 /*--------------------------------------------------------------------
  * The file and its log.
@@ -150,16 +143,10 @@ read_log (struct pages *pages, const char *path, struct status *status)
   return 0;
 }
 
-static bool
-is_page_size (uint32_t size)
-{
-  return size >= 512 && size <= PAGE_SIZE_MAX && (size & (size - 1)) == 0;
-}
-
 static int
 read_header (struct pages *pages, uint32_t page_size, struct status *status)
 {
-  unsigned char header[100];
+  unsigned char header[PAGE_HEADER_SIZE];
   struct stat st;
 
   if (fstat (pages->file, &st) == -1)
@@ -168,11 +155,11 @@ read_header (struct pages *pages, uint32_t page_size, struct status *status)
   pages->page_size = page_size ? page_size : big_endian_16 (header + 16);
   if (pages->page_size == 1)
     pages->page_size = PAGE_SIZE_MAX;
-  if (!is_page_size (pages->page_size))
+  if (!page_is_size (pages->page_size))
     return status_fail (status, EINVAL,
                         "nothing of a database of sqlblock was found "
                         "in it");
-  pages->usable = pages->page_size - VFS_CHECKSUM_SIZE;
+  pages->usable = page_usable (pages->page_size);
   pages->count = st.st_size / pages->page_size > UINT32_MAX - 2
                      ? UINT32_MAX - 2
                      : st.st_size / pages->page_size;
@@ -258,7 +245,7 @@ read_map (struct pages *pages, uint32_t map, uint32_t entries)
   read_page (pages, map, pages->map);
   pages->map_number = map;
   for (uint32_t i = 0; i < entries && map + 1 + i <= pages->count; i++)
-    wrong += !is_use (pages->map[PAGES_MAP_ENTRY * i]);
+    wrong += !is_use (pages->map[PAGE_MAP_ENTRY * i]);
   if (wrong > MAP_WRONG)
     memset (pages->map, 0, pages->page_size);
 }
@@ -266,21 +253,19 @@ read_map (struct pages *pages, uint32_t map, uint32_t entries)
 enum page_use
 pages_use (struct pages *pages, uint32_t number)
 {
-  const uint32_t each = pages->usable / PAGES_MAP_ENTRY + 1;
-  uint32_t map = number < 2 ? 0 : (number - 2) / each * each + 2;
+  uint32_t map;
   unsigned char use;
 
-  if (map == 0)
+  if (number < 2)
     return PAGE_ROOT;
-  if (map == PAGES_PENDING_BYTE / pages->page_size + 1)
-    map++;
+  map = page_map_of (pages->page_size, number);
   if (map == number)
     return PAGE_MAP;
   if (number < map)
     return 0;
   if (pages->map_number != map)
-    read_map (pages, map, each - 1);
-  use = pages->map[PAGES_MAP_ENTRY * (number - map - 1)];
+    read_map (pages, map, page_map_distance (pages->page_size) - 1);
+  use = pages->map[PAGE_MAP_ENTRY * (number - map - 1)];
   return is_use (use) ? use : 0;
 }
 
@@ -291,7 +276,7 @@ pages_use (struct pages *pages, uint32_t number)
 bool
 pages_tree (const struct pages *pages, struct tree_page *tree)
 {
-  const unsigned start = pages->current == 1 ? 100 : 0;
+  const unsigned start = pages->current == 1 ? PAGE_HEADER_SIZE : 0;
   const unsigned char *head = pages->page + start;
 
   tree->type = head[0];
@@ -342,26 +327,12 @@ read_varint (const unsigned char *bytes, const unsigned char *end,
   return 0;
 }
 
-/* How much of a payload of LENGTH bytes is on the page itself. */
-static size_t
-local_length (const struct pages *pages, bool table, size_t length)
-{
-  const size_t size = pages->usable;
-  const size_t most = table ? size - 35 : (size - 12) * 64 / 255 - 23;
-  const size_t least = (size - 12) * 32 / 255 - 23;
-  size_t local;
-
-  if (length <= most)
-    return length;
-  local = least + (length - least) % (size - 4);
-  return local <= most ? local : least;
-}
-
 /* Read the rest of a payload from overflow pages. */
 static bool
 read_overflow (struct pages *pages, uint32_t number, unsigned char *payload,
                size_t left)
 {
+  const size_t most = pages->usable - PAGE_NEXT_SIZE;
   unsigned char page[PAGE_SIZE_MAX];
   size_t count;
 
@@ -369,8 +340,8 @@ read_overflow (struct pages *pages, uint32_t number, unsigned char *payload,
     if (number < 2 || number > pages->count)
       return false;
     read_page (pages, number, page);
-    count = left < pages->usable - 4 ? left : pages->usable - 4;
-    memcpy (payload, page + 4, count);
+    count = left < most ? left : most;
+    memcpy (payload, page + PAGE_NEXT_SIZE, count);
     number = big_endian (page);
   }
   return true;
@@ -409,7 +380,7 @@ pages_read_cell (struct pages *pages, enum tree_type type, unsigned offset,
   }
   cell->rowid = rowid;
   cell->length = length;
-  local = local_length (pages, table, length);
+  local = page_local (pages->usable, table, length);
   cell->local = at - start + local;
   if ((size_t)(end - at) < local + (local < length ? 4 : 0))
     return false;

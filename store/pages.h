@@ -17,18 +17,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "page.h"
 #include "status.h"
-
-#define PAGE_SIZE_MAX 65536
 
 /* The longest record that there can be: a block of 1 MiB and its key. */
 #define PAYLOAD_MAX (1048576 + 256)
-
-/* SQLite uses no page that has this byte. */
-#define PAGES_PENDING_BYTE 0x40000000
-
-/* The bytes of an entry of the pointer map; the first is a page_use. */
-#define PAGES_MAP_ENTRY 5
 
 /* Where a page's newest copy is in the log. */
 struct log_page {
@@ -59,7 +52,9 @@ void pages_close (struct pages *pages);
 /* Read page NUMBER, from 1 on, into pages->page. */
 void pages_get (struct pages *pages, uint32_t number);
 
-/* What the pointer map says that a page is; 0: nothing that it can be. */
+/* What the pointer map says that a page is, by the first byte of its entry; 0:
+ * nothing that it can be.
+ */
 enum page_use {
   PAGE_ROOT = 1,
   PAGE_FREE = 2,

@@ -1154,7 +1154,7 @@ guess_page_size (const char *path, unsigned char *payload)
   uint64_t most = 0, found;
   uint32_t best = 0;
 
-  for (uint32_t size = 512; size <= PAGE_SIZE_MAX; size *= 2) {
+  for (uint32_t size = PAGE_SIZE_MIN; size <= PAGE_SIZE_MAX; size *= 2) {
     found = count_true (path, size, payload);
     if (found > most) {
       most = found;

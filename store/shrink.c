@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "bytes.h"
 #include "clock.h"
 #include "freelist.h"
 #include "log.h"
@@ -14,12 +13,6 @@
 
 /* A page cache with room for what moves, in KiB. */
 #define LARGE_CACHE 64000
-
-/* The header of the database, and in it the number of bytes at the end of
- * each page that SQLite leaves alone.
- */
-#define HEADER_SIZE     100
-#define HEADER_RESERVED 20
 
 int
 shrink_look (struct connection *connection, struct shrink_pages *pages,
@@ -62,19 +55,10 @@ group_of (const struct map *map, uint64_t page)
   return (page - 2) / map->each;
 }
 
-/* The page that SQLite never uses. */
-static uint64_t
-unused_page (const struct map *map)
-{
-  return PAGES_PENDING_BYTE / map->pages->size + 1;
-}
-
 static uint64_t
 map_of (const struct map *map, uint64_t group)
 {
-  const uint64_t page = group * map->each + 2;
-
-  return page == unused_page (map) ? page + 1 : page;
+  return page_map_of (map->pages->size, group * map->each + 2);
 }
 
 /* Where the file ends without free pages, as SQLite reckons it: a part of
@@ -85,13 +69,14 @@ find_new_end (const struct map *map)
 {
   const uint64_t total = map->pages->total, free = map->pages->free;
   const uint64_t entries = map->each - 1;
-  const uint64_t last_map = map_of (map, group_of (map, total));
+  const uint64_t unused = page_unused (map->pages->size);
+  const uint64_t last_map = page_map_of (map->pages->size, total);
   uint64_t end = total - free - (free + last_map + entries - total) / entries;
 
-  if (total > unused_page (map) && end < unused_page (map))
+  if (total > unused && end < unused)
     end--;
   while (end > 2 &&
-         (end == unused_page (map) || end == map_of (map, group_of (map, end))))
+         (end == unused || end == page_map_of (map->pages->size, end)))
     end--;
   return end;
 }
@@ -132,8 +117,8 @@ count_moves (const struct map *map, uint64_t group)
 
   for (uint64_t page = first > map->new_end ? first : map->new_end + 1;
        page < end; page++)
-    moves += page != unused_page (map) &&
-             map->page[PAGES_MAP_ENTRY * (page - first)] != PAGE_FREE;
+    moves += page != page_unused (map->pages->size) &&
+             map->page[PAGE_MAP_ENTRY * (page - first)] != PAGE_FREE;
   return moves;
 }
 
@@ -141,21 +126,12 @@ count_moves (const struct map *map, uint64_t group)
 static int
 open_map (struct map *map, struct connection *connection, struct status *status)
 {
-  unsigned char header[HEADER_SIZE];
-  int rc = sqlite3_file_control (connection->db, "main",
-                                 SQLITE_FCNTL_FILE_POINTER, &map->database);
+  const int rc = connection_files (connection, &map->database, &map->log);
 
-  if (rc == SQLITE_OK)
-    rc = sqlite3_file_control (connection->db, "main",
-                               SQLITE_FCNTL_JOURNAL_POINTER, &map->log);
-  if (rc == SQLITE_OK)
-    rc = map->database->pMethods->xRead (map->database, header, sizeof header,
-                                         0);
   if (rc != SQLITE_OK)
     return status_fail_sqlite (status, connection->db, rc,
                                "reading the pointer map");
-  map->each =
-      (map->pages->size - header[HEADER_RESERVED]) / PAGES_MAP_ENTRY + 1;
+  map->each = page_map_distance (map->pages->size);
   map->new_end = find_new_end (map);
   map->first = group_of (map, map->new_end + 1);
   map->count = group_of (map, map->pages->total) - map->first + 1;

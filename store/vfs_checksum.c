@@ -10,11 +10,9 @@
 #include <string.h>
 
 #include "checksum.h"
+#include "page.h"
 #include "vfs_checksum.h"
 #include "vfs_pass.h"
-
-#define PAGE_SIZE_MIN 512
-#define PAGE_SIZE_MAX 65536
 
 /* Our file control. */
 #define TOLERATE 0x73716c62
@@ -38,8 +36,7 @@ static sqlite3_vfs vfs;
 static bool
 is_page (int count, int64_t offset)
 {
-  return count >= PAGE_SIZE_MIN && count <= PAGE_SIZE_MAX &&
-         (count & (count - 1)) == 0 && offset % count == 0;
+  return page_is_size (count) && offset % count == 0;
 }
 
 static uint64_t

@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "bytes.h"
+#include "page.h"
 #include "vfs_checksum.h"
 
 /* Give each page of the database in BYTES the checksum that fits, if pages
@@ -19,12 +21,12 @@ seal_pages (unsigned char *bytes, size_t size)
 {
   size_t page_size;
 
-  if (size < 512 || bytes[20] != VFS_CHECKSUM_SIZE)
+  if (size < PAGE_SIZE_MIN || bytes[PAGE_HEADER_RESERVED] != VFS_CHECKSUM_SIZE)
     return;
-  page_size = (size_t)bytes[16] << 8 | bytes[17];
+  page_size = big_endian_16 (bytes + 16);
   if (page_size == 1)
-    page_size = 65536;
-  if (page_size < 512 || (page_size & (page_size - 1)) != 0)
+    page_size = PAGE_SIZE_MAX;
+  if (!page_is_size (page_size))
     return;
   for (size_t at = 0; at + page_size <= size; at += page_size)
     vfs_checksum_set (bytes + at, page_size, at / page_size + 1);
