@@ -31,7 +31,6 @@ struct check {
   struct plan plan;
   bool plan_is_fresh; /* it was read in the transaction at hand */
   char *block;        /* room for one */
-  uint32_t pages[DAMAGED_PAGES_MAX];
   uint64_t done, total;
   uint64_t lookups; /* that find_shown may still make */
 

@@ -400,7 +400,8 @@ static int
 check_pages (struct connection *connection, void *opaque, struct status *status)
 {
   struct check *check = opaque;
-  const size_t count = store_damaged (check->store, check->pages);
+  uint32_t pages[DAMAGED_PAGES_MAX];
+  const size_t count = store_damaged (check->store, pages);
   int64_t size;
   bool right;
   int rc;
@@ -411,17 +412,17 @@ check_pages (struct connection *connection, void *opaque, struct status *status)
     struct check_problem problem = {
       .kind = CHECK_FILE,
       .mend = MEND_ACCEPT,
-      .subject = check->pages[i],
+      .subject = pages[i],
     };
 
-    rc = vfs_checksum_look (connection->db, check->pages[i], size, &right);
+    rc = vfs_checksum_look (connection->db, pages[i], size, &right);
     if (rc != SQLITE_OK)
       return status_fail_sqlite (status, connection->db, rc, "reading a page");
     if (!right)
       check_tell (check, &problem,
                   "page %" PRIu32 " does not fit its checksum: it is damaged, "
                   "or another program has changed it",
-                  check->pages[i]);
+                  pages[i]);
   }
   return 0;
 }

@@ -480,14 +480,14 @@ clean (struct repair *repair, struct status *status)
  * Pages.
  */
 
-/* Give pages new checksums, by CONNECTION, on which all writing is held. */
+/* Give pages new checksums in DATABASE, while all writing is held. */
 static int
 accept_pages (struct repair *repair, struct connection *connection,
-              struct status *status)
+              sqlite3_file *database, struct status *status)
 {
   int64_t size;
   bool right;
-  int rc = SQLITE_OK;
+  int rc;
 
   if (connection_page_size (connection, &size, status) == -1)
     return -1;
@@ -504,7 +504,24 @@ accept_pages (struct repair *repair, struct connection *connection,
                                  "giving page %" PRIu32 " a checksum", page);
     say (repair, 0, "page %" PRIu32 " has a checksum that fits", page);
   }
-  return 0;
+  rc = database->pMethods->xSync (database, SQLITE_SYNC_NORMAL);
+  return rc == SQLITE_OK ? 0
+                         : status_fail_sqlite (status, connection->db, rc,
+                                               "syncing the checksums");
+}
+
+static int
+hold_and_accept (struct connection *connection, void *opaque,
+                 struct status *status)
+{
+  sqlite3_file *database;
+  int r;
+
+  if (log_hold (connection, &database, status) == -1)
+    return -1;
+  r = accept_pages (opaque, connection, database, status);
+  log_release (connection, database);
+  return r;
 }
 
 /* Where the rows have other damage than in their data, something may be
@@ -513,10 +530,6 @@ accept_pages (struct repair *repair, struct connection *connection,
 static int
 mend_pages (struct repair *repair, struct status *status)
 {
-  struct connection connection;
-  sqlite3_file *database;
-  int r;
-
   if (!has (repair, MEND_ACCEPT))
     return 0;
   if (repair->keep || has (repair, MEND_REINDEX)) {
@@ -526,17 +539,9 @@ mend_pages (struct repair *repair, struct status *status)
     return 0;
   }
   /* What was mended is in the log. */
-  if (store_checkpoint (repair->store, status) == -1 ||
-      database_open (&connection, store_path (repair->store), CONNECTION_WRITE,
-                     store_patience (repair->store), status) == -1)
+  if (store_checkpoint (repair->store, status) == -1)
     return -1;
-  r = log_hold (&connection, &database, status);
-  if (r == 0) {
-    r = accept_pages (repair, &connection, status);
-    log_release (&connection, database);
-  }
-  connection_close (&connection);
-  return r;
+  return store_apart (repair->store, hold_and_accept, repair, status);
 }
 
 static int

@@ -40,7 +40,6 @@ struct tidy {
   uint64_t commits; /* how many there were at the last look or step */
   bool unfinished;  /* the last look found something that is not done */
   unsigned skipped; /* looks since the last one that was not for nothing */
-  unsigned rest;    /* after a step, in quarters of what it took */
   struct shrinking shrinking;
   bool failing;
 };
@@ -55,11 +54,11 @@ rest (struct tidy *tidy, uint64_t start)
   const bool busy = commits > tidy->commits + 1;
 
   tidy->commits = commits;
-  tidy->rest = busy ? BUSY_REST : IDLE_REST;
   tidy->shrinking.nanoseconds = busy ? BUSY_STEP : IDLE_STEP;
   tidy->shrinking.moves = busy ? MANAGE_MOVES : MANAGE_MOVES_IDLE;
   return background_sleep (&tidy->background,
-                           (clock_now () - start) * tidy->rest / 4);
+                           (clock_now () - start) *
+                               (busy ? BUSY_REST : IDLE_REST) / 4);
 }
 
 /* How many pages are kept of those that are free. */
@@ -189,7 +188,6 @@ tidy_start (struct store *store, const struct tidy_options *options,
   }
   tidy->store = store;
   tidy->options = *options;
-  tidy->rest = BUSY_REST;
   tidy->shrinking.nanoseconds = BUSY_STEP;
   tidy->shrinking.moves = MANAGE_MOVES;
   tidy->shrinking.many = SHRINK_MANY;

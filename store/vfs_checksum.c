@@ -251,8 +251,6 @@ vfs_checksum_accept (sqlite3 *db, uint32_t number, size_t size)
   vfs_checksum_set (page, size, number);
   rc =
       below->pMethods->xWrite (below, page, size, (int64_t)(number - 1) * size);
-  if (rc == SQLITE_OK)
-    rc = below->pMethods->xSync (below, SQLITE_SYNC_NORMAL);
   free (page);
   return rc;
 }

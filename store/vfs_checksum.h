@@ -76,8 +76,8 @@ int vfs_checksum_tolerate (sqlite3 *db, struct damaged_pages *pages);
  */
 int vfs_checksum_look (sqlite3 *db, uint32_t number, size_t size, bool *right);
 
-/* Give it the checksum that fits.  Nobody must checkpoint meanwhile.  Returns
- * an SQLite result code.
+/* Give it the checksum that fits; the caller syncs.  Nobody must checkpoint
+ * meanwhile.  Returns an SQLite result code.
  */
 int vfs_checksum_accept (sqlite3 *db, uint32_t number, size_t size);
 
