@@ -743,8 +743,12 @@ shrink_many (struct store *store, struct shrinking *shrinking,
         status->error != ENOSPC)
       return -1;
   }
-  if (!shrinking->done && store_apart (store, arrange, shrinking, status) == -1)
-    return -1;
+  if (!shrinking->done &&
+      store_apart (store, arrange, shrinking, status) == -1) {
+    if (status->error != ENOSPC)
+      return -1;
+    shrinking->cut = 1; /* in the order in which they are */
+  }
   if (manage_free_pages (store, &shrinking->pages, status) == -1)
     return -1;
   shrinking->least = shrinking->pages.free;
@@ -772,12 +776,36 @@ int
 manage_shrink_step (struct store *store, struct shrinking *shrinking,
                     struct status *status)
 {
-  if (is_disordered (shrinking))
-    return shrink_many (store, shrinking, status);
+  if (is_disordered (shrinking) && shrink_many (store, shrinking, status) == -1)
+    return -1;
+  /* So it gets on also where others free as much in that time. */
+  if (shrinking->pages.free <= shrinking->keep)
+    return 0;
   if (store_step (store, shrink, shrinking, status) == -1)
     return -1;
   if (shrinking->least > shrinking->pages.free)
     shrinking->least = shrinking->pages.free;
+  return 0;
+}
+
+/* One step of giving back all.  A file system that is full has room for
+ * short steps, each time that the log was emptied; *FAILED says how many pages
+ * were free when it last had none.
+ */
+static int
+shrink_in_room (struct store *store, struct shrinking *shrinking,
+                uint64_t *failed, struct status *status)
+{
+  struct status ignored;
+
+  while (manage_shrink_step (store, shrinking, status) == -1) {
+    if (status->error != ENOSPC || shrinking->nanoseconds == 0 ||
+        store_checkpoint (store, &ignored) == -1)
+      return -1;
+    if (shrinking->pages.free >= *failed)
+      shrinking->nanoseconds /= 16;
+    *failed = shrinking->pages.free;
+  }
   return 0;
 }
 
@@ -790,7 +818,7 @@ manage_shrink_file (struct store *store, progress_made progress, void *opaque,
     .nanoseconds = SHRINK_STEP,
   };
   struct manage_file file;
-  uint64_t start;
+  uint64_t start, failed = 0;
   const int served = store_is_served (store, status);
 
   if (served == -1 || manage_file (store, &file, status) == -1 ||
@@ -799,7 +827,7 @@ manage_shrink_file (struct store *store, progress_made progress, void *opaque,
   shrinking.moves = served ? MANAGE_MOVES : MANAGE_MOVES_ALONE;
   while (shrinking.pages.free > 0) {
     start = clock_now ();
-    if (manage_shrink_step (store, &shrinking, status) == -1)
+    if (shrink_in_room (store, &shrinking, &failed, status) == -1)
       return status_prefix (status, "giving pages back");
     if (progress_report (
             progress, file.free - shrinking.pages.free * shrinking.pages.size,

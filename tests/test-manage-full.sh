@@ -134,3 +134,27 @@ echo "seed $seed"
 PYTHONPATH=$srcdir PYTHONDONTWRITEBYTECODE=1 \
   timeout $((900 + steps * 120)) python3 "$tmp/full.py" "$tmp" "$mounts/tmpfs" \
   "$plugin" "$steps" "$seed" "$@" || fail "seed $seed"
+
+# Above all, a file that has filled its file system can be made smaller there.
+echo "compact where there are 256 KiB:"
+mkdir "$mounts/second"
+mount -t tmpfs -o size=400M none "$mounts/second" ||
+  skip "no tmpfs can be mounted"
+db=$mounts/second/disks
+start_nbdkit s "$plugin" "$db" size=128M compression=none reclaim=false
+nbdsh -u "$(uri s)" -c '
+import os, random
+pieces = list(range(2048))
+random.shuffle(pieces)
+for i in range(128):
+    h.pwrite(os.urandom(1 << 20), i << 20)
+for piece in pieces[:1024]:
+    h.trim(65536, piece * 65536)'
+kill_nbdkit
+before=$(stat -c %s "$db")
+space=$(df --output=avail -B1 "$mounts/second" | tail -n 1)
+fallocate -l $((space - 262144)) "$mounts/second/filler"
+sqlblock compact --no-progress "$db" || fail "compact on a full file system"
+after=$(stat -c %s "$db")
+[ "$after" -lt $((before * 6 / 10)) ] ||
+  fail "compact on a full file system: from $before to $after bytes"
