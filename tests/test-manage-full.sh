@@ -151,6 +151,8 @@ for i in range(128):
 for piece in pieces[:1024]:
     h.trim(65536, piece * 65536)'
 kill_nbdkit
+sqlblock describe "$db" disk "its log is empty now"
+[ ! -s "$db-wal" ] || fail "there is a log"
 before=$(stat -c %s "$db")
 space=$(df --output=avail -B1 "$mounts/second" | tail -n 1)
 fallocate -l $((space - 262144)) "$mounts/second/filler"
