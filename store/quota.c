@@ -15,9 +15,28 @@
 /* counted.number of a layer that is counted. */
 #define COUNTED INT64_MAX
 
-/* The disk of which FAMILY (disk) says whether it counts for the disk of
- * which the first row of `own` has the name: that one, and what comes in for
- * it, or the other way round.
+/* Does a disk or a snapshot look at a layer directly? */
+#define LOOKED_AT(layer)                                                       \
+  "(EXISTS (SELECT 1 FROM disk AS any WHERE any.layer = " layer ")"            \
+  " OR EXISTS (SELECT 1 FROM snapshot AS any WHERE any.layer = " layer "))"
+
+/* The layers of a table, and those below them, until one is looked at. */
+#define BELOW(table)                                                           \
+  " below (layer) AS (SELECT layer FROM " table                                \
+  "   UNION SELECT layer.parent FROM below JOIN layer ON layer.id = "          \
+  "below.layer"                                                                \
+  "   WHERE layer.parent IS NOT NULL AND NOT " LOOKED_AT ("layer.parent") ") "
+
+/* A layer, and those that stand on it, until one is looked at. */
+#define WITH_ABOVE(bottom)                                                     \
+  "WITH above (layer) AS (SELECT " bottom                                      \
+  "   UNION SELECT layer.id FROM above JOIN layer ON layer.parent = "          \
+  "above.layer"                                                                \
+  "   WHERE NOT " LOOKED_AT ("above.layer") ") "
+
+/* The disks that count for the same quota as disk ?1: that one, and what
+ * comes in for it, or the other way round; what they and their snapshots look
+ * at; and what stands below that.
  */
 #define WITH_FAMILY                                                            \
   "WITH own (name) AS (SELECT iif (instr (name, '/'),"                         \
@@ -25,16 +44,25 @@
   "   FROM disk WHERE id = ?1),"                                               \
   " family (id, layer) AS (SELECT disk.id, disk.layer FROM own JOIN disk"      \
   "   ON disk.name IN (own.name, own.name || '" DISK_RECEIVING "')),"          \
-  " looked_at (layer) AS (SELECT layer FROM family"                            \
+  " direct (layer) AS (SELECT layer FROM family"                               \
   "   UNION SELECT snapshot.layer FROM family JOIN snapshot"                   \
-  "   ON snapshot.disk = family.id) "
+  "   ON snapshot.disk = family.id)," BELOW ("direct")
 
-/* Does a disk with a quota look at counted.layer? */
-#define NEEDED                                                                 \
-  "(EXISTS (SELECT 1 FROM disk WHERE disk.layer = counted.layer"               \
-  "   AND quota IS NOT NULL)"                                                  \
-  " OR EXISTS (SELECT 1 FROM snapshot JOIN disk ON disk.id = snapshot.disk"    \
-  "   WHERE snapshot.layer = counted.layer AND quota IS NOT NULL))"
+/* Does below.layer count for the family?  Nobody else may see it. */
+#define COUNTS                                                                 \
+  "NOT EXISTS (" WITH_ABOVE (                                                  \
+      "below.layer") " SELECT 1 FROM above WHERE layer NOT IN (SELECT layer "  \
+                     "FROM direct)"                                            \
+                     "   AND " LOOKED_AT ("above.layer") ")"
+
+/* Does a disk with a quota see a layer, perhaps together with others? */
+#define NEEDED(layer)                                                          \
+  "EXISTS (" WITH_ABOVE (                                                      \
+      layer) " SELECT 1 FROM above JOIN disk USING (layer) WHERE quota IS "    \
+             "NOT NULL"                                                        \
+             " UNION ALL SELECT 1 FROM above JOIN snapshot USING (layer)"      \
+             "   JOIN disk ON disk.id = snapshot.disk WHERE quota IS NOT "     \
+             "NULL)"
 
 /* Where the counting of a layer begins: one without rows is counted. */
 #define START(layer)                                                           \
@@ -77,8 +105,9 @@ quota_look (struct connection *connection, int64_t id,
   static const char counted_sql[] =
       WITH_FAMILY "SELECT ifnull (sum (iif (layer = ?2, bytes, 0)), 0),"
                   " ifnull (sum (iif (layer = ?2, 0, bytes)), 0),"
-                  " ifnull (min (number), 0)"
-                  " FROM looked_at LEFT JOIN counted USING (layer)";
+                  " min (ifnull (number, 0))"
+                  " FROM below LEFT JOIN counted USING (layer)"
+                  " WHERE " COUNTS;
   CLEANUP_STATEMENT sqlite3_stmt *counted = NULL;
   int r = look_at_disk (connection, id, state, status);
 
@@ -122,15 +151,15 @@ quota_check (const struct quota_state *state, const char *name,
                       name, state->limit);
 }
 
-/* Count what has become a layer of a disk with a quota. */
+/* Count the layers of disk ID, which has a quota now. */
 static int
 count_all (struct connection *connection, int64_t id, struct status *status)
 {
   static const char count_sql[] = WITH_FAMILY
       "INSERT INTO counted (layer, number, bytes)"
-      " SELECT layer, " START (
-          "looked_at.layer") ", 0 FROM looked_at"
-                             " WHERE true ON CONFLICT (layer) DO NOTHING";
+      " SELECT layer, " START ("below.layer") ", 0 FROM below"
+                                              " WHERE true"
+                                              " ON CONFLICT (layer) DO NOTHING";
 
   return connection_run_for (connection, count_sql, id, status);
 }
@@ -138,9 +167,9 @@ count_all (struct connection *connection, int64_t id, struct status *status)
 static int
 forget_all (struct connection *connection, int64_t id, struct status *status)
 {
-  static const char forget_sql[] = WITH_FAMILY
-      "DELETE FROM counted WHERE layer IN (SELECT layer FROM looked_at)"
-      " AND NOT " NEEDED;
+  static const char forget_sql[] =
+      WITH_FAMILY "DELETE FROM counted WHERE layer IN (SELECT layer FROM below)"
+                  " AND NOT " NEEDED ("counted.layer");
 
   return connection_run_for (connection, forget_sql, id, status);
 }
@@ -183,13 +212,23 @@ quota_follow (struct connection *connection, int64_t id, struct status *status)
 }
 
 int
-quota_forget (struct connection *connection, int64_t layer,
-              struct status *status)
+quota_follow_layer (struct connection *connection, int64_t layer,
+                    struct status *status)
 {
-  static const char forget_sql[] =
-      "DELETE FROM counted WHERE layer = ?1 AND NOT " NEEDED;
+  static const char forget_sql[] = "WITH lost (layer) AS (SELECT ?1)," BELOW (
+      "lost") "DELETE FROM counted WHERE layer IN (SELECT layer FROM below)"
+              " AND NOT " NEEDED ("counted.layer");
+  static const char count_sql[] = "WITH lost (layer) AS (SELECT ?1)," BELOW (
+      "lost") "INSERT INTO counted (layer, number, bytes)"
+              " SELECT layer, " START (
+                  "below.layer") ", 0 FROM below"
+                                 " WHERE " NEEDED (
+                                     "below.layer") " ON CONFLICT (layer) DO "
+                                                    "NOTHING";
 
-  return connection_run_for (connection, forget_sql, layer, status);
+  if (connection_run_for (connection, forget_sql, layer, status) == -1)
+    return -1;
+  return connection_run_for (connection, count_sql, layer, status);
 }
 
 /*--------------------------------------------------------------------

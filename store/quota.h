@@ -1,23 +1,27 @@
 /* Quotas: how many bytes a disk and its snapshots may take.
  *
  * What counts is the data of the rows of all layers at which the disk or
- * one of its snapshots looks directly; not what it shares with the disk
+ * one of its snapshots looks directly, and of those below at which nothing
+ * else looks, since what did was deleted.  Not what it shares with the disk
  * that it was cloned from, which that one has.  What comes in for a disk
  * (manage_receive) counts for it, too.
  *
  *     disk 'web', quota 10G ──► layer 7     3G  counts
+ *                               layer 6     1G  counts: a snapshot was here
  *     web@monday ─────────────► layer 5     2G  counts
  *     web@sunday ─────────────► layer 5
  *     disk 'origin' ──────────► layer 2     4G  does not, though layer 5
  *                                               stands on it
  *
- * The table `counted` has a row for each layer of a disk with a quota, and
- * keeps its bytes (follow.h).  A layer that had rows before is counted in
- * steps: the rows of lower numbers than counted.number are, those of higher
- * ones are not yet.  Until that is done a quota lets more through.
+ * The table `counted` has a row for each layer that a disk with a quota sees
+ * as far as it may count, and keeps its bytes (follow.h).  A layer that had
+ * rows before is counted in steps: the rows of lower numbers than
+ * counted.number are, those of higher ones are not yet.  Until that is done a
+ * quota lets more through.
  *
- * A row in `counted` that is needed no more does no harm, and goes when its
- * layer has been looked through for rows to reclaim.
+ * When something that looked at a layer goes, the layer is looked through for
+ * rows to reclaim.  After that it gets its row in `counted`, if it may count
+ * now, or loses one that is needed no more, which did no harm.
  *
  * All functions run inside a transaction of the caller, a write transaction
  * where they change something, and return 0, or -1.
@@ -50,7 +54,7 @@ struct quota_state {
 int quota_look (struct connection *connection, int64_t id,
                 struct quota_state *state, struct status *status);
 
-/* Look at state->own again. */
+/* Look at state->own again, to which the disk writes. */
 int quota_look_again (struct connection *connection, struct quota_state *state,
                       struct status *status);
 
@@ -68,9 +72,11 @@ int quota_set (struct connection *connection, int64_t id, int64_t limit,
 int quota_follow (struct connection *connection, int64_t id,
                   struct status *status);
 
-/* Give up counting LAYER if no disk with a quota needs that any more. */
-int quota_forget (struct connection *connection, int64_t layer,
-                  struct status *status);
+/* Something that looked at LAYER has gone: count that one, and those below
+ * that only it sees, if a disk with a quota needs it, or give it up.
+ */
+int quota_follow_layer (struct connection *connection, int64_t layer,
+                        struct status *status);
 
 /* Are all rows counted that are to be? */
 int quota_is_counted (struct connection *connection, bool *counted,

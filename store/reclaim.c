@@ -555,7 +555,7 @@ forget_work (struct work *work, struct status *status)
   if (connection_run_for (work->connection, done_sql, work->layer, status) ==
       -1)
     return -1;
-  return quota_forget (work->connection, work->layer, status);
+  return quota_follow_layer (work->connection, work->layer, status);
 }
 
 /* The layer is empty, and nothing looks at it. */

@@ -100,12 +100,39 @@ find_floor (struct writer *writer, int64_t *floor, struct status *status)
                             "database from a backup");
 }
 
+/* How many of the layers below the disk's own nobody else sees, since what
+ * looked at them was deleted: what the disk overwrites of them goes, too.
+ */
+static int
+find_owned (struct writer *writer, size_t *owned, struct status *status)
+{
+  static const char alone_sql[] =
+      "SELECT NOT EXISTS (SELECT 1 FROM disk WHERE layer = ?1)"
+      " AND NOT EXISTS (SELECT 1 FROM snapshot WHERE layer = ?1)"
+      " AND (SELECT count (*) FROM layer WHERE parent = ?1) = 1";
+  const struct view *view = &writer->view;
+  int64_t alone;
+
+  *owned = 0;
+  while (*owned + 1 < view->depth) {
+    if (connection_integer_for (&writer->connection, alone_sql,
+                                view->layers[*owned + 1].layer, &alone,
+                                status) == -1)
+      return -1;
+    if (!alone)
+      break;
+    ++*owned;
+  }
+  return 0;
+}
+
 /* Have writer->view show DISK. */
 static int
 look_at (struct writer *writer, const struct disk_info *disk,
          struct status *status)
 {
   struct view *view = &writer->view, *below = &writer->below;
+  int64_t floor;
 
   if (writer->view_of == disk->id && writer->view_epoch == disk->epoch)
     return 0;
@@ -126,12 +153,16 @@ look_at (struct writer *writer, const struct disk_info *disk,
     below->layers = layers;
     below->capacity = view->depth;
   }
+  writer->owned = 0;
+  if (find_floor (writer, &floor, status) == -1 ||
+      (floor == 0 && find_owned (writer, &writer->owned, status) == -1))
+    return -1;
   below->size = view->size;
   below->block_size = view->block_size;
-  below->depth = view->depth;
-  memcpy (below->layers, view->layers, view->depth * sizeof *view->layers);
-  if (find_floor (writer, &below->layers[0].generation, status) == -1)
-    return -1;
+  below->depth = view->depth - writer->owned;
+  below->layers[0] = (struct layer_view){ view->layers[0].layer, floor };
+  memcpy (below->layers + 1, view->layers + 1 + writer->owned,
+          (below->depth - 1) * sizeof *view->layers);
   writer->view_of = disk->id;
   writer->view_epoch = disk->epoch;
   return 0;
@@ -159,12 +190,12 @@ new_id (struct writer *writer, int64_t *id, struct status *status)
   return 0;
 }
 
-/* Delete the disk's own rows of blocks FIRST to before END, those of the
- * generation LAST and older ones.
+/* Delete the rows of a layer of blocks FIRST to before END, those after the
+ * generation FLOOR up to the one that the layer is seen at.
  */
 static int
-delete_rows (struct writer *writer, uint64_t first, uint64_t end, int64_t last,
-             struct status *status)
+delete_in (struct writer *writer, const struct layer_view *layer, int64_t floor,
+           uint64_t first, uint64_t end, struct status *status)
 {
   static const char delete_sql[] =
       "DELETE FROM block INDEXED BY block_by_number"
@@ -175,12 +206,29 @@ delete_rows (struct writer *writer, uint64_t first, uint64_t end, int64_t last,
 
   if (delete == NULL)
     return -1;
-  sqlite3_bind_int64 (delete, 1, writer->view.layers[0].layer);
+  sqlite3_bind_int64 (delete, 1, layer->layer);
   sqlite3_bind_int64 (delete, 2, first);
   sqlite3_bind_int64 (delete, 3, end);
-  sqlite3_bind_int64 (delete, 4, writer->below.layers[0].generation);
-  sqlite3_bind_int64 (delete, 5, last);
+  sqlite3_bind_int64 (delete, 4, floor);
+  sqlite3_bind_int64 (delete, 5, layer->generation);
   return connection_step (&writer->connection, delete, status);
+}
+
+/* Delete the rows that only the disk sees of blocks FIRST to before END; of
+ * its own layer those of the generation LAST and older ones.
+ */
+static int
+delete_rows (struct writer *writer, uint64_t first, uint64_t end, int64_t last,
+             struct status *status)
+{
+  const struct layer_view own = { writer->view.layers[0].layer, last };
+
+  for (size_t i = 1; i <= writer->owned; i++)
+    if (delete_in (writer, &writer->view.layers[i], 0, first, end, status) ==
+        -1)
+      return -1;
+  return delete_in (writer, &own, writer->below.layers[0].generation, first,
+                    end, status);
 }
 
 /* Bind what makes a row refer to CONTENT. */
@@ -228,8 +276,9 @@ put_row (struct writer *writer, int64_t number, const struct encoded *encoded,
 
   if (put == NULL || new_id (writer, &id, status) == -1)
     return -1;
-  /* After snapshots were deleted there may be older ones of its own. */
-  if (layer->generation - writer->below.layers[0].generation > 1 &&
+  /* After snapshots were deleted there may be older ones that only it sees. */
+  if ((layer->generation - writer->below.layers[0].generation > 1 ||
+       writer->owned > 0) &&
       delete_rows (writer, number, number + 1, layer->generation - 1, status) ==
           -1)
     return -1;
@@ -507,6 +556,29 @@ run_request (struct writer *writer, struct operation *operation,
   return run_clear (writer, operation, status);
 }
 
+static int
+look_at_quota (struct writer *writer, const struct disk_info *disk,
+               struct status *status)
+{
+  writer->quota_of = 0;
+  if (quota_look (&writer->connection, disk->id, &writer->quota, status) == -1)
+    return -1;
+  writer->quota_of = disk->id;
+  return 0;
+}
+
+/* May a request take the disk past its quota?  What it replaces in layers
+ * below is still counted in quota->others, until that is looked at again.
+ */
+static bool
+is_near_quota (const struct writer *writer, const struct operation *operation)
+{
+  const struct quota_state *quota = &writer->quota;
+  const int64_t most = operation->count + INT64_C (2) * writer->view.block_size;
+
+  return quota->own > quota->limit - quota->others - most;
+}
+
 /* A request where some disk has a quota: what is written must not take the
  * disk past it, but may keep it there.
  */
@@ -514,25 +586,27 @@ static int
 run_counted (struct writer *writer, struct operation *operation,
              struct status *status)
 {
-  struct connection *connection = &writer->connection;
   struct quota_state *quota = &writer->quota;
+  const struct disk_info *disk = operation->disk;
   int64_t before;
+  bool near;
 
-  if (writer->quota_of != operation->disk->id) {
-    writer->quota_of = 0;
-    if (quota_look (connection, operation->disk->id, quota, status) == -1)
-      return -1;
-    writer->quota_of = operation->disk->id;
-  }
+  if (writer->quota_of != disk->id &&
+      look_at_quota (writer, disk, status) == -1)
+    return -1;
   if (quota->limit == QUOTA_NONE)
     return run_request (writer, operation, status);
-  before = quota->own;
-  if (run_request (writer, operation, status) == -1 ||
-      quota_look_again (connection, quota, status) == -1)
+  near = writer->owned > 0 && is_near_quota (writer, operation);
+  if (near && look_at_quota (writer, disk, status) == -1)
     return -1;
-  return operation->kind == RESIZE || quota->own <= before
+  before = quota->own + quota->others;
+  if (run_request (writer, operation, status) == -1 ||
+      quota_look_again (&writer->connection, quota, status) == -1 ||
+      (near && look_at_quota (writer, disk, status) == -1))
+    return -1;
+  return operation->kind == RESIZE || quota->own + quota->others <= before
              ? 0
-             : quota_check (quota, operation->disk->name, status);
+             : quota_check (quota, disk->name, status);
 }
 
 static int

@@ -92,7 +92,8 @@ struct writer {
   int64_t view_of;       /* the disk that `view` shows, or 0, ... */
   int64_t view_epoch;    /* ... for those who opened it in this epoch */
   struct view view;      /* the disk as it is ... */
-  struct view below;     /* ... and without its own rows */
+  struct view below;     /* ... and without its own rows, and those ... */
+  size_t owned;          /* ... of so many layers that only it sees */
   char *block;           /* room for one block, ... */
   char *room;            /* ... and for one that is compressed */
   struct follow follow;

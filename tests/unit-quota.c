@@ -17,6 +17,7 @@
 #include "backup.h"
 #include "manage.h"
 #include "quota.h"
+#include "reclaim.h"
 #include "recompress.h"
 
 #define BLOCK  512
@@ -396,6 +397,119 @@ test_clone (void **state)
   end (disk);
 }
 
+static void
+delete_and_reclaim (const char *name)
+{
+  struct status status;
+
+  assert_ok (strchr (name, '@')
+                 ? manage_delete_snapshots (store, &name, 1, &status)
+                 : manage_delete (store, name, false, false, &status),
+             &status);
+  assert_ok (manage_reclaim (store, NULL, NULL, NULL, &status), &status);
+  assert_ok (manage_count (store, NULL, NULL, &status), &status);
+}
+
+static struct disk *
+roll_back (struct disk *disk, const char *snapshot)
+{
+  struct status status;
+
+  disk_close (disk);
+  assert_ok (manage_rollback (store, snapshot, true, &status), &status);
+  disk = disk_open (store, "d", false, &status);
+  assert_non_null (disk);
+  return disk;
+}
+
+/* What a disk was rolled back to counts when the snapshot is deleted, though
+ * it is too large to move into the disk's own layer.
+ */
+static void
+test_rolled_back (void **state)
+{
+  const int64_t few_rows = reclaim_few_rows;
+  struct disk *disk = begin (100);
+  struct status status;
+
+  (void)state;
+  reclaim_few_rows = 5;
+  write_blocks (disk, 0, 60);
+  take_snapshot ("a");
+  disk = roll_back (disk, "d@a");
+  take_snapshot ("b");
+  disk = roll_back (disk, "d@a");
+  delete_and_reclaim ("d@a");
+  /* Two layers of this disk stand on it. */
+  assert_int_equal (used_all (path), 60);
+  refuse_blocks (disk, 100, 41);
+  delete_and_reclaim ("d@b");
+  assert_int_equal (used_all (path), 60);
+  refuse_blocks (disk, 100, 41);
+  write_blocks (disk, 100, 40);
+
+  /* Overwriting it goes on, and trimming makes room. */
+  write_blocks (disk, 10, 20);
+  refuse_blocks (disk, 140, 1);
+  assert_int_equal (used_all (path), 100);
+  assert_ok (disk_trim (disk, 0, 30 * BLOCK, false, &status), &status);
+  assert_int_equal (used_all (path), 70);
+  write_blocks (disk, 140, 20);
+  write_blocks (disk, 0, 10);
+  refuse_blocks (disk, 10, 1);
+  set_quota (store, "d", QUOTA_NONE);
+  assert_int_equal (used_all (path), 0);
+  set_quota (store, "d", 101 * BLOCK);
+  assert_ok (manage_count (store, NULL, NULL, &status), &status);
+  assert_int_equal (used_all (path), 100);
+  write_blocks (disk, 200, 1);
+  refuse_blocks (disk, 201, 1);
+
+  /* A snapshot has what stands below. */
+  set_quota (store, "d", 120 * BLOCK);
+  take_snapshot ("c");
+  write_blocks (disk, 30, 19);
+  refuse_blocks (disk, 49, 1);
+  assert_int_equal (used_all (path), 120);
+  reclaim_few_rows = few_rows;
+  end (disk);
+}
+
+/* What a clone shares with its origin counts when that is deleted, but not
+ * as long as another clone shares it, too.
+ */
+static void
+test_origin_deleted (void **state)
+{
+  const int64_t few_rows = reclaim_few_rows;
+  struct disk *disk = begin (0), *clone;
+  struct status status;
+
+  (void)state;
+  reclaim_few_rows = 5;
+  write_blocks (disk, 0, 60);
+  disk_close (disk);
+  assert_ok (manage_clone (store, "d", "c", NULL, &status), &status);
+  assert_ok (manage_clone (store, "d", "other", NULL, &status), &status);
+  set_quota (store, "c", 100 * BLOCK);
+  clone = disk_open (store, "c", false, &status);
+  assert_non_null (clone);
+  write_blocks (clone, 50, 20);
+  assert_int_equal (used_all (path), 20);
+  delete_and_reclaim ("d");
+  write_blocks (clone, 100, 40);
+  write_blocks (clone, 0, 10);
+  delete_and_reclaim ("other");
+  /* 40 of 60 are hidden by none. */
+  assert_int_equal (used_all (path), 110);
+  assert_fails (disk_write (clone, data, 200 * BLOCK, BLOCK, false, &status),
+                &status, ENOSPC, "the quota of disk 'c'");
+  write_blocks (clone, 0, 50);
+  assert_int_equal (used_all (path), 110);
+  reclaim_few_rows = few_rows;
+  end (clone);
+}
+
 int
 main (void)
 {
@@ -407,6 +521,8 @@ main (void)
     unit_test (test_backup),
     unit_test (test_receive),
     unit_test (test_clone),
+    unit_test (test_rolled_back),
+    unit_test (test_origin_deleted),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
