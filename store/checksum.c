@@ -4,6 +4,9 @@
 
 #include <endian.h>
 #include <xxhash.h>
+#ifdef HAVE_XXH_X86DISPATCH_H
+#include <xxh_x86dispatch.h>
+#endif
 
 #include "checksum.h"
 #include "codec.h"
