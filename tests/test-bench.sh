@@ -52,12 +52,13 @@ EOF2
 
 # Tasks; trims and snapshots have limits of time, which may be missed here.
 timeout 60 "${command[@]}" --servers=sqlblock,file \
-  --jobs='copy-out,map*,trim*,snapshot' >out 2>err ||
+  --jobs='copy-out,map*,trim*,snapshot*' >out 2>err ||
   [ $? -eq 1 ] || {
   cat err >&2
   fail "tasks"
 }
-for job in copy-out map-nbdinfo map-qemu-img trim-full trim-empty snapshot; do
+for job in copy-out map-nbdinfo map-qemu-img trim-full trim-empty snapshot \
+  snapshot-busy; do
   grep -q "^$job .*s" out || fail "$job is not in the table"
 done
 
