@@ -19,6 +19,7 @@
 #include "quota.h"
 #include "reclaim.h"
 #include "recompress.h"
+#include "salvage.h"
 
 #define BLOCK  512
 #define BLOCKS 6000
@@ -475,6 +476,39 @@ test_rolled_back (void **state)
   end (disk);
 }
 
+/* The same in a database that was salvaged. */
+static void
+test_salvaged (void **state)
+{
+  const struct salvage_options options = { .corrections = 0 };
+  const int64_t few_rows = reclaim_few_rows;
+  struct disk *disk = begin (100);
+  struct salvage_counts counts;
+  struct status status;
+  char *saved;
+
+  (void)state;
+  reclaim_few_rows = 5;
+  write_blocks (disk, 0, 60);
+  take_snapshot ("a");
+  disk = roll_back (disk, "d@a");
+  delete_and_reclaim ("d@a");
+  write_blocks (disk, 100, 10);
+  end (disk);
+  saved = unit_path ("saved");
+  assert_ok (salvage_database (path, saved, &options, &counts, &status),
+             &status);
+  store = unit_open_store (saved);
+  assert_ok (manage_reclaim (store, NULL, NULL, NULL, &status), &status);
+  assert_ok (manage_count (store, NULL, NULL, &status), &status);
+  assert_int_equal (used_all (saved), 70);
+  disk = disk_open (store, "d", false, &status);
+  assert_non_null (disk);
+  refuse_blocks (disk, 200, 31);
+  reclaim_few_rows = few_rows;
+  end (disk);
+}
+
 /* What a clone shares with its origin counts when that is deleted, but not
  * as long as another clone shares it, too.
  */
@@ -522,6 +556,7 @@ main (void)
     unit_test (test_receive),
     unit_test (test_clone),
     unit_test (test_rolled_back),
+    unit_test (test_salvaged),
     unit_test (test_origin_deleted),
   };
 
