@@ -902,7 +902,8 @@ test_random_steps (void **state)
   (void)state;
   seed = unit_seed ();
   /* Often a layer is too large to move up into its only child. */
-  reclaim_few_rows = below (3) ? below (BLOCKS) : reclaim_few_rows;
+  if (below (3))
+    reclaim_few_rows = below (BLOCKS);
   make_first_disk ();
   for (unsigned long i = 0; i < count; i++) {
     struct model_disk *disk;
