@@ -230,14 +230,11 @@ all_zero (const char *bytes, size_t length)
   return bytes[0] == 0 && memcmp (bytes, bytes + 1, length - 1) == 0;
 }
 
-#ifdef HAVE_ZSTD
+#if WITH_ZSTD || WITH_LZ4
 /* Bytes of a block that are looked at to tell whether all values are about
  * equally frequent.
  */
 #define SAMPLE 512
-
-/* The level of a quick try; lower ones are faster and find less. */
-#define QUICK_LEVEL (-20)
 
 /* Has a sample of the block an even mix of bytes, as random, encrypted and
  * compressed data has?  The sum of the squared counts is about SAMPLE +
@@ -258,6 +255,11 @@ is_evenly_mixed (const unsigned char *block, uint32_t block_size)
     sum += counts[i] * counts[i];
   return sum < 5 * (SAMPLE + SAMPLE * SAMPLE / 256) / 4;
 }
+#endif
+
+#ifdef HAVE_ZSTD
+/* The level of a quick try; lower ones are faster and find less. */
+#define QUICK_LEVEL (-20)
 
 /* Compress with zstd into at most ROOM_SIZE bytes.  Returns their number, or
  * 0 where that is not possible.
@@ -285,8 +287,31 @@ compress_zstd (struct codec_workspace *workspace, int level, const void *block,
 }
 #endif
 
+#ifdef HAVE_LZ4
+/* After so many blocks in a row that did not shrink, only each one of so many
+ * more that are evenly mixed is tried: the next ones may repeat themselves.
+ */
+#define IN_VAIN 8
+
+/* As compress_zstd.  lz4 gives up soon, but four times as late as a look at a
+ * sample does.
+ */
+static size_t
+compress_lz4 (struct codec_workspace *workspace, const void *block,
+              uint32_t block_size, void *room, size_t room_size)
+{
+  size_t length = 0;
+
+  if (workspace->in_vain < IN_VAIN || workspace->in_vain % IN_VAIN == 0 ||
+      !is_evenly_mixed (block, block_size))
+    length = LZ4_compress_default (block, room, block_size, room_size);
+  workspace->in_vain = length > 0 ? 0 : workspace->in_vain + 1;
+  return length;
+}
+#endif
+
 /* Compress BLOCK into at most ROOM_SIZE bytes.  Returns their number, or 0
- * where it does not shrink to that.  (lz4 is its own quick try.)
+ * where it does not shrink to that.
  */
 static size_t
 compress (struct codec_workspace *workspace,
@@ -304,7 +329,7 @@ compress (struct codec_workspace *workspace,
 #endif
 #ifdef HAVE_LZ4
   case CODEC_LZ4:
-    return LZ4_compress_default (block, room, block_size, room_size);
+    return compress_lz4 (workspace, block, block_size, room, room_size);
 #endif
   default:
     return 0;

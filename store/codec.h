@@ -52,6 +52,7 @@ struct codec_workspace {
   void *decompressor;
   char *block; /* room for a block of block_size bytes */
   uint32_t block_size;
+  unsigned in_vain; /* so many blocks in a row did not shrink */
   struct codec_workspace *next;
 };
 

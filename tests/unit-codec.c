@@ -108,6 +108,49 @@ check_block (const struct compression *compression, enum contents contents,
   check_part (&encoded, size, size - 1, 1);
 }
 
+/* Blocks of these contents, one after the other.  Returns how many of them
+ * shrank.
+ */
+static int
+encode_blocks (const struct compression *compression, enum contents contents,
+               int count)
+{
+  struct encoded encoded;
+  int shrank = 0;
+
+  for (int i = 0; i < count; i++) {
+    make_block (contents, 4096);
+    /* A look at 32 pieces of it does not see any of them twice. */
+    if (contents == RANDOM_TWICE)
+      memcpy (block + 2048 + 64, block, 2048 - 64);
+    codec_encode (&workspace, compression, block, 4096, room, &encoded);
+    shrank += encoded.codec == compression->codec;
+  }
+  return shrank;
+}
+
+/* After many blocks that do not shrink, those that do are still noticed: at
+ * once where a look tells, soon where they only repeat themselves.
+ */
+static void
+test_in_vain (void **state)
+{
+  const struct compression compression = { CODEC_LZ4, 0 };
+  struct status status;
+
+  (void)state;
+  seed = unit_seed ();
+  if (compression_check (CODEC_LZ4, 0, &status) == -1)
+    skip ();
+  for (int before = 0; before < 40; before++) {
+    assert_int_equal (encode_blocks (&compression, RANDOM, before), 0);
+    assert_int_equal (encode_blocks (&compression, TEXT, 1), 1);
+    assert_int_equal (encode_blocks (&compression, RANDOM, before), 0);
+    assert_in_range (encode_blocks (&compression, RANDOM_TWICE, 8), 1, 8);
+    assert_int_equal (encode_blocks (&compression, RANDOM_TWICE, 8), 8);
+  }
+}
+
 static const char *const names[] = { "none",   "lz4",    "zstd",
                                      "zstd:1", "zstd:3", "zstd:19" };
 #define NAMES (sizeof names / sizeof names[0])
@@ -216,6 +259,7 @@ main (void)
 {
   const struct CMUnitTest tests[] = {
     unit_test (test_blocks),
+    unit_test (test_in_vain),
     unit_test (test_no_workspace),
     unit_test (test_names),
   };
