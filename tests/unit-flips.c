@@ -29,7 +29,7 @@
 #define LONG  10000
 
 /* A change may take so many seconds. */
-#define LONGEST 60
+#define LONGEST 240
 
 /* To look for the byte that was changed takes most of the time. */
 #define CORRECT_EACH 16
