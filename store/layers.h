@@ -48,6 +48,11 @@
   " UNION ALL SELECT parent_generation, 0, 0, id"                              \
   " FROM layer WHERE parent = ?1 ORDER BY 1"
 
+/* Does a disk or a snapshot look at a layer? */
+#define LAYER_LOOKED_AT(layer)                                                 \
+  "(EXISTS (SELECT 1 FROM disk AS any WHERE any.layer = " layer ")"            \
+  " OR EXISTS (SELECT 1 FROM snapshot AS any WHERE any.layer = " layer "))"
+
 /* The rows of a layer of at most a generation. */
 struct layer_view {
   int64_t layer;

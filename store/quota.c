@@ -7,6 +7,7 @@
 
 #include "disks.h"
 #include "follow.h"
+#include "layers.h"
 #include "quota.h"
 
 /* How many rows a step counts, and then those of the same number. */
@@ -15,24 +16,19 @@
 /* counted.number of a layer that is counted. */
 #define COUNTED INT64_MAX
 
-/* Does a disk or a snapshot look at a layer directly? */
-#define LOOKED_AT(layer)                                                       \
-  "(EXISTS (SELECT 1 FROM disk AS any WHERE any.layer = " layer ")"            \
-  " OR EXISTS (SELECT 1 FROM snapshot AS any WHERE any.layer = " layer "))"
-
 /* The layers of a table, and those below them, until one is looked at. */
 #define BELOW(table)                                                           \
   " below (layer) AS (SELECT layer FROM " table                                \
-  "   UNION SELECT layer.parent FROM below JOIN layer ON layer.id = "          \
-  "below.layer"                                                                \
-  "   WHERE layer.parent IS NOT NULL AND NOT " LOOKED_AT ("layer.parent") ") "
+  "   UNION SELECT layer.parent FROM below"                                    \
+  "   JOIN layer ON layer.id = below.layer WHERE layer.parent IS NOT NULL"     \
+  "   AND NOT " LAYER_LOOKED_AT ("layer.parent") ") "
 
-/* A layer, and those that stand on it, until one is looked at. */
-#define WITH_ABOVE(bottom)                                                     \
-  "WITH above (layer) AS (SELECT " bottom                                      \
-  "   UNION SELECT layer.id FROM above JOIN layer ON layer.parent = "          \
-  "above.layer"                                                                \
-  "   WHERE NOT " LOOKED_AT ("above.layer") ") "
+/* Of below.layer: that one, and what stands on it, until one is looked at. */
+#define WITH_ABOVE                                                             \
+  "WITH above (layer) AS (SELECT below.layer"                                  \
+  "   UNION SELECT layer.id FROM above"                                        \
+  "   JOIN layer ON layer.parent = above.layer"                                \
+  "   WHERE NOT " LAYER_LOOKED_AT ("above.layer") ") "
 
 /* The disks that count for the same quota as disk ?1: that one, and what
  * comes in for it, or the other way round; what they and their snapshots look
@@ -48,26 +44,35 @@
   "   UNION SELECT snapshot.layer FROM family JOIN snapshot"                   \
   "   ON snapshot.disk = family.id)," BELOW ("direct")
 
+/* Layer ?1, at which something has looked, and what stands below it. */
+#define WITH_LOST "WITH lost (layer) AS (SELECT ?1)," BELOW ("lost")
+
 /* Does below.layer count for the family?  Nobody else may see it. */
 #define COUNTS                                                                 \
-  "NOT EXISTS (" WITH_ABOVE (                                                  \
-      "below.layer") " SELECT 1 FROM above WHERE layer NOT IN (SELECT layer "  \
-                     "FROM direct)"                                            \
-                     "   AND " LOOKED_AT ("above.layer") ")"
+  "NOT EXISTS (" WITH_ABOVE                                                    \
+  " SELECT 1 FROM above WHERE layer NOT IN (SELECT layer FROM direct)"         \
+  "   AND " LAYER_LOOKED_AT ("above.layer") ")"
 
-/* Does a disk with a quota see a layer, perhaps together with others? */
-#define NEEDED(layer)                                                          \
-  "EXISTS (" WITH_ABOVE (                                                      \
-      layer) " SELECT 1 FROM above JOIN disk USING (layer) WHERE quota IS "    \
-             "NOT NULL"                                                        \
-             " UNION ALL SELECT 1 FROM above JOIN snapshot USING (layer)"      \
-             "   JOIN disk ON disk.id = snapshot.disk WHERE quota IS NOT "     \
-             "NULL)"
+/* Does a disk with a quota see below.layer, perhaps together with others? */
+#define NEEDED                                                                 \
+  "EXISTS (" WITH_ABOVE                                                        \
+  " SELECT 1 FROM above JOIN disk USING (layer) WHERE quota IS NOT NULL"       \
+  " UNION ALL SELECT 1 FROM above JOIN snapshot USING (layer)"                 \
+  "   JOIN disk ON disk.id = snapshot.disk WHERE quota IS NOT NULL)"
 
-/* Where the counting of a layer begins: one without rows is counted. */
-#define START(layer)                                                           \
-  "iif (EXISTS (SELECT 1 FROM block INDEXED BY block_by_number"                \
-  "   WHERE block.layer = " layer "), 0, 9223372036854775807)"
+/* Count those of the table `below` that are needed, from the beginning; one
+ * without rows is counted.
+ */
+#define COUNT_BELOW                                                            \
+  "INSERT INTO counted (layer, number, bytes) SELECT layer,"                   \
+  " iif (EXISTS (SELECT 1 FROM block INDEXED BY block_by_number"               \
+  "   WHERE block.layer = below.layer), 0, 9223372036854775807), 0"            \
+  " FROM below WHERE " NEEDED " ON CONFLICT (layer) DO NOTHING"
+
+/* Give up the others. */
+#define FORGET_BELOW                                                           \
+  "DELETE FROM counted WHERE layer IN"                                         \
+  " (SELECT layer FROM below WHERE NOT " NEEDED ")"
 
 /* The quota of disk ID, and its layer.  Returns 1, 0 where it is gone. */
 static int
@@ -151,29 +156,6 @@ quota_check (const struct quota_state *state, const char *name,
                       name, state->limit);
 }
 
-/* Count the layers of disk ID, which has a quota now. */
-static int
-count_all (struct connection *connection, int64_t id, struct status *status)
-{
-  static const char count_sql[] = WITH_FAMILY
-      "INSERT INTO counted (layer, number, bytes)"
-      " SELECT layer, " START ("below.layer") ", 0 FROM below"
-                                              " WHERE true"
-                                              " ON CONFLICT (layer) DO NOTHING";
-
-  return connection_run_for (connection, count_sql, id, status);
-}
-
-static int
-forget_all (struct connection *connection, int64_t id, struct status *status)
-{
-  static const char forget_sql[] =
-      WITH_FAMILY "DELETE FROM counted WHERE layer IN (SELECT layer FROM below)"
-                  " AND NOT " NEEDED ("counted.layer");
-
-  return connection_run_for (connection, forget_sql, id, status);
-}
-
 int
 quota_set (struct connection *connection, int64_t id, int64_t limit,
            struct status *status)
@@ -183,6 +165,8 @@ quota_set (struct connection *connection, int64_t id, int64_t limit,
   static const char checksum_sql[] =
       WITH_FAMILY "UPDATE disk SET checksum = " DISK_CHECKSUM
                   " WHERE id IN (SELECT id FROM family)";
+  static const char count_sql[] = WITH_FAMILY COUNT_BELOW;
+  static const char forget_sql[] = WITH_FAMILY FORGET_BELOW;
   CLEANUP_STATEMENT sqlite3_stmt *set =
       connection_statement (connection, set_sql, status);
 
@@ -194,37 +178,25 @@ quota_set (struct connection *connection, int64_t id, int64_t limit,
   if (connection_step (connection, set, status) == -1 ||
       connection_run_for (connection, checksum_sql, id, status) == -1)
     return -1;
-  return limit == QUOTA_NONE ? forget_all (connection, id, status)
-                             : count_all (connection, id, status);
+  return connection_run_for (
+      connection, limit == QUOTA_NONE ? forget_sql : count_sql, id, status);
 }
 
 int
 quota_follow (struct connection *connection, int64_t id, struct status *status)
 {
-  static const char follow_sql[] =
-      "INSERT INTO counted (layer, number, bytes)"
-      " SELECT layer, " START (
-          "disk.layer") ", 0 FROM disk"
-                        " WHERE id = ?1 AND quota IS NOT NULL ON CONFLICT "
-                        "(layer) DO NOTHING";
+  static const char count_sql[] = "WITH below (layer) AS (SELECT layer FROM "
+                                  "disk WHERE id = ?1) " COUNT_BELOW;
 
-  return connection_run_for (connection, follow_sql, id, status);
+  return connection_run_for (connection, count_sql, id, status);
 }
 
 int
 quota_follow_layer (struct connection *connection, int64_t layer,
                     struct status *status)
 {
-  static const char forget_sql[] = "WITH lost (layer) AS (SELECT ?1)," BELOW (
-      "lost") "DELETE FROM counted WHERE layer IN (SELECT layer FROM below)"
-              " AND NOT " NEEDED ("counted.layer");
-  static const char count_sql[] = "WITH lost (layer) AS (SELECT ?1)," BELOW (
-      "lost") "INSERT INTO counted (layer, number, bytes)"
-              " SELECT layer, " START (
-                  "below.layer") ", 0 FROM below"
-                                 " WHERE " NEEDED (
-                                     "below.layer") " ON CONFLICT (layer) DO "
-                                                    "NOTHING";
+  static const char forget_sql[] = WITH_LOST FORGET_BELOW;
+  static const char count_sql[] = WITH_LOST COUNT_BELOW;
 
   if (connection_run_for (connection, forget_sql, layer, status) == -1)
     return -1;

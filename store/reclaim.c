@@ -46,9 +46,8 @@ reclaim_add_hidden (struct connection *connection, struct status *status)
 {
   static const char hidden_sql[] =
       RECLAIM_ADD ("SELECT parent AS layer FROM layer WHERE parent IS NOT NULL"
-                   " AND parent NOT IN (SELECT layer FROM disk"
-                   "  UNION SELECT layer FROM snapshot)"
-                   " GROUP BY parent HAVING count (*) = 1");
+                   " GROUP BY parent HAVING count (*) = 1"
+                   " AND NOT " LAYER_LOOKED_AT ("layer.parent"));
 
   return connection_run (connection, hidden_sql, status);
 }

@@ -107,9 +107,8 @@ static int
 find_owned (struct writer *writer, size_t *owned, struct status *status)
 {
   static const char alone_sql[] =
-      "SELECT NOT EXISTS (SELECT 1 FROM disk WHERE layer = ?1)"
-      " AND NOT EXISTS (SELECT 1 FROM snapshot WHERE layer = ?1)"
-      " AND (SELECT count (*) FROM layer WHERE parent = ?1) = 1";
+      "SELECT 1 = (SELECT count (*) FROM (SELECT 1 FROM layer"
+      "  WHERE parent = ?1 LIMIT 2)) AND NOT " LAYER_LOOKED_AT ("?1");
   const struct view *view = &writer->view;
   int64_t alone;
 
