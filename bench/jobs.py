@@ -208,27 +208,30 @@ def take_snapshot(server, setup, name):
                   "disk@" + name, "--quiet"])
 
 
-def snapshot(server, setup):
-    """How long the command takes, all in all, while the server is idle."""
-    time.sleep(2)
+def take_snapshots(server, setup):
+    """How long the command takes, all in all: the median."""
     taken = sorted(take_snapshot(server, setup, "s%d" % i) for i in range(11))
     return {"value": taken[5]}
 
 
+def snapshot(server, setup):
+    """While the server is idle."""
+    time.sleep(2)
+    return take_snapshots(server, setup)
+
+
 def snapshot_busy(server, setup):
-    """The same beside a writer, whose last blocks are made durable, too."""
+    """Beside a writer, whose last blocks are made durable, too."""
     command = ["fio", "--name=job", "--ioengine=nbd", "--uri=" + server.uri,
                "--thread", "--rw=randwrite", "--bs=4k", "--iodepth=8",
                "--size=%d" % server.size, "--time_based", "--runtime=60"]
     writer = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         time.sleep(0.5)
-        taken = sorted(take_snapshot(server, setup, "s%d" % i)
-                       for i in range(11))
+        return take_snapshots(server, setup)
     finally:
         writer.terminate()
         writer.wait()
-    return {"value": taken[5]}
 
 
 def reads_below_snapshots(count):
