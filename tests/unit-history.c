@@ -898,6 +898,7 @@ test_random_steps (void **state)
 {
   const char *many = getenv ("SQLBLOCK_STEPS");
   const unsigned long count = many ? strtoul (many, NULL, 10) : STEPS_DEFAULT;
+  const int64_t few_rows = reclaim_few_rows;
 
   (void)state;
   seed = unit_seed ();
@@ -923,6 +924,7 @@ test_random_steps (void **state)
   check_nothing_unseen ();
   compare_all ();
   store_close (store);
+  reclaim_few_rows = few_rows;
   print_message ("%lu steps\n", count);
 }
 

@@ -26,6 +26,7 @@
 
 static char *path;
 static struct store *store;
+static int64_t few_rows; /* as it is by default */
 static char data[64 * BLOCK];
 
 /* Make the disk d with a quota in blocks, or 0, that stores blocks by
@@ -44,6 +45,7 @@ begin_with (uint64_t quota, enum codec codec)
   struct status status;
   struct disk *disk;
 
+  reclaim_few_rows = few_rows;
   path = unit_database ();
   memset (data, 'x', sizeof data);
   assert_ok (store_provide (path, &options, &status), &status);
@@ -423,21 +425,27 @@ roll_back (struct disk *disk, const char *snapshot)
   return disk;
 }
 
-/* What a disk was rolled back to counts when the snapshot is deleted, though
- * it is too large to move into the disk's own layer.
+/* Roll the disk d back to its snapshot a, which has 60 blocks: too many to
+ * move into the disk's own layer.
  */
+static struct disk *
+fill_and_roll_back (struct disk *disk)
+{
+  reclaim_few_rows = 5;
+  write_blocks (disk, 0, 60);
+  take_snapshot ("a");
+  return roll_back (disk, "d@a");
+}
+
+/* What a disk was rolled back to counts when the snapshot is deleted. */
 static void
 test_rolled_back (void **state)
 {
-  const int64_t few_rows = reclaim_few_rows;
   struct disk *disk = begin (100);
   struct status status;
 
   (void)state;
-  reclaim_few_rows = 5;
-  write_blocks (disk, 0, 60);
-  take_snapshot ("a");
-  disk = roll_back (disk, "d@a");
+  disk = fill_and_roll_back (disk);
   take_snapshot ("b");
   disk = roll_back (disk, "d@a");
   delete_and_reclaim ("d@a");
@@ -472,7 +480,6 @@ test_rolled_back (void **state)
   write_blocks (disk, 30, 19);
   refuse_blocks (disk, 49, 1);
   assert_int_equal (used_all (path), 120);
-  reclaim_few_rows = few_rows;
   end (disk);
 }
 
@@ -481,17 +488,13 @@ static void
 test_salvaged (void **state)
 {
   const struct salvage_options options = { .corrections = 0 };
-  const int64_t few_rows = reclaim_few_rows;
   struct disk *disk = begin (100);
   struct salvage_counts counts;
   struct status status;
   char *saved;
 
   (void)state;
-  reclaim_few_rows = 5;
-  write_blocks (disk, 0, 60);
-  take_snapshot ("a");
-  disk = roll_back (disk, "d@a");
+  disk = fill_and_roll_back (disk);
   delete_and_reclaim ("d@a");
   write_blocks (disk, 100, 10);
   end (disk);
@@ -505,7 +508,6 @@ test_salvaged (void **state)
   disk = disk_open (store, "d", false, &status);
   assert_non_null (disk);
   refuse_blocks (disk, 200, 31);
-  reclaim_few_rows = few_rows;
   end (disk);
 }
 
@@ -515,7 +517,6 @@ test_salvaged (void **state)
 static void
 test_origin_deleted (void **state)
 {
-  const int64_t few_rows = reclaim_few_rows;
   struct disk *disk = begin (0), *clone;
   struct status status;
 
@@ -540,7 +541,6 @@ test_origin_deleted (void **state)
                 &status, ENOSPC, "the quota of disk 'c'");
   write_blocks (clone, 0, 50);
   assert_int_equal (used_all (path), 110);
-  reclaim_few_rows = few_rows;
   end (clone);
 }
 
@@ -560,5 +560,6 @@ main (void)
     unit_test (test_origin_deleted),
   };
 
+  few_rows = reclaim_few_rows;
   return cmocka_run_group_tests (tests, NULL, NULL);
 }
