@@ -18,10 +18,16 @@
  */
 #define BUFFER_SIZE 65536
 
+/* How many zeroes are put behind a log that grows: as many bytes as it has,
+ * but so many at most.
+ */
+#define ROOM_MOST 1048576
+
 /* An open log, followed in memory by the file of the VFS below. */
 struct log_file {
   struct pass_file pass;
   int64_t highest;   /* bytes written since the log started over */
+  int64_t size;      /* the file is known to have as many bytes, or was */
   int64_t start;     /* of the buffer, in the log */
   int length;        /* of what is in the buffer */
   int64_t page_size; /* 0: not known yet */
@@ -44,17 +50,44 @@ below (struct log_file *log)
   return log->pass.below;
 }
 
+/* If the log has just grown, put zeroes behind its end.  Where that fails,
+ * the log grows with the next write, which tells of the error.
+ */
+static void
+make_room (struct log_file *log)
+{
+  static const char zeroes[BUFFER_SIZE];
+  const sqlite3_io_methods *methods = below (log)->pMethods;
+  int64_t end, count;
+
+  if (log->highest <= log->size ||
+      methods->xFileSize (below (log), (sqlite3_int64 *)&log->size) !=
+          SQLITE_OK ||
+      log->highest != log->size)
+    return;
+  end = log->size + (log->size < ROOM_MOST ? log->size : ROOM_MOST);
+  for (; log->size < end; log->size += count) {
+    count = end - log->size < BUFFER_SIZE ? end - log->size : BUFFER_SIZE;
+    if (methods->xWrite (below (log), zeroes, count, log->size) != SQLITE_OK)
+      return;
+  }
+}
+
 /* Write what is gathered. */
 static int
 write_buffer (struct log_file *log)
 {
   const int length = log->length;
+  int rc;
 
   log->length = 0;
   if (length == 0)
     return SQLITE_OK;
-  return below (log)->pMethods->xWrite (below (log), log->buffer, length,
-                                        log->start);
+  rc = below (log)->pMethods->xWrite (below (log), log->buffer, length,
+                                      log->start);
+  if (rc == SQLITE_OK)
+    make_room (log);
+  return rc;
 }
 
 static int
@@ -129,7 +162,7 @@ write_through (struct log_file *log, const void *data, int count,
 static int
 write_log_header (struct log_file *log, const unsigned char *data, int count)
 {
-  log->highest = 0;
+  log->highest = log->size = 0;
   log->page_size = count == LOG_HEADER_SIZE ? big_endian (data + 8) : 0;
   return write_through (log, data, count, 0);
 }

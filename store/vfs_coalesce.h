@@ -1,4 +1,5 @@
-/* A VFS that gathers the appends to the write-ahead log.
+/* A VFS that gathers the appends to the write-ahead log, and makes room for
+ * them.
  *
  * SQLite writes each page of a transaction to the log with two calls: a
  * header of 24 bytes, then the page.  More than half of the processor time
@@ -29,6 +30,15 @@
  *   buffer first.  An error when writing it empties it.
  * - Other files, above all the database, are not touched: a checkpoint does
  *   not sync what readers use at once.
+ *
+ * Room: a sync of a file that has grown writes its inode, too, which takes
+ * as long as the sync itself.  So when the log grows, zeroes are put behind
+ * its end, as many as it has bytes, up to 1 MiB.  To SQLite they are like the
+ * frames of an earlier log, which are left when the log starts over: they
+ * have no valid checksum, so recovery ends before them.  They are written
+ * inside a transaction, whose lock keeps others from appending, and only
+ * past the end of the file.  Where there is no space for them they are left
+ * out.
  */
 
 #ifndef SQLBLOCK_VFS_COALESCE_H
