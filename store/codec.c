@@ -236,24 +236,30 @@ all_zero (const char *bytes, size_t length)
  */
 #define SAMPLE 512
 
-/* Has a sample of the block an even mix of bytes, as random, encrypted and
- * compressed data has?  The sum of the squared counts is about SAMPLE +
- * SAMPLE^2 / 256 then, and more the less even it is: text has about three
- * times as much.
+/* How even is the mix of bytes in a sample of the block?  The sum of the
+ * squared counts: about SAMPLE_EVEN for random, encrypted and compressed
+ * data, three times as much for base64, ten times for text.  The sample is
+ * taken at changing distances from the starts of sectors, where there may be
+ * headers.
  */
-static bool
-is_evenly_mixed (const unsigned char *block, uint32_t block_size)
+#define SAMPLE_EVEN (SAMPLE + SAMPLE * SAMPLE / 256)
+
+static uint32_t
+look_at_sample (const unsigned char *block, uint32_t block_size)
 {
   const uint32_t chunk = 16, step = block_size / (SAMPLE / chunk);
+  const unsigned char *bytes;
   uint16_t counts[256] = { 0 };
   uint32_t sum = 0;
 
-  for (uint32_t i = 0; i < SAMPLE / chunk; i++)
+  for (uint32_t i = 0; i < SAMPLE / chunk; i++) {
+    bytes = block + i * step + i * chunk % step;
     for (uint32_t j = 0; j < chunk; j++)
-      counts[block[i * step + j]]++;
+      counts[bytes[j]]++;
+  }
   for (size_t i = 0; i < 256; i++)
     sum += counts[i] * counts[i];
-  return sum < 5 * (SAMPLE + SAMPLE * SAMPLE / 256) / 4;
+  return sum;
 }
 #endif
 
@@ -275,7 +281,7 @@ compress_zstd (struct codec_workspace *workspace, int level, const void *block,
   if (workspace->compressor == NULL)
     return 0;
   /* What is evenly mixed shrinks only if it repeats itself. */
-  if (is_evenly_mixed (block, block_size)) {
+  if (look_at_sample (block, block_size) < 5 * SAMPLE_EVEN / 4) {
     length = ZSTD_compressCCtx (workspace->compressor, room, room_size, block,
                                 block_size, QUICK_LEVEL);
     if (ZSTD_isError (length))
@@ -289,12 +295,26 @@ compress_zstd (struct codec_workspace *workspace, int level, const void *block,
 
 #ifdef HAVE_LZ4
 /* After so many blocks in a row that did not shrink, only each one of so many
- * more that are evenly mixed is tried: the next ones may repeat themselves.
+ * more that are evenly mixed is tried, and after so many times as many also of
+ * those that are less so: the next ones may repeat themselves.
  */
-#define IN_VAIN 8
+#define IN_VAIN      8
+#define LONG_IN_VAIN 64
 
-/* As compress_zstd.  lz4 gives up soon, but four times as late as a look at a
- * sample does.
+/* Is a block to be tried? */
+static bool
+is_promising (const struct codec_workspace *workspace, const void *block,
+              uint32_t block_size)
+{
+  const uint32_t even =
+      workspace->in_vain < LONG_IN_VAIN ? 5 * SAMPLE_EVEN / 4 : 3 * SAMPLE_EVEN;
+
+  return workspace->in_vain < IN_VAIN || workspace->in_vain % IN_VAIN == 0 ||
+         look_at_sample (block, block_size) >= even;
+}
+
+/* As compress_zstd.  lz4 gives up soon, but later than a look at a sample does:
+ * ten times where it finds a little now and then.
  */
 static size_t
 compress_lz4 (struct codec_workspace *workspace, const void *block,
@@ -302,8 +322,7 @@ compress_lz4 (struct codec_workspace *workspace, const void *block,
 {
   size_t length = 0;
 
-  if (workspace->in_vain < IN_VAIN || workspace->in_vain % IN_VAIN == 0 ||
-      !is_evenly_mixed (block, block_size))
+  if (is_promising (workspace, block, block_size))
     length = LZ4_compress_default (block, room, block_size, room_size);
   workspace->in_vain = length > 0 ? 0 : workspace->in_vain + 1;
   return length;

@@ -142,7 +142,7 @@ test_in_vain (void **state)
   seed = unit_seed ();
   if (compression_check (CODEC_LZ4, 0, &status) == -1)
     skip ();
-  for (int before = 0; before < 40; before++) {
+  for (int before = 0; before < 100; before++) {
     assert_int_equal (encode_blocks (&compression, RANDOM, before), 0);
     assert_int_equal (encode_blocks (&compression, TEXT, 1), 1);
     assert_int_equal (encode_blocks (&compression, RANDOM, before), 0);
