@@ -77,6 +77,16 @@ struct operation {
  * Changing blocks, inside the leader's transaction.
  */
 
+/* Forget what is known of disks and ids: something else than requests may have
+ * changed it.  Otherwise it is kept from one transaction to the next.
+ */
+static void
+forget (struct writer *writer)
+{
+  writer->view_of = writer->quota_of = 0;
+  writer->next_id = writer->next_content = 0;
+}
+
 /* The newest generation of the disk's layer that something else than the
  * disk looks at, or 0.  Rows after it are the disk's own: what it
  * overwrites of them goes.
@@ -293,7 +303,11 @@ put_row (struct writer *writer, int64_t number, const struct encoded *encoded,
     bind_reference (put, layer, number, content);
   else
     bind_data (put, layer, number, encoded);
-  return connection_step (&writer->connection, put, status);
+  if (connection_step (&writer->connection, put, status) == -1)
+    return -1;
+  if (sqlite3_last_insert_rowid (writer->connection.db) != id)
+    writer->next_id = id; /* there was a row */
+  return 0;
 }
 
 /* Hide the data that stands below in COUNT blocks from FIRST on. */
@@ -533,8 +547,7 @@ run_change (struct writer *writer, const struct operation *operation,
   const int r =
       operation->change (&writer->connection, operation->opaque, status);
 
-  writer->view_of = writer->quota_of = 0;
-  writer->next_id = writer->next_content = 0;
+  forget (writer);
   writer->changed = true;
   return r == -1 ? -1
                  : follow_again (&writer->follow, &writer->connection, status);
@@ -676,8 +689,6 @@ run_transaction (struct writer *writer, struct operation *list, size_t count,
   bool others;
   int r;
 
-  writer->view_of = 0;
-  writer->next_id = writer->next_content = 0;
   writer->changed = false;
   *begun = false;
   if (flusher_gave_up (writer->flusher))
@@ -689,14 +700,14 @@ run_transaction (struct writer *writer, struct operation *list, size_t count,
   *begun = true;
   r = follow_begin (&writer->follow, connection, &others, status);
   if (others)
-    writer->quota_of = 0;
+    forget (writer);
   for (; r == 0 && count > 0; count--, list = list->next)
     r = run_operation (writer, list, status);
   if (r == 0)
     r = connection_commit (connection, status);
   if (r == -1) {
     connection_rollback (connection);
-    writer->quota_of = 0;
+    forget (writer);
   }
   follow_end (&writer->follow, connection, r == 0);
   if (r == 0 &&

@@ -90,7 +90,8 @@ struct writer {
   int64_t next_content;  /* ... the same of contents */
   bool changed;          /* the transaction has an operation of writer_run */
   int64_t view_of;       /* the disk that `view` shows, or 0, ... */
-  int64_t view_epoch;    /* ... for those who opened it in this epoch */
+  int64_t view_epoch;    /* ... for those who opened it in this epoch; kept
+                            until something else may have changed it */
   struct view view;      /* the disk as it is ... */
   struct view below;     /* ... and without its own rows, and those ... */
   size_t owned;          /* ... of so many layers that only it sees */

@@ -1099,6 +1099,11 @@ test_ids_do_not_go_back (void **state)
   trim_blocks (0, 3);
   write_blocks (0, 1, 'x');
   assert_int_equal (ask (highest_sql), 1003);
+  /* What is overwritten keeps its id, and no other one is left out. */
+  for (int i = 0; i < 10; i++)
+    write_blocks (0, 1, 'y');
+  write_blocks (3, 1, 'y');
+  assert_int_equal (ask (highest_sql), 1004);
   close_store ();
 }
 
