@@ -12,6 +12,7 @@
 #include "checksum.h"
 #include "clock.h"
 #include "connection.h"
+#include "vfs_ahead.h"
 #include "vfs_checksum.h"
 #include "vfs_coalesce.h"
 
@@ -41,6 +42,7 @@ static void
 configure_library (void)
 {
   sqlite3_config (SQLITE_CONFIG_MEMSTATUS, 0);
+  vfs_ahead_register ();
   vfs_checksum_register ();
   vfs_coalesce_register ();
 }

@@ -11,6 +11,7 @@
 
 #include "checksum.h"
 #include "page.h"
+#include "vfs_ahead.h"
 #include "vfs_checksum.h"
 #include "vfs_pass.h"
 
@@ -185,7 +186,7 @@ open_file (sqlite3_vfs *self, const char *name, sqlite3_file *file, int flags,
 int
 vfs_checksum_register (void)
 {
-  vfs_below = sqlite3_vfs_find (NULL);
+  vfs_below = sqlite3_vfs_find (VFS_AHEAD_NAME);
   return pass_register (&vfs, vfs_below, VFS_CHECKSUM_NAME,
                         sizeof (struct page_file), open_file);
 }

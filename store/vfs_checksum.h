@@ -50,8 +50,8 @@ struct damaged_pages {
   uint32_t numbers[DAMAGED_PAGES_MAX];
 };
 
-/* Make the VFS known to SQLite, above the VFS that is the default now.
- * Returns an SQLite result code.  Thread rules: called once.
+/* Make the VFS known to SQLite, above that of vfs_ahead.h.  Returns an SQLite
+ * result code.  Thread rules: called once, after that one's.
  */
 int vfs_checksum_register (void);
 
