@@ -159,6 +159,22 @@ wait_for_lock (void *opaque, int attempts)
   return connection_wait (opaque, attempts);
 }
 
+/* The type of the pointer that visit () takes. */
+static const char visitor_type[] = "sqlblock visitor";
+
+/* visit (visitor, integer, integer) */
+static void
+visit (sqlite3_context *context, int argc, sqlite3_value **argv)
+{
+  struct visitor *visitor = sqlite3_value_pointer (argv[0], visitor_type);
+
+  (void)argc;
+  sqlite3_result_int (
+      context,
+      visitor && visitor->visit (visitor, sqlite3_value_int64 (argv[1]),
+                                 sqlite3_value_int64 (argv[2])));
+}
+
 /* Nothing that stands in the file may run: no triggers, no views. */
 static int
 set_up (struct connection *connection)
@@ -176,6 +192,10 @@ set_up (struct connection *connection)
     rc = sqlite3_exec (
         db, sqlite3_db_readonly (db, "main") ? read_cache_sql : write_cache_sql,
         NULL, NULL, NULL);
+  if (rc == SQLITE_OK)
+    rc = sqlite3_create_function_v2 (db, "visit", 3,
+                                     SQLITE_UTF8 | SQLITE_DIRECTONLY, NULL,
+                                     visit, NULL, NULL, NULL);
   if (rc == SQLITE_OK)
     rc = checksum_register (db);
   return rc;
@@ -305,6 +325,13 @@ connection_step (struct connection *connection, sqlite3_stmt *statement,
     return status_fail_sqlite (status, connection->db, rc,
                                "using the database");
   }
+}
+
+void
+statement_visit (sqlite3_stmt *statement, int parameter,
+                 struct visitor *visitor)
+{
+  sqlite3_bind_pointer (statement, parameter, visitor, visitor_type, NULL);
 }
 
 static int

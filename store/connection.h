@@ -131,6 +131,22 @@ void statement_done (sqlite3_stmt **statement);
 int connection_step (struct connection *connection, sqlite3_stmt *statement,
                      struct status *status);
 
+/* Looks at rows inside a statement, which is cheaper than to have SQLite
+ * return each of them.  In SQL, with ?5 bound by statement_visit:
+ *
+ *   SELECT 1 FROM ... WHERE ... AND visit (?5, INTEGER, INTEGER)
+ *
+ * VISIT gets the two integers of each row, in the order in which an index
+ * gives them.  Where it returns true, the statement returns the row.
+ */
+struct visitor {
+  bool (*visit) (struct visitor *visitor, int64_t first, int64_t second);
+};
+
+/* Bind VISITOR, which must outlive the binding, as a parameter. */
+void statement_visit (sqlite3_stmt *statement, int parameter,
+                      struct visitor *visitor);
+
 /* Run SQL, a constant that returns nothing of interest. */
 int connection_run (struct connection *connection, const char *sql,
                     struct status *status);

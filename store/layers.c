@@ -210,7 +210,8 @@ struct walk {
   sqlite3_stmt *statement; /* columns: number, generation, ... */
   struct layer_view layer;
   uint64_t first;    /* where the walk ends */
-  int patience;      /* older rows to step over before a seek */
+  int patience;      /* older rows to step over before a seek, ... */
+  int skipped;       /* ... and how many were */
   bool seek;         /* seek before the next step, ... */
   int64_t seek_from; /* ... to this number; no row comes from above it */
   int64_t number;    /* of the row found, with its generation */
@@ -247,11 +248,9 @@ walk_end (struct walk *walk)
 
 /* One row further down.  Returns 1, 0 at the end, -1. */
 static int
-walk_step (struct walk *walk, int64_t *number, int64_t *generation,
-           struct status *status)
+walk_step (struct walk *walk, struct status *status)
 {
   sqlite3_stmt *statement = walk->statement;
-  int r;
 
   if (walk->seek) {
     sqlite3_reset (statement);
@@ -261,49 +260,79 @@ walk_step (struct walk *walk, int64_t *number, int64_t *generation,
     sqlite3_bind_int64 (statement, 4, walk->layer.generation);
     walk->seek = false;
   }
-  r = connection_step (walk->connection, statement, status);
-  if (r != 1)
-    return r;
-  *number = sqlite3_column_int64 (statement, 0);
-  *generation = sqlite3_column_int64 (statement, 1);
+  return connection_step (walk->connection, statement, status);
+}
+
+/* What a row is to a walk. */
+enum row_use {
+  ROW_FOUND, /* it is the next visible one */
+  ROW_OLDER, /* go on */
+  ROW_TAIL,  /* many older ones: the walk seeks the next number */
+  ROW_NEWER, /* too new: the walk seeks what stands further down */
+  ROW_WRONG, /* where none can be */
+};
+
+/* The walk has come to a row. */
+static enum row_use
+walk_look (struct walk *walk, int64_t number, int64_t generation)
+{
   /* A damaged index may not be in order; then the walk might not end. */
-  if (*number < (int64_t)walk->first || *number > walk->seek_from)
-    return status_fail (status, EIO,
-                        "the index of the blocks is damaged; restore the "
-                        "database from a backup");
-  walk->seek_from = *number;
-  return 1;
+  if (number < (int64_t)walk->first || number > walk->seek_from)
+    return ROW_WRONG;
+  walk->seek_from = number;
+  if (number == walk->number) {
+    /* Older than the row that was found. */
+    if (++walk->skipped <= walk->patience)
+      return ROW_OLDER;
+    walk->seek = true;
+    walk->seek_from = number - 1;
+    return ROW_TAIL;
+  }
+  if (generation > walk->layer.generation) {
+    walk->seek = true;
+    return ROW_NEWER;
+  }
+  walk->skipped = 0;
+  walk->number = number;
+  walk->generation = generation;
+  return ROW_FOUND;
+}
+
+static int
+walk_fail (struct status *status)
+{
+  return status_fail (status, EIO,
+                      "the index of the blocks is damaged; restore the "
+                      "database from a backup");
+}
+
+/* Has the walk found a row of its last number? */
+static bool
+walk_is_over (const struct walk *walk)
+{
+  return walk->number == (int64_t)walk->first;
 }
 
 /* The next visible row.  Returns 1, 0 at the end, -1. */
 static int
 walk_next (struct walk *walk, struct status *status)
 {
-  int64_t number, generation;
-  int skipped = 0;
   int r;
 
-  if (walk->number == (int64_t)walk->first)
+  if (walk_is_over (walk))
     return 0;
-  while ((r = walk_step (walk, &number, &generation, status)) == 1) {
-    if (number == walk->number) {
-      /* Older than the row that was found. */
-      if (++skipped > walk->patience) {
-        walk->seek = true;
-        walk->seek_from = number - 1;
-      }
-    }
-    else if (generation > walk->layer.generation) {
-      /* Too new: what the view sees of this number stands further down. */
-      walk->seek = true;
-      walk->seek_from = number;
-    }
-    else {
-      walk->number = number;
-      walk->generation = generation;
+  while ((r = walk_step (walk, status)) == 1)
+    switch (walk_look (walk, sqlite3_column_int64 (walk->statement, 0),
+                       sqlite3_column_int64 (walk->statement, 1))) {
+    case ROW_FOUND:
       return 1;
+    case ROW_WRONG:
+      return walk_fail (status);
+    case ROW_OLDER:
+    case ROW_TAIL:
+    case ROW_NEWER:
+      break;
     }
-  }
   return r;
 }
 
@@ -516,56 +545,170 @@ view_version (struct connection *connection, const struct view *view,
 /* Values while a map is made; a caller sees only MAP_ZERO and MAP_DATA. */
 enum { MAP_ZERO = 0, MAP_DATA = 1, MAP_UNKNOWN = 2 };
 
-/* Map what one layer has of the blocks from FIRST on that are unknown; say
- * in SHOWN, where that is not NULL, which rows the data is in.
+/* A walk that finds many rows in one step of SQLite.
+ *
+ * SQLite compares each row with a place (number, generation) once more, which
+ * takes a sixth of the time.  So the walk begins with a statement that knows
+ * numbers only, and goes on with the other one when a row is too new.
  */
+struct run_sql {
+  const char *numbers, *places;
+};
+#define RUN_SQL(index, more, where)                                            \
+  "SELECT 1 FROM block INDEXED BY " index " WHERE " more                       \
+  "layer = ?1 AND number >= ?2 AND " where                                     \
+  " AND visit (?5, number, generation) ORDER BY number DESC, generation DESC"
+#define RUN_NUMBERS "number <= ?3"
+#define RUN_PLACES  "(number, generation) <= (?3, ?4)"
+
+#define RUN_ROWS 128
+struct run {
+  struct visitor visitor;
+  struct walk walk;
+  const char *places_sql; /* NULL where it is in use */
+  enum row_use last;      /* what the row looked at last was */
+  bool ended;             /* no more can be found, and ... */
+  size_t count;           /* ... so many were, ... */
+  size_t used;            /* ... of which so many were used */
+  struct {
+    int64_t number, generation;
+  } * row, rows[RUN_ROWS];
+};
+
+/* Look at a row.  Returns true when that is enough for one step. */
+static bool
+run_visit (struct visitor *visitor, int64_t number, int64_t generation)
+{
+  struct run *run = (struct run *)visitor;
+
+  run->last = walk_look (&run->walk, number, generation);
+  if (run->last != ROW_FOUND)
+    return run->last != ROW_OLDER;
+  run->rows[run->count].number = number;
+  run->rows[run->count++].generation = generation;
+  return run->count == RUN_ROWS || walk_is_over (&run->walk);
+}
+
 static int
+run_begin (struct run *run, struct connection *connection,
+           const struct run_sql *sql, const struct layer_view *layer,
+           uint64_t first, uint64_t last, struct status *status)
+{
+  run->visitor.visit = run_visit;
+  run->last = ROW_OLDER;
+  run->ended = false;
+  run->count = run->used = 0;
+  run->places_sql = sql->places;
+  if (walk_begin (&run->walk, connection, sql->numbers, layer, first, last, 4,
+                  status) == -1)
+    return -1;
+  statement_visit (run->walk.statement, 5, &run->visitor);
+  return 0;
+}
+
+/* Go on with the statement that can seek to a generation. */
+static int
+run_use_places (struct run *run, struct status *status)
+{
+  statement_done (&run->walk.statement);
+  run->walk.statement =
+      connection_statement (run->walk.connection, run->places_sql, status);
+  run->places_sql = NULL;
+  if (run->walk.statement == NULL)
+    return -1;
+  statement_visit (run->walk.statement, 5, &run->visitor);
+  return 0;
+}
+
+static void
+run_end (struct run *run)
+{
+  walk_end (&run->walk);
+}
+#define CLEANUP_RUN __attribute__ ((cleanup (run_end)))
+
+/* Find more rows, unless there are none. */
+static int
+run_fill (struct run *run, struct status *status)
+{
+  int r;
+
+  run->count = run->used = 0;
+  while (run->count == 0 && !run->ended) {
+    if (run->last == ROW_NEWER && run->places_sql &&
+        run_use_places (run, status) == -1)
+      return -1;
+    r = walk_step (&run->walk, status);
+    if (r == -1)
+      return -1;
+    if (r == 1 && run->last == ROW_WRONG)
+      return walk_fail (status);
+    run->ended = r == 0 || walk_is_over (&run->walk);
+  }
+  return 0;
+}
+
+/* Go on to the next visible row, run->row.  Returns 1, 0 at the end, -1. */
+static int
+run_next (struct run *run, struct status *status)
+{
+  if (run->used == run->count && run_fill (run, status) == -1)
+    return -1;
+  if (run->used == run->count)
+    return 0;
+  run->row = &run->rows[run->used++];
+  return 1;
+}
+
+/* Map what one layer has of the blocks from FIRST on that are unknown; say
+ * in SHOWN, where that is not NULL, which rows the data is in.  Returns how
+ * many blocks it has mapped, or -1.
+ */
+static int64_t
 map_layer (struct connection *connection, const struct layer_view *layer,
            uint64_t first, uint32_t count, uint8_t *map,
            struct layer_view *shown, struct status *status)
 {
-  static const char rows_sql[] =
-      "SELECT number, generation FROM block INDEXED BY block_by_number"
-      " WHERE layer = ?1 AND number >= ?2"
-      " AND (number, generation) <= (?3, ?4)"
-      " ORDER BY number DESC, generation DESC";
-  static const char zeroes_sql[] =
-      "SELECT number, generation FROM block INDEXED BY block_zero"
-      " WHERE codec = 0 AND layer = ?1 AND number >= ?2"
-      " AND (number, generation) <= (?3, ?4)"
-      " ORDER BY number DESC, generation DESC";
+  static const struct run_sql rows_sql = {
+    RUN_SQL ("block_by_number", "", RUN_NUMBERS),
+    RUN_SQL ("block_by_number", "", RUN_PLACES),
+  };
+  static const struct run_sql zeroes_sql = {
+    RUN_SQL ("block_zero", "codec = 0 AND ", RUN_NUMBERS),
+    RUN_SQL ("block_zero", "codec = 0 AND ", RUN_PLACES),
+  };
   const uint64_t last = first + count - 1;
-  CLEANUP_WALK struct walk rows = { 0 };
-  CLEANUP_WALK struct walk zeroes = { 0 };
+  CLEANUP_RUN struct run rows = { .walk.statement = NULL };
+  CLEANUP_RUN struct run zeroes = { .walk.statement = NULL };
+  int64_t mapped = 0;
   int zero_left, r;
   uint64_t i;
 
-  if (walk_begin (&rows, connection, rows_sql, layer, first, last, 4, status) ==
+  if (run_begin (&rows, connection, &rows_sql, layer, first, last, status) ==
           -1 ||
-      walk_begin (&zeroes, connection, zeroes_sql, layer, first, last, 4,
-                  status) == -1)
+      run_begin (&zeroes, connection, &zeroes_sql, layer, first, last,
+                 status) == -1)
     return -1;
 
   /* Both walks go down; a row is zeroes if it is the newest of both. */
-  zero_left = walk_next (&zeroes, status);
-  if (zero_left == -1)
-    return -1;
-  while ((r = walk_next (&rows, status)) == 1) {
-    while (zero_left == 1 && zeroes.number > rows.number)
-      zero_left = walk_next (&zeroes, status);
-    if (zero_left == -1)
+  zero_left = run_next (&zeroes, status);
+  while (zero_left != -1 && (r = run_next (&rows, status)) != 0) {
+    if (r == -1)
       return -1;
-    i = rows.number - first;
+    while (zero_left == 1 && zeroes.row->number > rows.row->number)
+      zero_left = run_next (&zeroes, status);
+    i = rows.row->number - first;
     if (map[i] != MAP_UNKNOWN)
       continue;
-    map[i] = zero_left == 1 && zeroes.number == rows.number &&
-                     zeroes.generation == rows.generation
+    mapped++;
+    map[i] = zero_left == 1 && zeroes.row->number == rows.row->number &&
+                     zeroes.row->generation == rows.row->generation
                  ? MAP_ZERO
                  : MAP_DATA;
     if (shown && map[i] == MAP_DATA)
-      shown[i] = (struct layer_view){ layer->layer, rows.generation };
+      shown[i] = (struct layer_view){ layer->layer, rows.row->generation };
   }
-  return r;
+  return zero_left == -1 ? -1 : mapped;
 }
 
 /* Map all layers of a view. */
@@ -574,11 +717,16 @@ map_view (struct connection *connection, const struct view *view,
           uint64_t first, uint32_t count, uint8_t *map,
           struct layer_view *shown, struct status *status)
 {
+  int64_t unknown = count, mapped;
+
   memset (map, MAP_UNKNOWN, count);
-  for (size_t i = 0; i < view->depth; i++)
-    if (map_layer (connection, &view->layers[i], first, count, map, shown,
-                   status) == -1)
+  for (size_t i = 0; i < view->depth && unknown > 0; i++) {
+    mapped = map_layer (connection, &view->layers[i], first, count, map, shown,
+                        status);
+    if (mapped == -1)
       return -1;
+    unknown -= mapped;
+  }
   return 0;
 }
 
@@ -718,7 +866,7 @@ view_extents (struct connection *connection, const struct view *view,
               void *opaque, struct status *status)
 {
   const uint64_t end = (offset + count - 1) / view->block_size + 1;
-  uint64_t at = offset / view->block_size, next;
+  uint64_t at = offset / view->block_size;
   uint32_t blocks = MAP_FIRST, total = 0;
   struct gatherer g = {
     .offset = offset,
@@ -733,18 +881,15 @@ view_extents (struct connection *connection, const struct view *view,
   if (map == NULL)
     return status_no_memory (status);
   while (r == 0 && at < end && !g.done && total < MAP_TOTAL) {
-    r = view_next_row (connection, view, at, end, &next, status);
-    if (r == 0 && next > at)
-      r = gather (&g, at * view->block_size, true, status);
-    if (r == 0 && next < end && !g.done) {
-      if (blocks > end - next)
-        blocks = end - next;
-      r = gather_blocks (connection, view, &g, next, blocks, map, status);
-      total += blocks;
-      next += blocks;
-      blocks = 2 * blocks < MAP_MOST ? 2 * blocks : MAP_MOST;
-    }
-    at = next;
+    if (blocks > end - at)
+      blocks = end - at;
+    r = gather_blocks (connection, view, &g, at, blocks, map, status);
+    at += blocks;
+    total += blocks;
+    blocks = 2 * blocks < MAP_MOST ? 2 * blocks : MAP_MOST;
+    /* A hole goes on to the next row. */
+    if (r == 0 && at < end && !g.done && g.hole)
+      r = view_next_row (connection, view, at, end, &at, status);
   }
   if (r == 0)
     r = gather_end (&g, at * view->block_size, status);
