@@ -632,7 +632,7 @@ test_model (void **state)
   uint64_t seed = unit_seed ();
 
   (void)state;
-  for (int round = 0; round < 16; round++) {
+  for (int round = 0; round < 40; round++) {
     memset (&model, 0, sizeof model);
     model.random = random_next (&seed);
     model_round (&model);
