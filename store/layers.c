@@ -29,6 +29,7 @@ void
 view_free (struct view *view)
 {
   free (view->layers);
+  free (view->ahead.map);
   *view = (struct view){ 0 };
 }
 
@@ -188,6 +189,7 @@ int
 view_layers (struct connection *connection, int64_t layer, int64_t generation,
              struct view *view, struct status *status)
 {
+  view->ahead.count = 0;
   /* A parent's id is lower than its child's: this ends. */
   view->depth = 0;
   do
@@ -845,29 +847,61 @@ gather_end (struct gatherer *g, uint64_t at, struct status *status)
   return 0;
 }
 
-/* Map COUNT blocks from FIRST and gather them. */
+/* Have the view's map cover block FIRST, and as many as it is worth while of
+ * those before END.  Who goes on near where the map ends gets more of them.
+ */
 static int
-gather_blocks (struct connection *connection, const struct view *view,
-               struct gatherer *g, uint64_t first, uint32_t count, uint8_t *map,
+map_ahead (struct connection *connection, struct view *view, uint64_t first,
+           uint64_t end, struct status *status)
+{
+  struct view_ahead *ahead = &view->ahead;
+  uint32_t count = MAP_FIRST;
+
+  if (first >= ahead->first && first < ahead->first + ahead->count)
+    return 0;
+  if (first >= ahead->first + ahead->count &&
+      first < ahead->first + 2 * (uint64_t)ahead->count)
+    count = 2 * ahead->count < MAP_MOST ? 2 * ahead->count : MAP_MOST;
+  if (count > end - first)
+    count = end - first;
+  ahead->count = 0;
+  if (ahead->map == NULL)
+    ahead->map = malloc (MAP_MOST);
+  if (ahead->map == NULL)
+    return status_no_memory (status);
+  if (view_map (connection, view, first, count, ahead->map, status) == -1)
+    return -1;
+  ahead->first = first;
+  ahead->count = count;
+  return 0;
+}
+
+/* Gather blocks from *AT to before END, as far as the view's map goes. */
+static int
+gather_blocks (struct connection *connection, struct view *view,
+               struct gatherer *g, uint64_t *at, uint64_t end,
                struct status *status)
 {
-  if (view_map (connection, view, first, count, map, status) == -1)
+  const struct view_ahead *ahead = &view->ahead;
+
+  if (map_ahead (connection, view, *at, end, status) == -1)
     return -1;
-  for (uint32_t i = 0; i < count && !g->done; i++)
-    if (gather (g, (first + i) * view->block_size, map[i] == MAP_ZERO,
-                status) == -1)
+  if (end > ahead->first + ahead->count)
+    end = ahead->first + ahead->count;
+  for (; *at < end && !g->done; ++*at)
+    if (gather (g, *at * view->block_size,
+                ahead->map[*at - ahead->first] == MAP_ZERO, status) == -1)
       return -1;
   return 0;
 }
 
 int
-view_extents (struct connection *connection, const struct view *view,
-              uint64_t offset, uint64_t count, bool one, extent_found found,
-              void *opaque, struct status *status)
+view_extents (struct connection *connection, struct view *view, uint64_t offset,
+              uint64_t count, bool one, extent_found found, void *opaque,
+              struct status *status)
 {
   const uint64_t end = (offset + count - 1) / view->block_size + 1;
-  uint64_t at = offset / view->block_size;
-  uint32_t blocks = MAP_FIRST, total = 0;
+  uint64_t at = offset / view->block_size, before, total = 0;
   struct gatherer g = {
     .offset = offset,
     .end = offset + count,
@@ -875,24 +909,15 @@ view_extents (struct connection *connection, const struct view *view,
     .found = found,
     .opaque = opaque,
   };
-  uint8_t *map = malloc (MAP_MOST);
   int r = 0;
 
-  if (map == NULL)
-    return status_no_memory (status);
   while (r == 0 && at < end && !g.done && total < MAP_TOTAL) {
-    if (blocks > end - at)
-      blocks = end - at;
-    r = gather_blocks (connection, view, &g, at, blocks, map, status);
-    at += blocks;
-    total += blocks;
-    blocks = 2 * blocks < MAP_MOST ? 2 * blocks : MAP_MOST;
+    before = at;
+    r = gather_blocks (connection, view, &g, &at, end, status);
+    total += at - before;
     /* A hole goes on to the next row. */
     if (r == 0 && at < end && !g.done && g.hole)
       r = view_next_row (connection, view, at, end, &at, status);
   }
-  if (r == 0)
-    r = gather_end (&g, at * view->block_size, status);
-  free (map);
-  return r;
+  return r == 0 ? gather_end (&g, at * view->block_size, status) : -1;
 }

@@ -59,6 +59,15 @@ struct layer_view {
   int64_t generation;
 };
 
+/* What view_extents has found out beyond what was asked for: the next request
+ * in the same transaction often goes on there.
+ */
+struct view_ahead {
+  uint64_t first; /* block, with ... */
+  uint32_t count; /* ... those after it; 0: nothing is known */
+  uint8_t *map;   /* as view_map fills it */
+};
+
 struct view {
   uint64_t size;                  /* bytes */
   uint32_t block_size;            /* bytes */
@@ -67,6 +76,7 @@ struct view {
   struct layer_view *layers;
   size_t depth;    /* how many layers */
   size_t capacity; /* room for how many; kept from one use to the next */
+  struct view_ahead ahead;
 };
 
 /* Free what a view holds; a view of all zeroes is a valid empty one. */
@@ -170,7 +180,7 @@ int view_row_limit (struct connection *connection, const struct view *view,
  */
 typedef int (*extent_found) (uint64_t offset, uint64_t count, bool hole,
                              void *opaque);
-int view_extents (struct connection *connection, const struct view *view,
+int view_extents (struct connection *connection, struct view *view,
                   uint64_t offset, uint64_t count, bool one, extent_found found,
                   void *opaque, struct status *status);
 
