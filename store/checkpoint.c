@@ -454,7 +454,7 @@ checkpointer_open (struct checkpointer *checkpointer, const char *path,
     .warn = warn,
     .dirty = true, /* an earlier server's log may be left */
   };
-  if (connection_open (&checkpointer->connection, path, CONNECTION_WRITE,
+  if (connection_open (&checkpointer->connection, path, CONNECTION_LOG,
                        patience, status) == -1)
     return -1;
   if (connection_touch (&checkpointer->connection, status) == -1 ||

@@ -16,7 +16,7 @@
 #include "vfs_checksum.h"
 #include "vfs_coalesce.h"
 
-/* The settings of every connection.
+/* The settings of every connection that looks at tables.
  *
  * trusted_schema, cell_size_check: the file may come from anywhere.
  * secure_delete: Debian's SQLite overwrites what is deleted, which costs
@@ -59,6 +59,7 @@ make_uri (const char *path, enum connection_mode mode)
   static const char *const parameters[] = {
     [CONNECTION_WRITE] = ("?mode=rw&vfs=" VFS_CHECKSUM_NAME),
     [CONNECTION_GATHER] = ("?mode=rw&vfs=" VFS_COALESCE_NAME),
+    [CONNECTION_LOG] = ("?mode=rw&vfs=" VFS_CHECKSUM_NAME),
     [CONNECTION_READ] = ("?mode=ro&vfs=" VFS_CHECKSUM_NAME),
     [CONNECTION_IMMUTABLE] = ("?mode=ro&immutable=1&vfs=" VFS_CHECKSUM_NAME),
     [CONNECTION_CREATE] = ("?mode=rw&vfs=" VFS_CHECKSUM_NAME),
@@ -175,7 +176,11 @@ visit (sqlite3_context *context, int argc, sqlite3_value **argv)
                                  sqlite3_value_int64 (argv[2])));
 }
 
-/* Nothing that stands in the file may run: no triggers, no views. */
+/* Nothing that stands in the file may run: no triggers, no views.  Settings
+ * make SQLite read the schema, which may be in the log, and takes a large
+ * part of the time to open a connection; so they are only made where they
+ * matter.
+ */
 static int
 set_up (struct connection *connection)
 {
@@ -184,6 +189,8 @@ set_up (struct connection *connection)
 
   sqlite3_extended_result_codes (db, 1);
   sqlite3_busy_handler (db, wait_for_lock, connection);
+  if (connection->mode == CONNECTION_LOG)
+    return SQLITE_OK;
   sqlite3_db_config (db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
   sqlite3_db_config (db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
   sqlite3_db_config (db, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
@@ -208,7 +215,7 @@ connection_open_asked (struct connection *connection, const char *path,
 {
   static pthread_once_t once = PTHREAD_ONCE_INIT;
   const bool write = mode == CONNECTION_WRITE || mode == CONNECTION_GATHER ||
-                     mode == CONNECTION_CREATE;
+                     mode == CONNECTION_LOG || mode == CONNECTION_CREATE;
   char *uri;
   int rc;
 
@@ -234,7 +241,6 @@ connection_open_asked (struct connection *connection, const char *path,
     rc = vfs_checksum_tolerate (connection->db, patience->damaged);
   if (rc == SQLITE_OK && write && sqlite3_db_readonly (connection->db, "main"))
     rc = SQLITE_READONLY;
-  /* Settings make SQLite read the schema, which may be in the log. */
   if (rc == SQLITE_OK && mode != CONNECTION_HEADER)
     rc = set_up (connection);
   if (rc != SQLITE_OK) {
@@ -455,7 +461,7 @@ connection_files (struct connection *connection, sqlite3_file **database,
 int
 connection_touch (struct connection *connection, struct status *status)
 {
-  static const char read_sql[] = "SELECT count (*) FROM sqlite_schema";
+  static const char read_sql[] = "PRAGMA user_version";
 
   return connection_run (connection, read_sql, status);
 }

@@ -34,6 +34,7 @@
 enum connection_mode {
   CONNECTION_WRITE,
   CONNECTION_GATHER, /* write blocks: as above, through vfs_coalesce */
+  CONNECTION_LOG,    /* sync and checkpoint the log; look at no table */
   CONNECTION_READ,
   CONNECTION_IMMUTABLE, /* read a file that cannot change, without locks */
   CONNECTION_CREATE,    /* write an existing, empty file */

@@ -28,7 +28,7 @@ flusher_open (struct flusher *flusher, const char *path, bool shared,
               struct patience *patience, struct status *status)
 {
   *flusher = (struct flusher){ .shared = shared };
-  if (connection_open (&flusher->connection, path, CONNECTION_WRITE, patience,
+  if (connection_open (&flusher->connection, path, CONNECTION_LOG, patience,
                        status) == -1)
     return -1;
   if (open_wal (flusher, status) == -1 ||

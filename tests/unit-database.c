@@ -604,6 +604,53 @@ test_settings (void **state)
   connection_close (&connection);
 }
 
+/* How many bytes the schema takes that a connection has read. */
+static int
+schema_bytes (struct connection *connection)
+{
+  int bytes, highest;
+
+  assert_int_equal (sqlite3_db_status (connection->db,
+                                       SQLITE_DBSTATUS_SCHEMA_USED, &bytes,
+                                       &highest, 0),
+                    SQLITE_OK);
+  return bytes;
+}
+
+/* What only syncs and checkpoints the log has it open, and has not read the
+ * schema: that takes most of the time to open a connection.
+ */
+static void
+test_log_only (void **state)
+{
+  struct connection connection, writer;
+  sqlite3_file *database, *log;
+  struct status status;
+  int frames, done;
+
+  (void)state;
+  unit_create (unit_database (), &web);
+  assert_ok (connection_open (&connection, unit_database (), CONNECTION_LOG,
+                              NULL, &status),
+             &status);
+  assert_ok (connection_touch (&connection, &status), &status);
+  assert_int_equal (connection_files (&connection, &database, &log), SQLITE_OK);
+  assert_non_null (log->pMethods);
+
+  unit_open (&writer, unit_database (), CONNECTION_WRITE);
+  assert_true (schema_bytes (&writer) > 0);
+  unit_sql (writer.db, "UPDATE disk SET name = name || 'x'");
+  assert_int_equal (sqlite3_wal_checkpoint_v2 (connection.db, "main",
+                                               SQLITE_CHECKPOINT_PASSIVE,
+                                               &frames, &done),
+                    SQLITE_OK);
+  assert_true (frames > 0);
+  assert_int_equal (done, frames);
+  assert_int_equal (schema_bytes (&connection), 0);
+  connection_close (&writer);
+  connection_close (&connection);
+}
+
 /* Opening fails for reading and for writing and does not change the file.
  */
 static void
@@ -959,7 +1006,7 @@ main (void)
     unit_test (test_tolerated),       unit_test (test_nothing_runs),
     unit_test (test_features),        unit_test (test_other_journal),
     unit_test (test_truncated),       unit_test (test_missing),
-    unit_test (test_read_only),
+    unit_test (test_read_only),       unit_test (test_log_only),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
