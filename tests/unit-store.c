@@ -908,7 +908,7 @@ write_alone (uint64_t number, char fill, struct status *status)
                     &(struct write_request){ .offset = request.offset,
                                              .count = request.count,
                                              .data = request.data,
-                                             .compression = { CODEC_RAW } },
+                                             .compression = { CODEC_RAW, 0 } },
                     status);
   free (request.data);
   return r;
