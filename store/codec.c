@@ -242,7 +242,8 @@ all_zero (const char *bytes, size_t length)
  * taken at changing distances from the starts of sectors, where there may be
  * headers.
  */
-#define SAMPLE_EVEN (SAMPLE + SAMPLE * SAMPLE / 256)
+#define SAMPLE_EVEN  (SAMPLE + SAMPLE * SAMPLE / 256)
+#define EVENLY_MIXED (5 * SAMPLE_EVEN / 4)
 
 static uint32_t
 look_at_sample (const unsigned char *block, uint32_t block_size)
@@ -281,7 +282,7 @@ compress_zstd (struct codec_workspace *workspace, int level, const void *block,
   if (workspace->compressor == NULL)
     return 0;
   /* What is evenly mixed shrinks only if it repeats itself. */
-  if (look_at_sample (block, block_size) < 5 * SAMPLE_EVEN / 4) {
+  if (look_at_sample (block, block_size) < EVENLY_MIXED) {
     length = ZSTD_compressCCtx (workspace->compressor, room, room_size, block,
                                 block_size, QUICK_LEVEL);
     if (ZSTD_isError (length))
@@ -307,7 +308,7 @@ is_promising (const struct codec_workspace *workspace, const void *block,
               uint32_t block_size)
 {
   const uint32_t even =
-      workspace->in_vain < LONG_IN_VAIN ? 5 * SAMPLE_EVEN / 4 : 3 * SAMPLE_EVEN;
+      workspace->in_vain < LONG_IN_VAIN ? EVENLY_MIXED : 3 * SAMPLE_EVEN;
 
   return workspace->in_vain < IN_VAIN || workspace->in_vain % IN_VAIN == 0 ||
          look_at_sample (block, block_size) >= even;

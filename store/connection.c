@@ -34,11 +34,11 @@ static const char settings_sql[] = "PRAGMA trusted_schema = OFF;"
                                    "PRAGMA temp_store = MEMORY;"
                                    "PRAGMA max_page_count = 4294967294;";
 
-/* The page cache.  Who reads finds pages in that of the kernel as well; one
- * larger than the processor's own only makes copying slower.
+/* The page cache, in KiB.  Who reads finds pages in that of the kernel as
+ * well; one larger than the processor's own only makes copying slower.
  */
-static const char write_cache_sql[] = "PRAGMA cache_size = -2000";
-static const char read_cache_sql[] = "PRAGMA cache_size = -500";
+#define WRITE_CACHE 2000
+#define READ_CACHE  500
 
 /* SQLite counts every allocation under one process-wide mutex unless it is
  * told not to before its first use.
@@ -185,6 +185,7 @@ static int
 set_up (struct connection *connection)
 {
   sqlite3 *db = connection->db;
+  struct status ignored;
   int rc;
 
   sqlite3_extended_result_codes (db, 1);
@@ -195,10 +196,12 @@ set_up (struct connection *connection)
   sqlite3_db_config (db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
   sqlite3_db_config (db, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
   rc = sqlite3_exec (db, settings_sql, NULL, NULL, NULL);
-  if (rc == SQLITE_OK)
-    rc = sqlite3_exec (
-        db, sqlite3_db_readonly (db, "main") ? read_cache_sql : write_cache_sql,
-        NULL, NULL, NULL);
+  if (rc == SQLITE_OK &&
+      connection_set_cache (connection,
+                            sqlite3_db_readonly (db, "main") ? READ_CACHE
+                                                             : WRITE_CACHE,
+                            &ignored) == -1)
+    rc = sqlite3_errcode (db);
   if (rc == SQLITE_OK)
     rc = sqlite3_create_function_v2 (db, "visit", 3,
                                      SQLITE_UTF8 | SQLITE_DIRECTONLY, NULL,

@@ -51,6 +51,7 @@ struct ahead_file {
 
 static sqlite3_vfs *vfs_below;
 static sqlite3_vfs vfs;
+static sqlite3_io_methods methods; /* ours */
 
 /* Forget what was read, and that it was in order. */
 static void
@@ -193,15 +194,6 @@ ahead_close (sqlite3_file *file)
   return pass_close (file);
 }
 
-/* It is opened for reading only. */
-static int
-ahead_write (sqlite3_file *file, const void *data, int count,
-             sqlite3_int64 offset)
-{
-  (void)file, (void)data, (void)count, (void)offset;
-  return SQLITE_READONLY;
-}
-
 static int
 ahead_shm_lock (sqlite3_file *file, int offset, int count, int flags)
 {
@@ -217,27 +209,6 @@ ahead_shm_lock (sqlite3_file *file, int offset, int count, int flags)
   return rc;
 }
 
-/* Version 2: what is read is not mapped. */
-static const sqlite3_io_methods ahead_methods = {
-  .iVersion = 2,
-  .xClose = ahead_close,
-  .xRead = ahead_read,
-  .xWrite = ahead_write,
-  .xTruncate = pass_truncate,
-  .xSync = pass_sync,
-  .xFileSize = pass_file_size,
-  .xLock = pass_lock,
-  .xUnlock = pass_unlock,
-  .xCheckReservedLock = pass_check_reserved_lock,
-  .xFileControl = pass_file_control,
-  .xSectorSize = pass_sector_size,
-  .xDeviceCharacteristics = pass_device_characteristics,
-  .xShmMap = pass_shm_map,
-  .xShmLock = ahead_shm_lock,
-  .xShmBarrier = pass_shm_barrier,
-  .xShmUnmap = pass_shm_unmap,
-};
-
 /* A database that is only read gets our methods; any other file is the one
  * of the VFS below.
  */
@@ -246,25 +217,24 @@ open_file (sqlite3_vfs *self, const char *name, sqlite3_file *file, int flags,
            int *out_flags)
 {
   struct ahead_file *ahead = (struct ahead_file *)file;
-  sqlite3_file *below = (sqlite3_file *)(ahead + 1);
-  int rc;
 
   (void)self;
   if (!(flags & SQLITE_OPEN_MAIN_DB) || !(flags & SQLITE_OPEN_READONLY))
     return vfs_below->xOpen (vfs_below, name, file, flags, out_flags);
   *ahead = (struct ahead_file){
-    .pass.below = below,
     .immutable = sqlite3_uri_boolean (name, "immutable", 0),
   };
-  rc = vfs_below->xOpen (vfs_below, name, below, flags, out_flags);
-  if (below->pMethods)
-    ahead->pass.base.pMethods = &ahead_methods;
-  return rc;
+  return pass_open (vfs_below, name, &ahead->pass, sizeof *ahead, &methods,
+                    flags, out_flags);
 }
 
 int
 vfs_ahead_register (void)
 {
+  methods = pass_methods;
+  methods.xClose = ahead_close;
+  methods.xRead = ahead_read;
+  methods.xShmLock = ahead_shm_lock;
   vfs_below = sqlite3_vfs_find (NULL);
   return pass_register (&vfs, vfs_below, VFS_AHEAD_NAME,
                         sizeof (struct ahead_file), open_file);

@@ -32,6 +32,7 @@ struct page_file {
 
 static sqlite3_vfs *vfs_below;
 static sqlite3_vfs vfs;
+static sqlite3_io_methods methods; /* ours */
 
 /* Is this a whole page?  SQLite also reads parts of the first one. */
 static bool
@@ -142,27 +143,6 @@ page_device_characteristics (sqlite3_file *file)
   return pass_device_characteristics (file) & ~SQLITE_IOCAP_SUBPAGE_READ;
 }
 
-/* Version 2: a page in mapped memory would not be checked. */
-static const sqlite3_io_methods page_methods = {
-  .iVersion = 2,
-  .xClose = page_close,
-  .xRead = page_read,
-  .xWrite = page_write,
-  .xTruncate = pass_truncate,
-  .xSync = pass_sync,
-  .xFileSize = pass_file_size,
-  .xLock = pass_lock,
-  .xUnlock = pass_unlock,
-  .xCheckReservedLock = pass_check_reserved_lock,
-  .xFileControl = page_file_control,
-  .xSectorSize = pass_sector_size,
-  .xDeviceCharacteristics = page_device_characteristics,
-  .xShmMap = pass_shm_map,
-  .xShmLock = pass_shm_lock,
-  .xShmBarrier = pass_shm_barrier,
-  .xShmUnmap = pass_shm_unmap,
-};
-
 /* A database gets our methods; any other file is the one of the VFS below.
  */
 static int
@@ -170,22 +150,24 @@ open_file (sqlite3_vfs *self, const char *name, sqlite3_file *file, int flags,
            int *out_flags)
 {
   struct page_file *pages = (struct page_file *)file;
-  sqlite3_file *below = (sqlite3_file *)(pages + 1);
-  int rc;
 
   (void)self;
   if (!(flags & SQLITE_OPEN_MAIN_DB))
     return vfs_below->xOpen (vfs_below, name, file, flags, out_flags);
-  *pages = (struct page_file){ .pass.below = below };
-  rc = vfs_below->xOpen (vfs_below, name, below, flags, out_flags);
-  if (below->pMethods)
-    pages->pass.base.pMethods = &page_methods;
-  return rc;
+  *pages = (struct page_file){ .copy = NULL };
+  return pass_open (vfs_below, name, &pages->pass, sizeof *pages, &methods,
+                    flags, out_flags);
 }
 
 int
 vfs_checksum_register (void)
 {
+  methods = pass_methods;
+  methods.xClose = page_close;
+  methods.xRead = page_read;
+  methods.xWrite = page_write;
+  methods.xFileControl = page_file_control;
+  methods.xDeviceCharacteristics = page_device_characteristics;
   vfs_below = sqlite3_vfs_find (VFS_AHEAD_NAME);
   return pass_register (&vfs, vfs_below, VFS_CHECKSUM_NAME,
                         sizeof (struct page_file), open_file);

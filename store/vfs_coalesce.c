@@ -26,17 +26,18 @@
 /* An open log, followed in memory by the file of the VFS below. */
 struct log_file {
   struct pass_file pass;
-  int64_t highest;   /* bytes written since the log started over */
-  int64_t size;      /* the file is known to have as many bytes, or was */
-  int64_t start;     /* of the buffer, in the log */
-  int length;        /* of what is in the buffer */
-  int64_t page_size; /* 0: not known yet */
-  bool commits;      /* the last frame header says "commit" */
+  int64_t highest;    /* bytes written since the log started over */
+  sqlite3_int64 size; /* the file is known to have as many bytes, or was */
+  int64_t start;      /* of the buffer, in the log */
+  int length;         /* of what is in the buffer */
+  int64_t page_size;  /* 0: not known yet */
+  bool commits;       /* the last frame header says "commit" */
   unsigned char *buffer;
 };
 
 static sqlite3_vfs *vfs_below;
 static sqlite3_vfs vfs;
+static sqlite3_io_methods methods; /* ours */
 
 static struct log_file *
 log_of (sqlite3_file *file)
@@ -57,18 +58,17 @@ static void
 make_room (struct log_file *log)
 {
   static const char zeroes[BUFFER_SIZE];
-  const sqlite3_io_methods *methods = below (log)->pMethods;
+  const sqlite3_io_methods *file = below (log)->pMethods;
   int64_t end, count;
 
   if (log->highest <= log->size ||
-      methods->xFileSize (below (log), (sqlite3_int64 *)&log->size) !=
-          SQLITE_OK ||
+      file->xFileSize (below (log), &log->size) != SQLITE_OK ||
       log->highest != log->size)
     return;
   end = log->size + (log->size < ROOM_MOST ? log->size : ROOM_MOST);
   for (; log->size < end; log->size += count) {
     count = end - log->size < BUFFER_SIZE ? end - log->size : BUFFER_SIZE;
-    if (methods->xWrite (below (log), zeroes, count, log->size) != SQLITE_OK)
+    if (file->xWrite (below (log), zeroes, count, log->size) != SQLITE_OK)
       return;
   }
 }
@@ -246,23 +246,6 @@ log_file_size (sqlite3_file *file, sqlite3_int64 *size)
   return pass_file_size (file, size);
 }
 
-/* Version 1: the log is neither mapped nor has shared memory of its own. */
-static const sqlite3_io_methods log_methods = {
-  .iVersion = 1,
-  .xClose = log_close,
-  .xRead = log_read,
-  .xWrite = log_write,
-  .xTruncate = log_truncate,
-  .xSync = log_sync,
-  .xFileSize = log_file_size,
-  .xLock = pass_lock,
-  .xUnlock = pass_unlock,
-  .xCheckReservedLock = pass_check_reserved_lock,
-  .xFileControl = pass_file_control,
-  .xSectorSize = pass_sector_size,
-  .xDeviceCharacteristics = pass_device_characteristics,
-};
-
 /* A log gets our methods; any other file is the one of the VFS below. */
 static int
 open_file (sqlite3_vfs *self, const char *name, sqlite3_file *file, int flags,
@@ -275,15 +258,13 @@ open_file (sqlite3_vfs *self, const char *name, sqlite3_file *file, int flags,
   if (!(flags & SQLITE_OPEN_WAL))
     return vfs_below->xOpen (vfs_below, name, file, flags, out_flags);
   *log = (struct log_file){
-    .pass.below = (sqlite3_file *)(log + 1),
     .buffer = malloc (BUFFER_SIZE),
   };
   if (log->buffer == NULL)
     return SQLITE_NOMEM;
-  rc = vfs_below->xOpen (vfs_below, name, below (log), flags, out_flags);
-  if (below (log)->pMethods)
-    log->pass.base.pMethods = &log_methods;
-  else
+  rc = pass_open (vfs_below, name, &log->pass, sizeof *log, &methods, flags,
+                  out_flags);
+  if (log->pass.base.pMethods == NULL)
     free (log->buffer);
   return rc;
 }
@@ -291,6 +272,14 @@ open_file (sqlite3_vfs *self, const char *name, sqlite3_file *file, int flags,
 int
 vfs_coalesce_register (void)
 {
+  methods = pass_methods;
+  methods.iVersion = 1; /* the log has no shared memory of its own */
+  methods.xClose = log_close;
+  methods.xRead = log_read;
+  methods.xWrite = log_write;
+  methods.xTruncate = log_truncate;
+  methods.xSync = log_sync;
+  methods.xFileSize = log_file_size;
   vfs_below = sqlite3_vfs_find (VFS_CHECKSUM_NAME);
   return pass_register (&vfs, vfs_below, VFS_COALESCE_NAME,
                         sizeof (struct log_file), open_file);
@@ -303,7 +292,7 @@ vfs_coalesce_forget (sqlite3 *db)
 
   if (sqlite3_file_control (db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &file) ==
           SQLITE_OK &&
-      file && file->pMethods == &log_methods && log_of (file)->length > 0) {
+      file && file->pMethods == &methods && log_of (file)->length > 0) {
     log_of (file)->length = 0;
     log_of (file)->highest = log_of (file)->start;
   }

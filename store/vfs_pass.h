@@ -10,6 +10,8 @@
 #ifndef SQLBLOCK_VFS_PASS_H
 #define SQLBLOCK_VFS_PASS_H
 
+#include <stddef.h>
+
 #include <sqlite3.h>
 
 struct pass_file {
@@ -17,21 +19,27 @@ struct pass_file {
   sqlite3_file *below;
 };
 
+/* The methods of a file of which nothing is changed.  Version 2: a page in
+ * mapped memory would pass by those who change something.
+ */
+extern const sqlite3_io_methods pass_methods;
+
+/* Those that others call in theirs. */
 int pass_close (sqlite3_file *file);
 int pass_truncate (sqlite3_file *file, sqlite3_int64 size);
 int pass_sync (sqlite3_file *file, int flags);
 int pass_file_size (sqlite3_file *file, sqlite3_int64 *size);
-int pass_lock (sqlite3_file *file, int level);
-int pass_unlock (sqlite3_file *file, int level);
-int pass_check_reserved_lock (sqlite3_file *file, int *result);
 int pass_file_control (sqlite3_file *file, int operation, void *argument);
-int pass_sector_size (sqlite3_file *file);
 int pass_device_characteristics (sqlite3_file *file);
-int pass_shm_map (sqlite3_file *file, int region, int size, int extend,
-                  void volatile **memory);
 int pass_shm_lock (sqlite3_file *file, int offset, int count, int flags);
-void pass_shm_barrier (sqlite3_file *file);
-int pass_shm_unmap (sqlite3_file *file, int remove);
+
+/* Open NAME by BELOW, behind the SIZE bytes of FILE, which is all zeroes but
+ * for what is its own, and give it METHODS, unless there is no file then.
+ * Returns an SQLite result code.
+ */
+int pass_open (sqlite3_vfs *below, const char *name, struct pass_file *file,
+               size_t size, const sqlite3_io_methods *methods, int flags,
+               int *out_flags);
 
 /* Make VFS one that is called NAME and lies above BELOW, with handles of
  * SIZE bytes and then those of BELOW, and make it known to SQLite.  Returns

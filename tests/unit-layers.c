@@ -854,9 +854,10 @@ test_one_extent (void **state)
   assert_int_equal (check_extents (&rows, NULL, 0, size, true, &extents), 512);
   assert_true (extents.hole);
   assert_in_range (steps (&rows), 1, 5000);
+  rows_show (&rows, 1, 0);
   assert_int_equal (
       check_extents (&rows, NULL, 512, size - 512, true, &extents), 11 * 512);
-  assert_in_range (steps (&rows), 0, 5000);
+  assert_in_range (steps (&rows), 1, 5000);
   assert_int_equal (check_extents (&rows, NULL, 100001 * 512,
                                    size - 100001 * 512, false, &extents),
                     size);
