@@ -93,6 +93,7 @@ check_block (const struct compression *compression, enum contents contents,
   struct status status;
 
   make_block (contents, size);
+  workspace.in_vain = 0; /* see test_in_vain */
   codec_encode (&workspace, compression, block, size, room, &encoded);
   assert_int_equal (encoded.codec, expected_codec (contents, compression));
   assert_true (encoded.hash == checksum_bytes (encoded.data, encoded.length));
