@@ -511,6 +511,29 @@ view_read (struct connection *connection, const struct view *view, void *buffer,
 }
 
 int
+view_prefetch (struct connection *connection, const struct view *view,
+               uint64_t first, uint64_t last, struct status *status)
+{
+  static const char own_sql[] = "SELECT data"
+                                " FROM block INDEXED BY block_by_number"
+                                " WHERE layer = ?1 AND number >= ?2"
+                                " AND number <= ?3 AND generation = ?4";
+  CLEANUP_STATEMENT sqlite3_stmt *own =
+      connection_statement (connection, own_sql, status);
+  int r;
+
+  if (own == NULL)
+    return -1;
+  sqlite3_bind_int64 (own, 1, view->layers[0].layer);
+  sqlite3_bind_int64 (own, 2, first);
+  sqlite3_bind_int64 (own, 3, last);
+  sqlite3_bind_int64 (own, 4, view->layers[0].generation);
+  while ((r = connection_step (connection, own, status)) == 1)
+    ; /* the row was read as a whole, to return it */
+  return r;
+}
+
+int
 view_version (struct connection *connection, const struct view *view,
               uint64_t number, struct row_version *version,
               struct status *status)

@@ -129,6 +129,12 @@ int view_read (struct connection *connection, const struct view *view,
                void *buffer, uint64_t offset, uint64_t count,
                struct status *status);
 
+/* Read the rows that a write of the blocks FIRST to LAST to the disk that VIEW
+ * shows will overwrite, so that their pages are in memory.  Returns 0, or -1.
+ */
+int view_prefetch (struct connection *connection, const struct view *view,
+                   uint64_t first, uint64_t last, struct status *status);
+
 /* For each of COUNT blocks from block FIRST, set MAP to 1 where the view
  * has data and 0 where it has zeroes.  Reads indexes only, not the data.
  */

@@ -1041,6 +1041,33 @@ read_edges (struct disk *disk, struct write_request *request)
     read_before (disk, end - 1, &request->before[1]);
 }
 
+/* Read what COUNT bytes at byte OFFSET will overwrite, where that comes from
+ * the medium and the write has to wait anyway.  What fails here, the write
+ * meets itself.
+ */
+static void
+prefetch (struct disk *disk, uint64_t offset, uint64_t count)
+{
+  struct writer *writer = &disk->store->writer;
+  const uint32_t block_size = disk->info.block_size;
+  struct status ignored;
+  struct reader *reader;
+  long before;
+
+  if (count > PREFETCH_BYTES || !prefetch_is_due (&writer->prefetch) ||
+      !writer_is_busy (writer))
+    return;
+  before = prefetch_so_far ();
+  reader = reader_take_disk (&disk->store->readers, &disk->info, &ignored);
+  if (reader == NULL)
+    return;
+  view_prefetch (&reader->connection, &reader->view, offset / block_size,
+                 (offset + count - 1) / block_size, &ignored);
+  statistics_cache (disk->counters, reader->connection.db);
+  reader_return (&disk->store->readers, reader);
+  prefetch_note (&writer->prefetch, before);
+}
+
 /* What a thread has seen, for the others; it rarely changes. */
 static void
 note_seen (atomic_int *seen, int now)
@@ -1066,6 +1093,7 @@ write_range (struct disk *disk, const void *data, uint64_t offset,
   };
   int r;
 
+  prefetch (disk, offset, count);
   read_edges (disk, &request);
   r = writer_write (&disk->store->writer, &disk->info, &request, status);
   free (request.before[0].bytes);

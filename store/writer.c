@@ -885,11 +885,14 @@ lead (struct writer *writer, struct operation *own)
   struct operation *list, *rest, *next;
   uint64_t start;
   size_t count, done;
+  long before;
 
   list = rest = begin_leading (writer, &count);
+  before = prefetch_so_far ();
   start = clock_now ();
   done = run_batch (writer, list, count);
   writer->duration = clock_now () - start;
+  prefetch_note (&writer->prefetch, before);
   for (size_t i = 0; i < done; i++)
     rest = rest->next;
   end_leading (writer, rest, count - done);
@@ -1098,6 +1101,17 @@ writer_run (struct writer *writer, writer_change change, void *opaque,
   };
 
   return submit (writer, &operation);
+}
+
+bool
+writer_is_busy (struct writer *writer)
+{
+  bool busy;
+
+  pthread_mutex_lock (&writer->lock);
+  busy = writer->led;
+  pthread_mutex_unlock (&writer->lock);
+  return busy;
 }
 
 void

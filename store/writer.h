@@ -41,6 +41,7 @@
 #include "follow.h"
 #include "layers.h"
 #include "place.h"
+#include "prefetch.h"
 #include "quota.h"
 #include "status.h"
 
@@ -102,6 +103,7 @@ struct writer {
   struct quota_state quota;
 
   struct codec_pool workspaces; /* of those who wait */
+  struct prefetch prefetch;     /* theirs, too */
 };
 
 /* Open the write connection to PATH.  FLUSHER is told of each commit; it
@@ -171,6 +173,9 @@ typedef int (*writer_change) (struct connection *connection, void *opaque,
                               struct status *status);
 int writer_run (struct writer *writer, writer_change change, void *opaque,
                 struct status *status);
+
+/* Would a write that came now wait for others?  Thread rules: any thread. */
+bool writer_is_busy (struct writer *writer);
 
 /* Let the transaction that runs end, and begin no other until
  * writer_resume.  Thread rules: one thread, not one that writes.
