@@ -34,6 +34,7 @@ class Setup:
 
     def __init__(self, options):
         self.seconds = options.seconds
+        self.memory = options.memory
         self.compressible = options.compressible
         self.tree = options.tree
         self.plugin = os.path.join(
@@ -99,6 +100,7 @@ def write_contents(server, disk, setup):
 def measure(job, server, setup):
     """Run a job on a server, and say all that is known of it."""
     try:
+        cached = server.cache(setup.memory)
         server.start()
         if not server.keeps_data:
             write_contents(server, job.disk, setup)
@@ -108,6 +110,7 @@ def measure(job, server, setup):
     finally:
         server.kill()
     result["file_bytes"] = server.stored()
+    result["cached_bytes"] = cached
     return result
 
 
@@ -118,10 +121,15 @@ def is_for(job, server):
     return server.kind != "null" or job.unit != "s"
 
 
+def in_turn(servers, round_number):
+    """In each round another one is the first."""
+    first = round_number % len(servers)
+    return servers[first:] + servers[:first]
+
+
 def run_job(job, servers, size, setup, round_number, results):
     """One job of one round, on each server in turn."""
-    first = round_number % len(servers)
-    for server in servers[first:] + servers[:first]:
+    for server in in_turn(servers, round_number):
         if not is_for(job, server):
             continue
         if job.own_disk:
@@ -146,7 +154,7 @@ def run_round(chosen, servers, size, setup, round_number, results):
     setup.image_size = size
     for disk in jobs.DISKS:
         here = [job for job in chosen if job.disk == disk]
-        users = [server for server in servers
+        users = [server for server in in_turn(servers, round_number)
                  if any(is_for(job, server) and not job.own_disk
                         for job in here)]
         for server in users:
@@ -181,6 +189,9 @@ def parse_options():
     add("--sizes", help="of the disks, such as 1G,8G,32G")
     add("--rounds", type=int, default=5)
     add("--seconds", type=float, help="for each of fio's jobs")
+    add("--memory", choices=["cold", "warm"],
+        help="before each job, have none or all of the disk in memory "
+        "(default: leave it as it is)")
     add("--compressible", type=int, default=0, metavar="PERCENT",
         help="of what fio writes (default: nothing)")
     add("--tree", help="a directory of files to copy and to untar")

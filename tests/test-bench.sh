@@ -4,7 +4,7 @@
 # it with 1.  What is fast is not judged here.
 
 . "${srcdir:-$(dirname "$0")}/functions.sh"
-need nbdkit fio python3 qemu-img qemu-nbd nbdcopy nbdsh nbdinfo mke2fs
+need nbdkit fio python3 qemu-img qemu-nbd nbdcopy nbdsh nbdinfo mke2fs fincore
 fio --enghelp 2>/dev/null | grep -qw nbd || skip "fio has no nbd engine"
 
 cd "$tmp"
@@ -61,6 +61,21 @@ for job in copy-out map-nbdinfo map-qemu-img trim-full trim-empty snapshot \
   snapshot-busy; do
   grep -q "^$job .*s" out || fail "$job is not in the table"
 done
+
+# What the kernel has in memory when a job begins.
+for memory in cold warm; do
+  expect_status 0 --jobs=mix-4k-q32 --servers=sqlblock,file --peers= \
+    --memory="$memory" --json="$memory"
+done
+[ "$(stat -f -c %T disks)" = tmpfs ] || python3 - <<'EOF2'
+import json
+for memory in "cold", "warm":
+    for result in json.load(open(memory))["results"]:
+        if memory == "cold":
+            assert result["cached_bytes"] < 1 << 20, result
+        else:
+            assert result["cached_bytes"] >= 8 << 20, result
+EOF2
 
 # Targets look at what is called sqlblock.
 expect_status 1 --jobs=randread-4k-q1 --servers=file \
