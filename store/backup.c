@@ -13,6 +13,7 @@
 #include "content.h"
 #include "database.h"
 #include "follow.h"
+#include "grow.h"
 #include "guard.h"
 #include "layers.h"
 #include "snapshots.h"
@@ -247,7 +248,7 @@ hold_disks (struct connection *connection, struct backup *backup,
 
   backup->held_count = 0;
   while ((r = next_disk (connection, disk.id, &disk, status)) == 1) {
-    held = realloc (backup->held, (backup->held_count + 1) * sizeof *held);
+    held = grow (backup->held, backup->held_count, sizeof *held);
     if (held == NULL)
       return status_no_memory (status);
     backup->held = held;

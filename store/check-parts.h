@@ -21,7 +21,7 @@ struct plan_layer {
 
 struct plan {
   struct plan_layer *layers; /* by id */
-  size_t count, room;
+  size_t count;
 };
 
 struct check {

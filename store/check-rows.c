@@ -16,6 +16,7 @@
 #include "check-parts.h"
 #include "checksum.h"
 #include "codec.h"
+#include "grow.h"
 #include "layers.h"
 #include "snapshots.h"
 
@@ -510,7 +511,7 @@ check_some_contents (struct connection *connection, void *opaque,
 /* The generations at which a layer is looked at, in order. */
 struct seen_list {
   int64_t *generations;
-  size_t count, room;
+  size_t count;
 };
 
 static int
@@ -527,15 +528,11 @@ find_seen (struct connection *connection, int64_t layer, struct seen_list *seen,
     return -1;
   sqlite3_bind_int64 (rows, 1, layer);
   while ((r = connection_step (connection, rows, status)) == 1) {
-    if (seen->count == seen->room) {
-      seen->room = 2 * seen->room + 16;
-      generations =
-          realloc (seen->generations, seen->room * sizeof *generations);
-      if (generations == NULL)
-        return status_no_memory (status);
-      seen->generations = generations;
-    }
-    seen->generations[seen->count++] = sqlite3_column_int64 (rows, 0);
+    generations = grow (seen->generations, seen->count, sizeof *generations);
+    if (generations == NULL)
+      return status_no_memory (status);
+    seen->generations = generations;
+    generations[seen->count++] = sqlite3_column_int64 (rows, 0);
   }
   return r;
 }

@@ -12,6 +12,7 @@
 
 #include "check-parts.h"
 #include "follow.h"
+#include "grow.h"
 #include "guard.h"
 #include "layers.h"
 #include "snapshots.h"
@@ -65,14 +66,11 @@ add_layer (struct plan *plan, const struct plan_layer *layer,
   if (plan->count == LAYERS_MAX)
     return status_fail (status, EIO, "there are more than %d layers",
                         LAYERS_MAX);
-  if (plan->count == plan->room) {
-    plan->room = 2 * plan->room + 64;
-    layers = realloc (plan->layers, plan->room * sizeof *layers);
-    if (layers == NULL)
-      return status_no_memory (status);
-    plan->layers = layers;
-  }
-  plan->layers[plan->count++] = *layer;
+  layers = grow (plan->layers, plan->count, sizeof *layers);
+  if (layers == NULL)
+    return status_no_memory (status);
+  plan->layers = layers;
+  layers[plan->count++] = *layer;
   return 0;
 }
 

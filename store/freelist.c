@@ -9,6 +9,7 @@
 
 #include "bytes.h"
 #include "freelist.h"
+#include "grow.h"
 #include "log.h"
 #include "page.h"
 
@@ -340,15 +341,12 @@ count_low (const struct list *list, uint64_t i)
   return lows;
 }
 
-/* Make room for one more; it is doubled at powers of two. */
+/* Make room for one more. */
 static int
 make_room (struct list *list, struct status *status)
 {
-  unsigned char *all = list->all;
+  unsigned char *all = grow (list->all, list->trunks, list->part);
 
-  if ((list->trunks & (list->trunks - 1)) != 0)
-    return 0;
-  all = realloc (all, (2 * list->trunks + 1) * list->part);
   if (all == NULL)
     return status_no_memory (status);
   list->all = all;

@@ -5,24 +5,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "grow.h"
 #include "hiding.h"
 
 int
 hiding_add (struct hiding *hiding, int64_t layer, int64_t generation,
             struct status *status)
 {
-  const size_t n = hiding->count;
-  struct layer_view *layers = hiding->layers;
+  struct layer_view *layers =
+      grow (hiding->layers, hiding->count, sizeof *layers);
 
-  /* Room is doubled at powers of two. */
-  if ((n & (n - 1)) == 0) {
-    layers = realloc (layers, (2 * n + 1) * sizeof *layers);
-    if (layers == NULL)
-      return status_no_memory (status);
-    hiding->layers = layers;
-  }
-  layers[n] = (struct layer_view){ layer, generation };
-  hiding->count++;
+  if (layers == NULL)
+    return status_no_memory (status);
+  hiding->layers = layers;
+  layers[hiding->count++] = (struct layer_view){ layer, generation };
   return 0;
 }
 

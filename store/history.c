@@ -11,6 +11,7 @@
 
 #include "background.h"
 #include "clock.h"
+#include "grow.h"
 #include "history.h"
 #include "manage.h"
 #include "snapshots.h"
@@ -86,7 +87,6 @@ struct visit {
   /* Snapshots of the schedule, the oldest first. */
   struct snapshot_info *snapshots;
   size_t count;
-  size_t room;
   bool no_memory;
 };
 
@@ -99,15 +99,12 @@ collect (const struct snapshot_info *info, void *opaque)
   visit->newest = *info;
   if (!info->automatic)
     return 0;
-  if (visit->count == visit->room) {
-    visit->room = 2 * visit->room + 16;
-    snapshots = realloc (visit->snapshots, visit->room * sizeof *snapshots);
-    visit->no_memory = snapshots == NULL;
-    if (visit->no_memory)
-      return 1;
-    visit->snapshots = snapshots;
-  }
-  visit->snapshots[visit->count++] = *info;
+  snapshots = grow (visit->snapshots, visit->count, sizeof *snapshots);
+  visit->no_memory = snapshots == NULL;
+  if (visit->no_memory)
+    return 1;
+  visit->snapshots = snapshots;
+  snapshots[visit->count++] = *info;
   return 0;
 }
 
@@ -318,7 +315,6 @@ visit_disk (struct store *store, struct visit *visit, struct status *status)
 struct disk_list {
   struct disk_info *disks;
   size_t count;
-  size_t room;
   bool no_memory;
 };
 
@@ -326,17 +322,13 @@ static int
 collect_disk (const struct disk_info *info, void *opaque)
 {
   struct disk_list *list = opaque;
-  struct disk_info *disks;
+  struct disk_info *disks = grow (list->disks, list->count, sizeof *disks);
 
-  if (list->count == list->room) {
-    list->room = 2 * list->room + 4;
-    disks = realloc (list->disks, list->room * sizeof *disks);
-    list->no_memory = disks == NULL;
-    if (list->no_memory)
-      return 1;
-    list->disks = disks;
-  }
-  list->disks[list->count++] = *info;
+  list->no_memory = disks == NULL;
+  if (list->no_memory)
+    return 1;
+  list->disks = disks;
+  disks[list->count++] = *info;
   return 0;
 }
 

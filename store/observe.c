@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "grow.h"
 #include "observe.h"
 
 /* How the kernel calls the file in memory. */
@@ -135,7 +136,7 @@ add_server (struct search *search, struct observed *observed)
 {
   struct observation *found = search->found;
   struct observed **servers =
-      realloc (found->servers, (found->count + 1) * sizeof *servers);
+      grow (found->servers, found->count, sizeof *servers);
   size_t i = found->count;
 
   if (servers == NULL) {

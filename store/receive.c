@@ -31,6 +31,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "grow.h"
 #include "guard.h"
 #include "layers.h"
 #include "manage.h"
@@ -248,7 +249,7 @@ list_hidden (struct connection *connection, struct status *status)
 
   while (r == 1) {
     r = connection_step (connection, list, status);
-    more = realloc (ids, (count + 1) * sizeof *ids);
+    more = grow (ids, count, sizeof *ids);
     if (more == NULL)
       r = status_no_memory (status);
     else {

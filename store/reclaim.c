@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "disks.h"
+#include "grow.h"
 #include "hiding.h"
 #include "layers.h"
 #include "quota.h"
@@ -177,7 +178,6 @@ find_viewers (struct work *work, struct status *status)
 {
   CLEANUP_STATEMENT sqlite3_stmt *viewers =
       connection_statement (work->connection, viewers_sql, status);
-  size_t room = 0;
   int64_t *seen;
   int r;
 
@@ -185,14 +185,11 @@ find_viewers (struct work *work, struct status *status)
     return -1;
   sqlite3_bind_int64 (viewers, 1, work->layer);
   while ((r = connection_step (work->connection, viewers, status)) == 1) {
-    if (work->seen_count == room) {
-      room = room ? 2 * room : 16;
-      seen = realloc (work->seen, room * sizeof *seen);
-      if (seen == NULL)
-        return status_no_memory (status);
-      work->seen = seen;
-    }
-    work->seen[work->seen_count++] = sqlite3_column_int64 (viewers, 0);
+    seen = grow (work->seen, work->seen_count, sizeof *seen);
+    if (seen == NULL)
+      return status_no_memory (status);
+    work->seen = seen;
+    seen[work->seen_count++] = sqlite3_column_int64 (viewers, 0);
     work->child = sqlite3_column_int64 (viewers, 3);
   }
   if (work->seen_count != 1)

@@ -14,6 +14,7 @@
 #include "codec.h"
 #include "correct.h"
 #include "database.h"
+#include "grow.h"
 #include "guard.h"
 #include "log.h"
 #include "reclaim.h"
@@ -34,7 +35,7 @@ struct repair {
   struct store *store;
   const struct repair_options *options;
   struct mend *mends;
-  size_t count, room;
+  size_t count;
   bool no_memory;
   bool keep;            /* what nobody seems to see may still be needed */
   unsigned corrections; /* that were tried */
@@ -78,15 +79,12 @@ note (const struct check_problem *problem, void *opaque)
     repair->has_bad_blocks = true;
   if (problem->mend == MEND_NOT || repair->count == MENDS_MAX)
     return;
-  if (repair->count == repair->room) {
-    repair->room = 2 * repair->room + 64;
-    mends = realloc (repair->mends, repair->room * sizeof *mends);
-    repair->no_memory = mends == NULL;
-    if (repair->no_memory)
-      return;
-    repair->mends = mends;
-  }
-  repair->mends[repair->count++] = (struct mend){
+  mends = grow (repair->mends, repair->count, sizeof *mends);
+  repair->no_memory = mends == NULL;
+  if (repair->no_memory)
+    return;
+  repair->mends = mends;
+  mends[repair->count++] = (struct mend){
     .how = problem->mend,
     .subject = problem->subject,
     .layer = problem->layer,

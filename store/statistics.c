@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "grow.h"
 #include "statistics.h"
 
 _Static_assert(sizeof (struct server_counters) <= STATISTICS_PART &&
@@ -105,15 +106,11 @@ static struct disk_counters *
 add_disk (struct statistics *statistics, const char *name, size_t length)
 {
   const size_t count = statistics->count;
-  const size_t room =
-      count < statistics->room ? statistics->room : 2 * statistics->room + 4;
-  struct disk_counters **disks =
-      realloc (statistics->disks, room * sizeof *disks);
+  struct disk_counters **disks = grow (statistics->disks, count, sizeof *disks);
 
   if (disks == NULL)
     return NULL;
   statistics->disks = disks;
-  statistics->room = room;
   disks[count] = add_part (statistics->file, count + 1);
   if (disks[count] == NULL)
     return NULL;

@@ -125,7 +125,7 @@ struct statistics {
 
   pthread_mutex_t lock; /* of what follows; a leaf */
   struct disk_counters **disks;
-  size_t count, room;
+  size_t count;
 };
 
 /* Make the counters of a server of the database that is this DEVICE and

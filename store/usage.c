@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "grow.h"
 #include "hiding.h"
 #include "usage.h"
 
@@ -69,23 +70,19 @@ struct walked {
 /* A growing list of layers. */
 struct walked_list {
   struct walked *layers;
-  size_t count, room;
+  size_t count;
 };
 
 static int
 list_add (struct walked_list *list, const struct walked *layer,
           struct status *status)
 {
-  struct walked *layers;
+  struct walked *layers = grow (list->layers, list->count, sizeof *layers);
 
-  if (list->count == list->room) {
-    list->room = 2 * list->room + 16;
-    layers = realloc (list->layers, list->room * sizeof *layers);
-    if (layers == NULL)
-      return status_no_memory (status);
-    list->layers = layers;
-  }
-  list->layers[list->count++] = *layer;
+  if (layers == NULL)
+    return status_no_memory (status);
+  list->layers = layers;
+  layers[list->count++] = *layer;
   return 0;
 }
 
@@ -144,7 +141,7 @@ struct count {
   struct below below;
 
   struct reference *references;
-  size_t references_count, references_room;
+  size_t references_count;
 };
 
 /*--------------------------------------------------------------------
@@ -253,15 +250,11 @@ add_viewer (struct viewers *viewers, const struct viewer *viewer,
             struct status *status)
 {
   const size_t n = viewers->count;
-  struct viewer *list = viewers->list;
+  struct viewer *list = grow (viewers->list, n, sizeof *list);
 
-  /* Room is doubled at powers of two. */
-  if ((n & (n - 1)) == 0) {
-    list = realloc (list, (2 * n + 1) * sizeof *list);
-    if (list == NULL)
-      return status_no_memory (status);
-    viewers->list = list;
-  }
+  if (list == NULL)
+    return status_no_memory (status);
+  viewers->list = list;
   list[n] = *viewer;
   list[n].since =
       n > 0 && list[n - 1].group == viewer->group ? list[n - 1].since : n;
@@ -349,12 +342,10 @@ add_remaining (struct count *count, size_t group, struct status *status)
   for (size_t i = 0; i < n; i++)
     if (remaining[i].group == group)
       return 0;
-  if ((n & (n - 1)) == 0) {
-    remaining = realloc (remaining, (2 * n + 1) * sizeof *remaining);
-    if (remaining == NULL)
-      return status_no_memory (status);
-    count->remaining = remaining;
-  }
+  remaining = grow (remaining, n, sizeof *remaining);
+  if (remaining == NULL)
+    return status_no_memory (status);
+  count->remaining = remaining;
   remaining[n] = (struct remaining){ .group = group };
   count->remaining_count++;
   return 0;
@@ -569,16 +560,12 @@ static int
 note_reference (struct count *count, int64_t content, size_t group,
                 struct status *status)
 {
-  struct reference *references = count->references;
+  struct reference *references =
+      grow (count->references, count->references_count, sizeof *references);
 
-  if (count->references_count == count->references_room) {
-    count->references_room = 2 * count->references_room + 1024;
-    references =
-        realloc (references, count->references_room * sizeof *references);
-    if (references == NULL)
-      return status_no_memory (status);
-    count->references = references;
-  }
+  if (references == NULL)
+    return status_no_memory (status);
+  count->references = references;
   references[count->references_count++] = (struct reference){ content, group };
   return 0;
 }

@@ -331,12 +331,6 @@ provide_failed (void)
   check_directory (false);
 }
 
-static void
-ignore_warning (const char *message)
-{
-  (void)message;
-}
-
 /* Is the store opened as a command does? */
 static bool command;
 
@@ -346,7 +340,7 @@ open_store (struct status *status)
   const struct store_options options = {
     .command = command,
     .limits = { .start = 200000, .bound = 1000000, .idle = 20 },
-    .warn = ignore_warning,
+    .warn = unit_ignore_warning,
   };
 
   store = store_open (path, &options, status);

@@ -48,12 +48,6 @@ wrong (const char *format, ...)
   abort ();
 }
 
-static void
-ignore_warning (const char *message)
-{
-  (void)message;
-}
-
 /*--------------------------------------------------------------------
  * What may be read.
  */
@@ -350,7 +344,7 @@ use_database (bool write, const char *what)
 {
   const struct store_options options = {
     .limits = checkpoint_limits_default,
-    .warn = ignore_warning,
+    .warn = unit_ignore_warning,
   };
   struct disk_options wanted = { .name = "plain" };
   struct disk_info info;
@@ -387,7 +381,7 @@ look_for_damage (bool mend)
     .command = true,
     .tolerant = true,
     .limits = checkpoint_limits_default,
-    .warn = ignore_warning,
+    .warn = unit_ignore_warning,
   };
   const struct check_options how = { .rows_only = false };
   const struct repair_options how_to_mend = { .corrections = 1 };
@@ -415,7 +409,7 @@ save (void)
   const struct store_options options = {
     .command = true,
     .limits = checkpoint_limits_default,
-    .warn = ignore_warning,
+    .warn = unit_ignore_warning,
   };
   const struct salvage_options how = { .corrections = 1 };
   struct salvage_counts counts;

@@ -1092,12 +1092,6 @@ run_pin (void *opaque)
  * Opening.
  */
 
-static void
-ignore_warning (const char *message)
-{
-  (void)message;
-}
-
 /* Try for a while where calls fail. */
 static struct disk *
 open_disk (struct store *store)
@@ -1125,7 +1119,7 @@ open_one (bool command, uint64_t *random)
       .bound = UINT64_C (65536) << 6,
       .idle = IDLE,
     },
-    .warn = ignore_warning,
+    .warn = unit_ignore_warning,
   };
   struct status status;
   struct store *store = store_open (path, &store_options, &status);

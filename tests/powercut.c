@@ -135,12 +135,6 @@ make_directory (void)
  * What a store finds after a cut.
  */
 
-static void
-ignore_warning (const char *message)
-{
-  (void)message;
-}
-
 /* What a store contains. */
 struct contents {
   char *disk;
@@ -213,7 +207,7 @@ find_contents (const char *path, struct contents *contents)
 {
   const struct store_options store_options = {
     .limits = checkpoint_limits_default,
-    .warn = ignore_warning,
+    .warn = unit_ignore_warning,
   };
   struct contents again;
   struct status status;

@@ -12,12 +12,6 @@
 
 #define BLOCK 4096
 
-static void
-ignore_warning (const char *message)
-{
-  (void)message;
-}
-
 /* Open the disk NAME of the database PATH for writing. */
 static struct disk *
 open_disk (const char *path, const char *name, struct store **store,
@@ -25,7 +19,7 @@ open_disk (const char *path, const char *name, struct store **store,
 {
   const struct store_options options = {
     .limits = checkpoint_limits_default,
-    .warn = ignore_warning,
+    .warn = unit_ignore_warning,
   };
 
   *store = store_open (path, &options, status);

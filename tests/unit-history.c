@@ -63,12 +63,6 @@ below (uint64_t bound)
   return random_below (&seed, bound);
 }
 
-static void
-ignore_warning (const char *message)
-{
-  (void)message;
-}
-
 /* Open the store as a server or as a command does. */
 static struct store *
 open_with (bool command, struct checkpoint_limits limits)
@@ -76,7 +70,7 @@ open_with (bool command, struct checkpoint_limits limits)
   const struct store_options options = {
     .command = command,
     .limits = limits,
-    .warn = ignore_warning,
+    .warn = unit_ignore_warning,
   };
   struct status status;
   struct store *opened = store_open (path, &options, &status);

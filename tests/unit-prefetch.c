@@ -23,12 +23,6 @@
 #define BLOCKS  64
 #define THREADS 8
 
-static void
-ignore_warning (const char *message)
-{
-  (void)message;
-}
-
 /* Is all that is read in memory? */
 static atomic_bool in_memory;
 static atomic_long blocks_read;
@@ -148,7 +142,7 @@ serve (const char *path)
 {
   const struct store_options options = {
     .limits = checkpoint_limits_default,
-    .warn = ignore_warning,
+    .warn = unit_ignore_warning,
   };
   struct status status;
 

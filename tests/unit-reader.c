@@ -26,12 +26,6 @@ static struct reader_pool pool;
 static struct disk_info one, two;
 
 static void
-ignore_warning (const char *message)
-{
-  (void)message;
-}
-
-static void
 sleep_milliseconds (int milliseconds)
 {
   nanosleep (&(struct timespec){ .tv_nsec = milliseconds * 1000000L }, NULL);
@@ -84,7 +78,7 @@ setup (void **state)
   find (&connection, "one", &one);
   find (&connection, "two", &two);
   connection_close (&connection);
-  assert_ok (place_find (&place, path, ignore_warning, &status), &status);
+  assert_ok (place_find (&place, path, unit_ignore_warning, &status), &status);
   patience_init (&patience);
   assert_ok (reader_pool_open (&pool, &place, &patience, &status), &status);
   return 0;

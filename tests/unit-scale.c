@@ -72,12 +72,6 @@ struct subject {
 };
 
 static void
-ignore_warning (const char *message)
-{
-  (void)message;
-}
-
-static void
 open_disk (struct subject *subject)
 {
   struct status status;
@@ -98,7 +92,7 @@ begin (struct subject *subject, uint32_t blocks)
   const struct store_options options = {
     .command = true,
     .limits = checkpoint_limits_default,
-    .warn = ignore_warning,
+    .warn = unit_ignore_warning,
   };
   struct status status;
 

@@ -38,27 +38,6 @@
 static char *path;
 static struct store *store;
 
-static void
-ignore_warning (const char *message)
-{
-  (void)message;
-}
-
-static void
-open_store (void)
-{
-  const struct store_options options = {
-    .command = true,
-    .limits = checkpoint_limits_default,
-    .warn = ignore_warning,
-  };
-  struct status status;
-
-  store = store_open (path, &options, &status);
-  if (store == NULL)
-    fail_msg ("%s", status.message);
-}
-
 /* A database with the disk "web". */
 static void
 begin (void)
@@ -72,7 +51,7 @@ begin (void)
 
   path = unit_database ();
   assert_ok (store_provide (path, &options, &status), &status);
-  open_store ();
+  store = unit_open_store (path);
 }
 
 static struct disk *
@@ -394,7 +373,7 @@ set_schedule (int64_t interval, const char *rules)
 
   schedule = (struct history_options){
     .interval = interval,
-    .warn = ignore_warning,
+    .warn = unit_ignore_warning,
   };
   assert_ok (history_parse_rules (&schedule, rules, &status), &status);
 }
@@ -601,12 +580,12 @@ test_forget_copies (void **state)
   pid = fork ();
   assert_int_not_equal (pid, -1);
   if (pid == 0) {
-    open_store ();
+    store = unit_open_store (path);
     _exit (manage_freeze (store, "web", &status) == NULL);
   }
   assert_int_equal (waitpid (pid, &result, 0), pid);
   assert_int_equal (result, 0);
-  open_store ();
+  store = unit_open_store (path);
   assert_int_equal (ask (hidden_sql), 1);
   frozen = manage_freeze (store, "web", &status);
   assert_non_null (frozen);

@@ -260,12 +260,6 @@ run_watcher (void *opaque)
 }
 
 static void
-ignore_warning (const char *message)
-{
-  (void)message;
-}
-
-static void
 make_disks (void)
 {
   struct disk_options options = { .size = 1 << 20, .block_size = BLOCK };
@@ -289,7 +283,7 @@ test_threads (void **state)
 {
   static struct client clients[THREADS];
   const struct store_options options = { .limits = short_log,
-                                         .warn = ignore_warning };
+                                         .warn = unit_ignore_warning };
   const uint64_t seed = unit_seed ();
   pthread_t other, watcher;
   struct status status;

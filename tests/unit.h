@@ -61,6 +61,9 @@ void unit_create (const char *path, const struct disk_options *options);
 void unit_open (struct connection *connection, const char *path,
                 enum connection_mode mode);
 
+/* Takes the warnings of a store, where they are of no interest. */
+void unit_ignore_warning (const char *message);
+
 /* Open the store PATH as a command does; what it warns of is printed.  The
  * caller closes it.
  */
