@@ -15,6 +15,7 @@
 #include "vfs_ahead.h"
 #include "vfs_checksum.h"
 #include "vfs_coalesce.h"
+#include "vfs_room.h"
 
 /* The settings of every connection that looks at tables.
  *
@@ -47,6 +48,7 @@ static void
 configure_library (void)
 {
   sqlite3_config (SQLITE_CONFIG_MEMSTATUS, 0);
+  vfs_room_register ();
   vfs_ahead_register ();
   vfs_checksum_register ();
   vfs_coalesce_register ();

@@ -10,6 +10,7 @@
 #include "page.h"
 #include "vfs_ahead.h"
 #include "vfs_pass.h"
+#include "vfs_room.h"
 
 /* So far from the last page the next one may be, in pages.  Rows of 4 KiB in
  * pages of 4 KiB: a leaf has eight or nine, each of which has an overflow
@@ -235,7 +236,7 @@ vfs_ahead_register (void)
   methods.xClose = ahead_close;
   methods.xRead = ahead_read;
   methods.xShmLock = ahead_shm_lock;
-  vfs_below = sqlite3_vfs_find (NULL);
+  vfs_below = sqlite3_vfs_find (VFS_ROOM_NAME);
   return pass_register (&vfs, vfs_below, VFS_AHEAD_NAME,
                         sizeof (struct ahead_file), open_file);
 }

@@ -53,8 +53,8 @@
  */
 #define VFS_AHEAD_MOST 65536
 
-/* Make the VFS known to SQLite, above the VFS that is the default now.
- * Returns an SQLite result code.  Thread rules: called once.
+/* Make the VFS known to SQLite, above that of vfs_room.h.  Returns an SQLite
+ * result code.  Thread rules: called once, after that one's.
  */
 int vfs_ahead_register (void);
 
