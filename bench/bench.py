@@ -226,7 +226,8 @@ def choose_jobs(patterns):
 
 def missing_tools(setup):
     """What the comparison cannot do without."""
-    for tool in ("nbdkit", "fio", "qemu-img", "qemu-nbd", "nbdcopy", "nbdsh"):
+    for tool in ("nbdkit", "fio", "qemu-img", "qemu-nbd", "nbdcopy", "nbdsh",
+                 "fincore"):
         if shutil.which(tool) is None:
             return "%s is not installed" % tool
     engines = run(["fio", "--enghelp"]).split()
