@@ -16,15 +16,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bytes.h"
 #include "vfs_checksum.h"
 
 #define PAGE_SIZE_MIN 512
 #define PAGE_SIZE_MAX 65536
 
 /* The header of the database, with which page 1 begins, and places in it. */
-#define PAGE_HEADER_SIZE     100
-#define PAGE_HEADER_RESERVED 20
-#define PAGE_HEADER_TRUNK    32 /* the first page of the list of free ones */
+#define PAGE_HEADER_SIZE      100
+#define PAGE_HEADER_PAGE_SIZE 16
+#define PAGE_HEADER_RESERVED  20
+#define PAGE_HEADER_TRUNK     32 /* the first page of the list of free ones */
+#define PAGE_HEADER_FORMAT    60 /* user_version, see schema.sql */
 
 /* Bytes of an overflow page, and of one of that list, for the next one. */
 #define PAGE_NEXT_SIZE 4
@@ -38,6 +41,15 @@ page_is_size (uint64_t size)
 {
   return size >= PAGE_SIZE_MIN && size <= PAGE_SIZE_MAX &&
          (size & (size - 1)) == 0;
+}
+
+/* The size of the pages of the database with this HEADER; 0: it has none. */
+static inline uint32_t
+page_size_of (const unsigned char *header)
+{
+  const uint32_t size = big_endian_16 (header + PAGE_HEADER_PAGE_SIZE);
+
+  return size == 1 ? PAGE_SIZE_MAX : page_is_size (size) ? size : 0;
 }
 
 /* Bytes that SQLite uses of a page of SIZE bytes. */

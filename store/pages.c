@@ -152,9 +152,7 @@ read_header (struct pages *pages, uint32_t page_size, struct status *status)
   if (fstat (pages->file, &st) == -1)
     return status_fail (status, errno, "%s", strerror (errno));
   read_at (pages->file, header, sizeof header, 0);
-  pages->page_size = page_size ? page_size : big_endian_16 (header + 16);
-  if (pages->page_size == 1)
-    pages->page_size = PAGE_SIZE_MAX;
+  pages->page_size = page_size ? page_size : page_size_of (header);
   if (!page_is_size (pages->page_size))
     return status_fail (status, EINVAL,
                         "nothing of a database of sqlblock was found "

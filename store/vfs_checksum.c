@@ -28,13 +28,14 @@ struct page_file {
   struct pass_file pass;
   struct damaged_pages *damaged; /* NULL: such a page is not read */
   unsigned char *copy;           /* room for one page; NULL: not used yet */
+  int page_size;                 /* as its header says; 0: not known */
 };
 
 static sqlite3_vfs *vfs_below;
 static sqlite3_vfs vfs;
 static sqlite3_io_methods methods; /* ours */
 
-/* Is this a whole page?  SQLite also reads parts of the first one. */
+/* Can this be a whole page? */
 static bool
 is_page (int count, int64_t offset)
 {
@@ -88,23 +89,89 @@ page_close (sqlite3_file *file)
   return pass_close (file);
 }
 
+/* The COUNT bytes at OFFSET of the database are these: the header may be
+ * among them.
+ */
+static void
+note_page_size (struct page_file *pages, const void *data, int count,
+                int64_t offset)
+{
+  if (offset == 0 && count >= PAGE_HEADER_SIZE)
+    pages->page_size = page_size_of (data);
+}
+
+/* Have room for a page. */
+static bool
+need_copy (struct page_file *pages)
+{
+  if (pages->copy == NULL)
+    pages->copy = malloc (PAGE_SIZE_MAX);
+  return pages->copy != NULL;
+}
+
+/* Read a whole page, of SIZE bytes. */
+static int
+read_page (struct page_file *pages, void *data, int size, int64_t offset)
+{
+  sqlite3_file *below = pages->pass.below;
+  const uint32_t number = offset / size + 1;
+  const int rc = below->pMethods->xRead (below, data, size, offset);
+
+  if (rc != SQLITE_OK)
+    return rc;
+  if (!fits (data, size, number)) {
+    if (pages->damaged == NULL)
+      return SQLITE_IOERR_DATA;
+    note_damaged (pages->damaged, number);
+  }
+  note_page_size (pages, data, size, offset);
+  memset ((char *)data + size - VFS_CHECKSUM_SIZE, 0, VFS_CHECKSUM_SIZE);
+  return SQLITE_OK;
+}
+
+/* Read parts of pages, by reading these. */
+static int
+read_parts (struct page_file *pages, char *data, int count, int64_t offset)
+{
+  const int size = pages->page_size;
+  int rc = SQLITE_OK;
+
+  if (!need_copy (pages))
+    return SQLITE_IOERR_NOMEM;
+  while (count > 0 && rc == SQLITE_OK) {
+    const int at = offset % size;
+    const int part = count < size - at ? count : size - at;
+
+    rc = read_page (pages, pages->copy, size, offset - at);
+    memcpy (data, pages->copy + at, part);
+    data += part;
+    offset += part;
+    count -= part;
+  }
+  return rc;
+}
+
 static int
 page_read (sqlite3_file *file, void *data, int count, sqlite3_int64 offset)
 {
   struct page_file *pages = (struct page_file *)file;
   sqlite3_file *below = pages->pass.below;
-  const int rc = below->pMethods->xRead (below, data, count, offset);
-  const uint32_t number = offset / count + 1;
+  unsigned char header[PAGE_HEADER_SIZE];
+  int rc;
 
-  if (rc != SQLITE_OK || !is_page (count, offset))
+  if (offset + count <= PAGE_HEADER_SIZE) {
+    rc = below->pMethods->xRead (below, data, count, offset);
+    if (rc == SQLITE_OK)
+      note_page_size (pages, data, count, offset);
     return rc;
-  if (!fits (data, count, number)) {
-    if (pages->damaged == NULL)
-      return SQLITE_IOERR_DATA;
-    note_damaged (pages->damaged, number);
   }
-  memset ((char *)data + count - VFS_CHECKSUM_SIZE, 0, VFS_CHECKSUM_SIZE);
-  return SQLITE_OK;
+  if (pages->page_size == 0 &&
+      below->pMethods->xRead (below, header, sizeof header, 0) == SQLITE_OK)
+    note_page_size (pages, header, sizeof header, 0);
+  if (is_page (count, offset) && count >= pages->page_size)
+    return read_page (pages, data, count, offset);
+  return pages->page_size ? read_parts (pages, data, count, offset)
+                          : below->pMethods->xRead (below, data, count, offset);
 }
 
 static int
@@ -117,12 +184,11 @@ page_write (sqlite3_file *file, const void *data, int count,
   if (!is_page (count, offset))
     return below->pMethods->xWrite (below, data, count, offset);
   /* SQLite may go on using the page that it gives us. */
-  if (pages->copy == NULL)
-    pages->copy = malloc (PAGE_SIZE_MAX);
-  if (pages->copy == NULL)
+  if (!need_copy (pages))
     return SQLITE_IOERR_NOMEM;
   memcpy (pages->copy, data, count);
   vfs_checksum_set (pages->copy, count, offset / count + 1);
+  note_page_size (pages, data, count, offset);
   return below->pMethods->xWrite (below, pages->copy, count, offset);
 }
 
@@ -137,6 +203,7 @@ page_file_control (sqlite3_file *file, int operation, void *argument)
   return SQLITE_OK;
 }
 
+/* To read a part costs as much as the page. */
 static int
 page_device_characteristics (sqlite3_file *file)
 {

@@ -17,6 +17,12 @@
  *   into the database, as the sqlite3 shell does when it is the last one to
  *   close it, pages get there with zeroes.  So zeroes mean "no checksum", and
  *   such a page is taken as it is until it is written again.
+ * - SQLite 3.46 reads overflow pages in parts.  Any part of a page is taken
+ *   from a whole one, which is checked.  The size of pages stands in the
+ *   header, which SQLite reads first.  Only what is read within these 100
+ *   bytes is not checked: SQLite does that before it has a lock, when a
+ *   checkpoint may be writing the page, and before it is known whether the
+ *   file is one of ours.  Before it uses what stands there it reads the page.
  * - A program that changes pages without this VFS leaves the checksums of
  *   what was there before: such pages do not fit.
  * - Free pages are not read, so what stands there is harmless.

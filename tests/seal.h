@@ -9,7 +9,6 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "bytes.h"
 #include "page.h"
 #include "vfs_checksum.h"
 
@@ -23,10 +22,8 @@ seal_pages (unsigned char *bytes, size_t size)
 
   if (size < PAGE_SIZE_MIN || bytes[PAGE_HEADER_RESERVED] != VFS_CHECKSUM_SIZE)
     return;
-  page_size = big_endian_16 (bytes + 16);
-  if (page_size == 1)
-    page_size = PAGE_SIZE_MAX;
-  if (!page_is_size (page_size))
+  page_size = page_size_of (bytes);
+  if (page_size == 0)
     return;
   for (size_t at = 0; at + page_size <= size; at += page_size)
     vfs_checksum_set (bytes + at, page_size, at / page_size + 1);
