@@ -65,6 +65,7 @@ void
 check_tell (struct check *check, struct check_problem *problem,
             const char *format, ...)
 {
+  struct check_problem told;
   struct status message;
   char text[900];
   va_list arguments;
@@ -74,7 +75,6 @@ check_tell (struct check *check, struct check_problem *problem,
   va_end (arguments);
   /* What comes from the file may have anything in it. */
   status_fail (&message, EIO, "%s", text);
-  problem->message = message.message;
   if (problem->shown_total < problem->shown_count)
     problem->shown_total = problem->shown_count;
   if (problem->kind == CHECK_FILE)
@@ -83,8 +83,10 @@ check_tell (struct check *check, struct check_problem *problem,
     check->counts->leftovers++;
   else
     check->counts->problems++;
+  told = *problem;
+  told.message = message.message;
   if (check->options->found)
-    check->options->found (problem, check->options->opaque);
+    check->options->found (&told, check->options->opaque);
 }
 
 void

@@ -337,7 +337,9 @@ CREATE VIEW changed_blocks (disk, snapshot, number, offset) AS
 -- The last 8 bytes of a page of the database file are the XXH3 of all bytes
 -- before them, with the page's number as seed, little-endian (1 where that is
 -- 0); or zeroes, which means that the page has no checksum.  In the log they
--- are zeroes.
+-- are zeroes.  For page 1 the bytes 18, 19, 24 to 27, 40 to 43 and 92 to 99
+-- of the database header count as zeroes, since other programs change them:
+-- the sqlite3 shell's .backup, and PRAGMA journal_mode.
 --
 -- block.checksum is the XXH3 of 48 bytes: layer, number, generation,
 -- codec, the length of data in bytes and the XXH3 of data (of no bytes,

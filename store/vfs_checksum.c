@@ -43,11 +43,42 @@ is_page (int count, int64_t offset)
 }
 
 static uint64_t
-sum_of (const unsigned char *page, size_t size, uint32_t number)
+sum_of_bytes (const unsigned char *page, size_t size, uint32_t number)
 {
   const uint64_t sum = checksum_page (page, size - VFS_CHECKSUM_SIZE, number);
 
   return htole64 (sum ? sum : 1);
+}
+
+/* Page 1, without what other programs change there. */
+static uint64_t
+sum_of_first_page (const unsigned char *page, size_t size)
+{
+  static const struct {
+    int from, to;
+  } changing[] = { { 18, 20 }, { 24, 28 }, { 40, 44 }, { 92, 100 } };
+  unsigned char copy[PAGE_SIZE_MAX];
+
+  memcpy (copy, page, size);
+  for (size_t i = 0; i < sizeof changing / sizeof changing[0]; i++)
+    memset (copy + changing[i].from, 0, changing[i].to - changing[i].from);
+  return sum_of_bytes (copy, size, 1);
+}
+
+static uint64_t
+sum_of (const unsigned char *page, size_t size, uint32_t number)
+{
+  return number == 1 ? sum_of_first_page (page, size)
+                     : sum_of_bytes (page, size, number);
+}
+
+/* In format 4 the checksum of page 1 was that of all of it. */
+static bool
+fits_format_4 (const unsigned char *page, size_t size, uint32_t number,
+               uint64_t sum)
+{
+  return number == 1 && big_endian (page + PAGE_HEADER_FORMAT) == 4 &&
+         sum == sum_of_bytes (page, size, number);
 }
 
 static bool
@@ -56,7 +87,8 @@ fits (const unsigned char *page, size_t size, uint32_t number)
   uint64_t sum;
 
   memcpy (&sum, page + size - VFS_CHECKSUM_SIZE, sizeof sum);
-  return sum == 0 || sum == sum_of (page, size, number);
+  return sum == 0 || sum == sum_of (page, size, number) ||
+         fits_format_4 (page, size, number, sum);
 }
 
 void

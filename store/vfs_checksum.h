@@ -23,6 +23,14 @@
  *   bytes is not checked: SQLite does that before it has a lock, when a
  *   checkpoint may be writing the page, and before it is known whether the
  *   file is one of ours.  Before it uses what stands there it reads the page.
+ * - In page 1 the checksum takes these bytes for zeroes: 18 and 19 (the kind
+ *   of journal), 24 to 27 (the counter of changes), 40 to 43 (that of the
+ *   schema), 92 to 99 (who wrote last).  SQLite's own copies of a database,
+ *   and a change of its journal, write them and leave all else.  SQLite
+ *   accepts no other journals than it has; a wrong counter makes it read
+ *   again what it has in memory, and, where those of 24 and 92 differ, take
+ *   the size of the database from its file, as integrity_check would tell;
+ *   the last four are for people.
  * - A program that changes pages without this VFS leaves the checksums of
  *   what was there before: such pages do not fit.
  * - Free pages are not read, so what stands there is harmless.

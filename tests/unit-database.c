@@ -698,7 +698,7 @@ static const char *const foreign_schemas[] = {
   "DROP TABLE snapshot",
   "DROP TABLE feature;"
   "CREATE VIEW feature AS SELECT '' AS name, 'compatible' AS kind",
-  "ALTER TABLE block ADD COLUMN extra",
+  "ALTER TABLE block ADD COLUMN extra ANY",
   "ALTER TABLE disk RENAME COLUMN name TO title",
   "ALTER TABLE feature RENAME TO features",
   "DROP INDEX block_by_number;"

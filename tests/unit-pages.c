@@ -397,10 +397,53 @@ test_sqlite (void **state)
   free (keys_right);
 }
 
+/*--------------------------------------------------------------------
+ * The header.
+ */
+
+/* Does an SQLite that copies the database change this byte of it? */
+static bool
+is_changing (int place)
+{
+  return place == 18 || place == 19 || (place >= 24 && place <= 27) ||
+         (place >= 40 && place <= 43) || (place >= 92 && place <= 99);
+}
+
+/* Each bit of it counts, but for those. */
+static void
+test_header (void **state)
+{
+  struct connection connection;
+  struct status status;
+  char page[SIZE];
+
+  (void)state;
+  make_database ();
+  spoiled = unit_path ("spoiled.sqlite");
+  unit_write_file (spoiled, bytes, size);
+  assert_ok (
+      connection_open (&connection, spoiled, CONNECTION_HEADER, NULL, &status),
+      &status);
+  assert_int_equal (sqlite3_file_control (connection.db, "main",
+                                          SQLITE_FCNTL_FILE_POINTER, &file),
+                    SQLITE_OK);
+  assert_int_equal (read_file (page, SIZE, 0), SQLITE_OK);
+  for (int bit = 0; bit < 8 * PAGE_HEADER_SIZE; bit++) {
+    bytes[bit / 8] ^= 1 << bit % 8;
+    unit_write_file (spoiled, bytes, SIZE);
+    assert_int_equal (read_file (page, SIZE, 0),
+                      is_changing (bit / 8) ? SQLITE_OK : SQLITE_IOERR_DATA);
+    bytes[bit / 8] ^= 1 << bit % 8;
+  }
+  connection_close (&connection);
+  free (bytes);
+}
+
 int
 main (void)
 {
   const struct CMUnitTest tests[] = {
+    unit_test (test_header),
     unit_test (test_parts),
     unit_test (test_sqlite),
   };
