@@ -36,6 +36,7 @@
 #include "prometheus.h"
 #include "quota.h"
 #include "scrub.h"
+#include "sealing.h"
 #include "store.h"
 #include "tidy.h"
 #include "times.h"
@@ -75,6 +76,7 @@ static struct tidy *tidy;
 static struct history *history;       /* or NULL */
 static struct prometheus *prometheus; /* or NULL */
 static struct scrub *scrub;           /* or NULL */
+static struct sealer *sealer;
 
 /* Ends waiting when the server ends. */
 static pthread_t watcher;
@@ -394,6 +396,8 @@ close_store (void)
     prometheus_stop (prometheus);
   if (scrub)
     scrub_stop (scrub);
+  if (sealer)
+    sealer_stop (sealer);
   if (tidy)
     tidy_stop (tidy);
   store_close (store);
@@ -407,6 +411,9 @@ start_threads (struct status *status)
   tidy_options.warn = warn;
   tidy = tidy_start (store, &tidy_options, status);
   if (tidy == NULL)
+    return -1;
+  sealer = sealer_start (store, warn, status);
+  if (sealer == NULL)
     return -1;
   if (history_options.interval > 0) {
     history_options.warn = warn;

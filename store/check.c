@@ -14,11 +14,7 @@
 #include "check-parts.h"
 #include "clock.h"
 #include "database.h"
-
-/* SQLite's own check is given up when the log grows by so many bytes
- * meanwhile, which it keeps from starting over.
- */
-#define LOG_GROWTH (INT64_C (256) << 20)
+#include "sealing.h"
 
 /* How often that is looked at, in milliseconds. */
 #define WATCH_INTERVAL 100
@@ -157,10 +153,12 @@ size_of (const char *path)
 static bool
 is_enough (struct watch *watch)
 {
+  const int64_t log_growth = watch->check->options->log_growth;
   struct status ignored;
 
   watch->canceled = progress (watch->check, &ignored) == -1;
-  watch->too_long = size_of (watch->log) - watch->log_size > LOG_GROWTH;
+  watch->too_long = size_of (watch->log) - watch->log_size >
+                    (log_growth ? log_growth : CHECK_LOG_GROWTH);
   return watch->canceled || watch->too_long;
 }
 
@@ -429,6 +427,27 @@ check_pages (struct connection *connection, void *opaque, struct status *status)
   return 0;
 }
 
+/* Count the pages without a checksum: part after part. */
+static int
+count_unsealed (struct check *check, struct status *status)
+{
+  struct seal_part *part = malloc (sizeof *part);
+  int r = part ? 0 : status_no_memory (status);
+
+  if (part)
+    for (part->next = 1; r == 0 && part->next != 0;) {
+      r = store_look (check->store, seal_find, part, status);
+      if (r == 0) {
+        check->counts->without_checksum += part->count;
+        r = progress (check, status);
+      }
+    }
+  free (part);
+  /* What cannot be read has been told. */
+  return r == -1 && check_is_damage (status) && check->counts->problems > 0 ? 0
+                                                                            : r;
+}
+
 /* How much there is to do, about. */
 static int
 estimate (struct check *check, struct status *status)
@@ -461,7 +480,8 @@ check_all (struct check *check, struct status *status)
   if (!rows_only && (look_at_index (check, status) == -1 ||
                      look_at_rows (check, check_end, status) == -1))
     return -1;
-  if (look (check, check_pages, status) == -1)
+  if (look (check, check_pages, status) == -1 ||
+      (!rows_only && count_unsealed (check, status) == -1))
     return -1;
   check->done = check->total;
   return progress (check, status);

@@ -83,9 +83,15 @@ struct check_problem {
   uint64_t shown_total;
 };
 
+#define CHECK_LOG_GROWTH (INT64_C (256) << 20)
+
 struct check_options {
   /* Without SQLite's own check and the index, and beginning at any row. */
   bool rows_only;
+  /* SQLite's own check is given up when the log grows by so many bytes
+   * meanwhile, which it keeps from starting over; 0: CHECK_LOG_GROWTH.
+   */
+  int64_t log_growth;
   /* Called for each problem; may be NULL. */
   void (*found) (const struct check_problem *problem, void *opaque);
   /* Told how far it is, in bytes of the file; may be NULL. */
@@ -98,6 +104,7 @@ struct check_counts {
   uint64_t blocks, bytes; /* rows, and bytes of their data */
   uint64_t problems;      /* without the leftovers */
   uint64_t leftovers;
+  uint64_t without_checksum; /* pages; no problem, see sealing.h */
   /* SQLite's own check was given up, since others write so much. */
   bool file_not_checked;
 };

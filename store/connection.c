@@ -244,6 +244,8 @@ connection_open_asked (struct connection *connection, const char *path,
     rc = vfs_checksum_reserve (connection->db);
   if (rc == SQLITE_OK && patience && patience->damaged)
     rc = vfs_checksum_tolerate (connection->db, patience->damaged);
+  if (rc == SQLITE_OK && patience)
+    rc = vfs_checksum_watch (connection->db, &patience->unsealed);
   if (rc == SQLITE_OK && write && sqlite3_db_readonly (connection->db, "main"))
     rc = SQLITE_READONLY;
   if (rc == SQLITE_OK && mode != CONNECTION_HEADER)

@@ -53,6 +53,7 @@ struct patience {
    */
   struct damaged_pages *damaged;
 
+  atomic_bool unsealed;    /* a page without a checksum was read */
   atomic_bool interrupted; /* all waiting ends */
   pthread_mutex_t lock;    /* of what follows; a leaf */
   pthread_cond_t changed;

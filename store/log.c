@@ -335,25 +335,53 @@ log_rewrite (struct connection *connection, const struct guard_entry *entry,
  * Looking for pages.
  */
 
+/* The shared memory of the log and the files of CONNECTION. */
+static int
+map_index (struct connection *connection, sqlite3_file **log,
+           void volatile **index, struct status *status)
+{
+  sqlite3_file *database;
+  int rc = connection_files (connection, &database, log);
+
+  if (rc == SQLITE_OK)
+    rc = database->pMethods->xShmMap (database, 0, INDEX_REGION, 0, index);
+  if (rc != SQLITE_OK || *index == NULL || (*log)->pMethods == NULL)
+    return status_fail_sqlite (status, connection->db, rc, "reading the log");
+  return 0;
+}
+
+int
+log_moved (struct connection *connection, int64_t *offset,
+           struct status *status)
+{
+  int64_t page_size;
+  sqlite3_file *log;
+  void volatile *index;
+
+  if (connection_page_size (connection, &page_size, status) == -1 ||
+      map_index (connection, &log, &index, status) == -1)
+    return -1;
+  *offset = LOG_HEADER_SIZE +
+            ((uint32_t volatile *)index)[INDEX_BACKFILL / sizeof (uint32_t)] *
+                (FRAME_HEADER_SIZE + page_size);
+  return 0;
+}
+
 int
 log_find_pages (struct connection *connection,
                 void (*found) (uint32_t page, int64_t offset, void *opaque),
                 void *opaque, struct status *status)
 {
   unsigned char header[FRAME_HEADER_SIZE];
-  sqlite3_file *database, *log;
+  sqlite3_file *log;
   int64_t page_size, offset = LOG_HEADER_SIZE;
   void volatile *index;
   uint32_t frames;
   int rc;
 
-  if (connection_page_size (connection, &page_size, status) == -1)
+  if (connection_page_size (connection, &page_size, status) == -1 ||
+      map_index (connection, &log, &index, status) == -1)
     return -1;
-  rc = connection_files (connection, &database, &log);
-  if (rc == SQLITE_OK)
-    rc = database->pMethods->xShmMap (database, 0, INDEX_REGION, 0, &index);
-  if (rc != SQLITE_OK || index == NULL || log->pMethods == NULL)
-    return status_fail_sqlite (status, connection->db, rc, "reading the log");
   frames = ((uint32_t volatile *)index)[INDEX_FRAMES / sizeof (uint32_t)];
   for (; frames > 0; frames--, offset += FRAME_HEADER_SIZE + page_size) {
     rc = log->pMethods->xRead (log, header, sizeof header, offset);

@@ -61,6 +61,12 @@ int log_find_pages (struct connection *connection,
                     void (*found) (uint32_t page, int64_t offset, void *opaque),
                     void *opaque, struct status *status);
 
+/* Up to which OFFSET the frames of the log have been moved into the database.
+ * Called in a read transaction.  Returns 0, or -1.
+ */
+int log_moved (struct connection *connection, int64_t *offset,
+               struct status *status);
+
 /* Say that the log has lost what was written to it; returns -1. */
 int log_fail_damaged (struct status *status);
 

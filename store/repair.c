@@ -19,6 +19,7 @@
 #include "log.h"
 #include "reclaim.h"
 #include "repair.h"
+#include "sealing.h"
 
 /* More is mended by the next call. */
 #define MENDS_MAX 1000000
@@ -568,6 +569,32 @@ mend_all (struct repair *repair, struct status *status)
   return 0;
 }
 
+/* Give pages that have none a checksum, after a check that has found nothing
+ * wrong: after mends it takes another one.
+ */
+static int
+seal_pages (struct repair *repair, const struct check_counts *counts,
+            struct status *status)
+{
+  uint64_t sealed;
+
+  if (counts->without_checksum == 0)
+    return 0;
+  if (counts->problems > 0 || counts->file_not_checked) {
+    say (repair, counts->problems > 0 ? EIO : EBUSY,
+         "%" PRIu64 " pages have no checksum; a repair that finds %s gives "
+         "them one",
+         counts->without_checksum,
+         counts->problems > 0 ? "no other problem"
+                              : "time to check the structures of the file");
+    return 0;
+  }
+  if (seal_all (repair->store, report_progress, repair, &sealed, status) == -1)
+    return -1;
+  say (repair, 0, "%" PRIu64 " pages have a checksum again", sealed);
+  return 0;
+}
+
 int
 repair_database (struct store *store, const struct repair_options *options,
                  struct check_counts *counts, struct status *status)
@@ -589,6 +616,8 @@ repair_database (struct store *store, const struct repair_options *options,
       r = 0;
     }
   }
+  if (r == 0)
+    r = seal_pages (&repair, counts, status);
   free (repair.mends);
   return r;
 }

@@ -6,6 +6,7 @@
  *   what lies behind the end of a disk          is cleared
  *   counters that do not fit                    are set
  *   what interrupted copies left                is removed
+ *   pages without a checksum, if all is well    get one (sealing.h)
  *   a block of which one byte has changed       gets that byte back
  *
  * While rows of disks, snapshots or layers are damaged, or the file is, what

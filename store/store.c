@@ -670,6 +670,12 @@ store_damaged (struct store *store, uint32_t *numbers)
   return count;
 }
 
+bool
+store_take_unsealed (struct store *store)
+{
+  return atomic_exchange (&store->patience.unsealed, false);
+}
+
 struct patience *
 store_patience (struct store *store)
 {

@@ -117,6 +117,11 @@ int store_look (struct store *store,
  */
 size_t store_damaged (struct store *store, uint32_t *numbers);
 
+/* Was a page without a checksum read since this was asked last?  See
+ * sealing.h.
+ */
+bool store_take_unsealed (struct store *store);
+
 /* What the connections of STORE share, for who opens one more. */
 struct patience *store_patience (struct store *store);
 

@@ -210,6 +210,15 @@ ahead_shm_lock (sqlite3_file *file, int offset, int count, int flags)
   return rc;
 }
 
+static int
+ahead_file_control (sqlite3_file *file, int operation, void *argument)
+{
+  if (operation != VFS_AHEAD_FORGET)
+    return pass_file_control (file, operation, argument);
+  forget ((struct ahead_file *)file);
+  return SQLITE_OK;
+}
+
 /* A database that is only read gets our methods; any other file is the one
  * of the VFS below.
  */
@@ -235,6 +244,7 @@ vfs_ahead_register (void)
   methods = pass_methods;
   methods.xClose = ahead_close;
   methods.xRead = ahead_read;
+  methods.xFileControl = ahead_file_control;
   methods.xShmLock = ahead_shm_lock;
   vfs_below = sqlite3_vfs_find (VFS_ROOM_NAME);
   return pass_register (&vfs, vfs_below, VFS_AHEAD_NAME,

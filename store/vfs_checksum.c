@@ -5,6 +5,7 @@
 #include <config.h>
 
 #include <endian.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 
 /* Our file control. */
 #define TOLERATE 0x73716c62
+#define WATCH    0x73716c63
 
 /* Newer versions of SQLite read parts of pages where that may be. */
 #ifndef SQLITE_IOCAP_SUBPAGE_READ
@@ -27,8 +29,9 @@
 struct page_file {
   struct pass_file pass;
   struct damaged_pages *damaged; /* NULL: such a page is not read */
-  unsigned char *copy;           /* room for one page; NULL: not used yet */
-  int page_size;                 /* as its header says; 0: not known */
+  atomic_bool *unsealed; /* set when a page without one is read; or NULL */
+  unsigned char *copy;   /* room for one page; NULL: not used yet */
+  int page_size;         /* as its header says; 0: not known */
 };
 
 static sqlite3_vfs *vfs_below;
@@ -81,14 +84,29 @@ fits_format_4 (const unsigned char *page, size_t size, uint32_t number,
          sum == sum_of_bytes (page, size, number);
 }
 
-static bool
-fits (const unsigned char *page, size_t size, uint32_t number)
+/* The checksum that a page has; 0: none. */
+static uint64_t
+sum_on (const unsigned char *page, size_t size)
 {
   uint64_t sum;
 
   memcpy (&sum, page + size - VFS_CHECKSUM_SIZE, sizeof sum);
+  return sum;
+}
+
+static bool
+fits (const unsigned char *page, size_t size, uint32_t number)
+{
+  const uint64_t sum = sum_on (page, size);
+
   return sum == 0 || sum == sum_of (page, size, number) ||
          fits_format_4 (page, size, number, sum);
+}
+
+bool
+vfs_checksum_is_blank (const unsigned char *page, size_t size)
+{
+  return page[0] == 0 && memcmp (page, page + 1, size - 1) == 0;
 }
 
 void
@@ -141,21 +159,44 @@ need_copy (struct page_file *pages)
   return pages->copy != NULL;
 }
 
+/* Read a whole page, of SIZE bytes, and tell whether it fits.  Somebody may
+ * just be giving it a checksum (sealing.h), of which the first reading saw a
+ * part; the second one is of the file itself.
+ */
+static int
+read_and_compare (struct page_file *pages, void *data, int size, int64_t offset,
+                  bool *right)
+{
+  sqlite3_file *below = pages->pass.below;
+  const uint32_t number = offset / size + 1;
+  int rc = below->pMethods->xRead (below, data, size, offset);
+
+  *right = rc == SQLITE_OK && fits (data, size, number);
+  if (rc != SQLITE_OK || *right)
+    return rc;
+  below->pMethods->xFileControl (below, VFS_AHEAD_FORGET, NULL);
+  rc = below->pMethods->xRead (below, data, size, offset);
+  *right = rc == SQLITE_OK && fits (data, size, number);
+  return rc;
+}
+
 /* Read a whole page, of SIZE bytes. */
 static int
 read_page (struct page_file *pages, void *data, int size, int64_t offset)
 {
-  sqlite3_file *below = pages->pass.below;
-  const uint32_t number = offset / size + 1;
-  const int rc = below->pMethods->xRead (below, data, size, offset);
+  bool right;
+  const int rc = read_and_compare (pages, data, size, offset, &right);
 
   if (rc != SQLITE_OK)
     return rc;
-  if (!fits (data, size, number)) {
+  if (!right) {
     if (pages->damaged == NULL)
       return SQLITE_IOERR_DATA;
-    note_damaged (pages->damaged, number);
+    note_damaged (pages->damaged, offset / size + 1);
   }
+  if (pages->unsealed && sum_on (data, size) == 0 &&
+      !vfs_checksum_is_blank (data, size))
+    atomic_store (pages->unsealed, true);
   note_page_size (pages, data, size, offset);
   memset ((char *)data + size - VFS_CHECKSUM_SIZE, 0, VFS_CHECKSUM_SIZE);
   return SQLITE_OK;
@@ -229,10 +270,16 @@ page_file_control (sqlite3_file *file, int operation, void *argument)
 {
   struct page_file *pages = (struct page_file *)file;
 
-  if (operation != TOLERATE)
+  switch (operation) {
+  case TOLERATE:
+    pages->damaged = argument;
+    return SQLITE_OK;
+  case WATCH:
+    pages->unsealed = argument;
+    return SQLITE_OK;
+  default:
     return pass_file_control (file, operation, argument);
-  pages->damaged = argument;
-  return SQLITE_OK;
+  }
 }
 
 /* To read a part costs as much as the page. */
@@ -286,20 +333,36 @@ vfs_checksum_tolerate (sqlite3 *db, struct damaged_pages *pages)
   return sqlite3_file_control (db, "main", TOLERATE, pages);
 }
 
+int
+vfs_checksum_watch (sqlite3 *db, atomic_bool *unsealed)
+{
+  return sqlite3_file_control (db, "main", WATCH, unsealed);
+}
+
+int
+vfs_checksum_below (sqlite3 *db, sqlite3_file **below)
+{
+  struct page_file *pages;
+  const int rc =
+      sqlite3_file_control (db, "main", SQLITE_FCNTL_FILE_POINTER, &pages);
+
+  if (rc == SQLITE_OK)
+    *below = pages->pass.below;
+  return rc;
+}
+
 /* The file below that of DB, and a page of it in a new buffer. */
 static int
 read_below (sqlite3 *db, uint32_t number, size_t size, sqlite3_file **below,
             unsigned char **page)
 {
-  struct page_file *pages;
-  int rc = sqlite3_file_control (db, "main", SQLITE_FCNTL_FILE_POINTER, &pages);
+  int rc = vfs_checksum_below (db, below);
 
   if (rc != SQLITE_OK)
     return rc;
   *page = malloc (size);
   if (*page == NULL)
     return SQLITE_NOMEM;
-  *below = pages->pass.below;
   rc = (*below)->pMethods->xRead (*below, *page, size,
                                   (int64_t)(number - 1) * size);
   if (rc != SQLITE_OK)
@@ -321,6 +384,17 @@ vfs_checksum_look (sqlite3 *db, uint32_t number, size_t size, bool *right)
   return rc;
 }
 
+/* Write the checksum of PAGE, and only that: readers may be reading it. */
+static int
+write_sum (sqlite3_file *below, unsigned char *page, size_t size,
+           uint32_t number)
+{
+  vfs_checksum_set (page, size, number);
+  return below->pMethods->xWrite (below, page + size - VFS_CHECKSUM_SIZE,
+                                  VFS_CHECKSUM_SIZE,
+                                  (int64_t)number * size - VFS_CHECKSUM_SIZE);
+}
+
 int
 vfs_checksum_accept (sqlite3 *db, uint32_t number, size_t size)
 {
@@ -330,9 +404,25 @@ vfs_checksum_accept (sqlite3 *db, uint32_t number, size_t size)
 
   if (rc != SQLITE_OK)
     return rc;
-  vfs_checksum_set (page, size, number);
-  rc =
-      below->pMethods->xWrite (below, page, size, (int64_t)(number - 1) * size);
+  rc = write_sum (below, page, size, number);
+  free (page);
+  return rc;
+}
+
+int
+vfs_checksum_seal (sqlite3 *db, uint32_t number, size_t size, bool *sealed)
+{
+  sqlite3_file *below;
+  unsigned char *page;
+  int rc = read_below (db, number, size, &below, &page);
+
+  *sealed = false;
+  if (rc != SQLITE_OK)
+    return rc;
+  if (sum_on (page, size) == 0) {
+    rc = write_sum (below, page, size, number);
+    *sealed = rc == SQLITE_OK;
+  }
   free (page);
   return rc;
 }

@@ -16,7 +16,8 @@
  *   frames have checksums of SQLite.  Where another program moves the log
  *   into the database, as the sqlite3 shell does when it is the last one to
  *   close it, pages get there with zeroes.  So zeroes mean "no checksum", and
- *   such a page is taken as it is until it is written again.
+ *   such a page is taken as it is until it is written again, or has been
+ *   checked and is given one (sealing.h).
  * - SQLite 3.46 reads overflow pages in parts.  Any part of a page is taken
  *   from a whole one, which is checked.  The size of pages stands in the
  *   header, which SQLite reads first.  Only what is read within these 100
@@ -42,6 +43,7 @@
 #define SQLBLOCK_VFS_CHECKSUM_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -79,6 +81,9 @@ int vfs_checksum_reserve (sqlite3 *db);
  */
 void vfs_checksum_set (unsigned char *page, size_t size, uint32_t number);
 
+/* Is PAGE, of SIZE bytes, all zeroes? */
+bool vfs_checksum_is_blank (const unsigned char *page, size_t size);
+
 /* Have a connection that uses this VFS read pages that do not fit, and note
  * them in PAGES, which must outlive it.  Returns an SQLite result code.
  * Thread rules of this and the next: those of the connection.
@@ -91,8 +96,22 @@ int vfs_checksum_tolerate (sqlite3 *db, struct damaged_pages *pages);
 int vfs_checksum_look (sqlite3 *db, uint32_t number, size_t size, bool *right);
 
 /* Give it the checksum that fits; the caller syncs.  Nobody must checkpoint
- * meanwhile.  Returns an SQLite result code.
+ * meanwhile; readers may go on.  Returns an SQLite result code.
  */
 int vfs_checksum_accept (sqlite3 *db, uint32_t number, size_t size);
+
+/* The same if it has none, which SEALED then says. */
+int vfs_checksum_seal (sqlite3 *db, uint32_t number, size_t size, bool *sealed);
+
+/* Have a connection that uses this VFS set UNSEALED, which must outlive it,
+ * when it reads a page that has no checksum and is not all zeroes.  Returns an
+ * SQLite result code.
+ */
+int vfs_checksum_watch (sqlite3 *db, atomic_bool *unsealed);
+
+/* The file of the VFS below, in which pages have their checksums.  Returns an
+ * SQLite result code.
+ */
+int vfs_checksum_below (sqlite3 *db, sqlite3_file **below);
 
 #endif /* SQLBLOCK_VFS_CHECKSUM_H */

@@ -169,6 +169,8 @@ print_json (struct report *report, const struct check_counts *counts)
   json_object_set_new (object, "problem_count",
                        json_integer (counts->problems));
   json_object_set_new (object, "leftovers", json_integer (counts->leftovers));
+  json_object_set_new (object, "pages_without_checksum",
+                       json_integer (counts->without_checksum));
   json_object_set_new (object, "file_checked",
                        json_boolean (!counts->file_not_checked));
   json_object_set_new (object, "disks", json_integer (counts->disks));
@@ -189,6 +191,11 @@ say_counts (const struct check_counts *counts)
             " blocks (%s) checked: %" PRIu64 " problems",
             counts->disks, counts->snapshots, counts->blocks,
             tool_size (counts->bytes, text), counts->problems);
+  if (counts->without_checksum > 0)
+    tool_say ("%" PRIu64 " pages have no checksum, since another program wrote "
+              "them; a server gives them one some time later, and --repair "
+              "now",
+              counts->without_checksum);
   if (counts->file_not_checked)
     tool_error (0,
                 "the structures of the file were not checked: others write so "
