@@ -43,8 +43,13 @@
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
-/* No limit but that of the protocol's 32 bits. */
-#define MAXIMUM_REQUEST 0xffffffffu
+/* What nbdkit takes of a read or a write, in bytes; it answers a larger one
+ * with ENOMEM.  A multiple of each block size, as clients want it to be.
+ */
+#define MAXIMUM_REQUEST (64 * 1024 * 1024)
+
+_Static_assert(MAXIMUM_REQUEST % DISK_BLOCK_SIZE_MAX == 0,
+               "the largest request is not a multiple of the block");
 
 /* The parameters. */
 static char *path;

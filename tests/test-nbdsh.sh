@@ -51,7 +51,7 @@ check("is_read_only", h.is_read_only(), False)
 check("is_rotational", h.is_rotational(), False)
 check("minimum block", h.get_block_size(nbd.SIZE_MINIMUM), 1)
 check("preferred block", h.get_block_size(nbd.SIZE_PREFERRED), BLOCK)
-check("maximum block", h.get_block_size(nbd.SIZE_MAXIMUM), 0xffffffff)
+check("maximum block", h.get_block_size(nbd.SIZE_MAXIMUM), 64 << 20)
 check("a new disk", h.pread(SIZE, 0), bytes(SIZE))
 EOF2
 
@@ -159,3 +159,24 @@ client <"$tmp/look"
 stop_nbdkit
 [ "$before" = "$(sha256sum "$disk")" ] || fail "-r changed the file"
 [ ! -s "$disk-wal" ] || fail "-r left something in $disk-wal"
+
+# Clients are told of the largest request that works, whatever the block size
+# is: a multiple of the preferred one (NBD's "Block size constraints").
+for block in 512 4K 64K 1M; do
+  start_nbdkit "most-$block" "$plugin" "$tmp/most-$block.sqlite" size=65M \
+    block-size=$block
+  python3 - "$(uri "most-$block")" <<'EOF2'
+import nbd, os, sys
+h = nbd.NBD()
+h.connect_uri(sys.argv[1])
+least, preferred, most = (h.get_block_size(which) for which in (
+    nbd.SIZE_MINIMUM, nbd.SIZE_PREFERRED, nbd.SIZE_MAXIMUM))
+if most % preferred or most % least or preferred < 512:
+    sys.exit("block sizes %d, %d, %d" % (least, preferred, most))
+data = os.urandom(most)
+h.pwrite(data, 512)
+if h.pread(most, 512) != data:
+    sys.exit("a request of %d bytes" % most)
+EOF2
+  stop_nbdkit
+done
