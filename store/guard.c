@@ -27,8 +27,12 @@
 #define BYTE_DOUBT   2
 #define BYTE_ENTRIES 64 /* the first of GUARD_ENTRIES */
 
-/* How often, each 5 ms, to try to lock BYTE_ROWS. */
+/* How often to try to take the guard of a disk, or to lock BYTE_ROWS, and how
+ * long to sleep between two tries, in nanoseconds.
+ */
+#define DISK_TRIES 200
 #define ROWS_TRIES 400
+#define TRY_AFTER  5000000
 
 /* Give a new lock file the owner and the mode of the database PATH, as
  * SQLite does for its own files: whoever may write the one may lock the
@@ -182,6 +186,35 @@ guard_take (const char *path, int64_t id, bool shared, struct status *status)
   return -1;
 }
 
+/* Sleep before the next of at most MOST tries; false where this was the last.
+ */
+static bool
+sleep_before_try (unsigned *tries, unsigned most)
+{
+  if (++*tries >= most)
+    return false;
+  nanosleep (&(struct timespec){ .tv_nsec = TRY_AFTER }, NULL);
+  return true;
+}
+
+bool
+guard_wait (unsigned *tries)
+{
+  return sleep_before_try (tries, DISK_TRIES);
+}
+
+int
+guard_await (const char *path, int64_t id, struct status *status)
+{
+  unsigned tries = 0;
+  int guard;
+
+  do
+    guard = guard_take (path, id, false, status);
+  while (guard == -1 && status->error == EBUSY && guard_wait (&tries));
+  return guard;
+}
+
 int
 guard_serve (const char *path, struct status *status)
 {
@@ -213,19 +246,18 @@ guard_is_served (const char *path, struct status *status)
 static int
 lock_rows (const char *path, short type, struct status *status)
 {
-  const struct timespec pause = { .tv_nsec = 5000000 };
   const int fd = open_lock_file (path, status);
+  unsigned tries = 0;
+  bool held;
 
   if (fd == -1)
     return -1;
-  for (int tries = ROWS_TRIES; tries > 0; tries--) {
+  do {
     if (lock_byte (fd, BYTE_ROWS, type) == 0)
       return fd;
-    if (!is_held ())
-      break;
-    nanosleep (&pause, NULL);
-  }
-  if (is_held ())
+    held = is_held ();
+  } while (held && sleep_before_try (&tries, ROWS_TRIES));
+  if (held)
     status_fail (status, EBUSY,
                  "a copy of the database is being made; space is freed when "
                  "that has ended");

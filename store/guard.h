@@ -44,6 +44,16 @@
 int guard_take (const char *path, int64_t id, bool shared,
                 struct status *status);
 
+/* The guard of a disk may be about to go: its client has just left, or a
+ * command ends.  Between two tries to take it, with *TRIES 0 before the first,
+ * sleep a moment.  Returns false when it was waited for long enough, about a
+ * second.  Thread rules: any thread, without locks.
+ */
+bool guard_wait (unsigned *tries);
+
+/* The same as guard_take, not shared, with such tries. */
+int guard_await (const char *path, int64_t id, struct status *status);
+
 /* Say that this process writes the database PATH, and takes care of its log.
  * Returns and thread rules as guard_take; any number of processes can have
  * it.

@@ -33,6 +33,7 @@ struct request {
   struct disk_info disk;         /* that TARGET names, ... */
   struct snapshot_info snapshot; /* ... and its snapshot, or one of id 0 */
 
+  int64_t only; /* the id of the disk that may be changed, or 0: any */
   const struct disk_options *options;
   const char *name;
   const char *const *targets;
@@ -51,13 +52,27 @@ find_target (struct connection *connection, void *opaque, struct status *status)
                                 &request->snapshot, status);
 }
 
+/* The name may have come to mean another disk since its guard was taken. */
+static int
+check_only (const struct request *request, struct status *status)
+{
+  if (request->only == 0 || request->only == request->disk.id)
+    return 0;
+  return status_fail (status, EBUSY,
+                      "disk '%s' has just been renamed or replaced; look at "
+                      "it, and try again",
+                      request->disk.name);
+}
+
 /* The target must be a disk. */
 static int
 find_disk (struct connection *connection, struct request *request,
            struct status *status)
 {
-  return snapshots_find_disk (connection, request->target, &request->disk,
-                              status);
+  if (snapshots_find_disk (connection, request->target, &request->disk,
+                           status) == -1)
+    return -1;
+  return check_only (request, status);
 }
 
 /* The target must be a snapshot, under its name or, with TIMES, a time. */
@@ -65,7 +80,8 @@ static int
 find_snapshot (struct connection *connection, struct request *request,
                bool times, struct status *status)
 {
-  if (find_target (connection, request, status) == -1)
+  if (find_target (connection, request, status) == -1 ||
+      check_only (request, status) == -1)
     return -1;
   if (request->snapshot.id == 0)
     return status_fail (status, EINVAL, "'%s' is a disk; give DISK@SNAPSHOT",
@@ -78,28 +94,41 @@ find_snapshot (struct connection *connection, struct request *request,
       request->target, request->disk.name, request->snapshot.name);
 }
 
-/* Take the guard of the disk that TARGET names, so that no server can open
- * it meanwhile.  With FORCE it goes on without.
- */
+/* Take the guard of DISK, so that no server can open it meanwhile. */
 static int
-take_guard (struct store *store, const char *target, bool force, int *guard,
+take_guard (struct store *store, const struct disk_info *disk, int *guard,
             struct status *status)
 {
-  struct request request = { .target = target };
   struct status held;
 
-  *guard = -1;
-  if (store_look (store, find_target, &request, status) == -1)
-    return -1;
-  *guard = guard_take (store_path (store), request.disk.id, false, status);
-  if (*guard != -1 || (force && status->error == EBUSY))
+  *guard = guard_await (store_path (store), disk->id, status);
+  if (*guard != -1)
     return 0;
   if (status->error == EBUSY) {
     held = *status;
     status_fail (status, EBUSY, "%s; disconnect its clients first",
                  held.message);
   }
-  return status_prefix (status, "disk '%s'", request.disk.name);
+  return status_prefix (status, "disk '%s'", disk->name);
+}
+
+/* The same for the disk that the target names, which becomes the only one
+ * that the request may change.  With FORCE it goes on without the guard.
+ */
+static int
+guard_target (struct store *store, struct request *request, bool force,
+              int *guard, struct status *status)
+{
+  *guard = -1;
+  if (store_look (store, find_target, request, status) == -1)
+    return -1;
+  request->only = request->disk.id;
+  if (!force)
+    return take_guard (store, &request->disk, guard, status);
+  *guard = guard_take (store_path (store), request->disk.id, false, status);
+  return *guard == -1 && status->error != EBUSY
+             ? status_prefix (status, "disk '%s'", request->disk.name)
+             : 0;
 }
 
 static void
@@ -225,33 +254,42 @@ look_for_disk (struct connection *connection, void *opaque,
 }
 
 int
-manage_resize (struct store *store, const char *disk, uint64_t size,
-               bool shrink, struct status *status)
+manage_resize_found (struct store *store, const struct disk_info *disk,
+                     uint64_t size, bool shrink, struct status *status)
 {
   const struct disk_options options = { .size = size };
-  struct request request = { .target = disk };
   int guard = -1;
   int r;
 
   if (size == 0)
     return status_fail (status, EINVAL, "the size must not be zero");
-  if (disks_check_options (&options, status) == -1 ||
-      store_look (store, look_for_disk, &request, status) == -1)
+  if (disks_check_options (&options, status) == -1)
     return -1;
-  if (size < request.disk.size) {
+  if (size < disk->size) {
     if (!shrink)
       return status_fail (status, EINVAL,
                           "disk '%s' has %" PRIu64 " bytes; making it smaller "
                           "cuts off its end, ask for that with --shrink",
-                          request.disk.name, request.disk.size);
-    if (take_guard (store, disk, false, &guard, status) == -1)
+                          disk->name, disk->size);
+    if (take_guard (store, disk, &guard, status) == -1)
       return -1;
   }
-  r = store_resize (store, &request.disk, size, status);
+  r = store_resize (store, disk, size, status);
   drop_guard (guard);
   if (r == -1)
-    status_prefix (status, "disk '%s': resizing", request.disk.name);
+    status_prefix (status, "disk '%s': resizing", disk->name);
   return r;
+}
+
+int
+manage_resize (struct store *store, const char *disk, uint64_t size,
+               bool shrink, struct status *status)
+{
+  struct request request = { .target = disk };
+
+  if (store_look (store, look_for_disk, &request, status) == -1)
+    return -1;
+  return manage_resize_found (store, &request.disk, size, shrink, status);
 }
 
 static int
@@ -280,7 +318,7 @@ manage_delete (struct store *store, const char *disk, bool snapshots,
   struct request request = { .target = disk, .snapshots = snapshots };
   int guard, r;
 
-  if (take_guard (store, disk, force, &guard, status) == -1)
+  if (guard_target (store, &request, force, &guard, status) == -1)
     return -1;
   r = store_change (store, delete_disk, &request, status);
   drop_guard (guard);
@@ -368,7 +406,7 @@ manage_rollback (struct store *store, const char *target, bool force,
   struct request request = { .target = target };
   int guard, r;
 
-  if (take_guard (store, target, force, &guard, status) == -1)
+  if (guard_target (store, &request, force, &guard, status) == -1)
     return -1;
   r = store_change (store, rollback, &request, status);
   drop_guard (guard);
@@ -471,6 +509,9 @@ flatten_step (struct connection *connection, void *opaque,
   struct flattening *flattening = opaque;
   int r = find_disk (connection, &flattening->request, status);
 
+  /* Whatever is called so later, the disk is the one of the first step. */
+  if (r == 0)
+    flattening->request.only = flattening->request.disk.id;
   /* A first try of the step may have been undone. */
   flattening->step = flattening->committed;
   if (r == 0)

@@ -11,7 +11,8 @@
  * Thread rules: any thread, with the store open.  All return 0, or -1 with
  * nothing changed unless they say otherwise.  Common errors: ENOENT for
  * unknown names, EEXIST for taken ones, EINVAL for impossible ones, EBUSY
- * where a server has the disk open for writing, EROFS, ENOSPC, EIO.
+ * where a server has the disk open for writing, for longer than a moment, or
+ * where others have just renamed it, EROFS, ENOSPC, EIO.
  */
 
 #ifndef SQLBLOCK_MANAGE_H
@@ -54,6 +55,12 @@ int manage_set (struct store *store, const char *disk,
  */
 int manage_resize (struct store *store, const char *disk, uint64_t size,
                    bool shrink, struct status *status);
+
+/* The same for a disk that was looked at as DISK; EBUSY where its size has
+ * changed since, EIO where it was rolled back or deleted.
+ */
+int manage_resize_found (struct store *store, const struct disk_info *disk,
+                         uint64_t size, bool shrink, struct status *status);
 
 /* Count, in steps, what disks with a quota store, where that is not done.
  * When it fails it may be called again, and goes on.

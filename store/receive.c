@@ -495,8 +495,8 @@ take_guard (struct reception *reception, int *guard, struct status *status)
   if (store_find (reception->store, incoming->disk, &reception->disk, status) ==
       -1)
     return -1;
-  *guard = guard_take (store_path (reception->store), reception->disk.id, false,
-                       status);
+  *guard =
+      guard_await (store_path (reception->store), reception->disk.id, status);
   return *guard == -1 ? -1 : 0;
 }
 

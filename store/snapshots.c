@@ -94,17 +94,23 @@ snapshots_create (struct connection *connection, const struct disk_info *disk,
   struct snapshot_info row = {
     .disk = disk->id,
     .guid = guid,
-    .size = disk->size,
     .created = created ? created : time (NULL),
     .automatic = automatic,
   };
   struct layer_view head;
+  struct disk_info now;
+  int r;
 
   while (row.guid == 0)
     sqlite3_randomness (sizeof row.guid, &row.guid);
   snprintf (row.name, sizeof row.name, "%s", name);
-  if (disks_head (connection, disk->id, &head, status) == -1)
+  /* The caller may have looked at the disk before this transaction. */
+  r = disks_find_id (connection, disk->id, &now, status);
+  if (r == 0)
+    return status_fail (status, ENOENT, "the disk is gone");
+  if (r == -1 || disks_head (connection, disk->id, &head, status) == -1)
     return -1;
+  row.size = now.size;
   row.layer = head.layer;
   row.generation = head.generation;
   if (insert_row (connection, &row, id, status) == -1)

@@ -48,10 +48,11 @@ struct snapshot_info {
  */
 int snapshots_check_name (const char *name, struct status *status);
 
-/* Make a snapshot NAME of DISK as it is now; its id goes to *ID.  GUID is 0
- * for a new random one, CREATED 0 for the present time.  Inside a write
- * transaction of the caller.  Returns 0, or -1: EEXIST where the disk has a
- * snapshot NAME.
+/* Make a snapshot NAME of DISK as it is in this transaction, whatever else
+ * DISK says than its id; the id of the snapshot goes to *ID.  GUID is 0 for a
+ * new random one, CREATED 0 for the present time.  Inside a write transaction
+ * of the caller.  Returns 0, or -1: EEXIST where the disk has a snapshot NAME,
+ * ENOENT where the disk is gone.
  */
 int snapshots_create (struct connection *connection,
                       const struct disk_info *disk, const char *name,

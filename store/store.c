@@ -240,8 +240,8 @@ fail_held (struct status *status)
   return -1;
 }
 
-/* Count one more client that writes disk ID; the first takes the guard.
- * Called with the lock held.
+/* Count one more client that writes disk ID; the first takes the guard, or
+ * fails with EBUSY.  Called with the lock held.
  */
 static int
 hold (struct store *store, int64_t id, struct status *status)
@@ -259,7 +259,7 @@ hold (struct store *store, int64_t id, struct status *status)
         guard_take (store->place.path, id, store->options.shared, status);
     if (held->guard == -1) {
       free (held);
-      return fail_held (status);
+      return -1;
     }
     held->next = store->held;
     store->held = held;
@@ -553,19 +553,23 @@ need_write_side (struct store *store, struct status *status)
 static int
 begin_writing (struct store *store, int64_t id, struct status *status)
 {
+  unsigned tries = 0;
   int r = need_write_side (store, status);
 
   if (r == -1)
     return -1;
-  pthread_mutex_lock (&store->lock);
-  r = hold (store, id, status);
-  pthread_mutex_unlock (&store->lock);
+  do {
+    pthread_mutex_lock (&store->lock);
+    r = hold (store, id, status);
+    pthread_mutex_unlock (&store->lock);
+  } while (r == -1 && status->error == EBUSY && guard_wait (&tries));
+  if (r == -1)
+    return fail_held (status);
   /* What an earlier connection to another server wrote may be in the log
    * without a sync; this one's first flush is to cover it.
    */
-  if (r == 0)
-    flusher_committed (&store->flusher);
-  return r;
+  flusher_committed (&store->flusher);
+  return 0;
 }
 
 static void
@@ -834,15 +838,44 @@ may_only_read (const struct status *status)
          status->error == EPERM;
 }
 
+/* DISK was looked at before its guard was taken: a roll-back, a change of its
+ * size or a deletion may have had that until then.  With it they have to wait,
+ * so what is seen now stays.
+ */
+static int
+look_again (struct disk *disk, struct status *status)
+{
+  struct disk_info now = { .id = disk->info.id };
+
+  if (store_look (disk->store, find_by_id, &now, status) == -1)
+    return -1;
+  strcpy (now.name, disk->info.name);
+  disk->info = now;
+  return 0;
+}
+
 struct disk *
 disk_open (struct store *store, const char *name, bool readonly,
            struct status *status)
 {
-  struct disk_info info;
+  struct disk_info info, now;
+  struct disk *disk;
 
-  if (store_find (store, name, &info, status) == -1)
-    return NULL;
-  return disk_open_found (store, &info, readonly, status);
+  for (;;) {
+    if (store_find (store, name, &info, status) == -1)
+      return NULL;
+    disk = disk_open_found (store, &info, readonly, status);
+    if (disk == NULL || disk->readonly)
+      return disk;
+    /* Is it still called so? */
+    if (store_find (store, name, &now, status) == -1) {
+      disk_close (disk);
+      return NULL;
+    }
+    if (now.id == info.id)
+      return disk;
+    disk_close (disk);
+  }
 }
 
 struct disk *
@@ -857,9 +890,6 @@ disk_open_found (struct store *store, const struct disk_info *info,
   }
   disk->store = store;
   disk->info = *info;
-  disk->codec = info->compression.codec;
-  disk->level = info->compression.level;
-  disk->deduplicate = info->deduplicate;
   disk->guard = -1;
   /* Who reads an immutable file would not see what is written. */
   disk->readonly = readonly || info->snapshot != 0 ||
@@ -872,6 +902,14 @@ disk_open_found (struct store *store, const struct disk_info *info,
     }
     disk->readonly = true;
   }
+  if (!disk->readonly && look_again (disk, status) == -1) {
+    status_prefix (status, "disk '%s'", info->name);
+    disk_close (disk);
+    return NULL;
+  }
+  disk->codec = disk->info.compression.codec;
+  disk->level = disk->info.compression.level;
+  disk->deduplicate = disk->info.deduplicate;
   if (store->statistics) {
     disk->counters =
         statistics_open_disk (store->statistics, info->name, status);

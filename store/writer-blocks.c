@@ -3,6 +3,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -451,6 +452,15 @@ run_resize (struct writer *writer, struct operation *operation,
   uint64_t first, step;
 
   operation->done = false;
+  /* Who chose the size saw another one: it may be smaller now without a
+   * guard, or leave rows behind that nobody has looked for.
+   */
+  if (operation->size != 0 && !operation->begun &&
+      writer->view.size != operation->disk->size)
+    return status_fail (status, EBUSY,
+                        "its size has just been changed, to %" PRIu64
+                        " bytes; look at it, and try again",
+                        writer->view.size);
   if (size < writer->view.size && shrink (writer, operation, status) == -1)
     return -1;
   first = view_blocks (&writer->view);

@@ -42,6 +42,7 @@ struct operation {
   uint64_t size;    /* RESIZE: what the disk is to have, in bytes, or 0:
                        what it has, ... */
   uint64_t limit;   /* ... and up to where there may be old rows */
+  bool begun;       /* RESIZE: a step was done */
   bool done;        /* RESIZE: nothing is left to do */
   int result;
   struct status *status;

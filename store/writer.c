@@ -480,9 +480,11 @@ writer_resize (struct writer *writer, const struct disk_info *disk,
     .status = status,
   };
 
-  while (!operation.done)
+  while (!operation.done) {
     if (submit (writer, &operation) == -1)
       return -1;
+    operation.begun = true;
+  }
   return 0;
 }
 

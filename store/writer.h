@@ -159,7 +159,8 @@ int writer_clear (struct writer *writer, const struct disk_info *disk,
  * its end.  A smaller size holds at once; then the rows past
  * the end are deleted, or hidden, in steps.  A larger one holds when that
  * was done for what it adds, so that this is zeroes.  When it fails it can
- * be called again.  Returns and thread rules as writer_write.
+ * be called again.  Returns and thread rules as writer_write; EBUSY where the
+ * disk does not have the size any more that DISK says.
  */
 int writer_resize (struct writer *writer, const struct disk_info *disk,
                    uint64_t size, struct status *status);

@@ -506,6 +506,275 @@ test_thinning (void **state)
 }
 
 /*--------------------------------------------------------------------
+ * What is looked at before the transaction, or before the guard is had.
+ */
+
+static struct disk_info
+look_at_web (void)
+{
+  struct disk_info info;
+  struct status status;
+
+  assert_ok (store_find (store, "web", &info, &status), &status);
+  return info;
+}
+
+static int
+create_snapshot (struct connection *connection, void *opaque,
+                 struct status *status)
+{
+  int64_t id;
+
+  return snapshots_create (connection, opaque, "late", true, 0, 0, &id, status);
+}
+
+/* A snapshot has the size that the disk has in its transaction. */
+static void
+test_size_of_snapshot (void **state)
+{
+  struct disk_info before;
+  struct status status;
+
+  (void)state;
+  begin ();
+  before = look_at_web ();
+  assert_ok (manage_resize (store, "web", 2 * BLOCKS * BLOCK, false, &status),
+             &status);
+  assert_ok (store_change (store, create_snapshot, &before, &status), &status);
+  assert_int_equal (ask ("SELECT size FROM snapshot"), 2 * BLOCKS * BLOCK);
+  assert_ok (manage_rollback (store, "web@late", false, &status), &status);
+  assert_int_equal (look_at_web ().size, 2 * BLOCKS * BLOCK);
+  assert_ok (manage_delete (store, "web", true, false, &status), &status);
+  assert_fails (store_change (store, create_snapshot, &before, &status),
+                &status, ENOENT, "gone");
+  store_close (store);
+}
+
+/* Who changes a size must have seen the one that the disk has. */
+static void
+test_resize_of_another_size (void **state)
+{
+  const uint64_t size = BLOCKS * BLOCK;
+  struct disk_info before;
+  struct status status;
+
+  (void)state;
+  begin ();
+  before = look_at_web ();
+  assert_ok (manage_resize (store, "web", 4 * size, false, &status), &status);
+  /* It would have grown, and now is cut. */
+  assert_fails (manage_resize_found (store, &before, 2 * size, false, &status),
+                &status, EBUSY, "just been changed");
+  assert_fails (manage_resize_found (store, &before, size / 2, true, &status),
+                &status, EBUSY, "just been changed");
+  assert_int_equal (look_at_web ().size, 4 * size);
+  before = look_at_web ();
+  assert_ok (manage_resize_found (store, &before, size, true, &status),
+             &status);
+  assert_int_equal (look_at_web ().size, size);
+  store_close (store);
+}
+
+/* A client that connects while the disk is rolled back or resized. */
+static void
+test_open_of_another_epoch (void **state)
+{
+  struct disk_info before;
+  struct status status;
+  struct disk *disk;
+
+  (void)state;
+  begin ();
+  fill_web (1);
+  take_snapshot ("one");
+  fill_web (2);
+  before = look_at_web ();
+  assert_ok (manage_rollback (store, "web@one", false, &status), &status);
+  disk = disk_open_found (store, &before, false, &status);
+  assert_non_null (disk);
+  assert_int_equal (number_in (disk), 1);
+  assert_ok (fill (disk, 3, &status), &status);
+  disk_close (disk);
+  before = look_at_web ();
+  assert_ok (manage_resize (store, "web", BLOCK, true, &status), &status);
+  disk = disk_open_found (store, &before, false, &status);
+  assert_non_null (disk);
+  assert_int_equal (disk_get_info (disk)->size, BLOCK);
+  disk_close (disk);
+  before = look_at_web ();
+  assert_ok (manage_delete (store, "web", true, false, &status), &status);
+  assert_null (disk_open_found (store, &before, false, &status));
+  assert_int_equal (status.error, ENOENT);
+  store_close (store);
+}
+
+/* What somebody else does after some milliseconds, as long as he has the
+ * guard.
+ */
+struct holder {
+  pthread_t thread;
+  struct disk *disk;       /* that has the guard, or NULL: ... */
+  int guard;               /* ... this one */
+  bool rename;             /* have the name mean another disk */
+  const char *rolled_back; /* roll back to this, or NULL */
+};
+
+static void *
+let_go_later (void *opaque)
+{
+  const struct disk_options options = { .name = "web", .size = BLOCK };
+  struct holder *holder = opaque;
+  struct store *other = unit_open_store (path);
+  struct status status;
+
+  nanosleep (&(struct timespec){ .tv_nsec = 200000000 }, NULL);
+  if (holder->rename) {
+    assert_ok (manage_rename (other, "web", "old", &status), &status);
+    assert_ok (manage_create (other, &options, &status), &status);
+  }
+  if (holder->rolled_back)
+    assert_ok (manage_rollback (other, holder->rolled_back, true, &status),
+               &status);
+  if (holder->disk)
+    disk_close (holder->disk);
+  else
+    guard_release (holder->guard);
+  store_close (other);
+  return NULL;
+}
+
+static void
+hold_web (struct holder *holder)
+{
+  holder->disk = open_disk ("web", false);
+  assert_int_equal (
+      pthread_create (&holder->thread, NULL, let_go_later, holder), 0);
+}
+
+static void
+join (struct holder *holder)
+{
+  assert_int_equal (pthread_join (holder->thread, NULL), 0);
+}
+
+/* A client that has just left keeps nobody from his work. */
+static void
+test_guard_goes (void **state)
+{
+  struct holder holder = { .rename = false };
+  struct status status;
+
+  (void)state;
+  begin ();
+  fill_web (1);
+  take_snapshot ("one");
+  fill_web (2);
+  hold_web (&holder);
+  assert_ok (manage_rollback (store, "web@one", false, &status), &status);
+  join (&holder);
+  assert_int_equal (number_of ("web"), 1);
+  hold_web (&holder);
+  assert_ok (manage_resize (store, "web", BLOCK, true, &status), &status);
+  join (&holder);
+  hold_web (&holder);
+  assert_ok (manage_delete (store, "web", true, false, &status), &status);
+  join (&holder);
+  store_close (store);
+}
+
+/* One that stays does, and is named. */
+static void
+test_guard_stays (void **state)
+{
+  char process[40];
+  struct status status;
+  struct disk *disk;
+
+  (void)state;
+  begin ();
+  take_snapshot ("one");
+  snprintf (process, sizeof process, "process %ld on ", (long)getpid ());
+  disk = open_disk ("web", false);
+  assert_fails (manage_rollback (store, "web@one", false, &status), &status,
+                EBUSY, process);
+  assert_fails (manage_resize (store, "web", BLOCK, true, &status), &status,
+                EBUSY, process);
+  assert_fails (manage_delete (store, "web", true, false, &status), &status,
+                EBUSY, process);
+  disk_close (disk);
+  store_close (store);
+}
+
+/* While it was waited for, the name came to mean another disk. */
+static void
+test_guard_of_another_disk (void **state)
+{
+  struct holder holder = { .rename = true };
+  struct status status;
+
+  (void)state;
+  begin ();
+  take_snapshot ("one");
+  hold_web (&holder);
+  assert_fails (manage_delete (store, "web", true, false, &status), &status,
+                EBUSY, "try again");
+  join (&holder);
+  assert_int_equal (ask ("SELECT count (*) FROM disk"), 2);
+  store_close (store);
+}
+
+/* A client that connects during a roll-back waits for it, and is then
+ * connected to what the disk is after it.
+ */
+static void
+test_open_during_rollback (void **state)
+{
+  struct holder holder = { .rolled_back = "web@one" };
+  struct status status;
+  struct disk *disk;
+
+  (void)state;
+  begin ();
+  fill_web (1);
+  take_snapshot ("one");
+  fill_web (2);
+  holder.guard = guard_take (path, look_at_web ().id, false, &status);
+  assert_int_not_equal (holder.guard, -1);
+  assert_int_equal (
+      pthread_create (&holder.thread, NULL, let_go_later, &holder), 0);
+  disk = disk_open (store, "web", false, &status);
+  if (disk == NULL)
+    fail_msg ("%s", status.message);
+  join (&holder);
+  assert_int_equal (number_in (disk), 1);
+  assert_ok (fill (disk, 3, &status), &status);
+  disk_close (disk);
+  store_close (store);
+}
+
+/* And not to another disk that has the name by then. */
+static void
+test_open_during_rename (void **state)
+{
+  struct holder holder = { .rename = true };
+  struct status status;
+  struct disk *disk;
+
+  (void)state;
+  begin ();
+  holder.guard = guard_take (path, look_at_web ().id, false, &status);
+  assert_int_not_equal (holder.guard, -1);
+  assert_int_equal (
+      pthread_create (&holder.thread, NULL, let_go_later, &holder), 0);
+  disk = open_disk ("web", false);
+  join (&holder);
+  assert_int_equal (disk_get_info (disk)->id, look_at_web ().id);
+  assert_int_equal (disk_get_info (disk)->size, BLOCK);
+  disk_close (disk);
+  store_close (store);
+}
+
+/*--------------------------------------------------------------------
  * Hidden snapshots.
  */
 
@@ -688,8 +957,10 @@ test_force (void **state)
   for (uint32_t round = 2; round < 30; round++) {
     fill_web (round);
     writer = open_disk ("web", false);
-    assert_fails (manage_rollback (store, "web@one", false, &status), &status,
-                  EBUSY, "open for writing");
+    /* This waits a while for the writer to go. */
+    if (round == 2)
+      assert_fails (manage_rollback (store, "web@one", false, &status), &status,
+                    EBUSY, "open for writing");
     memset (connected, 0, sizeof connected);
     for (int i = 0; i < READERS; i++) {
       connected[i].disk = open_disk ("web", true);
@@ -728,6 +999,14 @@ main (void)
     unit_test (test_slots),
     unit_test (test_slots_again),
     unit_test (test_thinning),
+    unit_test (test_size_of_snapshot),
+    unit_test (test_resize_of_another_size),
+    unit_test (test_open_of_another_epoch),
+    unit_test (test_guard_goes),
+    unit_test (test_guard_stays),
+    unit_test (test_guard_of_another_disk),
+    unit_test (test_open_during_rollback),
+    unit_test (test_open_during_rename),
     unit_test (test_freeze),
     unit_test (test_forget_copies),
     unit_test (test_nothing_to_reclaim),

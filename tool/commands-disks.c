@@ -271,7 +271,7 @@ run_resize (int argc, char *argv[])
                        "disk '%s' has %s; making it smaller cuts off its end, "
                        "ask for that with --shrink",
                        argv[1], tool_size (info.size, old_text));
-  if (manage_resize (store, argv[1], size, resize_shrink, &status) == -1)
+  if (manage_resize_found (store, &info, size, resize_shrink, &status) == -1)
     return tool_fail (&status);
   tool_say ("disk '%s' has %s now, before it had %s; clients see it when "
             "they connect again",
