@@ -440,7 +440,7 @@ snapshots_rename (struct connection *connection,
                   struct status *status)
 {
   static const char rename_sql[] =
-      "UPDATE snapshot SET name = ?2 WHERE id = ?1";
+      "UPDATE snapshot SET name = ?2, automatic = 0 WHERE id = ?1";
 
   if (connection_run_for_text (connection, rename_sql, info->id, name,
                                status) == -1)

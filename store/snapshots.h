@@ -134,7 +134,8 @@ int snapshots_count_damaged (struct connection *connection, int64_t *count,
 int snapshots_count (struct connection *connection, int64_t disk,
                      int64_t *count, struct status *status);
 
-/* Give a snapshot another name; returns -1 and EEXIST where that is taken.
+/* Give a snapshot another name; from then on it is a person's, and not the
+ * schedule's to delete.  Returns 0, or -1: EEXIST where the name is taken.
  * Inside a write transaction of the caller.
  */
 int snapshots_rename (struct connection *connection,

@@ -433,6 +433,31 @@ test_slots (void **state)
   store_close (store);
 }
 
+/* What a person has renamed is not thinned out. */
+static void
+test_renamed (void **state)
+{
+  static const char target[] = "web@auto-2026-11-22T11:40:00Z";
+  const int64_t start = INT64_C (1795344000);
+  struct status status;
+
+  (void)state;
+  begin ();
+  set_schedule (HOUR, "all:1h");
+  fill_web (1);
+  look_at (start + HOUR);
+  assert_ok (manage_rename (store, target, "keep me", &status), &status);
+  for (uint32_t i = 2; i <= 10; i++) {
+    fill_web (i);
+    look_at (start + i * HOUR);
+  }
+  assert_int_equal (number_of ("web@keep me"), 1);
+  assert_int_equal (ask ("SELECT automatic FROM snapshot ORDER BY id LIMIT 1"),
+                    0);
+  assert_true (ask ("SELECT count (*) FROM snapshot") < 5);
+  store_close (store);
+}
+
 /* The clock was set back, to a time of which there is a snapshot. */
 static void
 test_slots_again (void **state)
@@ -997,6 +1022,7 @@ main (void)
     unit_test (test_clock_steps_back),
     unit_test (test_several_disks),
     unit_test (test_slots),
+    unit_test (test_renamed),
     unit_test (test_slots_again),
     unit_test (test_thinning),
     unit_test (test_size_of_snapshot),

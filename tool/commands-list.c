@@ -455,9 +455,10 @@ const struct command command_snapshot_list = {
   .arguments = "DATABASE [DISK]",
   .summary = "Show the snapshots, the oldest first",
   .help =
-      "BY is who made it: \"user\", or \"server\" for the history that a\n"
-      "server keeps.  With --usage, STORED is what the snapshot shows that\n"
-      "is not zeroes, and FREES what deleting it alone would free.\n"
+      "BY is whose it is: \"user\", or \"server\" for the history that a\n"
+      "server keeps and nobody has renamed.  With --usage, STORED is what\n"
+      "the snapshot shows that is not zeroes, and FREES what deleting it\n"
+      "alone would free.\n"
       "\n"
       "The JSON is {\"snapshots\": [...]}, each with disk, snapshot, size,\n"
       "block_size, created, automatic (made by a server) and guid; with\n"
