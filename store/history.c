@@ -10,17 +10,14 @@
 #include <time.h>
 
 #include "background.h"
+#include "changes.h"
 #include "clock.h"
+#include "complaint.h"
 #include "grow.h"
 #include "history.h"
 #include "manage.h"
 #include "snapshots.h"
 #include "times.h"
-
-/* A disk whose rows are new, but not its contents, is found out by comparing
- * at most so many blocks.
- */
-#define COMPARE_BLOCKS 4096
 
 /* The longest sleep, in seconds: the clock may be set meanwhile. */
 #define LONGEST_SLEEP 30
@@ -71,134 +68,126 @@ history_parse_rules (struct history_options *options, const char *text,
 }
 
 /*--------------------------------------------------------------------
- * Taking a snapshot.
+ * What there is.
  */
+
+/* What is known of a disk from one run to the next. */
+struct tended {
+  int64_t disk;
+  struct changes changes;
+  struct complaint complaint;
+  /* In the interval of this number: */
+  int64_t interval;
+  unsigned taken, deleted;
+};
+
+/* A snapshot of the schedule. */
+struct entry {
+  struct snapshot_info info;
+  bool future;   /* it was made later than now, as it says */
+  int64_t taken; /* when it was taken, as far as can be told */
+};
 
 /* A disk at hand. */
 struct visit {
   const struct history_options *options;
+  struct tended *tended;
+  struct background *background; /* of the thread, or NULL */
   struct disk_info disk;
   int64_t now;
 
   bool due;     /* the last snapshot of the schedule is of another slot */
   bool changed; /* since the newest snapshot */
+  bool more;    /* that is not known yet */
   struct snapshot_info newest; /* of id 0: there is none */
 
   /* Snapshots of the schedule, the oldest first. */
-  struct snapshot_info *snapshots;
+  struct entry *entries;
   size_t count;
   bool no_memory;
+  unsigned deleted; /* by thin_out */
 };
 
 static int
 collect (const struct snapshot_info *info, void *opaque)
 {
   struct visit *visit = opaque;
-  struct snapshot_info *snapshots;
+  struct entry *entries;
 
   visit->newest = *info;
   if (!info->automatic)
     return 0;
-  snapshots = grow (visit->snapshots, visit->count, sizeof *snapshots);
-  visit->no_memory = snapshots == NULL;
+  entries = grow (visit->entries, visit->count, sizeof *entries);
+  visit->no_memory = entries == NULL;
   if (visit->no_memory)
     return 1;
-  visit->snapshots = snapshots;
-  snapshots[visit->count++] = *info;
+  visit->entries = entries;
+  entries[visit->count++] = (struct entry){ .info = *info };
   return 0;
 }
 
-/* Do block NUMBER of two views have the same bytes?  Returns 1, 0, -1. */
-static int
-same_block (struct connection *connection, const struct view *a,
-            const struct view *b, int64_t number, char *buffer,
-            struct status *status)
-{
-  const uint32_t block_size = a->block_size;
-  const uint64_t offset = number * (uint64_t)block_size;
-
-  if (view_read (connection, a, buffer, offset, block_size, status) == -1 ||
-      view_read (connection, b, buffer + block_size, offset, block_size,
-                 status) == -1)
-    return -1;
-  return memcmp (buffer, buffer + block_size, block_size) == 0;
-}
-
-/* Compare the rows that are newer than GENERATION with what the newest
- * snapshot shows in their place.
+/* Tell when the snapshots were taken.  Those that say "later than now" were
+ * made while the clock was ahead: by how much is not known, but their order
+ * is.  They count as if the last of them had been taken just before the next
+ * one that is not of the future, or now, and the others as long before it as
+ * they say.
+ *
+ *    10:00  11:00  2028-01-01 03:00  2028-01-01 04:00  12:20   now: 12:30
+ *    10:00  11:00             11:20             12:20  12:20
  */
-static int
-compare_rows (struct connection *connection, struct visit *visit,
-              const struct view *head, const struct view *old,
-              int64_t generation, struct status *status)
+static void
+place_in_time (struct visit *visit)
 {
-  static const char newer_sql[] =
-      "SELECT number FROM block INDEXED BY block_by_number"
-      " WHERE layer = ?1 AND generation > ?2 ORDER BY number";
-  CLEANUP_STATEMENT sqlite3_stmt *newer =
-      connection_statement (connection, newer_sql, status);
-  char *buffer = malloc (2 * (size_t)head->block_size);
-  int left = COMPARE_BLOCKS;
-  int r = -1;
+  int64_t later = visit->now, ahead = 0;
 
-  if (buffer == NULL)
-    status_no_memory (status);
-  if (newer && buffer) {
-    sqlite3_bind_int64 (newer, 1, head->layers[0].layer);
-    sqlite3_bind_int64 (newer, 2, generation);
-    while (!visit->changed &&
-           (r = connection_step (connection, newer, status)) == 1) {
-      r = same_block (connection, head, old, sqlite3_column_int64 (newer, 0),
-                      buffer, status);
-      if (r == -1)
-        break;
-      visit->changed = r == 0 || --left == 0;
-    }
+  for (size_t i = visit->count; i > 0; i--) {
+    struct entry *entry = &visit->entries[i - 1];
+    const int64_t created = entry->info.created;
+
+    entry->future = created > visit->now;
+    if (!entry->future)
+      ahead = 0;
+    else if (created - ahead > later)
+      ahead = created - later;
+    entry->taken = later = created - ahead;
   }
-  free (buffer);
-  return r == -1 ? -1 : 0;
 }
 
-/* Does the disk differ from its newest snapshot? */
+/* Read the snapshots of the disk. */
 static int
-look_for_changes (struct connection *connection, struct visit *visit,
-                  struct status *status)
+read_snapshots (struct connection *connection, struct visit *visit,
+                struct status *status)
 {
-  const struct snapshot_info *newest = &visit->newest;
-  struct disk_info snapshot = visit->disk;
-  struct view head = { 0 }, old = { 0 };
-  int64_t generation;
-  int r;
-
-  snapshot.snapshot = newest->id;
-  r = snapshots_view (connection, &visit->disk, &head, status);
-  if (r == 0 && newest->id != 0)
-    r = snapshots_view (connection, &snapshot, &old, status);
-  if (r == 0) {
-    /* All rows of a new layer are newer than what it stands on. */
-    generation = head.layers[0].layer == newest->layer ? newest->generation : 0;
-    visit->changed =
-        newest->id == 0 || head.size != old.size ||
-        (generation == 0 &&
-         (head.depth < 2 || head.layers[1].layer != newest->layer ||
-          head.layers[1].generation != newest->generation));
-  }
-  if (r == 0 && !visit->changed)
-    r = compare_rows (connection, visit, &head, &old, generation, status);
-  view_free (&head);
-  view_free (&old);
-  return r;
+  visit->count = 0;
+  visit->newest.id = 0;
+  if (snapshots_list (connection, visit->disk.id, collect, visit, status) == -1)
+    return -1;
+  if (visit->no_memory)
+    return status_no_memory (status);
+  place_in_time (visit);
+  return 0;
 }
 
-/* Is it time for a snapshot?  Slots begin at multiples of the interval. */
+/*--------------------------------------------------------------------
+ * Taking a snapshot.
+ */
+
+/* The number of the interval at hand; they begin at multiples of it. */
+static int64_t
+interval_of (const struct visit *visit, int64_t seconds)
+{
+  return seconds / visit->options->interval;
+}
+
+/* Is it time for a snapshot?  What the last one says counts: where the clock
+ * was ahead it is of another interval, and one is taken.
+ */
 static bool
 is_due (const struct visit *visit)
 {
-  const int64_t interval = visit->options->interval;
-
   return visit->count == 0 ||
-         visit->snapshots[visit->count - 1].created / interval !=
-             visit->now / interval;
+         interval_of (visit, visit->entries[visit->count - 1].info.created) !=
+             interval_of (visit, visit->now);
 }
 
 /* See what there is and what is to be done. */
@@ -206,16 +195,19 @@ static int
 look (struct connection *connection, void *opaque, struct status *status)
 {
   struct visit *visit = opaque;
+  int r;
 
-  visit->count = 0;
-  visit->newest.id = 0;
-  visit->changed = false;
-  if (snapshots_list (connection, visit->disk.id, collect, visit, status) == -1)
+  visit->changed = visit->more = visit->due = false;
+  r = disks_find_id (connection, visit->disk.id, &visit->disk, status);
+  if (r != 1)
+    return r; /* it was deleted since the disks were listed */
+  if (read_snapshots (connection, visit, status) == -1)
     return -1;
-  if (visit->no_memory)
-    return status_no_memory (status);
   visit->due = is_due (visit);
-  return visit->due ? look_for_changes (connection, visit, status) : 0;
+  return visit->due ? changes_look (connection, &visit->disk, &visit->newest,
+                                    &visit->tended->changes, &visit->changed,
+                                    &visit->more, status)
+                    : 0;
 }
 
 /* Take the snapshot.  Where the clock was set back there may be one of that
@@ -238,24 +230,39 @@ take (struct connection *connection, void *opaque, struct status *status)
     r = snapshots_create (connection, &visit->disk, name, true, 0, visit->now,
                           &id, status);
   }
-  return r;
+  return r == -1 ? -1 : read_snapshots (connection, visit, status);
 }
 
 /*--------------------------------------------------------------------
  * Thinning out.
  */
 
+/* The next newer snapshot that can make snapshot I superfluous, or NULL.  One
+ * of the future cannot, as its time is a guess, unless I is one, too.
+ */
+static const struct entry *
+next_newer (const struct visit *visit, size_t i)
+{
+  const bool future = visit->entries[i].future;
+
+  for (i++; i < visit->count; i++)
+    if (future || !visit->entries[i].future)
+      return &visit->entries[i];
+  return NULL;
+}
+
 /* Does RULE keep snapshot I?  It does if no newer one is in the same slot. */
 static bool
 rule_keeps (const struct history_rule *rule, const struct visit *visit,
             size_t i)
 {
-  const int64_t created = visit->snapshots[i].created;
+  const int64_t taken = visit->entries[i].taken;
+  const struct entry *next = next_newer (visit, i);
 
-  if (visit->now - created > rule->span)
+  if (visit->now - taken > rule->span)
     return false;
-  return rule->every == 0 || i + 1 == visit->count ||
-         visit->snapshots[i + 1].created / rule->every != created / rule->every;
+  return rule->every == 0 || next == NULL ||
+         next->taken / rule->every != taken / rule->every;
 }
 
 static bool
@@ -270,16 +277,35 @@ is_kept (const struct visit *visit, size_t i)
   return false;
 }
 
-/* Delete what no rule keeps. */
+/* How many snapshots may be deleted now: in each interval one more than were
+ * taken in it.  That keeps up with the schedule.  If the clock is wrong, or
+ * the computer was off for a month, which looks the same, all may be too old
+ * at once: then they go slowly, and not before anybody can notice.
+ */
+static unsigned
+deletions_left (const struct visit *visit)
+{
+  return visit->tended->taken + 1 - visit->tended->deleted;
+}
+
+/* Delete what no rule keeps, the oldest first, as many as may be.  Somebody
+ * may have renamed one since they were read: it is his now.
+ */
 static int
 thin_out (struct connection *connection, void *opaque, struct status *status)
 {
-  const struct visit *visit = opaque;
+  struct visit *visit = opaque;
+  unsigned deleted = 0;
 
-  for (size_t i = 0; i < visit->count; i++)
-    if (!is_kept (visit, i) &&
-        snapshots_delete (connection, &visit->snapshots[i], status) == -1)
-      return -1;
+  if (read_snapshots (connection, visit, status) == -1)
+    return -1;
+  for (size_t i = 0; i < visit->count && deleted < deletions_left (visit); i++)
+    if (!is_kept (visit, i)) {
+      if (snapshots_delete (connection, &visit->entries[i].info, status) == -1)
+        return -1;
+      deleted++;
+    }
+  visit->deleted = deleted;
   return 0;
 }
 
@@ -296,16 +322,35 @@ has_surplus (const struct visit *visit)
  * A run over the disks.
  */
 
+static bool
+is_ending (const struct visit *visit)
+{
+  return visit->background && background_is_stopping (visit->background);
+}
+
 static int
 visit_disk (struct store *store, struct visit *visit, struct status *status)
 {
-  int r = store_look (store, look, visit, status);
+  struct tended *tended = visit->tended;
+  int r;
 
-  if (r == 0 && visit->due && visit->changed)
+  if (tended->interval != interval_of (visit, visit->now)) {
+    tended->interval = interval_of (visit, visit->now);
+    tended->taken = tended->deleted = 0;
+  }
+  do
+    r = store_look (store, look, visit, status);
+  while (r == 0 && visit->more && !is_ending (visit));
+  if (r == 0 && visit->changed) {
     r = store_change (store, take, visit, status);
-  if (r == 0 && has_surplus (visit))
+    tended->taken += r == 0;
+  }
+  if (r == 0 && has_surplus (visit) && deletions_left (visit) > 0) {
     r = store_change (store, thin_out, visit, status);
-  free (visit->snapshots);
+    if (r == 0)
+      tended->deleted += visit->deleted;
+  }
+  free (visit->entries);
   if (r == -1)
     status_prefix (status, "history of disk '%s'", visit->disk.name);
   return r;
@@ -332,26 +377,128 @@ collect_disk (const struct disk_info *info, void *opaque)
   return 0;
 }
 
-int
-history_run (struct store *store, const struct history_options *options,
-             int64_t now, struct status *status)
+/* Disks that were visited, by id. */
+struct history_memory {
+  struct tended *disks;
+  size_t count;
+  struct background *background; /* of the thread, or NULL */
+};
+
+/* Go on with those of LIST only, which is by id as well: disks come and go.
+ * Returns 0, or -1 where there is no memory, with all as it was.
+ */
+static int
+tend_those (struct history_memory *memory, const struct disk_list *list)
+{
+  struct tended *disks = calloc (list->count + 1, sizeof *disks);
+  size_t old = 0;
+
+  if (disks == NULL)
+    return -1;
+  for (size_t i = 0; i < list->count; i++) {
+    disks[i].disk = list->disks[i].id;
+    for (; old < memory->count && memory->disks[old].disk <= disks[i].disk;
+         old++)
+      if (memory->disks[old].disk == disks[i].disk)
+        disks[i] = memory->disks[old];
+      else
+        complaint_end (&memory->disks[old].complaint);
+  }
+  for (; old < memory->count; old++)
+    complaint_end (&memory->disks[old].complaint);
+  free (memory->disks);
+  memory->disks = disks;
+  memory->count = list->count;
+  return 0;
+}
+
+static void
+tend_none (struct history_memory *memory)
+{
+  for (size_t i = 0; i < memory->count; i++)
+    complaint_end (&memory->disks[i].complaint);
+  free (memory->disks);
+}
+
+/* Visit one of the disks; say of a failure what is new. */
+static int
+tend (struct store *store, struct visit *visit, struct status *status)
+{
+  struct complaint *complaint = &visit->tended->complaint;
+  const char *only = visit->options->disk;
+
+  if (only && strcmp (only, visit->disk.name) != 0)
+    return 0;
+  if (visit_disk (store, visit, status) == 0) {
+    complaint_end (complaint);
+    return 0;
+  }
+  if (complaint_is_due (complaint, status->message))
+    visit->options->warn (status->message);
+  return -1;
+}
+
+/* Visit all disks, also after one of them has failed; STATUS then says what
+ * the first failure was, and all have been told of.  Returns 0, 1 where some
+ * failed, or -1 where none could be visited.
+ */
+static int
+run (struct store *store, const struct history_options *options,
+     struct history_memory *memory, int64_t now, struct status *status)
 {
   struct disk_list list = { .count = 0 };
+  struct status failure;
   int r = store_list (store, collect_disk, &list, status);
 
-  if (r == 0 && list.no_memory)
+  if (r == 0 && (list.no_memory || tend_those (memory, &list) == -1))
     r = status_no_memory (status);
-  for (size_t i = 0; r == 0 && i < list.count; i++) {
+  for (size_t i = 0; r != -1 && i < list.count; i++) {
     struct visit visit = {
       .options = options,
+      .tended = &memory->disks[i],
+      .background = memory->background,
       .disk = list.disks[i],
       .now = now,
     };
 
-    if (options->disk == NULL || strcmp (options->disk, visit.disk.name) == 0)
-      r = visit_disk (store, &visit, status);
+    if (tend (store, &visit, &failure) == -1 && r == 0) {
+      *status = failure;
+      r = 1;
+    }
   }
   free (list.disks);
+  return r;
+}
+
+struct history_memory *
+history_remember (void)
+{
+  return calloc (1, sizeof (struct history_memory));
+}
+
+void
+history_forget (struct history_memory *memory)
+{
+  tend_none (memory);
+  free (memory);
+}
+
+int
+history_run_on (struct store *store, const struct history_options *options,
+                struct history_memory *memory, int64_t now,
+                struct status *status)
+{
+  return run (store, options, memory, now, status) == 0 ? 0 : -1;
+}
+
+int
+history_run (struct store *store, const struct history_options *options,
+             int64_t now, struct status *status)
+{
+  struct history_memory memory = { .count = 0 };
+  const int r = history_run_on (store, options, &memory, now, status);
+
+  tend_none (&memory);
   return r;
 }
 
@@ -363,6 +510,10 @@ struct history {
   struct store *store;
   struct history_options options;
   struct background background;
+
+  /* The thread's own. */
+  struct history_memory memory;
+  struct complaint listing, reclaiming;
 };
 
 /* Sleep until the next slot begins, or the clock was perhaps set.  Returns
@@ -390,22 +541,31 @@ is_stopping (uint64_t done, uint64_t total, void *opaque)
   return background_is_stopping (&history->background);
 }
 
+/* Work that is not about one disk has come to R, with STATUS. */
+static void
+tell (const struct history *history, struct complaint *complaint, int r,
+      const struct status *status)
+{
+  if (r != -1)
+    complaint_end (complaint);
+  else if (status->error != ECANCELED &&
+           complaint_is_due (complaint, status->message))
+    history->options.warn (status->message);
+}
+
 static void *
 keep_history (void *opaque)
 {
   struct history *history = opaque;
-  bool failing = false;
   struct status status;
   int r;
 
   do {
-    r = history_run (history->store, &history->options, time (NULL), &status);
-    if (r == 0)
-      r = manage_reclaim (history->store, is_stopping, history, NULL, &status);
-    /* A failure is said once, not each time. */
-    if (r == -1 && !failing && status.error != ECANCELED)
-      history->options.warn (status.message);
-    failing = r == -1;
+    r = run (history->store, &history->options, &history->memory, time (NULL),
+             &status);
+    tell (history, &history->listing, r, &status);
+    r = manage_reclaim (history->store, is_stopping, history, NULL, &status);
+    tell (history, &history->reclaiming, r, &status);
   } while (sleep_on (history));
   return NULL;
 }
@@ -422,6 +582,7 @@ history_start (struct store *store, const struct history_options *options,
   }
   history->store = store;
   history->options = *options;
+  history->memory.background = &history->background;
   if (background_start (&history->background, keep_history, history, status) ==
       0)
     return history;
@@ -433,5 +594,8 @@ void
 history_stop (struct history *history)
 {
   background_stop (&history->background);
+  tend_none (&history->memory);
+  complaint_end (&history->listing);
+  complaint_end (&history->reclaiming);
   free (history);
 }

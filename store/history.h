@@ -12,8 +12,17 @@
  * planned for it: DISK@2026-11-22T10:42 is the newest snapshot not after
  * that.  Only snapshots that a schedule has made are thinned out.
  *
- * A thread does this, for all disks or one.  What becomes free is reclaimed
- * by it, in steps (reclaim.h).
+ * In each interval at most one more snapshot of a disk is deleted than was
+ * taken: a clock that is wrong for a while, or a computer that was off, makes
+ * all of them too old at once, and then nobody shall lose all of them at once.
+ *
+ * Snapshots that say that they were taken later than now were taken while the
+ * clock was ahead.  They count as taken just before the next one, and make no
+ * other one superfluous.
+ *
+ * A thread does this, for all disks or one.  A failure is that of one disk; the
+ * others, and reclaiming, go on.  What becomes free is reclaimed by it, in
+ * steps (reclaim.h).
  */
 
 #ifndef SQLBLOCK_HISTORY_H
@@ -64,7 +73,15 @@ struct history *history_start (struct store *store,
 /* End the thread. */
 void history_stop (struct history *history);
 
-/* For tests: what the thread does once, as if it were NOW. */
+/* For tests: what the thread does once, as if it were NOW; a failure is that
+ * of the first disk that had one.  MEMORY is what it keeps from one time to
+ * the next; without, it is as if it had just begun.
+ */
+struct history_memory *history_remember (void);
+int history_run_on (struct store *store, const struct history_options *options,
+                    struct history_memory *memory, int64_t now,
+                    struct status *status);
+void history_forget (struct history_memory *memory);
 int history_run (struct store *store, const struct history_options *options,
                  int64_t now, struct status *status);
 

@@ -530,6 +530,308 @@ test_thinning (void **state)
   store_close (store);
 }
 
+/* Let the schedule look at all disks at NOW, as its thread does, which
+ * remembers things in MEMORY.
+ */
+static void
+look_on (struct history_memory *memory, int64_t now)
+{
+  struct status status;
+
+  assert_ok (history_run_on (store, &schedule, memory, now, &status), &status);
+}
+
+static int64_t
+count_automatic (void)
+{
+  return ask ("SELECT count (*) FROM snapshot WHERE automatic = 1");
+}
+
+/* A clock that is ahead for a while neither deletes the history nor leaves
+ * something of its own for ever.
+ */
+static void
+test_clock_ahead (void **state)
+{
+  const int64_t ten = 10 * MINUTE, ahead = 400 * (int64_t)DAY;
+  struct history_memory *memory = history_remember ();
+  int64_t now = INT64_C (1795344000) / DAY * DAY, old, before, until;
+  uint32_t number = 1;
+
+  (void)state;
+  assert_non_null (memory);
+  begin ();
+  set_schedule (ten, HISTORY_RULES_DEFAULT);
+  for (int i = 0; i < 2 * 144; i++, now += ten) {
+    fill_web (number++);
+    look_on (memory, now);
+  }
+  old = count_automatic ();
+  assert_true (old > 24);
+  /* However often it looks in one interval. */
+  for (int i = 0; i < 20; i++)
+    look_on (memory, now + ahead + i);
+  assert_int_equal (count_automatic (), old - 1);
+  fill_web (number++);
+  for (int i = 20; i < 40; i++)
+    look_on (memory, now + ahead + i);
+  assert_int_equal (count_automatic (), old - 1);
+  fill_web (number++);
+  look_on (memory, now + ahead + ten);
+  assert_int_equal (count_automatic (), old - 2);
+  /* It is set right: new ones are taken, the old ones stay. */
+  until = now;
+  before = ask ("SELECT count (*) FROM snapshot WHERE created < 1796000000");
+  for (int i = 0; i < 6; i++, now += ten) {
+    fill_web (number++);
+    look_on (memory, now);
+    assert_int_equal (ask ("SELECT max (id) = (SELECT max (id) FROM snapshot"
+                           " WHERE created < 1796000000) FROM snapshot"),
+                      1);
+  }
+  assert_true (ask ("SELECT count (*) FROM snapshot"
+                    " WHERE created < 1796000000") >= before);
+  for (; now < until + DAY; now += ten) {
+    fill_web (number++);
+    look_on (memory, now);
+  }
+  assert_int_equal (
+      ask ("SELECT count (*) FROM snapshot WHERE created > 1796000000"), 0);
+  history_forget (memory);
+  store_close (store);
+}
+
+/* A month was off: what is too old goes, slowly, also while nothing is
+ * written.
+ */
+static void
+test_backlog (void **state)
+{
+  struct history_memory *memory = history_remember ();
+  int64_t now = INT64_C (1795344000), count;
+
+  (void)state;
+  assert_non_null (memory);
+  begin ();
+  set_schedule (HOUR, "all:1d");
+  for (uint32_t i = 1; i <= 10; i++, now += HOUR) {
+    fill_web (i);
+    look_on (memory, now);
+  }
+  now += 40 * (int64_t)DAY;
+  for (count = 9; count > 0; count--, now += HOUR) {
+    look_on (memory, now);
+    assert_int_equal (count_automatic (), count);
+    look_on (memory, now + 1);
+    assert_int_equal (count_automatic (), count);
+  }
+  look_on (memory, now);
+  assert_int_equal (count_automatic (), 1);
+  history_forget (memory);
+  store_close (store);
+}
+
+/* Have the newest row of a disk's block 0 not fit its checksum. */
+static void
+damage (const char *disk)
+{
+  unit_sql_on (path,
+               "UPDATE block SET checksum = checksum + 1 WHERE id ="
+               " (SELECT max (block.id) FROM block JOIN disk USING (layer)"
+               "  WHERE disk.name = %Q AND number = 0)",
+               disk);
+}
+
+static atomic_int warnings;
+
+static void
+count_warning (const char *message)
+{
+  assert_non_null (strstr (message, "web"));
+  atomic_fetch_add (&warnings, 1);
+}
+
+/* What is wrong with one disk does not keep the others from their history,
+ * nor space from being freed; and it is not said again and again.
+ */
+static void
+test_damaged_disk (void **state)
+{
+  const struct disk_options options = { .name = "mail", .size = BLOCK };
+  const char *target = "mail@mine", *mail[] = { "mail" };
+  struct history *history;
+  struct status status;
+  struct disk *disk;
+
+  (void)state;
+  begin ();
+  assert_ok (manage_create (store, &options, &status), &status);
+  set_schedule (1, "all:ever");
+  fill_web (1);
+  look_at (1000);
+  fill_web (2);
+  damage ("web");
+  assert_fails (history_run (store, &schedule, 2000, &status), &status, EIO,
+                "history of disk 'web'");
+  assert_int_equal (ask ("SELECT count (*) FROM snapshot JOIN disk"
+                         " ON disk.id = disk WHERE disk.name = 'mail'"),
+                    1);
+  assert_ok (manage_snapshot (store, mail, 1, "mine", &status), &status);
+  disk = open_disk ("mail", false);
+  assert_ok (disk_write (disk, "x", 0, 1, false, &status), &status);
+  assert_ok (manage_delete_snapshots (store, &target, 1, &status), &status);
+  assert_true (ask ("SELECT count (*) FROM reclaim") > 0);
+  schedule.warn = count_warning;
+  atomic_store (&warnings, 0);
+  history = history_start (store, &schedule, &status);
+  assert_non_null (history);
+  for (int i = 0; i < 200 && ask ("SELECT count (*) FROM snapshot") < 5; i++) {
+    assert_ok (disk_write (disk, &i, 1, sizeof i, false, &status), &status);
+    nanosleep (&(struct timespec){ .tv_nsec = 50000000 }, NULL);
+  }
+  history_stop (history);
+  assert_true (ask ("SELECT count (*) FROM snapshot") >= 5);
+  assert_int_equal (ask ("SELECT count (*) FROM reclaim"), 0);
+  assert_int_equal (atomic_load (&warnings), 1);
+  disk_close (disk);
+  store_close (store);
+}
+
+/* How many bytes this process has read. */
+static int64_t
+bytes_read (void)
+{
+  FILE *file = fopen ("/proc/self/io", "r");
+  long long bytes = -1;
+
+  assert_non_null (file);
+  assert_int_equal (fscanf (file, "rchar: %lld", &bytes), 1);
+  fclose (file);
+  return bytes;
+}
+
+/* Give a disk ROWS blocks of zeroes, by way of SQL, from block 1000 on. */
+static void
+add_rows (const char *disk, int rows)
+{
+  unit_sql_on (path,
+               "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1"
+               "  FROM n WHERE i < %d)"
+               " INSERT INTO block (id, layer, number, generation, codec,"
+               "  checksum) SELECT i + max (ifnull ((SELECT max (id) FROM"
+               "  block), 0), ifnull ((SELECT max (last_block) FROM snapshot),"
+               "  0)), layer, 1000 + i, generation, 0, 0 FROM n,"
+               "  (SELECT disk.layer, generation FROM disk JOIN layer"
+               "   ON layer.id = disk.layer WHERE name = %Q)",
+               rows, disk);
+}
+
+/* A look at an idle disk does not read its index, nor again and again what was
+ * written to others.
+ */
+static void
+test_idle_disk (void **state)
+{
+  const struct disk_options options = {
+    .name = "mail",
+    .size = 1 << 30,
+    .block_size = BLOCK,
+  };
+  const char *mail[] = { "mail" };
+  struct history_memory *memory = history_remember ();
+  struct status status;
+  int64_t before;
+
+  (void)state;
+  assert_non_null (memory);
+  begin ();
+  assert_ok (manage_create (store, &options, &status), &status);
+  set_schedule (HOUR, "all:ever");
+  add_rows ("web", 200000);
+  schedule.disk = "web";
+  look_on (memory, HOUR);
+  before = bytes_read ();
+  look_on (memory, 2 * HOUR);
+  assert_true (bytes_read () - before < 500000);
+  add_rows ("mail", 50000);
+  assert_ok (manage_snapshot (store, mail, 1, "a", &status), &status);
+  /* A look may end in the index before it has seen all. */
+  for (int i = 0; i < 5; i++)
+    look_on (memory, 2 * HOUR);
+  before = bytes_read ();
+  look_on (memory, 2 * HOUR);
+  assert_true (bytes_read () - before < 500000);
+  assert_int_equal (count_automatic (), 1);
+  history_forget (memory);
+  store_close (store);
+}
+
+/* Have block 1,000,000 of the disk "web" be full of BYTE, which is where its
+ * index ends.
+ */
+static void
+write_far (char byte)
+{
+  struct disk *disk = open_disk ("web", false);
+  struct status status;
+  char block[BLOCK];
+
+  memset (block, byte, BLOCK);
+  assert_ok (disk_write (disk, block, INT64_C (1000000) * BLOCK, BLOCK, false,
+                         &status),
+             &status);
+  disk_close (disk);
+}
+
+/* But it misses nothing: a row that is written again keeps its id, and ids are
+ * given again where the highest rows and their snapshots are gone.
+ */
+static void
+test_looked_at_before (void **state)
+{
+  const struct disk_options options = {
+    .name = "mail",
+    .size = 1 << 30,
+    .block_size = BLOCK,
+  };
+  const char *mail[] = { "mail" };
+  struct history_memory *memory = history_remember ();
+  struct status status;
+
+  (void)state;
+  assert_non_null (memory);
+  begin ();
+  set_schedule (HOUR, "all:ever");
+  schedule.disk = "web";
+  assert_ok (manage_resize (store, "web", 1 << 30, false, &status), &status);
+  add_rows ("web", 500000);
+  write_far (1);
+  look_on (memory, HOUR);
+  write_far (1);
+  assert_ok (manage_create (store, &options, &status), &status);
+  add_rows ("mail", 10000);
+  assert_ok (manage_snapshot (store, mail, 1, "a", &status), &status);
+  look_on (memory, 2 * HOUR);
+  look_on (memory, 3 * HOUR);
+  assert_int_equal (count_automatic (), 1);
+  write_far (2);
+  look_on (memory, 4 * HOUR);
+  assert_int_equal (count_automatic (), 2);
+  add_rows ("mail", 10000);
+  assert_ok (manage_snapshot (store, mail, 1, "b", &status), &status);
+  look_on (memory, 5 * HOUR);
+  assert_ok (manage_delete (store, "mail", true, false, &status), &status);
+  assert_ok (manage_reclaim (store, NULL, NULL, NULL, &status), &status);
+  write_far (3);
+  assert_ok (manage_create (store, &options, &status), &status);
+  add_rows ("mail", 12000);
+  assert_ok (manage_snapshot (store, mail, 1, "c", &status), &status);
+  look_on (memory, 6 * HOUR);
+  assert_int_equal (count_automatic (), 3);
+  history_forget (memory);
+  store_close (store);
+}
+
 /*--------------------------------------------------------------------
  * What is looked at before the transaction, or before the guard is had.
  */
@@ -1025,6 +1327,11 @@ main (void)
     unit_test (test_renamed),
     unit_test (test_slots_again),
     unit_test (test_thinning),
+    unit_test (test_clock_ahead),
+    unit_test (test_backlog),
+    unit_test (test_damaged_disk),
+    unit_test (test_idle_disk),
+    unit_test (test_looked_at_before),
     unit_test (test_size_of_snapshot),
     unit_test (test_resize_of_another_size),
     unit_test (test_open_of_another_epoch),
