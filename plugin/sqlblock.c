@@ -40,6 +40,7 @@
 #include "store.h"
 #include "tidy.h"
 #include "times.h"
+#include "vfs_restart.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
@@ -352,6 +353,9 @@ sqlblock_dump_plugin (void)
 {
   printf ("sqlblock_format=%d\n", DATABASE_FORMAT);
   printf ("sqlblock_sqlite_version=%s\n", sqlite3_libversion ());
+  printf ("sqlblock_sqlite_wal_reset=%s\n",
+          vfs_restart_is_fixed (sqlite3_libversion_number ()) ? "fixed"
+                                                              : "possible");
 }
 
 /* Check the file before nbdkit goes into the background. */

@@ -15,6 +15,7 @@
 #include "vfs_ahead.h"
 #include "vfs_checksum.h"
 #include "vfs_coalesce.h"
+#include "vfs_restart.h"
 #include "vfs_room.h"
 
 /* The settings of every connection that looks at tables.
@@ -49,6 +50,7 @@ configure_library (void)
 {
   sqlite3_config (SQLITE_CONFIG_MEMSTATUS, 0);
   vfs_room_register ();
+  vfs_restart_register ();
   vfs_ahead_register ();
   vfs_checksum_register ();
   vfs_coalesce_register ();

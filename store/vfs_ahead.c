@@ -10,7 +10,7 @@
 #include "page.h"
 #include "vfs_ahead.h"
 #include "vfs_pass.h"
-#include "vfs_room.h"
+#include "vfs_restart.h"
 
 /* So far from the last page the next one may be, in pages.  Rows of 4 KiB in
  * pages of 4 KiB: a leaf has eight or nine, each of which has an overflow
@@ -246,7 +246,7 @@ vfs_ahead_register (void)
   methods.xRead = ahead_read;
   methods.xFileControl = ahead_file_control;
   methods.xShmLock = ahead_shm_lock;
-  vfs_below = sqlite3_vfs_find (VFS_ROOM_NAME);
+  vfs_below = sqlite3_vfs_find (VFS_RESTART_NAME);
   return pass_register (&vfs, vfs_below, VFS_AHEAD_NAME,
                         sizeof (struct ahead_file), open_file);
 }

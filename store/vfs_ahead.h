@@ -57,7 +57,7 @@
 /* A file control: forget what was read ahead. */
 #define VFS_AHEAD_FORGET 0x73716c64
 
-/* Make the VFS known to SQLite, above that of vfs_room.h.  Returns an SQLite
+/* Make the VFS known to SQLite, above that of vfs_restart.h.  Returns an SQLite
  * result code.  Thread rules: called once, after that one's.
  */
 int vfs_ahead_register (void);

@@ -1,5 +1,5 @@
-/* What the VFSs of vfs_ahead.h, vfs_checksum.h, vfs_coalesce.h and vfs_room.h
- * do not change.
+/* What the VFSs of vfs_ahead.h, vfs_checksum.h, vfs_coalesce.h, vfs_restart.h
+ * and vfs_room.h do not change.
  *
  *   SQLite ──► our handle ──► the file of the VFS below
  *

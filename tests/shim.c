@@ -259,6 +259,8 @@ static void
 shim_shm_barrier (sqlite3_file *file)
 {
   file = handle_of (file);
+  if (hooks.barrier)
+    hooks.barrier (file);
   file->pMethods->xShmBarrier (file);
 }
 

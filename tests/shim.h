@@ -75,6 +75,9 @@ struct shim_hooks {
 
   /* The call was made, with RESULT. */
   void (*after) (const struct shim_call *call, int result);
+
+  /* xShmBarrier, which cannot fail, of the system's HANDLE. */
+  void (*barrier) (sqlite3_file *handle);
 };
 
 /* Make the shim SQLite's default VFS.  Once, before any connection. */

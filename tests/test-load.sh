@@ -30,6 +30,7 @@ has dump "magic_config_key=db"
 has dump "thread_model=parallel"
 has dump "max_thread_model=parallel"
 has dump 'sqlblock_sqlite_version=3\.[0-9]+\.[0-9]+'
+has dump 'sqlblock_sqlite_wal_reset=(fixed|possible)'
 has dump 'sqlblock_format=[0-9]+'
 
 # Parameters do run with --dump-plugin, yet they must not do anything.

@@ -1,0 +1,154 @@
+/* A VFS that guards when the log starts over: see vfs_restart.h. */
+
+#include <config.h>
+
+#include <time.h>
+
+#include "vfs_pass.h"
+#include "vfs_restart.h"
+#include "vfs_room.h"
+
+/* The locks of the log's index ("WAL Locks" in SQLite's walformat.html). */
+#define LOCK_CHECKPOINT 1
+#define LOCK_READ_MARK  3 /* of mark 0; a log that starts over ignores it */
+#define READ_MARKS      5
+
+/* How often, and in nanoseconds how long after each try, we look for a read
+ * mark that nobody holds alone.
+ */
+#define ATTEMPTS 200
+#define PAUSE    500000
+
+/* An open database, followed in memory by the file of the VFS below. */
+struct restart_file {
+  struct pass_file pass;
+  int reading; /* the lock of the read mark that SQLite shares, or 0 */
+  int kept;    /* that of the one we share while a checkpoint begins, or 0 */
+};
+
+static sqlite3_vfs *vfs_below;
+static sqlite3_vfs vfs;
+static sqlite3_io_methods methods; /* ours */
+
+/* Let go of our read mark. */
+static void
+let_go (struct restart_file *restart)
+{
+  if (restart->kept)
+    pass_shm_lock (&restart->pass.base, restart->kept, 1,
+                   SQLITE_SHM_UNLOCK | SQLITE_SHM_SHARED);
+  restart->kept = 0;
+}
+
+/* Take a read mark that SQLite does not use here: the last ones first, since
+ * readers begin with the others.
+ */
+static int
+take_any (struct restart_file *restart)
+{
+  int rc = SQLITE_BUSY;
+
+  for (int i = READ_MARKS - 1; rc == SQLITE_BUSY && i > 0; i--) {
+    rc = pass_shm_lock (&restart->pass.base, LOCK_READ_MARK + i, 1,
+                        SQLITE_SHM_LOCK | SQLITE_SHM_SHARED);
+    if (rc == SQLITE_OK)
+      restart->kept = LOCK_READ_MARK + i;
+  }
+  return rc;
+}
+
+/* Keep the log from starting over. */
+static int
+keep (struct restart_file *restart)
+{
+  int rc;
+
+  if (restart->kept || restart->reading > LOCK_READ_MARK)
+    return SQLITE_OK;
+  rc = take_any (restart);
+  for (int i = 1; rc == SQLITE_BUSY && i < ATTEMPTS; i++) {
+    nanosleep (&(struct timespec){ .tv_nsec = PAUSE }, NULL);
+    rc = take_any (restart);
+  }
+  return rc;
+}
+
+/* SQLite asks for the lock of checkpoints. */
+static int
+begin_checkpoint (struct restart_file *restart, int flags)
+{
+  sqlite3_file *file = &restart->pass.base;
+  int rc = pass_shm_lock (file, LOCK_CHECKPOINT, 1, flags);
+
+  if (rc != SQLITE_OK)
+    return rc;
+  rc = keep (restart);
+  if (rc != SQLITE_OK)
+    pass_shm_lock (file, LOCK_CHECKPOINT, 1,
+                   SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
+  return rc;
+}
+
+/* SQLite asks to share a read mark, or lets go of it. */
+static int
+share_mark (struct restart_file *restart, int lock, int flags)
+{
+  const int rc = pass_shm_lock (&restart->pass.base, lock, 1, flags);
+
+  if (flags & SQLITE_SHM_UNLOCK)
+    restart->reading = 0;
+  else if (rc == SQLITE_OK) {
+    restart->reading = lock;
+    if (restart->kept == lock) /* SQLite will let go of it */
+      restart->kept = 0;
+  }
+  return rc;
+}
+
+static int
+restart_shm_lock (sqlite3_file *file, int first, int count, int flags)
+{
+  struct restart_file *restart = (struct restart_file *)file;
+  const bool alone = flags & SQLITE_SHM_EXCLUSIVE;
+
+  if (first >= LOCK_READ_MARK && !alone)
+    return share_mark (restart, first, flags);
+  if (first == LOCK_CHECKPOINT && count == 1 && flags & SQLITE_SHM_LOCK)
+    return begin_checkpoint (restart, flags);
+  if (first >= LOCK_READ_MARK || first == LOCK_CHECKPOINT)
+    let_go (restart);
+  return pass_shm_lock (file, first, count, flags);
+}
+
+/* A database gets our methods; any other file is the one of the VFS below.
+ */
+static int
+open_file (sqlite3_vfs *self, const char *name, sqlite3_file *file, int flags,
+           int *out_flags)
+{
+  struct restart_file *restart = (struct restart_file *)file;
+
+  (void)self;
+  if (!(flags & SQLITE_OPEN_MAIN_DB))
+    return vfs_below->xOpen (vfs_below, name, file, flags, out_flags);
+  *restart = (struct restart_file){ .kept = 0 };
+  return pass_open (vfs_below, name, &restart->pass, sizeof *restart, &methods,
+                    flags, out_flags);
+}
+
+int
+vfs_restart_register (void)
+{
+  methods = pass_methods;
+  methods.xShmLock = restart_shm_lock;
+  vfs_below = sqlite3_vfs_find (VFS_ROOM_NAME);
+  return pass_register (&vfs, vfs_below, VFS_RESTART_NAME,
+                        sizeof (struct restart_file), open_file);
+}
+
+bool
+vfs_restart_is_fixed (int version)
+{
+  return version >= 3051003 || (version >= 3050007 && version < 3051000) ||
+         (version >= 3044006 && version < 3045000);
+}

@@ -1,0 +1,66 @@
+/* A VFS that guards when the write-ahead log starts over.
+ *
+ * SQLite's fault of 3.7.0 to 3.51.2 ("The WAL-Reset Bug" in SQLite's
+ * wal.html): a checkpoint copies the header of the log's index, and looks only
+ * then how far the log has been checkpointed.
+ *
+ *   checkpoint    lock, copy the header: M frames          look: 0 of M
+ *   a writer                               start over: 0
+ *
+ * All M frames were checkpointed, the log starts over between the two steps,
+ * and the checkpoint believes that M old frames are left for it.  It writes
+ * what was replaced, and then says that the first M frames of the new log are
+ * in the database, which nobody has copied: they are lost.
+ *
+ * Only who holds all read marks but 0 alone starts the log over: a writer, or
+ * a checkpoint that restarts or truncates it (walRestartLog and walCheckpoint
+ * in SQLite's wal.c).  So while a checkpoint begins, we hold one of them,
+ * shared, for it:
+ *
+ *   SQLite's lock of checkpoints   |---------------------------------------|
+ *   a read mark, held by us        |-------------------|
+ *                                    header   looked   ^ SQLite asks for a
+ *                                                        read mark, alone
+ *
+ * - It is taken with the lock of checkpoints, before that is SQLite's: so
+ *   before the header is copied.
+ * - It is let go of when SQLite asks for any read mark alone, and at the
+ *   latest with the lock of checkpoints.  The first time that it asks, it has
+ *   looked.  If frames were left then, nobody starts the log over any more:
+ *   that takes a log that was checkpointed as a whole, and only who holds the
+ *   lock of checkpoints gets on with that.  If none were left, it writes
+ *   nothing; it asks for all of them when it is to start the log over
+ *   itself, with the lock of writers.
+ * - A checkpoint that finds the index broken makes it anew, and asks for read
+ *   marks before it has looked.  Then nothing counts as checkpointed, and
+ *   again nobody can start the log over until it has been.
+ * - When SQLite closes a log it holds the whole database alone, without these
+ *   locks.  Then there is nobody who could start the log over.
+ * - Where SQLite itself holds a read mark on this connection, that will do.
+ * - No reader needs the one that we take: SQLite looks for another.  It has
+ *   four, and holds each alone for an instant only; where we get none after
+ *   some time, the database is busy.
+ *
+ * Other programs are not kept from the fault, unless their SQLite is newer.
+ */
+
+#ifndef SQLBLOCK_VFS_RESTART_H
+#define SQLBLOCK_VFS_RESTART_H
+
+#include <stdbool.h>
+
+#include <sqlite3.h>
+
+#define VFS_RESTART_NAME "sqlblock-restart"
+
+/* Make the VFS known to SQLite, above that of vfs_room.h.  Returns an SQLite
+ * result code.  Thread rules: called once, after that one's.
+ */
+int vfs_restart_register (void);
+
+/* Does SQLite VERSION, such as 3051003 for 3.51.3, never have the fault?
+ * Distributions mend older ones without a new number.
+ */
+bool vfs_restart_is_fixed (int version);
+
+#endif /* SQLBLOCK_VFS_RESTART_H */
