@@ -19,6 +19,7 @@
 #include "bytes.h"
 #include "content.h"
 #include "database.h"
+#include "mark.h"
 #include "page.h"
 #include "schema.h"
 
@@ -154,6 +155,17 @@ use_wal (struct connection *connection, struct status *status)
   return 0;
 }
 
+/* The mark of a file that is complete without a log (mark.h). */
+static int
+make_mark (struct connection *connection, struct status *status)
+{
+  static const char insert_sql[] =
+      "INSERT INTO mark VALUES (1, 4, randomblob (16), zeroblob (16),"
+      " zeroblob (8))";
+
+  return connection_run (connection, insert_sql, status);
+}
+
 /* Make the contents of a new file. */
 static int
 make_contents (struct connection *connection, uint32_t page_size,
@@ -185,7 +197,8 @@ make_contents (struct connection *connection, uint32_t page_size,
     rc = sqlite3_exec (connection->db, schema_sql, NULL, NULL, NULL);
   if (rc != SQLITE_OK)
     return status_fail_sqlite (status, connection->db, rc, "making the tables");
-  if ((fill && fill (connection, opaque, status) == -1) ||
+  if (make_mark (connection, status) == -1 ||
+      (fill && fill (connection, opaque, status) == -1) ||
       connection_commit (connection, status) == -1)
     return -1;
   return use_wal (connection, status);
@@ -571,6 +584,26 @@ check_features (struct connection *connection, bool write,
   return r;
 }
 
+/* The mark is read from its page without SQL. */
+static int
+check_mark_page (struct connection *connection, struct status *status)
+{
+  static const char root_sql[] =
+      "SELECT rootpage FROM sqlite_schema WHERE name = 'mark'";
+  int64_t root;
+
+  if (connection_integer (connection, root_sql, &root, status) == -1)
+    return -1;
+  return root == MARK_PAGE
+             ? 0
+             : status_fail (status, EINVAL,
+                            "the table 'mark' begins on page %" PRId64
+                            ", not %d: another program has made the file "
+                            "anew; \"sqlblock check --salvage\" copies what is "
+                            "in it",
+                            root, MARK_PAGE);
+}
+
 static int
 check_contents (struct connection *connection, enum connection_mode mode,
                 struct status *status)
@@ -578,6 +611,7 @@ check_contents (struct connection *connection, enum connection_mode mode,
   const bool write = mode == CONNECTION_WRITE || mode == CONNECTION_GATHER;
 
   if (check_schema (connection, status) == -1 ||
+      check_mark_page (connection, status) == -1 ||
       check_statistics (connection, status) == -1 ||
       check_features (connection, write, status) == -1)
     return -1;

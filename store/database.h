@@ -17,7 +17,7 @@
 #include "disks.h"
 #include "status.h"
 
-#define DATABASE_FORMAT 4
+#define DATABASE_FORMAT 5
 
 /* Look at the file PATH.  Returns 1 when it is a database of ours, 0 when
  * there is no file, -1 for anything else: EINVAL for a file that is not

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bytes.h"
 #include "log.h"
@@ -18,7 +19,6 @@
 
 #define LOG_MAGIC   0x377f0682 /* the lowest bit: checksums are big-endian */
 #define LOG_VERSION 3007000
-#define SALTS_SIZE  8
 
 /* The shared memory of the log: what is used of the first header, and how
  * far checkpoints have come ("The WAL-Index File Format" in SQLite's
@@ -40,7 +40,7 @@ struct pass {
   /* What the index knows. */
   uint32_t frames;
   uint32_t last_checksum[2];
-  unsigned char salts[SALTS_SIZE];
+  unsigned char salts[LOG_SALTS_SIZE];
 
   bool is_big_endian;
   uint32_t page_size;
@@ -116,7 +116,7 @@ check_header (struct pass *pass)
   add_bytes (pass, header, 24);
   return (big_endian (header) & ~UINT32_C (1)) == LOG_MAGIC &&
          big_endian (header + 4) == LOG_VERSION && page_is_size (page_size) &&
-         memcmp (header + 16, pass->salts, SALTS_SIZE) == 0 &&
+         memcmp (header + 16, pass->salts, LOG_SALTS_SIZE) == 0 &&
          is_checksum (pass, header + 24);
 }
 
@@ -125,7 +125,7 @@ check_frame (struct pass *pass, const unsigned char *frame)
 {
   add_bytes (pass, frame, 8);
   add_bytes (pass, frame + FRAME_HEADER_SIZE, pass->page_size);
-  return memcmp (frame + 8, pass->salts, SALTS_SIZE) == 0 &&
+  return memcmp (frame + 8, pass->salts, LOG_SALTS_SIZE) == 0 &&
          is_checksum (pass, frame + 16);
 }
 
@@ -263,7 +263,7 @@ begin_pass (struct pass *pass, struct connection *connection,
   memcpy (&pass->frames, header + INDEX_FRAMES, sizeof pass->frames);
   memcpy (pass->last_checksum, header + INDEX_CHECKSUM,
           sizeof pass->last_checksum);
-  memcpy (pass->salts, header + INDEX_SALTS, SALTS_SIZE);
+  memcpy (pass->salts, header + INDEX_SALTS, LOG_SALTS_SIZE);
   return SQLITE_OK;
 }
 
@@ -392,4 +392,64 @@ log_find_pages (struct connection *connection,
     found (big_endian (header), offset + FRAME_HEADER_SIZE, opaque);
   }
   return 0;
+}
+
+/*--------------------------------------------------------------------
+ * Reading it as a file.
+ */
+
+static bool
+read_all (int fd, unsigned char *bytes, size_t count, uint64_t offset)
+{
+  ssize_t r;
+
+  for (size_t done = 0; done < count; done += r) {
+    r = pread (fd, bytes + done, count - done, offset + done);
+    if (r <= 0)
+      return false;
+  }
+  return true;
+}
+
+/* Are the sums so far those that stand at BYTES? */
+static bool
+are_sums (const struct log_walk *walk, const unsigned char *bytes)
+{
+  return walk->sums[0] == big_endian (bytes) &&
+         walk->sums[1] == big_endian (bytes + 4);
+}
+
+bool
+log_walk_begin (struct log_walk *walk, int fd)
+{
+  unsigned char header[LOG_HEADER_SIZE];
+
+  *walk = (struct log_walk){ .fd = fd, .next = LOG_HEADER_SIZE };
+  if (!read_all (fd, header, sizeof header, 0))
+    return false;
+  walk->is_big_endian = header[3] & 1;
+  walk->page_size = big_endian (header + 8);
+  memcpy (walk->salts, header + 16, LOG_SALTS_SIZE);
+  log_checksum (walk->sums, header, 24, walk->is_big_endian);
+  return (big_endian (header) & ~UINT32_C (1)) == LOG_MAGIC &&
+         big_endian (header + 4) == LOG_VERSION &&
+         page_is_size (walk->page_size) && are_sums (walk, header + 24);
+}
+
+bool
+log_walk_next (struct log_walk *walk, unsigned char *page)
+{
+  unsigned char header[FRAME_HEADER_SIZE];
+
+  walk->offset = walk->next + sizeof header;
+  if (!read_all (walk->fd, header, sizeof header, walk->next) ||
+      !read_all (walk->fd, page, walk->page_size, walk->offset) ||
+      memcmp (header + 8, walk->salts, LOG_SALTS_SIZE) != 0)
+    return false;
+  log_checksum (walk->sums, header, 8, walk->is_big_endian);
+  log_checksum (walk->sums, page, walk->page_size, walk->is_big_endian);
+  walk->page = big_endian (header);
+  walk->commit = big_endian (header + 4);
+  walk->next = walk->offset + walk->page_size;
+  return walk->page != 0 && are_sums (walk, header + 16);
 }

@@ -83,61 +83,39 @@ add_frame (struct pages *pages, const struct log_page *page, size_t frames,
   return 0;
 }
 
-/* Go through the frames as SQLite's recovery does; SUMS is the checksum of
- * the header.
- */
+/* Go through the frames of the log. */
 static int
-read_frames (struct pages *pages, const unsigned char *header, uint32_t sums[2],
-             struct status *status)
+read_frames (struct pages *pages, struct log_walk *walk, struct status *status)
 {
-  const size_t frame_size = FRAME_HEADER_SIZE + pages->page_size;
-  const bool is_big_endian = header[3] & 1;
-  unsigned char *const frame = pages->page;
-  unsigned char head[FRAME_HEADER_SIZE];
-  uint64_t at = LOG_HEADER_SIZE;
   size_t frames = 0;
 
-  for (;; at += frame_size) {
-    const struct log_page page = { 0, at + FRAME_HEADER_SIZE };
-    struct log_page noted = page;
+  while (log_walk_next (walk, pages->page)) {
+    const struct log_page page = { walk->page, walk->offset };
 
-    if (!read_at (pages->log, head, sizeof head, at) ||
-        !read_at (pages->log, frame, pages->page_size, page.offset))
-      return 0;
-    log_checksum (sums, head, 8, is_big_endian);
-    log_checksum (sums, frame, pages->page_size, is_big_endian);
-    if (memcmp (head + 8, header + 16, 8) != 0 ||
-        big_endian (head + 16) != sums[0] || big_endian (head + 20) != sums[1])
-      return 0;
-    noted.page = big_endian (head);
-    if (add_frame (pages, &noted, frames++, status) == -1)
+    if (add_frame (pages, &page, frames++, status) == -1)
       return -1;
-    if (big_endian (head + 4) != 0) { /* the end of a transaction */
+    if (walk->commit != 0) { /* the end of a transaction */
       pages->in_log_count = frames;
-      pages->count = big_endian (head + 4);
+      pages->count = walk->commit;
     }
   }
+  return 0;
 }
 
 static int
 read_log (struct pages *pages, const char *path, struct status *status)
 {
-  unsigned char header[LOG_HEADER_SIZE];
-  uint32_t sums[2] = { 0, 0 };
   char *name = database_side_file (path, "-wal");
+  struct log_walk walk;
 
   if (name == NULL)
     return status_no_memory (status);
   pages->log = open (name, O_RDONLY | O_CLOEXEC);
   free (name);
-  if (pages->log == -1 || !read_at (pages->log, header, sizeof header, 0) ||
-      big_endian (header + 8) != pages->page_size)
+  if (pages->log == -1 || !log_walk_begin (&walk, pages->log) ||
+      walk.page_size != pages->page_size)
     return 0;
-  log_checksum (sums, header, 24, header[3] & 1);
-  if (sums[0] != big_endian (header + 24) ||
-      sums[1] != big_endian (header + 28))
-    return 0;
-  if (read_frames (pages, header, sums, status) == -1)
+  if (read_frames (pages, &walk, status) == -1)
     return -1;
   keep_newest (pages);
   return 0;

@@ -1,8 +1,8 @@
--- The on-disk format of sqlblock, version 4.
+-- The on-disk format of sqlblock, version 5.
 --
 -- A file is an SQLite database with
 --   application_id  0x73716c62 ('sqlb')
---   user_version    4, the version of this format
+--   user_version    5, the version of this format
 --   encoding UTF-8, auto_vacuum INCREMENTAL, journal_mode WAL,
 --   8 reserved bytes at the end of each page: its checksum, see the end.
 -- It holds exactly the tables and indexes below.  Statistics tables
@@ -44,6 +44,24 @@
 -- nothing needs is deleted some time later.  A layer with a parent begins
 -- with generation 2: rows of generation 1 are what it took over from its
 -- parent, so that the parent can go.
+
+
+-- Which write-ahead log belongs to the file, and whether one is missing.  The
+-- first table: its root is page 3, which is read without SQL, from the file and
+-- from the log.  It has one row, which always has the same length, so it is
+-- rewritten in place, at the end of the page.
+CREATE TABLE mark (
+  number INTEGER PRIMARY KEY CHECK (number = 1),
+  -- 2  open: the newest changes may be in the log
+  -- 3  ended: the same, and the log starts over next
+  -- 4  closed: the file is complete without a log
+  state INTEGER NOT NULL CHECK (state IN (2, 3, 4)),
+  -- Random; each log begins with a new one, and the one before it.
+  id BLOB NOT NULL CHECK (length (id) = 16),
+  previous BLOB NOT NULL CHECK (length (previous) = 16),
+  -- Of state 3: the salts in the header of the log that has ended.
+  salts BLOB NOT NULL CHECK (length (salts) = 8)
+) STRICT;
 
 
 -- What a program must know to use this file.  A program that does not

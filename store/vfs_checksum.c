@@ -351,36 +351,39 @@ vfs_checksum_below (sqlite3 *db, sqlite3_file **below)
   return rc;
 }
 
-/* The file below that of DB, and a page of it in a new buffer. */
+/* Read a page as it stands in the file below that of DB. */
 static int
 read_below (sqlite3 *db, uint32_t number, size_t size, sqlite3_file **below,
-            unsigned char **page)
+            unsigned char *page)
 {
-  int rc = vfs_checksum_below (db, below);
+  const int rc = vfs_checksum_below (db, below);
 
   if (rc != SQLITE_OK)
     return rc;
-  *page = malloc (size);
-  if (*page == NULL)
-    return SQLITE_NOMEM;
-  rc = (*below)->pMethods->xRead (*below, *page, size,
-                                  (int64_t)(number - 1) * size);
-  if (rc != SQLITE_OK)
-    free (*page);
+  return (*below)->pMethods->xRead (*below, page, size,
+                                    (int64_t)(number - 1) * size);
+}
+
+int
+vfs_checksum_read (sqlite3 *db, uint32_t number, size_t size,
+                   unsigned char *page, bool *right)
+{
+  sqlite3_file *below;
+  const int rc = read_below (db, number, size, &below, page);
+
+  *right = rc == SQLITE_OK && fits (page, size, number);
   return rc;
 }
 
 int
 vfs_checksum_look (sqlite3 *db, uint32_t number, size_t size, bool *right)
 {
-  sqlite3_file *below;
-  unsigned char *page;
-  const int rc = read_below (db, number, size, &below, &page);
+  unsigned char *page = malloc (size);
+  int rc = SQLITE_NOMEM;
 
-  if (rc == SQLITE_OK) {
-    *right = fits (page, size, number);
-    free (page);
-  }
+  if (page)
+    rc = vfs_checksum_read (db, number, size, page, right);
+  free (page);
   return rc;
 }
 
@@ -398,13 +401,14 @@ write_sum (sqlite3_file *below, unsigned char *page, size_t size,
 int
 vfs_checksum_accept (sqlite3 *db, uint32_t number, size_t size)
 {
+  unsigned char *page = malloc (size);
   sqlite3_file *below;
-  unsigned char *page;
-  int rc = read_below (db, number, size, &below, &page);
+  int rc = SQLITE_NOMEM;
 
-  if (rc != SQLITE_OK)
-    return rc;
-  rc = write_sum (below, page, size, number);
+  if (page)
+    rc = read_below (db, number, size, &below, page);
+  if (rc == SQLITE_OK)
+    rc = write_sum (below, page, size, number);
   free (page);
   return rc;
 }
@@ -412,14 +416,14 @@ vfs_checksum_accept (sqlite3 *db, uint32_t number, size_t size)
 int
 vfs_checksum_seal (sqlite3 *db, uint32_t number, size_t size, bool *sealed)
 {
+  unsigned char *page = malloc (size);
   sqlite3_file *below;
-  unsigned char *page;
-  int rc = read_below (db, number, size, &below, &page);
+  int rc = SQLITE_NOMEM;
 
   *sealed = false;
-  if (rc != SQLITE_OK)
-    return rc;
-  if (sum_on (page, size) == 0) {
+  if (page)
+    rc = read_below (db, number, size, &below, page);
+  if (rc == SQLITE_OK && sum_on (page, size) == 0) {
     rc = write_sum (below, page, size, number);
     *sealed = rc == SQLITE_OK;
   }

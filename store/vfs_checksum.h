@@ -90,6 +90,13 @@ bool vfs_checksum_is_blank (const unsigned char *page, size_t size);
  */
 int vfs_checksum_tolerate (sqlite3 *db, struct damaged_pages *pages);
 
+/* Read page NUMBER, of SIZE bytes, as it stands in the database file, into
+ * PAGE.  RIGHT says whether it fits its checksum.  Returns an SQLite result
+ * code.  Thread rules: those of the connection.
+ */
+int vfs_checksum_read (sqlite3 *db, uint32_t number, size_t size,
+                       unsigned char *page, bool *right);
+
 /* Does page NUMBER, of SIZE bytes, as it stands in the database file, fit its
  * checksum?  Puts the answer into RIGHT; returns an SQLite result code.
  */

@@ -275,7 +275,7 @@ change_schema (sqlite3 *db, struct fuzz_case *c)
     " WHERE name = 'disk') WHERE name = 'layer'",
     "UPDATE sqlite_schema SET rootpage = 1000000 WHERE name = 'disk'",
     "UPDATE sqlite_schema SET rootpage = 0 WHERE name = 'disk'",
-    "PRAGMA user_version = 5",
+    "PRAGMA user_version = 6",
     "PRAGMA schema_version = -1",
     "INSERT INTO sqlite_stat1 VALUES ('block', 'block_by_number', '1 1 1 1')",
     "INSERT INTO sqlite_stat1 VALUES ('block', 'block_by_number',"

@@ -218,7 +218,7 @@ tolerated ()
   rm copy.sqlite*
 }
 
-changed "newer|format" "PRAGMA user_version = 5"
+changed "newer|format" "PRAGMA user_version = 6"
 changed "newer|format" "PRAGMA user_version = 1000000"
 changed "version|format" "PRAGMA user_version = 0"
 changed "application|not" "PRAGMA application_id = 0"
