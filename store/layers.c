@@ -822,6 +822,63 @@ view_next_row (struct connection *connection, const struct view *view,
   return view_row_limit (connection, view, first, end, 1, number, status);
 }
 
+/* Have all layers together more than ROWS rows of the blocks from FIRST to
+ * before END?  Returns 1, 0, -1.
+ */
+static int
+has_more_rows (struct connection *connection, const struct view *view,
+               uint64_t first, uint64_t end, uint32_t rows,
+               struct status *status)
+{
+  static const char count_sql[] =
+      "SELECT count (*) FROM (SELECT 1 FROM block INDEXED BY block_by_number"
+      " WHERE layer = ?1 AND number >= ?2 AND number < ?3 LIMIT ?4)";
+  int64_t left = rows;
+
+  for (size_t i = 0; i < view->depth && left >= 0; i++) {
+    CLEANUP_STATEMENT sqlite3_stmt *count =
+        connection_statement (connection, count_sql, status);
+
+    if (count == NULL)
+      return -1;
+    sqlite3_bind_int64 (count, 1, view->layers[i].layer);
+    sqlite3_bind_int64 (count, 2, first);
+    sqlite3_bind_int64 (count, 3, end);
+    sqlite3_bind_int64 (count, 4, left + 1);
+    if (connection_step (connection, count, status) == -1)
+      return -1;
+    left -= sqlite3_column_int64 (count, 0);
+  }
+  return left < 0;
+}
+
+/* Where they have too many, each layer gets an equal share, which cannot be too
+ * many; then twice of that, as long as all together stay below ROWS.
+ */
+int
+view_part_end (struct connection *connection, const struct view *view,
+               uint64_t first, uint64_t end, uint32_t rows, uint64_t *number,
+               struct status *status)
+{
+  int more = has_more_rows (connection, view, first, end, rows, status);
+  uint64_t wider;
+
+  *number = more == 0 ? end : first;
+  if (more != 1)
+    return more;
+  for (uint64_t share = rows / view->depth; share <= rows;
+       share = 2 * share + 1) {
+    if (view_row_limit (connection, view, first, end, share + 1, &wider,
+                        status) == -1)
+      return -1;
+    more = has_more_rows (connection, view, first, wider, rows, status);
+    if (more != 0)
+      return more == -1 ? -1 : 0;
+    *number = wider;
+  }
+  return 0;
+}
+
 /*--------------------------------------------------------------------
  * Extents.
  */

@@ -170,12 +170,20 @@ int view_next_row (struct connection *connection, const struct view *view,
                    struct status *status);
 
 /* The block with the ROWS-th row from block FIRST on, in whichever layer
- * comes to it first; END where there are fewer before END.  Bounds the work
- * of one step over a range.
+ * comes to it first; END where there are fewer before END.
  */
 int view_row_limit (struct connection *connection, const struct view *view,
                     uint64_t first, uint64_t end, uint32_t rows,
                     uint64_t *number, struct status *status);
+
+/* The end of a part of the blocks from FIRST to before END in which the layers
+ * of the view, all together, have at most ROWS rows: END where that is so of
+ * all; FIRST where the part would be empty.  Bounds the work of one step over
+ * a range; reads a few times as many entries of the index.
+ */
+int view_part_end (struct connection *connection, const struct view *view,
+                   uint64_t first, uint64_t end, uint32_t rows,
+                   uint64_t *number, struct status *status);
 
 /* Call FOUND for each extent of COUNT bytes at byte OFFSET, in order, until
  * it fails or enough was said: with ONE after the first extent, else after

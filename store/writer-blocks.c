@@ -404,8 +404,8 @@ run_clear (struct writer *writer, struct operation *operation,
       merge_block (writer, offset, first * block_size - offset, NULL, status) ==
           -1)
     return -1;
-  if (view_row_limit (&writer->connection, &writer->view, first, last,
-                      WRITER_STEP_ROWS + 1, &step, status) == -1)
+  if (view_part_end (&writer->connection, &writer->view, first, last,
+                     WRITER_STEP_ROWS, &step, status) == -1)
     return -1;
   if (step < last) {
     step = step > first ? step : first + 1;
@@ -463,15 +463,20 @@ run_resize (struct writer *writer, struct operation *operation,
                         writer->view.size);
   if (size < writer->view.size && shrink (writer, operation, status) == -1)
     return -1;
+  /* Rows of layers below stay where they are, so go on behind what was done. */
   first = view_blocks (&writer->view);
+  if (first < operation->reached)
+    first = operation->reached;
+  operation->cleared = first;
   if (first < end) {
-    if (view_row_limit (&writer->connection, &writer->view, first, end,
-                        WRITER_STEP_ROWS + 1, &step, status) == -1)
+    if (view_part_end (&writer->connection, &writer->view, first, end,
+                       WRITER_STEP_ROWS, &step, status) == -1)
       return -1;
     if (step == first)
       step++;
     if (clear_blocks (writer, first, step, status) == -1)
       return -1;
+    operation->cleared = step;
     if (step < end)
       return 0;
   }

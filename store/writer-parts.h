@@ -38,11 +38,13 @@ struct operation {
   writer_change change;           /* CHANGE: what to call, ... */
   void *opaque;                   /* ... and with what */
 
-  uint64_t cleared; /* TRIM, ZERO: bytes that this step has done */
+  uint64_t cleared; /* TRIM, ZERO: bytes that this step has done; RESIZE: the
+                       block up to which it has come */
   uint64_t size;    /* RESIZE: what the disk is to have, in bytes, or 0:
                        what it has, ... */
   uint64_t limit;   /* ... and up to where there may be old rows */
-  bool begun;       /* RESIZE: a step was done */
+  bool begun;       /* RESIZE: steps were done, ... */
+  uint64_t reached; /* ... up to this block */
   bool done;        /* RESIZE: nothing is left to do */
   int result;
   struct status *status;

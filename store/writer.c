@@ -484,6 +484,7 @@ writer_resize (struct writer *writer, const struct disk_info *disk,
     if (submit (writer, &operation) == -1)
       return -1;
     operation.begun = true;
+    operation.reached = operation.cleared;
   }
   return 0;
 }

@@ -565,6 +565,41 @@ model_check_limit (struct model *model)
   assert_int_equal (number, model_row_limit (model, first, end, 1));
 }
 
+/* How many rows all layers have of the blocks from FIRST to before END. */
+static uint32_t
+model_rows (const struct model *model, uint64_t first, uint64_t end)
+{
+  uint32_t count = 0;
+
+  for (size_t i = 0; i < model->rows.view.depth; i++)
+    for (uint64_t number = first; number < end; number++)
+      for (int g = 1; g <= GENERATIONS; g++)
+        count += model->kind[model->rows.view.layers[i].layer][number][g] != 0;
+  return count;
+}
+
+/* A part never has too many rows, is all that is asked for if that has not,
+ * and else has at least a layer's share, unless one more block is too much.
+ */
+static void
+model_check_part (struct model *model)
+{
+  struct rows *rows = &model->rows;
+  const uint32_t most = 1 + random_below (&model->random, 80);
+  uint64_t count, number;
+  const uint64_t first = random_range (model, model->blocks, &count);
+  const uint64_t end = first + count;
+
+  assert_ok (view_part_end (&rows->connection, &rows->view, first, end, most,
+                            &number, &rows->status),
+             &rows->status);
+  assert_true (number >= first && number <= end);
+  assert_true (model_rows (model, first, number) <= most);
+  assert_int_equal (number == end, model_rows (model, first, end) <= most);
+  assert_true (number == end ||
+               model_rows (model, first, number + 1) > most / rows->view.depth);
+}
+
 /* Compare a view with the model. */
 static void
 model_check_view (struct model *model, const char *disk, const uint8_t *map)
@@ -596,6 +631,7 @@ model_check_view (struct model *model, const char *disk, const uint8_t *map)
       assert_int_not_equal (map[extents.at / rows->block_size],
                             map[extents.at / rows->block_size - 1]);
     model_check_limit (model);
+    model_check_part (model);
   }
 }
 
