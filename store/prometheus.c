@@ -329,6 +329,7 @@ put_all (struct prometheus *prometheus, FILE *file)
 
   if (asprintf (&server, "server=\"%s\"", prometheus->server) == -1)
     server = NULL;
+  statistics_begin_reading (statistics);
   if (database && server)
     series = gather_series (statistics, server, &count);
   if (series) {
@@ -341,6 +342,7 @@ put_all (struct prometheus *prometheus, FILE *file)
   }
   else
     errno = ENOMEM;
+  statistics_end_reading (statistics);
   free (database);
   free (server);
   return r;

@@ -121,17 +121,45 @@ add_disk (struct statistics *statistics, const char *name, size_t length)
   return disks[count];
 }
 
-/* The counters of the disk of the LENGTH bytes of NAME; NULL where there is
- * no memory.  Called with the lock held.
+/* Counters that nobody counts in any more, as if they were new, for the disk of
+ * the LENGTH bytes of NAME, or NULL.  Called with the lock held.
+ */
+static struct disk_counters *
+use_again (struct statistics *statistics, const char *name, size_t length)
+{
+  struct disk_counters *disk;
+
+  if (statistics->readers > 0)
+    return NULL;
+  for (size_t i = 0; i < statistics->count; i++) {
+    disk = statistics->disks[statistics->next];
+    statistics->next = (statistics->next + 1) % statistics->count;
+    if (counter_read (&disk->clients) > 0)
+      continue;
+    memset (disk, 0, sizeof *disk);
+    memcpy (disk->name, name, length);
+    return disk;
+  }
+  return NULL;
+}
+
+/* The counters of the disk of the LENGTH bytes of NAME; NULL where there are
+ * none left.  Called with the lock held.
  */
 static struct disk_counters *
 find_disk (struct statistics *statistics, const char *name, size_t length)
 {
+  struct disk_counters *disk = NULL;
+
   for (size_t i = 0; i < statistics->count; i++)
     if (strncmp (statistics->disks[i]->name, name, length) == 0 &&
         statistics->disks[i]->name[length] == '\0')
       return statistics->disks[i];
-  return add_disk (statistics, name, length);
+  if (statistics->count >= STATISTICS_DISKS_KEPT)
+    disk = use_again (statistics, name, length);
+  if (disk == NULL && statistics->count < STATISTICS_DISKS_MAX)
+    disk = add_disk (statistics, name, length);
+  return disk ? disk : use_again (statistics, name, length);
 }
 
 struct disk_counters *
@@ -144,13 +172,14 @@ statistics_open_disk (struct statistics *statistics, const char *name,
   pthread_mutex_lock (&statistics->lock);
   disk = find_disk (statistics, name,
                     length < DISK_NAME_MAX ? length : DISK_NAME_MAX);
-  pthread_mutex_unlock (&statistics->lock);
-  if (disk == NULL) {
-    status_no_memory (status);
-    return NULL;
+  if (disk) {
+    counter_add (&disk->clients, 1);
+    counter_add (&disk->connections, 1);
   }
-  counter_add (&disk->clients, 1);
-  counter_add (&disk->connections, 1);
+  pthread_mutex_unlock (&statistics->lock);
+  if (disk == NULL)
+    status_fail (status, ENOMEM, "there are no counters left for disk '%s'",
+                 name);
   return disk;
 }
 
@@ -159,6 +188,22 @@ statistics_close_disk (struct disk_counters *disk)
 {
   if (disk)
     counter_add (&disk->clients, -1);
+}
+
+void
+statistics_begin_reading (struct statistics *statistics)
+{
+  pthread_mutex_lock (&statistics->lock);
+  statistics->readers++;
+  pthread_mutex_unlock (&statistics->lock);
+}
+
+void
+statistics_end_reading (struct statistics *statistics)
+{
+  pthread_mutex_lock (&statistics->lock);
+  statistics->readers--;
+  pthread_mutex_unlock (&statistics->lock);
 }
 
 const struct disk_counters *

@@ -70,6 +70,13 @@ extern const char *const request_names[REQUEST_KINDS];
 #define STATISTICS_MAGIC     UINT64_C (0x7461747371736c62)
 #define STATISTICS_LAYOUT    1
 
+/* Counters of so many disks, by name, are kept.  For more of them, those are
+ * used again that no client counts in, the oldest first; while there are none
+ * of these there may be more, but never more than MAX.
+ */
+#define STATISTICS_DISKS_KEPT 1000
+#define STATISTICS_DISKS_MAX  4096
+
 /* Each part begins at a multiple of this, which all sizes of pages divide. */
 #define STATISTICS_PART 65536
 
@@ -126,6 +133,8 @@ struct statistics {
   pthread_mutex_t lock; /* of what follows; a leaf */
   struct disk_counters **disks;
   size_t count;
+  size_t next;      /* where to look for counters to use again */
+  unsigned readers; /* of all counters; meanwhile none are used again */
 };
 
 /* Make the counters of a server of the database that is this DEVICE and
@@ -136,13 +145,19 @@ struct statistics *statistics_open (dev_t device, ino_t inode,
 void statistics_close (struct statistics *statistics);
 
 /* A client opens the disk NAME, or DISK@SNAPSHOT, and is gone.  The counters
- * stay valid until statistics_close.  Returns NULL where there is no memory.
- * Thread rules: any thread.
+ * stay valid until then.  Returns NULL where there are none left, or no
+ * memory: the disk is then served without.  Thread rules: any thread.
  */
 struct disk_counters *statistics_open_disk (struct statistics *statistics,
                                             const char *name,
                                             struct status *status);
 void statistics_close_disk (struct disk_counters *disk);
+
+/* Between these two calls counters keep their names.  Thread rules: any
+ * thread; not for long, as who opens a disk may get no counters meanwhile.
+ */
+void statistics_begin_reading (struct statistics *statistics);
+void statistics_end_reading (struct statistics *statistics);
 
 /* The counters of disk I, or NULL where there are fewer.  Thread rules: any
  * thread.

@@ -416,6 +416,49 @@ test_names (void **state)
   store_close (store);
 }
 
+/* Names that are not open any more leave nothing; and where there are too many
+ * clients for the counters, they are served without.
+ */
+static void
+test_many_names (void **state)
+{
+  struct statistics *statistics;
+  struct disk_counters *disk, *web;
+  struct disk *opened;
+  struct status status;
+  char name[40];
+
+  (void)state;
+  start_server ();
+  statistics = store_statistics (store);
+  web = statistics_open_disk (statistics, "kept", &status);
+  assert_non_null (web);
+  for (int i = 0; i < 3 * STATISTICS_DISKS_KEPT; i++) {
+    snprintf (name, sizeof name, "disk %d", i);
+    disk = statistics_open_disk (statistics, name, &status);
+    assert_non_null (disk);
+    assert_string_equal (disk->name, name);
+    assert_int_equal (counter_read (&disk->connections), 1);
+    statistics_close_disk (disk);
+  }
+  assert_int_equal (counter_read (&statistics->server->disks),
+                    STATISTICS_DISKS_KEPT);
+  assert_string_equal (web->name, "kept");
+  for (int i = 0; i < STATISTICS_DISKS_MAX; i++) {
+    snprintf (name, sizeof name, "open %d", i);
+    disk = statistics_open_disk (statistics, name, &status);
+  }
+  assert_null (disk);
+  assert_int_equal (counter_read (&statistics->server->disks),
+                    STATISTICS_DISKS_MAX);
+  opened = disk_open (store, "web", false, &status);
+  assert_non_null (opened);
+  assert_ok (disk_write (opened, name, 0, sizeof name, false, &status),
+             &status);
+  disk_close (opened);
+  store_close (store);
+}
+
 /* Two of one database are both seen, one of another database is not. */
 static void
 test_two_servers (void **state)
@@ -772,6 +815,7 @@ main (void)
     unit_test (test_counts_of_threads),
     unit_test (test_command_is_not_seen),
     unit_test (test_names),
+    unit_test (test_many_names),
     unit_test (test_two_servers),
     unit_test (test_hostile),
     unit_test (test_file_is_complete),
