@@ -6,6 +6,7 @@
 
 #include "background.h"
 #include "clock.h"
+#include "complaint.h"
 #include "manage.h"
 #include "quota.h"
 #include "tidy.h"
@@ -41,7 +42,7 @@ struct tidy {
   bool unfinished;  /* the last look found something that is not done */
   unsigned skipped; /* looks since the last one that was not for nothing */
   struct shrinking shrinking;
-  bool failing;
+  struct complaint counting, giving_back;
 };
 
 /* A step has begun at START and made a commit: rest, longer where others
@@ -136,39 +137,54 @@ count (struct tidy *tidy, struct status *status)
   return 0;
 }
 
-/* See what there is to do, and do it.  Returns as give_back. */
+/* Do a part of the work.  A failure is told, and not again and again.  Returns
+ * as give_back.
+ */
 static int
-look (struct tidy *tidy, struct status *status)
+try (struct tidy *tidy, int (*work) (struct tidy *tidy, struct status *status),
+     struct complaint *complaint)
+{
+  struct status status;
+  const int r = work (tidy, &status);
+
+  if (r != -1)
+    complaint_end (complaint);
+  else {
+    status_prefix (&status, "tidying up");
+    if (complaint_is_due (complaint, status.message))
+      tidy->options.warn (status.message);
+  }
+  return r;
+}
+
+/* See what there is to do, and do it: pages are given back although a damaged
+ * layer cannot be counted.  Returns as give_back.
+ */
+static int
+look (struct tidy *tidy)
 {
   const uint64_t commits = store_commits (tidy->store);
-  int r;
+  int r, counted;
 
   if (commits == 0 || (commits == tidy->commits && !tidy->unfinished &&
                        ++tidy->skipped < LOOK_ALWAYS))
     return 0;
   tidy->skipped = 0;
   tidy->commits = commits;
-  r = count (tidy, status);
-  if (r == 0 && tidy->options.shrink)
-    r = give_back (tidy, status);
-  return r;
+  counted = r = try (tidy, count, &tidy->counting);
+  if (r != 1 && tidy->options.shrink)
+    r = try (tidy, give_back, &tidy->giving_back);
+  return r == 0 ? counted : r;
 }
 
 static void *
 run (void *opaque)
 {
   struct tidy *tidy = opaque;
-  struct status status;
   int r;
 
   do {
-    r = look (tidy, &status);
-    /* A failure is said once, not each time. */
-    if (r == -1 && !tidy->failing) {
-      status_prefix (&status, "tidying up");
-      tidy->options.warn (status.message);
-    }
-    tidy->failing = r == -1;
+    r = look (tidy);
     tidy->unfinished = tidy->unfinished || r == -1;
   } while (r != 1 && background_sleep (&tidy->background,
                                        (r == -1 ? RETRY_AFTER : LOOK_EVERY) *
@@ -201,5 +217,7 @@ void
 tidy_stop (struct tidy *tidy)
 {
   background_stop (&tidy->background);
+  complaint_end (&tidy->counting);
+  complaint_end (&tidy->giving_back);
   free (tidy);
 }
