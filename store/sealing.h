@@ -17,8 +17,8 @@
  *   keeps all as they are: to seal a page that is damaged would hide when it
  *   was damaged, and that it may be where the problem comes from.
  *   (What is moved in between was written a moment ago.)
- * - A page that is in the log and was not moved yet is not counted: a checkpoint
- *   of ours writes it with its checksum.  Neither is a free one that is all
+ * - A page that is in the log and was not moved yet is not counted: our next
+ *   checkpoint writes it with its checksum.  Neither is a free one that is all
  *   zeroes: SQLite does not write what nobody reads.
  * - Only the eight bytes are written, while writers and checkpoints are kept
  *   out (log_hold), some pages at a time: so nobody writes the page meanwhile.
