@@ -260,7 +260,7 @@ change_schema (sqlite3 *db, struct fuzz_case *c)
     "CREATE TABLE t (a)",
     "DROP INDEX block_zero",
     "DROP TABLE sqlite_stat1",
-    "ALTER TABLE block ADD COLUMN more",
+    "ALTER TABLE block ADD COLUMN more ANY",
     "UPDATE sqlite_schema SET sql = sql || ' ' WHERE name = 'block'",
     "UPDATE sqlite_schema SET sql = NULL WHERE name = 'block_by_number'",
     "UPDATE sqlite_schema SET tbl_name = 'disk' WHERE name = 'block_zero'",
