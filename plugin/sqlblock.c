@@ -32,6 +32,7 @@
 #include <sqlite3.h>
 
 #include "database.h"
+#include "filesystem.h"
 #include "history.h"
 #include "prometheus.h"
 #include "quota.h"
@@ -63,6 +64,7 @@ static const char *dedup;
 static const char *quota;
 static const char *reclaim;
 static const char *shared;
+static const char *one_machine;
 static const char *log_size;
 static const char *list_snapshots;
 static const char *auto_snapshot;
@@ -91,7 +93,10 @@ static pthread_t watcher;
 static int
 report (const struct status *status)
 {
-  nbdkit_error ("%s", status->message);
+  if (status->known)
+    nbdkit_debug ("%s", status->message);
+  else
+    nbdkit_error ("%s", status->message);
   nbdkit_set_error (status->error);
   return -1;
 }
@@ -156,6 +161,8 @@ sqlblock_config (const char *key, const char *value)
     return set_once (&reclaim, key, value);
   if (strcmp (key, "shared") == 0)
     return set_once (&shared, key, value);
+  if (strcmp (key, "one-machine") == 0)
+    return set_once (&one_machine, key, value);
   if (strcmp (key, "log-size") == 0)
     return set_once (&log_size, key, value);
   if (strcmp (key, "list-snapshots") == 0)
@@ -268,7 +275,7 @@ static int
 sqlblock_config_complete (void)
 {
   struct status status;
-  bool deduplicate = false;
+  bool deduplicate = false, is_one_machine = false;
   int64_t bytes;
 
   if (path == NULL) {
@@ -283,9 +290,11 @@ sqlblock_config_complete (void)
       return report (&status);
   }
   if (parse_bool (shared, &store_options.shared) == -1 ||
+      parse_bool (one_machine, &is_one_machine) == -1 ||
       parse_bool (list_snapshots, &snapshots_listed) == -1 ||
       parse_history () == -1 || parse_scrub () == -1 || parse_reclaim () == -1)
     return -1;
+  filesystem_set_one_machine (is_one_machine);
   options.name = export_name;
   options.description = description;
   if (size) {
@@ -338,6 +347,9 @@ sqlblock_config_complete (void)
   "                       give the rest back (default true: 16M, or an\n"      \
   "                       eighth of the file).\n"                              \
   "shared=<BOOL>          Other servers may write the same disks, too.\n"      \
+  "one-machine=<BOOL>     No other machine has the database open, though "     \
+  "its\n"                                                                      \
+  "                       file system may be shared with others.\n"            \
   "log-size=<SIZE>        Keep the write-ahead log shorter than this.\n"       \
   "list-snapshots=<BOOL>  List snapshots among the exports (default true).\n"  \
   "auto-snapshot=<TIME>   Take snapshots by itself, such as every 10m.\n"      \

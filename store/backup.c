@@ -571,7 +571,9 @@ manage_backup (struct store *store, const char *path, progress_made progress,
   struct status ignored;
   int guard = -1, r = 0;
 
-  /* Nobody can change a file that only we could read. */
+  /* A database that is read without its log cannot be frozen, and need not
+   * be: when it changes, reading fails.
+   */
   backup.frozen = !store_is_immutable (store);
   if (backup.frozen) {
     guard = guard_keep_rows (store_path (store), status);

@@ -215,6 +215,45 @@ set_up (struct connection *connection)
   return rc;
 }
 
+/* Claim the file before SQLite opens it, and watch it where it will be read
+ * without its log.  Nobody else knows a file that is being made, and the header
+ * of one that may be anything is read without locks.
+ */
+static int
+prepare_file (struct connection *connection, const char *path,
+              struct status *status)
+{
+  static const enum claim_kind kinds[] = {
+    [CONNECTION_WRITE] = CLAIM_WRITE,    [CONNECTION_GATHER] = CLAIM_WRITE,
+    [CONNECTION_LOG] = CLAIM_WRITE,      [CONNECTION_READ] = CLAIM_READ,
+    [CONNECTION_IMMUTABLE] = CLAIM_NONE,
+  };
+  const enum connection_mode mode = connection->mode;
+
+  if (mode == CONNECTION_CREATE || mode == CONNECTION_HEADER)
+    return 0;
+  if (claim_take (&connection->claim, path, kinds[mode], status) == -1)
+    return -1;
+  if (mode != CONNECTION_IMMUTABLE)
+    return 0;
+  connection->watch = watch_begin (path, &connection->claim, status);
+  return connection->watch ? 0 : -1;
+}
+
+/* Have SQLite open it.  Returns its result code. */
+static int
+open_database (struct connection *connection, const char *path, bool write)
+{
+  char *uri = make_uri (path, connection->mode);
+  const int flags = SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX |
+                    (write ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY);
+  const int rc =
+      uri ? sqlite3_open_v2 (uri, &connection->db, flags, NULL) : SQLITE_NOMEM;
+
+  free (uri);
+  return rc;
+}
+
 int
 connection_open_asked (struct connection *connection, const char *path,
                        enum connection_mode mode, struct patience *patience,
@@ -223,7 +262,6 @@ connection_open_asked (struct connection *connection, const char *path,
   static pthread_once_t once = PTHREAD_ONCE_INIT;
   const bool write = mode == CONNECTION_WRITE || mode == CONNECTION_GATHER ||
                      mode == CONNECTION_LOG || mode == CONNECTION_CREATE;
-  char *uri;
   int rc;
 
   pthread_once (&once, configure_library);
@@ -233,15 +271,11 @@ connection_open_asked (struct connection *connection, const char *path,
     .longest_wait = CONNECTION_LONGEST_WAIT,
     .asked = asked,
   };
-  uri = make_uri (path, mode);
-  if (uri == NULL)
-    return status_no_memory (status);
-  rc = sqlite3_open_v2 (
-      uri, &connection->db,
-      SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX |
-          (write ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY),
-      NULL);
-  free (uri);
+  if (prepare_file (connection, path, status) == -1) {
+    connection_close (connection);
+    return -1;
+  }
+  rc = open_database (connection, path, write);
   if (rc == SQLITE_OK && mode == CONNECTION_CREATE)
     rc = vfs_checksum_reserve (connection->db);
   if (rc == SQLITE_OK && patience && patience->damaged)
@@ -268,12 +302,20 @@ connection_open (struct connection *connection, const char *path,
   return connection_open_asked (connection, path, mode, patience, 0, status);
 }
 
+int
+connection_check (const struct connection *connection, struct status *status)
+{
+  return connection->watch ? watch_check (connection->watch, status) : 0;
+}
+
 void
 connection_close (struct connection *connection)
 {
   for (size_t i = 0; i < CONNECTION_STATEMENTS; i++)
     sqlite3_finalize (connection->statements[i].statement);
   sqlite3_close (connection->db);
+  watch_end (connection->watch);
+  claim_release (&connection->claim);
   codec_workspace_free (&connection->workspace);
   *connection = (struct connection){ 0 };
 }

@@ -19,9 +19,11 @@
 
 #include <sqlite3.h>
 
+#include "claim.h"
 #include "codec.h"
 #include "status.h"
 #include "vfs_checksum.h"
+#include "watch.h"
 
 /* More than the statements of the busiest connection. */
 #define CONNECTION_STATEMENTS 96
@@ -36,7 +38,7 @@ enum connection_mode {
   CONNECTION_GATHER, /* write blocks: as above, through vfs_coalesce */
   CONNECTION_LOG,    /* sync and checkpoint the log; look at no table */
   CONNECTION_READ,
-  CONNECTION_IMMUTABLE, /* read a file that cannot change, without locks */
+  CONNECTION_IMMUTABLE, /* read without the log or locks: see watch.h */
   CONNECTION_CREATE,    /* write an existing, empty file */
   CONNECTION_HEADER,    /* read the file's bytes; it may be anything */
 };
@@ -76,6 +78,9 @@ struct connection {
   enum connection_mode mode;
   bool writing; /* in a write transaction */
 
+  struct claim claim;  /* of the file, for longer than it is open */
+  struct watch *watch; /* of CONNECTION_IMMUTABLE, or NULL */
+
   /* What waiting for a lock depends on. */
   struct patience *patience; /* may be NULL */
   int longest_wait;          /* milliseconds */
@@ -110,6 +115,13 @@ int connection_open_asked (struct connection *connection, const char *path,
  * when it has waited as long as it may.
  */
 bool connection_wait (struct connection *connection, int attempts);
+
+/* Is all that was read through CONNECTION, since it was opened, what the
+ * database shows?  What was read without the log may not be: then this fails,
+ * and the connection is of no more use.  Returns 0, or -1 with EIO.
+ */
+int connection_check (const struct connection *connection,
+                      struct status *status);
 
 /* Close the connection; one that is not open is left alone. */
 void connection_close (struct connection *connection);

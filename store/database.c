@@ -10,15 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <linux/magic.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "bytes.h"
 #include "content.h"
 #include "database.h"
+#include "filesystem.h"
 #include "mark.h"
 #include "page.h"
 #include "schema.h"
@@ -117,6 +115,25 @@ directory_of (const char *path)
   return directory;
 }
 
+/* What is made to be used must not be on another machine's file system. */
+static int
+check_file_system (const char *path, struct status *status)
+{
+  char *directory = directory_of (path);
+  struct stat st;
+  int r = 0;
+
+  if (directory == NULL)
+    return status_no_memory (status);
+  /* Who makes the file says what is wrong with the directory. */
+  if (stat (directory, &st) == 0 && !filesystem_is_own (directory)) {
+    filesystem_fail_shared (directory, status);
+    r = status_prefix (status, "%s cannot be created", path);
+  }
+  free (directory);
+  return r;
+}
+
 int
 database_check_directory (const char *path, struct status *status)
 {
@@ -133,7 +150,7 @@ database_check_directory (const char *path, struct status *status)
     r = status_fail (status, errno, "%s cannot be created: directory %s: %s",
                      path, directory, strerror (errno));
   free (directory);
-  return r;
+  return r == 0 ? check_file_system (path, status) : r;
 }
 
 /* Have the database use a write-ahead log, which everything depends on. */
@@ -356,6 +373,8 @@ database_create (const char *path, const struct disk_options *disk,
 {
   struct disk_options options = *disk;
 
+  if (check_file_system (path, status) == -1)
+    return -1;
   return database_make (path, page_size_for (disk->block_size), fill_disk,
                         &options, status);
 }
@@ -371,7 +390,9 @@ database_create_empty (const char *path, uint32_t block_size,
     r = database_examine (path, status);
   if (r != 0)
     return r == -1 ? -1 : 0;
-  r = database_make (path, page_size_for (block_size), NULL, NULL, status);
+  r = check_file_system (path, status);
+  if (r == 0)
+    r = database_make (path, page_size_for (block_size), NULL, NULL, status);
   /* Somebody else may just have made it. */
   if (r == -1 && status->error == EEXIST &&
       database_examine (path, status) == 1)
@@ -619,21 +640,6 @@ check_contents (struct connection *connection, enum connection_mode mode,
   return write ? use_wal (connection, status) : 0;
 }
 
-/* Does PATH have a write-ahead log with something in it? */
-static bool
-has_wal (const char *path)
-{
-  char *wal = database_side_file (path, "-wal");
-  struct stat st;
-  bool has;
-
-  if (wal == NULL)
-    return true;
-  has = stat (wal, &st) == 0 && st.st_size > 0;
-  free (wal);
-  return has;
-}
-
 /* Is this user kept from writing NAME? */
 static bool
 is_read_only (const char *name)
@@ -667,9 +673,15 @@ open_once (struct connection *connection, const char *path,
            enum connection_mode mode, struct patience *patience,
            struct status *status)
 {
+  int r;
+
   if (connection_open (connection, path, mode, patience, status) == -1)
     return -1;
-  if (check_contents (connection, mode, status) == 0)
+  r = check_contents (connection, mode, status);
+  /* What seems to be wrong may be that it was changed meanwhile. */
+  if (connection_check (connection, status) == -1)
+    r = -1;
+  if (r == 0)
     return 0;
   connection_close (connection);
   return status_prefix (status, "%s", path);
@@ -680,44 +692,23 @@ database_open (struct connection *connection, const char *path,
                enum connection_mode mode, struct patience *patience,
                struct status *status)
 {
-  if (open_once (connection, path, mode, patience, status) == 0)
-    return 0;
-  if (mode != CONNECTION_READ || !is_read_only_media (path, status))
-    return -1;
-  if (has_wal (path))
-    return status_fail (status, EROFS,
-                        "%s has a write-ahead log, %s-wal, which cannot be "
-                        "read on read-only media: open the database once "
-                        "where it can be written, or copy both files there",
-                        path, path);
-  return open_once (connection, path, CONNECTION_IMMUTABLE, patience, status);
-}
+  struct status why, failed;
 
-bool
-database_is_on_read_only_media (const char *path)
-{
-  struct statvfs fs;
-
-  return statvfs (path, &fs) == 0 && (fs.f_flag & ST_RDONLY);
-}
-
-bool
-database_is_on_network (const char *path)
-{
-  struct statfs fs;
-
-  if (statfs (path, &fs) == -1)
-    return false;
-  switch ((unsigned long)fs.f_type) {
-  case NFS_SUPER_MAGIC:
-  case SMB_SUPER_MAGIC:
-  case CIFS_SUPER_MAGIC:
-  case SMB2_SUPER_MAGIC:
-  case AFS_SUPER_MAGIC:
-  case CEPH_SUPER_MAGIC:
-  case V9FS_MAGIC:
-    return true;
-  default:
-    return false;
+  if (mode != CONNECTION_READ)
+    return open_once (connection, path, mode, patience, status);
+  if (claim_check_name (path, &why) == 0) {
+    if (open_once (connection, path, mode, patience, status) == 0)
+      return 0;
+    return is_read_only_media (path, status)
+               ? open_once (connection, path, CONNECTION_IMMUTABLE, patience,
+                            status)
+               : -1;
   }
+  if (open_once (connection, path, CONNECTION_IMMUTABLE, patience, status) == 0)
+    return 0;
+  failed = *status;
+  status_fail (status, failed.error, "%s (it is not read with a log, since %s)",
+               failed.message, why.message);
+  status->sqlite = failed.sqlite;
+  return -1;
 }

@@ -29,14 +29,15 @@
  */
 int database_examine (const char *path, struct status *status);
 
-/* Check that a new file could be made at PATH: its directory is there and
- * can be written to.
+/* Check that a new file could be made at PATH: its directory is there, can be
+ * written to, and lies on a file system of this machine.
  */
 int database_check_directory (const char *path, struct status *status);
 
 /* Make the file PATH, readable and writable by its owner only, with the
  * first disk.  Returns 0, or -1 with nothing changed: EEXIST where there is
- * a file.  Thread rules: any thread.
+ * a file, EROFS where the file system may be another machine's (filesystem.h).
+ * Thread rules: any thread.
  */
 int database_create (const char *path, const struct disk_options *disk,
                      struct status *status);
@@ -49,7 +50,8 @@ int database_create_empty (const char *path, uint32_t block_size,
 
 /* Make the file PATH with pages of PAGE_SIZE bytes.  FILL is called once, in
  * the one transaction that makes it, when it has its tables.  Returns and
- * thread rules as database_create.
+ * thread rules as database_create; but it can be made on any file system, as
+ * a backup: until it is complete nobody else knows its name.
  */
 typedef int (*database_fill) (struct connection *connection, void *opaque,
                               struct status *status);
@@ -65,15 +67,12 @@ int database_rename_new (const char *from, const char *to);
 /* Open the file PATH, which database_examine has found to be ours, for
  * MODE and check that it holds exactly the schema of this format and no
  * feature that this version does not know.  CONNECTION_READ falls back to
- * CONNECTION_IMMUTABLE on read-only media.  Returns 0, or -1 with nothing
- * left open.
+ * CONNECTION_IMMUTABLE where the log cannot be used, or must not be by this
+ * name (claim_check_name).  Returns 0, or -1 with nothing left open.
  */
 int database_open (struct connection *connection, const char *path,
                    enum connection_mode mode, struct patience *patience,
                    struct status *status);
-
-/* Is the file PATH on media that nobody can write? */
-bool database_is_on_read_only_media (const char *path);
 
 /* A new string: the name of the file that SQLite, or we, keep beside the
  * database PATH, with SUFFIX.  Symbolic links are followed, as SQLite does:
@@ -81,10 +80,5 @@ bool database_is_on_read_only_media (const char *path);
  * no memory.
  */
 char *database_side_file (const char *path, const char *suffix);
-
-/* Is the file PATH on a file system of several machines?  The log's shared
- * memory is not coherent between them ("Limitations" in SQLite's wal.html).
- */
-bool database_is_on_network (const char *path);
 
 #endif /* SQLBLOCK_DATABASE_H */

@@ -1130,7 +1130,9 @@ manage_freeze (struct store *store, const char *target, struct status *status)
 
   if (store_look (store, find_target, &request, status) == -1)
     return NULL;
-  /* Nobody can write a file that only we could read. */
+  /* What is read without its log cannot be frozen, and need not be: when it
+   * changes, reading fails.
+   */
   guard = store_is_immutable (store)
               ? -1
               : guard_keep_rows (store_path (store), status);

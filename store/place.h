@@ -7,26 +7,35 @@
  *   disk.sqlite      another database, or none
  *   disk.sqlite-wal  the log of ours
  *
- * So while the file is not in its place, reading goes on, through the
- * connections that there are, and nothing is opened, written, flushed or
- * checkpointed.  All goes on when it is back.
+ * A file that gets a second name, a hard link, has a second log by that, which
+ * programs may use that know nothing of claim.h; nor could it be written by us
+ * if it were opened now.
+ *
+ * So while the file is not in its place, or not only there, reading goes on,
+ * through the connections that there are, and nothing is opened, written,
+ * flushed or checkpointed.  All goes on when it is back, or has one name again.
+ * Who only reads without the log (watch.h) may come by one name of several.
  */
 
 #ifndef SQLBLOCK_PLACE_H
 #define SQLBLOCK_PLACE_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 #include "status.h"
+
+enum place_state { PLACE_RIGHT, PLACE_GONE, PLACE_LINKED };
 
 struct place {
   char *path; /* without symbolic links, as SQLite uses it */
   dev_t device;
   ino_t inode;
   void (*warn) (const char *message);
-  atomic_bool gone;
+  bool links_allowed;
+  atomic_int state;            /* enum place_state, as last seen */
   atomic_uint_fast64_t looked; /* when */
 };
 
@@ -36,6 +45,9 @@ struct place {
 int place_find (struct place *place, const char *path,
                 void (*warn) (const char *message), struct status *status);
 void place_free (struct place *place);
+
+/* Have several names count as right.  Thread rules: before others use PLACE. */
+void place_allow_links (struct place *place);
 
 /* Check that the file is in its place; where PLACE is NULL it is.  To open
  * it, check before and afterwards.  Returns 0, or -1 and EIO.  Thread rules

@@ -196,6 +196,8 @@ reader_pool_open (struct reader_pool *pool, struct place *place,
     free (first);
     return -1;
   }
+  if (first->connection.mode == CONNECTION_IMMUTABLE)
+    place_allow_links (place);
   if (place_check (place, status) == -1) {
     close_reader (first);
     return -1;
@@ -234,9 +236,37 @@ reader_pool_close (struct reader_pool *pool)
   pthread_cond_destroy (&pool->wake);
 }
 
-/* Open one more connection, for which pool->open counts already, for a
- * request that came at ASKED.
+/* Open the connection of READER, for a request that came at ASKED.  What is
+ * read without its log may be another database by now.
  */
+static int
+open_connection (struct reader_pool *pool, struct reader *reader,
+                 uint64_t asked, struct status *status)
+{
+  struct connection *connection = &reader->connection;
+  const char *path = pool->place->path;
+  const int r =
+      pool->mode == CONNECTION_IMMUTABLE
+          ? database_open (connection, path, pool->mode, pool->patience, status)
+          : connection_open_asked (connection, path, pool->mode, pool->patience,
+                                   asked, status);
+
+  return r == 0 ? place_check (pool->place, status) : r;
+}
+
+/* READER, or NULL where there was no memory, is not of use: one less. */
+static void
+drop_reader (struct reader_pool *pool, struct reader *reader)
+{
+  if (reader)
+    close_reader (reader);
+  pthread_mutex_lock (&pool->lock);
+  pool->open--;
+  pthread_cond_signal (&pool->returned);
+  pthread_mutex_unlock (&pool->lock);
+}
+
+/* Open one more connection, for which pool->open counts already. */
 static struct reader *
 open_reader (struct reader_pool *pool, uint64_t asked, struct status *status)
 {
@@ -244,25 +274,12 @@ open_reader (struct reader_pool *pool, uint64_t asked, struct status *status)
 
   if (reader == NULL)
     status_no_memory (status);
-  else if (connection_open_asked (&reader->connection, pool->place->path,
-                                  pool->mode, pool->patience, asked,
-                                  status) == -1) {
-    free (reader);
-    reader = NULL;
-  }
-  else if (place_check (pool->place, status) == -1) {
-    close_reader (reader);
-    reader = NULL;
-  }
-  if (reader == NULL) {
-    pthread_mutex_lock (&pool->lock);
-    pool->open--;
-    pthread_cond_signal (&pool->returned);
-    pthread_mutex_unlock (&pool->lock);
-  }
-  else
+  else if (open_connection (pool, reader, asked, status) == 0) {
     find_index (reader);
-  return reader;
+    return reader;
+  }
+  drop_reader (pool, reader);
+  return NULL;
 }
 
 /* May there be one more?  Where the file is not in its place, those that
@@ -274,6 +291,54 @@ may_grow (struct reader_pool *pool)
   struct status ignored;
 
   return pool->open < READERS_MAX && place_check (pool->place, &ignored) == 0;
+}
+
+/*--------------------------------------------------------------------
+ * What is read without the log.
+ */
+
+/* A request fails since the database changes.  The first one is told of, where
+ * others will follow.
+ */
+static int
+fail_changed (struct reader_pool *pool, struct status *status)
+{
+  if (status->error == ENOMEM)
+    return -1;
+  watch_fail (status);
+  status->known = pool->follow;
+  if (pool->follow && !atomic_exchange (&pool->failing, true))
+    pool->place->warn (status->message);
+  return -1;
+}
+
+/* What was read is right again. */
+static void
+note_unchanged (struct reader_pool *pool)
+{
+  if (atomic_load (&pool->failing) && atomic_exchange (&pool->failing, false))
+    pool->place->warn ("the database is at rest again: reading goes on");
+}
+
+/* Make READER one that shows the database as it is now.  Returns NULL, with the
+ * reader gone, where it changes.
+ */
+static struct reader *
+renew (struct reader_pool *pool, struct reader *reader, struct status *status)
+{
+  if (connection_check (&reader->connection, status) == 0)
+    return reader;
+  if (pool->follow) {
+    close_reader (reader);
+    reader = calloc (1, sizeof *reader);
+    if (reader == NULL)
+      status_no_memory (status);
+    else if (open_connection (pool, reader, clock_now (), status) == 0)
+      return reader;
+  }
+  drop_reader (pool, reader);
+  fail_changed (pool, status);
+  return NULL;
 }
 
 /* Take an idle connection, or open one while there may be more. */
@@ -292,10 +357,14 @@ take (struct reader_pool *pool, struct status *status)
   else
     pool->open++;
   pthread_mutex_unlock (&pool->lock);
-  if (reader == NULL)
-    return open_reader (pool, asked, status);
+  if (reader == NULL) {
+    reader = open_reader (pool, asked, status);
+    if (reader == NULL && pool->mode == CONNECTION_IMMUTABLE)
+      fail_changed (pool, status);
+    return reader;
+  }
   reader->connection.asked = asked;
-  return reader;
+  return reader->connection.watch ? renew (pool, reader, status) : reader;
 }
 
 struct reader *
@@ -307,7 +376,7 @@ reader_take (struct reader_pool *pool, struct status *status)
     return NULL;
   end_transaction (reader);
   if (connection_begin_read (&reader->connection, status) == -1) {
-    reader_return (pool, reader);
+    reader_end (pool, reader, -1, status);
     return NULL;
   }
   return reader;
@@ -333,6 +402,20 @@ reader_return (struct reader_pool *pool, struct reader *reader)
   pool->idle = reader;
   pthread_cond_signal (&pool->returned);
   pthread_mutex_unlock (&pool->lock);
+}
+
+int
+reader_end (struct reader_pool *pool, struct reader *reader, int result,
+            struct status *status)
+{
+  if (reader->connection.watch) {
+    if (connection_check (&reader->connection, status) == -1)
+      result = fail_changed (pool, status);
+    else
+      note_unchanged (pool);
+  }
+  reader_return (pool, reader);
+  return result;
 }
 
 /* Begin a transaction and look up what DISK is. */
@@ -365,7 +448,7 @@ reader_take_disk (struct reader_pool *pool, const struct disk_info *disk,
     return reader;
   end_transaction (reader);
   if (begin_view (reader, disk, status) == -1) {
-    reader_return (pool, reader);
+    reader_end (pool, reader, -1, status);
     return NULL;
   }
   return reader;

@@ -14,6 +14,12 @@
  * if the header was the same before it began and when it had begun, and
  * used again as long as it is still the same.
  *
+ * Where the database is read without its log (watch.h), it may change under a
+ * request, which reader_end finds out; then the request fails.  The next one
+ * opens its connection again, if the database is at rest.  A command does not:
+ * what it has read before would not go together with that.  While requests
+ * fail for this reason, the log gets one line.
+ *
  * An open transaction keeps the log from being checkpointed and from
  * starting over.  So none is kept for longer than READER_KEEP, whether in
  * use or idle, and none while the checkpointer of this process works.
@@ -60,7 +66,9 @@ struct reader {
 struct reader_pool {
   struct place *place;
   enum connection_mode mode;
+  bool follow; /* go on with what it has become; set after the opening */
   struct patience *patience;
+  atomic_bool failing; /* since it changes, as the log says */
 
   pthread_mutex_t lock; /* of what follows; a leaf */
   pthread_cond_t returned;
@@ -85,10 +93,17 @@ int reader_pool_open (struct reader_pool *pool, struct place *place,
 void reader_pool_close (struct reader_pool *pool);
 
 /* Take a connection, in a read transaction, or NULL; give it back with
- * reader_return.  Thread rules: any thread; the reader is the caller's.
+ * reader_end, or with reader_return where nothing depends on what was read.
+ * Thread rules: any thread; the reader is the caller's.
  */
 struct reader *reader_take (struct reader_pool *pool, struct status *status);
 void reader_return (struct reader_pool *pool, struct reader *reader);
+
+/* Give it back after work that has returned RESULT, and maybe filled STATUS.
+ * Returns RESULT, or -1 with EIO where the database has changed under it.
+ */
+int reader_end (struct reader_pool *pool, struct reader *reader, int result,
+                struct status *status);
 
 /* Keep no transaction until reader_pool_resume, called as often as this.
  * Thread rules: any thread.

@@ -28,6 +28,7 @@ status_fail (struct status *status, int error, const char *format, ...)
 
   status->error = error;
   status->sqlite = SQLITE_OK;
+  status->known = false;
   va_start (args, format);
   vsnprintf (status->message, sizeof status->message, format, args);
   va_end (args);
@@ -71,6 +72,11 @@ advice (int rc)
   if (rc == SQLITE_IOERR_DATA)
     return "a page of the file does not fit its checksum: it is damaged, or "
            "another program has changed it; see 'sqlblock check'";
+  if (rc == SQLITE_IOERR_SHMMAP || rc == SQLITE_IOERR_SHMOPEN ||
+      rc == SQLITE_IOERR_SHMLOCK)
+    return "programs must share memory through a file for the write-ahead "
+           "log, which failed: the file system cannot do that (use a local "
+           "one such as ext4), or vm.max_map_count is reached";
   switch (rc & 0xff) {
   case SQLITE_BUSY:
     return "another program holds the database locked; end it and try again";
@@ -119,6 +125,7 @@ status_fail_sqlite (struct status *status, sqlite3 *db, int rc,
 
   status->error = status_errno (code);
   status->sqlite = code;
+  status->known = false;
   va_start (args, format);
   vsnprintf (status->message, sizeof status->message, format, args);
   va_end (args);

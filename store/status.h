@@ -15,11 +15,14 @@
 #ifndef SQLBLOCK_STATUS_H
 #define SQLBLOCK_STATUS_H
 
+#include <stdbool.h>
+
 #include <sqlite3.h>
 
 struct status {
   int error;  /* an errno */
   int sqlite; /* the result of SQLite behind it, or SQLITE_OK */
+  bool known; /* the same was told before; it need not fill the log */
   char message[1000];
 };
 

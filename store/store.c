@@ -11,6 +11,7 @@
 
 #include "clock.h"
 #include "database.h"
+#include "filesystem.h"
 #include "flusher.h"
 #include "guard.h"
 #include "log.h"
@@ -122,6 +123,8 @@ check_file (const char *path, const struct disk_options *options,
   if (database_open (&connection, path, CONNECTION_READ, NULL, status) == -1)
     return -1;
   r = check_disk (&connection, options, status);
+  if (connection_check (&connection, status) == -1)
+    r = -1;
   connection_close (&connection);
   if (r == -1)
     return status_prefix (status, "%s", path);
@@ -299,6 +302,24 @@ open_statistics (struct store *store)
     store->options.warn (status.message);
 }
 
+/* The database is read without its log: say why a server only reads, and when
+ * that will fail.  A command either reads what is right or fails.
+ */
+static void
+warn_of_reading (struct store *store)
+{
+  const char *path = store->place.path;
+  struct status why;
+
+  if (store->options.command || filesystem_is_unchangeable (path))
+    return;
+  if (claim_check_name (path, &why) == 0)
+    status_fail (&why, EROFS, "this user may not write the directory");
+  status_prefix (&why, "the disks are read-only, and while another program "
+                       "changes the database, reading them fails");
+  store->options.warn (why.message);
+}
+
 struct store *
 store_open (const char *path, const struct store_options *options,
             struct status *status)
@@ -327,15 +348,9 @@ store_open (const char *path, const struct store_options *options,
     return NULL;
   }
   pthread_mutex_init (&store->lock, NULL);
-  if (store->readers.mode == CONNECTION_IMMUTABLE &&
-      !database_is_on_read_only_media (path))
-    options->warn ("this user may not write the directory, so the disks are "
-                   "read as they are now; what others change will not be "
-                   "seen");
-  if (database_is_on_network (path))
-    options->warn (
-        "the database is on a network file system; use it from one machine "
-        "at a time only");
+  store->readers.follow = !options->command;
+  if (store_is_immutable (store))
+    warn_of_reading (store);
   if (!options->command)
     open_statistics (store);
   return store;
@@ -596,8 +611,7 @@ store_look (struct store *store,
   if (reader == NULL)
     return -1;
   r = look (&reader->connection, opaque, status);
-  reader_return (&store->readers, reader);
-  return r;
+  return reader_end (&store->readers, reader, r, status);
 }
 
 int
@@ -892,7 +906,7 @@ disk_open_found (struct store *store, const struct disk_info *info,
   disk->store = store;
   disk->info = *info;
   disk->guard = -1;
-  /* Who reads an immutable file would not see what is written. */
+  /* Who reads without the log would not see what is written. */
   disk->readonly = readonly || info->snapshot != 0 ||
                    store->readers.mode == CONNECTION_IMMUTABLE;
   if (!disk->readonly && begin_writing (store, info->id, status) == -1) {
@@ -980,7 +994,7 @@ read_range (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
     r = view_read (&reader->connection, &reader->view, buffer, offset, count,
                    status);
     statistics_cache (disk->counters, reader->connection.db);
-    reader_return (&disk->store->readers, reader);
+    r = reader_end (&disk->store->readers, reader, r, status);
   }
   if (r == -1)
     return failed_range (disk, "reading", offset, count, status);
@@ -1201,7 +1215,7 @@ disk_extents (struct disk *disk, uint64_t offset, uint64_t count, bool one,
     r = view_extents (&reader->connection, &reader->view, offset, count, one,
                       found, opaque, status);
     statistics_cache (disk->counters, reader->connection.db);
-    reader_return (&disk->store->readers, reader);
+    r = reader_end (&disk->store->readers, reader, r, status);
   }
   if (r == -1)
     failed_range (disk, "mapping", offset, count, status);

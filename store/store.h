@@ -172,7 +172,9 @@ uint64_t store_commits (struct store *store);
  */
 void store_ask_checkpoint (struct store *store);
 
-/* Is the database one that cannot be changed here? */
+/* Is the database read without its log (watch.h)?  Then it cannot be changed
+ * here.
+ */
 bool store_is_immutable (const struct store *store);
 
 /* The path of the database. */

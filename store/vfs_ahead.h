@@ -38,8 +38,9 @@
  *   read.
  *
  * All who write to a database in WAL mode keep to this, other programs as
- * well.  A database that is opened as immutable has no locks, and does not
- * change; in other journal modes nothing is read ahead.
+ * well.  A database that is opened as immutable has no locks; its connection
+ * is not used again when it has changed (watch.h).  In other journal modes
+ * nothing is read ahead.
  */
 
 #ifndef SQLBLOCK_VFS_AHEAD_H

@@ -115,9 +115,9 @@ for command in commands:
         same("synopsis of " + command, usage, None)
     if not block.startswith("sqlblock " + usage):
         same("usage of " + command, usage, block)
-    # In the usage all but --quiet and --help, with their arguments.
+    # In the usage all but those of every command, with their arguments.
     optional = {re.sub(r"^-., ", "", option) for option in options}
-    optional -= {"--quiet", "--help"}
+    optional -= {"--one-machine", "--quiet", "--help"}
     same("options in the usage of " + command, sorted(optional),
          sorted(set(re.findall(r"--[a-z-]+(?:=[A-Z]+)?", block))))
     for option in options - own - several:

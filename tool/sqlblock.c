@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "filesystem.h"
 #include "tool.h"
 
 static const struct command *const commands[] = {
@@ -40,7 +41,7 @@ static const struct command *const commands[] = {
 
 struct common common;
 
-static bool want_help, want_progress, want_no_progress;
+static bool want_help, want_progress, want_no_progress, is_one_machine;
 
 static const struct tool_option json_option[] = {
   { "json", 0, NULL, &common.json, "print JSON; sizes are in bytes" },
@@ -64,6 +65,9 @@ static const struct tool_option progress_options[] = {
   { NULL, 0, NULL, NULL, NULL },
 };
 static const struct tool_option all_options[] = {
+  { "one-machine", 0, NULL, &is_one_machine,
+    "no other machine has DATABASE open, though its file\n"
+    "system may be shared with others" },
   { "quiet", 'q', NULL, &common.quiet, "print no more than data and errors" },
   { "help", 'h', NULL, &want_help, "print this help" },
   { NULL, 0, NULL, NULL, NULL },
@@ -391,6 +395,7 @@ read_options (int argc, char *argv[], char *operands[])
   }
   while (optind < argc)
     operands[operand_count++] = argv[optind++];
+  filesystem_set_one_machine (is_one_machine);
   common.progress = want_progress ? 1 : want_no_progress ? -1 : 0;
   return operand_count;
 }
