@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "bytes.h"
+#include "claim.h"
 #include "database.h"
 #include "log.h"
 #include "pages.h"
@@ -112,8 +113,8 @@ read_log (struct pages *pages, const char *path, struct status *status)
     return status_no_memory (status);
   pages->log = open (name, O_RDONLY | O_CLOEXEC);
   free (name);
-  if (pages->log == -1 || !log_walk_begin (&walk, pages->log) ||
-      walk.page_size != pages->page_size)
+  if (pages->log == -1 || fstat (pages->log, &pages->log_opened) == -1 ||
+      !log_walk_begin (&walk, pages->log) || walk.page_size != pages->page_size)
     return 0;
   if (read_frames (pages, &walk, status) == -1)
     return -1;
@@ -125,9 +126,9 @@ static int
 read_header (struct pages *pages, uint32_t page_size, struct status *status)
 {
   unsigned char header[PAGE_HEADER_SIZE];
-  struct stat st;
+  const struct stat *st = &pages->opened;
 
-  if (fstat (pages->file, &st) == -1)
+  if (fstat (pages->file, &pages->opened) == -1)
     return status_fail (status, errno, "%s", strerror (errno));
   read_at (pages->file, header, sizeof header, 0);
   pages->page_size = page_size ? page_size : page_size_of (header);
@@ -136,9 +137,9 @@ read_header (struct pages *pages, uint32_t page_size, struct status *status)
                         "nothing of a database of sqlblock was found "
                         "in it");
   pages->usable = page_usable (pages->page_size);
-  pages->count = st.st_size / pages->page_size > UINT32_MAX - 2
+  pages->count = st->st_size / pages->page_size > UINT32_MAX - 2
                      ? UINT32_MAX - 2
-                     : st.st_size / pages->page_size;
+                     : st->st_size / pages->page_size;
   return 0;
 }
 
@@ -161,6 +162,29 @@ pages_open (const char *path, uint32_t page_size, struct status *status)
   status_prefix (status, "%s", path);
   pages_close (pages);
   return NULL;
+}
+
+/* Is the file of FD, which may be -1, what it was? */
+static bool
+is_still (int fd, const struct stat *opened)
+{
+  struct stat st;
+
+  return fd == -1 || (fstat (fd, &st) == 0 && st.st_size == opened->st_size &&
+                      st.st_ctim.tv_sec == opened->st_ctim.tv_sec &&
+                      st.st_ctim.tv_nsec == opened->st_ctim.tv_nsec);
+}
+
+int
+pages_check_still (const struct pages *pages, struct status *status)
+{
+  if (!claim_is_written (pages->file) &&
+      is_still (pages->file, &pages->opened) &&
+      is_still (pages->log, &pages->log_opened))
+    return 0;
+  return status_fail (status, EBUSY,
+                      "another program has the database open for writing; "
+                      "end it first");
 }
 
 void

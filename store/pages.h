@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "page.h"
 #include "status.h"
@@ -30,7 +31,8 @@ struct log_page {
 };
 
 struct pages {
-  int file, log;              /* descriptors; -1: there is no log */
+  int file, log; /* descriptors; -1: there is no log */
+  struct stat opened, log_opened;
   uint32_t page_size, usable; /* in bytes; without the checksum */
   uint32_t count;
   struct log_page *in_log; /* by page */
@@ -48,6 +50,11 @@ struct pages {
 struct pages *pages_open (const char *path, uint32_t page_size,
                           struct status *status);
 void pages_close (struct pages *pages);
+
+/* Does nobody write the file, and are it and its log what they were when they
+ * were opened?  Returns 0, or -1: EBUSY.
+ */
+int pages_check_still (const struct pages *pages, struct status *status);
 
 /* Read page NUMBER, from 1 on, into pages->page. */
 void pages_get (struct pages *pages, uint32_t number);

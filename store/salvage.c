@@ -450,6 +450,8 @@ fill (struct connection *out, void *opaque, struct status *status)
       salvage_fit_together (salvage, status) == -1 ||
       salvage_count (salvage, status) == -1)
     return -1;
+  if (pages_check_still (salvage->pages, status) == -1)
+    return -1;
   if (salvage->counts->layers == 0)
     return status_fail (status, EINVAL,
                         "nothing of a database of sqlblock "
@@ -520,7 +522,9 @@ refuse_served (const char *path, struct status *status)
   if (served == 1)
     return status_fail (status, EBUSY,
                         "a server has the database open; end it first");
-  /* Where the lock file cannot be made, nobody serves either. */
+  /* Where the lock file cannot be made, others may serve all the same: who
+   * reads the file looks for them (pages_check_still).
+   */
   return 0;
 }
 
@@ -530,7 +534,8 @@ salvage_from (struct salvage *salvage, const char *out, struct status *status)
   const uint32_t page_size = guess_page_size (salvage->path, salvage->payload);
 
   salvage->pages = pages_open (salvage->path, page_size, status);
-  if (salvage->pages == NULL)
+  if (salvage->pages == NULL ||
+      pages_check_still (salvage->pages, status) == -1)
     return -1;
   salvage->pages_total = 2 * (uint64_t)salvage->pages->count;
   if (walk_trees (salvage, status) == -1)

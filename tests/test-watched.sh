@@ -127,6 +127,9 @@ reads ()
   fi
   "$@" ./tool backup $db sockets/out.sqlite >command.out 2>&1 || says_why
   rm -f out.raw sockets/out.sqlite
+  expect_error "has the database open" "$@" ./tool check $db \
+    --salvage=sockets/saved.sqlite
+  [ ! -e sockets/saved.sqlite ] || fail "something was saved"
   stop_nbdkit
   touch ended
   wait "$client" || {
