@@ -405,17 +405,27 @@ reader_return (struct reader_pool *pool, struct reader *reader)
 }
 
 int
+reader_end_or_again (struct reader_pool *pool, struct reader *reader,
+                     int result, bool *again, struct status *status)
+{
+  const bool changed = connection_check (&reader->connection, status) == -1;
+
+  *again = *again && changed && pool->follow;
+  if (changed)
+    result = *again ? -1 : fail_changed (pool, status);
+  else
+    note_unchanged (pool);
+  reader_return (pool, reader);
+  return result;
+}
+
+int
 reader_end (struct reader_pool *pool, struct reader *reader, int result,
             struct status *status)
 {
-  if (reader->connection.watch) {
-    if (connection_check (&reader->connection, status) == -1)
-      result = fail_changed (pool, status);
-    else
-      note_unchanged (pool);
-  }
-  reader_return (pool, reader);
-  return result;
+  bool again = false;
+
+  return reader_end_or_again (pool, reader, result, &again, status);
 }
 
 /* Begin a transaction and look up what DISK is. */

@@ -15,8 +15,9 @@
  * used again as long as it is still the same.
  *
  * Where the database is read without its log (watch.h), it may change under a
- * request, which reader_end finds out; then the request fails.  The next one
- * opens its connection again, if the database is at rest.  A command does not:
+ * request, which reader_end finds out; then the request fails, or begins anew
+ * where it can.  For that the connection is opened again, if the database is at
+ * rest: perhaps only its mode was changed.  A command does not open it again:
  * what it has read before would not go together with that.  While requests
  * fail for this reason, the log gets one line.
  *
@@ -104,6 +105,13 @@ void reader_return (struct reader_pool *pool, struct reader *reader);
  */
 int reader_end (struct reader_pool *pool, struct reader *reader, int result,
                 struct status *status);
+
+/* The same for work that can be done again: where the database has changed, and
+ * *AGAIN is set, nobody is told, and *AGAIN stays set.  In all other cases it
+ * is cleared.
+ */
+int reader_end_or_again (struct reader_pool *pool, struct reader *reader,
+                         int result, bool *again, struct status *status);
 
 /* Keep no transaction until reader_pool_resume, called as often as this.
  * Thread rules: any thread.

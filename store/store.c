@@ -33,6 +33,9 @@
 /* How much is read at a time to have it in the caches, in bytes. */
 #define CACHE_BYTES (1024 * 1024)
 
+/* How often to read what changes meanwhile (watch.h). */
+#define READ_TRIES 3
+
 /* A disk that is open for writing, by how many clients. */
 struct held {
   int64_t id;
@@ -981,20 +984,37 @@ failed_range (const struct disk *disk, const char *doing, uint64_t offset,
                         disk->info.name, doing, count, offset);
 }
 
-/* Read into BUFFER, and count how the cache was used. */
+/* Read into BUFFER, and count how the cache was used; maybe AGAIN, see
+ * reader.h.
+ */
+static int
+read_once (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
+           bool *again, struct status *status)
+{
+  struct reader_pool *readers = &disk->store->readers;
+  struct reader *reader = reader_take_disk (readers, &disk->info, status);
+  int r;
+
+  if (reader == NULL) {
+    *again = false;
+    return -1;
+  }
+  r = view_read (&reader->connection, &reader->view, buffer, offset, count,
+                 status);
+  statistics_cache (disk->counters, reader->connection.db);
+  return reader_end_or_again (readers, reader, r, again, status);
+}
+
 static int
 read_range (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
             struct status *status)
 {
-  struct reader *reader =
-      reader_take_disk (&disk->store->readers, &disk->info, status);
+  bool again = true;
   int r = -1;
 
-  if (reader) {
-    r = view_read (&reader->connection, &reader->view, buffer, offset, count,
-                   status);
-    statistics_cache (disk->counters, reader->connection.db);
-    r = reader_end (&disk->store->readers, reader, r, status);
+  for (int tries = READ_TRIES; r == -1 && again; tries--) {
+    again = tries > 1;
+    r = read_once (disk, buffer, offset, count, &again, status);
   }
   if (r == -1)
     return failed_range (disk, "reading", offset, count, status);
