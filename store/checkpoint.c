@@ -25,6 +25,9 @@
  */
 #define PAUSE_PATIENCE 100
 
+/* How often to try to close a log that others write to. */
+#define CLOSE_ATTEMPTS 5
+
 /* How long a writer waits before a transaction when the log is longer than
  * its bound, in nanoseconds.
  */
@@ -66,6 +69,25 @@ run_checkpoint (struct connection *connection, int mode, int *frames, int *done)
   return sqlite3_wal_checkpoint_v2 (connection->db, "main", mode, frames, done);
 }
 
+/* Close the log and empty it.  Others may commit in between, and then it does
+ * not begin to be emptied; see marking.h.
+ */
+static int
+close_log (struct connection *connection, struct status *status)
+{
+  struct marking_end end;
+  int frames, done, rc = SQLITE_BUSY_SNAPSHOT;
+
+  for (int i = 0; rc == SQLITE_BUSY_SNAPSHOT && i < CLOSE_ATTEMPTS; i++) {
+    if (marking_end_log (connection, MARK_CLOSED, &end, status) == -1 ||
+        marking_permit_restart (connection, &end, status) == -1)
+      return status->sqlite ? status->sqlite : SQLITE_BUSY;
+    rc =
+        run_checkpoint (connection, SQLITE_CHECKPOINT_TRUNCATE, &frames, &done);
+  }
+  return rc;
+}
+
 int
 checkpoint_complete (struct connection *connection, struct status *status)
 {
@@ -75,8 +97,7 @@ checkpoint_complete (struct connection *connection, struct status *status)
       run_checkpoint (connection, SQLITE_CHECKPOINT_PASSIVE, &frames, &done);
 
   if (rc == SQLITE_OK || (rc & 0xff) == SQLITE_BUSY)
-    rc =
-        run_checkpoint (connection, SQLITE_CHECKPOINT_TRUNCATE, &frames, &done);
+    rc = close_log (connection, status);
   if (rc == SQLITE_OK)
     return 1;
   if ((rc & 0xff) == SQLITE_BUSY)
@@ -269,6 +290,29 @@ cut_tail (struct checkpointer *checkpointer)
   return rc == SQLITE_OK ? run_rounds (checkpointer) : rc;
 }
 
+/* Put the mark at the end of the log, where the file system has room for it,
+ * and let the log start over after it.  Without the mark it starts over as if
+ * by another program (marking.h).
+ */
+static int
+end_log (struct checkpointer *checkpointer, int mode, struct status *status)
+{
+  const enum mark_state state =
+      mode == SQLITE_CHECKPOINT_TRUNCATE ? MARK_CLOSED : MARK_ENDED;
+  struct marking_end end;
+  int r;
+
+  r = writer_end_log (checkpointer->writer, state, PAUSE_PATIENCE, &end,
+                      status);
+  if (r == -1 && status->error == ENOSPC)
+    r = writer_note_log (checkpointer->writer, &end, status);
+  if (r == 0)
+    r = marking_permit_restart (&checkpointer->connection, &end, status);
+  if (r == 0)
+    return SQLITE_OK;
+  return status->sqlite ? status->sqlite : SQLITE_BUSY;
+}
+
 /* A checkpoint in which writers pause only at its end.  Returns a result of
  * SQLite.
  */
@@ -284,7 +328,9 @@ run_pausing (struct checkpointer *checkpointer, int mode, struct status *status)
     /* A pause that is for nothing must not come again soon. */
     checkpointer->retry = checkpointer->limits.idle;
     pause_writers (checkpointer);
-    rc = run_checkpoint (&checkpointer->connection, mode, &frames, &done);
+    rc = end_log (checkpointer, mode, status);
+    if (rc == SQLITE_OK)
+      rc = run_checkpoint (&checkpointer->connection, mode, &frames, &done);
     resume_writers (checkpointer);
   }
   if (rc != SQLITE_OK)

@@ -194,6 +194,10 @@ set_up (struct connection *connection)
 
   sqlite3_extended_result_codes (db, 1);
   sqlite3_busy_handler (db, wait_for_lock, connection);
+  if (connection->mode != CONNECTION_CREATE) {
+    vfs_restart_guard (db);
+    sqlite3_db_config (db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+  }
   if (connection->mode == CONNECTION_LOG)
     return SQLITE_OK;
   sqlite3_db_config (db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
@@ -318,12 +322,6 @@ connection_close (struct connection *connection)
   claim_release (&connection->claim);
   codec_workspace_free (&connection->workspace);
   *connection = (struct connection){ 0 };
-}
-
-void
-connection_keep_log (struct connection *connection)
-{
-  sqlite3_db_config (connection->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 }
 
 sqlite3_stmt *
@@ -561,7 +559,7 @@ connection_vacuum_at_commit (struct connection *connection,
 }
 
 int
-connection_begin_write (struct connection *connection, struct status *status)
+connection_begin_hold (struct connection *connection, struct status *status)
 {
   static const char begin_immediate_sql[] = "BEGIN IMMEDIATE";
 
@@ -569,6 +567,15 @@ connection_begin_write (struct connection *connection, struct status *status)
     return -1;
   connection->writing = true;
   return 0;
+}
+
+/* A file that is being made has no log. */
+int
+connection_begin_write (struct connection *connection, struct status *status)
+{
+  return connection->mode == CONNECTION_CREATE
+             ? connection_begin_hold (connection, status)
+             : marking_begin (connection, status);
 }
 
 int
@@ -579,6 +586,7 @@ connection_commit (struct connection *connection, struct status *status)
   if (connection_run (connection, commit_sql, status) == -1)
     return -1;
   connection->writing = false;
+  marking_end (connection, true);
   return 0;
 }
 
@@ -589,6 +597,7 @@ connection_rollback (struct connection *connection)
   struct status ignored;
 
   connection->writing = false;
+  marking_end (connection, false);
   if (!sqlite3_get_autocommit (connection->db))
     connection_run (connection, rollback_sql, &ignored);
   if (connection->mode == CONNECTION_GATHER)

@@ -21,6 +21,7 @@
 
 #include "claim.h"
 #include "codec.h"
+#include "marking.h"
 #include "status.h"
 #include "vfs_checksum.h"
 #include "watch.h"
@@ -55,7 +56,11 @@ struct patience {
    */
   struct damaged_pages *damaged;
 
+  /* A file whose log is missing is opened all the same.  Set as that. */
+  bool without_log;
+
   atomic_bool unsealed;    /* a page without a checksum was read */
+  atomic_bool in_doubt;    /* a sync has failed, and was not made good */
   atomic_bool interrupted; /* all waiting ends */
   pthread_mutex_t lock;    /* of what follows; a leaf */
   pthread_cond_t changed;
@@ -77,6 +82,7 @@ struct connection {
   sqlite3 *db;
   enum connection_mode mode;
   bool writing; /* in a write transaction */
+  struct marking marking;
 
   struct claim claim;  /* of the file, for longer than it is open */
   struct watch *watch; /* of CONNECTION_IMMUTABLE, or NULL */
@@ -123,13 +129,10 @@ bool connection_wait (struct connection *connection, int attempts);
 int connection_check (const struct connection *connection,
                       struct status *status);
 
-/* Close the connection; one that is not open is left alone. */
-void connection_close (struct connection *connection);
-
-/* Have the log stay as it is when the connection is closed, even if it is
- * the last one.
+/* Close the connection; one that is not open is left alone.  The log stays,
+ * also if it is the last one, unless marking_permit_close has said otherwise.
  */
-void connection_keep_log (struct connection *connection);
+void connection_close (struct connection *connection);
 
 /* The prepared statement for SQL, a constant, reset and without bindings;
  * NULL on failure.  Give it back with statement_done.
@@ -200,14 +203,21 @@ int connection_files (struct connection *connection, sqlite3_file **database,
  */
 int connection_touch (struct connection *connection, struct status *status);
 
-/* Transactions.  A write transaction takes the write lock at its start;
- * rollback does nothing where there is none (SQLite ends some by itself).
+/* Transactions.  A write transaction takes the write lock at its start, and
+ * finds the mark open (marking.h); rollback does nothing where there is none
+ * (SQLite ends some by itself).
  */
 int connection_begin_read (struct connection *connection,
                            struct status *status);
 int connection_begin_write (struct connection *connection,
                             struct status *status);
 int connection_commit (struct connection *connection, struct status *status);
+
+/* Begin a write transaction that leaves the mark as it is: for those who keep
+ * others from writing, or write marks.
+ */
+int connection_begin_hold (struct connection *connection,
+                           struct status *status);
 void connection_rollback (struct connection *connection);
 
 /* Have commits of this connection, until it is closed, take all free pages

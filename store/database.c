@@ -17,6 +17,7 @@
 #include "content.h"
 #include "database.h"
 #include "filesystem.h"
+#include "guard.h"
 #include "mark.h"
 #include "page.h"
 #include "schema.h"
@@ -153,23 +154,42 @@ database_check_directory (const char *path, struct status *status)
   return r == 0 ? check_file_system (path, status) : r;
 }
 
-/* Have the database use a write-ahead log, which everything depends on. */
+/* Run SQL, which returns the mode of the journal.  Returns 1 where the database
+ * uses a write-ahead log, 0, -1.
+ */
 static int
-use_wal (struct connection *connection, struct status *status)
+ask_wal (struct connection *connection, const char *sql, struct status *status)
 {
-  static const char wal_sql[] = "PRAGMA journal_mode = WAL";
   CLEANUP_STATEMENT sqlite3_stmt *mode =
-      connection_statement (connection, wal_sql, status);
+      connection_statement (connection, sql, status);
   const char *text;
 
   if (mode == NULL || connection_step (connection, mode, status) == -1)
     return -1;
   text = (const char *)sqlite3_column_text (mode, 0);
-  if (text == NULL || strcmp (text, "wal") != 0)
+  return text && strcmp (text, "wal") == 0;
+}
+
+/* Have the database use a write-ahead log, which everything depends on.  It may
+ * have been switched to another journal by hand, or have been copied by SQLite;
+ * then it is complete, and gets a new mark, which says so.
+ */
+static int
+use_wal (struct connection *connection, struct status *status)
+{
+  static const char mode_sql[] = "PRAGMA journal_mode";
+  static const char wal_sql[] = "PRAGMA journal_mode = WAL";
+  int r = ask_wal (connection, mode_sql, status);
+
+  if (r == 0 && marking_renew (connection, status) == -1)
+    return -1;
+  if (r == 0)
+    r = ask_wal (connection, wal_sql, status);
+  if (r == 0)
     return status_fail (status, EIO,
                         "the database cannot use a write-ahead log here; "
                         "move it to a local file system");
-  return 0;
+  return r == -1 ? -1 : 0;
 }
 
 /* The mark of a file that is complete without a log (mark.h). */
@@ -636,7 +656,6 @@ check_contents (struct connection *connection, enum connection_mode mode,
       check_statistics (connection, status) == -1 ||
       check_features (connection, write, status) == -1)
     return -1;
-  /* It may have been switched to another journal by hand. */
   return write ? use_wal (connection, status) : 0;
 }
 
@@ -667,6 +686,30 @@ is_read_only_media (const char *path, const struct status *status)
   return read_only && (rc == SQLITE_CANTOPEN || rc == SQLITE_READONLY);
 }
 
+/* Fail where the log that is beside the file PATH is not its own, or the file
+ * is without one that it needs.  While somebody of ours writes to it that is
+ * theirs; he may have begun after a first look, which then meant nothing.
+ */
+static int
+check_log (const char *path, struct patience *patience, struct status *status)
+{
+  struct status ignored;
+  struct mark_look look;
+
+  if (guard_is_served (path, &ignored) == 1)
+    return 0;
+  if (mark_look (path, &look, status) == -1)
+    return -1;
+  if (look.fit == MARK_FITS || guard_is_served (path, &ignored) == 1)
+    return 0;
+  if (look.fit == MARK_MISSING && patience && patience->without_log)
+    return 0;
+  /* Who looks at damage looks at this, too. */
+  if (look.fit == MARK_DAMAGED && patience && patience->damaged)
+    return 0;
+  return mark_check_fit (path, &look, status);
+}
+
 /* Open and check, without a second try. */
 static int
 open_once (struct connection *connection, const char *path,
@@ -694,16 +737,20 @@ database_open (struct connection *connection, const char *path,
 {
   struct status why, failed;
 
-  if (mode != CONNECTION_READ)
+  /* One that gathers is opened beside others. */
+  if (mode == CONNECTION_GATHER)
     return open_once (connection, path, mode, patience, status);
-  if (claim_check_name (path, &why) == 0) {
+  if (mode != CONNECTION_READ || claim_check_name (path, &why) == 0) {
+    if (check_log (path, patience, status) == -1)
+      return -1;
     if (open_once (connection, path, mode, patience, status) == 0)
       return 0;
-    return is_read_only_media (path, status)
+    return mode == CONNECTION_READ && is_read_only_media (path, status)
                ? open_once (connection, path, CONNECTION_IMMUTABLE, patience,
                             status)
                : -1;
   }
+  /* Whoever watches looks at the mark himself. */
   if (open_once (connection, path, CONNECTION_IMMUTABLE, patience, status) == 0)
     return 0;
   failed = *status;

@@ -65,10 +65,11 @@ int database_make (const char *path, uint32_t page_size, database_fill fill,
 int database_rename_new (const char *from, const char *to);
 
 /* Open the file PATH, which database_examine has found to be ours, for
- * MODE and check that it holds exactly the schema of this format and no
- * feature that this version does not know.  CONNECTION_READ falls back to
- * CONNECTION_IMMUTABLE where the log cannot be used, or must not be by this
- * name (claim_check_name).  Returns 0, or -1 with nothing left open.
+ * MODE, if its log belongs to it (mark.h), and check that it holds exactly the
+ * schema of this format and no feature that this version does not know.
+ * CONNECTION_READ falls back to CONNECTION_IMMUTABLE where the log cannot be
+ * used, or must not be by this name (claim_check_name).  Returns 0, or -1 with
+ * nothing left open.
  */
 int database_open (struct connection *connection, const char *path,
                    enum connection_mode mode, struct patience *patience,

@@ -75,13 +75,24 @@ flusher_committed (struct flusher *flusher)
   atomic_fetch_add (&flusher->committed, 1);
 }
 
+/* Tell the other connections of the store. */
+static void
+set_in_doubt (struct flusher *flusher, bool in_doubt)
+{
+  struct patience *patience = flusher->connection.patience;
+
+  guard_set_doubt (&flusher->entry, in_doubt);
+  if (patience)
+    atomic_store (&patience->in_doubt, in_doubt);
+}
+
 /* A sync has failed.  Called with the lock held. */
 static void
 fail (struct flusher *flusher)
 {
   flusher->failed = true;
   flusher->failures++;
-  guard_set_doubt (&flusher->entry, true);
+  set_in_doubt (flusher, true);
 }
 
 /* Sync the log for everybody who waits.  Called with the lock held; lets
@@ -167,7 +178,7 @@ flusher_recovered (struct flusher *flusher, unsigned failure)
   pthread_mutex_lock (&flusher->lock);
   if (flusher->failures == failure) {
     flusher->failed = false;
-    guard_set_doubt (&flusher->entry, false);
+    set_in_doubt (flusher, false);
   }
   pthread_mutex_unlock (&flusher->lock);
 }

@@ -230,11 +230,13 @@ guard_serve (const char *path, struct status *status)
 int
 guard_is_served (const char *path, struct status *status)
 {
-  const int fd = open_lock_file (path, status);
+  char *name = database_side_file (path, "-lock");
+  const int fd = name ? open (name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
   int r;
 
+  free (name);
   if (fd == -1)
-    return -1;
+    return errno == ENOENT ? 0 : fail_locking (path, status);
   r = is_locked (fd, BYTE_SERVE);
   if (r == -1)
     fail_locking (path, status);

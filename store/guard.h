@@ -60,7 +60,9 @@ int guard_await (const char *path, int64_t id, struct status *status);
  */
 int guard_serve (const char *path, struct status *status);
 
-/* Does a process have guard_serve of the database PATH?  Returns 1, 0, -1. */
+/* Does a process have guard_serve of the database PATH?  Makes no file.
+ * Returns 1, 0, -1.
+ */
 int guard_is_served (const char *path, struct status *status);
 
 /* Keep others from reclaiming rows of the database PATH, as long as a copy

@@ -198,14 +198,15 @@ read_log (const char *path, struct mark_look *look, struct status *status)
   return page ? 0 : status_no_memory (status);
 }
 
-/* Is the log's header the one that comes after the log of SALTS?  SQLite adds
- * one to the first salt; the second is random.
+/* Has the log a header, and not that of the log that has ended?  SQLite adds
+ * one to the first salt, but where a transaction that let the log start over
+ * was rolled back, the next connection may choose new ones.
  */
 static bool
 has_started_over (const struct mark_look *look)
 {
   return look->log_has_header &&
-         big_endian (look->walk.salts) == big_endian (look->mark.salts) + 1;
+         memcmp (look->walk.salts, look->mark.salts, LOG_SALTS_SIZE) != 0;
 }
 
 /* The table of mark.h. */

@@ -37,9 +37,10 @@
  *   ended(X)   has X                          yes: not yet started over
  *   ended(X)   begins with "after X"          yes: has started over
  *   ended(X)   nothing valid, but a header    yes: has started over, and
- *              that follows the salts         nothing of it was synced
+ *              with other salts               nothing of it was synced: SQLite
+ *                                             syncs the header before frames
  *   open(X)    none, or nothing valid         no: the log is missing
- *   ended(X)   none, or with another header   no: the log is missing
+ *   ended(X)   none, or with the old header   no: the log is missing
  *   any        anything else                  no: the log is another's
  *
  * - A log "has X" if one of the marks that are committed in it has that id.
@@ -67,7 +68,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "log.h"
+#include "log-walk.h"
 #include "status.h"
 
 #define MARK_PAGE    3

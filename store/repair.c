@@ -297,7 +297,14 @@ reindex (struct repair *repair, struct status *status)
     return -1;
   r = connection_run (&connection, files_sql, status);
   if (r == 0)
+    r = connection_begin_write (&connection, status);
+  if (r == 0)
     r = connection_run (&connection, reindex_sql, status);
+  if (r == 0)
+    r = connection_commit (&connection, status);
+  if (r == 0 && checkpoint_complete (&connection, status) == -1)
+    r = -1;
+  connection_rollback (&connection);
   connection_close (&connection);
   if (r == 0)
     say (repair, 0, "the indexes were made anew");

@@ -135,7 +135,6 @@ check_file (const char *path, const struct disk_options *options,
     /* A disk can be added only where the file can be written. */
     if (database_open (&connection, path, CONNECTION_WRITE, NULL, status) == -1)
       return -1;
-    connection_keep_log (&connection); /* it is not settled yet */
     connection_close (&connection);
   }
   return r;
@@ -342,6 +341,7 @@ store_open (const char *path, const struct store_options *options,
   pthread_mutex_init (&store->damaged.lock, NULL);
   if (options->tolerant)
     store->patience.damaged = &store->damaged;
+  store->patience.without_log = options->without_log;
   if (reader_pool_open (&store->readers, &store->place, &store->patience,
                         status) == -1) {
     pthread_mutex_destroy (&store->damaged.lock);
@@ -367,6 +367,7 @@ remove_empty_log (struct store *store)
 {
   char *log = database_side_file (store->place.path, "-wal");
   struct connection connection;
+  struct marking_end end;
   struct status ignored;
   struct stat st;
 
@@ -375,10 +376,30 @@ remove_empty_log (struct store *store)
       st.st_size == 0 && place_check (&store->place, &ignored) == 0 &&
       connection_open (&connection, store->place.path, CONNECTION_WRITE, NULL,
                        &ignored) == 0) {
-    connection_touch (&connection, &ignored);
+    if (marking_is_closed (&connection, &end, &ignored) == 1)
+      marking_permit_close (&connection, &end, &ignored);
     connection_close (&connection);
   }
   free (log);
+}
+
+/* Have the log go with the last connection.  Where others serve the database
+ * it is theirs.
+ */
+static void
+close_log (struct store *store)
+{
+  struct connection *connection = &store->writer.connection;
+  struct marking_end end;
+  struct status ignored;
+
+  connection->longest_wait = SETTLE_WAIT;
+  connection->asked = 0;
+  if (flusher_ends_well (&store->flusher) &&
+      place_check (&store->place, &ignored) == 0 &&
+      guard_is_served (store->place.path, &ignored) != 1 &&
+      marking_end_log (connection, MARK_CLOSED, &end, &ignored) == 0)
+    marking_permit_close (connection, &end, &ignored);
 }
 
 /* Closes the write side last: with its last connection SQLite moves the
@@ -403,8 +424,7 @@ store_close (struct store *store)
      * sync fails in SQLite's own checkpoint.
      */
     guard_release (store->serving);
-    if (!flusher_ends_well (&store->flusher))
-      connection_keep_log (&store->writer.connection);
+    close_log (store);
     flusher_close (&store->flusher);
     writer_close (&store->writer);
   }
@@ -540,8 +560,6 @@ open_write_side (struct store *store, struct status *status)
   store->writer.statistics = store->flusher.statistics = store->statistics;
   if (place_check (&store->place, status) == -1 ||
       begin_serving (store, status) == -1) {
-    /* What is in doubt stays out of the database. */
-    connection_keep_log (&store->writer.connection);
     flusher_close (&store->flusher);
     writer_close (&store->writer);
     return -1;
@@ -644,6 +662,10 @@ store_apart (struct store *store, writer_change work, void *opaque,
   r = place_check (&store->place, status);
   if (r == 0)
     r = work (&connection, opaque, status);
+  if (r == -1 && status->sqlite == SQLITE_IOERR_FSYNC) {
+    flusher_fail (&store->flusher);
+    checkpointer_wake (&store->checkpointer);
+  }
   connection_close (&connection);
   return r;
 }
@@ -727,12 +749,41 @@ store_checkpoint (struct store *store, struct status *status)
   r = checkpoint_complete (&connection, status);
   reader_pool_resume (&store->readers);
   /* A sync may have failed. */
-  if (r == -1) {
+  if (r == -1)
     flusher_fail (&store->flusher);
-    connection_keep_log (&connection);
-  }
   connection_close (&connection);
   return r == -1 ? -1 : 0;
+}
+
+/* Close the mark, and once that is in the file give it another id. */
+static int
+accept (struct connection *connection, struct status *status)
+{
+  int r = checkpoint_complete (connection, status);
+
+  if (r == 1 && marking_renew (connection, status) == -1)
+    r = -1;
+  if (r == 1)
+    r = checkpoint_complete (connection, status);
+  if (r == 0)
+    status_fail (status, EBUSY, "another program has the database open");
+  return r == 1 ? 0 : -1;
+}
+
+int
+store_accept (struct store *store, struct status *status)
+{
+  struct connection connection;
+  int r;
+
+  if (database_open (&connection, store->place.path, CONNECTION_WRITE,
+                     &store->patience, status) == -1)
+    return -1;
+  reader_pool_suspend (&store->readers);
+  r = accept (&connection, status);
+  reader_pool_resume (&store->readers);
+  connection_close (&connection);
+  return r;
 }
 
 int

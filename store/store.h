@@ -64,6 +64,8 @@ struct store_options {
   bool command;
   /* Read pages that do not fit their checksums; see store_damaged. */
   bool tolerant;
+  /* Open a file whose log is missing; see store_accept. */
+  bool without_log;
   /* When to checkpoint. */
   struct checkpoint_limits limits;
   /* Takes lines for the server's log; called from other threads. */
@@ -156,6 +158,12 @@ int store_checkpoint (struct store *store, struct status *status);
  */
 int store_apart (struct store *store, writer_change work, void *opaque,
                  struct status *status);
+
+/* Take the file as it is, without the log that it had: it is closed, and no log
+ * of it fits any more.  Only for a store that was opened so, when all in it was
+ * found to be right.  Returns 0, or -1: EBUSY where others have it open.
+ */
+int store_accept (struct store *store, struct status *status);
 
 /* Did another program serve the database when this one, a command, began to
  * write?  Returns 1, 0, -1.

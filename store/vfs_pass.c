@@ -49,13 +49,13 @@ pass_file_size (sqlite3_file *file, sqlite3_int64 *size)
   return below (file)->pMethods->xFileSize (below (file), size);
 }
 
-static int
+int
 pass_lock (sqlite3_file *file, int level)
 {
   return below (file)->pMethods->xLock (below (file), level);
 }
 
-static int
+int
 pass_unlock (sqlite3_file *file, int level)
 {
   return below (file)->pMethods->xUnlock (below (file), level);
@@ -86,7 +86,7 @@ pass_device_characteristics (sqlite3_file *file)
   return below (file)->pMethods->xDeviceCharacteristics (below (file));
 }
 
-static int
+int
 pass_shm_map (sqlite3_file *file, int region, int size, int extend,
               void volatile **memory)
 {
@@ -106,7 +106,7 @@ pass_shm_barrier (sqlite3_file *file)
   below (file)->pMethods->xShmBarrier (below (file));
 }
 
-static int
+int
 pass_shm_unmap (sqlite3_file *file, int remove)
 {
   return below (file)->pMethods->xShmUnmap (below (file), remove);

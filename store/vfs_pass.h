@@ -31,6 +31,11 @@ int pass_sync (sqlite3_file *file, int flags);
 int pass_file_size (sqlite3_file *file, sqlite3_int64 *size);
 int pass_file_control (sqlite3_file *file, int operation, void *argument);
 int pass_device_characteristics (sqlite3_file *file);
+int pass_lock (sqlite3_file *file, int level);
+int pass_unlock (sqlite3_file *file, int level);
+int pass_shm_map (sqlite3_file *file, int region, int size, int extend,
+                  void volatile **memory);
+int pass_shm_unmap (sqlite3_file *file, int remove);
 int pass_shm_lock (sqlite3_file *file, int offset, int count, int flags);
 
 /* Open NAME by BELOW, behind the SIZE bytes of FILE, which is all zeroes but

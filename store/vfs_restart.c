@@ -2,6 +2,7 @@
 
 #include <config.h>
 
+#include <string.h>
 #include <time.h>
 
 #include "vfs_pass.h"
@@ -12,6 +13,13 @@
 #define LOCK_CHECKPOINT 1
 #define LOCK_READ_MARK  3 /* of mark 0; a log that starts over ignores it */
 #define READ_MARKS      5
+
+#define INDEX_REGION 32768
+
+/* Our file controls. */
+#define GUARD  0x73716c63
+#define HEADER 0x73716c64
+#define PERMIT 0x73716c65
 
 /* How often, and in nanoseconds how long after each try, we look for a read
  * mark that nobody holds alone.
@@ -24,6 +32,11 @@ struct restart_file {
   struct pass_file pass;
   int reading; /* the lock of the read mark that SQLite shares, or 0 */
   int kept;    /* that of the one we share while a checkpoint begins, or 0 */
+
+  bool guarded;
+  const volatile unsigned char *index; /* NULL: there is no log yet */
+  bool permitted;                      /* for the log as it was then: */
+  unsigned char header[VFS_RESTART_HEADER];
 };
 
 static sqlite3_vfs *vfs_below;
@@ -89,6 +102,40 @@ begin_checkpoint (struct restart_file *restart, int flags)
   return rc;
 }
 
+/* Copy the header of the index, which nobody changes meanwhile. */
+static void
+copy_header (const struct restart_file *restart, unsigned char *header)
+{
+  for (size_t i = 0; i < VFS_RESTART_HEADER; i++)
+    header[i] = restart->index[i];
+}
+
+/* May the log start over, or go? */
+static bool
+may_restart (const struct restart_file *restart)
+{
+  unsigned char now[VFS_RESTART_HEADER];
+
+  if (!restart->guarded || restart->index == NULL)
+    return true;
+  copy_header (restart, now);
+  return restart->permitted && memcmp (now, restart->header, sizeof now) == 0;
+}
+
+/* SQLite asks for all read marks but 0.  A writer, which holds mark 0, goes on
+ * when they are busy; a checkpoint would ask again for as long as it may wait
+ * for readers, so it gets another result of that kind.
+ */
+static int
+ask_restart (struct restart_file *restart, int flags)
+{
+  if (!may_restart (restart))
+    return restart->reading == LOCK_READ_MARK ? SQLITE_BUSY
+                                              : SQLITE_BUSY_SNAPSHOT;
+  return pass_shm_lock (&restart->pass.base, LOCK_READ_MARK + 1, READ_MARKS - 1,
+                        flags);
+}
+
 /* SQLite asks to share a read mark, or lets go of it. */
 static int
 share_mark (struct restart_file *restart, int lock, int flags)
@@ -117,7 +164,87 @@ restart_shm_lock (sqlite3_file *file, int first, int count, int flags)
     return begin_checkpoint (restart, flags);
   if (first >= LOCK_READ_MARK || first == LOCK_CHECKPOINT)
     let_go (restart);
+  if (first == LOCK_READ_MARK + 1 && count == READ_MARKS - 1 &&
+      flags & SQLITE_SHM_LOCK)
+    return ask_restart (restart, flags);
   return pass_shm_lock (file, first, count, flags);
+}
+
+static int
+restart_shm_map (sqlite3_file *file, int region, int size, int extend,
+                 void volatile **memory)
+{
+  struct restart_file *restart = (struct restart_file *)file;
+  const int rc = pass_shm_map (file, region, size, extend, memory);
+
+  if (region == 0)
+    restart->index = rc == SQLITE_OK ? *memory : NULL;
+  return rc;
+}
+
+static int
+restart_shm_unmap (sqlite3_file *file, int remove)
+{
+  ((struct restart_file *)file)->index = NULL;
+  return pass_shm_unmap (file, remove);
+}
+
+/* Who closes the last connection has the database alone by now, so nobody
+ * commits any more.
+ */
+static int
+restart_lock (sqlite3_file *file, int level)
+{
+  struct restart_file *restart = (struct restart_file *)file;
+  const int rc = pass_lock (file, level);
+
+  if (rc != SQLITE_OK || level != SQLITE_LOCK_EXCLUSIVE ||
+      may_restart (restart))
+    return rc;
+  pass_unlock (file, SQLITE_LOCK_SHARED);
+  return SQLITE_BUSY;
+}
+
+/* Permit what the header ARGUMENT says. */
+static int
+permit (struct restart_file *restart, const void *argument)
+{
+  restart->permitted = true;
+  memcpy (restart->header, argument, sizeof restart->header);
+  return SQLITE_OK;
+}
+
+/* Map the index where only other connections have needed it so far. */
+static int
+tell_header (struct restart_file *restart, unsigned char *header)
+{
+  void volatile *memory;
+  const int rc = restart->index ? SQLITE_OK
+                                : restart_shm_map (&restart->pass.base, 0,
+                                                   INDEX_REGION, 0, &memory);
+
+  if (rc != SQLITE_OK || restart->index == NULL)
+    return rc == SQLITE_OK ? SQLITE_IOERR_SHMMAP : rc;
+  copy_header (restart, header);
+  return SQLITE_OK;
+}
+
+static int
+restart_file_control (sqlite3_file *file, int operation, void *argument)
+{
+  struct restart_file *restart = (struct restart_file *)file;
+
+  switch (operation) {
+  case GUARD:
+    restart->guarded = true;
+    return SQLITE_OK;
+  case HEADER:
+    return tell_header (restart, argument);
+  case PERMIT:
+    return permit (restart, argument);
+  default:
+    return pass_file_control (file, operation, argument);
+  }
 }
 
 /* A database gets our methods; any other file is the one of the VFS below.
@@ -140,10 +267,32 @@ int
 vfs_restart_register (void)
 {
   methods = pass_methods;
+  methods.xLock = restart_lock;
+  methods.xFileControl = restart_file_control;
+  methods.xShmMap = restart_shm_map;
   methods.xShmLock = restart_shm_lock;
+  methods.xShmUnmap = restart_shm_unmap;
   vfs_below = sqlite3_vfs_find (VFS_ROOM_NAME);
   return pass_register (&vfs, vfs_below, VFS_RESTART_NAME,
                         sizeof (struct restart_file), open_file);
+}
+
+int
+vfs_restart_guard (sqlite3 *db)
+{
+  return sqlite3_file_control (db, "main", GUARD, NULL);
+}
+
+int
+vfs_restart_header (sqlite3 *db, unsigned char header[VFS_RESTART_HEADER])
+{
+  return sqlite3_file_control (db, "main", HEADER, header);
+}
+
+int
+vfs_restart_permit (sqlite3 *db, const unsigned char header[VFS_RESTART_HEADER])
+{
+  return sqlite3_file_control (db, "main", PERMIT, (void *)header);
 }
 
 bool

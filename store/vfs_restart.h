@@ -42,6 +42,17 @@
  *   some time, the database is busy.
  *
  * Other programs are not kept from the fault, unless their SQLite is newer.
+ *
+ * Besides, on connections of the store the log starts over, or goes with the
+ * last connection, only where somebody has said so: marking.h tells when.  It
+ * is said of one state of the log, by the header of its index, which each
+ * commit changes.
+ *
+ *   SQLite asks                              answer, unless it was permitted
+ *   a writer, for all read marks but 0       busy: it appends to the log
+ *   a checkpoint, for the same               busy, at once: it has copied what
+ *                                            it could
+ *   closing, for the whole database alone    busy: the log stays
  */
 
 #ifndef SQLBLOCK_VFS_RESTART_H
@@ -57,6 +68,24 @@
  * result code.  Thread rules: called once, after that one's.
  */
 int vfs_restart_register (void);
+
+/* The header of the log's index. */
+#define VFS_RESTART_HEADER 48
+
+/* From now on the log starts over on this connection, or goes when it is
+ * closed, only where that is permitted.  Returns an SQLite result code.  Thread
+ * rules of this and the next: those of the connection.
+ */
+int vfs_restart_guard (sqlite3 *db);
+
+/* Copy the header as it is now, of a connection that has read.  It holds while
+ * nobody can commit.  Returns an SQLite result code.
+ */
+int vfs_restart_header (sqlite3 *db, unsigned char header[VFS_RESTART_HEADER]);
+
+/* Permit it, while the header is HEADER.  Returns an SQLite result code. */
+int vfs_restart_permit (sqlite3 *db,
+                        const unsigned char header[VFS_RESTART_HEADER]);
 
 /* Does SQLite VERSION, such as 3051003 for 3.51.3, never have the fault?
  * Distributions mend older ones without a new number.

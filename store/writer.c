@@ -56,6 +56,18 @@ waiting_since (const struct writer *writer, const struct operation *operation)
                                                  : writer->locked_since;
 }
 
+/* A sync of the mark has failed (marking.h): it is not forgotten, and the
+ * checkpointer is to make it good.
+ */
+static void
+note_failed_sync (struct writer *writer)
+{
+  if (!flusher_failure (writer->flusher))
+    flusher_fail (writer->flusher);
+  if (writer->committed)
+    writer->committed (writer->wal_bytes, writer->opaque);
+}
+
 /* Begin a transaction, and wait for its lock as long as the first operation
  * of LIST may.
  */
@@ -66,8 +78,11 @@ begin (struct writer *writer, const struct operation *list,
   if (writer->locked_since == 0)
     writer->locked_since = clock_now ();
   writer->connection.asked = waiting_since (writer, list);
-  if (connection_begin_write (&writer->connection, status) == -1)
+  if (connection_begin_write (&writer->connection, status) == -1) {
+    if (status->sqlite == SQLITE_IOERR_FSYNC)
+      note_failed_sync (writer);
     return -1;
+  }
   writer->locked_since = 0;
   return 0;
 }
@@ -533,6 +548,28 @@ writer_resume (struct writer *writer)
   pthread_cond_signal (&writer->resumed);
   pthread_mutex_unlock (&writer->lock);
   statistics_pause (writer->statistics, writer->paused_since);
+}
+
+int
+writer_end_log (struct writer *writer, enum mark_state state, int patience,
+                struct marking_end *end, struct status *status)
+{
+  struct connection *connection = &writer->connection;
+  const int longest_wait = connection->longest_wait;
+  int r;
+
+  connection->longest_wait = patience;
+  connection->asked = 0;
+  r = marking_end_log (connection, state, end, status);
+  connection->longest_wait = longest_wait;
+  return r;
+}
+
+int
+writer_note_log (struct writer *writer, struct marking_end *end,
+                 struct status *status)
+{
+  return marking_note (&writer->connection, end, status);
 }
 
 int

@@ -179,9 +179,18 @@ int writer_run (struct writer *writer, writer_change change, void *opaque,
 bool writer_is_busy (struct writer *writer);
 
 /* Let the transaction that runs end, and begin no other until
- * writer_resume.  Thread rules: one thread, not one that writes.
+ * writer_resume.  Thread rules, here and below: one thread, not one that
+ * writes.
  */
 void writer_pause (struct writer *writer);
 void writer_resume (struct writer *writer);
+
+/* As marking_end_log, and marking_note, in a pause; waits for other programs'
+ * locks for at most PATIENCE milliseconds.
+ */
+int writer_end_log (struct writer *writer, enum mark_state state, int patience,
+                    struct marking_end *end, struct status *status);
+int writer_note_log (struct writer *writer, struct marking_end *end,
+                     struct status *status);
 
 #endif /* SQLBLOCK_WRITER_H */

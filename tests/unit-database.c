@@ -186,7 +186,7 @@ test_file_names (void **state)
     assert_result (database_examine (names[i], &status), &status, 1);
     unit_open (&connection, names[i], CONNECTION_WRITE);
     assert_result (disks_find (&connection, "", &info, &status), &status, 1);
-    connection_close (&connection);
+    unit_close (&connection);
   }
   assert_int_equal (fchdir (cwd), 0);
   close (cwd);
@@ -280,7 +280,7 @@ test_create_without_space (void **state)
     assert_in_range (code, 0, 1);
     if (code == 0) {
       unit_open (&connection, unit_database (), CONNECTION_WRITE);
-      connection_close (&connection);
+      unit_close (&connection);
       assert_int_equal (unlink (unit_database ()), 0);
       good++;
     }
@@ -345,7 +345,7 @@ test_create_killed (void **state)
     if (database_examine (unit_database (), &status) == 0)
       continue;
     unit_open (&connection, unit_database (), CONNECTION_WRITE);
-    connection_close (&connection);
+    unit_close (&connection);
     assert_int_equal (unlink (unit_database ()), 0);
     whole++;
   }

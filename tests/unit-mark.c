@@ -28,6 +28,28 @@ look_at (const char *path, struct mark_look *look)
   assert_ok (mark_look (path, look, &status), &status);
 }
 
+/* Open the database as another program does, with the store's VFS. */
+static sqlite3 *
+open_raw (const char *path)
+{
+  sqlite3 *db;
+
+  assert_int_equal (
+      sqlite3_open_v2 (path, &db, SQLITE_OPEN_READWRITE, VFS_CHECKSUM_NAME),
+      SQLITE_OK);
+  return db;
+}
+
+/* Run SQL so; a '%s' in it is TEXT. */
+static void
+sql_on (const char *path, const char *sql, const char *text)
+{
+  sqlite3 *db = open_raw (path);
+
+  unit_sql (db, sql, text);
+  assert_int_equal (sqlite3_close (db), SQLITE_OK);
+}
+
 /*--------------------------------------------------------------------
  * Where it stands.
  */
@@ -36,7 +58,7 @@ look_at (const char *path, struct mark_look *look)
 static void
 check_place (const char *path, enum mark_state state)
 {
-  sqlite3 *db = unit_open_raw (path);
+  sqlite3 *db = open_raw (path);
   struct mark_look look;
   char id[2 * MARK_ID_SIZE + 1];
 
@@ -83,7 +105,7 @@ test_copies (void **state)
 
   (void)state;
   unit_create (unit_database (), &options);
-  db = unit_open_raw (unit_database ());
+  db = open_raw (unit_database ());
   unit_sql (db, "VACUUM INTO %Q", into);
   assert_int_equal (sqlite3_open (backup, &copy), SQLITE_OK);
   copying = sqlite3_backup_init (copy, "main", db, "main");
@@ -109,8 +131,10 @@ test_sector (void **state)
   unit_create (path, &options);
   old = unit_read_file (path, &size);
   page_size = big_endian_16 ((unsigned char *)old + 16);
-  unit_sql_on (path, "UPDATE mark SET state = 3, id = randomblob (16),"
-                     " previous = id, salts = randomblob (8)");
+  sql_on (path,
+          "UPDATE mark SET state = 3, id = randomblob (16),"
+          " previous = id, salts = randomblob (8)",
+          "");
   new = unit_read_file (path, &size);
   assert_memory_equal (old + 2 * page_size, new + 2 * page_size,
                        page_size - SECTOR);
@@ -177,8 +201,8 @@ test_damage (void **state)
  */
 
 /* A file, or what a transaction of a log says: 'o', 'e' or 'c', an id, and the
- * one before it, each a letter; or '.', another transaction; or '!', one that
- * is not committed.
+ * one before it, each a letter; 'O' is 'o' with more behind it; or '.', another
+ * transaction; or '!', one that is not committed.
  */
 struct trial {
   const char *file, *log; /* log: NULL: there is none; "": an empty one */
@@ -221,15 +245,20 @@ static const struct trial trials[] = {
 static void
 set_mark (sqlite3 *db, const char *text)
 {
-  const enum mark_state state = *text == 'o'   ? MARK_OPEN
-                                : *text == 'e' ? MARK_ENDED
-                                               : MARK_CLOSED;
+  const enum mark_state state = *text == 'e'   ? MARK_ENDED
+                                : *text == 'c' ? MARK_CLOSED
+                                               : MARK_OPEN;
 
   unit_sql (db,
+            "BEGIN;"
             "UPDATE mark SET state = %d, salts = randomblob (8),"
             " id = CAST (substr (hex (zeroblob (8)), 2) || '%c' AS BLOB),"
-            " previous = CAST (substr (hex (zeroblob (8)), 2) || '%c' AS BLOB)",
-            state, text[1], text[2]);
+            " previous = CAST (substr (hex (zeroblob (8)), 2) || '%c' AS BLOB);"
+            "%s COMMIT",
+            state, text[1], text[2],
+            *text == 'O' ? "INSERT INTO feature VALUES (hex (randomblob (8)),"
+                           " 'compatible');"
+                         : "");
 }
 
 /* Write the file of a trial, and beside it the log, both from PATH. */
@@ -238,13 +267,13 @@ make_files (const char *path, const struct trial *trial)
 {
   char *log = unit_path ("db.sqlite-wal"), *file_bytes, *log_bytes = NULL;
   size_t file_size, log_size = 0;
-  sqlite3 *db = unit_open_raw (path);
+  sqlite3 *db = open_raw (path);
 
   set_mark (db, trial->file);
   assert_int_equal (sqlite3_close (db), SQLITE_OK);
   file_bytes = unit_read_file (path, &file_size);
 
-  db = unit_open_raw (path);
+  db = open_raw (path);
   sqlite3_db_config (db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
   unit_sql (db, "PRAGMA wal_autocheckpoint = 0");
   for (const char *at = trial->log; at && *at;
@@ -310,8 +339,8 @@ test_fits (void **state)
 static void
 test_cut (void **state)
 {
-  const struct trial has_it = { "oXW", "oVUoXW", MARK_FITS, false };
-  const struct trial lost = { "oXW", "oVUoXW", MARK_FOREIGN, false };
+  const struct trial has_it = { "oXW", "oVUOXW", MARK_FITS, false };
+  const struct trial lost = { "oXW", "oVUOXW", MARK_FOREIGN, false };
   const struct trial empty = { "cXW", "oYX", MARK_FITS, true };
   char *path = unit_path ("db.sqlite");
 
@@ -335,21 +364,22 @@ test_started_over (void **state)
   char *path = unit_path ("db.sqlite"), *log = unit_path ("db.sqlite-wal");
   struct mark_look look;
   size_t size;
-  char *bytes;
-  uint32_t salt;
+  char *bytes, salts[2 * LOG_SALTS_SIZE + 1];
+  uint32_t salt, salt_2;
 
   (void)state;
   unit_create (path, &options);
-  for (int past = 0; past < 3; past++) {
+  for (int past = 0; past < 2; past++) {
     make_files (path, &trial);
     bytes = unit_read_file (log, &size);
     salt = big_endian ((unsigned char *)bytes + 16) - past;
+    salt_2 = big_endian ((unsigned char *)bytes + 20);
     unlink (log);
-    unit_sql_on (path, "UPDATE mark SET salts = CAST (x'%08x00000000' AS BLOB)",
-                 salt);
+    snprintf (salts, sizeof salts, "%08x%08x", salt, salt_2);
+    sql_on (path, "UPDATE mark SET salts = x'%s'", salts);
     unit_write_file (log, bytes, LOG_HEADER_SIZE);
     look_at (path, &look);
-    assert_int_equal (look.fit, past == 1 ? MARK_FITS : MARK_MISSING);
+    assert_int_equal (look.fit, past ? MARK_FITS : MARK_MISSING);
     assert_false (look.alone);
     bytes[LOG_HEADER_SIZE - 1] ^= 1;
     unit_write_file (log, bytes, LOG_HEADER_SIZE);
@@ -374,7 +404,7 @@ test_rollback (void **state)
   unit_create (path, &options);
   make_files (path, &trial);
   bytes = unit_read_file (log, &size);
-  unit_sql_on (path, "PRAGMA journal_mode = DELETE");
+  sql_on (path, "PRAGMA journal_mode = DELETE", "");
   look_at (path, &look);
   assert_true (look.rollback && look.alone);
   assert_int_equal (look.fit, MARK_FITS);

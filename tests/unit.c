@@ -145,6 +145,17 @@ unit_open (struct connection *connection, const char *path,
   assert_ok (database_open (connection, path, mode, NULL, &status), &status);
 }
 
+void
+unit_close (struct connection *connection)
+{
+  struct marking_end end;
+  struct status status;
+
+  assert_ok (marking_end_log (connection, MARK_CLOSED, &end, &status), &status);
+  assert_ok (marking_permit_close (connection, &end, &status), &status);
+  connection_close (connection);
+}
+
 static void
 print_warning (const char *message)
 {
@@ -199,6 +210,11 @@ unit_open_raw (const char *path)
                 "PRAGMA foreign_keys = OFF;"
                 "PRAGMA writable_schema = ON;"
                 "PRAGMA synchronous = OFF");
+  /* What it does then belongs to the file, and the file is complete when it
+   * is the last to close it.  What has no mark, or is locked, stays as it is.
+   */
+  sqlite3_exec (db, "UPDATE mark SET state = 4, salts = randomblob (8)", NULL,
+                NULL, NULL);
   return db;
 }
 

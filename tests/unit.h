@@ -61,6 +61,11 @@ void unit_create (const char *path, const struct disk_options *options);
 void unit_open (struct connection *connection, const char *path,
                 enum connection_mode mode);
 
+/* Close a connection that could write as the last one of a store is closed:
+ * the log goes.
+ */
+void unit_close (struct connection *connection);
+
 /* Takes the warnings of a store, where they are of no interest. */
 void unit_ignore_warning (const char *message);
 
@@ -73,8 +78,8 @@ struct store *unit_open_store (const char *path);
 struct store *unit_open_tolerant (const char *path);
 
 /* Open a database with nothing that protects it: no constraint is checked
- * and the schema can be written.  row_checksum() is known.  The caller
- * closes it with sqlite3_close.
+ * and the schema can be written; its mark says closed.  row_checksum() is
+ * known.  The caller closes it with sqlite3_close.
  */
 sqlite3 *unit_open_raw (const char *path);
 

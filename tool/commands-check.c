@@ -15,7 +15,7 @@
 #include "salvage.h"
 #include "tool.h"
 
-static bool repair, zero_lost;
+static bool repair, zero_lost, accept_file;
 static const char *salvage;
 
 /* So many problems are in the JSON; all are counted. */
@@ -23,6 +23,9 @@ static const char *salvage;
 
 static const struct tool_option check_options[] = {
   { "repair", 0, NULL, &repair, "mend what can be mended" },
+  { "accept", 0, NULL, &accept_file,
+    "if nothing is wrong, take a file whose write-ahead log\n"
+    "is missing as it is" },
   { "salvage", 0, "FILE", &salvage,
     "change nothing, but copy what can be read into the\n"
     "new database FILE, and check that" },
@@ -253,6 +256,23 @@ mend (struct store *store, const char *path, struct report *report,
   return r;
 }
 
+static bool
+is_sound (const struct check_counts *counts)
+{
+  return counts->problems == 0 && !counts->file_not_checked;
+}
+
+static int
+accept_it (struct store *store, struct report *report, struct status *status)
+{
+  if (store_accept (store, status) == -1)
+    return -1;
+  note_mended ("the file is taken as it is, without the write-ahead log that "
+               "it had",
+               0, report);
+  return 0;
+}
+
 static int
 check (struct store *store, const char *path, struct report *report)
 {
@@ -272,6 +292,8 @@ check (struct store *store, const char *path, struct report *report)
     r = check_database (store, &options, &counts, &status);
     tool_progress_end ();
   }
+  if (r == 0 && accept_file && is_sound (&counts))
+    r = accept_it (store, report, &status);
   if (r == -1)
     return tool_fail (&status);
   if (common.json)
@@ -347,6 +369,8 @@ run_check (int argc, char *argv[])
   (void)argc;
   if (salvage && repair)
     return tool_usage ("--salvage and --repair exclude each other");
+  if (accept_file && (salvage || repair))
+    return tool_usage ("--accept goes without --salvage and --repair");
   if (zero_lost && !salvage)
     return tool_usage ("--zero-lost needs --salvage");
   if (salvage) {
@@ -354,7 +378,8 @@ run_check (int argc, char *argv[])
     if (code != TOOL_DONE)
       return code;
   }
-  store = tool_try_open (path, repair, true, &status);
+  store =
+      tool_try_open (path, repair || accept_file, true, accept_file, &status);
   return store ? check (store, path, &report) : fail_open (&report, &status);
 }
 
@@ -370,7 +395,10 @@ const struct command command_check = {
       "\n"
       "--repair mends what can be mended without losing anything. --salvage\n"
       "takes all that can be read out of a database, even if SQLite cannot\n"
-      "open it any more. Reading a block that is lost is then an error.\n",
+      "open it any more. Reading a block that is lost is then an error.\n"
+      "--accept is for a file whose write-ahead log is lost: if everything in\n"
+      "it fits together, it is used as it is. What was written last is not\n"
+      "there, and no check can tell whether blocks are of different times.\n",
   .options = check_options,
   .common = COMMON_JSON | COMMON_PROGRESS,
   .least = 1,

@@ -31,12 +31,13 @@ warn (const char *message)
 }
 
 struct store *
-tool_try_open (const char *path, bool write, bool tolerant,
+tool_try_open (const char *path, bool write, bool tolerant, bool without_log,
                struct status *status)
 {
   const struct store_options options = {
     .command = true,
     .tolerant = tolerant,
+    .without_log = without_log,
     .limits = checkpoint_limits_default,
     .warn = warn,
   };
@@ -59,7 +60,7 @@ struct store *
 tool_open (const char *path, bool write)
 {
   struct status status;
-  struct store *store = tool_try_open (path, write, false, &status);
+  struct store *store = tool_try_open (path, write, false, false, &status);
 
   if (store == NULL)
     exit (tool_fail (&status));

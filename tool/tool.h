@@ -94,11 +94,11 @@ int tool_usage (const char *format, ...)
  */
 struct store *tool_open (const char *path, bool write);
 
-/* The same, but returns NULL where what is there cannot be opened; TOLERANT is
- * that of struct store_options.
+/* The same, but returns NULL where what is there cannot be opened; TOLERANT
+ * and WITHOUT_LOG are those of struct store_options.
  */
 struct store *tool_try_open (const char *path, bool write, bool tolerant,
-                             struct status *status);
+                             bool without_log, struct status *status);
 
 /* Close it.  Where a signal has stopped the command, whose exit code is
  * CODE, end the process as the signal would have done.  For main only.

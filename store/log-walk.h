@@ -1,0 +1,52 @@
+/* A log that is read as a file, without SQLite; log.h says what stands in it.
+ *
+ * Thread rules: any thread.
+ */
+
+#ifndef SQLBLOCK_LOG_WALK_H
+#define SQLBLOCK_LOG_WALK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LOG_HEADER_SIZE   32
+#define FRAME_HEADER_SIZE 24
+#define LOG_SALTS_SIZE    8
+
+/* What the header begins with. */
+#define LOG_MAGIC   0x377f0682 /* the lowest bit: checksums are big-endian */
+#define LOG_VERSION 3007000
+
+/* Add COUNT bytes, a multiple of 8, to the two sums of a checksum; the log's
+ * header says in which order of bytes.
+ */
+void log_checksum (uint32_t sums[2], const unsigned char *bytes, size_t count,
+                   bool is_big_endian);
+
+/* A log that is read as a file, frame by frame, as SQLite's recovery does. */
+struct log_walk {
+  int fd;
+  uint32_t page_size;
+  bool is_big_endian;
+  unsigned char salts[LOG_SALTS_SIZE];
+  uint32_t sums[2];
+  uint64_t next; /* where the next frame stands, in bytes */
+
+  /* The last frame. */
+  uint32_t page;   /* its number */
+  uint32_t commit; /* pages of the database, if it ends a transaction, or 0 */
+  uint64_t offset; /* where the page stands */
+};
+
+/* Begin with the log that is open as FD.  Returns false where its header is
+ * not valid.
+ */
+bool log_walk_begin (struct log_walk *walk, int fd);
+
+/* Go on to the next frame and read its page, of walk->page_size bytes, into
+ * PAGE.  Returns false where there is none that is valid.
+ */
+bool log_walk_next (struct log_walk *walk, unsigned char *page);
+
+#endif /* SQLBLOCK_LOG_WALK_H */
