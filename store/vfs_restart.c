@@ -17,9 +17,9 @@
 #define INDEX_REGION 32768
 
 /* Our file controls. */
-#define GUARD  0x73716c63
-#define HEADER 0x73716c64
-#define PERMIT 0x73716c65
+#define GUARD  0x73716c65
+#define HEADER 0x73716c66
+#define PERMIT 0x73716c67
 
 /* How often, and in nanoseconds how long after each try, we look for a read
  * mark that nobody holds alone.
