@@ -266,6 +266,7 @@ release_disks (struct connection *connection, void *opaque,
 {
   const struct backup *backup = opaque;
 
+  connection_frees_space (connection);
   for (size_t i = 0; i < backup->held_count; i++)
     if (snapshots_release (connection, backup->held[i], status) == -1)
       return -1;

@@ -7,12 +7,14 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/statvfs.h>
 #include <time.h>
 
 #include "checkpoint.h"
 #include "clock.h"
 #include "log.h"
 #include "statistics.h"
+#include "vfs_room.h"
 
 /* Rounds of checkpointing while writers go on; fewer when what is left is
  * small, in bytes.
@@ -20,18 +22,36 @@
 #define ROUNDS            4
 #define SMALL_REST(start) ((start) / 16)
 
-/* How long writers may pause for a reader that does not end, in
- * milliseconds.
+/* How long a checkpoint may wait for a reader that does not end, in
+ * milliseconds: longer than one of ours keeps a transaction, in whatever
+ * process.
  */
-#define PAUSE_PATIENCE 100
+#define PAUSE_PATIENCE (READER_KEEP * 3 / 2 + 30)
 
 /* How often to try to close a log that others write to. */
 #define CLOSE_ATTEMPTS 5
 
-/* How long a writer waits before a transaction when the log is longer than
- * its bound, in nanoseconds.
+/* How long it may wait for a checkpoint of another process, and a writer for
+ * the log to get shorter than its bound, in milliseconds.
  */
-#define DELAY_PAST_BOUND 50000000
+#define OTHERS_PATIENCE 1000
+
+/* A checkpoint that has not succeeded for so long, in milliseconds, is kept
+ * from it by a reader that is none of ours.
+ */
+#define STUCK_AFTER 2000
+
+/* How often it looks meanwhile, in nanoseconds. */
+#define LOOK_AGAIN 5000000
+
+/* The log takes so much of what is free in the file system, but may have so
+ * many bytes.
+ */
+#define FREE_SHARE  8
+#define START_LEAST (UINT64_C (1) << 20)
+
+/* What a transaction takes of the log's bound. */
+#define BATCH_SHARE 8
 
 /* How much of the database file is cut off at a time, in bytes: so much
  * takes some 10 ms.
@@ -133,10 +153,19 @@ resume_writers (struct checkpointer *checkpointer)
   checkpointer->pausing = false;
 }
 
+/* Let writers go on for a moment. */
+static void
+let_writers_go_on (struct checkpointer *checkpointer, uint64_t nanoseconds)
+{
+  resume_writers (checkpointer);
+  nanosleep (&(struct timespec){ .tv_nsec = nanoseconds }, NULL);
+  pause_writers (checkpointer);
+}
+
 /* A checkpoint that is complete cuts off what is behind the database's end,
  * which takes a second for some GiB, and then whoever reads from the disk
- * waits.  So it goes piece by piece.  Writers append to the log, and this
- * does not keep them from it.
+ * waits.  So it goes piece by piece.  A piece is not cut while somebody writes
+ * (vfs_room.h), so between them writers go on.
  */
 static int
 cut_in_pieces (sqlite3_file *file, sqlite3_int64 size)
@@ -147,10 +176,11 @@ cut_in_pieces (sqlite3_file *file, sqlite3_int64 size)
   sqlite3_int64 now;
   int rc = file->pMethods->xFileSize (file, &now);
 
-  if (checkpointer->may_resume && now > size + CUT_SIZE)
-    resume_writers (checkpointer);
-  for (; rc == SQLITE_OK && now > size + CUT_SIZE; now -= CUT_SIZE)
+  for (; rc == SQLITE_OK && now > size + CUT_SIZE; now -= CUT_SIZE) {
     rc = checkpointer->truncate (file, now - CUT_SIZE);
+    if (checkpointer->may_resume)
+      let_writers_go_on (checkpointer, LOOK_AGAIN);
+  }
   return rc == SQLITE_OK ? checkpointer->truncate (file, size) : rc;
 }
 
@@ -170,6 +200,15 @@ set_up_cutting (struct checkpointer *checkpointer, struct status *status)
   checkpointer->methods.xTruncate = cut_in_pieces;
   file->pMethods = &checkpointer->methods;
   return 0;
+}
+
+/* Have checkpoints failed for so long that waiting does not help? */
+static bool
+is_pinned (const struct checkpointer *checkpointer)
+{
+  return checkpointer->failing_since != 0 &&
+         clock_now () - checkpointer->failing_since >=
+             STUCK_AFTER * CLOCK_MILLISECOND;
 }
 
 /* Say once that the log has grown past its bound. */
@@ -199,6 +238,46 @@ warn_failed (struct checkpointer *checkpointer, const struct status *status)
   checkpointer->warn (status->message);
 }
 
+/* A checkpoint of what the readers allow; another process may be making one.
+ */
+static int
+run_passive (struct checkpointer *checkpointer, int *frames, int *done)
+{
+  const uint64_t until = clock_now () + OTHERS_PATIENCE * CLOCK_MILLISECOND;
+  int rc;
+
+  while (((rc = run_checkpoint (&checkpointer->connection,
+                                SQLITE_CHECKPOINT_PASSIVE, frames, done)) &
+          0xff) == SQLITE_BUSY &&
+         clock_now () < until)
+    nanosleep (&(struct timespec){ .tv_nsec = LOOK_AGAIN }, NULL);
+  return rc;
+}
+
+/* The same, and sync the database.  A reader may keep it from getting further
+ * than the frame *DONE: then again until it does, unless it takes too long.
+ */
+static int
+run_round (struct checkpointer *checkpointer, int *frames, int *done)
+{
+  const int before = *done;
+  const uint64_t until = clock_now () + PAUSE_PATIENCE * CLOCK_MILLISECOND;
+  sqlite3_file *file;
+  int rc;
+
+  while ((rc = run_passive (checkpointer, frames, done)) == SQLITE_OK &&
+         *done == before && *done < *frames) {
+    if (clock_now () >= until)
+      return SQLITE_BUSY;
+    nanosleep (&(struct timespec){ .tv_nsec = LOOK_AGAIN }, NULL);
+  }
+  if (rc == SQLITE_OK)
+    rc = sqlite3_file_control (checkpointer->connection.db, "main",
+                               SQLITE_FCNTL_FILE_POINTER, &file);
+  return rc == SQLITE_OK ? file->pMethods->xSync (file, SQLITE_SYNC_NORMAL)
+                         : rc;
+}
+
 /* Move what can be moved while writers go on, and sync it, so that little
  * is left to do in the pause: a partial checkpoint does not sync.  Writers
  * are slower in each round than in the one before, so that each finds less
@@ -209,24 +288,17 @@ warn_failed (struct checkpointer *checkpointer, const struct status *status)
 static int
 run_rounds (struct checkpointer *checkpointer)
 {
-  sqlite3 *db = checkpointer->connection.db;
   const uint64_t page_size = checkpointer->writer->page_size;
   const uint64_t small = SMALL_REST (checkpointer->limits.start);
-  sqlite3_file *file;
-  int frames, done, before = -1, rc;
+  int frames, done = -1, before, rc = SQLITE_OK;
 
-  rc = sqlite3_file_control (db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
-  for (int i = 0; rc == SQLITE_OK && i < ROUNDS; i++, before = done) {
+  for (int i = 0; rc == SQLITE_OK && i < ROUNDS; i++) {
     atomic_store (&checkpointer->writer->slowness, i);
-    rc = run_checkpoint (&checkpointer->connection, SQLITE_CHECKPOINT_PASSIVE,
-                         &frames, &done);
-    if (rc == SQLITE_OK)
-      rc = file->pMethods->xSync (file, SQLITE_SYNC_NORMAL);
+    before = done;
+    rc = run_round (checkpointer, &frames, &done);
     /* The log has grown meanwhile. */
-    if (rc == SQLITE_OK && log_size (checkpointer) < done * page_size + small)
+    if (log_size (checkpointer) < done * page_size + small || done == before)
       break;
-    if (rc == SQLITE_OK && done == before)
-      return done < frames ? SQLITE_BUSY : SQLITE_OK;
   }
   return rc;
 }
@@ -358,12 +430,17 @@ empty_log (struct checkpointer *checkpointer, int mode)
     rc = run_pausing (checkpointer, mode, &status);
   if (rc == SQLITE_OK) {
     checkpointer->warned_pinned = checkpointer->warned_failed = false;
+    checkpointer->failing_since = 0;
     if (failure)
       flusher_recovered (checkpointer->flusher, failure);
     return true;
   }
-  if ((rc & 0xff) == SQLITE_BUSY)
-    warn_pinned (checkpointer);
+  if (checkpointer->failing_since == 0)
+    checkpointer->failing_since = clock_now ();
+  if ((rc & 0xff) == SQLITE_BUSY) {
+    if (is_pinned (checkpointer))
+      warn_pinned (checkpointer);
+  }
   else {
     if ((rc & 0xff) == SQLITE_IOERR)
       flusher_fail (checkpointer->flusher);
@@ -379,21 +456,77 @@ static void
 note_commit (uint64_t wal_bytes, void *opaque)
 {
   struct checkpointer *checkpointer = opaque;
-  unsigned delay = 0;
 
   pthread_mutex_lock (&checkpointer->lock);
-  if (!checkpointer->stuck) { /* else waiting would not help */
-    if (!checkpointer->dirty || wal_bytes > checkpointer->limits.start)
-      pthread_cond_signal (&checkpointer->wake);
-    if (wal_bytes > checkpointer->limits.bound)
-      delay = DELAY_PAST_BOUND;
-  }
+  if (!checkpointer->stuck &&
+      (!checkpointer->dirty || wal_bytes > checkpointer->start))
+    pthread_cond_signal (&checkpointer->wake);
   checkpointer->dirty = true;
   checkpointer->commits++;
   checkpointer->wal_bytes = wal_bytes;
+  atomic_store (&checkpointer->readers->committed, clock_now ());
   pthread_mutex_unlock (&checkpointer->lock);
   statistics_log (checkpointer->writer->statistics, wal_bytes);
-  atomic_store (&checkpointer->writer->delay, delay);
+  atomic_store (&checkpointer->writer->past_bound,
+                wal_bytes > checkpointer->limits.bound);
+}
+
+/* The leader waits for the log to get shorter.  Where somebody keeps it from
+ * that and does not end, waiting would not help.
+ */
+static void
+await_room (void *opaque)
+{
+  struct checkpointer *checkpointer = opaque;
+  const struct timespec until =
+      clock_timespec (clock_now () + OTHERS_PATIENCE * CLOCK_MILLISECOND);
+  int r = 0;
+
+  pthread_mutex_lock (&checkpointer->lock);
+  while (r == 0 && checkpointer->wal_bytes > checkpointer->limits.bound &&
+         !checkpointer->stuck && !checkpointer->stopping &&
+         !flusher_gave_up (checkpointer->flusher))
+    r = pthread_cond_timedwait (&checkpointer->made, &checkpointer->lock,
+                                &until);
+  pthread_mutex_unlock (&checkpointer->lock);
+}
+
+/* The leader has found no space. */
+static bool
+make_room (void *opaque)
+{
+  struct checkpointer *checkpointer = opaque;
+  uint64_t own;
+  bool emptied;
+
+  pthread_mutex_lock (&checkpointer->lock);
+  own = ++checkpointer->wanted;
+  pthread_cond_signal (&checkpointer->wake);
+  while (checkpointer->done < own && !checkpointer->stopping)
+    pthread_cond_wait (&checkpointer->made, &checkpointer->lock);
+  emptied = checkpointer->done >= own && checkpointer->emptied;
+  pthread_mutex_unlock (&checkpointer->lock);
+  return emptied;
+}
+
+/* Where little is free the log is to be short, so that most of it can hold
+ * data.  Called with the lock held.
+ */
+static void
+choose_start (struct checkpointer *checkpointer)
+{
+  struct statvfs room;
+  uint64_t free;
+
+  checkpointer->start = checkpointer->limits.start;
+  if (statvfs (sqlite3_db_filename (checkpointer->connection.db, "main"),
+               &room) == -1)
+    return;
+  free = (uint64_t)room.f_bavail * room.f_frsize / FREE_SHARE;
+  if (free < START_LEAST)
+    free = START_LEAST;
+  if (checkpointer->start > free)
+    checkpointer->start = free;
 }
 
 /* Wait, at most for MILLISECONDS, to be woken.  Called with the lock held.
@@ -407,6 +540,17 @@ wait_for_wake (struct checkpointer *checkpointer, int milliseconds)
   pthread_cond_timedwait (&checkpointer->wake, &checkpointer->lock, &until);
 }
 
+/* Tell those who waited for a checkpoint, up to the one who came as number
+ * WANTED.  Called with the lock held.
+ */
+static void
+end_wait (struct checkpointer *checkpointer, uint64_t wanted, bool emptied)
+{
+  checkpointer->done = wanted;
+  checkpointer->emptied = emptied;
+  pthread_cond_broadcast (&checkpointer->made);
+}
+
 /* Wait until something is to be done.  Returns the kind of checkpoint, or
  * -1 to stop.  Called with the lock held.
  */
@@ -417,16 +561,17 @@ wait_for_work (struct checkpointer *checkpointer)
 
   while (!checkpointer->stopping) {
     if (flusher_gave_up (checkpointer->flusher)) {
+      end_wait (checkpointer, checkpointer->wanted, false);
       pthread_cond_wait (&checkpointer->wake, &checkpointer->lock);
       continue;
     }
     /* A log that has outgrown its bound gives its space back; another one
      * is kept, since writing to pages that exist is faster.
      */
-    if (checkpointer->wal_bytes > checkpointer->limits.bound)
+    if (checkpointer->wal_bytes > checkpointer->limits.bound ||
+        checkpointer->wanted != checkpointer->done)
       return SQLITE_CHECKPOINT_TRUNCATE;
-    if (checkpointer->wal_bytes > checkpointer->limits.start ||
-        checkpointer->asked)
+    if (checkpointer->wal_bytes > checkpointer->start || checkpointer->asked)
       return SQLITE_CHECKPOINT_RESTART;
     if (flusher_failure (checkpointer->flusher))
       return SQLITE_CHECKPOINT_TRUNCATE;
@@ -447,7 +592,9 @@ static void
 work (struct checkpointer *checkpointer, int mode)
 {
   struct statistics *statistics = checkpointer->writer->statistics;
+  const struct checkpoint_limits *limits = &checkpointer->limits;
   const uint64_t commits = checkpointer->commits;
+  const uint64_t wanted = checkpointer->wanted;
   const uint64_t began = clock_now ();
   bool emptied;
 
@@ -456,18 +603,24 @@ work (struct checkpointer *checkpointer, int mode)
   reader_pool_suspend (checkpointer->readers);
   emptied = empty_log (checkpointer, mode);
   reader_pool_resume (checkpointer->readers);
+  if (emptied && mode == SQLITE_CHECKPOINT_TRUNCATE)
+    vfs_room_refill (checkpointer->connection.db);
   statistics_checkpoint (statistics, began, emptied ? 0 : -1);
   pthread_mutex_lock (&checkpointer->lock);
-  checkpointer->stuck = !emptied;
+  checkpointer->stuck = is_pinned (checkpointer);
+  if (!checkpointer->stuck && checkpointer->retry > limits->idle / 10)
+    checkpointer->retry = limits->idle / 10;
+  choose_start (checkpointer);
   if (emptied) {
     /* Commits made since the pause report the size of the new log. */
-    atomic_store (&checkpointer->writer->delay, 0);
+    atomic_store (&checkpointer->writer->past_bound, false);
     if (mode == SQLITE_CHECKPOINT_TRUNCATE && commits == checkpointer->commits)
       checkpointer->dirty = false;
     checkpointer->wal_bytes = 0;
     statistics_log (statistics, 0);
   }
-  else if (!checkpointer->stopping)
+  end_wait (checkpointer, wanted, emptied);
+  if (!emptied && !checkpointer->stopping)
     wait_for_wake (checkpointer, checkpointer->retry);
 }
 
@@ -512,7 +665,13 @@ checkpointer_open (struct checkpointer *checkpointer, const char *path,
   checkpointer->connection.longest_wait = PAUSE_PATIENCE;
   pthread_mutex_init (&checkpointer->lock, NULL);
   clock_init_condition (&checkpointer->wake);
+  clock_init_condition (&checkpointer->made);
+  choose_start (checkpointer);
+  if (writer->batch_bytes > limits->bound / BATCH_SHARE)
+    writer->batch_bytes = limits->bound / BATCH_SHARE;
   writer->committed = note_commit;
+  writer->make_room = make_room;
+  writer->await_room = await_room;
   writer->opaque = checkpointer;
   return 0;
 }
@@ -531,6 +690,7 @@ checkpointer_stop (struct checkpointer *checkpointer)
   pthread_mutex_lock (&checkpointer->lock);
   checkpointer->stopping = true;
   pthread_cond_signal (&checkpointer->wake);
+  pthread_cond_broadcast (&checkpointer->made);
   pthread_mutex_unlock (&checkpointer->lock);
   pthread_join (checkpointer->thread, NULL);
 }
@@ -541,6 +701,7 @@ checkpointer_close (struct checkpointer *checkpointer)
   connection_close (&checkpointer->connection);
   pthread_mutex_destroy (&checkpointer->lock);
   pthread_cond_destroy (&checkpointer->wake);
+  pthread_cond_destroy (&checkpointer->made);
 }
 
 void

@@ -11,10 +11,19 @@
  *   somebody asks        once, as for a long log.
  *   a sync has failed    a complete checkpoint, until one succeeds.
  *
- * Writers are slowed down from round to round, and past limits.bound a lot:
- * the log exceeds it only by what is committed while one checkpoint runs.  A
- * reader in another program that stays open keeps the log from starting over;
- * then it grows past the bound, and a warning says so.
+ *   the leader has found   the same, and what the log gives back is used.
+ *   no space
+ *
+ * Writers are slowed down from round to round, and past limits.bound they wait
+ * for the checkpoint: the log exceeds it only by what is committed while one
+ * checkpoint runs.  Readers of ours end soon enough, in whatever process, and
+ * so do checkpoints of others; they are waited for.  A reader in another
+ * program that stays open keeps the log from starting over; where that goes on
+ * for 2 s nobody waits for it, the log grows past the bound, and a warning says
+ * so.
+ *
+ * Where little is free in the file system, the log is to be short, so that
+ * most of that can hold data.
  */
 
 #ifndef SQLBLOCK_CHECKPOINT_H
@@ -54,24 +63,30 @@ struct checkpointer {
   struct flusher *flusher;
   struct reader_pool *readers;
   struct checkpoint_limits limits;
+  uint64_t start; /* limits.start, or less where little is free; `lock` */
   void (*warn) (const char *message);
   pthread_t thread;
 
   pthread_mutex_t lock; /* of what follows; taken before the flusher's */
   pthread_cond_t wake;
+  pthread_cond_t made; /* a checkpoint has ended */
   bool stopping;
-  bool stuck;         /* the last checkpoint could not empty the log */
+  bool stuck;         /* who keeps the log from being emptied does not end */
   bool dirty;         /* something was committed and not checkpointed */
   bool asked;         /* by checkpointer_ask */
+  uint64_t wanted;    /* counts who wants room, ... */
+  uint64_t done;      /* ... and those whom a checkpoint was made for; ... */
+  bool emptied;       /* ... whether the last one has emptied the log */
   uint64_t commits;   /* counts them */
   uint64_t wal_bytes; /* after the last one */
 
   /* The thread's own. */
   bool warned_pinned;
   bool warned_failed;
-  int retry;                  /* milliseconds, after a checkpoint that failed */
-  bool pausing;               /* writers pause, ... */
-  bool may_resume;            /* ... and need not for the file to be cut */
+  uint64_t failing_since; /* no checkpoint has succeeded since; 0: one has */
+  int retry;              /* milliseconds, after a checkpoint that failed */
+  bool pausing;           /* writers pause, ... */
+  bool may_resume;        /* ... and need not for the file to be cut */
   sqlite3_io_methods methods; /* the database file's, with our own xTruncate */
   int (*truncate) (sqlite3_file *file, sqlite3_int64 size); /* which calls it */
   unsigned prepared; /* the failure for which the log was written again */

@@ -558,11 +558,19 @@ connection_vacuum_at_commit (struct connection *connection,
   return set_by_preparing (connection, "PRAGMA auto_vacuum = FULL", status);
 }
 
+void
+connection_frees_space (struct connection *connection)
+{
+  if (!connection->shared)
+    vfs_room_allow_reserve (connection->db, true);
+}
+
 int
 connection_begin_hold (struct connection *connection, struct status *status)
 {
   static const char begin_immediate_sql[] = "BEGIN IMMEDIATE";
 
+  vfs_room_allow_reserve (connection->db, false);
   if (connection_run (connection, begin_immediate_sql, status) == -1)
     return -1;
   connection->writing = true;

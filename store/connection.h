@@ -81,7 +81,8 @@ void patience_interrupt (struct patience *patience);
 struct connection {
   sqlite3 *db;
   enum connection_mode mode;
-  bool writing; /* in a write transaction */
+  bool writing; /* in a write transaction, ... */
+  bool shared;  /* ... which is for several requests */
   struct marking marking;
 
   struct claim claim;  /* of the file, for longer than it is open */
@@ -218,6 +219,11 @@ int connection_commit (struct connection *connection, struct status *status);
  */
 int connection_begin_hold (struct connection *connection,
                            struct status *status);
+
+/* The write transaction that has begun frees space, so it may use what is
+ * kept for that (reserve.h); not where it is for several requests.
+ */
+void connection_frees_space (struct connection *connection);
 void connection_rollback (struct connection *connection);
 
 /* Have commits of this connection, until it is closed, take all free pages

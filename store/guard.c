@@ -26,6 +26,7 @@
 #define BYTE_ROWS    1
 #define BYTE_DOUBT   2
 #define BYTE_ENTRIES 64 /* the first of GUARD_ENTRIES */
+#define BYTE_BOUND   128
 
 /* How often to try to take the guard of a disk, or to lock BYTE_ROWS, and how
  * long to sleep between two tries, in nanoseconds.
@@ -242,6 +243,43 @@ guard_is_served (const char *path, struct status *status)
     fail_locking (path, status);
   close (fd);
   return r;
+}
+
+/* What was told; 0 where nothing was. */
+static uint64_t
+read_bound (int fd)
+{
+  uint64_t bound;
+
+  return pread (fd, &bound, sizeof bound, BYTE_BOUND) == sizeof bound ? bound
+                                                                      : 0;
+}
+
+void
+guard_tell_bound (int serving, bool others, uint64_t bound)
+{
+  const uint64_t told = others ? read_bound (serving) : 0;
+  ssize_t written;
+
+  if (told != 0 && told < bound)
+    return;
+  /* Where it cannot be told, others keep to their own. */
+  written = pwrite (serving, &bound, sizeof bound, BYTE_BOUND);
+  (void)written;
+}
+
+uint64_t
+guard_told_bound (const char *path)
+{
+  struct status ignored;
+  const int fd = open_lock_file (path, &ignored);
+  uint64_t bound;
+
+  if (fd == -1)
+    return 0;
+  bound = read_bound (fd);
+  close (fd);
+  return bound;
 }
 
 /* Lock BYTE_ROWS, waiting for others for some time. */

@@ -17,6 +17,9 @@
  * reclaim rows; the next one, shared, by those whose sync of the log has
  * failed, until the log is on the disk all the same.
  *
+ * The eight bytes from 128 on say how long the log is to be at most; they
+ * mean nothing while nobody serves.
+ *
  * Those who write the log also have a byte each, between 64 and 127:
  *
  *   locked   1   a process that writes
@@ -64,6 +67,13 @@ int guard_serve (const char *path, struct status *status);
  * Returns 1, 0, -1.
  */
 int guard_is_served (const char *path, struct status *status);
+
+/* Who has guard_serve, as SERVING, says how many bytes the log is to have at
+ * most; where OTHERS have it, too, the least that somebody has said holds.
+ * Who comes later looks it up; 0 where nobody has said it.
+ */
+void guard_tell_bound (int serving, bool others, uint64_t bound);
+uint64_t guard_told_bound (const char *path);
 
 /* Keep others from reclaiming rows of the database PATH, as long as a copy
  * is made of what it was; any number of processes can do this.  Or reclaim

@@ -297,6 +297,7 @@ thin_out (struct connection *connection, void *opaque, struct status *status)
   struct visit *visit = opaque;
   unsigned deleted = 0;
 
+  connection_frees_space (connection);
   if (read_snapshots (connection, visit, status) == -1)
     return -1;
   for (size_t i = 0; i < visit->count && deleted < deletions_left (visit); i++)

@@ -298,6 +298,7 @@ delete_disk (struct connection *connection, void *opaque, struct status *status)
   struct request *request = opaque;
   int64_t count;
 
+  connection_frees_space (connection);
   if (find_disk (connection, request, status) == -1 ||
       snapshots_count (connection, request->disk.id, &count, status) == -1)
     return -1;
@@ -368,6 +369,7 @@ delete_snapshots (struct connection *connection, void *opaque,
 {
   struct request *request = opaque;
 
+  connection_frees_space (connection);
   for (size_t i = 0; i < request->count; i++) {
     request->target = request->targets[i];
     if (find_snapshot (connection, request, false, status) == -1 ||
@@ -393,6 +395,7 @@ rollback (struct connection *connection, void *opaque, struct status *status)
   const struct snapshot_info *snapshot = &request->snapshot;
   struct layer_view to;
 
+  connection_frees_space (connection);
   if (find_snapshot (connection, request, true, status) == -1)
     return -1;
   to = (struct layer_view){ snapshot->layer, snapshot->generation };
@@ -553,8 +556,10 @@ static int
 reclaim (struct connection *connection, void *opaque, struct status *status)
 {
   struct reclaiming *reclaiming = opaque;
-  const int r = reclaim_step (connection, &reclaiming->step, status);
+  int r;
 
+  connection_frees_space (connection);
+  r = reclaim_step (connection, &reclaiming->step, status);
   reclaiming->done = r == 0;
   return r == -1 ? -1 : 0;
 }
@@ -580,6 +585,7 @@ static int
 release_all (struct connection *connection, void *opaque, struct status *status)
 {
   (void)opaque;
+  connection_frees_space (connection);
   return snapshots_release (connection, 0, status);
 }
 
@@ -643,6 +649,7 @@ reclaim_hidden (struct connection *connection, void *opaque,
                 struct status *status)
 {
   (void)opaque;
+  connection_frees_space (connection);
   return reclaim_add_hidden (connection, status);
 }
 
@@ -744,6 +751,7 @@ shrink (struct connection *connection, void *opaque, struct status *status)
 {
   struct shrinking *shrinking = opaque;
 
+  connection_frees_space (connection);
   return shrink_step (connection, shrinking->keep, shrinking->nanoseconds,
                       &shrinking->pages, status);
 }
@@ -851,8 +859,8 @@ shrink_in_room (struct store *store, struct shrinking *shrinking,
 }
 
 int
-manage_shrink_file (struct store *store, progress_made progress, void *opaque,
-                    struct status *status)
+manage_shrink_file (struct store *store, uint64_t keep, progress_made progress,
+                    void *opaque, struct status *status)
 {
   struct shrinking shrinking = {
     .many = SHRINK_MANY,
@@ -866,7 +874,8 @@ manage_shrink_file (struct store *store, progress_made progress, void *opaque,
       manage_free_pages (store, &shrinking.pages, status) == -1)
     return -1;
   shrinking.moves = served ? MANAGE_MOVES : MANAGE_MOVES_ALONE;
-  while (shrinking.pages.free > 0) {
+  shrinking.keep = keep / file.page_size;
+  while (shrinking.pages.free > shrinking.keep) {
     start = clock_now ();
     if (shrink_in_room (store, &shrinking, &failed, status) == -1)
       return status_prefix (status, "giving pages back");

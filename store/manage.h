@@ -165,9 +165,10 @@ bool manage_free_grow (const struct shrinking *shrinking);
 int manage_shrink_step (struct store *store, struct shrinking *shrinking,
                         struct status *status);
 
-/* Give all of the file's free pages back, in steps. */
-int manage_shrink_file (struct store *store, progress_made progress,
-                        void *opaque, struct status *status);
+/* Give the file's free pages back, in steps, but for KEEP bytes of them. */
+int manage_shrink_file (struct store *store, uint64_t keep,
+                        progress_made progress, void *opaque,
+                        struct status *status);
 
 /*--------------------------------------------------------------------
  * Looking.

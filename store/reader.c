@@ -15,6 +15,9 @@
 /* The size of a part of the log's index, as the VFS maps them. */
 #define INDEX_PART 32768
 
+/* Where the header says how many frames the log has, in words of 32 bits. */
+#define INDEX_FRAMES 4
+
 /*--------------------------------------------------------------------
  * Transactions that are kept.
  */
@@ -428,10 +431,22 @@ reader_end (struct reader_pool *pool, struct reader *reader, int result,
   return reader_end_or_again (pool, reader, result, &again, status);
 }
 
+/* May a transaction that began NOW be kept, for all that the log says? */
+static bool
+may_keep (const struct reader_pool *pool, const struct reader *reader,
+          uint64_t now)
+{
+  const volatile uint32_t *header = (const volatile uint32_t *)reader->index;
+
+  return index_is_as_noted (reader) &&
+         (header[INDEX_FRAMES] <= READER_KEEP_FRAMES ||
+          now - atomic_load (&pool->committed) < CLOCK_SECOND);
+}
+
 /* Begin a transaction and look up what DISK is. */
 static int
-begin_view (struct reader *reader, const struct disk_info *disk,
-            struct status *status)
+begin_view (const struct reader_pool *pool, struct reader *reader,
+            const struct disk_info *disk, struct status *status)
 {
   reader->since = clock_now ();
   note_index (reader);
@@ -441,7 +456,7 @@ begin_view (struct reader *reader, const struct disk_info *disk,
   reader->disk = disk->id;
   reader->snapshot = disk->snapshot;
   reader->epoch = disk->epoch;
-  reader->kept = index_is_as_noted (reader);
+  reader->kept = may_keep (pool, reader, reader->since);
   return 0;
 }
 
@@ -457,7 +472,7 @@ reader_take_disk (struct reader_pool *pool, const struct disk_info *disk,
        is_fresh (reader, clock_now ())))
     return reader;
   end_transaction (reader);
-  if (begin_view (reader, disk, status) == -1) {
+  if (begin_view (pool, reader, disk, status) == -1) {
     reader_end (pool, reader, -1, status);
     return NULL;
   }

@@ -23,7 +23,9 @@
  *
  * An open transaction keeps the log from being checkpointed and from
  * starting over.  So none is kept for longer than READER_KEEP, whether in
- * use or idle, and none while the checkpointer of this process works.
+ * use or idle, and none while the checkpointer of this process works.  The
+ * checkpointer of another process cannot say that.  So while this process
+ * commits nothing, none is kept either where the log is longer than a MiB.
  */
 
 #ifndef SQLBLOCK_READER_H
@@ -48,6 +50,9 @@
  */
 #define READER_KEEP 100
 
+/* While other processes write, none is kept when the log has more frames. */
+#define READER_KEEP_FRAMES 256
+
 /* The header of the log's index, in words of 64 bits. */
 #define INDEX_HEADER 6
 
@@ -70,6 +75,7 @@ struct reader_pool {
   bool follow; /* go on with what it has become; set after the opening */
   struct patience *patience;
   atomic_bool failing; /* since it changes, as the log says */
+  _Atomic uint64_t committed; /* when this process last did; 0: never */
 
   pthread_mutex_t lock; /* of what follows; a leaf */
   pthread_cond_t returned;

@@ -271,6 +271,7 @@ change_remove_all (struct connection *connection, void *opaque,
   int64_t *ids = list_hidden (connection, status);
   int r = ids ? 0 : -1;
 
+  connection_frees_space (connection);
   cleaning->removed = 0;
   for (size_t i = 0; r != -1 && ids[i] != 0; i++) {
     r = delete_hidden (connection, store_path (cleaning->store), ids[i],
@@ -605,6 +606,7 @@ change_cancel (struct connection *connection, void *opaque,
   int64_t *ids = list_hidden (connection, status);
   int r = ids ? 0 : -1;
 
+  connection_frees_space (connection);
   for (size_t i = 0; r == 0 && ids[i] != 0; i++)
     if (ids[i] == hidden->id)
       r = disks_delete (connection, hidden->id, status);

@@ -211,6 +211,7 @@ prepare_at_once (struct connection *connection, uint64_t limit,
   struct shrink_pages pages;
   int r;
 
+  connection_frees_space (connection);
   if (shrink_look (connection, &pages, status) == -1)
     return -1;
   r = survey (connection, &pages, limit, &order, status);
@@ -247,6 +248,7 @@ arrange (struct connection *connection, uint64_t count, uint64_t *cut,
   struct freelist_order order;
   struct shrink_pages pages;
 
+  connection_frees_space (connection);
   if (shrink_look (connection, &pages, status) == -1 ||
       survey (connection, &pages, 0, &order, status) == -1)
     return -1;

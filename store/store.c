@@ -487,17 +487,19 @@ settle_log (struct store *store, bool served, struct status *status)
 /* When this store checkpoints.  A command beside a server, or another
  * command, leaves that to the other one: the server's writers would not
  * pause for it, and it would keep the server's own checkpoints out.  Unless
- * the log gets so long that the other must be gone, or has no commits of its
- * own and so does not see those of the command.
+ * the log is about to pass the server's bound: the other must be gone, or has
+ * no commits of its own and so does not see those of the command.
  */
 static struct checkpoint_limits
 choose_limits (const struct store *store, bool served)
 {
   struct checkpoint_limits limits = store->options.limits;
+  const uint64_t told = served ? guard_told_bound (store->place.path) : 0;
 
   if (served) {
-    limits.start = 2 * limits.bound;
-    limits.bound *= 4;
+    if (told >= CHECKPOINT_BOUND_MIN && told < limits.bound)
+      limits.bound = told;
+    limits.start = limits.bound / 4 * 3;
     limits.idle = BESIDE_IDLE;
   }
   return limits;
@@ -510,6 +512,10 @@ choose_limits (const struct store *store, bool served)
 static int
 start_serving (struct store *store, bool served, struct status *status)
 {
+  const int others = guard_is_served (store->place.path, status);
+
+  if (others == -1)
+    return -1;
   if ((!served || guard_has_doubt (&store->flusher.entry)) &&
       settle_log (store, served, status) == -1)
     return -1;
@@ -517,6 +523,8 @@ start_serving (struct store *store, bool served, struct status *status)
   store->serving = guard_serve (store->place.path, status);
   if (store->serving == -1)
     return -1;
+  if (!store->options.command)
+    guard_tell_bound (store->serving, others, store->options.limits.bound);
   if (checkpointer_start (&store->checkpointer, status) == 0)
     return 0;
   guard_release (store->serving);

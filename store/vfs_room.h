@@ -1,42 +1,75 @@
-/* A VFS that makes room at the end of the database, before it grows.
+/* A VFS that makes room in the database for all that is in the log.
  *
- * A checkpoint writes each page with a call of its own.  Where the file ends,
- * the kernel finds memory and makes an entry for each of them, which takes
- * five times as long as to copy the page.  For 32 KiB at once it does so once.
+ * A page in the log for which the database has no room could never be moved
+ * there, and then the log could not be used again.  So before the frame that
+ * commits a transaction goes to the log, the database has allocated blocks up
+ * to the size that the transaction gives it, which stands in that frame:
  *
- *   database   . . . . . . . . | 0 0 0 0 0 0 0 0 | 0 0 0 0 0 0 0 0 | 0 0 0
- *                       its end ^                        new end, as told ^
+ *   log        frame | frame | frame, commits, 1000 pages |
+ *                                     |
+ *   database   page 1 ...... page 900 | allocated, not yet written |
+ *                       as checkpointed                 page 1000 ^
  *
- * SQLite tells before a checkpoint how long the file will be
- * (SQLITE_FCNTL_SIZE_HINT).  So much is filled with zeroes, and the pages are
- * written over them.
+ * Where there is no space the write of that frame fails with SQLITE_FULL, and
+ * the transaction is rolled back.  A checkpoint never needs space.
  *
- * - Pages past the end are in the log, or not at all, until a checkpoint has
- *   written and synced them: nobody reads the zeroes, also after a crash.
- *   What is left over at the end is cut off by the next complete checkpoint.
- * - Only who holds the lock of checkpoints makes the file longer; in other
- *   journal modes who holds the lock of the file, with a journal that cuts it
- *   off again.
- * - Zeroes that cannot be written are left out.  The pages themselves meet
- *   the error.
- * - More than 32 KiB at a time makes filling little faster, and from 128 KiB on
- *   slower.  And Linux counts all of such a piece as changed when one page is:
- *   with large ones it makes those who write at random places wait early.
+ * - All files of all connections of this process go through here: the lowest
+ *   of our VFSs.
+ * - fallocate(2) is called on a descriptor of our own, one for each database
+ *   in this process.  Closing any descriptor drops the locks that SQLite has
+ *   on the file, so it is closed after SQLite's last.  Where the file system
+ *   cannot allocate, zeroes are written behind the end.
+ * - What is allocated is remembered, so that most commits only compare two
+ *   numbers, after one fstat(2).  The first commit of a process looks from the
+ *   beginning on: other programs may have left holes.
+ * - It is allocated a MiB at a time while there is enough.
+ *
+ * Cutting.  A complete checkpoint cuts the database to the size that it has
+ * seen, while a writer, here or in another process, may just have made room
+ * for more.  So nobody cuts without SQLite's lock of writers, and not below the
+ * size that the log's index then says.  Who has not got that lock tries to
+ * take it, for some milliseconds, and else leaves the file as it is: a later
+ * checkpoint cuts it.
+ *
+ * Lock order, with any number of processes: SQLite's lock of checkpoints, its
+ * read marks, its lock of writers.  Cutting takes the last one while it has
+ * the first, and does not wait for it without a limit; a writer that
+ * has it takes no other.  Inside that a mutex of this file, which is a leaf.
+ *
+ * The log.  Where it starts over, so many bytes as the reserve has
+ * (reserve.h) are allocated for it: what is full can still be overwritten in
+ * place.  Where it grows the reserve must be whole, unless the transaction is
+ * said to free space.
  */
 
 #ifndef SQLBLOCK_VFS_ROOM_H
 #define SQLBLOCK_VFS_ROOM_H
 
+#include <stdbool.h>
+
 #include <sqlite3.h>
 
 #define VFS_ROOM_NAME "sqlblock-room"
 
-/* How much is filled at a time, in bytes. */
+/* So much is allocated at a time, in bytes, and so much is written where
+ * zeroes are.
+ */
+#define VFS_ROOM_STEP  1048576
 #define VFS_ROOM_PIECE 32768
 
 /* Make the VFS known to SQLite, above the VFS that is the default now.
  * Returns an SQLite result code.  Thread rules: called once.
  */
 int vfs_room_register (void);
+
+/* The transactions of DB do free space, or do not, from now on: they may use
+ * the reserve.  Thread rules: those of the connection.
+ */
+void vfs_room_allow_reserve (sqlite3 *db, bool allowed);
+
+/* Have the reserve be whole again, where there is space.  Thread rules: those
+ * of the connection.
+ */
+void vfs_room_refill (sqlite3 *db);
 
 #endif /* SQLBLOCK_VFS_ROOM_H */

@@ -405,7 +405,7 @@ run_clear (struct writer *writer, struct operation *operation,
           -1)
     return -1;
   if (view_part_end (&writer->connection, &writer->view, first, last,
-                     WRITER_STEP_ROWS, &step, status) == -1)
+                     writer->step_rows, &step, status) == -1)
     return -1;
   if (step < last) {
     step = step > first ? step : first + 1;
@@ -470,7 +470,7 @@ run_resize (struct writer *writer, struct operation *operation,
   operation->cleared = first;
   if (first < end) {
     if (view_part_end (&writer->connection, &writer->view, first, end,
-                       WRITER_STEP_ROWS, &step, status) == -1)
+                       writer->step_rows, &step, status) == -1)
       return -1;
     if (step == first)
       step++;
@@ -576,6 +576,8 @@ writer_run_operation (struct writer *writer, struct operation *operation,
 {
   if (operation->kind == CHANGE)
     return run_change (writer, operation, status);
+  if (operation->kind != WRITE)
+    connection_frees_space (&writer->connection);
   if (look_at (writer, operation->disk, status) == -1)
     return -1;
   return writer->follow.counting ? run_counted (writer, operation, status)

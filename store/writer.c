@@ -24,6 +24,9 @@
 #define BATCH_OPERATIONS 256
 #define BATCH_BYTES      (8 * 1024 * 1024)
 
+/* How much shorter a step gets where there is no room for it. */
+#define SHORTER 16
+
 /* The longest that a leader gives way, in nanoseconds. */
 #define LONGEST_DELAY 50000000
 
@@ -102,6 +105,7 @@ run_transaction (struct writer *writer, struct operation *list, size_t count,
   int r;
 
   writer->changed = false;
+  connection->shared = count > 1;
   *begun = false;
   if (flusher_gave_up (writer->flusher))
     return log_fail_damaged (status);
@@ -151,6 +155,58 @@ count_expired (const struct writer *writer, const struct operation *list,
   return expired > 0 ? expired : count;
 }
 
+/* Have the log give back its space, while no transaction runs. */
+static bool
+make_room (struct writer *writer)
+{
+  bool made;
+
+  if (writer->make_room == NULL)
+    return false;
+  pthread_mutex_lock (&writer->lock);
+  writer->running = false;
+  if (writer->paused)
+    pthread_cond_signal (&writer->rested);
+  pthread_mutex_unlock (&writer->lock);
+  made = writer->make_room (writer->opaque);
+  pthread_mutex_lock (&writer->lock);
+  while (writer->paused)
+    pthread_cond_wait (&writer->resumed, &writer->lock);
+  writer->running = true;
+  pthread_mutex_unlock (&writer->lock);
+  return made;
+}
+
+/* Was there no space on the file system?  A quota is something else. */
+static bool
+lacks_space (const struct status *status)
+{
+  return status->error == ENOSPC && status->sqlite != SQLITE_OK;
+}
+
+/* As run_transaction; where there is no space, again with what the log gives
+ * back, and one operation that clears also in shorter steps.
+ */
+static int
+run_in_room (struct writer *writer, struct operation *list, size_t count,
+             bool *begun, struct status *status)
+{
+  const bool clears = count == 1 && list->kind != WRITE && list->kind != CHANGE;
+  int r;
+
+  writer->step_rows = WRITER_STEP_ROWS;
+  r = run_transaction (writer, list, count, begun, status);
+  for (bool again = true; r == -1 && lacks_space (status) && again;) {
+    if (!make_room (writer))
+      break;
+    r = run_transaction (writer, list, count, begun, status);
+    again = clears && writer->step_rows > WRITER_STEP_LEAST;
+    if (again)
+      writer->step_rows /= SHORTER;
+  }
+  return r;
+}
+
 /* Run COUNT operations together, or else each alone.  Returns how many, from
  * the first on, have a result; the others may still wait for a lock.
  */
@@ -159,13 +215,13 @@ run_batch (struct writer *writer, struct operation *list, size_t count)
 {
   struct status status;
   bool begun;
-  const int r = run_transaction (writer, list, count, &begun, &status);
+  const int r = run_in_room (writer, list, count, &begun, &status);
 
   if (r == -1 && !begun && (status.sqlite & 0xff) == SQLITE_BUSY)
     count = count_expired (writer, list, count);
   for (size_t left = count; left > 0; left--, list = list->next) {
     if (r == -1 && begun && count > 1)
-      list->result = run_transaction (writer, list, 1, &begun, list->status);
+      list->result = run_in_room (writer, list, 1, &begun, list->status);
     else {
       list->result = r;
       if (r == -1)
@@ -191,7 +247,7 @@ take_batch (struct writer *writer, size_t *count)
 
   *count = 1;
   while (last->next && *count < BATCH_OPERATIONS &&
-         bytes + weight (last->next) <= BATCH_BYTES) {
+         bytes + weight (last->next) <= writer->batch_bytes) {
     last = last->next;
     bytes += weight (last);
     ++*count;
@@ -226,13 +282,14 @@ wait_for_state (struct operation *operation)
 static void
 give_way (struct writer *writer)
 {
-  uint64_t delay = atomic_load (&writer->slowness) * writer->duration +
-                   atomic_load (&writer->delay);
+  uint64_t delay = atomic_load (&writer->slowness) * writer->duration;
 
   if (delay > LONGEST_DELAY)
     delay = LONGEST_DELAY;
   if (delay > 0)
     nanosleep (&(struct timespec){ .tv_nsec = delay }, NULL);
+  if (atomic_load (&writer->past_bound))
+    writer->await_room (writer->opaque);
 }
 
 /* Give way, then take a batch. */
@@ -576,7 +633,10 @@ int
 writer_open (struct writer *writer, const char *path, struct flusher *flusher,
              struct patience *patience, struct status *status)
 {
-  *writer = (struct writer){ .flusher = flusher };
+  *writer = (struct writer){
+    .flusher = flusher,
+    .batch_bytes = BATCH_BYTES,
+  };
   if (database_open (&writer->connection, path, CONNECTION_GATHER, patience,
                      status) == -1)
     return -1;

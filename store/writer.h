@@ -46,9 +46,11 @@
 #include "status.h"
 
 /* A trim or zero whose range has more stored blocks than this goes in
- * steps, each of which is atomic.  The manual states it.
+ * steps, each of which is atomic.  Where the file system is full a step may
+ * have fewer, but not less than the second.  The manual states both.
  */
-#define WRITER_STEP_ROWS 65536
+#define WRITER_STEP_ROWS  65536
+#define WRITER_STEP_LEAST 256
 
 struct operation;
 struct statistics;
@@ -62,14 +64,22 @@ struct writer {
    * with the size of the log in bytes.
    */
   void (*committed) (uint64_t wal_bytes, void *opaque);
+
+  /* Called by the leader, while no transaction runs: move the log into the
+   * database and give its space back.  Returns whether that was possible.
+   */
+  bool (*make_room) (void *opaque);
+
+  /* The same: wait while the log is longer than its bound. */
+  void (*await_room) (void *opaque);
   void *opaque;
 
-  /* How long a leader waits before its transaction, so that a checkpoint
-   * can keep up: so many times as long as the last one took, and so many
-   * nanoseconds more.
+  /* What a leader does before its transaction, so that a checkpoint can keep
+   * up: wait so many times as long as the last one took, and await room.
    */
   atomic_uint slowness;
-  atomic_uint delay;
+  atomic_bool past_bound;
+  uint64_t batch_bytes; /* what a transaction takes at most */
 
   pthread_mutex_t lock;
   pthread_cond_t resumed; /* a pause has ended */
@@ -86,6 +96,7 @@ struct writer {
   int64_t page_size; /* bytes */
   uint64_t wal_bytes;
   uint64_t duration;     /* of the last transaction, in nanoseconds */
+  uint64_t step_rows;    /* WRITER_STEP_ROWS, or fewer */
   uint64_t locked_since; /* others hold the lock; 0: they do not */
   int64_t next_id;       /* of the next new row; 0: ask the database; ... */
   int64_t next_content;  /* ... the same of contents */

@@ -1,5 +1,5 @@
-/* Room at the end of the database: what SQLite tells beforehand is filled with
- * zeroes, in few writes, and what was there stays as it was.
+/* Room in the database for what is in the log: it is there before a
+ * transaction is committed, and nobody takes it away again.
  */
 
 #include <config.h>
@@ -9,181 +9,279 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include "bytes.h"
 #include "rows.h"
 #include "unit.h"
 
 #include "checkpoint.h"
+#include "log.h"
 #include "shim.h"
 #include "vfs_room.h"
 
-#define PAGE   4096
-#define BLOCKS 500
+#define PAGE 4096
 
-/* Writes to the database, by what they are: zeroes past the end, or pages. */
-static bool counting;
-static int pieces, pages;
-static int64_t unaligned; /* pieces that begin in the middle of one */
+/* What the hook does. */
+static enum {
+  NOTHING,
+  LOOK,      /* at the database, when a transaction is committed, ... */
+  INTERFERE, /* or commit one, just before the file would be cut */
+} watching;
+
+static int commits;       /* that were looked at, ... */
+static int short_of_room; /* ... and at which the database was too small */
+static bool written;      /* a checkpoint has begun to write */
+static struct rows rows;
+
+static struct stat
+status_of (const char *path)
+{
+  struct stat st;
+
+  assert_int_equal (stat (path, &st), 0);
+  return st;
+}
+
+/* Have the database at least BYTES, all of them allocated? */
+static bool
+has_room (int64_t bytes)
+{
+  const struct stat st = status_of (rows.path);
+
+  return st.st_size >= bytes && st.st_blocks * INT64_C (512) >= bytes;
+}
+
+/* Find the headers of frames in a piece of the log. */
+static void
+look_at (const struct shim_call *call)
+{
+  const int frame = FRAME_HEADER_SIZE + PAGE;
+  const int past = (call->number - LOG_HEADER_SIZE) % frame;
+  const unsigned char *bytes = call->memory;
+
+  if (call->number < LOG_HEADER_SIZE)
+    return;
+  for (int at = past ? frame - past : 0; at + FRAME_HEADER_SIZE <= call->count;
+       at += frame) {
+    const int64_t pages = big_endian (bytes + at + 4);
+
+    commits += pages > 0;
+    short_of_room += pages > 0 && !has_room (pages * PAGE);
+  }
+}
+
+/* Store COUNT blocks from NUMBER on, in one transaction of the store. */
+static int
+store_blocks (struct connection *connection, int64_t number, int64_t count,
+              struct status *status)
+{
+  static const char insert_sql[] =
+      "INSERT INTO block (layer, number, generation, codec, checksum, data)"
+      " VALUES (1, ?1, 1, 1, 0, randomblob (4096))";
+
+  if (connection_begin_write (connection, status) == -1)
+    return -1;
+  for (int64_t i = number; i < number + count; i++)
+    if (connection_run_for (connection, insert_sql, i, status) == -1)
+      return -1;
+  return connection_commit (connection, status);
+}
+
+/* A writer of another process commits when it does most harm. */
+static void
+interfere (void)
+{
+  struct connection other;
+  struct status status;
+
+  watching = NOTHING;
+  unit_open (&other, rows.path, CONNECTION_WRITE);
+  assert_ok (store_blocks (&other, 5000, 1500, &status), &status);
+  connection_close (&other);
+}
 
 static int
 before (struct shim_call *call)
 {
-  if (!counting || call->method != SHIM_WRITE || call->file != SHIM_DATABASE)
+  if (watching == LOOK && call->method == SHIM_WRITE && call->file == SHIM_LOG)
+    look_at (call);
+  if (watching != INTERFERE || call->file != SHIM_DATABASE)
     return SQLITE_OK;
-  if (call->count == PAGE)
-    pages++;
-  else {
-    pieces++;
-    unaligned += call->number % VFS_ROOM_PIECE != 0;
-  }
+  if (call->method == SHIM_WRITE)
+    written = true;
+  else if (written &&
+           (call->method == SHIM_FILE_SIZE || call->method == SHIM_TRUNCATE))
+    interfere ();
   return SQLITE_OK;
 }
 
 static const struct shim_hooks hooks = { .before = before };
 
-static char *path;
-static struct connection connection;
-
-/* A database with a disk, and a connection that writes. */
 static int
 setup (void **state)
 {
-  const struct disk_options options = { .name = "d", .size = 1 << 20 };
-
   unit_setup (state);
-  path = unit_database ();
-  unit_create (path, &options);
-  unit_open (&connection, path, CONNECTION_WRITE);
+  rows_open (&rows, 1 << 20, PAGE);
+  commits = short_of_room = 0;
+  written = false;
   return 0;
-}
-
-static void
-count_writes (void)
-{
-  pieces = pages = unaligned = 0;
-  counting = true;
 }
 
 static int
 teardown (void **state)
 {
-  connection_close (&connection);
+  watching = NOTHING;
+  rows_close (&rows);
   return unit_teardown (state);
 }
 
+/* With each kind of connection, with transactions smaller and larger than the
+ * page cache, there is room before the commit.
+ */
 static void
-tell_size (int64_t size)
+test_commit (void **state)
 {
-  assert_int_equal (sqlite3_file_control (connection.db, "main",
-                                          SQLITE_FCNTL_SIZE_HINT, &size),
-                    SQLITE_OK);
-}
-
-/* The file is as long as was told, zeroes from its old end on. */
-static void
-test_filled (void **state)
-{
-  const int64_t more[] = { 1, 5 * PAGE, VFS_ROOM_PIECE, 1000000 };
-  size_t size, now;
-  char *bytes = unit_read_file (path, &size), *all;
+  const enum connection_mode modes[] = { CONNECTION_WRITE, CONNECTION_GATHER };
+  struct connection connection;
+  struct status status;
+  int64_t number = 0;
 
   (void)state;
-  for (size_t i = 0; i < sizeof more / sizeof more[0]; i++) {
-    tell_size (size + more[i]);
-    all = unit_read_file (path, &now);
-    assert_int_equal (now, size + more[i]);
-    assert_memory_equal (all, bytes, size);
-    for (size_t at = size; at < now; at++)
-      assert_int_equal (all[at], 0);
-    free (all);
+  for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+    unit_open (&connection, rows.path, modes[i]);
+    watching = LOOK;
+    for (int64_t count = 1; count < 3000; number += count, count *= 7)
+      assert_ok (store_blocks (&connection, number, count, &status), &status);
+    watching = NOTHING;
+    connection_close (&connection);
   }
-  free (bytes);
+  assert_true (commits >= 10);
+  assert_int_equal (short_of_room, 0);
 }
 
-/* A file that is as long already stays as it is. */
+/* What other programs have left as a hole is filled. */
 static void
-test_long_enough (void **state)
+test_hole (void **state)
 {
-  size_t size, now;
-  char *bytes = unit_read_file (path, &size), *all;
+  const int64_t end = status_of (rows.path).st_size;
+  struct connection connection;
+  struct status status;
 
   (void)state;
-  count_writes ();
-  tell_size (size);
-  tell_size (size / 2);
-  tell_size (0);
-  assert_int_equal (pieces + pages, 0);
-  all = unit_read_file (path, &now);
-  assert_int_equal (now, size);
-  assert_memory_equal (all, bytes, size);
-  free (all);
-  free (bytes);
+  assert_int_equal (truncate (rows.path, end + (8 << 20)), 0);
+  unit_open (&connection, rows.path, CONNECTION_GATHER);
+  watching = LOOK;
+  assert_ok (store_blocks (&connection, 0, 1000, &status), &status);
+  watching = NOTHING;
+  connection_close (&connection);
+  assert_int_equal (short_of_room, 0);
 }
 
-/* Where there is no space, nothing fails yet. */
+/* A transaction for which there is no room is not committed. */
 static void
-test_no_space (void **state)
+test_no_room (void **state)
 {
+  const int64_t end = status_of (rows.path).st_size;
   struct rlimit before_it, limit;
-  size_t size;
+  struct connection connection;
+  struct status status;
 
   (void)state;
-  free (unit_read_file (path, &size));
+  unit_open (&connection, rows.path, CONNECTION_GATHER);
+  assert_ok (store_blocks (&connection, 0, 1, &status), &status);
   signal (SIGXFSZ, SIG_IGN);
   assert_int_equal (getrlimit (RLIMIT_FSIZE, &before_it), 0);
   limit = before_it;
-  limit.rlim_cur = size + 100000;
+  limit.rlim_cur = end + (3 << 20);
   assert_int_equal (setrlimit (RLIMIT_FSIZE, &limit), 0);
-  tell_size (size + 1000000);
+  watching = LOOK;
+  for (int64_t number = 1; number < 5000; number += 20)
+    if (store_blocks (&connection, number, 20, &status) == -1) {
+      connection_rollback (&connection);
+      break;
+    }
+  watching = NOTHING;
   assert_int_equal (setrlimit (RLIMIT_FSIZE, &before_it), 0);
   signal (SIGXFSZ, SIG_DFL);
-  free (unit_read_file (path, &size));
-  assert_true (size <= limit.rlim_cur);
+  assert_true (commits > 1);
+  assert_int_equal (short_of_room, 0);
+  /* All that is there can be moved into the database. */
+  assert_result (checkpoint_complete (&connection, &status), &status, 1);
+  connection_close (&connection);
+  unit_assert_sound (rows.path);
 }
 
-/* A checkpoint fills first; then the file is what SQLite says. */
+/* While a checkpoint is about to cut the file, somebody commits what needs
+ * more: that has its room all the same.
+ */
 static void
-test_checkpoint (void **state)
+test_cut (void **state)
 {
   struct connection log;
   struct status status;
-  struct rows rows;
-  size_t size, now;
 
   (void)state;
-  rows_open (&rows, BLOCKS * PAGE, PAGE);
-  unit_sql (rows.db, "PRAGMA wal_autocheckpoint = 0; BEGIN");
-  for (int i = 0; i < BLOCKS; i++)
-    rows_data (&rows, 1, i, 1);
-  unit_sql (rows.db, "COMMIT");
-  free (unit_read_file (rows.path, &size));
-  unit_open (&log, rows.path, CONNECTION_LOG);
-  count_writes ();
-  assert_result (checkpoint_complete (&log, &status), &status, 1);
-  counting = false;
+  unit_open (&log, rows.path, CONNECTION_WRITE);
+  connection_keep_log (&log);
+  assert_ok (store_blocks (&log, 0, 100, &status), &status);
+  watching = INTERFERE;
+  sqlite3_wal_checkpoint_v2 (log.db, "main", SQLITE_CHECKPOINT_PASSIVE, NULL,
+                             NULL);
+  assert_int_equal (watching, NOTHING);
+  assert_true (has_room (unit_integer (rows.db, "PRAGMA page_count") * PAGE));
   connection_close (&log);
-  free (unit_read_file (rows.path, &now));
-  assert_int_equal (unit_integer (rows.db, "PRAGMA page_count") * PAGE, now);
-  assert_true (pages >= BLOCKS);
-  assert_in_range (pieces, (now - size) / VFS_ROOM_PIECE,
-                   (now - size) / VFS_ROOM_PIECE + 2);
-  assert_in_range (unaligned, 0, 1);
+}
 
-  rows_show (&rows, 1, 0);
-  for (int i = 0; i < BLOCKS; i++)
-    rows_expect (&rows, i, 1, 1);
-  unit_assert_sound (rows.path);
-  rows_close (&rows);
+/* What is behind the end is cut off when nobody writes, ... */
+static void
+test_tail (void **state)
+{
+  struct connection log;
+  struct status status;
+
+  (void)state;
+  unit_open (&log, rows.path, CONNECTION_WRITE);
+  assert_ok (store_blocks (&log, 0, 100, &status), &status);
+  assert_result (checkpoint_complete (&log, &status), &status, 1);
+  connection_close (&log);
+  assert_int_equal (unit_integer (rows.db, "PRAGMA page_count") * PAGE,
+                    status_of (rows.path).st_size);
+}
+
+/* ... and not while somebody does. */
+static void
+test_tail_stays (void **state)
+{
+  struct connection log, writer;
+  struct status status;
+  int64_t size;
+
+  (void)state;
+  unit_open (&log, rows.path, CONNECTION_LOG);
+  unit_open (&writer, rows.path, CONNECTION_WRITE);
+  assert_ok (store_blocks (&writer, 0, 100, &status), &status);
+  size = status_of (rows.path).st_size;
+  assert_ok (connection_begin_write (&writer, &status), &status);
+  assert_ok (connection_touch (&log, &status), &status);
+  assert_int_equal (sqlite3_wal_checkpoint_v2 (
+                        log.db, "main", SQLITE_CHECKPOINT_PASSIVE, NULL, NULL),
+                    SQLITE_OK);
+  assert_int_equal (status_of (rows.path).st_size, size);
+  connection_rollback (&writer);
+  connection_close (&writer);
+  connection_close (&log);
 }
 
 int
 main (void)
 {
+#define ROOM_TEST(function)                                                    \
+  cmocka_unit_test_setup_teardown (function, setup, teardown)
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test_setup_teardown (test_filled, setup, teardown),
-    cmocka_unit_test_setup_teardown (test_long_enough, setup, teardown),
-    cmocka_unit_test_setup_teardown (test_no_space, setup, teardown),
-    unit_test (test_checkpoint),
+    ROOM_TEST (test_commit), ROOM_TEST (test_hole), ROOM_TEST (test_no_room),
+    ROOM_TEST (test_cut),    ROOM_TEST (test_tail), ROOM_TEST (test_tail_stays),
   };
 
   shim_install (&hooks);

@@ -257,7 +257,7 @@ test_all (void **state)
   (void)state;
   make (5000, 3, DISK_ON);
   store = unit_open_store (path);
-  assert_ok (manage_shrink_file (store, NULL, NULL, &status), &status);
+  assert_ok (manage_shrink_file (store, 0, NULL, NULL, &status), &status);
   store_close (store);
   assert_int_equal (pages_free (), 0);
   check ();

@@ -69,7 +69,7 @@ compact (struct store *store, struct compacted *compacted,
       manage_reclaim (store, tool_progress, NULL, &compacted->freed, status) ==
           -1 ||
       manage_count (store, tool_progress, NULL, status) == -1 ||
-      manage_shrink_file (store, tool_progress, NULL, status) == -1)
+      manage_shrink_file (store, 0, tool_progress, NULL, status) == -1)
     return -1;
   compacted->before = file.size;
   if (manage_file (store, &file, status) == -1)

@@ -544,6 +544,7 @@ run_import (int argc, char *argv[])
   struct input input = { .path = argv[2] };
   struct store *store;
   struct status status;
+  uint64_t before;
   int r;
 
   (void)argc;
@@ -557,11 +558,14 @@ run_import (int argc, char *argv[])
   store = tool_open (argv[0], true);
   if (import_overwrite && find_old_disk (store, &incoming, &status) == -1)
     return tool_fail (&status);
+  before = copy_free_pages (store);
   tool_progress_begin (tool_format ("importing %s", argv[1]));
   r = import_disk (store, &input, &incoming, &status);
   tool_progress_end ();
   r = r == -1 ? tool_fail (&status) : TOOL_DONE;
-  if (r != TOOL_DONE || import_overwrite)
+  if (r != TOOL_DONE && status.error == ENOSPC)
+    copy_give_back (store, before);
+  else if (r != TOOL_DONE || import_overwrite)
     copy_free_space (store);
   return r;
 }

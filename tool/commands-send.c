@@ -325,6 +325,7 @@ run_receive (int argc, char *argv[])
   struct status status;
   struct compression compression = { 0 };
   const char *name;
+  uint64_t before;
   int r = tool_parse_compression (receive_compression, &compression);
 
   if (r != TOOL_DONE)
@@ -339,6 +340,7 @@ run_receive (int argc, char *argv[])
   }
   name = argc > 1 ? argv[1] : stream.header.disk;
   store = tool_open (argv[0], true);
+  before = copy_free_pages (store);
   tool_progress_begin (
       tool_format ("receiving %s@%s", name, stream.header.snapshot));
   r = receive_stream (store, &stream, name, &compression, &status);
@@ -347,7 +349,10 @@ run_receive (int argc, char *argv[])
     tool_say ("received %s@%s", name, stream.header.snapshot);
   stream_close (&stream);
   r = r == -1 ? tool_fail (&status) : TOOL_DONE;
-  copy_free_space (store);
+  if (r != TOOL_DONE && status.error == ENOSPC)
+    copy_give_back (store, before);
+  else
+    copy_free_space (store);
   return r;
 }
 

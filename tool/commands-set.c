@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "copy.h"
 #include "recompress.h"
 #include "tool.h"
 
@@ -117,17 +118,23 @@ run_recompress (int argc, char *argv[])
   struct recompressed done;
   struct store *store;
   struct status status;
+  uint64_t pages;
   int r;
 
   (void)argc;
   store = tool_open (argv[0], true);
+  pages = copy_free_pages (store);
   tool_progress_begin (tool_format ("recompressing %s", argv[1]));
   r = recompress_disk (store, argv[1], tool_progress, NULL, &done, &status);
   tool_progress_end ();
   tool_say ("%" PRIu64 " blocks stored anew: %s became %s", done.blocks,
             tool_size (done.before, before), tool_size (done.after, after));
-  if (r == -1)
-    return tool_fail (&status);
+  if (r == -1) {
+    r = tool_fail (&status);
+    if (status.error == ENOSPC)
+      copy_give_back (store, pages);
+    return r;
+  }
   if (done.damaged > 0)
     return tool_error (EIO,
                        "%" PRIu64 " blocks are damaged and were left as they "

@@ -120,3 +120,28 @@ copy_free_space (struct store *store)
   if (r == -1 && status.error != EBUSY)
     tool_fail (&status);
 }
+
+uint64_t
+copy_free_pages (struct store *store)
+{
+  struct manage_file file;
+  struct status ignored;
+
+  return manage_file (store, &file, &ignored) == 0 ? file.free : UINT64_MAX;
+}
+
+void
+copy_give_back (struct store *store, uint64_t before)
+{
+  struct status status;
+  int r;
+
+  copy_free_space (store);
+  if (tool_interrupted ())
+    return;
+  tool_progress_begin ("giving pages back");
+  r = manage_shrink_file (store, before, tool_progress, NULL, &status);
+  tool_progress_end ();
+  if (r == -1)
+    tool_fail (&status);
+}

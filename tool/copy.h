@@ -34,4 +34,12 @@ int copy_data (struct disk *disk, uint64_t offset, uint64_t count,
  */
 void copy_free_space (struct store *store);
 
+/* After a failure for lack of space: the same, and give back what pages have
+ * become free besides the BEFORE bytes of them that there were.
+ */
+void copy_give_back (struct store *store, uint64_t before);
+
+/* How many bytes are in free pages now; where that is not known, all. */
+uint64_t copy_free_pages (struct store *store);
+
 #endif /* SQLBLOCK_COPY_H */

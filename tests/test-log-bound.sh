@@ -1,0 +1,109 @@
+#!/bin/bash
+# The log keeps its bound with any number of servers and commands: within a
+# factor of two of log-size=, however many of them read and write.
+
+. "${srcdir:-$(dirname "$0")}/functions.sh"
+need nbdkit python3
+python3 -c 'import nbd' 2>/dev/null || skip "python3 has no module nbd"
+PATH=$top_builddir/tool:$PATH
+
+bound=16
+db=$tmp/disks
+sqlblock create "$db" a --size=1G --compression=none >/dev/null
+sqlblock create "$db" b --size=1G --compression=none >/dev/null
+
+cat >"$tmp/load.py" <<'EOF2'
+"""Write or read a disk at random places until a time."""
+import nbd, os, random, sys, time
+
+socket, name, what, seconds = sys.argv[1:5]
+h = nbd.NBD()
+h.set_export_name(name)
+h.connect_unix(socket)
+data = os.urandom(1 << 20)
+end = time.time() + float(seconds)
+count = 0
+while time.time() < end:
+    if what == "write":
+        h.pwrite(data, random.randrange(128) << 20)
+    else:
+        h.pread(4096, random.randrange(32 << 8) << 12)
+    count += 1
+if count < 10:
+    sys.exit("%s %s: only %d requests in %s s" % (what, name, count, seconds))
+EOF2
+
+load ()
+{
+  timeout 100 python3 "$tmp/load.py" "$tmp/$1" "$2" "$3" "$4"
+}
+
+# The largest size of the log while the file $tmp/running is there, in bytes.
+watch_log ()
+{
+  local largest=0 size
+  while [ -e "$tmp/running" ]; do
+    size=$(stat -c %s "$db-wal" 2>/dev/null || echo 0)
+    [ "$size" -le "$largest" ] || largest=$size
+    sleep .005
+  done
+  echo "$largest" >"$tmp/largest"
+}
+
+# during NAME COMMAND ...: see how long the log gets meanwhile.
+during ()
+{
+  local name=$1 pid
+  shift
+  touch "$tmp/running"
+  watch_log &
+  pid=$!
+  failed=
+  "$@" || failed=yes
+  rm "$tmp/running"
+  wait "$pid"
+  [ -z "$failed" ] || fail "$name"
+  largest=$(cat "$tmp/largest")
+  echo "  $name: $((largest >> 20)) MiB"
+  [ "$largest" -le $((2 * bound << 20)) ] ||
+    fail "$name: the log became $largest bytes long, its bound is $bound MiB"
+}
+
+# Several at a time: each argument is those of load, or a command.
+together ()
+{
+  local pids=() one
+  for one in "$@"; do
+    $one >"$tmp/out.${#pids[@]}" 2>&1 &
+    pids+=($!)
+  done
+  for one in "${!pids[@]}"; do
+    wait "${pids[one]}" || {
+      cat "$tmp/out.$one" >&2
+      return 1
+    }
+  done
+}
+
+head -c 60M /dev/urandom >"$tmp/raw"
+# Without log-size=, as a server that only reads may be.
+start_nbdkit one "$plugin" "$db" log-size="${bound}M"
+start_nbdkit two "$plugin" "$db"
+two=$nbdkit_pid
+start_nbdkit three -r "$plugin" "$db" log-size="${bound}M"
+load one b write 1
+
+during "another server reads" together "load one a write 4" \
+  "load two b read 4" "load two b read 4" "load three b read 4"
+kill_nbdkit "$two"
+start_nbdkit two "$plugin" "$db" log-size="${bound}M"
+during "two servers write" together "load one a write 4" "load two b write 4" \
+  "load two b read 4" "load three b read 4"
+during "commands" together "load two b read 4" "load one a write 4" \
+  "sqlblock import --no-progress $db new $tmp/raw" \
+  "sqlblock export --no-progress $db b $tmp/copy" \
+  "sqlblock backup --no-progress $db $tmp/backup"
+for server in one two three; do
+  ! grep -q "read transaction open" "$tmp/$server.log" ||
+    fail "$server blames a reader for the length of the log"
+done
