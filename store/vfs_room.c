@@ -19,9 +19,9 @@
 #include "vfs_room.h"
 
 /* Our file controls: which file this is, and about the reserve. */
-#define FIND   0x73716c64
-#define ALLOW  0x73716c65
-#define REFILL 0x73716c66
+#define FIND   0x73716c68
+#define ALLOW  0x73716c69
+#define REFILL 0x73716c6a
 
 /* SQLite's lock of writers, and where the log's index says how many pages the
  * database has ("WAL-Index Header" in walformat.html), in 32-bit words.

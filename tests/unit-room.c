@@ -224,7 +224,6 @@ test_cut (void **state)
 
   (void)state;
   unit_open (&log, rows.path, CONNECTION_WRITE);
-  connection_keep_log (&log);
   assert_ok (store_blocks (&log, 0, 100, &status), &status);
   watching = INTERFERE;
   sqlite3_wal_checkpoint_v2 (log.db, "main", SQLITE_CHECKPOINT_PASSIVE, NULL,
