@@ -89,6 +89,24 @@ run_checkpoint (struct connection *connection, int mode, int *frames, int *done)
   return sqlite3_wal_checkpoint_v2 (connection->db, "main", mode, frames, done);
 }
 
+/* The same on a full file system, where the log has no room for the mark that
+ * closes it.
+ */
+static int
+close_without_room (struct connection *connection, struct status *status)
+{
+  struct marking_end end;
+  int frames, done, rc;
+
+  if (marking_note (connection, &end, status) == -1 ||
+      marking_permit_restart (connection, &end, status) == -1)
+    return status->sqlite ? status->sqlite : SQLITE_ERROR;
+  rc = run_checkpoint (connection, SQLITE_CHECKPOINT_TRUNCATE, &frames, &done);
+  if (rc == SQLITE_OK && marking_close_empty (connection, status) == -1)
+    rc = status->sqlite ? status->sqlite : SQLITE_ERROR;
+  return rc;
+}
+
 /* Close the log and empty it.  Others may commit in between, and then it does
  * not begin to be emptied; see marking.h.
  */
@@ -99,9 +117,14 @@ close_log (struct connection *connection, struct status *status)
   int frames, done, rc = SQLITE_BUSY_SNAPSHOT;
 
   for (int i = 0; rc == SQLITE_BUSY_SNAPSHOT && i < CLOSE_ATTEMPTS; i++) {
-    if (marking_end_log (connection, MARK_CLOSED, &end, status) == -1 ||
-        marking_permit_restart (connection, &end, status) == -1)
-      return status->sqlite ? status->sqlite : SQLITE_BUSY;
+    if (marking_end_log (connection, MARK_CLOSED, &end, status) == -1) {
+      if (status->error != ENOSPC)
+        return status->sqlite ? status->sqlite : SQLITE_BUSY;
+      rc = close_without_room (connection, status);
+      continue;
+    }
+    if (marking_permit_restart (connection, &end, status) == -1)
+      return status->sqlite ? status->sqlite : SQLITE_ERROR;
     rc =
         run_checkpoint (connection, SQLITE_CHECKPOINT_TRUNCATE, &frames, &done);
   }
@@ -362,27 +385,25 @@ cut_tail (struct checkpointer *checkpointer)
   return rc == SQLITE_OK ? run_rounds (checkpointer) : rc;
 }
 
-/* Put the mark at the end of the log, where the file system has room for it,
- * and let the log start over after it.  Without the mark it starts over as if
- * by another program (marking.h).
- */
+/* The checkpoint of the pause: behind a mark that ends the log. */
 static int
-end_log (struct checkpointer *checkpointer, int mode, struct status *status)
+end_and_checkpoint (struct checkpointer *checkpointer, int mode,
+                    struct status *status)
 {
   const enum mark_state state =
       mode == SQLITE_CHECKPOINT_TRUNCATE ? MARK_CLOSED : MARK_ENDED;
+  struct connection *connection = &checkpointer->connection;
   struct marking_end end;
-  int r;
+  int frames, done;
 
-  r = writer_end_log (checkpointer->writer, state, PAUSE_PATIENCE, &end,
-                      status);
-  if (r == -1 && status->error == ENOSPC)
-    r = writer_note_log (checkpointer->writer, &end, status);
-  if (r == 0)
-    r = marking_permit_restart (&checkpointer->connection, &end, status);
-  if (r == 0)
-    return SQLITE_OK;
-  return status->sqlite ? status->sqlite : SQLITE_BUSY;
+  if (writer_end_log (checkpointer->writer, state, PAUSE_PATIENCE, &end,
+                      status) == -1)
+    return status->error == ENOSPC ? close_without_room (connection, status)
+           : status->sqlite        ? status->sqlite
+                                   : SQLITE_BUSY;
+  if (marking_permit_restart (connection, &end, status) == -1)
+    return SQLITE_ERROR;
+  return run_checkpoint (connection, mode, &frames, &done);
 }
 
 /* A checkpoint in which writers pause only at its end.  Returns a result of
@@ -391,7 +412,7 @@ end_log (struct checkpointer *checkpointer, int mode, struct status *status)
 static int
 run_pausing (struct checkpointer *checkpointer, int mode, struct status *status)
 {
-  int frames, done, rc = run_rounds (checkpointer);
+  int rc = run_rounds (checkpointer);
 
   if (rc == SQLITE_OK && has_tail (checkpointer))
     rc = cut_tail (checkpointer);
@@ -400,9 +421,7 @@ run_pausing (struct checkpointer *checkpointer, int mode, struct status *status)
     /* A pause that is for nothing must not come again soon. */
     checkpointer->retry = checkpointer->limits.idle;
     pause_writers (checkpointer);
-    rc = end_log (checkpointer, mode, status);
-    if (rc == SQLITE_OK)
-      rc = run_checkpoint (&checkpointer->connection, mode, &frames, &done);
+    rc = end_and_checkpoint (checkpointer, mode, status);
     resume_writers (checkpointer);
   }
   if (rc != SQLITE_OK)

@@ -8,11 +8,13 @@
 #include <string.h>
 
 #include "connection.h"
+#include "log.h"
 #include "marking.h"
 #include "page.h"
 
-/* Where the salts stand in the header of the log's index. */
-#define INDEX_SALTS 32
+/* What stands in the header of the log's index: frames, salts. */
+#define INDEX_FRAMES 16
+#define INDEX_SALTS  32
 
 /* SQLite's lock of checkpoints, in the log's index. */
 #define LOCK_CHECKPOINT 1
@@ -497,6 +499,62 @@ marking_note (struct connection *connection, struct marking_end *end,
               struct status *status)
 {
   return read_header (connection, end->header, status);
+}
+
+/* Has the log no frames?  Nobody commits meanwhile. */
+static bool
+is_empty (struct connection *connection)
+{
+  unsigned char header[VFS_RESTART_HEADER];
+  uint32_t frames;
+
+  if (vfs_restart_header (connection->db, header) != SQLITE_OK)
+    return false;
+  memcpy (&frames, header + INDEX_FRAMES, sizeof frames);
+  return frames == 0;
+}
+
+/* Write over the mark in the file; PAGE is room for a page.  Returns an SQLite
+ * result code.
+ */
+static int
+close_in_file (struct connection *connection, sqlite3_file *database,
+               unsigned char *page, uint32_t page_size)
+{
+  struct mark mark;
+  bool right;
+  int rc =
+      vfs_checksum_read (connection->db, MARK_PAGE, page_size, page, &right);
+
+  if (rc != SQLITE_OK)
+    return rc;
+  if (!right || !mark_parse (&mark, page, page_size) || !is_empty (connection))
+    return SQLITE_BUSY;
+  mark.state = MARK_CLOSED;
+  return replace (database, &mark, page, page_size);
+}
+
+int
+marking_close_empty (struct connection *connection, struct status *status)
+{
+  sqlite3_file *database;
+  unsigned char *page;
+  int64_t page_size;
+  int rc;
+
+  if (connection_page_size (connection, &page_size, status) == -1 ||
+      log_hold (connection, &database, status) == -1)
+    return -1;
+  page = malloc (page_size);
+  rc = page ? close_in_file (connection, database, page, page_size)
+            : SQLITE_NOMEM;
+  free (page);
+  log_release (connection, database);
+  connection->marking.known = false;
+  return rc == SQLITE_OK
+             ? 0
+             : status_fail_sqlite (status, connection->db, rc,
+                                   "marking the database as closed");
 }
 
 int

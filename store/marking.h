@@ -92,11 +92,14 @@ int marking_end_log (struct connection *connection, enum mark_state state,
 int marking_is_closed (struct connection *connection, struct marking_end *end,
                        struct status *status);
 
-/* Note in END the log as it is, with no mark at its end, for where there is no
- * room to write one.
+/* Where there is no room in the log for a mark, it is emptied without one: note
+ * in END the log as it is, empty it with that, and have the file say that it is
+ * closed.  The last of these writes over the mark in the file, and only if the
+ * log is still empty; until then the file is one whose log is missing.
  */
 int marking_note (struct connection *connection, struct marking_end *end,
                   struct status *status);
+int marking_close_empty (struct connection *connection, struct status *status);
 
 /* The log may start over on this connection, as long as it is as END says; or
  * it goes when the connection is closed, if that is the last one.

@@ -383,6 +383,21 @@ remove_empty_log (struct store *store)
   free (log);
 }
 
+/* Close the log, which has to be emptied first where there is no room in it for
+ * the mark that says so.
+ */
+static int
+end_log (struct connection *connection, struct marking_end *end)
+{
+  struct status status;
+  int r = marking_end_log (connection, MARK_CLOSED, end, &status);
+
+  if (r == -1 && status.error == ENOSPC &&
+      checkpoint_complete (connection, &status) == 1)
+    r = marking_end_log (connection, MARK_CLOSED, end, &status);
+  return r;
+}
+
 /* Have the log go with the last connection.  Where others serve the database
  * it is theirs.
  */
@@ -398,7 +413,7 @@ close_log (struct store *store)
   if (flusher_ends_well (&store->flusher) &&
       place_check (&store->place, &ignored) == 0 &&
       guard_is_served (store->place.path, &ignored) != 1 &&
-      marking_end_log (connection, MARK_CLOSED, &end, &ignored) == 0)
+      end_log (connection, &end) == 0)
     marking_permit_close (connection, &end, &ignored);
 }
 

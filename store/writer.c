@@ -623,13 +623,6 @@ writer_end_log (struct writer *writer, enum mark_state state, int patience,
 }
 
 int
-writer_note_log (struct writer *writer, struct marking_end *end,
-                 struct status *status)
-{
-  return marking_note (&writer->connection, end, status);
-}
-
-int
 writer_open (struct writer *writer, const char *path, struct flusher *flusher,
              struct patience *patience, struct status *status)
 {

@@ -196,12 +196,10 @@ bool writer_is_busy (struct writer *writer);
 void writer_pause (struct writer *writer);
 void writer_resume (struct writer *writer);
 
-/* As marking_end_log, and marking_note, in a pause; waits for other programs'
- * locks for at most PATIENCE milliseconds.
+/* As marking_end_log in a pause; waits for other programs' locks for at most
+ * PATIENCE milliseconds.
  */
 int writer_end_log (struct writer *writer, enum mark_state state, int patience,
                     struct marking_end *end, struct status *status);
-int writer_note_log (struct writer *writer, struct marking_end *end,
-                     struct status *status);
 
 #endif /* SQLBLOCK_WRITER_H */
