@@ -236,7 +236,7 @@ can_seek (struct connection *connection, int64_t id, int64_t *found,
   sqlite3_bind_int64 (seek, 1, id);
   r = connection_step (connection, seek, status);
   if (r == -1)
-    return check_is_damage (status) ? 0 : -1;
+    return status_is_damage (status) ? 0 : -1;
   *found = r == 1 ? sqlite3_column_int64 (seek, 0) : 0;
   return 1;
 }
@@ -374,7 +374,7 @@ check_some_blocks (struct connection *connection, void *opaque,
     return 0;
   }
   statement_done (&blocks);
-  return check_is_damage (status) ? pass_over (check, connection, status) : -1;
+  return status_is_damage (status) ? pass_over (check, connection, status) : -1;
 }
 
 /* The blocks that refer to content ID have the same damage. */
@@ -590,7 +590,7 @@ look_up (struct check *check, struct connection *connection,
     return -1;
   sqlite3_bind_int64 (found, 1, sqlite3_column_int64 (entry, 2));
   r = connection_step (connection, found, status);
-  if (r == 1 || (r == -1 && !check_is_damage (status)))
+  if (r == 1 || (r == -1 && !status_is_damage (status)))
     return r == 1 ? 0 : -1;
   status_fail (&why, EIO, "its row cannot be read");
   return tell_row (check, connection, &row, &why, status);

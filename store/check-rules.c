@@ -588,7 +588,7 @@ check_rules (struct connection *connection, void *opaque, struct status *status)
 
     if (parts[i](check, connection, status) == 0)
       continue;
-    if (!check_is_damage (status))
+    if (!status_is_damage (status))
       return -1;
     check_tell (check, &problem, "%s", status->message);
   }

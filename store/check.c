@@ -40,23 +40,6 @@ check_kind_name (enum check_kind kind)
   return names[kind];
 }
 
-bool
-check_is_damage (const struct status *status)
-{
-  switch (status->sqlite & 0xff) {
-  case SQLITE_CORRUPT:
-  case SQLITE_NOTADB:
-    return true;
-  case SQLITE_IOERR:
-    return status->sqlite == SQLITE_IOERR_DATA ||
-           status->sqlite == SQLITE_IOERR_READ ||
-           status->sqlite == SQLITE_IOERR_SHORT_READ ||
-           status->sqlite == SQLITE_IOERR_CORRUPTFS;
-  default:
-    return false;
-  }
-}
-
 void
 check_tell (struct check *check, struct check_problem *problem,
             const char *format, ...)
@@ -108,7 +91,7 @@ look (struct check *check,
   check->plan_is_fresh = false;
   if (store_look (check->store, part, check, status) == 0)
     return 0;
-  if (!check_is_damage (status))
+  if (!status_is_damage (status))
     return -1;
   check_tell (check, &problem, "%s", status->message);
   check->next_id = 0;
@@ -444,8 +427,9 @@ count_unsealed (struct check *check, struct status *status)
     }
   free (part);
   /* What cannot be read has been told. */
-  return r == -1 && check_is_damage (status) && check->counts->problems > 0 ? 0
-                                                                            : r;
+  return r == -1 && status_is_damage (status) && check->counts->problems > 0
+             ? 0
+             : r;
 }
 
 /* How much there is to do, about. */
@@ -455,7 +439,7 @@ estimate (struct check *check, struct status *status)
   struct manage_file file;
 
   if (manage_file (check->store, &file, status) == -1)
-    return check_is_damage (status) ? 0 : -1;
+    return status_is_damage (status) ? 0 : -1;
   check->total = file.size - file.free;
   if (!check->options->rows_only)
     check->total *= 2;

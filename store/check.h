@@ -118,9 +118,4 @@ struct check_counts {
 int check_database (struct store *store, const struct check_options *options,
                     struct check_counts *counts, struct status *status);
 
-/* For those who check in parts. */
-
-/* Is STATUS a failure that damage of the file or its medium causes? */
-bool check_is_damage (const struct status *status);
-
 #endif /* SQLBLOCK_CHECK_H */

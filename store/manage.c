@@ -548,6 +548,7 @@ manage_flatten (struct store *store, const char *disk, progress_made progress,
 
 /* A reclaim in progress. */
 struct reclaiming {
+  struct failed_layers failed;
   struct reclaim_step step;
   bool done;
 };
@@ -559,23 +560,33 @@ reclaim (struct connection *connection, void *opaque, struct status *status)
   int r;
 
   connection_frees_space (connection);
-  r = reclaim_step (connection, &reclaiming->step, status);
+  r = reclaim_step (connection, &reclaiming->failed, &reclaiming->step, status);
   reclaiming->done = r == 0;
   return r == -1 ? -1 : 0;
+}
+
+static int
+reclaim_some (struct store *store, struct reclaiming *reclaiming,
+              struct status *status)
+{
+  const int guard = guard_reclaim (store_path (store), status);
+  int r;
+
+  reclaiming->step = (struct reclaim_step){ .layer = 0 };
+  if (guard == -1)
+    return -1;
+  r = store_change (store, reclaim, reclaiming, status);
+  guard_release (guard);
+  return r;
 }
 
 int
 manage_reclaim_step (struct store *store, bool *done, uint64_t *freed,
                      struct status *status)
 {
-  const int guard = guard_reclaim (store_path (store), status);
   struct reclaiming reclaiming = { .done = false };
-  int r;
+  const int r = reclaim_some (store, &reclaiming, status);
 
-  if (guard == -1)
-    return -1;
-  r = store_change (store, reclaim, &reclaiming, status);
-  guard_release (guard);
   *done = reclaiming.done;
   *freed = reclaiming.step.freed;
   return r;
@@ -614,13 +625,36 @@ look_for_garbage (struct connection *connection, void *opaque,
   return reclaim_is_needed (connection, needed, status);
 }
 
+/* Step on to the end, and pass by layers that cannot be read. */
+static int
+reclaim_all (struct store *store, struct reclaiming *reclaiming,
+             progress_made progress, void *opaque, uint64_t *freed,
+             struct status *status)
+{
+  uint64_t start;
+
+  while (!reclaiming->done) {
+    start = clock_now ();
+    if (reclaim_some (store, reclaiming, status) == 0)
+      *freed += reclaiming->step.freed;
+    else if (failed_layers_add (&reclaiming->failed, reclaiming->step.layer,
+                                status) == -1)
+      return -1;
+    if (progress_report (progress, *freed, 0, opaque, status) == -1)
+      return -1;
+    give_way (start);
+  }
+  return 0;
+}
+
 int
 manage_reclaim (struct store *store, progress_made progress, void *opaque,
                 uint64_t *freed, struct status *status)
 {
-  uint64_t start;
-  uint64_t total = 0, some;
-  bool done = false, needed;
+  struct reclaiming reclaiming = { .done = false };
+  uint64_t total = 0;
+  bool needed;
+  int r;
 
   if (freed)
     *freed = 0;
@@ -630,18 +664,11 @@ manage_reclaim (struct store *store, progress_made progress, void *opaque,
   /* A server asks often, and what is idle is not to write. */
   if (!needed)
     return 0;
-  while (!done) {
-    start = clock_now ();
-    if (manage_reclaim_step (store, &done, &some, status) == -1)
-      return status_prefix (status, "freeing space");
-    total += some;
-    if (freed)
-      *freed = total;
-    if (progress_report (progress, total, 0, opaque, status) == -1)
-      return -1;
-    give_way (start);
-  }
-  return 0;
+  r = reclaim_all (store, &reclaiming, progress, opaque, &total, status);
+  if (freed)
+    *freed = total;
+  r = failed_layers_end (&reclaiming.failed, r, status);
+  return r == -1 ? status_prefix (status, "freeing space") : 0;
 }
 
 static int
@@ -661,7 +688,8 @@ manage_reclaim_hidden (struct store *store, struct status *status)
 
 /* A step of counting for quotas. */
 struct quota_counting {
-  int64_t bytes;
+  const struct failed_layers *failed;
+  struct quota_step step;
   bool done;
 };
 
@@ -669,28 +697,32 @@ static int
 count_step (struct connection *connection, void *opaque, struct status *status)
 {
   struct quota_counting *counting = opaque;
-  const int r = quota_count_step (connection, &counting->bytes, status);
+  const int r =
+      quota_count_step (connection, counting->failed, &counting->step, status);
 
   counting->done = r == 0;
   return r == -1 ? -1 : 0;
 }
 
 int
-manage_count_step (struct store *store, bool *done, uint64_t *bytes,
-                   struct status *status)
+manage_count_step (struct store *store, struct failed_layers *failed,
+                   bool *done, uint64_t *bytes, struct status *status)
 {
-  struct quota_counting counting;
+  struct quota_counting counting = { .failed = failed };
 
+  *done = false;
+  *bytes = 0;
   if (store_step (store, count_step, &counting, status) == -1)
-    return -1;
+    return failed_layers_add (failed, counting.step.layer, status);
   *done = counting.done;
-  *bytes = counting.bytes;
+  *bytes = counting.step.bytes;
   return 0;
 }
 
-int
-manage_count (struct store *store, progress_made progress, void *opaque,
-              struct status *status)
+/* Step on to the end. */
+static int
+count_all (struct store *store, struct failed_layers *failed,
+           progress_made progress, void *opaque, struct status *status)
 {
   uint64_t start;
   uint64_t total = 0, some;
@@ -698,14 +730,25 @@ manage_count (struct store *store, progress_made progress, void *opaque,
 
   while (!done) {
     start = clock_now ();
-    if (manage_count_step (store, &done, &some, status) == -1)
-      return status_prefix (status, "counting for quotas");
+    if (manage_count_step (store, failed, &done, &some, status) == -1)
+      return -1;
     total += some;
     if (progress_report (progress, total, 0, opaque, status) == -1)
       return -1;
     give_way (start);
   }
   return 0;
+}
+
+int
+manage_count (struct store *store, progress_made progress, void *opaque,
+              struct status *status)
+{
+  struct failed_layers failed = { .count = 0 };
+  int r = count_all (store, &failed, progress, opaque, status);
+
+  r = failed_layers_end (&failed, r, status);
+  return r == -1 ? status_prefix (status, "counting for quotas") : 0;
 }
 
 /*--------------------------------------------------------------------

@@ -63,14 +63,17 @@ int manage_resize_found (struct store *store, const struct disk_info *disk,
                          uint64_t size, bool shrink, struct status *status);
 
 /* Count, in steps, what disks with a quota store, where that is not done.
- * When it fails it may be called again, and goes on.
+ * When it fails it may be called again, and goes on.  Where a layer cannot be
+ * read, the others are counted before it fails.
  */
 int manage_count (struct store *store, progress_made progress, void *opaque,
                   struct status *status);
 
-/* One step of it; *DONE says whether nothing is left. */
-int manage_count_step (struct store *store, bool *done, uint64_t *bytes,
-                       struct status *status);
+/* One step of it, which passes by the layers in FAILED, and puts one there
+ * that it cannot read; *DONE says whether nothing is left but those.
+ */
+int manage_count_step (struct store *store, struct failed_layers *failed,
+                       bool *done, uint64_t *bytes, struct status *status);
 
 /* Delete a disk.  One that has snapshots is deleted only with SNAPSHOTS,
  * which deletes them too (ENOTEMPTY otherwise); clones of it live on.  With
@@ -114,7 +117,8 @@ int manage_flatten (struct store *store, const char *disk,
 /* Free what nobody sees, until nothing is left of it, in steps that let
  * others write in between.  When it fails it may be called again.  FREED
  * (may be NULL) is told how many bytes of blocks went.  Where there is
- * nothing to free it only reads.
+ * nothing to free it only reads.  Where a layer cannot be read, the others are
+ * freed before it fails.
  */
 int manage_reclaim (struct store *store, progress_made progress, void *opaque,
                     uint64_t *freed, struct status *status);
@@ -294,7 +298,7 @@ int manage_receive_end (struct store *store, struct disk *incoming_disk,
 void manage_receive_cancel (struct store *store, struct disk *incoming_disk);
 
 /* Remove what receptions have left whose process died; how many goes to
- * *REMOVED.
+ * *REMOVED.  Where one cannot be removed, the others are before it fails.
  */
 int manage_receive_clean (struct store *store, unsigned *removed,
                           struct status *status);

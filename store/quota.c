@@ -214,19 +214,22 @@ struct rest {
   int64_t bytes;
 };
 
+/* Find one that is not in FAILED (may be NULL).  Returns 1, 0, -1. */
 static int
-find_rest (struct connection *connection, struct rest *rest,
-           struct status *status)
+find_rest (struct connection *connection, const struct failed_layers *failed,
+           struct rest *rest, struct status *status)
 {
   static const char rest_sql[] = "SELECT layer, number FROM counted"
-                                 " WHERE number < 9223372036854775807 LIMIT 1";
+                                 " WHERE number < 9223372036854775807";
   CLEANUP_STATEMENT sqlite3_stmt *row =
       connection_statement (connection, rest_sql, status);
   int r;
 
   if (row == NULL)
     return -1;
-  r = connection_step (connection, row, status);
+  do
+    r = connection_step (connection, row, status);
+  while (r == 1 && failed_layers_has (failed, sqlite3_column_int64 (row, 0)));
   rest->layer = sqlite3_column_int64 (row, 0);
   rest->number = sqlite3_column_int64 (row, 1);
   return r;
@@ -237,7 +240,7 @@ quota_is_counted (struct connection *connection, bool *counted,
                   struct status *status)
 {
   struct rest rest;
-  const int r = find_rest (connection, &rest, status);
+  const int r = find_rest (connection, NULL, &rest, status);
 
   *counted = r == 0;
   return r == -1 ? -1 : 0;
@@ -273,7 +276,8 @@ add_rows (struct connection *connection, struct rest *rest,
 }
 
 int
-quota_count_step (struct connection *connection, int64_t *bytes,
+quota_count_step (struct connection *connection,
+                  const struct failed_layers *failed, struct quota_step *step,
                   struct status *status)
 {
   static const char save_sql[] = "UPDATE counted SET number = ?2,"
@@ -281,9 +285,9 @@ quota_count_step (struct connection *connection, int64_t *bytes,
   CLEANUP_STATEMENT sqlite3_stmt *save =
       connection_statement (connection, save_sql, status);
   struct rest rest = { 0 };
-  int r = save ? find_rest (connection, &rest, status) : -1;
+  int r = save ? find_rest (connection, failed, &rest, status) : -1;
 
-  *bytes = 0;
+  *step = (struct quota_step){ .layer = r == 1 ? rest.layer : 0 };
   if (r != 1)
     return r;
   if (add_rows (connection, &rest, status) == -1)
@@ -293,6 +297,6 @@ quota_count_step (struct connection *connection, int64_t *bytes,
   sqlite3_bind_int64 (save, 3, rest.bytes);
   if (connection_step (connection, save, status) == -1)
     return -1;
-  *bytes = rest.bytes;
+  step->bytes = rest.bytes;
   return 1;
 }

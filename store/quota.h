@@ -34,6 +34,7 @@
 #include <stdint.h>
 
 #include "connection.h"
+#include "failed.h"
 #include "status.h"
 
 /* No limit. */
@@ -82,10 +83,17 @@ int quota_follow_layer (struct connection *connection, int64_t layer,
 int quota_is_counted (struct connection *connection, bool *counted,
                       struct status *status);
 
-/* Count some rows that are not counted yet; *BYTES tells how many bytes they
- * have.  Returns 1, 0 when all are counted, -1.
+/* What one step has counted. */
+struct quota_step {
+  int64_t layer; /* of which; 0: it did not come to one */
+  int64_t bytes;
+};
+
+/* Count some rows that are not counted yet, and not those of the layers in
+ * FAILED.  Returns 1, 0 when all others are counted, -1.
  */
-int quota_count_step (struct connection *connection, int64_t *bytes,
-                      struct status *status);
+int quota_count_step (struct connection *connection,
+                      const struct failed_layers *failed,
+                      struct quota_step *step, struct status *status);
 
 #endif /* SQLBLOCK_QUOTA_H */

@@ -31,6 +31,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "failed.h"
 #include "grow.h"
 #include "guard.h"
 #include "layers.h"
@@ -232,7 +233,9 @@ delete_leftover (struct connection *connection,
 /* Receptions that were interrupted. */
 struct cleaning {
   struct store *store;
-  unsigned removed;
+  int64_t *ids; /* of the hidden disks, and then 0 */
+  int64_t id;   /* the one at hand, ... */
+  bool done;    /* ... which is deleted */
 };
 
 /* The ids of all hidden disks, in a new array that ends with 0. */
@@ -264,21 +267,39 @@ list_hidden (struct connection *connection, struct status *status)
 }
 
 static int
-change_remove_all (struct connection *connection, void *opaque,
-                   struct status *status)
+look_for_hidden (struct connection *connection, void *opaque,
+                 struct status *status)
 {
   struct cleaning *cleaning = opaque;
-  int64_t *ids = list_hidden (connection, status);
-  int r = ids ? 0 : -1;
+
+  cleaning->ids = list_hidden (connection, status);
+  return cleaning->ids ? 0 : -1;
+}
+
+/* Delete the disk at hand, unless it has come in completely since, and is
+ * hidden no more.
+ */
+static int
+change_remove (struct connection *connection, void *opaque,
+               struct status *status)
+{
+  static const char hidden_sql[] =
+      "SELECT EXISTS (SELECT 1 FROM disk WHERE id = ?1"
+      " AND name LIKE '%" DISK_RECEIVING "')";
+  struct cleaning *cleaning = opaque;
+  int64_t hidden;
+  int r;
 
   connection_frees_space (connection);
-  cleaning->removed = 0;
-  for (size_t i = 0; r != -1 && ids[i] != 0; i++) {
-    r = delete_hidden (connection, store_path (cleaning->store), ids[i],
-                       status);
-    cleaning->removed += r == 1;
-  }
-  free (ids);
+  cleaning->done = false;
+  if (connection_integer_for (connection, hidden_sql, cleaning->id, &hidden,
+                              status) == -1)
+    return -1;
+  if (!hidden)
+    return 0;
+  r = delete_hidden (connection, store_path (cleaning->store), cleaning->id,
+                     status);
+  cleaning->done = r == 1;
   return r == -1 ? -1 : 0;
 }
 
@@ -287,11 +308,24 @@ manage_receive_clean (struct store *store, unsigned *removed,
                       struct status *status)
 {
   struct cleaning cleaning = { .store = store };
+  struct status failure;
+  int r = store_look (store, look_for_hidden, &cleaning, status);
 
-  if (store_change (store, change_remove_all, &cleaning, status) == -1)
-    return status_prefix (status, "removing interrupted receptions");
-  *removed = cleaning.removed;
-  return 0;
+  *removed = 0;
+  for (size_t i = 0; cleaning.ids && cleaning.ids[i] != 0; i++) {
+    cleaning.id = cleaning.ids[i];
+    if (store_change (store, change_remove, &cleaning, &failure) == 0)
+      *removed += cleaning.done;
+    else if (r == 0) {
+      *status = failure;
+      r = -1;
+    }
+    if (r == -1 && !failed_is_local (status))
+      break;
+  }
+  free (cleaning.ids);
+  return r == -1 ? status_prefix (status, "removing interrupted receptions")
+                 : 0;
 }
 
 /*--------------------------------------------------------------------

@@ -113,24 +113,27 @@ struct work {
  * their parents.  Returns 1, 0 where there is none, -1.
  */
 static int
-find_work (struct work *work, struct status *status)
+find_work (struct work *work, const struct failed_layers *failed,
+           struct status *status)
 {
   static const char next_sql[] =
       "SELECT reclaim.layer, reclaim.number, reclaim.generation,"
       " layer.parent, layer.parent_generation,"
       " layer.checksum = " LAYER_CHECKSUM
       " FROM reclaim JOIN layer ON layer.id = reclaim.layer"
-      " ORDER BY reclaim.layer DESC LIMIT 1";
+      " ORDER BY reclaim.layer DESC";
   CLEANUP_STATEMENT sqlite3_stmt *next =
       connection_statement (work->connection, next_sql, status);
   int r;
 
   if (next == NULL)
     return -1;
-  r = connection_step (work->connection, next, status);
+  do
+    r = connection_step (work->connection, next, status);
+  while (r == 1 && failed_layers_has (failed, sqlite3_column_int64 (next, 0)));
   if (r != 1)
     return r;
-  work->layer = sqlite3_column_int64 (next, 0);
+  work->layer = work->step->layer = sqlite3_column_int64 (next, 0);
   work->number = sqlite3_column_int64 (next, 1);
   work->generation = sqlite3_column_int64 (next, 2);
   work->parent.layer = sqlite3_column_int64 (next, 3);
@@ -690,15 +693,15 @@ search_some (struct work *work, struct status *status)
 }
 
 int
-reclaim_step (struct connection *connection, struct reclaim_step *step,
-              struct status *status)
+reclaim_step (struct connection *connection, const struct failed_layers *failed,
+              struct reclaim_step *step, struct status *status)
 {
   struct work work = { .connection = connection, .step = step };
   const uint64_t freed = connection->content_freed;
   int r;
 
   *step = (struct reclaim_step){ 0 };
-  r = find_work (&work, status);
+  r = find_work (&work, failed, status);
   if (r == 1) {
     r = find_viewers (&work, status);
     if (r == 0)

@@ -28,6 +28,7 @@
 #include <stdint.h>
 
 #include "connection.h"
+#include "failed.h"
 #include "status.h"
 
 /* A layer of at most so many rows moves up into its only child: 65,536, but
@@ -68,14 +69,17 @@ int reclaim_is_needed (struct connection *connection, bool *needed,
 
 /* What one step did. */
 struct reclaim_step {
+  int64_t layer;  /* at which; 0: it did not come to one */
   uint64_t rows;  /* looked at */
   uint64_t freed; /* bytes of blocks that were deleted */
 };
 
-/* One bounded step.  Inside a write transaction of the caller.  Returns 1,
- * 0 where nothing is left to do, -1.
+/* One bounded step, which passes by the layers in FAILED (may be NULL).
+ * Inside a write transaction of the caller.  Returns 1, 0 where nothing is
+ * left to do, -1.
  */
-int reclaim_step (struct connection *connection, struct reclaim_step *step,
+int reclaim_step (struct connection *connection,
+                  const struct failed_layers *failed, struct reclaim_step *step,
                   struct status *status);
 
 /* How far a flatten has come; all zeroes at first. */

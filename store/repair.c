@@ -218,7 +218,7 @@ mend_block (struct repair *repair, struct mend *mend, struct status *status)
   int r = store_look (repair->store, read_bad_row, &row, status);
   bool found = false;
 
-  if (r == -1 && !check_is_damage (status))
+  if (r == -1 && !status_is_damage (status))
     return -1;
   if (r == 0 && row.data) {
     row.right = checksum_of (&row);
@@ -308,10 +308,10 @@ reindex (struct repair *repair, struct status *status)
   connection_close (&connection);
   if (r == 0)
     say (repair, 0, "the indexes were made anew");
-  else if (check_is_damage (status))
+  else if (status_is_damage (status))
     say (repair, EIO, "the indexes could not be made anew: %s",
          status->message);
-  return r == -1 && !check_is_damage (status) ? -1 : 0;
+  return r == -1 && !status_is_damage (status) ? -1 : 0;
 }
 
 /*--------------------------------------------------------------------
@@ -618,7 +618,7 @@ repair_database (struct store *store, const struct repair_options *options,
     r = status_no_memory (status);
   if (r == 0 && counts->problems + counts->leftovers > 0) {
     r = mend_all (&repair, status);
-    if (r == -1 && check_is_damage (status)) {
+    if (r == -1 && status_is_damage (status)) {
       say (&repair, EIO, "%s", status->message);
       r = 0;
     }

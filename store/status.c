@@ -63,6 +63,23 @@ status_errno (int rc)
   }
 }
 
+bool
+status_is_damage (const struct status *status)
+{
+  switch (status->sqlite & 0xff) {
+  case SQLITE_CORRUPT:
+  case SQLITE_NOTADB:
+    return true;
+  case SQLITE_IOERR:
+    return status->sqlite == SQLITE_IOERR_DATA ||
+           status->sqlite == SQLITE_IOERR_READ ||
+           status->sqlite == SQLITE_IOERR_SHORT_READ ||
+           status->sqlite == SQLITE_IOERR_CORRUPTFS;
+  default:
+    return false;
+  }
+}
+
 /* What the user can know or do about a result, or NULL. */
 static const char *
 advice (int rc)

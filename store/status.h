@@ -53,4 +53,8 @@ int status_prefix (struct status *status, const char *format, ...)
  */
 int status_errno (int rc);
 
+/* Is STATUS a failure of SQLite that damage of the file or its medium causes?
+ */
+bool status_is_damage (const struct status *status);
+
 #endif /* SQLBLOCK_STATUS_H */

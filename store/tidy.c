@@ -118,9 +118,12 @@ look_at_quotas (struct connection *connection, void *opaque,
   return quota_is_counted (connection, opaque, status);
 }
 
-/* Count for quotas.  Returns as give_back. */
+/* Step on until all is counted, but for the layers in FAILED.  Returns as
+ * give_back.
+ */
 static int
-count (struct tidy *tidy, struct status *status)
+count_on (struct tidy *tidy, struct failed_layers *failed,
+          struct status *status)
 {
   uint64_t start, bytes;
   bool done;
@@ -129,12 +132,22 @@ count (struct tidy *tidy, struct status *status)
     return -1;
   while (!done) {
     start = clock_now ();
-    if (manage_count_step (tidy->store, &done, &bytes, status) == -1)
+    if (manage_count_step (tidy->store, failed, &done, &bytes, status) == -1)
       return -1;
     if (!rest (tidy, start))
       return 1;
   }
   return 0;
+}
+
+/* Count for quotas.  Returns as give_back. */
+static int
+count (struct tidy *tidy, struct status *status)
+{
+  struct failed_layers failed = { .count = 0 };
+  const int r = count_on (tidy, &failed, status);
+
+  return failed_layers_end (&failed, r, status);
 }
 
 /* Do a part of the work.  A failure is told, and not again and again.  Returns

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "failed.h"
 #include "grow.h"
 #include "hiding.h"
 #include "usage.h"
@@ -123,11 +124,14 @@ struct count {
   struct usage_item **items; /* by their ids */
   size_t items_count;
   uint64_t *freed;
+  size_t groups;
   progress_made progress;
   void *opaque;
   uint64_t rows, bytes; /* that were walked over */
   bool uneven;          /* rows may have fewer bytes than their blocks */
   bool contents;        /* or refer to contents */
+  bool failed;          /* something could not be read, ... */
+  struct status first;  /* ... why, the first time */
 
   struct walked_list live; /* that something looks at, the lowest first */
   struct walked_list todo;
@@ -437,18 +441,25 @@ find_hidden (struct count *count, struct remaining *remaining,
   return r;
 }
 
-/* Fill count->remaining. */
+/* Fill count->remaining, but for what is hidden. */
 static int
 find_remaining (struct count *count, struct status *status)
 {
   const struct viewers *viewers = &count->viewers;
   size_t lowest;
-  int r;
 
   remaining_free (count);
-  r = only_child (viewers, SHARED, &lowest) < viewers->count
-          ? add_changes (count, status)
-          : add_candidates (count, viewers, status);
+  return only_child (viewers, SHARED, &lowest) < viewers->count
+             ? add_changes (count, status)
+             : add_candidates (count, viewers, status);
+}
+
+/* Find out what is hidden of the layer at hand. */
+static int
+find_all_hidden (struct count *count, struct status *status)
+{
+  int r = 0;
+
   for (size_t i = 0; r == 0 && i < count->remaining_count; i++)
     r = find_hidden (count, &count->remaining[i], status);
   return r;
@@ -570,6 +581,13 @@ note_reference (struct count *count, int64_t content, size_t group,
   return 0;
 }
 
+static void
+add_freed (struct count *count, size_t group, uint64_t bytes)
+{
+  if (count->freed[group] != USAGE_UNKNOWN)
+    count->freed[group] += bytes;
+}
+
 /* ROW goes with GROUP. */
 static int
 free_row (struct count *count, const struct place *row, size_t group,
@@ -578,7 +596,7 @@ free_row (struct count *count, const struct place *row, size_t group,
   if (row->content != 0)
     return note_reference (count, row->content, group, status);
   if (group != NOBODY)
-    count->freed[group] += count->uneven ? row->bytes : count->at.block_size;
+    add_freed (count, group, count->uneven ? row->bytes : count->at.block_size);
   return 0;
 }
 
@@ -817,16 +835,69 @@ add_useless (struct count *count, struct status *status)
   return find_layers (count, useless_sql, &count->todo, status);
 }
 
+/* STATUS has kept something from being read.  Returns 0 where the rest is to
+ * be counted, -1.
+ */
+static int
+pass_by (struct count *count, const struct status *status)
+{
+  if (!failed_is_local (status))
+    return -1;
+  if (!count->failed)
+    count->first = *status;
+  count->failed = true;
+  return 0;
+}
+
+static void
+forget_group (struct count *count, size_t group)
+{
+  if (group != SHARED)
+    count->freed[group] = USAGE_UNKNOWN;
+}
+
+/* The layer at hand cannot be read: what looks at it is not known, nor what
+ * goes of it with whom.
+ */
+static int
+fail_layer (struct count *count, struct status *status)
+{
+  const struct viewers *viewers = &count->viewers;
+
+  for (size_t i = 0; i < viewers->count; i++) {
+    if (viewers->list[i].item)
+      viewers->list[i].item->stored = USAGE_UNKNOWN;
+    forget_group (count, viewers->list[i].group);
+  }
+  for (size_t i = 0; i < count->remaining_count; i++)
+    forget_group (count, count->remaining[i].group);
+  /* Nobody knows what else refers to the contents of its blocks. */
+  for (size_t i = 0; count->contents && i < count->groups; i++)
+    forget_group (count, i);
+  return pass_by (count, status);
+}
+
 /* Walk over the layer at hand, if that is of any use. */
+static int
+walk_layer (struct count *count, struct status *status)
+{
+  count->below.view.depth = 0;
+  if (find_all_hidden (count, status) == -1 ||
+      below_begin (count, status) == -1)
+    return -1;
+  if (!is_of_use (count))
+    return 0;
+  if (count_rows (count, status) == -1)
+    return -1;
+  return count_stored (count, status);
+}
+
 static int
 count_layer (struct count *count, struct status *status)
 {
-  count->below.view.depth = 0;
   if (find_viewers (count, count->at.layer, &count->viewers, status) == -1 ||
-      find_remaining (count, status) == -1 || below_begin (count, status) == -1)
-    return -1;
-  if (is_of_use (count) &&
-      (count_rows (count, status) == -1 || count_stored (count, status) == -1))
+      find_remaining (count, status) == -1 ||
+      (walk_layer (count, status) == -1 && fail_layer (count, status) == -1))
     return -1;
   return finish_layer (count, status);
 }
@@ -911,9 +982,12 @@ count_contents (struct count *count, struct status *status)
         next++;
       if (bytes_of_content (count, first->content,
                             (next - first) + (next_content - useless), &bytes,
-                            status) == -1)
+                            status) == 0)
+        add_freed (count, first->group, bytes);
+      else if (pass_by (count, status) == -1)
         return -1;
-      count->freed[first->group] += bytes;
+      else
+        count->freed[first->group] = USAGE_UNKNOWN;
     }
   }
   return 0;
@@ -929,6 +1003,7 @@ usage_count (struct connection *connection, struct usage_item *items,
     .items = calloc (count + 1, sizeof (struct usage_item *)),
     .items_count = count,
     .freed = freed,
+    .groups = groups,
     .progress = progress,
     .opaque = opaque,
     .below.map = malloc (MAP_BLOCKS),
@@ -947,6 +1022,16 @@ usage_count (struct connection *connection, struct usage_item *items,
     r = count_layers (&counting, status);
     if (r == 0)
       r = count_contents (&counting, status);
+  }
+  if (r == -1) {
+    for (size_t i = 0; i < count; i++)
+      items[i].stored = USAGE_UNKNOWN;
+    for (size_t i = 0; i < groups; i++)
+      freed[i] = USAGE_UNKNOWN;
+  }
+  else if (counting.failed) {
+    *status = counting.first;
+    r = status_prefix (status, "counting what is stored");
   }
   view_free (&counting.below.view);
   remaining_free (&counting);

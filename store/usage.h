@@ -30,6 +30,9 @@
 #include "progress.h"
 #include "status.h"
 
+/* What cannot be counted, since what says it cannot be read. */
+#define USAGE_UNKNOWN UINT64_MAX
+
 /* A disk or a snapshot whose usage is counted. */
 struct usage_item {
   int64_t disk;     /* ids, as in disk_info and snapshot_info */
@@ -42,7 +45,9 @@ struct usage_item {
  * them shows, and in FREED[group] the bytes of blocks that deleting a group
  * would free.  An item that is not there counts nothing.  PROGRESS, if not
  * NULL, is told bytes now and then; if it returns non-zero, the call fails
- * with ECANCELED.
+ * with ECANCELED.  What is damaged does not keep the others from being
+ * counted: it fails with EIO at its end, and what it then does not know is
+ * USAGE_UNKNOWN; after another failure that is everything.
  * Cost: the rows of the items' layers in the index, and in the table where a
  * feature such as compression was used; 16 bytes of memory for each block of
  * those that refers to a content.  Returns 0, or -1.

@@ -522,12 +522,13 @@ __wrap_flusher_flush (struct flusher *flusher, struct status *status)
 }
 
 int
-__wrap_reclaim_step (struct connection *connection, struct reclaim_step *step,
-                     struct status *status)
+__wrap_reclaim_step (struct connection *connection,
+                     const struct failed_layers *failed,
+                     struct reclaim_step *step, struct status *status)
 {
   static const char delete_sql[] =
       "DELETE FROM block WHERE id = (SELECT max (id) FROM block)";
-  const int r = __real_reclaim_step (connection, step, status);
+  const int r = __real_reclaim_step (connection, failed, step, status);
 
   if (recording && options->broken == BROKEN_RECLAIM && r == 1)
     return connection_run (connection, delete_sql, status) == -1 ? -1 : 1;

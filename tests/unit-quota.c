@@ -187,6 +187,7 @@ count_beside_writes (enum codec codec, enum codec other)
   struct disk *disk = begin_with (0, codec);
   uint64_t random = unit_seed (), some, first, steps = 0;
   struct recompressed recompressed;
+  struct failed_layers failed = { .count = 0 };
   bool done = false, all;
   struct status status;
 
@@ -199,7 +200,8 @@ count_beside_writes (enum codec codec, enum codec other)
     write_blocks (disk, i, 60);
   set_quota (store, "d", BLOCKS * 10 * BLOCK);
   for (; !done; steps++) {
-    assert_ok (manage_count_step (store, &done, &some, &status), &status);
+    assert_ok (manage_count_step (store, &failed, &done, &some, &status),
+               &status);
     for (int i = 0; i < 20; i++) {
       first = random_below (&random, BLOCKS - 64);
       if (random_below (&random, 2))

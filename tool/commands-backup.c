@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "backup.h"
+#include "failed.h"
 #include "tool.h"
 
 /*--------------------------------------------------------------------
@@ -58,24 +59,66 @@ struct compacted {
 };
 
 static int
-compact (struct store *store, struct compacted *compacted,
-         struct status *status)
+remove_receptions (struct store *store, struct compacted *compacted,
+                   struct status *status)
 {
-  struct manage_file file;
+  return manage_receive_clean (store, &compacted->receptions, status);
+}
 
-  if (manage_file (store, &file, status) == -1 ||
-      manage_receive_clean (store, &compacted->receptions, status) == -1 ||
-      manage_reclaim_hidden (store, status) == -1 ||
-      manage_reclaim (store, tool_progress, NULL, &compacted->freed, status) ==
-          -1 ||
-      manage_count (store, tool_progress, NULL, status) == -1 ||
-      manage_shrink_file (store, 0, tool_progress, NULL, status) == -1)
+static int
+free_blocks (struct store *store, struct compacted *compacted,
+             struct status *status)
+{
+  if (manage_reclaim_hidden (store, status) == -1)
     return -1;
+  return manage_reclaim (store, tool_progress, NULL, &compacted->freed, status);
+}
+
+static int
+count (struct store *store, struct compacted *compacted, struct status *status)
+{
+  (void)compacted;
+  return manage_count (store, tool_progress, NULL, status);
+}
+
+static int
+shrink (struct store *store, struct compacted *compacted, struct status *status)
+{
+  (void)compacted;
+  return manage_shrink_file (store, 0, tool_progress, NULL, status);
+}
+
+/* Where one part meets damage, the others are done all the same.  Returns an
+ * exit code.
+ */
+static int
+compact (struct store *store, struct compacted *compacted)
+{
+  static int (*const parts[]) (struct store * store,
+                               struct compacted * compacted,
+                               struct status * status) = {
+    remove_receptions,
+    free_blocks,
+    count,
+    shrink,
+  };
+  struct manage_file file;
+  struct status status;
+  int code = TOOL_DONE;
+
+  if (manage_file (store, &file, &status) == -1)
+    return tool_fail (&status);
   compacted->before = file.size;
-  if (manage_file (store, &file, status) == -1)
-    return -1;
+  for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+    if (parts[i](store, compacted, &status) == -1) {
+      code = tool_fail (&status);
+      if (!failed_is_local (&status))
+        return code;
+    }
+  if (manage_file (store, &file, &status) == -1)
+    return tool_fail (&status);
   compacted->after = file.size;
-  return 0;
+  return code;
 }
 
 static void
@@ -109,20 +152,20 @@ run_compact (int argc, char *argv[])
 {
   struct store *store = tool_open (argv[0], true);
   struct compacted compacted = { 0 };
-  struct status status;
-  int r;
+  int code;
 
   (void)argc;
   tool_progress_begin (tool_format ("compacting %s", argv[0]));
-  r = compact (store, &compacted, &status);
+  code = compact (store, &compacted);
   tool_progress_end ();
-  if (r == -1)
-    return tool_fail (&status);
+  /* Not where it was given up. */
+  if (compacted.after == 0)
+    return code;
   if (common.json)
     print_json (&compacted);
   else if (!common.quiet)
     print_text (&compacted);
-  return TOOL_DONE;
+  return code;
 }
 
 const struct command command_compact = {

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "failed.h"
 #include "times.h"
 #include "tool.h"
 
@@ -156,13 +157,18 @@ fill_items (const struct contents *contents, bool by_disk,
   }
 }
 
-static int
+/* Count the usage of CONTENTS.  Where something could not be counted it is
+ * told, and *CODE becomes an exit code.  Returns whether the rest was counted.
+ */
+static bool
 count_usage (struct store *store, const struct contents *contents,
-             struct usage *usage, struct status *status)
+             struct usage *usage, int *code)
 {
   const size_t count = contents->disk_count + contents->snapshot_count;
+  struct status status;
   int r = 0;
 
+  *code = TOOL_DONE;
   usage->items = tool_alloc (count * sizeof *usage->items);
   usage->exclusive = tool_alloc (count * sizeof *usage->exclusive);
   usage->history = tool_alloc (count * sizeof *usage->history);
@@ -170,14 +176,41 @@ count_usage (struct store *store, const struct contents *contents,
   if (contents->disk_count > 0) {
     fill_items (contents, true, usage->items);
     r = manage_usage (store, usage->items, count, usage->history,
-                      contents->disk_count, tool_progress, NULL, status);
+                      contents->disk_count, tool_progress, NULL, &status);
   }
   fill_items (contents, false, usage->items);
-  if (r == 0)
+  /* Damage keeps neither from counting the rest. */
+  if (r == 0 || failed_is_local (&status))
     r = manage_usage (store, usage->items, count, usage->exclusive, count,
-                      tool_progress, NULL, status);
+                      tool_progress, NULL, &status);
   tool_progress_end ();
-  return r;
+  if (r == -1)
+    *code = tool_fail (&status);
+  return r == 0 || failed_is_local (&status);
+}
+
+static json_t *
+usage_json (uint64_t bytes)
+{
+  return bytes == USAGE_UNKNOWN ? json_null () : tool_json_size (bytes);
+}
+
+static void
+usage_cell (struct tool_table *table, uint64_t bytes)
+{
+  if (bytes == USAGE_UNKNOWN)
+    tool_cell (table, "?");
+  else
+    tool_cell_size (table, bytes);
+}
+
+static void
+usage_property (const char *name, uint64_t bytes)
+{
+  if (bytes == USAGE_UNKNOWN)
+    tool_property (name, "?");
+  else
+    tool_property_size (name, bytes);
 }
 
 /* Add the usage of item I to its JSON. */
@@ -186,10 +219,10 @@ add_usage (json_t *json, const struct usage *usage, size_t i)
 {
   const bool disk = usage->items[i].snapshot == 0;
 
-  json_object_set_new (json, "stored", tool_json_size (usage->items[i].stored));
-  json_object_set_new (json, "exclusive", tool_json_size (usage->exclusive[i]));
+  json_object_set_new (json, "stored", usage_json (usage->items[i].stored));
+  json_object_set_new (json, "exclusive", usage_json (usage->exclusive[i]));
   if (disk)
-    json_object_set_new (json, "history", tool_json_size (usage->history[i]));
+    json_object_set_new (json, "history", usage_json (usage->history[i]));
 }
 
 /*--------------------------------------------------------------------
@@ -220,10 +253,10 @@ add_usage_cells (struct list *list, size_t item)
   const struct usage *usage = &list->usage;
 
   if (with_usage) {
-    tool_cell_size (list->table, usage->items[item].stored);
-    tool_cell_size (list->table, usage->items[item].snapshot
-                                     ? usage->exclusive[item]
-                                     : usage->history[item]);
+    usage_cell (list->table, usage->items[item].stored);
+    usage_cell (list->table, usage->items[item].snapshot
+                                 ? usage->exclusive[item]
+                                 : usage->history[item]);
   }
 }
 
@@ -314,11 +347,10 @@ show_list (struct store *store, const struct contents *contents,
     .snapshots = json_array (),
     .of_snapshots = of_snapshots,
   };
-  struct status status;
-  int code;
+  int code, usage_code = TOOL_DONE;
 
-  if (with_usage && count_usage (store, contents, &list.usage, &status) == -1)
-    return tool_fail (&status);
+  if (with_usage && !count_usage (store, contents, &list.usage, &usage_code))
+    return usage_code;
   code = list_disks (&list, store, snapshots);
   if (of_snapshots)
     for (size_t i = 0; i < contents->snapshot_count; i++)
@@ -332,7 +364,7 @@ show_list (struct store *store, const struct contents *contents,
                                 list.snapshots));
   else
     tool_json_print (json_pack ("{s:o}", "disks", list.disks));
-  return code;
+  return code == TOOL_DONE ? usage_code : code;
 }
 
 /*--------------------------------------------------------------------
@@ -524,6 +556,7 @@ show_disk (struct store *store, const char *name)
   struct status status;
   char text[TIMES_TEXT_MAX], compression[COMPRESSION_TEXT];
   char quota[TOOL_SIZE_MAX], used[TOOL_SIZE_MAX];
+  int code;
 
   if (store_find (store, name, &info, &status) == -1 ||
       manage_details (store, name, &details, &status) == -1 ||
@@ -531,14 +564,14 @@ show_disk (struct store *store, const char *name)
           -1)
     return tool_fail (&status);
   contents.disks = &info;
-  if (count_usage (store, &contents, &usage, &status) == -1)
-    return tool_fail (&status);
+  if (!count_usage (store, &contents, &usage, &code))
+    return code;
   if (common.json) {
     json_t *json = disk_json (&info, &details);
 
     add_usage (json, &usage, 0);
     tool_json_print (json);
-    return TOOL_DONE;
+    return code;
   }
   tool_property ("disk", "%s", info.name);
   tool_property ("description", "%s", info.description);
@@ -547,9 +580,9 @@ show_disk (struct store *store, const char *name)
   compression_print (&info.compression, compression);
   tool_property ("compression", "%s", compression);
   tool_property ("dedup", "%s", info.deduplicate ? "on" : "off");
-  tool_property_size ("stored", usage.items[0].stored);
-  tool_property_size ("only here", usage.exclusive[0]);
-  tool_property_size ("with its snapshots", usage.history[0]);
+  usage_property ("stored", usage.items[0].stored);
+  usage_property ("only here", usage.exclusive[0]);
+  usage_property ("with its snapshots", usage.history[0]);
   if (info.quota)
     tool_property ("quota", "%s, %s%s used", tool_size (info.quota, quota),
                    details.quota_counted ? "" : "at least ",
@@ -557,7 +590,7 @@ show_disk (struct store *store, const char *name)
   tool_property ("snapshots", "%" PRIu64, details.snapshots);
   tool_property ("created", "%s", times_local (info.created, text));
   tool_property ("origin", "%s", details.origin);
-  return TOOL_DONE;
+  return code;
 }
 
 static int
@@ -568,26 +601,28 @@ show_snapshot (struct store *store, const char *target)
   struct usage usage;
   struct status status;
   char text[TIMES_TEXT_MAX];
+  int code;
 
-  if (manage_find_snapshot (store, target, &info, &status) == -1 ||
-      count_usage (store, &contents, &usage, &status) == -1)
+  if (manage_find_snapshot (store, target, &info, &status) == -1)
     return tool_fail (&status);
+  if (!count_usage (store, &contents, &usage, &code))
+    return code;
   if (common.json) {
     json_t *json = snapshot_json (&info);
 
     add_usage (json, &usage, 0);
     tool_json_print (json);
-    return TOOL_DONE;
+    return code;
   }
   tool_property ("snapshot", "%s@%s", info.disk_name, info.name);
   tool_property_size ("size", info.size);
   tool_property_size ("block size", info.block_size);
-  tool_property_size ("stored", usage.items[0].stored);
-  tool_property_size ("only here", usage.exclusive[0]);
+  usage_property ("stored", usage.items[0].stored);
+  usage_property ("only here", usage.exclusive[0]);
   tool_property ("created", "%s", times_local (info.created, text));
   tool_property ("made by", "%s", maker (&info));
   tool_property ("guid", "%016" PRIx64, (uint64_t)info.guid);
-  return TOOL_DONE;
+  return code;
 }
 
 static int
