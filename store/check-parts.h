@@ -42,6 +42,7 @@ struct check {
   bool file_is_damaged;   /* there is a problem of CHECK_FILE */
   bool torn;              /* some rows cannot be read at all */
   bool index_is_told;     /* that its order is wrong */
+  bool index_is_torn;     /* some of it cannot be read; that is told */
   uint64_t unseen, above; /* rows of the layer: seen by nobody, ... */
 };
 

@@ -222,11 +222,9 @@ tell_row (struct check *check, struct connection *connection,
  * 0 where that cannot be read, -1.  The row's id goes to *FOUND, or 0.
  */
 static int
-can_seek (struct connection *connection, int64_t id, int64_t *found,
-          struct status *status)
+can_seek (struct connection *connection, const char *seek_sql, int64_t id,
+          int64_t *found, struct status *status)
 {
-  static const char seek_sql[] =
-      "SELECT id FROM block NOT INDEXED WHERE id >= ?1 ORDER BY id LIMIT 1";
   CLEANUP_STATEMENT sqlite3_stmt *seek =
       connection_statement (connection, seek_sql, status);
   int r;
@@ -244,20 +242,20 @@ can_seek (struct connection *connection, int64_t id, int64_t *found,
 /* No row can be found from check->next_id on: go on where one can. */
 static int
 seek_past (struct check *check, struct connection *connection,
-           struct status *status)
+           const char *seek_sql, struct status *status)
 {
   int64_t bad = check->next_id, good = bad, step = 1, found;
   int r = 0;
 
   while (r == 0 && good < ID_END) {
     good = bad + step;
-    r = can_seek (connection, good, &found, status);
+    r = can_seek (connection, seek_sql, good, &found, status);
     if (r == 0)
       bad = good;
     step *= 2;
   }
   while (r == 1 && good - bad > 1) {
-    r = can_seek (connection, bad + (good - bad) / 2, &found, status);
+    r = can_seek (connection, seek_sql, bad + (good - bad) / 2, &found, status);
     if (r == 1)
       good = bad + (good - bad) / 2;
     else if (r == 0)
@@ -267,20 +265,21 @@ seek_past (struct check *check, struct connection *connection,
   return r == -1 ? -1 : 0;
 }
 
-/* Reading the row at check->next_id or after it has failed. */
+/* Reading the row at check->next_id or after it has failed; SEEK_SQL finds
+ * the id of the first from one on.
+ */
 static int
 pass_over (struct check *check, struct connection *connection,
-           struct status *status)
+           const char *seek_sql, struct status *status)
 {
   const int64_t from = check->next_id;
   int64_t id = 0;
-  const int r = can_seek (connection, from, &id, status);
+  const int r = can_seek (connection, seek_sql, from, &id, status);
 
-  check->torn = true;
   if (r == -1)
     return -1;
   if (r == 0)
-    return seek_past (check, connection, status);
+    return seek_past (check, connection, seek_sql, status);
   check->next_id = id >= from && id < ID_END ? id + 1 : 0;
   return 0;
 }
@@ -360,6 +359,9 @@ check_some_blocks (struct connection *connection, void *opaque,
   static const char blocks_sql[] =
       "SELECT id, layer, number, generation, codec, checksum, content, data"
       " FROM block NOT INDEXED WHERE id >= ?1 ORDER BY id";
+  static const char seek_sql[] =
+      "SELECT id FROM block NOT INDEXED WHERE id >= ?1 ORDER BY id LIMIT 1";
+  struct check_problem problem = { .kind = CHECK_FILE };
   struct check *check = opaque;
   CLEANUP_STATEMENT sqlite3_stmt *blocks =
       connection_statement (connection, blocks_sql, status);
@@ -374,7 +376,13 @@ check_some_blocks (struct connection *connection, void *opaque,
     return 0;
   }
   statement_done (&blocks);
-  return status_is_damage (status) ? pass_over (check, connection, status) : -1;
+  if (!status_is_damage (status))
+    return -1;
+  /* The look through the index tells which they are. */
+  check->torn = true;
+  if (check->options->rows_only)
+    check_tell (check, &problem, "%s", status->message);
+  return pass_over (check, connection, seek_sql, status);
 }
 
 /* The blocks that refer to content ID have the same damage. */
@@ -491,17 +499,26 @@ check_some_contents (struct connection *connection, void *opaque,
   static const char contents_sql[] =
       "SELECT id, hash, size, codec, checksum, data FROM content NOT INDEXED"
       " WHERE id >= ?1 ORDER BY id";
+  static const char seek_sql[] =
+      "SELECT id FROM content NOT INDEXED WHERE id >= ?1 ORDER BY id LIMIT 1";
+  struct check_problem problem = { .kind = CHECK_FILE };
   struct check *check = opaque;
   CLEANUP_STATEMENT sqlite3_stmt *contents =
       connection_statement (connection, contents_sql, status);
   const int64_t before = check->next_id;
 
-  if (contents == NULL ||
-      check_rows (check, connection, contents, check_content, status) == -1)
+  if (contents == NULL)
     return -1;
-  if (check->next_id == before)
-    check->next_id = 0;
-  return 0;
+  if (check_rows (check, connection, contents, check_content, status) == 0) {
+    if (check->next_id == before)
+      check->next_id = 0;
+    return 0;
+  }
+  statement_done (&contents);
+  if (!status_is_damage (status))
+    return -1;
+  check_tell (check, &problem, "%s", status->message);
+  return pass_over (check, connection, seek_sql, status);
 }
 
 /*--------------------------------------------------------------------
@@ -727,11 +744,11 @@ entries_begin (struct check *check, struct connection *connection,
                  : find_seen (connection, check->layer, &entries->seen, status);
 }
 
-int
-check_some_index (struct connection *connection, void *opaque,
-                  struct status *status)
+/* Look at some entries of the layer at hand, or go on with the next one. */
+static int
+look_at_layer (struct check *check, struct connection *connection,
+               struct status *status)
 {
-  struct check *check = opaque;
   struct entries entries = { 0 };
   int r;
 
@@ -748,4 +765,38 @@ check_some_index (struct connection *connection, void *opaque,
     return r == -1 ? -1 : 0;
   tell_layer (check);
   return next_layer (check, connection, status);
+}
+
+/* The index cannot be read in LAYER, or behind it: go on with the next one that
+ * there is, whether it has rows or not.
+ */
+static int
+skip_layer (struct check *check, struct connection *connection, int64_t layer,
+            struct status *status)
+{
+  static const char next_sql[] =
+      "SELECT ifnull (min (id), -1) FROM layer WHERE id > ?1";
+
+  check->number = check->generation = INT64_MIN;
+  check->unseen = check->above = 0;
+  return connection_integer_for (connection, next_sql, layer, &check->layer,
+                                 status);
+}
+
+int
+check_some_index (struct connection *connection, void *opaque,
+                  struct status *status)
+{
+  struct check_problem problem = { .kind = CHECK_FILE };
+  struct check *check = opaque;
+  const int64_t layer = check->layer;
+
+  if (look_at_layer (check, connection, status) == 0)
+    return 0;
+  if (!status_is_damage (status))
+    return -1;
+  if (!check->index_is_torn)
+    check_tell (check, &problem, "%s", status->message);
+  check->index_is_torn = true;
+  return skip_layer (check, connection, layer, status);
 }

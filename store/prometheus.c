@@ -20,6 +20,7 @@
 
 #include "background.h"
 #include "clock.h"
+#include "complaint.h"
 #include "prometheus.h"
 
 /* The first line of a file that may be replaced. */
@@ -455,17 +456,16 @@ keep_writing (void *opaque)
 {
   struct prometheus *prometheus = opaque;
   const uint64_t interval = prometheus->options.interval * CLOCK_MILLISECOND;
-  bool failing = false;
+  struct complaint complaint = { .message = NULL };
   struct status status;
-  int r;
 
   while (background_sleep (&prometheus->background, interval)) {
-    r = write_file (prometheus, &status);
-    /* A failure is said once, not each time. */
-    if (r == -1 && !failing)
+    if (write_file (prometheus, &status) == 0)
+      complaint_end (&complaint);
+    else if (complaint_is_due (&complaint, status.message))
       prometheus->options.warn (status.message);
-    failing = r == -1;
   }
+  complaint_end (&complaint);
   return NULL;
 }
 

@@ -10,6 +10,7 @@
 #include "background.h"
 #include "check.h"
 #include "clock.h"
+#include "complaint.h"
 #include "scrub.h"
 
 /* So many problems are told of in each pass; the others are counted. */
@@ -95,21 +96,21 @@ run (void *opaque)
     .opaque = scrub,
   };
   struct check_counts counts;
+  struct complaint complaint = { .message = NULL };
   struct status status;
-  bool failing = false;
-  int r;
 
   do {
     scrub->began = clock_now ();
     scrub->lines = 0;
-    r = check_database (scrub->store, &options, &counts, &status);
-    if (r == 0)
+    if (check_database (scrub->store, &options, &counts, &status) == 0) {
+      complaint_end (&complaint);
       tell_end (scrub, &counts);
-    /* A failure is said once, not each time. */
-    else if (!failing && status.error != ECANCELED)
+    }
+    else if (status.error != ECANCELED &&
+             complaint_is_due (&complaint, status.message))
       scrub->options.warn (status.message);
-    failing = r == -1;
   } while (sleep_until (scrub, period_of (scrub)));
+  complaint_end (&complaint);
   return NULL;
 }
 

@@ -11,6 +11,7 @@
 
 #include "unit.h"
 
+#include "check.h"
 #include "manage.h"
 #include "pages.h"
 
@@ -85,33 +86,39 @@ begin (void)
   }
 }
 
-/* Is the page at hand a leaf of block_by_number, with entries of LAYER only?
+/* Which pages are meant: leaves of TYPE whose records have so many VALUES, of
+ * which number PLACE is WANTED, if that is not 0.
  */
+struct wanted {
+  enum tree_type type;
+  unsigned values, place;
+  int64_t wanted;
+};
+
 static bool
-is_of_layer (struct pages *pages, int64_t layer)
+is_wanted (struct pages *pages, const struct wanted *wanted)
 {
   static unsigned char payload[PAYLOAD_MAX];
   struct value values[RECORD_VALUES];
   struct tree_page tree;
   struct cell cell;
 
-  if (!pages_tree (pages, &tree) || tree.type != INDEX_LEAF || tree.cells < 50)
+  if (!pages_tree (pages, &tree) || tree.type != wanted->type || tree.cells < 5)
     return false;
   for (unsigned i = 0; i < tree.cells; i++)
     if (!pages_tree_cell (pages, &tree, i, &cell, payload) ||
-        record_parse (payload, cell.length, values) != 4 ||
-        values[0].integer != layer)
+        record_parse (payload, cell.length, values) != wanted->values ||
+        (wanted->wanted != 0 &&
+         values[wanted->place].integer != wanted->wanted))
       return false;
   return true;
 }
 
-/* Spoil a page in the middle of what the index of the blocks has of LAYER,
- * while the store is closed.
- */
+/* Spoil a page in the middle of those, while the store is closed. */
 static void
-spoil_index (int64_t layer)
+spoil (const struct wanted *wanted)
 {
-  uint32_t found[100], count = 0;
+  uint32_t found[1000], count = 0;
   struct status status;
   struct pages *pages;
   size_t size;
@@ -120,9 +127,9 @@ spoil_index (int64_t layer)
   store_close (store);
   pages = pages_open (path, 0, &status);
   assert_non_null (pages);
-  for (uint32_t number = 2; number <= pages->count && count < 100; number++) {
+  for (uint32_t number = 2; number <= pages->count && count < 1000; number++) {
     pages_get (pages, number);
-    if (is_of_layer (pages, layer))
+    if (is_wanted (pages, wanted))
       found[count++] = number;
   }
   assert_true (count >= 5);
@@ -132,6 +139,13 @@ spoil_index (int64_t layer)
   free (bytes);
   pages_close (pages);
   store = unit_open_store (path);
+}
+
+/* Spoil what the index of the blocks has of LAYER. */
+static void
+spoil_index (int64_t layer)
+{
+  spoil (&(struct wanted){ INDEX_LEAF, 4, 0, layer });
 }
 
 /* The others are freed. */
@@ -244,14 +258,122 @@ test_usage (void **state)
   store_close (store);
 }
 
+/* What a check has told. */
+struct told {
+  unsigned unreadable, orphans;
+};
+
+static void
+note (const struct check_problem *problem, void *opaque)
+{
+  struct told *told = opaque;
+
+  print_message ("%s\n", problem->message);
+  told->unreadable += strstr (problem->message, "does not fit") != NULL;
+  told->orphans += strstr (problem->message, "3000 blocks of layer 3 are shown "
+                                             "by nobody") != NULL;
+  told->orphans +=
+      strstr (problem->message, "no block refers to content") != NULL;
+}
+
+static void
+check (bool rows_only, struct told *told)
+{
+  const struct check_options options = {
+    .found = note,
+    .opaque = told,
+    .rows_only = rows_only,
+  };
+  struct check_counts counts;
+  struct status status;
+
+  *told = (struct told){ 0 };
+  assert_ok (check_database (store, &options, &counts, &status), &status);
+}
+
+/* What cannot be read of one layer does not hide what is wrong with another.
+ */
+static void
+test_check_of_index (void **state)
+{
+  struct status status;
+  struct told told;
+
+  (void)state;
+  begin ();
+  assert_ok (manage_delete (store, "c", true, false, &status), &status);
+  spoil_index (1);
+  store_close (store);
+  unit_sql_hostile (path, "DELETE FROM reclaim");
+  store = unit_open_store (path);
+  check (false, &told);
+  assert_true (told.unreadable > 0);
+  assert_int_equal (told.orphans, 1);
+  store_close (store);
+}
+
+/* A scrub does not look at the index, and tells of rows all the same. */
+static void
+test_scrub_of_rows (void **state)
+{
+  struct told told;
+
+  (void)state;
+  begin ();
+  spoil (&(struct wanted){ TABLE_LEAF, 8, 1, 2 });
+  check (true, &told);
+  assert_true (told.unreadable > 0);
+  store_close (store);
+}
+
+/* A content that cannot be read does not hide that another is not used. */
+static void
+test_check_of_contents (void **state)
+{
+  const struct disk_options options = {
+    .name = "a",
+    .size = BLOCKS * BLOCK,
+    .block_size = BLOCK,
+    .compression = { CODEC_RAW, 0 },
+    .deduplicate = DISK_ON,
+  };
+  uint32_t data[300][BLOCK / sizeof (uint32_t)] = { 0 };
+  struct status status;
+  struct disk *disk;
+  struct told told;
+
+  (void)state;
+  path = unit_database ();
+  assert_ok (store_provide (path, &options, &status), &status);
+  store = unit_open_store (path);
+  disk = disk_open (store, "a", false, &status);
+  assert_non_null (disk);
+  for (uint32_t i = 0; i < 300; i++)
+    data[i][0] = i + 1;
+  /* Twice: the first of several is not yet a content. */
+  for (int i = 0; i < 2; i++)
+    assert_ok (
+        disk_write (disk, data, i * sizeof data, sizeof data, false, &status),
+        &status);
+  disk_close (disk);
+  spoil (&(struct wanted){ TABLE_LEAF, 6, 2, BLOCK });
+  store_close (store);
+  unit_sql_hostile (path, "DELETE FROM block"
+                          " WHERE content = (SELECT max (id) FROM content)");
+  store = unit_open_store (path);
+  check (true, &told);
+  assert_int_equal (told.orphans, 1);
+  store_close (store);
+}
+
 int
 main (void)
 {
   const struct CMUnitTest tests[] = {
-    unit_test (test_reclaim),
-    unit_test (test_count),
-    unit_test (test_receptions),
-    unit_test (test_usage),
+    unit_test (test_reclaim),           unit_test (test_count),
+    unit_test (test_receptions),        unit_test (test_usage),
+    unit_test (test_check_of_index),    unit_test (test_scrub_of_rows),
+    unit_test (test_check_of_contents),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
