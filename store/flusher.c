@@ -50,23 +50,24 @@ flusher_close (struct flusher *flusher)
   pthread_cond_destroy (&flusher->changed);
 }
 
-/* Where a sync of another process has failed, or may have, writing the log
- * again makes good whatever it was.
+/* Where a sync of another process has failed, or may have, or with UNSETTLED,
+ * writing the log again makes good whatever it was.
  */
 static int
-make_good (struct flusher *flusher)
+make_good (struct flusher *flusher, bool unsettled, struct status *status)
 {
-  struct status ignored;
-
-  if (!flusher->shared || !guard_has_doubt (&flusher->entry))
+  if (!unsettled && (!flusher->shared || !guard_has_doubt (&flusher->entry)))
     return 0;
-  return log_rewrite (&flusher->connection, &flusher->entry, &ignored);
+  return log_rewrite (&flusher->connection, &flusher->entry, status);
 }
 
 bool
 flusher_ends_well (struct flusher *flusher)
 {
-  return !flusher_failure (flusher) && make_good (flusher) == 0;
+  struct status ignored;
+
+  return !flusher_failure (flusher) &&
+         make_good (flusher, false, &ignored) == 0;
 }
 
 void
@@ -86,38 +87,75 @@ set_in_doubt (struct flusher *flusher, bool in_doubt)
     atomic_store (&patience->in_doubt, in_doubt);
 }
 
-/* A sync has failed.  Called with the lock held. */
+/* A sync has failed, or with UNSETTLED may have.  Called with the lock held. */
 static void
-fail (struct flusher *flusher)
+fail (struct flusher *flusher, bool unsettled)
 {
   flusher->failed = true;
+  flusher->unsettled = unsettled;
   flusher->failures++;
   set_in_doubt (flusher, true);
 }
 
-/* Sync the log for everybody who waits.  Called with the lock held; lets
- * go of it meanwhile.
- */
+/* What failed was made good.  Called with the lock held. */
 static void
-sync_wal (struct flusher *flusher)
+recover (struct flusher *flusher)
+{
+  flusher->failed = flusher->unsettled = false;
+  set_in_doubt (flusher, false);
+}
+
+/* Is this only the lock that another program holds? */
+static bool
+is_locked (const struct status *status)
+{
+  return (status->sqlite & 0xff) == SQLITE_BUSY;
+}
+
+/* Sync the log for everybody who waits.  Called with the lock held; lets
+ * go of it meanwhile.  Returns 0, also where the sync has failed, which
+ * flusher->failed tells; or -1 where another program holds the lock.
+ */
+static int
+sync_wal (struct flusher *flusher, struct status *status)
 {
   const uint64_t target = atomic_load (&flusher->committed);
   const uint64_t began = clock_now ();
-  bool synced;
+  const unsigned failures = flusher->failures;
+  const bool unsettled = flusher->unsettled;
+  bool synced, locked;
 
   flusher->syncing = true;
   pthread_mutex_unlock (&flusher->lock);
+  status->sqlite = 0;
   synced = flusher->wal->pMethods->xSync (flusher->wal, SQLITE_SYNC_NORMAL) ==
                SQLITE_OK &&
-           make_good (flusher) == 0;
-  statistics_sync (flusher->statistics, began, synced ? 0 : -1);
+           make_good (flusher, unsettled, status) == 0;
+  locked = !synced && is_locked (status);
+  statistics_sync (flusher->statistics, began, synced || locked ? 0 : -1);
   pthread_mutex_lock (&flusher->lock);
   flusher->syncing = false;
-  if (synced)
+  if (synced) {
     flusher->synced = target;
-  else
-    fail (flusher);
+    if (unsettled && flusher->failures == failures)
+      recover (flusher);
+  }
+  else if (!locked)
+    fail (flusher, false);
   pthread_cond_broadcast (&flusher->changed);
+  return locked ? -1 : 0;
+}
+
+static int
+fail_locked (struct status *status)
+{
+  const struct status locked = *status;
+
+  return status_fail (status, EIO,
+                      "what was written may not survive a power cut yet: the "
+                      "log of a process that has ended is to be written again "
+                      "before: %s",
+                      locked.message);
 }
 
 int
@@ -125,6 +163,7 @@ flusher_flush (struct flusher *flusher, struct status *status)
 {
   uint64_t wanted;
   bool failed;
+  int r = 0;
 
   if (place_check (flusher->place, status) == -1)
     return -1;
@@ -133,16 +172,19 @@ flusher_flush (struct flusher *flusher, struct status *status)
   wanted = atomic_load (&flusher->committed);
 
   pthread_mutex_lock (&flusher->lock);
-  while (!flusher->failed && flusher->synced < wanted) {
+  while (r == 0 && (flusher->unsettled ||
+                    (!flusher->failed && flusher->synced < wanted))) {
     if (flusher->syncing)
       pthread_cond_wait (&flusher->changed, &flusher->lock);
-    else
-      sync_wal (flusher);
+    else /* who came while another one waited for the lock waits for it anew */
+      r = sync_wal (flusher, status);
   }
   failed = flusher->failed;
   pthread_mutex_unlock (&flusher->lock);
   if (flusher_gave_up (flusher))
     return log_fail_damaged (status);
+  if (r == -1)
+    return fail_locked (status);
   if (failed)
     return status_fail (status, EIO,
                         "a sync of the write-ahead log failed; what was "
@@ -156,8 +198,16 @@ void
 flusher_fail (struct flusher *flusher)
 {
   pthread_mutex_lock (&flusher->lock);
-  fail (flusher);
+  fail (flusher, false);
   pthread_cond_broadcast (&flusher->changed);
+  pthread_mutex_unlock (&flusher->lock);
+}
+
+void
+flusher_unsettle (struct flusher *flusher)
+{
+  pthread_mutex_lock (&flusher->lock);
+  fail (flusher, true);
   pthread_mutex_unlock (&flusher->lock);
 }
 
@@ -176,10 +226,8 @@ void
 flusher_recovered (struct flusher *flusher, unsigned failure)
 {
   pthread_mutex_lock (&flusher->lock);
-  if (flusher->failures == failure) {
-    flusher->failed = false;
-    set_in_doubt (flusher, false);
-  }
+  if (flusher->failures == failure)
+    recover (flusher);
   pthread_mutex_unlock (&flusher->lock);
 }
 

@@ -22,6 +22,10 @@
  * also where somebody died who may have known.  Then they do not sync the
  * log but write it again.
  *
+ * That takes the lock of writers.  Where another program holds it, nothing
+ * has failed: the flush waits, and so does each next one until the log was
+ * written.
+ *
  * The sync goes to the log's file through a connection of its own, so that
  * no other thread uses it.
  */
@@ -56,6 +60,7 @@ struct flusher {
   bool syncing;
   unsigned failures;    /* syncs that have failed */
   bool failed;          /* the last of them was not made good */
+  bool unsettled;       /* nor did one fail: the log is to be written again */
   atomic_bool given_up; /* for good */
 };
 
@@ -78,14 +83,22 @@ bool flusher_ends_well (struct flusher *flusher);
  */
 void flusher_committed (struct flusher *flusher);
 
-/* Make all durable that was committed before the call.  Returns 0, or -1
- * and EIO.  Thread rules: any thread.
+/* Make all durable that was committed before the call.  Returns 0, or -1:
+ * EIO; also where another program has held the database locked for so long
+ * that it is given up, and then the next flush tries again.  Thread rules:
+ * any thread.
  */
 int flusher_flush (struct flusher *flusher, struct status *status);
 
 /* A sync of the database has failed, or one of the log that an earlier server
  * made may have.  Thread rules: any thread. */
 void flusher_fail (struct flusher *flusher);
+
+/* What an earlier server left in the log could not be written again, since
+ * the database is locked: the next flush, or checkpoint, is to do it.  Thread
+ * rules: any thread.
+ */
+void flusher_unsettle (struct flusher *flusher);
 
 /* The number of the failure that no complete checkpoint has made good, or 0.
  * Thread rules: any thread.

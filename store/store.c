@@ -467,8 +467,8 @@ store_await_wait (struct store *store)
  * into the database: whether it is durable nobody knows, its last sync may
  * have failed.  Where a reader keeps the checkpoint from its end, the log is
  * at least on the disk, and where the database is SERVED that is enough.
- * Where somebody holds the write lock, not even that can be done now; the
- * checkpointer then does it as for a failed sync.
+ * Where somebody holds the write lock, not even that can be done now; then
+ * the first flush does it, or the checkpointer.
  */
 static int
 settle_log (struct store *store, bool served, struct status *status)
@@ -486,11 +486,18 @@ settle_log (struct store *store, bool served, struct status *status)
       r = 0;
     }
   }
-  else if (r == -1 && ((status->sqlite & 0xff) == SQLITE_BUSY ||
-                       status->error == ENOSPC)) {
+  else if (r == -1 && (status->sqlite & 0xff) == SQLITE_BUSY) {
+    flusher_unsettle (&store->flusher);
+    /* A command waits for its turn anyway. */
+    if (!store->options.command)
+      store->options.warn ("another program holds the database locked; writes "
+                           "and flushes wait until that ends");
+    r = 0;
+  }
+  else if (r == -1 && status->error == ENOSPC) {
     flusher_fail (&store->flusher);
-    store->options.warn ("another program holds the database locked, or its "
-                         "file system is full; flushes fail until that ends");
+    store->options.warn ("the file system of the database is full; flushes "
+                         "fail until there is space");
     r = 0;
   }
   connection->longest_wait = CONNECTION_LONGEST_WAIT;
@@ -693,13 +700,25 @@ store_apart (struct store *store, writer_change work, void *opaque,
   return r;
 }
 
+/* Make a change durable that was committed; where that fails, it was made all
+ * the same.
+ */
+static int
+flush_change (struct store *store, struct status *status)
+{
+  if (flusher_flush (&store->flusher, status) == 0)
+    return 0;
+  return status_prefix (status, "the change was made, but is not known to be "
+                                "on the disk");
+}
+
 int
 store_change (struct store *store, writer_change change, void *opaque,
               struct status *status)
 {
   if (store_step (store, change, opaque, status) == -1)
     return -1;
-  return flusher_flush (&store->flusher, status);
+  return flush_change (store, status);
 }
 
 int
@@ -709,7 +728,7 @@ store_resize (struct store *store, const struct disk_info *info, uint64_t size,
   if (need_write_side (store, status) == -1 ||
       writer_resize (&store->writer, info, size, status) == -1)
     return -1;
-  return flusher_flush (&store->flusher, status);
+  return flush_change (store, status);
 }
 
 /* Find the disk whose id is in INFO. */
