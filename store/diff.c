@@ -137,15 +137,33 @@ int
 manage_diff (struct store *store, const char *from, const char *to,
              difference_found found, void *opaque, struct status *status)
 {
-  struct comparison comparison = { .found = found, .opaque = opaque };
+  struct disk_info from_info, to_info;
+
+  if ((from && store_find (store, from, &from_info, status) == -1) ||
+      store_find (store, to, &to_info, status) == -1)
+    return -1;
+  return manage_diff_found (store, from ? &from_info : NULL, &to_info, found,
+                            opaque, status);
+}
+
+int
+manage_diff_found (struct store *store, const struct disk_info *from,
+                   const struct disk_info *to, difference_found found,
+                   void *opaque, struct status *status)
+{
+  struct comparison comparison = {
+    .to = *to,
+    .found = found,
+    .opaque = opaque,
+  };
   int r;
 
-  if ((from && store_find (store, from, &comparison.from, status) == -1) ||
-      store_find (store, to, &comparison.to, status) == -1)
-    return -1;
-  if (from && comparison.from.block_size != comparison.to.block_size)
+  if (from)
+    comparison.from = *from;
+  if (from && from->block_size != to->block_size)
     return status_fail (status, EINVAL,
-                        "'%s' and '%s' have different block sizes", from, to);
+                        "'%s' and '%s' have different block sizes", from->name,
+                        to->name);
   comparison.from_rows = calloc (DIFF_BLOCKS, sizeof *comparison.from_rows);
   comparison.to_rows = calloc (DIFF_BLOCKS, sizeof *comparison.to_rows);
   if (comparison.from_rows && comparison.to_rows)

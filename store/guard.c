@@ -21,6 +21,15 @@
 /* Bytes of the file for each disk. */
 #define PLACE 256
 
+/* Of those the ones with the name of who has it; the others belong to the
+ * snapshot of that id, and its readers have names of their own.
+ */
+#define HOLDER_SIZE   128
+#define READERS       3
+#define READERS_PLACE (HOLDER_SIZE + 1)
+#define NAMES_PLACE   (READERS_PLACE + READERS)
+#define NAME_SIZE     ((PLACE - NAMES_PLACE) / READERS)
+
 /* The bytes that belong to no disk. */
 #define BYTE_SERVE   0
 #define BYTE_ROWS    1
@@ -28,11 +37,11 @@
 #define BYTE_ENTRIES 64 /* the first of GUARD_ENTRIES */
 #define BYTE_BOUND   128
 
-/* How often to try to take the guard of a disk, or to lock BYTE_ROWS, and how
- * long to sleep between two tries, in nanoseconds.
+/* How often to try to take the guard of a disk, or to lock BYTE_ROWS or a
+ * snapshot, and how long to sleep between two tries, in nanoseconds.
  */
 #define DISK_TRIES 200
-#define ROWS_TRIES 400
+#define LOCK_TRIES 400
 #define TRY_AFTER  5000000
 
 /* Give a new lock file the owner and the mode of the database PATH, as
@@ -65,14 +74,14 @@ is_lock_file (int fd)
 
 /* Open FILE-lock for the database PATH. */
 static int
-open_lock_file (const char *path, struct status *status)
+open_lock_file (const char *path, int flags, struct status *status)
 {
   char *name = database_side_file (path, "-lock");
   int fd;
 
   if (name == NULL)
     return status_no_memory (status);
-  fd = open (name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  fd = open (name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd == -1)
     status_fail (status, EIO,
                  "opening %s: %s; give it the owner of the database, or "
@@ -90,32 +99,38 @@ open_lock_file (const char *path, struct status *status)
   return fd;
 }
 
-/* Say who has the guard at OFFSET. */
+/* Who wrote his name at OFFSET, where it has LENGTH bytes. */
 static void
-fail_held (int fd, off_t offset, struct status *status)
+read_name (int fd, off_t offset, size_t length, char name[HOLDER_SIZE + 1])
 {
-  char holder[PLACE + 1] = "";
-
-  if (pread (fd, holder, PLACE, offset) <= 0 || holder[0] == '\0')
-    strcpy (holder, "another process");
-  status_fail (status, EBUSY, "%s has the disk open for writing", holder);
+  memset (name, 0, HOLDER_SIZE + 1);
+  if (pread (fd, name, length, offset) <= 0 || name[0] == '\0')
+    strcpy (name, "another process");
 }
 
-/* Write down who has the guard at OFFSET.  It only helps people, so it may
- * fail.
- */
+/* Write down who this is.  It only helps people, so it may fail. */
 static void
-sign (int fd, off_t offset)
+sign (int fd, off_t offset, size_t length)
 {
-  char holder[PLACE] = "";
+  char name[HOLDER_SIZE] = "";
   struct utsname host;
   ssize_t written;
 
   uname (&host);
-  snprintf (holder, sizeof holder, "process %ld on %.100s", (long)getpid (),
+  snprintf (name, length, "process %ld on %.100s", (long)getpid (),
             host.nodename);
-  written = pwrite (fd, holder, sizeof holder, offset);
+  written = pwrite (fd, name, length, offset);
   (void)written;
+}
+
+/* Say who has the guard at OFFSET. */
+static void
+fail_held (int fd, off_t offset, struct status *status)
+{
+  char holder[HOLDER_SIZE + 1];
+
+  read_name (fd, offset, HOLDER_SIZE, holder);
+  status_fail (status, EBUSY, "%s has the disk open for writing", holder);
 }
 
 /* Lock the byte at OFFSET, for reading or writing; -1 with errno. */
@@ -162,31 +177,6 @@ fail_locking (const char *path, struct status *status)
                       strerror (errno));
 }
 
-int
-guard_take (const char *path, int64_t id, bool shared, struct status *status)
-{
-  off_t offset;
-  int fd;
-
-  if (id < 1 || id > INT64_MAX / PLACE - 1)
-    return status_fail (status, EIO, "the disk has the impossible id %" PRId64,
-                        id);
-  offset = (off_t)id * PLACE;
-  fd = open_lock_file (path, status);
-  if (fd == -1)
-    return -1;
-  if (lock_byte (fd, offset, shared ? F_RDLCK : F_WRLCK) == 0) {
-    sign (fd, offset);
-    return fd;
-  }
-  if (is_held ())
-    fail_held (fd, offset, status);
-  else
-    fail_locking (path, status);
-  close (fd);
-  return -1;
-}
-
 /* Sleep before the next of at most MOST tries; false where this was the last.
  */
 static bool
@@ -196,6 +186,64 @@ sleep_before_try (unsigned *tries, unsigned most)
     return false;
   nanosleep (&(struct timespec){ .tv_nsec = TRY_AFTER }, NULL);
   return true;
+}
+
+/* Lock the byte at OFFSET of FD, which may be -1, waiting for others for some
+ * time.  Returns FD, or -1 with it closed: EBUSY where it is still locked.
+ */
+static int
+lock_waiting (int fd, const char *path, off_t offset, short type,
+              struct status *status)
+{
+  unsigned tries = 0;
+  bool held;
+
+  if (fd == -1)
+    return -1;
+  do {
+    if (lock_byte (fd, offset, type) == 0)
+      return fd;
+    held = is_held ();
+  } while (held && sleep_before_try (&tries, LOCK_TRIES));
+  if (held)
+    status_fail (status, EBUSY, "it is locked");
+  else
+    fail_locking (path, status);
+  close (fd);
+  return -1;
+}
+
+/* The bytes of the disk or snapshot ID; -1 for an impossible one. */
+static off_t
+place_of (int64_t id, struct status *status)
+{
+  if (id < 1 || id > INT64_MAX / PLACE - 1)
+    return status_fail (
+        status, EIO, "the disk or snapshot has the impossible id %" PRId64, id);
+  return (off_t)id * PLACE;
+}
+
+int
+guard_take (const char *path, int64_t id, bool shared, struct status *status)
+{
+  const off_t offset = place_of (id, status);
+  int fd;
+
+  if (offset == -1)
+    return -1;
+  fd = open_lock_file (path, O_RDWR | O_CREAT, status);
+  if (fd == -1)
+    return -1;
+  if (lock_byte (fd, offset, shared ? F_RDLCK : F_WRLCK) == 0) {
+    sign (fd, offset, HOLDER_SIZE);
+    return fd;
+  }
+  if (is_held ())
+    fail_held (fd, offset, status);
+  else
+    fail_locking (path, status);
+  close (fd);
+  return -1;
 }
 
 bool
@@ -216,10 +264,82 @@ guard_await (const char *path, int64_t id, struct status *status)
   return guard;
 }
 
+/*--------------------------------------------------------------------
+ * Those who read a snapshot.
+ */
+
+/* Have a name among the readers whose PLACE this is, if one is free. */
+static void
+sign_reader (int fd, off_t place)
+{
+  for (int i = 0; i < READERS; i++)
+    if (lock_byte (fd, place + READERS_PLACE + i, F_WRLCK) == 0) {
+      sign (fd, place + NAMES_PLACE + (off_t)i * NAME_SIZE, NAME_SIZE);
+      return;
+    }
+}
+
+/* Say who reads the snapshot. */
+static int
+fail_read (int fd, off_t place, struct status *status)
+{
+  char reader[HOLDER_SIZE + 1] = "another process";
+
+  for (int i = 0; i < READERS; i++)
+    if (is_locked (fd, place + READERS_PLACE + i) == 1) {
+      read_name (fd, place + NAMES_PLACE + (off_t)i * NAME_SIZE, NAME_SIZE,
+                 reader);
+      break;
+    }
+  return status_fail (status, EBUSY,
+                      "%s reads it: a client, or a copy; end "
+                      "that first",
+                      reader);
+}
+
+int
+guard_read_snapshot (const char *path, int64_t id, struct status *status)
+{
+  const off_t place = place_of (id, status);
+  int fd;
+
+  if (place == -1)
+    return -1;
+  fd = open_lock_file (path, O_RDWR | O_CREAT, status);
+  if (fd == -1) /* who may only read can have a shared lock, too */
+    fd = open_lock_file (path, O_RDONLY, status);
+  fd = lock_waiting (fd, path, place + HOLDER_SIZE, F_RDLCK, status);
+  if (fd != -1)
+    sign_reader (fd, place);
+  else if (status->error == EBUSY)
+    status_fail (status, EBUSY, "it is just being deleted");
+  return fd;
+}
+
+int
+guard_delete_snapshot (const char *path, int64_t id, int *guard,
+                       struct status *status)
+{
+  const off_t place = place_of (id, status);
+
+  if (place == -1)
+    return -1;
+  if (*guard == -1)
+    *guard = open_lock_file (path, O_RDWR | O_CREAT, status);
+  if (*guard == -1 || lock_byte (*guard, place + HOLDER_SIZE, F_WRLCK) == 0)
+    return *guard == -1 ? -1 : 0;
+  return is_held () ? fail_read (*guard, place, status)
+                    : fail_locking (path, status);
+}
+
+/*--------------------------------------------------------------------
+ * What belongs to no disk.
+ */
+
 int
 guard_serve (const char *path, struct status *status)
 {
-  const int fd = open_lock_file (path, status);
+  const int fd = open_lock_file (path, O_RDWR | O_CREAT, status);
 
   if (fd == -1 || lock_byte (fd, BYTE_SERVE, F_RDLCK) == 0)
     return fd;
@@ -272,7 +392,7 @@ uint64_t
 guard_told_bound (const char *path)
 {
   struct status ignored;
-  const int fd = open_lock_file (path, &ignored);
+  const int fd = open_lock_file (path, O_RDWR | O_CREAT, &ignored);
   uint64_t bound;
 
   if (fd == -1)
@@ -282,29 +402,18 @@ guard_told_bound (const char *path)
   return bound;
 }
 
-/* Lock BYTE_ROWS, waiting for others for some time. */
+/* Lock BYTE_ROWS. */
 static int
 lock_rows (const char *path, short type, struct status *status)
 {
-  const int fd = open_lock_file (path, status);
-  unsigned tries = 0;
-  bool held;
+  const int fd = lock_waiting (open_lock_file (path, O_RDWR | O_CREAT, status),
+                               path, BYTE_ROWS, type, status);
 
-  if (fd == -1)
-    return -1;
-  do {
-    if (lock_byte (fd, BYTE_ROWS, type) == 0)
-      return fd;
-    held = is_held ();
-  } while (held && sleep_before_try (&tries, ROWS_TRIES));
-  if (held)
+  if (fd == -1 && status->error == EBUSY)
     status_fail (status, EBUSY,
                  "a copy of the database is being made; space is freed when "
                  "that has ended");
-  else
-    fail_locking (path, status);
-  close (fd);
-  return -1;
+  return fd;
 }
 
 int
@@ -362,7 +471,7 @@ take_entry (int fd, int number)
 int
 guard_enter (struct guard_entry *entry, const char *path, struct status *status)
 {
-  const int fd = open_lock_file (path, status);
+  const int fd = open_lock_file (path, O_RDWR | O_CREAT, status);
 
   if (fd == -1)
     return -1;

@@ -6,6 +6,18 @@
  *   byte   0        256 x id               256 x (id + 1)
  *          |  ...   |*process 1234 on host |  ...          * the byte locked
  *
+ * The second half of the 256 bytes belongs to the snapshot of that id, which
+ * has nothing to do with the disk:
+ *
+ *   byte   256 x id + 128   + 129   + 130   + 131   + 132
+ *          *                *       *       *       process 1234 on host ...
+ *
+ * Who reads a snapshot by its name locks the first of these, shared.  Who
+ * deletes it locks that one alone, until the deletion is committed.  The next
+ * three are for the names of three readers: who gets one for himself writes in
+ * one of the three places behind them who he is.  So a name means something
+ * as long as its byte is locked.
+ *
  * It is an open-file-description lock (F_OFD_SETLK in fcntl(2)): closing
  * some other descriptor does not drop it, the end of the process does, so
  * nothing is left to clean up after a crash.  The file itself stays, since
@@ -56,6 +68,22 @@ bool guard_wait (unsigned *tries);
 
 /* The same as guard_take, not shared, with such tries. */
 int guard_await (const char *path, int64_t id, struct status *status);
+
+/* Say that this process reads the snapshot ID of the database PATH, so that
+ * nobody deletes it; any number of readers can.  It waits a moment for somebody
+ * who deletes it just now, then it is EBUSY.  Look for the snapshot afterwards:
+ * it may be gone.  Returns and thread rules as guard_take.
+ */
+int guard_read_snapshot (const char *path, int64_t id, struct status *status);
+
+/* Keep others from beginning to read the snapshot ID, to delete it.  *GUARD is
+ * -1, or what an earlier call has put there: one guard keeps any number of
+ * snapshots.  Returns 0, or -1: EBUSY, with the reader's name, where somebody
+ * reads it.  *GUARD is to be released in either case, if it is not -1.
+ * Thread rules: one thread for a guard.
+ */
+int guard_delete_snapshot (const char *path, int64_t id, int *guard,
+                           struct status *status);
 
 /* Say that this process writes the database PATH, and takes care of its log.
  * Returns and thread rules as guard_take; any number of processes can have

@@ -14,6 +14,7 @@
 #include "clock.h"
 #include "complaint.h"
 #include "grow.h"
+#include "guard.h"
 #include "history.h"
 #include "manage.h"
 #include "snapshots.h"
@@ -95,6 +96,8 @@ struct visit {
   struct background *background; /* of the thread, or NULL */
   struct disk_info disk;
   int64_t now;
+  const char *path; /* of the database */
+  int guard;        /* keeps others from reading what is deleted, or -1 */
 
   bool due;     /* the last snapshot of the schedule is of another slot */
   bool changed; /* since the newest snapshot */
@@ -288,23 +291,37 @@ deletions_left (const struct visit *visit)
   return visit->tended->taken + 1 - visit->tended->deleted;
 }
 
+/* Delete SNAPSHOT.  Returns 1, 0 where somebody reads it, or -1. */
+static int
+delete_unread (struct connection *connection, struct visit *visit,
+               const struct snapshot_info *snapshot, struct status *status)
+{
+  if (manage_keep_readers_out (visit->path, snapshot, &visit->guard, status) ==
+      -1)
+    return status->error == EBUSY ? 0 : -1;
+  return snapshots_delete (connection, snapshot, status) == -1 ? -1 : 1;
+}
+
 /* Delete what no rule keeps, the oldest first, as many as may be.  Somebody
- * may have renamed one since they were read: it is his now.
+ * may have renamed one since they were read: it is his now.  One that somebody
+ * reads waits for a later run.
  */
 static int
 thin_out (struct connection *connection, void *opaque, struct status *status)
 {
   struct visit *visit = opaque;
   unsigned deleted = 0;
+  int r;
 
   connection_frees_space (connection);
   if (read_snapshots (connection, visit, status) == -1)
     return -1;
   for (size_t i = 0; i < visit->count && deleted < deletions_left (visit); i++)
     if (!is_kept (visit, i)) {
-      if (snapshots_delete (connection, &visit->entries[i].info, status) == -1)
+      r = delete_unread (connection, visit, &visit->entries[i].info, status);
+      if (r == -1)
         return -1;
-      deleted++;
+      deleted += r;
     }
   visit->deleted = deleted;
   return 0;
@@ -351,6 +368,8 @@ visit_disk (struct store *store, struct visit *visit, struct status *status)
     if (r == 0)
       tended->deleted += visit->deleted;
   }
+  if (visit->guard != -1)
+    guard_release (visit->guard);
   free (visit->entries);
   if (r == -1)
     status_prefix (status, "history of disk '%s'", visit->disk.name);
@@ -460,6 +479,8 @@ run (struct store *store, const struct history_options *options,
       .background = memory->background,
       .disk = list.disks[i],
       .now = now,
+      .path = store_path (store),
+      .guard = -1,
     };
 
     if (tend (store, &visit, &failure) == -1 && r == 0) {

@@ -18,6 +18,11 @@
 #include "quota.h"
 #include "reclaim.h"
 
+/* How often, each 50 ms, to try to delete a snapshot that somebody reads: a
+ * client that has just gone may take so long.
+ */
+#define READER_TRIES 20
+
 /* How long a step of giving pages back takes, in nanoseconds. */
 #define SHRINK_STEP (10 * CLOCK_MILLISECOND)
 
@@ -29,6 +34,7 @@
  * transaction and is told in a struct what to do.
  */
 struct request {
+  const char *path;
   const char *target;
   struct disk_info disk;         /* that TARGET names, ... */
   struct snapshot_info snapshot; /* ... and its snapshot, or one of id 0 */
@@ -38,7 +44,8 @@ struct request {
   const char *name;
   const char *const *targets;
   size_t count;
-  bool snapshots;
+  bool snapshots, force;
+  int guard; /* keeps others from reading what is deleted, or -1 */
   int64_t held;
 };
 
@@ -136,6 +143,38 @@ drop_guard (int guard)
 {
   if (guard != -1)
     guard_release (guard);
+}
+
+int
+manage_keep_readers_out (const char *path, const struct snapshot_info *snapshot,
+                         int *guard, struct status *status)
+{
+  if (guard_delete_snapshot (path, snapshot->id, guard, status) == 0)
+    return 0;
+  return status_prefix (status, "snapshot '%s@%s'", snapshot->disk_name,
+                        snapshot->name);
+}
+
+/* Make a change that deletes snapshots, unless somebody reads one. */
+static int
+change_unread (struct store *store, writer_change change,
+               struct request *request, struct status *status)
+{
+  const struct timespec pause = { .tv_nsec = 50000000 };
+  bool read;
+  int r = -1;
+
+  for (int tries = READER_TRIES; r == -1 && tries > 0; tries--) {
+    if (tries < READER_TRIES)
+      nanosleep (&pause, NULL);
+    request->guard = -1;
+    r = store_change (store, change, request, status);
+    read = request->guard != -1 && status->error == EBUSY;
+    drop_guard (request->guard);
+    if (r == -1 && !read)
+      return -1;
+  }
+  return r;
 }
 
 /*--------------------------------------------------------------------
@@ -292,6 +331,44 @@ manage_resize (struct store *store, const char *disk, uint64_t size,
   return manage_resize_found (store, &request.disk, size, shrink, status);
 }
 
+/* What keeping readers out of all snapshots of a disk needs. */
+struct keeping_out {
+  const char *path;
+  int *guard;
+  struct status *status;
+  int result;
+};
+
+static int
+keep_out (const struct snapshot_info *snapshot, void *opaque)
+{
+  struct keeping_out *keeping = opaque;
+
+  keeping->result = manage_keep_readers_out (keeping->path, snapshot,
+                                             keeping->guard, keeping->status);
+  return keeping->result != 0;
+}
+
+/* Keep readers out of all snapshots of the disk. */
+static int
+keep_readers_out (struct connection *connection, struct request *request,
+                  struct status *status)
+{
+  struct status reader;
+  struct keeping_out keeping = {
+    .path = request->path,
+    .guard = &request->guard,
+    .status = &reader,
+  };
+
+  if (snapshots_list (connection, request->disk.id, keep_out, &keeping,
+                      status) == -1)
+    return -1;
+  if (keeping.result == -1)
+    *status = reader;
+  return keeping.result;
+}
+
 static int
 delete_disk (struct connection *connection, void *opaque, struct status *status)
 {
@@ -307,6 +384,8 @@ delete_disk (struct connection *connection, void *opaque, struct status *status)
                         "disk '%s' has %" PRId64 " snapshot%s; delete them "
                         "first, or ask for all with --snapshots",
                         request->disk.name, count, count > 1 ? "s" : "");
+  if (!request->force && keep_readers_out (connection, request, status) == -1)
+    return -1;
   if (snapshots_delete_all (connection, request->disk.id, status) == -1)
     return -1;
   return disks_delete (connection, request->disk.id, status);
@@ -316,12 +395,17 @@ int
 manage_delete (struct store *store, const char *disk, bool snapshots,
                bool force, struct status *status)
 {
-  struct request request = { .target = disk, .snapshots = snapshots };
+  struct request request = {
+    .path = store_path (store),
+    .target = disk,
+    .snapshots = snapshots,
+    .force = force,
+  };
   int guard, r;
 
   if (guard_target (store, &request, force, &guard, status) == -1)
     return -1;
-  r = store_change (store, delete_disk, &request, status);
+  r = change_unread (store, delete_disk, &request, status);
   drop_guard (guard);
   return r;
 }
@@ -373,19 +457,54 @@ delete_snapshots (struct connection *connection, void *opaque,
   for (size_t i = 0; i < request->count; i++) {
     request->target = request->targets[i];
     if (find_snapshot (connection, request, false, status) == -1 ||
+        manage_keep_readers_out (request->path, &request->snapshot,
+                                 &request->guard, status) == -1 ||
         snapshots_delete (connection, &request->snapshot, status) == -1)
       return -1;
   }
   return 0;
 }
 
+static int
+check_unread (struct connection *connection, void *opaque,
+              struct status *status)
+{
+  struct request *request = opaque;
+
+  if (find_target (connection, request, status) == -1)
+    return -1;
+  return request->snapshot.id == 0
+             ? keep_readers_out (connection, request, status)
+             : manage_keep_readers_out (request->path, &request->snapshot,
+                                        &request->guard, status);
+}
+
+int
+manage_check_unread (struct store *store, const char *target,
+                     struct status *status)
+{
+  struct request request = {
+    .path = store_path (store),
+    .target = target,
+    .guard = -1,
+  };
+  const int r = store_look (store, check_unread, &request, status);
+
+  drop_guard (request.guard);
+  return r;
+}
+
 int
 manage_delete_snapshots (struct store *store, const char *const *targets,
                          size_t count, struct status *status)
 {
-  struct request request = { .targets = targets, .count = count };
+  struct request request = {
+    .path = store_path (store),
+    .targets = targets,
+    .count = count,
+  };
 
-  return store_change (store, delete_snapshots, &request, status);
+  return change_unread (store, delete_snapshots, &request, status);
 }
 
 static int

@@ -76,9 +76,10 @@ int manage_count_step (struct store *store, struct failed_layers *failed,
                        bool *done, uint64_t *bytes, struct status *status);
 
 /* Delete a disk.  One that has snapshots is deleted only with SNAPSHOTS,
- * which deletes them too (ENOTEMPTY otherwise); clones of it live on.  With
- * FORCE also while a server has it open, whose requests then fail.  The
- * space is freed by manage_reclaim.
+ * which deletes them too (ENOTEMPTY otherwise, or EBUSY where one of them is
+ * open, see disk_open); clones of it live on.  With FORCE also while a server
+ * has it or them open, whose requests then fail.  The space is freed by
+ * manage_reclaim.
  */
 int manage_delete (struct store *store, const char *disk, bool snapshots,
                    bool force, struct status *status);
@@ -87,11 +88,26 @@ int manage_delete (struct store *store, const char *disk, bool snapshots,
 int manage_snapshot (struct store *store, const char *const *disks,
                      size_t count, const char *name, struct status *status);
 
-/* Delete COUNT snapshots DISK@SNAPSHOT, all or none, by name only.  The
- * space is freed by manage_reclaim.
+/* Delete COUNT snapshots DISK@SNAPSHOT, all or none, by name only; EBUSY where
+ * one is open (see disk_open).  The space is freed by manage_reclaim.
  */
 int manage_delete_snapshots (struct store *store, const char *const *targets,
                              size_t count, struct status *status);
+
+/* Inside the transaction that deletes SNAPSHOT of the database PATH: keep
+ * others from opening it.  *GUARD is as that of guard_delete_snapshot, to be
+ * released after the commit.  Returns 0, or -1: EBUSY, with the reader's name,
+ * where somebody has it open.
+ */
+int manage_keep_readers_out (const char *path,
+                             const struct snapshot_info *snapshot, int *guard,
+                             struct status *status);
+
+/* Would a deletion of DISK@SNAPSHOT, or of all snapshots of DISK, be refused
+ * as one is open?  Then -1 and EBUSY.
+ */
+int manage_check_unread (struct store *store, const char *target,
+                         struct status *status);
 
 /* Make DISK what it was at DISK@SNAPSHOT, its size included.  What was
  * written since is lost, unless a snapshot has it; newer snapshots stay.
@@ -237,6 +253,11 @@ typedef int (*difference_found) (uint64_t offset, uint64_t count, bool hole,
                                  void *opaque);
 int manage_diff (struct store *store, const char *from, const char *to,
                  difference_found found, void *opaque, struct status *status);
+
+/* The same for what was found already, whatever its name is now. */
+int manage_diff_found (struct store *store, const struct disk_info *from,
+                       const struct disk_info *to, difference_found found,
+                       void *opaque, struct status *status);
 
 /* Open DISK as it is now, or DISK@SNAPSHOT, for reading only, for a copy
  * that takes long: it does not change meanwhile, whatever others write, and

@@ -74,6 +74,7 @@ struct disk {
   struct disk_counters *counters; /* or NULL */
   bool readonly;
   int guard; /* released at the end, or -1 */
+  int reads; /* guard_read_snapshot, or -1 */
 };
 
 /*--------------------------------------------------------------------
@@ -964,17 +965,57 @@ look_again (struct disk *disk, struct status *status)
   return 0;
 }
 
+/* As store_find; a snapshot stays as long as *READS, a guard, is held.  Where
+ * this user cannot have the guard, *READS is -1, and a client that reads it
+ * when it is deleted gets errors.
+ */
+static int
+find_to_read (struct store *store, const char *name, struct disk_info *info,
+              int *reads, struct status *status)
+{
+  int64_t id;
+  int r;
+
+  *reads = -1;
+  if (store_find (store, name, info, status) == -1)
+    return -1;
+  /* It may be gone, or a time may mean another one, by the time that it is
+   * held.
+   */
+  while (info->snapshot != 0) {
+    id = info->snapshot;
+    *reads = guard_read_snapshot (store->place.path, id, status);
+    if (*reads == -1 && status->error == EBUSY)
+      return status_prefix (status, "'%s'", info->name);
+    if (*reads == -1)
+      return 0;
+    r = store_find (store, name, info, status);
+    if (r == 0 && info->snapshot == id)
+      return 0;
+    guard_release (*reads);
+    *reads = -1;
+    if (r == -1)
+      return -1;
+  }
+  return 0;
+}
+
 struct disk *
 disk_open (struct store *store, const char *name, bool readonly,
            struct status *status)
 {
   struct disk_info info, now;
   struct disk *disk;
+  int reads;
 
   for (;;) {
-    if (store_find (store, name, &info, status) == -1)
+    if (find_to_read (store, name, &info, &reads, status) == -1)
       return NULL;
     disk = disk_open_found (store, &info, readonly, status);
+    if (disk)
+      disk->reads = reads;
+    else if (reads != -1)
+      guard_release (reads);
     if (disk == NULL || disk->readonly)
       return disk;
     /* Is it still called so? */
@@ -1001,7 +1042,7 @@ disk_open_found (struct store *store, const struct disk_info *info,
   }
   disk->store = store;
   disk->info = *info;
-  disk->guard = -1;
+  disk->guard = disk->reads = -1;
   /* Who reads without the log would not see what is written. */
   disk->readonly = readonly || info->snapshot != 0 ||
                    store->readers.mode == CONNECTION_IMMUTABLE;
@@ -1047,6 +1088,8 @@ disk_close (struct disk *disk)
     end_writing (disk->store, disk->info.id);
   if (disk->guard != -1)
     guard_release (disk->guard);
+  if (disk->reads != -1)
+    guard_release (disk->reads);
   statistics_close_disk (disk->counters);
   free (disk);
 }

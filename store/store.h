@@ -193,8 +193,10 @@ struct statistics *store_statistics (const struct store *store);
 
 /* Open the disk NAME ("": the default disk), or DISK@SNAPSHOT, which is read
  * only.  Without READONLY a disk can be written, unless the database cannot
- * (see disk_is_readonly).  Returns NULL on failure: EBUSY where another
- * server has it open for writing.
+ * (see disk_is_readonly).  A snapshot is not deleted while it is open, by a
+ * lock that ends with the process.  Returns NULL on failure: EBUSY where
+ * another server has it open for writing, or the snapshot is just being
+ * deleted.
  */
 struct disk *disk_open (struct store *store, const char *name, bool readonly,
                         struct status *status);

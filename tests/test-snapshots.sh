@@ -75,14 +75,21 @@ for time in "$(date -d "@$then" +%Y-%m-%dT%H:%M:%S)" \
 done
 shows server "web@2100-01-01" 5
 
-# Those that look at a snapshot when it is deleted see an error, no others.
-python3 - "$(uri server web@s1)" "$(uri server web@s2)" "$sqlblock" "$db" <<'EOF2'
+# A snapshot that somebody looks at is not deleted. Where its disk is deleted by
+# force, those who look at it see an error, no others.
+"$sqlblock" clone -q "$db" web@s1 doomed
+"$sqlblock" snapshot create -q "$db" doomed@s1
+python3 - "$(uri server doomed@s1)" "$(uri server web@s2)" "$sqlblock" "$db" <<'EOF2'
 import errno, nbd, subprocess, sys
 first, second = nbd.NBD (), nbd.NBD ()
 first.connect_uri (sys.argv[1])
 second.connect_uri (sys.argv[2])
 assert first.pread (512, 0) == b"\1" * 512
-subprocess.run ([sys.argv[3], "snapshot", "delete", sys.argv[4], "web@s1"],
+command, db = sys.argv[3:]
+assert subprocess.run ([command, "snapshot", "delete", db,
+                        "doomed@s1"]).returncode == 5
+assert first.pread (512, 0) == b"\1" * 512
+subprocess.run ([command, "delete", db, "doomed", "--snapshots", "--force"],
                 check=True)
 try:
     first.pread (512, 0)
@@ -90,7 +97,9 @@ try:
 except nbd.Error as error:
     assert error.errnum == errno.EIO, error
 assert second.pread (512, 0) == b"\2" * 512
+second.shutdown ()
 EOF2
+"$sqlblock" snapshot delete -q "$db" web@s1
 grep -q "the snapshot was deleted under this connection" "$tmp/server.log" ||
   fail "the log does not say that a snapshot was deleted"
 

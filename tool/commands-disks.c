@@ -354,6 +354,8 @@ show_deletion (struct store *store, const char *name)
                        "disk '%s' has %zu snapshot%s; delete them first, or "
                        "ask for all with --snapshots",
                        name, family.count - 1, family.count > 2 ? "s" : "");
+  if (!common.force && manage_check_unread (store, name, &status) == -1)
+    return tool_fail (&status);
   tool_progress_begin ("counting");
   r = manage_usage (store, family.items, family.count, &freed, 1, tool_progress,
                     NULL, &status);

@@ -28,7 +28,7 @@ struct sending {
   struct store *store;
   struct snapshot_info snapshot, base; /* base.id 0: everything is sent */
   char *target, *base_target;          /* their names, DISK@SNAPSHOT */
-  struct disk *disk;                   /* the snapshot, frozen */
+  struct disk *disk, *base_disk;       /* open: nobody deletes them */
   struct stream stream;
   struct status status; /* what went wrong, error 0: nothing */
 };
@@ -65,26 +65,18 @@ send_difference (uint64_t offset, uint64_t count, bool hole, void *opaque)
                     &sending->status);
 }
 
-/* Send what changed since the base, which must be there to the end. */
+/* Send what changed since the base. */
 static int
 send_differences (struct sending *sending, struct status *status)
 {
-  struct snapshot_info base;
-
   sending->status.error = 0;
-  if (manage_diff (sending->store, sending->base_target, sending->target,
-                   send_difference, sending, status) == -1) {
-    if (sending->status.error != 0)
-      *status = sending->status;
-    return -1;
-  }
-  if (manage_find_snapshot (sending->store, sending->base_target, &base,
-                            status) == -1)
-    return -1;
-  if (base.id != sending->base.id)
-    return status_fail (status, EBUSY, "'%s' was replaced meanwhile",
-                        sending->base_target);
-  return 0;
+  if (manage_diff_found (sending->store, disk_get_info (sending->base_disk),
+                         disk_get_info (sending->disk), send_difference,
+                         sending, status) == 0)
+    return 0;
+  if (sending->status.error != 0)
+    *status = sending->status;
+  return -1;
 }
 
 /* Say what is sent. */
@@ -163,25 +155,45 @@ find_snapshots (struct sending *sending, const char *disk, const char *target,
   return 0;
 }
 
-/* Keep what is sent from being freed.  Where the name means the same snapshot
- * before and after, it did meanwhile.
+/* Open the snapshot of that id, TARGET, which nobody can delete from then on.
  */
-static int
-freeze_snapshot (struct sending *sending, struct status *status)
+static struct disk *
+open_snapshot (struct store *store, const char *target, int64_t id,
+               struct status *status)
 {
-  struct snapshot_info snapshot;
-  int r;
+  struct disk *disk = disk_open (store, target, true, status);
 
-  sending->disk = manage_freeze (sending->store, sending->target, status);
+  if (disk == NULL || disk_get_info (disk)->snapshot == id)
+    return disk;
+  disk_close (disk);
+  status_fail (status, EBUSY, "'%s' was replaced meanwhile", target);
+  return NULL;
+}
+
+static int
+open_snapshots (struct sending *sending, struct status *status)
+{
+  sending->base_disk = NULL;
+  sending->disk = open_snapshot (sending->store, sending->target,
+                                 sending->snapshot.id, status);
   if (sending->disk == NULL)
     return -1;
-  r = manage_find_snapshot (sending->store, sending->target, &snapshot, status);
-  if (r == 0 && snapshot.id != sending->snapshot.id)
-    r = status_fail (status, EBUSY, "'%s' was replaced meanwhile",
-                     sending->target);
-  if (r == -1)
-    manage_thaw (sending->store, sending->disk);
-  return r;
+  if (sending->base.id == 0)
+    return 0;
+  sending->base_disk = open_snapshot (sending->store, sending->base_target,
+                                      sending->base.id, status);
+  if (sending->base_disk)
+    return 0;
+  disk_close (sending->disk);
+  return -1;
+}
+
+static void
+close_snapshots (struct sending *sending)
+{
+  disk_close (sending->disk);
+  if (sending->base_disk)
+    disk_close (sending->base_disk);
 }
 
 /* Does --from name another disk than DISK? */
@@ -215,12 +227,12 @@ run_send (int argc, char *argv[])
   signal (SIGPIPE, SIG_IGN);
   sending.store = tool_open (argv[0], false);
   if (find_snapshots (&sending, target.disk, argv[1], &status) == -1 ||
-      freeze_snapshot (&sending, &status) == -1)
+      open_snapshots (&sending, &status) == -1)
     return tool_fail (&status);
   tool_progress_begin (tool_format ("sending %s", sending.target));
   r = send_stream (&sending, &status);
   tool_progress_end ();
-  manage_thaw (sending.store, sending.disk);
+  close_snapshots (&sending);
   return r == -1 ? tool_fail (&status) : TOOL_DONE;
 }
 

@@ -273,6 +273,8 @@ show_doomed (struct store *store, const struct doomed *doomed)
       return tool_error (EINVAL,
                          "'%s' is a time; give the name of the snapshot, '%s'",
                          doomed->targets[i], full_name (&info));
+    if (manage_check_unread (store, doomed->targets[i], &status) == -1)
+      return tool_fail (&status);
     items[i] = (struct usage_item){ info.disk, info.id, 0, 0 };
   }
   tool_progress_begin ("counting");
