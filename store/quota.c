@@ -74,15 +74,14 @@
   "DELETE FROM counted WHERE layer IN"                                         \
   " (SELECT layer FROM below WHERE NOT " NEEDED ")"
 
-/* The quota of disk ID, and its layer.  Returns 1, 0 where it is gone. */
+/* The quota of disk ID, and its layer.  One that comes in has its own, which
+ * allows for what it will replace.  Returns 1, 0 where it is gone.
+ */
 static int
 look_at_disk (struct connection *connection, int64_t id,
               struct quota_state *state, struct status *status)
 {
-  static const char disk_sql[] =
-      WITH_FAMILY "SELECT disk.layer, (SELECT quota FROM disk, own"
-                  "  WHERE disk.name = own.name)"
-                  " FROM disk WHERE id = ?1";
+  static const char disk_sql[] = "SELECT layer, quota FROM disk WHERE id = ?1";
   CLEANUP_STATEMENT sqlite3_stmt *disk =
       connection_statement (connection, disk_sql, status);
   int r;
@@ -156,26 +155,44 @@ quota_check (const struct quota_state *state, const char *name,
                       name, state->limit);
 }
 
-int
-quota_set (struct connection *connection, int64_t id, int64_t limit,
-           struct status *status)
+/* Run SQL, a constant, for disk ID and LIMIT. */
+static int
+set_limit (struct connection *connection, const char *sql, int64_t id,
+           int64_t limit, struct status *status)
 {
-  static const char set_sql[] = WITH_FAMILY
-      "UPDATE disk SET quota = ?2 WHERE id IN (SELECT id FROM family)";
-  static const char checksum_sql[] =
-      WITH_FAMILY "UPDATE disk SET checksum = " DISK_CHECKSUM
-                  " WHERE id IN (SELECT id FROM family)";
-  static const char count_sql[] = WITH_FAMILY COUNT_BELOW;
-  static const char forget_sql[] = WITH_FAMILY FORGET_BELOW;
   CLEANUP_STATEMENT sqlite3_stmt *set =
-      connection_statement (connection, set_sql, status);
+      connection_statement (connection, sql, status);
 
   if (set == NULL)
     return -1;
   sqlite3_bind_int64 (set, 1, id);
   if (limit != QUOTA_NONE)
     sqlite3_bind_int64 (set, 2, limit);
-  if (connection_step (connection, set, status) == -1 ||
+  return connection_step (connection, set, status);
+}
+
+int
+quota_set (struct connection *connection, int64_t id, int64_t limit,
+           struct status *status)
+{
+  /* First what comes in, which keeps the difference between the two. */
+  static const char set_incoming_sql[] = WITH_FAMILY
+      ", more (bytes) AS (SELECT max (ifnull (incoming.quota - disk.quota, 0),"
+      "   0) FROM own JOIN disk ON disk.name = own.name JOIN disk AS incoming"
+      "   ON incoming.name = own.name || '" DISK_RECEIVING "')"
+      " UPDATE disk SET quota = min (?2, 9223372036854775806 - bytes) + bytes"
+      " FROM own, more WHERE disk.name = own.name || '" DISK_RECEIVING "'";
+  static const char set_sql[] =
+      WITH_FAMILY "UPDATE disk SET quota = ?2 FROM own"
+                  " WHERE disk.name = own.name";
+  static const char checksum_sql[] =
+      WITH_FAMILY "UPDATE disk SET checksum = " DISK_CHECKSUM
+                  " WHERE id IN (SELECT id FROM family)";
+  static const char count_sql[] = WITH_FAMILY COUNT_BELOW;
+  static const char forget_sql[] = WITH_FAMILY FORGET_BELOW;
+
+  if (set_limit (connection, set_incoming_sql, id, limit, status) == -1 ||
+      set_limit (connection, set_sql, id, limit, status) == -1 ||
       connection_run_for (connection, checksum_sql, id, status) == -1)
     return -1;
   return connection_run_for (

@@ -4,7 +4,8 @@
  * one of its snapshots looks directly, and of those below at which nothing
  * else looks, since what did was deleted.  Not what it shares with the disk
  * that it was cloned from, which that one has.  What comes in for a disk
- * (manage_receive) counts for it, too.
+ * (manage_receive) counts for it, too; where it is to replace what the disk
+ * shows, its own quota is larger by what that frees.
  *
  *     disk 'web', quota 10G ──► layer 7     3G  counts
  *                               layer 6     1G  counts: a snapshot was here

@@ -36,6 +36,7 @@
 #include "guard.h"
 #include "layers.h"
 #include "manage.h"
+#include "quota.h"
 
 /* What a transaction works on. */
 struct reception {
@@ -47,6 +48,7 @@ struct reception {
   bool newest;               /* and DISK has no newer snapshot */
   bool clean;                /* nothing was written to DISK since, ... */
   int64_t known;             /* ... at least not up to this block id */
+  uint64_t given_up;         /* bytes that go when DISK is replaced */
 };
 
 /*--------------------------------------------------------------------
@@ -372,6 +374,20 @@ check_block_size (const struct reception *reception, struct status *status)
   return 0;
 }
 
+/* The quota of DISK/receiving: what DISK shows alone counts for it, too, but
+ * not when all has come in.
+ */
+static uint64_t
+incoming_quota (const struct reception *reception)
+{
+  const uint64_t quota = reception->disk.quota;
+
+  if (quota == 0)
+    return 0;
+  return reception->given_up < QUOTA_NONE - quota ? quota + reception->given_up
+                                                  : QUOTA_NONE - 1;
+}
+
 /* Make DISK/receiving where DISK is to have its contents. */
 static int
 begin_replacing (struct connection *connection, struct reception *reception,
@@ -385,7 +401,7 @@ begin_replacing (struct connection *connection, struct reception *reception,
     return -1;
   options->compression = reception->disk.compression;
   options->deduplicate = reception->disk.deduplicate ? DISK_ON : DISK_OFF;
-  options->quota = reception->disk.quota;
+  options->quota = incoming_quota (reception);
   return make_hidden (connection, reception, options, NULL, status);
 }
 
@@ -457,7 +473,7 @@ begin_changes (struct connection *connection, struct reception *reception,
       reception->disk.compression;
   reception->hidden.deduplicate = reception->disk.deduplicate;
   options->deduplicate = reception->disk.deduplicate ? DISK_ON : DISK_OFF;
-  options->quota = reception->disk.quota;
+  options->quota = incoming_quota (reception);
   if (reception->clean && head.layer == base.layer)
     return disks_lend (connection, options, disk, &base, &reception->hidden.id,
                        status);
@@ -553,6 +569,31 @@ look_for_base (struct reception *reception, struct status *status)
   return 0;
 }
 
+/* Count what only DISK shows now. */
+static int
+count_given_up (struct connection *connection, void *opaque,
+                struct status *status)
+{
+  struct reception *reception = opaque;
+  struct usage_item item = { .disk = reception->disk.id };
+
+  return usage_count (connection, &item, 1, &reception->given_up, 1, NULL, NULL,
+                      status);
+}
+
+/* Find out how much is given up, where a quota asks for it. */
+static int
+look_for_given_up (struct reception *reception, struct status *status)
+{
+  const struct manage_incoming *incoming = reception->incoming;
+  const bool gives_up =
+      incoming->replace || (incoming->base_guid && !reception->clean);
+
+  if (!gives_up || reception->disk.quota == 0)
+    return 0;
+  return store_look (reception->store, count_given_up, reception, status);
+}
+
 struct disk *
 manage_receive (struct store *store, const struct manage_incoming *incoming,
                 struct status *status)
@@ -564,6 +605,7 @@ manage_receive (struct store *store, const struct manage_incoming *incoming,
   if (check_incoming (&reception, status) == 0 &&
       take_guard (&reception, &guard, status) == 0 &&
       look_for_base (&reception, status) == 0 &&
+      look_for_given_up (&reception, status) == 0 &&
       store_change (store, change_begin, &reception, status) == 0)
     disk = disk_open_found (store, &reception.hidden, false, status);
   if (disk) {

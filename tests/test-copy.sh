@@ -58,7 +58,7 @@ same_as_served web image
 sqlblock export "$db" web - | cmp - image
 sqlblock import "$db" pipe - <image
 cat image | sqlblock import "$db" real-pipe -
-cat image | sqlblock import --size 30m "$db" longer -
+sqlblock import --size 30m "$db" longer image
 for name in pipe real-pipe; do
   sqlblock export "$db" "$name" - | cmp - image
 done

@@ -355,12 +355,16 @@ test_receive (void **state)
   disk_close (disk);
   disk = manage_receive (store, &incoming, &status);
   assert_non_null (disk);
-  write_blocks (disk, 200, 30);
+  /* The 60 blocks that go in the end do not count. */
+  write_blocks (disk, 200, 60);
   assert_fails (
-      disk_write (disk, data, 300 * BLOCK, 20 * BLOCK, false, &status), &status,
+      disk_write (disk, data, 300 * BLOCK, 41 * BLOCK, false, &status), &status,
       ENOSPC, "quota");
+  set_quota (store, "d", 64 * BLOCK);
+  assert_fails (disk_write (disk, data, 300 * BLOCK, 5 * BLOCK, false, &status),
+                &status, ENOSPC, "quota");
   set_quota (store, "d", 130 * BLOCK);
-  write_blocks (disk, 300, 40);
+  write_blocks (disk, 300, 10);
   assert_ok (manage_receive_end (store, disk, &incoming, &status), &status);
   assert_ok (manage_reclaim (store, NULL, NULL, NULL, &status), &status);
   assert_int_equal (used_all (path), 70);

@@ -3,6 +3,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <string.h>
 
 #include "backup.h"
 #include "failed.h"
@@ -15,13 +16,18 @@
 static int
 run_backup (int argc, char *argv[])
 {
-  struct store *store = tool_open (argv[0], false);
   char text[TOOL_SIZE_MAX];
   struct backup_counts counts;
+  struct store *store;
   struct status status;
   int r;
 
   (void)argc;
+  if (strcmp (argv[1], "-") == 0)
+    return tool_usage ("a database cannot be written to a pipe: give a file "
+                       "and copy that, or use \"sqlblock send\"; a file of "
+                       "that name is ./-");
+  store = tool_open (argv[0], false);
   tool_progress_begin (tool_format ("backing up %s", argv[0]));
   r = manage_backup (store, argv[1], tool_progress, NULL, &counts, &status);
   tool_progress_end ();

@@ -371,6 +371,9 @@ run_check (int argc, char *argv[])
     return tool_usage ("--salvage and --repair exclude each other");
   if (accept_file && (salvage || repair))
     return tool_usage ("--accept goes without --salvage and --repair");
+  if (salvage && strcmp (salvage, "-") == 0)
+    return tool_usage ("a database cannot be written to a pipe; a file of that "
+                       "name is ./-");
   if (zero_lost && !salvage)
     return tool_usage ("--zero-lost needs --salvage");
   if (salvage) {

@@ -20,6 +20,7 @@
 
 #include "copy.h"
 #include "database.h"
+#include "image.h"
 #include "tool.h"
 
 /*--------------------------------------------------------------------
@@ -36,6 +37,7 @@ struct output {
   enum output_kind kind;
   int fd;
   char *final;     /* REGULAR: the name it gets */
+  struct stat old; /* REGULAR: the file that it replaces */
   char *temporary; /* REGULAR: the name it has, NULL: none */
   uint64_t total;  /* bytes that are to come */
   char *zeroes;    /* COPY_PIECE of them, made when needed */
@@ -135,6 +137,27 @@ open_new_file (struct output *output, struct status *status)
   return 0;
 }
 
+/* Give the new file the owner and the mode of the one that it replaces. */
+static int
+keep_owner (const struct output *output, struct status *status)
+{
+  struct stat st;
+
+  if (fstat (output->fd, &st) == -1)
+    return fail_errno (status, "creating", output->path);
+  if ((st.st_uid != output->old.st_uid || st.st_gid != output->old.st_gid) &&
+      fchown (output->fd, output->old.st_uid, output->old.st_gid) == -1)
+    return status_fail (status, errno,
+                        "%s belongs to another user or group, and a new one "
+                        "that does cannot be made: %s; remove it first, then "
+                        "the new one is yours",
+                        output->path, strerror (errno));
+  /* After fchown, which takes some bits away. */
+  if (fchmod (output->fd, output->old.st_mode & 07777) == -1)
+    return fail_errno (status, "creating", output->path);
+  return 0;
+}
+
 static int
 open_device (struct output *output, struct status *status)
 {
@@ -193,7 +216,10 @@ open_output (struct output *output, struct status *status)
   output->final = realpath (output->path, NULL);
   if (output->final == NULL)
     return fail_errno (status, "opening", output->path);
-  return open_new_file (output, status);
+  output->old = st;
+  if (open_new_file (output, status) == -1)
+    return -1;
+  return keep_owner (output, status);
 }
 
 /* Give a file without a name a temporary one. */
@@ -308,15 +334,22 @@ const struct command command_export = {
 
 static const char *import_size, *import_block_size, *import_description;
 static const char *import_compression;
-static bool import_overwrite, import_create, import_dedup;
+static bool import_overwrite, import_create, import_dedup, import_raw;
+
+/* For advice: what the user wrote. */
+static const char *import_database, *import_disk_name;
 
 /* What a disk is read from. */
 struct input {
   const char *path;
   int fd;
   bool seekable;
-  uint64_t size; /* bytes; of a pipe 0, or what --size says */
+  uint64_t size; /* bytes; of a pipe what has come so far */
   char *buffer;  /* COPY_PIECE */
+
+  /* The beginning of a pipe, and how much of it was used; its last bytes. */
+  char head[IMAGE_HEAD], tail[IMAGE_TAIL];
+  size_t head_count, head_used, tail_count;
 };
 
 static int
@@ -350,20 +383,18 @@ open_input (struct input *input, struct status *status)
   return 0;
 }
 
-/* Fill the buffer.  Returns how many bytes came, fewer only at the end, or
- * -1.
- */
+/* Fill BUFFER.  Returns how many bytes came, fewer only at the end, or -1. */
 static ssize_t
-read_input (struct input *input, uint64_t offset, size_t length,
-            struct status *status)
+read_bytes (const struct input *input, char *buffer, uint64_t offset,
+            size_t length, struct status *status)
 {
   size_t got = 0;
   ssize_t n;
 
   while (got < length) {
     n = input->seekable
-            ? pread (input->fd, input->buffer + got, length - got, offset + got)
-            : read (input->fd, input->buffer + got, length - got);
+            ? pread (input->fd, buffer + got, length - got, offset + got)
+            : read (input->fd, buffer + got, length - got);
     if (n == 0)
       break;
     if (n == -1 && errno == EINTR && !tool_interrupted ())
@@ -373,6 +404,99 @@ read_input (struct input *input, uint64_t offset, size_t length,
     got += n;
   }
   return got;
+}
+
+/* Fill the buffer in the same way. */
+static ssize_t
+read_input (struct input *input, uint64_t offset, size_t length,
+            struct status *status)
+{
+  size_t before = 0;
+  ssize_t n;
+
+  if (!input->seekable) {
+    before = input->head_count - input->head_used;
+    memcpy (input->buffer, input->head + input->head_used, before);
+    input->head_used = input->head_count;
+  }
+  n = read_bytes (input, input->buffer + before, offset + before,
+                  length - before, status);
+  return n == -1 ? -1 : (ssize_t)before + n;
+}
+
+/* Refuse a file that has its disk inside, and say how to get at it. */
+static int
+refuse_format (const struct input *input, const struct image_format *format,
+               struct status *status)
+{
+  const bool is_pipe = strcmp (input->path, "-") == 0;
+  const char *path = is_pipe ? "FILE" : input->path;
+  const char *name = is_pipe ? "standard input" : input->path;
+  char *advice = NULL;
+
+  switch (format->remedy) {
+  case IMAGE_CONVERT:
+    advice = tool_format ("make one of it with \"qemu-img convert -O raw %s "
+                          "NEW\" and import that",
+                          path);
+    break;
+  case IMAGE_UNPACK:
+    advice =
+        tool_format ("unpack it: \"%s %s | sqlblock import %s %s -\"",
+                     format->program, path, import_database, import_disk_name);
+    break;
+  case IMAGE_RECEIVE:
+    advice = tool_format ("\"sqlblock receive\" takes it");
+    break;
+  case IMAGE_EXPORT:
+    advice = tool_format ("take a disk out of it: \"sqlblock export %s DISK - "
+                          "| sqlblock import %s %s -\"",
+                          path, import_database, import_disk_name);
+    break;
+  }
+  status_fail (status, EINVAL,
+               "%s is a %s, not a raw disk; %s; or give --raw to have the file "
+               "itself as the disk",
+               name, format->name, advice);
+  free (advice);
+  return -1;
+}
+
+/* See from its beginning, and where that can be read from its end, what the
+ * input is.
+ */
+static int
+check_format (struct input *input, struct status *status)
+{
+  const struct image_format *format;
+  const uint64_t end = input->size > IMAGE_TAIL ? input->size - IMAGE_TAIL : 0;
+  ssize_t n;
+
+  n = read_bytes (input, input->head, 0, IMAGE_HEAD, status);
+  if (n == -1)
+    return -1;
+  input->head_count = n;
+  format = image_of_head (input->head, n);
+  if (format == NULL && input->seekable) {
+    n = read_bytes (input, input->tail, end, IMAGE_TAIL, status);
+    if (n == -1)
+      return -1;
+    format = image_of_tail (input->tail, n);
+  }
+  return format && !import_raw ? refuse_format (input, format, status) : 0;
+}
+
+/* Remember the last bytes of a pipe. */
+static void
+note_tail (struct input *input, size_t length)
+{
+  const size_t take = length < IMAGE_TAIL ? length : IMAGE_TAIL;
+  const size_t keep = input->tail_count < IMAGE_TAIL - take ? input->tail_count
+                                                            : IMAGE_TAIL - take;
+
+  memmove (input->tail, input->tail + input->tail_count - keep, keep);
+  memcpy (input->tail + keep, input->buffer + length - take, take);
+  input->tail_count = keep + take;
 }
 
 /* The end of the data and of the hole around byte OFFSET of a file; where
@@ -438,9 +562,33 @@ import_file (struct input *input, struct disk *disk, struct status *status)
   return 0;
 }
 
-/* Copy a pipe to its end, which says how long it was. */
+/* A pipe has ended.  It is to have had WANTED bytes, or for 0 any number: one
+ * that breaks looks like one that ends.
+ */
 static int
-import_pipe (struct input *input, struct disk *disk, struct status *status)
+check_end (const struct input *input, uint64_t wanted, struct status *status)
+{
+  const struct image_format *format;
+
+  if (input->size == 0)
+    return status_fail (status, EINVAL, "%s is empty", input->path);
+  if (wanted != 0 && input->size < wanted)
+    return status_fail (status, EINVAL,
+                        "%s ended after %" PRIu64 " of %" PRIu64 " bytes; if "
+                        "that was all, %s",
+                        input->path, input->size, wanted,
+                        import_overwrite
+                            ? "give it as a file, not through a pipe"
+                            : "leave out --size, and use \"sqlblock resize\" "
+                              "afterwards");
+  format = image_of_tail (input->tail, input->tail_count);
+  return format && !import_raw ? refuse_format (input, format, status) : 0;
+}
+
+/* Copy a pipe to its end, which says how long it was, unless that is WANTED. */
+static int
+import_pipe (struct input *input, struct disk *disk, uint64_t wanted,
+             struct status *status)
 {
   const uint64_t most = disk_get_info (disk)->size;
   ssize_t got;
@@ -454,11 +602,10 @@ import_pipe (struct input *input, struct disk *disk, struct status *status)
                           input->path, most);
     if (store_piece (input, disk, input->size, got, status) == -1)
       return -1;
+    note_tail (input, got);
     input->size += got;
   }
-  if (got == 0 && input->size == 0)
-    return status_fail (status, EINVAL, "%s is empty", input->path);
-  return got;
+  return got == -1 ? -1 : check_end (input, wanted, status);
 }
 
 /* The size of a disk while nobody knows how much will come; no disk can be
@@ -487,8 +634,9 @@ import_disk (struct store *store, struct input *input,
   if (disk == NULL)
     return -1;
   input->buffer = tool_alloc (COPY_PIECE);
-  r = input->seekable ? import_file (input, disk, status)
-                      : import_pipe (input, disk, status);
+  r = input->seekable
+          ? import_file (input, disk, status)
+          : import_pipe (input, disk, any_size ? 0 : incoming->size, status);
   free (input->buffer);
   if (r == -1) {
     manage_receive_cancel (store, disk);
@@ -551,7 +699,10 @@ run_import (int argc, char *argv[])
   r = read_options (&incoming);
   if (r != TOOL_DONE)
     return r;
+  import_database = argv[0];
+  import_disk_name = argv[1];
   if (open_input (&input, &status) == -1 ||
+      check_format (&input, &status) == -1 ||
       (import_create &&
        database_create_empty (argv[0], incoming.block_size, &status) == -1))
     return tool_fail (&status);
@@ -583,6 +734,9 @@ static const struct tool_option import_options[] = {
   { "overwrite", 0, NULL, &import_overwrite,
     "replace the contents of a disk that exists; its\n"
     "snapshots stay as they are, and FILE must fit" },
+  { "raw", 0, NULL, &import_raw,
+    "take FILE as it is, also an image of another format\n"
+    "or something compressed" },
   { "create", 0, NULL, &import_create, "make DATABASE if it is not there" },
   { NULL, 0, NULL, NULL, NULL },
 };
@@ -593,7 +747,11 @@ const struct command command_import = {
   .summary = "Make a disk from a raw file, or from standard input",
   .help =
       "Makes the disk, which must not be there yet. It appears when all of it\n"
-      "has arrived. Holes and zeroes take no space.\n",
+      "has arrived. Holes and zeroes take no space. Images of other formats "
+      "and\n"
+      "compressed files are refused, with what to do. A pipe must bring as "
+      "much\n"
+      "as --size says.\n",
   .options = import_options,
   .common = COMMON_PROGRESS,
   .least = 3,

@@ -417,6 +417,9 @@ run (int argc, char *argv[])
                       : tool_usage ("an argument is missing");
   else if (current->most != -1 && count > current->most)
     code = tool_usage ("'%s' is an argument too many", operands[current->most]);
+  else if (strcmp (operands[0], "-") == 0)
+    code = tool_usage ("a database cannot be read from or written to a pipe; a "
+                       "file of that name is ./-");
   else
     code = current->run (count, operands);
   free (operands);

@@ -1,0 +1,80 @@
+/* Files that are no raw disks: see image.h. */
+
+#include <config.h>
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "image.h"
+
+/* LENGTH bytes that stand at a place of all files of a format. */
+struct mark {
+  size_t offset;
+  const char *bytes;
+  size_t length;
+  struct image_format format;
+};
+
+#define MARK(offset, bytes) offset, bytes, sizeof bytes - 1
+
+static const struct mark heads[] = {
+  { MARK (0, "QFI\xfb"), { "qcow2 image", IMAGE_CONVERT, NULL } },
+  { MARK (0, "QED\0"), { "QED image", IMAGE_CONVERT, NULL } },
+  { MARK (0, "KDMV"), { "VMDK image", IMAGE_CONVERT, NULL } },
+  { MARK (0, "COWD"), { "VMDK image", IMAGE_CONVERT, NULL } },
+  { MARK (0, "# Disk DescriptorFile"), { "VMDK image", IMAGE_CONVERT, NULL } },
+  { MARK (64, "\x7f\x10\xda\xbe"), { "VDI image", IMAGE_CONVERT, NULL } },
+  { MARK (0, "vhdxfile"), { "VHDX image", IMAGE_CONVERT, NULL } },
+  { MARK (0, "conectix"), { "VHD image", IMAGE_CONVERT, NULL } },
+  { MARK (0, "WithoutFreeSpace"), { "Parallels image", IMAGE_CONVERT, NULL } },
+  { MARK (0, "WithouFreSpacExt"), { "Parallels image", IMAGE_CONVERT, NULL } },
+  { MARK (0, "\x1f\x8b\x08"), { "gzip file", IMAGE_UNPACK, "zcat" } },
+  { MARK (0, "\x28\xb5\x2f\xfd"), { "zstd file", IMAGE_UNPACK, "zstdcat" } },
+  { MARK (0, "\xfd"
+             "7zXZ\0"),
+    { "xz file", IMAGE_UNPACK, "xzcat" } },
+  { MARK (0, "LZIP\1"), { "lzip file", IMAGE_UNPACK, "lzip -dc" } },
+  { MARK (4, "1AY&SY"), { "bzip2 file", IMAGE_UNPACK, "bzcat" } },
+  { MARK (0, "\x04\x22\x4d\x18"), { "lz4 file", IMAGE_UNPACK, "lz4cat" } },
+  { MARK (0, "\x02\x21\x4c\x18"), { "lz4 file", IMAGE_UNPACK, "lz4cat" } },
+  { MARK (0, "PK\3\4"), { "zip file", IMAGE_UNPACK, "unzip -p" } },
+  { MARK (0, "7z\xbc\xaf\x27\x1c"), { "7z file", IMAGE_UNPACK, "7z x -so" } },
+  { MARK (257, "ustar"), { "tar file", IMAGE_UNPACK, "tar xOf" } },
+  { MARK (0, "sqlblock-stream\n"),
+    { "stream of sqlblock send", IMAGE_RECEIVE, NULL } },
+  { MARK (0, "SQLite format 3\0"), { "SQLite database", IMAGE_EXPORT, NULL } },
+};
+
+/* From the end of the file. */
+static const struct mark tails[] = {
+  { MARK (512, "conectix"), { "VHD image", IMAGE_CONVERT, NULL } },
+  { MARK (511, "conectix"), { "VHD image", IMAGE_CONVERT, NULL } },
+  { MARK (512, "koly"), { "DMG image", IMAGE_CONVERT, NULL } },
+};
+
+static bool
+has_mark (const void *bytes, size_t count, size_t offset,
+          const struct mark *mark)
+{
+  return offset <= count && mark->length <= count - offset &&
+         memcmp ((const char *)bytes + offset, mark->bytes, mark->length) == 0;
+}
+
+const struct image_format *
+image_of_head (const void *head, size_t count)
+{
+  for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++)
+    if (has_mark (head, count, heads[i].offset, &heads[i]))
+      return &heads[i].format;
+  return NULL;
+}
+
+const struct image_format *
+image_of_tail (const void *tail, size_t count)
+{
+  for (size_t i = 0; i < sizeof tails / sizeof tails[0]; i++)
+    if (count >= tails[i].offset &&
+        has_mark (tail, count, count - tails[i].offset, &tails[i]))
+      return &tails[i].format;
+  return NULL;
+}
