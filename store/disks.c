@@ -564,12 +564,38 @@ disks_head (struct connection *connection, int64_t id, struct layer_view *head,
   return 0;
 }
 
+/* What comes in for disk ID, or was left by a reception that died, goes on
+ * belonging to it under the NAME that it will have.
+ */
+static int
+rename_incoming (struct connection *connection, int64_t id, const char *name,
+                 struct status *status)
+{
+  static const char incoming_sql[] =
+      "UPDATE OR IGNORE disk SET name = ?2 || '" DISK_RECEIVING "'"
+      " WHERE name = (SELECT name FROM disk WHERE id = ?1)"
+      " || '" DISK_RECEIVING "'";
+  static const char checksum_sql[] =
+      "UPDATE disk SET checksum = " DISK_CHECKSUM
+      " WHERE name = ?2 || '" DISK_RECEIVING "' AND ?1 > 0";
+
+  if (connection_run_for_text (connection, incoming_sql, id, name, status) ==
+      -1)
+    return -1;
+  return sqlite3_changes (connection->db) == 0
+             ? 0
+             : connection_run_for_text (connection, checksum_sql, id, name,
+                                        status);
+}
+
 int
 disks_rename (struct connection *connection, int64_t id, const char *name,
               struct status *status)
 {
   static const char rename_sql[] = "UPDATE disk SET name = ?2 WHERE id = ?1";
 
+  if (rename_incoming (connection, id, name, status) == -1)
+    return -1;
   if (connection_run_for_text (connection, rename_sql, id, name, status) == -1)
     return fail_taken (connection, name, status);
   return set_checksum (connection, id, status);
@@ -712,6 +738,19 @@ delete_row (struct connection *connection, int64_t id, struct layer_view *head,
   if (disks_head (connection, id, head, status) == -1)
     return -1;
   return connection_run_for (connection, delete_sql, id, status);
+}
+
+int
+disks_take_back (struct connection *connection, int64_t id, int64_t lent,
+                 struct status *status)
+{
+  struct layer_view own, back;
+
+  if (disks_head (connection, id, &own, status) == -1 ||
+      delete_row (connection, lent, &back, status) == -1 ||
+      set_layer (connection, id, back.layer, 0, status) == -1)
+    return -1;
+  return reclaim_remove (connection, own.layer, status);
 }
 
 int

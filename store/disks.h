@@ -215,6 +215,13 @@ int disks_jump (struct connection *connection, int64_t id,
                 const struct layer_view *to, uint64_t size,
                 struct status *status);
 
+/* Disk LENT goes, and disk ID has the layer back that disks_lend gave that one:
+ * its own layer is empty and nothing else looks at it, and the other one has no
+ * rows that ID did not see.
+ */
+int disks_take_back (struct connection *connection, int64_t id, int64_t lent,
+                     struct status *status);
+
 /* Make a disk as OPTIONS says on the layer of disk ID, which shows what BASE
  * does, one of this layer's generations.  ID goes on showing that, on a new
  * layer over BASE, and in its epoch.  The new disk's id goes to *LENT.

@@ -1115,6 +1115,22 @@ struct detailing {
   struct manage_details *details;
 };
 
+/* The layer of a disk.  While it is lent to what comes in (receive.c), that
+ * one, not the one on which the disk stands meanwhile.
+ */
+static int
+find_own_layer (struct connection *connection, int64_t disk, int64_t *layer,
+                struct status *status)
+{
+  static const char own_sql[] =
+      "SELECT ifnull ((SELECT hidden.layer FROM disk AS hidden"
+      " JOIN layer ON layer.parent = hidden.layer"
+      " WHERE hidden.name = disk.name || '" DISK_RECEIVING "'"
+      " AND layer.id = disk.layer), disk.layer) FROM disk WHERE id = ?1";
+
+  return connection_integer_for (connection, own_sql, disk, layer, status);
+}
+
 /* Say what the layer of a disk or snapshot stands on. */
 static int
 find_origin (struct connection *connection, const struct request *request,
@@ -1130,17 +1146,16 @@ find_origin (struct connection *connection, const struct request *request,
       " FROM layer WHERE id = ?1 AND parent IS NOT NULL";
   CLEANUP_STATEMENT sqlite3_stmt *row =
       connection_statement (connection, origin_sql, status);
-  struct layer_view head;
+  int64_t layer = request->snapshot.layer;
   const char *text;
   int r;
 
   if (row == NULL)
     return -1;
-  head.layer = request->snapshot.layer;
   if (request->snapshot.id == 0 &&
-      disks_head (connection, request->disk.id, &head, status) == -1)
+      find_own_layer (connection, request->disk.id, &layer, status) == -1)
     return -1;
-  sqlite3_bind_int64 (row, 1, head.layer);
+  sqlite3_bind_int64 (row, 1, layer);
   r = connection_step (connection, row, status);
   if (r == -1)
     return -1;

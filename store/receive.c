@@ -13,7 +13,10 @@
  *
  *                    after     DISK ──► layer 7; layer 8 is gone
  *
- *     So layers do not pile up, however often something is received.  Where
+ *     So layers do not pile up, however often something is received.  If it
+ *     fails, what came in is deleted in steps, and DISK takes its layer back
+ *     together with the end of DISK/receiving.  Until then, also if the process
+ *     has died, DISK/receiving tells that layer 8 is only a stand-in.  Where
  *     layer 7 has rows that the base does not see, which are to be given
  *     up, DISK/receiving gets a new layer over the base.
  *
@@ -185,8 +188,164 @@ fail_written (const struct reception *reception, struct status *status)
 }
 
 /*--------------------------------------------------------------------
+ * Taking a layer back that was lent.
+ */
+
+/* How many rows are deleted in one transaction. */
+#define STEP_ROWS 2048
+
+/* A loan that comes to its end. */
+struct loan {
+  int64_t hidden; /* DISK/receiving */
+  int64_t disk;
+  struct layer_view own;  /* the layer on which DISK stands meanwhile */
+  struct layer_view base; /* what it stands on: of the layer that was lent */
+  int64_t last;           /* id of the block that was looked at last */
+  bool done;
+  bool returned;
+};
+
+/* Find out what DISK/receiving has lent.  Returns 1, 0 where that is nothing,
+ * or can no more be given back as DISK has gone on, or -1.
+ */
+static int
+find_loan (struct connection *connection, struct loan *loan,
+           struct status *status)
+{
+  static const char loan_sql[] =
+      "SELECT disk.id, layer.id, layer.parent, layer.parent_generation,"
+      "  (SELECT count (*) FROM snapshot WHERE snapshot.layer = layer.id)"
+      "  + (SELECT count (*) FROM layer AS child WHERE parent = layer.id)"
+      " FROM disk AS hidden JOIN disk"
+      "  ON disk.name || '" DISK_RECEIVING "' = hidden.name"
+      " JOIN layer ON layer.id = disk.layer AND layer.parent = hidden.layer"
+      " WHERE hidden.id = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *find =
+      connection_statement (connection, loan_sql, status);
+  int r;
+
+  if (find == NULL)
+    return -1;
+  sqlite3_bind_int64 (find, 1, loan->hidden);
+  r = connection_step (connection, find, status);
+  if (r != 1 || sqlite3_column_int64 (find, 4) != 0)
+    return r == -1 ? -1 : 0;
+  loan->disk = sqlite3_column_int64 (find, 0);
+  loan->own.layer = sqlite3_column_int64 (find, 1);
+  loan->base.layer = sqlite3_column_int64 (find, 2);
+  loan->base.generation = sqlite3_column_int64 (find, 3);
+  r = has_rows (connection, loan->own.layer, 0, 0, status);
+  return r == -1 ? -1 : !r;
+}
+
+/* Where the rows of what came in begin: after those that were there when the
+ * base was taken.  Rows that are moved into the layer keep their ids, but
+ * those carry GENERATION_TAKEN, which the base shows.
+ */
+static int
+find_first (struct connection *connection, struct loan *loan,
+            struct status *status)
+{
+  static const char first_sql[] =
+      "SELECT ifnull (max (last_block), 0) FROM snapshot"
+      " WHERE layer = ?1 AND generation = ?2";
+  CLEANUP_STATEMENT sqlite3_stmt *first =
+      connection_statement (connection, first_sql, status);
+
+  if (first == NULL)
+    return -1;
+  sqlite3_bind_int64 (first, 1, loan->base.layer);
+  sqlite3_bind_int64 (first, 2, loan->base.generation);
+  if (connection_step (connection, first, status) == -1)
+    return -1;
+  loan->last = sqlite3_column_int64 (first, 0);
+  return 0;
+}
+
+/* Delete some rows of what came in.  Returns how many, or -1. */
+static int
+delete_rows (struct connection *connection, struct loan *loan,
+             struct status *status)
+{
+  static const char delete_sql[] =
+      "DELETE FROM block WHERE id IN (SELECT id FROM block NOT INDEXED"
+      "  WHERE id > ?3 AND layer = ?1 AND generation > ?2 ORDER BY id LIMIT ?4)"
+      " RETURNING id";
+  CLEANUP_STATEMENT sqlite3_stmt *delete =
+      connection_statement (connection, delete_sql, status);
+  int64_t last = loan->last;
+  int r, count = 0;
+
+  if (delete == NULL)
+    return -1;
+  sqlite3_bind_int64 (delete, 1, loan->base.layer);
+  sqlite3_bind_int64 (delete, 2, loan->base.generation);
+  sqlite3_bind_int64 (delete, 3, loan->last);
+  sqlite3_bind_int (delete, 4, STEP_ROWS);
+  while ((r = connection_step (connection, delete, status)) == 1) {
+    if (sqlite3_column_int64 (delete, 0) > last)
+      last = sqlite3_column_int64 (delete, 0);
+    count++;
+  }
+  return r == -1 ? -1 : count;
+}
+
+static int
+change_take_back (struct connection *connection, void *opaque,
+                  struct status *status)
+{
+  struct loan *loan = opaque;
+  int r, count;
+
+  connection_frees_space (connection);
+  r = find_loan (connection, loan, status);
+  loan->done = r == 0;
+  loan->returned = false;
+  if (r != 1)
+    return r;
+  if (find_first (connection, loan, status) == -1)
+    return -1;
+  count = delete_rows (connection, loan, status);
+  loan->done = count < STEP_ROWS;
+  if (count == -1 || !loan->done)
+    return count == -1 ? -1 : 0;
+  loan->returned = true;
+  return disks_take_back (connection, loan->disk, loan->hidden, status);
+}
+
+/* Give back what DISK/receiving, of that id, has lent, and with it that goes,
+ * too.  The caller has its guard.  Returns 1, 0 where nothing was lent, or -1.
+ */
+static int
+take_back (struct store *store, int64_t hidden, struct status *status)
+{
+  struct loan loan = { .hidden = hidden };
+
+  while (!loan.done)
+    if (store_step (store, change_take_back, &loan, status) == -1)
+      return -1;
+  return loan.returned;
+}
+
+/*--------------------------------------------------------------------
  * Removing what is hidden.
  */
+
+/* Take back what the hidden disk ID, which was left behind, has lent; not if
+ * it is just coming in.  Returns as take_back.
+ */
+static int
+take_leftover_back (struct store *store, int64_t id, struct status *status)
+{
+  const int guard = guard_take (store_path (store), id, false, status);
+  int r;
+
+  if (guard == -1)
+    return status->error == EBUSY ? 0 : -1;
+  r = take_back (store, id, status);
+  guard_release (guard);
+  return r;
+}
 
 /* Delete the hidden disk ID, unless it is just coming in.  Returns 1, 0, or
  * -1.
@@ -232,26 +391,24 @@ delete_leftover (struct connection *connection,
   return r == -1 ? -1 : 0;
 }
 
-/* Receptions that were interrupted. */
-struct cleaning {
-  struct store *store;
-  int64_t *ids; /* of the hidden disks, and then 0 */
-  int64_t id;   /* the one at hand, ... */
-  bool done;    /* ... which is deleted */
-};
-
-/* The ids of all hidden disks, in a new array that ends with 0. */
+/* The ids of all hidden disks, or that of the one for the disk NAME, in a new
+ * array that ends with 0.
+ */
 static int64_t *
-list_hidden (struct connection *connection, struct status *status)
+list_hidden (struct connection *connection, const char *name,
+             struct status *status)
 {
   static const char list_sql[] =
-      "SELECT id FROM disk WHERE name LIKE '%" DISK_RECEIVING "'";
+      "SELECT id FROM disk WHERE name LIKE '%" DISK_RECEIVING "'"
+      " AND (?1 IS NULL OR name = ?1 || '" DISK_RECEIVING "')";
   CLEANUP_STATEMENT sqlite3_stmt *list =
       connection_statement (connection, list_sql, status);
   int64_t *ids = NULL, *more;
   size_t count = 0;
   int r = list ? 1 : -1;
 
+  if (list)
+    sqlite3_bind_text (list, 1, name, -1, SQLITE_STATIC);
   while (r == 1) {
     r = connection_step (connection, list, status);
     more = grow (ids, count, sizeof *ids);
@@ -268,13 +425,22 @@ list_hidden (struct connection *connection, struct status *status)
   return NULL;
 }
 
+/* Receptions that were interrupted. */
+struct cleaning {
+  struct store *store;
+  const char *name; /* of the disk for which they were, or NULL: any */
+  int64_t *ids;     /* of the hidden disks, and then 0 */
+  int64_t id;       /* the one at hand, ... */
+  bool done;        /* ... which is deleted */
+};
+
 static int
 look_for_hidden (struct connection *connection, void *opaque,
                  struct status *status)
 {
   struct cleaning *cleaning = opaque;
 
-  cleaning->ids = list_hidden (connection, status);
+  cleaning->ids = list_hidden (connection, cleaning->name, status);
   return cleaning->ids ? 0 : -1;
 }
 
@@ -305,19 +471,48 @@ change_remove (struct connection *connection, void *opaque,
   return r == -1 ? -1 : 0;
 }
 
+/* Take back what one that was left behind for the disk NAME has lent. */
+static int
+take_old_back (struct store *store, const char *name, struct status *status)
+{
+  struct cleaning cleaning = { .store = store, .name = name };
+  int r = store_look (store, look_for_hidden, &cleaning, status);
+
+  for (size_t i = 0; r != -1 && cleaning.ids[i] != 0; i++)
+    r = take_leftover_back (store, cleaning.ids[i], status);
+  free (cleaning.ids);
+  return r == -1 ? -1 : 0;
+}
+
+/* Remove the disk at hand, with what it has lent given back.  Returns 1, 0
+ * where it is just coming in, or has, or -1.
+ */
+static int
+remove_hidden (struct cleaning *cleaning, struct status *status)
+{
+  const int r = take_leftover_back (cleaning->store, cleaning->id, status);
+
+  if (r != 0)
+    return r;
+  if (store_change (cleaning->store, change_remove, cleaning, status) == -1)
+    return -1;
+  return cleaning->done;
+}
+
 int
 manage_receive_clean (struct store *store, unsigned *removed,
                       struct status *status)
 {
   struct cleaning cleaning = { .store = store };
   struct status failure;
-  int r = store_look (store, look_for_hidden, &cleaning, status);
+  int r = store_look (store, look_for_hidden, &cleaning, status), one;
 
   *removed = 0;
   for (size_t i = 0; cleaning.ids && cleaning.ids[i] != 0; i++) {
     cleaning.id = cleaning.ids[i];
-    if (store_change (store, change_remove, &cleaning, &failure) == 0)
-      *removed += cleaning.done;
+    one = remove_hidden (&cleaning, &failure);
+    if (one != -1)
+      *removed += one;
     else if (r == 0) {
       *status = failure;
       r = -1;
@@ -604,6 +799,8 @@ manage_receive (struct store *store, const struct manage_incoming *incoming,
 
   if (check_incoming (&reception, status) == 0 &&
       take_guard (&reception, &guard, status) == 0 &&
+      (incoming->base_guid == 0 ||
+       take_old_back (store, incoming->disk, status) == 0) &&
       look_for_base (&reception, status) == 0 &&
       look_for_given_up (&reception, status) == 0 &&
       store_change (store, change_begin, &reception, status) == 0)
@@ -679,7 +876,7 @@ change_cancel (struct connection *connection, void *opaque,
                struct status *status)
 {
   const struct disk_info *hidden = opaque;
-  int64_t *ids = list_hidden (connection, status);
+  int64_t *ids = list_hidden (connection, NULL, status);
   int r = ids ? 0 : -1;
 
   connection_frees_space (connection);
@@ -695,6 +892,8 @@ manage_receive_cancel (struct store *store, struct disk *incoming_disk)
 {
   struct disk_info hidden = *disk_get_info (incoming_disk);
   struct status ignored;
+
+  take_back (store, hidden.id, &ignored);
 
   /* Where that fails, the next reception or manage_receive_clean does it. */
   store_change (store, change_cancel, &hidden, &ignored);

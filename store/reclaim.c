@@ -547,25 +547,38 @@ make_changes (struct search *search, struct status *status)
 
 /* The layer was looked through. */
 static int
-forget_work (struct work *work, struct status *status)
+forget_layer (struct connection *connection, int64_t layer,
+              struct status *status)
 {
   static const char done_sql[] = "DELETE FROM reclaim WHERE layer = ?1";
 
-  if (connection_run_for (work->connection, done_sql, work->layer, status) ==
-      -1)
+  if (connection_run_for (connection, done_sql, layer, status) == -1)
     return -1;
-  return quota_follow_layer (work->connection, work->layer, status);
+  return quota_follow_layer (connection, layer, status);
+}
+
+static int
+forget_work (struct work *work, struct status *status)
+{
+  return forget_layer (work->connection, work->layer, status);
+}
+
+int
+reclaim_remove (struct connection *connection, int64_t layer,
+                struct status *status)
+{
+  static const char remove_sql[] = "DELETE FROM layer WHERE id = ?1";
+
+  if (forget_layer (connection, layer, status) == -1)
+    return -1;
+  return connection_run_for (connection, remove_sql, layer, status);
 }
 
 /* The layer is empty, and nothing looks at it. */
 static int
 remove_layer (struct work *work, struct status *status)
 {
-  static const char remove_sql[] = "DELETE FROM layer WHERE id = ?1";
-
-  if (forget_work (work, status) == -1 ||
-      connection_run_for (work->connection, remove_sql, work->layer, status) ==
-          -1)
+  if (reclaim_remove (work->connection, work->layer, status) == -1)
     return -1;
   return work->parent.layer
              ? reclaim_add (work->connection, work->parent.layer, status)

@@ -42,6 +42,12 @@ extern int64_t reclaim_few_rows;
 int reclaim_add (struct connection *connection, int64_t layer,
                  struct status *status);
 
+/* Remove LAYER, which is empty and at which nothing looks any more.  Inside a
+ * write transaction of the caller.
+ */
+int reclaim_remove (struct connection *connection, int64_t layer,
+                    struct status *status);
+
 /* Put all layers into the table at which nothing but a child looks: by what
  * was written since, that may hide more of them.  Inside a write transaction
  * of the caller.
