@@ -163,6 +163,12 @@ is_wrong (const struct block_row *row, struct status *why)
 {
   if (row->id < 1 || row->id >= ID_END)
     status_fail (why, EIO, "its id %" PRId64 " is impossible", row->id);
+  else if (!checksum_fits (row) && row->length == 0 && row->checksum == 0)
+    status_fail (why, EIO, "it is lost");
+  else if (!checksum_fits (row) && row->length == 0 && row->checksum == 1)
+    status_fail (why, EIO,
+                 "it is not known what it was; what was written to it is lost, "
+                 "if anything was");
   else if (!checksum_fits (row))
     status_fail (why, EIO, "its checksum does not match");
   else if (row->layer < 1)

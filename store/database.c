@@ -37,15 +37,22 @@ check_header (const char *path, const unsigned char *header,
   const uint32_t application_id = big_endian (header + 68);
 
   if (memcmp (header, "SQLite format 3", 16) != 0)
-    return status_fail (status, EINVAL,
-                        "%s is not an SQLite database; it was left as it is",
-                        path);
+    return status_fail (
+        status, EINVAL,
+        "%s is not an SQLite database; it was left as it is "
+        "(if it was one of sqlblock, 'sqlblock check --salvage' "
+        "saves what is left)",
+        path);
   if (application_id != APPLICATION_ID)
     return status_fail (status, EINVAL,
                         "%s is an SQLite database, but not one of sqlblock "
                         "(its application_id is 0x%08" PRIx32
-                        "); it was left as it is",
-                        path, application_id);
+                        "); it was left as it is%s",
+                        path, application_id,
+                        application_id == 0 ? "; if it is one that was cut "
+                                              "off, 'sqlblock check --salvage' "
+                                              "saves what is left"
+                                            : "");
   if (format > DATABASE_FORMAT)
     return status_fail (status, ENOTSUP,
                         "%s has format %" PRIu32 ", this version knows up "

@@ -82,5 +82,6 @@ log_walk_next (struct log_walk *walk, unsigned char *page)
   walk->page = big_endian (header);
   walk->commit = big_endian (header + 4);
   walk->next = walk->offset + walk->page_size;
-  return walk->page != 0 && are_sums (walk, header + 16);
+  walk->is_torn = !are_sums (walk, header + 16);
+  return walk->page != 0 && !walk->is_torn;
 }

@@ -32,6 +32,7 @@ struct log_walk {
   unsigned char salts[LOG_SALTS_SIZE];
   uint32_t sums[2];
   uint64_t next; /* where the next frame stands, in bytes */
+  bool is_torn;  /* one of this log stands there, but it is damaged */
 
   /* The last frame. */
   uint32_t page;   /* its number */

@@ -26,6 +26,7 @@
 #define PAGE_HEADER_SIZE      100
 #define PAGE_HEADER_PAGE_SIZE 16
 #define PAGE_HEADER_RESERVED  20
+#define PAGE_HEADER_COUNT     28 /* how many pages there are */
 #define PAGE_HEADER_TRUNK     32 /* the first page of the list of free ones */
 #define PAGE_HEADER_FORMAT    60 /* user_version, see schema.sql */
 

@@ -96,15 +96,20 @@ read_frames (struct pages *pages, struct log_walk *walk, struct status *status)
     if (add_frame (pages, &page, frames++, status) == -1)
       return -1;
     if (walk->commit != 0) { /* the end of a transaction */
-      pages->in_log_count = frames;
+      pages->in_log_count = pages->log_frames = frames;
       pages->count = walk->commit;
     }
   }
+  pages->log_torn = walk->is_torn;
   return 0;
 }
 
+/* Read the log, and the salts of its header into SALTS.  Returns 1, 0 where
+ * there is none that SQLite would take, -1.
+ */
 static int
-read_log (struct pages *pages, const char *path, struct status *status)
+read_log (struct pages *pages, const char *path,
+          unsigned char salts[LOG_SALTS_SIZE], struct status *status)
 {
   char *name = database_side_file (path, "-wal");
   struct log_walk walk;
@@ -119,7 +124,64 @@ read_log (struct pages *pages, const char *path, struct status *status)
   if (read_frames (pages, &walk, status) == -1)
     return -1;
   keep_newest (pages);
-  return 0;
+  memcpy (salts, walk.salts, LOG_SALTS_SIZE);
+  return 1;
+}
+
+/* The shared memory of the log tells how many frames were committed, and how
+ * many of them are in the database, if it is of this log.  Nothing tells
+ * where it is gone, too ("The WAL-Index File Format" in walformat.html).
+ */
+static void
+look_for_lost_log (struct pages *pages, const char *index,
+                   const unsigned char *log_salts)
+{
+  struct {
+    uint32_t version, unused, change;
+    uint8_t is_init, is_big_endian;
+    uint16_t page_size;
+    uint32_t frames, pages, frame_checksum[2];
+    unsigned char salts[LOG_SALTS_SIZE];
+    uint32_t checksum[2];
+  } head[2];
+  uint32_t in_database, known;
+  const int fd = open (index, O_RDONLY | O_CLOEXEC);
+
+  if (fd == -1)
+    return;
+  if (read_at (fd, head, sizeof head, 0) &&
+      read_at (fd, &in_database, sizeof in_database, sizeof head) &&
+      memcmp (&head[0], &head[1], sizeof head[0]) == 0 && head[0].is_init &&
+      (log_salts == NULL ||
+       memcmp (head[0].salts, log_salts, LOG_SALTS_SIZE) == 0)) {
+    known = pages->log_frames > in_database ? pages->log_frames : in_database;
+    if (head[0].frames > known)
+      pages->log_lost = head[0].frames - known;
+  }
+  close (fd);
+}
+
+/* How many pages the file is too short for: its header, or the log, says how
+ * many there are.
+ */
+static uint32_t
+count_missing (const struct pages *pages)
+{
+  unsigned char header[PAGE_HEADER_SIZE];
+  const uint64_t in_file = lseek (pages->file, 0, SEEK_END) / pages->page_size;
+  uint64_t wanted = pages->count;
+  uint32_t in_log = 0;
+
+  if (pages->in_log_count == 0) {
+    read_at (pages->file, header, sizeof header, 0);
+    if (memcmp (header, "SQLite format 3", 16) != 0)
+      return 0;
+    wanted = big_endian (header + PAGE_HEADER_COUNT);
+  }
+  for (size_t i = 0; i < pages->in_log_count; i++)
+    in_log +=
+        pages->in_log[i].page > in_file && pages->in_log[i].page <= wanted;
+  return wanted > in_file + in_log ? wanted - in_file - in_log : 0;
 }
 
 static int
@@ -143,6 +205,25 @@ read_header (struct pages *pages, uint32_t page_size, struct status *status)
   return 0;
 }
 
+/* Read the log, and find out what is missing of it and of the file. */
+static int
+read_rest (struct pages *pages, const char *path, struct status *status)
+{
+  unsigned char salts[LOG_SALTS_SIZE];
+  const int r = read_log (pages, path, salts, status);
+  char *index;
+
+  if (r == -1)
+    return -1;
+  index = database_side_file (path, "-shm");
+  if (index == NULL)
+    return status_no_memory (status);
+  look_for_lost_log (pages, index, r == 1 ? salts : NULL);
+  free (index);
+  pages->missing = count_missing (pages);
+  return 0;
+}
+
 struct pages *
 pages_open (const char *path, uint32_t page_size, struct status *status)
 {
@@ -157,7 +238,7 @@ pages_open (const char *path, uint32_t page_size, struct status *status)
   if (pages->file == -1)
     status_fail (status, errno, "%s", strerror (errno));
   else if (read_header (pages, page_size, status) == 0 &&
-           read_log (pages, path, status) == 0)
+           read_rest (pages, path, status) == 0)
     return pages;
   status_prefix (status, "%s", path);
   pages_close (pages);
@@ -198,7 +279,8 @@ pages_close (struct pages *pages)
   free (pages);
 }
 
-static void
+/* Returns whether the page is from the log. */
+static bool
 read_page (struct pages *pages, uint32_t number, unsigned char *page)
 {
   const struct log_page key = { .page = number };
@@ -219,12 +301,13 @@ read_page (struct pages *pages, uint32_t number, unsigned char *page)
                 found ? found->offset
                       : (uint64_t)(number - 1) * pages->page_size))
     pages->unreadable++;
+  return found;
 }
 
 void
 pages_get (struct pages *pages, uint32_t number)
 {
-  read_page (pages, number, pages->page);
+  pages->current_in_log = read_page (pages, number, pages->page);
   pages->current = number;
 }
 

@@ -38,9 +38,14 @@ struct pages {
   struct log_page *in_log; /* by page */
   size_t in_log_count;
   uint64_t unreadable; /* reads that have failed */
+  uint32_t missing;    /* pages that the file is too short for */
+  uint32_t log_lost;   /* frames that were committed, and are not there */
+  uint32_t log_frames; /* that are */
+  bool log_torn;       /* the log is damaged, and ends before that */
 
   /* The page of pages_get, and the last one of the pointer map. */
   uint32_t current, map_number;
+  bool current_in_log;
   unsigned char page[PAGE_SIZE_MAX], map[PAGE_SIZE_MAX];
 };
 

@@ -34,11 +34,6 @@ bind_value (sqlite3_stmt *statement, int i, const struct value *value)
   }
 }
 
-/* A block of which only the place is known.  Nothing has this checksum, as
- * its data is empty.
- */
-#define LOST "codec = 1 AND checksum = 0 AND length (data) = 0"
-
 /* Put a row into its table, if nothing is in its place. */
 static int
 insert_row (struct salvage *salvage, const struct row *row,
@@ -124,7 +119,7 @@ salvage_put_lost (struct salvage *salvage, const struct row *row,
   static const char put_sql[] =
       "UPDATE block SET codec = ?5, checksum = ?6, content = ?7, data = ?8"
       " WHERE id = ?1 AND layer = ?2 AND number = ?3 AND generation = ?4"
-      " AND " LOST;
+      " AND " SALVAGE_LOST;
   CLEANUP_STATEMENT sqlite3_stmt *put =
       connection_statement (salvage->out, put_sql, status);
 
@@ -160,7 +155,7 @@ int
 salvage_next_lost (struct salvage *salvage, int64_t *id, struct status *status)
 {
   static const char next_sql[] =
-      "SELECT id FROM block NOT INDEXED WHERE id > ?1 AND " LOST
+      "SELECT id FROM block NOT INDEXED WHERE id > ?1 AND " SALVAGE_LOST
       " ORDER BY id LIMIT 1";
   CLEANUP_STATEMENT sqlite3_stmt *next =
       connection_statement (salvage->out, next_sql, status);
@@ -191,7 +186,7 @@ run_and_say (struct salvage *salvage, const char *sql, const char *what,
     return -1;
   changes = sqlite3_total_changes (salvage->out->db) - before;
   if (changes > 0 && what)
-    salvage_say (salvage, "%d %s", changes, what);
+    salvage_lose (salvage, "%d %s", changes, what);
   return 0;
 }
 
@@ -303,45 +298,6 @@ add_features (struct salvage *salvage, struct status *status)
   return 0;
 }
 
-/* Make a lost block zeroes. */
-static int
-zero_block (struct salvage *salvage, int64_t id, struct status *status)
-{
-  static const char key_sql[] =
-      "SELECT layer, number, generation FROM block WHERE id = ?1";
-  static const char zero_sql[] = "UPDATE block SET codec = 0, data = NULL,"
-                                 " checksum = ?2 WHERE id = ?1";
-  CLEANUP_STATEMENT sqlite3_stmt *key =
-      connection_statement (salvage->out, key_sql, status);
-  CLEANUP_STATEMENT sqlite3_stmt *zero =
-      connection_statement (salvage->out, zero_sql, status);
-
-  if (key == NULL || zero == NULL)
-    return -1;
-  sqlite3_bind_int64 (key, 1, id);
-  if (connection_step (salvage->out, key, status) == -1)
-    return -1;
-  sqlite3_bind_int64 (zero, 1, id);
-  sqlite3_bind_int64 (zero, 2,
-                      checksum_block (sqlite3_column_int64 (key, 0),
-                                      sqlite3_column_int64 (key, 1),
-                                      sqlite3_column_int64 (key, 2), CODEC_ZERO,
-                                      0, checksum_bytes (NULL, 0)));
-  return connection_step (salvage->out, zero, status);
-}
-
-int
-salvage_zero_lost (struct salvage *salvage, struct status *status)
-{
-  int64_t id = 0;
-  int r;
-
-  while ((r = salvage_next_lost (salvage, &id, status)) == 1)
-    if (zero_block (salvage, id, status) == -1)
-      return -1;
-  return r;
-}
-
 int
 salvage_fit_together (struct salvage *salvage, struct status *status)
 {
@@ -374,7 +330,9 @@ salvage_count (struct salvage *salvage, struct status *status)
   static const char snapshots_count_sql[] = "SELECT count (*) FROM snapshot";
   static const char layers_count_sql[] = "SELECT count (*) FROM layer";
   static const char lost_sql[] =
-      "SELECT count (*) FROM block NOT INDEXED WHERE " LOST;
+      "SELECT count (*) FROM block NOT INDEXED WHERE " SALVAGE_LOST;
+  static const char unknown_sql[] =
+      "SELECT count (*) FROM block NOT INDEXED WHERE " SALVAGE_UNKNOWN;
   static const char blocks_sql[] = "SELECT count (*) FROM block";
   static const char bytes_sql[] =
       "SELECT ifnull (sum (length (data)), 0) FROM block";
@@ -387,6 +345,7 @@ salvage_count (struct salvage *salvage, struct status *status)
     { snapshots_count_sql, &counts->snapshots },
     { layers_count_sql, &counts->layers },
     { lost_sql, &counts->lost },
+    { unknown_sql, &counts->unknown },
     { blocks_sql, &counts->blocks },
     { bytes_sql, &counts->bytes },
   };
@@ -398,7 +357,7 @@ salvage_count (struct salvage *salvage, struct status *status)
       return -1;
     *counters[i].value = value;
   }
-  counts->blocks -= counts->lost;
+  counts->blocks -= counts->lost + counts->unknown;
   counts->unreadable = salvage->pages->unreadable;
   return 0;
 }

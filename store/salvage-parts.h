@@ -1,7 +1,8 @@
 /* What the parts of salvage.h share.
  *
- *   salvage.c ──► salvage-rows.c  which rows are true, and can one become so?
- *            └──► salvage-out.c   what is written into the new file
+ *   salvage.c ──► salvage-rows.c     which rows are true, and can one become
+ * so? ├──► salvage-out.c      what is written into the new file └──►
+ * salvage-unknown.c  what is put where nothing is known
  */
 
 #ifndef SQLBLOCK_SALVAGE_PARTS_H
@@ -35,6 +36,16 @@ struct row {
   unsigned count;
 };
 
+/* A place in the index of blocks. */
+struct block_place {
+  int64_t layer, number;
+};
+
+/* What the index says between these two, both included, is lost. */
+struct unknown_range {
+  struct block_place low, high;
+};
+
 /* What is read, and into what it is saved. */
 struct salvage {
   const char *path;
@@ -42,10 +53,13 @@ struct salvage {
   struct salvage_counts *counts;
   struct pages *pages;
   struct connection *out;
-  unsigned char *reached; /* a bit for each page: a b-tree leads to it */
-  bool rows_are_complete; /* no page of a table was damaged, ... */
-  bool index_is_complete; /* ... and none of an index */
-  uint32_t block_root;    /* of the table of blocks; 0: unknown */
+  unsigned char *reached;        /* a bit for each page: a b-tree leads to it */
+  bool rows_are_complete;        /* no page of a table was damaged, ... */
+  bool index_is_complete;        /* ... and none of an index */
+  uint32_t block_root;           /* of the table of blocks */
+  bool blocks_are_complete;      /* no row of a block was lost */
+  struct unknown_range *unknown; /* where the index does not tell of them */
+  size_t unknown_count;
   unsigned corrections;
   uint32_t carved; /* the page that was looked through last */
   uint64_t pages_done, pages_total;
@@ -55,6 +69,10 @@ struct salvage {
 
 /* Tell the user something. */
 void salvage_say (struct salvage *salvage, const char *format, ...)
+    __attribute__ ((format (printf, 2, 3)));
+
+/* Tell the user that something is lost. */
+void salvage_lose (struct salvage *salvage, const char *format, ...)
     __attribute__ ((format (printf, 2, 3)));
 
 /* Are the values from FIRST to LAST integers? */
@@ -93,8 +111,21 @@ int salvage_next_lost (struct salvage *salvage, int64_t *id,
 /* All rows are there: make what refers to lost ones fit together. */
 int salvage_fit_together (struct salvage *salvage, struct status *status);
 
-/* Make lost blocks zeroes. */
-int salvage_zero_lost (struct salvage *salvage, struct status *status);
+/* A block of which only the place is known, from the index, and one of which
+ * nothing is known.  Nothing has these checksums, as their data is empty.
+ */
+#define SALVAGE_LOST    "codec = 1 AND checksum = 0 AND length (data) = 0"
+#define SALVAGE_UNKNOWN "codec = 1 AND checksum = 1 AND length (data) = 0"
+
+/* The index does not tell of the blocks of RANGE. */
+int salvage_add_unknown (struct salvage *salvage,
+                         const struct unknown_range *range,
+                         struct status *status);
+
+/* Where rows are lost, and the index with them, put a row that cannot be read
+ * wherever the newest may be missing.
+ */
+int salvage_mark_unknown (struct salvage *salvage, struct status *status);
 
 /* Count what was saved. */
 int salvage_count (struct salvage *salvage, struct status *status);

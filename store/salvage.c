@@ -3,6 +3,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include "guard.h"
 #include "layers.h"
 #include "salvage-parts.h"
+#include "vfs_checksum.h"
 
 /* No b-tree is deeper. */
 #define DEPTH_MAX 20
@@ -34,6 +36,20 @@ salvage_say (struct salvage *salvage, const char *format, ...)
   va_end (arguments);
   if (salvage->options->say)
     salvage->options->say (text, salvage->options->opaque);
+}
+
+void
+salvage_lose (struct salvage *salvage, const char *format, ...)
+{
+  char text[900];
+  va_list arguments;
+
+  va_start (arguments, format);
+  vsnprintf (text, sizeof text, format, arguments);
+  va_end (arguments);
+  salvage->counts->losses++;
+  if (salvage->options->lose)
+    salvage->options->lose (text, salvage->options->opaque);
 }
 
 /* One page more was looked at. */
@@ -83,11 +99,45 @@ trust_page (struct salvage *salvage, uint32_t number)
          is_reached (salvage, number);
 }
 
+/* The tables and indexes that are walked over, and what is at stake: the roots
+ * are where SQLite puts them in a new database, unless the schema says
+ * otherwise.
+ */
+struct tree {
+  const char *name;
+  uint32_t root;
+  bool index;
+  const char *loss; /* NULL: nothing, or what is known otherwise */
+};
+
+#define TREE_BLOCK 0
+#define TREE_INDEX 1
+static const struct tree trees[] = {
+  [TREE_BLOCK] = { "block", 16, false, NULL },
+  [TREE_INDEX] = { "block_by_number", 17, true, NULL },
+  { "layer", 5, false, "layers" },
+  { "disk", 8, false, "disks" },
+  { "snapshot", 11, false, "snapshots" },
+  { "content", 20, false, NULL },
+  { "reclaim", 15, false, NULL },
+  { "block_zero", 18, true, NULL },
+};
+
+#define TREES (sizeof trees / sizeof trees[0])
+
 /* The roots that the schema tells of. */
 struct roots {
   uint32_t pages[64];
   size_t count;
+  uint32_t known[TREES]; /* of the trees above; 0: it does not tell */
 };
+
+static bool
+is_text (const struct value *value, const char *text)
+{
+  return value->type == VALUE_TEXT && value->length == strlen (text) &&
+         memcmp (value->bytes, text, value->length) == 0;
+}
 
 /* Note the root of a table or an index, a row of sqlite_schema. */
 static void
@@ -96,14 +146,16 @@ note_root (struct salvage *salvage, struct roots *roots, const struct row *row)
   const struct value *value = row->values;
 
   if (row->count != SCHEMA_COLUMNS || value[3].type != VALUE_INTEGER ||
-      value[3].integer < 2 || value[3].integer > salvage->pages->count ||
-      roots->count == sizeof roots->pages / sizeof roots->pages[0])
+      value[3].integer < 2 || value[3].integer > UINT32_MAX)
     return;
-  roots->pages[roots->count++] = value[3].integer;
-  if (value[0].type == VALUE_TEXT && value[0].length == 5 &&
-      memcmp (value[0].bytes, "table", 5) == 0 && value[1].length == 5 &&
-      value[1].type == VALUE_TEXT && memcmp (value[1].bytes, "block", 5) == 0)
-    salvage->block_root = value[3].integer;
+  for (size_t i = 0; i < TREES; i++)
+    if (is_text (&value[1], trees[i].name)) {
+      roots->known[i] = value[3].integer;
+      return;
+    }
+  if (value[3].integer <= salvage->pages->count &&
+      roots->count < sizeof roots->pages / sizeof roots->pages[0])
+    roots->pages[roots->count++] = value[3].integer;
 }
 
 static void
@@ -120,96 +172,212 @@ note_roots (struct salvage *salvage, const struct tree_page *tree,
     }
 }
 
-/* A page that a tree leads to is damaged. */
+/* A walk over a tree. */
+struct walk {
+  struct salvage *salvage;
+  bool index;
+  bool blocks;         /* the index of all blocks, in which places count */
+  struct roots *roots; /* the schema: note them */
+  bool complete;       /* no page was damaged */
+  struct status *status;
+  int result;
+};
+
+static const struct unknown_range everything = {
+  { 0, 0 },
+  { INT64_MAX, INT64_MAX },
+};
+
+/* What page leads to, or the page itself, is damaged; RANGE was there. */
 static void
-note_damage (struct salvage *salvage, bool index)
+note_damage (struct walk *walk, const struct unknown_range *range)
 {
-  if (index)
-    salvage->index_is_complete = false;
-  else
-    salvage->rows_are_complete = false;
+  walk->complete = false;
+  if (walk->blocks && walk->result == 0)
+    walk->result = salvage_add_unknown (walk->salvage, range, walk->status);
 }
 
-/* Go down from page NUMBER, which was just reached, in an INDEX or a table.
- * With ROOTS it is that of the schema.
- */
-static void
-walk (struct salvage *salvage, uint32_t number, bool index, unsigned depth,
-      struct roots *roots)
+/* Does the page at hand fit its checksum?  Pages of the log have another. */
+static bool
+page_fits (const struct pages *pages)
 {
-  struct pages *pages = salvage->pages;
-  struct tree_page tree;
+  return pages->current_in_log ||
+         vfs_checksum_fits (pages->page, pages->page_size, pages->current);
+}
+
+/* The place that an entry of the index of blocks has. */
+static bool
+read_place (struct salvage *salvage, const struct cell *cell,
+            struct block_place *place)
+{
+  struct row row;
+
+  row.count = record_parse (salvage->payload, cell->length, row.values);
+  if (row.count != INDEX_COLUMNS || !row_has_integers (&row, 0, 3))
+    return false;
+  *place = (struct block_place){ row.values[0].integer, row.values[1].integer };
+  return true;
+}
+
+static void walk_page (struct walk *walk, uint32_t number, unsigned depth,
+                       struct unknown_range range);
+
+/* Go through the leaf at hand, of an index of blocks. */
+static void
+walk_leaf (struct walk *walk, const struct tree_page *tree,
+           struct unknown_range range)
+{
+  struct salvage *salvage = walk->salvage;
+  const struct block_place end = range.high;
+  struct block_place place;
   struct cell cell;
-  uint32_t child;
+  bool gap = false;
 
-  if (trust_page (salvage, number) != IN_USE)
-    note_damage (salvage, index);
-  pages_get (pages, number);
-  if (!pages_tree (pages, &tree) || depth == DEPTH_MAX ||
-      (tree.type == INDEX_LEAF || tree.type == INDEX_INTERIOR) != index) {
-    note_damage (salvage, index);
-    return;
-  }
-  if (tree.type == TABLE_LEAF && roots)
-    note_roots (salvage, &tree, roots);
-  if (tree.type == TABLE_LEAF || tree.type == INDEX_LEAF)
-    return;
-  for (unsigned i = 0; i <= tree.cells; i++) {
-    child = tree.last_child;
-    if (i < tree.cells) {
-      const unsigned at = pages_cell (pages, &tree, i);
-
-      child = at && pages_read_cell (pages, TABLE_INTERIOR, at, &cell,
-                                     salvage->payload)
-                  ? cell.child
-                  : 0;
-    }
-    if (!reach (salvage, child)) {
-      note_damage (salvage, index);
+  for (unsigned i = 0; i <= tree->cells; i++) {
+    if (i < tree->cells &&
+        (!pages_tree_cell (salvage->pages, tree, i, &cell, salvage->payload) ||
+         !read_place (salvage, &cell, &place))) {
+      gap = true;
       continue;
     }
-    walk (salvage, child, index, depth + 1, roots);
+    range.high = i < tree->cells ? place : end;
+    if (gap)
+      note_damage (walk, &range);
+    gap = false;
+    range.low = range.high;
+  }
+}
+
+/* Go down from the interior page at hand. */
+static void
+walk_children (struct walk *walk, const struct tree_page *tree, unsigned depth,
+               struct unknown_range range)
+{
+  struct pages *pages = walk->salvage->pages;
+  const uint32_t number = pages->current;
+  const struct block_place end = range.high;
+  struct cell cell;
+
+  for (unsigned i = 0; i <= tree->cells; i++) {
+    bool known = true;
+    uint32_t child = tree->last_child;
+
+    range.high = end;
+    if (i < tree->cells) {
+      known = pages_tree_cell (pages, tree, i, &cell, walk->salvage->payload);
+      child = known ? cell.child : 0;
+      if (walk->blocks && known)
+        known = read_place (walk->salvage, &cell, &range.high);
+      if (!known)
+        range.high = end;
+    }
+    if (!reach (walk->salvage, child))
+      note_damage (walk, &range);
+    else
+      walk_page (walk, child, depth + 1, range);
+    if (known)
+      range.low = range.high;
+    else
+      note_damage (walk, &range);
     pages_get (pages, number);
   }
 }
 
-/* Walk over the tree with this root. */
+/* Go down from page NUMBER, which was just reached, and has RANGE. */
 static void
-walk_tree (struct salvage *salvage, uint32_t root, struct roots *roots)
+walk_page (struct walk *walk, uint32_t number, unsigned depth,
+           struct unknown_range range)
 {
+  struct salvage *salvage = walk->salvage;
+  struct pages *pages = salvage->pages;
+  const bool in_use = trust_page (salvage, number) == IN_USE;
   struct tree_page tree;
 
-  if (!reach (salvage, root))
-    return;
-  pages_get (salvage->pages, root);
-  if (!pages_tree (salvage->pages, &tree)) {
-    note_damage (salvage, false);
-    note_damage (salvage, true);
-    return;
+  pages_get (pages, number);
+  if (!in_use || (walk->blocks && !page_fits (pages)))
+    note_damage (walk, &range);
+  if (!pages_tree (pages, &tree) || depth == DEPTH_MAX ||
+      (tree.type == INDEX_LEAF || tree.type == INDEX_INTERIOR) != walk->index)
+    note_damage (walk, &range);
+  else if (tree.type == TABLE_LEAF && walk->roots)
+    note_roots (salvage, &tree, walk->roots);
+  else if (tree.type == INDEX_LEAF && walk->blocks)
+    walk_leaf (walk, &tree, range);
+  else if (tree.type == TABLE_INTERIOR || tree.type == INDEX_INTERIOR)
+    walk_children (walk, &tree, depth, range);
+}
+
+static void
+walk_tree (struct walk *walk, uint32_t root)
+{
+  walk->complete = true;
+  if (reach (walk->salvage, root))
+    walk_page (walk, root, 0, everything);
+  else
+    note_damage (walk, &everything);
+}
+
+/* Walk over the trees that matter. */
+static int
+walk_known (struct salvage *salvage, struct roots *roots, struct status *status)
+{
+  for (size_t i = 0; i < TREES; i++) {
+    struct walk walk = {
+      .salvage = salvage,
+      .index = trees[i].index,
+      .blocks = i == TREE_INDEX,
+      .status = status,
+    };
+
+    if (roots->known[i] == 0)
+      roots->known[i] = trees[i].root;
+    walk_tree (&walk, roots->known[i]);
+    if (walk.result == -1)
+      return -1;
+    if (walk.complete)
+      continue;
+    if (i == TREE_INDEX)
+      salvage->index_is_complete = false;
+    else if (!trees[i].index)
+      salvage->rows_are_complete = false;
+    if (i == TREE_BLOCK)
+      salvage->blocks_are_complete = false;
+    if (trees[i].loss)
+      salvage_lose (salvage,
+                    "the table of %s is damaged; some of them may be lost",
+                    trees[i].loss);
   }
-  walk (salvage, root, tree.type == INDEX_LEAF || tree.type == INDEX_INTERIOR,
-        0, roots);
+  salvage->block_root = roots->known[TREE_BLOCK];
+  return 0;
 }
 
 static int
 walk_trees (struct salvage *salvage, struct status *status)
 {
   struct roots roots = { .count = 0 };
+  struct walk schema = {
+    .salvage = salvage,
+    .roots = &roots,
+    .status = status,
+  };
 
   salvage->reached = calloc (salvage->pages->count / 8 + 1, 1);
   if (salvage->reached == NULL)
     return status_no_memory (status);
-  salvage->rows_are_complete = salvage->index_is_complete = true;
-  walk_tree (salvage, 1, &roots);
-  for (size_t i = 0; i < roots.count; i++)
-    walk_tree (salvage, roots.pages[i], NULL);
-  if (salvage->block_root != 0)
-    return 0;
-  /* The schema is lost; the pointer map knows the roots, too. */
-  salvage->rows_are_complete = salvage->index_is_complete = false;
-  for (uint32_t number = 2; number <= salvage->pages->count; number++)
-    if (pages_use (salvage->pages, number) == PAGE_ROOT)
-      walk_tree (salvage, number, NULL);
+  salvage->rows_are_complete = salvage->index_is_complete =
+      salvage->blocks_are_complete = true;
+  walk_tree (&schema, 1);
+  if (walk_known (salvage, &roots, status) == -1)
+    return -1;
+  for (size_t i = 0; i < roots.count; i++) {
+    struct walk other = { .salvage = salvage, .status = status };
+    struct tree_page tree;
+
+    pages_get (salvage->pages, roots.pages[i]);
+    other.index = pages_tree (salvage->pages, &tree) &&
+                  (tree.type == INDEX_LEAF || tree.type == INDEX_INTERIOR);
+    walk_tree (&other, roots.pages[i]);
+  }
   return 0;
 }
 
@@ -255,15 +423,19 @@ use_rows (struct salvage *salvage, bool corrected, row_use use,
   for (unsigned i = 0; i < tree.cells; i++) {
     const unsigned at = pages_cell (pages, &tree, i);
 
-    if (at == 0)
+    if (at == 0) {
+      salvage->blocks_are_complete = false;
       continue;
+    }
     row.kind = ROW_UNKNOWN;
     row.count = 0;
     if (pages_read_cell (pages, TABLE_LEAF, at, &cell, salvage->payload))
       row_parse (salvage->payload, &cell, &row);
     if (row.kind == ROW_UNKNOWN && corrected && may_be_true (&row) &&
-        !salvage_correct (salvage, at, &row))
+        !salvage_correct (salvage, at, &row)) {
       pages_get (pages, number); /* as it was */
+      salvage->blocks_are_complete = false;
+    }
     if (row.kind != ROW_UNKNOWN && use (salvage, &row, status) == -1)
       return -1;
     if (row.kind != ROW_UNKNOWN && pages->current != number)
@@ -425,9 +597,9 @@ fill_up (struct salvage *salvage, struct status *status)
     return 0;
   if (salvage->index_is_complete)
     return use_doubtful (salvage, use_others, status);
-  salvage_say (salvage,
-               "the b-trees are damaged so that it is not known what is "
-               "missing; deleted blocks may have come back");
+  salvage_lose (salvage,
+                "the b-trees are damaged so that it is not known what is "
+                "missing; deleted blocks may have come back");
   if (use_doubtful (salvage, salvage_put, status) == -1)
     return -1;
   return read_index (salvage, PERHAPS, status);
@@ -448,6 +620,7 @@ fill (struct connection *out, void *opaque, struct status *status)
       read_index (salvage, IN_USE, status) == -1 ||
       find_lost (salvage, status) == -1 || fill_up (salvage, status) == -1 ||
       salvage_fit_together (salvage, status) == -1 ||
+      salvage_mark_unknown (salvage, status) == -1 ||
       salvage_count (salvage, status) == -1)
     return -1;
   if (pages_check_still (salvage->pages, status) == -1)
@@ -456,7 +629,7 @@ fill (struct connection *out, void *opaque, struct status *status)
     return status_fail (status, EINVAL,
                         "nothing of a database of sqlblock "
                         "was found in it");
-  return salvage->options->zero_lost ? salvage_zero_lost (salvage, status) : 0;
+  return 0;
 }
 
 /*--------------------------------------------------------------------
@@ -528,6 +701,29 @@ refuse_served (const char *path, struct status *status)
   return 0;
 }
 
+/* Say what the file and its log lack. */
+static void
+tell_missing (struct salvage *salvage)
+{
+  const struct pages *pages = salvage->pages;
+
+  if (pages->missing > 0)
+    salvage_say (salvage,
+                 "the file is too short: %" PRIu32 " pages of %" PRIu32
+                 " bytes are missing at its end",
+                 pages->missing, pages->page_size);
+  if (pages->log_lost > 0)
+    salvage_lose (salvage,
+                  "the write-ahead log, %s-wal, is missing or lacks its end: "
+                  "the last %" PRIu32 " pages that were committed are lost",
+                  salvage->path, pages->log_lost);
+  else if (pages->log_torn)
+    salvage_lose (salvage,
+                  "the write-ahead log, %s-wal, is damaged after %" PRIu32
+                  " pages; what was committed behind that is lost",
+                  salvage->path, pages->log_frames);
+}
+
 static int
 salvage_from (struct salvage *salvage, const char *out, struct status *status)
 {
@@ -537,6 +733,7 @@ salvage_from (struct salvage *salvage, const char *out, struct status *status)
   if (salvage->pages == NULL ||
       pages_check_still (salvage->pages, status) == -1)
     return -1;
+  tell_missing (salvage);
   salvage->pages_total = 2 * (uint64_t)salvage->pages->count;
   if (walk_trees (salvage, status) == -1)
     return -1;
@@ -568,6 +765,7 @@ salvage_database (const char *path, const char *out,
   if (salvage->pages)
     pages_close (salvage->pages);
   free (salvage->reached);
+  free (salvage->unknown);
   free (salvage);
   return r;
 }

@@ -14,7 +14,13 @@
  *
  * So what was deleted once, and still stands in free pages, does not come
  * back.  A block that stays lost gets a row whose checksum is wrong: reading
- * it is an error, not wrong data.  The same holds for a lost layer.
+ * it is an error, not wrong data.  The same holds for a lost layer.  Where
+ * the index is lost together with rows, nothing tells which blocks there were,
+ * and such a row stands wherever one may have been, or a newer one:
+ *
+ *   index, by layer and number     1:1  1:2  ....lost....  1:9  2:4
+ *   found in the table             1:1  1:2  1:5      2:4
+ *   not to be read                      1:3  1:4  1:6  1:7  1:8  1:9
  */
 
 #ifndef SQLBLOCK_SALVAGE_H
@@ -27,12 +33,15 @@
 #include "status.h"
 
 struct salvage_options {
-  bool zero_lost; /* lost blocks become zeroes */
+  bool zero_lost; /* salvage_zero_lost is to follow */
   /* In so many rows at most a byte that has changed is looked for, which may
    * take seconds for each.
    */
   unsigned corrections;
-  /* Called with a line for everything else than a lost block; may be NULL. */
+  /* Called with a line for everything else than a lost block: what is lost or
+   * may be, and what is good to know.  May be NULL.
+   */
+  void (*lose) (const char *message, void *opaque);
   void (*say) (const char *message, void *opaque);
   progress_made progress;
   void *opaque;
@@ -43,6 +52,8 @@ struct salvage_counts {
   uint64_t blocks, bytes;
   uint64_t corrected;  /* rows of which one byte was set right */
   uint64_t lost;       /* blocks */
+  uint64_t unknown;    /* places where a block may have been lost */
+  uint64_t losses;     /* lines that were told of others */
   uint64_t unreadable; /* pages that the medium could not read */
 };
 
@@ -55,5 +66,11 @@ struct salvage_counts {
 int salvage_database (const char *path, const char *out,
                       const struct salvage_options *options,
                       struct salvage_counts *counts, struct status *status);
+
+/* Have blocks that were lost read as zeroes in the database of STORE, which
+ * salvage_database has made, and what is not known as it was found: an older
+ * version, or zeroes.  Returns 0, or -1.
+ */
+int salvage_zero_lost (struct store *store, struct status *status);
 
 #endif /* SQLBLOCK_SALVAGE_H */

@@ -88,7 +88,8 @@ advice (int rc)
     return "the file system is full; free some space and try again";
   if (rc == SQLITE_IOERR_DATA)
     return "a page of the file does not fit its checksum: it is damaged, or "
-           "another program has changed it; see 'sqlblock check'";
+           "another program has changed it; see 'sqlblock check', and its "
+           "--repair and --salvage";
   if (rc == SQLITE_IOERR_SHMMAP || rc == SQLITE_IOERR_SHMOPEN ||
       rc == SQLITE_IOERR_SHMLOCK)
     return "programs must share memory through a file for the write-ahead "
@@ -98,7 +99,8 @@ advice (int rc)
   case SQLITE_BUSY:
     return "another program holds the database locked; end it and try again";
   case SQLITE_CORRUPT:
-    return "the database is damaged or truncated; restore it from a backup";
+    return "the database is damaged or truncated; restore it from a backup, or "
+           "save what can be read with 'sqlblock check --salvage'";
   case SQLITE_NOTADB:
     return "the file is not an SQLite database";
   case SQLITE_READONLY:

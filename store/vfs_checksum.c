@@ -94,8 +94,8 @@ sum_on (const unsigned char *page, size_t size)
   return sum;
 }
 
-static bool
-fits (const unsigned char *page, size_t size, uint32_t number)
+bool
+vfs_checksum_fits (const unsigned char *page, size_t size, uint32_t number)
 {
   const uint64_t sum = sum_on (page, size);
 
@@ -171,12 +171,12 @@ read_and_compare (struct page_file *pages, void *data, int size, int64_t offset,
   const uint32_t number = offset / size + 1;
   int rc = below->pMethods->xRead (below, data, size, offset);
 
-  *right = rc == SQLITE_OK && fits (data, size, number);
+  *right = rc == SQLITE_OK && vfs_checksum_fits (data, size, number);
   if (rc != SQLITE_OK || *right)
     return rc;
   below->pMethods->xFileControl (below, VFS_AHEAD_FORGET, NULL);
   rc = below->pMethods->xRead (below, data, size, offset);
-  *right = rc == SQLITE_OK && fits (data, size, number);
+  *right = rc == SQLITE_OK && vfs_checksum_fits (data, size, number);
   return rc;
 }
 
@@ -371,7 +371,7 @@ vfs_checksum_read (sqlite3 *db, uint32_t number, size_t size,
   sqlite3_file *below;
   const int rc = read_below (db, number, size, &below, page);
 
-  *right = rc == SQLITE_OK && fits (page, size, number);
+  *right = rc == SQLITE_OK && vfs_checksum_fits (page, size, number);
   return rc;
 }
 

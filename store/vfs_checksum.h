@@ -84,6 +84,10 @@ void vfs_checksum_set (unsigned char *page, size_t size, uint32_t number);
 /* Is PAGE, of SIZE bytes, all zeroes? */
 bool vfs_checksum_is_blank (const unsigned char *page, size_t size);
 
+/* Does PAGE fit its checksum, or has it none?  Thread rules: any thread. */
+bool vfs_checksum_fits (const unsigned char *page, size_t size,
+                        uint32_t number);
+
 /* Have a connection that uses this VFS read pages that do not fit, and note
  * them in PAGES, which must outlive it.  Returns an SQLite result code.
  * Thread rules of this and the next: those of the connection.

@@ -201,7 +201,8 @@ with open("out.json") as file:
 assert j["problem_count"] == '"$lost"', j
 assert all(p["kind"] == "block" for p in j["problems"]), j' ||
   fail "JSON: $(cat out.json)"
-check 0 "lost $lost blocks" hole.sqlite --salvage=saved4.sqlite --zero-lost
+check 6 "lost $lost blocks" hole.sqlite --salvage=saved4.sqlite --zero-lost
+check 0 " 0 problems" saved4.sqlite
 
 # The log that a killed server has left belongs to it.
 start_nbdkit s "$plugin" "$db" log-size=64M

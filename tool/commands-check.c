@@ -30,14 +30,15 @@ static const struct tool_option check_options[] = {
     "change nothing, but copy what can be read into the\n"
     "new database FILE, and check that" },
   { "zero-lost", 0, NULL, &zero_lost,
-    "with --salvage: have blocks that are lost read as\n"
-    "zeroes, not fail" },
+    "with --salvage: list the blocks that are lost, then\n"
+    "have them read as zeroes, not fail" },
   { NULL, 0, NULL, NULL, NULL },
 };
 
 /* What is printed at the end. */
 struct report {
-  json_t *problems, *mended; /* with --json */
+  json_t *problems, *mended;     /* with --json */
+  struct salvage_counts salvage; /* with --salvage */
 };
 
 /*--------------------------------------------------------------------
@@ -171,6 +172,10 @@ print_json (struct report *report, const struct check_counts *counts)
   json_object_set_new (object, "problems", report->problems);
   json_object_set_new (object, "problem_count",
                        json_integer (counts->problems));
+  json_object_set_new (
+      object, "lost",
+      salvage ? json_integer (report->salvage.lost + report->salvage.unknown)
+              : json_null ());
   json_object_set_new (object, "leftovers", json_integer (counts->leftovers));
   json_object_set_new (object, "pages_without_checksum",
                        json_integer (counts->without_checksum));
@@ -203,6 +208,20 @@ say_counts (const struct check_counts *counts)
     tool_error (0,
                 "the structures of the file were not checked: others write so "
                 "much that the log would have grown without limit");
+}
+
+/* Say what can be done about what was found. */
+static void
+say_what_helps (const char *path, const struct check_counts *counts)
+{
+  if (counts->problems == 0)
+    return;
+  if (zero_lost)
+    tool_say ("what is lost reads as zeroes now, or as an older version that "
+              "was found");
+  else if (!salvage)
+    tool_say ("%s\"sqlblock check --salvage=FILE %s\" copies what can be read",
+              repair ? "" : "--repair mends what can be mended; ", path);
 }
 
 /* The database cannot even be opened. */
@@ -294,11 +313,15 @@ check (struct store *store, const char *path, struct report *report)
   }
   if (r == 0 && accept_file && is_sound (&counts))
     r = accept_it (store, report, &status);
+  if (r == 0 && zero_lost)
+    r = salvage_zero_lost (store, &status);
   if (r == -1)
     return tool_fail (&status);
+  counts.problems += report->salvage.losses;
   if (common.json)
     print_json (report, &counts);
   say_counts (&counts);
+  say_what_helps (path, &counts);
   return counts.problems > 0       ? TOOL_DAMAGED
          : counts.file_not_checked ? TOOL_BUSY
                                    : TOOL_DONE;
@@ -307,6 +330,18 @@ check (struct store *store, const char *path, struct report *report)
 /*--------------------------------------------------------------------
  * --salvage
  */
+
+/* Something is lost. */
+static void
+note_loss (const char *message, void *opaque)
+{
+  const struct check_problem problem = {
+    .kind = CHECK_FILE,
+    .message = message,
+  };
+
+  found (&problem, opaque);
+}
 
 static void
 say_line (const char *message, void *opaque)
@@ -326,6 +361,10 @@ say_saved (const struct salvage_counts *counts)
             " blocks",
             counts->disks, counts->snapshots, counts->blocks,
             tool_size (counts->bytes, text), counts->corrected, counts->lost);
+  if (counts->unknown > 0)
+    tool_error (0,
+                "of %" PRIu64 " more blocks it is not known what they were%s",
+                counts->unknown, zero_lost ? "" : "; reading them is an error");
   if (counts->unreadable > 0)
     tool_error (EIO, "%" PRIu64 " pages could not be read", counts->unreadable);
 }
@@ -337,20 +376,20 @@ save (const char *path, struct report *report)
   const struct salvage_options options = {
     .zero_lost = zero_lost,
     .corrections = CORRECT_ROWS,
+    .lose = note_loss,
     .say = say_line,
     .progress = progress,
     .opaque = report,
   };
-  struct salvage_counts counts;
   struct status status;
   int r;
 
   tool_progress_begin (tool_format ("salvaging %s", path));
-  r = salvage_database (path, salvage, &options, &counts, &status);
+  r = salvage_database (path, salvage, &options, &report->salvage, &status);
   tool_progress_end ();
   if (r == -1)
     return tool_fail (&status);
-  say_saved (&counts);
+  say_saved (&report->salvage);
   return TOOL_DONE;
 }
 
