@@ -157,15 +157,22 @@ fits_plan (struct check *check, struct connection *connection,
                 : (r == 1 ? 0 : -1);
 }
 
+/* Is this a row that a salvage has put where nothing was found? */
+static bool
+is_mark (const struct block_row *row)
+{
+  return row->codec == CODEC_RAW && row->length == 0 && !checksum_fits (row);
+}
+
 /* Is there something wrong with the row alone? */
 static bool
 is_wrong (const struct block_row *row, struct status *why)
 {
   if (row->id < 1 || row->id >= ID_END)
     status_fail (why, EIO, "its id %" PRId64 " is impossible", row->id);
-  else if (!checksum_fits (row) && row->length == 0 && row->checksum == 0)
+  else if (is_mark (row) && row->checksum == 0)
     status_fail (why, EIO, "it is lost");
-  else if (!checksum_fits (row) && row->length == 0 && row->checksum == 1)
+  else if (is_mark (row) && row->checksum == 1)
     status_fail (why, EIO,
                  "it is not known what it was; what was written to it is lost, "
                  "if anything was");

@@ -122,6 +122,11 @@ int salvage_add_unknown (struct salvage *salvage,
                          const struct unknown_range *range,
                          struct status *status);
 
+/* It does tell of those of RANGE, by what else was found. */
+int salvage_remove_unknown (struct salvage *salvage,
+                            const struct unknown_range *range,
+                            struct status *status);
+
 /* Where rows are lost, and the index with them, put a row that cannot be read
  * wherever the newest may be missing.
  */

@@ -24,6 +24,11 @@
 #define PART     4096
 #define MARK_MAX (32 << 20)
 
+/* With more ranges nothing is taken away from them: that takes as long as the
+ * square of their number.
+ */
+#define RANGES_MAX 20000
+
 int
 salvage_add_unknown (struct salvage *salvage, const struct unknown_range *range,
                      struct status *status)
@@ -35,6 +40,43 @@ salvage_add_unknown (struct salvage *salvage, const struct unknown_range *range,
     return status_no_memory (status);
   salvage->unknown = unknown;
   unknown[salvage->unknown_count++] = *range;
+  return 0;
+}
+
+static bool
+is_before (const struct block_place *a, const struct block_place *b)
+{
+  return a->layer != b->layer ? a->layer < b->layer : a->number < b->number;
+}
+
+/* The ends stay unknown: of their blocks there may be other entries elsewhere.
+ */
+int
+salvage_remove_unknown (struct salvage *salvage,
+                        const struct unknown_range *range,
+                        struct status *status)
+{
+  struct unknown_range rest;
+
+  if (salvage->unknown_count > RANGES_MAX)
+    return 0;
+  for (size_t i = 0; i < salvage->unknown_count; i++) {
+    struct unknown_range *unknown = &salvage->unknown[i];
+
+    if (is_before (&unknown->high, &range->low) ||
+        is_before (&range->high, &unknown->low))
+      continue;
+    rest = (struct unknown_range){ range->high, unknown->high };
+    if (is_before (&unknown->low, &range->low)) {
+      unknown->high = range->low;
+      /* This is looked at again, and stays as it is. */
+      if (!is_before (&rest.high, &rest.low) &&
+          salvage_add_unknown (salvage, &rest, status) == -1)
+        return -1;
+      continue;
+    }
+    unknown->low = is_before (&rest.high, &rest.low) ? rest.high : rest.low;
+  }
   return 0;
 }
 

@@ -112,15 +112,16 @@ struct tree {
 
 #define TREE_BLOCK 0
 #define TREE_INDEX 1
+#define TREE_ZERO  2
 static const struct tree trees[] = {
   [TREE_BLOCK] = { "block", 16, false, NULL },
   [TREE_INDEX] = { "block_by_number", 17, true, NULL },
+  [TREE_ZERO] = { "block_zero", 18, true, NULL },
   { "layer", 5, false, "layers" },
   { "disk", 8, false, "disks" },
   { "snapshot", 11, false, "snapshots" },
   { "content", 20, false, NULL },
   { "reclaim", 15, false, NULL },
-  { "block_zero", 18, true, NULL },
 };
 
 #define TREES (sizeof trees / sizeof trees[0])
@@ -317,10 +318,54 @@ walk_tree (struct walk *walk, uint32_t root)
     note_damage (walk, &everything);
 }
 
+/* A leaf of the index of blocks to which the way is lost still tells of all
+ * blocks between its first entry and its last.
+ */
+static int
+use_orphan (struct salvage *salvage, struct status *status)
+{
+  struct pages *pages = salvage->pages;
+  struct unknown_range known;
+  struct tree_page tree;
+  struct cell cell;
+
+  if (!page_fits (pages) || !pages_tree (pages, &tree) ||
+      tree.type != INDEX_LEAF)
+    return 0;
+  for (unsigned i = 0; i < tree.cells; i++) {
+    if (!pages_tree_cell (pages, &tree, i, &cell, salvage->payload) ||
+        !read_place (salvage, &cell, i == 0 ? &known.low : &known.high))
+      return 0;
+    if (i == 0)
+      known.high = known.low;
+  }
+  return tree.cells > 0 ? salvage_remove_unknown (salvage, &known, status) : 0;
+}
+
+/* Look for such leaves.  Those of block_zero look the same. */
+static int
+use_orphans (struct salvage *salvage, bool zero_is_complete,
+             struct status *status)
+{
+  int r = 0;
+
+  if (salvage->unknown_count == 0 || !zero_is_complete)
+    return 0;
+  for (uint32_t number = 2; r == 0 && number <= salvage->pages->count; number++)
+    if (pages_use (salvage->pages, number) == PAGE_TREE &&
+        !is_reached (salvage, number)) {
+      pages_get (salvage->pages, number);
+      r = use_orphan (salvage, status);
+    }
+  return r;
+}
+
 /* Walk over the trees that matter. */
 static int
 walk_known (struct salvage *salvage, struct roots *roots, struct status *status)
 {
+  bool zero_is_complete = false;
+
   for (size_t i = 0; i < TREES; i++) {
     struct walk walk = {
       .salvage = salvage,
@@ -334,6 +379,8 @@ walk_known (struct salvage *salvage, struct roots *roots, struct status *status)
     walk_tree (&walk, roots->known[i]);
     if (walk.result == -1)
       return -1;
+    if (i == TREE_ZERO)
+      zero_is_complete = walk.complete;
     if (walk.complete)
       continue;
     if (i == TREE_INDEX)
@@ -348,7 +395,7 @@ walk_known (struct salvage *salvage, struct roots *roots, struct status *status)
                     trees[i].loss);
   }
   salvage->block_root = roots->known[TREE_BLOCK];
-  return 0;
+  return use_orphans (salvage, zero_is_complete, status);
 }
 
 static int
