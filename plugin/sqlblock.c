@@ -378,6 +378,13 @@ sqlblock_get_ready (void)
 
   if (store_check (path, &options, &status) == -1)
     return report (&status);
+  if (stats && database_has_file (path, stats)) {
+    status_fail (&status, EINVAL,
+                 "stats=: %s is the database, or belongs to it; give another "
+                 "file",
+                 stats);
+    return report (&status);
+  }
   if (stats && prometheus_check (stats, &status) == -1) {
     status_prefix (&status, "stats=");
     return report (&status);

@@ -305,6 +305,75 @@ database_side_file (const char *path, const char *suffix)
   return name;
 }
 
+/* What is behind the name of a database in those of its files. */
+static const char *const part_suffixes[] = { "", "-wal", "-shm", "-journal",
+                                             "-lock" };
+
+#define PARTS (sizeof part_suffixes / sizeof part_suffixes[0])
+
+/* Is the file that ST tells of a part of the database PATH? */
+static bool
+has_inode (const char *path, const struct stat *st)
+{
+  bool found = false;
+
+  for (size_t i = 0; !found && i < PARTS; i++) {
+    char *name = database_side_file (path, part_suffixes[i]);
+    struct stat part;
+
+    found = name && stat (name, &part) == 0 && part.st_dev == st->st_dev &&
+            part.st_ino == st->st_ino;
+    free (name);
+  }
+  return found;
+}
+
+/* The name of FILE, which need not be there, in its real directory; a new
+ * string, or NULL.
+ */
+static char *
+future_name (const char *file)
+{
+  const char *slash = strrchr (file, '/');
+  char *directory = slash ? strndup (file, slash - file + 1) : strdup (".");
+  char *real = directory ? realpath (directory, NULL) : NULL;
+  char *name = NULL;
+
+  if (real && asprintf (&name, "%s/%s", real, slash ? slash + 1 : file) == -1)
+    name = NULL;
+  free (real);
+  free (directory);
+  return name;
+}
+
+bool
+database_has_descriptor (const char *path, int fd)
+{
+  struct stat st;
+
+  return fstat (fd, &st) == 0 && has_inode (path, &st);
+}
+
+bool
+database_has_file (const char *path, const char *file)
+{
+  bool found = false;
+  struct stat st;
+  char *future;
+
+  if (stat (file, &st) == 0)
+    return has_inode (path, &st);
+  future = future_name (file);
+  for (size_t i = 0; future && !found && i < PARTS; i++) {
+    char *name = database_side_file (path, part_suffixes[i]);
+
+    found = name && strcmp (name, future) == 0;
+    free (name);
+  }
+  free (future);
+  return found;
+}
+
 /* A log or journal that lies where that of the new file would be belongs
  * to another database; SQLite would write its pages into the new one.
  */

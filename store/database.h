@@ -82,4 +82,14 @@ int database_open (struct connection *connection, const char *path,
  */
 char *database_side_file (const char *path, const char *suffix);
 
+/* Is FILE the database PATH or one of the files beside it (its log, their
+ * shared memory, its journal, the guards), by whatever name, or would it become
+ * one?  Whoever writes there destroys the database.  No file is opened.  Thread
+ * rules: any thread.
+ */
+bool database_has_file (const char *path, const char *file);
+
+/* The same for the open file FD. */
+bool database_has_descriptor (const char *path, int fd);
+
 #endif /* SQLBLOCK_DATABASE_H */
