@@ -51,13 +51,15 @@
 static void
 copy_owner (int fd, const char *path)
 {
-  struct stat st;
+  struct stat mine, st;
 
-  if (fstat (fd, &st) == -1 || st.st_size > 0 || stat (path, &st) == -1)
+  if (fstat (fd, &mine) == -1 || stat (path, &st) == -1)
     return;
-  if (geteuid () == 0 && fchown (fd, st.st_uid, st.st_gid) == -1)
+  if ((mine.st_uid != st.st_uid || mine.st_gid != st.st_gid) &&
+      geteuid () == 0 && fchown (fd, st.st_uid, st.st_gid) == -1)
     return;
-  if (fchmod (fd, st.st_mode & 0666) == -1)
+  if ((mine.st_mode & 0666) != (st.st_mode & 0666) &&
+      fchmod (fd, st.st_mode & 0666) == -1)
     return;
 }
 
@@ -84,7 +86,8 @@ open_lock_file (const char *path, int flags, struct status *status)
   fd = open (name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd == -1)
     status_fail (status, EIO,
-                 "opening %s: %s; give it the owner of the database, or "
+                 "opening %s: %s; give it the owner and the mode of the "
+                 "database, or "
                  "remove it while no server runs",
                  name, strerror (errno));
   else if (!is_lock_file (fd)) {
