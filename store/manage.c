@@ -47,6 +47,10 @@ struct request {
   bool snapshots, force;
   int guard; /* keeps others from reading what is deleted, or -1 */
   int64_t held;
+
+  /* For a change that is only tried. */
+  writer_change change;
+  bool would;
 };
 
 /* Find what a request's target names. */
@@ -155,10 +159,36 @@ manage_keep_readers_out (const char *path, const struct snapshot_info *snapshot,
                         snapshot->name);
 }
 
-/* Make a change that deletes snapshots, unless somebody reads one. */
+/* Do the change of a request, and take it back by failing. */
 static int
-change_unread (struct store *store, writer_change change,
-               struct request *request, struct status *status)
+try_change (struct connection *connection, void *opaque, struct status *status)
+{
+  struct request *request = opaque;
+
+  request->would = request->change (connection, request, status) == 0;
+  if (!request->would)
+    return -1;
+  return status_fail (status, ECANCELED, "this was only tried");
+}
+
+/* Make the change of a request; or with ONLY_TRY fail as it would fail, and
+ * change nothing.
+ */
+static int
+change_once (struct store *store, bool only_try, struct request *request,
+             struct status *status)
+{
+  if (!only_try)
+    return store_change (store, request->change, request, status);
+  request->would = false;
+  store_step (store, try_change, request, status);
+  return request->would ? 0 : -1;
+}
+
+/* The same, again where it deletes a snapshot that somebody reads. */
+static int
+make_change (struct store *store, bool only_try, struct request *request,
+             struct status *status)
 {
   const struct timespec pause = { .tv_nsec = 50000000 };
   bool read;
@@ -168,7 +198,7 @@ change_unread (struct store *store, writer_change change,
     if (tries < READER_TRIES)
       nanosleep (&pause, NULL);
     request->guard = -1;
-    r = store_change (store, change, request, status);
+    r = change_once (store, only_try, request, status);
     read = request->guard != -1 && status->error == EBUSY;
     drop_guard (request->guard);
     if (r == -1 && !read)
@@ -391,6 +421,20 @@ delete_disk (struct connection *connection, void *opaque, struct status *status)
   return disks_delete (connection, request->disk.id, status);
 }
 
+/* Make a change for which no server may have the disk open, or only try. */
+static int
+change_guarded (struct store *store, bool only_try, bool force,
+                struct request *request, struct status *status)
+{
+  int guard, r;
+
+  if (guard_target (store, request, force, &guard, status) == -1)
+    return -1;
+  r = make_change (store, only_try, request, status);
+  drop_guard (guard);
+  return r;
+}
+
 int
 manage_delete (struct store *store, const char *disk, bool snapshots,
                bool force, struct status *status)
@@ -400,14 +444,25 @@ manage_delete (struct store *store, const char *disk, bool snapshots,
     .target = disk,
     .snapshots = snapshots,
     .force = force,
+    .change = delete_disk,
   };
-  int guard, r;
 
-  if (guard_target (store, &request, force, &guard, status) == -1)
-    return -1;
-  r = change_unread (store, delete_disk, &request, status);
-  drop_guard (guard);
-  return r;
+  return change_guarded (store, false, force, &request, status);
+}
+
+int
+manage_try_delete (struct store *store, const char *disk, bool snapshots,
+                   bool force, struct status *status)
+{
+  struct request request = {
+    .path = store_path (store),
+    .target = disk,
+    .snapshots = snapshots,
+    .force = force,
+    .change = delete_disk,
+  };
+
+  return change_guarded (store, true, force, &request, status);
 }
 
 /*--------------------------------------------------------------------
@@ -502,9 +557,24 @@ manage_delete_snapshots (struct store *store, const char *const *targets,
     .path = store_path (store),
     .targets = targets,
     .count = count,
+    .change = delete_snapshots,
   };
 
-  return change_unread (store, delete_snapshots, &request, status);
+  return make_change (store, false, &request, status);
+}
+
+int
+manage_try_delete_snapshots (struct store *store, const char *const *targets,
+                             size_t count, struct status *status)
+{
+  struct request request = {
+    .path = store_path (store),
+    .targets = targets,
+    .count = count,
+    .change = delete_snapshots,
+  };
+
+  return make_change (store, true, &request, status);
 }
 
 static int
@@ -525,14 +595,18 @@ int
 manage_rollback (struct store *store, const char *target, bool force,
                  struct status *status)
 {
-  struct request request = { .target = target };
-  int guard, r;
+  struct request request = { .target = target, .change = rollback };
 
-  if (guard_target (store, &request, force, &guard, status) == -1)
-    return -1;
-  r = store_change (store, rollback, &request, status);
-  drop_guard (guard);
-  return r;
+  return change_guarded (store, false, force, &request, status);
+}
+
+int
+manage_try_rollback (struct store *store, const char *target, bool force,
+                     struct status *status)
+{
+  struct request request = { .target = target, .change = rollback };
+
+  return change_guarded (store, true, force, &request, status);
 }
 
 /* What the target shows now, so that it stays: a snapshot's rows, or those

@@ -117,6 +117,17 @@ int manage_check_unread (struct store *store, const char *target,
 int manage_rollback (struct store *store, const char *target, bool force,
                      struct status *status);
 
+/* Fail as these would fail now, and change nothing: the change is made and
+ * taken back, in one transaction.
+ */
+int manage_try_delete (struct store *store, const char *disk, bool snapshots,
+                       bool force, struct status *status);
+int manage_try_delete_snapshots (struct store *store,
+                                 const char *const *targets, size_t count,
+                                 struct status *status);
+int manage_try_rollback (struct store *store, const char *target, bool force,
+                         struct status *status);
+
 /* Make the disk NAME, which begins as DISK or DISK@SNAPSHOT is now and is
  * independent from then on.  DESCRIPTION may be NULL: none.
  */
@@ -124,7 +135,8 @@ int manage_clone (struct store *store, const char *source, const char *name,
                   const char *description, struct status *status);
 
 /* Copy what a clone shares with its origin, so that it does not depend on
- * it any more.  When it fails it may be called again, and goes on.
+ * it any more.  When it fails it may be called again, and goes on.  PROGRESS
+ * is told how many bytes were copied.
  */
 int manage_flatten (struct store *store, const char *disk,
                     progress_made progress, void *opaque,
@@ -290,6 +302,7 @@ struct manage_incoming {
   int64_t created;   /* and when it was made */
   int64_t base_guid; /* 0: everything is received; else what changed since
                         the snapshot with this guid */
+  const char *base;  /* and its name where it comes from */
   bool rollback;     /* give up what was written since the base */
 };
 

@@ -58,6 +58,64 @@ struct reception {
  * The base.
  */
 
+/* Does DISK have the incoming snapshot, or another one of that name?  Then
+ * nothing that can be said about the base helps.
+ */
+static int
+compare_snapshot (const struct snapshot_info *info, void *opaque)
+{
+  struct reception *reception = opaque;
+
+  if (info->guid != reception->incoming->guid &&
+      strcmp (info->name, reception->incoming->snapshot) != 0)
+    return 0;
+  reception->base = *info;
+  return 1;
+}
+
+static int
+check_snapshot (struct connection *connection, const struct reception *given,
+                struct status *status)
+{
+  struct reception reception = *given;
+
+  reception.base.id = 0;
+  if (snapshots_list (connection, given->disk.id, compare_snapshot, &reception,
+                      status) == -1)
+    return -1;
+  if (reception.base.id == 0)
+    return 0;
+  if (reception.base.guid == given->incoming->guid)
+    return status_fail (status, EEXIST,
+                        "disk '%s' has this snapshot already, as '%s'",
+                        given->disk.name, reception.base.name);
+  return status_fail (status, EEXIST,
+                      "disk '%s' has another snapshot '%s'; rename that one",
+                      given->disk.name, reception.base.name);
+}
+
+/* DISK does not have the base. */
+static int
+fail_gap (struct connection *connection, const struct reception *reception,
+          struct status *status)
+{
+  const struct manage_incoming *incoming = reception->incoming;
+  struct status there;
+
+  if (check_snapshot (connection, reception, &there) == -1 &&
+      there.error == EEXIST)
+    return status_fail (status, EINVAL,
+                        "disk '%s' does not have the snapshot '%s' with which "
+                        "the stream begins (%s)",
+                        reception->disk.name, incoming->base, there.message);
+  return status_fail (status, EINVAL,
+                      "disk '%s' does not have the snapshot '%s' with which "
+                      "the stream begins; receive that one first, or send "
+                      "from one that the disk has, or send everything to a "
+                      "new disk",
+                      reception->disk.name, incoming->base);
+}
+
 /* Look for the base among the snapshots of DISK, the oldest first. */
 static int
 compare_base (const struct snapshot_info *info, void *opaque)
@@ -79,11 +137,9 @@ find_base (struct connection *connection, struct reception *reception,
                       status) == -1)
     return -1;
   if (reception->base.id == 0)
-    return status_fail (status, EINVAL,
-                        "disk '%s' does not have the snapshot that the "
-                        "stream begins with; send from another one, or send "
-                        "everything to a new disk",
-                        reception->disk.name);
+    return fail_gap (connection, reception, status);
+  if (check_snapshot (connection, reception, status) == -1)
+    return -1;
   if (!reception->newest && !reception->incoming->rollback)
     return status_fail (status, EINVAL,
                         "disk '%s' has snapshots that are newer than '%s', "
@@ -600,40 +656,6 @@ begin_replacing (struct connection *connection, struct reception *reception,
   return make_hidden (connection, reception, options, NULL, status);
 }
 
-/* Does DISK have the incoming snapshot, or another one of that name? */
-static int
-compare_snapshot (const struct snapshot_info *info, void *opaque)
-{
-  struct reception *reception = opaque;
-
-  if (info->guid != reception->incoming->guid &&
-      strcmp (info->name, reception->incoming->snapshot) != 0)
-    return 0;
-  reception->base = *info;
-  return 1;
-}
-
-static int
-check_snapshot (struct connection *connection, const struct reception *given,
-                struct status *status)
-{
-  struct reception reception = *given;
-
-  reception.base.id = 0;
-  if (snapshots_list (connection, given->disk.id, compare_snapshot, &reception,
-                      status) == -1)
-    return -1;
-  if (reception.base.id == 0)
-    return 0;
-  if (reception.base.guid == given->incoming->guid)
-    return status_fail (status, EEXIST,
-                        "disk '%s' has this snapshot already, as '%s'",
-                        given->disk.name, reception.base.name);
-  return status_fail (status, EEXIST,
-                      "disk '%s' has another snapshot '%s'; rename that one",
-                      given->disk.name, reception.base.name);
-}
-
 /* Make DISK/receiving where changes since a base come in. */
 static int
 begin_changes (struct connection *connection, struct reception *reception,
@@ -661,7 +683,6 @@ begin_changes (struct connection *connection, struct reception *reception,
   if (!reception->clean && !incoming->rollback)
     return fail_written (reception, status);
   if (check_block_size (reception, status) == -1 ||
-      check_snapshot (connection, reception, status) == -1 ||
       disks_head (connection, disk, &head, status) == -1)
     return -1;
   options->compression = reception->hidden.compression =
@@ -739,8 +760,16 @@ take_guard (struct reception *reception, int *guard, struct status *status)
   if (incoming->base_guid == 0 && !incoming->replace)
     return 0;
   if (store_find (reception->store, incoming->disk, &reception->disk, status) ==
-      -1)
-    return -1;
+      -1) {
+    const struct status missing = *status;
+
+    return missing.error == ENOENT && incoming->base
+               ? status_fail (status, ENOENT,
+                              "%s; the stream has only what changed since "
+                              "snapshot '%s', receive that first",
+                              missing.message, incoming->base)
+               : -1;
+  }
   *guard =
       guard_await (store_path (reception->store), reception->disk.id, status);
   return *guard == -1 ? -1 : 0;
