@@ -479,14 +479,26 @@ append_name (const struct disk_info *info, void *opaque)
   return length > 600;
 }
 
+/* There is a disk. */
+static int
+note_disk (const struct disk_info *info, void *opaque)
+{
+  (void)info;
+  *(bool *)opaque = true;
+  return 1;
+}
+
 int
 disks_fail_unknown (struct connection *connection, const char *name,
                     struct status *status)
 {
   struct status list;
+  bool any = false;
 
-  status_fail (&list, ENOENT,
-               "there is no disk '%.*s'; the disks are:", DISK_NAME_MAX, name);
+  if (disks_list (connection, note_disk, &any, status) == -1)
+    return -1;
+  status_fail (&list, ENOENT, "there is no disk '%.*s'; %s", DISK_NAME_MAX,
+               name, any ? "the disks are:" : "there are none");
   if (disks_list (connection, append_name, &list, status) == -1)
     return -1;
   *status = list;

@@ -226,17 +226,18 @@ static int
 fail_unknown (struct connection *connection, const struct disk_info *disk,
               const char *name, struct status *status)
 {
-  int64_t seconds;
+  int64_t seconds, count;
   struct status list;
 
+  if (snapshots_count (connection, disk->id, &count, status) == -1)
+    return -1;
   if (times_parse (name, &seconds))
     status_fail (&list, ENOENT,
-                 "disk '%s' has no snapshot that was made by %.*s; it has:",
-                 disk->name, SNAPSHOT_NAME_MAX, name);
+                 "disk '%s' has no snapshot that was made by %.*s; it has%s",
+                 disk->name, SNAPSHOT_NAME_MAX, name, count ? ":" : " none");
   else
-    status_fail (&list, ENOENT,
-                 "disk '%s' has no snapshot '%.*s'; it has:", disk->name,
-                 SNAPSHOT_NAME_MAX, name);
+    status_fail (&list, ENOENT, "disk '%s' has no snapshot '%.*s'; it has%s",
+                 disk->name, SNAPSHOT_NAME_MAX, name, count ? ":" : " none");
   if (snapshots_list (connection, disk->id, append_name, &list, status) == -1)
     return -1;
   *status = list;

@@ -121,6 +121,15 @@ try_again (const struct stream *stream)
   return errno == EINTR && !(stream->interrupted && stream->interrupted ());
 }
 
+static int
+fail_errno (const char *doing, struct status *status)
+{
+  if (errno == EINTR)
+    return status_fail (status, ECANCELED, "%s the stream: interrupted", doing);
+  return status_fail (status, errno, "%s the stream: %s", doing,
+                      strerror (errno));
+}
+
 /*--------------------------------------------------------------------
  * Writing.
  */
@@ -137,8 +146,7 @@ write_bytes (struct stream *stream, const void *data, size_t length,
     if (n == -1 && try_again (stream))
       continue;
     if (n == -1)
-      return status_fail (status, errno == EINTR ? ECANCELED : errno,
-                          "writing the stream: %s", strerror (errno));
+      return fail_errno ("writing", status);
     bytes += n;
     length -= n;
     stream->bytes += n;
@@ -283,8 +291,7 @@ read_some (struct stream *stream, void *buffer, size_t length,
     if (n == -1 && try_again (stream))
       continue;
     if (n == -1)
-      return status_fail (status, errno == EINTR ? ECANCELED : errno,
-                          "reading the stream: %s", strerror (errno));
+      return fail_errno ("reading", status);
     got += n;
   }
   stream->bytes += got;
