@@ -107,6 +107,17 @@ offers "sqlblock snapshot delete $db --dr" --dry-run
 offers "sqlblock map $db web --color=a" always auto
 offers "sqlblock map $db web --color n" never
 offers "sqlblock create $db new --size="
+offers "sqlblock create $db new --compression=z" zstd
+offers "sqlblock -q li" list
+offers "sqlblock --quiet set $db web de" dedup=
+
+# What set takes.
+offers "sqlblock set $db web " compression= dedup= quota=
+[ "$options" = "-o nospace" ] || fail "a space after compression="
+offers "sqlblock set $db web dedup=o" on off
+offers "sqlblock set $db web compression=" none lz4 zstd
+offers "sqlblock set $db web dedup=on quota=n" none
+offers "sqlblock set $db web nonsense="
 
 # --- Files, disks, snapshots ------------------------------------------------
 

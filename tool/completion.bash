@@ -129,10 +129,38 @@ _sqlblock_argument ()
   done < <(_sqlblock_options)
 }
 
-# _sqlblock_complete_value ARGUMENT: what an option is given.
+# _sqlblock_properties: what "set" takes, each as KEY=WHAT on a line.
+_sqlblock_properties ()
+{
+  sed -n 's/^  \([a-z]\{1,\}=[^ ]*\).*/\1/p' <<<"$usage"
+}
+
+# _sqlblock_complete_property: KEY= or, behind that, its value. "=" breaks
+# words in most shells, and then readline keeps what is in front of it.
+_sqlblock_complete_property ()
+{
+  local key=${cur%%=*} i
+  if [[ $cur != *=* ]]; then
+    _sqlblock_offer < <(_sqlblock_properties | sed 's/=.*/=/')
+    compopt -o nospace
+    return
+  fi
+  cur=${cur#*=}
+  _sqlblock_complete_value "$(_sqlblock_properties | sed -n "s/^$key=//p")"
+  if [[ $COMP_WORDBREAKS != *=* ]]; then
+    for i in "${!COMPREPLY[@]}"; do
+      COMPREPLY[i]=$key=${COMPREPLY[i]}
+    done
+  fi
+}
+
+# _sqlblock_complete_value ARGUMENT: what an option or a property is given.
 _sqlblock_complete_value ()
 {
   case $1 in
+    HOW) _sqlblock_offer < <(printf '%s\n' none lz4 zstd) ;;
+    "on|off") _sqlblock_offer < <(printf '%s\n' on off) ;;
+    "SIZE|none") _sqlblock_offer <<<none ;;
     SNAPSHOT)
       _sqlblock_offer < <(_sqlblock_snapshots "${operands[1]%%@*}")
       ;;
@@ -182,6 +210,7 @@ _sqlblock_complete_operand ()
       compopt -o nospace
       ;;
     *DATABASE*) _sqlblock_complete_database ;;
+    *PROPERTY*) _sqlblock_complete_property ;;
     *FILE*) _filedir ;;
     *DISK*) _sqlblock_complete_name "$kind" ;;
   esac
@@ -221,9 +250,12 @@ _sqlblock_complete_argument ()
 _sqlblock ()
 {
   local cur prev words cword split tool command first=1
-  _init_completion -s -n @: || return
+  _init_completion -s -n @:= || return
   tool=${words[0]/#\~\//$HOME/}
 
+  while [[ ${words[first]} == -* ]] && ((cword > first)); do
+    first=$((first + 1))
+  done
   if [ "${words[1]}" = help ] && ((cword > 1)); then
     first=2
   fi
@@ -234,10 +266,10 @@ _sqlblock ()
       _sqlblock_offer < <(printf '%s\n' help --help --version)
     fi
   elif grep -qxF -- "$command" < <(_sqlblock_commands); then
-    [ "$first" = 2 ] || _sqlblock_complete_argument "$first"
+    [ "${words[1]}" = help ] || _sqlblock_complete_argument "$first"
   elif ((cword == first + 1)); then
     _sqlblock_complete_command "$command"
-  elif [ "$first" = 1 ]; then
+  elif [ "${words[1]}" != help ]; then
     command+=" ${words[first + 1]}"
     _sqlblock_complete_argument "$first"
   fi
