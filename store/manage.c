@@ -520,35 +520,6 @@ delete_snapshots (struct connection *connection, void *opaque,
   return 0;
 }
 
-static int
-check_unread (struct connection *connection, void *opaque,
-              struct status *status)
-{
-  struct request *request = opaque;
-
-  if (find_target (connection, request, status) == -1)
-    return -1;
-  return request->snapshot.id == 0
-             ? keep_readers_out (connection, request, status)
-             : manage_keep_readers_out (request->path, &request->snapshot,
-                                        &request->guard, status);
-}
-
-int
-manage_check_unread (struct store *store, const char *target,
-                     struct status *status)
-{
-  struct request request = {
-    .path = store_path (store),
-    .target = target,
-    .guard = -1,
-  };
-  const int r = store_look (store, check_unread, &request, status);
-
-  drop_guard (request.guard);
-  return r;
-}
-
 int
 manage_delete_snapshots (struct store *store, const char *const *targets,
                          size_t count, struct status *status)

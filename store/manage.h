@@ -103,12 +103,6 @@ int manage_keep_readers_out (const char *path,
                              const struct snapshot_info *snapshot, int *guard,
                              struct status *status);
 
-/* Would a deletion of DISK@SNAPSHOT, or of all snapshots of DISK, be refused
- * as one is open?  Then -1 and EBUSY.
- */
-int manage_check_unread (struct store *store, const char *target,
-                         struct status *status);
-
 /* Make DISK what it was at DISK@SNAPSHOT, its size included.  What was
  * written since is lost, unless a snapshot has it; newer snapshots stay.
  * With FORCE also while a server has the disk open, whose connections then

@@ -41,7 +41,7 @@ sqlblock snapshot create -q "$db" web@monday
 sqlblock clone -q "$db" web@monday copy
 nbdkit -U - "$plugin" "$db" export=text \
   --run 'nbdsh -u "$uri" -c "h.pwrite(b\"word \" * 400000, 0)"'
-check 0 "3 disks, 1 snapshots" "$db"
+check 0 "3 disks, 1 snapshot," "$db"
 check 0 "" "$db" --quiet
 [ ! -s out ] || fail "--quiet is not quiet: $(cat out)"
 cp "$db" good.sqlite

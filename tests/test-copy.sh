@@ -87,7 +87,7 @@ head -c 2000000 large.raw | sqlblock import --size 1m "$db" new - 2>err || got=$
 grep -q "more than" err || fail "a pipe that is too long: $(cat err)"
 fails 2 "not a size" import --size 0 "$db" new image
 fails 1 "power of two" import -b 1000 "$db" new image
-fails 1 "cannot be" import "$db" a@b image
+fails 2 "cannot be" import "$db" a@b image
 [ "$(query "$db" 'SELECT count (*) FROM disk')" = 5 ] ||
   fail "a refused import has left a disk"
 

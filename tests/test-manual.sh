@@ -127,9 +127,16 @@ for command in commands:
     used |= options & several
 same("options of several commands", sorted(used), sorted(several))
 
+def plain (text):
+    return " ".join(text.split()).rstrip(".").lower()
+
 same("exit codes",
-     re.findall(r"^  (\d) ", help_text, re.M),
-     re.findall(r"^=item B<(\d+)>", section(manual, "EXIT STATUS", 1), re.M))
+     [(code, plain(text)) for code, text in
+      re.findall(r"^  (\d)  (.*\n(?:^     .*\n)*)",
+                 help_text.split("Exit codes:\n")[1], re.M)],
+     [(code, plain(text)) for code, text in
+      re.findall(r"^=item B<(\d+)>\n\n(.*?)\n\n",
+                 section(manual, "EXIT STATUS", 1), re.M | re.S)])
 
 # Keys: the words at the beginning of a line in a section of JSON.
 json_text = section(manual, "JSON", 1)
@@ -186,6 +193,12 @@ same("commands with --json",
 sys.exit(failures > 0)
 EOF
 python3 compare.py "$manual" || fail "sqlblock.pod and sqlblock differ"
+
+# --- The format -------------------------------------------------------------
+
+wanted=$(nbdkit "$plugin" --dump-plugin | grep '^sqlblock_format=')
+grep -qF "B<$wanted>" "$srcdir/../nbdkit-sqlblock-plugin.pod" ||
+  fail "the manual does not say $wanted"
 
 # --- Queries ----------------------------------------------------------------
 

@@ -70,7 +70,7 @@ cp "$db" bad.sqlite
 # What was copied in between.
 pages=$(without left.sqlite)
 [ "$pages" -gt 1000 ] || fail "only $pages pages without a checksum"
-sqlblock check left.sqlite 2>&1 | grep -q "$pages pages have no checksum" ||
+sqlblock check left.sqlite 2>&1 | grep -q "$pages pages without a checksum" ||
   fail "check does not say it to people"
 
 # The server gives them one, by itself.

@@ -101,12 +101,31 @@ fails 1 "not older" send "$db" web@3 --from 3
 fails 2 "same disk" send "$db" web@3 --from copy@20
 fails 4 "a disk 'copy' already" receive "$db" copy
 sqlblock send "$db" web@20 --from 18 >stream
-fails 1 "does not have the snapshot" receive "$there"
+fails 1 "does not have the snapshot '18'" receive "$there"
+grep -qF "has this snapshot already, as '20'" err ||
+  fail "it does not say that nothing is to be received: $(cat err)"
 fails 3 "no disk" receive "$there" wbe
+grep -qF "changed since snapshot '18', receive that first" err ||
+  fail "it does not say what is missing: $(cat err)"
 fails 3 "no file" receive nowhere.sqlite
+grep -qF "changed since snapshot 'web@18', receive that first" err ||
+  fail "it does not say what is missing: $(cat err)"
+! grep -q "sqlblock create" err || fail "bad advice: $(cat err)"
 [ ! -e nowhere.sqlite ] || fail "a refused stream has made a database"
 sqlblock send "$db" web@20 --from 17 >stream
 fails 4 "this snapshot already" receive --rollback "$there"
+
+# One that was received before is there, whatever came later; what is missing
+# is named.
+sqlblock send "$db" web@3 >stream
+sqlblock receive -q chain.sqlite <stream
+sqlblock send "$db" web@4 --from=3 >stream
+sqlblock receive -q chain.sqlite <stream
+fails 4 "has this snapshot already, as '4'" receive chain.sqlite
+! grep -q -- --rollback err || fail "dangerous advice: $(cat err)"
+sqlblock send "$db" web@7 --from=5 >stream
+fails 1 "does not have the snapshot '5'" receive chain.sqlite
+sqlblock snapshot list chain.sqlite | grep -c web@ | grep -qx 2
 
 # What was written there since is given up only if that is said.
 change 21

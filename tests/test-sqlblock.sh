@@ -179,12 +179,12 @@ test_create ()
   run 0 create -q --size 1.5M "$db" --block-size=16k -- mail
   [ ! -s err ] || fail "not quiet"
   run 0 create "$db" "späte Datenbank, 100% \"x\"" -s 10000001
-  run 1 create "$db" name@home --size=1G
-  run 1 create "$db" a/b --size=1G
-  run 1 create "$db" '' --size=1G
-  run 1 create "$db" $'a\nb' --size=1G
-  run 1 create "$db" $'a\xff' --size=1G
-  run 1 create "$db" "$(printf %201s)" --size=1G
+  run 2 create "$db" name@home --size=1G
+  run 2 create "$db" a/b --size=1G
+  run 2 create "$db" '' --size=1G
+  run 2 create "$db" $'a\nb' --size=1G
+  run 2 create "$db" $'a\xff' --size=1G
+  run 2 create "$db" "$(printf %201s)" --size=1G
   run 1 create "$db" odd --size=1G --block-size=5000
   run 3 create /no/such/directory/x.sqlite disk --size=1G
 
@@ -276,10 +276,10 @@ h.trim(1 << 20, 10 << 20)' web
   run 2 snapshot create "$db" --all web@a
   run 2 snapshot create "$db" --all a
   says err "give @a"
-  run 1 snapshot create "$db" web@a/b
-  run 1 snapshot create "$db" web@
-  run 1 snapshot create "$db" web@2026-11-22
-  run 1 snapshot create "$db" web@a@b
+  run 2 snapshot create "$db" web@a/b
+  run 2 snapshot create "$db" web@
+  run 2 snapshot create "$db" web@2026-11-22
+  run 2 snapshot create "$db" web@a@b
 
   run 0 snapshot list "$db" --json
   json '[s["disk"] + "@" + s["snapshot"] for s in j["snapshots"]] == [
@@ -344,7 +344,7 @@ test_diff ()
 0 524288 data
 10485760 1048576 zero
 67104768 4096 data" ] || fail "diff: $(cat out)"
-  run 0 diff "$db" web@monday -s
+  run 0 diff "$db" web@monday --summary
   says out "516K of data, 1M of zeroes"
   run 2 diff "$db" web
   run 3 diff "$db" web@nothing
@@ -429,8 +429,8 @@ test_rename ()
   run 0 info "$db" post@monday
   run 4 rename "$db" post web
   run 3 rename "$db" mail letters
-  run 1 rename "$db" post a@b
-  run 1 rename "$db" post ''
+  run 2 rename "$db" post a@b
+  run 2 rename "$db" post ''
   run 0 rename "$db" post@monday first
   says err "to 'post@first'"
   run 0 info "$db" post@first
@@ -439,7 +439,7 @@ test_rename ()
   run 4 rename "$db" post@monday tuesday
   run 3 rename "$db" post@nothing something
   run 2 rename "$db" post@monday web@wednesday
-  run 1 rename "$db" post@monday 2026-11-22
+  run 2 rename "$db" post@monday 2026-11-22
   run 0 rename "$db" post mail
 
   run 0 describe "$db" mail "letters, parcels"
@@ -498,7 +498,7 @@ test_clone ()
   run 4 clone "$db" web test
   run 3 clone "$db" nothing new
   run 3 clone "$db" web@nothing new
-  run 1 clone "$db" web a@b
+  run 2 clone "$db" web a@b
 
   copy test before
   run 0 flatten "$db" test
@@ -602,13 +602,13 @@ test_delete_snapshots ()
   run 3 snapshot delete "$db" web@nothing
   run 3 snapshot delete "$db" web@a web@nothing --dry-run
   is_silent
-  run 1 snapshot delete "$db" web@9999-01-01 --dry-run
+  run 2 snapshot delete "$db" web@9999-01-01 --dry-run
   run 3 snapshot delete "$db" web@a..nothing
   run 1 snapshot delete "$db" web@h..a
   says err "'a' is older than 'h'"
   run 3 snapshot delete "$db" nothing@a..b
   run 2 snapshot delete "$db" web
-  run 1 snapshot delete "$db" web@9999-01-01
+  run 2 snapshot delete "$db" web@9999-01-01
   remaining "monday tuesday a g h"
   run 0 snapshot delete "$db" web@h web@g..h mail@monday
   remaining "monday tuesday a"

@@ -18,22 +18,19 @@ run_backup (int argc, char *argv[])
 {
   char text[TOOL_SIZE_MAX];
   struct backup_counts counts;
-  struct store *store;
+  struct store *store = tool_open (argv[0], false);
   struct status status;
   int r;
 
   (void)argc;
-  if (strcmp (argv[1], "-") == 0)
-    return tool_usage ("a database cannot be written to a pipe: give a file "
-                       "and copy that, or use \"sqlblock send\"; a file of "
-                       "that name is ./-");
-  store = tool_open (argv[0], false);
+  if (tool_check_output (argv[0], argv[1], &status) == -1)
+    return tool_fail (&status);
   tool_progress_begin (tool_format ("backing up %s", argv[0]));
   r = manage_backup (store, argv[1], tool_progress, NULL, &counts, &status);
-  tool_progress_end ();
+  tool_progress_end (r);
   if (r == -1)
     return tool_fail (&status);
-  tool_say ("copied %s", tool_size (counts.bytes, text));
+  tool_say ("copied %s to %s", tool_amount (counts.bytes, text), argv[1]);
   return TOOL_DONE;
 }
 
@@ -112,7 +109,10 @@ compact (struct store *store, struct compacted *compacted)
   struct status status;
   int code = TOOL_DONE;
 
-  if (manage_file (store, &file, &status) == -1)
+  /* What is not to be done while others copy is found out first. */
+  if (manage_file (store, &file, &status) == -1 ||
+      (manage_forget_copies (store, &status) == -1 &&
+       !failed_is_local (&status)))
     return tool_fail (&status);
   compacted->before = file.size;
   for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
@@ -163,7 +163,7 @@ run_compact (int argc, char *argv[])
   (void)argc;
   tool_progress_begin (tool_format ("compacting %s", argv[0]));
   code = compact (store, &compacted);
-  tool_progress_end ();
+  tool_progress_end (code == TOOL_DONE ? 0 : -1);
   /* Not where it was given up. */
   if (compacted.after == 0)
     return code;

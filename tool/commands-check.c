@@ -118,8 +118,9 @@ shown_text (const struct check_problem *problem)
     text = longer;
   }
   if (problem->shown_total > problem->shown_count) {
-    longer = tool_format ("%s and %" PRIu64 " others", text,
-                          problem->shown_total - problem->shown_count);
+    longer = tool_format (
+        "%s and %s", text,
+        tool_count (problem->shown_total - problem->shown_count, "other"));
     free (text);
     text = longer;
   }
@@ -195,15 +196,15 @@ say_counts (const struct check_counts *counts)
 {
   char text[TOOL_SIZE_MAX];
 
-  tool_say ("%" PRIu64 " disks, %" PRIu64 " snapshots, %" PRIu64
-            " blocks (%s) checked: %" PRIu64 " problems",
-            counts->disks, counts->snapshots, counts->blocks,
-            tool_size (counts->bytes, text), counts->problems);
+  tool_say ("%s, %s, %s (%s) checked: %s", tool_count (counts->disks, "disk"),
+            tool_count (counts->snapshots, "snapshot"),
+            tool_count (counts->blocks, "block"),
+            tool_amount (counts->bytes, text),
+            tool_count (counts->problems, "problem"));
   if (counts->without_checksum > 0)
-    tool_say ("%" PRIu64 " pages have no checksum, since another program wrote "
-              "them; a server gives them one some time later, and --repair "
-              "now",
-              counts->without_checksum);
+    tool_say ("%s without a checksum, since another program wrote there; a "
+              "server gives them one some time later, and --repair now",
+              tool_count (counts->without_checksum, "page"));
   if (counts->file_not_checked)
     tool_error (0,
                 "the structures of the file were not checked: others write so "
@@ -271,7 +272,7 @@ mend (struct store *store, const char *path, struct report *report,
 
   tool_progress_begin (tool_format ("repairing %s", path));
   r = repair_database (store, &options, &before, status);
-  tool_progress_end ();
+  tool_progress_end (r);
   return r;
 }
 
@@ -309,7 +310,7 @@ check (struct store *store, const char *path, struct report *report)
   if (r == 0) {
     tool_progress_begin (tool_format ("checking %s", path));
     r = check_database (store, &options, &counts, &status);
-    tool_progress_end ();
+    tool_progress_end (r);
   }
   if (r == 0 && accept_file && is_sound (&counts))
     r = accept_it (store, report, &status);
@@ -355,18 +356,21 @@ say_saved (const struct salvage_counts *counts)
 {
   char text[TOOL_SIZE_MAX];
 
-  tool_say ("saved %" PRIu64 " disks, %" PRIu64 " snapshots, %" PRIu64
-            " blocks (%s), of which %" PRIu64
-            " rows had a wrong byte that was set right; lost %" PRIu64
-            " blocks",
-            counts->disks, counts->snapshots, counts->blocks,
-            tool_size (counts->bytes, text), counts->corrected, counts->lost);
+  tool_say ("saved %s, %s, %s (%s), of which %s had a wrong byte that was set "
+            "right; lost %s",
+            tool_count (counts->disks, "disk"),
+            tool_count (counts->snapshots, "snapshot"),
+            tool_count (counts->blocks, "block"),
+            tool_amount (counts->bytes, text),
+            tool_count (counts->corrected, "row"),
+            tool_count (counts->lost, "block"));
   if (counts->unknown > 0)
-    tool_error (0,
-                "of %" PRIu64 " more blocks it is not known what they were%s",
-                counts->unknown, zero_lost ? "" : "; reading them is an error");
+    tool_error (0, "of %s more it is not known what was there%s",
+                tool_count (counts->unknown, "block"),
+                zero_lost ? "" : "; reading that is an error");
   if (counts->unreadable > 0)
-    tool_error (EIO, "%" PRIu64 " pages could not be read", counts->unreadable);
+    tool_error (EIO, "%s could not be read",
+                tool_count (counts->unreadable, "page"));
 }
 
 /* Copy what can be read into a new file. */
@@ -384,9 +388,11 @@ save (const char *path, struct report *report)
   struct status status;
   int r;
 
+  if (tool_check_output (path, salvage, &status) == -1)
+    return tool_fail (&status);
   tool_progress_begin (tool_format ("salvaging %s", path));
   r = salvage_database (path, salvage, &options, &report->salvage, &status);
-  tool_progress_end ();
+  tool_progress_end (r);
   if (r == -1)
     return tool_fail (&status);
   say_saved (&report->salvage);
@@ -410,9 +416,6 @@ run_check (int argc, char *argv[])
     return tool_usage ("--salvage and --repair exclude each other");
   if (accept_file && (salvage || repair))
     return tool_usage ("--accept goes without --salvage and --repair");
-  if (salvage && strcmp (salvage, "-") == 0)
-    return tool_usage ("a database cannot be written to a pipe; a file of that "
-                       "name is ./-");
   if (zero_lost && !salvage)
     return tool_usage ("--zero-lost needs --salvage");
   if (salvage) {

@@ -29,7 +29,7 @@
 
 enum output_kind { REGULAR, DEVICE, PIPE };
 
-static bool export_force;
+static bool export_force, export_overwrite;
 
 /* Where a disk is written to. */
 struct output {
@@ -46,10 +46,10 @@ struct output {
 static int
 fail_errno (struct status *status, const char *doing, const char *path)
 {
-  const int error = errno == EINTR ? ECANCELED : errno;
-
-  return status_fail (status, error, "%s %s: %s", doing, path,
-                      strerror (error));
+  if (errno == EINTR)
+    return status_fail (status, ECANCELED, "%s %s: interrupted", doing, path);
+  return status_fail (status, errno, "%s %s: %s", doing, path,
+                      strerror (errno));
 }
 
 /* Write all of LENGTH bytes, at OFFSET where the output has places. */
@@ -207,9 +207,10 @@ open_output (struct output *output, struct status *status)
   }
   if (!S_ISREG (st.st_mode) && !S_ISBLK (st.st_mode))
     return open_pipe (output, status);
-  if (!export_force)
+  if (!export_overwrite)
     return status_fail (status, EEXIST,
-                        "%s is there already; --force overwrites it",
+                        "%s is there already; --overwrite (or --force) "
+                        "replaces what it has",
                         output->path);
   if (S_ISBLK (st.st_mode))
     return open_device (output, status);
@@ -247,8 +248,8 @@ publish (struct output *output, struct status *status)
 
   if (name_file (output) == -1)
     return fail_errno (status, "creating", output->path);
-  r = export_force ? rename (output->temporary, output->final)
-                   : database_rename_new (output->temporary, output->final);
+  r = export_overwrite ? rename (output->temporary, output->final)
+                       : database_rename_new (output->temporary, output->final);
   if (r == -1)
     return fail_errno (status, "creating", output->path);
   directory = open (dirname (copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -288,27 +289,41 @@ export_disk (struct disk *disk, struct output *output, struct status *status)
 static int
 run_export (int argc, char *argv[])
 {
-  struct store *store = tool_open (argv[0], false);
   struct output output = { .path = argv[2], .fd = -1 };
+  char text[TOOL_SIZE_MAX];
+  struct resolved source;
   struct status status;
+  struct store *store;
   struct disk *disk;
   int r;
 
   (void)argc;
+  export_overwrite |= export_force;
   signal (SIGPIPE, SIG_IGN);
-  disk = manage_freeze (store, argv[1], &status);
+  store = tool_open (argv[0], false);
+  if (tool_check_output (argv[0], argv[2], &status) == -1 ||
+      tool_resolve (store, argv[1], &source, &status) == -1)
+    return tool_fail (&status);
+  disk = manage_freeze (store, source.name, &status);
   if (disk == NULL)
     return tool_fail (&status);
-  tool_progress_begin (tool_format ("exporting %s", argv[1]));
+  tool_progress_begin (tool_format ("exporting %s", source.name));
   r = export_disk (disk, &output, &status);
-  tool_progress_end ();
+  tool_progress_end (r);
   manage_thaw (store, disk);
-  return r == -1 ? tool_fail (&status) : TOOL_DONE;
+  if (r == -1)
+    return tool_fail (&status);
+  tool_say ("exported %s, %s, to %s", source.text,
+            tool_amount (output.total, text),
+            strcmp (argv[2], "-") == 0 ? "standard output" : argv[2]);
+  return TOOL_DONE;
 }
 
 static const struct tool_option export_options[] = {
-  { "force", 'f', NULL, &export_force,
-    "overwrite FILE if it is there, or is a block device" },
+  { "overwrite", 0, NULL, &export_overwrite,
+    "replace FILE if it is there, or write to it if it is\n"
+    "a block device" },
+  { "force", 'f', NULL, &export_force, "the same, by its old name" },
   { NULL, 0, NULL, NULL, NULL },
 };
 
@@ -316,11 +331,11 @@ const struct command command_export = {
   .name = "export",
   .arguments = "DATABASE DISK[@SNAPSHOT] FILE|-",
   .summary = "Copy a disk into a raw file, or to standard output",
-  .help = "Copies the disk, as it is at this moment, or a snapshot of it. A "
-          "server\n"
-          "may go on writing meanwhile. What is not stored becomes a hole in "
-          "FILE.\n"
-          "FILE appears when it is complete.\n",
+  .help = "Copies the disk, as it is at this moment, or a snapshot of it.  A\n"
+          "server may go on writing meanwhile.  What is not stored becomes a\n"
+          "hole in FILE.  FILE appears when it is complete; one that is there\n"
+          "already is replaced only with --overwrite (exit code 4).\n"
+          "SNAPSHOT may be a time.\n",
   .options = export_options,
   .common = COMMON_PROGRESS,
   .least = 3,
@@ -381,6 +396,19 @@ open_input (struct input *input, struct status *status)
   input->seekable = true;
   input->size = end;
   return 0;
+}
+
+/* What is read must not be what is written to meanwhile. */
+static int
+check_input (const char *database, const struct input *input,
+             struct status *status)
+{
+  if (!database_has_descriptor (database, input->fd))
+    return 0;
+  return status_fail (status, EINVAL,
+                      "%s is the database %s, or belongs to it; a disk is "
+                      "copied by \"sqlblock clone\"",
+                      input->path, database);
 }
 
 /* Fill BUFFER.  Returns how many bytes came, fewer only at the end, or -1. */
@@ -562,6 +590,11 @@ import_file (struct input *input, struct disk *disk, struct status *status)
   return 0;
 }
 
+/* The size of a disk while nobody knows how much will come; no disk can be
+ * larger.
+ */
+#define UNKNOWN_SIZE INT64_MAX
+
 /* A pipe has ended.  It is to have had WANTED bytes, or for 0 any number: one
  * that breaks looks like one that ends.
  */
@@ -591,10 +624,11 @@ import_pipe (struct input *input, struct disk *disk, uint64_t wanted,
              struct status *status)
 {
   const uint64_t most = disk_get_info (disk)->size;
+  const uint64_t total = most == UNKNOWN_SIZE ? 0 : most;
   ssize_t got;
 
   while ((got = read_input (input, 0, COPY_PIECE, status)) > 0) {
-    if (progress_report (tool_progress, input->size, 0, NULL, status) == -1)
+    if (progress_report (tool_progress, input->size, total, NULL, status) == -1)
       return -1;
     if ((uint64_t)got > most - input->size)
       return status_fail (status, EINVAL,
@@ -607,11 +641,6 @@ import_pipe (struct input *input, struct disk *disk, uint64_t wanted,
   }
   return got == -1 ? -1 : check_end (input, wanted, status);
 }
-
-/* The size of a disk while nobody knows how much will come; no disk can be
- * larger.
- */
-#define UNKNOWN_SIZE INT64_MAX
 
 /* Fill a new disk and have it appear.  incoming->size is 0 where the size
  * is that of the input.
@@ -651,6 +680,8 @@ import_disk (struct store *store, struct input *input,
 static int
 read_options (struct manage_incoming *incoming)
 {
+  struct disk_options options;
+  struct status status;
   uint64_t bytes = 0;
 
   if (import_overwrite &&
@@ -658,16 +689,25 @@ read_options (struct manage_incoming *incoming)
        import_compression || import_dedup))
     return tool_usage ("--overwrite leaves size, block size, compression, "
                        "dedup and description of the disk as they are");
+  if (import_overwrite && import_create)
+    return tool_usage ("--overwrite needs a disk that is there, so --create "
+                       "makes nothing; leave one of them out");
   if (import_size && (tool_parse_size (import_size, &incoming->size) == -1 ||
                       incoming->size == 0))
-    return tool_usage ("'%s' is not a size", import_size);
+    return tool_usage ("'%s' is not a size of a disk: " TOOL_A_SIZE,
+                       import_size);
   if (import_block_size && (tool_parse_size (import_block_size, &bytes) == -1 ||
-                            bytes > DISK_BLOCK_SIZE_MAX))
-    return tool_usage ("'%s' is not a block size", import_block_size);
+                            bytes == 0 || bytes > UINT32_MAX))
+    return tool_usage ("'%s' is not a size of blocks: " TOOL_A_SIZE,
+                       import_block_size);
   incoming->block_size = bytes;
   incoming->description = import_description;
   incoming->replace = import_overwrite;
   incoming->deduplicate = import_dedup ? DISK_ON : DISK_UNSAID;
+  options = (struct disk_options){ .block_size = incoming->block_size,
+                                   .description = incoming->description };
+  if (disks_check_options (&options, &status) == -1)
+    return tool_fail (&status);
   return tool_parse_compression (import_compression, &incoming->compression);
 }
 
@@ -690,6 +730,7 @@ run_import (int argc, char *argv[])
 {
   struct manage_incoming incoming = { .disk = argv[1] };
   struct input input = { .path = argv[2] };
+  char text[TOOL_SIZE_MAX];
   struct store *store;
   struct status status;
   uint64_t before;
@@ -703,6 +744,7 @@ run_import (int argc, char *argv[])
   import_disk_name = argv[1];
   if (open_input (&input, &status) == -1 ||
       check_format (&input, &status) == -1 ||
+      check_input (argv[0], &input, &status) == -1 ||
       (import_create &&
        database_create_empty (argv[0], incoming.block_size, &status) == -1))
     return tool_fail (&status);
@@ -712,7 +754,11 @@ run_import (int argc, char *argv[])
   before = copy_free_pages (store);
   tool_progress_begin (tool_format ("importing %s", argv[1]));
   r = import_disk (store, &input, &incoming, &status);
-  tool_progress_end ();
+  tool_progress_end (r);
+  if (r == 0)
+    tool_say ("imported %s as disk '%s', of %s",
+              strcmp (argv[2], "-") == 0 ? "standard input" : argv[2], argv[1],
+              tool_amount (incoming.size, text));
   r = r == -1 ? tool_fail (&status) : TOOL_DONE;
   if (r != TOOL_DONE && status.error == ENOSPC)
     copy_give_back (store, before);

@@ -14,16 +14,6 @@
 #include "database.h"
 #include "tool.h"
 
-/* Fail unless TEXT names a disk and no snapshot of it. */
-static int
-check_is_disk (const char *text)
-{
-  if (strchr (text, '@') == NULL)
-    return 0;
-  tool_usage ("'%s' is a snapshot, but a disk is needed here", text);
-  return -1;
-}
-
 /* Freeing what was deleted can be left to "compact". */
 static bool no_reclaim;
 
@@ -88,6 +78,7 @@ run_create (int argc, char *argv[])
   };
   uint64_t block_size = 0;
   char text[TOOL_SIZE_MAX];
+  struct status status;
   int code;
 
   if (argc > 2 && tool_parse_size (argv[2], &block_size) == 0)
@@ -97,11 +88,13 @@ run_create (int argc, char *argv[])
   if (create_size == NULL)
     return tool_usage ("how large?  Give --size=SIZE, such as --size=10G");
   if (tool_parse_size (create_size, &options.size) == -1 || options.size == 0)
-    return tool_usage ("'%s' is not the size of a disk", create_size);
+    return tool_usage ("'%s' is not a size of a disk: " TOOL_A_SIZE,
+                       create_size);
   if (create_block_size &&
       (tool_parse_size (create_block_size, &block_size) == -1 ||
        block_size == 0 || block_size > UINT32_MAX))
-    return tool_usage ("'%s' is not the size of a block", create_block_size);
+    return tool_usage ("'%s' is not a size of blocks: " TOOL_A_SIZE,
+                       create_block_size);
   options.block_size = block_size;
   code = tool_parse_compression (create_compression, &options.compression);
   if (code != TOOL_DONE)
@@ -111,10 +104,12 @@ run_create (int argc, char *argv[])
     if (code != TOOL_DONE)
       return code;
   }
+  if (disks_check_options (&options, &status) == -1)
+    return tool_fail (&status);
   code = create_disk (argv[0], &options);
   if (code == TOOL_DONE)
     tool_say ("made disk '%s' of %s in %s", argv[1],
-              tool_size (options.size, text), argv[0]);
+              tool_amount (options.size, text), argv[0]);
   return code;
 }
 
@@ -152,19 +147,38 @@ snapshot_name (struct target from, const char *text)
   return NULL;
 }
 
+/* Check that what FROM names can be called NAME. */
+static int
+check_new_name (struct target from, const char *name)
+{
+  if (from.snapshot == NULL)
+    return arguments_check_disk (name);
+  if (name == NULL)
+    return tool_usage ("a snapshot cannot move to another disk");
+  return arguments_check_new_snapshot (name);
+}
+
 static int
 run_rename (int argc, char *argv[])
 {
   const struct target from = tool_target (argv[1]);
-  const char *name = argv[2];
+  const char *name = from.snapshot ? snapshot_name (from, argv[2]) : argv[2];
+  struct resolved resolved;
   struct status status;
+  struct store *store;
+  int code;
 
   (void)argc;
-  if (from.snapshot)
-    name = snapshot_name (from, name);
-  if (name == NULL)
-    return tool_usage ("a snapshot cannot move to another disk");
-  if (manage_rename (tool_open (argv[0], true), argv[1], name, &status) == -1)
+  code = check_new_name (from, name);
+  if (code != TOOL_DONE)
+    return code;
+  store = tool_open (argv[0], true);
+  if (tool_resolve (store, argv[1], &resolved, &status) == -1)
+    return tool_fail (&status);
+  if (resolved.time)
+    return tool_usage ("'%s' is a time; give the name of the snapshot, '%s'",
+                       argv[1], resolved.name);
+  if (manage_rename (store, argv[1], name, &status) == -1)
     return tool_fail (&status);
   if (from.snapshot)
     tool_say ("renamed '%s' to '%s@%s'", argv[1], from.disk, name);
@@ -194,14 +208,19 @@ const struct command command_rename = {
 static int
 run_describe (int argc, char *argv[])
 {
+  const struct disk_options options = { .description = argv[2] };
   struct status status;
 
   (void)argc;
-  if (check_is_disk (argv[1]) == -1)
-    return TOOL_USAGE;
+  if (disks_check_options (&options, &status) == -1)
+    return tool_fail (&status);
   if (manage_describe (tool_open (argv[0], true), argv[1], argv[2], &status) ==
       -1)
     return tool_fail (&status);
+  if (argv[2][0])
+    tool_say ("described disk '%s' as '%s'", argv[1], argv[2]);
+  else
+    tool_say ("disk '%s' has no description now", argv[1]);
   return TOOL_DONE;
 }
 
@@ -254,28 +273,28 @@ run_resize (int argc, char *argv[])
   uint64_t amount, size;
 
   (void)argc;
-  if (check_is_disk (argv[1]) == -1)
-    return TOOL_USAGE;
   if (tool_parse_size (argv[2] + (sign == '+' || sign == '-'), &amount) == -1 ||
       amount == 0)
-    return tool_usage ("'%s' is not a size: give SIZE, +SIZE or -SIZE",
+    return tool_usage ("'%s' is not a size: give SIZE, +SIZE or "
+                       "-SIZE; " TOOL_A_SIZE,
                        argv[2]);
   store = tool_open (argv[0], true);
   if (store_find (store, argv[1], &info, &status) == -1)
     return tool_fail (&status);
   if (new_size (sign, amount, info.size, &size) == -1)
     return tool_error (EINVAL, "disk '%s' has %s, so %s is too much", argv[1],
-                       tool_size (info.size, old_text), argv[2]);
+                       tool_amount (info.size, old_text), argv[2]);
   if (size < info.size && !resize_shrink)
     return tool_error (EINVAL,
                        "disk '%s' has %s; making it smaller cuts off its end, "
                        "ask for that with --shrink",
-                       argv[1], tool_size (info.size, old_text));
+                       argv[1], tool_amount (info.size, old_text));
   if (manage_resize_found (store, &info, size, resize_shrink, &status) == -1)
     return tool_fail (&status);
   tool_say ("disk '%s' has %s now, before it had %s; clients see it when "
             "they connect again",
-            argv[1], tool_size (size, text), tool_size (info.size, old_text));
+            argv[1], tool_amount (size, text),
+            tool_amount (info.size, old_text));
   return size < info.size && !no_reclaim ? tool_reclaim (store) : TOOL_DONE;
 }
 
@@ -333,7 +352,7 @@ add_snapshot (const struct snapshot_info *info, void *opaque)
   return 0;
 }
 
-/* Say what would be deleted. */
+/* Say what would be deleted, if it would. */
 static int
 show_deletion (struct store *store, const char *name)
 {
@@ -349,25 +368,23 @@ show_deletion (struct store *store, const char *name)
   add_member (&family, info.id, 0);
   if (manage_list_snapshots (store, name, add_snapshot, &family, &status) == -1)
     return tool_fail (&status);
-  if (family.count > 1 && !delete_snapshots)
-    return tool_error (ENOTEMPTY,
-                       "disk '%s' has %zu snapshot%s; delete them first, or "
-                       "ask for all with --snapshots",
-                       name, family.count - 1, family.count > 2 ? "s" : "");
-  if (!common.force && manage_check_unread (store, name, &status) == -1)
+  if (manage_try_delete (store, name, delete_snapshots, common.force,
+                         &status) == -1)
     return tool_fail (&status);
   tool_progress_begin ("counting");
   r = manage_usage (store, family.items, family.count, &freed, 1, tool_progress,
                     NULL, &status);
-  tool_progress_end ();
+  tool_progress_end (r);
   free (family.items);
   if (r == -1)
     return tool_fail (&status);
-  printf ("would delete disk '%s'", name);
   if (family.count > 1)
-    printf (" and its %zu snapshot%s", family.count - 1,
-            family.count > 2 ? "s" : "");
-  printf (", which frees %s\n", tool_size (freed, text));
+    tool_print ("would delete disk '%s' and its %s, which frees %s", name,
+                tool_count (family.count - 1, "snapshot"),
+                tool_amount (freed, text));
+  else
+    tool_print ("would delete disk '%s', which frees %s", name,
+                tool_amount (freed, text));
   return TOOL_DONE;
 }
 
@@ -378,10 +395,7 @@ run_delete (int argc, char *argv[])
   struct store *store;
 
   (void)argc;
-  if (strchr (argv[1], '@'))
-    return tool_usage ("'%s' is a snapshot; use \"sqlblock snapshot delete\"",
-                       argv[1]);
-  store = tool_open (argv[0], !common.dry_run);
+  store = tool_open (argv[0], true);
   if (common.dry_run)
     return show_deletion (store, argv[1]);
   if (manage_delete (store, argv[1], delete_snapshots, common.force, &status) ==
@@ -408,6 +422,7 @@ const struct command command_delete = {
   .common = COMMON_DRY_RUN | COMMON_FORCE | COMMON_PROGRESS,
   .least = 2,
   .most = 2,
+  .snapshots = "snapshot delete",
   .run = run_delete,
 };
 
@@ -430,30 +445,42 @@ add_difference (uint64_t offset, uint64_t count, bool hole, void *opaque)
   return 0;
 }
 
+/* Say what would be rolled back, if it would. */
+static int
+show_rollback (struct store *store, const char *disk, const struct resolved *to)
+{
+  char text[TOOL_SIZE_MAX];
+  struct status status;
+  uint64_t changed = 0;
+
+  if (manage_try_rollback (store, to->name, common.force, &status) == -1 ||
+      manage_diff (store, to->name, disk, add_difference, &changed, &status) ==
+          -1)
+    return tool_fail (&status);
+  tool_print ("would roll back disk '%s' to %s, which loses changes in %s",
+              disk, to->text, tool_amount (changed, text));
+  return TOOL_DONE;
+}
+
 static int
 run_rollback (int argc, char *argv[])
 {
   const struct target target = tool_target (argv[1]);
-  char text[TOOL_SIZE_MAX];
+  struct resolved to;
   struct status status;
   struct store *store;
-  uint64_t changed = 0;
 
   (void)argc;
   if (target.snapshot == NULL)
     return tool_usage ("roll back to what?  Give %s@SNAPSHOT", argv[1]);
-  store = tool_open (argv[0], !common.dry_run);
-  if (common.dry_run) {
-    if (manage_diff (store, argv[1], target.disk, add_difference, &changed,
-                     &status) == -1)
-      return tool_fail (&status);
-    printf ("would roll back disk '%s' to '%s', which loses changes in %s\n",
-            target.disk, argv[1], tool_size (changed, text));
-    return TOOL_DONE;
-  }
-  if (manage_rollback (store, argv[1], common.force, &status) == -1)
+  store = tool_open (argv[0], true);
+  if (tool_resolve (store, argv[1], &to, &status) == -1)
     return tool_fail (&status);
-  tool_say ("rolled back disk '%s' to '%s'", target.disk, argv[1]);
+  if (common.dry_run)
+    return show_rollback (store, target.disk, &to);
+  if (manage_rollback (store, to.name, common.force, &status) == -1)
+    return tool_fail (&status);
+  tool_say ("rolled back disk '%s' to %s", target.disk, to.text);
   return no_reclaim ? TOOL_DONE : tool_reclaim (store);
 }
 
@@ -493,13 +520,25 @@ static const struct tool_option clone_options[] = {
 static int
 run_clone (int argc, char *argv[])
 {
+  const struct disk_options options = {
+    .name = argv[2],
+    .description = clone_description,
+  };
+  struct resolved source;
   struct status status;
+  struct store *store;
 
   (void)argc;
-  if (manage_clone (tool_open (argv[0], true), argv[1], argv[2],
-                    clone_description, &status) == -1)
+  if (arguments_check_disk (argv[2]) != TOOL_DONE)
+    return TOOL_USAGE;
+  if (disks_check_options (&options, &status) == -1)
     return tool_fail (&status);
-  tool_say ("made disk '%s' as a clone of '%s'", argv[2], argv[1]);
+  store = tool_open (argv[0], true);
+  if (tool_resolve (store, argv[1], &source, &status) == -1 ||
+      manage_clone (store, source.name, argv[2], clone_description, &status) ==
+          -1)
+    return tool_fail (&status);
+  tool_say ("made disk '%s' as a clone of %s", argv[2], source.text);
   return TOOL_DONE;
 }
 
@@ -525,23 +564,39 @@ const struct command command_clone = {
  * flatten
  */
 
+/* What was copied, while it is. */
+static int
+count_copied (uint64_t done, uint64_t total, void *opaque)
+{
+  *(uint64_t *)opaque = done;
+  return tool_progress (done, total, NULL);
+}
+
 static int
 run_flatten (int argc, char *argv[])
 {
+  struct manage_details details;
+  char text[TOOL_SIZE_MAX];
   struct status status;
   struct store *store;
+  uint64_t copied = 0;
   int r;
 
   (void)argc;
-  if (check_is_disk (argv[1]) == -1)
-    return TOOL_USAGE;
   store = tool_open (argv[0], true);
+  if (manage_details (store, argv[1], &details, &status) == -1)
+    return tool_fail (&status);
   tool_progress_begin ("flattening");
-  r = manage_flatten (store, argv[1], tool_progress, NULL, &status);
-  tool_progress_end ();
+  r = manage_flatten (store, argv[1], count_copied, &copied, &status);
+  tool_progress_end (r);
   if (r == -1)
     return tool_fail (&status);
-  tool_say ("disk '%s' depends on no other disk", argv[1]);
+  if (details.origin[0])
+    tool_say ("copied %s; disk '%s' depends on no other disk now",
+              tool_amount (copied, text), argv[1]);
+  else
+    tool_say ("disk '%s' depends on no other disk; there was nothing to do",
+              argv[1]);
   return TOOL_DONE;
 }
 

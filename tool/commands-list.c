@@ -183,7 +183,7 @@ count_usage (struct store *store, const struct contents *contents,
   if (r == 0 || failed_is_local (&status))
     r = manage_usage (store, usage->items, count, usage->exclusive, count,
                       tool_progress, NULL, &status);
-  tool_progress_end ();
+  tool_progress_end (r);
   if (r == -1)
     *code = tool_fail (&status);
   return r == 0 || failed_is_local (&status);
@@ -380,22 +380,39 @@ static const struct tool_option list_options[] = {
   { NULL, 0, NULL, NULL, NULL },
 };
 
+/* Print a name, or with --json add it to NAMES. */
+static void
+put_name (json_t *names, char *name)
+{
+  if (common.json)
+    json_array_append_new (names, tool_json_string (name));
+  else
+    tool_print ("%s", name);
+  free (name);
+}
+
 /* Each disk, and behind it its snapshots if they were read. */
 static void
 print_names (const struct contents *contents)
 {
+  json_t *names = json_array ();
   size_t next = 0;
 
   for (size_t i = 0; i < contents->disk_count; i++) {
     const struct disk_info *disk = &contents->disks[i];
 
-    printf ("%s\n", disk->name);
+    put_name (names, tool_strdup (disk->name));
     for (; next < contents->snapshot_count &&
            contents->snapshots[next].disk <= disk->id;
          next++)
       if (contents->snapshots[next].disk == disk->id)
-        printf ("%s@%s\n", disk->name, contents->snapshots[next].name);
+        put_name (names, tool_format ("%s@%s", disk->name,
+                                      contents->snapshots[next].name));
   }
+  if (common.json)
+    tool_json_print (json_pack ("{s:o}", "names", names));
+  else
+    json_decref (names);
 }
 
 static int
@@ -408,11 +425,14 @@ run_list (int argc, char *argv[])
                                               ">STORED", ">FREES", ">SNAPSHOTS",
                                               "CREATED", "ORIGIN", NULL };
   struct contents contents = { 0 };
-  struct store *store = tool_open (argv[0], false);
-  /* A disk's usage is that of its snapshots, too. */
-  const int code =
-      read_contents (store, list_all || (with_usage && !list_names), &contents);
+  struct store *store;
+  int code;
 
+  if (list_names && with_usage)
+    return tool_usage ("--names and --usage exclude each other");
+  store = tool_open (argv[0], false);
+  /* A disk's usage is that of its snapshots, too. */
+  code = read_contents (store, list_all || with_usage, &contents);
   (void)argc;
   if (code != TOOL_DONE)
     return code;
@@ -438,7 +458,9 @@ const struct command command_list = {
       "snapshots (how many), created and origin (or null); with\n"
       "--usage also stored, exclusive (what deleting the disk alone frees)\n"
       "and history (what deleting it and its snapshots frees); with --all\n"
-      "beside it \"snapshots\", as of \"sqlblock snapshot list\".\n"
+      "beside it \"snapshots\", as of \"sqlblock snapshot list\".  With "
+      "--names\n"
+      "it is {\"names\": [...]}.\n"
       "\n"
       "Example: sqlblock list disks.sqlite --all --usage\n",
   .options = list_options,
@@ -470,8 +492,6 @@ run_snapshot_list (int argc, char *argv[])
   struct status status;
   struct store *store;
 
-  if (argc > 1 && strchr (argv[1], '@'))
-    return tool_usage ("'%s' is a snapshot; use \"sqlblock info\"", argv[1]);
   store = tool_open (argv[0], false);
   if (argc > 1 && store_find (store, argv[1], &disk, &status) == -1)
     return tool_fail (&status);
@@ -485,11 +505,12 @@ run_snapshot_list (int argc, char *argv[])
 const struct command command_snapshot_list = {
   .name = "snapshot list",
   .arguments = "DATABASE [DISK]",
-  .summary = "Show the snapshots, the oldest first",
+  .summary = "Show the snapshots of all disks, or of one",
   .help =
-      "BY is whose it is: \"user\", or \"server\" for the history that a\n"
-      "server keeps and nobody has renamed.  With --usage, STORED is what\n"
-      "the snapshot shows that is not zeroes, and FREES what deleting it\n"
+      "They stand by disk, and those of a disk in the order in which they\n"
+      "were taken.  BY is whose it is: \"user\", or \"server\" for the history\n"
+      "that a server keeps and nobody has renamed.  With --usage, STORED is\n"
+      "what the snapshot shows that is not zeroes, and FREES what deleting it\n"
       "alone would free.\n"
       "\n"
       "The JSON is {\"snapshots\": [...]}, each with disk, snapshot, size,\n"
@@ -501,6 +522,7 @@ const struct command command_snapshot_list = {
   .common = COMMON_JSON | COMMON_PROGRESS,
   .least = 1,
   .most = 2,
+  .snapshots = "info",
   .run = run_snapshot_list,
 };
 
@@ -629,10 +651,14 @@ static int
 run_info (int argc, char *argv[])
 {
   struct store *store = tool_open (argv[0], false);
+  struct resolved resolved;
+  struct status status;
 
   if (argc == 1)
     return show_file (store, argv[0]);
-  return strchr (argv[1], '@') ? show_snapshot (store, argv[1])
+  if (tool_resolve (store, argv[1], &resolved, &status) == -1)
+    return tool_fail (&status);
+  return strchr (argv[1], '@') ? show_snapshot (store, resolved.name)
                                : show_disk (store, argv[1]);
 }
 

@@ -28,6 +28,7 @@ struct sending {
   struct store *store;
   struct snapshot_info snapshot, base; /* base.id 0: everything is sent */
   char *target, *base_target;          /* their names, DISK@SNAPSHOT */
+  struct resolved named, base_named;   /* and what the user called them */
   struct disk *disk, *base_disk;       /* open: nobody deletes them */
   struct stream stream;
   struct status status; /* what went wrong, error 0: nothing */
@@ -136,7 +137,8 @@ find_snapshots (struct sending *sending, const char *disk, const char *target,
   struct snapshot_info *base = &sending->base;
 
   if (manage_find_snapshot (sending->store, target, &sending->snapshot,
-                            status) == -1)
+                            status) == -1 ||
+      tool_resolve (sending->store, target, &sending->named, status) == -1)
     return -1;
   sending->target = tool_format ("%s@%s", disk, sending->snapshot.name);
   base->id = 0;
@@ -144,7 +146,9 @@ find_snapshots (struct sending *sending, const char *disk, const char *target,
     return 0;
   sending->base_target = tool_format ("%s@%s", disk, at ? at + 1 : send_from);
   if (manage_find_snapshot (sending->store, sending->base_target, base,
-                            status) == -1)
+                            status) == -1 ||
+      tool_resolve (sending->store, sending->base_target, &sending->base_named,
+                    status) == -1)
     return -1;
   sending->base_target = tool_format ("%s@%s", disk, base->name);
   if (base->id >= sending->snapshot.id)
@@ -231,13 +235,20 @@ run_send (int argc, char *argv[])
     return tool_fail (&status);
   tool_progress_begin (tool_format ("sending %s", sending.target));
   r = send_stream (&sending, &status);
-  tool_progress_end ();
+  tool_progress_end (r);
   close_snapshots (&sending);
-  return r == -1 ? tool_fail (&status) : TOOL_DONE;
+  if (r == -1)
+    return tool_fail (&status);
+  if (sending.base.id != 0)
+    tool_say ("sent what changed from %s to %s", sending.base_named.text,
+              sending.named.text);
+  else
+    tool_say ("sent %s", sending.named.text);
+  return TOOL_DONE;
 }
 
 static const struct tool_option send_options[] = {
-  { "from", 'i', "SNAPSHOT", &send_from,
+  { "from", 0, "SNAPSHOT", &send_from,
     "send only what changed since this older snapshot\n"
     "of the disk, which the other database must have" },
   { NULL, 0, NULL, NULL, NULL },
@@ -249,7 +260,8 @@ const struct command command_send = {
   .summary = "Write a snapshot, or what changed, to standard output",
   .help =
       "Writes a stream from which \"sqlblock receive\" makes the snapshot in\n"
-      "another database. Everything in it has checksums.\n"
+      "another database.  Everything in it has checksums.  SNAPSHOT may be a\n"
+      "time.\n"
       "\n"
       "  sqlblock send here.sqlite web@monday | "
       "sqlblock receive there.sqlite\n"
@@ -277,8 +289,9 @@ receive_ranges (struct stream *stream, struct disk *disk, struct status *status)
   int r;
 
   while ((r = stream_read (stream, &range, status)) == 1) {
-    if (progress_report (tool_progress, stream->counts.data, 0, NULL, status) ==
-        -1)
+    /* What does not come is as it was. */
+    if (progress_report (tool_progress, range.offset, stream->header.size, NULL,
+                         status) == -1)
       return -1;
     r = range.data ? disk_write (disk, range.data, range.offset, range.count,
                                  false, status)
@@ -306,6 +319,7 @@ receive_stream (struct store *store, struct stream *stream, const char *name,
     .guid = header->guid,
     .created = header->created,
     .base_guid = header->base_guid,
+    .base = header->base_guid != 0 ? header->base : NULL,
     .rollback = receive_rollback,
   };
   struct disk *disk = manage_receive (store, &incoming, status);
@@ -324,8 +338,16 @@ static int
 make_database (const char *path, const struct stream_header *header,
                struct status *status)
 {
-  if (header->base_guid != 0)
-    return 0;
+  if (header->base_guid != 0) {
+    const int r = database_examine (path, status);
+
+    return r != 0 ? (r == 1 ? 0 : -1)
+                  : status_fail (status, ENOENT,
+                                 "there is no file %s; the stream has only "
+                                 "what changed since snapshot '%s@%s', receive "
+                                 "that first",
+                                 path, header->disk, header->base);
+  }
   return database_create_empty (path, header->block_size, status);
 }
 
@@ -356,9 +378,9 @@ run_receive (int argc, char *argv[])
   tool_progress_begin (
       tool_format ("receiving %s@%s", name, stream.header.snapshot));
   r = receive_stream (store, &stream, name, &compression, &status);
-  tool_progress_end ();
+  tool_progress_end (r);
   if (r == 0)
-    tool_say ("received %s@%s", name, stream.header.snapshot);
+    tool_say ("received '%s@%s'", name, stream.header.snapshot);
   stream_close (&stream);
   r = r == -1 ? tool_fail (&status) : TOOL_DONE;
   if (r != TOOL_DONE && status.error == ENOSPC)

@@ -14,37 +14,35 @@
  * set
  */
 
-/* Read "on" or "off".  Returns an exit code. */
-static int
-parse_choice (const char *text, enum disk_choice *choice)
+static bool
+begins (const char *text, const char *with)
 {
-  if (strcmp (text, "on") == 0)
-    *choice = DISK_ON;
-  else if (strcmp (text, "off") == 0)
-    *choice = DISK_OFF;
-  else
-    return tool_usage ("'%s' is neither on nor off", text);
-  return TOOL_DONE;
+  return strncmp (text, with, strlen (with)) == 0;
 }
 
 /* Read PROPERTY=VALUE.  Returns an exit code. */
 static int
 parse_property (const char *text, struct disk_options *options)
 {
-  static const char compression[] = "compression=";
-  static const char dedup[] = "dedup=";
-  static const char quota[] = "quota=";
+  const char *value = strchr (text, '=');
+  bool twice;
 
-  if (strncmp (text, compression, sizeof compression - 1) == 0)
-    return tool_parse_compression (text + sizeof compression - 1,
-                                   &options->compression);
-  if (strncmp (text, dedup, sizeof dedup - 1) == 0)
-    return parse_choice (text + sizeof dedup - 1, &options->deduplicate);
-  if (strncmp (text, quota, sizeof quota - 1) == 0)
-    return tool_parse_quota (text + sizeof quota - 1, &options->quota);
-  return tool_usage ("'%s' is no property that can be set; give "
-                     "compression=HOW, dedup=on, dedup=off or quota=SIZE",
-                     text);
+  value = value ? value + 1 : "";
+  if (begins (text, "compression="))
+    twice = options->compression.codec;
+  else if (begins (text, "dedup="))
+    twice = options->deduplicate;
+  else if (begins (text, "quota="))
+    twice = options->quota;
+  else
+    return tool_usage ("'%s' is no property that can be set; give "
+                       "compression=HOW, dedup=on, dedup=off or quota=SIZE",
+                       text);
+  if (twice)
+    return tool_usage ("'%.*s' was given twice", (int)(value - text - 1), text);
+  return text[0] == 'c' ? tool_parse_compression (value, &options->compression)
+         : text[0] == 'd' ? tool_parse_choice (value, &options->deduplicate)
+                          : tool_parse_quota (value, &options->quota);
 }
 
 /* The quota holds; count what the disk has. */
@@ -56,8 +54,11 @@ count (struct store *store)
 
   tool_progress_begin ("counting");
   r = manage_count (store, tool_progress, NULL, &status);
-  tool_progress_end ();
-  return r == -1 ? tool_fail (&status) : TOOL_DONE;
+  tool_progress_end (r);
+  return r == -1 ? tool_leave_rest ("the quota holds, but what is there is not "
+                                    "counted",
+                                    &status)
+                 : TOOL_DONE;
 }
 
 static int
@@ -76,6 +77,8 @@ run_set (int argc, char *argv[])
   store = tool_open (argv[0], true);
   if (manage_set (store, argv[1], &options, &status) == -1)
     return tool_fail (&status);
+  for (int i = 2; i < argc; i++)
+    tool_say ("set %s of disk '%s'", argv[i], argv[1]);
   return options.quota ? count (store) : TOOL_DONE;
 }
 
@@ -126,9 +129,9 @@ run_recompress (int argc, char *argv[])
   pages = copy_free_pages (store);
   tool_progress_begin (tool_format ("recompressing %s", argv[1]));
   r = recompress_disk (store, argv[1], tool_progress, NULL, &done, &status);
-  tool_progress_end ();
-  tool_say ("%" PRIu64 " blocks stored anew: %s became %s", done.blocks,
-            tool_size (done.before, before), tool_size (done.after, after));
+  tool_progress_end (r);
+  tool_say ("stored %s anew: %s became %s", tool_count (done.blocks, "block"),
+            tool_amount (done.before, before), tool_amount (done.after, after));
   if (r == -1) {
     r = tool_fail (&status);
     if (status.error == ENOSPC)
@@ -137,9 +140,9 @@ run_recompress (int argc, char *argv[])
   }
   if (done.damaged > 0)
     return tool_error (EIO,
-                       "%" PRIu64 " blocks are damaged and were left as they "
-                       "are; \"sqlblock check %s\" says which",
-                       done.damaged, argv[0]);
+                       "%s damaged, which stays as it is: \"sqlblock check "
+                       "%s\" says where",
+                       tool_count (done.damaged, "block"), argv[0]);
   return TOOL_DONE;
 }
 

@@ -110,6 +110,8 @@ run_create (int argc, char *argv[])
 
   if (code != TOOL_DONE)
     return code;
+  if (arguments_check_new_snapshot (name) != TOOL_DONE)
+    return TOOL_USAGE;
   store = tool_open (argv[0], true);
   if (create_all && store_list (store, add_disk, &disks, &status) == -1)
     return tool_fail (&status);
@@ -128,10 +130,11 @@ const struct command command_snapshot_create = {
   .summary = "Take a snapshot of one or several disks at an instant",
   .help =
       "It takes no time and no space, and may be done while the disk is\n"
-      "written.  Every write that was flushed is in it.  With several disks\n"
-      "the snapshots have one name, and show the same instant; if one cannot\n"
-      "be made, none is.  Names are UTF-8 of at most 200 bytes without '@'\n"
-      "and '/', and must not look like dates.\n"
+      "written.  Every write that was acknowledged before is in it.  With\n"
+      "several disks the snapshots have one name, and show the same instant;\n"
+      "if one cannot be made, none is.  Names are UTF-8 of at most 200 bytes\n"
+      "without '@' and '/'; 2026-11-22 and 2026-11-22T10:42 are times, and\n"
+      "cannot be names, but 2026-11-22-update can.\n"
       "\n"
       "Examples: sqlblock snapshot create disks.sqlite web@monday\n"
       "          sqlblock snapshot create disks.sqlite {web,mail}@monday\n"
@@ -139,6 +142,7 @@ const struct command command_snapshot_create = {
   .options = create_options,
   .least = 2,
   .most = -1,
+  .any_disk = true,
   .run = run_create,
 };
 
@@ -194,21 +198,28 @@ doom (struct doomed *doomed, char *target)
   doomed->targets[doomed->count++] = target;
 }
 
-/* Is NAME a range A..B of LIST?  Names may have dots: the first ".." with
+/* How many ranges A..B of LIST can NAME be?  Names may have dots: any ".." with
  * snapshots, or nothing, on both sides counts.
  */
-static bool
-find_range (const struct snapshots *list, const char *name, ssize_t *first,
-            ssize_t *last)
+static int
+find_ranges (const struct snapshots *list, const char *name, ssize_t *first,
+             ssize_t *last)
 {
+  int count = 0;
+
   for (const char *dots = strstr (name, ".."); dots;
        dots = strstr (dots + 1, "..")) {
-    *first = find_end (list, name, dots - name, 0);
-    *last = find_end (list, dots + 2, strlen (dots + 2), list->count - 1);
-    if (list->count > 0 && *first != -1 && *last != -1)
-      return true;
+    const ssize_t begin = find_end (list, name, dots - name, 0);
+    const ssize_t end =
+        find_end (list, dots + 2, strlen (dots + 2), list->count - 1);
+
+    if (list->count > 0 && begin != -1 && end != -1) {
+      *first = begin;
+      *last = end;
+      count++;
+    }
   }
-  return false;
+  return count;
 }
 
 /* Add the snapshots that TEXT means, a range or just one, of those in LIST.
@@ -218,10 +229,17 @@ doom_range (struct doomed *doomed, const struct snapshots *list,
             const char *text)
 {
   const char *name = strchr (text, '@') + 1;
-  ssize_t first, last;
+  const bool single = find_end (list, name, strlen (name), -1) != -1;
+  ssize_t first = 0, last = 0;
+  const int ranges = find_ranges (list, name, &first, &last);
 
-  if (find_end (list, name, strlen (name), -1) != -1 ||
-      !find_range (list, name, &first, &last)) {
+  if (ranges + single > 1)
+    return tool_error (EINVAL,
+                       "'%s' can mean several things, since snapshots have "
+                       "'..' in their names; name them one by one, or rename "
+                       "such a snapshot first",
+                       text);
+  if (ranges == 0) {
     doom (doomed, tool_strdup (text));
     return TOOL_DONE;
   }
@@ -233,6 +251,22 @@ doom_range (struct doomed *doomed, const struct snapshots *list,
   for (ssize_t i = first; i <= last; i++)
     doom (doomed, full_name (&list->info[i]));
   return TOOL_DONE;
+}
+
+/* What is deleted is called by its name.  One that is missing is found out
+ * with the others.
+ */
+static int
+check_no_time (struct store *store, const char *text)
+{
+  struct snapshot_info info;
+  struct status status;
+
+  if (manage_find_snapshot (store, text, &info, &status) == -1 ||
+      strcmp (strchr (text, '@') + 1, info.name) == 0)
+    return TOOL_DONE;
+  return tool_usage ("'%s' is a time; give the name of the snapshot, '%s'",
+                     text, full_name (&info));
 }
 
 /* Add what the argument TEXT means. */
@@ -250,12 +284,14 @@ doom_argument (struct store *store, const char *text, struct doomed *doomed)
        manage_list_snapshots (store, target.disk, add_snapshot, &list,
                               &status) == -1))
     return tool_fail (&status);
-  code = doom_range (doomed, &list, text);
+  code = check_no_time (store, text);
+  if (code == TOOL_DONE)
+    code = doom_range (doomed, &list, text);
   free (list.info);
   return code;
 }
 
-/* Say what would be deleted. */
+/* Say what would be deleted, if it would. */
 static int
 show_doomed (struct store *store, const struct doomed *doomed)
 {
@@ -266,26 +302,23 @@ show_doomed (struct store *store, const struct doomed *doomed)
   uint64_t freed;
   int r;
 
+  if (manage_try_delete_snapshots (store, doomed->targets, doomed->count,
+                                   &status) == -1)
+    return tool_fail (&status);
   for (size_t i = 0; i < doomed->count; i++) {
     if (manage_find_snapshot (store, doomed->targets[i], &info, &status) == -1)
-      return tool_fail (&status);
-    if (strcmp (strchr (doomed->targets[i], '@') + 1, info.name) != 0)
-      return tool_error (EINVAL,
-                         "'%s' is a time; give the name of the snapshot, '%s'",
-                         doomed->targets[i], full_name (&info));
-    if (manage_check_unread (store, doomed->targets[i], &status) == -1)
       return tool_fail (&status);
     items[i] = (struct usage_item){ info.disk, info.id, 0, 0 };
   }
   tool_progress_begin ("counting");
   r = manage_usage (store, items, doomed->count, &freed, 1, tool_progress, NULL,
                     &status);
-  tool_progress_end ();
+  tool_progress_end (r);
   if (r == -1)
     return tool_fail (&status);
   for (size_t i = 0; i < doomed->count; i++)
-    printf ("would delete snapshot '%s'\n", doomed->targets[i]);
-  printf ("which frees %s\n", tool_size (freed, text));
+    tool_print ("would delete snapshot '%s'", doomed->targets[i]);
+  tool_print ("which frees %s", tool_amount (freed, text));
   return TOOL_DONE;
 }
 
@@ -301,7 +334,7 @@ run_delete (int argc, char *argv[])
       return tool_usage ("'%s' is no snapshot: give %s@SNAPSHOT, or use "
                          "\"sqlblock delete\" for the disk",
                          argv[i], argv[i]);
-  store = tool_open (argv[0], !common.dry_run);
+  store = tool_open (argv[0], true);
   for (int i = 1; i < argc; i++) {
     const int code = doom_argument (store, argv[i], &doomed);
 

@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -509,19 +510,29 @@ static struct {
   struct termios before;
 } terminal;
 
+/* Ctrl-Z was pressed, or somebody else wants the process to stop. */
+static volatile sig_atomic_t to_stop;
+
+static void
+note_stop (int number)
+{
+  to_stop = number;
+}
+
 /* Another screen, on which long lines are cut off; keys come one by one. */
 static void
 enter_screen (void)
 {
+  const struct sigaction action = { .sa_handler = note_stop };
   struct termios mode;
 
   tool_catch_signals ();
+  sigaction (SIGTSTP, &action, NULL);
   terminal.screen = true;
   if (isatty (STDIN_FILENO) && tcgetattr (STDIN_FILENO, &mode) == 0) {
     terminal.keyboard = true;
     terminal.before = mode;
     mode.c_lflag &= ~(ICANON | ECHO);
-    mode.c_cc[VSUSP] = _POSIX_VDISABLE; /* it would leave the screen as is */
     tcsetattr (STDIN_FILENO, TCSANOW, &mode);
   }
   fputs ("\033[?1049h\033[?7l", stdout);
@@ -537,6 +548,17 @@ leave_screen (void)
   fflush (stdout);
   if (terminal.keyboard)
     tcsetattr (STDIN_FILENO, TCSANOW, &terminal.before);
+}
+
+/* Stop as a job, with the terminal as it was; go on when that is continued. */
+static void
+stop (void)
+{
+  leave_screen ();
+  to_stop = 0;
+  signal (SIGTSTP, SIG_DFL);
+  raise (SIGTSTP);
+  enter_screen ();
 }
 
 /* Draw REPORT on the screen. */
@@ -556,7 +578,9 @@ draw (const struct report *report)
   print_text (report, window.ws_row > 3 ? window.ws_row - 3 : 0);
 }
 
-/* Wait for so many seconds.  Returns false to end. */
+/* Wait for so many seconds, or until the report is to be drawn anew.  Returns
+ * false to end.
+ */
 static bool
 wait_for (double seconds)
 {
@@ -568,6 +592,10 @@ wait_for (double seconds)
   while (!tool_interrupted () && (now = clock_now ()) < until) {
     const int rest = (until - now) / CLOCK_MILLISECOND + 1;
 
+    if (to_stop) {
+      stop ();
+      return !tool_interrupted ();
+    }
     if (poll (&keyboard, terminal.keyboard, rest) != 1)
       continue;
     if (read (STDIN_FILENO, &key, 1) != 1)
@@ -703,7 +731,7 @@ static const struct tool_option top_options[] = {
   { "once", '1', NULL, &once, "one report, of all since the server started" },
   { "interval", 'i', "SECONDS", &interval_text,
     "how often to report (default 1)" },
-  { "count", 'c', "NUMBER", &count_text, "how many reports" },
+  { "count", 0, "NUMBER", &count_text, "how many reports" },
   { NULL, 0, NULL, NULL, NULL },
 };
 

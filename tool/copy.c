@@ -114,11 +114,11 @@ copy_free_space (struct store *store)
     return;
   tool_progress_begin ("freeing space");
   r = manage_reclaim (store, tool_progress, NULL, &freed, &status);
-  tool_progress_end ();
+  tool_progress_end (r);
   if (freed > 0)
-    tool_say ("freed %s", tool_size (freed, text));
+    tool_say ("freed %s", tool_amount (freed, text));
   if (r == -1 && status.error != EBUSY)
-    tool_fail (&status);
+    tool_leave_rest ("not all of the space that nobody needs is free", &status);
 }
 
 uint64_t
@@ -141,7 +141,7 @@ copy_give_back (struct store *store, uint64_t before)
     return;
   tool_progress_begin ("giving pages back");
   r = manage_shrink_file (store, before, tool_progress, NULL, &status);
-  tool_progress_end ();
+  tool_progress_end (r);
   if (r == -1)
     tool_fail (&status);
 }

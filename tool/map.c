@@ -25,7 +25,7 @@
 static const char *map_since, *map_color, *map_width, *map_height;
 
 static const struct tool_option map_options[] = {
-  { "since", 's', "SNAPSHOT", &map_since,
+  { "since", 0, "SNAPSHOT", &map_since,
     "show what changed since that snapshot of the disk" },
   { "color", 0, "WHEN", &map_color,
     "always, never, or auto (default): colours and blocks\n"
@@ -45,10 +45,10 @@ static const struct tool_option map_options[] = {
 #define HEIGHT_DEFAULT 24
 
 struct map {
-  const char *name, *since; /* "web", "web@monday"; SINCE may be NULL */
-  uint64_t size;            /* bytes */
-  uint32_t block_size;      /* bytes */
-  uint64_t cell_size;       /* bytes, a power of two times a block */
+  struct resolved of, since; /* since.name NULL: was not asked for */
+  uint64_t size;             /* bytes */
+  uint32_t block_size;       /* bytes */
+  uint64_t cell_size;        /* bytes, a power of two times a block */
   size_t columns, cells;
   uint64_t *stored, *changed;           /* bytes of each cell */
   uint64_t stored_total, changed_total; /* bytes */
@@ -123,24 +123,16 @@ add_changed (uint64_t offset, uint64_t count, bool hole, void *opaque)
   return add_range (map, map->changed, &map->changed_total, offset, count);
 }
 
-/* Find out the size and block size of what the map shows. */
+/* Find what the map shows, and since when. */
 static int
-measure (struct store *store, struct map *map, struct status *status)
+find (struct store *store, struct map *map, const char *of, const char *since,
+      struct status *status)
 {
-  struct snapshot_info snapshot;
-  struct disk_info disk;
-
-  if (strchr (map->name, '@')) {
-    if (manage_find_snapshot (store, map->name, &snapshot, status) == -1)
-      return -1;
-    map->size = snapshot.size;
-    map->block_size = snapshot.block_size;
-    return 0;
-  }
-  if (store_find (store, map->name, &disk, status) == -1)
+  if (tool_resolve (store, of, &map->of, status) == -1 ||
+      (since && tool_resolve (store, since, &map->since, status) == -1))
     return -1;
-  map->size = disk.size;
-  map->block_size = disk.block_size;
+  map->size = map->of.size;
+  map->block_size = map->of.block_size;
   return 0;
 }
 
@@ -151,10 +143,11 @@ gather (struct store *store, struct map *map, struct status *status)
   int r;
 
   tool_progress_begin ("looking");
-  r = manage_diff (store, NULL, map->name, add_stored, map, status);
-  if (r == 0 && map->since)
-    r = manage_diff (store, map->since, map->name, add_changed, map, status);
-  tool_progress_end ();
+  r = manage_diff (store, NULL, map->of.name, add_stored, map, status);
+  if (r == 0 && map->since.name)
+    r = manage_diff (store, map->since.name, map->of.name, add_changed, map,
+                     status);
+  tool_progress_end (r);
   return r;
 }
 
@@ -225,7 +218,7 @@ print_cell (const struct map *map, const struct style *style, size_t i,
   const int stored = level (map->stored[i], whole);
   const int changed = level (map->changed[i], whole);
 
-  if (map->since == NULL)
+  if (map->since.name == NULL)
     print_shade (style, style->shades[stored], heat[stored], now);
   else if (changed)
     print_shade (style, style->shades[changed], heat[changed], now);
@@ -263,13 +256,13 @@ print_legend (const struct map *map, const struct style *style)
   int now = -1;
 
   printf ("Of each %s %s:", exact_size (map->cell_size, text),
-          map->since ? "changed" : "stored");
+          map->since.name ? "changed" : "stored");
   for (int i = 0; i < LEVELS; i++) {
     fputs ("  ", stdout);
     print_shade (style, style->shades[i], heat[i], &now);
     printf (" %s", words[i]);
   }
-  if (map->since) {
+  if (map->since.name) {
     fputs ("  ", stdout);
     print_shade (style, style->unchanged ? style->unchanged : style->shades[4],
                  grey[4], &now);
@@ -278,17 +271,27 @@ print_legend (const struct map *map, const struct style *style)
   end_line (style);
 }
 
+/* What the map says of a name: web@monday (the newest by 2026-11-24). */
+static const char *
+label (const struct resolved *resolved)
+{
+  return resolved->time ? tool_format ("%s (the newest by %s)", resolved->name,
+                                       resolved->time)
+                        : resolved->name;
+}
+
 static void
 draw (const struct map *map)
 {
   const struct style *style = choose_style ();
   char size[TOOL_SIZE_MAX], stored[TOOL_SIZE_MAX], changed[TOOL_SIZE_MAX];
 
-  printf ("%s: %s, of which %s stored", map->name, tool_size (map->size, size),
-          tool_size (map->stored_total, stored));
-  if (map->since)
-    printf ("; %s changed since %s", tool_size (map->changed_total, changed),
-            map->since);
+  printf ("%s: %s, of which %s stored", label (&map->of),
+          tool_amount (map->size, size),
+          tool_amount (map->stored_total, stored));
+  if (map->since.name)
+    printf ("; %s changed since %s", tool_amount (map->changed_total, changed),
+            label (&map->since));
   puts ("");
   for (size_t i = 0; i < map->cells; i += map->columns) {
     int now = -1;
@@ -311,19 +314,27 @@ cells_json (const struct map *map, const uint64_t *cells)
   return array;
 }
 
+static json_t *
+time_json (const struct resolved *resolved)
+{
+  return resolved->time ? tool_json_string (resolved->time) : json_null ();
+}
+
 static void
 print_json (const struct map *map)
 {
-  json_t *json = json_pack ("{s:o, s:o, s:o, s:o, s:o, s:o}", "name",
-                            tool_json_string (map->name), "size",
-                            tool_json_size (map->size), "block_size",
-                            tool_json_size (map->block_size), "cell_size",
-                            tool_json_size (map->cell_size), "stored",
-                            tool_json_size (map->stored_total), "stored_cells",
-                            cells_json (map, map->stored));
+  json_t *json =
+      json_pack ("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
+                 tool_json_string (map->of.name), "name_time",
+                 time_json (&map->of), "size", tool_json_size (map->size),
+                 "block_size", tool_json_size (map->block_size), "cell_size",
+                 tool_json_size (map->cell_size), "stored",
+                 tool_json_size (map->stored_total), "stored_cells",
+                 cells_json (map, map->stored));
 
-  if (json && map->since) {
-    json_object_set_new (json, "since", tool_json_string (map->since));
+  if (json && map->since.name) {
+    json_object_set_new (json, "since", tool_json_string (map->since.name));
+    json_object_set_new (json, "since_time", time_json (&map->since));
     json_object_set_new (json, "changed", tool_json_size (map->changed_total));
     json_object_set_new (json, "changed_cells", cells_json (map, map->changed));
   }
@@ -382,7 +393,8 @@ since_target (const char *disk)
 static int
 run_map (int argc, char *argv[])
 {
-  struct map map = { .name = argv[1] };
+  struct map map = { 0 };
+  const char *since = NULL;
   struct status status;
   struct store *store;
   size_t width, height;
@@ -395,9 +407,9 @@ run_map (int argc, char *argv[])
       strcmp (map_color, "always") != 0 && strcmp (map_color, "never") != 0)
     return tool_usage ("--color is auto, always or never");
   if (map_since)
-    map.since = since_target (tool_target (argv[1]).disk);
+    since = since_target (tool_target (argv[1]).disk);
   store = tool_open (argv[0], false);
-  if (measure (store, &map, &status) == -1)
+  if (find (store, &map, argv[1], since, &status) == -1)
     return tool_fail (&status);
   choose_cells (&map, width > LABEL_WIDTH ? width - LABEL_WIDTH : 1, height);
   if (gather (store, &map, &status) == -1)
@@ -420,9 +432,10 @@ const struct command command_map = {
       "denser it is; with --since, the more of it has changed, and what is\n"
       "stored and unchanged is grey (in plain ASCII \":\").\n"
       "\n"
-      "The JSON has name, size, block_size, cell_size, and in bytes stored\n"
-      "and stored_cells, a list of how much of each cell is stored; with\n"
-      "--since also since, changed and changed_cells.\n"
+      "The JSON has name, name_time (what stood for it, or null), size,\n"
+      "block_size, cell_size, and in bytes stored and stored_cells, a list of\n"
+      "how much of each cell is stored; with --since also since, since_time,\n"
+      "changed and changed_cells.  SNAPSHOT may be a time.\n"
       "\n"
       "Example: sqlblock map disks.sqlite web --since=monday\n",
   .options = map_options,

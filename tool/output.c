@@ -161,6 +161,22 @@ tool_size (uint64_t bytes, char *buffer)
   return buffer;
 }
 
+char *
+tool_amount (uint64_t bytes, char *buffer)
+{
+  if (bytes >= 1000)
+    return tool_size (bytes, buffer);
+  snprintf (buffer, TOOL_SIZE_MAX, "%" PRIu64 " byte%s", bytes,
+            bytes == 1 ? "" : "s");
+  return buffer;
+}
+
+char *
+tool_count (uint64_t count, const char *one)
+{
+  return tool_format ("%" PRIu64 " %s%s", count, one, count == 1 ? "" : "s");
+}
+
 /*--------------------------------------------------------------------
  * Tables.
  */
@@ -337,9 +353,9 @@ tool_property_size (const char *name, uint64_t bytes)
 {
   char text[TOOL_SIZE_MAX];
 
-  tool_size (bytes, text);
+  tool_amount (bytes, text);
   if (bytes < 1000)
-    tool_property (name, "%s bytes", text);
+    tool_property (name, "%s", text);
   else
     tool_property (name, "%s (%" PRIu64 " bytes)", text, bytes);
 }
@@ -428,6 +444,7 @@ static struct {
   int64_t began, shown; /* milliseconds; shown 0: not yet */
   int64_t looked;       /* when RATE was last brought up to date, */
   uint64_t done;        /* and what was done then */
+  uint64_t last, total; /* what was told last */
   double rate;          /* bytes a second, of late */
   bool terminal, wanted;
 } bar;
@@ -476,6 +493,8 @@ tool_progress_begin (const char *what)
   bar.looked = bar.began;
   bar.shown = 0;
   bar.done = 0;
+  bar.last = 0;
+  bar.total = 0;
   bar.rate = 0;
   bar.terminal = isatty (STDERR_FILENO);
   bar.wanted = common.progress == 1 ||
@@ -584,18 +603,23 @@ tool_progress (uint64_t done, uint64_t total, void *opaque)
 
   (void)opaque;
   update_rate (done, now);
+  bar.last = done;
+  bar.total = total;
   /* A line for each second is enough where lines stay. */
   if (bar.wanted &&
-      (bar.shown == 0
-           ? common.progress == 1 || now - bar.began >= 1000
-           : now - bar.shown >= (bar.terminal ? 100 : 1000) || done == total))
+      (bar.shown == 0 ? common.progress == 1 || now - bar.began >= 1000
+                      : now - bar.shown >= (bar.terminal ? 100 : 1000)))
     show_progress (done, total, now);
   return interrupted;
 }
 
 void
-tool_progress_end (void)
+tool_progress_end (int r)
 {
+  /* The last step was told when it began, or not shown so soon. */
+  if (bar.wanted && bar.shown && r == 0)
+    show_progress (bar.total > bar.last ? bar.total : bar.last, bar.total,
+                   milliseconds ());
   if (bar.wanted && bar.shown && bar.terminal)
     fputc ('\n', stderr);
   bar.wanted = false;

@@ -1,6 +1,6 @@
 /* The command sqlblock: what the user means.
  *
- * Finds the command among all, reads its options and counts its arguments,
+ * Finds the command among all, reads its options and checks its arguments,
  * then lets it work.  Everything that is said about a command, its help and
  * what completion knows of it, comes from its struct command.
  */
@@ -113,24 +113,34 @@ static const char usage_text[] =
     "\n"
     "Commands:\n";
 
-static const char exit_codes_text[] =
+static const char more_help_text[] =
     "\n"
     "\"sqlblock COMMAND --help\" says more about a command, "
     "\"sqlblock --version\" which\n"
     "version this is.\n"
     "\n"
-    "Exit codes:\n"
-    "  0  done\n"
-    "  1  failed\n"
-    "  2  not understood: unknown command or option, missing argument\n"
-    "  3  there is no such file, disk or snapshot, or no server\n"
-    "  4  it exists already, or has snapshots\n"
-    "  5  a server has it open\n"
-    "  6  a check has found something wrong\n";
+    "Exit codes:\n";
+
+/* What an exit code means, the same for every command.  The manual has the
+ * same words.
+ */
+static const char *const exit_codes[] = {
+  [TOOL_DONE] = "done",
+  [TOOL_FAILED] = "failed; nothing was changed, unless the message says so",
+  [TOOL_USAGE] = "not understood: a command, an option, a name, a size or a\n"
+                 "word that can never be right",
+  [TOOL_NOT_FOUND] = "there is no such file, disk or snapshot, or no server",
+  [TOOL_EXISTS] = "it exists already, or the disk has snapshots",
+  [TOOL_BUSY] = "refused, since others use it; nothing was changed",
+  [TOOL_DAMAGED] = "a check has found something wrong",
+};
 
 /* Options begin in this column of the help, and what they do in that. */
 #define OPTION_INDENT 2
 #define OPTION_COLUMN 28
+
+/* What an exit code means begins in this one. */
+#define CODE_COLUMN 5
 
 /* Print the lines of TEXT; the first begins in column AT, and all are to
  * begin in column COLUMN.
@@ -184,7 +194,9 @@ print_commands (void)
   fputs (usage_text, stdout);
   for (size_t i = 0; i < COMMANDS; i++)
     printf ("  %-18s %s\n", commands[i]->name, commands[i]->summary);
-  fputs (exit_codes_text, stdout);
+  fputs (more_help_text, stdout);
+  for (size_t i = 0; i < sizeof exit_codes / sizeof exit_codes[0]; i++)
+    print_indented (exit_codes[i], printf ("  %zu", i), CODE_COLUMN);
   return TOOL_DONE;
 }
 
@@ -302,15 +314,20 @@ help (int count, char *words[])
 static int
 set_option (const struct tool_option *option, const char *argument)
 {
-  if (option->argument == NULL) {
-    *(bool *)option->value = true;
-    return 0;
-  }
-  if (*(const char **)option->value) {
+  const bool twice = option->argument ? *(const char **)option->value != NULL
+                                      : *(bool *)option->value;
+
+  if (twice) {
     tool_usage ("option '--%s' was given twice", option->name);
     return -1;
   }
-  *(const char **)option->value = argument;
+  if (option->argument == NULL)
+    *(bool *)option->value = true;
+  else {
+    if (arguments_check_value (option, argument) != TOOL_DONE)
+      return -1;
+    *(const char **)option->value = argument;
+  }
   return 0;
 }
 
@@ -395,6 +412,10 @@ read_options (int argc, char *argv[], char *operands[])
   }
   while (optind < argc)
     operands[operand_count++] = argv[optind++];
+  if (want_progress && want_no_progress) {
+    tool_usage ("--progress and --no-progress exclude each other");
+    return -1;
+  }
   filesystem_set_one_machine (is_one_machine);
   common.progress = want_progress ? 1 : want_no_progress ? -1 : 0;
   return operand_count;
@@ -417,11 +438,13 @@ run (int argc, char *argv[])
                       : tool_usage ("an argument is missing");
   else if (current->most != -1 && count > current->most)
     code = tool_usage ("'%s' is an argument too many", operands[current->most]);
-  else if (strcmp (operands[0], "-") == 0)
-    code = tool_usage ("a database cannot be read from or written to a pipe; a "
-                       "file of that name is ./-");
-  else
-    code = current->run (count, operands);
+  else {
+    code = arguments_check (current, count, operands);
+    if (code == TOOL_DONE) {
+      tool_check_redirection (operands[0]);
+      code = current->run (count, operands);
+    }
+  }
   free (operands);
   return code;
 }
@@ -441,25 +464,56 @@ finish_output (int code)
                      strerror (errno ? errno : EIO));
 }
 
+/* Options that stand before the command go behind its name, of which there
+ * are USED words, if the command begins at ARGV[FIRST].
+ */
+static void
+move_options (int first, int used, char *argv[])
+{
+  for (; first > 1; first--)
+    for (int i = first - 1; i < first - 1 + used; i++) {
+      char *word = argv[i];
+
+      argv[i] = argv[i + 1];
+      argv[i + 1] = word;
+    }
+}
+
+/* Find the command in ARGV, and do it. */
+static int
+find_and_run (int argc, char *argv[])
+{
+  int first = 1, used;
+
+  while (first < argc && argv[first][0] == '-')
+    first++;
+  if (first == argc)
+    return first == 1
+               ? tool_usage ("which command?")
+               : tool_usage ("which command?  '%s' is an option", argv[1]);
+  current = find_command (argc - first, argv + first, &used);
+  if (current == NULL)
+    return unknown_command (argc - first, argv + first);
+  move_options (first, used, argv);
+  return run (argc - used, argv + used);
+}
+
 int
 main (int argc, char *argv[])
 {
-  int code, used;
+  const char *word = argc > 1 ? argv[1] : "";
+  int code;
 
   setlocale (LC_CTYPE, "");
-  if (argc < 2)
-    code = tool_usage ("which command?");
-  else if (strcmp (argv[1], "--version") == 0 || strcmp (argv[1], "-V") == 0)
+  if (strcmp (word, "--version") == 0 || strcmp (word, "-V") == 0)
     code = printf ("sqlblock %s\n", PACKAGE_VERSION) < 0;
-  else if (strcmp (argv[1], "--help") == 0 || strcmp (argv[1], "-h") == 0)
+  else if (argc == 2 &&
+           (strcmp (word, "--help") == 0 || strcmp (word, "-h") == 0))
     code = print_commands ();
-  else if (strcmp (argv[1], "help") == 0)
+  else if (strcmp (word, "help") == 0)
     code = help (argc - 2, argv + 2);
-  else {
-    current = find_command (argc - 1, argv + 1, &used);
-    code = current ? run (argc - used, argv + used)
-                   : unknown_command (argc - 1, argv + 1);
-  }
+  else
+    code = find_and_run (argc, argv);
   code = finish_output (code);
   tool_end (code);
   return code;

@@ -11,10 +11,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "database.h"
 #include "quota.h"
+#include "times.h"
 #include "tool.h"
 
 /*--------------------------------------------------------------------
@@ -28,6 +31,30 @@ static void
 warn (const char *message)
 {
   tool_error (0, "warning: %s: %s", database_path, message);
+}
+
+void
+tool_check_redirection (const char *database)
+{
+  if (database_has_descriptor (database, STDERR_FILENO))
+    exit (TOOL_FAILED);
+  if (database_has_descriptor (database, STDOUT_FILENO))
+    exit (tool_error (EINVAL,
+                      "standard output is the database %s, or belongs to it; "
+                      "redirect it to another file",
+                      database));
+}
+
+int
+tool_check_output (const char *database, const char *path,
+                   struct status *status)
+{
+  if (!database_has_file (database, path))
+    return 0;
+  return status_fail (status, access (path, F_OK) == 0 ? EEXIST : EINVAL,
+                      "%s is the database %s, or belongs to it; give another "
+                      "file",
+                      path, database);
 }
 
 struct store *
@@ -77,6 +104,14 @@ tool_end (int code)
 }
 
 int
+tool_leave_rest (const char *what, const struct status *status)
+{
+  tool_error (0, "warning: %s yet (%s): \"sqlblock compact %s\" finishes that",
+              what, status->message, database_path);
+  return tool_interrupted () ? TOOL_FAILED : TOOL_DONE;
+}
+
+int
 tool_reclaim (struct store *store)
 {
   char text[TOOL_SIZE_MAX];
@@ -86,16 +121,12 @@ tool_reclaim (struct store *store)
 
   tool_progress_begin ("freeing space");
   r = manage_reclaim (store, tool_progress, NULL, &freed, &status);
-  tool_progress_end ();
-  if (r == -1) {
-    tool_fail (&status);
-    return tool_error (status.error == ENOENT ? EIO : status.error,
-                       "it is deleted, but not all of its space is free yet: "
-                       "\"sqlblock compact %s\" finishes that",
-                       database_path);
-  }
+  tool_progress_end (r);
+  if (r == -1)
+    return tool_leave_rest ("it is deleted, but not all of its space is free",
+                            &status);
   if (freed > 0)
-    tool_say ("freed %s", tool_size (freed, text));
+    tool_say ("freed %s", tool_amount (freed, text));
   return TOOL_DONE;
 }
 
@@ -114,6 +145,52 @@ tool_target (const char *text)
     target.snapshot = at + 1;
   }
   return target;
+}
+
+/* Fill RESOLVED from a snapshot that was asked for as TARGET. */
+static void
+resolve_snapshot (const struct target *target, const struct snapshot_info *info,
+                  struct resolved *resolved)
+{
+  const char *asked = target->snapshot;
+  int64_t seconds;
+
+  resolved->name = tool_format ("%s@%s", target->disk, info->name);
+  resolved->size = info->size;
+  resolved->block_size = info->block_size;
+  if (strcmp (asked, info->name) == 0)
+    resolved->text = tool_format ("'%s'", resolved->name);
+  else {
+    resolved->time = asked;
+    resolved->text =
+        tool_format ("'%s' (the newest by %s)", resolved->name, asked);
+    if (times_parse (asked, &seconds) && seconds > time (NULL))
+      tool_error (0, "warning: %s is in the future: '%s' is the newest now",
+                  asked, resolved->name);
+  }
+}
+
+int
+tool_resolve (struct store *store, const char *text, struct resolved *resolved,
+              struct status *status)
+{
+  const struct target target = tool_target (text);
+  struct snapshot_info snapshot;
+  struct disk_info disk;
+
+  *resolved = (struct resolved){ .name = text };
+  if (target.snapshot) {
+    if (manage_find_snapshot (store, text, &snapshot, status) == -1)
+      return -1;
+    resolve_snapshot (&target, &snapshot, resolved);
+    return 0;
+  }
+  if (store_find (store, text, &disk, status) == -1)
+    return -1;
+  resolved->text = tool_format ("'%s'", text);
+  resolved->size = disk.size;
+  resolved->block_size = disk.block_size;
+  return 0;
 }
 
 /* The factor that the letter of a unit stands for, 0 where it is none. */
@@ -172,8 +249,24 @@ tool_parse_quota (const char *text, uint64_t *bytes)
   if (strcmp (text, "none") == 0)
     *bytes = QUOTA_NONE;
   else if (tool_parse_size (text, bytes) == -1 || *bytes == 0)
-    return tool_usage ("'%s' is not a quota: give a size, or none", text);
+    return tool_usage (
+        "'%s' is not a quota: give a size, or none; " TOOL_A_SIZE, text);
   return TOOL_DONE;
+}
+
+int
+tool_parse_choice (const char *text, enum disk_choice *choice)
+{
+  /* As nbdkit_parse_bool, which reads dedup= of the plugin. */
+  static const char *const on[] = { "on", "true", "t", "yes", "y", "1" };
+  static const char *const off[] = { "off", "false", "f", "no", "n", "0" };
+
+  for (size_t i = 0; i < sizeof on / sizeof on[0]; i++)
+    if (strcasecmp (text, on[i]) == 0 || strcasecmp (text, off[i]) == 0) {
+      *choice = strcasecmp (text, on[i]) == 0 ? DISK_ON : DISK_OFF;
+      return TOOL_DONE;
+    }
+  return tool_usage ("'%s' is neither on nor off", text);
 }
 
 /*--------------------------------------------------------------------

@@ -5,8 +5,9 @@
  * through the store library and reports through output.c.
  *
  *   sqlblock.c ──► commands-*.c ──► store/manage.h
- *                       │
- *                       └──► output.c  (tables, JSON, progress)
+ *       │               │
+ *       │               └──► output.c  (tables, JSON, progress)
+ *       └──► arguments.c  (what arguments can be)
  *
  * Data goes to stdout, everything else to stderr.  Exit codes are below.
  * The process does one command and ends, so options and what they say are
@@ -27,14 +28,16 @@
 #include "status.h"
 #include "store.h"
 
-/* What a command returns, and the process as its exit code. */
+/* What a command returns, and the process as its exit code.  What each means
+ * for people stands in sqlblock.c, for --help, and in the manual.
+ */
 enum tool_exit {
-  TOOL_DONE = 0,
+  TOOL_DONE = 0, /* even if the space of what was deleted is free later */
   TOOL_FAILED = 1,
-  TOOL_USAGE = 2,     /* unknown command or option, missing argument */
+  TOOL_USAGE = 2,     /* it could not be right, whatever the database has */
   TOOL_NOT_FOUND = 3, /* no such file, disk or snapshot (ENOENT) */
   TOOL_EXISTS = 4,    /* it is there already (EEXIST, ENOTEMPTY) */
-  TOOL_BUSY = 5,      /* a server has it open (EBUSY) */
+  TOOL_BUSY = 5,      /* others use it (EBUSY); nothing was changed */
   TOOL_DAMAGED = 6,   /* a check has found something wrong */
 };
 
@@ -75,6 +78,9 @@ struct command {
   const struct tool_option *options; /* its own; may be NULL */
   unsigned common;                   /* COMMON_... */
   int least, most;                   /* how many arguments; most -1: any */
+  bool any_disk;                     /* DISK may be left out of DISK@SNAPSHOT */
+  const char *snapshots; /* the command that does this, or something like it,
+                            with a snapshot; may be NULL */
   /* Do it.  ARGV are the ARGC arguments, without the name and the options:
    * ARGV[0] is DATABASE.  ARGV[ARGC] is NULL.  Returns an exit code.
    */
@@ -86,8 +92,31 @@ int tool_usage (const char *format, ...)
     __attribute__ ((format (printf, 1, 2)));
 
 /*--------------------------------------------------------------------
+ * What arguments can be (arguments.c)
+ */
+
+/* Check the COUNT arguments ARGV of COMMAND by the words of its usage: none
+ * is empty, and names are such as disks and snapshots can have.  Returns an
+ * exit code.
+ */
+int arguments_check (const struct command *command, int count, char *argv[]);
+
+/* The same for the VALUE that was given to OPTION. */
+int arguments_check_value (const struct tool_option *option, const char *value);
+
+/* Check that a disk, or a snapshot, can be called NAME. */
+int arguments_check_disk (const char *name);
+int arguments_check_new_snapshot (const char *name);
+
+/*--------------------------------------------------------------------
  * What commands do before and after their work (tool.c)
  */
+
+/* What is printed must not go into the database DATABASE, or what belongs to
+ * it: ">>disks.sqlite-wal".  What ">" has truncated is lost already.  Exits
+ * where it would.
+ */
+void tool_check_redirection (const char *database);
 
 /* Open the database PATH, which must be there; WRITE says that the command
  * is going to change it.  main closes it.  Prints and exits on failure.
@@ -115,10 +144,41 @@ struct target {
 };
 struct target tool_target (const char *text);
 
+/* What DISK or DISK@SNAPSHOT names, where SNAPSHOT may be a time. */
+struct resolved {
+  const char *name; /* with the snapshot's own name */
+  const char *time; /* what stood for it, or NULL */
+  char *text;       /* for people: 'web@monday' (the newest by 2026-11-24) */
+  uint64_t size;    /* bytes */
+  uint32_t block_size;
+};
+
+/* Find what TEXT names.  Warns where that is a time in the future.  Returns
+ * 0, or -1.
+ */
+int tool_resolve (struct store *store, const char *text,
+                  struct resolved *resolved, struct status *status);
+
+/* Fail where the file PATH, which is to be written, is the database DATABASE
+ * or belongs to it; returns 0, or -1 (EEXIST, EINVAL).
+ */
+int tool_check_output (const char *database, const char *path,
+                       struct status *status);
+
 /* Read a size: 512, 4k, 1.5G, 10G; k M G T P E are powers of 1024, s is 512
  * bytes.  Returns 0, or -1 where it is none or has more than 63 bits.
  */
 int tool_parse_size (const char *text, uint64_t *bytes);
+
+/* What a size is, for messages about one that is none. */
+#define TOOL_A_SIZE                                                            \
+  "a size is a number of bytes, or has a letter, such as 10G; k M G T P E "    \
+  "are powers of 1024"
+
+/* Read "on" or "off", or what else nbdkit takes for them; returns an exit
+ * code.
+ */
+int tool_parse_choice (const char *text, enum disk_choice *choice);
 
 /* Read the compression TEXT, or NULL for one that was not said.  Returns 0,
  * or an exit code.
@@ -131,10 +191,17 @@ int tool_parse_compression (const char *text, struct compression *compression);
 int tool_parse_quota (const char *text, uint64_t *bytes);
 
 /* Free what nobody sees after something was deleted, with progress; says on
- * stderr what was freed.  Where it fails, it says that "sqlblock compact"
- * finishes it.  Returns an exit code.
+ * stderr what was freed.  Where it fails, it warns that "sqlblock compact"
+ * finishes it: what was asked for is done.  Returns an exit code, which is
+ * TOOL_DONE unless the user has interrupted it.
  */
 int tool_reclaim (struct store *store);
+
+/* The rest of what was asked for, which is done, has failed: warn that
+ * "sqlblock compact" finishes it.  WHAT says in a sentence what is not yet.
+ * Returns an exit code as tool_reclaim.
+ */
+int tool_leave_rest (const char *what, const struct status *status);
 
 /* malloc, strdup and asprintf that do not fail. */
 void *tool_alloc (size_t size); /* zeroed */
@@ -166,6 +233,14 @@ void tool_print (const char *format, ...)
 /* BYTES as people write them, 1.5G; returns BUFFER. */
 #define TOOL_SIZE_MAX 16
 char *tool_size (uint64_t bytes, char *buffer);
+
+/* The same in a sentence, where a number alone says too little: 19 bytes. */
+char *tool_amount (uint64_t bytes, char *buffer);
+
+/* "1 disk", "2 disks": COUNT and the word ONE, with an "s" where that is not
+ * one; a new string.
+ */
+char *tool_count (uint64_t count, const char *one);
 
 /* A table, printed with aligned columns.  TITLES ends with NULL; a title
  * that begins with ">" has its column aligned to the right.  An empty cell
@@ -207,7 +282,8 @@ void tool_json_print (json_t *value); /* and free it */
 void tool_progress_begin (const char *what);
 void tool_catch_signals (void); /* does only this */
 int tool_progress (uint64_t done, uint64_t total, void *opaque);
-void tool_progress_end (void);
+/* R is what the work has returned: 0 shows it as complete. */
+void tool_progress_end (int r);
 int tool_interrupted (void); /* the number of the signal, or 0 */
 
 /*--------------------------------------------------------------------

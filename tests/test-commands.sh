@@ -1,0 +1,10 @@
+#!/bin/bash
+# All commands of sqlblock keep to the rules of the manual: commands.py takes
+# them from "sqlblock --help" and walks each through the same arguments.
+
+. "${srcdir:-$(dirname "$0")}/functions.sh"
+need nbdkit nbdinfo python3
+
+PATH=$top_builddir/tool:$PATH
+python3 -B "$srcdir/commands.py" "$tmp" "$plugin" ||
+  fail "a command does not keep to the rules"

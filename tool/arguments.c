@@ -1,0 +1,159 @@
+/* What the arguments of commands can be.
+ *
+ * The usage of a command tells the kind of each argument, by the same words
+ * from which completion knows what to offer:
+ *
+ *   DATABASE FILE       a file, FILE|- also a pipe
+ *   DISK                a disk's name
+ *   DISK@SNAPSHOT ...   names of a disk and of a snapshot of it
+ *   TEXT                anything
+ *   NAME SIZE ...       the command looks at it
+ *
+ * So no command can forget that a name is never empty: for NBD that is the
+ * oldest disk, but here it is a variable that was not set.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tool.h"
+
+/* A snapshot's name may also be a range of them, A..B. */
+#define SNAPSHOT_TEXT_MAX (2 * SNAPSHOT_NAME_MAX + 2)
+
+/* Say that NAME cannot be WHAT, "the name of a disk". */
+static int
+check_name (const char *what, const char *name, size_t most)
+{
+  struct status status;
+
+  if (disks_check_text (what, name, most, &status) == 0)
+    return TOOL_DONE;
+  return tool_usage ("%s", status.message);
+}
+
+int
+arguments_check_disk (const char *name)
+{
+  return check_name ("the name of a disk", name, DISK_NAME_MAX);
+}
+
+int
+arguments_check_new_snapshot (const char *name)
+{
+  struct status status;
+
+  if (snapshots_check_name (name, &status) == 0)
+    return TOOL_DONE;
+  return tool_usage ("%s", status.message);
+}
+
+static int
+check_snapshot (const char *name)
+{
+  return check_name ("the name of a snapshot", name,
+                     strstr (name, "..") ? SNAPSHOT_TEXT_MAX
+                                         : SNAPSHOT_NAME_MAX);
+}
+
+/* Check DISK, DISK@SNAPSHOT and, with ANY_DISK, @SNAPSHOT. */
+static int
+check_target (const char *text, bool any_disk)
+{
+  const struct target target = tool_target (text);
+  int code = TOOL_DONE;
+
+  if (target.disk[0] || target.snapshot == NULL || !any_disk)
+    code = arguments_check_disk (target.disk);
+  if (code == TOOL_DONE && target.snapshot)
+    code = check_snapshot (target.snapshot);
+  free (target.disk);
+  return code;
+}
+
+static int
+check_disk (const struct command *command, const char *text)
+{
+  if (strchr (text, '@') == NULL)
+    return arguments_check_disk (text);
+  if (command->snapshots)
+    return tool_usage ("'%s' is a snapshot; use \"sqlblock %s\"", text,
+                       command->snapshots);
+  return tool_usage ("'%s' is a snapshot, and cannot be used where a disk is "
+                     "needed",
+                     text);
+}
+
+/* Where only a file can be, "-" would be one of that name. */
+static int
+check_file (const char *name)
+{
+  if (strcmp (name, "-") != 0)
+    return TOOL_DONE;
+  return tool_usage ("a database cannot be read from or written to a pipe: "
+                     "give a file, or use \"sqlblock send\"; a file of that "
+                     "name is ./-");
+}
+
+/* Check TEXT, which is what the LENGTH bytes at WORD, of the usage, mean. */
+static int
+check_argument (const struct command *command, const char *word, size_t length,
+                const char *text)
+{
+  char *name = tool_format ("%.*s", (int)length, word);
+  int code = TOOL_DONE;
+
+  if (strcmp (name, "TEXT") == 0)
+    code = TOOL_DONE;
+  else if (text[0] == '\0')
+    code = tool_usage ("the argument %s is empty", name);
+  else if (strcmp (name, "DATABASE") == 0 || strcmp (name, "FILE") == 0)
+    code = check_file (text);
+  else if (strcmp (name, "DISK") == 0 || strcmp (name, "[DISK]") == 0)
+    code = check_disk (command, text);
+  else if (strstr (name, "@SNAPSHOT"))
+    code = check_target (text,
+                         command->any_disk || strncmp (name, "[DISK]", 6) == 0);
+  free (name);
+  return code;
+}
+
+int
+arguments_check (const struct command *command, int count, char *argv[])
+{
+  const char *word = command->arguments;
+
+  for (int i = 0; i < count; i++) {
+    const size_t length = strcspn (word, " ");
+    const int code = check_argument (command, word, length, argv[i]);
+
+    if (code != TOOL_DONE)
+      return code;
+    /* The last one stands for all that follow it. */
+    if (word[length])
+      word += length + 1;
+  }
+  return TOOL_DONE;
+}
+
+int
+arguments_check_value (const struct tool_option *option, const char *value)
+{
+  const char *at = strchr (value, '@');
+
+  if (strcmp (option->argument, "TEXT") == 0)
+    return TOOL_DONE;
+  if (value[0] == '\0')
+    return tool_usage ("the %s of option '--%s' is empty", option->argument,
+                       option->name);
+  if (strcmp (option->argument, "FILE") == 0)
+    return check_file (value);
+  /* It may be called by its own name, or in full. */
+  if (strcmp (option->argument, "SNAPSHOT") == 0)
+    return at ? check_target (value, true) : check_snapshot (value);
+  return TOOL_DONE;
+}
