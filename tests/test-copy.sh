@@ -115,6 +115,99 @@ grep -q freed err || fail "what was overwritten was not freed"
 [ "$(query "$db" 'SELECT count (*) FROM reclaim')" = 0 ]
 sqlblock import --overwrite "$db" pipe image
 
+# --- What waits for a copy ---------------------------------------------------
+
+# waits CODE TEXT COMMAND...: while a copy is made it ends so, and says this;
+# with --dry-run, where it has that, with the same code.
+waits ()
+{
+  local code=$1 text=$2 got=0
+  shift 2
+  case $1 in
+    delete | snapshot | rollback)
+      sqlblock "$@" --dry-run || got=$?
+      [ "$got" = "$code" ] || fail "exit code $got: sqlblock $* --dry-run"
+      ;;
+  esac
+  fails "$code" "$text" "$@"
+}
+
+sqlblock create -q waiting.sqlite kept --size=64M
+for name in one two three four; do
+  sqlblock import -q waiting.sqlite "$name" other
+done
+sqlblock snapshot create -q waiting.sqlite one@a two@a four@a
+sqlblock import -q --overwrite waiting.sqlite one image
+mkfifo slow
+sqlblock export -q waiting.sqlite two slow &
+pid=$!
+started_pids+=("$pid")
+exec 8<slow
+head -c 100000 <&8 >slow.raw
+# It is done, and that is what the exit code says.
+later="not all of its space is free"
+waits 0 "$later" delete waiting.sqlite four --snapshots
+waits 0 "$later" snapshot delete waiting.sqlite two@a
+waits 0 "$later" rollback waiting.sqlite one@a
+waits 0 "$later" snapshot delete waiting.sqlite one@a
+waits 0 "$later" resize waiting.sqlite three 1M --shrink
+[ "$(sqlblock list waiting.sqlite --all --names | tr '\n' ' ')" = \
+  "kept one two three " ] || fail "something was not done"
+# What has nothing else to do is refused, and changes nothing.
+query waiting.sqlite "SELECT * FROM reclaim" >reclaim.before
+waits 5 "copy" compact waiting.sqlite
+query waiting.sqlite "SELECT * FROM reclaim" | cmp - reclaim.before
+cat <&8 >>slow.raw
+exec 8<&-
+wait "$pid" || fail "the export was disturbed"
+cmp other slow.raw
+sqlblock compact waiting.sqlite >/dev/null
+[ "$(query waiting.sqlite 'SELECT count (*) FROM reclaim')" = 0 ]
+
+# --- Files of the database ---------------------------------------------------
+
+# Also while a server has them open, by other names, and where they are not
+# there yet. (test-commands.sh tries all commands.)
+ln waiting.sqlite link.sqlite
+start_nbdkit w "$plugin" waiting.sqlite
+nbdsh -u "$(uri w one)" -c 'h.pwrite(b"x" * 512, 0)'
+for name in waiting.sqlite{,-wal,-shm,-journal,-lock} link.sqlite; do
+  fails "$([ -e "$name" ] && echo 4 || echo 1)" "belongs to it" \
+    export --overwrite waiting.sqlite one "$name"
+  fails "$([ -e "$name" ] && echo 4 || echo 1)" "belongs to it" \
+    backup waiting.sqlite "$name"
+done
+fails 1 "belongs to it" import waiting.sqlite new waiting.sqlite-wal
+fails 1 "belongs to it" import waiting.sqlite new link.sqlite
+got=0
+sqlblock export waiting.sqlite one - >>waiting.sqlite-wal 2>err || got=$?
+[ "$got" = 1 ] && grep -q "standard output is the database" err ||
+  fail "into the log: $got $(cat err)"
+stop_nbdkit
+sqlblock check -q waiting.sqlite
+rm link.sqlite
+expect_error "stats=" nbdkit -fU bad "$plugin" waiting.sqlite \
+  stats=waiting.sqlite-journal
+[ ! -e waiting.sqlite-journal ] || fail "a journal was made"
+
+# --- Progress ----------------------------------------------------------------
+
+# Whatever is copied, all of it was at the end.
+for words in "export waiting.sqlite one progress.raw" \
+  "import waiting.sqlite p1 image" "import waiting.sqlite p2 - --size=30M" \
+  "backup waiting.sqlite progress.sqlite" "check waiting.sqlite"; do
+  sqlblock $words --progress <image >out 2>err
+  tail -n 2 err | grep -q "100%" ||
+    fail "progress of $words ends with: $(tail -n 2 err)"
+done
+sqlblock import waiting.sqlite p3 - --size=30M --progress <image 2>err
+grep -q "of 30M" err || fail "no percentage: $(cat err)"
+sqlblock snapshot create -q waiting.sqlite p1@a
+sqlblock send waiting.sqlite p1@a --progress 2>err >stream
+tail -n 2 err | grep -q "100%" || fail "progress of send: $(cat err)"
+sqlblock receive received.sqlite --progress 2>err <stream
+tail -n 2 err | grep -q "100%" || fail "progress of receive: $(cat err)"
+
 # --- While a server writes ---------------------------------------------------
 
 db=live.sqlite

@@ -127,6 +127,28 @@ sqlblock send "$db" web@7 --from=5 >stream
 fails 1 "does not have the snapshot '5'" receive chain.sqlite
 sqlblock snapshot list chain.sqlite | grep -c web@ | grep -qx 2
 
+# Interrupted by the user, who is not told of a system call.
+mkfifo half
+sqlblock send -q "$db" web@3 >stream
+sqlblock receive half.sqlite <half 2>err &
+pid=$!
+started_pids+=("$pid")
+exec 9>half
+head -c 200000 stream >&9
+is_half_in ()
+{
+  [ "$(query half.sqlite "SELECT count (*) FROM disk WHERE name LIKE
+    '%/receiving'" 2>/dev/null)" = 1 ]
+}
+wait_for is_half_in
+kill "$pid"
+got=0
+wait "$pid" || got=$?
+exec 9>&-
+[ "$got" = 143 ] || fail "SIGTERM: exit code $got"
+[ "$(cat err)" = "sqlblock: reading the stream: interrupted" ] ||
+  fail "an interrupted receive says: $(cat err)"
+
 # What was written there since is given up only if that is said.
 change 21
 sqlblock snapshot create -q "$db" web@21

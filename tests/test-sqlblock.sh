@@ -630,6 +630,79 @@ test_delete_snapshots ()
   run 0 create "$db" web --size=64M
 }
 
+# What can mean several things is refused, also with --dry-run; so is a name
+# that is a time, while what only begins as one is a name.
+test_ambiguous ()
+{
+  local name
+  run 0 create "$db" dots --size=1M
+  for name in a b c a..b b..c 2026-11-22-update; do
+    run 0 snapshot create "$db" "dots@$name"
+  done
+  unambiguous="$(sqlblock list "$db" --names --all)"
+  for name in a..b a..b..c b..c; do
+    run 1 snapshot delete "$db" "dots@$name" -n
+    is_silent
+    run 1 snapshot delete "$db" "dots@$name"
+    says err "can mean several things"
+  done
+  [ "$unambiguous" = "$(sqlblock list "$db" --names --all)" ] ||
+    fail "something was deleted"
+  run 0 rename "$db" dots@a..b ab
+  run 0 rename "$db" dots@b..c bc
+  run 0 snapshot delete "$db" dots@a..b -n
+  [ "$(grep -c "would delete snapshot" out)" = 2 ] || fail "$(cat out)"
+  run 0 snapshot delete "$db" dots@..
+  run 3 info "$db" dots@a
+  says err "it has none"
+  run 2 snapshot create "$db" "dots@2026-11-22 10:42"
+  run 2 snapshot create "$db" dots@2026-11-22T
+  run 0 delete "$db" dots
+}
+
+# What is said in words: units, plurals, what was chosen, nothing to do.
+test_words ()
+{
+  run 0 create "$db" short --size=512
+  says err "of 512 bytes"
+  run 0 create "$db" long --size=1M
+  client 'h.pwrite(b"l" * 19, 0)' long
+  run 0 diff "$db" short long
+  says err "'short' has 512 bytes, 'long' has 1M"
+  run 0 diff "$db" long short --json
+  json 'j["from_size"] == 1 << 20 and j["to_size"] == 512'
+  says err "'long' has 1M, 'short' only 512 bytes"
+  run 0 create "$db" blocks --size=1M --block-size=8k
+  run 1 diff "$db" long blocks --json
+  is_silent
+  run 0 clone "$db" long child
+  run 0 flatten "$db" child
+  says err "copied"
+  run 0 flatten "$db" child
+  says err "there was nothing to do"
+  run 0 snapshot create "$db" long@chosen
+  client 'h.pwrite(b"m", 0)' long
+  run 0 rollback "$db" long@9999-01-01 -n
+  says out "to 'long@chosen' (the newest by 9999-01-01)"
+  run 0 rollback "$db" long@9999-01-01
+  says err "to 'long@chosen' (the newest by 9999-01-01)"
+  says err "9999-01-01 is in the future"
+  run 0 list "$db" --names --json
+  json '"long" in j["names"]'
+  local choice
+  for choice in true TRUE yes 1 on t y; do
+    run 0 set "$db" long "dedup=$choice"
+    run 0 info "$db" long --json
+    json 'j["dedup"] is True'
+    run 0 set "$db" long dedup=off
+  done
+  for choice in child long short blocks; do
+    run 0 delete "$db" "$choice" --snapshots
+  done
+  run 0 check "$db"
+  says err "1 disk,"
+}
+
 # remaining NAMES: these are the snapshots of web.
 remaining ()
 {
@@ -797,6 +870,8 @@ test_clone
 test_rollback
 test_delete
 test_delete_snapshots
+test_ambiguous
+test_words
 test_server
 test_output
 test_interrupt

@@ -270,6 +270,46 @@ os.write(fd, b"q")
 read_until(fd, leave)
 assert os.waitpid(pid, 0)[1] == 0
 
+# Ctrl-Z stops it as a job, which gives the terminal back as it was; it goes on
+# when it is continued. The shell is played by a process of this session.
+def play_shell():
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    job = os.fork()
+    if job == 0:
+        os.setpgid(0, 0)
+        os.tcsetpgrp(0, os.getpid())
+        signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+        os.execvp("sqlblock", ["sqlblock", "top", sys.argv[1], "-i", "0.2"])
+    for _ in range(2):
+        status = os.waitpid(job, os.WUNTRACED)[1]
+        assert os.WIFSTOPPED(status), status
+        os.tcsetpgrp(0, os.getpid())
+        assert termios.tcgetattr(0)[3] & termios.ICANON
+        os.write(1, b"stopped\r\n")
+        assert os.read(0, 2) == b"fg"
+        os.tcsetpgrp(0, job)
+        os.killpg(job, signal.SIGCONT)
+    status = os.waitpid(job, 0)[1]
+    os.tcsetpgrp(0, os.getpid())
+    os.write(1, b"ended %d\r\n" % status)
+    os._exit(0)
+
+pid, fd = pty.fork()
+if pid == 0:
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    play_shell()
+for _ in range(2):
+    read_until(fd, b"ERRORS")
+    os.write(fd, b"\x1a")
+    seen = read_until(fd, b"stopped")
+    assert leave in seen, seen
+    os.write(fd, b"fg\n")
+    read_until(fd, b"\x1b[?1049h")
+read_until(fd, b"ERRORS")
+os.write(fd, b"q")
+read_until(fd, b"ended 0")
+os.waitpid(pid, 0)
+
 # The server is killed meanwhile; Ctrl-C.
 pid, fd = start()
 read_until(fd, b"ERRORS")

@@ -83,8 +83,8 @@ check_disk (const struct command *command, const char *text)
   if (command->snapshots)
     return tool_usage ("'%s' is a snapshot; use \"sqlblock %s\"", text,
                        command->snapshots);
-  return tool_usage ("'%s' is a snapshot, and cannot be used where a disk is "
-                     "needed",
+  return tool_usage ("'%s' is a snapshot, and cannot be used here: a disk is "
+                     "needed, whose name has no snapshot behind it",
                      text);
 }
 
