@@ -35,6 +35,15 @@ for mask in 000 022 077; do
 done
 umask 022
 
+# The guards that are there get the mode of the database, too.
+chmod 664 022.sqlite
+start_nbdkit s "$plugin" 022.sqlite
+nbdcopy data "$(uri s)"
+[ "$(stat -c %a 022.sqlite-lock)" = 664 ] ||
+  fail "the lock has mode $(stat -c %a 022.sqlite-lock)"
+stop_nbdkit
+chmod 600 022.sqlite
+
 # A clean database, and one whose data is still in the -wal.
 mkdir media
 cp 022.sqlite media/clean.sqlite

@@ -123,7 +123,7 @@ tool_reclaim (struct store *store)
   r = manage_reclaim (store, tool_progress, NULL, &freed, &status);
   tool_progress_end (r);
   if (r == -1)
-    return tool_leave_rest ("it is deleted, but not all of its space is free",
+    return tool_leave_rest ("it is done, but not all of its space is free",
                             &status);
   if (freed > 0)
     tool_say ("freed %s", tool_amount (freed, text));
