@@ -127,8 +127,8 @@ static const char more_help_text[] =
 static const char *const exit_codes[] = {
   [TOOL_DONE] = "done",
   [TOOL_FAILED] = "failed; nothing was changed, unless the message says so",
-  [TOOL_USAGE] = "not understood: a command, an option, a name, a size or a\n"
-                 "word that can never be right",
+  [TOOL_USAGE] = ("not understood: a command, an option, a name, a size or a\n"
+                  "word that can never be right"),
   [TOOL_NOT_FOUND] = "there is no such file, disk or snapshot, or no server",
   [TOOL_EXISTS] = "it exists already, or the disk has snapshots",
   [TOOL_BUSY] = "refused, since others use it; nothing was changed",
