@@ -130,7 +130,7 @@ run_recompress (int argc, char *argv[])
   tool_progress_begin (tool_format ("recompressing %s", argv[1]));
   r = recompress_disk (store, argv[1], tool_progress, NULL, &done, &status);
   tool_progress_end (r);
-  tool_say ("stored %s anew: %s became %s", tool_count (done.blocks, "block"),
+  tool_say ("%s stored anew: %s became %s", tool_count (done.blocks, "block"),
             tool_amount (done.before, before), tool_amount (done.after, after));
   if (r == -1) {
     r = tool_fail (&status);
@@ -140,9 +140,9 @@ run_recompress (int argc, char *argv[])
   }
   if (done.damaged > 0)
     return tool_error (EIO,
-                       "%s damaged, which stays as it is: \"sqlblock check "
-                       "%s\" says where",
-                       tool_count (done.damaged, "block"), argv[0]);
+                       "%" PRIu64 " blocks are damaged and were left as they "
+                       "are; \"sqlblock check %s\" says which",
+                       done.damaged, argv[0]);
   return TOOL_DONE;
 }
 
