@@ -211,6 +211,22 @@ flusher_unsettle (struct flusher *flusher)
   pthread_mutex_unlock (&flusher->lock);
 }
 
+int
+flusher_settle (struct flusher *flusher, struct status *status)
+{
+  int r = 0;
+
+  pthread_mutex_lock (&flusher->lock);
+  while (r == 0 && flusher->unsettled) {
+    if (flusher->syncing)
+      pthread_cond_wait (&flusher->changed, &flusher->lock);
+    else
+      r = sync_wal (flusher, status);
+  }
+  pthread_mutex_unlock (&flusher->lock);
+  return r;
+}
+
 unsigned
 flusher_failure (struct flusher *flusher)
 {

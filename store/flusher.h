@@ -100,6 +100,14 @@ void flusher_fail (struct flusher *flusher);
  */
 void flusher_unsettle (struct flusher *flusher);
 
+/* Where that was said, write the log again before somebody begins to write: the
+ * mark of a log that may not be on the disk cannot be synced (marking.h).
+ * Called without a transaction.  Returns 0, also where the sync fails, or -1
+ * where another program holds the lock for longer than a write may wait.
+ * Thread rules: any thread.
+ */
+int flusher_settle (struct flusher *flusher, struct status *status);
+
 /* The number of the failure that no complete checkpoint has made good, or 0.
  * Thread rules: any thread.
  */

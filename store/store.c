@@ -685,6 +685,8 @@ store_apart (struct store *store, writer_change work, void *opaque,
   if (need_write_side (store, status) == -1 ||
       place_check (&store->place, status) == -1)
     return -1;
+  if (flusher_settle (&store->flusher, status) == -1)
+    return -1;
   if (flusher_gave_up (&store->flusher))
     return log_fail_damaged (status);
   if (connection_open (&connection, store->place.path, CONNECTION_WRITE,

@@ -81,6 +81,8 @@ begin (struct writer *writer, const struct operation *list,
   if (writer->locked_since == 0)
     writer->locked_since = clock_now ();
   writer->connection.asked = waiting_since (writer, list);
+  if (flusher_settle (writer->flusher, status) == -1)
+    return -1;
   if (connection_begin_write (&writer->connection, status) == -1) {
     if (status->sqlite == SQLITE_IOERR_FSYNC)
       note_failed_sync (writer);
