@@ -44,22 +44,24 @@
 #define LOCK_TRIES 400
 #define TRY_AFTER  5000000
 
-/* Give a new lock file the owner and the mode of the database PATH, as
- * SQLite does for its own files: whoever may write the one may lock the
- * other.  Where that is not allowed it is another user's file already.
+/* Give the lock file the owner and the mode of the database PATH, as SQLite
+ * does for its own files: whoever may write the one may lock the other.  Where
+ * that is not allowed it is another user's file already.  It stays when the
+ * database gets another mode, so its owner can always write it.
  */
 static void
 copy_owner (int fd, const char *path)
 {
   struct stat mine, st;
+  mode_t mode;
 
   if (fstat (fd, &mine) == -1 || stat (path, &st) == -1)
     return;
   if ((mine.st_uid != st.st_uid || mine.st_gid != st.st_gid) &&
       geteuid () == 0 && fchown (fd, st.st_uid, st.st_gid) == -1)
     return;
-  if ((mine.st_mode & 0666) != (st.st_mode & 0666) &&
-      fchmod (fd, st.st_mode & 0666) == -1)
+  mode = (st.st_mode & 0666) | S_IRUSR | S_IWUSR;
+  if ((mine.st_mode & 0666) != mode && fchmod (fd, mode) == -1)
     return;
 }
 

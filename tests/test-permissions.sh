@@ -42,6 +42,15 @@ nbdcopy data "$(uri s)"
 [ "$(stat -c %a 022.sqlite-lock)" = 664 ] ||
   fail "the lock has mode $(stat -c %a 022.sqlite-lock)"
 stop_nbdkit
+
+# But their owner can write them, also when the database may be written again.
+"$top_builddir/tool/sqlblock" snapshot create -q 022.sqlite @kept --all
+chmod 444 022.sqlite
+"$top_builddir/tool/sqlblock" export -q 022.sqlite disk@kept kept.raw
+[ "$(stat -c %a 022.sqlite-lock)" = 644 ] ||
+  fail "of a file that is only read the lock has mode" \
+    "$(stat -c %a 022.sqlite-lock)"
+rm -f 022.sqlite-shm 022.sqlite-wal
 chmod 600 022.sqlite
 
 # A clean database, and one whose data is still in the -wal.
