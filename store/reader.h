@@ -74,7 +74,7 @@ struct reader_pool {
   enum connection_mode mode;
   bool follow; /* go on with what it has become; set after the opening */
   struct patience *patience;
-  atomic_bool failing; /* since it changes, as the log says */
+  atomic_bool failing;        /* since it changes, as the log says */
   _Atomic uint64_t committed; /* when this process last did; 0: never */
 
   pthread_mutex_t lock; /* of what follows; a leaf */

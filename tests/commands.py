@@ -386,8 +386,9 @@ def walk_files (command, serve):
             calls.append((right, ["--%s=" % name]))
     overwrite = [["--" + name] for _, name, _ in options[command]
                  if name in ("overwrite", "force") and command == "export"]
-    names = own_names()
+    # A file with several names is only read, so it gets them afterwards.
     process = serve and start_server()
+    names = own_names()
     for arguments, extra in calls:
         for name in names:
             for more in [[], *overwrite]:
@@ -399,11 +400,14 @@ def walk_files (command, serve):
                 if code == 0 or files_of_database(serve) != before:
                     fail([command, *words, *extra, *more], code, out + text,
                          "writes into its database")
+                elif "is the database" not in text:
+                    fail([command, *words, *extra, *more], code, text,
+                         "refuses it for something else")
+    os.unlink("hard-link")
+    os.unlink("soft-link")
     if process:
         stop_server(process)
         done("check", [])
-    os.unlink("hard-link")
-    os.unlink("soft-link")
 
 def walk_redirection (command):
     for side in SIDES:

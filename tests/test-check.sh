@@ -168,7 +168,7 @@ same ()
   done
 }
 
-check 0 "saved 3 disks, 1 snapshots" good.sqlite --salvage=saved.sqlite
+check 0 "saved 3 disks, 1 snapshot," good.sqlite --salvage=saved.sqlite
 same saved.sqlite
 before=$(cksum <saved.sqlite)
 check 4 "nothing is overwritten" good.sqlite --salvage=saved.sqlite

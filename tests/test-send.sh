@@ -20,6 +20,13 @@ is_coming_in ()
     "SELECT count (*) FROM disk WHERE name LIKE '%/receiving'")" = 1 ]
 }
 
+# is_open FILE: does process $pid use the log of it?  Before, a query would be
+# the last one to close the database.
+is_open ()
+{
+  ls -l "/proc/$pid/fd" | grep -q -- "$1-shm$"
+}
+
 # sum FILE EXPORT: the checksum of what a server shows.
 sum ()
 {
@@ -259,6 +266,7 @@ killed ()
     started_pids+=("$pid")
     exec 9>fifo
     head -c "$part" stream >&9
+    wait_for is_open "$there"
     wait_for is_coming_in
     sleep 0.2
     kill -9 "$pid"

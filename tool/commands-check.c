@@ -24,8 +24,8 @@ static const char *salvage;
 static const struct tool_option check_options[] = {
   { "repair", 0, NULL, &repair, "mend what can be mended" },
   { "accept", 0, NULL, &accept_file,
-    "if nothing is wrong, take a file whose write-ahead log\n"
-    "is missing as it is" },
+    "if nothing is wrong, take a file whose write-ahead\n"
+    "log is missing as it is" },
   { "salvage", 0, "FILE", &salvage,
     "change nothing, but copy what can be read into the\n"
     "new database FILE, and check that" },

@@ -508,8 +508,8 @@ const struct command command_snapshot_list = {
   .summary = "Show the snapshots of all disks, or of one",
   .help =
       "They stand by disk, and those of a disk in the order in which they\n"
-      "were taken.  BY is whose it is: \"user\", or \"server\" for the history\n"
-      "that a server keeps and nobody has renamed.  With --usage, STORED is\n"
+      "were taken.  BY is whose it is: \"user\", or \"server\" for those of\n"
+      "a server's history that nobody has renamed.  With --usage, STORED is\n"
       "what the snapshot shows that is not zeroes, and FREES what deleting it\n"
       "alone would free.\n"
       "\n"
