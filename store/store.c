@@ -520,7 +520,7 @@ choose_limits (const struct store *store, bool served)
   const uint64_t told = served ? guard_told_bound (store->place.path) : 0;
 
   if (served) {
-    if (told >= CHECKPOINT_BOUND_MIN && told < limits.bound)
+    if (told >= CHECKPOINT_BOUND_MIN)
       limits.bound = told;
     limits.start = limits.bound / 4 * 3;
     limits.idle = BESIDE_IDLE;
