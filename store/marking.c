@@ -11,6 +11,7 @@
 #include "log.h"
 #include "marking.h"
 #include "page.h"
+#include "vfs_room.h"
 
 /* What stands in the header of the log's index: frames, salts. */
 #define INDEX_FRAMES 16
@@ -365,6 +366,7 @@ need_open (struct connection *connection, bool foreign, struct status *status)
     return 1;
   }
   if (marking->mark.state == MARK_CLOSED || foreign) {
+    vfs_room_allow_reserve (connection->db, true);
     if (open_mark (connection, status) == -1 ||
         connection_commit (connection, status) == -1)
       return -1;
@@ -458,6 +460,7 @@ end_once (struct connection *connection, enum mark_state state,
   if (connection_begin_hold (connection, status) == -1 ||
       read_all (connection, status) == -1)
     return -1;
+  vfs_room_allow_reserve (connection->db, true);
   if (!has_ended (&connection->marking.mark, state))
     return write_end (connection, state, status);
   r = marking_note (connection, end, status);

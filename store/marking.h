@@ -39,6 +39,9 @@
  * start over.  So no log is cut off in which something was committed after its
  * end; and every log begins with a mark.
  *
+ * Both may use the reserve of space (reserve.h): what frees space begins and
+ * ends with them.
+ *
  * Locks: SQLite's lock of writers, then that of checkpoints, never waiting for
  * the second with the first.
  */

@@ -26,8 +26,9 @@
 /* SQLite's lock of writers, and where the log's index says how many pages the
  * database has ("WAL-Index Header" in walformat.html), in 32-bit words.
  */
-#define WRITE_LOCK  0
-#define INDEX_PAGES 5
+#define WRITE_LOCK   0
+#define INDEX_FRAMES 4 /* that are committed */
+#define INDEX_PAGES  5
 
 /* How often, each millisecond, cutting tries to take that lock. */
 #define CUT_TRIES 20
@@ -505,6 +506,20 @@ look_at_frames (struct room_file *file, const unsigned char *data, int count,
   return pages;
 }
 
+/* Is what stands in the log up to END committed already?  Then it is written
+ * again, see log.h, and the database has the room that it needs: it may have
+ * become smaller since.
+ */
+static bool
+is_committed (struct room_file *file, int64_t end)
+{
+  const volatile uint32_t *index = file->database->index;
+
+  return index && end <= LOG_HEADER_SIZE + index[INDEX_FRAMES] *
+                                               (FRAME_HEADER_SIZE +
+                                                file->page_size);
+}
+
 /* The log is to have END bytes.  A log that starts over has its own room, and
  * one that grows leaves the reserve alone.
  */
@@ -569,7 +584,7 @@ log_write (sqlite3_file *handle, const void *data, int count,
   }
   if (rc == SQLITE_OK)
     rc = grow_log (file, offset + count);
-  if (rc == SQLITE_OK && pages > 0)
+  if (rc == SQLITE_OK && pages > 0 && !is_committed (file, offset + count))
     rc = make_room (file->database, pages * file->page_size);
   return rc == SQLITE_OK ? write_log (file, data, count, offset) : rc;
 }

@@ -17,6 +17,7 @@
 #include "unit.h"
 
 #include "checkpoint.h"
+#include "guard.h"
 #include "log.h"
 #include "shim.h"
 #include "vfs_room.h"
@@ -273,6 +274,38 @@ test_tail_stays (void **state)
   connection_close (&log);
 }
 
+/* Where the database has become smaller, what the log says of its size before
+ * that is written again without taking room for it.
+ */
+static void
+test_written_again (void **state)
+{
+  static const char vacuum_sql[] = "PRAGMA incremental_vacuum";
+  static const char delete_sql[] = "DELETE FROM block";
+  struct guard_entry entry;
+  struct connection log;
+  struct status status;
+  int64_t size;
+
+  (void)state;
+  unit_open (&log, rows.path, CONNECTION_WRITE);
+  assert_ok (guard_enter (&entry, rows.path, &status), &status);
+  assert_ok (store_blocks (&log, 0, 1000, &status), &status);
+  assert_ok (connection_begin_write (&log, &status), &status);
+  assert_ok (connection_run (&log, delete_sql, &status), &status);
+  assert_ok (connection_run (&log, vacuum_sql, &status), &status);
+  assert_ok (connection_commit (&log, &status), &status);
+  assert_int_equal (sqlite3_wal_checkpoint_v2 (
+                        log.db, "main", SQLITE_CHECKPOINT_PASSIVE, NULL, NULL),
+                    SQLITE_OK);
+  size = status_of (rows.path).st_size;
+  assert_true (size < 1000 * PAGE);
+  assert_ok (log_rewrite (&log, &entry, &status), &status);
+  assert_int_equal (status_of (rows.path).st_size, size);
+  guard_leave (&entry, true);
+  connection_close (&log);
+}
+
 int
 main (void)
 {
@@ -281,6 +314,7 @@ main (void)
   const struct CMUnitTest tests[] = {
     ROOM_TEST (test_commit), ROOM_TEST (test_hole), ROOM_TEST (test_no_room),
     ROOM_TEST (test_cut),    ROOM_TEST (test_tail), ROOM_TEST (test_tail_stays),
+    ROOM_TEST (test_written_again),
   };
 
   shim_install (&hooks);
