@@ -10,14 +10,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "check-parts.h"
 #include "clock.h"
 #include "database.h"
+#include "guard.h"
 #include "sealing.h"
 
 /* How often that is looked at, in milliseconds. */
-#define WATCH_INTERVAL 100
+#define WATCH_INTERVAL 10
+
+/* SQLite's own check is tried so often.  Between that it waits, as many
+ * milliseconds at most, for the log to be emptied.
+ */
+#define FILE_TRIES 4
+#define FILE_WAIT  2000
 
 /* The most that SQLite's own check tells. */
 #define FILE_PROBLEMS "1000"
@@ -117,7 +125,7 @@ struct watch {
   struct check *check;
   struct connection *connection;
   char *log; /* its name; may be NULL */
-  int64_t log_size;
+  int64_t longest; /* that it may become, in bytes */
   pthread_mutex_t lock; /* of what follows; a leaf */
   pthread_cond_t changed;
   bool ended;
@@ -132,16 +140,38 @@ size_of (const char *path)
   return path && stat (path, &st) == 0 ? st.st_size : 0;
 }
 
+/* How long the log is to be at most, in bytes. */
+static int64_t
+log_bound (const struct check *check)
+{
+  const uint64_t told = guard_told_bound (store_path (check->store));
+
+  return told > 0 && told < CHECK_LOG_MOST ? (int64_t)told : CHECK_LOG_MOST;
+}
+
+/* How long may the log become that is SIZE bytes long?  One that is longer than
+ * its bound already does not grow any more.
+ */
+static int64_t
+longest_log (const struct check *check, int64_t size)
+{
+  const int64_t growth = check->options->log_growth;
+  int64_t longest = log_bound (check);
+
+  if (longest < size)
+    longest = size;
+  return growth > 0 && longest > size + growth ? size + growth : longest;
+}
+
 /* Is it to be interrupted? */
 static bool
 is_enough (struct watch *watch)
 {
-  const int64_t log_growth = watch->check->options->log_growth;
   struct status ignored;
 
-  watch->canceled = progress (watch->check, &ignored) == -1;
-  watch->too_long = size_of (watch->log) - watch->log_size >
-                    (log_growth ? log_growth : CHECK_LOG_GROWTH);
+  watch->too_long = size_of (watch->log) > watch->longest;
+  if (!watch->too_long)
+    watch->canceled = progress (watch->check, &ignored) == -1;
   return watch->canceled || watch->too_long;
 }
 
@@ -266,7 +296,7 @@ check_file (struct connection *connection, void *opaque, struct status *status)
   pthread_t thread;
   int r;
 
-  watch.log_size = size_of (watch.log);
+  watch.longest = longest_log (check, size_of (watch.log));
   pthread_mutex_init (&watch.lock, NULL);
   pthread_cond_init (&watch.changed, NULL);
   if (pthread_create (&thread, NULL, watch_it, &watch) != 0)
@@ -293,6 +323,43 @@ check_file (struct connection *connection, void *opaque, struct status *status)
     return 0;
   }
   return -1;
+}
+
+/* Wait for the log to be emptied by those who write.  */
+static int
+await_empty_log (struct check *check, struct status *status)
+{
+  const uint64_t until = clock_now () + FILE_WAIT * CLOCK_MILLISECOND;
+  char *log = database_side_file (store_path (check->store), "-wal");
+  const int64_t small = log_bound (check) / 4;
+  int r = 0;
+
+  while (r == 0 && size_of (log) > small && clock_now () < until) {
+    nanosleep (&(struct timespec){ .tv_nsec = WATCH_INTERVAL * 1000000 }, NULL);
+    r = progress (check, status);
+  }
+  free (log);
+  return r;
+}
+
+/* SQLite's own check.  Where others write so much that it was given up, it may
+ * come to its end at a quieter moment.
+ */
+static int
+look_at_file (struct check *check, struct status *status)
+{
+  struct check_counts *counts = check->counts;
+
+  for (int i = 0; i < FILE_TRIES; i++) {
+    if (i > 0 && await_empty_log (check, status) == -1)
+      return -1;
+    counts->file_not_checked = false;
+    if (look (check, check_file, status) == -1)
+      return -1;
+    if (!counts->file_not_checked || check->file_is_damaged)
+      return 0;
+  }
+  return 0;
 }
 
 /*--------------------------------------------------------------------
@@ -454,7 +521,7 @@ check_all (struct check *check, struct status *status)
 
   if (estimate (check, status) == -1)
     return -1;
-  if (!rows_only && look (check, check_file, status) == -1)
+  if (!rows_only && look_at_file (check, status) == -1)
     return -1;
   check->done = rows_only ? 0 : check->total / 2;
   if (look (check, check_rules, status) == -1 ||

@@ -10,8 +10,8 @@
  * A server may run meanwhile.  All but the first is read in transactions of
  * some milliseconds, each of which judges only what it has read itself: so
  * what is being written is no false alarm, and the log can start over.  The
- * first is one transaction; where the log grows much meanwhile it is given
- * up, which the counts say.
+ * first is one transaction; where the log grows past its bound meanwhile it is
+ * given up and tried again a few times, and then the counts say so.
  *
  * A problem is told with the disks and snapshots that show the block.  What
  * repair_database can mend says so.
@@ -83,14 +83,16 @@ struct check_problem {
   uint64_t shown_total;
 };
 
-#define CHECK_LOG_GROWTH (INT64_C (256) << 20)
+/* SQLite's own check is given up when the log is longer than its bound, which
+ * the server tells, or than this, in bytes: the check keeps it from starting
+ * over.
+ */
+#define CHECK_LOG_MOST (INT64_C (256) << 20)
 
 struct check_options {
   /* Without SQLite's own check and the index, and beginning at any row. */
   bool rows_only;
-  /* SQLite's own check is given up when the log grows by so many bytes
-   * meanwhile, which it keeps from starting over; 0: CHECK_LOG_GROWTH.
-   */
+  /* The same when the log grows by so many bytes; 0: only then. */
   int64_t log_growth;
   /* Called for each problem; may be NULL. */
   void (*found) (const struct check_problem *problem, void *opaque);

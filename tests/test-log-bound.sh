@@ -103,6 +103,22 @@ during "commands" together "load two b read 4" "load one a write 4" \
   "sqlblock import --no-progress $db new $tmp/raw" \
   "sqlblock export --no-progress $db b $tmp/copy" \
   "sqlblock backup --no-progress $db $tmp/backup"
+# The check of a file keeps the log from starting over; it may be given up.
+check_often ()
+{
+  local end=$((SECONDS + 4)) code
+  while [ "$SECONDS" -lt "$end" ]; do
+    code=0
+    sqlblock check --no-progress "$db" || code=$?
+    [ "$code" = 0 ] || [ "$code" = "$busy" ] || return 1
+  done
+}
+busy=5
+during "checks" together "load one a write 4" check_often check_often
+code=0
+sqlblock check --no-progress "$db" || code=$?
+[ "$code" = 0 ] || fail "a check of what nobody writes: exit code $code"
+
 for server in one two three; do
   ! grep -q "read transaction open" "$tmp/$server.log" ||
     fail "$server blames a reader for the length of the log"
