@@ -124,8 +124,8 @@ progress (struct check *check, struct status *status)
 struct watch {
   struct check *check;
   struct connection *connection;
-  char *log; /* its name; may be NULL */
-  int64_t longest; /* that it may become, in bytes */
+  char *log;            /* its name; may be NULL */
+  int64_t longest;      /* that it may become, in bytes */
   pthread_mutex_t lock; /* of what follows; a leaf */
   pthread_cond_t changed;
   bool ended;

@@ -17,6 +17,7 @@
 #include "log.h"
 #include "reader.h"
 #include "statistics.h"
+#include "reserve.h"
 #include "store.h"
 #include "writer.h"
 
@@ -443,6 +444,8 @@ store_close (struct store *store)
     close_log (store);
     flusher_close (&store->flusher);
     writer_close (&store->writer);
+    /* What closed the log may have needed it; now that is gone. */
+    reserve_take (store->place.path);
   }
   statistics_close (store->statistics);
   pthread_mutex_destroy (&store->lock);

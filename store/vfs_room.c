@@ -23,12 +23,13 @@
 #define ALLOW  0x73716c69
 #define REFILL 0x73716c6a
 
-/* SQLite's lock of writers, and where the log's index says how many pages the
- * database has ("WAL-Index Header" in walformat.html), in 32-bit words.
+/* SQLite's locks of writers and of checkpoints, and where the log's index says
+ * how many pages the database has ("WAL-Index Header" in walformat.html), in
+ * 32-bit words.
  */
-#define WRITE_LOCK   0
-#define INDEX_FRAMES 4 /* that are committed */
-#define INDEX_PAGES  5
+#define WRITE_LOCK      0
+#define CHECKPOINT_LOCK 1
+#define INDEX_PAGES     5
 
 /* How often, each millisecond, cutting tries to take that lock. */
 #define CUT_TRIES 20
@@ -58,7 +59,8 @@ struct room_file {
   char *path;
   struct shared *shared;
   const volatile uint32_t *index; /* the log's, once it is mapped */
-  bool locked;                    /* this handle has the lock of writers */
+  bool locked;                    /* this handle has the lock of writers, ... */
+  bool checkpoints;               /* ... and that of checkpoints */
   bool allowed;                   /* to use the reserve */
 
   /* Of a log. */
@@ -306,6 +308,8 @@ room_shm_lock (sqlite3_file *handle, int offset, int count, int flags)
 
   if (rc == SQLITE_OK && offset == WRITE_LOCK)
     file->locked = flags & SQLITE_SHM_LOCK;
+  if (rc == SQLITE_OK && offset == CHECKPOINT_LOCK)
+    file->checkpoints = flags & SQLITE_SHM_LOCK;
   return rc;
 }
 
@@ -506,20 +510,6 @@ look_at_frames (struct room_file *file, const unsigned char *data, int count,
   return pages;
 }
 
-/* Is what stands in the log up to END committed already?  Then it is written
- * again, see log.h, and the database has the room that it needs: it may have
- * become smaller since.
- */
-static bool
-is_committed (struct room_file *file, int64_t end)
-{
-  const volatile uint32_t *index = file->database->index;
-
-  return index && end <= LOG_HEADER_SIZE + index[INDEX_FRAMES] *
-                                               (FRAME_HEADER_SIZE +
-                                                file->page_size);
-}
-
 /* The log is to have END bytes.  A log that starts over has its own room, and
  * one that grows leaves the reserve alone.
  */
@@ -584,7 +574,10 @@ log_write (sqlite3_file *handle, const void *data, int count,
   }
   if (rc == SQLITE_OK)
     rc = grow_log (file, offset + count);
-  if (rc == SQLITE_OK && pages > 0 && !is_committed (file, offset + count))
+  /* What is written again was committed once, see log.h, or is of a log before:
+   * the database has room for it, or has become smaller since.
+   */
+  if (rc == SQLITE_OK && pages > 0 && !file->database->checkpoints)
     rc = make_room (file->database, pages * file->page_size);
   return rc == SQLITE_OK ? write_log (file, data, count, offset) : rc;
 }

@@ -88,6 +88,22 @@ elif step == "kill":
     must("a trim", h.trim, CHUNK * 4, count % 60 * CHUNK)
     must("overwriting another disk", other.pwrite, os.urandom(CHUNK), 0)
     must("a flush", h.flush)
+elif step == "taken":
+    h = connect()
+    must("a trim", h.trim, 4 << 20, 0)
+    must("a flush", h.flush)
+    os.remove(mounted + "/filler")
+    must("a write", h.pwrite, os.urandom(1 << 20), 0)
+    must("a flush", h.flush)
+elif step == "cut_log":
+    # What is behind the frames of the log is room for more.
+    with open(db + "-wal", "r+b") as log:
+        header = log.read(32)
+        frame = 24 + int.from_bytes(header[8:12], "big")
+        count = 0
+        while log.read(frame)[8:16] == header[16:24]:
+            count += 1
+        log.truncate(32 + count * frame)
 elif step == "beside":
     # Somebody goes on writing; ended by a file.
     other, worst = connect("other"), 0

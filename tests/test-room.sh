@@ -47,9 +47,10 @@ available ()
 }
 
 # must_work COMMAND ...
+
 must_work ()
 {
-  sqlblock "$@" >"$tmp/out" 2>&1 || {
+  timeout 300 sqlblock "$@" >"$tmp/out" 2>&1 || {
     cat "$tmp/out" >&2
     fail "$name: $1 on a full file system"
   }
@@ -86,6 +87,36 @@ commands ()
   rm "$room/filler"
 }
 
+# Another program takes what is free while nobody serves.  What frees space works
+# at once; to write, when there is space again.
+taken ()
+{
+  fallocate -l "$(available)" "$room/filler"
+  serve
+  client taken
+  stop_nbdkit
+  must_work check "$db"
+}
+
+# A killed server leaves a log that fills its file, there is no reserve, and
+# another program takes what is free: the log has no room for the mark that
+# would close it.
+nothing_left ()
+{
+  serve
+  client fill 0
+  kill_nbdkit
+  client cut_log
+  truncate -s "$(stat -c %s "$db-lock")" "$db-lock"
+  fallocate -l "$(available)" "$room/filler"
+  serve
+  must_work check "$db"
+  rm "$room/filler"
+  client kill 7
+  stop_nbdkit
+  must_work check "$db"
+}
+
 # A server that is killed again and again while it fills the rest.
 kills ()
 {
@@ -104,37 +135,70 @@ kills ()
   must_work check "$db"
 }
 
-# An import that finds no space beside a server.
-import ()
+# no_space WHAT COMMAND ...: it fails, and says why.
+no_space ()
 {
-  local before after pid
-  head -c 200M /dev/urandom >"$tmp/raw"
+  local what=$1
+  shift
+  timeout 300 "$@" >"$tmp/out" 2>&1 && fail "$name: $what: it fits"
+  grep -q "the file system is full" "$tmp/out" ||
+    fail "$name: $what: $(cat "$tmp/out")"
+}
+
+# given_back WHAT BYTES: so much is free again, but for the log.
+given_back ()
+{
+  local after tries
+  for ((tries = 0; tries < 50; tries++)); do
+    after=$(available)
+    [ "$after" -lt $(($2 - (12 << 20))) ] || return 0
+    sleep .1
+  done
+  fail "$name: $1 leaves $after bytes of $2"
+}
+
+# What copies much finds no space beside a server.
+copies ()
+{
+  local before pid
   make_disks
   serve
   client beside "$tmp/end" &
   pid=$!
+  started_pids+=("$pid")
   sleep 2
   before=$(available)
   for i in 1 2; do
-    sqlblock import --no-progress --compression=none "$db" new "$tmp/raw" \
-      >"$tmp/out" 2>&1 && fail "$name: 200 MiB fit into less"
-    grep -q "the file system is full" "$tmp/out" ||
-      fail "$name: import: $(cat "$tmp/out")"
-    after=$(available)
-    for ((tries = 0; tries < 50; tries++)); do
-      after=$(available)
-      [ "$after" -lt $((before - (12 << 20))) ] || break
-      sleep .1
-    done
-    [ "$after" -ge $((before - (12 << 20))) ] ||
-      fail "$name: import leaves $after bytes of $before"
+    no_space import sqlblock import --no-progress --compression=none "$db" new \
+      "$tmp/raw"
+    given_back import "$before"
   done
+  no_space receive sqlblock receive "$db" new <"$tmp/stream"
+  given_back receive "$before"
+  # A flatten goes on where it was; what it has copied goes with the disk.
+  head -c 100M "$tmp/raw" | sqlblock import --no-progress --compression=none \
+    "$db" origin - >"$tmp/out" 2>&1 || fail "$name: $(cat "$tmp/out")"
+  must_work clone "$db" origin copy
+  no_space flatten sqlblock flatten "$db" copy
+  no_space "another flatten" sqlblock flatten "$db" copy
+  must_work delete "$db" copy
+  must_work delete "$db" origin
+  must_work compact --no-progress "$db"
+  given_back "to delete" "$before"
   touch "$tmp/end"
-  wait "$pid" || fail "$name: the other disk noticed the import"
-  rm "$tmp/end" "$tmp/raw"
+  wait "$pid" || fail "$name: the other disk noticed"
+  rm "$tmp/end"
   kill_nbdkit
   must_work check "$db"
 }
+
+name="in a temporary directory"
+head -c 200M /dev/urandom >"$tmp/raw"
+must_work import --create --no-progress --compression=none "$tmp/source" new \
+  "$tmp/raw"
+must_work snapshot create "$tmp/source" new@s
+sqlblock send "$tmp/source" new@s >"$tmp/stream"
+rm "$tmp/source"*
 
 mkdir "$mounts/tmpfs" "$mounts/ext4"
 mount -t tmpfs -o size=200M none "$mounts/tmpfs" ||
@@ -142,8 +206,10 @@ mount -t tmpfs -o size=200M none "$mounts/tmpfs" ||
 use tmpfs
 fill
 commands
+taken
+nothing_left
 kills
-import
+copies
 umount "$room"
 
 if type -P mkfs.ext4 >/dev/null; then

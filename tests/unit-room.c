@@ -312,8 +312,9 @@ main (void)
 #define ROOM_TEST(function)                                                    \
   cmocka_unit_test_setup_teardown (function, setup, teardown)
   const struct CMUnitTest tests[] = {
-    ROOM_TEST (test_commit), ROOM_TEST (test_hole), ROOM_TEST (test_no_room),
-    ROOM_TEST (test_cut),    ROOM_TEST (test_tail), ROOM_TEST (test_tail_stays),
+    ROOM_TEST (test_commit),        ROOM_TEST (test_hole),
+    ROOM_TEST (test_no_room),       ROOM_TEST (test_cut),
+    ROOM_TEST (test_tail),          ROOM_TEST (test_tail_stays),
     ROOM_TEST (test_written_again),
   };
 
