@@ -15,8 +15,11 @@
 /* The size of a part of the log's index, as the VFS maps them. */
 #define INDEX_PART 32768
 
-/* Where the header says how many frames the log has, in words of 32 bits. */
-#define INDEX_FRAMES 4
+/* Where the header says how many frames the log has, in words of 32 bits, and
+ * where its own checksum is, in words of 64: another one after each commit.
+ */
+#define INDEX_FRAMES   4
+#define INDEX_CHECKSUM 5
 
 /*--------------------------------------------------------------------
  * Transactions that are kept.
@@ -431,21 +434,36 @@ reader_end (struct reader_pool *pool, struct reader *reader, int result,
   return reader_end_or_again (pool, reader, result, &again, status);
 }
 
+/* Was nothing committed for a second before NOW, as far as was seen?  A change
+ * counts from when it is noticed.
+ */
+static bool
+is_at_rest (struct reader_pool *pool, const struct reader *reader, uint64_t now)
+{
+  const uint64_t header = reader->index_seen[INDEX_CHECKSUM];
+
+  if (atomic_load (&pool->header) != header) {
+    atomic_store (&pool->changed, now);
+    atomic_store (&pool->header, header);
+  }
+  return now - atomic_load (&pool->changed) >= CLOCK_SECOND;
+}
+
 /* May a transaction that began NOW be kept, for all that the log says? */
 static bool
-may_keep (const struct reader_pool *pool, const struct reader *reader,
-          uint64_t now)
+may_keep (struct reader_pool *pool, const struct reader *reader, uint64_t now)
 {
   const volatile uint32_t *header = (const volatile uint32_t *)reader->index;
 
   return index_is_as_noted (reader) &&
          (header[INDEX_FRAMES] <= READER_KEEP_FRAMES ||
-          now - atomic_load (&pool->committed) < CLOCK_SECOND);
+          now - atomic_load (&pool->committed) < CLOCK_SECOND ||
+          is_at_rest (pool, reader, now));
 }
 
 /* Begin a transaction and look up what DISK is. */
 static int
-begin_view (const struct reader_pool *pool, struct reader *reader,
+begin_view (struct reader_pool *pool, struct reader *reader,
             const struct disk_info *disk, struct status *status)
 {
   reader->since = clock_now ();

@@ -24,8 +24,10 @@
  * An open transaction keeps the log from being checkpointed and from
  * starting over.  So none is kept for longer than READER_KEEP, whether in
  * use or idle, and none while the checkpointer of this process works.  The
- * checkpointer of another process cannot say that.  So while this process
- * commits nothing, none is kept either where the log is longer than a MiB.
+ * checkpointer of another process cannot say that.  So while only others
+ * commit, none is kept either where the log is longer than a MiB.  When nobody
+ * has committed for a second, they are kept again: the first commit after that
+ * ends them (they are not fresh any more), and its checkpoint waits for that.
  */
 
 #ifndef SQLBLOCK_READER_H
@@ -50,7 +52,8 @@
  */
 #define READER_KEEP 100
 
-/* While other processes write, none is kept when the log has more frames. */
+/* While only other processes write, none is kept when the log has more frames.
+ */
 #define READER_KEEP_FRAMES 256
 
 /* The header of the log's index, in words of 64 bits. */
@@ -76,6 +79,9 @@ struct reader_pool {
   struct patience *patience;
   atomic_bool failing;        /* since it changes, as the log says */
   _Atomic uint64_t committed; /* when this process last did; 0: never */
+
+  /* The checksum of the index's header, and since when it was seen. */
+  _Atomic uint64_t header, changed;
 
   pthread_mutex_t lock; /* of what follows; a leaf */
   pthread_cond_t returned;

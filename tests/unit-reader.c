@@ -5,7 +5,9 @@
 #include <config.h>
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "unit.h"
@@ -263,6 +265,47 @@ test_suspended_in_use (void **state)
   reader_pool_resume (&pool);
 }
 
+/* Commit by other connections until the log has more than READER_KEEP_FRAMES.
+ */
+static void
+make_log_long (void)
+{
+  struct stat st = { .st_size = 0 };
+  char *name;
+
+  assert_true (asprintf (&name, "%s-wal", path) > 0);
+  while (st.st_size < (READER_KEEP_FRAMES + 1) * INT64_C (4200)) {
+    commit ();
+    assert_int_equal (stat (name, &st), 0);
+  }
+  free (name);
+}
+
+/* While others write to a long log none is kept; when nobody has written for a
+ * second, they are again, until somebody does.
+ */
+static void
+test_long_log (void **state)
+{
+  bool kept;
+
+  (void)state;
+  make_log_long ();
+  for (int i = 0; i < 2; i++) {
+    const uint64_t start = clock_now ();
+
+    do {
+      look (&one, &kept);
+      assert_false (kept && clock_now () - start < CLOCK_SECOND);
+    } while (clock_now () - start < CLOCK_SECOND / 2);
+    sleep_milliseconds (600);
+    assert_true (transactions_are_kept ());
+    commit ();
+  }
+  look (&one, &kept);
+  assert_true (log_can_be_emptied ());
+}
+
 #define reader_test(function)                                                  \
   cmocka_unit_test_setup_teardown (function, setup, teardown)
 
@@ -270,13 +313,10 @@ int
 main (void)
 {
   const struct CMUnitTest tests[] = {
-    reader_test (test_kept),
-    reader_test (test_commits_are_seen),
-    reader_test (test_other_disk),
-    reader_test (test_without_disk),
-    reader_test (test_given_up),
-    reader_test (test_suspended),
-    reader_test (test_suspended_in_use),
+    reader_test (test_kept),         reader_test (test_commits_are_seen),
+    reader_test (test_other_disk),   reader_test (test_long_log),
+    reader_test (test_without_disk), reader_test (test_given_up),
+    reader_test (test_suspended),    reader_test (test_suspended_in_use),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
