@@ -11,7 +11,8 @@
  *                                       |-------- the last 512 bytes ---------|
  *
  * All that changes lies in one sector, so a power cut leaves the old mark or
- * the new one.
+ * the new one.  A mark that ends a log gets into the file when all the rest of
+ * that log is there, and durable: see vfs_restart.h.
  *
  * States: an id is random, and belongs to one log, or to several that follow
  * each other while other programs do not take part.

@@ -231,18 +231,18 @@ sync_log (struct connection *connection, sqlite3_file *log)
              : log->pMethods->xSync (log, SQLITE_SYNC_NORMAL);
 }
 
-/* Put MARK into the file, where it still must be; PAGE is room for a page.
- * Returns an SQLite result code.
+/* Put MARK into the file, where it must be; PAGE is room for a page.  Nobody
+ * looks without the lock: a checkpoint that runs may be about to write the mark
+ * that ends the log before this one.  Returns an SQLite result code.
  */
 static int
 put_into_file (struct connection *connection, const struct mark *mark,
-               unsigned char *page, uint32_t page_size, enum putting putting)
+               unsigned char *page, uint32_t page_size)
 {
   sqlite3_file *database, *log;
   int rc = connection_files (connection, &database, &log), attempts = 0;
+  enum putting putting;
 
-  if (rc == SQLITE_OK && putting == PUT_FIRST)
-    rc = sync_log (connection, log);
   if (rc != SQLITE_OK)
     return rc;
   do
@@ -251,6 +251,8 @@ put_into_file (struct connection *connection, const struct mark *mark,
   if (rc != SQLITE_OK)
     return rc;
   rc = look_at_page (connection, mark, page, page_size, &putting);
+  if (rc == SQLITE_OK && putting == PUT_FIRST)
+    rc = sync_log (connection, log);
   if (rc == SQLITE_OK && putting != NOTHING)
     rc = replace (database, mark, page, page_size);
   lock_checkpoints (database, SQLITE_SHM_UNLOCK);
@@ -265,7 +267,6 @@ see_in_file (struct connection *connection, const struct mark *mark,
              struct status *status)
 {
   unsigned char *page;
-  enum putting putting;
   int64_t page_size;
   int rc;
 
@@ -274,9 +275,7 @@ see_in_file (struct connection *connection, const struct mark *mark,
   page = malloc (page_size);
   if (page == NULL)
     return status_no_memory (status);
-  rc = look_at_page (connection, mark, page, page_size, &putting);
-  if (rc == SQLITE_OK && putting != NOTHING)
-    rc = put_into_file (connection, mark, page, page_size, putting);
+  rc = put_into_file (connection, mark, page, page_size);
   free (page);
   if (rc != SQLITE_OK)
     return status_fail_sqlite (status, connection->db, rc,

@@ -19,9 +19,10 @@
  *
  *           It is written past SQLite, under its lock of checkpoints, and
  *           only over the mark before it: a log that started over would have
- *           put a newer one there.  Whoever reads page 3 by SQL sees one of
- * both, which nobody does but a check.  The two syncs are needed once after a
- * second without writes, at most.
+ *           put a newer one there.  Nobody looks without the lock: a
+ *           checkpoint may be about to write closed(X).  Whoever reads page 3
+ *           by SQL sees one of both, which nobody does but a check.  The two
+ *           syncs are needed once after a second without writes, at most.
  *
  * What a connection knows about the mark holds until another one has
  * committed, so nothing of this costs a transaction anything.

@@ -24,7 +24,7 @@ pass_read (sqlite3_file *file, void *data, int count, sqlite3_int64 offset)
   return below (file)->pMethods->xRead (below (file), data, count, offset);
 }
 
-static int
+int
 pass_write (sqlite3_file *file, const void *data, int count,
             sqlite3_int64 offset)
 {

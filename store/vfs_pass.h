@@ -26,6 +26,8 @@ extern const sqlite3_io_methods pass_methods;
 
 /* Those that others call in theirs. */
 int pass_close (sqlite3_file *file);
+int pass_write (sqlite3_file *file, const void *data, int count,
+                sqlite3_int64 offset);
 int pass_truncate (sqlite3_file *file, sqlite3_int64 size);
 int pass_sync (sqlite3_file *file, int flags);
 int pass_file_size (sqlite3_file *file, sqlite3_int64 *size);

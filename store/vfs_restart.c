@@ -2,9 +2,13 @@
 
 #include <config.h>
 
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "mark.h"
+#include "page.h"
 #include "vfs_pass.h"
 #include "vfs_restart.h"
 #include "vfs_room.h"
@@ -14,7 +18,11 @@
 #define LOCK_READ_MARK  3 /* of mark 0; a log that starts over ignores it */
 #define READ_MARKS      5
 
-#define INDEX_REGION 32768
+/* The first region of the index, and where it says how many frames count as
+ * moved ("The WAL-Index File Format" in SQLite's walformat.html).
+ */
+#define INDEX_REGION   32768
+#define INDEX_BACKFILL 96
 
 /* Our file controls. */
 #define GUARD  0x73716c65
@@ -37,6 +45,11 @@ struct restart_file {
   const volatile unsigned char *index; /* NULL: there is no log yet */
   bool permitted;                      /* for the log as it was then: */
   unsigned char header[VFS_RESTART_HEADER];
+
+  unsigned char
+      *end;       /* the page of a mark that is written last, or NULL, ... */
+  int end_size;   /* ... its size, ... */
+  uint32_t moved; /* ... and how many frames counted as moved before it */
 };
 
 static sqlite3_vfs *vfs_below;
@@ -152,6 +165,89 @@ share_mark (struct restart_file *restart, int lock, int flags)
   return rc;
 }
 
+/*--------------------------------------------------------------------
+ * The mark that ends a log.
+ */
+
+static volatile uint32_t *
+backfill (const struct restart_file *restart)
+{
+  return (volatile uint32_t *)(restart->index + INDEX_BACKFILL);
+}
+
+/* Are these bytes the page of a mark that ends a log, as a checkpoint writes
+ * it?
+ */
+static bool
+is_end (const struct restart_file *restart, const void *data, int count,
+        int64_t offset)
+{
+  struct mark mark;
+
+  return restart->guarded && restart->index && page_is_size (count) &&
+         offset == (int64_t)(MARK_PAGE - 1) * count &&
+         mark_parse (&mark, data, count) && mark.state != MARK_OPEN;
+}
+
+static int
+restart_write (sqlite3_file *file, const void *data, int count,
+               sqlite3_int64 offset)
+{
+  struct restart_file *restart = (struct restart_file *)file;
+
+  if (!is_end (restart, data, count, offset))
+    return pass_write (file, data, count, offset);
+  free (restart->end);
+  restart->end = malloc (count);
+  if (restart->end == NULL)
+    return SQLITE_IOERR_NOMEM;
+  memcpy (restart->end, data, count);
+  restart->end_size = count;
+  restart->moved = *backfill (restart);
+  return SQLITE_OK;
+}
+
+/* All else has been written. */
+static int
+restart_sync (sqlite3_file *file, int flags)
+{
+  struct restart_file *restart = (struct restart_file *)file;
+  unsigned char *end = restart->end;
+  const int size = restart->end_size;
+  int rc = pass_sync (file, flags);
+
+  if (rc != SQLITE_OK || end == NULL)
+    return rc;
+  restart->end = NULL;
+  rc = pass_write (file, end, size, (int64_t)(MARK_PAGE - 1) * size);
+  free (end);
+  return rc == SQLITE_OK ? pass_sync (file, flags) : rc;
+}
+
+/* The checkpoint ends.  If it has not synced, its frames do not count as moved,
+ * since a page is missing; in that case others have added to the log, and so
+ * cannot have let it start over.
+ */
+static void
+drop_end (struct restart_file *restart)
+{
+  if (restart->end && restart->index && *backfill (restart) > restart->moved)
+    *backfill (restart) = restart->moved;
+  free (restart->end);
+  restart->end = NULL;
+}
+
+/*--------------------------------------------------------------------
+ * The methods.
+ */
+
+static int
+restart_close (sqlite3_file *file)
+{
+  drop_end ((struct restart_file *)file);
+  return pass_close (file);
+}
+
 static int
 restart_shm_lock (sqlite3_file *file, int first, int count, int flags)
 {
@@ -164,6 +260,8 @@ restart_shm_lock (sqlite3_file *file, int first, int count, int flags)
     return begin_checkpoint (restart, flags);
   if (first >= LOCK_READ_MARK || first == LOCK_CHECKPOINT)
     let_go (restart);
+  if (first == LOCK_CHECKPOINT)
+    drop_end (restart);
   if (first == LOCK_READ_MARK + 1 && count == READ_MARKS - 1 &&
       flags & SQLITE_SHM_LOCK)
     return ask_restart (restart, flags);
@@ -185,7 +283,10 @@ restart_shm_map (sqlite3_file *file, int region, int size, int extend,
 static int
 restart_shm_unmap (sqlite3_file *file, int remove)
 {
-  ((struct restart_file *)file)->index = NULL;
+  struct restart_file *restart = (struct restart_file *)file;
+
+  drop_end (restart);
+  restart->index = NULL;
   return pass_shm_unmap (file, remove);
 }
 
@@ -267,6 +368,9 @@ int
 vfs_restart_register (void)
 {
   methods = pass_methods;
+  methods.xClose = restart_close;
+  methods.xWrite = restart_write;
+  methods.xSync = restart_sync;
   methods.xLock = restart_lock;
   methods.xFileControl = restart_file_control;
   methods.xShmMap = restart_shm_map;

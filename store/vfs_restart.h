@@ -53,6 +53,24 @@
  *   a checkpoint, for the same               busy, at once: it has copied what
  *                                            it could
  *   closing, for the whole database alone    busy: the log stays
+ *
+ * And on these connections the mark that ends a log (mark.h) gets into the file
+ * last.  A checkpoint writes pages in the order of their numbers, so the file
+ * would say early, in page 3, that all is in it:
+ *
+ *   SQLite           page 1, 2, 3, 4 ... 99   cut   sync                moved
+ *   the file         page 1, 2,    4 ... 99   cut   sync, page 3, sync
+ *
+ * - Only a checkpoint writes whole pages while there is a log.  SQLite syncs
+ *   after all of them, and only then says how many frames it has moved.  These
+ *   connections never have "synchronous" at OFF.
+ * - It does not sync where it had to leave frames in the log: somebody has
+ *   committed meanwhile, or reads.  Then page 3 is not written, and before the
+ *   lock of checkpoints is let go of the frames count as not moved again.
+ *   Those that were left keep the log from starting over in between, and keep
+ *   readers from reading the file alone.
+ * - An error ends a checkpoint before it says anything, and so does a kill.
+ * - A mark that opens a log is written in its turn.
  */
 
 #ifndef SQLBLOCK_VFS_RESTART_H

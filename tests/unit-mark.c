@@ -106,6 +106,7 @@ test_copies (void **state)
   (void)state;
   unit_create (unit_database (), &options);
   db = open_raw (unit_database ());
+  unit_write_file (into, "", 0); /* our VFS makes no databases */
   unit_sql (db, "VACUUM INTO %Q", into);
   assert_int_equal (sqlite3_open (backup, &copy), SQLITE_OK);
   copying = sqlite3_backup_init (copy, "main", db, "main");

@@ -5,6 +5,7 @@
 #include <config.h>
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 
 #include "checkpoint.h"
 #include "database.h"
+#include "log.h"
 #include "mark.h"
 #include "marking.h"
 #include "shim.h"
@@ -32,11 +34,21 @@ static char seen[64];
 static size_t seen_count;
 static bool watching;
 
+/* Of calls that change the database: what happens before each. */
+static int calls;
+static int (*interfere) (const struct shim_call *call);
+
 static int
 before (struct shim_call *call)
 {
   char letter = 0;
 
+  if (interfere && call->file == SHIM_DATABASE &&
+      (call->method == SHIM_WRITE || call->method == SHIM_TRUNCATE ||
+       call->method == SHIM_SYNC)) {
+    calls++;
+    return interfere (call);
+  }
   if (!watching)
     return SQLITE_OK;
   if (call->method == SHIM_WRITE && call->file == SHIM_DATABASE)
@@ -68,6 +80,7 @@ setup (void **state)
   unit_setup (state);
   path = unit_database ();
   watching = false;
+  interfere = NULL;
   unit_create (path, &options);
   unit_open (&one, path, CONNECTION_WRITE);
   assert_ok (connection_open (&two, path, CONNECTION_WRITE, NULL, &status),
@@ -301,15 +314,208 @@ test_foreign (void **state)
   assert_same (now.mark.previous, before.mark.id, true);
 }
 
+/*--------------------------------------------------------------------
+ * The mark that ends a log gets into the file last.
+ */
+
+/* Some pages, before and behind those that there are. */
+static void
+commit_pages (void)
+{
+  static const char insert_sql[] =
+      "INSERT INTO feature VALUES (hex (randomblob (1500)), 'compatible')";
+
+  for (int i = 0; i < 8; i++) {
+    assert_ok (connection_begin_write (&one, &status), &status);
+    assert_ok (connection_run (&one, insert_sql, &status), &status);
+    assert_ok (connection_commit (&one, &status), &status);
+  }
+}
+
+/* The file alone, as a kill would leave it at each call. */
+static struct copy {
+  char *bytes;
+  size_t size;
+} copies[256];
+
+static int
+copy_file (const struct shim_call *call)
+{
+  struct copy *copy = &copies[calls - 1];
+
+  (void)call;
+  assert_in_range (calls, 1, 256);
+  copy->bytes = unit_read_file (path, &copy->size);
+  return SQLITE_OK;
+}
+
+static void
+begin_copies (void)
+{
+  calls = 0;
+  interfere = copy_file;
+}
+
+/* No copy passes for what it is not. */
+static void
+check_copies (void)
+{
+  char *alone = unit_path ("alone");
+  struct mark_look last, at;
+  size_t size;
+  char *bytes = unit_read_file (path, &size);
+
+  interfere = NULL;
+  last = look ();
+  assert_true (calls > 10);
+  for (int i = 0; i < calls; i++) {
+    unit_write_file (alone, copies[i].bytes, copies[i].size);
+    assert_ok (mark_look (alone, &at, &status), &status);
+    if (at.alone || memcmp (&at.mark, &last.mark, sizeof at.mark) == 0) {
+      assert_int_equal (size, copies[i].size);
+      assert_memory_equal (bytes, copies[i].bytes, size);
+    }
+    free (copies[i].bytes);
+  }
+  free (bytes);
+}
+
+static void
+end_log (enum mark_state state)
+{
+  struct marking_end end;
+
+  assert_ok (marking_end_log (&one, state, &end, &status), &status);
+  assert_ok (marking_permit_restart (&one, &end, &status), &status);
+}
+
+static void
+test_last (void **state)
+{
+  (void)state;
+  for (int i = 0; i < 3; i++) {
+    commit_pages ();
+    end_log (MARK_ENDED);
+    begin_copies ();
+    assert_int_equal (checkpoint (&one, SQLITE_CHECKPOINT_RESTART), SQLITE_OK);
+    check_copies ();
+    assert_int_equal (look ().mark.state, MARK_ENDED);
+    commit_pages ();
+    begin_copies ();
+    assert_result (checkpoint_complete (&one, &status), &status, 1);
+    check_copies ();
+    assert_true (look ().alone);
+  }
+  commit_pages ();
+  connection_close (&two);
+  begin_copies ();
+  unit_close (&one);
+  check_copies ();
+  assert_true (look ().alone);
+}
+
+/* Each call fails once: what was not done then is done by the next checkpoint.
+ */
+static int fail_at;
+
+static int
+fail_one (const struct shim_call *call)
+{
+  (void)call;
+  return calls == fail_at ? SQLITE_IOERR : SQLITE_OK;
+}
+
+static void
+test_last_fails (void **state)
+{
+  int64_t rows;
+  int r;
+
+  (void)state;
+  for (fail_at = 1;; fail_at += fail_at < 20 ? 1 : 7) {
+    commit_pages ();
+    rows = count_rows (&one);
+    calls = 0;
+    interfere = fail_one;
+    r = checkpoint_complete (&one, &status);
+    interfere = NULL;
+    if (calls < fail_at)
+      break;
+    assert_int_equal (r, -1);
+    assert_false (look ().alone);
+    assert_result (checkpoint_complete (&one, &status), &status, 1);
+    assert_true (look ().alone);
+    assert_int_equal (count_rows (&two), rows);
+  }
+  assert_int_equal (r, 1);
+  assert_true (fail_at > 10);
+}
+
+/* Somebody commits while the last checkpoint writes. */
+static void (*commit_between) (void);
+
+static int
+commit_at_third (const struct shim_call *call)
+{
+  (void)call;
+  if (calls == 3) {
+    interfere = NULL;
+    commit_between ();
+  }
+  return SQLITE_OK;
+}
+
+static void
+commit_ours (void)
+{
+  static const char insert_sql[] =
+      "UPDATE mark SET state = 2, previous = id, id = randomblob (16)";
+
+  unit_sql (two.db, insert_sql);
+}
+
+static void
+commit_foreign (void)
+{
+  unit_sql (two.db, "INSERT INTO feature VALUES ('foreign', 'compatible')");
+}
+
+static void
+test_last_overtaken (void **state)
+{
+  static void (*const commits[]) (void) = { commit_ours, commit_foreign };
+  int64_t rows, moved;
+
+  (void)state;
+  for (size_t i = 0; i < sizeof commits / sizeof commits[0]; i++) {
+    commit_pages ();
+    end_log (MARK_CLOSED);
+    calls = 0;
+    commit_between = commits[i];
+    interfere = commit_at_third;
+    assert_int_equal (checkpoint (&one, SQLITE_CHECKPOINT_PASSIVE), SQLITE_OK);
+    assert_null (interfere);
+    assert_int_not_equal (look ().mark.state, MARK_CLOSED);
+    /* A page is missing, so nothing counts as moved. */
+    assert_ok (log_moved (&one, &moved, &status), &status);
+    assert_int_equal (moved, LOG_HEADER_SIZE);
+    rows = count_rows (&one);
+    assert_result (checkpoint_complete (&one, &status), &status, 1);
+    assert_true (look ().alone);
+    assert_int_equal (count_rows (&two), rows);
+  }
+}
+
 int
 main (void)
 {
 #define TEST(function)                                                         \
   cmocka_unit_test_setup_teardown (function, setup, teardown)
   const struct CMUnitTest tests[] = {
-    TEST (test_open),       TEST (test_other), TEST (test_end),
-    TEST (test_behind_end), TEST (test_close), TEST (test_killed),
-    TEST (test_foreign),
+    TEST (test_open),           TEST (test_other), TEST (test_end),
+    TEST (test_behind_end),     TEST (test_close), TEST (test_killed),
+    TEST (test_foreign),        TEST (test_last),  TEST (test_last_fails),
+    TEST (test_last_overtaken),
   };
 
   shim_install (&hooks);
