@@ -136,6 +136,18 @@ read_file (const char *path, struct mark_look *look, struct status *status)
   return rc == SQLITE_OK ? 0 : -1;
 }
 
+/* Is MARK, of the log, that of the file, or a later one of its log?  The file
+ * gets what ends a log from there; so a log that does not say it is not all of
+ * it.
+ */
+static bool
+is_of_file (const struct mark_look *look, const struct mark *mark)
+{
+  return look->readable &&
+         memcmp (mark->id, look->mark.id, sizeof mark->id) == 0 &&
+         mark->state >= look->mark.state;
+}
+
 /* A transaction of the log has ended; in it was MARK, if HAS_MARK. */
 static void
 note_commit (struct mark_look *look, bool has_mark, const struct mark *mark)
@@ -146,7 +158,7 @@ note_commit (struct mark_look *look, bool has_mark, const struct mark *mark)
     look->log_first = *mark;
   look->log_has_marks = true;
   look->log_last = *mark;
-  if (look->readable && memcmp (mark->id, look->mark.id, sizeof mark->id) == 0)
+  if (is_of_file (look, mark))
     look->log_has_id = true;
 }
 

@@ -44,8 +44,11 @@
  *   ended(X)   none, or with the old header   no: the log is missing
  *   any        anything else                  no: the log is another's
  *
- * - A log "has X" if one of the marks that are committed in it has that id.
- *   Each log of ours begins with a mark.
+ * - A log "has X" if one of the marks that are committed in it has that id, and
+ *   is as far: what ends a log is in the log before it is in the file.  So a
+ * log that was copied before the file, and lacks what the file has since got
+ * from it, is another's: it would put old pages over new ones. Each log of ours
+ * begins with a mark.
  * - "Nothing valid" is judged as SQLite's recovery does it: by checksums and
  *   salts, up to the last commit.
  * - A file in rollback mode (bytes 18 and 19 of its header) was made by
@@ -123,7 +126,8 @@ struct mark_look {
   bool log_has_marks;    /* committed ones, of which ... */
   struct mark log_first; /* ... this is the first, ... */
   struct mark log_last;  /* ... this the last, ... */
-  bool log_has_id;       /* ... and one has the id of the file's */
+  bool log_has_id;       /* ... and it has that of the file, or a later one
+                            of the same id */
 };
 
 /* Look at the database PATH, which database_examine has found to be ours, and

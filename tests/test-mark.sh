@@ -132,6 +132,25 @@ crash other.sqlite 8
 cp disk.sqlite mixed
 cp other.sqlite-wal mixed-wal
 refused mixed "does not belong"
+# That of the same file, which was copied before the file: meanwhile all of it,
+# and more, has been moved, and it would put old pages over new ones.
+start_nbdkit g.sock "$plugin" disk.sqlite
+fill "$(uri g.sock)" 12
+cp disk.sqlite-wal early
+fill "$(uri g.sock)" 13
+tries=0
+while [ -s disk.sqlite-wal ]; do
+  [ $((tries += 1)) -lt 300 ] || fail "the log is not closed"
+  sleep 0.1
+done
+rm -f mixed*
+cp disk.sqlite mixed
+kill_nbdkit
+accepted mixed
+cp early mixed-wal
+refused mixed "does not belong"
+rm mixed-wal
+crash disk.sqlite 7
 # A copy that is complete, too.
 copy disk.sqlite whole
 sqlblock backup whole copied >/dev/null 2>&1
