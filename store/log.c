@@ -369,3 +369,28 @@ log_find_pages (struct connection *connection,
   }
   return 0;
 }
+
+int
+log_has_page (struct connection *connection, uint32_t number,
+              struct status *status)
+{
+  unsigned char header[FRAME_HEADER_SIZE] = { 0 };
+  sqlite3_file *log;
+  int64_t page_size, offset = LOG_HEADER_SIZE;
+  void volatile *index;
+  uint32_t frames;
+  int rc;
+
+  if (connection_page_size (connection, &page_size, status) == -1 ||
+      map_index (connection, &log, &index, status) == -1)
+    return -1;
+  frames = ((uint32_t volatile *)index)[INDEX_FRAMES / sizeof (uint32_t)];
+  for (; frames > 0; frames--, offset += FRAME_HEADER_SIZE + page_size) {
+    rc = log->pMethods->xRead (log, header, sizeof header, offset);
+    if (rc != SQLITE_OK)
+      return status_fail_sqlite (status, connection->db, rc, "reading the log");
+    if (big_endian (header) == number)
+      return 1;
+  }
+  return 0;
+}

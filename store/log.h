@@ -53,6 +53,12 @@ int log_find_pages (struct connection *connection,
                     void (*found) (uint32_t page, int64_t offset, void *opaque),
                     void *opaque, struct status *status);
 
+/* Is page NUMBER among the frames that are committed?  Called in a write
+ * transaction.  Returns 1, 0, or -1.
+ */
+int log_has_page (struct connection *connection, uint32_t number,
+                  struct status *status);
+
 /* Up to which OFFSET the frames of the log have been moved into the database.
  * Called in a read transaction.  Returns 0, or -1.
  */

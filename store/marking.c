@@ -170,8 +170,9 @@ what_to_put (const struct mark *mark, const unsigned char *page,
 
   if (!right || !mark_parse (&old, page, page_size))
     return NOTHING;
+  /* Others may have ended the log meanwhile, which cannot be taken back. */
   if (memcmp (old.id, mark->id, sizeof old.id) == 0)
-    return PUT_AGAIN;
+    return old.state == MARK_OPEN ? PUT_AGAIN : NOTHING;
   return old.state == MARK_CLOSED ||
                  (old.state == MARK_OPEN &&
                   memcmp (old.id, mark->previous, sizeof old.id) == 0)
@@ -301,8 +302,25 @@ read_all (struct connection *connection, struct status *status)
     return -1;
   memcpy (marking->salts, header + INDEX_SALTS, sizeof marking->salts);
   marking->version = state_version (connection);
-  marking->known = marking->salts_known = true;
+  marking->known = true;
   return 0;
+}
+
+/* Is the mark, which is open, in the log?  Then it is that of the log.  Returns
+ * 1, 0, -1.
+ */
+static int
+is_in_log (struct connection *connection, struct status *status)
+{
+  struct marking *marking = &connection->marking;
+  int r;
+
+  if (memcmp (marking->salts, marking->marked, sizeof marking->marked) == 0)
+    return 1;
+  r = log_has_page (connection, MARK_PAGE, status);
+  if (r == 1)
+    memcpy (marking->marked, marking->salts, sizeof marking->marked);
+  return r;
 }
 
 /* Find out the mark in a write transaction.  *FOREIGN says that another program
@@ -312,19 +330,20 @@ static int
 find_mark (struct connection *connection, bool *foreign, struct status *status)
 {
   struct marking *marking = &connection->marking;
-  const struct marking before = *marking;
+  int r;
 
   *foreign = false;
-  if (marking->known && marking->salts_known &&
-      marking->version == state_version (connection))
+  if (marking->known && marking->version == state_version (connection))
     return 0;
   if (read_all (connection, status) == -1)
     return -1;
-  *foreign = before.known && before.salts_known &&
-             marking->mark.state == MARK_OPEN &&
-             memcmp (before.mark.id, marking->mark.id, MARK_ID_SIZE) == 0 &&
-             memcmp (before.salts, marking->salts, LOG_SALTS_SIZE) != 0;
-  return 0;
+  if (marking->mark.state != MARK_OPEN)
+    return 0;
+  r = is_in_log (connection, status);
+  if (r == -1)
+    marking->known = false;
+  *foreign = r == 0;
+  return r == -1 ? -1 : 0;
 }
 
 /* Open the mark in the transaction that has begun; where it has ended, the log
@@ -340,7 +359,6 @@ open_mark (struct connection *connection, struct status *status)
   open_after (&marking->mark);
   if (write_mark (connection, &marking->mark, status) == -1)
     return -1;
-  marking->salts_known = !may_restart;
   if (!may_restart)
     return 0;
   return marking_note (connection, &end, status) == -1
@@ -440,7 +458,6 @@ write_end (struct connection *connection, enum mark_state state,
     memcpy (marking->mark.salts, marking->salts, sizeof marking->mark.salts);
   if (write_mark (connection, &marking->mark, status) == -1)
     return -1;
-  marking->salts_known = !may_restart;
   if (may_restart && (marking_note (connection, &end, status) == -1 ||
                       marking_permit_restart (connection, &end, status) == -1))
     return -1;
@@ -516,18 +533,23 @@ is_empty (struct connection *connection)
   return frames == 0;
 }
 
-/* Write over the mark in the file; PAGE is room for a page.  Returns an SQLite
+/* Write over the mark in the file, once it is durable that the log is empty:
+ * it has no mark that closes it.  PAGE is room for a page.  Returns an SQLite
  * result code.
  */
 static int
 close_in_file (struct connection *connection, sqlite3_file *database,
                unsigned char *page, uint32_t page_size)
 {
+  sqlite3_file *log;
   struct mark mark;
   bool right;
-  int rc =
-      vfs_checksum_read (connection->db, MARK_PAGE, page_size, page, &right);
+  int rc = connection_files (connection, &database, &log);
 
+  if (rc == SQLITE_OK)
+    rc = sync_log (connection, log);
+  if (rc == SQLITE_OK)
+    rc = vfs_checksum_read (connection->db, MARK_PAGE, page_size, page, &right);
   if (rc != SQLITE_OK)
     return rc;
   if (!right || !mark_parse (&mark, page, page_size) || !is_empty (connection))

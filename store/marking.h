@@ -29,10 +29,12 @@
  *
  * - A connection that finds an open mark which this process has not seen in
  *   the file looks there: who opened it may have been killed before it wrote.
- * - Another program may have let the log start over by itself.  Then its salts
- *   are others, and the mark is the same; that is treated as if it were
- *   closed.  Until our next transaction the log has no mark, or is empty; who
- *   is killed just then leaves a file that is refused.
+ * - Another program may have let the log start over by itself.  Then the mark
+ *   is open, and not in the log; that is treated as if it were closed.  So
+ *   whoever sees that others have committed, or the log for the first time,
+ *   looks for it there: it stands among the first pages.  Until our next
+ *   transaction the log has no mark, or is empty; who is killed just then
+ * leaves a file that is refused.
  *
  * Ending: in a transaction of its own, without a sync; a checkpoint syncs.
  * Then the header of the log's index is noted, under SQLite's lock of writers
@@ -64,8 +66,8 @@ struct marking {
   bool changed;     /* by the transaction that runs */
   unsigned version; /* SQLite's, of the database's state */
   struct mark mark;
-  bool salts_known; /* not after a transaction that may have begun a log */
-  unsigned char salts[LOG_SALTS_SIZE];    /* of the log, then */
+  unsigned char salts[LOG_SALTS_SIZE];    /* of the log, when that was read */
+  unsigned char marked[LOG_SALTS_SIZE];   /* those of one that has a mark */
   unsigned char durable_id[MARK_ID_SIZE]; /* the last one seen in the file */
 };
 

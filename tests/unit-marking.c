@@ -60,7 +60,26 @@ before (struct shim_call *call)
   return SQLITE_OK;
 }
 
-static const struct shim_hooks hooks = { .before = before };
+/* What others do before the log is synced for the time that LOG_SYNCS says,
+ * counted down.
+ */
+static void (*others) (void);
+static int log_syncs;
+
+static int
+before_all (struct shim_call *call)
+{
+  void (*now) (void) = others;
+
+  if (now && call->method == SHIM_SYNC && call->file == SHIM_LOG &&
+      --log_syncs == 0) {
+    others = NULL;
+    now ();
+  }
+  return before (call);
+}
+
+static const struct shim_hooks hooks = { .before = before_all };
 
 static void
 watch (void)
@@ -81,6 +100,7 @@ setup (void **state)
   path = unit_database ();
   watching = false;
   interfere = NULL;
+  others = NULL;
   unit_create (path, &options);
   unit_open (&one, path, CONNECTION_WRITE);
   assert_ok (connection_open (&two, path, CONNECTION_WRITE, NULL, &status),
@@ -289,22 +309,30 @@ test_killed (void **state)
   assert_same (look ().mark.previous, closed.mark.id, true);
 }
 
-/* Another program lets the log start over. */
+/* Have another program empty the log. */
 static void
-test_foreign (void **state)
+empty_foreign (void)
 {
-  struct mark_look before, now;
   sqlite3 *foreign;
 
-  (void)state;
-  commit (&one);
-  commit (&one);
-  before = look ();
   assert_int_equal (sqlite3_open_v2 (path, &foreign, SQLITE_OPEN_READWRITE,
                                      VFS_CHECKSUM_NAME),
                     SQLITE_OK);
   unit_sql (foreign, "PRAGMA wal_checkpoint (TRUNCATE)");
   sqlite3_close (foreign);
+}
+
+/* Another program lets the log start over. */
+static void
+test_foreign (void **state)
+{
+  struct mark_look before, now;
+
+  (void)state;
+  commit (&one);
+  commit (&one);
+  before = look ();
+  empty_foreign ();
   watch ();
   commit (&one);
   assert_non_null (strstr (seen, "lmf"));
@@ -506,6 +534,92 @@ test_last_overtaken (void **state)
   }
 }
 
+/* The same, and the one who writes next has not seen the log before. */
+static void
+test_foreign_unseen (void **state)
+{
+  struct connection three;
+
+  (void)state;
+  commit (&one);
+  empty_foreign ();
+  assert_ok (connection_open (&three, path, CONNECTION_WRITE, NULL, &status),
+             &status);
+  commit (&three);
+  assert_true (look ().log_has_marks);
+  commit (&one);
+  assert_true (look ().log_has_marks);
+  connection_close (&three);
+}
+
+/* The same, and the log had just started over. */
+static void
+test_foreign_begun (void **state)
+{
+  struct marking_end end;
+
+  (void)state;
+  commit (&one);
+  assert_ok (marking_end_log (&one, MARK_ENDED, &end, &status), &status);
+  assert_ok (marking_permit_restart (&one, &end, &status), &status);
+  assert_int_equal (checkpoint (&one, SQLITE_CHECKPOINT_RESTART), SQLITE_OK);
+  commit (&two);
+  empty_foreign ();
+  commit (&two);
+  assert_true (look ().log_has_marks);
+  watch ();
+  commit (&two);
+  commit (&one);
+  commit (&two);
+  assert_string_equal (seen, "");
+}
+
+static void
+close_by_two (void)
+{
+  assert_result (checkpoint_complete (&two, &status), &status, 1);
+}
+
+/* Another one closes the log before the mark that opens it has been put into
+ * the file: it stays closed.
+ */
+static void
+test_closed_meanwhile (void **state)
+{
+  struct mark_look closed;
+
+  (void)state;
+  others = close_by_two;
+  log_syncs = 2; /* the first is SQLite's */
+  assert_ok (connection_begin_write (&one, &status), &status);
+  assert_null (others);
+  connection_rollback (&one);
+  closed = look ();
+  assert_true (closed.log_has_marks);
+  commit (&one);
+  assert_true (look ().log_has_marks);
+  assert_int_equal (look ().mark.state, MARK_OPEN);
+}
+
+/* A log that was emptied without a mark must not come back once the file says
+ * that it is closed.
+ */
+static void
+test_close_empty (void **state)
+{
+  struct marking_end end;
+
+  (void)state;
+  commit (&one);
+  assert_ok (marking_note (&one, &end, &status), &status);
+  assert_ok (marking_permit_restart (&one, &end, &status), &status);
+  assert_int_equal (checkpoint (&one, SQLITE_CHECKPOINT_TRUNCATE), SQLITE_OK);
+  watch ();
+  assert_ok (marking_close_empty (&one, &status), &status);
+  assert_string_equal (seen, "lmf");
+  assert_true (look ().alone);
+}
+
 int
 main (void)
 {
@@ -516,6 +630,12 @@ main (void)
     TEST (test_behind_end),     TEST (test_close), TEST (test_killed),
     TEST (test_foreign),        TEST (test_last),  TEST (test_last_fails),
     TEST (test_last_overtaken),
+    TEST (test_open),          TEST (test_other),
+    TEST (test_end),           TEST (test_behind_end),
+    TEST (test_close),         TEST (test_killed),
+    TEST (test_foreign),       TEST (test_foreign_unseen),
+    TEST (test_foreign_begun), TEST (test_closed_meanwhile),
+    TEST (test_close_empty),
   };
 
   shim_install (&hooks);
