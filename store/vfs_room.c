@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,10 +93,29 @@ below (struct room_file *file)
   return file->pass.below;
 }
 
+/* A quota that is used up, and the limit of a process or of the file system
+ * for the size of a file, are the same to us as a file system that is full.
+ */
 static bool
 is_no_space (int error)
 {
-  return error == ENOSPC || error == EDQUOT;
+  return error == ENOSPC || error == EDQUOT || error == EFBIG;
+}
+
+/* Write to the file below, for which only ENOSPC is SQLITE_FULL. */
+static int
+write_below (struct room_file *file, const void *data, int count,
+             int64_t offset)
+{
+  const int rc =
+      below (file)->pMethods->xWrite (below (file), data, count, offset);
+  int error = 0;
+
+  if (rc != SQLITE_IOERR_WRITE ||
+      pass_file_control (&file->pass.base, SQLITE_FCNTL_LAST_ERRNO, &error) !=
+          SQLITE_OK)
+    return rc;
+  return is_no_space (error) ? SQLITE_FULL : rc;
 }
 
 /*--------------------------------------------------------------------
@@ -128,7 +148,7 @@ fill (struct room_file *file, int64_t size)
     piece = VFS_ROOM_PIECE - end % VFS_ROOM_PIECE;
     if (piece > size - end)
       piece = size - end;
-    rc = below (file)->pMethods->xWrite (below (file), zeroes, piece, end);
+    rc = write_below (file, zeroes, piece, end);
   }
   return rc;
 }
@@ -543,12 +563,11 @@ grow_log (struct room_file *file, int64_t end)
 static int
 write_log (struct room_file *file, const void *data, int count, int64_t offset)
 {
-  const sqlite3_io_methods *methods = below (file)->pMethods;
-  int rc = methods->xWrite (below (file), data, count, offset);
+  int rc = write_below (file, data, count, offset);
 
   if (rc == SQLITE_FULL && file->database->allowed) {
     reserve_release (file->database->path);
-    rc = methods->xWrite (below (file), data, count, offset);
+    rc = write_below (file, data, count, offset);
   }
   return rc;
 }
@@ -633,6 +652,18 @@ open_file (sqlite3_vfs *self, const char *name, sqlite3_file *file, int flags,
   return vfs_below->xOpen (vfs_below, name, file, flags, out_flags);
 }
 
+/* The signal that tells of the limit for the size of a file would end the
+ * process, with all disks.  EFBIG tells it, too.
+ */
+static void
+ignore_limit_signal (void)
+{
+  struct sigaction action;
+
+  if (sigaction (SIGXFSZ, NULL, &action) == 0 && action.sa_handler == SIG_DFL)
+    signal (SIGXFSZ, SIG_IGN);
+}
+
 int
 vfs_room_register (void)
 {
@@ -648,6 +679,7 @@ vfs_room_register (void)
   log_methods.xWrite = log_write;
   log_methods.xTruncate = log_truncate;
   vfs_below = sqlite3_vfs_find (NULL);
+  ignore_limit_signal ();
   return pass_register (&vfs, vfs_below, VFS_ROOM_NAME,
                         sizeof (struct room_file), open_file);
 }

@@ -40,6 +40,9 @@
  * (reserve.h) are allocated for it: what is full can still be overwritten in
  * place.  Where it grows the reserve must be whole, unless the transaction is
  * said to free space.
+ *
+ * A quota of the file system, and a limit for the size of a file (ulimit -f),
+ * are the same to all this as a file system that is full.
  */
 
 #ifndef SQLBLOCK_VFS_ROOM_H

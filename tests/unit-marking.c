@@ -626,15 +626,19 @@ main (void)
 #define TEST(function)                                                         \
   cmocka_unit_test_setup_teardown (function, setup, teardown)
   const struct CMUnitTest tests[] = {
-    TEST (test_open),           TEST (test_other), TEST (test_end),
-    TEST (test_behind_end),     TEST (test_close), TEST (test_killed),
-    TEST (test_foreign),        TEST (test_last),  TEST (test_last_fails),
+    TEST (test_open),
+    TEST (test_other),
+    TEST (test_end),
+    TEST (test_behind_end),
+    TEST (test_close),
+    TEST (test_killed),
+    TEST (test_foreign),
+    TEST (test_last),
+    TEST (test_last_fails),
     TEST (test_last_overtaken),
-    TEST (test_open),          TEST (test_other),
-    TEST (test_end),           TEST (test_behind_end),
-    TEST (test_close),         TEST (test_killed),
-    TEST (test_foreign),       TEST (test_foreign_unseen),
-    TEST (test_foreign_begun), TEST (test_closed_meanwhile),
+    TEST (test_foreign_unseen),
+    TEST (test_foreign_begun),
+    TEST (test_closed_meanwhile),
     TEST (test_close_empty),
   };
 

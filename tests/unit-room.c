@@ -4,7 +4,7 @@
 
 #include <config.h>
 
-#include <signal.h>
+#include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +28,8 @@
 static enum {
   NOTHING,
   LOOK,      /* at the database, when a transaction is committed, ... */
-  INTERFERE, /* or commit one, just before the file would be cut */
+  INTERFERE, /* or commit one, just before the file would be cut; ... */
+  USE_UP,    /* or let the log have no more of the user's quota */
 } watching;
 
 static int commits;       /* that were looked at, ... */
@@ -103,9 +104,23 @@ interfere (void)
   connection_close (&other);
 }
 
+/* Nothing can be written to the log, and the system says why. */
+static int
+use_up (struct shim_call *call)
+{
+  if (call->method == SHIM_FILE_CONTROL &&
+      call->flags == SQLITE_FCNTL_LAST_ERRNO) {
+    *(int *)call->memory = EDQUOT;
+    return SHIM_DONE;
+  }
+  return call->method == SHIM_WRITE ? SQLITE_IOERR_WRITE : SQLITE_OK;
+}
+
 static int
 before (struct shim_call *call)
 {
+  if (watching == USE_UP && call->file == SHIM_LOG)
+    return use_up (call);
   if (watching == LOOK && call->method == SHIM_WRITE && call->file == SHIM_LOG)
     look_at (call);
   if (watching != INTERFERE || call->file != SHIM_DATABASE)
@@ -192,7 +207,6 @@ test_no_room (void **state)
   (void)state;
   unit_open (&connection, rows.path, CONNECTION_GATHER);
   assert_ok (store_blocks (&connection, 0, 1, &status), &status);
-  signal (SIGXFSZ, SIG_IGN);
   assert_int_equal (getrlimit (RLIMIT_FSIZE, &before_it), 0);
   limit = before_it;
   limit.rlim_cur = end + (3 << 20);
@@ -203,13 +217,33 @@ test_no_room (void **state)
       connection_rollback (&connection);
       break;
     }
+  assert_int_equal (status.error, ENOSPC);
   watching = NOTHING;
   assert_int_equal (setrlimit (RLIMIT_FSIZE, &before_it), 0);
-  signal (SIGXFSZ, SIG_DFL);
   assert_true (commits > 1);
   assert_int_equal (short_of_room, 0);
   /* All that is there can be moved into the database. */
   assert_result (checkpoint_complete (&connection, &status), &status, 1);
+  connection_close (&connection);
+  unit_assert_sound (rows.path);
+}
+
+/* A quota that is used up is as good as a full file system. */
+static void
+test_quota (void **state)
+{
+  struct connection connection;
+  struct status status;
+
+  (void)state;
+  unit_open (&connection, rows.path, CONNECTION_GATHER);
+  assert_ok (store_blocks (&connection, 0, 1, &status), &status);
+  watching = USE_UP;
+  assert_int_equal (store_blocks (&connection, 1, 10, &status), -1);
+  watching = NOTHING;
+  connection_rollback (&connection);
+  assert_int_equal (status.error, ENOSPC);
+  assert_ok (store_blocks (&connection, 1, 10, &status), &status);
   connection_close (&connection);
   unit_assert_sound (rows.path);
 }
@@ -315,7 +349,7 @@ main (void)
     ROOM_TEST (test_commit),        ROOM_TEST (test_hole),
     ROOM_TEST (test_no_room),       ROOM_TEST (test_cut),
     ROOM_TEST (test_tail),          ROOM_TEST (test_tail_stays),
-    ROOM_TEST (test_written_again),
+    ROOM_TEST (test_written_again), ROOM_TEST (test_quota),
   };
 
   shim_install (&hooks);
