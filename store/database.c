@@ -177,6 +177,48 @@ ask_wal (struct connection *connection, const char *sql, struct status *status)
   return text && strcmp (text, "wal") == 0;
 }
 
+/* Does the file, whatever its log says, have the counter of a copy by SQLite's
+ * backup API (mark.h)?
+ */
+static int
+is_copy (struct connection *connection, struct status *status)
+{
+  unsigned char schema[4];
+  sqlite3_file *file;
+  int rc = sqlite3_file_control (connection->db, "main",
+                                 SQLITE_FCNTL_FILE_POINTER, &file);
+
+  if (rc == SQLITE_OK)
+    rc =
+        file->pMethods->xRead (file, schema, sizeof schema, PAGE_HEADER_SCHEMA);
+  if (rc != SQLITE_OK)
+    return status_fail_sqlite (status, connection->db, rc,
+                               "reading the header of the database");
+  return big_endian (schema) < MARK_SCHEMA;
+}
+
+/* Make a copy a database of its own: before anything else is committed, its
+ * file must say so.
+ */
+static int
+adopt_copy (struct connection *connection, struct status *status)
+{
+  struct marking_end end;
+  int rc;
+
+  if (marking_adopt (connection, status) == -1 ||
+      marking_note (connection, &end, status) == -1 ||
+      marking_permit_restart (connection, &end, status) == -1)
+    return -1;
+  rc = sqlite3_wal_checkpoint_v2 (connection->db, "main",
+                                  SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+  return rc == SQLITE_OK || is_copy (connection, status) == 0
+             ? 0
+             : status_fail_sqlite (status, connection->db, rc,
+                                   "making a copy by SQLite a database of its "
+                                   "own");
+}
+
 /* Have the database use a write-ahead log, which everything depends on.  It may
  * have been switched to another journal by hand, or have been copied by SQLite;
  * then it is complete, and gets a new mark, which says so.
@@ -188,6 +230,10 @@ use_wal (struct connection *connection, struct status *status)
   static const char wal_sql[] = "PRAGMA journal_mode = WAL";
   int r = ask_wal (connection, mode_sql, status);
 
+  if (r == 1) {
+    r = is_copy (connection, status);
+    return r == 1 ? adopt_copy (connection, status) : r;
+  }
   if (r == 0 && marking_renew (connection, status) == -1)
     return -1;
   if (r == 0)

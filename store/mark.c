@@ -85,6 +85,17 @@ mark_format (const struct mark *mark, unsigned char cell[MARK_CELL_SIZE])
  * Looking.
  */
 
+/* Has the backup API made FILE, with this HEADER, to its end? */
+static bool
+is_copied (sqlite3_file *file, const unsigned char *header, uint32_t page_size)
+{
+  sqlite3_int64 size;
+
+  return big_endian (header + PAGE_HEADER_SCHEMA) < MARK_SCHEMA &&
+         file->pMethods->xFileSize (file, &size) == SQLITE_OK &&
+         size >= (int64_t)big_endian (header + PAGE_HEADER_PAGES) * page_size;
+}
+
 /* Read the mark of the file.  A page that cannot be read, or is not there, is
  * damage like any other.
  */
@@ -108,6 +119,7 @@ look_at_file (sqlite3 *db, struct mark_look *look)
     page_size = PAGE_SIZE_MAX;
   if (!page_is_size (page_size))
     return SQLITE_OK;
+  look->copied = !look->rollback && is_copied (file, header, page_size);
   page = malloc (page_size);
   if (page == NULL)
     return SQLITE_NOMEM;
@@ -221,6 +233,20 @@ has_started_over (const struct mark_look *look)
          memcmp (look->walk.salts, look->mark.salts, LOG_SALTS_SIZE) != 0;
 }
 
+/* Does the log begin after the file's mark?  After a copy begins only the log
+ * that makes it a database of its own, and gives it a mark that is closed.
+ */
+static bool
+begins_after (const struct mark_look *look)
+{
+  const struct mark *mark = &look->mark, *first = &look->log_first;
+
+  return look->log_has_marks &&
+         memcmp (first->previous, mark->id, MARK_ID_SIZE) == 0 &&
+         (first->state == MARK_CLOSED ||
+          (mark->state != MARK_OPEN && !look->copied));
+}
+
 /* The table of mark.h. */
 static enum mark_fit
 fit (const struct mark_look *look)
@@ -232,16 +258,13 @@ fit (const struct mark_look *look)
   if (!look->readable)
     return MARK_DAMAGED;
   if (look->log_frames == 0)
-    return mark->state == MARK_CLOSED ||
+    return mark->state == MARK_CLOSED || look->copied ||
                    (mark->state == MARK_ENDED && has_started_over (look))
                ? MARK_FITS
                : MARK_MISSING;
-  if (look->log_has_id)
+  if (look->log_has_id && !look->copied)
     return MARK_FITS;
-  return mark->state != MARK_OPEN && look->log_has_marks &&
-                 memcmp (look->log_first.previous, mark->id, MARK_ID_SIZE) == 0
-             ? MARK_FITS
-             : MARK_FOREIGN;
+  return begins_after (look) ? MARK_FITS : MARK_FOREIGN;
 }
 
 /* Look once.  The log is read after the file. */
@@ -253,8 +276,9 @@ look_once (const char *path, struct mark_look *look, struct status *status)
       read_log (path, look, status) == -1)
     return -1;
   look->fit = fit (look);
-  look->alone = look->fit == MARK_FITS && look->log_frames == 0 &&
-                (look->rollback || look->mark.state == MARK_CLOSED);
+  look->alone =
+      look->fit == MARK_FITS && look->log_frames == 0 &&
+      (look->rollback || look->copied || look->mark.state == MARK_CLOSED);
   return 0;
 }
 

@@ -52,9 +52,21 @@
  * - "Nothing valid" is judged as SQLite's recovery does it: by checksums and
  *   salts, up to the last commit.
  * - A file in rollback mode (bytes 18 and 19 of its header) was made by
- *   VACUUM INTO, the .backup of the sqlite3 shell, or journal_mode=delete.  It
- *   is complete without a log, whatever its mark says; a log beside it is
+ *   VACUUM INTO, or was switched to that by journal_mode=delete.  It is
+ *   complete without a log, whatever its mark says; a log beside it is
  *   another's.
+ * - So is a copy by SQLite's backup API (.backup in the sqlite3 shell,
+ *   Connection.backup in Python), which has the mark and the mode of its
+ *   source.  It is known by the counter of the schema (bytes 40 to 43): the API
+ *   writes that of the file that was overwritten, and one more; in a new file
+ *   1.  In a database of ours it begins with MARK_SCHEMA, and it never falls.
+ *   Who opens such a copy for writing gives it a new mark and a counter as it
+ *   should be, and has both in the file before he goes on.  A log that begins
+ *   with a closed mark is of that, and fits whatever mark is before it.
+ *   A backup over a file that was one of ours, and not a copy just made, is not
+ *   known as one, and refused if it was made while others wrote.
+ *   A backup that was killed has its journal; without that it passes only if it
+ *   was made over another file and has as many pages as its header says.
  * - A mark that cannot be read, since its page does not fit its checksum, fits
  *   nothing.  No power cut does that.
  *
@@ -74,6 +86,9 @@
 
 #include "log-walk.h"
 #include "status.h"
+
+/* The least counter of the schema of a database of ours. */
+#define MARK_SCHEMA 0x40000000
 
 #define MARK_PAGE    3
 #define MARK_ID_SIZE 16
@@ -115,6 +130,7 @@ struct mark_look {
   bool alone;    /* it fits, and the file alone is everything: nothing is in a
                     log */
   bool rollback; /* the file is in rollback mode */
+  bool copied;   /* SQLite's backup API has made it */
   bool readable; /* `mark` is that of the file */
   struct mark mark;
 

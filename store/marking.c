@@ -604,19 +604,71 @@ marking_permit_close (struct connection *connection,
  * A file without a log.
  */
 
-int
-marking_renew (struct connection *connection, struct status *status)
+/* Has the database the counter of a copy?  Returns 1, 0 or -1. */
+static int
+is_copied (struct connection *connection, struct status *status)
+{
+  static const char schema_sql[] = "PRAGMA schema_version";
+  int64_t schema;
+
+  if (connection_integer (connection, schema_sql, &schema, status) == -1)
+    return -1;
+  return schema >= 0 && schema < MARK_SCHEMA;
+}
+
+/* SQLite changes the counter only where it is not defensive.  It only has
+ * connections read the schema again.
+ */
+static int
+raise_schema (struct connection *connection, struct status *status)
+{
+  static const char raise_sql[] = "PRAGMA schema_version = 1073741824";
+  int r;
+
+  sqlite3_db_config (connection->db, SQLITE_DBCONFIG_DEFENSIVE, 0, NULL);
+  r = connection_run (connection, raise_sql, status);
+  sqlite3_db_config (connection->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+  return r;
+}
+
+/* A new mark, in the transaction that has begun, which ends. */
+static int
+renew (struct connection *connection, bool copied, struct status *status)
 {
   struct mark mark;
 
-  if (connection_begin_hold (connection, status) == 0 &&
-      read_mark (connection, &mark, status) == 0) {
-    open_after (&mark);
-    mark.state = MARK_CLOSED;
-    if (write_mark (connection, &mark, status) == 0 &&
-        connection_commit (connection, status) == 0)
-      return 0;
-  }
+  if (read_mark (connection, &mark, status) == -1)
+    return -1;
+  open_after (&mark);
+  mark.state = MARK_CLOSED;
+  if (write_mark (connection, &mark, status) == -1 ||
+      (copied && raise_schema (connection, status) == -1))
+    return -1;
+  return connection_commit (connection, status);
+}
+
+int
+marking_renew (struct connection *connection, struct status *status)
+{
+  int copied = -1;
+
+  if (connection_begin_hold (connection, status) == 0)
+    copied = is_copied (connection, status);
+  if (copied != -1 && renew (connection, copied, status) == 0)
+    return 0;
   connection_rollback (connection);
   return -1;
+}
+
+int
+marking_adopt (struct connection *connection, struct status *status)
+{
+  int copied = -1;
+
+  if (connection_begin_hold (connection, status) == 0)
+    copied = is_copied (connection, status);
+  if (copied == 1 && renew (connection, true, status) == 0)
+    return 0;
+  connection_rollback (connection);
+  return copied == 0 ? 0 : -1;
 }

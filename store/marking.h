@@ -116,9 +116,14 @@ int marking_permit_restart (struct connection *connection,
 int marking_permit_close (struct connection *connection,
                           const struct marking_end *end, struct status *status);
 
-/* Give the database, which is in rollback mode and so complete, a new mark that
- * is closed.
+/* Give the database, which is complete without a log, a new mark that is
+ * closed, and a counter of its schema by which no copy is known (mark.h).
  */
 int marking_renew (struct connection *connection, struct status *status);
+
+/* The same for a copy by SQLite's backup API, unless somebody else has done it.
+ * The log then begins with that.
+ */
+int marking_adopt (struct connection *connection, struct status *status);
 
 #endif /* SQLBLOCK_MARKING_H */

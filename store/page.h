@@ -26,8 +26,9 @@
 #define PAGE_HEADER_SIZE      100
 #define PAGE_HEADER_PAGE_SIZE 16
 #define PAGE_HEADER_RESERVED  20
-#define PAGE_HEADER_COUNT     28 /* how many pages there are */
+#define PAGE_HEADER_PAGES     28 /* in the file */
 #define PAGE_HEADER_TRUNK     32 /* the first page of the list of free ones */
+#define PAGE_HEADER_SCHEMA    40 /* counts changes of the schema */
 #define PAGE_HEADER_FORMAT    60 /* user_version, see schema.sql */
 
 /* Bytes of an overflow page, and of one of that list, for the next one. */

@@ -176,7 +176,7 @@ count_missing (const struct pages *pages)
     read_at (pages->file, header, sizeof header, 0);
     if (memcmp (header, "SQLite format 3", 16) != 0)
       return 0;
-    wanted = big_endian (header + PAGE_HEADER_COUNT);
+    wanted = big_endian (header + PAGE_HEADER_PAGES);
   }
   for (size_t i = 0; i < pages->in_log_count; i++)
     in_log +=

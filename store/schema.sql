@@ -4,7 +4,9 @@
 --   application_id  0x73716c62 ('sqlb')
 --   user_version    5, the version of this format
 --   encoding UTF-8, auto_vacuum INCREMENTAL, journal_mode WAL,
---   8 reserved bytes at the end of each page: its checksum, see the end.
+--   8 reserved bytes at the end of each page: its checksum, see the end,
+--   schema_version 0x40000000 or more: what has less is a copy that SQLite's
+--   backup API has just made, and complete without a log (mark.h).
 -- It holds exactly the tables and indexes below.  Statistics tables
 -- (sqlite_stat1 ...) and views may be added, and views may be missing; a
 -- file with other tables, with triggers, or with changed definitions is

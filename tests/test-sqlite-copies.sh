@@ -93,7 +93,34 @@ done
 sqlite3 "$db" ".backup rest-shell.sqlite"
 expect_copy rest-shell.sqlite
 
+# A copy that a server has taken is a database of its own: killed, it needs its
+# log, and only that. A copy of it, while it is open, is complete again.
+sqlite3 "$db" ".backup mine.sqlite"
+start_nbdkit s "$plugin" mine.sqlite
+nbdsh -u "$(uri s web)" -c 'h.pwrite(bytes([1] * 4096), 0); h.flush()'
+cp "$tmp/mine.sqlite-wal" first-wal
+sqlite3 mine.sqlite ".backup second.sqlite"
+nbdsh -u "$(uri s web)" -c 'h.pwrite(bytes([2] * 4096), 0); h.flush()'
+kill_nbdkit
+cp mine.sqlite lost.sqlite
+expect_error "is missing" sqlblock list lost.sqlite
+cp first-wal second.sqlite-wal
+expect_error "does not belong" sqlblock list second.sqlite
+rm second.sqlite-wal
+sqlblock check -q mine.sqlite || fail "a copy is refused after a kill"
+sums second.sqlite >wanted
+expect_copy second.sqlite
+
+# A backup that was cut off, whose journal has gone, is none.
+start_nbdkit s "$plugin" "$db"
+nbdsh -u "$(uri s web)" -c 'h.pwrite(bytes([3] * 4096), 0); h.flush()'
+sqlite3 "$db" ".backup cut.sqlite"
+stop_nbdkit
+truncate -s -4096 cut.sqlite
+expect_error "is missing" sqlblock list cut.sqlite
+
 # Another journal, and back; and a server switches back by itself.
+sums "$db" >wanted
 for mode in delete truncate persist; do
   cp "$db" mode.sqlite
   [ "$(sqlite3 mode.sqlite "PRAGMA journal_mode = $mode")" = "$mode" ] ||
