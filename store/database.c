@@ -808,6 +808,26 @@ is_read_only_media (const char *path, const struct status *status)
   return read_only && (rc == SQLITE_CANTOPEN || rc == SQLITE_READONLY);
 }
 
+/* Does somebody of ours write the file PATH?  The guard knows servers, this
+ * process among them; where it cannot be asked, in a directory that is
+ * read-only, and of commands, the claims tell of other processes.
+ */
+static bool
+is_written (const char *path)
+{
+  struct status ignored;
+  struct claim claim;
+  bool written;
+
+  if (guard_is_served (path, &ignored) == 1)
+    return true;
+  if (claim_take (&claim, path, CLAIM_NONE, &ignored) == -1)
+    return false;
+  written = claim_is_written (claim_descriptor (&claim));
+  claim_release (&claim);
+  return written;
+}
+
 /* Fail where the log that is beside the file PATH is not its own, or the file
  * is without one that it needs.  While somebody of ours writes to it that is
  * theirs; he may have begun after a first look, which then meant nothing.
@@ -815,14 +835,13 @@ is_read_only_media (const char *path, const struct status *status)
 static int
 check_log (const char *path, struct patience *patience, struct status *status)
 {
-  struct status ignored;
   struct mark_look look;
 
-  if (guard_is_served (path, &ignored) == 1)
+  if (is_written (path))
     return 0;
   if (mark_look (path, &look, status) == -1)
     return -1;
-  if (look.fit == MARK_FITS || guard_is_served (path, &ignored) == 1)
+  if (look.fit == MARK_FITS || is_written (path))
     return 0;
   if (look.fit == MARK_MISSING && patience && patience->without_log)
     return 0;
