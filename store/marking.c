@@ -232,6 +232,20 @@ sync_log (struct connection *connection, sqlite3_file *log)
              : log->pMethods->xSync (log, SQLITE_SYNC_NORMAL);
 }
 
+/* Is MARK what the database says now?  Others may have ended its log, and begun
+ * and ended later ones, and have that in the file.
+ */
+static bool
+is_current (struct connection *connection, const struct mark *mark)
+{
+  struct status ignored;
+  struct mark now;
+
+  return read_mark (connection, &now, &ignored) == 0 &&
+         now.state == mark->state &&
+         memcmp (now.id, mark->id, sizeof now.id) == 0;
+}
+
 /* Put MARK into the file, where it must be; PAGE is room for a page.  Nobody
  * looks without the lock: a checkpoint that runs may be about to write the mark
  * that ends the log before this one.  Returns an SQLite result code.
@@ -242,7 +256,7 @@ put_into_file (struct connection *connection, const struct mark *mark,
 {
   sqlite3_file *database, *log;
   int rc = connection_files (connection, &database, &log), attempts = 0;
-  enum putting putting;
+  enum putting putting = NOTHING;
 
   if (rc != SQLITE_OK)
     return rc;
@@ -251,7 +265,8 @@ put_into_file (struct connection *connection, const struct mark *mark,
   while (rc == SQLITE_BUSY && connection_wait (connection, attempts++));
   if (rc != SQLITE_OK)
     return rc;
-  rc = look_at_page (connection, mark, page, page_size, &putting);
+  if (is_current (connection, mark))
+    rc = look_at_page (connection, mark, page, page_size, &putting);
   if (rc == SQLITE_OK && putting == PUT_FIRST)
     rc = sync_log (connection, log);
   if (rc == SQLITE_OK && putting != NOTHING)

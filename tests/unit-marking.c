@@ -60,19 +60,16 @@ before (struct shim_call *call)
   return SQLITE_OK;
 }
 
-/* What others do before the log is synced for the time that LOG_SYNCS says,
- * counted down.
- */
+/* What others do before somebody takes the lock of checkpoints. */
 static void (*others) (void);
-static int log_syncs;
 
 static int
 before_all (struct shim_call *call)
 {
   void (*now) (void) = others;
 
-  if (now && call->method == SHIM_SYNC && call->file == SHIM_LOG &&
-      --log_syncs == 0) {
+  if (now && call->method == SHIM_SHM_LOCK && call->number == 1 &&
+      call->flags == (SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE)) {
     others = NULL;
     now ();
   }
@@ -590,7 +587,6 @@ test_closed_meanwhile (void **state)
 
   (void)state;
   others = close_by_two;
-  log_syncs = 2; /* the first is SQLite's */
   assert_ok (connection_begin_write (&one, &status), &status);
   assert_null (others);
   connection_rollback (&one);
@@ -599,6 +595,30 @@ test_closed_meanwhile (void **state)
   commit (&one);
   assert_true (look ().log_has_marks);
   assert_int_equal (look ().mark.state, MARK_OPEN);
+}
+
+static void
+close_twice_by_two (void)
+{
+  close_by_two ();
+  commit (&two);
+  close_by_two ();
+  watch ();
+}
+
+/* The same, and that one has begun and closed another log, too. */
+static void
+test_closed_twice (void **state)
+{
+  (void)state;
+  others = close_twice_by_two;
+  assert_ok (connection_begin_write (&one, &status), &status);
+  assert_null (others);
+  /* It is begun again: SQLite's sync of the header, and ours. */
+  assert_string_equal (seen, "llmf");
+  assert_int_equal (look ().mark.state, MARK_OPEN);
+  assert_true (look ().log_has_marks);
+  connection_rollback (&one);
 }
 
 /* A log that was emptied without a mark must not come back once the file says
@@ -640,6 +660,7 @@ main (void)
     TEST (test_foreign_begun),
     TEST (test_closed_meanwhile),
     TEST (test_close_empty),
+    TEST (test_closed_twice),
   };
 
   shim_install (&hooks);
