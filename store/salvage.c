@@ -101,7 +101,7 @@ trust_page (struct salvage *salvage, uint32_t number)
 
 /* The tables and indexes that are walked over, and what is at stake: the roots
  * are where SQLite puts them in a new database, unless the schema says
- * otherwise.
+ * otherwise.  In one of format 4 they are one page before that.
  */
 struct tree {
   const char *name;
@@ -114,14 +114,14 @@ struct tree {
 #define TREE_INDEX 1
 #define TREE_ZERO  2
 static const struct tree trees[] = {
-  [TREE_BLOCK] = { "block", 16, false, NULL },
-  [TREE_INDEX] = { "block_by_number", 17, true, NULL },
-  [TREE_ZERO] = { "block_zero", 18, true, NULL },
-  { "layer", 5, false, "layers" },
-  { "disk", 8, false, "disks" },
-  { "snapshot", 11, false, "snapshots" },
-  { "content", 20, false, NULL },
-  { "reclaim", 15, false, NULL },
+  [TREE_BLOCK] = { "block", 17, false, NULL },
+  [TREE_INDEX] = { "block_by_number", 18, true, NULL },
+  [TREE_ZERO] = { "block_zero", 19, true, NULL },
+  { "layer", 6, false, "layers" },
+  { "disk", 9, false, "disks" },
+  { "snapshot", 12, false, "snapshots" },
+  { "content", 21, false, NULL },
+  { "reclaim", 16, false, NULL },
 };
 
 #define TREES (sizeof trees / sizeof trees[0])
@@ -360,12 +360,56 @@ use_orphans (struct salvage *salvage, bool zero_is_complete,
   return r;
 }
 
+static bool
+is_index (const struct tree_page *tree)
+{
+  return tree->type == INDEX_LEAF || tree->type == INDEX_INTERIOR;
+}
+
+/* How many of the roots, BEFORE pages before where they are in a new database,
+ * are what they should be.
+ */
+static size_t
+count_fitting (struct salvage *salvage, uint32_t before)
+{
+  size_t fitting = 0;
+
+  for (size_t i = 0; i < TREES; i++) {
+    struct tree_page tree;
+
+    if (trees[i].root - before > salvage->pages->count)
+      continue;
+    pages_get (salvage->pages, trees[i].root - before);
+    fitting += pages_tree (salvage->pages, &tree) &&
+               is_index (&tree) == trees[i].index;
+  }
+  return fitting;
+}
+
+/* Where the schema does not tell of a root, it is where it was made. */
+static void
+guess_roots (struct salvage *salvage, struct roots *roots)
+{
+  bool told = true;
+  uint32_t before;
+
+  for (size_t i = 0; i < TREES; i++)
+    told = told && roots->known[i] != 0;
+  if (told)
+    return;
+  before = count_fitting (salvage, 1) > count_fitting (salvage, 0);
+  for (size_t i = 0; i < TREES; i++)
+    if (roots->known[i] == 0)
+      roots->known[i] = trees[i].root - before;
+}
+
 /* Walk over the trees that matter. */
 static int
 walk_known (struct salvage *salvage, struct roots *roots, struct status *status)
 {
   bool zero_is_complete = false;
 
+  guess_roots (salvage, roots);
   for (size_t i = 0; i < TREES; i++) {
     struct walk walk = {
       .salvage = salvage,
@@ -374,8 +418,6 @@ walk_known (struct salvage *salvage, struct roots *roots, struct status *status)
       .status = status,
     };
 
-    if (roots->known[i] == 0)
-      roots->known[i] = trees[i].root;
     walk_tree (&walk, roots->known[i]);
     if (walk.result == -1)
       return -1;
@@ -421,8 +463,7 @@ walk_trees (struct salvage *salvage, struct status *status)
     struct tree_page tree;
 
     pages_get (salvage->pages, roots.pages[i]);
-    other.index = pages_tree (salvage->pages, &tree) &&
-                  (tree.type == INDEX_LEAF || tree.type == INDEX_INTERIOR);
+    other.index = pages_tree (salvage->pages, &tree) && is_index (&tree);
     walk_tree (&other, roots.pages[i]);
   }
   return 0;

@@ -5,7 +5,7 @@
 # overwritten. (unit-check and unit-flips try the single rules and bytes.)
 
 . "${srcdir:-$(dirname "$0")}/functions.sh"
-need nbdkit nbdsh python3 cmp fio
+need nbdkit nbdsh python3 cmp fio xz
 python3 -c 'import nbd' 2>/dev/null || skip "python3 has no module nbd"
 
 PATH=$top_builddir/tool:$PATH
@@ -184,6 +184,13 @@ overwrite broken.sqlite 0 6000
 check 6 "broken.sqlite" broken.sqlite
 check 0 "saved 3 disks" broken.sqlite --salvage=saved2.sqlite
 same saved2.sqlite
+# The same of a file of format 4, in which all is a page before that.
+xz -dc "$srcdir/fixtures/format-4/everything.sqlite.xz" >old.sqlite
+query old.sqlite "SELECT name FROM disk
+  WHERE name NOT LIKE '%/%'" | sort >names
+overwrite old.sqlite 0 4000
+check 0 "saved" old.sqlite --salvage=saved-old.sqlite
+sqlblock list --names saved-old.sqlite | sort | diff names -
 
 # A page of blocks: they are lost, all else is saved, and reading them fails.
 cp good.sqlite hole.sqlite
