@@ -359,14 +359,17 @@ def walk_times (command):
 
 # --- Files that are the database ------------------------------------------------
 
-def own_names ():
-    """Names of the database and of its files, also such as are not there."""
-    os.link(DB, "hard-link")
+def own_names (serve):
+    """Names of the database and of its files, also such as are not there. With
+    a hard link no server would write it."""
+    if not serve:
+        os.link(DB, "hard-link")
     os.symlink(DB, "soft-link")
     os.makedirs("sub", exist_ok=True)
     return ([DB + side for side in SIDES] +
-            ["hard-link", "soft-link", "sub/../" + DB, os.path.abspath(DB),
-             "./" + DB + "-journal", os.path.abspath(DB + "-wal")])
+            ["soft-link", "sub/../" + DB, os.path.abspath(DB),
+             "./" + DB + "-journal", os.path.abspath(DB + "-wal"),
+             *([] if serve else ["hard-link"])])
 
 def files_of_database (serve):
     """What must stay as it is. A server may move its log meanwhile, but no file
@@ -386,9 +389,8 @@ def walk_files (command, serve):
             calls.append((right, ["--%s=" % name]))
     overwrite = [["--" + name] for _, name, _ in options[command]
                  if name in ("overwrite", "force") and command == "export"]
-    # A file with several names is only read, so it gets them afterwards.
+    names = own_names(serve)
     process = serve and start_server()
-    names = own_names()
     for arguments, extra in calls:
         for name in names:
             for more in [[], *overwrite]:
@@ -403,11 +405,12 @@ def walk_files (command, serve):
                 elif "is the database" not in text:
                     fail([command, *words, *extra, *more], code, text,
                          "refuses it for something else")
-    os.unlink("hard-link")
-    os.unlink("soft-link")
     if process:
         stop_server(process)
         done("check", [])
+    else:
+        os.unlink("hard-link")
+    os.unlink("soft-link")
 
 def walk_redirection (command):
     for side in SIDES:

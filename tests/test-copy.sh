@@ -167,11 +167,10 @@ sqlblock compact waiting.sqlite >/dev/null
 # --- Files of the database ---------------------------------------------------
 
 # Also while a server has them open, by other names, and where they are not
-# there yet. (test-commands.sh tries all commands.)
-# A file with several names would only be read, so it gets them afterwards.
+# there yet. (test-commands.sh tries all commands, and hard links.)
+ln -s waiting.sqlite link.sqlite
 start_nbdkit w "$plugin" waiting.sqlite
 nbdsh -u "$(uri w one)" -c 'h.pwrite(b"x" * 512, 0)'
-ln waiting.sqlite link.sqlite
 for name in waiting.sqlite{,-wal,-shm,-journal,-lock} link.sqlite; do
   fails "$([ -e "$name" ] && echo 4 || echo 1)" "belongs to it" \
     export --overwrite waiting.sqlite one "$name"
@@ -184,9 +183,9 @@ got=0
 sqlblock export waiting.sqlite one - >>waiting.sqlite-wal 2>err || got=$?
 [ "$got" = 1 ] && grep -q "standard output is the database" err ||
   fail "into the log: $got $(cat err)"
-rm link.sqlite
 stop_nbdkit
 sqlblock check -q waiting.sqlite
+rm link.sqlite
 expect_error "stats=" nbdkit -fU bad "$plugin" waiting.sqlite \
   stats=waiting.sqlite-journal
 [ ! -e waiting.sqlite-journal ] || fail "a journal was made"

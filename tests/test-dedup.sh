@@ -110,7 +110,7 @@ contents "$one"
 same off
 sqlblock set "$db" off dedup=off
 sqlblock recompress "$db" off 2>said
-grep -q "blocks anew" said || fail "recompress has said nothing"
+grep -q "blocks stored anew" said || fail "recompress has said nothing"
 contents 0
 same off
 sqlblock check --quiet "$db"

@@ -743,8 +743,8 @@ run_import (int argc, char *argv[])
   import_database = argv[0];
   import_disk_name = argv[1];
   if (open_input (&input, &status) == -1 ||
-      check_format (&input, &status) == -1 ||
       check_input (argv[0], &input, &status) == -1 ||
+      check_format (&input, &status) == -1 ||
       (import_create &&
        database_create_empty (argv[0], incoming.block_size, &status) == -1))
     return tool_fail (&status);
