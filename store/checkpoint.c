@@ -477,6 +477,8 @@ note_commit (uint64_t wal_bytes, void *opaque)
   struct checkpointer *checkpointer = opaque;
 
   pthread_mutex_lock (&checkpointer->lock);
+  if (wal_bytes < checkpointer->wal_bytes)
+    checkpointer->restarted = true;
   if (!checkpointer->stuck &&
       (!checkpointer->dirty || wal_bytes > checkpointer->start))
     pthread_cond_signal (&checkpointer->wake);
@@ -606,6 +608,17 @@ wait_for_work (struct checkpointer *checkpointer)
   return -1;
 }
 
+/* Where somebody else has emptied the log, nobody keeps it from that, however
+ * often we have come at the wrong moment.  Called with the lock held.
+ */
+static void
+look_at_others (struct checkpointer *checkpointer)
+{
+  if (checkpointer->restarted)
+    checkpointer->failing_since = 0;
+  checkpointer->restarted = false;
+}
+
 /* One checkpoint.  Called with the lock held; lets go of it meanwhile. */
 static void
 work (struct checkpointer *checkpointer, int mode)
@@ -618,6 +631,7 @@ work (struct checkpointer *checkpointer, int mode)
   bool emptied;
 
   checkpointer->asked = false;
+  look_at_others (checkpointer);
   pthread_mutex_unlock (&checkpointer->lock);
   reader_pool_suspend (checkpointer->readers);
   emptied = empty_log (checkpointer, mode);
@@ -626,6 +640,7 @@ work (struct checkpointer *checkpointer, int mode)
     vfs_room_refill (checkpointer->connection.db);
   statistics_checkpoint (statistics, began, emptied ? 0 : -1);
   pthread_mutex_lock (&checkpointer->lock);
+  look_at_others (checkpointer);
   checkpointer->stuck = is_pinned (checkpointer);
   if (!checkpointer->stuck && checkpointer->retry > limits->idle / 10)
     checkpointer->retry = limits->idle / 10;

@@ -72,6 +72,7 @@ struct checkpointer {
   pthread_cond_t made; /* a checkpoint has ended */
   bool stopping;
   bool stuck;         /* who keeps the log from being emptied does not end */
+  bool restarted;     /* somebody else has let it start over */
   bool dirty;         /* something was committed and not checkpointed */
   bool asked;         /* by checkpointer_ask */
   uint64_t wanted;    /* counts who wants room, ... */

@@ -61,6 +61,11 @@ static atomic_long full_at[SHIM_FILES];
  */
 static atomic_int lose_page;
 static atomic_long last_page; /* the end of a frame, in bytes */
+/* While it is not zero, only the thread of the tests gets the lock of
+ * checkpoints, number 1 of the log's index.
+ */
+static atomic_int keep_checkpoints;
+static pthread_t tester;
 /* While it is not zero, the header of the log cannot be read. */
 static atomic_int fail_header;
 
@@ -109,6 +114,9 @@ count_or_fail (struct shim_call *call)
   if (call->method == SHIM_READ && call->file == SHIM_LOG &&
       call->number == 0 && fail_header)
     return SQLITE_IOERR_READ;
+  if (call->method == SHIM_SHM_LOCK && call->number == 1 && keep_checkpoints &&
+      call->flags & SQLITE_SHM_LOCK && !pthread_equal (pthread_self (), tester))
+    return SQLITE_BUSY;
   return SQLITE_OK;
 }
 
@@ -126,6 +134,7 @@ reset_counts (void)
   }
   log_starts = 0;
   lose_page = 0;
+  keep_checkpoints = 0;
   fail_header = 0;
 }
 
@@ -159,11 +168,11 @@ make_disk (uint32_t block_size)
 }
 
 static void
-open_store (void)
+open_store_with (const struct checkpoint_limits *limits)
 {
   struct status status;
   const struct store_options options = {
-    .limits = checkpoint_limits_default,
+    .limits = *limits,
     .warn = keep_warning,
   };
 
@@ -172,6 +181,12 @@ open_store (void)
   disk = disk_open (store, "d", false, &status);
   assert_non_null (disk);
   assert_false (disk_is_readonly (disk));
+}
+
+static void
+open_store (void)
+{
+  open_store_with (&checkpoint_limits_default);
 }
 
 static void
@@ -1614,6 +1629,51 @@ test_idle (void **state)
   close_store ();
 }
 
+static void
+sleep_milliseconds (int64_t milliseconds)
+{
+  nanosleep (&(struct timespec){ .tv_sec = milliseconds / 1000,
+                                 .tv_nsec = milliseconds % 1000 * 1000000 },
+             NULL);
+}
+
+/* A store that comes too late, since another one empties the log, does not take
+ * that for a reader who keeps the log from being emptied.
+ */
+static void
+test_emptied_by_others (void **state)
+{
+  const struct checkpoint_limits limits = {
+    .start = 256 << 10,
+    .bound = 1 << 20,
+    .idle = 10000,
+  };
+  struct connection other;
+  struct status status;
+
+  (void)state;
+  make_disk (BLOCK);
+  open_store_with (&limits);
+  unit_open (&other, path, CONNECTION_WRITE);
+  tester = pthread_self ();
+  keep_checkpoints = 1;
+  write_blocks (0, 128, 'y');
+  sleep_milliseconds (1500); /* it has failed */
+  assert_result (checkpoint_complete (&other, &status), &status, 1);
+  write_blocks (0, 1, 'y');
+  sleep_milliseconds (2000);
+  warning[0] = '\0';
+  write_blocks (0, 512, 'y');
+  sleep_milliseconds (1500);
+  assert_string_equal (warning, "");
+  /* This time nobody else does. */
+  sleep_milliseconds (5500);
+  assert_non_null (strstr (warning, "read transaction open"));
+  reset_counts ();
+  connection_close (&other);
+  close_store ();
+}
+
 int
 main (void)
 {
@@ -1651,6 +1711,7 @@ main (void)
     unit_test (test_entries),
     unit_test (test_examine_header_only),
     unit_test (test_idle),
+    unit_test (test_emptied_by_others),
   };
 
   shim_install (&hooks);
