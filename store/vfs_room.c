@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -297,16 +298,35 @@ room_truncate (sqlite3_file *handle, sqlite3_int64 size)
   return rc;
 }
 
+/* Map a part of the index, and see to it that there is space for all of it:
+ * SQLite writes one byte in 4096, and where the blocks of the file system are
+ * smaller, the others would be missed only when they are used, by a signal.
+ * The system has this since Linux 5.14.
+ */
+static int
+map_all (sqlite3_file *handle, int region, int size, int extend,
+         void volatile **memory)
+{
+  const int rc = pass_methods.xShmMap (handle, region, size, extend, memory);
+
+  if (rc != SQLITE_OK || *memory == NULL ||
+      madvise ((void *)*memory, size, MADV_POPULATE_WRITE) == 0 ||
+      errno != EFAULT)
+    return rc;
+  *memory = NULL;
+  return SQLITE_IOERR_SHMSIZE;
+}
+
 static int
 room_shm_map (sqlite3_file *handle, int region, int size, int extend,
               void volatile **memory)
 {
   struct room_file *file = room_of (handle);
-  int rc = pass_methods.xShmMap (handle, region, size, extend, memory);
+  int rc = map_all (handle, region, size, extend, memory);
 
   if (rc == SQLITE_IOERR_SHMSIZE) {
     reserve_release (file->path);
-    rc = pass_methods.xShmMap (handle, region, size, extend, memory);
+    rc = map_all (handle, region, size, extend, memory);
   }
   if (rc == SQLITE_OK && region == 0 && *memory)
     file->index = *memory;
