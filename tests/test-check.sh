@@ -198,7 +198,7 @@ page=$(($(stat -c %s hole.sqlite) / 4096 / 2))
 overwrite hole.sqlite $((page * 4096)) 4096
 check 6 "" hole.sqlite
 check 6 "saved 3 disks" hole.sqlite --salvage=saved3.sqlite
-lost=$(sed -n 's/.*lost \([0-9]*\) blocks.*/\1/p' out)
+lost=$(sed -n 's/.*lost \([0-9]*\) block.*/\1/p' out)
 [ "$lost" -ge 1 ] && [ "$lost" -le 20 ] || fail "lost: $lost"
 sqlblock check saved3.sqlite --json >out.json && fail "the loss is not shown"
 python3 -c '
@@ -208,7 +208,7 @@ with open("out.json") as file:
 assert j["problem_count"] == '"$lost"', j
 assert all(p["kind"] == "block" for p in j["problems"]), j' ||
   fail "JSON: $(cat out.json)"
-check 6 "lost $lost blocks" hole.sqlite --salvage=saved4.sqlite --zero-lost
+check 6 "lost $lost block" hole.sqlite --salvage=saved4.sqlite --zero-lost
 check 0 " 0 problems" saved4.sqlite
 
 # The log that a killed server has left belongs to it.

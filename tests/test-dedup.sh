@@ -133,6 +133,14 @@ echo "seed $seed"
 RANDOM=$seed
 start_model --operations 1000000 --kills 2500 --seed "$seed"
 db=$model_directory/disk.sqlite
+# So that no query is the last one to close it after a server was killed.
+python3 -c 'import sqlite3, sys, time
+database = sqlite3.connect(sys.argv[1], timeout=20)
+database.execute("SELECT count (*) FROM disk").fetchone()
+open("kept-open", "w").close()
+time.sleep(600)' "$db" &
+started_pids+=("$!")
+wait_for test -e kept-open
 disk=$(sqlblock list --names "$db")
 how=(none lz4 zstd)
 switch=(on on off)
