@@ -1373,11 +1373,15 @@ manage_freeze (struct store *store, const char *target, struct status *status)
                : NULL;
   if (store_change (store, freeze, &request, status) == 0)
     disk = disk_open_found (store, &request.disk, true, status);
-  if (disk)
+  if (disk) {
     disk_keep_guard (disk, guard);
-  else
-    guard_release (guard);
-  return disk;
+    return disk;
+  }
+  guard_release (guard);
+  /* Who may only read it can read a snapshot by its name. */
+  return status->error == EROFS && request.snapshot.id != 0
+             ? disk_open (store, target, true, status)
+             : NULL;
 }
 
 void

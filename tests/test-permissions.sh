@@ -154,6 +154,18 @@ EOF2
   fi
 fi
 
+# Who may only read a file can export its snapshots, also without a lock file.
+cp "$top_builddir/tool/sqlblock" command
+mkdir shared
+./command create -q shared/disk.sqlite web --size=1M
+./command snapshot create -q shared/disk.sqlite web@a
+rm -f shared/disk.sqlite-lock
+chmod 644 shared/disk.sqlite
+chmod 777 shared "$tmp"
+size=$(setpriv --reuid=65534 --regid=65534 --clear-groups \
+  ./command export -q shared/disk.sqlite web@a - | wc -c)
+[ "$size" = 1048576 ] || fail "a reader has exported $size bytes"
+
 # -u: the file is made by the user who serves, in a directory of his.
 user=$(getent passwd 65534 | cut -d: -f1)
 if [ -n "$user" ]; then
