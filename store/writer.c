@@ -187,13 +187,14 @@ lacks_space (const struct status *status)
 }
 
 /* As run_transaction; where there is no space, again with what the log gives
- * back, and one operation that clears also in shorter steps.
+ * back, and a trim or a zero that is alone also in shorter steps.  A change of
+ * size is not: it would hold although it fails.
  */
 static int
 run_in_room (struct writer *writer, struct operation *list, size_t count,
              bool *begun, struct status *status)
 {
-  const bool clears = count == 1 && list->kind != WRITE && list->kind != CHANGE;
+  const bool clears = count == 1 && (list->kind == TRIM || list->kind == ZERO);
   int r;
 
   writer->step_rows = WRITER_STEP_ROWS;
