@@ -435,9 +435,10 @@ change_guarded (struct store *store, bool only_try, bool force,
   return r;
 }
 
-int
-manage_delete (struct store *store, const char *disk, bool snapshots,
-               bool force, struct status *status)
+/* Delete a disk, or with ONLY_TRY take that back. */
+static int
+delete_or_try (struct store *store, bool only_try, const char *disk,
+               bool snapshots, bool force, struct status *status)
 {
   struct request request = {
     .path = store_path (store),
@@ -447,22 +448,21 @@ manage_delete (struct store *store, const char *disk, bool snapshots,
     .change = delete_disk,
   };
 
-  return change_guarded (store, false, force, &request, status);
+  return change_guarded (store, only_try, force, &request, status);
+}
+
+int
+manage_delete (struct store *store, const char *disk, bool snapshots,
+               bool force, struct status *status)
+{
+  return delete_or_try (store, false, disk, snapshots, force, status);
 }
 
 int
 manage_try_delete (struct store *store, const char *disk, bool snapshots,
                    bool force, struct status *status)
 {
-  struct request request = {
-    .path = store_path (store),
-    .target = disk,
-    .snapshots = snapshots,
-    .force = force,
-    .change = delete_disk,
-  };
-
-  return change_guarded (store, true, force, &request, status);
+  return delete_or_try (store, true, disk, snapshots, force, status);
 }
 
 /*--------------------------------------------------------------------
@@ -520,9 +520,11 @@ delete_snapshots (struct connection *connection, void *opaque,
   return 0;
 }
 
-int
-manage_delete_snapshots (struct store *store, const char *const *targets,
-                         size_t count, struct status *status)
+/* Delete snapshots, or with ONLY_TRY take that back. */
+static int
+delete_snapshots_or_try (struct store *store, bool only_try,
+                         const char *const *targets, size_t count,
+                         struct status *status)
 {
   struct request request = {
     .path = store_path (store),
@@ -531,21 +533,21 @@ manage_delete_snapshots (struct store *store, const char *const *targets,
     .change = delete_snapshots,
   };
 
-  return make_change (store, false, &request, status);
+  return make_change (store, only_try, &request, status);
+}
+
+int
+manage_delete_snapshots (struct store *store, const char *const *targets,
+                         size_t count, struct status *status)
+{
+  return delete_snapshots_or_try (store, false, targets, count, status);
 }
 
 int
 manage_try_delete_snapshots (struct store *store, const char *const *targets,
                              size_t count, struct status *status)
 {
-  struct request request = {
-    .path = store_path (store),
-    .targets = targets,
-    .count = count,
-    .change = delete_snapshots,
-  };
-
-  return make_change (store, true, &request, status);
+  return delete_snapshots_or_try (store, true, targets, count, status);
 }
 
 static int
