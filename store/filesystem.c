@@ -15,12 +15,15 @@
 
 #include "filesystem.h"
 
+#define EXT4 0xef53
+#define XFS  0x58465342
+
 /* What statfs(2) calls the file systems of one machine.  Those of them that
  * cannot be written are here as well: nobody changes what is on them.
  */
 static const uint32_t own[] = {
-  0xef53,     /* ext2, ext3, ext4 */
-  0x58465342, /* xfs */
+  EXT4,       /* ext2 and ext3 as well */
+  XFS,        /* xfs */
   0x9123683e, /* btrfs */
   0x2fc12fc1, /* zfs */
   0xca451a4e, /* bcachefs */
@@ -200,6 +203,15 @@ filesystem_is_mount_point (const char *path)
   free (copy);
   free (real);
   return is;
+}
+
+bool
+filesystem_knows_holes (int descriptor)
+{
+  struct statfs fs;
+
+  return fstatfs (descriptor, &fs) == 0 &&
+         ((uint32_t)fs.f_type == EXT4 || (uint32_t)fs.f_type == XFS);
 }
 
 /* An overlay that is mounted read-only may have layers that others write. */

@@ -52,6 +52,12 @@ bool filesystem_has_links (const char *path);
  */
 bool filesystem_is_mount_point (const char *path);
 
+/* Does the file system of DESCRIPTOR tell the truth about holes
+ * (lseek(2), SEEK_HOLE), also about data that it has only in memory?  Those for
+ * which that is known do; in zfs it was wrong for years.
+ */
+bool filesystem_knows_holes (int descriptor);
+
 /* Can nobody change the file PATH, as it is now: is its file system mounted
  * read-only everywhere, which a read-only bind mount is not, or is the file
  * immutable (chattr(1))?

@@ -855,8 +855,8 @@ has_more_rows (struct connection *connection, const struct view *view,
 /* Where they have too many, each layer gets an equal share, which cannot be too
  * many; then twice of that, as long as all together stay below ROWS.
  */
-int
-view_part_end (struct connection *connection, const struct view *view,
+static int
+find_part_end (struct connection *connection, const struct view *view,
                uint64_t first, uint64_t end, uint32_t rows, uint64_t *number,
                struct status *status)
 {
@@ -877,6 +877,18 @@ view_part_end (struct connection *connection, const struct view *view,
     *number = wider;
   }
   return 0;
+}
+
+/* Most disks have one layer, where the row that is too many is the end. */
+int
+view_part_end (struct connection *connection, const struct view *view,
+               uint64_t first, uint64_t end, uint32_t rows, uint64_t *number,
+               struct status *status)
+{
+  return view->depth == 1 ? view_row_limit (connection, view, first, end,
+                                            rows + 1, number, status)
+                          : find_part_end (connection, view, first, end, rows,
+                                           number, status);
 }
 
 /*--------------------------------------------------------------------

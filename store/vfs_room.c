@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "bytes.h"
+#include "filesystem.h"
 #include "log.h"
 #include "reserve.h"
 #include "vfs_pass.h"
@@ -48,7 +49,9 @@ struct shared {
   unsigned users;    /* handles of it */
   int fd;            /* -1: none could be opened */
   int64_t allocated; /* so many bytes, from the beginning on */
+  int64_t filled;    /* so many of them have data, or are none of ours */
   bool zeroes;       /* the file system cannot allocate */
+  bool knows_holes;  /* filesystem_knows_holes */
 };
 
 /* A handle of a database or of a log, followed in memory by the file of the
@@ -273,6 +276,8 @@ cut (struct room_file *file, int64_t size)
   pthread_mutex_lock (&lock);
   if (file->shared->allocated > size)
     file->shared->allocated = size;
+  if (file->shared->filled > size)
+    file->shared->filled = size;
   pthread_mutex_unlock (&lock);
   return pass_truncate (&file->pass.base, size);
 }
@@ -340,6 +345,61 @@ room_shm_unmap (sqlite3_file *handle, int remove)
   return pass_methods.xShmUnmap (handle, remove);
 }
 
+/* Write zeroes where FD has no data from FROM to before END, or to the end of
+ * the first hole.  Returns how far it came; END also where that fails: nothing
+ * depends on it.
+ */
+static int64_t
+fill_hole (int fd, int64_t from, int64_t end)
+{
+  static const char zeroes[VFS_ROOM_PIECE];
+  const int64_t start = lseek (fd, from, SEEK_HOLE);
+  int64_t stop, piece;
+
+  if (start == -1 || start >= end)
+    return end;
+  stop = lseek (fd, start, SEEK_DATA);
+  if (stop == -1 || stop > end)
+    stop = end;
+  for (int64_t at = start; at < stop; at += piece) {
+    piece = VFS_ROOM_PIECE - at % VFS_ROOM_PIECE;
+    if (piece > stop - at)
+      piece = stop - at;
+    if (pwrite (fd, zeroes, piece, at) != piece)
+      return end;
+  }
+  return stop;
+}
+
+/* A checkpoint begins.  What was allocated, and has no data yet, gets zeroes in
+ * large pieces: the file system then has few large pieces of memory to write,
+ * instead of one for each page that the checkpoint writes after it.  Only
+ * checkpoints write to the database and cut it, and this one has their lock: so
+ * nobody has put a page into what is a hole here, or has cut it, before the
+ * zeroes are there.  What was in the file before it was opened stays as it is:
+ * a copy may have holes, which take no space.
+ */
+static void
+fill_holes (struct room_file *file)
+{
+  struct shared *shared = file->shared;
+  const int64_t end = file->index ? needed (file, 0) : 0;
+  int64_t filled;
+  int fd;
+
+  pthread_mutex_lock (&lock);
+  fd = shared->knows_holes && !shared->zeroes ? shared->fd : -1;
+  filled = shared->filled;
+  pthread_mutex_unlock (&lock);
+  if (fd == -1 || filled >= end)
+    return;
+  while (filled < end)
+    filled = fill_hole (fd, filled, end);
+  pthread_mutex_lock (&lock);
+  shared->filled = filled;
+  pthread_mutex_unlock (&lock);
+}
+
 static int
 room_shm_lock (sqlite3_file *handle, int offset, int count, int flags)
 {
@@ -350,6 +410,8 @@ room_shm_lock (sqlite3_file *handle, int offset, int count, int flags)
     file->locked = flags & SQLITE_SHM_LOCK;
   if (rc == SQLITE_OK && offset == CHECKPOINT_LOCK)
     file->checkpoints = flags & SQLITE_SHM_LOCK;
+  if (rc == SQLITE_OK && offset == CHECKPOINT_LOCK && flags & SQLITE_SHM_LOCK)
+    fill_holes (file);
   return rc;
 }
 
@@ -420,6 +482,7 @@ find_shared (const struct stat *st)
       .device = st->st_dev,
       .inode = st->st_ino,
       .fd = -1,
+      .filled = st->st_size,
     };
     databases = shared;
   }
@@ -453,8 +516,10 @@ open_descriptor (struct shared *shared, const char *name)
   if (shared->fd == -1) {
     fd = open (name, O_RDWR | O_CLOEXEC);
     if (fd >= 0 && fstat (fd, &st) == 0 && st.st_dev == shared->device &&
-        st.st_ino == shared->inode)
+        st.st_ino == shared->inode) {
       shared->fd = fd;
+      shared->knows_holes = filesystem_knows_holes (fd);
+    }
     else if (fd >= 0)
       close (fd);
   }

@@ -23,6 +23,8 @@
  *   numbers, after one fstat(2).  The first commit of a process looks from the
  *   beginning on: other programs may have left holes.
  * - It is allocated a MiB at a time while there is enough.
+ * - A checkpoint begins with zeroes, in large pieces, where it will write: see
+ *   fill_holes.
  *
  * Cutting.  A complete checkpoint cuts the database to the size that it has
  * seen, while a writer, here or in another process, may just have made room
