@@ -1,7 +1,7 @@
 /* nbdkit-sqlblock-plugin: disks in an SQLite database, served over NBD.
  *
  * This file turns nbdkit's callbacks and parameters into calls of the store
- * (store/store.h), which does everything else.
+ * (store/engine/store.h), which does everything else.
  *
  *   config, config_complete   gather the parameters, change nothing
  *   get_ready                 check them against the file, where the user
@@ -31,17 +31,17 @@
 
 #include <sqlite3.h>
 
-#include "database.h"
-#include "filesystem.h"
-#include "history.h"
-#include "prometheus.h"
-#include "quota.h"
-#include "scrub.h"
-#include "sealing.h"
-#include "store.h"
-#include "tidy.h"
-#include "times.h"
-#include "vfs_restart.h"
+#include "rows/database.h"
+#include "sqlite/filesystem.h"
+#include "server/history.h"
+#include "server/prometheus.h"
+#include "rows/quota.h"
+#include "server/scrub.h"
+#include "check/sealing.h"
+#include "engine/store.h"
+#include "server/tidy.h"
+#include "base/times.h"
+#include "sqlite/vfs_restart.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 

@@ -13,7 +13,7 @@
 #include "unit.h"
 
 #include "faults.h"
-#include "manage.h"
+#include "manage/manage.h"
 #include "manager.h"
 #include "things.h"
 

@@ -7,8 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "status.h"
-#include "store.h"
+#include "base/status.h"
+#include "engine/store.h"
 
 #define BLOCK 4096
 #define SIZE  (100 * BLOCK + 300)

@@ -15,9 +15,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "bytes.h"
+#include "base/bytes.h"
 #include "fuzz.h"
-#include "log.h"
+#include "sqlite/log.h"
 #include "seal.h"
 #include "unit.h"
 

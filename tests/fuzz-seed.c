@@ -20,8 +20,8 @@
 #include "fuzz.h"
 #include "unit.h"
 
-#include "checksum.h"
-#include "database.h"
+#include "block/checksum.h"
+#include "rows/database.h"
 
 const struct fuzz_disk fuzz_disks[FUZZ_DISKS] = {
   { "plain", 1, 20 * 4096 + 512, 4096, { { 1, 3 } } },

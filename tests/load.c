@@ -14,12 +14,12 @@
 
 #include "unit.h"
 
-#include "checkpoint.h"
-#include "checksum.h"
+#include "engine/checkpoint.h"
+#include "block/checksum.h"
 #include "load.h"
 #include "manager.h"
-#include "reclaim.h"
-#include "store.h"
+#include "rows/reclaim.h"
+#include "engine/store.h"
 
 #define CLIENTS 4
 

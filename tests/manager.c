@@ -10,9 +10,9 @@
 
 #include "unit.h"
 
-#include "manage.h"
+#include "manage/manage.h"
 #include "manager.h"
-#include "recompress.h"
+#include "manage/recompress.h"
 
 /* How often each operation is chosen. */
 static const int weights[OPERATIONS] = {

@@ -21,8 +21,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "status.h"
-#include "store.h"
+#include "base/status.h"
+#include "engine/store.h"
 #include "things.h"
 
 enum operation_kind {

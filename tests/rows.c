@@ -9,8 +9,8 @@
 
 #include "rows.h"
 
-#include "checksum.h"
-#include "codec.h"
+#include "block/checksum.h"
+#include "block/codec.h"
 
 static const char put_sql[] =
     "INSERT OR REPLACE INTO block"

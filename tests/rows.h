@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-#include "layers.h"
+#include "rows/layers.h"
 #include "unit.h"
 
 /* A database with one disk, which stands on layer 1 of generation 1. */

@@ -9,8 +9,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "page.h"
-#include "vfs_checksum.h"
+#include "sqlite/page.h"
+#include "sqlite/vfs_checksum.h"
 
 /* Give each page of the database in BYTES the checksum that fits, if pages
  * have room for one.

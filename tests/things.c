@@ -9,9 +9,9 @@
 
 #include "unit.h"
 
-#include "checksum.h"
-#include "disks.h"
-#include "snapshots.h"
+#include "block/checksum.h"
+#include "rows/disks.h"
+#include "rows/snapshots.h"
 #include "things.h"
 
 struct thing *

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "connection.h"
+#include "sqlite/connection.h"
 
 #define THINGS_MOST 12
 #define THING_NAME  48

@@ -13,10 +13,10 @@
 
 #include "rows.h"
 
-#include "checksum.h"
-#include "codec.h"
+#include "block/checksum.h"
+#include "block/codec.h"
 #include "shim.h"
-#include "vfs_ahead.h"
+#include "sqlite/vfs_ahead.h"
 
 #define BLOCK  4096
 #define BLOCKS 1024

@@ -14,9 +14,9 @@
 
 #include "unit.h"
 
-#include "backup.h"
-#include "checkpoint.h"
-#include "manage.h"
+#include "manage/backup.h"
+#include "engine/checkpoint.h"
+#include "manage/manage.h"
 
 /* More than a backup reads in one transaction. */
 #define SIZE (16 << 20)

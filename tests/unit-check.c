@@ -14,11 +14,11 @@
 #include "seal.h"
 #include "unit.h"
 
-#include "bytes.h"
-#include "check.h"
-#include "checksum.h"
-#include "manage.h"
-#include "repair.h"
+#include "base/bytes.h"
+#include "check/check.h"
+#include "block/checksum.h"
+#include "manage/manage.h"
+#include "check/repair.h"
 
 #define SIZE  (64 * 4096)
 #define BLOCK 4096

@@ -19,8 +19,8 @@
 
 #include "unit.h"
 
-#include "database.h"
-#include "filesystem.h"
+#include "rows/database.h"
+#include "sqlite/filesystem.h"
 
 static const struct disk_options web = { .name = "web", .size = 65536 };
 

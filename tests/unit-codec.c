@@ -13,8 +13,8 @@
 
 #include "unit.h"
 
-#include "checksum.h"
-#include "codec.h"
+#include "block/checksum.h"
+#include "block/codec.h"
 
 #define LARGEST (1024 * 1024)
 

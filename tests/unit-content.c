@@ -15,11 +15,11 @@
 
 #include "unit.h"
 
-#include "backup.h"
-#include "checksum.h"
-#include "content.h"
-#include "manage.h"
-#include "recompress.h"
+#include "manage/backup.h"
+#include "block/checksum.h"
+#include "rows/content.h"
+#include "manage/manage.h"
+#include "manage/recompress.h"
 
 #define BLOCK  512
 #define BLOCKS 400

@@ -13,9 +13,9 @@
 
 #include "rows.h"
 
-#include "checksum.h"
-#include "codec.h"
-#include "database.h"
+#include "block/checksum.h"
+#include "block/codec.h"
+#include "rows/database.h"
 
 #define BLOCK 4096
 

@@ -22,8 +22,8 @@
 
 #include "unit.h"
 
-#include "checksum.h"
-#include "database.h"
+#include "block/checksum.h"
+#include "rows/database.h"
 
 static const struct disk_options web = {
   .name = "web",

@@ -13,8 +13,8 @@
 
 #include "unit.h"
 
-#include "checksum.h"
-#include "database.h"
+#include "block/checksum.h"
+#include "rows/database.h"
 
 /*--------------------------------------------------------------------
  * Checksums, against values that xxhsum -H3 computed (xxhash 0.8.1).  A

@@ -11,9 +11,9 @@
 
 #include "unit.h"
 
-#include "check.h"
-#include "manage.h"
-#include "pages.h"
+#include "check/check.h"
+#include "manage/manage.h"
+#include "sqlite/pages.h"
 
 #define BLOCK  512
 #define BLOCKS 3000

@@ -16,14 +16,14 @@
 
 #include "unit.h"
 
-#include "check.h"
-#include "checksum.h"
-#include "codec.h"
-#include "database.h"
-#include "manage.h"
-#include "repair.h"
-#include "salvage.h"
-#include "store.h"
+#include "check/check.h"
+#include "block/checksum.h"
+#include "block/codec.h"
+#include "rows/database.h"
+#include "manage/manage.h"
+#include "check/repair.h"
+#include "check/salvage.h"
+#include "engine/store.h"
 
 #define SHORT 300
 #define LONG  10000

@@ -8,7 +8,7 @@
 
 #include "unit.h"
 
-#include "store.h"
+#include "engine/store.h"
 
 #define BLOCK 4096
 

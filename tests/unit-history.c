@@ -23,11 +23,11 @@
 
 #include "unit.h"
 
-#include "manage.h"
-#include "quota.h"
-#include "reclaim.h"
-#include "recompress.h"
-#include "store.h"
+#include "manage/manage.h"
+#include "rows/quota.h"
+#include "rows/reclaim.h"
+#include "manage/recompress.h"
+#include "engine/store.h"
 
 #define BLOCK         512
 #define BLOCKS        48 /* of the largest disk */

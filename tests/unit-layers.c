@@ -13,7 +13,7 @@
 
 #include "rows.h"
 
-#include "database.h"
+#include "rows/database.h"
 
 /* What view_read, view_map and view_extents do at a time, in blocks: the
  * limits of layers.c, past which these tests go.

@@ -11,10 +11,10 @@
 
 #include "unit.h"
 
-#include "bytes.h"
-#include "database.h"
-#include "mark.h"
-#include "page.h"
+#include "base/bytes.h"
+#include "rows/database.h"
+#include "sqlite/mark.h"
+#include "sqlite/page.h"
 
 #define SECTOR 512
 

@@ -12,11 +12,11 @@
 
 #include "unit.h"
 
-#include "checkpoint.h"
-#include "database.h"
-#include "log.h"
-#include "mark.h"
-#include "marking.h"
+#include "engine/checkpoint.h"
+#include "rows/database.h"
+#include "sqlite/log.h"
+#include "sqlite/mark.h"
+#include "sqlite/marking.h"
 #include "shim.h"
 
 static const struct disk_options options = { .name = "d", .size = 1 << 20 };

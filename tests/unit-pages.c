@@ -11,9 +11,9 @@
 
 #include "rows.h"
 
-#include "bytes.h"
-#include "page.h"
-#include "pages.h"
+#include "base/bytes.h"
+#include "sqlite/page.h"
+#include "sqlite/pages.h"
 
 #define SIZE  4096
 #define ROUND 3 /* pages of each kind that are tried */

@@ -14,10 +14,10 @@
 #include "rows.h"
 #include "unit.h"
 
-#include "histogram.h"
-#include "prefetch.h"
-#include "statistics.h"
-#include "store.h"
+#include "base/histogram.h"
+#include "engine/prefetch.h"
+#include "base/statistics.h"
+#include "engine/store.h"
 
 #define BLOCK   4096
 #define BLOCKS  64

@@ -14,12 +14,12 @@
 
 #include "unit.h"
 
-#include "backup.h"
-#include "manage.h"
-#include "quota.h"
-#include "reclaim.h"
-#include "recompress.h"
-#include "salvage.h"
+#include "manage/backup.h"
+#include "manage/manage.h"
+#include "rows/quota.h"
+#include "rows/reclaim.h"
+#include "manage/recompress.h"
+#include "check/salvage.h"
 
 #define BLOCK  512
 #define BLOCKS 6000

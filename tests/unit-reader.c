@@ -12,9 +12,9 @@
 
 #include "unit.h"
 
-#include "clock.h"
-#include "reader.h"
-#include "snapshots.h"
+#include "base/clock.h"
+#include "engine/reader.h"
+#include "rows/snapshots.h"
 
 #define SIZE     65536
 #define LONGEST  (UINT64_C (20000) * CLOCK_MILLISECOND)

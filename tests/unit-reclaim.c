@@ -9,7 +9,7 @@
 
 #include "unit.h"
 
-#include "manage.h"
+#include "manage/manage.h"
 
 #define BLOCK 512
 

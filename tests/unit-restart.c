@@ -26,9 +26,9 @@
 
 #include "unit.h"
 
-#include "checkpoint.h"
+#include "engine/checkpoint.h"
 #include "shim.h"
-#include "vfs_restart.h"
+#include "sqlite/vfs_restart.h"
 
 /* The first region of the index: its header, twice, then the progress of
  * checkpoints and the read marks, then the pages of frames.

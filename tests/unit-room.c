@@ -12,15 +12,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "bytes.h"
+#include "base/bytes.h"
 #include "rows.h"
 #include "unit.h"
 
-#include "checkpoint.h"
-#include "guard.h"
-#include "log.h"
+#include "engine/checkpoint.h"
+#include "sqlite/guard.h"
+#include "sqlite/log.h"
 #include "shim.h"
-#include "vfs_room.h"
+#include "sqlite/vfs_room.h"
 
 #define PAGE 4096
 

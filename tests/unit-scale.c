@@ -23,10 +23,10 @@
 
 #include "unit.h"
 
-#include "clock.h"
-#include "manage.h"
+#include "base/clock.h"
+#include "manage/manage.h"
 #include "shim.h"
-#include "store.h"
+#include "engine/store.h"
 
 #define BLOCK 512
 #define RANGE (1024 * 1024)

@@ -13,13 +13,13 @@
 
 #include "rows.h"
 
-#include "check.h"
-#include "page.h"
-#include "repair.h"
-#include "sealing.h"
+#include "check/check.h"
+#include "sqlite/page.h"
+#include "check/repair.h"
+#include "check/sealing.h"
 #include "shim.h"
-#include "store.h"
-#include "vfs_checksum.h"
+#include "engine/store.h"
+#include "sqlite/vfs_checksum.h"
 
 #define BLOCK  4096
 #define BLOCKS 500

@@ -13,9 +13,9 @@
 
 #include "unit.h"
 
-#include "manage.h"
-#include "shrink.h"
-#include "vfs_checksum.h"
+#include "manage/manage.h"
+#include "sqlite/shrink.h"
+#include "sqlite/vfs_checksum.h"
 
 #define BLOCK      4096
 #define PIECE      8 /* blocks that are trimmed at a time */

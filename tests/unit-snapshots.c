@@ -21,11 +21,11 @@
 
 #include "unit.h"
 
-#include "history.h"
-#include "guard.h"
-#include "manage.h"
-#include "store.h"
-#include "times.h"
+#include "server/history.h"
+#include "sqlite/guard.h"
+#include "manage/manage.h"
+#include "engine/store.h"
+#include "base/times.h"
 
 #define BLOCK  512
 #define BLOCKS 64

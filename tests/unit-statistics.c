@@ -20,11 +20,11 @@
 
 #include "unit.h"
 
-#include "clock.h"
-#include "histogram.h"
-#include "observe.h"
-#include "prometheus.h"
-#include "store.h"
+#include "base/clock.h"
+#include "base/histogram.h"
+#include "server/observe.h"
+#include "server/prometheus.h"
+#include "engine/store.h"
 
 #define BLOCK 4096
 #define SIZE  (64 * BLOCK)

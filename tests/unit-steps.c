@@ -19,9 +19,9 @@
 
 #include "unit.h"
 
-#include "clock.h"
-#include "manage.h"
-#include "store.h"
+#include "base/clock.h"
+#include "manage/manage.h"
+#include "engine/store.h"
 
 #define BLOCK  512
 #define LAYERS 10

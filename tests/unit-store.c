@@ -19,14 +19,14 @@
 
 #include "unit.h"
 
-#include "checkpoint.h"
-#include "checksum.h"
-#include "clock.h"
-#include "database.h"
+#include "engine/checkpoint.h"
+#include "block/checksum.h"
+#include "base/clock.h"
+#include "rows/database.h"
 #include "shim.h"
-#include "manage.h"
-#include "store.h"
-#include "writer.h"
+#include "manage/manage.h"
+#include "engine/store.h"
+#include "engine/writer.h"
 
 #define BLOCK     4096
 #define DISK_SIZE (64 * 1024 * 1024)

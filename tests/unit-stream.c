@@ -18,8 +18,8 @@
 
 #include "unit.h"
 
-#include "checksum.h"
-#include "stream.h"
+#include "block/checksum.h"
+#include "manage/stream.h"
 
 #define BLOCK 512
 

@@ -19,7 +19,7 @@
 
 #include "unit.h"
 
-#include "store.h"
+#include "engine/store.h"
 
 #define BLOCK      4096
 #define DISKS      3

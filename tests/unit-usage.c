@@ -17,8 +17,8 @@
 
 #include "unit.h"
 
-#include "manage.h"
-#include "reclaim.h"
+#include "manage/manage.h"
+#include "rows/reclaim.h"
 
 #define BLOCK  4096
 #define BLOCKS 48

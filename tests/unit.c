@@ -15,9 +15,9 @@
 
 #include "unit.h"
 
-#include "checkpoint.h"
-#include "checksum.h"
-#include "database.h"
+#include "engine/checkpoint.h"
+#include "block/checksum.h"
+#include "rows/database.h"
 
 /* After so many seconds a test is killed. */
 #define LONGEST 300

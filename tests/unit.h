@@ -17,11 +17,11 @@
 #include <cmocka.h>
 #include <sqlite3.h>
 
-#include "connection.h"
-#include "disks.h"
+#include "sqlite/connection.h"
+#include "rows/disks.h"
 #include "random.h"
-#include "status.h"
-#include "store.h"
+#include "base/status.h"
+#include "engine/store.h"
 
 /* Fixtures of a test, or of a group of tests that share the directory. */
 int unit_setup (void **state);

@@ -5,8 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "backup.h"
-#include "failed.h"
+#include "manage/backup.h"
+#include "base/failed.h"
 #include "tool.h"
 
 /*--------------------------------------------------------------------

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "copy.h"
-#include "database.h"
+#include "rows/database.h"
 #include "image.h"
 #include "tool.h"
 

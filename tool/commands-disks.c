@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "database.h"
+#include "rows/database.h"
 #include "tool.h"
 
 /* Freeing what was deleted can be left to "compact". */

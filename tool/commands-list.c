@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "failed.h"
-#include "times.h"
+#include "base/failed.h"
+#include "base/times.h"
 #include "tool.h"
 
 /* Everything about a disk, without what must be counted. */

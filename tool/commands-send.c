@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "copy.h"
-#include "database.h"
+#include "rows/database.h"
 #include "tool.h"
 
 /*--------------------------------------------------------------------

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "copy.h"
-#include "recompress.h"
+#include "manage/recompress.h"
 #include "tool.h"
 
 /*--------------------------------------------------------------------

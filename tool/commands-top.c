@@ -1,9 +1,9 @@
 /* top: what the servers of a database do.
  *
  * It never opens the database: all it shows is what the servers count
- * (store/observe.h).  A report is the difference between two looks, and the
- * first one, or with --once the only one, what was counted since each server
- * started.
+ * (store/server/observe.h).  A report is the difference between two looks, and
+ * the first one, or with --once the only one, what was counted since each
+ * server started.
  */
 
 #include <config.h>
@@ -21,9 +21,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "clock.h"
-#include "observe.h"
-#include "times.h"
+#include "base/clock.h"
+#include "server/observe.h"
+#include "base/times.h"
 #include "tool.h"
 
 static bool once;

@@ -8,9 +8,9 @@
 #ifndef SQLBLOCK_COPY_H
 #define SQLBLOCK_COPY_H
 
-#include "status.h"
-#include "store.h"
-#include "stream.h"
+#include "base/status.h"
+#include "engine/store.h"
+#include "manage/stream.h"
 
 /* The most bytes of data in one piece; a multiple of all block sizes. */
 #define COPY_PIECE 4194304

@@ -17,8 +17,8 @@
 #include <unistd.h>
 #include <wchar.h>
 
-#include "clock.h"
-#include "times.h"
+#include "base/clock.h"
+#include "base/times.h"
 #include "tool.h"
 
 /*--------------------------------------------------------------------

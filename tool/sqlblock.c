@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "filesystem.h"
+#include "sqlite/filesystem.h"
 #include "tool.h"
 
 static const struct command *const commands[] = {

@@ -15,9 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "database.h"
-#include "quota.h"
-#include "times.h"
+#include "rows/database.h"
+#include "rows/quota.h"
+#include "base/times.h"
 #include "tool.h"
 
 /*--------------------------------------------------------------------

@@ -1,0 +1,62 @@
+/* Layers that work has failed at: see failed.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/failed.h"
+#include "base/grow.h"
+
+bool
+failed_is_local (const struct status *status)
+{
+  return status_is_damage (status) ||
+         (status->error == EIO && status->sqlite == 0);
+}
+
+bool
+failed_layers_has (const struct failed_layers *failed, int64_t layer)
+{
+  for (size_t i = 0; failed && i < failed->count; i++)
+    if (failed->layers[i] == layer)
+      return true;
+  return false;
+}
+
+int
+failed_layers_add (struct failed_layers *failed, int64_t layer,
+                   struct status *status)
+{
+  int64_t *layers;
+
+  if (layer == 0 || !failed_is_local (status))
+    return -1;
+  layers = grow (failed->layers, failed->count, sizeof *layers);
+  if (layers == NULL)
+    return status_no_memory (status);
+  failed->layers = layers;
+  layers[failed->count++] = layer;
+  if (failed->count == 1)
+    failed->first = *status;
+  return 0;
+}
+
+int
+failed_layers_end (struct failed_layers *failed, int result,
+                   struct status *status)
+{
+  const size_t count = result == 0 ? failed->count : 0;
+
+  if (count > 0)
+    *status = failed->first;
+  if (count == 1)
+    status_prefix (status, "layer %" PRId64, failed->layers[0]);
+  if (count > 1)
+    status_prefix (status, "%zu layers, and first layer %" PRId64, count,
+                   failed->layers[0]);
+  free (failed->layers);
+  *failed = (struct failed_layers){ .count = 0 };
+  return count > 0 ? -1 : result;
+}

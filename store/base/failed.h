@@ -1,0 +1,43 @@
+/* Layers that work which goes from one to the next has failed at.  It goes on
+ * with the others, so that one that is damaged does not keep them from their
+ * turn, and fails at its end.
+ */
+
+#ifndef SQLBLOCK_FAILED_H
+#define SQLBLOCK_FAILED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+/* Is STATUS a failure of what is stored, so that work on something else may
+ * succeed: not one of a lock, of memory or of room?
+ */
+bool failed_is_local (const struct status *status);
+
+/* All zeroes: there is none. */
+struct failed_layers {
+  int64_t *layers;
+  size_t count;
+  struct status first; /* why, if there is one */
+};
+
+/* Has the work failed at LAYER?  FAILED may be NULL. */
+bool failed_layers_has (const struct failed_layers *failed, int64_t layer);
+
+/* The work has failed at LAYER with STATUS; 0: before there was one.  Returns
+ * 0 where it is to go on with others, or -1 where those would fail as well.
+ */
+int failed_layers_add (struct failed_layers *failed, int64_t layer,
+                       struct status *status);
+
+/* The work is at its end, with RESULT, which for -1 STATUS explains: forget
+ * the layers.  Returns RESULT, or where that is 0 and there was a layer, -1
+ * and the failure of the first.
+ */
+int failed_layers_end (struct failed_layers *failed, int result,
+                       struct status *status);
+
+#endif /* SQLBLOCK_FAILED_H */

@@ -1,0 +1,154 @@
+/* How a block's bytes become a row's data and come back.
+ *
+ * The codec of a row says how its data holds the block, so the rows of one
+ * disk may have different ones: a disk's compression is what its new blocks
+ * get.  Blocks are encoded by the thread of the request that writes them,
+ * before it waits for the writer, and decoded by the one that reads them.
+ *
+ *   block ---> all zeroes? ---> no data
+ *         \--> does it look as if it shrinks? ---> compress ---> by 1/8?
+ *               \ no                                    \ no       \ yes
+ *                as it is                                as it is   zstd, lz4
+ *
+ * Compression never fails: what cannot be compressed, for whatever reason,
+ * is stored as it is.
+ */
+
+#ifndef SQLBLOCK_CODEC_H
+#define SQLBLOCK_CODEC_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+/* The values of block.codec. */
+enum codec {
+  CODEC_ZERO = 0, /* all zeroes, no data */
+  CODEC_RAW = 1,  /* the bytes as they are */
+  CODEC_ZSTD = 2,
+  CODEC_LZ4 = 3,
+  CODEC_CONTENT = 4, /* a row of content has them, see content.h */
+};
+
+/* How the new blocks of a disk are stored: CODEC_RAW, CODEC_ZSTD with a level
+ * of 1 to 19, or CODEC_LZ4.
+ */
+struct compression {
+  enum codec codec;
+  int level; /* 0 where the codec has none */
+};
+
+/* Room for the text of a compression. */
+#define COMPRESSION_TEXT 16
+
+/* What a thread needs to compress and decompress; all zeroes is a valid
+ * empty one, which grows when it is used.
+ */
+struct codec_workspace {
+  void *compressor;
+  void *decompressor;
+  char *block; /* room for a block of block_size bytes */
+  uint32_t block_size;
+  unsigned in_vain; /* so many blocks in a row did not shrink */
+  struct codec_workspace *next;
+};
+
+/* Workspaces that are not in use. */
+struct codec_pool {
+  pthread_mutex_t lock; /* a leaf */
+  struct codec_workspace *idle;
+};
+
+/* A block ready to be stored. */
+struct encoded {
+  enum codec codec;
+  const void *data; /* NULL for CODEC_ZERO; may point into the block */
+  size_t length;    /* of data, in bytes */
+  uint64_t hash;    /* checksum_bytes of data */
+
+  /* The block itself, and checksum_bytes of that if it was asked for. */
+  const void *block;
+  uint64_t block_hash;
+  bool hashed;
+};
+
+/* How a disk is stored where nobody says it: with lz4, or as it is where this
+ * program was built without.
+ */
+struct compression compression_default (void);
+
+/* Read TEXT, "none", "lz4", "zstd" or "zstd:LEVEL".  Returns 0, or -1: EINVAL
+ * for anything else, ENOTSUP where this program was built without the codec.
+ */
+int compression_parse (const char *text, struct compression *compression,
+                       struct status *status);
+
+/* Write a compression as compression_parse reads it. */
+void compression_print (const struct compression *compression,
+                        char text[COMPRESSION_TEXT]);
+
+/* Are these the columns of a compression, and can this program write it?
+ * Returns 0, or -1: EIO, ENOTSUP.
+ */
+int compression_check (int64_t codec, int64_t level, struct status *status);
+
+/* The feature that a database has which uses this codec, or NULL. */
+const char *codec_feature (enum codec codec);
+
+/* Does this program have the codec of a feature? */
+bool codec_has_feature (const char *feature);
+
+/* Free what a workspace holds. */
+void codec_workspace_free (struct codec_workspace *workspace);
+
+void codec_pool_init (struct codec_pool *pool);
+void codec_pool_destroy (struct codec_pool *pool);
+
+/* Take a workspace, or NULL where there is no memory, and give it back.
+ * Thread rules: any thread; the workspace is the caller's meanwhile.
+ */
+struct codec_workspace *codec_take (struct codec_pool *pool);
+void codec_return (struct codec_pool *pool, struct codec_workspace *workspace);
+
+/* Encode BLOCK of BLOCK_SIZE bytes.  ROOM has BLOCK_SIZE bytes, or is NULL
+ * where COMPRESSION is CODEC_RAW.  ENCODED may refer to BLOCK, and to the
+ * first bytes of ROOM, which must stay as they are until it is no longer
+ * used.  WORKSPACE may be NULL: then nothing is compressed.  Thread rules:
+ * any thread, with a workspace of its own.
+ */
+void codec_encode (struct codec_workspace *workspace,
+                   const struct compression *compression, const void *block,
+                   uint32_t block_size, void *room, struct encoded *encoded);
+
+/* Find ENCODED->block_hash, of a block of BLOCK_SIZE bytes. */
+void codec_hash_block (struct encoded *encoded, uint32_t block_size);
+
+/* Check that LENGTH bytes of data can be a block of BLOCK_SIZE bytes under
+ * CODEC.  Returns 0, or -1: EIO, and ENOTSUP for a codec that this program
+ * was built without.  Thread rules: any thread.
+ */
+int codec_check (int64_t codec, size_t length, uint32_t block_size,
+                 struct status *status);
+
+/* Copy COUNT bytes from byte OFFSET of a block of BLOCK_SIZE bytes into
+ * BUFFER.  CODEC and the LENGTH bytes of DATA have passed codec_check.
+ * Never writes more than these bytes, whatever DATA says.  Returns 0, or -1:
+ * EIO where DATA is not such a block, ENOMEM.  Thread rules: any thread, with
+ * a workspace of its own.
+ */
+int codec_copy (struct codec_workspace *workspace, int64_t codec,
+                const void *data, size_t length, uint32_t block_size,
+                uint32_t offset, uint32_t count, void *buffer,
+                struct status *status);
+
+/* Does DATA hold the bytes of BLOCK?  Otherwise as codec_copy.  Returns 1, 0,
+ * -1.
+ */
+int codec_compare (struct codec_workspace *workspace, int64_t codec,
+                   const void *data, size_t length, const void *block,
+                   uint32_t block_size, struct status *status);
+
+#endif /* SQLBLOCK_CODEC_H */

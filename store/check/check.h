@@ -1,0 +1,123 @@
+/* Checking a database: what is wrong in it, and where.
+ *
+ *   the file       SQLite's own integrity_check: pages, b-trees, indexes;
+ *                  and the pages' checksums
+ *   rules          layers, disks, snapshots and what is kept about them
+ *   blocks         each row against its checksum, and decoded
+ *   shared blocks  the same for the rows of content, and their references
+ *   the index      in order, and of nothing but what somebody shows
+ *
+ * A server may run meanwhile.  All but the first is read in transactions of
+ * some milliseconds, each of which judges only what it has read itself: so
+ * what is being written is no false alarm, and the log can start over.  The
+ * first is one transaction; where the log grows past its bound meanwhile it is
+ * given up and tried again a few times, and then the counts say so.
+ *
+ * A problem is told with the disks and snapshots that show the block.  What
+ * repair_database can mend says so.
+ */
+
+#ifndef SQLBLOCK_CHECK_H
+#define SQLBLOCK_CHECK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "rows/disks.h"
+#include "manage/manage.h"
+#include "base/status.h"
+#include "engine/store.h"
+
+/* What is wrong. */
+enum check_kind {
+  CHECK_FILE,  /* SQLite's structures */
+  CHECK_BLOCK, /* a row of a block, or of contents that blocks share */
+  CHECK_LAYER, /* rows of these ... */
+  CHECK_DISK,
+  CHECK_SNAPSHOT,
+  CHECK_COUNTERS, /* ... and of what is kept about them */
+  CHECK_ORPHAN,   /* nobody shows it, and it does not wait to be freed */
+  CHECK_PAST_END, /* it lies behind the end of its disk */
+  CHECK_LEFTOVER, /* an interrupted copy left it: no fault */
+};
+
+/* The word for a kind: "block". */
+const char *check_kind_name (enum check_kind kind);
+
+/* What mends it. */
+enum check_mend {
+  MEND_NOT,
+  MEND_REINDEX,   /* make the indexes anew */
+  MEND_BLOCK,     /* try to find the byte of the block that has changed */
+  MEND_RECLAIM,   /* free what nobody sees of the layer */
+  MEND_DELETE,    /* delete the rows of the layer, which does not exist */
+  MEND_CONTENT,   /* delete the content, to which nothing refers */
+  MEND_CLEAR_END, /* clear what lies behind the end of the disk */
+  MEND_FORGET,    /* delete what is kept about the layer, which is gone */
+  MEND_COUNT,     /* count the layer anew */
+  MEND_SEQUENCE,  /* have ids go on after the highest */
+  MEND_CLEAN,     /* remove what was interrupted */
+  MEND_ACCEPT,    /* give the page a checksum, as all that is on it is right */
+};
+
+#define CHECK_SHOWN_MAX 16
+
+struct check_problem {
+  enum check_kind kind;
+  enum check_mend mend;
+  int64_t subject; /* what MEND tells of: the id of a layer, disk, content */
+  const char *message;
+
+  /* The block; a layer of 0: it is none. */
+  int64_t layer, number, generation;
+  /* Its place on the disks and snapshots that show it, in bytes; a count of
+   * 0: unknown.
+   */
+  uint64_t offset, count;
+  /* The disks, and snapshots as DISK@SNAPSHOT, that show it, or that the
+   * problem is about; more than are named here where the total says so.
+   */
+  char shown[CHECK_SHOWN_MAX][DISK_TARGET_MAX + 1];
+  size_t shown_count;
+  uint64_t shown_total;
+};
+
+/* SQLite's own check is given up when the log is longer than its bound, which
+ * the server tells, or than this, in bytes: the check keeps it from starting
+ * over.
+ */
+#define CHECK_LOG_MOST (INT64_C (256) << 20)
+
+struct check_options {
+  /* Without SQLite's own check and the index, and beginning at any row. */
+  bool rows_only;
+  /* The same when the log grows by so many bytes; 0: only then. */
+  int64_t log_growth;
+  /* Called for each problem; may be NULL. */
+  void (*found) (const struct check_problem *problem, void *opaque);
+  /* Told how far it is, in bytes of the file; may be NULL. */
+  progress_made progress;
+  void *opaque;
+};
+
+struct check_counts {
+  uint64_t disks, snapshots, layers;
+  uint64_t blocks, bytes; /* rows, and bytes of their data */
+  uint64_t problems;      /* without the leftovers */
+  uint64_t leftovers;
+  uint64_t without_checksum; /* pages; no problem, see sealing.h */
+  /* SQLite's own check was given up, since others write so much. */
+  bool file_not_checked;
+};
+
+/* Check the database of STORE; a tolerant one is looked at as a whole, else a
+ * page that does not fit its checksum hides what lies behind it.  Returns 0
+ * when it was looked at as a whole, whatever was found, or -1: ECANCELED,
+ * ENOMEM, EBUSY and so on.  COUNTS is filled in any case.  Memory: for each
+ * layer, not for rows.  Thread rules: any thread.
+ */
+int check_database (struct store *store, const struct check_options *options,
+                    struct check_counts *counts, struct status *status);
+
+#endif /* SQLBLOCK_CHECK_H */

@@ -1,0 +1,585 @@
+/* What an operation does to blocks: see writer-parts.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "block/checksum.h"
+#include "block/codec.h"
+#include "rows/content.h"
+#include "engine/writer-parts.h"
+
+/* Blocks whose map is read at a time to hide what stands below. */
+#define HIDE_BLOCKS 4096
+
+void
+writer_forget (struct writer *writer)
+{
+  writer->view_of = writer->quota_of = 0;
+  writer->next_id = writer->next_content = 0;
+}
+
+/* The newest generation of the disk's layer that something else than the
+ * disk looks at, or 0.  Rows after it are the disk's own: what it
+ * overwrites of them goes.
+ */
+static int
+find_floor (struct writer *writer, int64_t *floor, struct status *status)
+{
+  static const char floor_sql[] =
+      "SELECT max (ifnull ((SELECT max (generation) FROM snapshot"
+      " WHERE layer = ?1), 0), ifnull ((SELECT max (parent_generation)"
+      " FROM layer WHERE parent = ?1), 0))";
+  const struct layer_view *layer = &writer->view.layers[0];
+
+  if (connection_integer_for (&writer->connection, floor_sql, layer->layer,
+                              floor, status) == -1)
+    return -1;
+  return *floor < layer->generation
+             ? 0
+             : status_fail (status, EIO,
+                            "the disk's layer is damaged; restore the "
+                            "database from a backup");
+}
+
+/* How many of the layers below the disk's own nobody else sees, since what
+ * looked at them was deleted: what the disk overwrites of them goes, too.
+ */
+static int
+find_owned (struct writer *writer, size_t *owned, struct status *status)
+{
+  static const char alone_sql[] =
+      "SELECT 1 = (SELECT count (*) FROM (SELECT 1 FROM layer"
+      "  WHERE parent = ?1 LIMIT 2)) AND NOT " LAYER_LOOKED_AT ("?1");
+  const struct view *view = &writer->view;
+  int64_t alone;
+
+  *owned = 0;
+  while (*owned + 1 < view->depth) {
+    if (connection_integer_for (&writer->connection, alone_sql,
+                                view->layers[*owned + 1].layer, &alone,
+                                status) == -1)
+      return -1;
+    if (!alone)
+      break;
+    ++*owned;
+  }
+  return 0;
+}
+
+/* Have writer->view show DISK. */
+static int
+look_at (struct writer *writer, const struct disk_info *disk,
+         struct status *status)
+{
+  struct view *view = &writer->view, *below = &writer->below;
+  int64_t floor;
+
+  if (writer->view_of == disk->id && writer->view_epoch == disk->epoch)
+    return 0;
+  writer->view_of = 0;
+  if (disks_view (&writer->connection, disk->id, disk->epoch, view, status) ==
+      -1)
+    return -1;
+  if (view->block_size != disk->block_size)
+    return status_fail (status, EIO,
+                        "the disk's block size was changed under this "
+                        "connection; restore the database from a backup");
+  if (below->capacity < view->depth) {
+    struct layer_view *layers =
+        realloc (below->layers, view->depth * sizeof *layers);
+
+    if (layers == NULL)
+      return status_no_memory (status);
+    below->layers = layers;
+    below->capacity = view->depth;
+  }
+  writer->owned = 0;
+  if (find_floor (writer, &floor, status) == -1 ||
+      (floor == 0 && find_owned (writer, &writer->owned, status) == -1))
+    return -1;
+  below->size = view->size;
+  below->block_size = view->block_size;
+  below->depth = view->depth - writer->owned;
+  below->layers[0] = (struct layer_view){ view->layers[0].layer, floor };
+  memcpy (below->layers + 1, view->layers + 1 + writer->owned,
+          (below->depth - 1) * sizeof *view->layers);
+  writer->view_of = disk->id;
+  writer->view_epoch = disk->epoch;
+  return 0;
+}
+
+/* Can anything show through where the present generation has no row? */
+static bool
+has_below (const struct writer *writer)
+{
+  return writer->below.depth > 1 || writer->below.layers[0].generation > 0;
+}
+
+/* The id for a new row. */
+static int
+new_id (struct writer *writer, int64_t *id, struct status *status)
+{
+  if (writer->next_id == 0 &&
+      row_next_id (&writer->connection, &writer->next_id, status) == -1)
+    return -1;
+  if (writer->next_id == INT64_MAX)
+    return status_fail (status, EIO,
+                        "the database has used up its block ids; restore it "
+                        "from a backup");
+  *id = writer->next_id++;
+  return 0;
+}
+
+/* Delete the rows of a layer of blocks FIRST to before END, those after the
+ * generation FLOOR up to the one that the layer is seen at.
+ */
+static int
+delete_in (struct writer *writer, const struct layer_view *layer, int64_t floor,
+           uint64_t first, uint64_t end, struct status *status)
+{
+  static const char delete_sql[] =
+      "DELETE FROM block INDEXED BY block_by_number"
+      " WHERE layer = ?1 AND number >= ?2 AND number < ?3"
+      " AND generation > ?4 AND generation <= ?5";
+  CLEANUP_STATEMENT sqlite3_stmt *delete =
+      connection_statement (&writer->connection, delete_sql, status);
+
+  if (delete == NULL)
+    return -1;
+  sqlite3_bind_int64 (delete, 1, layer->layer);
+  sqlite3_bind_int64 (delete, 2, first);
+  sqlite3_bind_int64 (delete, 3, end);
+  sqlite3_bind_int64 (delete, 4, floor);
+  sqlite3_bind_int64 (delete, 5, layer->generation);
+  return connection_step (&writer->connection, delete, status);
+}
+
+/* Delete the rows that only the disk sees of blocks FIRST to before END; of
+ * its own layer those of the generation LAST and older ones.
+ */
+static int
+delete_rows (struct writer *writer, uint64_t first, uint64_t end, int64_t last,
+             struct status *status)
+{
+  const struct layer_view own = { writer->view.layers[0].layer, last };
+
+  for (size_t i = 1; i <= writer->owned; i++)
+    if (delete_in (writer, &writer->view.layers[i], 0, first, end, status) ==
+        -1)
+      return -1;
+  return delete_in (writer, &own, writer->below.layers[0].generation, first,
+                    end, status);
+}
+
+/* Bind what makes a row refer to CONTENT. */
+static void
+bind_reference (sqlite3_stmt *put, const struct layer_view *layer,
+                int64_t number, int64_t content)
+{
+  sqlite3_bind_int (put, 5, CODEC_CONTENT);
+  sqlite3_bind_int64 (
+      put, 6,
+      checksum_reference (layer->layer, number, layer->generation, content));
+  sqlite3_bind_int64 (put, 8, content);
+}
+
+/* Bind what gives a row data of its own. */
+static void
+bind_data (sqlite3_stmt *put, const struct layer_view *layer, int64_t number,
+           const struct encoded *encoded)
+{
+  sqlite3_bind_int (put, 5, encoded->codec);
+  sqlite3_bind_int64 (put, 6,
+                      checksum_block (layer->layer, number, layer->generation,
+                                      encoded->codec, encoded->length,
+                                      encoded->hash));
+  if (encoded->data)
+    sqlite3_bind_blob64 (put, 7, encoded->data, encoded->length, SQLITE_STATIC);
+}
+
+/* Store a row of the present generation. */
+static int
+put_row (struct writer *writer, int64_t number, const struct encoded *encoded,
+         struct status *status)
+{
+  static const char put_sql[] =
+      "INSERT INTO block"
+      " (id, layer, number, generation, codec, checksum, data, content)"
+      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
+      " ON CONFLICT (layer, number, generation) DO UPDATE SET"
+      " codec = excluded.codec, checksum = excluded.checksum,"
+      " data = excluded.data, content = excluded.content";
+  const struct layer_view *layer = &writer->view.layers[0];
+  CLEANUP_STATEMENT sqlite3_stmt *put =
+      connection_statement (&writer->connection, put_sql, status);
+  int64_t id = 0, content = 0;
+
+  if (put == NULL || new_id (writer, &id, status) == -1)
+    return -1;
+  /* After snapshots were deleted there may be older ones that only it sees. */
+  if ((layer->generation - writer->below.layers[0].generation > 1 ||
+       writer->owned > 0) &&
+      delete_rows (writer, number, number + 1, layer->generation - 1, status) ==
+          -1)
+    return -1;
+  if (writer->view.deduplicate && encoded->codec != CODEC_ZERO &&
+      content_put (&writer->connection, encoded, writer->view.block_size,
+                   &writer->next_content, &content, status) == -1)
+    return -1;
+  sqlite3_bind_int64 (put, 1, id);
+  sqlite3_bind_int64 (put, 2, layer->layer);
+  sqlite3_bind_int64 (put, 3, number);
+  sqlite3_bind_int64 (put, 4, layer->generation);
+  if (content != 0)
+    bind_reference (put, layer, number, content);
+  else
+    bind_data (put, layer, number, encoded);
+  if (connection_step (&writer->connection, put, status) == -1)
+    return -1;
+  if (sqlite3_last_insert_rowid (writer->connection.db) != id)
+    writer->next_id = id; /* there was a row */
+  return 0;
+}
+
+/* Hide the data that stands below in COUNT blocks from FIRST on. */
+static int
+hide_blocks (struct writer *writer, uint64_t first, uint32_t count,
+             struct status *status)
+{
+  const struct encoded zeroes = {
+    .codec = CODEC_ZERO,
+    .hash = checksum_bytes (NULL, 0),
+  };
+  uint8_t map[HIDE_BLOCKS];
+
+  if (view_map (&writer->connection, &writer->below, first, count, map,
+                status) == -1)
+    return -1;
+  for (uint32_t i = 0; i < count; i++)
+    if (map[i] && put_row (writer, first + i, &zeroes, status) == -1)
+      return -1;
+  return 0;
+}
+
+/* Make the blocks from FIRST to before END zeroes. */
+static int
+clear_blocks (struct writer *writer, uint64_t first, uint64_t end,
+              struct status *status)
+{
+  uint64_t count;
+
+  if (delete_rows (writer, first, end, writer->view.layers[0].generation,
+                   status) == -1)
+    return -1;
+  while (has_below (writer) && first < end) {
+    if (view_next_row (&writer->connection, &writer->below, first, end, &first,
+                       status) == -1)
+      return -1;
+    count = end - first < HIDE_BLOCKS ? end - first : HIDE_BLOCKS;
+    if (count > 0 && hide_blocks (writer, first, count, status) == -1)
+      return -1;
+    first += count;
+  }
+  return 0;
+}
+
+/* Store one block. */
+static int
+put_block (struct writer *writer, uint64_t number,
+           const struct encoded *encoded, struct status *status)
+{
+  if (encoded->codec == CODEC_ZERO)
+    return clear_blocks (writer, number, number + 1, status);
+  return put_row (writer, number, encoded, status);
+}
+
+/* Change COUNT bytes at byte OFFSET, all in one block, to DATA, or to
+ * zeroes where that is NULL.  The rest of the block is read here, in the
+ * transaction: two writers to two parts of a block both succeed.
+ */
+static int
+merge_block (struct writer *writer, uint64_t offset, uint64_t count,
+             const char *data, struct status *status)
+{
+  const uint32_t block_size = writer->view.block_size;
+  const uint64_t number = offset / block_size;
+  char *place = writer->block + offset % block_size;
+  struct encoded encoded;
+
+  if (view_read (&writer->connection, &writer->view, writer->block,
+                 number * block_size, block_size, status) == -1)
+    return -1;
+  if (data)
+    memcpy (place, data, count);
+  else
+    memset (place, 0, count);
+  codec_encode (&writer->connection.workspace, &writer->view.compression,
+                writer->block, block_size, writer->room, &encoded);
+  return put_block (writer, number, &encoded, status);
+}
+
+/* As merge_block, for a part of a block that was merged before. */
+static int
+put_merged (struct writer *writer, uint64_t number, const struct merged *merged,
+            bool *put, struct status *status)
+{
+  struct row_version now;
+
+  *put = false;
+  if (!merged->known)
+    return 0;
+  if (view_version (&writer->connection, &writer->view, number, &now, status) ==
+      -1)
+    return -1;
+  if (memcmp (&now, &merged->version, sizeof now) != 0)
+    return 0;
+  *put = true;
+  return put_block (writer, number, &merged->encoded, status);
+}
+
+/* A write: perhaps a part of a block, whole blocks, perhaps a part. */
+static int
+run_write (struct writer *writer, struct operation *operation,
+           struct status *status)
+{
+  const uint32_t block_size = writer->view.block_size;
+  const struct encoded *encoded = operation->encoded;
+  const char *data = operation->data;
+  uint64_t offset = operation->offset, left = operation->count, count;
+  bool put;
+  int r;
+
+  operation->compression = writer->view.compression;
+  operation->deduplicate = writer->view.deduplicate;
+  while (left > 0) {
+    count = block_size - offset % block_size;
+    if (count > left)
+      count = left;
+    if (count == block_size)
+      r = put_block (writer, offset / block_size, encoded++, status);
+    else {
+      r = put_merged (writer, offset / block_size,
+                      &operation->merged[offset != operation->offset], &put,
+                      status);
+      if (r == 0 && !put)
+        r = merge_block (writer, offset, count, data, status);
+    }
+    if (r == -1)
+      return -1;
+    offset += count;
+    data += count;
+    left -= count;
+  }
+  return 0;
+}
+
+/* One step of a trim or a zero; says in operation->cleared how far it came.
+ *
+ *    offset       first                     step     last        end
+ *      |----edge----|---- blocks cleared ----|- - - - -|----edge---|
+ */
+static int
+run_clear (struct writer *writer, struct operation *operation,
+           struct status *status)
+{
+  const uint32_t block_size = writer->view.block_size;
+  const uint64_t offset = operation->offset;
+  const uint64_t end = offset + operation->count;
+  const bool edges = operation->kind == ZERO;
+  const uint64_t first = (offset + block_size - 1) / block_size;
+  /* The disk's last block counts as whole even if the size ends in it. */
+  const uint64_t last =
+      end == writer->view.size ? view_blocks (&writer->view) : end / block_size;
+  uint64_t step;
+
+  operation->cleared = operation->count;
+  if (first > last) /* inside one block */
+    return edges ? merge_block (writer, offset, operation->count, NULL, status)
+                 : 0;
+  if (edges && offset % block_size &&
+      merge_block (writer, offset, first * block_size - offset, NULL, status) ==
+          -1)
+    return -1;
+  if (view_part_end (&writer->connection, &writer->view, first, last,
+                     writer->step_rows, &step, status) == -1)
+    return -1;
+  if (step < last) {
+    step = step > first ? step : first + 1;
+    operation->cleared = step * block_size - offset;
+    return clear_blocks (writer, first, step, status);
+  }
+  if (clear_blocks (writer, first, last, status) == -1)
+    return -1;
+  if (edges && last * block_size < end)
+    return merge_block (writer, last * block_size, end - last * block_size,
+                        NULL, status);
+  return 0;
+}
+
+/* Cut the disk's end off, without its rows. */
+static int
+shrink (struct writer *writer, const struct operation *operation,
+        struct status *status)
+{
+  const uint64_t size = operation->size;
+  const uint32_t block_size = writer->view.block_size;
+  const uint64_t rest = size % block_size;
+
+  /* What a later growth shows again must be zeroes. */
+  if (rest > 0 &&
+      merge_block (writer, size, block_size - rest, NULL, status) == -1)
+    return -1;
+  writer->view.size = writer->below.size = size;
+  return disks_set_size (&writer->connection, operation->disk->id, size,
+                         status);
+}
+
+/* One step of a change of size.  A smaller size holds at once, and then the
+ * rows past the end go; a larger one holds when no rows are there, which a
+ * change that was interrupted may have left.
+ */
+static int
+run_resize (struct writer *writer, struct operation *operation,
+            struct status *status)
+{
+  const uint32_t block_size = writer->view.block_size;
+  const uint64_t end = (operation->limit - 1) / block_size + 1;
+  const uint64_t size = operation->size ? operation->size : writer->view.size;
+  uint64_t first, step;
+
+  operation->done = false;
+  /* Who chose the size saw another one: it may be smaller now without a
+   * guard, or leave rows behind that nobody has looked for.
+   */
+  if (operation->size != 0 && !operation->begun &&
+      writer->view.size != operation->disk->size)
+    return status_fail (status, EBUSY,
+                        "its size has just been changed, to %" PRIu64
+                        " bytes; look at it, and try again",
+                        writer->view.size);
+  if (size < writer->view.size && shrink (writer, operation, status) == -1)
+    return -1;
+  /* Rows of layers below stay where they are, so go on behind what was done. */
+  first = view_blocks (&writer->view);
+  if (first < operation->reached)
+    first = operation->reached;
+  operation->cleared = first;
+  if (first < end) {
+    if (view_part_end (&writer->connection, &writer->view, first, end,
+                       writer->step_rows, &step, status) == -1)
+      return -1;
+    if (step == first)
+      step++;
+    if (clear_blocks (writer, first, step, status) == -1)
+      return -1;
+    operation->cleared = step;
+    if (step < end)
+      return 0;
+  }
+  operation->done = true;
+  writer->view_of = 0;
+  return size == writer->view.size
+             ? 0
+             : disks_set_size (&writer->connection, operation->disk->id, size,
+                               status);
+}
+
+/* Something else than a request: it may change any disk. */
+static int
+run_change (struct writer *writer, const struct operation *operation,
+            struct status *status)
+{
+  const int r =
+      operation->change (&writer->connection, operation->opaque, status);
+
+  writer_forget (writer);
+  writer->changed = true;
+  return r == -1 ? -1
+                 : follow_again (&writer->follow, &writer->connection, status);
+}
+
+static int
+run_request (struct writer *writer, struct operation *operation,
+             struct status *status)
+{
+  if (operation->kind == RESIZE)
+    return run_resize (writer, operation, status);
+  if (operation->offset > writer->view.size ||
+      operation->count > writer->view.size - operation->offset)
+    return status_fail (status, ENOSPC,
+                        "the disk has shrunk; connect again to see its size");
+  if (operation->kind == WRITE)
+    return run_write (writer, operation, status);
+  return run_clear (writer, operation, status);
+}
+
+static int
+look_at_quota (struct writer *writer, const struct disk_info *disk,
+               struct status *status)
+{
+  writer->quota_of = 0;
+  if (quota_look (&writer->connection, disk->id, &writer->quota, status) == -1)
+    return -1;
+  writer->quota_of = disk->id;
+  return 0;
+}
+
+/* May a request take the disk past its quota?  What it replaces in layers
+ * below is still counted in quota->others, until that is looked at again.
+ */
+static bool
+is_near_quota (const struct writer *writer, const struct operation *operation)
+{
+  const struct quota_state *quota = &writer->quota;
+  const int64_t most = operation->count + INT64_C (2) * writer->view.block_size;
+
+  return quota->own > quota->limit - quota->others - most;
+}
+
+/* A request where some disk has a quota: what is written must not take the
+ * disk past it, but may keep it there.
+ */
+static int
+run_counted (struct writer *writer, struct operation *operation,
+             struct status *status)
+{
+  struct quota_state *quota = &writer->quota;
+  const struct disk_info *disk = operation->disk;
+  int64_t before;
+  bool near;
+
+  if (writer->quota_of != disk->id &&
+      look_at_quota (writer, disk, status) == -1)
+    return -1;
+  if (quota->limit == QUOTA_NONE)
+    return run_request (writer, operation, status);
+  near = writer->owned > 0 && is_near_quota (writer, operation);
+  if (near && look_at_quota (writer, disk, status) == -1)
+    return -1;
+  before = quota->own + quota->others;
+  if (run_request (writer, operation, status) == -1 ||
+      quota_look_again (&writer->connection, quota, status) == -1 ||
+      (near && look_at_quota (writer, disk, status) == -1))
+    return -1;
+  return operation->kind == RESIZE || quota->own + quota->others <= before
+             ? 0
+             : quota_check (quota, disk->name, status);
+}
+
+int
+writer_run_operation (struct writer *writer, struct operation *operation,
+                      struct status *status)
+{
+  if (operation->kind == CHANGE)
+    return run_change (writer, operation, status);
+  if (operation->kind != WRITE)
+    connection_frees_space (&writer->connection);
+  if (look_at (writer, operation->disk, status) == -1)
+    return -1;
+  return writer->follow.counting ? run_counted (writer, operation, status)
+                                 : run_request (writer, operation, status);
+}

@@ -1,0 +1,599 @@
+/* Copying a live database: see backup.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "manage/backup.h"
+#include "block/checksum.h"
+#include "rows/content.h"
+#include "rows/database.h"
+#include "rows/follow.h"
+#include "base/grow.h"
+#include "sqlite/guard.h"
+#include "rows/layers.h"
+#include "rows/snapshots.h"
+
+/* What is read in one transaction at most: bytes of blocks, rows, and rows
+ * that are passed over.
+ */
+#define CHUNK_BYTES (4 * 1024 * 1024)
+#define CHUNK_ROWS  16384
+
+/* The page cache of the new file, in KiB: its index is filled at random. */
+static const char cache_sql[] = "PRAGMA cache_size = -65536";
+
+/* Disks that are just coming in (manage_receive) are left out, and snapshots
+ * that belong to copies like this one.
+ */
+#define COPIED "name NOT LIKE '%/%'"
+
+/* A row of a block that was read, in the chunk. */
+struct row {
+  int64_t id, layer, number, generation, codec, checksum;
+  size_t offset, length; /* of its data in the chunk's bytes */
+
+  /* Codec 4: to which content it refers, and, where the copy does not have
+   * that yet, the rest of it, with its data in the chunk's bytes.
+   */
+  struct content content;
+};
+
+/* A backup in progress. */
+struct backup {
+  struct store *store;
+  struct connection *copy; /* the new file */
+  bool frozen;             /* disks write a generation that is not copied */
+  progress_made progress;
+  void *opaque;
+  struct backup_counts counts;
+  uint64_t total; /* bytes to copy, about */
+
+  int64_t *held; /* snapshots that keep rows from being overwritten */
+  size_t held_count;
+  struct layer_view *layers; /* that are copied, by id, and up to where */
+  size_t layers_count;
+  int64_t last_id; /* of the rows that are copied */
+
+  /* The chunk. */
+  int64_t next_id; /* where to go on */
+  struct row *rows;
+  size_t rows_count;
+  char *bytes;
+  size_t bytes_count;
+};
+
+/*--------------------------------------------------------------------
+ * The rows of disks, layers and snapshots.
+ */
+
+/* Copy what SELECT returns on FROM by INSERT into the new file. */
+static int
+copy_rows (struct connection *from, struct connection *copy,
+           const char *select_sql, const char *insert_sql,
+           struct status *status)
+{
+  CLEANUP_STATEMENT sqlite3_stmt *select =
+      connection_statement (from, select_sql, status);
+  int r;
+
+  if (select == NULL)
+    return -1;
+  while ((r = connection_step (from, select, status)) == 1) {
+    CLEANUP_STATEMENT sqlite3_stmt *insert =
+        connection_statement (copy, insert_sql, status);
+
+    if (insert == NULL)
+      return -1;
+    for (int i = 0; i < sqlite3_column_count (select); i++)
+      sqlite3_bind_value (insert, i + 1, sqlite3_column_value (select, i));
+    if (connection_step (copy, insert, status) == -1)
+      return -1;
+  }
+  return r;
+}
+
+/* The layers that disks and snapshots show, and below. */
+#define NEEDED_LAYERS                                                          \
+  "WITH RECURSIVE needed (id) AS ("                                            \
+  " SELECT layer FROM disk WHERE " COPIED                                      \
+  " UNION SELECT layer FROM snapshot WHERE " COPIED                            \
+  " UNION SELECT layer.parent FROM layer JOIN needed USING (id)"               \
+  " WHERE layer.parent IS NOT NULL)"
+
+/* Copy all rows but those of blocks, in the order in which they refer to
+ * each other.
+ */
+static int
+copy_tables (struct connection *from, struct connection *copy,
+             struct status *status)
+{
+  static const struct {
+    const char *select, *insert;
+  } tables[] = {
+    { "SELECT * FROM feature", "INSERT INTO feature VALUES (?1, ?2)" },
+    { NEEDED_LAYERS " SELECT * FROM layer WHERE id IN needed ORDER BY id",
+      "INSERT INTO layer VALUES (?1, ?2, ?3, ?4, ?5)" },
+    { "SELECT * FROM disk WHERE " COPIED,
+      "INSERT INTO disk VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,"
+      " ?12, ?13)" },
+    { "SELECT * FROM snapshot WHERE " COPIED,
+      "INSERT INTO snapshot VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,"
+      " ?11)" },
+    { NEEDED_LAYERS " SELECT layer, 0, 0 FROM reclaim WHERE layer IN needed",
+      "INSERT INTO reclaim VALUES (?1, ?2, ?3)" },
+    { NEEDED_LAYERS " SELECT layer, 9223372036854775807, 0 FROM counted"
+                    " WHERE layer IN needed",
+      "INSERT INTO counted VALUES (?1, ?2, ?3)" },
+  };
+
+  for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
+    if (copy_rows (from, copy, tables[i].select, tables[i].insert, status) ==
+        -1)
+      return -1;
+  return 0;
+}
+
+/* Empty the tables of the new file again. */
+static int
+clear_tables (struct connection *copy, struct status *status)
+{
+  static const char *const tables[] = {
+    "DELETE FROM counted", "DELETE FROM reclaim", "DELETE FROM snapshot",
+    "DELETE FROM disk",    "DELETE FROM layer",   "DELETE FROM feature",
+  };
+
+  for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
+    if (connection_run (copy, tables[i], status) == -1)
+      return -1;
+  return 0;
+}
+
+/* Note which layers the new file has, and up to which generation their rows
+ * are shown: for that of a disk the one that was frozen, for others the
+ * highest that is looked at.
+ */
+static int
+note_layers (struct backup *backup, struct status *status)
+{
+  static const char limits_sql[] =
+      "SELECT layer.id, ifnull ("
+      "(SELECT layer.generation - ?1 FROM disk WHERE disk.layer = layer.id),"
+      " max (ifnull ((SELECT max (snapshot.generation) FROM snapshot"
+      "               WHERE snapshot.layer = layer.id), 0),"
+      "      ifnull ((SELECT max (child.parent_generation) FROM layer AS child"
+      "               WHERE child.parent = layer.id), 0)))"
+      " FROM layer ORDER BY layer.id";
+  static const char count_sql[] = "SELECT count (*) FROM layer";
+  CLEANUP_STATEMENT sqlite3_stmt *limits =
+      connection_statement (backup->copy, limits_sql, status);
+  int64_t count;
+  int r;
+
+  if (limits == NULL ||
+      connection_integer (backup->copy, count_sql, &count, status) == -1)
+    return -1;
+  sqlite3_bind_int (limits, 1, backup->frozen);
+  free (backup->layers);
+  backup->layers_count = 0;
+  backup->layers = calloc (count + 1, sizeof *backup->layers);
+  if (backup->layers == NULL)
+    return status_no_memory (status);
+  while ((r = connection_step (backup->copy, limits, status)) == 1)
+    backup->layers[backup->layers_count++] = (struct layer_view){
+      .layer = sqlite3_column_int64 (limits, 0),
+      .generation = sqlite3_column_int64 (limits, 1),
+    };
+  return r;
+}
+
+static int
+compare_layers (const void *a, const void *b)
+{
+  const struct layer_view *first = a, *second = b;
+
+  return (first->layer > second->layer) - (first->layer < second->layer);
+}
+
+/* Is a row of this LAYER and GENERATION part of the backup? */
+static bool
+is_copied (const struct backup *backup, int64_t layer, int64_t generation)
+{
+  const struct layer_view key = { .layer = layer };
+  const struct layer_view *found = bsearch (
+      &key, backup->layers, backup->layers_count, sizeof key, compare_layers);
+
+  return found && generation <= found->generation;
+}
+
+/* The next disk after ID, as disks_find. */
+static int
+next_disk (struct connection *connection, int64_t id, struct disk_info *disk,
+           struct status *status)
+{
+  static const char next_sql[] =
+      "SELECT name FROM disk WHERE id > ?1 AND " COPIED " ORDER BY id LIMIT 1";
+  CLEANUP_STATEMENT sqlite3_stmt *next =
+      connection_statement (connection, next_sql, status);
+  const char *name;
+  int r;
+
+  if (next == NULL)
+    return -1;
+  sqlite3_bind_int64 (next, 1, id);
+  r = connection_step (connection, next, status);
+  if (r != 1)
+    return r;
+  name = (const char *)sqlite3_column_text (next, 0);
+  r = disks_find (connection, name ? name : "", disk, status);
+  /* It would go on for ever with a damaged index of the names. */
+  return r == 1 && disk->id <= id
+             ? status_fail (status, EIO, "the index of the disks is damaged")
+             : r;
+}
+
+/* Hold what every disk shows now. */
+static int
+hold_disks (struct connection *connection, struct backup *backup,
+            struct status *status)
+{
+  const struct snapshot_info none = { .id = 0 };
+  struct disk_info disk = { .id = 0 };
+  int64_t *held;
+  int r;
+
+  backup->held_count = 0;
+  while ((r = next_disk (connection, disk.id, &disk, status)) == 1) {
+    held = grow (backup->held, backup->held_count, sizeof *held);
+    if (held == NULL)
+      return status_no_memory (status);
+    backup->held = held;
+    if (snapshots_hold (connection, &disk, &none, &held[backup->held_count++],
+                        status) == -1)
+      return status_prefix (status, "disk '%s'", disk.name);
+  }
+  return r;
+}
+
+/* Let go of it. */
+static int
+release_disks (struct connection *connection, void *opaque,
+               struct status *status)
+{
+  const struct backup *backup = opaque;
+
+  connection_frees_space (connection);
+  for (size_t i = 0; i < backup->held_count; i++)
+    if (snapshots_release (connection, backup->held[i], status) == -1)
+      return -1;
+  return 0;
+}
+
+/* Freeze the database and copy all but the blocks.  Nothing may be written
+ * to the database between these.
+ */
+static int
+begin_copy (struct connection *connection, void *opaque, struct status *status)
+{
+  static const char last_sql[] = "SELECT ifnull (max (id), 0) FROM block";
+  struct backup *backup = opaque;
+
+  if (clear_tables (backup->copy, status) == -1 ||
+      (backup->frozen && hold_disks (connection, backup, status) == -1) ||
+      copy_tables (connection, backup->copy, status) == -1 ||
+      connection_integer (connection, last_sql, &backup->last_id, status) == -1)
+    return -1;
+  return note_layers (backup, status);
+}
+
+/*--------------------------------------------------------------------
+ * The rows of blocks.
+ */
+
+/* Copy LENGTH bytes of DATA into the chunk. */
+static void
+take_bytes (struct backup *backup, const void *data, size_t length)
+{
+  if (length > 0)
+    memcpy (backup->bytes + backup->bytes_count, data, length);
+  backup->bytes_count += length;
+}
+
+static int
+fail_row (const struct block_row *row, struct status *status)
+{
+  return status_fail (status, EIO,
+                      "block %" PRId64 " of layer %" PRId64 ", generation "
+                      "%" PRId64 ": its checksum does not match; restore "
+                      "the block from an earlier backup",
+                      row->number, row->layer, row->generation);
+}
+
+/* Has the new file the content with this id? */
+static int
+has_content (struct connection *copy, int64_t id, struct status *status)
+{
+  static const char there_sql[] = "SELECT 1 FROM content WHERE id = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *there =
+      connection_statement (copy, there_sql, status);
+
+  if (there == NULL)
+    return -1;
+  sqlite3_bind_int64 (there, 1, id);
+  return connection_step (copy, there, status);
+}
+
+/* Take the content to which a row refers into the chunk, where the new file
+ * does not have it.
+ */
+static int
+take_content (struct connection *connection, struct backup *backup,
+              struct row *row, int64_t id, struct status *status)
+{
+  CLEANUP_STATEMENT sqlite3_stmt *found = NULL;
+  int r;
+
+  row->content.id = id;
+  r = has_content (backup->copy, id, status);
+  if (r != 0)
+    return r == -1 ? -1 : 0;
+  if (content_find (connection, id, 0, &row->content, &found, status) == -1)
+    return status_prefix (
+        status, "block %" PRId64 " of layer %" PRId64 ", generation %" PRId64,
+        row->number, row->layer, row->generation);
+  take_bytes (backup, row->content.data, row->content.length);
+  return 0;
+}
+
+/* Take the row at which BLOCKS stands into the chunk. */
+static int
+take_row (struct connection *connection, struct backup *backup,
+          sqlite3_stmt *blocks, struct status *status)
+{
+  const struct block_row found = {
+    .id = sqlite3_column_int64 (blocks, 0),
+    .layer = sqlite3_column_int64 (blocks, 1),
+    .number = sqlite3_column_int64 (blocks, 2),
+    .generation = sqlite3_column_int64 (blocks, 3),
+    .codec = sqlite3_column_int64 (blocks, 4),
+    .checksum = sqlite3_column_int64 (blocks, 5),
+    .data = sqlite3_column_blob (blocks, 6),
+    .length = sqlite3_column_bytes (blocks, 6),
+    .content = sqlite3_column_int64 (blocks, 7),
+  };
+  struct row *row = &backup->rows[backup->rows_count];
+
+  if (!is_copied (backup, found.layer, found.generation))
+    return 0;
+  if (found.length > DISK_BLOCK_SIZE_MAX ||
+      (found.data == NULL && found.length > 0) || !checksum_fits (&found))
+    return fail_row (&found, status);
+  *row = (struct row){
+    .id = found.id,
+    .layer = found.layer,
+    .number = found.number,
+    .generation = found.generation,
+    .codec = found.codec,
+    .checksum = found.checksum,
+    .offset = backup->bytes_count,
+  };
+  if (found.codec == CODEC_CONTENT) {
+    if (take_content (connection, backup, row, found.content, status) == -1)
+      return -1;
+  }
+  else {
+    row->length = found.length;
+    take_bytes (backup, found.data, found.length);
+  }
+  backup->rows_count++;
+  return 0;
+}
+
+/* Read the next chunk. */
+static int
+read_chunk (struct connection *connection, void *opaque, struct status *status)
+{
+  static const char blocks_sql[] =
+      "SELECT id, layer, number, generation, codec, checksum, data, content"
+      " FROM block WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3";
+  struct backup *backup = opaque;
+  CLEANUP_STATEMENT sqlite3_stmt *blocks =
+      connection_statement (connection, blocks_sql, status);
+  int r = -1;
+
+  backup->rows_count = backup->bytes_count = 0;
+  if (blocks == NULL)
+    return -1;
+  sqlite3_bind_int64 (blocks, 1, backup->next_id);
+  sqlite3_bind_int64 (blocks, 2, backup->last_id);
+  sqlite3_bind_int64 (blocks, 3, CHUNK_ROWS);
+  backup->next_id = backup->last_id + 1;
+  for (int seen = 1; (r = connection_step (connection, blocks, status)) == 1;
+       seen++) {
+    if (take_row (connection, backup, blocks, status) == -1)
+      return -1;
+    if (seen == CHUNK_ROWS || backup->bytes_count >= CHUNK_BYTES) {
+      backup->next_id = sqlite3_column_int64 (blocks, 0) + 1;
+      return 0;
+    }
+  }
+  return r;
+}
+
+/* Write the content of a row into the new file.  Another row of the chunk may
+ * have brought it along.
+ */
+static int
+write_content (struct backup *backup, const struct row *row,
+               struct status *status)
+{
+  static const char insert_sql[] =
+      "INSERT INTO content (id, hash, size, codec, checksum, data)"
+      " VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (id) DO NOTHING";
+  const struct content *content = &row->content;
+  CLEANUP_STATEMENT sqlite3_stmt *insert =
+      connection_statement (backup->copy, insert_sql, status);
+
+  if (insert == NULL)
+    return -1;
+  sqlite3_bind_int64 (insert, 1, content->id);
+  sqlite3_bind_int64 (insert, 2, content->hash);
+  sqlite3_bind_int64 (insert, 3, content->size);
+  sqlite3_bind_int64 (insert, 4, content->codec);
+  sqlite3_bind_int64 (insert, 5, content->checksum);
+  sqlite3_bind_blob64 (insert, 6, backup->bytes + row->offset, content->length,
+                       SQLITE_STATIC);
+  return connection_step (backup->copy, insert, status);
+}
+
+/* Write the chunk into the new file. */
+static int
+write_chunk (struct backup *backup, struct status *status)
+{
+  static const char insert_sql[] =
+      "INSERT INTO block"
+      " (id, layer, number, generation, codec, checksum, data, content)"
+      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+
+  for (size_t i = 0; i < backup->rows_count; i++) {
+    const struct row *row = &backup->rows[i];
+    CLEANUP_STATEMENT sqlite3_stmt *insert =
+        connection_statement (backup->copy, insert_sql, status);
+
+    if (insert == NULL ||
+        (row->content.length > 0 && write_content (backup, row, status) == -1))
+      return -1;
+    sqlite3_bind_int64 (insert, 1, row->id);
+    sqlite3_bind_int64 (insert, 2, row->layer);
+    sqlite3_bind_int64 (insert, 3, row->number);
+    sqlite3_bind_int64 (insert, 4, row->generation);
+    sqlite3_bind_int64 (insert, 5, row->codec);
+    sqlite3_bind_int64 (insert, 6, row->checksum);
+    if (row->codec == CODEC_CONTENT)
+      sqlite3_bind_int64 (insert, 8, row->content.id);
+    else if (row->codec != CODEC_ZERO)
+      sqlite3_bind_blob64 (insert, 7, backup->bytes + row->offset, row->length,
+                           SQLITE_STATIC);
+    if (connection_step (backup->copy, insert, status) == -1)
+      return -1;
+  }
+  backup->counts.blocks += backup->rows_count;
+  backup->counts.bytes += backup->bytes_count;
+  return 0;
+}
+
+static int
+copy_blocks (struct backup *backup, struct status *status)
+{
+  while (backup->next_id <= backup->last_id) {
+    if (store_look (backup->store, read_chunk, backup, status) == -1 ||
+        write_chunk (backup, status) == -1)
+      return -1;
+    if (backup->total < backup->counts.bytes)
+      backup->total = backup->counts.bytes;
+    if (progress_report (backup->progress, backup->counts.bytes, backup->total,
+                         backup->opaque, status) == -1)
+      return -1;
+  }
+  return 0;
+}
+
+/* Is in the new file what was written there? */
+static int
+check_copy (struct backup *backup, struct status *status)
+{
+  static const char count_sql[] = "SELECT count (*) FROM block";
+  static const char foreign_sql[] =
+      "SELECT count (*) FROM pragma_foreign_key_check";
+  int64_t blocks, dangling;
+
+  if (connection_integer (backup->copy, count_sql, &blocks, status) == -1 ||
+      connection_integer (backup->copy, foreign_sql, &dangling, status) == -1)
+    return -1;
+  if ((uint64_t)blocks != backup->counts.blocks || dangling != 0)
+    return status_fail (status, EIO,
+                        "the copy is not complete; the database is damaged");
+  return 0;
+}
+
+/* Fill the new file. */
+static int
+fill (struct connection *copy, void *opaque, struct status *status)
+{
+  struct backup *backup = opaque;
+  struct follow follow = { 0 };
+
+  backup->copy = copy;
+  if (connection_run (copy, cache_sql, status) == -1)
+    return -1;
+  if ((backup->frozen
+           ? store_change (backup->store, begin_copy, backup, status)
+           : store_look (backup->store, begin_copy, backup, status)) == -1 ||
+      follow_again (&follow, copy, status) == -1 ||
+      copy_blocks (backup, status) == -1)
+    return -1;
+  return check_copy (backup, status);
+}
+
+/*--------------------------------------------------------------------
+ * All of it.
+ */
+
+/* Make the new file. */
+static int
+make_copy (struct backup *backup, const char *path, struct status *status)
+{
+  struct manage_file file;
+
+  if (manage_file (backup->store, &file, status) == -1)
+    return -1;
+  backup->total = file.size - file.free;
+  backup->rows = calloc (CHUNK_ROWS, sizeof *backup->rows);
+  backup->bytes = malloc (CHUNK_BYTES + DISK_BLOCK_SIZE_MAX);
+  if (backup->rows == NULL || backup->bytes == NULL)
+    return status_no_memory (status);
+  return database_make (path, file.page_size, fill, backup, status);
+}
+
+int
+manage_backup (struct store *store, const char *path, progress_made progress,
+               void *opaque, struct backup_counts *counts,
+               struct status *status)
+{
+  struct backup backup = {
+    .store = store,
+    .progress = progress,
+    .opaque = opaque,
+  };
+  struct status ignored;
+  int guard = -1, r = 0;
+
+  /* A database that is read without its log cannot be frozen, and need not
+   * be: when it changes, reading fails.
+   */
+  backup.frozen = !store_is_immutable (store);
+  if (backup.frozen) {
+    guard = guard_keep_rows (store_path (store), status);
+    r = guard == -1 ? -1 : 0;
+  }
+  if (r == 0)
+    r = make_copy (&backup, path, status);
+  /* Where that fails, manage_reclaim does it one day. */
+  if (backup.held_count > 0)
+    store_change (store, release_disks, &backup, &ignored);
+  if (guard != -1)
+    guard_release (guard);
+  free (backup.held);
+  free (backup.layers);
+  free (backup.rows);
+  free (backup.bytes);
+  if (r == -1)
+    return status_prefix (status, "backing up %s", store_path (store));
+  if (counts)
+    *counts = backup.counts;
+  return 0;
+}

@@ -1,0 +1,334 @@
+/* Managing disks and snapshots: what the command sqlblock and a server's
+ * history do.
+ *
+ * These functions change a store by the names that people give: DISK, or
+ * DISK@SNAPSHOT, where SNAPSHOT may be a time (snapshots_find).  Each is
+ * one short transaction, or several of which the last one makes the change
+ * visible; it is durable when the call returns.  They go through the
+ * store's own queue of writers, so they can run in a server, and beside
+ * one in another process.
+ *
+ * Thread rules: any thread, with the store open.  All return 0, or -1 with
+ * nothing changed unless they say otherwise.  Common errors: ENOENT for
+ * unknown names, EEXIST for taken ones, EINVAL for impossible ones, EBUSY
+ * where a server has the disk open for writing, for longer than a moment, or
+ * where others have just renamed it, EROFS, ENOSPC, EIO.
+ */
+
+#ifndef SQLBLOCK_MANAGE_H
+#define SQLBLOCK_MANAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/progress.h"
+#include "sqlite/shrink.h"
+#include "rows/snapshots.h"
+#include "base/status.h"
+#include "engine/store.h"
+#include "rows/usage.h"
+
+/* Make a disk. */
+int manage_create (struct store *store, const struct disk_options *options,
+                   struct status *status);
+
+/* Rename DISK to NAME, or DISK@SNAPSHOT to DISK@NAME (NAME is given without
+ * the disk).
+ */
+int manage_rename (struct store *store, const char *target, const char *name,
+                   struct status *status);
+
+int manage_describe (struct store *store, const char *disk,
+                     const char *description, struct status *status);
+
+/* Change what OPTIONS says of the disk: how new blocks are compressed, and
+ * its quota.  A quota holds at once for what is written from then on; what
+ * was there is to be counted, by manage_count.
+ */
+int manage_set (struct store *store, const char *disk,
+                const struct disk_options *options, struct status *status);
+
+/* Give the disk SIZE bytes.  Growing: the new bytes are zeroes, clients see
+ * them when they connect again.  Shrinking needs SHRINK, and that no server
+ * has the disk open for writing.
+ */
+int manage_resize (struct store *store, const char *disk, uint64_t size,
+                   bool shrink, struct status *status);
+
+/* The same for a disk that was looked at as DISK; EBUSY where its size has
+ * changed since, EIO where it was rolled back or deleted.
+ */
+int manage_resize_found (struct store *store, const struct disk_info *disk,
+                         uint64_t size, bool shrink, struct status *status);
+
+/* Count, in steps, what disks with a quota store, where that is not done.
+ * When it fails it may be called again, and goes on.  Where a layer cannot be
+ * read, the others are counted before it fails.
+ */
+int manage_count (struct store *store, progress_made progress, void *opaque,
+                  struct status *status);
+
+/* One step of it, which passes by the layers in FAILED, and puts one there
+ * that it cannot read; *DONE says whether nothing is left but those.
+ */
+int manage_count_step (struct store *store, struct failed_layers *failed,
+                       bool *done, uint64_t *bytes, struct status *status);
+
+/* Delete a disk.  One that has snapshots is deleted only with SNAPSHOTS,
+ * which deletes them too (ENOTEMPTY otherwise, or EBUSY where one of them is
+ * open, see disk_open); clones of it live on.  With FORCE also while a server
+ * has it or them open, whose requests then fail.  The space is freed by
+ * manage_reclaim.
+ */
+int manage_delete (struct store *store, const char *disk, bool snapshots,
+                   bool force, struct status *status);
+
+/* Take a snapshot NAME of each of COUNT DISKS, at the same instant. */
+int manage_snapshot (struct store *store, const char *const *disks,
+                     size_t count, const char *name, struct status *status);
+
+/* Delete COUNT snapshots DISK@SNAPSHOT, all or none, by name only; EBUSY where
+ * one is open (see disk_open).  The space is freed by manage_reclaim.
+ */
+int manage_delete_snapshots (struct store *store, const char *const *targets,
+                             size_t count, struct status *status);
+
+/* Inside the transaction that deletes SNAPSHOT of the database PATH: keep
+ * others from opening it.  *GUARD is as that of guard_delete_snapshot, to be
+ * released after the commit.  Returns 0, or -1: EBUSY, with the reader's name,
+ * where somebody has it open.
+ */
+int manage_keep_readers_out (const char *path,
+                             const struct snapshot_info *snapshot, int *guard,
+                             struct status *status);
+
+/* Make DISK what it was at DISK@SNAPSHOT, its size included.  What was
+ * written since is lost, unless a snapshot has it; newer snapshots stay.
+ * With FORCE also while a server has the disk open, whose connections then
+ * fail.
+ */
+int manage_rollback (struct store *store, const char *target, bool force,
+                     struct status *status);
+
+/* Fail as these would fail now, and change nothing: the change is made and
+ * taken back, in one transaction.
+ */
+int manage_try_delete (struct store *store, const char *disk, bool snapshots,
+                       bool force, struct status *status);
+int manage_try_delete_snapshots (struct store *store,
+                                 const char *const *targets, size_t count,
+                                 struct status *status);
+int manage_try_rollback (struct store *store, const char *target, bool force,
+                         struct status *status);
+
+/* Make the disk NAME, which begins as DISK or DISK@SNAPSHOT is now and is
+ * independent from then on.  DESCRIPTION may be NULL: none.
+ */
+int manage_clone (struct store *store, const char *source, const char *name,
+                  const char *description, struct status *status);
+
+/* Copy what a clone shares with its origin, so that it does not depend on
+ * it any more.  When it fails it may be called again, and goes on.  PROGRESS
+ * is told how many bytes were copied.
+ */
+int manage_flatten (struct store *store, const char *disk,
+                    progress_made progress, void *opaque,
+                    struct status *status);
+
+/* Free what nobody sees, until nothing is left of it, in steps that let
+ * others write in between.  When it fails it may be called again.  FREED
+ * (may be NULL) is told how many bytes of blocks went.  Where there is
+ * nothing to free it only reads.  Where a layer cannot be read, the others are
+ * freed before it fails.
+ */
+int manage_reclaim (struct store *store, progress_made progress, void *opaque,
+                    uint64_t *freed, struct status *status);
+
+/* Have the next manage_reclaim also free what a clone has overwritten of its
+ * origin since that was deleted.  It does so by itself only when something
+ * of the clone is deleted.
+ */
+int manage_reclaim_hidden (struct store *store, struct status *status);
+
+/* Delete what copies that were interrupted left behind; the first step of
+ * manage_reclaim.
+ */
+int manage_forget_copies (struct store *store, struct status *status);
+
+/* One step of it; *DONE says whether nothing is left. */
+int manage_reclaim_step (struct store *store, bool *done, uint64_t *freed,
+                         struct status *status);
+
+/* Giving free pages back to the file system; see shrink.h. */
+struct shrinking {
+  uint64_t many;        /* so many free pages are many, ... */
+  uint64_t keep;        /* ... so many stay free, ... */
+  uint64_t nanoseconds; /* ... a step takes so long, ... */
+  uint64_t moves;       /* ... or all go if no more than so many move */
+  uint64_t cut;         /* the list is in order for pages behind this one, */
+  uint64_t least;       /* and since then so many were free, or more */
+  bool done;            /* all have gone at once */
+  struct shrink_pages pages;
+};
+
+/* How many pages may move at once: so many take a twentieth of a second; so
+ * many if nobody seems to wait; and so many where there is no server.
+ */
+#define MANAGE_MOVES       2048
+#define MANAGE_MOVES_IDLE  8192
+#define MANAGE_MOVES_ALONE 65536
+
+int manage_free_pages (struct store *store, struct shrink_pages *pages,
+                       struct status *status);
+
+/* Have many pages become free since the list of them was put in order? */
+bool manage_free_grow (const struct shrinking *shrinking);
+
+/* One step, for shrinking->pages that were looked at; looks at them again.
+ * Where all go at once, none are kept.
+ */
+int manage_shrink_step (struct store *store, struct shrinking *shrinking,
+                        struct status *status);
+
+/* Give the file's free pages back, in steps, but for KEEP bytes of them. */
+int manage_shrink_file (struct store *store, uint64_t keep,
+                        progress_made progress, void *opaque,
+                        struct status *status);
+
+/*--------------------------------------------------------------------
+ * Looking.
+ */
+
+/* Find a disk's snapshot; SNAPSHOT may be a time. */
+int manage_find_snapshot (struct store *store, const char *target,
+                          struct snapshot_info *info, struct status *status);
+
+/* Call FOUND for each snapshot of DISK, or for NULL of all, as
+ * snapshots_list.
+ */
+int manage_list_snapshots (struct store *store, const char *disk,
+                           int (*found) (const struct snapshot_info *info,
+                                         void *opaque),
+                           void *opaque, struct status *status);
+
+/* More about a disk or a snapshot. */
+struct manage_details {
+  uint64_t snapshots; /* for a disk: how many it has */
+  /* What it was cloned from, or rolled back to, as DISK@SNAPSHOT or DISK;
+   * "" where it has no parent, "?" where that is gone.
+   */
+  char origin[DISK_TARGET_MAX + 1];
+  /* For a disk with a quota, what counts for that, in bytes: at least so
+   * much while not all is counted.
+   */
+  uint64_t quota_used;
+  bool quota_counted;
+};
+int manage_details (struct store *store, const char *target,
+                    struct manage_details *details, struct status *status);
+
+/* Count what COUNT disks and snapshots store, and what deleting a group of
+ * them would free, as usage_count.  It reads the index of all that they
+ * store, in one read transaction.
+ */
+int manage_usage (struct store *store, struct usage_item *items, size_t count,
+                  uint64_t *freed, size_t groups, progress_made progress,
+                  void *opaque, struct status *status);
+
+/* The database file. */
+struct manage_file {
+  uint64_t size;        /* bytes */
+  uint64_t free;        /* bytes in free pages */
+  uint64_t log;         /* bytes of the write-ahead log */
+  uint64_t page_size;   /* bytes */
+  uint64_t reclaimable; /* layers that wait to be reclaimed */
+  int format;
+};
+int manage_file (struct store *store, struct manage_file *file,
+                 struct status *status);
+
+/* Call FOUND for each range of bytes, in order, that differs between FROM
+ * and TO (each DISK or DISK@SNAPSHOT, or for FROM NULL: nothing but
+ * zeroes), until it returns non-zero (-1 and ECANCELED).  HOLE says that TO
+ * has zeroes there.  Ranges are whole blocks, clipped to the size of TO;
+ * blocks that were written with what they had before count as different.
+ * Both must have the same block size (EINVAL).
+ */
+typedef int (*difference_found) (uint64_t offset, uint64_t count, bool hole,
+                                 void *opaque);
+int manage_diff (struct store *store, const char *from, const char *to,
+                 difference_found found, void *opaque, struct status *status);
+
+/* The same for what was found already, whatever its name is now. */
+int manage_diff_found (struct store *store, const struct disk_info *from,
+                       const struct disk_info *to, difference_found found,
+                       void *opaque, struct status *status);
+
+/* Open DISK as it is now, or DISK@SNAPSHOT, for reading only, for a copy
+ * that takes long: it does not change meanwhile, whatever others write, and
+ * it stays when the snapshot is deleted.  Closed by manage_thaw.  NULL on
+ * failure.
+ */
+struct disk *manage_freeze (struct store *store, const char *target,
+                            struct status *status);
+void manage_thaw (struct store *store, struct disk *disk);
+
+/*--------------------------------------------------------------------
+ * Receiving: a copy from elsewhere that appears complete or not at all.
+ */
+
+/* What is to be received. */
+struct manage_incoming {
+  const char *disk;               /* name of the disk */
+  const char *description;        /* of a new disk; may be NULL: none */
+  uint64_t size;                  /* bytes; may become less until the end */
+  uint32_t block_size;            /* bytes */
+  struct compression compression; /* of a new disk; codec 0: not said */
+  enum disk_choice deduplicate;   /* of a new disk */
+
+  /* Have an existing disk get other contents. */
+  bool replace;
+
+  /* A snapshot that is received with the disk; NULL: none. */
+  const char *snapshot;
+  int64_t guid;      /* its guid, */
+  int64_t created;   /* and when it was made */
+  int64_t base_guid; /* 0: everything is received; else what changed since
+                        the snapshot with this guid */
+  const char *base;  /* and its name where it comes from */
+  bool rollback;     /* give up what was written since the base */
+};
+
+/* Begin.  DISK must not exist.  With REPLACE or a base it must, and no
+ * server may have it open for writing (EBUSY).  A base must be its newest
+ * snapshot, with nothing written since (EINVAL), unless ROLLBACK.
+ *
+ * Returns a disk for writing, which begins as the base or as zeroes, and is
+ * seen by nobody else; NULL on failure.  What an earlier reception of DISK
+ * has left behind is removed.
+ */
+struct disk *manage_receive (struct store *store,
+                             const struct manage_incoming *incoming,
+                             struct status *status);
+
+/* Make what was written to INCOMING_DISK the disk and the snapshot, in one
+ * transaction, and close it.  On failure it is removed, as by
+ * manage_receive_cancel.
+ */
+int manage_receive_end (struct store *store, struct disk *incoming_disk,
+                        const struct manage_incoming *incoming,
+                        struct status *status);
+
+/* Give up: remove what was received, and close INCOMING_DISK.  The space is
+ * freed by manage_reclaim.
+ */
+void manage_receive_cancel (struct store *store, struct disk *incoming_disk);
+
+/* Remove what receptions have left whose process died; how many goes to
+ * *REMOVED.  Where one cannot be removed, the others are before it fails.
+ */
+int manage_receive_clean (struct store *store, unsigned *removed,
+                          struct status *status);
+
+#endif /* SQLBLOCK_MANAGE_H */

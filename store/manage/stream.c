@@ -1,0 +1,560 @@
+/* Writing and reading streams: see stream.h. */
+
+#include <config.h>
+
+#include <endian.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "block/checksum.h"
+#include "manage/stream.h"
+
+#define MAGIC "sqlblock-stream\n"
+
+struct preamble {
+  char magic[16];
+  uint32_t version;
+  uint32_t zero;
+};
+
+enum kind { BEGIN = 1, ZEROES = 2, DATA = 3, END = 4 };
+
+enum payload_codec { PAYLOAD_NONE = 0, PAYLOAD_RAW = 1 };
+
+struct head {
+  uint32_t kind;
+  uint8_t codec;
+  uint8_t zero[3];
+  uint64_t offset;
+  uint64_t count;
+  uint64_t length;
+  uint64_t payload_checksum;
+  uint64_t checksum;
+};
+
+/* The texts of BEGIN, in their order. */
+enum { DISK, DESCRIPTION, SNAPSHOT, BASE, TEXTS };
+
+struct begin {
+  uint64_t size;
+  uint64_t block_size;
+  uint64_t guid;
+  uint64_t created;
+  uint64_t base_guid;
+  uint16_t lengths[TEXTS];
+};
+
+struct end {
+  uint64_t records;
+  uint64_t data;
+  uint64_t zeroes;
+};
+
+_Static_assert(sizeof (struct preamble) == 24 && sizeof (struct head) == 48 &&
+                   sizeof (struct begin) == 48 && sizeof (struct end) == 24,
+               "these have no gaps");
+
+#define BEGIN_MAX                                                              \
+  (sizeof (struct begin) + DISK_NAME_MAX + DISK_DESCRIPTION_MAX +              \
+   2 * SNAPSHOT_NAME_MAX)
+
+/* Where text I of a header lies, and the most bytes it may have. */
+static char *
+text_of (struct stream_header *header, int i, size_t *most)
+{
+  switch (i) {
+  case DISK:
+    *most = DISK_NAME_MAX;
+    return header->disk;
+  case DESCRIPTION:
+    *most = DISK_DESCRIPTION_MAX;
+    return header->description;
+  case SNAPSHOT:
+    *most = SNAPSHOT_NAME_MAX;
+    return header->snapshot;
+  default:
+    *most = SNAPSHOT_NAME_MAX;
+    return header->base;
+  }
+}
+
+/* The checksum that HEAD should have; it becomes part of the next one. */
+static uint64_t
+head_checksum (const struct stream *stream, const struct head *head)
+{
+  unsigned char bytes[sizeof (uint64_t) + offsetof (struct head, checksum)];
+  const uint64_t before = htole64 (stream->chained);
+
+  memcpy (bytes, &before, sizeof before);
+  memcpy (bytes + sizeof before, head, offsetof (struct head, checksum));
+  return checksum_bytes (bytes, sizeof bytes);
+}
+
+static int
+set_up (struct stream *stream, int fd, int (*interrupted) (void),
+        struct status *status)
+{
+  *stream = (struct stream){
+    .fd = fd,
+    .interrupted = interrupted,
+    .payload = malloc (STREAM_DATA_MAX),
+  };
+  if (stream->payload == NULL)
+    return status_no_memory (status);
+  return 0;
+}
+
+void
+stream_close (struct stream *stream)
+{
+  free (stream->payload);
+  stream->payload = NULL;
+}
+
+/* Is a call to be made again that a signal has interrupted? */
+static bool
+try_again (const struct stream *stream)
+{
+  return errno == EINTR && !(stream->interrupted && stream->interrupted ());
+}
+
+static int
+fail_errno (const char *doing, struct status *status)
+{
+  if (errno == EINTR)
+    return status_fail (status, ECANCELED, "%s the stream: interrupted", doing);
+  return status_fail (status, errno, "%s the stream: %s", doing,
+                      strerror (errno));
+}
+
+/*--------------------------------------------------------------------
+ * Writing.
+ */
+
+static int
+write_bytes (struct stream *stream, const void *data, size_t length,
+             struct status *status)
+{
+  const char *bytes = data;
+  ssize_t n;
+
+  while (length > 0) {
+    n = write (stream->fd, bytes, length);
+    if (n == -1 && try_again (stream))
+      continue;
+    if (n == -1)
+      return fail_errno ("writing", status);
+    bytes += n;
+    length -= n;
+    stream->bytes += n;
+  }
+  return 0;
+}
+
+/* Write a record: kind, codec and range are in HEAD, in this machine's byte
+ * order, the rest is filled in.
+ */
+static int
+write_record (struct stream *stream, const struct head *given,
+              const void *payload, size_t length, struct status *status)
+{
+  struct head head = {
+    .kind = htole32 (given->kind),
+    .codec = given->codec,
+    .offset = htole64 (given->offset),
+    .count = htole64 (given->count),
+    .length = htole64 (length),
+    .payload_checksum = htole64 (checksum_bytes (payload, length)),
+  };
+
+  stream->chained = head_checksum (stream, &head);
+  head.checksum = htole64 (stream->chained);
+  stream->counts.records++;
+  if (write_bytes (stream, &head, sizeof head, status) == -1)
+    return -1;
+  return write_bytes (stream, payload, length, status);
+}
+
+static int
+write_begin (struct stream *stream, struct status *status)
+{
+  struct stream_header *header = &stream->header;
+  unsigned char bytes[BEGIN_MAX];
+  struct begin begin = {
+    .size = htole64 (header->size),
+    .block_size = htole64 (header->block_size),
+    .guid = htole64 (header->guid),
+    .created = htole64 (header->created),
+    .base_guid = htole64 (header->base_guid),
+  };
+  size_t length = sizeof begin, most;
+
+  for (int i = 0; i < TEXTS; i++) {
+    const char *text = text_of (header, i, &most);
+    const size_t size = strlen (text);
+
+    memcpy (bytes + length, text, size);
+    begin.lengths[i] = htole16 (size);
+    length += size;
+  }
+  memcpy (bytes, &begin, sizeof begin);
+  return write_record (stream,
+                       &(struct head){ .kind = BEGIN, .codec = PAYLOAD_RAW },
+                       bytes, length, status);
+}
+
+int
+stream_begin (struct stream *stream, int fd, int (*interrupted) (void),
+              const struct stream_header *header, struct status *status)
+{
+  struct preamble preamble = { .version = htole32 (STREAM_VERSION) };
+
+  if (set_up (stream, fd, interrupted, status) == -1)
+    return -1;
+  stream->header = *header;
+  memcpy (preamble.magic, MAGIC, sizeof preamble.magic);
+  stream->chained = checksum_bytes (&preamble, sizeof preamble);
+  if (write_bytes (stream, &preamble, sizeof preamble, status) == -1)
+    return -1;
+  return write_begin (stream, status);
+}
+
+int
+stream_write (struct stream *stream, const struct stream_range *range,
+              struct status *status)
+{
+  struct head head = {
+    .kind = range->data ? DATA : ZEROES,
+    .codec = range->data ? PAYLOAD_RAW : PAYLOAD_NONE,
+    .offset = range->offset,
+  };
+  const char *data = range->data;
+  uint64_t left = range->count;
+
+  while (left > 0) {
+    head.count = data && left > STREAM_DATA_MAX ? STREAM_DATA_MAX : left;
+    if (write_record (stream, &head, data, data ? head.count : 0, status) == -1)
+      return -1;
+    *(data ? &stream->counts.data : &stream->counts.zeroes) += head.count;
+    data = data ? data + head.count : NULL;
+    head.offset += head.count;
+    left -= head.count;
+  }
+  return 0;
+}
+
+int
+stream_end (struct stream *stream, struct status *status)
+{
+  const struct end end = {
+    .records = htole64 (stream->counts.records),
+    .data = htole64 (stream->counts.data),
+    .zeroes = htole64 (stream->counts.zeroes),
+  };
+
+  return write_record (stream,
+                       &(struct head){ .kind = END, .codec = PAYLOAD_RAW },
+                       &end, sizeof end, status);
+}
+
+/*--------------------------------------------------------------------
+ * Reading.
+ */
+
+static int
+fail_damaged (const struct stream *stream, const char *what,
+              struct status *status)
+{
+  return status_fail (status, EINVAL,
+                      "the stream is damaged near its byte %" PRIu64
+                      " (%s); send it again",
+                      stream->bytes, what);
+}
+
+/* Read at most LENGTH bytes, fewer only at the end.  Returns how many, or
+ * -1.
+ */
+static ssize_t
+read_some (struct stream *stream, void *buffer, size_t length,
+           struct status *status)
+{
+  size_t got = 0;
+  ssize_t n;
+
+  while (got < length) {
+    n = read (stream->fd, (char *)buffer + got, length - got);
+    if (n == 0)
+      break;
+    if (n == -1 && try_again (stream))
+      continue;
+    if (n == -1)
+      return fail_errno ("reading", status);
+    got += n;
+  }
+  stream->bytes += got;
+  return got;
+}
+
+/* Read LENGTH bytes. */
+static int
+read_bytes (struct stream *stream, void *buffer, size_t length,
+            struct status *status)
+{
+  const ssize_t got = read_some (stream, buffer, length, status);
+
+  if (got == -1)
+    return -1;
+  if ((size_t)got < length)
+    return status_fail (status, EINVAL,
+                        "the stream ends too early, after %" PRIu64
+                        " bytes; send it again",
+                        stream->bytes);
+  return 0;
+}
+
+/* The most bytes of payload that a record may have. */
+static size_t
+most_payload (uint32_t kind)
+{
+  switch (kind) {
+  case BEGIN:
+    return BEGIN_MAX;
+  case DATA:
+    return STREAM_DATA_MAX;
+  case END:
+    return sizeof (struct end);
+  default:
+    return 0;
+  }
+}
+
+/* Check what the head of a record says by itself. */
+static int
+check_head (const struct stream *stream, const struct head *head,
+            struct status *status)
+{
+  if (head->zero[0] || head->zero[1] || head->zero[2] || head->kind < BEGIN ||
+      head->kind > END)
+    return status_fail (status, ENOTSUP,
+                        "the stream has a record of kind %" PRIu32
+                        ", which this version does not know; use a newer one",
+                        head->kind);
+  if (head->codec > PAYLOAD_RAW)
+    return status_fail (status, ENOTSUP,
+                        "the stream is compressed (codec %d), which this "
+                        "version cannot read; use a newer one",
+                        head->codec);
+  if ((head->codec == PAYLOAD_NONE) != (head->length == 0) ||
+      (head->codec == PAYLOAD_NONE) != (head->kind == ZEROES) ||
+      head->length > most_payload (head->kind))
+    return fail_damaged (stream, "a record's length is impossible", status);
+  return 0;
+}
+
+/* Read a record into HEAD, in this machine's byte order, and its payload
+ * into stream->payload.  Nothing is believed before its checksum is right,
+ * and no length even then.
+ */
+static int
+read_record (struct stream *stream, struct head *head, struct status *status)
+{
+  if (read_bytes (stream, head, sizeof *head, status) == -1)
+    return -1;
+  stream->chained = head_checksum (stream, head);
+  if (le64toh (head->checksum) != stream->chained)
+    return fail_damaged (stream, "the checksum of a record does not match",
+                         status);
+  head->kind = le32toh (head->kind);
+  head->offset = le64toh (head->offset);
+  head->count = le64toh (head->count);
+  head->length = le64toh (head->length);
+  if (check_head (stream, head, status) == -1 ||
+      read_bytes (stream, stream->payload, head->length, status) == -1)
+    return -1;
+  if (checksum_bytes (stream->payload, head->length) !=
+      le64toh (head->payload_checksum))
+    return fail_damaged (stream, "the checksum of data does not match", status);
+  return 0;
+}
+
+/* Take the texts of BEGIN, which stand behind its numbers. */
+static int
+take_texts (struct stream *stream, const struct begin *begin, size_t length,
+            struct status *status)
+{
+  size_t at = sizeof *begin, most;
+
+  for (int i = 0; i < TEXTS; i++) {
+    char *text = text_of (&stream->header, i, &most);
+    const size_t size = le16toh (begin->lengths[i]);
+
+    if (size > most || size > length - at ||
+        memchr (stream->payload + at, '\0', size))
+      return fail_damaged (stream, "a name is impossible", status);
+    memcpy (text, stream->payload + at, size);
+    text[size] = '\0';
+    at += size;
+  }
+  if (at != length)
+    return fail_damaged (stream, "its header is too long", status);
+  return 0;
+}
+
+/* Check that the header is one that a disk and a snapshot can have. */
+static int
+check_header (const struct stream *stream, struct status *status)
+{
+  const struct stream_header *header = &stream->header;
+  const struct disk_options disk = {
+    .name = header->disk,
+    .description = header->description,
+    .size = header->size,
+    .block_size = header->block_size,
+  };
+
+  if (disks_check_text ("the name of a disk", header->disk, DISK_NAME_MAX,
+                        status) == -1 ||
+      disks_check_options (&disk, status) == -1 ||
+      disks_check_text ("the name of a snapshot", header->snapshot,
+                        SNAPSHOT_NAME_MAX, status) == -1 ||
+      (header->base[0] &&
+       disks_check_text ("the name of a snapshot", header->base,
+                         SNAPSHOT_NAME_MAX, status) == -1))
+    return status_prefix (status, "the stream");
+  if (header->size == 0 || header->block_size == 0 || header->guid == 0 ||
+      header->guid == header->base_guid ||
+      (header->base_guid == 0) != (header->base[0] == '\0'))
+    return fail_damaged (stream, "its header makes no sense", status);
+  return 0;
+}
+
+static int
+read_begin (struct stream *stream, struct status *status)
+{
+  struct stream_header *header = &stream->header;
+  struct begin begin;
+  struct head head;
+
+  if (read_record (stream, &head, status) == -1)
+    return -1;
+  if (head.kind != BEGIN || head.offset || head.count ||
+      head.length < sizeof begin)
+    return fail_damaged (stream, "its header is missing", status);
+  memcpy (&begin, stream->payload, sizeof begin);
+  if (le64toh (begin.block_size) > DISK_BLOCK_SIZE_MAX)
+    return fail_damaged (stream, "the block size is impossible", status);
+  header->size = le64toh (begin.size);
+  header->block_size = le64toh (begin.block_size);
+  header->guid = le64toh (begin.guid);
+  header->created = le64toh (begin.created);
+  header->base_guid = le64toh (begin.base_guid);
+  if (take_texts (stream, &begin, head.length, status) == -1 ||
+      check_header (stream, status) == -1)
+    return -1;
+  stream->counts.records++;
+  return 0;
+}
+
+int
+stream_open (struct stream *stream, int fd, int (*interrupted) (void),
+             struct status *status)
+{
+  struct preamble preamble = { .zero = 0 };
+  ssize_t got;
+
+  if (set_up (stream, fd, interrupted, status) == -1)
+    return -1;
+  got = read_some (stream, &preamble, sizeof preamble, status);
+  if (got == -1)
+    return -1;
+  if (got == 0)
+    return status_fail (status, EINVAL, "the stream is empty");
+  if ((size_t)got < sizeof preamble.magic ||
+      memcmp (preamble.magic, MAGIC, sizeof preamble.magic) != 0)
+    return status_fail (status, EINVAL,
+                        "this is not a stream of sqlblock send");
+  if (got == sizeof preamble &&
+      (le32toh (preamble.version) != STREAM_VERSION || preamble.zero))
+    return status_fail (status, ENOTSUP,
+                        "the stream has version %" PRIu32 ", this program "
+                        "knows only %d; use a newer one",
+                        le32toh (preamble.version), STREAM_VERSION);
+  if ((size_t)got < sizeof preamble)
+    return fail_damaged (stream, "it ends in its first bytes", status);
+  stream->chained = checksum_bytes (&preamble, sizeof preamble);
+  return read_begin (stream, status);
+}
+
+/* Check the range of a ZEROES or DATA record. */
+static int
+check_range (const struct stream *stream, const struct head *head,
+             struct status *status)
+{
+  const uint64_t size = stream->header.size;
+  const uint32_t block_size = stream->header.block_size;
+
+  if (head->count == 0 || head->offset < stream->next || head->offset > size ||
+      head->count > size - head->offset || head->offset % block_size ||
+      ((head->offset + head->count) % block_size &&
+       head->offset + head->count != size))
+    return fail_damaged (stream, "a range is impossible", status);
+  if (head->kind == DATA && head->length != head->count)
+    return fail_damaged (stream, "data does not fill its range", status);
+  return 0;
+}
+
+/* Check the END record, and that nothing follows it. */
+static int
+check_end (struct stream *stream, const struct head *head,
+           struct status *status)
+{
+  struct end end;
+  char more;
+  ssize_t got;
+
+  if (head->length != sizeof end || head->offset || head->count)
+    return fail_damaged (stream, "its end is impossible", status);
+  memcpy (&end, stream->payload, sizeof end);
+  if (le64toh (end.records) != stream->counts.records ||
+      le64toh (end.data) != stream->counts.data ||
+      le64toh (end.zeroes) != stream->counts.zeroes)
+    return fail_damaged (stream, "what its end counts is not there", status);
+  got = read_some (stream, &more, 1, status);
+  if (got == -1)
+    return -1;
+  if (got == 1)
+    return fail_damaged (stream, "something follows its end", status);
+  stream->ended = true;
+  return 0;
+}
+
+int
+stream_read (struct stream *stream, struct stream_range *range,
+             struct status *status)
+{
+  struct head head;
+
+  if (stream->ended)
+    return 0;
+  if (read_record (stream, &head, status) == -1)
+    return -1;
+  if (head.kind == END)
+    return check_end (stream, &head, status);
+  if (head.kind == BEGIN)
+    return fail_damaged (stream, "it begins twice", status);
+  if (check_range (stream, &head, status) == -1)
+    return -1;
+  stream->next = head.offset + head.count;
+  stream->counts.records++;
+  *(head.kind == DATA ? &stream->counts.data : &stream->counts.zeroes) +=
+      head.count;
+  *range = (struct stream_range){
+    .offset = head.offset,
+    .count = head.count,
+    .data = head.kind == DATA ? stream->payload : NULL,
+  };
+  return 1;
+}

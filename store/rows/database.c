@@ -1,0 +1,902 @@
+/* The database file: see database.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "rows/content.h"
+#include "rows/database.h"
+#include "sqlite/filesystem.h"
+#include "sqlite/guard.h"
+#include "sqlite/mark.h"
+#include "sqlite/page.h"
+#include "rows/schema.h"
+
+#define APPLICATION_ID 0x73716c62
+
+/*--------------------------------------------------------------------
+ * Examining a file by its first 100 bytes ("The Database Header" in
+ * SQLite's fileformat2.html).
+ */
+
+static int
+check_header (const char *path, const unsigned char *header,
+              struct status *status)
+{
+  const uint32_t format = big_endian (header + 60);
+  const uint32_t application_id = big_endian (header + 68);
+
+  if (memcmp (header, "SQLite format 3", 16) != 0)
+    return status_fail (
+        status, EINVAL,
+        "%s is not an SQLite database; it was left as it is "
+        "(if it was one of sqlblock, 'sqlblock check --salvage' "
+        "saves what is left)",
+        path);
+  if (application_id != APPLICATION_ID)
+    return status_fail (status, EINVAL,
+                        "%s is an SQLite database, but not one of sqlblock "
+                        "(its application_id is 0x%08" PRIx32
+                        "); it was left as it is%s",
+                        path, application_id,
+                        application_id == 0 ? "; if it is one that was cut "
+                                              "off, 'sqlblock check --salvage' "
+                                              "saves what is left"
+                                            : "");
+  if (format > DATABASE_FORMAT)
+    return status_fail (status, ENOTSUP,
+                        "%s has format %" PRIu32 ", this version knows up "
+                        "to %d; use a newer version",
+                        path, format, DATABASE_FORMAT);
+  if (format < DATABASE_FORMAT)
+    return status_fail (status, ENOTSUP,
+                        "%s has format %" PRIu32 ", which no release used",
+                        path, format);
+  if (header[PAGE_HEADER_RESERVED] != VFS_CHECKSUM_SIZE)
+    return status_fail (status, EIO,
+                        "%s is damaged: its pages have no room for "
+                        "checksums; see 'sqlblock check --salvage'",
+                        path);
+  return 1;
+}
+
+int
+database_examine (const char *path, struct status *status)
+{
+  unsigned char header[PAGE_HEADER_SIZE] = { 0 };
+  struct connection connection;
+  sqlite3_file *file;
+  struct stat st;
+  int rc;
+
+  if (stat (path, &st) == -1) {
+    if (errno == ENOENT && lstat (path, &st) == 0)
+      return status_fail (status, ENOENT,
+                          "%s is a symbolic link to nothing; remove it, or "
+                          "make what it points to",
+                          path);
+    if (errno == ENOENT)
+      return 0;
+    return status_fail (status, errno, "%s: %s", path, strerror (errno));
+  }
+  if (!S_ISREG (st.st_mode))
+    return status_fail (status, EINVAL, "%s is not a regular file", path);
+
+  /* Immutable: neither locks nor journals are touched. */
+  if (connection_open (&connection, path, CONNECTION_HEADER, NULL, status) ==
+      -1)
+    return -1;
+  rc = sqlite3_file_control (connection.db, "main", SQLITE_FCNTL_FILE_POINTER,
+                             &file);
+  if (rc == SQLITE_OK)
+    rc = file->pMethods->xRead (file, header, sizeof header, 0);
+  if (rc != SQLITE_OK && rc != SQLITE_IOERR_SHORT_READ)
+    rc = status_fail_sqlite (status, connection.db, rc, "reading %s", path);
+  else
+    rc = check_header (path, header, status);
+  connection_close (&connection);
+  return rc;
+}
+
+/*--------------------------------------------------------------------
+ * Making a file.
+ */
+
+/* A new string: the directory of PATH. */
+static char *
+directory_of (const char *path)
+{
+  char *copy = strdup (path);
+  char *directory = copy ? strdup (dirname (copy)) : NULL;
+
+  free (copy);
+  return directory;
+}
+
+/* What is made to be used must not be on another machine's file system. */
+static int
+check_file_system (const char *path, struct status *status)
+{
+  char *directory = directory_of (path);
+  struct stat st;
+  int r = 0;
+
+  if (directory == NULL)
+    return status_no_memory (status);
+  /* Who makes the file says what is wrong with the directory. */
+  if (stat (directory, &st) == 0 && !filesystem_is_own (directory)) {
+    filesystem_fail_shared (directory, status);
+    r = status_prefix (status, "%s cannot be created", path);
+  }
+  free (directory);
+  return r;
+}
+
+int
+database_check_directory (const char *path, struct status *status)
+{
+  char *directory = directory_of (path);
+  struct stat st;
+  int r = 0;
+
+  if (directory == NULL)
+    return status_no_memory (status);
+  if (stat (directory, &st) == 0 && !S_ISDIR (st.st_mode))
+    r = status_fail (status, ENOTDIR, "%s cannot be created: %s: %s", path,
+                     directory, strerror (ENOTDIR));
+  else if (access (directory, W_OK | X_OK) == -1)
+    r = status_fail (status, errno, "%s cannot be created: directory %s: %s",
+                     path, directory, strerror (errno));
+  free (directory);
+  return r == 0 ? check_file_system (path, status) : r;
+}
+
+/* Run SQL, which returns the mode of the journal.  Returns 1 where the database
+ * uses a write-ahead log, 0, -1.
+ */
+static int
+ask_wal (struct connection *connection, const char *sql, struct status *status)
+{
+  CLEANUP_STATEMENT sqlite3_stmt *mode =
+      connection_statement (connection, sql, status);
+  const char *text;
+
+  if (mode == NULL || connection_step (connection, mode, status) == -1)
+    return -1;
+  text = (const char *)sqlite3_column_text (mode, 0);
+  return text && strcmp (text, "wal") == 0;
+}
+
+/* Does the file, whatever its log says, have the counter of a copy by SQLite's
+ * backup API (mark.h)?
+ */
+static int
+is_copy (struct connection *connection, struct status *status)
+{
+  unsigned char schema[4];
+  sqlite3_file *file;
+  int rc = sqlite3_file_control (connection->db, "main",
+                                 SQLITE_FCNTL_FILE_POINTER, &file);
+
+  if (rc == SQLITE_OK)
+    rc =
+        file->pMethods->xRead (file, schema, sizeof schema, PAGE_HEADER_SCHEMA);
+  if (rc != SQLITE_OK)
+    return status_fail_sqlite (status, connection->db, rc,
+                               "reading the header of the database");
+  return big_endian (schema) < MARK_SCHEMA;
+}
+
+/* Make a copy a database of its own: before anything else is committed, its
+ * file must say so.
+ */
+static int
+adopt_copy (struct connection *connection, struct status *status)
+{
+  struct marking_end end;
+  int rc;
+
+  if (marking_adopt (connection, status) == -1 ||
+      marking_note (connection, &end, status) == -1 ||
+      marking_permit_restart (connection, &end, status) == -1)
+    return -1;
+  rc = sqlite3_wal_checkpoint_v2 (connection->db, "main",
+                                  SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+  return rc == SQLITE_OK || is_copy (connection, status) == 0
+             ? 0
+             : status_fail_sqlite (status, connection->db, rc,
+                                   "making a copy by SQLite a database of its "
+                                   "own");
+}
+
+/* Have the database use a write-ahead log, which everything depends on.  It may
+ * have been switched to another journal by hand, or have been copied by SQLite;
+ * then it is complete, and gets a new mark, which says so.
+ */
+static int
+use_wal (struct connection *connection, struct status *status)
+{
+  static const char mode_sql[] = "PRAGMA journal_mode";
+  static const char wal_sql[] = "PRAGMA journal_mode = WAL";
+  int r = ask_wal (connection, mode_sql, status);
+
+  if (r == 1) {
+    r = is_copy (connection, status);
+    return r == 1 ? adopt_copy (connection, status) : r;
+  }
+  if (r == 0 && marking_renew (connection, status) == -1)
+    return -1;
+  if (r == 0)
+    r = ask_wal (connection, wal_sql, status);
+  if (r == 0)
+    return status_fail (status, EIO,
+                        "the database cannot use a write-ahead log here; "
+                        "move it to a local file system");
+  return r == -1 ? -1 : 0;
+}
+
+/* The mark of a file that is complete without a log (mark.h). */
+static int
+make_mark (struct connection *connection, struct status *status)
+{
+  static const char insert_sql[] =
+      "INSERT INTO mark VALUES (1, 4, randomblob (16), zeroblob (16),"
+      " zeroblob (8))";
+
+  return connection_run (connection, insert_sql, status);
+}
+
+/* Make the contents of a new file. */
+static int
+make_contents (struct connection *connection, uint32_t page_size,
+               database_fill fill, void *opaque, struct status *status)
+{
+  char *pragmas;
+  int rc;
+
+  /* All of this must be said before the first table exists. */
+  pragmas = sqlite3_mprintf ("PRAGMA page_size = %u;"
+                             "PRAGMA auto_vacuum = INCREMENTAL;"
+                             "PRAGMA encoding = 'UTF-8';",
+                             page_size);
+  rc = pragmas ? sqlite3_exec (connection->db, pragmas, NULL, NULL, NULL)
+               : SQLITE_NOMEM;
+  sqlite3_free (pragmas);
+  if (rc != SQLITE_OK)
+    return status_fail_sqlite (status, connection->db, rc,
+                               "setting the page size");
+  if (connection_begin_write (connection, status) == -1)
+    return -1;
+  pragmas = sqlite3_mprintf ("PRAGMA application_id = %d;"
+                             "PRAGMA user_version = %d;",
+                             APPLICATION_ID, DATABASE_FORMAT);
+  rc = pragmas ? sqlite3_exec (connection->db, pragmas, NULL, NULL, NULL)
+               : SQLITE_NOMEM;
+  sqlite3_free (pragmas);
+  if (rc == SQLITE_OK)
+    rc = sqlite3_exec (connection->db, schema_sql, NULL, NULL, NULL);
+  if (rc != SQLITE_OK)
+    return status_fail_sqlite (status, connection->db, rc, "making the tables");
+  if (make_mark (connection, status) == -1 ||
+      (fill && fill (connection, opaque, status) == -1) ||
+      connection_commit (connection, status) == -1)
+    return -1;
+  return use_wal (connection, status);
+}
+
+/* Make the file or directory PATH durable. */
+static int
+sync_path (const char *path, int flags)
+{
+  const int fd = open (path, flags | O_CLOEXEC);
+  int r = -1;
+
+  if (fd >= 0) {
+    r = fsync (fd);
+    close (fd);
+  }
+  return r;
+}
+
+/* Some file systems cannot do that at once; a link fails as well where there
+ * is a file.
+ */
+int
+database_rename_new (const char *from, const char *to)
+{
+  if (renameat2 (AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+    return 0;
+  if (errno != EINVAL && errno != ENOSYS)
+    return -1;
+  return link (from, to); /* the caller removes FROM */
+}
+
+/* Give the complete file TEMPORARY its name, if that is free. */
+static int
+publish (const char *temporary, const char *path, struct status *status)
+{
+  char *directory = directory_of (path);
+  int r = -1;
+
+  if (directory == NULL)
+    return status_no_memory (status);
+  if (sync_path (temporary, O_RDWR) == 0 &&
+      database_rename_new (temporary, path) == 0)
+    r = sync_path (directory, O_RDONLY | O_DIRECTORY);
+  if (r == -1)
+    status_fail (status, errno, "creating %s: %s", path, strerror (errno));
+  free (directory);
+  return r;
+}
+
+char *
+database_side_file (const char *path, const char *suffix)
+{
+  char *real = realpath (path, NULL);
+  char *name;
+
+  if (asprintf (&name, "%s%s", real ? real : path, suffix) == -1)
+    name = NULL;
+  free (real);
+  return name;
+}
+
+/* What is behind the name of a database in those of its files. */
+static const char *const part_suffixes[] = { "", "-wal", "-shm", "-journal",
+                                             "-lock" };
+
+#define PARTS (sizeof part_suffixes / sizeof part_suffixes[0])
+
+/* Is the file that ST tells of a part of the database PATH? */
+static bool
+has_inode (const char *path, const struct stat *st)
+{
+  bool found = false;
+
+  for (size_t i = 0; !found && i < PARTS; i++) {
+    char *name = database_side_file (path, part_suffixes[i]);
+    struct stat part;
+
+    found = name && stat (name, &part) == 0 && part.st_dev == st->st_dev &&
+            part.st_ino == st->st_ino;
+    free (name);
+  }
+  return found;
+}
+
+/* The name of FILE, which need not be there, in its real directory; a new
+ * string, or NULL.
+ */
+static char *
+future_name (const char *file)
+{
+  const char *slash = strrchr (file, '/');
+  char *directory = slash ? strndup (file, slash - file + 1) : strdup (".");
+  char *real = directory ? realpath (directory, NULL) : NULL;
+  char *name = NULL;
+
+  if (real && asprintf (&name, "%s/%s", real, slash ? slash + 1 : file) == -1)
+    name = NULL;
+  free (real);
+  free (directory);
+  return name;
+}
+
+bool
+database_has_descriptor (const char *path, int fd)
+{
+  struct stat st;
+
+  return fstat (fd, &st) == 0 && has_inode (path, &st);
+}
+
+bool
+database_has_file (const char *path, const char *file)
+{
+  bool found = false;
+  struct stat st;
+  char *future;
+
+  if (stat (file, &st) == 0)
+    return has_inode (path, &st);
+  future = future_name (file);
+  for (size_t i = 0; future && !found && i < PARTS; i++) {
+    char *name = database_side_file (path, part_suffixes[i]);
+
+    found = name && strcmp (name, future) == 0;
+    free (name);
+  }
+  free (future);
+  return found;
+}
+
+/* A log or journal that lies where that of the new file would be belongs
+ * to another database; SQLite would write its pages into the new one.
+ */
+static int
+check_leftover (const char *path, const char *suffix, struct status *status)
+{
+  char *name = database_side_file (path, suffix);
+  struct stat st;
+  int r = 0;
+
+  if (name == NULL)
+    return status_no_memory (status);
+  if (stat (name, &st) == 0 && st.st_size > 0)
+    r = status_fail (status, EEXIST,
+                     "%s cannot be created: there is %s of another database; "
+                     "move it to that one, or remove it",
+                     path, name);
+  free (name);
+  return r;
+}
+
+/* Remove what is left of a new file under its temporary name. */
+static void
+remove_temporary (const char *temporary)
+{
+  static const char *const suffixes[] = { "", "-journal", "-wal", "-shm" };
+  char *name;
+
+  for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
+    if (asprintf (&name, "%s%s", temporary, suffixes[i]) == -1)
+      return;
+    unlink (name);
+    free (name);
+  }
+}
+
+int
+database_make (const char *path, uint32_t page_size, database_fill fill,
+               void *opaque, struct status *status)
+{
+  struct connection connection;
+  struct stat st;
+  char *temporary;
+  int fd, r;
+
+  /* To fill it may take long. */
+  if (lstat (path, &st) == 0)
+    return status_fail (status, EEXIST, "creating %s: %s", path,
+                        strerror (EEXIST));
+
+  if (check_leftover (path, "-wal", status) == -1 ||
+      check_leftover (path, "-journal", status) == -1)
+    return -1;
+  if (asprintf (&temporary, "%s.new-XXXXXX", path) == -1)
+    return status_no_memory (status);
+  fd = mkostemp (temporary, O_CLOEXEC); /* mode 0600 */
+  if (fd == -1) {
+    status_fail (status, errno, "creating %s: %s", path, strerror (errno));
+    free (temporary);
+    return -1;
+  }
+  close (fd);
+  r = connection_open (&connection, temporary, CONNECTION_CREATE, NULL, status);
+  if (r == 0) {
+    r = make_contents (&connection, page_size, fill, opaque, status);
+    connection_close (&connection);
+  }
+  if (r == -1)
+    status_prefix (status, "creating %s", path);
+  else
+    r = publish (temporary, path, status);
+  remove_temporary (temporary);
+  free (temporary);
+  return r;
+}
+
+static uint32_t
+page_size_for (uint32_t block_size)
+{
+  return disks_page_size (block_size ? block_size : DISK_BLOCK_SIZE_DEFAULT);
+}
+
+/* Make the first disk of a new file. */
+static int
+fill_disk (struct connection *connection, void *opaque, struct status *status)
+{
+  return disks_create (connection, opaque, status);
+}
+
+int
+database_create (const char *path, const struct disk_options *disk,
+                 struct status *status)
+{
+  struct disk_options options = *disk;
+
+  if (check_file_system (path, status) == -1)
+    return -1;
+  return database_make (path, page_size_for (disk->block_size), fill_disk,
+                        &options, status);
+}
+
+int
+database_create_empty (const char *path, uint32_t block_size,
+                       struct status *status)
+{
+  const struct disk_options options = { .block_size = block_size };
+  int r = disks_check_options (&options, status);
+
+  if (r == 0)
+    r = database_examine (path, status);
+  if (r != 0)
+    return r == -1 ? -1 : 0;
+  r = check_file_system (path, status);
+  if (r == 0)
+    r = database_make (path, page_size_for (block_size), NULL, NULL, status);
+  /* Somebody else may just have made it. */
+  if (r == -1 && status->error == EEXIST &&
+      database_examine (path, status) == 1)
+    r = 0;
+  return r;
+}
+
+/*--------------------------------------------------------------------
+ * Opening a file.
+ */
+
+/* What may differ from the schema: statistics and views, which are never
+ * used, and the bookkeeping of AUTOINCREMENT.
+ */
+static const char objects_sql[] =
+    "SELECT type, name, tbl_name, ifnull (sql, '') FROM sqlite_schema"
+    " WHERE NOT (type = 'view' AND sql LIKE 'CREATE VIEW %'"
+    " AND name NOT LIKE 'sqlite_%')"
+    " AND NOT (type = 'table' AND sql IN"
+    " ('CREATE TABLE sqlite_stat1(tbl,idx,stat)',"
+    " 'CREATE TABLE sqlite_stat4(tbl,idx,neq,nlt,ndlt,sample)'))"
+    " ORDER BY type, name";
+
+#define OBJECT_COLUMNS 4
+
+/* Column I of a row as text, never NULL. */
+static const char *
+text_of (sqlite3_stmt *row, int i)
+{
+  const char *text = (const char *)sqlite3_column_text (row, i);
+
+  return text ? text : "";
+}
+
+/* Compare two rows of objects_sql, of which either may be missing, by the
+ * order of the rows.
+ */
+static int
+compare_rows (sqlite3_stmt *a, bool has_a, sqlite3_stmt *b, bool has_b)
+{
+  int order = has_b - has_a;
+
+  for (int i = 0; order == 0 && has_a && i < OBJECT_COLUMNS; i++)
+    order = strcmp (text_of (a, i), text_of (b, i));
+  return order;
+}
+
+/* Say how the row at which both statements stand differs. */
+static int
+fail_schema (sqlite3_stmt *actual, bool has_actual, sqlite3_stmt *expected,
+             bool has_expected, struct status *status)
+{
+  const bool both = has_actual && has_expected;
+  const bool same_object =
+      both && strcmp (text_of (actual, 0), text_of (expected, 0)) == 0 &&
+      strcmp (text_of (actual, 1), text_of (expected, 1)) == 0;
+  const bool missing =
+      compare_rows (actual, has_actual, expected, has_expected) > 0;
+  sqlite3_stmt *object = missing ? expected : actual;
+
+  return status_fail (status, EINVAL,
+                      "the database does not have the tables of format %d: "
+                      "the %s '%.100s' %s; it was left as it is",
+                      DATABASE_FORMAT, text_of (object, 0), text_of (object, 1),
+                      same_object ? "was changed"
+                      : missing   ? "is missing"
+                                  : "is foreign");
+}
+
+/* Compare the objects of a database with those of the reference. */
+static int
+compare_objects (struct connection *connection, struct connection *reference,
+                 struct status *status)
+{
+  CLEANUP_STATEMENT sqlite3_stmt *actual =
+      connection_statement (connection, objects_sql, status);
+  CLEANUP_STATEMENT sqlite3_stmt *expected =
+      connection_statement (reference, objects_sql, status);
+  int got, wanted;
+
+  if (actual == NULL || expected == NULL)
+    return -1;
+  do {
+    got = connection_step (connection, actual, status);
+    wanted = connection_step (reference, expected, status);
+    if (got == -1 || wanted == -1)
+      return -1;
+    if (compare_rows (actual, got, expected, wanted) != 0)
+      return fail_schema (actual, got, expected, wanted, status);
+  } while (got == 1);
+  return 0;
+}
+
+/* A new database in memory, with what is compared.  To make it takes a quarter
+ * of the time of a short command, so it is made once in a process.
+ */
+static pthread_mutex_t reference_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct connection reference;
+
+/* When the process ends, or unloads this. */
+static void __attribute__ ((destructor)) close_reference (void)
+{
+  connection_close (&reference);
+}
+
+/* Make the tables and indexes of a new database; the views come last in the
+ * schema, and nobody compares them.
+ */
+static int
+make_tables (sqlite3 *db)
+{
+  const char *views = strstr (schema_sql, "\nCREATE VIEW ");
+  char *tables = strndup (schema_sql, views - schema_sql);
+  const int rc =
+      tables ? sqlite3_exec (db, tables, NULL, NULL, NULL) : SQLITE_NOMEM;
+
+  free (tables);
+  return rc;
+}
+
+/* Make the reference where there is none yet.  Called with its lock held. */
+static int
+need_reference (struct status *status)
+{
+  int rc;
+
+  if (reference.db)
+    return 0;
+  rc = sqlite3_open_v2 (":memory:", &reference.db,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+  if (rc == SQLITE_OK)
+    rc = make_tables (reference.db);
+  if (rc == SQLITE_OK)
+    return 0;
+  status_fail_sqlite (status, reference.db, rc, "making the schema in memory");
+  connection_close (&reference);
+  return -1;
+}
+
+/* Compare the schema with that of a new database. */
+static int
+check_schema (struct connection *connection, struct status *status)
+{
+  int r;
+
+  pthread_mutex_lock (&reference_lock);
+  r = need_reference (status);
+  if (r == 0)
+    r = compare_objects (connection, &reference, status);
+  pthread_mutex_unlock (&reference_lock);
+  return r;
+}
+
+/* Statistics that ANALYZE made do no harm; but they can be written so that
+ * SQLite sorts a whole layer for each block.
+ */
+static int
+check_statistics (struct connection *connection, struct status *status)
+{
+  static const char present_sql[] =
+      "SELECT count (*) FROM sqlite_schema"
+      " WHERE type = 'table' AND name = 'sqlite_stat1'";
+  static const char hostile_sql[] =
+      "SELECT count (*) FROM sqlite_stat1 WHERE stat LIKE '%unordered%'";
+  int64_t count;
+
+  if (connection_integer (connection, present_sql, &count, status) == -1)
+    return -1;
+  if (count > 0 &&
+      connection_integer (connection, hostile_sql, &count, status) == -1)
+    return -1;
+  if (count > 0)
+    return status_fail (status, EINVAL,
+                        "the database has statistics that ANALYZE did not "
+                        "make; drop the table sqlite_stat1");
+  return 0;
+}
+
+/* The features that this program knows are contents, which blocks share, and
+ * the codecs that it has.  What a
+ * row's kind demands of those who do not know it is what counts for others.
+ */
+static int
+check_features (struct connection *connection, bool write,
+                struct status *status)
+{
+  static const char features_sql[] =
+      "SELECT name, kind FROM feature WHERE kind IS NOT 'compatible'";
+  CLEANUP_STATEMENT sqlite3_stmt *features =
+      connection_statement (connection, features_sql, status);
+  const char *name, *kind;
+  int r;
+
+  if (features == NULL)
+    return -1;
+  while ((r = connection_step (connection, features, status)) == 1) {
+    name = (const char *)sqlite3_column_text (features, 0);
+    kind = (const char *)sqlite3_column_text (features, 1);
+    if (name &&
+        (codec_has_feature (name) || strcmp (name, CONTENT_FEATURE) == 0))
+      continue;
+    if (kind && strcmp (kind, "read-only") == 0 && !write)
+      continue;
+    return status_fail (
+        status, kind && strcmp (kind, "read-only") == 0 ? EROFS : ENOTSUP,
+        "the database uses the feature '%s', which this program does not "
+        "have; use a newer one, or one that was built with it",
+        name);
+  }
+  return r;
+}
+
+/* The mark is read from its page without SQL. */
+static int
+check_mark_page (struct connection *connection, struct status *status)
+{
+  static const char root_sql[] =
+      "SELECT rootpage FROM sqlite_schema WHERE name = 'mark'";
+  int64_t root;
+
+  if (connection_integer (connection, root_sql, &root, status) == -1)
+    return -1;
+  return root == MARK_PAGE
+             ? 0
+             : status_fail (status, EINVAL,
+                            "the table 'mark' begins on page %" PRId64
+                            ", not %d: another program has made the file "
+                            "anew; \"sqlblock check --salvage\" copies what is "
+                            "in it",
+                            root, MARK_PAGE);
+}
+
+static int
+check_contents (struct connection *connection, enum connection_mode mode,
+                struct status *status)
+{
+  const bool write = mode == CONNECTION_WRITE || mode == CONNECTION_GATHER;
+
+  if (check_schema (connection, status) == -1 ||
+      check_mark_page (connection, status) == -1 ||
+      check_statistics (connection, status) == -1 ||
+      check_features (connection, write, status) == -1)
+    return -1;
+  return write ? use_wal (connection, status) : 0;
+}
+
+/* Is this user kept from writing NAME? */
+static bool
+is_read_only (const char *name)
+{
+  return access (name, W_OK) == -1 &&
+         (errno == EROFS || errno == EACCES || errno == EPERM);
+}
+
+/* Is a failure that of media, or a directory, where the shared memory of
+ * the log cannot be made?  The result of SQLite alone does not tell: it is
+ * also that of passing troubles, and an immutable database misses all that
+ * is written later.
+ */
+static bool
+is_read_only_media (const char *path, const struct status *status)
+{
+  const int rc = status->sqlite & 0xff;
+  char *wal = database_side_file (path, "-wal");
+  char *directory = wal ? directory_of (wal) : NULL;
+  const bool read_only =
+      directory && (is_read_only (path) || is_read_only (directory));
+
+  free (directory);
+  free (wal);
+  return read_only && (rc == SQLITE_CANTOPEN || rc == SQLITE_READONLY);
+}
+
+/* Does somebody of ours write the file PATH?  The guard knows servers, this
+ * process among them; where it cannot be asked, in a directory that is
+ * read-only, and of commands, the claims tell of other processes.
+ */
+static bool
+is_written (const char *path)
+{
+  struct status ignored;
+  struct claim claim;
+  bool written;
+
+  if (guard_is_served (path, &ignored) == 1)
+    return true;
+  if (claim_take (&claim, path, CLAIM_NONE, &ignored) == -1)
+    return false;
+  written = claim_is_written (claim_descriptor (&claim));
+  claim_release (&claim);
+  return written;
+}
+
+/* Fail where the log that is beside the file PATH is not its own, or the file
+ * is without one that it needs.  While somebody of ours writes to it that is
+ * theirs; he may have begun after a first look, which then meant nothing.
+ */
+static int
+check_log (const char *path, struct patience *patience, struct status *status)
+{
+  struct mark_look look;
+
+  if (is_written (path))
+    return 0;
+  if (mark_look (path, &look, status) == -1)
+    return -1;
+  if (look.fit == MARK_FITS || is_written (path))
+    return 0;
+  if (look.fit == MARK_MISSING && patience && patience->without_log)
+    return 0;
+  /* Who looks at damage looks at this, too. */
+  if (look.fit == MARK_DAMAGED && patience && patience->damaged)
+    return 0;
+  return mark_check_fit (path, &look, status);
+}
+
+/* Open and check, without a second try. */
+static int
+open_once (struct connection *connection, const char *path,
+           enum connection_mode mode, struct patience *patience,
+           struct status *status)
+{
+  int r;
+
+  if (connection_open (connection, path, mode, patience, status) == -1)
+    return -1;
+  r = check_contents (connection, mode, status);
+  /* What seems to be wrong may be that it was changed meanwhile. */
+  if (connection_check (connection, status) == -1)
+    r = -1;
+  if (r == 0)
+    return 0;
+  connection_close (connection);
+  return status_prefix (status, "%s", path);
+}
+
+int
+database_open (struct connection *connection, const char *path,
+               enum connection_mode mode, struct patience *patience,
+               struct status *status)
+{
+  struct status why, failed;
+
+  /* One that gathers is opened beside others. */
+  if (mode == CONNECTION_GATHER)
+    return open_once (connection, path, mode, patience, status);
+  if (mode != CONNECTION_READ || claim_check_name (path, &why) == 0) {
+    if (check_log (path, patience, status) == -1)
+      return -1;
+    if (open_once (connection, path, mode, patience, status) == 0)
+      return 0;
+    return mode == CONNECTION_READ && is_read_only_media (path, status)
+               ? open_once (connection, path, CONNECTION_IMMUTABLE, patience,
+                            status)
+               : -1;
+  }
+  /* Whoever watches looks at the mark himself. */
+  if (open_once (connection, path, CONNECTION_IMMUTABLE, patience, status) == 0)
+    return 0;
+  failed = *status;
+  status_fail (status, failed.error, "%s (it is not read with a log, since %s)",
+               failed.message, why.message);
+  status->sqlite = failed.sqlite;
+  return -1;
+}

@@ -1,0 +1,95 @@
+/* The database file: making it, and making sure that it is one of ours.
+ *
+ * A new file appears under its name complete or not at all.  A file that
+ * is not ours, or is from a newer version, is told apart by its header
+ * before SQLite may do anything to it (SQLite changes files when it opens
+ * them: it replays journals).
+ */
+
+#ifndef SQLBLOCK_DATABASE_H
+#define SQLBLOCK_DATABASE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "sqlite/connection.h"
+#include "rows/disks.h"
+#include "base/status.h"
+
+#define DATABASE_FORMAT 5
+
+/* Look at the file PATH.  Returns 1 when it is a database of ours, 0 when
+ * there is no file, -1 for anything else: EINVAL for a file that is not
+ * ours, ENOTSUP for a newer format.
+ *
+ * Thread rules: only while this process has no connection to the file,
+ * since closing the file drops the locks of all (sqlite.org/howtocorrupt,
+ * section 2.2).
+ */
+int database_examine (const char *path, struct status *status);
+
+/* Check that a new file could be made at PATH: its directory is there, can be
+ * written to, and lies on a file system of this machine.
+ */
+int database_check_directory (const char *path, struct status *status);
+
+/* Make the file PATH, readable and writable by its owner only, with the
+ * first disk.  Returns 0, or -1 with nothing changed: EEXIST where there is
+ * a file, EROFS where the file system may be another machine's (filesystem.h).
+ * Thread rules: any thread.
+ */
+int database_create (const char *path, const struct disk_options *disk,
+                     struct status *status);
+
+/* The same without a disk, for disks whose blocks have BLOCK_SIZE bytes, or
+ * for 0 the default.  A file that is there is left as it is.
+ */
+int database_create_empty (const char *path, uint32_t block_size,
+                           struct status *status);
+
+/* Make the file PATH with pages of PAGE_SIZE bytes.  FILL is called once, in
+ * the one transaction that makes it, when it has its tables.  Returns and
+ * thread rules as database_create; but it can be made on any file system, as
+ * a backup: until it is complete nobody else knows its name.
+ */
+typedef int (*database_fill) (struct connection *connection, void *opaque,
+                              struct status *status);
+int database_make (const char *path, uint32_t page_size, database_fill fill,
+                   void *opaque, struct status *status);
+
+/* Rename the file FROM to TO if there is no TO, else fail with EEXIST.
+ * Where the file system cannot do that at once, FROM may stay, too.
+ * Returns 0, or -1 and errno.
+ */
+int database_rename_new (const char *from, const char *to);
+
+/* Open the file PATH, which database_examine has found to be ours, for
+ * MODE, if its log belongs to it (mark.h), and check that it holds exactly the
+ * schema of this format and no feature that this version does not know.
+ * CONNECTION_READ falls back to CONNECTION_IMMUTABLE where the log cannot be
+ * used, or must not be by this name (claim_check_name).  Returns 0, or -1 with
+ * nothing left open.
+ */
+int database_open (struct connection *connection, const char *path,
+                   enum connection_mode mode, struct patience *patience,
+                   struct status *status);
+
+/* A new string: the name of the file that SQLite, or we, keep beside the
+ * database PATH, with SUFFIX.  Symbolic links are followed, as SQLite does:
+ * however a database is called, its files are the same.  NULL when there is
+ * no memory.
+ */
+char *database_side_file (const char *path, const char *suffix);
+
+/* Is FILE the database PATH or one of the files beside it (its log, their
+ * shared memory, its journal, the guards), by whatever name, or would it become
+ * one?  Whoever writes there destroys the database.  No file is opened.  Thread
+ * rules: any thread.
+ */
+bool database_has_file (const char *path, const char *file);
+
+/* The same for the open file FD. */
+bool database_has_descriptor (const char *path, int fd);
+
+#endif /* SQLBLOCK_DATABASE_H */

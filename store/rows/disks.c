@@ -1,0 +1,787 @@
+/* Disks: see disks.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "block/codec.h"
+#include "rows/content.h"
+#include "rows/disks.h"
+#include "sqlite/page.h"
+#include "rows/quota.h"
+#include "rows/reclaim.h"
+
+#define DISK_INFO                                                              \
+  "SELECT id, name, description, size, block_size, epoch, created,"            \
+  " checksum = " DISK_CHECKSUM                                                 \
+  ", compression, compression_level, quota, deduplicate FROM disk"
+
+bool
+disks_is_plain_text (const char *text)
+{
+  const unsigned char *p = (const unsigned char *)text;
+
+  while (*p) {
+    const int more = *p < 0x80                  ? 0
+                     : *p >= 0xc2 && *p <= 0xdf ? 1
+                     : *p >= 0xe0 && *p <= 0xef ? 2
+                     : *p >= 0xf0 && *p <= 0xf4 ? 3
+                                                : -1;
+
+    if (more == -1 || *p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0))
+      return false;
+    /* Overlong forms, surrogates and what lies past U+10FFFF. */
+    if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f) ||
+        (*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] > 0x8f))
+      return false;
+    p++;
+    for (int i = 0; i < more; i++, p++)
+      if ((*p & 0xc0) != 0x80)
+        return false;
+  }
+  return true;
+}
+
+int
+disks_check_text (const char *what, const char *text, size_t most,
+                  struct status *status)
+{
+  if (text[0] == '\0')
+    return status_fail (status, EINVAL, "%s is empty", what);
+  if (strlen (text) > most)
+    return status_fail (status, EINVAL, "%s is longer than %zu bytes", what,
+                        most);
+  if (!disks_is_plain_text (text) || strpbrk (text, "@/"))
+    return status_fail (status, EINVAL,
+                        "'%s' cannot be %s: it must be UTF-8 without '@', '/' "
+                        "and control characters",
+                        text, what);
+  return 0;
+}
+
+bool
+disks_sane_name (const char *name, size_t most)
+{
+  return name && name[0] != '\0' && strlen (name) <= most &&
+         disks_is_plain_text (name) && strchr (name, '@') == NULL;
+}
+
+static bool
+is_block_size (int64_t bytes)
+{
+  return bytes >= DISK_BLOCK_SIZE_MIN && bytes <= DISK_BLOCK_SIZE_MAX &&
+         (bytes & (bytes - 1)) == 0;
+}
+
+static bool
+sane_description (const char *text)
+{
+  return strlen (text) <= DISK_DESCRIPTION_MAX && disks_is_plain_text (text);
+}
+
+int
+disks_check_options (const struct disk_options *options, struct status *status)
+{
+  const bool snapshot = options->name && strchr (options->name, '@');
+
+  if (snapshot && (options->size || options->block_size ||
+                   options->description || options->quota))
+    return status_fail (status, EINVAL,
+                        "'%s' is a snapshot, which cannot be made like a "
+                        "disk: leave the size, block size, quota and "
+                        "description out",
+                        options->name);
+  if (options->name && !snapshot &&
+      disks_check_text ("the name of a disk", options->name, DISK_NAME_MAX,
+                        status) == -1)
+    return -1;
+  if (options->description && !sane_description (options->description))
+    return status_fail (status, EINVAL,
+                        "the description must be UTF-8 without control "
+                        "characters, of at most %d bytes",
+                        DISK_DESCRIPTION_MAX);
+  if (options->size > INT64_MAX)
+    return status_fail (
+        status, EINVAL,
+        "the size is larger than the largest, %" PRId64 " bytes", INT64_MAX);
+  if (options->quota > INT64_MAX)
+    return status_fail (
+        status, EINVAL,
+        "the quota is larger than the largest, %" PRId64 " bytes", INT64_MAX);
+  if (options->block_size && !is_block_size (options->block_size))
+    return status_fail (status, EINVAL,
+                        "the block size %" PRIu32
+                        " is not a power of two from 512 to 1M",
+                        options->block_size);
+  return 0;
+}
+
+int
+disks_check_match (const struct disk_info *info,
+                   const struct disk_options *options, struct status *status)
+{
+  char text[COMPRESSION_TEXT];
+
+  if (options->size && options->size != info->size)
+    return status_fail (status, EINVAL,
+                        "disk '%s' has %" PRIu64 " bytes, but size= asks "
+                        "for %" PRIu64 ": leave size= out to serve the "
+                        "disk as it is",
+                        info->name, info->size, options->size);
+  if (options->block_size && options->block_size != info->block_size)
+    return status_fail (status, EINVAL,
+                        "disk '%s' has blocks of %" PRIu32 " bytes, but "
+                        "block-size= asks for %" PRIu32 ": the block size "
+                        "is fixed when a disk is made, leave block-size= "
+                        "out",
+                        info->name, info->block_size, options->block_size);
+  if (options->compression.codec &&
+      (options->compression.codec != info->compression.codec ||
+       options->compression.level != info->compression.level)) {
+    compression_print (&info->compression, text);
+    return status_fail (status, EINVAL,
+                        "disk '%s' has the compression %s: leave "
+                        "compression= out, or change it with sqlblock set",
+                        info->name, text);
+  }
+  if (options->deduplicate &&
+      (options->deduplicate == DISK_ON) != info->deduplicate)
+    return status_fail (status, EINVAL,
+                        "disk '%s' has dedup=%s: leave dedup= out, or change "
+                        "it with sqlblock set",
+                        info->name, info->deduplicate ? "on" : "off");
+  if (options->quota && options->quota != info->quota &&
+      (options->quota != QUOTA_NONE || info->quota))
+    return status_fail (
+        status, EINVAL,
+        "disk '%s' does not have the quota that quota= asks for: leave "
+        "quota= out, or change it with sqlblock set",
+        info->name);
+  if (options->description &&
+      strcmp (options->description, info->description) != 0)
+    return status_fail (status, EINVAL,
+                        "disk '%s' exists with the description '%s': leave "
+                        "description= out",
+                        info->name, info->description);
+  return 0;
+}
+
+/* Bytes of the file that one block takes, times 16, when blocks of
+ * BLOCK_SIZE fill leaf pages of PAGE_SIZE ("B-tree Cell Format" and "Cell
+ * Payload Overflow Pages" in SQLite's fileformat2.html).
+ */
+static uint64_t
+packed_size (uint64_t block_size, uint64_t page_size)
+{
+  const uint64_t payload = block_size + 24; /* with the other columns */
+  const uint64_t usable = page_usable (page_size);
+  const uint64_t local = page_local (usable, true, payload);
+  const uint64_t overflow_bytes = usable - PAGE_NEXT_SIZE;
+  const uint64_t overflow_pages =
+      (payload - local + overflow_bytes - 1) / overflow_bytes;
+
+  /* A cell has about 12 bytes around its payload. */
+  return 16 * page_size / ((usable - 8) / (local + 12)) +
+         16 * page_size * overflow_pages;
+}
+
+uint32_t
+disks_page_size (uint32_t block_size)
+{
+  switch (block_size) {
+  case 1024:
+  case 32768:
+    return 8192;
+  case 2048:
+    return 16384;
+  case 512:
+  case 4096:
+  case 8192:
+  case 16384:
+    return 4096;
+  default:
+    return 16384;
+  }
+}
+
+/* The block size that OPTIONS means. */
+static uint32_t
+wanted_block_size (const struct disk_options *options)
+{
+  return options->block_size ? options->block_size : DISK_BLOCK_SIZE_DEFAULT;
+}
+
+int
+disks_check_packing (struct connection *connection,
+                     const struct disk_options *options, struct status *status)
+{
+  const uint32_t block_size = wanted_block_size (options);
+  int64_t page_size;
+
+  if (connection_page_size (connection, &page_size, status) == -1)
+    return -1;
+  /* More than half of the block again would be wasted. */
+  if (2 * packed_size (block_size, page_size) > 3 * 16 * block_size)
+    return status_fail (status, EINVAL,
+                        "blocks of %" PRIu32 " bytes would waste much of "
+                        "this database's pages of %" PRId64 " bytes: use "
+                        "another block-size=, or another database",
+                        block_size, page_size);
+  return 0;
+}
+
+/* A change of a disk's row failed; say so where the name is taken. */
+static int
+fail_taken (struct connection *connection, const char *name,
+            struct status *status)
+{
+  if (sqlite3_extended_errcode (connection->db) == SQLITE_CONSTRAINT_UNIQUE)
+    return status_fail (status, EEXIST,
+                        "there is a disk '%s' already; give another name",
+                        name);
+  return -1;
+}
+
+/* The row of disk ID was changed. */
+static int
+set_checksum (struct connection *connection, int64_t id, struct status *status)
+{
+  static const char checksum_sql[] =
+      "UPDATE disk SET checksum = " DISK_CHECKSUM " WHERE id = ?1";
+
+  if (connection_run_for (connection, checksum_sql, id, status) == -1)
+    return -1;
+  return quota_follow (connection, id, status);
+}
+
+int
+disks_add_feature (struct connection *connection, const char *feature,
+                   struct status *status)
+{
+  static const char feature_sql[] =
+      "INSERT INTO feature VALUES (?1, 'incompatible')"
+      " ON CONFLICT (name) DO NOTHING";
+  CLEANUP_STATEMENT sqlite3_stmt *add = NULL;
+
+  if (feature == NULL)
+    return 0;
+  add = connection_statement (connection, feature_sql, status);
+  if (add == NULL)
+    return -1;
+  sqlite3_bind_text (add, 1, feature, -1, SQLITE_STATIC);
+  return connection_step (connection, add, status);
+}
+
+/* The compression that OPTIONS means. */
+static struct compression
+wanted_compression (const struct disk_options *options)
+{
+  return options->compression.codec ? options->compression
+                                    : compression_default ();
+}
+
+/* Insert the row of a disk on LAYER. */
+static int
+insert_disk (struct connection *connection, const struct disk_options *options,
+             int64_t layer, struct status *status)
+{
+  static const char insert_sql[] =
+      "INSERT INTO disk (name, description, size, block_size, layer, epoch,"
+      " compression, compression_level, deduplicate, quota, created, checksum)"
+      " VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, ?10, ?9, ?8, 0)";
+  const char *name = options->name ? options->name : DISK_NAME_DEFAULT;
+  const struct compression compression = wanted_compression (options);
+  const bool deduplicate = options->deduplicate == DISK_ON;
+  CLEANUP_STATEMENT sqlite3_stmt *insert =
+      connection_statement (connection, insert_sql, status);
+  int r;
+
+  if (insert == NULL ||
+      disks_add_feature (connection, codec_feature (compression.codec),
+                         status) == -1 ||
+      (deduplicate &&
+       disks_add_feature (connection, CONTENT_FEATURE, status) == -1))
+    return -1;
+  sqlite3_bind_text (insert, 1, name, -1, SQLITE_STATIC);
+  sqlite3_bind_text (insert, 2,
+                     options->description ? options->description : "", -1,
+                     SQLITE_STATIC);
+  sqlite3_bind_int64 (insert, 3, options->size);
+  sqlite3_bind_int64 (insert, 4, wanted_block_size (options));
+  sqlite3_bind_int64 (insert, 5, layer);
+  sqlite3_bind_int (insert, 6, compression.codec);
+  sqlite3_bind_int (insert, 7, compression.level);
+  sqlite3_bind_int64 (insert, 8, time (NULL));
+  if (options->quota && options->quota != QUOTA_NONE)
+    sqlite3_bind_int64 (insert, 9, options->quota);
+  sqlite3_bind_int (insert, 10, deduplicate);
+  r = connection_step (connection, insert, status);
+  return r == -1 ? fail_taken (connection, name, status) : 0;
+}
+
+int
+disks_create_on (struct connection *connection,
+                 const struct disk_options *options,
+                 const struct layer_view *parent, int64_t *id,
+                 struct status *status)
+{
+  int64_t layer;
+
+  if (layer_create (connection, parent, &layer, status) == -1 ||
+      insert_disk (connection, options, layer, status) == -1)
+    return -1;
+  *id = sqlite3_last_insert_rowid (connection->db);
+  return set_checksum (connection, *id, status);
+}
+
+int
+disks_create (struct connection *connection, const struct disk_options *options,
+              struct status *status)
+{
+  int64_t id;
+
+  return disks_create_on (connection, options, NULL, &id, status);
+}
+
+bool
+disks_sane_geometry (int64_t size, int64_t block_size)
+{
+  return size > 0 && is_block_size (block_size);
+}
+
+/* Is there a text in COLUMN of a row, without a NUL inside? */
+static bool
+sane_text (sqlite3_stmt *row, int column)
+{
+  const char *text = (const char *)sqlite3_column_text (row, column);
+
+  return text && strlen (text) == (size_t)sqlite3_column_bytes (row, column);
+}
+
+/* Fill INFO from a row of DISK_INFO; -1 and EIO for a damaged one. */
+static int
+info_from_row (sqlite3_stmt *row, struct disk_info *info, struct status *status)
+{
+  const char *name = (const char *)sqlite3_column_text (row, 1);
+  const char *description = (const char *)sqlite3_column_text (row, 2);
+
+  if (!sqlite3_column_int (row, 7) || sqlite3_column_int64 (row, 0) < 1 ||
+      !disks_sane_geometry (sqlite3_column_int64 (row, 3),
+                            sqlite3_column_int64 (row, 4)) ||
+      !sane_text (row, 1) || !sane_text (row, 2) ||
+      !disks_sane_name (name, DISK_NAME_MAX) || !sane_description (description))
+    return status_fail (status, EIO,
+                        "the row of disk number %lld is damaged; restore "
+                        "the database from a backup",
+                        sqlite3_column_int64 (row, 0));
+  if (compression_check (sqlite3_column_int64 (row, 8),
+                         sqlite3_column_int64 (row, 9), status) == -1)
+    return -1;
+  *info = (struct disk_info){
+    .id = sqlite3_column_int64 (row, 0),
+    .size = sqlite3_column_int64 (row, 3),
+    .block_size = sqlite3_column_int64 (row, 4),
+    .epoch = sqlite3_column_int64 (row, 5),
+    .created = sqlite3_column_int64 (row, 6),
+    .compression = { sqlite3_column_int (row, 8), sqlite3_column_int (row, 9) },
+    .quota = sqlite3_column_int64 (row, 10),
+    .deduplicate = sqlite3_column_int (row, 11),
+  };
+  strcpy (info->name, name);
+  strcpy (info->description, description);
+  return 0;
+}
+
+int
+disks_count_damaged (struct connection *connection, int64_t *count,
+                     struct status *status)
+{
+  static const char damaged_sql[] =
+      "SELECT count (*) FROM disk WHERE checksum IS NOT " DISK_CHECKSUM
+      " OR layer NOT IN (SELECT id FROM layer)";
+
+  return connection_integer (connection, damaged_sql, count, status);
+}
+
+int
+disks_find (struct connection *connection, const char *name,
+            struct disk_info *info, struct status *status)
+{
+  static const char by_name_sql[] = DISK_INFO " WHERE name = ?1";
+  static const char oldest_sql[] =
+      DISK_INFO " WHERE (name LIKE '%/%') IS NOT TRUE ORDER BY id LIMIT 1";
+  const bool named = name && name[0] != '\0';
+  CLEANUP_STATEMENT sqlite3_stmt *find = connection_statement (
+      connection, named ? by_name_sql : oldest_sql, status);
+  int r;
+
+  if (find == NULL)
+    return -1;
+  if (named)
+    sqlite3_bind_text (find, 1, name, -1, SQLITE_STATIC);
+  r = connection_step (connection, find, status);
+  if (r == 1 && info_from_row (find, info, status) == -1)
+    return -1;
+  return r;
+}
+
+int
+disks_find_id (struct connection *connection, int64_t id,
+               struct disk_info *info, struct status *status)
+{
+  static const char by_id_sql[] = DISK_INFO " WHERE id = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *find =
+      connection_statement (connection, by_id_sql, status);
+  int r;
+
+  if (find == NULL)
+    return -1;
+  sqlite3_bind_int64 (find, 1, id);
+  r = connection_step (connection, find, status);
+  if (r == 1 && info_from_row (find, info, status) == -1)
+    return -1;
+  return r;
+}
+
+int
+disks_list (struct connection *connection,
+            int (*found) (const struct disk_info *info, void *opaque),
+            void *opaque, struct status *status)
+{
+  static const char list_sql[] =
+      DISK_INFO " WHERE (name LIKE '%/%') IS NOT TRUE ORDER BY id";
+  CLEANUP_STATEMENT sqlite3_stmt *list =
+      connection_statement (connection, list_sql, status);
+  struct disk_info info;
+  int r;
+
+  if (list == NULL)
+    return -1;
+  while ((r = connection_step (connection, list, status)) > 0)
+    if (info_from_row (list, &info, status) == 0 && found (&info, opaque))
+      return 0;
+  return r;
+}
+
+/* Append a disk's name to the message in OPAQUE while there is room. */
+static int
+append_name (const struct disk_info *info, void *opaque)
+{
+  struct status *status = opaque;
+  const size_t length = strlen (status->message);
+
+  snprintf (status->message + length, sizeof status->message - length, " '%s'",
+            info->name);
+  return length > 600;
+}
+
+/* There is a disk. */
+static int
+note_disk (const struct disk_info *info, void *opaque)
+{
+  (void)info;
+  *(bool *)opaque = true;
+  return 1;
+}
+
+int
+disks_fail_unknown (struct connection *connection, const char *name,
+                    struct status *status)
+{
+  struct status list;
+  bool any = false;
+
+  if (disks_list (connection, note_disk, &any, status) == -1)
+    return -1;
+  status_fail (&list, ENOENT, "there is no disk '%.*s'; %s", DISK_NAME_MAX,
+               name, any ? "the disks are:" : "there are none");
+  if (disks_list (connection, append_name, &list, status) == -1)
+    return -1;
+  *status = list;
+  return -1;
+}
+
+int
+disks_view (struct connection *connection, int64_t id, int64_t epoch,
+            struct view *view, struct status *status)
+{
+  static const char view_sql[] =
+      "SELECT size, block_size, epoch, layer, checksum = " DISK_CHECKSUM
+      ", compression, compression_level, deduplicate"
+      " FROM disk WHERE id = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *disk =
+      connection_statement (connection, view_sql, status);
+  int r;
+
+  if (disk == NULL)
+    return -1;
+  sqlite3_bind_int64 (disk, 1, id);
+  r = connection_step (connection, disk, status);
+  if (r == -1)
+    return -1;
+  if (r == 0 || sqlite3_column_int64 (disk, 2) != epoch)
+    return status_fail (status, EIO,
+                        "the disk was deleted or rolled back under this "
+                        "connection; connect again");
+  if (!sqlite3_column_int (disk, 4) ||
+      !disks_sane_geometry (sqlite3_column_int64 (disk, 0),
+                            sqlite3_column_int64 (disk, 1)))
+    return status_fail (status, EIO,
+                        "the disk's row is damaged; restore the database "
+                        "from a backup");
+  if (compression_check (sqlite3_column_int64 (disk, 5),
+                         sqlite3_column_int64 (disk, 6), status) == -1)
+    return -1;
+  view->size = sqlite3_column_int64 (disk, 0);
+  view->block_size = sqlite3_column_int64 (disk, 1);
+  view->compression.codec = sqlite3_column_int (disk, 5);
+  view->compression.level = sqlite3_column_int (disk, 6);
+  view->deduplicate = sqlite3_column_int (disk, 7);
+  return view_layers (connection, sqlite3_column_int64 (disk, 3), 0, view,
+                      status);
+}
+
+int
+disks_head (struct connection *connection, int64_t id, struct layer_view *head,
+            struct status *status)
+{
+  static const char head_sql[] =
+      "SELECT disk.layer, layer.generation, disk.checksum = " DISK_CHECKSUM
+      " AND layer.checksum = " LAYER_CHECKSUM
+      " FROM disk JOIN layer ON layer.id = disk.layer WHERE disk.id = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *row =
+      connection_statement (connection, head_sql, status);
+  int r;
+
+  if (row == NULL)
+    return -1;
+  sqlite3_bind_int64 (row, 1, id);
+  r = connection_step (connection, row, status);
+  if (r == -1)
+    return -1;
+  if (r == 0)
+    return status_fail (status, ENOENT, "the disk is gone");
+  if (!sqlite3_column_int (row, 2))
+    return status_fail (status, EIO,
+                        "the row of the disk or its layer is damaged; restore "
+                        "the database from a backup");
+  *head = (struct layer_view){
+    .layer = sqlite3_column_int64 (row, 0),
+    .generation = sqlite3_column_int64 (row, 1),
+  };
+  return 0;
+}
+
+/* What comes in for disk ID, or was left by a reception that died, goes on
+ * belonging to it under the NAME that it will have.
+ */
+static int
+rename_incoming (struct connection *connection, int64_t id, const char *name,
+                 struct status *status)
+{
+  static const char incoming_sql[] =
+      "UPDATE OR IGNORE disk SET name = ?2 || '" DISK_RECEIVING "'"
+      " WHERE name = (SELECT name FROM disk WHERE id = ?1)"
+      " || '" DISK_RECEIVING "'";
+  static const char checksum_sql[] =
+      "UPDATE disk SET checksum = " DISK_CHECKSUM
+      " WHERE name = ?2 || '" DISK_RECEIVING "' AND ?1 > 0";
+
+  if (connection_run_for_text (connection, incoming_sql, id, name, status) ==
+      -1)
+    return -1;
+  return sqlite3_changes (connection->db) == 0
+             ? 0
+             : connection_run_for_text (connection, checksum_sql, id, name,
+                                        status);
+}
+
+int
+disks_rename (struct connection *connection, int64_t id, const char *name,
+              struct status *status)
+{
+  static const char rename_sql[] = "UPDATE disk SET name = ?2 WHERE id = ?1";
+
+  if (rename_incoming (connection, id, name, status) == -1)
+    return -1;
+  if (connection_run_for_text (connection, rename_sql, id, name, status) == -1)
+    return fail_taken (connection, name, status);
+  return set_checksum (connection, id, status);
+}
+
+int
+disks_describe (struct connection *connection, int64_t id,
+                const char *description, struct status *status)
+{
+  static const char describe_sql[] =
+      "UPDATE disk SET description = ?2 WHERE id = ?1";
+
+  if (connection_run_for_text (connection, describe_sql, id, description,
+                               status) == -1)
+    return -1;
+  return set_checksum (connection, id, status);
+}
+
+int
+disks_set_compression (struct connection *connection, int64_t id,
+                       const struct compression *compression,
+                       struct status *status)
+{
+  static const char compression_sql[] =
+      "UPDATE disk SET compression = ?2, compression_level = ?3"
+      " WHERE id = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *set =
+      connection_statement (connection, compression_sql, status);
+
+  if (set == NULL ||
+      disks_add_feature (connection, codec_feature (compression->codec),
+                         status) == -1)
+    return -1;
+  sqlite3_bind_int64 (set, 1, id);
+  sqlite3_bind_int (set, 2, compression->codec);
+  sqlite3_bind_int (set, 3, compression->level);
+  if (connection_step (connection, set, status) == -1)
+    return -1;
+  return set_checksum (connection, id, status);
+}
+
+int
+disks_set_deduplicate (struct connection *connection, int64_t id,
+                       bool deduplicate, struct status *status)
+{
+  static const char deduplicate_sql[] =
+      "UPDATE disk SET deduplicate = ?2 WHERE id = ?1";
+
+  if ((deduplicate &&
+       disks_add_feature (connection, CONTENT_FEATURE, status) == -1) ||
+      connection_run_for_integer (connection, deduplicate_sql, id, deduplicate,
+                                  status) == -1)
+    return -1;
+  return set_checksum (connection, id, status);
+}
+
+int
+disks_set_size (struct connection *connection, int64_t id, uint64_t size,
+                struct status *status)
+{
+  static const char size_sql[] = "UPDATE disk SET size = ?2 WHERE id = ?1";
+
+  if (connection_run_for_integer (connection, size_sql, id, size, status) == -1)
+    return -1;
+  return set_checksum (connection, id, status);
+}
+
+/* Have disk ID stand on LAYER, and have SIZE bytes if that is not 0. */
+static int
+set_layer (struct connection *connection, int64_t id, int64_t layer,
+           uint64_t size, struct status *status)
+{
+  static const char layer_sql[] =
+      "UPDATE disk SET layer = ?2, size = ifnull (nullif (?3, 0), size)"
+      " WHERE id = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *set =
+      connection_statement (connection, layer_sql, status);
+
+  if (set == NULL)
+    return -1;
+  sqlite3_bind_int64 (set, 1, id);
+  sqlite3_bind_int64 (set, 2, layer);
+  sqlite3_bind_int64 (set, 3, size);
+  if (connection_step (connection, set, status) == -1)
+    return -1;
+  return set_checksum (connection, id, status);
+}
+
+/* Have disk ID go on as SIZE bytes on LAYER, in a new epoch. */
+static int
+move_to (struct connection *connection, int64_t id, int64_t layer,
+         uint64_t size, struct status *status)
+{
+  static const char epoch_sql[] =
+      "UPDATE disk SET epoch = epoch + 1 WHERE id = ?1";
+  struct layer_view old;
+
+  if (disks_head (connection, id, &old, status) == -1 ||
+      connection_run_for (connection, epoch_sql, id, status) == -1 ||
+      set_layer (connection, id, layer, size, status) == -1)
+    return -1;
+  return reclaim_add (connection, old.layer, status);
+}
+
+int
+disks_jump (struct connection *connection, int64_t id,
+            const struct layer_view *to, uint64_t size, struct status *status)
+{
+  int64_t layer;
+
+  if (layer_create (connection, to, &layer, status) == -1)
+    return -1;
+  return move_to (connection, id, layer, size, status);
+}
+
+int
+disks_lend (struct connection *connection, const struct disk_options *options,
+            int64_t id, const struct layer_view *base, int64_t *lent,
+            struct status *status)
+{
+  struct layer_view head;
+  int64_t layer;
+
+  if (disks_head (connection, id, &head, status) == -1 ||
+      layer_create (connection, base, &layer, status) == -1 ||
+      set_layer (connection, id, layer, 0, status) == -1 ||
+      insert_disk (connection, options, head.layer, status) == -1)
+    return -1;
+  *lent = sqlite3_last_insert_rowid (connection->db);
+  return set_checksum (connection, *lent, status);
+}
+
+/* Delete the row of disk ID; where it wrote goes to HEAD. */
+static int
+delete_row (struct connection *connection, int64_t id, struct layer_view *head,
+            struct status *status)
+{
+  static const char delete_sql[] = "DELETE FROM disk WHERE id = ?1";
+
+  if (disks_head (connection, id, head, status) == -1)
+    return -1;
+  return connection_run_for (connection, delete_sql, id, status);
+}
+
+int
+disks_take_back (struct connection *connection, int64_t id, int64_t lent,
+                 struct status *status)
+{
+  struct layer_view own, back;
+
+  if (disks_head (connection, id, &own, status) == -1 ||
+      delete_row (connection, lent, &back, status) == -1 ||
+      set_layer (connection, id, back.layer, 0, status) == -1)
+    return -1;
+  return reclaim_remove (connection, own.layer, status);
+}
+
+int
+disks_take_over (struct connection *connection, int64_t id, int64_t from,
+                 uint64_t size, struct status *status)
+{
+  struct layer_view head;
+
+  if (delete_row (connection, from, &head, status) == -1)
+    return -1;
+  return move_to (connection, id, head.layer, size, status);
+}
+
+int
+disks_delete (struct connection *connection, int64_t id, struct status *status)
+{
+  struct layer_view head;
+
+  if (delete_row (connection, id, &head, status) == -1)
+    return -1;
+  return reclaim_add (connection, head.layer, status);
+}

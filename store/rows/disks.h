@@ -1,0 +1,246 @@
+/* Disks: the rows that give storage a name and a size.
+ *
+ * These are the short management transactions, and the way from a disk to
+ * the layers that hold its blocks.
+ */
+
+#ifndef SQLBLOCK_DISKS_H
+#define SQLBLOCK_DISKS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "block/codec.h"
+#include "sqlite/connection.h"
+#include "rows/layers.h"
+#include "base/status.h"
+
+/* The columns of a disk that its checksum covers, in their order. */
+#define DISK_CHECKSUM                                                          \
+  "row_checksum ('disk', disk.id, disk.name, disk.description, disk.size,"     \
+  " disk.block_size, disk.layer, disk.epoch, disk.compression,"                \
+  " disk.compression_level, disk.deduplicate, disk.quota, disk.created)"
+
+/* The longest name and description of a disk, in bytes.  (NBD allows 4096
+ * for both; names are shorter so that "disk@snapshot" fits.)
+ */
+#define DISK_NAME_MAX        200
+#define DISK_DESCRIPTION_MAX 4000
+
+#define DISK_BLOCK_SIZE_MIN     512
+#define DISK_BLOCK_SIZE_MAX     1048576
+#define DISK_BLOCK_SIZE_DEFAULT 4096
+
+/* The columns of a disk that its checksum covers, in their order. */
+#define DISK_CHECKSUM                                                          \
+  "row_checksum ('disk', disk.id, disk.name, disk.description, disk.size,"     \
+  " disk.block_size, disk.layer, disk.epoch, disk.compression,"                \
+  " disk.compression_level, disk.deduplicate, disk.quota, disk.created)"
+
+/* What the name of a disk that is on its way in (manage_receive) has behind
+ * that of the disk which it is to be.
+ */
+#define DISK_RECEIVING "/receiving"
+
+/* The disk that is made when no name is given. */
+#define DISK_NAME_DEFAULT "disk"
+
+enum disk_choice { DISK_UNSAID = 0, DISK_OFF, DISK_ON };
+
+/* What a user asks of a disk.  NULL and 0 mean "not said". */
+struct disk_options {
+  const char *name; /* or DISK@SNAPSHOT, with nothing else said */
+  const char *description;
+  uint64_t size;                  /* bytes, 1 to 2^63-1 */
+  uint32_t block_size;            /* bytes, a power of two from 512 to 1 MiB */
+  struct compression compression; /* codec 0: not said */
+  enum disk_choice deduplicate;   /* store blocks that are equal only once */
+  uint64_t quota;                 /* bytes, or QUOTA_NONE (quota.h) */
+};
+
+/* Room for DISK@SNAPSHOT. */
+#define DISK_TARGET_MAX (DISK_NAME_MAX + 1 + 200)
+
+/* What the database says about a disk. */
+struct disk_info {
+  int64_t id;
+  char name[DISK_TARGET_MAX + 1];
+  char description[DISK_DESCRIPTION_MAX + 1];
+  uint64_t size;       /* bytes */
+  uint32_t block_size; /* bytes */
+  struct compression compression;
+  bool deduplicate;
+  int64_t epoch;
+  int64_t created; /* seconds since 1970, UTC */
+  uint64_t quota;  /* bytes; 0: none */
+
+  /* Not 0: not the disk but this snapshot of it, which is read only. */
+  int64_t snapshot;
+};
+
+/* Is TEXT valid UTF-8 without control characters? */
+bool disks_is_plain_text (const char *text);
+
+/* Check that TEXT can be WHAT, "the name of a disk": not empty, at most MOST
+ * bytes, UTF-8 without '@', '/' and control characters.  Returns 0, or -1
+ * and EINVAL.
+ */
+int disks_check_text (const char *what, const char *text, size_t most,
+                      struct status *status);
+
+/* Can NAME, from a row, be that of a disk or a snapshot of at most MOST bytes,
+ * or of one that belongs to a copy and has a '/'?  NULL cannot.
+ */
+bool disks_sane_name (const char *name, size_t most);
+
+/* Are these a size and a block size to calculate with? */
+bool disks_sane_geometry (int64_t size, int64_t block_size);
+
+/* Check what the user asks: name, description, size and block size have
+ * permitted values.  Returns 0, or -1 and EINVAL.
+ */
+int disks_check_options (const struct disk_options *options,
+                         struct status *status);
+
+/* Check that the disk INFO is what OPTIONS asks for; what is not said fits
+ * anything.  Returns 0, or -1 and EINVAL.
+ */
+int disks_check_match (const struct disk_info *info,
+                       const struct disk_options *options,
+                       struct status *status);
+
+/* The page size, in bytes, for a new file whose first disk has blocks of
+ * BLOCK_SIZE bytes.
+ */
+uint32_t disks_page_size (uint32_t block_size);
+
+/* Check that blocks of OPTIONS->block_size do not waste much of the pages
+ * of an existing file.  Returns 0, or -1 and EINVAL.
+ */
+int disks_check_packing (struct connection *connection,
+                         const struct disk_options *options,
+                         struct status *status);
+
+/* The database uses FEATURE (NULL: nothing) from now on: a program that does
+ * not know it must not open it.  Inside a write transaction of the caller.
+ */
+int disks_add_feature (struct connection *connection, const char *feature,
+                       struct status *status);
+
+/* Make a disk as OPTIONS says, with the defaults for what it does not say
+ * (the size must be said).  Inside a write transaction of the caller.
+ * Returns 0, or -1: EEXIST where the name is taken.
+ */
+int disks_create (struct connection *connection,
+                  const struct disk_options *options, struct status *status);
+
+/* As disks_create, of a disk that begins as PARENT, or for NULL as zeroes;
+ * its id goes to *ID.
+ */
+int disks_create_on (struct connection *connection,
+                     const struct disk_options *options,
+                     const struct layer_view *parent, int64_t *id,
+                     struct status *status);
+
+/* How many rows of disks are damaged: their checksum is wrong, or they have
+ * no layer.
+ */
+int disks_count_damaged (struct connection *connection, int64_t *count,
+                         struct status *status);
+
+/* Find the disk NAME, or for NULL or "" the default disk, the oldest one.
+ * Returns 1 and fills INFO, 0 where there is none, -1 on failure (EIO for a
+ * row that is damaged).
+ */
+int disks_find (struct connection *connection, const char *name,
+                struct disk_info *info, struct status *status);
+
+/* The same for the disk ID. */
+int disks_find_id (struct connection *connection, int64_t id,
+                   struct disk_info *info, struct status *status);
+
+/* Call FOUND for each disk, the oldest first, until it returns non-zero.
+ * Damaged rows are passed over, and disks that are on their way in
+ * (manage_receive).  Returns 0, or -1.
+ */
+int disks_list (struct connection *connection,
+                int (*found) (const struct disk_info *info, void *opaque),
+                void *opaque, struct status *status);
+
+/* Fail with "there is no disk 'NAME'" and the names of the disks there
+ * are; returns -1 and ENOENT.
+ */
+int disks_fail_unknown (struct connection *connection, const char *name,
+                        struct status *status);
+
+/* What disk ID looks like now: its size, epoch and layers.  Inside the
+ * transaction in which the blocks are then read or written.  Returns 0, or
+ * -1: EIO where the disk is gone or its epoch is not EPOCH.
+ */
+int disks_view (struct connection *connection, int64_t id, int64_t epoch,
+                struct view *view, struct status *status);
+
+/* Where disk ID writes: its layer, and that one's present generation.
+ * Returns 0, or -1: ENOENT where there is no such disk, EIO for rows that
+ * are damaged.
+ */
+int disks_head (struct connection *connection, int64_t id,
+                struct layer_view *head, struct status *status);
+
+/* Changes of the row of disk ID, inside a write transaction of the caller.
+ * The new values were checked (disks_check_options).  All return 0, or -1;
+ * disks_rename with EEXIST where the name is taken.
+ */
+int disks_rename (struct connection *connection, int64_t id, const char *name,
+                  struct status *status);
+int disks_describe (struct connection *connection, int64_t id,
+                    const char *description, struct status *status);
+int disks_set_compression (struct connection *connection, int64_t id,
+                           const struct compression *compression,
+                           struct status *status);
+
+/* Have disk ID's new blocks share contents, or not.  Inside a write
+ * transaction of the caller.  Returns 0, or -1.
+ */
+int disks_set_deduplicate (struct connection *connection, int64_t id,
+                           bool deduplicate, struct status *status);
+int disks_set_size (struct connection *connection, int64_t id, uint64_t size,
+                    struct status *status);
+
+/* Have disk ID go on as SIZE bytes of TO, in a new epoch, on a new layer;
+ * for a roll-back.  What only the disk saw before is freed later.
+ */
+int disks_jump (struct connection *connection, int64_t id,
+                const struct layer_view *to, uint64_t size,
+                struct status *status);
+
+/* Disk LENT goes, and disk ID has the layer back that disks_lend gave that one:
+ * its own layer is empty and nothing else looks at it, and the other one has no
+ * rows that ID did not see.
+ */
+int disks_take_back (struct connection *connection, int64_t id, int64_t lent,
+                     struct status *status);
+
+/* Make a disk as OPTIONS says on the layer of disk ID, which shows what BASE
+ * does, one of this layer's generations.  ID goes on showing that, on a new
+ * layer over BASE, and in its epoch.  The new disk's id goes to *LENT.
+ */
+int disks_lend (struct connection *connection,
+                const struct disk_options *options, int64_t id,
+                const struct layer_view *base, int64_t *lent,
+                struct status *status);
+
+/* Have disk ID go on as SIZE bytes of disk FROM, in a new epoch, on the layer
+ * of FROM, which is deleted and has no snapshots.  What only ID saw before is
+ * freed later.
+ */
+int disks_take_over (struct connection *connection, int64_t id, int64_t from,
+                     uint64_t size, struct status *status);
+
+/* Delete disk ID, which has no snapshots.  What only it saw is freed later.
+ */
+int disks_delete (struct connection *connection, int64_t id,
+                  struct status *status);
+
+#endif /* SQLBLOCK_DISKS_H */

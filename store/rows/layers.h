@@ -1,0 +1,201 @@
+/* Layers: where blocks are, and which of their rows a view sees.
+ *
+ * A view is what a disk or a snapshot looks like at one moment: a list of
+ * layers, the disk's own first, each as of a generation.  A block is the
+ * row with the highest generation that the view may see in the first layer
+ * that has one; where no layer has one it is zeroes.
+ *
+ *               number   0    1    2    3    4    5
+ *   layer 7 as of 4:     3    -    2z   -    -    -      z: zeroes
+ *   layer 5 as of 9:     8    6    9    -    1z   -
+ *   the view shows       3    6    zero zero zero zero
+ *
+ * All functions run inside the transaction in which the view was made.
+ */
+
+#ifndef SQLBLOCK_LAYERS_H
+#define SQLBLOCK_LAYERS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "sqlite/connection.h"
+#include "base/status.h"
+
+/* More than any id that this program gives. */
+#define ID_END (INT64_C (1) << 62)
+
+/* The columns of a layer that its checksum covers, in their order. */
+#define LAYER_CHECKSUM                                                         \
+  "row_checksum ('layer', layer.id, layer.parent, layer.parent_generation,"    \
+  " layer.generation)"
+
+/* The generations of layers: what a layer without a parent begins with, and
+ * one with a parent, whose generation 1 is what it took over from there.
+ */
+#define GENERATION_FIRST 1
+#define GENERATION_TAKEN 1
+#define GENERATION_CHILD 2
+
+/* All that looks at layer ?1, by generation: the generation; a disk, or a
+ * snapshot of it; or a child layer.  What is not meant is 0.
+ */
+#define LAYER_VIEWERS                                                          \
+  "SELECT layer.generation, disk.id, 0, 0"                                     \
+  " FROM disk JOIN layer ON layer.id = disk.layer WHERE disk.layer = ?1"       \
+  " UNION ALL SELECT generation, disk, id, 0 FROM snapshot WHERE layer = ?1"   \
+  " UNION ALL SELECT parent_generation, 0, 0, id"                              \
+  " FROM layer WHERE parent = ?1 ORDER BY 1"
+
+/* Does a disk or a snapshot look at a layer? */
+#define LAYER_LOOKED_AT(layer)                                                 \
+  "(EXISTS (SELECT 1 FROM disk AS any WHERE any.layer = " layer ")"            \
+  " OR EXISTS (SELECT 1 FROM snapshot AS any WHERE any.layer = " layer "))"
+
+/* The rows of a layer of at most a generation. */
+struct layer_view {
+  int64_t layer;
+  int64_t generation;
+};
+
+/* What view_extents has found out beyond what was asked for: the next request
+ * in the same transaction often goes on there.
+ */
+struct view_ahead {
+  uint64_t first; /* block, with ... */
+  uint32_t count; /* ... those after it; 0: nothing is known */
+  uint8_t *map;   /* as view_map fills it */
+};
+
+struct view {
+  uint64_t size;                  /* bytes */
+  uint32_t block_size;            /* bytes */
+  struct compression compression; /* of new blocks, if it is a disk; ... */
+  bool deduplicate;               /* ... they go where equal ones are */
+  struct layer_view *layers;
+  size_t depth;    /* how many layers */
+  size_t capacity; /* room for how many; kept from one use to the next */
+  struct view_ahead ahead;
+};
+
+/* Free what a view holds; a view of all zeroes is a valid empty one. */
+void view_free (struct view *view);
+
+/* Make a layer over PARENT, or for NULL one without a parent; its id goes
+ * to *ID.  Inside a write transaction of the caller.  Returns 0, or -1.
+ */
+int layer_create (struct connection *connection,
+                  const struct layer_view *parent, int64_t *id,
+                  struct status *status);
+
+/* Have LAYER's new rows carry GENERATION.  Inside a write transaction of
+ * the caller.  Returns 0, or -1.
+ */
+int layer_set_generation (struct connection *connection, int64_t layer,
+                          int64_t generation, struct status *status);
+
+/* Give LAYER another parent, or for NULL none.  Inside a write transaction
+ * of the caller.  Returns 0, or -1.
+ */
+int layer_set_parent (struct connection *connection, int64_t layer,
+                      const struct layer_view *parent, struct status *status);
+
+/* How many rows of layers are damaged, as disks_count_damaged. */
+int layers_count_damaged (struct connection *connection, int64_t *count,
+                          struct status *status);
+
+/* The id for the next new row.  Ids must not go back, even after the highest
+ * rows were deleted: snapshots remember how far they had come.  Inside a
+ * write transaction of the caller.  Returns 0, or -1.
+ */
+int row_next_id (struct connection *connection, int64_t *id,
+                 struct status *status);
+
+/* Fill the layers of VIEW: LAYER as of GENERATION, or for 0 as it is now,
+ * and its parents.  Returns 0, or -1: EIO for layers that make no sense.
+ */
+int view_layers (struct connection *connection, int64_t layer,
+                 int64_t generation, struct view *view, struct status *status);
+
+/* The number of blocks of a disk, the last one perhaps partial. */
+uint64_t view_blocks (const struct view *view);
+
+/* Read COUNT bytes at byte OFFSET into BUFFER.  The range lies inside the
+ * disk, its last block counted whole.  Every row used is checked against
+ * its checksum.  Returns 0, or -1 (EIO for a damaged block).
+ */
+int view_read (struct connection *connection, const struct view *view,
+               void *buffer, uint64_t offset, uint64_t count,
+               struct status *status);
+
+/* Read the rows that a write of the blocks FIRST to LAST to the disk that VIEW
+ * shows will overwrite, so that their pages are in memory.  Returns 0, or -1.
+ */
+int view_prefetch (struct connection *connection, const struct view *view,
+                   uint64_t first, uint64_t last, struct status *status);
+
+/* For each of COUNT blocks from block FIRST, set MAP to 1 where the view
+ * has data and 0 where it has zeroes.  Reads indexes only, not the data.
+ */
+int view_map (struct connection *connection, const struct view *view,
+              uint64_t first, uint32_t count, uint8_t *map,
+              struct status *status);
+
+/* For each of COUNT blocks from block FIRST, say which row the view shows:
+ * two views that show the same row have the same bytes.  Where it shows
+ * zeroes, the layer is 0.  Reads indexes only, not the data.
+ */
+int view_rows (struct connection *connection, const struct view *view,
+               uint64_t first, uint32_t count, struct layer_view *rows,
+               struct status *status);
+
+/* Which row a view shows of a block, and what is in it.  Where two are equal
+ * the bytes are.  The layer is 0 where there is no row.
+ */
+struct row_version {
+  int64_t layer, generation, checksum;
+};
+
+/* The version of block NUMBER. */
+int view_version (struct connection *connection, const struct view *view,
+                  uint64_t number, struct row_version *version,
+                  struct status *status);
+
+/* The first block from FIRST on that has any row in any layer of the view,
+ * whether seen or not, or END where there is none before END.
+ */
+int view_next_row (struct connection *connection, const struct view *view,
+                   uint64_t first, uint64_t end, uint64_t *number,
+                   struct status *status);
+
+/* The block with the ROWS-th row from block FIRST on, in whichever layer
+ * comes to it first; END where there are fewer before END.
+ */
+int view_row_limit (struct connection *connection, const struct view *view,
+                    uint64_t first, uint64_t end, uint32_t rows,
+                    uint64_t *number, struct status *status);
+
+/* The end of a part of the blocks from FIRST to before END in which the layers
+ * of the view, all together, have at most ROWS rows: END where that is so of
+ * all; FIRST where the part would be empty.  Bounds the work of one step over
+ * a range; reads a few times as many entries of the index.
+ */
+int view_part_end (struct connection *connection, const struct view *view,
+                   uint64_t first, uint64_t end, uint32_t rows,
+                   uint64_t *number, struct status *status);
+
+/* Call FOUND for each extent of COUNT bytes at byte OFFSET, in order, until
+ * it fails or enough was said: with ONE after the first extent, else after
+ * a bounded amount of work, but never before the first.  Neighbouring
+ * extents differ in kind.  FOUND gets bytes, clipped to the range, and
+ * returns 0, or -1 to fail with ENOMEM.  Cost: the rows of the extents
+ * reported, not those of the range.
+ */
+typedef int (*extent_found) (uint64_t offset, uint64_t count, bool hole,
+                             void *opaque);
+int view_extents (struct connection *connection, struct view *view,
+                  uint64_t offset, uint64_t count, bool one, extent_found found,
+                  void *opaque, struct status *status);
+
+#endif /* SQLBLOCK_LAYERS_H */

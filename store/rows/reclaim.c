@@ -1,0 +1,865 @@
+/* Reclaiming: see reclaim.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "rows/disks.h"
+#include "base/grow.h"
+#include "rows/hiding.h"
+#include "rows/layers.h"
+#include "rows/quota.h"
+#include "rows/reclaim.h"
+#include "rows/snapshots.h"
+
+/* What one step does at most: index entries looked at, rows deleted, and
+ * bytes of blocks rewritten.
+ */
+#define STEP_ENTRIES 65536
+#define STEP_DELETED 2048
+#define STEP_BYTES   (4 * 1024 * 1024)
+
+/* A layer with one child moves up into it when it has few rows, or when so
+ * many layers stand below it.  Moving rewrites a row, which a short chain is
+ * not worth.
+ */
+#define MERGE_DEPTH 16
+
+int64_t reclaim_few_rows = 65536;
+
+/* How many blocks a flatten looks at at a time. */
+#define FLATTEN_BLOCKS 4096
+
+int
+reclaim_add (struct connection *connection, int64_t layer,
+             struct status *status)
+{
+  static const char add_sql[] = RECLAIM_ADD ("SELECT ?1 AS layer");
+
+  return connection_run_for (connection, add_sql, layer, status);
+}
+
+int
+reclaim_add_hidden (struct connection *connection, struct status *status)
+{
+  static const char hidden_sql[] =
+      RECLAIM_ADD ("SELECT parent AS layer FROM layer WHERE parent IS NOT NULL"
+                   " GROUP BY parent HAVING count (*) = 1"
+                   " AND NOT " LAYER_LOOKED_AT ("layer.parent"));
+
+  return connection_run (connection, hidden_sql, status);
+}
+
+int
+reclaim_check (struct connection *connection, struct status *status)
+{
+  int64_t disks, snapshots, layers;
+
+  if (disks_count_damaged (connection, &disks, status) == -1 ||
+      snapshots_count_damaged (connection, &snapshots, status) == -1 ||
+      layers_count_damaged (connection, &layers, status) == -1)
+    return -1;
+  if (disks + snapshots + layers == 0)
+    return 0;
+  return status_fail (status, EIO,
+                      "rows of %" PRId64 " disks, %" PRId64 " snapshots and "
+                      "%" PRId64 " layers are damaged; no space is freed, "
+                      "since what they show may still be needed: restore the "
+                      "database from a backup",
+                      disks, snapshots, layers);
+}
+
+int
+reclaim_is_needed (struct connection *connection, bool *needed,
+                   struct status *status)
+{
+  static const char needed_sql[] =
+      "SELECT EXISTS (SELECT 1 FROM reclaim)"
+      " OR EXISTS (SELECT 1 FROM snapshot WHERE name LIKE '%/%')";
+  int64_t answer;
+
+  if (connection_integer (connection, needed_sql, &answer, status) == -1)
+    return -1;
+  *needed = answer != 0;
+  return 0;
+}
+
+/*--------------------------------------------------------------------
+ * What is looked at.
+ */
+
+/* A layer to be worked on. */
+struct work {
+  struct connection *connection;
+  struct reclaim_step *step;
+  int64_t layer;
+  struct layer_view parent; /* layer 0: none */
+  int64_t number;           /* where to go on */
+  int64_t generation;
+
+  int64_t *seen; /* the generations that it is looked at, in order */
+  size_t seen_count;
+
+  int64_t child;        /* not 0: only this layer looks at it ... */
+  struct hiding hidden; /* ... and does not show these blocks of it */
+  bool merge;           /* move what the child sees into it */
+  uint64_t bytes;       /* rewritten */
+};
+
+/* Take a layer off the table: the highest first, so that children go before
+ * their parents.  Returns 1, 0 where there is none, -1.
+ */
+static int
+find_work (struct work *work, const struct failed_layers *failed,
+           struct status *status)
+{
+  static const char next_sql[] =
+      "SELECT reclaim.layer, reclaim.number, reclaim.generation,"
+      " layer.parent, layer.parent_generation,"
+      " layer.checksum = " LAYER_CHECKSUM
+      " FROM reclaim JOIN layer ON layer.id = reclaim.layer"
+      " ORDER BY reclaim.layer DESC";
+  CLEANUP_STATEMENT sqlite3_stmt *next =
+      connection_statement (work->connection, next_sql, status);
+  int r;
+
+  if (next == NULL)
+    return -1;
+  do
+    r = connection_step (work->connection, next, status);
+  while (r == 1 && failed_layers_has (failed, sqlite3_column_int64 (next, 0)));
+  if (r != 1)
+    return r;
+  work->layer = work->step->layer = sqlite3_column_int64 (next, 0);
+  work->number = sqlite3_column_int64 (next, 1);
+  work->generation = sqlite3_column_int64 (next, 2);
+  work->parent.layer = sqlite3_column_int64 (next, 3);
+  work->parent.generation = sqlite3_column_int64 (next, 4);
+  if (!sqlite3_column_int (next, 5))
+    return status_fail (status, EIO,
+                        "layer %" PRId64 " is damaged; restore the database "
+                        "from a backup",
+                        work->layer);
+  return 1;
+}
+
+static const char viewers_sql[] = LAYER_VIEWERS;
+
+/* The lowest generation at which LAYER is looked at; *CHILD becomes the only
+ * child, if nothing else looks at it, or else 0.
+ */
+static int
+lowest_viewer (struct connection *connection, int64_t layer,
+               int64_t *generation, int64_t *child, struct status *status)
+{
+  CLEANUP_STATEMENT sqlite3_stmt *viewers =
+      connection_statement (connection, viewers_sql, status);
+  int r;
+
+  if (viewers == NULL)
+    return -1;
+  *generation = INT64_MAX;
+  *child = 0;
+  sqlite3_bind_int64 (viewers, 1, layer);
+  r = connection_step (connection, viewers, status);
+  if (r == 1) {
+    *generation = sqlite3_column_int64 (viewers, 0);
+    *child = sqlite3_column_int64 (viewers, 3);
+    r = connection_step (connection, viewers, status);
+    if (r == 1)
+      *child = 0;
+  }
+  return r == -1 ? -1 : 0;
+}
+
+/* Fill work->seen. */
+static int
+find_viewers (struct work *work, struct status *status)
+{
+  CLEANUP_STATEMENT sqlite3_stmt *viewers =
+      connection_statement (work->connection, viewers_sql, status);
+  int64_t *seen;
+  int r;
+
+  if (viewers == NULL)
+    return -1;
+  sqlite3_bind_int64 (viewers, 1, work->layer);
+  while ((r = connection_step (work->connection, viewers, status)) == 1) {
+    seen = grow (work->seen, work->seen_count, sizeof *seen);
+    if (seen == NULL)
+      return status_no_memory (status);
+    work->seen = seen;
+    seen[work->seen_count++] = sqlite3_column_int64 (viewers, 0);
+    work->child = sqlite3_column_int64 (viewers, 3);
+  }
+  if (work->seen_count != 1)
+    work->child = 0;
+  return r;
+}
+
+/* Is a row of GENERATION, the next newer of whose number is of NEWER, seen
+ * by anybody?
+ */
+static bool
+is_seen (const struct work *work, int64_t generation, int64_t newer)
+{
+  size_t low = 0, high = work->seen_count, middle;
+
+  /* The lowest that is not below GENERATION. */
+  while (low < high) {
+    middle = low + (high - low) / 2;
+    if (work->seen[middle] < generation)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low < work->seen_count && work->seen[low] < newer;
+}
+
+/* Find out what the only child hides. */
+static int
+find_hidden (struct work *work, struct status *status)
+{
+  int64_t layer = work->child, generation, child;
+
+  while (layer != 0) {
+    if (lowest_viewer (work->connection, layer, &generation, &child, status) ==
+            -1 ||
+        hiding_add (&work->hidden, layer, generation, status) == -1)
+      return -1;
+    /* Children are younger: this ends in a damaged file, too. */
+    layer = child > layer ? child : 0;
+  }
+  return 0;
+}
+
+/* Decide whether the layer moves into its only child. */
+static int
+decide_merge (struct work *work, struct status *status)
+{
+  static const char rows_sql[] =
+      "SELECT count (*) FROM (SELECT 1 FROM block INDEXED BY block_by_number"
+      " WHERE layer = ?1 LIMIT ?2)";
+  struct view below = { 0 };
+  CLEANUP_STATEMENT sqlite3_stmt *rows =
+      connection_statement (work->connection, rows_sql, status);
+  int r = 0;
+
+  if (rows == NULL)
+    return -1;
+  sqlite3_bind_int64 (rows, 1, work->layer);
+  sqlite3_bind_int64 (rows, 2, reclaim_few_rows + 1);
+  if (connection_step (work->connection, rows, status) == -1)
+    return -1;
+  work->merge = sqlite3_column_int64 (rows, 0) <= reclaim_few_rows;
+  if (!work->merge) {
+    r = view_layers (work->connection, work->layer, 0, &below, status);
+    work->merge = below.depth > MERGE_DEPTH;
+    view_free (&below);
+  }
+  return r;
+}
+
+/*--------------------------------------------------------------------
+ * Changing rows.
+ */
+
+/* Bind where a row is. */
+static void
+bind_row (sqlite3_stmt *statement, int64_t layer, int64_t number,
+          int64_t generation)
+{
+  sqlite3_bind_int64 (statement, 1, layer);
+  sqlite3_bind_int64 (statement, 2, number);
+  sqlite3_bind_int64 (statement, 3, generation);
+}
+
+/* Run a statement that returns the lengths of rows, and add them to *BYTES. */
+static int
+add_lengths (struct connection *connection, sqlite3_stmt *statement,
+             uint64_t *bytes, struct status *status)
+{
+  int r;
+
+  while ((r = connection_step (connection, statement, status)) == 1)
+    *bytes += sqlite3_column_int64 (statement, 0);
+  return r;
+}
+
+static int
+delete_row (struct work *work, int64_t number, int64_t generation,
+            struct status *status)
+{
+  static const char delete_sql[] =
+      "DELETE FROM block"
+      " WHERE layer = ?1 AND number = ?2 AND generation = ?3"
+      " RETURNING length (data)";
+  CLEANUP_STATEMENT sqlite3_stmt *delete =
+      connection_statement (work->connection, delete_sql, status);
+
+  if (delete == NULL)
+    return -1;
+  bind_row (delete, work->layer, number, generation);
+  return add_lengths (work->connection, delete, &work->step->freed, status);
+}
+
+/* Move a row into the child.  A checksum that was wrong stays wrong. */
+static int
+move_row (struct work *work, int64_t number, int64_t generation,
+          struct status *status)
+{
+  static const char move_sql[] =
+      "UPDATE block SET layer = ?4, generation = ?5,"
+      " checksum = moved_checksum (checksum, layer, number, generation, codec,"
+      " ifnull (data, content), ?4, ?5)"
+      " WHERE layer = ?1 AND number = ?2 AND generation = ?3"
+      " RETURNING ifnull (length (data), 0)";
+  CLEANUP_STATEMENT sqlite3_stmt *move =
+      connection_statement (work->connection, move_sql, status);
+
+  if (move == NULL)
+    return -1;
+  bind_row (move, work->layer, number, generation);
+  sqlite3_bind_int64 (move, 4, work->child);
+  sqlite3_bind_int64 (move, 5, GENERATION_TAKEN);
+  work->bytes += 64;
+  return add_lengths (work->connection, move, &work->bytes, status);
+}
+
+/*--------------------------------------------------------------------
+ * Looking for rows to change.
+ */
+
+enum action { KEEP, DELETE, MOVE };
+
+/* A row to be changed. */
+struct change {
+  int64_t number;
+  int64_t generation;
+  enum action action;
+};
+
+/* A walk over the rows of a layer, upwards. */
+struct search {
+  struct work *work;
+  sqlite3_stmt *rows;
+  sqlite3_stmt *zeroes; /* those of codec 0, where that matters */
+  int zero_left;
+  int64_t older; /* the last number of which an older row stays */
+  struct change *changes;
+  size_t count;
+};
+
+/* Bind where a search starts. */
+static void
+bind_start (sqlite3_stmt *statement, const struct work *work)
+{
+  bind_row (statement, work->layer, work->number, work->generation);
+}
+
+/* Is there a row of NUMBER in LAYER of at most GENERATION? */
+static int
+has_row (struct connection *connection, int64_t layer, int64_t number,
+         int64_t generation, struct status *status)
+{
+  static const char row_sql[] =
+      "SELECT 1 FROM block INDEXED BY block_by_number"
+      " WHERE layer = ?1 AND number = ?2 AND generation <= ?3 LIMIT 1";
+  CLEANUP_STATEMENT sqlite3_stmt *row =
+      connection_statement (connection, row_sql, status);
+
+  if (row == NULL)
+    return -1;
+  bind_row (row, layer, number, generation);
+  return connection_step (connection, row, status);
+}
+
+static int
+search_begin (struct search *search, struct work *work, struct status *status)
+{
+  static const char rows_sql[] =
+      "SELECT number, generation FROM block INDEXED BY block_by_number"
+      " WHERE layer = ?1 AND (number, generation) >= (?2, ?3)"
+      " ORDER BY number, generation";
+  static const char zeroes_sql[] =
+      "SELECT number, generation FROM block INDEXED BY block_zero"
+      " WHERE codec = 0 AND layer = ?1 AND (number, generation) >= (?2, ?3)"
+      " ORDER BY number, generation";
+  int r;
+
+  *search = (struct search){
+    .work = work,
+    .rows = connection_statement (work->connection, rows_sql, status),
+    .older = -1,
+    .changes = calloc (STEP_DELETED, sizeof *search->changes),
+  };
+  if (search->changes == NULL)
+    return status_no_memory (status);
+  if (search->rows == NULL)
+    return -1;
+  bind_start (search->rows, work);
+  r = work->generation > 0
+          ? has_row (work->connection, work->layer, work->number,
+                     work->generation - 1, status)
+          : 0;
+  if (r == 1)
+    search->older = work->number;
+  if (r == -1 || work->parent.layer != 0)
+    return r == -1 ? -1 : 0;
+  search->zeroes = connection_statement (work->connection, zeroes_sql, status);
+  if (search->zeroes == NULL)
+    return -1;
+  bind_start (search->zeroes, work);
+  search->zero_left =
+      connection_step (work->connection, search->zeroes, status);
+  return search->zero_left == -1 ? -1 : 0;
+}
+
+static void
+search_end (struct search *search)
+{
+  statement_done (&search->rows);
+  statement_done (&search->zeroes);
+  free (search->changes);
+}
+#define CLEANUP_SEARCH __attribute__ ((cleanup (search_end)))
+
+/* Is this row, which comes after those that were asked for before, one of
+ * zeroes with nothing below that it could hide?  Returns 1, 0, -1.
+ */
+static int
+hides_nothing (struct search *search, int64_t number, int64_t generation,
+               struct status *status)
+{
+  sqlite3_stmt *zeroes = search->zeroes;
+
+  while (search->zero_left == 1 &&
+         (sqlite3_column_int64 (zeroes, 0) < number ||
+          (sqlite3_column_int64 (zeroes, 0) == number &&
+           sqlite3_column_int64 (zeroes, 1) < generation)))
+    search->zero_left =
+        connection_step (search->work->connection, zeroes, status);
+  if (search->zero_left != 1)
+    return search->zero_left;
+  return sqlite3_column_int64 (zeroes, 0) == number &&
+         sqlite3_column_int64 (zeroes, 1) == generation &&
+         search->older != number;
+}
+
+/* What is to become of a row, the next newer of whose number is of NEWER?
+ */
+static int
+decide (struct search *search, int64_t number, int64_t generation,
+        int64_t newer, enum action *action, struct status *status)
+{
+  struct work *work = search->work;
+  int r;
+
+  *action = DELETE;
+  if (!is_seen (work, generation, newer))
+    return 0;
+  r = hides_nothing (search, number, generation, status);
+  if (r == 0)
+    r = hiding_has (work->connection, &work->hidden, number, status);
+  if (r != 0)
+    return r == -1 ? -1 : 0;
+  *action = work->merge ? MOVE : KEEP;
+  search->older = number;
+  return 0;
+}
+
+/* Decide about the row at NUMBER and GENERATION and note it. */
+static int
+note (struct search *search, int64_t number, int64_t generation, int64_t newer,
+      struct status *status)
+{
+  struct change *change = &search->changes[search->count];
+
+  if (decide (search, number, generation, newer, &change->action, status) == -1)
+    return -1;
+  change->number = number;
+  change->generation = generation;
+  if (change->action != KEEP)
+    search->count++;
+  return 0;
+}
+
+/* Look at rows until there is enough to do.  Returns 1, and where to go on
+ * in the work, or 0 at the end, or -1.
+ */
+static int
+search_rows (struct search *search, struct status *status)
+{
+  struct work *work = search->work;
+  bool pending = false;
+  int64_t number, generation;
+  int r;
+
+  while ((r = connection_step (work->connection, search->rows, status)) == 1) {
+    number = sqlite3_column_int64 (search->rows, 0);
+    generation = sqlite3_column_int64 (search->rows, 1);
+    if (pending &&
+        note (search, work->number, work->generation,
+              number == work->number ? generation : INT64_MAX, status) == -1)
+      return -1;
+    pending = true;
+    work->number = number;
+    work->generation = generation;
+    if (++work->step->rows == STEP_ENTRIES || search->count == STEP_DELETED)
+      return 1;
+  }
+  if (r == 0 && pending)
+    r = note (search, work->number, work->generation, INT64_MAX, status);
+  return r;
+}
+
+/* Make the changes found; where that is enough for one step, go on from
+ * the next one.  Returns 1 then, 0 when all are made, -1.
+ */
+static int
+make_changes (struct search *search, struct status *status)
+{
+  struct work *work = search->work;
+  struct change *change;
+  int r = 0;
+
+  for (size_t i = 0; i < search->count && r == 0; i++) {
+    change = &search->changes[i];
+    if (work->bytes >= STEP_BYTES) {
+      work->number = change->number;
+      work->generation = change->generation;
+      return 1;
+    }
+    if (change->action == MOVE)
+      r = move_row (work, change->number, change->generation, status);
+    else
+      r = delete_row (work, change->number, change->generation, status);
+  }
+  return r;
+}
+
+/*--------------------------------------------------------------------
+ * The steps.
+ */
+
+/* The layer was looked through. */
+static int
+forget_layer (struct connection *connection, int64_t layer,
+              struct status *status)
+{
+  static const char done_sql[] = "DELETE FROM reclaim WHERE layer = ?1";
+
+  if (connection_run_for (connection, done_sql, layer, status) == -1)
+    return -1;
+  return quota_follow_layer (connection, layer, status);
+}
+
+static int
+forget_work (struct work *work, struct status *status)
+{
+  return forget_layer (work->connection, work->layer, status);
+}
+
+int
+reclaim_remove (struct connection *connection, int64_t layer,
+                struct status *status)
+{
+  static const char remove_sql[] = "DELETE FROM layer WHERE id = ?1";
+
+  if (forget_layer (connection, layer, status) == -1)
+    return -1;
+  return connection_run_for (connection, remove_sql, layer, status);
+}
+
+/* The layer is empty, and nothing looks at it. */
+static int
+remove_layer (struct work *work, struct status *status)
+{
+  if (reclaim_remove (work->connection, work->layer, status) == -1)
+    return -1;
+  return work->parent.layer
+             ? reclaim_add (work->connection, work->parent.layer, status)
+             : 0;
+}
+
+/* All that the child saw has moved into it. */
+static int
+unlink_layer (struct work *work, struct status *status)
+{
+  if (layer_set_parent (work->connection, work->child,
+                        work->parent.layer ? &work->parent : NULL,
+                        status) == -1 ||
+      remove_layer (work, status) == -1)
+    return -1;
+  /* Without a parent it may have zeroes that hide nothing any more. */
+  return work->parent.layer
+             ? 0
+             : reclaim_add (work->connection, work->child, status);
+}
+
+static int
+save_progress (struct work *work, struct status *status)
+{
+  static const char save_sql[] =
+      "UPDATE reclaim SET number = ?2, generation = ?3 WHERE layer = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *save =
+      connection_statement (work->connection, save_sql, status);
+
+  if (save == NULL)
+    return -1;
+  bind_start (save, work);
+  return connection_step (work->connection, save, status);
+}
+
+/* Nothing looks at the layer: some of its rows go, or at last the layer. */
+static int
+delete_some (struct work *work, struct status *status)
+{
+  static const char some_sql[] =
+      "DELETE FROM block WHERE id IN"
+      " (SELECT id FROM block INDEXED BY block_by_number"
+      " WHERE layer = ?1 LIMIT ?2) RETURNING length (data)";
+  CLEANUP_STATEMENT sqlite3_stmt *some =
+      connection_statement (work->connection, some_sql, status);
+  uint64_t deleted = 0;
+  int r;
+
+  if (some == NULL)
+    return -1;
+  sqlite3_bind_int64 (some, 1, work->layer);
+  sqlite3_bind_int64 (some, 2, STEP_DELETED);
+  while ((r = connection_step (work->connection, some, status)) == 1) {
+    work->step->freed += sqlite3_column_int64 (some, 0);
+    deleted++;
+  }
+  work->step->rows += deleted;
+  if (r == -1 || deleted == STEP_DELETED)
+    return r;
+  return remove_layer (work, status);
+}
+
+/* The layer stays.  Since something that looked at it is gone, it may hide
+ * more of its parent, if nothing else looks at that.
+ */
+static int
+keep_layer (struct work *work, struct status *status)
+{
+  int64_t generation, child = 0;
+
+  if (forget_work (work, status) == -1 ||
+      (work->parent.layer != 0 && work->parent.layer < work->layer &&
+       lowest_viewer (work->connection, work->parent.layer, &generation, &child,
+                      status) == -1))
+    return -1;
+  return child ? reclaim_add (work->connection, work->parent.layer, status) : 0;
+}
+
+/* All rows were looked through.  While some were, the layer may still have
+ * had too many of them to move: then those are looked at again.
+ */
+static int
+end_search (struct work *work, struct status *status)
+{
+  static const char left_sql[] =
+      "SELECT EXISTS (SELECT 1 FROM block INDEXED BY block_by_number"
+      " WHERE layer = ?1)";
+  int64_t left;
+
+  if (!work->merge)
+    return keep_layer (work, status);
+  if (connection_integer_for (work->connection, left_sql, work->layer, &left,
+                              status) == -1)
+    return -1;
+  if (left == 0)
+    return unlink_layer (work, status);
+  work->number = work->generation = 0;
+  return save_progress (work, status);
+}
+
+/* Look through some rows of a layer that something looks at. */
+static int
+search_some (struct work *work, struct status *status)
+{
+  CLEANUP_SEARCH struct search search = { 0 };
+  int more, r;
+
+  if (work->child != 0 &&
+      (find_hidden (work, status) == -1 || decide_merge (work, status) == -1))
+    return -1;
+  if (search_begin (&search, work, status) == -1)
+    return -1;
+  more = search_rows (&search, status);
+  /* The statements must not see what is changed now. */
+  statement_done (&search.rows);
+  statement_done (&search.zeroes);
+  if (more == -1)
+    return -1;
+  r = make_changes (&search, status);
+  if (r == -1)
+    return -1;
+  if (more == 1 || r == 1)
+    return save_progress (work, status);
+  return end_search (work, status);
+}
+
+int
+reclaim_step (struct connection *connection, const struct failed_layers *failed,
+              struct reclaim_step *step, struct status *status)
+{
+  struct work work = { .connection = connection, .step = step };
+  const uint64_t freed = connection->content_freed;
+  int r;
+
+  *step = (struct reclaim_step){ 0 };
+  r = find_work (&work, failed, status);
+  if (r == 1) {
+    r = find_viewers (&work, status);
+    if (r == 0)
+      r = work.seen_count == 0 ? delete_some (&work, status)
+                               : search_some (&work, status);
+    r = r == 0 ? 1 : -1;
+  }
+  step->freed += connection->content_freed - freed;
+  free (work.seen);
+  hiding_free (&work.hidden);
+  return r;
+}
+
+/*--------------------------------------------------------------------
+ * Flattening.
+ */
+
+/* What a flatten works on. */
+struct flatten {
+  struct connection *connection;
+  int64_t layer;  /* of the disk */
+  int64_t lowest; /* generation at which it is looked at */
+  struct view below;
+  int64_t next_id; /* of a new row */
+  uint64_t copied; /* bytes of blocks */
+  uint32_t rows;   /* that were copied */
+};
+
+/* Copy a row of another layer into the disk's. */
+static int
+copy_row (struct flatten *flatten, int64_t number, const struct layer_view *row,
+          struct status *status)
+{
+  static const char copy_sql[] =
+      "INSERT INTO block"
+      " (id, layer, number, generation, codec, checksum, data, content)"
+      " SELECT ?4, ?5, number, ?6, codec, moved_checksum (checksum, layer,"
+      " number, generation, codec, ifnull (data, content), ?5, ?6), data,"
+      " content FROM block"
+      " WHERE layer = ?1 AND number = ?2 AND generation = ?3"
+      " RETURNING ifnull (length (data), 0)";
+  CLEANUP_STATEMENT sqlite3_stmt *copy =
+      connection_statement (flatten->connection, copy_sql, status);
+
+  if (copy == NULL)
+    return -1;
+  if (flatten->next_id == INT64_MAX)
+    return status_fail (status, EIO, "the database has used up its block ids");
+  bind_row (copy, row->layer, number, row->generation);
+  sqlite3_bind_int64 (copy, 4, flatten->next_id++);
+  sqlite3_bind_int64 (copy, 5, flatten->layer);
+  sqlite3_bind_int64 (copy, 6, GENERATION_TAKEN);
+  flatten->rows++;
+  return add_lengths (flatten->connection, copy, &flatten->copied, status);
+}
+
+/* Copy what COUNT blocks from *NEXT on show of the layers below, and move
+ * *NEXT on.
+ */
+static int
+flatten_blocks (struct flatten *flatten, uint64_t *next, uint32_t count,
+                struct status *status)
+{
+  struct layer_view *rows = calloc (count, sizeof *rows);
+  int r;
+
+  if (rows == NULL)
+    return status_no_memory (status);
+  r = row_next_id (flatten->connection, &flatten->next_id, status);
+  if (r == 0)
+    r = view_rows (flatten->connection, &flatten->below, *next, count, rows,
+                   status);
+  for (uint32_t i = 0;
+       r == 0 && i < count && flatten->copied + 64 * flatten->rows < STEP_BYTES;
+       i++, ++*next) {
+    if (rows[i].layer == 0)
+      continue;
+    r = has_row (flatten->connection, flatten->layer, *next, flatten->lowest,
+                 status);
+    if (r == 0)
+      r = copy_row (flatten, *next, &rows[i], status);
+    else if (r == 1)
+      r = 0;
+  }
+  free (rows);
+  return r;
+}
+
+/* Everything is copied: cut the tie. */
+static int
+cut_tie (struct flatten *flatten, struct status *status)
+{
+  if (layer_set_parent (flatten->connection, flatten->layer, NULL, status) ==
+          -1 ||
+      reclaim_add (flatten->connection, flatten->layer, status) == -1)
+    return -1;
+  return reclaim_add (flatten->connection, flatten->below.layers[0].layer,
+                      status);
+}
+
+/* Make flatten->below what the layer takes from its parents.  Returns 1, 0
+ * where it has none, -1.
+ */
+static int
+look_below (struct flatten *flatten, struct status *status)
+{
+  struct view *below = &flatten->below;
+
+  if (view_layers (flatten->connection, flatten->layer, 0, below, status) == -1)
+    return -1;
+  below->depth--;
+  for (size_t i = 0; i < below->depth; i++)
+    below->layers[i] = below->layers[i + 1];
+  return below->depth > 0;
+}
+
+int
+reclaim_flatten_step (struct connection *connection, int64_t disk,
+                      struct flatten_progress *progress, struct status *status)
+{
+  struct flatten flatten = { .connection = connection };
+  uint64_t *next = &progress->next;
+  struct layer_view head;
+  int64_t child; /* none: the disk itself looks at its layer */
+  int r;
+
+  if (disks_head (connection, disk, &head, status) == -1)
+    return -1;
+  if (progress->layer != head.layer)
+    *next = 0; /* the first step, or the disk was rolled back since */
+  progress->layer = flatten.layer = head.layer;
+  r = lowest_viewer (connection, head.layer, &flatten.lowest, &child, status);
+  if (r == 0)
+    r = look_below (&flatten, status);
+  if (r == 1) {
+    r = view_next_row (connection, &flatten.below, *next, INT64_MAX, next,
+                       status);
+    if (r == 0)
+      r = *next == INT64_MAX
+              ? cut_tie (&flatten, status)
+              : (flatten_blocks (&flatten, next, FLATTEN_BLOCKS, status) == -1
+                     ? -1
+                     : 1);
+  }
+  view_free (&flatten.below);
+  progress->copied += flatten.copied;
+  return r;
+}

@@ -1,0 +1,107 @@
+/* Reclaiming: deleting the rows that nothing sees any more.
+ *
+ * A layer is looked at, at a generation, by its disk, by snapshots and by
+ * child layers.  When one of them goes, the layer is put into the table
+ * `reclaim`.  From there it is worked off in steps, each a short
+ * transaction of its own that says in the table how far it came; so it can
+ * be interrupted at any time, and goes on wherever somebody calls it next.
+ *
+ *   looked at by nothing       all rows of the layer go, then the layer;
+ *                              its parent is next
+ *   by one child layer only    rows that the child hides (hiding.h) go, the
+ *                              others move up into it, and it gets the
+ *                              parent's parent: chains stay short.  If they
+ *                              are many they stay, and are looked through
+ *                              again when something of the child goes
+ *   else                       rows that no generation looked at shows go
+ *
+ *   number 3 of a layer that is looked at, at generations 4 and 9:
+ *     rows of generations    1    3    5    8    11
+ *     seen at                -    4    -    9     -
+ *                           gone      gone       gone (by nobody yet)
+ */
+
+#ifndef SQLBLOCK_RECLAIM_H
+#define SQLBLOCK_RECLAIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "sqlite/connection.h"
+#include "base/failed.h"
+#include "base/status.h"
+
+/* A layer of at most so many rows moves up into its only child: 65,536, but
+ * tests make it fewer, before they use a database.
+ */
+extern int64_t reclaim_few_rows;
+
+/* Put LAYER into the table: something that looked at it is gone.  Inside a
+ * write transaction of the caller.
+ */
+int reclaim_add (struct connection *connection, int64_t layer,
+                 struct status *status);
+
+/* Remove LAYER, which is empty and at which nothing looks any more.  Inside a
+ * write transaction of the caller.
+ */
+int reclaim_remove (struct connection *connection, int64_t layer,
+                    struct status *status);
+
+/* Put all layers into the table at which nothing but a child looks: by what
+ * was written since, that may hide more of them.  Inside a write transaction
+ * of the caller.
+ */
+int reclaim_add_hidden (struct connection *connection, struct status *status);
+
+/* SQL that puts the layers that a SELECT returns into the table. */
+#define RECLAIM_ADD(select)                                                    \
+  "INSERT INTO reclaim (layer, number, generation)"                            \
+  " SELECT layer, 0, 0 FROM (" select ") WHERE TRUE"                           \
+  " ON CONFLICT (layer) DO UPDATE SET number = 0, generation = 0"
+
+/* Check that all rows that say who looks at which layer are as they were
+ * written: what a damaged one looks at would be taken for garbage.  To be
+ * called before the first step, in a read transaction.  Returns 0, or -1
+ * and EIO.
+ */
+int reclaim_check (struct connection *connection, struct status *status);
+
+/* Is there anything that somebody may have to free, also what copies have
+ * left?  In a read transaction.  Returns 0, or -1.
+ */
+int reclaim_is_needed (struct connection *connection, bool *needed,
+                       struct status *status);
+
+/* What one step did. */
+struct reclaim_step {
+  int64_t layer;  /* at which; 0: it did not come to one */
+  uint64_t rows;  /* looked at */
+  uint64_t freed; /* bytes of blocks that were deleted */
+};
+
+/* One bounded step, which passes by the layers in FAILED (may be NULL).
+ * Inside a write transaction of the caller.  Returns 1, 0 where nothing is
+ * left to do, -1.
+ */
+int reclaim_step (struct connection *connection,
+                  const struct failed_layers *failed, struct reclaim_step *step,
+                  struct status *status);
+
+/* How far a flatten has come; all zeroes at first. */
+struct flatten_progress {
+  int64_t layer;   /* that is filled */
+  uint64_t next;   /* block */
+  uint64_t copied; /* bytes of blocks */
+};
+
+/* Copy what disk ID takes from its parents into its own layer, in bounded
+ * steps; when all is copied, the tie to the parent is cut.  PROGRESS is moved
+ * on; it holds only if the transaction is committed.  Inside a write
+ * transaction of the caller.  Returns 1, 0 when it is done, -1.
+ */
+int reclaim_flatten_step (struct connection *connection, int64_t disk,
+                          struct flatten_progress *progress,
+                          struct status *status);
+
+#endif /* SQLBLOCK_RECLAIM_H */

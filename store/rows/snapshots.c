@@ -1,0 +1,450 @@
+/* Snapshots: see snapshots.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "rows/reclaim.h"
+#include "rows/snapshots.h"
+#include "base/times.h"
+
+#define SNAPSHOT_INFO                                                          \
+  "SELECT snapshot.id, snapshot.disk, disk.name, snapshot.name,"               \
+  " snapshot.guid, snapshot.size, disk.block_size, snapshot.created,"          \
+  " snapshot.automatic, snapshot.layer, snapshot.generation,"                  \
+  " snapshot.checksum = " SNAPSHOT_CHECKSUM                                    \
+  " FROM snapshot JOIN disk ON disk.id = snapshot.disk"
+
+int
+snapshots_check_name (const char *name, struct status *status)
+{
+  if (disks_check_text ("the name of a snapshot", name, SNAPSHOT_NAME_MAX,
+                        status) == -1)
+    return -1;
+  if (times_resembles (name))
+    return status_fail (status, EINVAL,
+                        "'%s' cannot be the name of a snapshot: such names "
+                        "mean the disk as it was at that time",
+                        name);
+  return 0;
+}
+
+/* A change of a row failed; say so where the name is taken. */
+static int
+fail_taken (struct connection *connection, const char *name,
+            struct status *status)
+{
+  if (sqlite3_extended_errcode (connection->db) == SQLITE_CONSTRAINT_UNIQUE)
+    return status_fail (status, EEXIST,
+                        "the disk has a snapshot '%s' already; give another "
+                        "name, or delete that one",
+                        name);
+  return -1;
+}
+
+/* The row of snapshot ID was changed. */
+static int
+set_checksum (struct connection *connection, int64_t id, struct status *status)
+{
+  static const char checksum_sql[] =
+      "UPDATE snapshot SET checksum = " SNAPSHOT_CHECKSUM " WHERE id = ?1";
+
+  return connection_run_for (connection, checksum_sql, id, status);
+}
+
+/* Insert a row with what ROW says, of the disk as it is now or was. */
+static int
+insert_row (struct connection *connection, const struct snapshot_info *row,
+            int64_t *id, struct status *status)
+{
+  static const char insert_sql[] =
+      "INSERT INTO snapshot (disk, name, guid, layer, generation, size,"
+      " created, automatic, last_block, checksum)"
+      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"
+      " max (ifnull ((SELECT max (id) FROM block), 0),"
+      " ifnull ((SELECT max (last_block) FROM snapshot), 0)), 0)";
+  CLEANUP_STATEMENT sqlite3_stmt *insert =
+      connection_statement (connection, insert_sql, status);
+
+  if (insert == NULL)
+    return -1;
+  sqlite3_bind_int64 (insert, 1, row->disk);
+  sqlite3_bind_text (insert, 2, row->name, -1, SQLITE_STATIC);
+  sqlite3_bind_int64 (insert, 3, row->guid);
+  sqlite3_bind_int64 (insert, 4, row->layer);
+  sqlite3_bind_int64 (insert, 5, row->generation);
+  sqlite3_bind_int64 (insert, 6, row->size);
+  sqlite3_bind_int64 (insert, 7, row->created);
+  sqlite3_bind_int (insert, 8, row->automatic);
+  if (connection_step (connection, insert, status) == -1)
+    return fail_taken (connection, row->name, status);
+  *id = sqlite3_last_insert_rowid (connection->db);
+  return set_checksum (connection, *id, status);
+}
+
+int
+snapshots_create (struct connection *connection, const struct disk_info *disk,
+                  const char *name, bool automatic, int64_t guid,
+                  int64_t created, int64_t *id, struct status *status)
+{
+  struct snapshot_info row = {
+    .disk = disk->id,
+    .guid = guid,
+    .created = created ? created : time (NULL),
+    .automatic = automatic,
+  };
+  struct layer_view head;
+  struct disk_info now;
+  int r;
+
+  while (row.guid == 0)
+    sqlite3_randomness (sizeof row.guid, &row.guid);
+  snprintf (row.name, sizeof row.name, "%s", name);
+  /* The caller may have looked at the disk before this transaction. */
+  r = disks_find_id (connection, disk->id, &now, status);
+  if (r == 0)
+    return status_fail (status, ENOENT, "the disk is gone");
+  if (r == -1 || disks_head (connection, disk->id, &head, status) == -1)
+    return -1;
+  row.size = now.size;
+  row.layer = head.layer;
+  row.generation = head.generation;
+  if (insert_row (connection, &row, id, status) == -1)
+    return -1;
+  return layer_set_generation (connection, head.layer, head.generation + 1,
+                               status);
+}
+
+/* Fill INFO from a row of SNAPSHOT_INFO; -1 and EIO for a damaged one. */
+static int
+info_from_row (sqlite3_stmt *row, struct snapshot_info *info,
+               struct status *status)
+{
+  const char *disk_name = (const char *)sqlite3_column_text (row, 2);
+  const char *name = (const char *)sqlite3_column_text (row, 3);
+
+  if (!sqlite3_column_int (row, 11) ||
+      !disks_sane_name (disk_name, DISK_NAME_MAX) ||
+      !disks_sane_name (name, SNAPSHOT_NAME_MAX) ||
+      !disks_sane_geometry (sqlite3_column_int64 (row, 5),
+                            sqlite3_column_int64 (row, 6)))
+    return status_fail (status, EIO,
+                        "the row of snapshot number %lld is damaged; restore "
+                        "the database from a backup",
+                        sqlite3_column_int64 (row, 0));
+  *info = (struct snapshot_info){
+    .id = sqlite3_column_int64 (row, 0),
+    .disk = sqlite3_column_int64 (row, 1),
+    .guid = sqlite3_column_int64 (row, 4),
+    .size = sqlite3_column_int64 (row, 5),
+    .block_size = sqlite3_column_int64 (row, 6),
+    .created = sqlite3_column_int64 (row, 7),
+    .automatic = sqlite3_column_int (row, 8),
+    .layer = sqlite3_column_int64 (row, 9),
+    .generation = sqlite3_column_int64 (row, 10),
+  };
+  strcpy (info->disk_name, disk_name);
+  strcpy (info->name, name);
+  return 0;
+}
+
+/* Fill INFO from the row that FIND returns.  Returns 1, 0 for none, -1. */
+static int
+find_info (struct connection *connection, sqlite3_stmt *find,
+           struct snapshot_info *info, struct status *status)
+{
+  const int r = connection_step (connection, find, status);
+
+  return r == 1 && info_from_row (find, info, status) == -1 ? -1 : r;
+}
+
+static int
+find_by_name (struct connection *connection, int64_t disk, const char *name,
+              struct snapshot_info *info, struct status *status)
+{
+  static const char by_name_sql[] =
+      SNAPSHOT_INFO " WHERE snapshot.disk = ?1 AND snapshot.name = ?2";
+  CLEANUP_STATEMENT sqlite3_stmt *find =
+      connection_statement (connection, by_name_sql, status);
+
+  if (find == NULL)
+    return -1;
+  sqlite3_bind_int64 (find, 1, disk);
+  sqlite3_bind_text (find, 2, name, -1, SQLITE_STATIC);
+  return find_info (connection, find, info, status);
+}
+
+/* The newest by order that was made not after SECONDS. */
+static int
+find_by_time (struct connection *connection, int64_t disk, int64_t seconds,
+              struct snapshot_info *info, struct status *status)
+{
+  static const char by_time_sql[] =
+      SNAPSHOT_INFO " WHERE snapshot.disk = ?1 AND snapshot.created <= ?2"
+                    " AND snapshot.name NOT LIKE '%/%'"
+                    " ORDER BY snapshot.id DESC LIMIT 1";
+  CLEANUP_STATEMENT sqlite3_stmt *find =
+      connection_statement (connection, by_time_sql, status);
+
+  if (find == NULL)
+    return -1;
+  sqlite3_bind_int64 (find, 1, disk);
+  sqlite3_bind_int64 (find, 2, seconds);
+  return find_info (connection, find, info, status);
+}
+
+int
+snapshots_find (struct connection *connection, int64_t disk, const char *name,
+                struct snapshot_info *info, struct status *status)
+{
+  const int r = find_by_name (connection, disk, name, info, status);
+  int64_t seconds;
+
+  if (r != 0 || !times_parse (name, &seconds))
+    return r;
+  return find_by_time (connection, disk, seconds, info, status);
+}
+
+/* Append a snapshot's name to the message in OPAQUE while there is room. */
+static int
+append_name (const struct snapshot_info *info, void *opaque)
+{
+  struct status *status = opaque;
+  const size_t length = strlen (status->message);
+
+  snprintf (status->message + length, sizeof status->message - length, " '%s'",
+            info->name);
+  return length > 600;
+}
+
+/* There is no snapshot NAME; say which there are. */
+static int
+fail_unknown (struct connection *connection, const struct disk_info *disk,
+              const char *name, struct status *status)
+{
+  int64_t seconds, count;
+  struct status list;
+
+  if (snapshots_count (connection, disk->id, &count, status) == -1)
+    return -1;
+  if (times_parse (name, &seconds))
+    status_fail (&list, ENOENT,
+                 "disk '%s' has no snapshot that was made by %.*s; it has%s",
+                 disk->name, SNAPSHOT_NAME_MAX, name, count ? ":" : " none");
+  else
+    status_fail (&list, ENOENT, "disk '%s' has no snapshot '%.*s'; it has%s",
+                 disk->name, SNAPSHOT_NAME_MAX, name, count ? ":" : " none");
+  if (snapshots_list (connection, disk->id, append_name, &list, status) == -1)
+    return -1;
+  *status = list;
+  return -1;
+}
+
+int
+snapshots_find_target (struct connection *connection, const char *target,
+                       struct disk_info *disk, struct snapshot_info *snapshot,
+                       struct status *status)
+{
+  char disk_name[DISK_NAME_MAX + 2];
+  const char *at;
+  size_t length;
+  int r;
+
+  if (target == NULL)
+    target = "";
+  at = strchr (target, '@');
+  length = at ? (size_t)(at - target) : strlen (target);
+  snprintf (disk_name, sizeof disk_name, "%.*s",
+            length > DISK_NAME_MAX ? DISK_NAME_MAX + 1 : (int)length, target);
+  /* A disk on its way in is not there yet. */
+  r = strchr (disk_name, '/')
+          ? 0
+          : disks_find (connection, disk_name, disk, status);
+  if (r == 0)
+    return disks_fail_unknown (connection, disk_name, status);
+  snapshot->id = 0;
+  if (r == -1 || at == NULL)
+    return r == -1 ? -1 : 0;
+  r = snapshots_find (connection, disk->id, at + 1, snapshot, status);
+  if (r == 0)
+    return fail_unknown (connection, disk, at + 1, status);
+  return r == -1 ? -1 : 0;
+}
+
+int
+snapshots_find_disk (struct connection *connection, const char *target,
+                     struct disk_info *disk, struct status *status)
+{
+  struct snapshot_info snapshot;
+
+  if (snapshots_find_target (connection, target, disk, &snapshot, status) == -1)
+    return -1;
+  if (snapshot.id == 0)
+    return 0;
+  return status_fail (status, EINVAL, "'%s' is a snapshot; give a disk",
+                      target);
+}
+
+void
+snapshots_as_disk (const struct snapshot_info *snapshot, struct disk_info *disk)
+{
+  char time[TIMES_TEXT_MAX];
+
+  snprintf (disk->name, sizeof disk->name, "%s@%s", snapshot->disk_name,
+            snapshot->name);
+  snprintf (disk->description, sizeof disk->description, "as of %s",
+            times_local (snapshot->created, time));
+  disk->size = snapshot->size;
+  disk->created = snapshot->created;
+  disk->snapshot = snapshot->id;
+}
+
+/* What snapshot ID looks like. */
+static int
+view_snapshot (struct connection *connection, int64_t id, struct view *view,
+               struct status *status)
+{
+  static const char by_id_sql[] = SNAPSHOT_INFO " WHERE snapshot.id = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *find =
+      connection_statement (connection, by_id_sql, status);
+  struct snapshot_info info;
+  int r;
+
+  if (find == NULL)
+    return -1;
+  sqlite3_bind_int64 (find, 1, id);
+  r = find_info (connection, find, &info, status);
+  if (r == 0)
+    return status_fail (status, EIO,
+                        "the snapshot was deleted under this connection");
+  if (r == -1)
+    return -1;
+  view->size = info.size;
+  view->block_size = info.block_size;
+  return view_layers (connection, info.layer, info.generation, view, status);
+}
+
+int
+snapshots_view (struct connection *connection, const struct disk_info *disk,
+                struct view *view, struct status *status)
+{
+  if (disk->snapshot != 0)
+    return view_snapshot (connection, disk->snapshot, view, status);
+  return disks_view (connection, disk->id, disk->epoch, view, status);
+}
+
+int
+snapshots_list (struct connection *connection, int64_t disk,
+                int (*found) (const struct snapshot_info *info, void *opaque),
+                void *opaque, struct status *status)
+{
+  static const char list_sql[] = SNAPSHOT_INFO
+      " WHERE ?1 IN (0, snapshot.disk) AND snapshot.name NOT LIKE '%/%'"
+      " ORDER BY snapshot.disk, snapshot.id";
+  CLEANUP_STATEMENT sqlite3_stmt *list =
+      connection_statement (connection, list_sql, status);
+  struct snapshot_info info;
+  int r;
+
+  if (list == NULL)
+    return -1;
+  sqlite3_bind_int64 (list, 1, disk);
+  while ((r = connection_step (connection, list, status)) > 0)
+    if (info_from_row (list, &info, status) == 0 && found (&info, opaque))
+      return 0;
+  return r;
+}
+
+int
+snapshots_delete (struct connection *connection,
+                  const struct snapshot_info *info, struct status *status)
+{
+  static const char delete_sql[] = "DELETE FROM snapshot WHERE id = ?1";
+
+  if (connection_run_for (connection, delete_sql, info->id, status) == -1)
+    return -1;
+  return reclaim_add (connection, info->layer, status);
+}
+
+int
+snapshots_hold (struct connection *connection, const struct disk_info *disk,
+                const struct snapshot_info *snapshot, int64_t *id,
+                struct status *status)
+{
+  struct snapshot_info copy = *snapshot;
+  uint64_t number;
+
+  sqlite3_randomness (sizeof number, &number);
+  snprintf (copy.name, sizeof copy.name, "copy/%016" PRIx64, number);
+  if (snapshot->id == 0)
+    return snapshots_create (connection, disk, copy.name, false, 0, 0, id,
+                             status);
+  return insert_row (connection, &copy, id, status);
+}
+
+int
+snapshots_release (struct connection *connection, int64_t id,
+                   struct status *status)
+{
+  static const char held_sql[] =
+      RECLAIM_ADD ("SELECT layer FROM snapshot WHERE name LIKE '%/%'"
+                   " AND ?1 IN (0, id)");
+  static const char release_sql[] =
+      "DELETE FROM snapshot WHERE name LIKE '%/%' AND ?1 IN (0, id)";
+
+  if (connection_run_for (connection, held_sql, id, status) == -1)
+    return -1;
+  return connection_run_for (connection, release_sql, id, status);
+}
+
+int
+snapshots_delete_all (struct connection *connection, int64_t disk,
+                      struct status *status)
+{
+  static const char reclaim_sql[] =
+      RECLAIM_ADD ("SELECT layer FROM snapshot WHERE disk = ?1");
+  static const char delete_all_sql[] = "DELETE FROM snapshot WHERE disk = ?1";
+
+  if (connection_run_for (connection, reclaim_sql, disk, status) == -1)
+    return -1;
+  return connection_run_for (connection, delete_all_sql, disk, status);
+}
+
+int
+snapshots_count_damaged (struct connection *connection, int64_t *count,
+                         struct status *status)
+{
+  static const char damaged_sql[] =
+      "SELECT count (*) FROM snapshot WHERE checksum IS NOT " SNAPSHOT_CHECKSUM
+      " OR layer NOT IN (SELECT id FROM layer)";
+
+  return connection_integer (connection, damaged_sql, count, status);
+}
+
+int
+snapshots_count (struct connection *connection, int64_t disk, int64_t *count,
+                 struct status *status)
+{
+  static const char count_sql[] = "SELECT count (*) FROM snapshot"
+                                  " WHERE disk = ?1 AND name NOT LIKE '%/%'";
+
+  return connection_integer_for (connection, count_sql, disk, count, status);
+}
+
+int
+snapshots_rename (struct connection *connection,
+                  const struct snapshot_info *info, const char *name,
+                  struct status *status)
+{
+  static const char rename_sql[] =
+      "UPDATE snapshot SET name = ?2, automatic = 0 WHERE id = ?1";
+
+  if (connection_run_for_text (connection, rename_sql, info->id, name,
+                               status) == -1)
+    return fail_taken (connection, name, status);
+  return set_checksum (connection, info->id, status);
+}

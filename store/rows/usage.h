@@ -1,0 +1,59 @@
+/* Usage: how much space disks and snapshots take, alone and together.
+ *
+ * What deleting some of them frees are the bytes of all data of rows, of
+ * block and of content, that would be left by reclaiming (reclaim.h) if
+ * nothing was deleted, less those that would be left if they were.  What
+ * waits to be reclaimed counts for nobody.  It is computed, not tried:
+ *
+ *   a row is left      if a viewer is left that sees it, unless one child is
+ *                      all that is left to look at the layer, and hides it
+ *                      (hiding.h)
+ *   a content is left  if a row that refers to it is
+ *
+ * A viewer sees a row if it looks at its layer at a generation from the
+ * row's on and before that of the next newer one of its number.  A layer to
+ * which nothing is left to look looks at its parent no more.
+ *
+ * For many groups that may be deleted, each by itself, this is counted in one
+ * walk over each layer.  Rows that one group alone sees are found by its
+ * viewers, which are in order.  That one child is left can be the work of two
+ * groups at most, whatever their number, so few need be looked at row by row.
+ */
+
+#ifndef SQLBLOCK_USAGE_H
+#define SQLBLOCK_USAGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "sqlite/connection.h"
+#include "base/progress.h"
+#include "base/status.h"
+
+/* What cannot be counted, since what says it cannot be read. */
+#define USAGE_UNKNOWN UINT64_MAX
+
+/* A disk or a snapshot whose usage is counted. */
+struct usage_item {
+  int64_t disk;     /* ids, as in disk_info and snapshot_info */
+  int64_t snapshot; /* 0: the disk as it is now */
+  size_t group;     /* items of one group are deleted together */
+  uint64_t stored;  /* counted: bytes of its blocks that are not zeroes */
+};
+
+/* Count the usage of COUNT ITEMS, which are of GROUPS groups: what each of
+ * them shows, and in FREED[group] the bytes of blocks that deleting a group
+ * would free.  An item that is not there counts nothing.  PROGRESS, if not
+ * NULL, is told bytes now and then; if it returns non-zero, the call fails
+ * with ECANCELED.  What is damaged does not keep the others from being
+ * counted: it fails with EIO at its end, and what it then does not know is
+ * USAGE_UNKNOWN; after another failure that is everything.
+ * Cost: the rows of the items' layers in the index, and in the table where a
+ * feature such as compression was used; 16 bytes of memory for each block of
+ * those that refers to a content.  Returns 0, or -1.
+ */
+int usage_count (struct connection *connection, struct usage_item *items,
+                 size_t count, uint64_t *freed, size_t groups,
+                 progress_made progress, void *opaque, struct status *status);
+
+#endif /* SQLBLOCK_USAGE_H */

@@ -1,0 +1,236 @@
+/* Tidying up: see tidy.h. */
+
+#include <config.h>
+
+#include <stdlib.h>
+
+#include "base/background.h"
+#include "base/clock.h"
+#include "base/complaint.h"
+#include "manage/manage.h"
+#include "rows/quota.h"
+#include "server/tidy.h"
+
+/* How often there is a look if something was committed, and after a failure,
+ * in milliseconds; and every so many looks one for what other processes
+ * have committed.
+ */
+#define LOOK_EVERY  1000
+#define RETRY_AFTER 30000
+#define LOOK_ALWAYS 10
+
+/* How long a step takes while others write, and when nobody does, in
+ * nanoseconds; and how many times as long, in quarters, it then rests.
+ */
+#define BUSY_STEP (CLOCK_MILLISECOND / 2)
+#define BUSY_REST 8
+#define IDLE_STEP (5 * CLOCK_MILLISECOND)
+#define IDLE_REST 1
+
+/* Free pages that will be used up in so many seconds, if it goes on like
+ * that, are left alone.
+ */
+#define USED_UP 16
+
+struct tidy {
+  struct store *store;
+  struct tidy_options options;
+  struct background background;
+
+  /* The thread's own. */
+  uint64_t commits; /* how many there were at the last look or step */
+  bool unfinished;  /* the last look found something that is not done */
+  unsigned skipped; /* looks since the last one that was not for nothing */
+  struct shrinking shrinking;
+  struct complaint counting, giving_back;
+};
+
+/* A step has begun at START and made a commit: rest, longer where others
+ * have made some since the last one.  Returns as background_sleep.
+ */
+static bool
+rest (struct tidy *tidy, uint64_t start)
+{
+  const uint64_t commits = store_commits (tidy->store);
+  const bool busy = commits > tidy->commits + 1;
+
+  tidy->commits = commits;
+  tidy->shrinking.nanoseconds = busy ? BUSY_STEP : IDLE_STEP;
+  tidy->shrinking.moves = busy ? MANAGE_MOVES : MANAGE_MOVES_IDLE;
+  return background_sleep (&tidy->background,
+                           (clock_now () - start) *
+                               (busy ? BUSY_REST : IDLE_REST) / 4);
+}
+
+/* How many pages are kept of those that are free. */
+static uint64_t
+pages_to_keep (const struct tidy *tidy)
+{
+  const struct shrink_pages *pages = &tidy->shrinking.pages;
+  const uint64_t least = TIDY_KEEP / pages->size;
+  const uint64_t share = pages->total / TIDY_KEEP_SHARE;
+
+  if (tidy->options.keep != UINT64_MAX)
+    return tidy->options.keep / pages->size;
+  return share > least ? share : least;
+}
+
+/* Give pages back, if there are too many that stay free, and not while many
+ * more become free: then each costs most.  Returns 1 when the thread is to
+ * end, 0, -1.
+ */
+static int
+give_back (struct tidy *tidy, struct status *status)
+{
+  struct shrinking *shrinking = &tidy->shrinking;
+  struct shrink_pages *pages = &shrinking->pages;
+  const uint64_t before = pages->free;
+  uint64_t start;
+
+  if (manage_free_pages (tidy->store, pages, status) == -1)
+    return -1;
+  shrinking->keep = pages_to_keep (tidy);
+  tidy->unfinished = pages->free > shrinking->keep;
+  if (!tidy->unfinished || pages->free + pages->free / USED_UP < before ||
+      pages->free > before + shrinking->many)
+    return 0;
+  shrinking->cut = 0;
+  shrinking->least = pages->free;
+  while (pages->free > shrinking->keep) {
+    start = clock_now ();
+    if (manage_shrink_step (tidy->store, shrinking, status) == -1)
+      return -1;
+    if (!rest (tidy, start))
+      return 1;
+    if (manage_free_grow (shrinking))
+      return 0;
+    shrinking->keep = pages_to_keep (tidy);
+  }
+  tidy->unfinished = false;
+  store_ask_checkpoint (tidy->store);
+  return 0;
+}
+
+static int
+look_at_quotas (struct connection *connection, void *opaque,
+                struct status *status)
+{
+  return quota_is_counted (connection, opaque, status);
+}
+
+/* Step on until all is counted, but for the layers in FAILED.  Returns as
+ * give_back.
+ */
+static int
+count_on (struct tidy *tidy, struct failed_layers *failed,
+          struct status *status)
+{
+  uint64_t start, bytes;
+  bool done;
+
+  if (store_look (tidy->store, look_at_quotas, &done, status) == -1)
+    return -1;
+  while (!done) {
+    start = clock_now ();
+    if (manage_count_step (tidy->store, failed, &done, &bytes, status) == -1)
+      return -1;
+    if (!rest (tidy, start))
+      return 1;
+  }
+  return 0;
+}
+
+/* Count for quotas.  Returns as give_back. */
+static int
+count (struct tidy *tidy, struct status *status)
+{
+  struct failed_layers failed = { .count = 0 };
+  const int r = count_on (tidy, &failed, status);
+
+  return failed_layers_end (&failed, r, status);
+}
+
+/* Do a part of the work.  A failure is told, and not again and again.  Returns
+ * as give_back.
+ */
+static int
+try (struct tidy *tidy, int (*work) (struct tidy *tidy, struct status *status),
+     struct complaint *complaint)
+{
+  struct status status;
+  const int r = work (tidy, &status);
+
+  if (r != -1)
+    complaint_end (complaint);
+  else {
+    status_prefix (&status, "tidying up");
+    if (complaint_is_due (complaint, status.message))
+      tidy->options.warn (status.message);
+  }
+  return r;
+}
+
+/* See what there is to do, and do it: pages are given back although a damaged
+ * layer cannot be counted.  Returns as give_back.
+ */
+static int
+look (struct tidy *tidy)
+{
+  const uint64_t commits = store_commits (tidy->store);
+  int r, counted;
+
+  if (commits == 0 || (commits == tidy->commits && !tidy->unfinished &&
+                       ++tidy->skipped < LOOK_ALWAYS))
+    return 0;
+  tidy->skipped = 0;
+  tidy->commits = commits;
+  counted = r = try (tidy, count, &tidy->counting);
+  if (r != 1 && tidy->options.shrink)
+    r = try (tidy, give_back, &tidy->giving_back);
+  return r == 0 ? counted : r;
+}
+
+static void *
+run (void *opaque)
+{
+  struct tidy *tidy = opaque;
+  int r;
+
+  do {
+    r = look (tidy);
+    tidy->unfinished = tidy->unfinished || r == -1;
+  } while (r != 1 && background_sleep (&tidy->background,
+                                       (r == -1 ? RETRY_AFTER : LOOK_EVERY) *
+                                           CLOCK_MILLISECOND));
+  return NULL;
+}
+
+struct tidy *
+tidy_start (struct store *store, const struct tidy_options *options,
+            struct status *status)
+{
+  struct tidy *tidy = calloc (1, sizeof *tidy);
+
+  if (tidy == NULL) {
+    status_no_memory (status);
+    return NULL;
+  }
+  tidy->store = store;
+  tidy->options = *options;
+  tidy->shrinking.nanoseconds = BUSY_STEP;
+  tidy->shrinking.moves = MANAGE_MOVES;
+  tidy->shrinking.many = SHRINK_MANY;
+  if (background_start (&tidy->background, run, tidy, status) == 0)
+    return tidy;
+  free (tidy);
+  return NULL;
+}
+
+void
+tidy_stop (struct tidy *tidy)
+{
+  background_stop (&tidy->background);
+  complaint_end (&tidy->counting);
+  complaint_end (&tidy->giving_back);
+  free (tidy);
+}

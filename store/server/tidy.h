@@ -1,0 +1,49 @@
+/* Tidying up: what a server does in the background for the whole file.
+ *
+ * A thread looks now and then, if something was committed since, whether
+ *
+ *   - disks with a quota store what is not counted yet (quota.h), or
+ *   - there are more free pages than are kept for what is written next.
+ *
+ * Then it goes on in short steps through the queue of the writers, like
+ * a client that is never in a hurry: while others write it takes a third of
+ * the time at most, in steps of half a millisecond; where many pages are free
+ * there are longer ones, see shrink.h.  Nothing is given back while the free
+ * pages are being used quickly, nor while many more become free, since then it
+ * is soon less work.
+ *
+ * It does nothing before a client has opened a disk for writing.
+ */
+
+#ifndef SQLBLOCK_TIDY_H
+#define SQLBLOCK_TIDY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "engine/store.h"
+
+/* How many bytes of free pages are kept when nobody says: so many, and at
+ * least the file's size divided by this.  The manual states both.
+ */
+#define TIDY_KEEP       (UINT64_C (16) << 20)
+#define TIDY_KEEP_SHARE 8
+
+struct tidy_options {
+  bool shrink;   /* give free pages back */
+  uint64_t keep; /* so many bytes of them stay; UINT64_MAX: as above */
+  void (*warn) (const char *message);
+};
+
+struct tidy;
+
+/* Start the thread.  Returns NULL on failure. */
+struct tidy *tidy_start (struct store *store,
+                         const struct tidy_options *options,
+                         struct status *status);
+
+/* End it. */
+void tidy_stop (struct tidy *tidy);
+
+#endif /* SQLBLOCK_TIDY_H */

@@ -1,0 +1,363 @@
+/* A log that belongs to its file: see mark.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "sqlite/connection.h"
+#include "rows/database.h"
+#include "sqlite/mark.h"
+#include "sqlite/page.h"
+
+/* The header of the database: its version for reading, which is that for
+ * writing, too.
+ */
+#define HEADER_PAGE_SIZE 16
+#define HEADER_VERSION   18
+#define VERSION_ROLLBACK 1
+
+/* How often, and in nanoseconds how long after each try, to look again at a
+ * file that changes meanwhile.
+ */
+#define ATTEMPTS 20
+#define PAUSE    5000000
+
+/*--------------------------------------------------------------------
+ * The mark on its page: the only cell of a leaf of a table.
+ */
+
+/* The parts of the cell: the length of the record and the number of the row;
+ * the header of the record, which has the types of its columns; the columns.
+ */
+static const unsigned char cell_head[] = {
+  47, 1,            /* bytes of the record; number */
+  6,                /* bytes of the header, with this one */
+  0,  1, 44, 44, 28 /* number: NULL; 1 byte; 16 bytes, twice; 8 bytes */
+};
+
+/* Where the columns stand in the cell. */
+#define CELL_STATE    8
+#define CELL_ID       9
+#define CELL_PREVIOUS 25
+#define CELL_SALTS    41
+
+/* Where things stand in the page. */
+#define PAGE_TYPE     0
+#define PAGE_CELLS    3
+#define PAGE_POINTERS 8
+#define TYPE_LEAF     13
+
+bool
+mark_parse (struct mark *mark, const unsigned char *page, uint32_t page_size)
+{
+  const uint32_t start = page_usable (page_size) - MARK_CELL_SIZE;
+  const unsigned char *cell = page + start;
+
+  if (page[PAGE_TYPE] != TYPE_LEAF || big_endian_16 (page + PAGE_CELLS) != 1 ||
+      big_endian_16 (page + PAGE_POINTERS) != start ||
+      memcmp (cell, cell_head, sizeof cell_head) != 0 ||
+      cell[CELL_STATE] < MARK_OPEN || cell[CELL_STATE] > MARK_CLOSED)
+    return false;
+  mark->state = cell[CELL_STATE];
+  memcpy (mark->id, cell + CELL_ID, sizeof mark->id);
+  memcpy (mark->previous, cell + CELL_PREVIOUS, sizeof mark->previous);
+  memcpy (mark->salts, cell + CELL_SALTS, sizeof mark->salts);
+  return true;
+}
+
+void
+mark_format (const struct mark *mark, unsigned char cell[MARK_CELL_SIZE])
+{
+  memcpy (cell, cell_head, sizeof cell_head);
+  cell[CELL_STATE] = mark->state;
+  memcpy (cell + CELL_ID, mark->id, sizeof mark->id);
+  memcpy (cell + CELL_PREVIOUS, mark->previous, sizeof mark->previous);
+  memcpy (cell + CELL_SALTS, mark->salts, sizeof mark->salts);
+}
+
+/*--------------------------------------------------------------------
+ * Looking.
+ */
+
+/* Has the backup API made FILE, with this HEADER, to its end? */
+static bool
+is_copied (sqlite3_file *file, const unsigned char *header, uint32_t page_size)
+{
+  sqlite3_int64 size;
+
+  return big_endian (header + PAGE_HEADER_SCHEMA) < MARK_SCHEMA &&
+         file->pMethods->xFileSize (file, &size) == SQLITE_OK &&
+         size >= (int64_t)big_endian (header + PAGE_HEADER_PAGES) * page_size;
+}
+
+/* Read the mark of the file.  A page that cannot be read, or is not there, is
+ * damage like any other.
+ */
+static int
+look_at_file (sqlite3 *db, struct mark_look *look)
+{
+  unsigned char header[PAGE_HEADER_SIZE], *page;
+  uint32_t page_size;
+  sqlite3_file *file;
+  bool right;
+  int rc = sqlite3_file_control (db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+
+  if (rc == SQLITE_OK)
+    rc = file->pMethods->xRead (file, header, sizeof header, 0);
+  if (rc != SQLITE_OK)
+    return rc;
+  look->rollback = header[HEADER_VERSION] == VERSION_ROLLBACK &&
+                   header[HEADER_VERSION + 1] == VERSION_ROLLBACK;
+  page_size = big_endian_16 (header + HEADER_PAGE_SIZE);
+  if (page_size == 1)
+    page_size = PAGE_SIZE_MAX;
+  if (!page_is_size (page_size))
+    return SQLITE_OK;
+  look->copied = !look->rollback && is_copied (file, header, page_size);
+  page = malloc (page_size);
+  if (page == NULL)
+    return SQLITE_NOMEM;
+  rc = vfs_checksum_read (db, MARK_PAGE, page_size, page, &right);
+  look->readable =
+      rc == SQLITE_OK && right && mark_parse (&look->mark, page, page_size);
+  free (page);
+  return SQLITE_OK;
+}
+
+static int
+read_file (const char *path, struct mark_look *look, struct status *status)
+{
+  struct connection connection;
+  int rc;
+
+  /* Immutable: neither locks nor journals are touched. */
+  if (connection_open (&connection, path, CONNECTION_HEADER, NULL, status) ==
+      -1)
+    return -1;
+  rc = look_at_file (connection.db, look);
+  if (rc != SQLITE_OK)
+    status_fail_sqlite (status, connection.db, rc, "reading the mark of %s",
+                        path);
+  connection_close (&connection);
+  return rc == SQLITE_OK ? 0 : -1;
+}
+
+/* Is MARK, of the log, that of the file, or a later one of its log?  The file
+ * gets what ends a log from there; so a log that does not say it is not all of
+ * it.
+ */
+static bool
+is_of_file (const struct mark_look *look, const struct mark *mark)
+{
+  return look->readable &&
+         memcmp (mark->id, look->mark.id, sizeof mark->id) == 0 &&
+         mark->state >= look->mark.state;
+}
+
+/* A transaction of the log has ended; in it was MARK, if HAS_MARK. */
+static void
+note_commit (struct mark_look *look, bool has_mark, const struct mark *mark)
+{
+  if (!has_mark)
+    return;
+  if (!look->log_has_marks)
+    look->log_first = *mark;
+  look->log_has_marks = true;
+  look->log_last = *mark;
+  if (is_of_file (look, mark))
+    look->log_has_id = true;
+}
+
+static void
+read_frames (struct mark_look *look, unsigned char *page)
+{
+  struct log_walk *walk = &look->walk;
+  bool has_mark = false;
+  struct mark mark;
+  uint64_t frames;
+
+  for (frames = 1; log_walk_next (walk, page); frames++) {
+    if (walk->page == MARK_PAGE && mark_parse (&mark, page, walk->page_size))
+      has_mark = true;
+    if (walk->commit) {
+      look->log_frames = frames;
+      note_commit (look, has_mark, &mark);
+      has_mark = false;
+    }
+  }
+}
+
+static int
+read_log (const char *path, struct mark_look *look, struct status *status)
+{
+  char *name = database_side_file (path, "-wal");
+  unsigned char *page;
+  int fd;
+
+  if (name == NULL)
+    return status_no_memory (status);
+  fd = open (name, O_RDONLY | O_CLOEXEC);
+  if (fd == -1 && errno != ENOENT) {
+    status_fail (status, errno, "%s: %s", name, strerror (errno));
+    free (name);
+    return -1;
+  }
+  free (name);
+  page = malloc (PAGE_SIZE_MAX);
+  if (page && fd != -1) {
+    look->log_exists = lseek (fd, 0, SEEK_END) > 0;
+    look->log_has_header = log_walk_begin (&look->walk, fd);
+    if (look->log_has_header)
+      read_frames (look, page);
+  }
+  free (page);
+  if (fd != -1)
+    close (fd);
+  return page ? 0 : status_no_memory (status);
+}
+
+/* Has the log a header, and not that of the log that has ended?  SQLite adds
+ * one to the first salt, but where a transaction that let the log start over
+ * was rolled back, the next connection may choose new ones.
+ */
+static bool
+has_started_over (const struct mark_look *look)
+{
+  return look->log_has_header &&
+         memcmp (look->walk.salts, look->mark.salts, LOG_SALTS_SIZE) != 0;
+}
+
+/* Does the log begin after the file's mark?  After a copy begins only the log
+ * that makes it a database of its own, and gives it a mark that is closed.
+ */
+static bool
+begins_after (const struct mark_look *look)
+{
+  const struct mark *mark = &look->mark, *first = &look->log_first;
+
+  return look->log_has_marks &&
+         memcmp (first->previous, mark->id, MARK_ID_SIZE) == 0 &&
+         (first->state == MARK_CLOSED ||
+          (mark->state != MARK_OPEN && !look->copied));
+}
+
+/* The table of mark.h. */
+static enum mark_fit
+fit (const struct mark_look *look)
+{
+  const struct mark *mark = &look->mark;
+
+  if (look->rollback)
+    return look->log_frames > 0 ? MARK_FOREIGN : MARK_FITS;
+  if (!look->readable)
+    return MARK_DAMAGED;
+  if (look->log_frames == 0)
+    return mark->state == MARK_CLOSED || look->copied ||
+                   (mark->state == MARK_ENDED && has_started_over (look))
+               ? MARK_FITS
+               : MARK_MISSING;
+  if (look->log_has_id && !look->copied)
+    return MARK_FITS;
+  return begins_after (look) ? MARK_FITS : MARK_FOREIGN;
+}
+
+/* Look once.  The log is read after the file. */
+static int
+look_once (const char *path, struct mark_look *look, struct status *status)
+{
+  *look = (struct mark_look){ .rollback = false };
+  if (read_file (path, look, status) == -1 ||
+      read_log (path, look, status) == -1)
+    return -1;
+  look->fit = fit (look);
+  look->alone =
+      look->fit == MARK_FITS && look->log_frames == 0 &&
+      (look->rollback || look->copied || look->mark.state == MARK_CLOSED);
+  return 0;
+}
+
+/* Who closes or opens the file meanwhile changes its mark. */
+int
+mark_look (const char *path, struct mark_look *look, struct status *status)
+{
+  struct mark_look again = { .rollback = false };
+
+  for (int i = 0; i < ATTEMPTS; i++) {
+    if (look_once (path, look, status) == -1)
+      return -1;
+    if (look->fit == MARK_FITS)
+      return 0;
+    if (read_file (path, &again, status) == -1)
+      return -1;
+    if (again.readable && look->readable && again.rollback == look->rollback &&
+        memcmp (&again.mark, &look->mark, sizeof again.mark) == 0)
+      return 0;
+    nanosleep (&(struct timespec){ .tv_nsec = PAUSE }, NULL);
+  }
+  return 0;
+}
+
+/*--------------------------------------------------------------------
+ * Refusing.
+ */
+
+static int
+fail_missing (const char *path, struct status *status)
+{
+  return status_fail (
+      status, EIO,
+      "%s was not closed, and its write-ahead log, %s-wal, is missing: what "
+      "was "
+      "written last is not there, and the rest may be of different times; put "
+      "the log back, or use a backup; without either, 'sqlblock check "
+      "--accept' takes the file as it is if all in it fits together, and "
+      "'sqlblock check --salvage' copies what can be read; nothing was changed",
+      path, path);
+}
+
+static int
+fail_foreign (const char *path, struct status *status)
+{
+  return status_fail (
+      status, EIO,
+      "the write-ahead log %s-wal does not belong to %s as it is now, but to "
+      "another file, or to this one at another time: together they would be "
+      "mixed up; put the file back to which the log belongs, or the log of "
+      "this one; or if the file is a complete copy, move the log away; "
+      "nothing was changed",
+      path, path);
+}
+
+static int
+fail_damaged (const char *path, struct status *status)
+{
+  return status_fail (
+      status, EIO,
+      "%s is damaged: page %d does not fit its checksum, and has the mark that "
+      "says which write-ahead log belongs to it; use a backup, or see "
+      "'sqlblock check --repair' and '--salvage'; nothing was changed",
+      path, MARK_PAGE);
+}
+
+int
+mark_check_fit (const char *path, const struct mark_look *look,
+                struct status *status)
+{
+  switch (look->fit) {
+  case MARK_FITS:
+    return 0;
+  case MARK_MISSING:
+    return fail_missing (path, status);
+  case MARK_FOREIGN:
+    return fail_foreign (path, status);
+  case MARK_DAMAGED:
+    break;
+  }
+  return fail_damaged (path, status);
+}

@@ -1,0 +1,162 @@
+/* A log that belongs to its file.
+ *
+ * A database that is in use is two files, of which each alone is wrong: one
+ * that lost its log may be half of the newest state and half of an older one,
+ * and one that is put beside another's log is mixed with that, without a word
+ * from SQLite.  So each file carries a mark, the only row of the table mark,
+ * which the log carries, too.  It is read without SQL, since what would have
+ * to be queried may be half: its page is always page 3.
+ *
+ *   page 3   header ... 0 0 0 0 0 0 ... | state, id, previous, salts | checksum
+ *                                       |-------- the last 512 bytes ---------|
+ *
+ * All that changes lies in one sector, so a power cut leaves the old mark or
+ * the new one.  A mark that ends a log gets into the file when all the rest of
+ * that log is there, and durable: see vfs_restart.h.
+ *
+ * States: an id is random, and belongs to one log, or to several that follow
+ * each other while other programs do not take part.
+ *
+ *   open      the log may have the newest changes
+ *   ended     the same, all of it is in the file, and the log starts over:
+ *             the mark remembers the salts in the log's header
+ *   closed    the file alone is everything
+ *
+ *           first commit            log is long          first commit after it
+ *   closed(X) ──► open(Y, after X) ──► ended(Y, salts) ──► open(Z, after Y) ...
+ *      ▲                │                   │
+ *      └── closed(Y) ◄──┴───────────────────┘  idle for a second, or the end
+ *
+ * What writes it is mark-write.c, which also has the rules for when the log may
+ * start over.  What is left behind, whenever everything stops:
+ *
+ *   file       log                            fits
+ *   closed(X)  none, or nothing valid in it   yes: it was closed
+ *   closed(X)  has X                          yes: it was to be removed
+ *   closed(X)  begins with "after X"          yes: it was just opened
+ *   open(X)    has X                          yes: in use
+ *   ended(X)   has X                          yes: not yet started over
+ *   ended(X)   begins with "after X"          yes: has started over
+ *   ended(X)   nothing valid, but a header    yes: has started over, and
+ *              with other salts               nothing of it was synced: SQLite
+ *                                             syncs the header before frames
+ *   open(X)    none, or nothing valid         no: the log is missing
+ *   ended(X)   none, or with the old header   no: the log is missing
+ *   any        anything else                  no: the log is another's
+ *
+ * - A log "has X" if one of the marks that are committed in it has that id, and
+ *   is as far: what ends a log is in the log before it is in the file.  So a
+ * log that was copied before the file, and lacks what the file has since got
+ * from it, is another's: it would put old pages over new ones. Each log of ours
+ * begins with a mark.
+ * - "Nothing valid" is judged as SQLite's recovery does it: by checksums and
+ *   salts, up to the last commit.
+ * - A file in rollback mode (bytes 18 and 19 of its header) was made by
+ *   VACUUM INTO, or was switched to that by journal_mode=delete.  It is
+ *   complete without a log, whatever its mark says; a log beside it is
+ *   another's.
+ * - So is a copy by SQLite's backup API (.backup in the sqlite3 shell,
+ *   Connection.backup in Python), which has the mark and the mode of its
+ *   source.  It is known by the counter of the schema (bytes 40 to 43): the API
+ *   writes that of the file that was overwritten, and one more; in a new file
+ *   1.  In a database of ours it begins with MARK_SCHEMA, and it never falls.
+ *   Who opens such a copy for writing gives it a new mark and a counter as it
+ *   should be, and has both in the file before he goes on.  A log that begins
+ *   with a closed mark is of that, and fits whatever mark is before it.
+ *   A backup over a file that was one of ours, and not a copy just made, is not
+ *   known as one, and refused if it was made while others wrote.
+ *   A backup that was killed has its journal; without that it passes only if it
+ *   was made over another file and has as many pages as its header says.
+ * - A mark that cannot be read, since its page does not fit its checksum, fits
+ *   nothing.  No power cut does that.
+ *
+ * Where a server or a command of ours has the file open for writing nobody
+ * looks: the log is in use, and theirs.
+ *
+ * What is not noticed: a file and its log that are both of another time, which
+ * is a copy like any other; and a file in rollback mode that was cut off from
+ * its journal.
+ */
+
+#ifndef SQLBLOCK_MARK_H
+#define SQLBLOCK_MARK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "sqlite/log-walk.h"
+#include "base/status.h"
+
+/* The least counter of the schema of a database of ours. */
+#define MARK_SCHEMA 0x40000000
+
+#define MARK_PAGE    3
+#define MARK_ID_SIZE 16
+
+/* As the table has them. */
+enum mark_state { MARK_OPEN = 2, MARK_ENDED = 3, MARK_CLOSED = 4 };
+
+struct mark {
+  enum mark_state state;
+  unsigned char id[MARK_ID_SIZE], previous[MARK_ID_SIZE];
+  unsigned char salts[LOG_SALTS_SIZE];
+};
+
+/* The bytes of the row and the page's checksum, at the end of the page. */
+#define MARK_CELL_SIZE 49
+
+/* Take the mark from PAGE, page 3 as it stands in the file or in the log.
+ * Returns false where that is not the page of a mark.  Thread rules: any
+ * thread.
+ */
+bool mark_parse (struct mark *mark, const unsigned char *page,
+                 uint32_t page_size);
+
+/* The same, the other way round: the bytes of the row, which stand before the
+ * checksum.
+ */
+void mark_format (const struct mark *mark, unsigned char cell[MARK_CELL_SIZE]);
+
+enum mark_fit {
+  MARK_FITS,
+  MARK_MISSING, /* a log is missing */
+  MARK_FOREIGN, /* there is one of another file, or of another time */
+  MARK_DAMAGED, /* the mark of the file cannot be read */
+};
+
+/* What was seen of a file and its log. */
+struct mark_look {
+  enum mark_fit fit;
+  bool alone;    /* it fits, and the file alone is everything: nothing is in a
+                    log */
+  bool rollback; /* the file is in rollback mode */
+  bool copied;   /* SQLite's backup API has made it */
+  bool readable; /* `mark` is that of the file */
+  struct mark mark;
+
+  /* The log beside it. */
+  bool log_exists;       /* and is not empty */
+  bool log_has_header;   /* a valid one */
+  uint64_t log_frames;   /* that are committed */
+  struct log_walk walk;  /* at its end */
+  bool log_has_marks;    /* committed ones, of which ... */
+  struct mark log_first; /* ... this is the first, ... */
+  struct mark log_last;  /* ... this the last, ... */
+  bool log_has_id;       /* ... and it has that of the file, or a later one
+                            of the same id */
+};
+
+/* Look at the database PATH, which database_examine has found to be ours, and
+ * at its log, and change nothing.  Returns 0, whatever it sees, or -1 where the
+ * files cannot be read.  While somebody writes to them it means nothing.
+ * Thread rules: any thread.
+ */
+int mark_look (const char *path, struct mark_look *look, struct status *status);
+
+/* Fail, unless the log fits the database PATH: EIO, with the cause and the ways
+ * out.  Returns 0 or -1.
+ */
+int mark_check_fit (const char *path, const struct mark_look *look,
+                    struct status *status);
+
+#endif /* SQLBLOCK_MARK_H */
