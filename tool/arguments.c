@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sane.h"
 #include "tool.h"
 
 /* A snapshot's name may also be a range of them, A..B. */
@@ -31,7 +32,7 @@ check_name (const char *what, const char *name, size_t most)
 {
   struct status status;
 
-  if (disks_check_text (what, name, most, &status) == 0)
+  if (sane_check (what, name, most, &status) == 0)
     return TOOL_DONE;
   return tool_usage ("%s", status.message);
 }

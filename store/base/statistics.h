@@ -30,7 +30,7 @@
 
 #include <sqlite3.h>
 
-#include "rows/disks.h"
+#include "base/types.h"
 #include "base/histogram.h"
 #include "base/status.h"
 

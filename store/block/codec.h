@@ -23,23 +23,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
-
-/* The values of block.codec. */
-enum codec {
-  CODEC_ZERO = 0, /* all zeroes, no data */
-  CODEC_RAW = 1,  /* the bytes as they are */
-  CODEC_ZSTD = 2,
-  CODEC_LZ4 = 3,
-  CODEC_CONTENT = 4, /* a row of content has them, see content.h */
-};
-
-/* How the new blocks of a disk are stored: CODEC_RAW, CODEC_ZSTD with a level
- * of 1 to 19, or CODEC_LZ4.
- */
-struct compression {
-  enum codec codec;
-  int level; /* 0 where the codec has none */
-};
+#include "base/types.h"
 
 /* Room for the text of a compression. */
 #define COMPRESSION_TEXT 16

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sane.h"
 #include "check/check-parts.h"
 #include "block/checksum.h"
 #include "block/codec.h"
@@ -462,7 +463,7 @@ judge_content (struct check *check, struct connection *connection,
     status_fail (why, EIO, "its checksum does not match");
     return 1;
   }
-  if (id < 1 || id >= ID_END || !disks_sane_geometry (1, size)) {
+  if (id < 1 || id >= ID_END || !sane_geometry (1, size)) {
     status_fail (why, EIO, "its id or its size is impossible");
     return 1;
   }

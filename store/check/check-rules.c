@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sane.h"
 #include "check/check-parts.h"
 #include "rows/follow.h"
 #include "base/grow.h"
@@ -126,7 +127,7 @@ read_block_sizes (struct plan *plan, struct connection *connection,
     return -1;
   while ((r = connection_step (connection, rows, status)) == 1) {
     layer = find_layer (plan, sqlite3_column_int64 (rows, 0));
-    if (layer && disks_sane_geometry (1, sqlite3_column_int64 (rows, 1)))
+    if (layer && sane_geometry (1, sqlite3_column_int64 (rows, 1)))
       layer->block_size = sqlite3_column_int64 (rows, 1);
   }
   /* Parents have lower ids than their children. */
@@ -367,7 +368,7 @@ snapshot_fault (sqlite3_stmt *row, int64_t newest_block)
   if (last_block < newest_block)
     return "its last block comes before that of an older snapshot";
   if (name == NULL || name[0] == '\0' || strlen (name) > SNAPSHOT_NAME_MAX ||
-      !disks_is_plain_text (name) || strchr (name, '@'))
+      !sane_text (name) || strchr (name, '@'))
     return "its name is impossible";
   if (sqlite3_column_int64 (row, 8) < 1)
     return "its size is impossible";

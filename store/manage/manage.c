@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "base/sane.h"
 #include "engine/checkpoint.h"
 #include "base/clock.h"
 #include "rows/database.h"
@@ -248,8 +249,8 @@ rename_target (struct connection *connection, void *opaque,
                              status);
   }
   if (find_disk (connection, request, status) == -1 ||
-      disks_check_text ("the name of a disk", request->name, DISK_NAME_MAX,
-                        status) == -1)
+      sane_check ("the name of a disk", request->name, DISK_NAME_MAX, status) ==
+          -1)
     return -1;
   return disks_rename (connection, request->disk.id, request->name, status);
 }
@@ -631,8 +632,7 @@ manage_clone (struct store *store, const char *source, const char *name,
   };
   struct request request = { .target = source, .options = &options };
 
-  if (disks_check_text ("the name of a disk", name, DISK_NAME_MAX, status) ==
-          -1 ||
+  if (sane_check ("the name of a disk", name, DISK_NAME_MAX, status) == -1 ||
       disks_check_options (&options, status) == -1)
     return -1;
   return store_change (store, clone_target, &request, status);

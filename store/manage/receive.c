@@ -34,6 +34,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sane.h"
 #include "base/failed.h"
 #include "base/grow.h"
 #include "sqlite/guard.h"
@@ -735,8 +736,8 @@ check_incoming (struct reception *reception, struct status *status)
     .block_size = incoming->block_size,
   };
 
-  if (disks_check_text ("the name of a disk", incoming->disk, DISK_NAME_MAX,
-                        status) == -1 ||
+  if (sane_check ("the name of a disk", incoming->disk, DISK_NAME_MAX,
+                  status) == -1 ||
       disks_check_options (&options, status) == -1 ||
       (incoming->snapshot &&
        snapshots_check_name (incoming->snapshot, status) == -1))

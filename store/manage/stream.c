@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/sane.h"
 #include "block/checksum.h"
 #include "manage/stream.h"
 
@@ -415,14 +416,13 @@ check_header (const struct stream *stream, struct status *status)
     .block_size = header->block_size,
   };
 
-  if (disks_check_text ("the name of a disk", header->disk, DISK_NAME_MAX,
-                        status) == -1 ||
+  if (sane_check ("the name of a disk", header->disk, DISK_NAME_MAX, status) ==
+          -1 ||
       disks_check_options (&disk, status) == -1 ||
-      disks_check_text ("the name of a snapshot", header->snapshot,
-                        SNAPSHOT_NAME_MAX, status) == -1 ||
-      (header->base[0] &&
-       disks_check_text ("the name of a snapshot", header->base,
-                         SNAPSHOT_NAME_MAX, status) == -1))
+      sane_check ("the name of a snapshot", header->snapshot, SNAPSHOT_NAME_MAX,
+                  status) == -1 ||
+      (header->base[0] && sane_check ("the name of a snapshot", header->base,
+                                      SNAPSHOT_NAME_MAX, status) == -1))
     return status_prefix (status, "the stream");
   if (header->size == 0 || header->block_size == 0 || header->guid == 0 ||
       header->guid == header->base_guid ||

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/sane.h"
 #include "block/checksum.h"
 #include "rows/content.h"
 #include "rows/disks.h"
@@ -64,7 +65,7 @@ content_find (struct connection *connection, int64_t id, uint32_t block_size,
                         id);
   if (r == -1 || content_from_row (connection, *row, content, status) == -1)
     return -1;
-  if (block_size == 0 && disks_sane_geometry (content->size, content->size))
+  if (block_size == 0 && sane_geometry (content->size, content->size))
     block_size = content->size;
   if (content->size != block_size ||
       !is_whole (content, checksum_bytes (content->data, content->length)))

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "block/codec.h"
+#include "base/sane.h"
 #include "rows/content.h"
 #include "rows/disks.h"
 #include "sqlite/page.h"
@@ -20,67 +21,10 @@
   " checksum = " DISK_CHECKSUM                                                 \
   ", compression, compression_level, quota, deduplicate FROM disk"
 
-bool
-disks_is_plain_text (const char *text)
-{
-  const unsigned char *p = (const unsigned char *)text;
-
-  while (*p) {
-    const int more = *p < 0x80                  ? 0
-                     : *p >= 0xc2 && *p <= 0xdf ? 1
-                     : *p >= 0xe0 && *p <= 0xef ? 2
-                     : *p >= 0xf0 && *p <= 0xf4 ? 3
-                                                : -1;
-
-    if (more == -1 || *p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0))
-      return false;
-    /* Overlong forms, surrogates and what lies past U+10FFFF. */
-    if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f) ||
-        (*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] > 0x8f))
-      return false;
-    p++;
-    for (int i = 0; i < more; i++, p++)
-      if ((*p & 0xc0) != 0x80)
-        return false;
-  }
-  return true;
-}
-
-int
-disks_check_text (const char *what, const char *text, size_t most,
-                  struct status *status)
-{
-  if (text[0] == '\0')
-    return status_fail (status, EINVAL, "%s is empty", what);
-  if (strlen (text) > most)
-    return status_fail (status, EINVAL, "%s is longer than %zu bytes", what,
-                        most);
-  if (!disks_is_plain_text (text) || strpbrk (text, "@/"))
-    return status_fail (status, EINVAL,
-                        "'%s' cannot be %s: it must be UTF-8 without '@', '/' "
-                        "and control characters",
-                        text, what);
-  return 0;
-}
-
-bool
-disks_sane_name (const char *name, size_t most)
-{
-  return name && name[0] != '\0' && strlen (name) <= most &&
-         disks_is_plain_text (name) && strchr (name, '@') == NULL;
-}
-
-static bool
-is_block_size (int64_t bytes)
-{
-  return bytes >= DISK_BLOCK_SIZE_MIN && bytes <= DISK_BLOCK_SIZE_MAX &&
-         (bytes & (bytes - 1)) == 0;
-}
-
 static bool
 sane_description (const char *text)
 {
-  return strlen (text) <= DISK_DESCRIPTION_MAX && disks_is_plain_text (text);
+  return strlen (text) <= DISK_DESCRIPTION_MAX && sane_text (text);
 }
 
 int
@@ -96,8 +40,8 @@ disks_check_options (const struct disk_options *options, struct status *status)
                         "description out",
                         options->name);
   if (options->name && !snapshot &&
-      disks_check_text ("the name of a disk", options->name, DISK_NAME_MAX,
-                        status) == -1)
+      sane_check ("the name of a disk", options->name, DISK_NAME_MAX, status) ==
+          -1)
     return -1;
   if (options->description && !sane_description (options->description))
     return status_fail (status, EINVAL,
@@ -112,7 +56,7 @@ disks_check_options (const struct disk_options *options, struct status *status)
     return status_fail (
         status, EINVAL,
         "the quota is larger than the largest, %" PRId64 " bytes", INT64_MAX);
-  if (options->block_size && !is_block_size (options->block_size))
+  if (options->block_size && !sane_block_size (options->block_size))
     return status_fail (status, EINVAL,
                         "the block size %" PRIu32
                         " is not a power of two from 512 to 1M",
@@ -347,15 +291,9 @@ disks_create (struct connection *connection, const struct disk_options *options,
   return disks_create_on (connection, options, NULL, &id, status);
 }
 
-bool
-disks_sane_geometry (int64_t size, int64_t block_size)
-{
-  return size > 0 && is_block_size (block_size);
-}
-
 /* Is there a text in COLUMN of a row, without a NUL inside? */
 static bool
-sane_text (sqlite3_stmt *row, int column)
+has_text (sqlite3_stmt *row, int column)
 {
   const char *text = (const char *)sqlite3_column_text (row, column);
 
@@ -370,10 +308,10 @@ info_from_row (sqlite3_stmt *row, struct disk_info *info, struct status *status)
   const char *description = (const char *)sqlite3_column_text (row, 2);
 
   if (!sqlite3_column_int (row, 7) || sqlite3_column_int64 (row, 0) < 1 ||
-      !disks_sane_geometry (sqlite3_column_int64 (row, 3),
-                            sqlite3_column_int64 (row, 4)) ||
-      !sane_text (row, 1) || !sane_text (row, 2) ||
-      !disks_sane_name (name, DISK_NAME_MAX) || !sane_description (description))
+      !sane_geometry (sqlite3_column_int64 (row, 3),
+                      sqlite3_column_int64 (row, 4)) ||
+      !has_text (row, 1) || !has_text (row, 2) ||
+      !sane_name (name, DISK_NAME_MAX) || !sane_description (description))
     return status_fail (status, EIO,
                         "the row of disk number %lld is damaged; restore "
                         "the database from a backup",
@@ -528,8 +466,8 @@ disks_view (struct connection *connection, int64_t id, int64_t epoch,
                         "the disk was deleted or rolled back under this "
                         "connection; connect again");
   if (!sqlite3_column_int (disk, 4) ||
-      !disks_sane_geometry (sqlite3_column_int64 (disk, 0),
-                            sqlite3_column_int64 (disk, 1)))
+      !sane_geometry (sqlite3_column_int64 (disk, 0),
+                      sqlite3_column_int64 (disk, 1)))
     return status_fail (status, EIO,
                         "the disk's row is damaged; restore the database "
                         "from a backup");

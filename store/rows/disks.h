@@ -15,22 +15,7 @@
 #include "sqlite/connection.h"
 #include "rows/layers.h"
 #include "base/status.h"
-
-/* The columns of a disk that its checksum covers, in their order. */
-#define DISK_CHECKSUM                                                          \
-  "row_checksum ('disk', disk.id, disk.name, disk.description, disk.size,"     \
-  " disk.block_size, disk.layer, disk.epoch, disk.compression,"                \
-  " disk.compression_level, disk.deduplicate, disk.quota, disk.created)"
-
-/* The longest name and description of a disk, in bytes.  (NBD allows 4096
- * for both; names are shorter so that "disk@snapshot" fits.)
- */
-#define DISK_NAME_MAX        200
-#define DISK_DESCRIPTION_MAX 4000
-
-#define DISK_BLOCK_SIZE_MIN     512
-#define DISK_BLOCK_SIZE_MAX     1048576
-#define DISK_BLOCK_SIZE_DEFAULT 4096
+#include "base/types.h"
 
 /* The columns of a disk that its checksum covers, in their order. */
 #define DISK_CHECKSUM                                                          \
@@ -45,57 +30,6 @@
 
 /* The disk that is made when no name is given. */
 #define DISK_NAME_DEFAULT "disk"
-
-enum disk_choice { DISK_UNSAID = 0, DISK_OFF, DISK_ON };
-
-/* What a user asks of a disk.  NULL and 0 mean "not said". */
-struct disk_options {
-  const char *name; /* or DISK@SNAPSHOT, with nothing else said */
-  const char *description;
-  uint64_t size;                  /* bytes, 1 to 2^63-1 */
-  uint32_t block_size;            /* bytes, a power of two from 512 to 1 MiB */
-  struct compression compression; /* codec 0: not said */
-  enum disk_choice deduplicate;   /* store blocks that are equal only once */
-  uint64_t quota;                 /* bytes, or QUOTA_NONE (quota.h) */
-};
-
-/* Room for DISK@SNAPSHOT. */
-#define DISK_TARGET_MAX (DISK_NAME_MAX + 1 + 200)
-
-/* What the database says about a disk. */
-struct disk_info {
-  int64_t id;
-  char name[DISK_TARGET_MAX + 1];
-  char description[DISK_DESCRIPTION_MAX + 1];
-  uint64_t size;       /* bytes */
-  uint32_t block_size; /* bytes */
-  struct compression compression;
-  bool deduplicate;
-  int64_t epoch;
-  int64_t created; /* seconds since 1970, UTC */
-  uint64_t quota;  /* bytes; 0: none */
-
-  /* Not 0: not the disk but this snapshot of it, which is read only. */
-  int64_t snapshot;
-};
-
-/* Is TEXT valid UTF-8 without control characters? */
-bool disks_is_plain_text (const char *text);
-
-/* Check that TEXT can be WHAT, "the name of a disk": not empty, at most MOST
- * bytes, UTF-8 without '@', '/' and control characters.  Returns 0, or -1
- * and EINVAL.
- */
-int disks_check_text (const char *what, const char *text, size_t most,
-                      struct status *status);
-
-/* Can NAME, from a row, be that of a disk or a snapshot of at most MOST bytes,
- * or of one that belongs to a copy and has a '/'?  NULL cannot.
- */
-bool disks_sane_name (const char *name, size_t most);
-
-/* Are these a size and a block size to calculate with? */
-bool disks_sane_geometry (int64_t size, int64_t block_size);
 
 /* Check what the user asks: name, description, size and block size have
  * permitted values.  Returns 0, or -1 and EINVAL.

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/sane.h"
 #include "rows/reclaim.h"
 #include "rows/snapshots.h"
 #include "base/times.h"
@@ -22,8 +23,8 @@
 int
 snapshots_check_name (const char *name, struct status *status)
 {
-  if (disks_check_text ("the name of a snapshot", name, SNAPSHOT_NAME_MAX,
-                        status) == -1)
+  if (sane_check ("the name of a snapshot", name, SNAPSHOT_NAME_MAX, status) ==
+      -1)
     return -1;
   if (times_resembles (name))
     return status_fail (status, EINVAL,
@@ -127,11 +128,10 @@ info_from_row (sqlite3_stmt *row, struct snapshot_info *info,
   const char *disk_name = (const char *)sqlite3_column_text (row, 2);
   const char *name = (const char *)sqlite3_column_text (row, 3);
 
-  if (!sqlite3_column_int (row, 11) ||
-      !disks_sane_name (disk_name, DISK_NAME_MAX) ||
-      !disks_sane_name (name, SNAPSHOT_NAME_MAX) ||
-      !disks_sane_geometry (sqlite3_column_int64 (row, 5),
-                            sqlite3_column_int64 (row, 6)))
+  if (!sqlite3_column_int (row, 11) || !sane_name (disk_name, DISK_NAME_MAX) ||
+      !sane_name (name, SNAPSHOT_NAME_MAX) ||
+      !sane_geometry (sqlite3_column_int64 (row, 5),
+                      sqlite3_column_int64 (row, 6)))
     return status_fail (status, EIO,
                         "the row of snapshot number %lld is damaged; restore "
                         "the database from a backup",

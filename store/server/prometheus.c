@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/sane.h"
 #include "base/background.h"
 #include "base/clock.h"
 #include "base/complaint.h"
@@ -52,7 +53,7 @@ struct prometheus {
 static char *
 escape (const char *text)
 {
-  const bool plain = disks_is_plain_text (text);
+  const bool plain = sane_text (text);
   char *escaped = malloc (2 * strlen (text) + 1), *end = escaped;
 
   for (; escaped && *text; text++) {

@@ -1,0 +1,72 @@
+/* What values may be: see sane.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/sane.h"
+#include "base/types.h"
+
+bool
+sane_text (const char *text)
+{
+  const unsigned char *p = (const unsigned char *)text;
+
+  while (*p) {
+    const int more = *p < 0x80                  ? 0
+                     : *p >= 0xc2 && *p <= 0xdf ? 1
+                     : *p >= 0xe0 && *p <= 0xef ? 2
+                     : *p >= 0xf0 && *p <= 0xf4 ? 3
+                                                : -1;
+
+    if (more == -1 || *p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0))
+      return false;
+    /* Overlong forms, surrogates and what lies past U+10FFFF. */
+    if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f) ||
+        (*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] > 0x8f))
+      return false;
+    p++;
+    for (int i = 0; i < more; i++, p++)
+      if ((*p & 0xc0) != 0x80)
+        return false;
+  }
+  return true;
+}
+
+int
+sane_check (const char *what, const char *text, size_t most,
+            struct status *status)
+{
+  if (text[0] == '\0')
+    return status_fail (status, EINVAL, "%s is empty", what);
+  if (strlen (text) > most)
+    return status_fail (status, EINVAL, "%s is longer than %zu bytes", what,
+                        most);
+  if (!sane_text (text) || strpbrk (text, "@/"))
+    return status_fail (status, EINVAL,
+                        "'%s' cannot be %s: it must be UTF-8 without '@', '/' "
+                        "and control characters",
+                        text, what);
+  return 0;
+}
+
+bool
+sane_name (const char *name, size_t most)
+{
+  return name && name[0] != '\0' && strlen (name) <= most && sane_text (name) &&
+         strchr (name, '@') == NULL;
+}
+
+bool
+sane_block_size (int64_t bytes)
+{
+  return bytes >= DISK_BLOCK_SIZE_MIN && bytes <= DISK_BLOCK_SIZE_MAX &&
+         (bytes & (bytes - 1)) == 0;
+}
+
+bool
+sane_geometry (int64_t size, int64_t block_size)
+{
+  return size > 0 && sane_block_size (block_size);
+}

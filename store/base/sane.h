@@ -1,0 +1,35 @@
+/* What a name, a text, a size and a block size may be, whether a user says them
+ * or a row that may be damaged.  Thread rules: any thread.
+ */
+
+#ifndef SQLBLOCK_SANE_H
+#define SQLBLOCK_SANE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+/* Is TEXT valid UTF-8 without control characters? */
+bool sane_text (const char *text);
+
+/* Check that TEXT can be WHAT, "the name of a disk": not empty, at most MOST
+ * bytes, UTF-8 without '@', '/' and control characters.  Returns 0, or -1
+ * and EINVAL.
+ */
+int sane_check (const char *what, const char *text, size_t most,
+                struct status *status);
+
+/* Can NAME, from a row, be that of a disk or a snapshot of at most MOST bytes,
+ * or of one that belongs to a copy and has a '/'?  NULL cannot.
+ */
+bool sane_name (const char *name, size_t most);
+
+/* Are these a size and a block size to calculate with? */
+bool sane_geometry (int64_t size, int64_t block_size);
+
+/* Is this a power of two from DISK_BLOCK_SIZE_MIN to DISK_BLOCK_SIZE_MAX? */
+bool sane_block_size (int64_t bytes);
+
+#endif /* SQLBLOCK_SANE_H */
