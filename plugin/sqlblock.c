@@ -32,6 +32,7 @@
 #include <sqlite3.h>
 
 #include "rows/database.h"
+#include "sqlite/files.h"
 #include "sqlite/filesystem.h"
 #include "server/history.h"
 #include "server/prometheus.h"
@@ -378,7 +379,7 @@ sqlblock_get_ready (void)
 
   if (store_check (path, &options, &status) == -1)
     return report (&status);
-  if (stats && database_has_file (path, stats)) {
+  if (stats && files_has (path, stats)) {
     status_fail (&status, EINVAL,
                  "stats=: %s is the database, or belongs to it; give another "
                  "file",

@@ -20,6 +20,7 @@
 #include "unit.h"
 
 #include "rows/database.h"
+#include "sqlite/files.h"
 #include "sqlite/filesystem.h"
 
 static const struct disk_options web = { .name = "web", .size = 65536 };
@@ -391,8 +392,7 @@ test_file_systems (void **state)
     if (name == NULL) {
       check (path, CONNECTION_WRITE, 0);
       check (path, CONNECTION_READ, 0);
-      assert_ok (database_check_directory (unit_path ("new"), &status),
-                 &status);
+      assert_ok (files_check_directory (unit_path ("new"), &status), &status);
       continue;
     }
     assert_fails (
@@ -406,12 +406,12 @@ test_file_systems (void **state)
                   EROFS, "one-machine");
     assert_fails (database_create_empty (unit_path ("new"), 4096, &status),
                   &status, EROFS, "one-machine");
-    assert_fails (database_check_directory (unit_path ("new"), &status),
-                  &status, EROFS, "one-machine");
+    assert_fails (files_check_directory (unit_path ("new"), &status), &status,
+                  EROFS, "one-machine");
     filesystem_set_one_machine (true);
     check (path, CONNECTION_WRITE, 0);
     check (path, CONNECTION_READ, 0);
-    assert_ok (database_check_directory (unit_path ("new"), &status), &status);
+    assert_ok (files_check_directory (unit_path ("new"), &status), &status);
     filesystem_set_one_machine (false);
   }
   pretended = 0;

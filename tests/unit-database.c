@@ -24,6 +24,7 @@
 
 #include "block/checksum.h"
 #include "rows/database.h"
+#include "sqlite/files.h"
 
 static const struct disk_options web = {
   .name = "web",
@@ -243,13 +244,13 @@ test_check_directory (void **state)
   struct status status;
 
   (void)state;
-  assert_ok (database_check_directory (unit_database (), &status), &status);
+  assert_ok (files_check_directory (unit_database (), &status), &status);
   assert_entries (0);
-  assert_fails (database_check_directory (unit_path ("none/a"), &status),
-                &status, ENOENT, "none");
+  assert_fails (files_check_directory (unit_path ("none/a"), &status), &status,
+                ENOENT, "none");
   unit_write_file (unit_path ("file"), "", 0);
-  assert_fails (database_check_directory (unit_path ("file/a"), &status),
-                &status, ENOTDIR, "file");
+  assert_fails (files_check_directory (unit_path ("file/a"), &status), &status,
+                ENOTDIR, "file");
 }
 
 /* Make the database where files can have *LIMIT bytes at most. */

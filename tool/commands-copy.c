@@ -20,6 +20,7 @@
 
 #include "copy.h"
 #include "rows/database.h"
+#include "sqlite/files.h"
 #include "image.h"
 #include "tool.h"
 
@@ -249,7 +250,7 @@ publish (struct output *output, struct status *status)
   if (name_file (output) == -1)
     return fail_errno (status, "creating", output->path);
   r = export_overwrite ? rename (output->temporary, output->final)
-                       : database_rename_new (output->temporary, output->final);
+                       : files_rename_new (output->temporary, output->final);
   if (r == -1)
     return fail_errno (status, "creating", output->path);
   directory = open (dirname (copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -403,7 +404,7 @@ static int
 check_input (const char *database, const struct input *input,
              struct status *status)
 {
-  if (!database_has_descriptor (database, input->fd))
+  if (!files_has_descriptor (database, input->fd))
     return 0;
   return status_fail (status, EINVAL,
                       "%s is the database %s, or belongs to it; a disk is "

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "rows/database.h"
+#include "sqlite/files.h"
 #include "rows/quota.h"
 #include "base/times.h"
 #include "tool.h"
@@ -36,9 +37,9 @@ warn (const char *message)
 void
 tool_check_redirection (const char *database)
 {
-  if (database_has_descriptor (database, STDERR_FILENO))
+  if (files_has_descriptor (database, STDERR_FILENO))
     exit (TOOL_FAILED);
-  if (database_has_descriptor (database, STDOUT_FILENO))
+  if (files_has_descriptor (database, STDOUT_FILENO))
     exit (tool_error (EINVAL,
                       "standard output is the database %s, or belongs to it; "
                       "redirect it to another file",
@@ -49,7 +50,7 @@ int
 tool_check_output (const char *database, const char *path,
                    struct status *status)
 {
-  if (!database_has_file (database, path))
+  if (!files_has (database, path))
     return 0;
   return status_fail (status, access (path, F_OK) == 0 ? EEXIST : EINVAL,
                       "%s is the database %s, or belongs to it; give another "

@@ -14,7 +14,7 @@
 
 #include "check/check-parts.h"
 #include "base/clock.h"
-#include "rows/database.h"
+#include "sqlite/files.h"
 #include "sqlite/guard.h"
 #include "check/sealing.h"
 
@@ -291,7 +291,7 @@ check_file (struct connection *connection, void *opaque, struct status *status)
   struct watch watch = {
     .check = check,
     .connection = connection,
-    .log = database_side_file (store_path (check->store), "-wal"),
+    .log = files_side (store_path (check->store), "-wal"),
   };
   pthread_t thread;
   int r;
@@ -330,7 +330,7 @@ static int
 await_empty_log (struct check *check, struct status *status)
 {
   const uint64_t until = clock_now () + FILE_WAIT * CLOCK_MILLISECOND;
-  char *log = database_side_file (store_path (check->store), "-wal");
+  char *log = files_side (store_path (check->store), "-wal");
   const int64_t small = log_bound (check) / 4;
   int r = 0;
 

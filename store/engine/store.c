@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "rows/database.h"
+#include "sqlite/files.h"
 #include "sqlite/filesystem.h"
 #include "engine/flusher.h"
 #include "sqlite/guard.h"
@@ -150,7 +151,7 @@ check_new_file (const char *path, const struct disk_options *options,
   if (options->size == 0)
     return status_fail (status, ENOENT,
                         "%s does not exist: give size=SIZE to create it", path);
-  return database_check_directory (path, status);
+  return files_check_directory (path, status);
 }
 
 int
@@ -367,7 +368,7 @@ store_open (const char *path, const struct store_options *options,
 static void
 remove_empty_log (struct store *store)
 {
-  char *log = database_side_file (store->place.path, "-wal");
+  char *log = files_side (store->place.path, "-wal");
   struct connection connection;
   struct marking_end end;
   struct status ignored;

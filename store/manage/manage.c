@@ -14,6 +14,7 @@
 #include "engine/checkpoint.h"
 #include "base/clock.h"
 #include "rows/database.h"
+#include "sqlite/files.h"
 #include "sqlite/guard.h"
 #include "manage/manage.h"
 #include "rows/quota.h"
@@ -1315,7 +1316,7 @@ int
 manage_file (struct store *store, struct manage_file *file,
              struct status *status)
 {
-  char *log = database_side_file (store_path (store), "-wal");
+  char *log = files_side (store_path (store), "-wal");
 
   if (log == NULL)
     return status_no_memory (status);

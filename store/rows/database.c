@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <libgen.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +15,7 @@
 #include "base/bytes.h"
 #include "rows/content.h"
 #include "rows/database.h"
-#include "sqlite/filesystem.h"
+#include "sqlite/files.h"
 #include "sqlite/guard.h"
 #include "sqlite/mark.h"
 #include "sqlite/page.h"
@@ -111,55 +110,6 @@ database_examine (const char *path, struct status *status)
 /*--------------------------------------------------------------------
  * Making a file.
  */
-
-/* A new string: the directory of PATH. */
-static char *
-directory_of (const char *path)
-{
-  char *copy = strdup (path);
-  char *directory = copy ? strdup (dirname (copy)) : NULL;
-
-  free (copy);
-  return directory;
-}
-
-/* What is made to be used must not be on another machine's file system. */
-static int
-check_file_system (const char *path, struct status *status)
-{
-  char *directory = directory_of (path);
-  struct stat st;
-  int r = 0;
-
-  if (directory == NULL)
-    return status_no_memory (status);
-  /* Who makes the file says what is wrong with the directory. */
-  if (stat (directory, &st) == 0 && !filesystem_is_own (directory)) {
-    filesystem_fail_shared (directory, status);
-    r = status_prefix (status, "%s cannot be created", path);
-  }
-  free (directory);
-  return r;
-}
-
-int
-database_check_directory (const char *path, struct status *status)
-{
-  char *directory = directory_of (path);
-  struct stat st;
-  int r = 0;
-
-  if (directory == NULL)
-    return status_no_memory (status);
-  if (stat (directory, &st) == 0 && !S_ISDIR (st.st_mode))
-    r = status_fail (status, ENOTDIR, "%s cannot be created: %s: %s", path,
-                     directory, strerror (ENOTDIR));
-  else if (access (directory, W_OK | X_OK) == -1)
-    r = status_fail (status, errno, "%s cannot be created: directory %s: %s",
-                     path, directory, strerror (errno));
-  free (directory);
-  return r == 0 ? check_file_system (path, status) : r;
-}
 
 /* Run SQL, which returns the mode of the journal.  Returns 1 where the database
  * uses a write-ahead log, 0, -1.
@@ -294,139 +244,13 @@ make_contents (struct connection *connection, uint32_t page_size,
   return use_wal (connection, status);
 }
 
-/* Make the file or directory PATH durable. */
-static int
-sync_path (const char *path, int flags)
-{
-  const int fd = open (path, flags | O_CLOEXEC);
-  int r = -1;
-
-  if (fd >= 0) {
-    r = fsync (fd);
-    close (fd);
-  }
-  return r;
-}
-
-/* Some file systems cannot do that at once; a link fails as well where there
- * is a file.
- */
-int
-database_rename_new (const char *from, const char *to)
-{
-  if (renameat2 (AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
-    return 0;
-  if (errno != EINVAL && errno != ENOSYS)
-    return -1;
-  return link (from, to); /* the caller removes FROM */
-}
-
-/* Give the complete file TEMPORARY its name, if that is free. */
-static int
-publish (const char *temporary, const char *path, struct status *status)
-{
-  char *directory = directory_of (path);
-  int r = -1;
-
-  if (directory == NULL)
-    return status_no_memory (status);
-  if (sync_path (temporary, O_RDWR) == 0 &&
-      database_rename_new (temporary, path) == 0)
-    r = sync_path (directory, O_RDONLY | O_DIRECTORY);
-  if (r == -1)
-    status_fail (status, errno, "creating %s: %s", path, strerror (errno));
-  free (directory);
-  return r;
-}
-
-char *
-database_side_file (const char *path, const char *suffix)
-{
-  char *real = realpath (path, NULL);
-  char *name;
-
-  if (asprintf (&name, "%s%s", real ? real : path, suffix) == -1)
-    name = NULL;
-  free (real);
-  return name;
-}
-
-/* What is behind the name of a database in those of its files. */
-static const char *const part_suffixes[] = { "", "-wal", "-shm", "-journal",
-                                             "-lock" };
-
-#define PARTS (sizeof part_suffixes / sizeof part_suffixes[0])
-
-/* Is the file that ST tells of a part of the database PATH? */
-static bool
-has_inode (const char *path, const struct stat *st)
-{
-  bool found = false;
-
-  for (size_t i = 0; !found && i < PARTS; i++) {
-    char *name = database_side_file (path, part_suffixes[i]);
-    struct stat part;
-
-    found = name && stat (name, &part) == 0 && part.st_dev == st->st_dev &&
-            part.st_ino == st->st_ino;
-    free (name);
-  }
-  return found;
-}
-
-/* The name of FILE, which need not be there, in its real directory; a new
- * string, or NULL.
- */
-static char *
-future_name (const char *file)
-{
-  const char *slash = strrchr (file, '/');
-  char *directory = slash ? strndup (file, slash - file + 1) : strdup (".");
-  char *real = directory ? realpath (directory, NULL) : NULL;
-  char *name = NULL;
-
-  if (real && asprintf (&name, "%s/%s", real, slash ? slash + 1 : file) == -1)
-    name = NULL;
-  free (real);
-  free (directory);
-  return name;
-}
-
-bool
-database_has_descriptor (const char *path, int fd)
-{
-  struct stat st;
-
-  return fstat (fd, &st) == 0 && has_inode (path, &st);
-}
-
-bool
-database_has_file (const char *path, const char *file)
-{
-  bool found = false;
-  struct stat st;
-  char *future;
-
-  if (stat (file, &st) == 0)
-    return has_inode (path, &st);
-  future = future_name (file);
-  for (size_t i = 0; future && !found && i < PARTS; i++) {
-    char *name = database_side_file (path, part_suffixes[i]);
-
-    found = name && strcmp (name, future) == 0;
-    free (name);
-  }
-  free (future);
-  return found;
-}
-
 /* A log or journal that lies where that of the new file would be belongs
  * to another database; SQLite would write its pages into the new one.
  */
 static int
 check_leftover (const char *path, const char *suffix, struct status *status)
 {
-  char *name = database_side_file (path, suffix);
+  char *name = files_side (path, suffix);
   struct stat st;
   int r = 0;
 
@@ -490,7 +314,7 @@ database_make (const char *path, uint32_t page_size, database_fill fill,
   if (r == -1)
     status_prefix (status, "creating %s", path);
   else
-    r = publish (temporary, path, status);
+    r = files_publish (temporary, path, status);
   remove_temporary (temporary);
   free (temporary);
   return r;
@@ -515,7 +339,7 @@ database_create (const char *path, const struct disk_options *disk,
 {
   struct disk_options options = *disk;
 
-  if (check_file_system (path, status) == -1)
+  if (files_check_system (path, status) == -1)
     return -1;
   return database_make (path, page_size_for (disk->block_size), fill_disk,
                         &options, status);
@@ -532,7 +356,7 @@ database_create_empty (const char *path, uint32_t block_size,
     r = database_examine (path, status);
   if (r != 0)
     return r == -1 ? -1 : 0;
-  r = check_file_system (path, status);
+  r = files_check_system (path, status);
   if (r == 0)
     r = database_make (path, page_size_for (block_size), NULL, NULL, status);
   /* Somebody else may just have made it. */
@@ -798,8 +622,8 @@ static bool
 is_read_only_media (const char *path, const struct status *status)
 {
   const int rc = status->sqlite & 0xff;
-  char *wal = database_side_file (path, "-wal");
-  char *directory = wal ? directory_of (wal) : NULL;
+  char *wal = files_side (path, "-wal");
+  char *directory = wal ? files_directory (wal) : NULL;
   const bool read_only =
       directory && (is_read_only (path) || is_read_only (directory));
 

@@ -29,11 +29,6 @@
  */
 int database_examine (const char *path, struct status *status);
 
-/* Check that a new file could be made at PATH: its directory is there, can be
- * written to, and lies on a file system of this machine.
- */
-int database_check_directory (const char *path, struct status *status);
-
 /* Make the file PATH, readable and writable by its owner only, with the
  * first disk.  Returns 0, or -1 with nothing changed: EEXIST where there is
  * a file, EROFS where the file system may be another machine's (filesystem.h).
@@ -58,12 +53,6 @@ typedef int (*database_fill) (struct connection *connection, void *opaque,
 int database_make (const char *path, uint32_t page_size, database_fill fill,
                    void *opaque, struct status *status);
 
-/* Rename the file FROM to TO if there is no TO, else fail with EEXIST.
- * Where the file system cannot do that at once, FROM may stay, too.
- * Returns 0, or -1 and errno.
- */
-int database_rename_new (const char *from, const char *to);
-
 /* Open the file PATH, which database_examine has found to be ours, for
  * MODE, if its log belongs to it (mark.h), and check that it holds exactly the
  * schema of this format and no feature that this version does not know.
@@ -74,22 +63,5 @@ int database_rename_new (const char *from, const char *to);
 int database_open (struct connection *connection, const char *path,
                    enum connection_mode mode, struct patience *patience,
                    struct status *status);
-
-/* A new string: the name of the file that SQLite, or we, keep beside the
- * database PATH, with SUFFIX.  Symbolic links are followed, as SQLite does:
- * however a database is called, its files are the same.  NULL when there is
- * no memory.
- */
-char *database_side_file (const char *path, const char *suffix);
-
-/* Is FILE the database PATH or one of the files beside it (its log, their
- * shared memory, its journal, the guards), by whatever name, or would it become
- * one?  Whoever writes there destroys the database.  No file is opened.  Thread
- * rules: any thread.
- */
-bool database_has_file (const char *path, const char *file);
-
-/* The same for the open file FD. */
-bool database_has_descriptor (const char *path, int fd);
 
 #endif /* SQLBLOCK_DATABASE_H */

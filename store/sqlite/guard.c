@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "rows/database.h"
+#include "sqlite/files.h"
 #include "sqlite/guard.h"
 
 /* Bytes of the file for each disk. */
@@ -80,7 +80,7 @@ is_lock_file (int fd)
 static int
 open_lock_file (const char *path, int flags, struct status *status)
 {
-  char *name = database_side_file (path, "-lock");
+  char *name = files_side (path, "-lock");
   int fd;
 
   if (name == NULL)
@@ -356,7 +356,7 @@ guard_serve (const char *path, struct status *status)
 int
 guard_is_served (const char *path, struct status *status)
 {
-  char *name = database_side_file (path, "-lock");
+  char *name = files_side (path, "-lock");
   const int fd = name ? open (name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
   int r;
 

@@ -11,7 +11,7 @@
 
 #include "base/bytes.h"
 #include "sqlite/connection.h"
-#include "rows/database.h"
+#include "sqlite/files.h"
 #include "sqlite/mark.h"
 #include "sqlite/page.h"
 
@@ -196,7 +196,7 @@ read_frames (struct mark_look *look, unsigned char *page)
 static int
 read_log (const char *path, struct mark_look *look, struct status *status)
 {
-  char *name = database_side_file (path, "-wal");
+  char *name = files_side (path, "-wal");
   unsigned char *page;
   int fd;
 

@@ -11,7 +11,7 @@
 
 #include "base/bytes.h"
 #include "sqlite/claim.h"
-#include "rows/database.h"
+#include "sqlite/files.h"
 #include "sqlite/log.h"
 #include "sqlite/pages.h"
 
@@ -111,7 +111,7 @@ static int
 read_log (struct pages *pages, const char *path,
           unsigned char salts[LOG_SALTS_SIZE], struct status *status)
 {
-  char *name = database_side_file (path, "-wal");
+  char *name = files_side (path, "-wal");
   struct log_walk walk;
 
   if (name == NULL)
@@ -215,7 +215,7 @@ read_rest (struct pages *pages, const char *path, struct status *status)
 
   if (r == -1)
     return -1;
-  index = database_side_file (path, "-shm");
+  index = files_side (path, "-shm");
   if (index == NULL)
     return status_no_memory (status);
   look_for_lost_log (pages, index, r == 1 ? salts : NULL);

@@ -9,7 +9,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "rows/database.h"
+#include "sqlite/files.h"
 #include "sqlite/reserve.h"
 
 /* Blocks are allocated in multiples of this. */
@@ -33,7 +33,7 @@ reserve_size (int descriptor)
 static int
 open_lock_file (const char *path, off_t *end)
 {
-  char *name = database_side_file (path, "-lock");
+  char *name = files_side (path, "-lock");
   struct stat st;
   int fd;
 

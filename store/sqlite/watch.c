@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "rows/database.h"
+#include "sqlite/files.h"
 #include "sqlite/filesystem.h"
 #include "sqlite/mark.h"
 #include "sqlite/page.h"
@@ -215,8 +215,8 @@ watch_begin (const char *path, const struct claim *claim, struct status *status)
   *watch = (struct watch){
     .claim = *claim,
     .path = strdup (path),
-    .log = database_side_file (path, "-wal"),
-    .journal = database_side_file (path, "-journal"),
+    .log = files_side (path, "-wal"),
+    .journal = files_side (path, "-journal"),
     .own = filesystem_is_own (path),
   };
   if (watch->path == NULL || watch->log == NULL || watch->journal == NULL)
