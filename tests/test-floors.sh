@@ -1,0 +1,43 @@
+#!/bin/bash
+# The floors of store/, from the lowest: a file includes nothing of a higher
+# one, and nothing of nbdkit. No SQL outside.
+
+. "${srcdir:-$(dirname "$0")}/functions.sh"
+
+cd "$srcdir/.."
+floors='base block sqlite rows engine manage check server'
+
+# A header that lies directly in store/ counts as on the floor that it is the
+# face of.
+face='status.h=base store.h=engine manage.h=manage stream.h=manage
+  check.h=check server.h=server statistics.h=base'
+
+# "FILE:LINE:#include "HEADER"" of what goes up, or leads nowhere.
+up=$(grep -rn --include='*.[ch]' '^# *include *"' store | awk -F '[:"]' \
+  -v floors="$floors" -v face="$face" '
+    function floor_of (path) {
+      sub ("^store/", "", path)
+      if (path in number)
+        return number[path]
+      sub ("/.*", "", path)
+      return path in number ? number[path] : 99
+    }
+    BEGIN {
+      for (i = split (floors, name, " "); i > 0; i--) number[name[i]] = i
+      for (i = split (face, name, " "); i > 0; i--) {
+        split (name[i], pair, "=")
+        number[pair[1]] = number[pair[2]]
+      }
+    }
+    floor_of($4) > floor_of($1) || floor_of($4) == 99')
+[ -z "$up" ] || fail "includes of a higher floor, or of none: $up"
+
+[ -z "$(ls store/*.c 2>/dev/null)" ] || fail "no floor: $(ls store/*.c)"
+
+nbdkit=$(grep -rnE --include='*.[ch]' '^# *include.*nbdkit' store) || :
+[ -z "$nbdkit" ] || fail "nbdkit in the store: $nbdkit"
+
+sql='SELECT|INSERT|UPDATE|DELETE|PRAGMA|CREATE|DROP|ALTER|ATTACH|VACUUM'
+sql=$(grep -nE "\"[^\"]*\b($sql|BEGIN|COMMIT|ROLLBACK|WHERE)\b|sqlite3_(exec|prepare|open)" \
+  plugin/*.[ch] tool/*.[ch]) || :
+[ -z "$sql" ] || fail "SQL outside the store: $sql"
