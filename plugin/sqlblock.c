@@ -31,6 +31,7 @@
 
 #include <sqlite3.h>
 
+#include "base/sane.h"
 #include "rows/database.h"
 #include "sqlite/files.h"
 #include "sqlite/filesystem.h"
@@ -326,7 +327,7 @@ sqlblock_config_complete (void)
       return -1;
     options.quota = bytes;
   }
-  if (disks_check_options (&options, &status) == -1)
+  if (sane_check_options (&options, &status) == -1)
     return report (&status);
   return 0;
 }

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/sane.h"
 #include "unit.h"
 
 #include "block/checksum.h"
@@ -126,8 +127,8 @@ test_checksums_of_rows (void **state)
 static int
 check_name (const char *name, struct status *status)
 {
-  return disks_check_options (&(struct disk_options){ .name = name, .size = 1 },
-                              status);
+  return sane_check_options (&(struct disk_options){ .name = name, .size = 1 },
+                             status);
 }
 
 /* COUNT times the letter 'n'. */
@@ -220,20 +221,20 @@ test_options (void **state)
 
   (void)state;
   for (uint32_t size = 512; size <= 1048576; size *= 2)
-    assert_ok (disks_check_options (
-                   &(struct disk_options){ .block_size = size }, &status),
+    assert_ok (sane_check_options (&(struct disk_options){ .block_size = size },
+                                   &status),
                &status);
   for (size_t i = 0; i < sizeof bad_sizes / sizeof bad_sizes[0]; i++)
     assert_fails (
-        disks_check_options (
+        sane_check_options (
             &(struct disk_options){ .block_size = bad_sizes[i] }, &status),
         &status, EINVAL, "power of two");
-  assert_ok (disks_check_options (&(struct disk_options){ .size = INT64_MAX },
-                                  &status),
-             &status);
+  assert_ok (
+      sane_check_options (&(struct disk_options){ .size = INT64_MAX }, &status),
+      &status);
   assert_fails (
-      disks_check_options (&(struct disk_options){ .size = UINT64_C (1) << 63 },
-                           &status),
+      sane_check_options (&(struct disk_options){ .size = UINT64_C (1) << 63 },
+                          &status),
       &status, EINVAL, "9223372036854775807");
 }
 
@@ -246,19 +247,19 @@ test_descriptions (void **state)
 
   (void)state;
   for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
-    assert_ok (disks_check_options (
+    assert_ok (sane_check_options (
                    &(struct disk_options){ .description = good[i] }, &status),
                &status);
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-    assert_fails (disks_check_options (
+    assert_fails (sane_check_options (
                       &(struct disk_options){ .description = bad[i] }, &status),
                   &status, EINVAL, "description");
-  assert_ok (disks_check_options (
+  assert_ok (sane_check_options (
                  &(struct disk_options){ .description =
                                              long_name (DISK_DESCRIPTION_MAX) },
                  &status),
              &status);
-  assert_fails (disks_check_options (
+  assert_fails (sane_check_options (
                     &(struct disk_options){
                         .description = long_name (DISK_DESCRIPTION_MAX + 1) },
                     &status),

@@ -20,7 +20,7 @@
 #include "sqlite/connection.h"
 #include "rows/disks.h"
 #include "random.h"
-#include "base/status.h"
+#include "status.h"
 #include "engine/store.h"
 
 /* Fixtures of a test, or of a group of tests that share the directory. */

@@ -48,7 +48,7 @@ arguments_check_new_snapshot (const char *name)
 {
   struct status status;
 
-  if (snapshots_check_name (name, &status) == 0)
+  if (sane_check_snapshot (name, &status) == 0)
     return TOOL_DONE;
   return tool_usage ("%s", status.message);
 }

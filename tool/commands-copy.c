@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/sane.h"
 #include "copy.h"
 #include "rows/database.h"
 #include "sqlite/files.h"
@@ -707,7 +708,7 @@ read_options (struct manage_incoming *incoming)
   incoming->deduplicate = import_dedup ? DISK_ON : DISK_UNSAID;
   options = (struct disk_options){ .block_size = incoming->block_size,
                                    .description = incoming->description };
-  if (disks_check_options (&options, &status) == -1)
+  if (sane_check_options (&options, &status) == -1)
     return tool_fail (&status);
   return tool_parse_compression (import_compression, &incoming->compression);
 }

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sane.h"
 #include "rows/database.h"
 #include "tool.h"
 
@@ -104,7 +105,7 @@ run_create (int argc, char *argv[])
     if (code != TOOL_DONE)
       return code;
   }
-  if (disks_check_options (&options, &status) == -1)
+  if (sane_check_options (&options, &status) == -1)
     return tool_fail (&status);
   code = create_disk (argv[0], &options);
   if (code == TOOL_DONE)
@@ -212,7 +213,7 @@ run_describe (int argc, char *argv[])
   struct status status;
 
   (void)argc;
-  if (disks_check_options (&options, &status) == -1)
+  if (sane_check_options (&options, &status) == -1)
     return tool_fail (&status);
   if (manage_describe (tool_open (argv[0], true), argv[1], argv[2], &status) ==
       -1)
@@ -531,7 +532,7 @@ run_clone (int argc, char *argv[])
   (void)argc;
   if (arguments_check_disk (argv[2]) != TOOL_DONE)
     return TOOL_USAGE;
-  if (disks_check_options (&options, &status) == -1)
+  if (sane_check_options (&options, &status) == -1)
     return tool_fail (&status);
   store = tool_open (argv[0], true);
   if (tool_resolve (store, argv[1], &source, &status) == -1 ||

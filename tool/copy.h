@@ -8,7 +8,7 @@
 #ifndef SQLBLOCK_COPY_H
 #define SQLBLOCK_COPY_H
 
-#include "base/status.h"
+#include "status.h"
 #include "engine/store.h"
 #include "manage/stream.h"
 

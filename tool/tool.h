@@ -25,7 +25,7 @@
 #include <jansson.h>
 
 #include "manage/manage.h"
-#include "base/status.h"
+#include "status.h"
 #include "engine/store.h"
 
 /* What a command returns, and the process as its exit code.  What each means

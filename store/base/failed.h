@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/status.h"
+#include "status.h"
 
 /* Is STATUS a failure of what is stored, so that work on something else may
  * succeed: not one of a lock, of memory or of room?

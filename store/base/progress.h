@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <stdint.h>
 
-#include "base/status.h"
+#include "status.h"
 
 /* Told between the steps of what may take long: DONE of TOTAL, in bytes;
  * TOTAL may grow, and is 0 where it is unknown.  To stop, it returns

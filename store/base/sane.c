@@ -3,9 +3,11 @@
 #include <config.h>
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/sane.h"
+#include "base/times.h"
 #include "base/types.h"
 
 bool
@@ -69,4 +71,61 @@ bool
 sane_geometry (int64_t size, int64_t block_size)
 {
   return size > 0 && sane_block_size (block_size);
+}
+
+bool
+sane_description (const char *text)
+{
+  return strlen (text) <= DISK_DESCRIPTION_MAX && sane_text (text);
+}
+
+int
+sane_check_options (const struct disk_options *options, struct status *status)
+{
+  const bool snapshot = options->name && strchr (options->name, '@');
+
+  if (snapshot && (options->size || options->block_size ||
+                   options->description || options->quota))
+    return status_fail (status, EINVAL,
+                        "'%s' is a snapshot, which cannot be made like a "
+                        "disk: leave the size, block size, quota and "
+                        "description out",
+                        options->name);
+  if (options->name && !snapshot &&
+      sane_check ("the name of a disk", options->name, DISK_NAME_MAX, status) ==
+          -1)
+    return -1;
+  if (options->description && !sane_description (options->description))
+    return status_fail (status, EINVAL,
+                        "the description must be UTF-8 without control "
+                        "characters, of at most %d bytes",
+                        DISK_DESCRIPTION_MAX);
+  if (options->size > INT64_MAX)
+    return status_fail (
+        status, EINVAL,
+        "the size is larger than the largest, %" PRId64 " bytes", INT64_MAX);
+  if (options->quota > INT64_MAX)
+    return status_fail (
+        status, EINVAL,
+        "the quota is larger than the largest, %" PRId64 " bytes", INT64_MAX);
+  if (options->block_size && !sane_block_size (options->block_size))
+    return status_fail (status, EINVAL,
+                        "the block size %" PRIu32
+                        " is not a power of two from 512 to 1M",
+                        options->block_size);
+  return 0;
+}
+
+int
+sane_check_snapshot (const char *name, struct status *status)
+{
+  if (sane_check ("the name of a snapshot", name, SNAPSHOT_NAME_MAX, status) ==
+      -1)
+    return -1;
+  if (times_resembles (name))
+    return status_fail (status, EINVAL,
+                        "'%s' cannot be the name of a snapshot: such names "
+                        "mean the disk as it was at that time",
+                        name);
+  return 0;
 }

@@ -9,7 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/status.h"
+#include "base/types.h"
+#include "status.h"
 
 /* Is TEXT valid UTF-8 without control characters? */
 bool sane_text (const char *text);
@@ -31,5 +32,19 @@ bool sane_geometry (int64_t size, int64_t block_size);
 
 /* Is this a power of two from DISK_BLOCK_SIZE_MIN to DISK_BLOCK_SIZE_MAX? */
 bool sane_block_size (int64_t bytes);
+
+/* Can TEXT be the description of a disk? */
+bool sane_description (const char *text);
+
+/* Check what the user asks: name, description, size and block size have
+ * permitted values.  Returns 0, or -1 and EINVAL.
+ */
+int sane_check_options (const struct disk_options *options,
+                        struct status *status);
+
+/* Check that NAME can be the name of a new snapshot.  Returns 0, or -1 and
+ * EINVAL.
+ */
+int sane_check_snapshot (const char *name, struct status *status);
 
 #endif /* SQLBLOCK_SANE_H */

@@ -32,7 +32,7 @@
 
 #include "base/types.h"
 #include "base/histogram.h"
-#include "base/status.h"
+#include "status.h"
 
 /* Add to a counter; read one.  Thread rules: any thread. */
 static inline void

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/status.h"
+#include "status.h"
 
 /* Replace control characters: C0, DEL, and C1 in UTF-8. */
 static void

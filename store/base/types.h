@@ -6,13 +6,20 @@
 #define SQLBLOCK_TYPES_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+/* The format of the databases. */
+#define DATABASE_FORMAT 5
 
 /* The longest name and description of a disk, in bytes.  (NBD allows 4096
  * for both; names are shorter so that "disk@snapshot" fits.)
  */
 #define DISK_NAME_MAX        200
 #define DISK_DESCRIPTION_MAX 4000
+
+/* The longest name of a snapshot, in bytes. */
+#define SNAPSHOT_NAME_MAX 200
 
 #define DISK_BLOCK_SIZE_MIN     512
 #define DISK_BLOCK_SIZE_MAX     1048576
@@ -37,6 +44,9 @@ struct compression {
 
 enum disk_choice { DISK_UNSAID = 0, DISK_OFF, DISK_ON };
 
+/* As a quota: no limit. */
+#define QUOTA_NONE INT64_MAX
+
 /* What a user asks of a disk.  NULL and 0 mean "not said". */
 struct disk_options {
   const char *name; /* or DISK@SNAPSHOT, with nothing else said */
@@ -45,11 +55,11 @@ struct disk_options {
   uint32_t block_size;            /* bytes, a power of two from 512 to 1 MiB */
   struct compression compression; /* codec 0: not said */
   enum disk_choice deduplicate;   /* store blocks that are equal only once */
-  uint64_t quota;                 /* bytes, or QUOTA_NONE (quota.h) */
+  uint64_t quota;                 /* bytes, or QUOTA_NONE */
 };
 
 /* Room for DISK@SNAPSHOT. */
-#define DISK_TARGET_MAX (DISK_NAME_MAX + 1 + 200)
+#define DISK_TARGET_MAX (DISK_NAME_MAX + 1 + SNAPSHOT_NAME_MAX)
 
 /* What the database says about a disk. */
 struct disk_info {
@@ -66,6 +76,45 @@ struct disk_info {
 
   /* Not 0: not the disk but this snapshot of it, which is read only. */
   int64_t snapshot;
+};
+
+/* What the database says about a snapshot. */
+struct snapshot_info {
+  int64_t id;
+  int64_t disk;
+  char disk_name[DISK_NAME_MAX + 1];
+  char name[SNAPSHOT_NAME_MAX + 1];
+  int64_t guid;
+  uint64_t size;       /* bytes */
+  uint32_t block_size; /* bytes */
+  int64_t created;     /* seconds since 1970, UTC */
+  bool automatic;      /* made by a server's schedule */
+  int64_t layer;
+  int64_t generation;
+};
+
+/* What cannot be counted, since what says it cannot be read. */
+#define USAGE_UNKNOWN UINT64_MAX
+
+/* A disk or a snapshot whose usage is counted. */
+struct usage_item {
+  int64_t disk;     /* ids, as in disk_info and snapshot_info */
+  int64_t snapshot; /* 0: the disk as it is now */
+  size_t group;     /* items of one group are deleted together */
+  uint64_t stored;  /* counted: bytes of its blocks that are not zeroes */
+};
+
+/* Told of COUNT bytes at byte OFFSET of a disk, all data or all a HOLE. Returns
+ * 0, or -1 to fail with ENOMEM.
+ */
+typedef int (*extent_found) (uint64_t offset, uint64_t count, bool hole,
+                             void *opaque);
+
+/* When the log is moved into the database; see checkpoint.h. */
+struct checkpoint_limits {
+  uint64_t start; /* sizes of the log, in bytes */
+  uint64_t bound;
+  int idle; /* milliseconds; a tenth of it where one fails */
 };
 
 #endif /* SQLBLOCK_TYPES_H */

@@ -26,7 +26,7 @@
 
 #include "rows/disks.h"
 #include "manage/manage.h"
-#include "base/status.h"
+#include "status.h"
 #include "engine/store.h"
 
 /* What is wrong. */

@@ -30,7 +30,7 @@
 #include <stdint.h>
 
 #include "manage/manage.h"
-#include "base/status.h"
+#include "status.h"
 
 struct salvage_options {
   bool zero_lost; /* salvage_zero_lost is to follow */

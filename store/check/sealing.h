@@ -48,7 +48,7 @@
 #include <stdint.h>
 
 #include "base/progress.h"
-#include "base/status.h"
+#include "status.h"
 #include "engine/store.h"
 
 /* So many pages are looked at in one transaction. */

@@ -37,14 +37,9 @@
 #include "sqlite/connection.h"
 #include "engine/flusher.h"
 #include "engine/reader.h"
-#include "base/status.h"
+#include "base/types.h"
+#include "status.h"
 #include "engine/writer.h"
-
-struct checkpoint_limits {
-  uint64_t start; /* sizes of the log, in bytes */
-  uint64_t bound;
-  int idle; /* milliseconds; a tenth of it where one fails */
-};
 
 extern const struct checkpoint_limits checkpoint_limits_default;
 

@@ -41,7 +41,7 @@
 #include "sqlite/connection.h"
 #include "sqlite/guard.h"
 #include "sqlite/place.h"
-#include "base/status.h"
+#include "status.h"
 
 struct statistics;
 

@@ -42,7 +42,7 @@
 #include "rows/disks.h"
 #include "rows/layers.h"
 #include "sqlite/place.h"
-#include "base/status.h"
+#include "status.h"
 
 /* nbdkit runs 16 threads for each client. */
 #define READERS_MAX 16

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/sane.h"
 #include "base/clock.h"
 #include "rows/database.h"
 #include "sqlite/files.h"
@@ -160,7 +161,7 @@ store_check (const char *path, const struct disk_options *options,
 {
   int r;
 
-  if (disks_check_options (options, status) == -1)
+  if (sane_check_options (options, status) == -1)
     return -1;
   r = database_examine (path, status);
   if (r == 0)

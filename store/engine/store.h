@@ -25,7 +25,7 @@
 #include "rows/disks.h"
 #include "rows/layers.h"
 #include "rows/snapshots.h"
-#include "base/status.h"
+#include "status.h"
 #include "engine/writer.h"
 
 struct store;

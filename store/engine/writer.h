@@ -43,7 +43,7 @@
 #include "sqlite/place.h"
 #include "engine/prefetch.h"
 #include "rows/quota.h"
-#include "base/status.h"
+#include "status.h"
 
 /* A trim or zero whose range has more stored blocks than this goes in
  * steps, each of which is atomic.  Where the file system is full a step may

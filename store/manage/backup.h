@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 #include "manage/manage.h"
-#include "base/status.h"
+#include "status.h"
 #include "engine/store.h"
 
 /* What a backup has copied. */

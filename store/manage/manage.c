@@ -229,7 +229,7 @@ manage_create (struct store *store, const struct disk_options *options,
 {
   struct request request = { .options = options };
 
-  if (disks_check_options (options, status) == -1)
+  if (sane_check_options (options, status) == -1)
     return -1;
   if (options->size == 0)
     return status_fail (status, EINVAL, "a disk needs a size");
@@ -244,7 +244,7 @@ rename_target (struct connection *connection, void *opaque,
 
   if (strchr (request->target, '@')) {
     if (find_snapshot (connection, request, false, status) == -1 ||
-        snapshots_check_name (request->name, status) == -1)
+        sane_check_snapshot (request->name, status) == -1)
       return -1;
     return snapshots_rename (connection, &request->snapshot, request->name,
                              status);
@@ -283,7 +283,7 @@ manage_describe (struct store *store, const char *disk, const char *description,
   const struct disk_options options = { .description = description };
   struct request request = { .target = disk, .options = &options };
 
-  if (disks_check_options (&options, status) == -1)
+  if (sane_check_options (&options, status) == -1)
     return -1;
   return store_change (store, describe, &request, status);
 }
@@ -312,7 +312,7 @@ manage_set (struct store *store, const char *disk,
 {
   struct request request = { .target = disk, .options = options };
 
-  if (disks_check_options (options, status) == -1)
+  if (sane_check_options (options, status) == -1)
     return -1;
   return store_change (store, set, &request, status);
 }
@@ -334,7 +334,7 @@ manage_resize_found (struct store *store, const struct disk_info *disk,
 
   if (size == 0)
     return status_fail (status, EINVAL, "the size must not be zero");
-  if (disks_check_options (&options, status) == -1)
+  if (sane_check_options (&options, status) == -1)
     return -1;
   if (size < disk->size) {
     if (!shrink)
@@ -499,7 +499,7 @@ manage_snapshot (struct store *store, const char *const *disks, size_t count,
     .name = name,
   };
 
-  if (snapshots_check_name (name, status) == -1)
+  if (sane_check_snapshot (name, status) == -1)
     return -1;
   return store_change (store, snapshot_disks, &request, status);
 }
@@ -634,7 +634,7 @@ manage_clone (struct store *store, const char *source, const char *name,
   struct request request = { .target = source, .options = &options };
 
   if (sane_check ("the name of a disk", name, DISK_NAME_MAX, status) == -1 ||
-      disks_check_options (&options, status) == -1)
+      sane_check_options (&options, status) == -1)
     return -1;
   return store_change (store, clone_target, &request, status);
 }

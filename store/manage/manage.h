@@ -25,7 +25,7 @@
 #include "base/progress.h"
 #include "sqlite/shrink.h"
 #include "rows/snapshots.h"
-#include "base/status.h"
+#include "status.h"
 #include "engine/store.h"
 #include "rows/usage.h"
 

@@ -738,9 +738,9 @@ check_incoming (struct reception *reception, struct status *status)
 
   if (sane_check ("the name of a disk", incoming->disk, DISK_NAME_MAX,
                   status) == -1 ||
-      disks_check_options (&options, status) == -1 ||
+      sane_check_options (&options, status) == -1 ||
       (incoming->snapshot &&
-       snapshots_check_name (incoming->snapshot, status) == -1))
+       sane_check_snapshot (incoming->snapshot, status) == -1))
     return -1;
   reception->hidden = (struct disk_info){
     .size = incoming->size,

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "manage/manage.h"
-#include "base/status.h"
+#include "status.h"
 #include "engine/store.h"
 
 /* What was done, in blocks and in bytes of their data. */

@@ -418,7 +418,7 @@ check_header (const struct stream *stream, struct status *status)
 
   if (sane_check ("the name of a disk", header->disk, DISK_NAME_MAX, status) ==
           -1 ||
-      disks_check_options (&disk, status) == -1 ||
+      sane_check_options (&disk, status) == -1 ||
       sane_check ("the name of a snapshot", header->snapshot, SNAPSHOT_NAME_MAX,
                   status) == -1 ||
       (header->base[0] && sane_check ("the name of a snapshot", header->base,

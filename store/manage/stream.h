@@ -51,7 +51,7 @@
 
 #include "rows/disks.h"
 #include "rows/snapshots.h"
-#include "base/status.h"
+#include "status.h"
 
 #define STREAM_VERSION 1
 

@@ -47,7 +47,7 @@
 #include "sqlite/connection.h"
 #include "rows/disks.h"
 #include "rows/snapshots.h"
-#include "base/status.h"
+#include "status.h"
 
 /* What is known of a disk; all zeroes at first. */
 struct changes {

@@ -23,7 +23,7 @@
 
 #include "block/codec.h"
 #include "sqlite/connection.h"
-#include "base/status.h"
+#include "status.h"
 
 /* The feature of a database in which disks were deduplicated. */
 #define CONTENT_FEATURE "dedup"

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/sane.h"
 #include "base/bytes.h"
 #include "rows/content.h"
 #include "rows/database.h"
@@ -350,7 +351,7 @@ database_create_empty (const char *path, uint32_t block_size,
                        struct status *status)
 {
   const struct disk_options options = { .block_size = block_size };
-  int r = disks_check_options (&options, status);
+  int r = sane_check_options (&options, status);
 
   if (r == 0)
     r = database_examine (path, status);

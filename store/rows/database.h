@@ -15,9 +15,7 @@
 
 #include "sqlite/connection.h"
 #include "rows/disks.h"
-#include "base/status.h"
-
-#define DATABASE_FORMAT 5
+#include "status.h"
 
 /* Look at the file PATH.  Returns 1 when it is a database of ours, 0 when
  * there is no file, -1 for anything else: EINVAL for a file that is not

@@ -21,49 +21,6 @@
   " checksum = " DISK_CHECKSUM                                                 \
   ", compression, compression_level, quota, deduplicate FROM disk"
 
-static bool
-sane_description (const char *text)
-{
-  return strlen (text) <= DISK_DESCRIPTION_MAX && sane_text (text);
-}
-
-int
-disks_check_options (const struct disk_options *options, struct status *status)
-{
-  const bool snapshot = options->name && strchr (options->name, '@');
-
-  if (snapshot && (options->size || options->block_size ||
-                   options->description || options->quota))
-    return status_fail (status, EINVAL,
-                        "'%s' is a snapshot, which cannot be made like a "
-                        "disk: leave the size, block size, quota and "
-                        "description out",
-                        options->name);
-  if (options->name && !snapshot &&
-      sane_check ("the name of a disk", options->name, DISK_NAME_MAX, status) ==
-          -1)
-    return -1;
-  if (options->description && !sane_description (options->description))
-    return status_fail (status, EINVAL,
-                        "the description must be UTF-8 without control "
-                        "characters, of at most %d bytes",
-                        DISK_DESCRIPTION_MAX);
-  if (options->size > INT64_MAX)
-    return status_fail (
-        status, EINVAL,
-        "the size is larger than the largest, %" PRId64 " bytes", INT64_MAX);
-  if (options->quota > INT64_MAX)
-    return status_fail (
-        status, EINVAL,
-        "the quota is larger than the largest, %" PRId64 " bytes", INT64_MAX);
-  if (options->block_size && !sane_block_size (options->block_size))
-    return status_fail (status, EINVAL,
-                        "the block size %" PRIu32
-                        " is not a power of two from 512 to 1M",
-                        options->block_size);
-  return 0;
-}
-
 int
 disks_check_match (const struct disk_info *info,
                    const struct disk_options *options, struct status *status)

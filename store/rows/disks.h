@@ -14,7 +14,7 @@
 #include "block/codec.h"
 #include "sqlite/connection.h"
 #include "rows/layers.h"
-#include "base/status.h"
+#include "status.h"
 #include "base/types.h"
 
 /* The columns of a disk that its checksum covers, in their order. */
@@ -30,12 +30,6 @@
 
 /* The disk that is made when no name is given. */
 #define DISK_NAME_DEFAULT "disk"
-
-/* Check what the user asks: name, description, size and block size have
- * permitted values.  Returns 0, or -1 and EINVAL.
- */
-int disks_check_options (const struct disk_options *options,
-                         struct status *status);
 
 /* Check that the disk INFO is what OPTIONS asks for; what is not said fits
  * anything.  Returns 0, or -1 and EINVAL.
@@ -123,7 +117,7 @@ int disks_head (struct connection *connection, int64_t id,
                 struct layer_view *head, struct status *status);
 
 /* Changes of the row of disk ID, inside a write transaction of the caller.
- * The new values were checked (disks_check_options).  All return 0, or -1;
+ * The new values were checked (sane_check_options).  All return 0, or -1;
  * disks_rename with EEXIST where the name is taken.
  */
 int disks_rename (struct connection *connection, int64_t id, const char *name,

@@ -25,7 +25,7 @@
 #include <stdbool.h>
 
 #include "sqlite/connection.h"
-#include "base/status.h"
+#include "status.h"
 
 struct follow {
   bool known;       /* `counting` holds, unless the database was changed */

@@ -20,7 +20,7 @@
 
 #include "sqlite/connection.h"
 #include "rows/layers.h"
-#include "base/status.h"
+#include "status.h"
 
 /* How many blocks are looked up at a time. */
 #define HIDING_BLOCKS 8192

@@ -21,7 +21,8 @@
 #include <stdint.h>
 
 #include "sqlite/connection.h"
-#include "base/status.h"
+#include "base/types.h"
+#include "status.h"
 
 /* More than any id that this program gives. */
 #define ID_END (INT64_C (1) << 62)
@@ -188,12 +189,9 @@ int view_part_end (struct connection *connection, const struct view *view,
 /* Call FOUND for each extent of COUNT bytes at byte OFFSET, in order, until
  * it fails or enough was said: with ONE after the first extent, else after
  * a bounded amount of work, but never before the first.  Neighbouring
- * extents differ in kind.  FOUND gets bytes, clipped to the range, and
- * returns 0, or -1 to fail with ENOMEM.  Cost: the rows of the extents
- * reported, not those of the range.
+ * extents differ in kind.  What FOUND gets is clipped to the range.
+ * Cost: the rows of the extents reported, not those of the range.
  */
-typedef int (*extent_found) (uint64_t offset, uint64_t count, bool hole,
-                             void *opaque);
 int view_extents (struct connection *connection, struct view *view,
                   uint64_t offset, uint64_t count, bool one, extent_found found,
                   void *opaque, struct status *status);

@@ -36,10 +36,8 @@
 
 #include "sqlite/connection.h"
 #include "base/failed.h"
-#include "base/status.h"
-
-/* No limit. */
-#define QUOTA_NONE INT64_MAX
+#include "base/types.h"
+#include "status.h"
 
 /* What a disk may take and takes, in bytes. */
 struct quota_state {

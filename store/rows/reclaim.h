@@ -29,7 +29,7 @@
 
 #include "sqlite/connection.h"
 #include "base/failed.h"
-#include "base/status.h"
+#include "status.h"
 
 /* A layer of at most so many rows moves up into its only child: 65,536, but
  * tests make it fewer, before they use a database.

@@ -20,20 +20,6 @@
   " snapshot.checksum = " SNAPSHOT_CHECKSUM                                    \
   " FROM snapshot JOIN disk ON disk.id = snapshot.disk"
 
-int
-snapshots_check_name (const char *name, struct status *status)
-{
-  if (sane_check ("the name of a snapshot", name, SNAPSHOT_NAME_MAX, status) ==
-      -1)
-    return -1;
-  if (times_resembles (name))
-    return status_fail (status, EINVAL,
-                        "'%s' cannot be the name of a snapshot: such names "
-                        "mean the disk as it was at that time",
-                        name);
-  return 0;
-}
-
 /* A change of a row failed; say so where the name is taken. */
 static int
 fail_taken (struct connection *connection, const char *name,

@@ -17,36 +17,13 @@
 
 #include "sqlite/connection.h"
 #include "rows/disks.h"
-#include "base/status.h"
+#include "status.h"
 
 /* The columns of a snapshot that its checksum covers, in their order. */
 #define SNAPSHOT_CHECKSUM                                                      \
   "row_checksum ('snapshot', snapshot.id, snapshot.disk, snapshot.name,"       \
   " snapshot.guid, snapshot.layer, snapshot.generation, snapshot.size,"        \
   " snapshot.created, snapshot.automatic, snapshot.last_block)"
-
-/* The longest name of a snapshot, in bytes. */
-#define SNAPSHOT_NAME_MAX 200
-
-/* What the database says about a snapshot. */
-struct snapshot_info {
-  int64_t id;
-  int64_t disk;
-  char disk_name[DISK_NAME_MAX + 1];
-  char name[SNAPSHOT_NAME_MAX + 1];
-  int64_t guid;
-  uint64_t size;       /* bytes */
-  uint32_t block_size; /* bytes */
-  int64_t created;     /* seconds since 1970, UTC */
-  bool automatic;      /* made by a server's schedule */
-  int64_t layer;
-  int64_t generation;
-};
-
-/* Check that NAME can be the name of a new snapshot.  Returns 0, or -1 and
- * EINVAL.
- */
-int snapshots_check_name (const char *name, struct status *status);
 
 /* Make a snapshot NAME of DISK as it is in this transaction, whatever else
  * DISK says than its id; the id of the snapshot goes to *ID.  GUID is 0 for a

@@ -28,18 +28,8 @@
 
 #include "sqlite/connection.h"
 #include "base/progress.h"
-#include "base/status.h"
-
-/* What cannot be counted, since what says it cannot be read. */
-#define USAGE_UNKNOWN UINT64_MAX
-
-/* A disk or a snapshot whose usage is counted. */
-struct usage_item {
-  int64_t disk;     /* ids, as in disk_info and snapshot_info */
-  int64_t snapshot; /* 0: the disk as it is now */
-  size_t group;     /* items of one group are deleted together */
-  uint64_t stored;  /* counted: bytes of its blocks that are not zeroes */
-};
+#include "base/types.h"
+#include "status.h"
 
 /* Count the usage of COUNT ITEMS, which are of GROUPS groups: what each of
  * them shows, and in FREED[group] the bytes of blocks that deleting a group

@@ -19,7 +19,7 @@
 #include <sys/types.h>
 
 #include "base/statistics.h"
-#include "base/status.h"
+#include "status.h"
 
 /* The most disks that are looked at, of all servers together. */
 #define OBSERVE_DISKS_MAX 1000

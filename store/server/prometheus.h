@@ -14,7 +14,7 @@
 #define SQLBLOCK_PROMETHEUS_H
 
 #include "base/statistics.h"
-#include "base/status.h"
+#include "status.h"
 
 /* How often a server writes its file, in milliseconds. */
 #define PROMETHEUS_INTERVAL 5000

@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-#include "base/status.h"
+#include "status.h"
 #include "engine/store.h"
 
 struct scrub_options {

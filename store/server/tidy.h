@@ -21,7 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/status.h"
+#include "status.h"
 #include "engine/store.h"
 
 /* How many bytes of free pages are kept when nobody says: so many, and at

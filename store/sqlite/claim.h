@@ -44,7 +44,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#include "base/status.h"
+#include "status.h"
 
 struct claimed_file;
 

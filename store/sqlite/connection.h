@@ -22,7 +22,7 @@
 #include "sqlite/claim.h"
 #include "block/codec.h"
 #include "sqlite/marking.h"
-#include "base/status.h"
+#include "status.h"
 #include "sqlite/vfs_checksum.h"
 #include "sqlite/watch.h"
 

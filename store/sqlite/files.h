@@ -15,7 +15,7 @@
 
 #include <stdbool.h>
 
-#include "base/status.h"
+#include "status.h"
 
 /* A new string: the name of the file that SQLite, or we, keep beside the
  * database PATH, with SUFFIX.  Symbolic links are followed, as SQLite does:

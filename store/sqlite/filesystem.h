@@ -22,7 +22,7 @@
 
 #include <stdbool.h>
 
-#include "base/status.h"
+#include "status.h"
 
 /* Say that no other machine has the databases open that this process uses:
  * all file systems then count as this machine's own.  Thread rules: called

@@ -27,7 +27,7 @@
 #include <stdint.h>
 
 #include "sqlite/connection.h"
-#include "base/status.h"
+#include "status.h"
 
 /* The list of a database with TOTAL pages, FREE of which are free. */
 struct freelist_order {

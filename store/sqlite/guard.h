@@ -48,7 +48,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/status.h"
+#include "status.h"
 
 /* Take the guard of disk ID of the database PATH; with SHARED others may
  * have it as well, if they share it, too.  Returns a descriptor, to be

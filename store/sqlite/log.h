@@ -20,7 +20,7 @@
 #include "sqlite/connection.h"
 #include "sqlite/guard.h"
 #include "sqlite/log-walk.h"
-#include "base/status.h"
+#include "status.h"
 
 /* Write the log again, as it is, and sync it, and have the next checkpoint
  * move all of it.  Where an earlier sync failed, or may have, the kernel

@@ -85,7 +85,7 @@
 #include <stdint.h>
 
 #include "sqlite/log-walk.h"
-#include "base/status.h"
+#include "status.h"
 
 /* The least counter of the schema of a database of ours. */
 #define MARK_SCHEMA 0x40000000

@@ -55,7 +55,7 @@
 #include <stdbool.h>
 
 #include "sqlite/mark.h"
-#include "base/status.h"
+#include "status.h"
 #include "sqlite/vfs_restart.h"
 
 struct connection;

@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 
 #include "sqlite/page.h"
-#include "base/status.h"
+#include "status.h"
 
 /* The longest record that there can be: a block of 1 MiB and its key. */
 #define PAYLOAD_MAX (1048576 + 256)

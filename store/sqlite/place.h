@@ -25,7 +25,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "base/status.h"
+#include "status.h"
 
 enum place_state { PLACE_RIGHT, PLACE_GONE, PLACE_LINKED };
 

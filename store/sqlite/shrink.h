@@ -31,7 +31,7 @@
 #include <stdint.h>
 
 #include "sqlite/connection.h"
-#include "base/status.h"
+#include "status.h"
 
 /* So many free pages are a long list. */
 #define SHRINK_MANY 16384

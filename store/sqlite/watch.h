@@ -46,7 +46,7 @@
 #define SQLBLOCK_WATCH_H
 
 #include "sqlite/claim.h"
-#include "base/status.h"
+#include "status.h"
 
 struct watch;
 
