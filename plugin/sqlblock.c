@@ -1,7 +1,7 @@
 /* nbdkit-sqlblock-plugin: disks in an SQLite database, served over NBD.
  *
  * This file turns nbdkit's callbacks and parameters into calls of the store
- * (store/engine/store.h), which does everything else.
+ * (store/store.h, server.h), which does everything else.
  *
  *   config, config_complete   gather the parameters, change nothing
  *   get_ready                 check them against the file, where the user
@@ -32,18 +32,9 @@
 #include <sqlite3.h>
 
 #include "base/sane.h"
-#include "rows/database.h"
-#include "sqlite/files.h"
-#include "sqlite/filesystem.h"
-#include "server/history.h"
-#include "server/prometheus.h"
-#include "rows/quota.h"
-#include "server/scrub.h"
-#include "check/sealing.h"
-#include "engine/store.h"
-#include "server/tidy.h"
 #include "base/times.h"
-#include "sqlite/vfs_restart.h"
+#include "server.h"
+#include "store.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
@@ -74,19 +65,11 @@ static const char *keep;
 static const char *scrub_time;
 static char *stats;
 static bool snapshots_listed = true;
-static struct history_options history_options; /* interval 0: none */
-static struct scrub_options scrub_options;     /* period 0: none */
-static struct store_options store_options;
+static struct server_options server_options = { .tidy.keep = UINT64_MAX };
 static struct disk_options options;
 
-static struct tidy_options tidy_options = { .keep = UINT64_MAX };
-
+static struct server *server;
 static struct store *store;
-static struct tidy *tidy;
-static struct history *history;       /* or NULL */
-static struct prometheus *prometheus; /* or NULL */
-static struct scrub *scrub;           /* or NULL */
-static struct sealer *sealer;
 
 /* Ends waiting when the server ends. */
 static pthread_t watcher;
@@ -222,18 +205,18 @@ parse_history (void)
   }
   if (auto_snapshot == NULL)
     return 0;
-  if (!times_parse_span (auto_snapshot, &history_options.interval)) {
+  if (!times_parse_span (auto_snapshot, &server_options.history.interval)) {
     nbdkit_error ("auto-snapshot=%s is not a span of time such as 10m or 1h",
                   auto_snapshot);
     return -1;
   }
-  if (history_parse_rules (&history_options,
+  if (history_parse_rules (&server_options.history,
                            keep ? keep : HISTORY_RULES_DEFAULT,
                            &status) == -1) {
     status_prefix (&status, "keep=");
     return report (&status);
   }
-  history_options.disk = export_name;
+  server_options.history.disk = export_name;
   return 0;
 }
 
@@ -242,7 +225,7 @@ static int
 parse_scrub (void)
 {
   if (scrub_time == NULL ||
-      times_parse_span (scrub_time, &scrub_options.period))
+      times_parse_span (scrub_time, &server_options.scrub_period))
     return 0;
   nbdkit_error ("scrub=%s is not a span of time such as 7d", scrub_time);
   return -1;
@@ -255,20 +238,20 @@ parse_reclaim (void)
   int64_t bytes;
   int r;
 
-  tidy_options.shrink = true;
+  server_options.tidy.shrink = true;
   if (reclaim == NULL)
     return 0;
   if (reclaim[0] >= '0' && reclaim[0] <= '9') {
     bytes = nbdkit_parse_size (reclaim);
     if (bytes == -1)
       nbdkit_error ("reclaim=%s is not a size", reclaim);
-    tidy_options.keep = bytes;
+    server_options.tidy.keep = bytes;
     return bytes == -1 ? -1 : 0;
   }
   r = nbdkit_parse_bool (reclaim);
   if (r == -1)
     nbdkit_error ("reclaim=%s is neither a size nor true or false", reclaim);
-  tidy_options.shrink = r == 1;
+  server_options.tidy.shrink = r == 1;
   return r == -1 ? -1 : 0;
 }
 
@@ -284,19 +267,20 @@ sqlblock_config_complete (void)
     nbdkit_error ("the database is missing: give db=FILE");
     return -1;
   }
-  store_options.limits = checkpoint_limits_default;
+  server_options.store.limits = checkpoint_limits_default;
   if (log_size) {
     if (parse_size ("log-size", log_size, &bytes) == -1)
       return -1;
-    if (checkpoint_set_bound (&store_options.limits, bytes, &status) == -1)
+    if (checkpoint_set_bound (&server_options.store.limits, bytes, &status) ==
+        -1)
       return report (&status);
   }
-  if (parse_bool (shared, &store_options.shared) == -1 ||
+  if (parse_bool (shared, &server_options.store.shared) == -1 ||
       parse_bool (one_machine, &is_one_machine) == -1 ||
       parse_bool (list_snapshots, &snapshots_listed) == -1 ||
       parse_history () == -1 || parse_scrub () == -1 || parse_reclaim () == -1)
     return -1;
-  filesystem_set_one_machine (is_one_machine);
+  store_set_one_machine (is_one_machine);
   options.name = export_name;
   options.description = description;
   if (size) {
@@ -313,8 +297,8 @@ sqlblock_config_complete (void)
     }
     options.block_size = bytes;
   }
-  if (compression &&
-      compression_parse (compression, &options.compression, &status) == -1)
+  if (compression && store_parse_compression (compression, &options.compression,
+                                              &status) == -1)
     return report (&status);
   if (parse_bool (dedup, &deduplicate) == -1)
     return -1;
@@ -368,8 +352,7 @@ sqlblock_dump_plugin (void)
   printf ("sqlblock_format=%d\n", DATABASE_FORMAT);
   printf ("sqlblock_sqlite_version=%s\n", sqlite3_libversion ());
   printf ("sqlblock_sqlite_wal_reset=%s\n",
-          vfs_restart_is_fixed (sqlite3_libversion_number ()) ? "fixed"
-                                                              : "possible");
+          store_sqlite_is_fixed () ? "fixed" : "possible");
 }
 
 /* Check the file before nbdkit goes into the background. */
@@ -380,14 +363,7 @@ sqlblock_get_ready (void)
 
   if (store_check (path, &options, &status) == -1)
     return report (&status);
-  if (stats && files_has (path, stats)) {
-    status_fail (&status, EINVAL,
-                 "stats=: %s is the database, or belongs to it; give another "
-                 "file",
-                 stats);
-    return report (&status);
-  }
-  if (stats && prometheus_check (stats, &status) == -1) {
+  if (stats && server_check_statistics (stats, path, &status) == -1) {
     status_prefix (&status, "stats=");
     return report (&status);
   }
@@ -414,66 +390,7 @@ warn (const char *message)
   nbdkit_error ("warning: %s: %s", path, message);
 }
 
-/* End what works in the background, and close the store. */
-static void
-close_store (void)
-{
-  store_interrupt (store);
-  pthread_join (watcher, NULL);
-  if (history)
-    history_stop (history);
-  if (prometheus)
-    prometheus_stop (prometheus);
-  if (scrub)
-    scrub_stop (scrub);
-  if (sealer)
-    sealer_stop (sealer);
-  if (tidy)
-    tidy_stop (tidy);
-  store_close (store);
-  store = NULL;
-}
-
-/* Start what works in the background, as the parameters say. */
-static int
-start_threads (struct status *status)
-{
-  tidy_options.warn = warn;
-  tidy = tidy_start (store, &tidy_options, status);
-  if (tidy == NULL)
-    return -1;
-  sealer = sealer_start (store, warn, status);
-  if (sealer == NULL)
-    return -1;
-  if (history_options.interval > 0) {
-    history_options.warn = warn;
-    history = history_start (store, &history_options, status);
-    if (history == NULL)
-      return -1;
-  }
-  if (stats) {
-    const struct prometheus_options prometheus_options = {
-      .file = stats,
-      .database = store_path (store),
-      .interval = PROMETHEUS_INTERVAL,
-      .warn = warn,
-    };
-
-    prometheus = prometheus_start (store_statistics (store),
-                                   &prometheus_options, status);
-    if (prometheus == NULL)
-      return status_prefix (status, "stats=");
-  }
-  if (scrub_options.period > 0) {
-    scrub_options.warn = warn;
-    scrub = scrub_start (store, &scrub_options, status);
-    if (scrub == NULL)
-      return -1;
-  }
-  return 0;
-}
-
-/* Make what is missing and open the store. */
+/* Make what is missing, open the store and start what runs beside requests. */
 static int
 sqlblock_after_fork (void)
 {
@@ -481,29 +398,30 @@ sqlblock_after_fork (void)
 
   if (store_provide (path, &options, &status) == -1)
     return report (&status);
-  store_options.warn = warn;
-  store = store_open (path, &store_options, &status);
-  if (store == NULL)
+  server_options.store.warn = warn;
+  server_options.statistics = stats;
+  server = server_start (path, &server_options, &status);
+  if (server == NULL)
     return report (&status);
-  if (pthread_create (&watcher, NULL, watch, NULL) != 0) {
-    nbdkit_error ("cannot start a thread");
-    store_close (store);
-    store = NULL;
-    return -1;
-  }
-  if (start_threads (&status) == -1) {
-    close_store ();
-    return report (&status);
-  }
-  return 0;
+  store = server_store (server);
+  if (pthread_create (&watcher, NULL, watch, NULL) == 0)
+    return 0;
+  nbdkit_error ("cannot start a thread");
+  server_stop (server);
+  server = NULL;
+  return -1;
 }
 
 /* The server has stopped serving. */
 static void
 sqlblock_cleanup (void)
 {
-  if (store)
-    close_store ();
+  if (server == NULL)
+    return;
+  store_interrupt (store);
+  pthread_join (watcher, NULL);
+  server_stop (server);
+  server = NULL;
 }
 
 /* Add a disk to nbdkit's list of exports; stop where that is full. */
@@ -521,7 +439,7 @@ add_snapshot (const struct snapshot_info *snapshot, void *exports)
 
   if (export_name && strcmp (snapshot->disk_name, export_name) != 0)
     return 0;
-  snapshots_as_disk (snapshot, &info);
+  store_show_snapshot (snapshot, &info);
   return nbdkit_add_export (exports, info.name, info.description);
 }
 

@@ -17,7 +17,7 @@
 
 #include <stdbool.h>
 
-#include <sqlite3.h>
+struct sqlite3;
 
 struct status {
   int error;  /* an errno */
@@ -39,7 +39,7 @@ int status_no_memory (struct status *status);
  * extended code behind the words of FORMAT; always returns -1.  DB may be
  * NULL when there is none.  The errno follows status_errno.
  */
-int status_fail_sqlite (struct status *status, sqlite3 *db, int rc,
+int status_fail_sqlite (struct status *status, struct sqlite3 *db, int rc,
                         const char *format, ...)
     __attribute__ ((format (printf, 4, 5)));
 

@@ -15,7 +15,7 @@
 #include <time.h>
 
 #include "client.h"
-#include "server.h"
+#include "serving.h"
 
 /* When no reply comes for so long, the server hangs. */
 #define REPLY_SECONDS 120

@@ -32,7 +32,7 @@
 
 #include "client.h"
 #include "random.h"
-#include "server.h"
+#include "serving.h"
 
 /* Requests in flight for each connection. */
 #define DEPTH 16

@@ -13,9 +13,10 @@
 #include "unit.h"
 
 #include "faults.h"
-#include "manage/manage.h"
+#include "manage.h"
 #include "manager.h"
 #include "things.h"
+#include "engine/engine.h"
 
 /* What there must be, and what the operation at hand makes of it. */
 static struct things present, future;

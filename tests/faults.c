@@ -35,7 +35,7 @@
 
 #include "faults.h"
 #include "shim.h"
-#include "engine/store.h"
+#include "store.h"
 
 /* Seconds that a session may take, and that a thing may go on failing. */
 #define LONGEST  60

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "status.h"
-#include "engine/store.h"
+#include "store.h"
 
 #define BLOCK 4096
 #define SIZE  (100 * BLOCK + 300)

@@ -11,12 +11,10 @@
 #include "fuzz.h"
 #include "unit.h"
 
-#include "check/check.h"
+#include "check.h"
 #include "rows/database.h"
-#include "manage/manage.h"
-#include "check/repair.h"
-#include "check/salvage.h"
-#include "engine/store.h"
+#include "manage.h"
+#include "store.h"
 
 /* What is read of a disk at its start; the largest block is read whole. */
 #define PART (128 * 1024)

@@ -22,7 +22,7 @@
 
 #include "client.h"
 #include "random.h"
-#include "server.h"
+#include "serving.h"
 
 #define SECTOR 4096
 

@@ -19,7 +19,8 @@
 #include "load.h"
 #include "manager.h"
 #include "rows/reclaim.h"
-#include "engine/store.h"
+#include "store.h"
+#include "rows/snapshots.h"
 
 #define CLIENTS 4
 

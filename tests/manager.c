@@ -10,9 +10,8 @@
 
 #include "unit.h"
 
-#include "manage/manage.h"
+#include "manage/manage-parts.h"
 #include "manager.h"
-#include "manage/recompress.h"
 
 /* How often each operation is chosen. */
 static const int weights[OPERATIONS] = {

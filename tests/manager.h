@@ -22,7 +22,7 @@
 #include <stdint.h>
 
 #include "status.h"
-#include "engine/store.h"
+#include "store.h"
 #include "things.h"
 
 enum operation_kind {

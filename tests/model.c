@@ -38,7 +38,7 @@
 
 #include "client.h"
 #include "random.h"
-#include "server.h"
+#include "serving.h"
 
 /* Requests in flight for each connection, on average. */
 #define DEPTH 8

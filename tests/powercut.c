@@ -28,8 +28,8 @@
 #include "unit.h"
 
 #include "load.h"
-#include "manage/manage.h"
-#include "engine/store.h"
+#include "manage.h"
+#include "engine/engine.h"
 
 /* What a round cuts at one place: nothing lost, and lost at random. */
 #define CUTS 3

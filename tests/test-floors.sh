@@ -1,6 +1,7 @@
 #!/bin/bash
 # The floors of store/, from the lowest: a file includes nothing of a higher
-# one, and nothing of nbdkit. No SQL outside.
+# one, and nothing of nbdkit. Outside, there is no SQL, and nothing is included
+# but the face and what knows nothing of databases.
 
 . "${srcdir:-$(dirname "$0")}/functions.sh"
 
@@ -37,7 +38,11 @@ up=$(grep -rn --include='*.[ch]' '^# *include *"' store | awk -F '[:"]' \
 nbdkit=$(grep -rnE --include='*.[ch]' '^# *include.*nbdkit' store) || :
 [ -z "$nbdkit" ] || fail "nbdkit in the store: $nbdkit"
 
+private=$(grep -nE '^# *include "[^"]*/' store/*.h {plugin,tool}/*.[ch] |
+  grep -v '"base/') || :
+[ -z "$private" ] || fail "what is private to the store: $private"
+
 sql='SELECT|INSERT|UPDATE|DELETE|PRAGMA|CREATE|DROP|ALTER|ATTACH|VACUUM'
-sql=$(grep -nE "\"[^\"]*\b($sql|BEGIN|COMMIT|ROLLBACK|WHERE)\b|sqlite3_(exec|prepare|open)" \
-  plugin/*.[ch] tool/*.[ch]) || :
+sql=$(grep -nE "\"[^\"]*\b($sql|BEGIN|COMMIT|ROLLBACK|WHERE)\b" \
+  {plugin,tool}/*.[ch]) || :
 [ -z "$sql" ] || fail "SQL outside the store: $sql"

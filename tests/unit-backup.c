@@ -14,9 +14,8 @@
 
 #include "unit.h"
 
-#include "manage/backup.h"
 #include "engine/checkpoint.h"
-#include "manage/manage.h"
+#include "manage.h"
 
 /* More than a backup reads in one transaction. */
 #define SIZE (16 << 20)

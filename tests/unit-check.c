@@ -15,10 +15,9 @@
 #include "unit.h"
 
 #include "base/bytes.h"
-#include "check/check.h"
+#include "check.h"
 #include "block/checksum.h"
-#include "manage/manage.h"
-#include "check/repair.h"
+#include "manage.h"
 
 #define SIZE  (64 * 4096)
 #define BLOCK 4096

@@ -15,11 +15,9 @@
 
 #include "unit.h"
 
-#include "manage/backup.h"
 #include "block/checksum.h"
 #include "rows/content.h"
-#include "manage/manage.h"
-#include "manage/recompress.h"
+#include "manage.h"
 
 #define BLOCK  512
 #define BLOCKS 400

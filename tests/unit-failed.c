@@ -11,8 +11,8 @@
 
 #include "unit.h"
 
-#include "check/check.h"
-#include "manage/manage.h"
+#include "check.h"
+#include "manage.h"
 #include "sqlite/pages.h"
 
 #define BLOCK  512

@@ -16,14 +16,12 @@
 
 #include "unit.h"
 
-#include "check/check.h"
+#include "check.h"
 #include "block/checksum.h"
 #include "block/codec.h"
 #include "rows/database.h"
-#include "manage/manage.h"
-#include "check/repair.h"
-#include "check/salvage.h"
-#include "engine/store.h"
+#include "manage.h"
+#include "store.h"
 
 #define SHORT 300
 #define LONG  10000

@@ -8,7 +8,7 @@
 
 #include "unit.h"
 
-#include "engine/store.h"
+#include "store.h"
 
 #define BLOCK 4096
 

@@ -23,11 +23,10 @@
 
 #include "unit.h"
 
-#include "manage/manage.h"
+#include "manage/manage-parts.h"
 #include "rows/quota.h"
 #include "rows/reclaim.h"
-#include "manage/recompress.h"
-#include "engine/store.h"
+#include "store.h"
 
 #define BLOCK         512
 #define BLOCKS        48 /* of the largest disk */

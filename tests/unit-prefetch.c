@@ -16,8 +16,8 @@
 
 #include "base/histogram.h"
 #include "engine/prefetch.h"
-#include "base/statistics.h"
-#include "engine/store.h"
+#include "base/counters.h"
+#include "engine/engine.h"
 
 #define BLOCK   4096
 #define BLOCKS  64

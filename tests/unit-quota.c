@@ -14,12 +14,10 @@
 
 #include "unit.h"
 
-#include "manage/backup.h"
-#include "manage/manage.h"
+#include "manage/manage-parts.h"
 #include "rows/quota.h"
 #include "rows/reclaim.h"
-#include "manage/recompress.h"
-#include "check/salvage.h"
+#include "check.h"
 
 #define BLOCK  512
 #define BLOCKS 6000

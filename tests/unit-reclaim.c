@@ -9,7 +9,7 @@
 
 #include "unit.h"
 
-#include "manage/manage.h"
+#include "manage.h"
 
 #define BLOCK 512
 

@@ -24,9 +24,9 @@
 #include "unit.h"
 
 #include "base/clock.h"
-#include "manage/manage.h"
+#include "manage/manage-parts.h"
 #include "shim.h"
-#include "engine/store.h"
+#include "engine/engine.h"
 
 #define BLOCK 512
 #define RANGE (1024 * 1024)

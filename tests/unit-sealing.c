@@ -13,12 +13,11 @@
 
 #include "rows.h"
 
-#include "check/check.h"
+#include "check.h"
 #include "sqlite/page.h"
-#include "check/repair.h"
 #include "check/sealing.h"
 #include "shim.h"
-#include "engine/store.h"
+#include "engine/engine.h"
 #include "sqlite/vfs_checksum.h"
 
 #define BLOCK  4096

@@ -13,7 +13,7 @@
 
 #include "unit.h"
 
-#include "manage/manage.h"
+#include "manage.h"
 #include "sqlite/shrink.h"
 #include "sqlite/vfs_checksum.h"
 

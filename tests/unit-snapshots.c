@@ -23,9 +23,10 @@
 
 #include "server/history.h"
 #include "sqlite/guard.h"
-#include "manage/manage.h"
-#include "engine/store.h"
+#include "manage.h"
+#include "engine/engine.h"
 #include "base/times.h"
+#include "rows/snapshots.h"
 
 #define BLOCK  512
 #define BLOCKS 64

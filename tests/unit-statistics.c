@@ -22,9 +22,10 @@
 
 #include "base/clock.h"
 #include "base/histogram.h"
-#include "server/observe.h"
+#include "statistics.h"
 #include "server/prometheus.h"
-#include "engine/store.h"
+#include "engine/engine.h"
+#include "base/counters.h"
 
 #define BLOCK 4096
 #define SIZE  (64 * BLOCK)

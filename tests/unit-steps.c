@@ -20,8 +20,8 @@
 #include "unit.h"
 
 #include "base/clock.h"
-#include "manage/manage.h"
-#include "engine/store.h"
+#include "manage.h"
+#include "engine/engine.h"
 
 #define BLOCK  512
 #define LAYERS 10

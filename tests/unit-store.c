@@ -24,8 +24,8 @@
 #include "base/clock.h"
 #include "rows/database.h"
 #include "shim.h"
-#include "manage/manage.h"
-#include "engine/store.h"
+#include "manage.h"
+#include "store.h"
 #include "engine/writer.h"
 
 #define BLOCK     4096

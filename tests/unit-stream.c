@@ -19,7 +19,7 @@
 #include "unit.h"
 
 #include "block/checksum.h"
-#include "manage/stream.h"
+#include "stream.h"
 
 #define BLOCK 512
 

@@ -19,7 +19,7 @@
 
 #include "unit.h"
 
-#include "engine/store.h"
+#include "store.h"
 
 #define BLOCK      4096
 #define DISKS      3

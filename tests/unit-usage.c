@@ -17,7 +17,7 @@
 
 #include "unit.h"
 
-#include "manage/manage.h"
+#include "manage/manage-parts.h"
 #include "rows/reclaim.h"
 
 #define BLOCK  4096

@@ -21,7 +21,7 @@
 #include "rows/disks.h"
 #include "random.h"
 #include "status.h"
-#include "engine/store.h"
+#include "store.h"
 
 /* Fixtures of a test, or of a group of tests that share the directory. */
 int unit_setup (void **state);

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "manage/backup.h"
 #include "base/failed.h"
 #include "tool.h"
 

@@ -8,11 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "check/check.h"
-#include "block/correct.h"
-#include "rows/database.h"
-#include "check/repair.h"
-#include "check/salvage.h"
+#include "check.h"
 #include "tool.h"
 
 static bool repair, zero_lost, accept_file;

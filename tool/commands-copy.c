@@ -20,8 +20,6 @@
 
 #include "base/sane.h"
 #include "copy.h"
-#include "rows/database.h"
-#include "sqlite/files.h"
 #include "image.h"
 #include "tool.h"
 
@@ -251,7 +249,7 @@ publish (struct output *output, struct status *status)
   if (name_file (output) == -1)
     return fail_errno (status, "creating", output->path);
   r = export_overwrite ? rename (output->temporary, output->final)
-                       : files_rename_new (output->temporary, output->final);
+                       : store_rename_new (output->temporary, output->final);
   if (r == -1)
     return fail_errno (status, "creating", output->path);
   directory = open (dirname (copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -405,7 +403,7 @@ static int
 check_input (const char *database, const struct input *input,
              struct status *status)
 {
-  if (!files_has_descriptor (database, input->fd))
+  if (!store_has_descriptor (database, input->fd))
     return 0;
   return status_fail (status, EINVAL,
                       "%s is the database %s, or belongs to it; a disk is "
@@ -748,7 +746,7 @@ run_import (int argc, char *argv[])
       check_input (argv[0], &input, &status) == -1 ||
       check_format (&input, &status) == -1 ||
       (import_create &&
-       database_create_empty (argv[0], incoming.block_size, &status) == -1))
+       store_make (argv[0], incoming.block_size, &status) == -1))
     return tool_fail (&status);
   store = tool_open (argv[0], true);
   if (import_overwrite && find_old_disk (store, &incoming, &status) == -1)

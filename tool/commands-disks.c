@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "base/sane.h"
-#include "rows/database.h"
 #include "tool.h"
 
 /* Freeing what was deleted can be left to "compact". */
@@ -59,7 +58,7 @@ static int
 create_disk (const char *path, const struct disk_options *options)
 {
   struct status status;
-  const int found = database_examine (path, &status);
+  const int found = store_examine (path, &status);
   int r;
 
   if (found == -1)

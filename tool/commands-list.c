@@ -23,7 +23,7 @@ disk_json (const struct disk_info *info, const struct manage_details *details)
 {
   char compression[COMPRESSION_TEXT];
 
-  compression_print (&info->compression, compression);
+  store_print_compression (&info->compression, compression);
   return json_pack (
       "{s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o}", "name",
       tool_json_string (info->name), "description",
@@ -599,7 +599,7 @@ show_disk (struct store *store, const char *name)
   tool_property ("description", "%s", info.description);
   tool_property_size ("size", info.size);
   tool_property_size ("block size", info.block_size);
-  compression_print (&info.compression, compression);
+  store_print_compression (&info.compression, compression);
   tool_property ("compression", "%s", compression);
   tool_property ("dedup", "%s", info.deduplicate ? "on" : "off");
   usage_property ("stored", usage.items[0].stored);

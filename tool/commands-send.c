@@ -14,7 +14,6 @@
 #include <unistd.h>
 
 #include "copy.h"
-#include "rows/database.h"
 #include "tool.h"
 
 /*--------------------------------------------------------------------
@@ -339,7 +338,7 @@ make_database (const char *path, const struct stream_header *header,
                struct status *status)
 {
   if (header->base_guid != 0) {
-    const int r = database_examine (path, status);
+    const int r = store_examine (path, status);
 
     return r != 0 ? (r == 1 ? 0 : -1)
                   : status_fail (status, ENOENT,
@@ -348,7 +347,7 @@ make_database (const char *path, const struct stream_header *header,
                                  "that first",
                                  path, header->disk, header->base);
   }
-  return database_create_empty (path, header->block_size, status);
+  return store_make (path, header->block_size, status);
 }
 
 static int

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "copy.h"
-#include "manage/recompress.h"
 #include "tool.h"
 
 /*--------------------------------------------------------------------

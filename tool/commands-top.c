@@ -1,7 +1,7 @@
 /* top: what the servers of a database do.
  *
  * It never opens the database: all it shows is what the servers count
- * (store/server/observe.h).  A report is the difference between two looks, and
+ * (store/statistics.h).  A report is the difference between two looks, and
  * the first one, or with --once the only one, what was counted since each
  * server started.
  */
@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "server/observe.h"
+#include "statistics.h"
 #include "base/times.h"
 #include "tool.h"
 

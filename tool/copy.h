@@ -9,8 +9,8 @@
 #define SQLBLOCK_COPY_H
 
 #include "status.h"
-#include "engine/store.h"
-#include "manage/stream.h"
+#include "store.h"
+#include "stream.h"
 
 /* The most bytes of data in one piece; a multiple of all block sizes. */
 #define COPY_PIECE 4194304

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sqlite/filesystem.h"
 #include "tool.h"
 
 static const struct command *const commands[] = {
@@ -416,7 +415,7 @@ read_options (int argc, char *argv[], char *operands[])
     tool_usage ("--progress and --no-progress exclude each other");
     return -1;
   }
-  filesystem_set_one_machine (is_one_machine);
+  store_set_one_machine (is_one_machine);
   common.progress = want_progress ? 1 : want_no_progress ? -1 : 0;
   return operand_count;
 }

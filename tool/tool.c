@@ -15,9 +15,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "rows/database.h"
-#include "sqlite/files.h"
-#include "rows/quota.h"
 #include "base/times.h"
 #include "tool.h"
 
@@ -37,9 +34,9 @@ warn (const char *message)
 void
 tool_check_redirection (const char *database)
 {
-  if (files_has_descriptor (database, STDERR_FILENO))
+  if (store_has_descriptor (database, STDERR_FILENO))
     exit (TOOL_FAILED);
-  if (files_has_descriptor (database, STDOUT_FILENO))
+  if (store_has_descriptor (database, STDOUT_FILENO))
     exit (tool_error (EINVAL,
                       "standard output is the database %s, or belongs to it; "
                       "redirect it to another file",
@@ -50,7 +47,7 @@ int
 tool_check_output (const char *database, const char *path,
                    struct status *status)
 {
-  if (!files_has (database, path))
+  if (!store_has_file (database, path))
     return 0;
   return status_fail (status, access (path, F_OK) == 0 ? EEXIST : EINVAL,
                       "%s is the database %s, or belongs to it; give another "
@@ -69,7 +66,7 @@ tool_try_open (const char *path, bool write, bool tolerant, bool without_log,
     .limits = checkpoint_limits_default,
     .warn = warn,
   };
-  const int found = database_examine (path, status);
+  const int found = store_examine (path, status);
 
   if (found == -1)
     return NULL;
@@ -238,7 +235,7 @@ tool_parse_compression (const char *text, struct compression *compression)
 {
   struct status status;
 
-  if (text == NULL || compression_parse (text, compression, &status) == 0)
+  if (text == NULL || store_parse_compression (text, compression, &status) == 0)
     return TOOL_DONE;
   return status.error == EINVAL ? tool_usage ("%s", status.message)
                                 : tool_fail (&status);

@@ -4,7 +4,7 @@
  * counts its arguments; then it calls the command's function, which works
  * through the store library and reports through output.c.
  *
- *   sqlblock.c ──► commands-*.c ──► store/manage/manage.h
+ *   sqlblock.c ──► commands-*.c ──► store/manage.h
  *       │               │
  *       │               └──► output.c  (tables, JSON, progress)
  *       └──► arguments.c  (what arguments can be)
@@ -24,9 +24,9 @@
 
 #include <jansson.h>
 
-#include "manage/manage.h"
+#include "manage.h"
 #include "status.h"
-#include "engine/store.h"
+#include "store.h"
 
 /* What a command returns, and the process as its exit code.  What each means
  * for people stands in sqlblock.c, for --help, and in the manual.

@@ -2,6 +2,8 @@
 
 #include <config.h>
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,8 +13,9 @@
 /* How long the same failure is not told again, in nanoseconds. */
 #define SILENCE (24 * 3600 * CLOCK_SECOND)
 
-bool
-complaint_is_due (struct complaint *complaint, const char *message)
+/* The work has failed with MESSAGE: is that to be told? */
+static bool
+is_due (struct complaint *complaint, const char *message)
 {
   const uint64_t now = clock_now ();
 
@@ -31,4 +34,14 @@ complaint_end (struct complaint *complaint)
 {
   free (complaint->message);
   *complaint = (struct complaint){ .message = NULL };
+}
+
+void
+complaint_tell (struct complaint *complaint, int result,
+                const struct status *status, void (*warn) (const char *message))
+{
+  if (result != -1)
+    complaint_end (complaint);
+  else if (status->error != ECANCELED && is_due (complaint, status->message))
+    warn (status->message);
 }

@@ -6,8 +6,9 @@
 #ifndef SQLBLOCK_COMPLAINT_H
 #define SQLBLOCK_COMPLAINT_H
 
-#include <stdbool.h>
 #include <stdint.h>
+
+#include "status.h"
 
 /* All zeroes: there was no failure. */
 struct complaint {
@@ -15,10 +16,13 @@ struct complaint {
   uint64_t told; /* when, by clock_now */
 };
 
-/* The work has failed with MESSAGE.  Returns whether that is to be told.
- * Thread rules, here and below: one thread at a time.
+/* The work has come to RESULT, which for -1 STATUS explains: tell WARN of a
+ * failure that is due, unless it was asked for (ECANCELED).  Thread rules,
+ * here and below: one thread at a time.
  */
-bool complaint_is_due (struct complaint *complaint, const char *message);
+void complaint_tell (struct complaint *complaint, int result,
+                     const struct status *status,
+                     void (*warn) (const char *message));
 
 /* The work has succeeded, or there is none any more: frees what it holds. */
 void complaint_end (struct complaint *complaint);

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <sqlite3.h>
+
 #include "status.h"
 
 /* Replace control characters: C0, DEL, and C1 in UTF-8. */

@@ -42,6 +42,9 @@ struct compression {
   int level; /* 0 where the codec has none */
 };
 
+/* Room for it as text. */
+#define COMPRESSION_TEXT 16
+
 enum disk_choice { DISK_UNSAID = 0, DISK_OFF, DISK_ON };
 
 /* As a quota: no limit. */

@@ -25,9 +25,6 @@
 #include "status.h"
 #include "base/types.h"
 
-/* Room for the text of a compression. */
-#define COMPRESSION_TEXT 16
-
 /* What a thread needs to compress and decompress; all zeroes is a valid
  * empty one, which grows when it is used.
  */

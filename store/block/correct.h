@@ -12,9 +12,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Enough rows to look into at a time: some take seconds. */
-#define CORRECT_ROWS 200
-
 /* Does the checksum of what IS_RIGHT looks at match? */
 typedef bool (*correct_test) (void *opaque);
 

@@ -11,7 +11,8 @@
 #ifndef SQLBLOCK_CHECK_PARTS_H
 #define SQLBLOCK_CHECK_PARTS_H
 
-#include "check/check.h"
+#include "check.h"
+#include "sqlite/connection.h"
 
 /* A layer, as far as rows are judged by it. */
 struct plan_layer {

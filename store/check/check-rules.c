@@ -17,6 +17,7 @@
 #include "sqlite/guard.h"
 #include "rows/layers.h"
 #include "rows/snapshots.h"
+#include "engine/engine.h"
 
 /* More layers than any database has; the plan has room for them. */
 #define LAYERS_MAX 10000000

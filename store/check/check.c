@@ -17,6 +17,8 @@
 #include "sqlite/files.h"
 #include "sqlite/guard.h"
 #include "check/sealing.h"
+#include "engine/engine.h"
+#include "manage.h"
 
 /* How often that is looked at, in milliseconds. */
 #define WATCH_INTERVAL 10

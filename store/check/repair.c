@@ -1,4 +1,4 @@
-/* Mending: see repair.h. */
+/* Mending: see check.h. */
 
 #include <config.h>
 
@@ -18,8 +18,10 @@
 #include "sqlite/guard.h"
 #include "sqlite/log.h"
 #include "rows/reclaim.h"
-#include "check/repair.h"
 #include "check/sealing.h"
+#include "engine/engine.h"
+#include "engine/checkpoint.h"
+#include "manage.h"
 
 /* More is mended by the next call. */
 #define MENDS_MAX 1000000

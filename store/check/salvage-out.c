@@ -1,4 +1,4 @@
-/* What salvaging writes into the new file: see salvage.h. */
+/* What salvaging writes into the new file: see salvage.c. */
 
 #include <config.h>
 

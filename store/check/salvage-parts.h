@@ -1,4 +1,4 @@
-/* What the parts of salvage.h share.
+/* What the parts of salvage.c share.
  *
  *   salvage.c ──► salvage-rows.c     which rows are true, and can one become
  * so? ├──► salvage-out.c      what is written into the new file └──►
@@ -11,7 +11,7 @@
 #include "sqlite/connection.h"
 #include "block/correct.h"
 #include "sqlite/pages.h"
-#include "check/salvage.h"
+#include "check.h"
 
 /* The columns of the tables. */
 enum { LAYER_COLUMNS = 5, DISK_COLUMNS = 13, SNAPSHOT_COLUMNS = 11 };

@@ -1,4 +1,4 @@
-/* Which rows are true: see salvage.h. */
+/* Which rows are true: see salvage.c. */
 
 #include <config.h>
 

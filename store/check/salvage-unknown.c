@@ -1,4 +1,4 @@
-/* What is put where nothing is known: see salvage.h.
+/* What is put where nothing is known: see salvage.c.
  *
  * A block whose newest row may be missing must not show an older one, or
  * zeroes.  So of each number that the index does not tell of, each viewer of
@@ -19,6 +19,7 @@
 #include "block/codec.h"
 #include "base/grow.h"
 #include "check/salvage-parts.h"
+#include "engine/engine.h"
 
 /* How many places are looked at at a time, and are marked at most. */
 #define PART     4096

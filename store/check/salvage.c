@@ -1,4 +1,27 @@
-/* Saving what can be read: see salvage.h. */
+/* Saving what can be read of a damaged database into a new one.
+ *
+ * Each row of disks, snapshots, layers, blocks and contents has a checksum,
+ * so the truth can be told from damage wherever it lies.  The pages of the
+ * file are read one by one, without SQLite:
+ *
+ *   1. rows of the pages that both the b-trees and the pointer map say are
+ *      in use; where one byte of a row has changed, it is set right
+ *   2. the entries of the index: those without a row are lost blocks
+ *   3. lost blocks are looked for in pages that are damaged themselves, or
+ *      to which damage has cut the way
+ *   4. where the b-trees are damaged so that no index tells what is missing,
+ *      all rows that are true and have no other in their place
+ *
+ * So what was deleted once, and still stands in free pages, does not come
+ * back.  A block that stays lost gets a row whose checksum is wrong: reading
+ * it is an error, not wrong data.  The same holds for a lost layer.  Where
+ * the index is lost together with rows, nothing tells which blocks there were,
+ * and such a row stands wherever one may have been, or a newer one:
+ *
+ *   index, by layer and number     1:1  1:2  ....lost....  1:9  2:4
+ *   found in the table             1:1  1:2  1:5      2:4
+ *   not to be read                      1:3  1:4  1:6  1:7  1:8  1:9
+ */
 
 #include <config.h>
 

@@ -9,12 +9,13 @@
 #include <string.h>
 
 #include "base/background.h"
-#include "check/check.h"
+#include "check.h"
 #include "base/clock.h"
 #include "base/grow.h"
 #include "sqlite/log.h"
 #include "sqlite/pages.h"
 #include "check/sealing.h"
+#include "engine/engine.h"
 
 /* So many pages are sealed while writers are kept out. */
 #define AT_ONCE 256

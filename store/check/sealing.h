@@ -48,8 +48,9 @@
 #include <stdint.h>
 
 #include "base/progress.h"
+#include "sqlite/connection.h"
 #include "status.h"
-#include "engine/store.h"
+#include "store.h"
 
 /* So many pages are looked at in one transaction. */
 #define SEAL_PART 32768

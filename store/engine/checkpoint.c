@@ -13,8 +13,9 @@
 #include "engine/checkpoint.h"
 #include "base/clock.h"
 #include "sqlite/log.h"
-#include "base/statistics.h"
+#include "base/counters.h"
 #include "sqlite/vfs_room.h"
+#include "store.h"
 
 /* Rounds of checkpointing while writers go on; fewer when what is left is
  * small, in bytes.

@@ -41,16 +41,8 @@
 #include "status.h"
 #include "engine/writer.h"
 
-extern const struct checkpoint_limits checkpoint_limits_default;
-
 /* The smallest bound that can be set, in bytes. */
 #define CHECKPOINT_BOUND_MIN (UINT64_C (1) << 20)
-
-/* Set the bound to BYTES, and the start to a quarter of it.  Returns 0, or
- * -1 and EINVAL where that is too small.
- */
-int checkpoint_set_bound (struct checkpoint_limits *limits, uint64_t bytes,
-                          struct status *status);
 
 struct checkpointer {
   struct connection connection;

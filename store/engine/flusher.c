@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "engine/flusher.h"
 #include "sqlite/log.h"
-#include "base/statistics.h"
+#include "base/counters.h"
 
 static int
 open_wal (struct flusher *flusher, struct status *status)

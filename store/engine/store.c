@@ -18,10 +18,12 @@
 #include "sqlite/guard.h"
 #include "sqlite/log.h"
 #include "engine/reader.h"
-#include "base/statistics.h"
+#include "base/counters.h"
 #include "sqlite/reserve.h"
-#include "engine/store.h"
+#include "engine/engine.h"
 #include "engine/writer.h"
+#include "engine/checkpoint.h"
+#include "rows/snapshots.h"
 
 /* How long the first client waits for other programs that keep an earlier
  * server's log from being emptied, in milliseconds.

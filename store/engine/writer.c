@@ -15,7 +15,7 @@
 #include "block/codec.h"
 #include "rows/database.h"
 #include "sqlite/log.h"
-#include "base/statistics.h"
+#include "base/counters.h"
 #include "engine/writer-parts.h"
 
 /* What one transaction takes at most: so many operations, and so many bytes

@@ -1,4 +1,16 @@
-/* Copying a live database: see backup.h. */
+/* Backup: a copy of the whole database while servers write to it.
+ *
+ * A file that is copied page by page, or in one long transaction, would
+ * keep the log from starting over for as long as that takes.  Here one
+ * short transaction takes a snapshot of every disk, which nobody sees, and
+ * reads all rows but those of blocks.  The rows of blocks that snapshots show
+ * do not change any more and are read later, some MiB at a time; nobody
+ * reclaims rows meanwhile.
+ *
+ *   layer 7, generation 4:  rows of 1 ... 4   are copied
+ *      snapshot: generation 5
+ *   servers write:          rows of 5         are not
+ */
 
 #include <config.h>
 
@@ -8,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "manage/backup.h"
+#include "manage.h"
 #include "block/checksum.h"
 #include "rows/content.h"
 #include "rows/database.h"
@@ -17,6 +29,7 @@
 #include "sqlite/guard.h"
 #include "rows/layers.h"
 #include "rows/snapshots.h"
+#include "engine/engine.h"
 
 /* What is read in one transaction at most: bytes of blocks, rows, and rows
  * that are passed over.

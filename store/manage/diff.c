@@ -12,7 +12,9 @@
 #include <string.h>
 
 #include "rows/layers.h"
-#include "manage/manage.h"
+#include "manage.h"
+#include "engine/engine.h"
+#include "rows/snapshots.h"
 
 /* How many blocks are compared at a time. */
 #define DIFF_BLOCKS 65536

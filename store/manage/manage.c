@@ -16,9 +16,12 @@
 #include "rows/database.h"
 #include "sqlite/files.h"
 #include "sqlite/guard.h"
-#include "manage/manage.h"
+#include "manage/manage-parts.h"
 #include "rows/quota.h"
 #include "rows/reclaim.h"
+#include "engine/engine.h"
+#include "rows/snapshots.h"
+#include "rows/usage.h"
 
 /* How often, each 50 ms, to try to delete a snapshot that somebody reads: a
  * client that has just gone may take so long.

@@ -39,8 +39,11 @@
 #include "base/grow.h"
 #include "sqlite/guard.h"
 #include "rows/layers.h"
-#include "manage/manage.h"
+#include "manage.h"
 #include "rows/quota.h"
+#include "engine/engine.h"
+#include "rows/snapshots.h"
+#include "rows/usage.h"
 
 /* What a transaction works on. */
 struct reception {

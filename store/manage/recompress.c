@@ -1,4 +1,4 @@
-/* Storing blocks anew: see recompress.h.
+/* Storing blocks anew: for manage.h.
  *
  * In steps: some rows are read and encoded, without a lock; then one short
  * transaction writes those of them that are still what was read, by their
@@ -15,7 +15,9 @@
 #include "block/checksum.h"
 #include "block/codec.h"
 #include "rows/content.h"
-#include "manage/recompress.h"
+#include "manage.h"
+#include "engine/engine.h"
+#include "rows/snapshots.h"
 
 /* What a step reads: so many rows, until what it stores has so many bytes. */
 #define STEP_ROWS  512

@@ -11,7 +11,7 @@
 
 #include "base/sane.h"
 #include "block/checksum.h"
-#include "manage/stream.h"
+#include "stream.h"
 
 #define MAGIC "sqlblock-stream\n"
 

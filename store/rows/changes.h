@@ -20,7 +20,7 @@
  *   a newer row was inserted later, or the layer was made later, and the row's
  *   id is above all that were given before (row_next_id).
  * - A row keeps its id when it is written again in its generation, and when it
- *   is stored anew (recompress.h).  Reclaiming moves rows into a child, with
+ *   is stored anew (recompress.c).  Reclaiming moves rows into a child, with
  *   their ids, but as GENERATION_TAKEN; flattening copies rows to new ids, as
  *   GENERATION_TAKEN, too: neither is newer.
  * - A roll-back, and the reception of other contents, give the disk another

@@ -16,9 +16,10 @@
 #include "base/grow.h"
 #include "sqlite/guard.h"
 #include "server/history.h"
-#include "manage/manage.h"
+#include "manage/manage-parts.h"
 #include "rows/snapshots.h"
 #include "base/times.h"
+#include "engine/engine.h"
 
 /* The longest sleep, in seconds: the clock may be set meanwhile. */
 #define LONGEST_SLEEP 30
@@ -444,18 +445,14 @@ tend_none (struct history_memory *memory)
 static int
 tend (struct store *store, struct visit *visit, struct status *status)
 {
-  struct complaint *complaint = &visit->tended->complaint;
   const char *only = visit->options->disk;
+  int r;
 
   if (only && strcmp (only, visit->disk.name) != 0)
     return 0;
-  if (visit_disk (store, visit, status) == 0) {
-    complaint_end (complaint);
-    return 0;
-  }
-  if (complaint_is_due (complaint, status->message))
-    visit->options->warn (status->message);
-  return -1;
+  r = visit_disk (store, visit, status);
+  complaint_tell (&visit->tended->complaint, r, status, visit->options->warn);
+  return r;
 }
 
 /* Visit all disks, also after one of them has failed; STATUS then says what
@@ -563,31 +560,20 @@ is_stopping (uint64_t done, uint64_t total, void *opaque)
   return background_is_stopping (&history->background);
 }
 
-/* Work that is not about one disk has come to R, with STATUS. */
-static void
-tell (const struct history *history, struct complaint *complaint, int r,
-      const struct status *status)
-{
-  if (r != -1)
-    complaint_end (complaint);
-  else if (status->error != ECANCELED &&
-           complaint_is_due (complaint, status->message))
-    history->options.warn (status->message);
-}
-
 static void *
 keep_history (void *opaque)
 {
   struct history *history = opaque;
+  void (*warn) (const char *message) = history->options.warn;
   struct status status;
   int r;
 
   do {
     r = run (history->store, &history->options, &history->memory, time (NULL),
              &status);
-    tell (history, &history->listing, r, &status);
+    complaint_tell (&history->listing, r, &status, warn);
     r = manage_reclaim (history->store, is_stopping, history, NULL, &status);
-    tell (history, &history->reclaiming, r, &status);
+    complaint_tell (&history->reclaiming, r, &status, warn);
   } while (sleep_on (history));
   return NULL;
 }

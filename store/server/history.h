@@ -31,35 +31,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "server.h"
 #include "status.h"
-#include "engine/store.h"
-
-/* The most rules of a schedule. */
-#define HISTORY_RULES_MAX 16
-
-/* Keep the newest snapshot of each so many seconds, for so many seconds. */
-struct history_rule {
-  int64_t every; /* 0: all */
-  int64_t span;  /* INT64_MAX: for ever */
-};
-
-struct history_options {
-  int64_t interval; /* seconds between snapshots */
-  struct history_rule rules[HISTORY_RULES_MAX];
-  size_t rules_count;
-  const char *disk; /* NULL: all */
-  /* Takes lines for the server's log; called from the thread. */
-  void (*warn) (const char *message);
-};
-
-/* Read rules, EVERY:FOR,..., where EVERY may be "all" and FOR "ever".
- * Returns 0, or -1 and EINVAL.
- */
-int history_parse_rules (struct history_options *options, const char *text,
-                         struct status *status);
-
-/* The rules where nobody said any. */
-#define HISTORY_RULES_DEFAULT "all:1h,1h:1d,1d:30d"
+#include "store.h"
 
 struct history;
 

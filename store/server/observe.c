@@ -1,4 +1,15 @@
-/* Looking at the servers of a database: see observe.h. */
+/* Looking at the servers of a database, from another process.
+ *
+ * Nothing says where they are but the kernel: a process is a server of a
+ * database if it has that file open for reading, which takes the right to do
+ * so, and beside it a file in memory with statistics (statistics.h).  Both are
+ * seen in /proc/PID/fd, where root sees all processes, and others their own. So
+ * there is nothing to configure and nothing that could be stale.
+ *
+ * What a process says about itself may be anything, as anybody can call a
+ * file in memory so.  It is copied, never mapped; its size, layout and
+ * database are checked, and counters are only numbers to show.
+ */
 
 #include <config.h>
 
@@ -14,7 +25,7 @@
 
 #include "base/clock.h"
 #include "base/grow.h"
-#include "server/observe.h"
+#include "statistics.h"
 
 /* How the kernel calls the file in memory. */
 static const char memory_file[] = "/memfd:" STATISTICS_FILE_NAME " (deleted)";

@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/complaint.h"
 #include "server/prometheus.h"
+#include "base/counters.h"
 
 /* The first line of a file that may be replaced. */
 static const char first_line[] = "# Statistics of sqlblock\n";
@@ -459,12 +460,11 @@ keep_writing (void *opaque)
   const uint64_t interval = prometheus->options.interval * CLOCK_MILLISECOND;
   struct complaint complaint = { .message = NULL };
   struct status status;
+  int r;
 
   while (background_sleep (&prometheus->background, interval)) {
-    if (write_file (prometheus, &status) == 0)
-      complaint_end (&complaint);
-    else if (complaint_is_due (&complaint, status.message))
-      prometheus->options.warn (status.message);
+    r = write_file (prometheus, &status);
+    complaint_tell (&complaint, r, &status, prometheus->options.warn);
   }
   complaint_end (&complaint);
   return NULL;

@@ -13,8 +13,9 @@
 #ifndef SQLBLOCK_PROMETHEUS_H
 #define SQLBLOCK_PROMETHEUS_H
 
-#include "base/statistics.h"
 #include "status.h"
+
+struct statistics;
 
 /* How often a server writes its file, in milliseconds. */
 #define PROMETHEUS_INTERVAL 5000

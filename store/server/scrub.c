@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "base/background.h"
-#include "check/check.h"
+#include "check.h"
 #include "base/clock.h"
 #include "base/complaint.h"
 #include "server/scrub.h"
@@ -98,17 +98,15 @@ run (void *opaque)
   struct check_counts counts;
   struct complaint complaint = { .message = NULL };
   struct status status;
+  int r;
 
   do {
     scrub->began = clock_now ();
     scrub->lines = 0;
-    if (check_database (scrub->store, &options, &counts, &status) == 0) {
-      complaint_end (&complaint);
+    r = check_database (scrub->store, &options, &counts, &status);
+    complaint_tell (&complaint, r, &status, scrub->options.warn);
+    if (r == 0)
       tell_end (scrub, &counts);
-    }
-    else if (status.error != ECANCELED &&
-             complaint_is_due (&complaint, status.message))
-      scrub->options.warn (status.message);
   } while (sleep_until (scrub, period_of (scrub)));
   complaint_end (&complaint);
   return NULL;

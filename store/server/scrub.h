@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #include "status.h"
-#include "engine/store.h"
+#include "store.h"
 
 struct scrub_options {
   int64_t period; /* seconds; more than 0 */

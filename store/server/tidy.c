@@ -7,9 +7,10 @@
 #include "base/background.h"
 #include "base/clock.h"
 #include "base/complaint.h"
-#include "manage/manage.h"
+#include "manage/manage-parts.h"
 #include "rows/quota.h"
 #include "server/tidy.h"
+#include "engine/engine.h"
 
 /* How often there is a look if something was committed, and after a failure,
  * in milliseconds; and every so many looks one for what other processes
@@ -160,13 +161,9 @@ try (struct tidy *tidy, int (*work) (struct tidy *tidy, struct status *status),
   struct status status;
   const int r = work (tidy, &status);
 
-  if (r != -1)
-    complaint_end (complaint);
-  else {
+  if (r == -1)
     status_prefix (&status, "tidying up");
-    if (complaint_is_due (complaint, status.message))
-      tidy->options.warn (status.message);
-  }
+  complaint_tell (complaint, r, &status, tidy->options.warn);
   return r;
 }
 

@@ -21,20 +21,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "server.h"
 #include "status.h"
-#include "engine/store.h"
+#include "store.h"
 
 /* How many bytes of free pages are kept when nobody says: so many, and at
  * least the file's size divided by this.  The manual states both.
  */
 #define TIDY_KEEP       (UINT64_C (16) << 20)
 #define TIDY_KEEP_SHARE 8
-
-struct tidy_options {
-  bool shrink;   /* give free pages back */
-  uint64_t keep; /* so many bytes of them stay; UINT64_MAX: as above */
-  void (*warn) (const char *message);
-};
 
 struct tidy;
 

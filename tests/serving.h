@@ -4,8 +4,8 @@
  * It ends with the program, however that ends.  See server.c.
  */
 
-#ifndef SQLBLOCK_TESTS_SERVER_H
-#define SQLBLOCK_TESTS_SERVER_H
+#ifndef SQLBLOCK_TESTS_SERVING_H
+#define SQLBLOCK_TESTS_SERVING_H
 
 #include <libnbd.h>
 #include <stdbool.h>

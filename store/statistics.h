@@ -9,7 +9,7 @@
  * So counting costs a few additions to memory and no thread, it works
  * whatever can be written, it leaves nothing behind however the server ends,
  * and the kernel says who may look: the server's user and root, who could
- * also trace the process.  observe.h is the other end.
+ * also trace the process.  counters.c is one end, observe.c the other.
  *
  *   offset 0       struct server_counters
  *   64 KiB         struct disk_counters, of the first disk that was opened
@@ -22,25 +22,17 @@
 #ifndef SQLBLOCK_STATISTICS_H
 #define SQLBLOCK_STATISTICS_H
 
-#include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
-
-#include <sqlite3.h>
 
 #include "base/types.h"
 #include "base/histogram.h"
 #include "status.h"
 
-/* Add to a counter; read one.  Thread rules: any thread. */
-static inline void
-counter_add (atomic_uint_fast64_t *value, uint64_t more)
-{
-  atomic_fetch_add_explicit (value, more, memory_order_relaxed);
-}
-
+/* Read a counter.  Thread rules: any thread. */
 static inline uint64_t
 counter_read (const atomic_uint_fast64_t *value)
 {
@@ -123,74 +115,37 @@ struct server_counters {
 };
 
 /*--------------------------------------------------------------------
- * Counting.  Where the counters are NULL, nothing is counted.
+ * Looking at the servers of a database, from another process (observe.c).
  */
 
-struct statistics {
-  int file;
-  struct server_counters *server;
+/* The most disks that are looked at, of all servers together. */
+#define OBSERVE_DISKS_MAX 1000
 
-  pthread_mutex_t lock; /* of what follows; a leaf */
-  struct disk_counters **disks;
+/* A server at one moment. */
+struct observed {
+  pid_t process;
+  uid_t user;                    /* of the process */
+  uint64_t looked;               /* when, by clock_now */
+  struct server_counters server; /* a copy */
+  struct disk_counters *disks;   /* copies */
   size_t count;
-  size_t next;      /* where to look for counters to use again */
-  unsigned readers; /* of all counters; meanwhile none are used again */
+  bool more; /* it has more disks, but OBSERVE_DISKS_MAX is reached */
 };
 
-/* Make the counters of a server of the database that is this DEVICE and
- * INODE.  Returns NULL on failure.
+/* What was found. */
+struct observation {
+  struct observed **servers; /* by the numbers of their processes */
+  size_t count;
+  size_t disks;   /* of all servers */
+  size_t hidden;  /* processes that this user may not look at */
+  size_t strange; /* servers of another version, or that claim nonsense */
+};
+
+/* Look for the servers of the database PATH.  Returns 0, or -1: ENOENT where
+ * there is no such file.  Finding no server is no failure.
  */
-struct statistics *statistics_open (dev_t device, ino_t inode,
-                                    struct status *status);
-void statistics_close (struct statistics *statistics);
-
-/* A client opens the disk NAME, or DISK@SNAPSHOT, and is gone.  The counters
- * stay valid until then.  Returns NULL where there are none left, or no
- * memory: the disk is then served without.  Thread rules: any thread.
- */
-struct disk_counters *statistics_open_disk (struct statistics *statistics,
-                                            const char *name,
-                                            struct status *status);
-void statistics_close_disk (struct disk_counters *disk);
-
-/* Between these two calls counters keep their names.  Thread rules: any
- * thread; not for long, as who opens a disk may get no counters meanwhile.
- */
-void statistics_begin_reading (struct statistics *statistics);
-void statistics_end_reading (struct statistics *statistics);
-
-/* The counters of disk I, or NULL where there are fewer.  Thread rules: any
- * thread.
- */
-const struct disk_counters *statistics_disk (struct statistics *statistics,
-                                             size_t i);
-
-/* Count a request of COUNT bytes that began at BEGAN, a time of clock_now;
- * RESULT is 0 or -1, and is returned.  Thread rules of this and all that
- * follow: any thread.
- */
-int statistics_request (struct disk_counters *disk, enum request_kind kind,
-                        uint64_t began, uint64_t count, int result);
-
-/* Count how DB, the caller's connection, used its cache to read a disk. */
-void statistics_cache (struct disk_counters *disk, sqlite3 *db);
-
-/* Count a commit of so many OPERATIONS by DB, the writer's connection, whose
- * pages have PAGE_SIZE bytes, and how it used its cache.
- */
-void statistics_commit (struct statistics *statistics, uint64_t began,
-                        size_t operations, sqlite3 *db, uint64_t page_size);
-
-/* Count a sync of the log, a checkpoint or a pause of the writers that began
- * at BEGAN.  RESULT is 0 or -1.
- */
-void statistics_sync (struct statistics *statistics, uint64_t began,
-                      int result);
-void statistics_checkpoint (struct statistics *statistics, uint64_t began,
-                            int result);
-void statistics_pause (struct statistics *statistics, uint64_t began);
-
-/* The log is BYTES long. */
-void statistics_log (struct statistics *statistics, uint64_t bytes);
+int observe (const char *path, struct observation *observation,
+             struct status *status);
+void observation_free (struct observation *observation);
 
 #endif /* SQLBLOCK_STATISTICS_H */

@@ -1,4 +1,6 @@
-/* Checking a database: what is wrong in it, and where.
+/* Is a database right, and what can be done if not: checking, mending, saving.
+ *
+ * Checking says what is wrong, and where:
  *
  *   the file       SQLite's own integrity_check: pages, b-trees, indexes;
  *                  and the pages' checksums
@@ -24,10 +26,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "rows/disks.h"
-#include "manage/manage.h"
+#include "base/progress.h"
+#include "base/types.h"
 #include "status.h"
-#include "engine/store.h"
+#include "store.h"
+
+/*--------------------------------------------------------------------
+ * Checking (check.c).
+ */
 
 /* What is wrong. */
 enum check_kind {
@@ -106,7 +112,7 @@ struct check_counts {
   uint64_t blocks, bytes; /* rows, and bytes of their data */
   uint64_t problems;      /* without the leftovers */
   uint64_t leftovers;
-  uint64_t without_checksum; /* pages; no problem, see sealing.h */
+  uint64_t without_checksum; /* pages; no problem, see check/sealing.h */
   /* SQLite's own check was given up, since others write so much. */
   bool file_not_checked;
 };
@@ -119,5 +125,91 @@ struct check_counts {
  */
 int check_database (struct store *store, const struct check_options *options,
                     struct check_counts *counts, struct status *status);
+
+/*--------------------------------------------------------------------
+ * Mending what was found, as far as nothing is lost by it (repair.c).
+ *
+ *   indexes that disagree with their table      are made anew
+ *   rows and layers that nobody sees            are freed
+ *   rows of layers that do not exist            are deleted
+ *   what lies behind the end of a disk          is cleared
+ *   counters that do not fit                    are set
+ *   what interrupted copies left                is removed
+ *   pages without a checksum, if all is well    get one (sealing.c)
+ *   a block of which one byte has changed       gets that byte back
+ *
+ * While rows of disks, snapshots or layers are damaged, or the file is, what
+ * nobody seems to see may still be needed, and stays.
+ */
+
+/* Enough rows, or blocks, to look into for a byte that has changed: some take
+ * seconds.
+ */
+#define CORRECT_ROWS 200
+
+struct repair_options {
+  /* In so many blocks at most a byte that has changed is looked for, which may
+   * take seconds for each.
+   */
+  unsigned corrections;
+  /* Called for each thing that was mended, and with an error for each that
+   * could have been but was not, with what to say about it; may be NULL.
+   */
+  void (*mended) (const char *message, int error, void *opaque);
+  progress_made progress;
+  void *opaque;
+};
+
+/* Check the database of STORE and mend what can be mended.  COUNTS is what
+ * the check has found.  Other programs may use it; but where one serves it,
+ * indexes are not made anew.  Returns 0, or -1.  Thread rules: any thread.
+ */
+int repair_database (struct store *store, const struct repair_options *options,
+                     struct check_counts *counts, struct status *status);
+
+/*--------------------------------------------------------------------
+ * Saving what can be read of a damaged database into a new one (salvage.c).
+ */
+
+struct salvage_options {
+  bool zero_lost; /* salvage_zero_lost is to follow */
+  /* In so many rows at most a byte that has changed is looked for, which may
+   * take seconds for each.
+   */
+  unsigned corrections;
+  /* Called with a line for everything else than a lost block: what is lost or
+   * may be, and what is good to know.  May be NULL.
+   */
+  void (*lose) (const char *message, void *opaque);
+  void (*say) (const char *message, void *opaque);
+  progress_made progress;
+  void *opaque;
+};
+
+struct salvage_counts {
+  uint64_t disks, snapshots, layers;
+  uint64_t blocks, bytes;
+  uint64_t corrected;  /* rows of which one byte was set right */
+  uint64_t lost;       /* blocks */
+  uint64_t unknown;    /* places where a block may have been lost */
+  uint64_t losses;     /* lines that were told of others */
+  uint64_t unreadable; /* pages that the medium could not read */
+};
+
+/* Make the new file OUT from the database PATH, which is only read.  Lost
+ * blocks are found by check_database in OUT.  Returns 0, or -1 with no OUT:
+ * EEXIST where there is one, EBUSY while others have the database open,
+ * EINVAL where nothing of a database was found.  Thread rules: only while
+ * this process has no connection to the file.
+ */
+int salvage_database (const char *path, const char *out,
+                      const struct salvage_options *options,
+                      struct salvage_counts *counts, struct status *status);
+
+/* Have blocks that were lost read as zeroes in the database of STORE, which
+ * salvage_database has made, and what is not known as it was found: an older
+ * version, or zeroes.  Returns 0, or -1.
+ */
+int salvage_zero_lost (struct store *store, struct status *status);
 
 #endif /* SQLBLOCK_CHECK_H */

@@ -11,7 +11,7 @@
 
 #include "base/clock.h"
 #include "base/grow.h"
-#include "base/statistics.h"
+#include "base/counters.h"
 
 _Static_assert(sizeof (struct server_counters) <= STATISTICS_PART &&
                    sizeof (struct disk_counters) <= STATISTICS_PART,

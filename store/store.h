@@ -1,12 +1,22 @@
-/* The store: disks in an SQLite database, for a server.
+/* READ FIRST.  The store: disks in an SQLite database.
  *
- * This is the face of the engine.  A store is an open database; a disk is
- * one client's handle on one disk of it.
+ * A store is an open database; a disk is one client's handle on one disk of
+ * it.
  *
  *   plugin ──► store ─┬─► reader ──────────────┬─► disks ─► layers
  *                     ├─► writer (one leader) ─┘
  *                     ├─► flusher      (FLUSH, FUA)
  *                     └─► checkpointer (a thread)
+ *
+ * What lies directly in this folder is all that others call; the folders are
+ * private.  This header has the disks and their requests; beside it are
+ *
+ *   manage.h       disks and snapshots by the names that people give
+ *   check.h        is the database right, and what can be done if not
+ *   stream.h       the format of what is sent and received
+ *   server.h       what a server does beside requests
+ *   statistics.h   what servers have done
+ *   status.h       what went wrong
  *
  * Reading never waits for writing, nor the other way round.  The write
  * side is opened with the first disk that is opened for writing.
@@ -21,21 +31,73 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "engine/checkpoint.h"
-#include "rows/disks.h"
-#include "rows/layers.h"
-#include "rows/snapshots.h"
+#include "base/types.h"
 #include "status.h"
-#include "engine/writer.h"
 
 struct store;
 struct disk;
-struct statistics;
 
 /*--------------------------------------------------------------------
- * Before a server runs.  Thread rules: only while this process has no
- * store open on the file (see database_examine).
+ * Without a store (face.c).  Thread rules: any thread, where nothing else is
+ * said.
  */
+
+/* Read TEXT, "none", "lz4", "zstd" or "zstd:LEVEL".  Returns 0, or -1: EINVAL
+ * for anything else, ENOTSUP where this program was built without the codec.
+ */
+int store_parse_compression (const char *text, struct compression *compression,
+                             struct status *status);
+
+/* Write a compression as that reads it. */
+void store_print_compression (const struct compression *compression,
+                              char text[COMPRESSION_TEXT]);
+
+/* Make of DISK, a disk's own info, that of its SNAPSHOT. */
+void store_show_snapshot (const struct snapshot_info *snapshot,
+                          struct disk_info *disk);
+
+/* Say that no other machine has the databases open that this process uses:
+ * all file systems then count as this machine's own.  Thread rules: called
+ * before anything is opened.
+ */
+void store_set_one_machine (bool one_machine);
+
+/* Is the file, or the open file FD, the database PATH or one of those beside
+ * it, by whatever name, or would it become one?  Whoever writes there destroys
+ * the database.  No file is opened.
+ */
+bool store_has_file (const char *path, const char *file);
+bool store_has_descriptor (const char *path, int fd);
+
+/* Rename the file FROM to TO if there is no TO, else fail with EEXIST.
+ * Where the file system cannot do that at once, FROM may stay, too.
+ * Returns 0, or -1 and errno.
+ */
+int store_rename_new (const char *from, const char *to);
+
+/* Does the SQLite that is used never lose commits when its log starts over
+ * ("The WAL-Reset Bug" in its wal.html), by its version?  Distributions mend
+ * older ones without a new number.
+ */
+bool store_sqlite_is_fixed (void);
+
+/*--------------------------------------------------------------------
+ * Before a store is opened.  Thread rules: only while this process has no
+ * store open on the file, since closing the file drops the locks of all
+ * (sqlite.org/howtocorrupt, section 2.2).
+ */
+
+/* Look at the file PATH.  Returns 1 when it is a database of ours, 0 when
+ * there is no file, -1 for anything else: EINVAL for a file that is not
+ * ours, ENOTSUP for a newer format.
+ */
+int store_examine (const char *path, struct status *status);
+
+/* Make the database PATH without a disk, for disks whose blocks have
+ * BLOCK_SIZE bytes, or for 0 the default.  A file that is there is left as it
+ * is.  Returns 0, or -1 with nothing changed.
+ */
+int store_make (const char *path, uint32_t block_size, struct status *status);
 
 /* Check whether store_provide would succeed, and change nothing: the file
  * PATH is a database of ours, or can be made; the disk OPTIONS asks for is
@@ -57,12 +119,21 @@ int store_provide (const char *path, const struct disk_options *options,
  * thread, with nothing else running; all others by any thread.
  */
 
+/* When the log is moved into the database, where nobody says it. */
+extern const struct checkpoint_limits checkpoint_limits_default;
+
+/* Set the bound to BYTES, and the start to a quarter of it.  Returns 0, or
+ * -1 and EINVAL where that is too small.
+ */
+int checkpoint_set_bound (struct checkpoint_limits *limits, uint64_t bytes,
+                          struct status *status);
+
 struct store_options {
   /* Other servers may write the same disks. */
   bool shared;
   /* This is no server but a command, perhaps beside one. */
   bool command;
-  /* Read pages that do not fit their checksums; see store_damaged. */
+  /* Read pages that do not fit their checksums; see engine.h. */
   bool tolerant;
   /* Open a file whose log is missing; see store_accept. */
   bool without_log;
@@ -90,12 +161,15 @@ void store_interrupt (struct store *store);
  */
 bool store_await_wait (struct store *store);
 
-/* Call FOUND for each disk, as disks_list. */
+/* Call FOUND for each disk, the oldest first, until it returns non-zero.
+ * Damaged rows are passed over.  Returns 0, or -1.
+ */
 int store_list (struct store *store,
                 int (*found) (const struct disk_info *info, void *opaque),
                 void *opaque, struct status *status);
 
-/* Call FOUND for each snapshot of all disks, as snapshots_list. */
+/* The same for each snapshot of all disks, by disk and then the oldest first.
+ */
 int store_list_snapshots (struct store *store,
                           int (*found) (const struct snapshot_info *info,
                                         void *opaque),
@@ -107,89 +181,11 @@ int store_list_snapshots (struct store *store,
 int store_find (struct store *store, const char *name, struct disk_info *info,
                 struct status *status);
 
-/* Call LOOK with a connection and OPAQUE, in a read transaction. */
-int store_look (struct store *store,
-                int (*look) (struct connection *connection, void *opaque,
-                             struct status *status),
-                void *opaque, struct status *status);
-
-/* The pages that a tolerant store has read although they do not fit their
- * checksums, by number: copies at most as many as DAMAGED_PAGES_MAX to
- * NUMBERS and returns how many.
- */
-size_t store_damaged (struct store *store, uint32_t *numbers);
-
-/* Was a page without a checksum read since this was asked last?  See
- * sealing.h.
- */
-bool store_take_unsealed (struct store *store);
-
-/* What the connections of STORE share, for who opens one more. */
-struct patience *store_patience (struct store *store);
-
-/* Have CHANGE called in a write transaction, as writer_run, and make what it
- * did durable.
- */
-int store_change (struct store *store, writer_change change, void *opaque,
-                  struct status *status);
-
-/* The same for one step of many: it is not made durable.  The caller ends
- * with a store_change, or steps that are lost do no harm.
- */
-int store_step (struct store *store, writer_change step, void *opaque,
-                struct status *status);
-
-/* Give a disk another size, as writer_resize, and make it durable. */
-int store_resize (struct store *store, const struct disk_info *info,
-                  uint64_t size, struct status *status);
-
-/* Clear what lies behind the end of disk ID, which an interrupted change of
- * its size may have left.
- */
-int store_clear_end (struct store *store, int64_t id, struct status *status);
-
-/* Move the log into the database, as far as others let it, so that its file
- * takes only the space that it needs.
- */
-int store_checkpoint (struct store *store, struct status *status);
-
-/* Call WORK with a connection of its own, which is closed afterwards; it makes
- * its own transactions, as another program would.  They are not made durable.
- */
-int store_apart (struct store *store, writer_change work, void *opaque,
-                 struct status *status);
-
 /* Take the file as it is, without the log that it had: it is closed, and no log
  * of it fits any more.  Only for a store that was opened so, when all in it was
  * found to be right.  Returns 0, or -1: EBUSY where others have it open.
  */
 int store_accept (struct store *store, struct status *status);
-
-/* Did another program serve the database when this one, a command, began to
- * write?  Returns 1, 0, -1.
- */
-int store_is_served (struct store *store, struct status *status);
-
-/* How many transactions this store has committed, and opened disks for
- * writing; 0: no disk was opened for writing yet.
- */
-uint64_t store_commits (struct store *store);
-
-/* Have the log moved into the database soon, while others write, so that the
- * file gets shorter.  Only after a disk was opened for writing.
- */
-void store_ask_checkpoint (struct store *store);
-
-/* Is the database read without its log (watch.h)?  Then it cannot be changed
- * here.
- */
-bool store_is_immutable (const struct store *store);
-
-/* The path of the database. */
-const char *store_path (const struct store *store);
-
-/* What a server has done; NULL for a command, or where that is not counted. */
-struct statistics *store_statistics (const struct store *store);
 
 /* Open the disk NAME ("": the default disk), or DISK@SNAPSHOT, which is read
  * only.  Without READONLY a disk can be written, unless the database cannot
@@ -200,14 +196,6 @@ struct statistics *store_statistics (const struct store *store);
  */
 struct disk *disk_open (struct store *store, const char *name, bool readonly,
                         struct status *status);
-
-/* The same for a disk that was found, whatever its name. */
-struct disk *disk_open_found (struct store *store, const struct disk_info *info,
-                              bool readonly, struct status *status);
-
-/* Have a guard released when DISK is closed (guard.h). */
-void disk_keep_guard (struct disk *disk, int guard);
-bool disk_has_guard (const struct disk *disk);
 
 void disk_close (struct disk *disk);
 
@@ -243,7 +231,11 @@ int disk_cache (struct disk *disk, uint64_t offset, uint64_t count,
 /* Make durable what was written before, by any client (NBD_CMD_FLUSH). */
 int disk_flush (struct disk *disk, struct status *status);
 
-/* What is data and what is a hole, as view_extents. */
+/* Call FOUND for each extent of data or of a hole, in order, until it fails or
+ * enough was said: with ONE after the first extent, else after a bounded
+ * amount of work, but never before the first.  Neighbouring extents differ in
+ * kind.  Cost: the rows of the extents told of, not those of the range.
+ */
 int disk_extents (struct disk *disk, uint64_t offset, uint64_t count, bool one,
                   extent_found found, void *opaque, struct status *status);
 

@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 #include "client.h"
-#include "server.h"
+#include "serving.h"
 
 /* A slow machine takes its time to recover a large write-ahead log. */
 #define START_SECONDS 60

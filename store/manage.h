@@ -2,7 +2,7 @@
  * history do.
  *
  * These functions change a store by the names that people give: DISK, or
- * DISK@SNAPSHOT, where SNAPSHOT may be a time (snapshots_find).  Each is
+ * DISK@SNAPSHOT, where SNAPSHOT may be a time (base/times.h).  Each is
  * one short transaction, or several of which the last one makes the change
  * visible; it is durable when the call returns.  They go through the
  * store's own queue of writers, so they can run in a server, and beside
@@ -23,11 +23,9 @@
 #include <stdint.h>
 
 #include "base/progress.h"
-#include "sqlite/shrink.h"
-#include "rows/snapshots.h"
+#include "base/types.h"
 #include "status.h"
-#include "engine/store.h"
-#include "rows/usage.h"
+#include "store.h"
 
 /* Make a disk. */
 int manage_create (struct store *store, const struct disk_options *options,
@@ -69,12 +67,6 @@ int manage_resize_found (struct store *store, const struct disk_info *disk,
 int manage_count (struct store *store, progress_made progress, void *opaque,
                   struct status *status);
 
-/* One step of it, which passes by the layers in FAILED, and puts one there
- * that it cannot read; *DONE says whether nothing is left but those.
- */
-int manage_count_step (struct store *store, struct failed_layers *failed,
-                       bool *done, uint64_t *bytes, struct status *status);
-
 /* Delete a disk.  One that has snapshots is deleted only with SNAPSHOTS,
  * which deletes them too (ENOTEMPTY otherwise, or EBUSY where one of them is
  * open, see disk_open); clones of it live on.  With FORCE also while a server
@@ -93,15 +85,6 @@ int manage_snapshot (struct store *store, const char *const *disks,
  */
 int manage_delete_snapshots (struct store *store, const char *const *targets,
                              size_t count, struct status *status);
-
-/* Inside the transaction that deletes SNAPSHOT of the database PATH: keep
- * others from opening it.  *GUARD is as that of guard_delete_snapshot, to be
- * released after the commit.  Returns 0, or -1: EBUSY, with the reader's name,
- * where somebody has it open.
- */
-int manage_keep_readers_out (const char *path,
-                             const struct snapshot_info *snapshot, int *guard,
-                             struct status *status);
 
 /* Make DISK what it was at DISK@SNAPSHOT, its size included.  What was
  * written since is lost, unless a snapshot has it; newer snapshots stay.
@@ -156,41 +139,6 @@ int manage_reclaim_hidden (struct store *store, struct status *status);
  */
 int manage_forget_copies (struct store *store, struct status *status);
 
-/* One step of it; *DONE says whether nothing is left. */
-int manage_reclaim_step (struct store *store, bool *done, uint64_t *freed,
-                         struct status *status);
-
-/* Giving free pages back to the file system; see shrink.h. */
-struct shrinking {
-  uint64_t many;        /* so many free pages are many, ... */
-  uint64_t keep;        /* ... so many stay free, ... */
-  uint64_t nanoseconds; /* ... a step takes so long, ... */
-  uint64_t moves;       /* ... or all go if no more than so many move */
-  uint64_t cut;         /* the list is in order for pages behind this one, */
-  uint64_t least;       /* and since then so many were free, or more */
-  bool done;            /* all have gone at once */
-  struct shrink_pages pages;
-};
-
-/* How many pages may move at once: so many take a twentieth of a second; so
- * many if nobody seems to wait; and so many where there is no server.
- */
-#define MANAGE_MOVES       2048
-#define MANAGE_MOVES_IDLE  8192
-#define MANAGE_MOVES_ALONE 65536
-
-int manage_free_pages (struct store *store, struct shrink_pages *pages,
-                       struct status *status);
-
-/* Have many pages become free since the list of them was put in order? */
-bool manage_free_grow (const struct shrinking *shrinking);
-
-/* One step, for shrinking->pages that were looked at; looks at them again.
- * Where all go at once, none are kept.
- */
-int manage_shrink_step (struct store *store, struct shrinking *shrinking,
-                        struct status *status);
-
 /* Give the file's free pages back, in steps, but for KEEP bytes of them. */
 int manage_shrink_file (struct store *store, uint64_t keep,
                         progress_made progress, void *opaque,
@@ -200,12 +148,14 @@ int manage_shrink_file (struct store *store, uint64_t keep,
  * Looking.
  */
 
-/* Find a disk's snapshot; SNAPSHOT may be a time. */
+/* Find DISK@SNAPSHOT; where there is none and SNAPSHOT is a time, the newest
+ * that was made not after it, by the order in which they were made.
+ */
 int manage_find_snapshot (struct store *store, const char *target,
                           struct snapshot_info *info, struct status *status);
 
-/* Call FOUND for each snapshot of DISK, or for NULL of all, as
- * snapshots_list.
+/* Call FOUND for each snapshot of DISK, or for NULL of all disks, as
+ * store_list_snapshots.
  */
 int manage_list_snapshots (struct store *store, const char *disk,
                            int (*found) (const struct snapshot_info *info,
@@ -228,9 +178,12 @@ struct manage_details {
 int manage_details (struct store *store, const char *target,
                     struct manage_details *details, struct status *status);
 
-/* Count what COUNT disks and snapshots store, and what deleting a group of
- * them would free, as usage_count.  It reads the index of all that they
- * store, in one read transaction.
+/* Count what each of COUNT ITEMS, which are of GROUPS groups, shows, and in
+ * FREED[group] the bytes of blocks that deleting a group would free.  An item
+ * that is not there counts nothing.  What is damaged does not keep the others
+ * from being counted: it fails with EIO at its end, and what it then does not
+ * know is USAGE_UNKNOWN; after another failure that is everything.  It reads
+ * the index of all that they store, in one read transaction.
  */
 int manage_usage (struct store *store, struct usage_item *items, size_t count,
                   uint64_t *freed, size_t groups, progress_made progress,
@@ -330,5 +283,46 @@ void manage_receive_cancel (struct store *store, struct disk *incoming_disk);
  */
 int manage_receive_clean (struct store *store, unsigned *removed,
                           struct status *status);
+
+/*--------------------------------------------------------------------
+ * Storing what a disk has anew, under its present compression (recompress.c).
+ */
+
+/* What was done, in blocks and in bytes of their data. */
+struct recompressed {
+  uint64_t blocks;  /* stored anew */
+  uint64_t before;  /* what all took before ... */
+  uint64_t after;   /* ... and take now */
+  uint64_t damaged; /* blocks that could not be read, and are as they were */
+};
+
+/* Encode all blocks of DISK and of its snapshots again as new ones would be,
+ * and store those that change.  Their bytes stay the same, so it can be done
+ * while clients read and write, and be stopped at any time.  What the disk
+ * shares with one that it was cloned from is that one's.  Returns and thread
+ * rules as manage.h says.
+ */
+int recompress_disk (struct store *store, const char *disk,
+                     progress_made progress, void *opaque,
+                     struct recompressed *done, struct status *status);
+
+/*--------------------------------------------------------------------
+ * A copy of the whole database while servers write to it (backup.c).
+ */
+
+/* What a backup has copied. */
+struct backup_counts {
+  uint64_t blocks;
+  uint64_t bytes; /* of their data */
+};
+
+/* Copy the database of STORE into the new file PATH, which appears complete
+ * or not at all.  The checksum of every block is verified.  COUNTS may be
+ * NULL.  Thread rules: any thread.  Returns 0, or -1: EEXIST where there is
+ * a file, EIO for a damaged block.
+ */
+int manage_backup (struct store *store, const char *path,
+                   progress_made progress, void *opaque,
+                   struct backup_counts *counts, struct status *status);
 
 #endif /* SQLBLOCK_MANAGE_H */

@@ -49,8 +49,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "rows/disks.h"
-#include "rows/snapshots.h"
+#include "base/types.h"
 #include "status.h"
 
 #define STREAM_VERSION 1

@@ -1,0 +1,113 @@
+/* The engine, for the floors above it: what they do in a store besides what a
+ * server or a command asks of it (store.h).
+ *
+ * Whatever they read or write goes through one of these:
+ *
+ *   store_look     reads, in a transaction of a reader
+ *   store_change   writes, with the requests of clients, and is durable
+ *   store_step     writes one step of many, which may be lost
+ *   store_apart    has a connection of its own
+ *
+ * Thread rules: any thread, with the store open.
+ */
+
+#ifndef SQLBLOCK_ENGINE_H
+#define SQLBLOCK_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/writer.h"
+#include "sqlite/connection.h"
+#include "store.h"
+
+struct statistics;
+
+/* Call LOOK with a connection and OPAQUE, in a read transaction. */
+int store_look (struct store *store,
+                int (*look) (struct connection *connection, void *opaque,
+                             struct status *status),
+                void *opaque, struct status *status);
+
+/* The pages that a tolerant store has read although they do not fit their
+ * checksums, by number: copies at most as many as DAMAGED_PAGES_MAX to
+ * NUMBERS and returns how many.
+ */
+size_t store_damaged (struct store *store, uint32_t *numbers);
+
+/* Was a page without a checksum read since this was asked last?  See
+ * sealing.h.
+ */
+bool store_take_unsealed (struct store *store);
+
+/* What the connections of STORE share, for who opens one more. */
+struct patience *store_patience (struct store *store);
+
+/* Have CHANGE called in a write transaction, as writer_run, and make what it
+ * did durable.
+ */
+int store_change (struct store *store, writer_change change, void *opaque,
+                  struct status *status);
+
+/* The same for one step of many: it is not made durable.  The caller ends
+ * with a store_change, or steps that are lost do no harm.
+ */
+int store_step (struct store *store, writer_change step, void *opaque,
+                struct status *status);
+
+/* Give a disk another size, as writer_resize, and make it durable. */
+int store_resize (struct store *store, const struct disk_info *info,
+                  uint64_t size, struct status *status);
+
+/* Clear what lies behind the end of disk ID, which an interrupted change of
+ * its size may have left.
+ */
+int store_clear_end (struct store *store, int64_t id, struct status *status);
+
+/* Move the log into the database, as far as others let it, so that its file
+ * takes only the space that it needs.
+ */
+int store_checkpoint (struct store *store, struct status *status);
+
+/* Call WORK with a connection of its own, which is closed afterwards; it makes
+ * its own transactions, as another program would.  They are not made durable.
+ */
+int store_apart (struct store *store, writer_change work, void *opaque,
+                 struct status *status);
+
+/* Did another program serve the database when this one, a command, began to
+ * write?  Returns 1, 0, -1.
+ */
+int store_is_served (struct store *store, struct status *status);
+
+/* How many transactions this store has committed, and opened disks for
+ * writing; 0: no disk was opened for writing yet.
+ */
+uint64_t store_commits (struct store *store);
+
+/* Have the log moved into the database soon, while others write, so that the
+ * file gets shorter.  Only after a disk was opened for writing.
+ */
+void store_ask_checkpoint (struct store *store);
+
+/* Is the database read without its log (watch.h)?  Then it cannot be changed
+ * here.
+ */
+bool store_is_immutable (const struct store *store);
+
+/* The path of the database. */
+const char *store_path (const struct store *store);
+
+/* What a server has done; NULL for a command, or where that is not counted. */
+struct statistics *store_statistics (const struct store *store);
+
+/* The same for a disk that was found, whatever its name. */
+struct disk *disk_open_found (struct store *store, const struct disk_info *info,
+                              bool readonly, struct status *status);
+
+/* Have a guard released when DISK is closed (guard.h). */
+void disk_keep_guard (struct disk *disk, int guard);
+bool disk_has_guard (const struct disk *disk);
+
+#endif /* SQLBLOCK_ENGINE_H */

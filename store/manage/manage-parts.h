@@ -1,0 +1,65 @@
+/* Managing in steps: what the threads of a server do of manage.h, between the
+ * requests of clients.  Returns and thread rules are as there.
+ */
+
+#ifndef SQLBLOCK_MANAGE_PARTS_H
+#define SQLBLOCK_MANAGE_PARTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/failed.h"
+#include "manage.h"
+#include "sqlite/shrink.h"
+
+/* One step of manage_count, which passes by the layers in FAILED, and puts one
+ * there that it cannot read; *DONE says whether nothing is left but those.
+ */
+int manage_count_step (struct store *store, struct failed_layers *failed,
+                       bool *done, uint64_t *bytes, struct status *status);
+
+/* One step of manage_reclaim; *DONE says whether nothing is left. */
+int manage_reclaim_step (struct store *store, bool *done, uint64_t *freed,
+                         struct status *status);
+
+/* Giving free pages back to the file system; see shrink.h. */
+struct shrinking {
+  uint64_t many;        /* so many free pages are many, ... */
+  uint64_t keep;        /* ... so many stay free, ... */
+  uint64_t nanoseconds; /* ... a step takes so long, ... */
+  uint64_t moves;       /* ... or all go if no more than so many move */
+  uint64_t cut;         /* the list is in order for pages behind this one, */
+  uint64_t least;       /* and since then so many were free, or more */
+  bool done;            /* all have gone at once */
+  struct shrink_pages pages;
+};
+
+/* How many pages may move at once: so many take a twentieth of a second; so
+ * many if nobody seems to wait; and so many where there is no server.
+ */
+#define MANAGE_MOVES       2048
+#define MANAGE_MOVES_IDLE  8192
+#define MANAGE_MOVES_ALONE 65536
+
+int manage_free_pages (struct store *store, struct shrink_pages *pages,
+                       struct status *status);
+
+/* Have many pages become free since the list of them was put in order? */
+bool manage_free_grow (const struct shrinking *shrinking);
+
+/* One step, for shrinking->pages that were looked at; looks at them again.
+ * Where all go at once, none are kept.
+ */
+int manage_shrink_step (struct store *store, struct shrinking *shrinking,
+                        struct status *status);
+
+/* Inside the transaction that deletes SNAPSHOT of the database PATH: keep
+ * others from opening it.  *GUARD is as that of guard_delete_snapshot, to be
+ * released after the commit.  Returns 0, or -1: EBUSY, with the reader's name,
+ * where somebody has it open.
+ */
+int manage_keep_readers_out (const char *path,
+                             const struct snapshot_info *snapshot, int *guard,
+                             struct status *status);
+
+#endif /* SQLBLOCK_MANAGE_PARTS_H */

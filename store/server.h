@@ -1,0 +1,84 @@
+/* What a server does beside requests: one face for the threads that take
+ * snapshots by schedule, give space back, check slowly, seal pages and write
+ * statistics.
+ *
+ *   server_start ──► the store is opened, then the threads start
+ *       disk_open (server_store (server), ...), requests, disk_close
+ *   server_stop  ──► the threads end, then the store is closed
+ */
+
+#ifndef SQLBLOCK_SERVER_H
+#define SQLBLOCK_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "store.h"
+
+/* The most rules of a schedule (history.h says what they mean). */
+#define HISTORY_RULES_MAX 16
+
+/* Keep the newest snapshot of each so many seconds, for so many seconds. */
+struct history_rule {
+  int64_t every; /* 0: all */
+  int64_t span;  /* INT64_MAX: for ever */
+};
+
+/* The schedule of automatic snapshots. */
+struct history_options {
+  int64_t interval; /* seconds between snapshots; 0: none are taken */
+  struct history_rule rules[HISTORY_RULES_MAX];
+  size_t rules_count;
+  const char *disk; /* NULL: all */
+  /* Takes lines for the server's log; server_start sets it. */
+  void (*warn) (const char *message);
+};
+
+/* Read rules, EVERY:FOR,..., where EVERY may be "all" and FOR "ever".
+ * Returns 0, or -1 and EINVAL.
+ */
+int history_parse_rules (struct history_options *options, const char *text,
+                         struct status *status);
+
+/* The rules where nobody said any. */
+#define HISTORY_RULES_DEFAULT "all:1h,1h:1d,1d:30d"
+
+/* Giving free pages back. */
+struct tidy_options {
+  bool shrink;   /* do it */
+  uint64_t keep; /* so many bytes of them stay; UINT64_MAX: as tidy.h says */
+  void (*warn) (const char *message); /* server_start sets it */
+};
+
+struct server_options {
+  struct store_options store; /* with its warn, which all threads use */
+  struct tidy_options tidy;
+  struct history_options history;
+  int64_t scrub_period;   /* seconds in which all is checked once; 0: never */
+  const char *statistics; /* the name of a file for Prometheus, or NULL */
+};
+
+/* Check that FILE can be written for Prometheus, and is neither the database
+ * PATH or a part of it, nor something else that would be overwritten.  Changes
+ * nothing.  Returns 0, or -1.
+ */
+int server_check_statistics (const char *file, const char *path,
+                             struct status *status);
+
+/* Open the database PATH and start the threads.  What OPTIONS points to
+ * outlives the server.  Returns NULL on failure, with nothing left.
+ */
+struct server *server_start (const char *path,
+                             const struct server_options *options,
+                             struct status *status);
+
+/* End the threads and close the store; waiting for other programs ends at
+ * once.  All disks are closed.  Thread rules: while nothing else uses it.
+ */
+void server_stop (struct server *server);
+
+/* The open store.  Thread rules: any thread. */
+struct store *server_store (const struct server *server);
+
+#endif /* SQLBLOCK_SERVER_H */
