@@ -9,7 +9,7 @@
 #endif
 
 #include "block/checksum.h"
-#include "block/codec.h"
+#include "base/types.h"
 
 uint64_t
 checksum_bytes (const void *data, size_t length)

@@ -9,7 +9,6 @@
 #include "base/sane.h"
 #include "block/checksum.h"
 #include "rows/content.h"
-#include "rows/disks.h"
 
 /* Fill CONTENT from a row: id, hash, size, codec, checksum, data. */
 static int
