@@ -652,9 +652,38 @@ test_ambiguous ()
   run 0 rename "$db" dots@b..c bc
   run 0 snapshot delete "$db" dots@a..b -n
   [ "$(grep -c "would delete snapshot" out)" = 2 ] || fail "$(cat out)"
-  run 0 snapshot delete "$db" dots@..
+  # With both ends empty, as of variables that are not set, it is none.
+  local before
+  before=$(sqlblock list "$db" --names --all)
+  for name in dots@.. "dots@a dots@.." nothing@..; do
+    # shellcheck disable=SC2086
+    run 2 snapshot delete "$db" $name
+    says err "--all"
+    # shellcheck disable=SC2086
+    run 2 snapshot delete "$db" $name --dry-run
+  done
+  run 2 snapshot delete none.sqlite dots@..
+  run 2 snapshot delete "$db" dots@a --all
+  run 2 snapshot delete "$db" dots@.. --all
+  run 2 snapshot delete "$db" "" --all
+  run 2 snapshot delete "$db" --all
+  run 3 snapshot delete "$db" dots nothing --all
+  [ "$before" = "$(sqlblock list "$db" --names --all)" ] ||
+    fail "something was deleted"
+  # All is said in words.
+  run 0 create "$db" other --size=1M
+  run 0 snapshot create "$db" other@a
+  run 0 snapshot delete "$db" dots --all -n
+  [ "$(grep -c "would delete snapshot 'dots@" out)" = 6 ] || fail "$(cat out)"
+  [ "$before" = "$(sqlblock list "$db" --names --all | grep -v other)" ] ||
+    fail "something was deleted"
+  run 0 snapshot delete "$db" --all dots
+  run 0 info "$db" other@a
   run 3 info "$db" dots@a
   says err "it has none"
+  run 3 snapshot delete "$db" dots --all
+  says err "disk 'dots' has no snapshots"
+  run 0 delete "$db" other --snapshots
   run 2 snapshot create "$db" "dots@2026-11-22 10:42"
   run 2 snapshot create "$db" dots@2026-11-22T
   run 0 delete "$db" dots
