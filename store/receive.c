@@ -751,6 +751,22 @@ check_incoming (struct reception *reception, struct status *status)
   return 0;
 }
 
+/* Look for what makes waiting for DISK useless: it has the snapshot already, or
+ * not the base.
+ */
+static int
+look_at_snapshots (struct connection *connection, void *opaque,
+                   struct status *status)
+{
+  struct reception *reception = opaque;
+  struct snapshot_info none;
+
+  if (snapshots_find_target (connection, reception->incoming->disk,
+                             &reception->disk, &none, status) == -1)
+    return -1;
+  return find_base (connection, reception, status);
+}
+
 /* Take the guard of DISK, where it is there to be changed. */
 static int
 take_guard (struct reception *reception, int *guard, struct status *status)
@@ -770,6 +786,9 @@ take_guard (struct reception *reception, int *guard, struct status *status)
                               missing.message, incoming->base)
                : -1;
   }
+  if (incoming->base_guid != 0 &&
+      store_look (reception->store, look_at_snapshots, reception, status) == -1)
+    return -1;
   *guard =
       guard_await (store_path (reception->store), reception->disk.id, status);
   return *guard == -1 ? -1 : 0;

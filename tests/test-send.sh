@@ -170,6 +170,11 @@ started_pids+=("$client")
 wait_for test -e ready
 fails 5 "open for writing" receive "$there"
 fails 5 "open for writing" receive --rollback "$there"
+# What no waiting would help with is said first.
+sqlblock send "$db" web@20 --from 17 >again
+fails_input=again fails 4 "this snapshot already" receive "$there"
+sqlblock send "$db" web@21 --from 18 >gap
+fails_input=gap fails 1 "does not have the snapshot '18'" receive "$there"
 kill -9 "$client"
 stop_nbdkit
 fails 1 "was written since" receive "$there"
