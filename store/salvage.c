@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "count.h"
 #include "database.h"
 #include "guard.h"
 #include "layers.h"
@@ -738,20 +739,18 @@ tell_missing (struct salvage *salvage)
   const struct pages *pages = salvage->pages;
 
   if (pages->missing > 0)
-    salvage_say (salvage,
-                 "the file is too short: %" PRIu32 " pages of %" PRIu32
-                 " bytes are missing at its end",
-                 pages->missing, pages->page_size);
+    salvage_say (salvage, "the file is too short, by %s of %" PRIu32 " bytes",
+                 COUNT (pages->missing, "page"), pages->page_size);
   if (pages->log_lost > 0)
     salvage_lose (salvage,
                   "the write-ahead log, %s-wal, is missing or lacks its end: "
-                  "the last %" PRIu32 " pages that were committed are lost",
-                  salvage->path, pages->log_lost);
+                  "%s that had been committed",
+                  salvage->path, COUNT (pages->log_lost, "page"));
   else if (pages->log_torn)
     salvage_lose (salvage,
-                  "the write-ahead log, %s-wal, is damaged after %" PRIu32
-                  " pages; what was committed behind that is lost",
-                  salvage->path, pages->log_frames);
+                  "the write-ahead log, %s-wal, is damaged after %s; what was "
+                  "committed behind that is lost",
+                  salvage->path, COUNT (pages->log_frames, "page"));
 }
 
 static int

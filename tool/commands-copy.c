@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "copy.h"
+#include "count.h"
 #include "database.h"
 #include "image.h"
 #include "tool.h"
@@ -169,9 +170,8 @@ open_device (struct output *output, struct status *status)
   if (size == -1)
     return fail_errno (status, "opening", output->path);
   if ((uint64_t)size < output->total)
-    return status_fail (status, ENOSPC,
-                        "%s has %jd bytes, but the disk has %" PRIu64,
-                        output->path, (intmax_t)size, output->total);
+    return status_fail (status, ENOSPC, "%s has %s, but the disk has %" PRIu64,
+                        output->path, COUNT (size, "byte"), output->total);
   return 0;
 }
 
@@ -606,14 +606,12 @@ check_end (const struct input *input, uint64_t wanted, struct status *status)
   if (input->size == 0)
     return status_fail (status, EINVAL, "%s is empty", input->path);
   if (wanted != 0 && input->size < wanted)
-    return status_fail (status, EINVAL,
-                        "%s ended after %" PRIu64 " of %" PRIu64 " bytes; if "
-                        "that was all, %s",
-                        input->path, input->size, wanted,
-                        import_overwrite
-                            ? "give it as a file, not through a pipe"
-                            : "leave out --size, and use \"sqlblock resize\" "
-                              "afterwards");
+    return status_fail (
+        status, EINVAL, "%s ended after %" PRIu64 " of %s; if that was all, %s",
+        input->path, input->size, COUNT (wanted, "byte"),
+        import_overwrite ? "give it as a file, not through a pipe"
+                         : "leave out --size, and use \"sqlblock resize\" "
+                           "afterwards");
   format = image_of_tail (input->tail, input->tail_count);
   return format && !import_raw ? refuse_format (input, format, status) : 0;
 }
@@ -632,8 +630,8 @@ import_pipe (struct input *input, struct disk *disk, uint64_t wanted,
       return -1;
     if ((uint64_t)got > most - input->size)
       return status_fail (status, EINVAL,
-                          "%s has more than the %" PRIu64 " bytes of the disk",
-                          input->path, most);
+                          "%s has more than the disk, which has %s",
+                          input->path, COUNT (most, "byte"));
     if (store_piece (input, disk, input->size, got, status) == -1)
       return -1;
     note_tail (input, got);
@@ -656,9 +654,9 @@ import_disk (struct store *store, struct input *input,
   if (any_size)
     incoming->size = input->seekable ? input->size : UNKNOWN_SIZE;
   if (input->size > incoming->size)
-    return status_fail (status, EINVAL,
-                        "%s has %" PRIu64 " bytes, but the disk %" PRIu64,
-                        input->path, input->size, incoming->size);
+    return status_fail (status, EINVAL, "%s has %s, but the disk %" PRIu64,
+                        input->path, COUNT (input->size, "byte"),
+                        incoming->size);
   disk = manage_receive (store, incoming, status);
   if (disk == NULL)
     return -1;

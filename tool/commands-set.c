@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "copy.h"
+#include "count.h"
 #include "recompress.h"
 #include "tool.h"
 
@@ -140,9 +141,9 @@ run_recompress (int argc, char *argv[])
   }
   if (done.damaged > 0)
     return tool_error (EIO,
-                       "%" PRIu64 " blocks are damaged and were left as they "
-                       "are; \"sqlblock check %s\" says which",
-                       done.damaged, argv[0]);
+                       "left as it was, since it is damaged: %s; \"sqlblock "
+                       "check %s\" says which",
+                       COUNT (done.damaged, "block"), argv[0]);
   return TOOL_DONE;
 }
 

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "count.h"
 #include "observe.h"
 #include "times.h"
 #include "tool.h"
@@ -468,7 +469,7 @@ print_disks (const struct server_report *server, size_t most)
     add_disk (table, &disks[i], server->seconds);
   tool_table_print (table);
   if (count > most)
-    printf ("and %zu more disks\n", count - most);
+    printf ("and %s\n", COUNT (count - most, "more disk"));
   if (server->observed->more)
     printf ("and disks that are not looked at: only %d are\n",
             OBSERVE_DISKS_MAX);

@@ -18,6 +18,7 @@
 #include <wchar.h>
 
 #include "clock.h"
+#include "count.h"
 #include "times.h"
 #include "tool.h"
 
@@ -166,15 +167,14 @@ tool_amount (uint64_t bytes, char *buffer)
 {
   if (bytes >= 1000)
     return tool_size (bytes, buffer);
-  snprintf (buffer, TOOL_SIZE_MAX, "%" PRIu64 " byte%s", bytes,
-            bytes == 1 ? "" : "s");
+  snprintf (buffer, TOOL_SIZE_MAX, "%s", COUNT (bytes, "byte"));
   return buffer;
 }
 
 char *
 tool_count (uint64_t count, const char *one)
 {
-  return tool_format ("%" PRIu64 " %s%s", count, one, count == 1 ? "" : "s");
+  return tool_strdup (COUNT (count, one));
 }
 
 /*--------------------------------------------------------------------
