@@ -604,6 +604,13 @@ test_delete_snapshots ()
   is_silent
   run 2 snapshot delete "$db" web@9999-01-01 --dry-run
   run 3 snapshot delete "$db" web@a..nothing
+  says err "no snapshot 'nothing'"
+  run 3 snapshot delete "$db" web@nothing..
+  says err "no snapshot 'nothing'"
+  run 2 snapshot delete "$db" web@1999-01-01..
+  says err "'1999-01-01' is a time"
+  run 2 snapshot delete "$db" web@a..2026-11-22T10:42
+  says err "'2026-11-22T10:42' is a time"
   run 1 snapshot delete "$db" web@h..a
   says err "'a' is older than 'h'"
   run 3 snapshot delete "$db" nothing@a..b
@@ -718,6 +725,28 @@ test_words ()
   says err "9999-01-01 is in the future"
   run 0 list "$db" --names --json
   json '"long" in j["names"]'
+  # Where nothing was to do that is said.
+  run 0 resize "$db" long 1M
+  says err "has 1M already"
+  run 0 rename "$db" long long
+  says err "is called that already"
+  run 0 rename "$db" long@chosen long@chosen
+  says err "is called that already"
+  run 0 compact "$db"
+  says out " now"
+  if grep -q '^:' out; then
+    fail "$(cat out)"
+  fi
+  # Standard input and output are called that.
+  run 1 import "$db" new -
+  says err "standard input is empty"
+  sqlblock export "$db" long - >/dev/full 2>err && fail "a full device takes it"
+  says err "writing standard output"
+  run 3 import none.sqlite new /etc/passwd
+  says err "--create"
+  ln -s nowhere dangling
+  run 4 export "$db" long dangling
+  says err "symbolic link"
   local choice
   for choice in true TRUE yes 1 on t y; do
     run 0 set "$db" long "dedup=$choice"

@@ -143,14 +143,14 @@ print_json (const struct compacted *compacted)
 static void
 print_text (const struct compacted *compacted)
 {
-  char text[TOOL_SIZE_MAX];
+  char before[TOOL_SIZE_MAX], after[TOOL_SIZE_MAX];
 
   if (compacted->receptions > 0)
-    tool_property ("interrupted receptions removed", "%u",
-                   compacted->receptions);
+    tool_property ("receptions removed", "%u", compacted->receptions);
   tool_property_size ("blocks freed", compacted->freed);
-  tool_property ("file", "%s before", tool_size (compacted->before, text));
-  tool_property ("", "%s now", tool_size (compacted->after, text));
+  tool_property ("file", "%s before, %s now",
+                 tool_amount (compacted->before, before),
+                 tool_amount (compacted->after, after));
 }
 
 static int

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "times.h"
 #include "tool.h"
 
 /* A list of snapshots. */
@@ -225,15 +226,43 @@ find_ranges (const struct snapshots *list, const char *name, ssize_t *first,
   return count;
 }
 
+/* Fail where the range TEXT has an end that is not there; a time is none. */
+static int
+check_ends (struct store *store, const char *text)
+{
+  const struct target target = tool_target (text);
+  const char *const dots = strstr (target.snapshot, "..");
+  const char *const ends[] = {
+    tool_format ("%.*s", (int)(dots - target.snapshot), target.snapshot),
+    dots + 2,
+  };
+  struct snapshot_info info;
+  struct status status;
+
+  for (int i = 0; i < 2; i++) {
+    const char *name = tool_format ("%s@%s", target.disk, ends[i]);
+    int64_t seconds;
+
+    if (times_parse (ends[i], &seconds))
+      return tool_usage ("'%s' is a time; a range goes from one name to "
+                         "another",
+                         ends[i]);
+    if (ends[i][0] && manage_find_snapshot (store, name, &info, &status) == -1)
+      return tool_fail (&status);
+  }
+  return TOOL_DONE;
+}
+
 /* Add the snapshots that TEXT means, a range or just one, of those in LIST.
  */
 static int
-doom_range (struct doomed *doomed, const struct snapshots *list,
-            const char *text)
+doom_range (struct store *store, struct doomed *doomed,
+            const struct snapshots *list, const char *text)
 {
   const char *name = strchr (text, '@') + 1;
   const bool single = find_end (list, name, strlen (name), -1) != -1;
   ssize_t first = 0, last = 0;
+  int code = TOOL_DONE;
   const int ranges = find_ranges (list, name, &first, &last);
 
   if (ranges + single > 1)
@@ -243,8 +272,10 @@ doom_range (struct doomed *doomed, const struct snapshots *list,
                        "such a snapshot first",
                        text);
   if (ranges == 0) {
+    if (!single && strstr (name, ".."))
+      code = check_ends (store, text);
     doom (doomed, tool_strdup (text));
-    return TOOL_DONE;
+    return code;
   }
   if (first > last)
     return tool_error (EINVAL,
@@ -310,7 +341,7 @@ doom_argument (struct store *store, const char *text, struct doomed *doomed)
     return tool_fail (&status);
   code = check_no_time (store, text);
   if (code == TOOL_DONE)
-    code = doom_range (doomed, &list, text);
+    code = doom_range (store, doomed, &list, text);
   free (list.info);
   return code;
 }
