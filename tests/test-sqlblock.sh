@@ -905,6 +905,52 @@ test_interrupt ()
   json 'j["reclaimable"] == 0'
 }
 
+# On a narrow terminal nothing is wider than that: a line that wraps is not
+# drawn over, but drawn again below.
+test_narrow ()
+{
+  cat >narrow.py <<'EOF2'
+import fcntl, os, pty, re, struct, sys, termios
+columns = int(sys.argv[1])
+pid, fd = pty.fork()
+if pid == 0:
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    os.execvp("sqlblock", ["sqlblock", *sys.argv[2:]])
+seen = b""
+while True:
+    try:
+        seen += os.read(fd, 4096)
+    except OSError:
+        break
+assert os.waitpid(pid, 0)[1] == 0, seen
+text = re.sub("\x1b\\[[0-9;]*[A-Za-z]", "", seen.decode())
+lines = [line for line in re.split("[\r\n]+", text)
+         if line and not re.match("exported|narrow:", line)]
+assert lines, seen
+for line in lines:
+    if len(line) > columns or ("%" in line and len(line) == columns):
+        sys.exit("%d of %d columns: %r" % (len(line), columns, line))
+EOF2
+  local width name
+  name=$(printf 'long %.0s' {1..20})
+  run 0 create "$db" narrow --size=4M
+  run 0 create "$db" "$name" --size=4M
+  client 'h.pwrite(b"n" * 100000, 1000000)' narrow
+  run 0 snapshot create "$db" narrow@a
+  for width in 24 30 40 60 200; do
+    python3 narrow.py $width export "$db" narrow narrow.raw --progress \
+      --overwrite || fail "progress in $width columns"
+    python3 narrow.py $width export "$db" "$name" narrow.raw --progress \
+      --overwrite || fail "progress of a long name in $width columns"
+    python3 narrow.py $width map "$db" narrow --since=a --height=4 || fail "a map in $width columns"
+    run 0 map "$db" narrow --since=a --width=$width
+    awk -v width=$width 'NR > 1 && length > width { exit 1 }' out ||
+      fail "a map with --width=$width: $(cat out)"
+  done
+  run 0 delete "$db" narrow --snapshots
+  run 0 delete "$db" "$name"
+}
+
 # What only the owner may read others cannot.
 test_permissions ()
 {
@@ -933,4 +979,5 @@ test_words
 test_server
 test_output
 test_interrupt
+test_narrow
 test_permissions
