@@ -728,6 +728,10 @@ test_words ()
   # Where nothing was to do that is said.
   run 0 resize "$db" long 1M
   says err "has 1M already"
+  run 0 recompress "$db" long
+  says err "there was nothing to do"
+  run 4 backup "$db" out
+  says err "nothing is overwritten"
   run 0 rename "$db" long long
   says err "is called that already"
   run 0 rename "$db" long@chosen long@chosen

@@ -131,8 +131,13 @@ run_recompress (int argc, char *argv[])
   tool_progress_begin (tool_format ("recompressing %s", argv[1]));
   r = recompress_disk (store, argv[1], tool_progress, NULL, &done, &status);
   tool_progress_end (r);
-  tool_say ("%s stored anew: %s became %s", tool_count (done.blocks, "block"),
-            tool_amount (done.before, before), tool_amount (done.after, after));
+  if (r == 0 && done.blocks + done.damaged == 0)
+    tool_say ("disk '%s' is stored so already; there was nothing to do",
+              argv[1]);
+  else
+    tool_say ("%s stored anew: %s became %s", tool_count (done.blocks, "block"),
+              tool_amount (done.before, before),
+              tool_amount (done.after, after));
   if (r == -1) {
     r = tool_fail (&status);
     if (status.error == ENOSPC)
