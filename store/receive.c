@@ -89,6 +89,9 @@ check_snapshot (struct connection *connection, const struct reception *given,
     return status_fail (status, EEXIST,
                         "disk '%s' has this snapshot already, as '%s'",
                         given->disk.name, reception.base.name);
+  /* A whole snapshot makes another disk. */
+  if (given->incoming->base_guid == 0)
+    return 0;
   return status_fail (status, EEXIST,
                       "disk '%s' has another snapshot '%s'; rename that one",
                       given->disk.name, reception.base.name);
@@ -605,6 +608,9 @@ begin_new (struct connection *connection, struct reception *reception,
   const int r = disks_find (connection, reception->incoming->disk,
                             &reception->disk, status);
 
+  if (r == 1 && reception->incoming->snapshot &&
+      check_snapshot (connection, reception, status) == -1)
+    return -1;
   if (r == 1)
     return status_fail (status, EEXIST,
                         "there is a disk '%s' already; give another name",
