@@ -10,6 +10,7 @@
 
 #include "codec.h"
 #include "content.h"
+#include "count.h"
 #include "disks.h"
 #include "page.h"
 #include "quota.h"
@@ -128,10 +129,10 @@ disks_check_match (const struct disk_info *info,
 
   if (options->size && options->size != info->size)
     return status_fail (status, EINVAL,
-                        "disk '%s' has %" PRIu64 " bytes, but size= asks "
-                        "for %" PRIu64 ": leave size= out to serve the "
+                        "disk '%s' has %s, but size= asks for %" PRIu64
+                        ": leave size= out to serve the "
                         "disk as it is",
-                        info->name, info->size, options->size);
+                        info->name, COUNT (info->size, "byte"), options->size);
   if (options->block_size && options->block_size != info->block_size)
     return status_fail (status, EINVAL,
                         "disk '%s' has blocks of %" PRIu32 " bytes, but "

@@ -12,6 +12,7 @@
 
 #include "checkpoint.h"
 #include "clock.h"
+#include "count.h"
 #include "database.h"
 #include "guard.h"
 #include "manage.h"
@@ -337,9 +338,9 @@ manage_resize_found (struct store *store, const struct disk_info *disk,
   if (size < disk->size) {
     if (!shrink)
       return status_fail (status, EINVAL,
-                          "disk '%s' has %" PRIu64 " bytes; making it smaller "
+                          "disk '%s' has %s; making it smaller "
                           "cuts off its end, ask for that with --shrink",
-                          disk->name, disk->size);
+                          disk->name, COUNT (disk->size, "byte"));
     if (take_guard (store, disk, &guard, status) == -1)
       return -1;
   }
@@ -411,9 +412,9 @@ delete_disk (struct connection *connection, void *opaque, struct status *status)
     return -1;
   if (count > 0 && !request->snapshots)
     return status_fail (status, ENOTEMPTY,
-                        "disk '%s' has %" PRId64 " snapshot%s; delete them "
-                        "first, or ask for all with --snapshots",
-                        request->disk.name, count, count > 1 ? "s" : "");
+                        "disk '%s' has %s; delete them first, or ask for all "
+                        "with --snapshots",
+                        request->disk.name, COUNT (count, "snapshot"));
   if (!request->force && keep_readers_out (connection, request, status) == -1)
     return -1;
   if (snapshots_delete_all (connection, request->disk.id, status) == -1)

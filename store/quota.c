@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "count.h"
 #include "disks.h"
 #include "follow.h"
 #include "layers.h"
@@ -149,10 +150,10 @@ quota_check (const struct quota_state *state, const char *name,
   if (state->own <= state->limit - state->others)
     return 0;
   return status_fail (status, ENOSPC,
-                      "the quota of disk '%s' of %" PRId64 " bytes for it and "
-                      "its snapshots would be exceeded: trim the disk, delete "
+                      "the quota of disk '%s' of %s for it and its snapshots "
+                      "would be exceeded: trim the disk, delete "
                       "snapshots, or raise it with \"sqlblock set\"",
-                      name, state->limit);
+                      name, COUNT (state->limit, "byte"));
 }
 
 /* Run SQL, a constant, for disk ID and LIMIT. */

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#include "count.h"
 #include "disks.h"
 #include "grow.h"
 #include "hiding.h"
@@ -65,11 +66,11 @@ reclaim_check (struct connection *connection, struct status *status)
   if (disks + snapshots + layers == 0)
     return 0;
   return status_fail (status, EIO,
-                      "rows of %" PRId64 " disks, %" PRId64 " snapshots and "
-                      "%" PRId64 " layers are damaged; no space is freed, "
+                      "rows of %s, %s and %s are damaged; no space is freed, "
                       "since what they show may still be needed: restore the "
                       "database from a backup",
-                      disks, snapshots, layers);
+                      COUNT (disks, "disk"), COUNT (snapshots, "snapshot"),
+                      COUNT (layers, "layer"));
 }
 
 int

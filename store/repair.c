@@ -13,6 +13,7 @@
 #include "checksum.h"
 #include "codec.h"
 #include "correct.h"
+#include "count.h"
 #include "database.h"
 #include "grow.h"
 #include "guard.h"
@@ -589,16 +590,15 @@ seal_pages (struct repair *repair, const struct check_counts *counts,
     return 0;
   if (counts->problems > 0 || counts->file_not_checked) {
     say (repair, counts->problems > 0 ? EIO : EBUSY,
-         "%" PRIu64 " pages have no checksum; a repair that finds %s gives "
-         "them one",
-         counts->without_checksum,
+         "%s without a checksum; a repair that finds %s gives each one",
+         COUNT (counts->without_checksum, "page"),
          counts->problems > 0 ? "no other problem"
                               : "time to check the structures of the file");
     return 0;
   }
   if (seal_all (repair->store, report_progress, repair, &sealed, status) == -1)
     return -1;
-  say (repair, 0, "%" PRIu64 " pages have a checksum again", sealed);
+  say (repair, 0, "gave a checksum again to %s", COUNT (sealed, "page"));
   return 0;
 }
 

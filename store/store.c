@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "clock.h"
+#include "count.h"
 #include "database.h"
 #include "filesystem.h"
 #include "flusher.h"
@@ -1120,9 +1121,8 @@ static int
 failed_range (const struct disk *disk, const char *doing, uint64_t offset,
               uint64_t count, struct status *status)
 {
-  return status_prefix (status,
-                        "disk '%s': %s %" PRIu64 " bytes at offset %" PRIu64,
-                        disk->info.name, doing, count, offset);
+  return status_prefix (status, "disk '%s': %s %s at offset %" PRIu64,
+                        disk->info.name, doing, COUNT (count, "byte"), offset);
 }
 
 /* Read into BUFFER, and count how the cache was used; maybe AGAIN, see

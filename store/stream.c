@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "checksum.h"
+#include "count.h"
 #include "stream.h"
 
 #define MAGIC "sqlblock-stream\n"
@@ -309,9 +310,8 @@ read_bytes (struct stream *stream, void *buffer, size_t length,
     return -1;
   if ((size_t)got < length)
     return status_fail (status, EINVAL,
-                        "the stream ends too early, after %" PRIu64
-                        " bytes; send it again",
-                        stream->bytes);
+                        "the stream ends too early, after %s; send it again",
+                        COUNT (stream->bytes, "byte"));
   return 0;
 }
 

@@ -10,6 +10,7 @@
 #include "checksum.h"
 #include "codec.h"
 #include "content.h"
+#include "count.h"
 #include "writer-parts.h"
 
 /* Blocks whose map is read at a time to hide what stands below. */
@@ -458,9 +459,9 @@ run_resize (struct writer *writer, struct operation *operation,
   if (operation->size != 0 && !operation->begun &&
       writer->view.size != operation->disk->size)
     return status_fail (status, EBUSY,
-                        "its size has just been changed, to %" PRIu64
-                        " bytes; look at it, and try again",
-                        writer->view.size);
+                        "its size has just been changed, to %s; look at it, "
+                        "and try again",
+                        COUNT (writer->view.size, "byte"));
   if (size < writer->view.size && shrink (writer, operation, status) == -1)
     return -1;
   /* Rows of layers below stay where they are, so go on behind what was done. */

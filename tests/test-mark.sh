@@ -178,6 +178,12 @@ sqlblock check --accept shell >out 2>err || fail "it was not accepted"
 grep -q "taken as it is" out err || fail "nothing says that it was accepted"
 accepted shell
 [ ! -e shell-wal ] || fail "a log is left of a command"
+# Now there is nothing to accept, which is said; nor is there beside a server.
+before=$(cksum shell)
+sqlblock check --accept shell >out 2>err || fail "a whole file is refused"
+grep -q "nothing to accept" err || fail "it is not said: $(cat out err)"
+! grep -q "taken as it is" out err || fail "a whole file was accepted"
+[ "$before" = "$(cksum shell)" ] || fail "a whole file was changed"
 start_nbdkit d.sock "$plugin" shell
 fill "$(uri d.sock)" 9
 stop_nbdkit

@@ -230,11 +230,11 @@ static const struct {
   { "UPDATE layer SET generation = 5 WHERE id = 1; INSERT INTO block SELECT"
     " 99, 1, 3, 4, 1, moved_checksum (checksum, layer, number, generation,"
     " codec, data, 1, 4), NULL, data FROM block WHERE id = 11",
-    "orphan: : 1 blocks of layer 1 are shown by nobody", true },
+    "orphan: : 1 block of layer 1 that nobody shows", true },
   { "INSERT INTO block SELECT 99, 7, 0, 1, 1, moved_checksum (checksum,"
     " layer, number, generation, codec, data, 7, 1), NULL, data FROM block"
     " WHERE id = 1",
-    "there are 1 blocks of layer 7, but no such layer", true },
+    "1 block of layer 7, but no such layer", true },
   { "INSERT INTO content VALUES (1, 2, 4096, 1, 3, x'00')", "", false },
   /* Disks and snapshots. */
   { "UPDATE disk SET size = size + 4096 WHERE id = 1",
@@ -266,11 +266,11 @@ static const struct {
     " FROM block WHERE id = 1;"
     "UPDATE block SET checksum = moved_checksum (0, layer, 0, 1, codec, data,"
     " layer, 1) WHERE id = 99",
-    "past-end: web: 1 blocks lie behind the end of the disk", false },
+    "past-end: web: 1 block behind the end of the disk", false },
   /* What copies leave. */
   { "INSERT INTO snapshot SELECT 9, disk, 'copy/1', 3, layer, generation,"
     " size, created, 0, last_block, 0 FROM snapshot",
-    "leftover: : 1 interrupted copies", true },
+    "leftover: : 1 interrupted copy", true },
   { "INSERT INTO layer VALUES (9, NULL, NULL, 1, 0);"
     "INSERT INTO disk SELECT 9, 'web/receiving', '', size, block_size, 9, 1,"
     " 1, 0, 0, NULL, 0, 0 FROM disk WHERE id = 1",

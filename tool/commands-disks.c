@@ -180,6 +180,10 @@ run_rename (int argc, char *argv[])
                        argv[1], resolved.name);
   if (manage_rename (store, argv[1], name, &status) == -1)
     return tool_fail (&status);
+  if (strcmp (from.snapshot ? from.snapshot : from.disk, name) == 0) {
+    tool_say ("'%s' is called that already", argv[1]);
+    return TOOL_DONE;
+  }
   if (from.snapshot)
     tool_say ("renamed '%s' to '%s@%s'", argv[1], from.disk, name);
   else
@@ -289,6 +293,10 @@ run_resize (int argc, char *argv[])
                        "disk '%s' has %s; making it smaller cuts off its end, "
                        "ask for that with --shrink",
                        argv[1], tool_amount (info.size, old_text));
+  if (size == info.size) {
+    tool_say ("disk '%s' has %s already", argv[1], tool_amount (size, text));
+    return TOOL_DONE;
+  }
   if (manage_resize_found (store, &info, size, resize_shrink, &status) == -1)
     return tool_fail (&status);
   tool_say ("disk '%s' has %s now, before it had %s; clients see it when "
