@@ -20,6 +20,7 @@
 #include "guard.h"
 #include "mark.h"
 #include "page.h"
+#include "place.h"
 #include "schema.h"
 
 #define APPLICATION_ID 0x73716c62
@@ -881,6 +882,8 @@ database_open (struct connection *connection, const char *path,
   /* One that gathers is opened beside others. */
   if (mode == CONNECTION_GATHER)
     return open_once (connection, path, mode, patience, status);
+  if (place_check_served (path, status) == -1)
+    return -1;
   if (mode != CONNECTION_READ || claim_check_name (path, &why) == 0) {
     if (check_log (path, patience, status) == -1)
       return -1;

@@ -36,6 +36,7 @@
 #define BYTE_DOUBT   2
 #define BYTE_ENTRIES 64 /* the first of GUARD_ENTRIES */
 #define BYTE_BOUND   128
+#define BYTE_LOG     136 /* struct guard_log */
 
 /* How often to try to take the guard of a disk, or to lock BYTE_ROWS or a
  * snapshot, and how long to sleep between two tries, in nanoseconds.
@@ -405,6 +406,31 @@ guard_told_bound (const char *path)
   bound = read_bound (fd);
   close (fd);
   return bound;
+}
+
+void
+guard_tell_log (int serving, const struct guard_log *log)
+{
+  /* Where it cannot be told, others do not compare. */
+  const ssize_t written = pwrite (serving, log, sizeof *log, BYTE_LOG);
+
+  (void)written;
+}
+
+bool
+guard_told_log (const char *path, struct guard_log *log)
+{
+  char *name = database_side_file (path, "-lock");
+  const int fd = name ? open (name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+  bool told;
+
+  free (name);
+  if (fd == -1)
+    return false;
+  told = pread (fd, log, sizeof *log, BYTE_LOG) == sizeof *log &&
+         log->log != 0 && log->index != 0;
+  close (fd);
+  return told;
 }
 
 /* Lock BYTE_ROWS. */

@@ -17,6 +17,7 @@
 #include "log.h"
 #include "reader.h"
 #include "statistics.h"
+#include "rescue.h"
 #include "reserve.h"
 #include "store.h"
 #include "writer.h"
@@ -352,6 +353,8 @@ store_open (const char *path, const struct store_options *options,
     free (store);
     return NULL;
   }
+  if (store->readers.mode == CONNECTION_READ)
+    place_watch_log (&store->place);
   pthread_mutex_init (&store->lock, NULL);
   store->readers.follow = !options->command;
   if (store_is_immutable (store))
@@ -412,6 +415,12 @@ close_log (struct store *store)
 
   connection->longest_wait = SETTLE_WAIT;
   connection->asked = 0;
+  if (place_has_lost_log (&store->place)) {
+    if (rescue_log (connection, &store->place, &store->flusher.entry,
+                    &ignored) == -1)
+      store->options.warn (ignored.message);
+    return;
+  }
   if (flusher_ends_well (&store->flusher) &&
       place_check (&store->place, &ignored) == 0 &&
       guard_is_served (store->place.path, &ignored) != 1 &&
@@ -551,6 +560,8 @@ start_serving (struct store *store, bool served, struct status *status)
     return -1;
   if (!store->options.command)
     guard_tell_bound (store->serving, others, store->options.limits.bound);
+  if (!others)
+    place_tell_log (&store->place, store->serving);
   if (checkpointer_start (&store->checkpointer, status) == 0)
     return 0;
   guard_release (store->serving);
@@ -590,6 +601,7 @@ open_write_side (struct store *store, struct status *status)
     writer_close (&store->writer);
     return -1;
   }
+  place_watch_log (&store->place);
   store->writer.place = store->flusher.place = &store->place;
   store->writer.statistics = store->flusher.statistics = store->statistics;
   if (place_check (&store->place, status) == -1 ||
@@ -598,6 +610,7 @@ open_write_side (struct store *store, struct status *status)
     writer_close (&store->writer);
     return -1;
   }
+  place_watch_guard (&store->place);
   store->writable = true;
   return 0;
 }
