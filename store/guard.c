@@ -38,6 +38,9 @@
 #define BYTE_BOUND   128
 #define BYTE_LOG     136 /* struct guard_log */
 
+/* Behind all that is in the file: a byte for each disk, to be locked. */
+#define FLATTEN_PLACE ((off_t)1 << 62)
+
 /* How often to try to take the guard of a disk, or to lock BYTE_ROWS or a
  * snapshot, and how long to sleep between two tries, in nanoseconds.
  */
@@ -457,6 +460,21 @@ int
 guard_reclaim (const char *path, struct status *status)
 {
   return lock_rows (path, F_WRLCK, status);
+}
+
+int
+guard_flatten (const char *path, int64_t id, struct status *status)
+{
+  const int fd = open_lock_file (path, O_RDWR | O_CREAT, status);
+
+  if (fd == -1 || lock_byte (fd, FLATTEN_PLACE + id, F_WRLCK) == 0)
+    return fd;
+  if (is_held ())
+    status_fail (status, EBUSY, "another command flattens it");
+  else
+    fail_locking (path, status);
+  close (fd);
+  return -1;
 }
 
 /*--------------------------------------------------------------------

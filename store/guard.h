@@ -121,6 +121,12 @@ bool guard_told_log (const char *path, struct guard_log *log);
 int guard_keep_rows (const char *path, struct status *status);
 int guard_reclaim (const char *path, struct status *status);
 
+/* Flatten disk ID of the database PATH alone: who finds no space takes back
+ * rows, which another one would count on.  Fails with EBUSY where somebody does
+ * that.  Returns and thread rules as guard_take.
+ */
+int guard_flatten (const char *path, int64_t id, struct status *status);
+
 /* One of the processes that write the log; more than ever will at a time. */
 #define GUARD_ENTRIES 64
 struct guard_entry {
