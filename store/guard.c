@@ -80,6 +80,36 @@ is_lock_file (int fd)
   return fstat (fd, &st) == 0 && S_ISREG (st.st_mode) && st.st_nlink == 1;
 }
 
+/* May this user only read the database PATH, of somebody else?  What he made
+ * beside it would be his, and in the owner's way.
+ */
+static bool
+is_guest (const char *path)
+{
+  struct stat st;
+
+  return stat (path, &st) == 0 && st.st_uid != geteuid () &&
+         access (path, W_OK) == -1;
+}
+
+/* Open NAME, which is made only by who may write the database PATH.  Returns
+ * -1 with errno.
+ */
+static int
+open_or_make (const char *path, const char *name, int flags)
+{
+  const int others = O_CLOEXEC | O_NOFOLLOW;
+  const int fd = open (name, (flags & ~O_CREAT) | others);
+
+  if (fd != -1 || errno != ENOENT || !(flags & O_CREAT))
+    return fd;
+  if (is_guest (path)) {
+    errno = EACCES;
+    return -1;
+  }
+  return open (name, flags | others, 0600);
+}
+
 /* Open FILE-lock for the database PATH. */
 static int
 open_lock_file (const char *path, int flags, struct status *status)
@@ -89,7 +119,7 @@ open_lock_file (const char *path, int flags, struct status *status)
 
   if (name == NULL)
     return status_no_memory (status);
-  fd = open (name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+  fd = open_or_make (path, name, flags);
   if (fd == -1)
     status_fail (status, EIO,
                  "opening %s: %s; give it the owner and the mode of the "

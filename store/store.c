@@ -319,7 +319,8 @@ warn_of_reading (struct store *store)
   if (store->options.command || filesystem_is_unchangeable (path))
     return;
   if (claim_check_name (path, &why) == 0)
-    status_fail (&why, EROFS, "this user may not write the directory");
+    status_fail (&why, EROFS,
+                 "this user may not write the file or its directory");
   status_prefix (&why, "the disks are read-only, and while another program "
                        "changes the database, reading them fails");
   store->options.warn (why.message);
@@ -615,6 +616,14 @@ open_write_side (struct store *store, struct status *status)
   return 0;
 }
 
+/* Is this how a file or medium that may only be read answers? */
+static bool
+may_only_read (const struct status *status)
+{
+  return status->error == EROFS || status->error == EACCES ||
+         status->error == EPERM;
+}
+
 /* Have the write side open. */
 static int
 need_write_side (struct store *store, struct status *status)
@@ -629,6 +638,8 @@ need_write_side (struct store *store, struct status *status)
   if (!store->writable)
     r = open_write_side (store, status);
   pthread_mutex_unlock (&store->lock);
+  if (r == -1 && may_only_read (status))
+    database_explain (store->place.path, status);
   return r;
 }
 
@@ -957,14 +968,6 @@ store_find (struct store *store, const char *name, struct disk_info *info,
   struct finding finding = { .name = name, .info = info };
 
   return store_look (store, look_for_one, &finding, status);
-}
-
-/* Is this how a file or medium that may only be read answers? */
-static bool
-may_only_read (const struct status *status)
-{
-  return status->error == EROFS || status->error == EACCES ||
-         status->error == EPERM;
 }
 
 /* DISK was looked at before its guard was taken: a roll-back, a change of its
