@@ -775,6 +775,7 @@ manage_flatten (struct store *store, const char *disk, progress_made progress,
   guard = guard_flatten (store_path (store), flattening.request.only, status);
   if (guard == -1)
     return status_prefix (status, "disk '%s'", disk);
+  flattening.committed.most = store_transaction_bytes (store);
   r = flatten (store, &flattening, progress, opaque, status);
   guard_release (guard);
   return r;

@@ -780,6 +780,8 @@ flatten_blocks (struct flatten *flatten, struct flatten_progress *progress,
 {
   struct layer_view *rows = calloc (count, sizeof *rows);
   uint64_t *next = &progress->next;
+  const uint64_t most =
+      progress->most < STEP_BYTES ? progress->most : STEP_BYTES;
   int r;
 
   if (rows == NULL)
@@ -791,7 +793,7 @@ flatten_blocks (struct flatten *flatten, struct flatten_progress *progress,
     r = view_rows (flatten->connection, &flatten->below, *next, count, rows,
                    status);
   for (uint32_t i = 0;
-       r == 0 && i < count && flatten->copied + 64 * flatten->rows < STEP_BYTES;
+       r == 0 && i < count && flatten->copied + 64 * flatten->rows < most;
        i++, ++*next) {
     if (rows[i].layer == 0)
       continue;

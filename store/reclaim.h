@@ -88,8 +88,9 @@ int reclaim_step (struct connection *connection,
                   const struct failed_layers *failed, struct reclaim_step *step,
                   struct status *status);
 
-/* How far a flatten has come; all zeroes at first. */
+/* How far a flatten has come; all zeroes at first, but for MOST. */
 struct flatten_progress {
+  uint64_t most;    /* bytes that a step may write */
   int64_t layer;    /* that is filled */
   uint64_t next;    /* block */
   uint64_t copied;  /* bytes of blocks */

@@ -876,6 +876,15 @@ store_commits (struct store *store)
   return commits;
 }
 
+uint64_t
+store_transaction_bytes (struct store *store)
+{
+  struct status ignored;
+
+  return need_write_side (store, &ignored) == -1 ? UINT64_MAX
+                                                 : store->writer.batch_bytes;
+}
+
 void
 store_ask_checkpoint (struct store *store)
 {
@@ -1346,6 +1355,26 @@ disk_write (struct disk *disk, const void *data, uint64_t offset,
   const int r = write_range (disk, data, offset, count, fua, status);
 
   return statistics_request (disk->counters, REQUEST_WRITE, began, count, r);
+}
+
+int
+disk_fill (struct disk *disk, const void *data, uint64_t offset, uint64_t count,
+           struct status *status)
+{
+  const uint32_t block_size = disk->info.block_size;
+  const uint64_t blocks = disk->store->writer.batch_bytes / block_size;
+  const uint64_t most = (blocks ? blocks : 1) * block_size;
+  const char *bytes = data;
+  uint64_t part;
+  int r = 0;
+
+  for (; r == 0 && count > 0; bytes += part, offset += part, count -= part) {
+    part = most - offset % block_size;
+    if (part > count)
+      part = count;
+    r = disk_write (disk, bytes, offset, part, false, status);
+  }
+  return r;
 }
 
 /* A trim, or with EDGES a zero. */
