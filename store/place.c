@@ -254,11 +254,10 @@ is_written (const char *path)
 }
 
 /* Are LOG and INDEX of the database PATH not those that are in use?  Who writes
- * has both, and GUARD, which may be gone, too.
+ * has both; the guards, which would tell, may be gone, too.
  */
 static bool
-are_others (const char *path, const char *log, const char *index,
-            const char *guard)
+are_others (const char *path, const char *log, const char *index)
 {
   const struct guard_log now = { inode_of (log), inode_of (index) };
   struct guard_log told;
@@ -266,8 +265,7 @@ are_others (const char *path, const char *log, const char *index,
 
   if (guard_is_served (path, &ignored) == 1 && guard_told_log (path, &told))
     return now.log != told.log || now.index != told.index;
-  return (now.log == 0 || now.index == 0 || inode_of (guard) == 0) &&
-         is_written (path);
+  return (now.log == 0 || now.index == 0) && is_written (path);
 }
 
 int
@@ -275,27 +273,25 @@ place_check_served (const char *path, struct status *status)
 {
   char *log = database_side_file (path, "-wal");
   char *index = database_side_file (path, "-shm");
-  char *guard = database_side_file (path, "-lock");
   bool others = true;
   int r = 0;
 
-  if (log == NULL || index == NULL || guard == NULL)
+  if (log == NULL || index == NULL)
     r = status_no_memory (status);
   /* Who begins or ends to serve it may be about to make or remove them. */
   for (int i = 0; r == 0 && others && i < SERVED_TRIES; i++) {
     if (i > 0)
       nanosleep (&(struct timespec){ .tv_nsec = SERVED_WAIT }, NULL);
-    others = are_others (path, log, index, guard);
+    others = are_others (path, log, index);
   }
   if (r == 0 && others)
     r = status_fail (status, EBUSY,
-                     "%s, %s or %s was deleted or replaced while another "
-                     "process has the database open: end that one first; it "
-                     "saves what can be saved, and says so",
-                     log, index, guard);
+                     "%s or %s was deleted or replaced while another process "
+                     "has the database open: end that one first; it saves what "
+                     "can be saved, and says so",
+                     log, index);
   free (log);
   free (index);
-  free (guard);
   return r;
 }
 
