@@ -13,6 +13,7 @@
 #include "checkpoint.h"
 #include "clock.h"
 #include "log.h"
+#include "rescue.h"
 #include "statistics.h"
 #include "vfs_room.h"
 
@@ -430,6 +431,27 @@ run_pausing (struct checkpointer *checkpointer, int mode, struct status *status)
   return rc;
 }
 
+/* The database is not in its place: if it is only that the log has no name any
+ * more, move it into the database.  Returns whether that is done.
+ */
+static bool
+rescue (struct checkpointer *checkpointer)
+{
+  struct place *place = checkpointer->writer->place;
+  struct status status;
+  int r;
+
+  if (!place_has_lost_log (place))
+    return false;
+  pause_writers (checkpointer);
+  r = rescue_log (&checkpointer->connection, place,
+                  &checkpointer->flusher->entry, &status);
+  resume_writers (checkpointer);
+  if (r == -1)
+    warn_failed (checkpointer, &status);
+  return r == 1;
+}
+
 /* Empty the log.  MODE says whether its file is also truncated.  Returns
  * whether that was possible.
  */
@@ -442,7 +464,7 @@ empty_log (struct checkpointer *checkpointer, int mode)
 
   checkpointer->retry = checkpointer->limits.idle;
   if (place_check (checkpointer->writer->place, &status) == -1)
-    return false;
+    return rescue (checkpointer);
   checkpointer->retry = checkpointer->limits.idle / 10;
   rc = prepare_repair (checkpointer, failure, &status);
   if (rc == SQLITE_OK)

@@ -20,6 +20,7 @@
 #include "guard.h"
 #include "mark.h"
 #include "page.h"
+#include "place.h"
 #include "schema.h"
 
 #define APPLICATION_ID 0x73716c62
@@ -851,6 +852,48 @@ check_log (const char *path, struct patience *patience, struct status *status)
   return mark_check_fit (path, &look, status);
 }
 
+void
+database_explain (const char *path, struct status *status)
+{
+  static const char *const suffixes[] = { "-wal", "-shm" };
+
+  if (is_read_only (path))
+    return;
+  for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
+    char *name = database_side_file (path, suffixes[i]);
+    struct stat st;
+
+    if (name && is_read_only (name) && stat (name, &st) == 0)
+      status_fail (status, EIO,
+                   "%s belongs to the user %lu, and this one may not write "
+                   "it: give it the owner and the mode of the database "
+                   "(chown, chmod), while no program has that open",
+                   name, (unsigned long)st.st_uid);
+    free (name);
+  }
+}
+
+/* Would SQLite make a file of this user's beside the database PATH, which he
+ * may only read?  The owner could not write it.
+ */
+static bool
+would_be_in_the_way (const char *path)
+{
+  static const char *const suffixes[] = { "-wal", "-shm" };
+  struct stat st;
+  bool would = false;
+
+  if (stat (path, &st) == -1 || st.st_uid == geteuid () || !is_read_only (path))
+    return false;
+  for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
+    char *name = database_side_file (path, suffixes[i]);
+
+    would = would || (name && access (name, F_OK) == -1);
+    free (name);
+  }
+  return would;
+}
+
 /* Open and check, without a second try. */
 static int
 open_once (struct connection *connection, const char *path,
@@ -881,6 +924,10 @@ database_open (struct connection *connection, const char *path,
   /* One that gathers is opened beside others. */
   if (mode == CONNECTION_GATHER)
     return open_once (connection, path, mode, patience, status);
+  if (place_check_served (path, status) == -1)
+    return -1;
+  if (mode == CONNECTION_READ && would_be_in_the_way (path))
+    return open_once (connection, path, CONNECTION_IMMUTABLE, patience, status);
   if (mode != CONNECTION_READ || claim_check_name (path, &why) == 0) {
     if (check_log (path, patience, status) == -1)
       return -1;

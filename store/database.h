@@ -75,6 +75,12 @@ int database_open (struct connection *connection, const char *path,
                    enum connection_mode mode, struct patience *patience,
                    struct status *status);
 
+/* The database PATH could only be read, as STATUS says: where that is since a
+ * file beside it is another user's, which he should not have made, say that
+ * instead, with EIO.
+ */
+void database_explain (const char *path, struct status *status);
+
 /* A new string: the name of the file that SQLite, or we, keep beside the
  * database PATH, with SUFFIX.  Symbolic links are followed, as SQLite does:
  * however a database is called, its files are the same.  NULL when there is

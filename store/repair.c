@@ -15,6 +15,7 @@
 #include "correct.h"
 #include "count.h"
 #include "database.h"
+#include "failed.h"
 #include "grow.h"
 #include "guard.h"
 #include "log.h"
@@ -461,24 +462,37 @@ clear_ends (struct repair *repair, struct status *status)
   return 0;
 }
 
+/* What is to be cleaned up has come to the result R; where that is a failure,
+ * others may still work.
+ */
+static bool
+is_cleaned (struct repair *repair, int r, const struct status *status)
+{
+  if (r == -1)
+    say (repair, status->error == EBUSY ? EBUSY : EIO, "%s", status->message);
+  return r == 0;
+}
+
 /* Remove what was interrupted, and free what nobody sees. */
 static int
 clean (struct repair *repair, struct status *status)
 {
   const bool leftovers = has (repair, MEND_CLEAN);
   unsigned removed;
+  bool cleaned;
+  int r;
 
   if (!leftovers && !has (repair, MEND_RECLAIM))
     return 0;
-  if (manage_receive_clean (repair->store, &removed, status) == -1 ||
-      manage_reclaim (repair->store, report_progress, repair, NULL, status) ==
-          -1) {
-    if (status->error != EBUSY)
-      return -1;
-    say (repair, EBUSY, "%s", status->message);
-    return 0;
-  }
-  if (leftovers)
+  r = manage_receive_clean (repair->store, &removed, status);
+  if (r == -1 && !failed_is_local (status) && status->error != EBUSY)
+    return -1;
+  cleaned = is_cleaned (repair, r, status);
+  r = manage_reclaim (repair->store, report_progress, repair, NULL, status);
+  if (r == -1 && !failed_is_local (status) && status->error != EBUSY)
+    return -1;
+  cleaned = is_cleaned (repair, r, status) && cleaned;
+  if (leftovers && cleaned)
     say (repair, 0, "what interrupted copies left is removed");
   return 0;
 }

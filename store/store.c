@@ -18,6 +18,7 @@
 #include "log.h"
 #include "reader.h"
 #include "statistics.h"
+#include "rescue.h"
 #include "reserve.h"
 #include "store.h"
 #include "writer.h"
@@ -319,7 +320,8 @@ warn_of_reading (struct store *store)
   if (store->options.command || filesystem_is_unchangeable (path))
     return;
   if (claim_check_name (path, &why) == 0)
-    status_fail (&why, EROFS, "this user may not write the directory");
+    status_fail (&why, EROFS,
+                 "this user may not write the file or its directory");
   status_prefix (&why, "the disks are read-only, and while another program "
                        "changes the database, reading them fails");
   store->options.warn (why.message);
@@ -353,6 +355,8 @@ store_open (const char *path, const struct store_options *options,
     free (store);
     return NULL;
   }
+  if (store->readers.mode == CONNECTION_READ)
+    place_watch_log (&store->place);
   pthread_mutex_init (&store->lock, NULL);
   store->readers.follow = !options->command;
   if (store_is_immutable (store))
@@ -413,6 +417,12 @@ close_log (struct store *store)
 
   connection->longest_wait = SETTLE_WAIT;
   connection->asked = 0;
+  if (place_has_lost_log (&store->place)) {
+    if (rescue_log (connection, &store->place, &store->flusher.entry,
+                    &ignored) == -1)
+      store->options.warn (ignored.message);
+    return;
+  }
   if (flusher_ends_well (&store->flusher) &&
       place_check (&store->place, &ignored) == 0 &&
       guard_is_served (store->place.path, &ignored) != 1 &&
@@ -552,6 +562,8 @@ start_serving (struct store *store, bool served, struct status *status)
     return -1;
   if (!store->options.command)
     guard_tell_bound (store->serving, others, store->options.limits.bound);
+  if (!others)
+    place_tell_log (&store->place, store->serving);
   if (checkpointer_start (&store->checkpointer, status) == 0)
     return 0;
   guard_release (store->serving);
@@ -591,6 +603,7 @@ open_write_side (struct store *store, struct status *status)
     writer_close (&store->writer);
     return -1;
   }
+  place_watch_log (&store->place);
   store->writer.place = store->flusher.place = &store->place;
   store->writer.statistics = store->flusher.statistics = store->statistics;
   if (place_check (&store->place, status) == -1 ||
@@ -599,8 +612,17 @@ open_write_side (struct store *store, struct status *status)
     writer_close (&store->writer);
     return -1;
   }
+  place_watch_guard (&store->place);
   store->writable = true;
   return 0;
+}
+
+/* Is this how a file or medium that may only be read answers? */
+static bool
+may_only_read (const struct status *status)
+{
+  return status->error == EROFS || status->error == EACCES ||
+         status->error == EPERM;
 }
 
 /* Have the write side open. */
@@ -617,6 +639,8 @@ need_write_side (struct store *store, struct status *status)
   if (!store->writable)
     r = open_write_side (store, status);
   pthread_mutex_unlock (&store->lock);
+  if (r == -1 && may_only_read (status))
+    database_explain (store->place.path, status);
   return r;
 }
 
@@ -853,6 +877,15 @@ store_commits (struct store *store)
   return commits;
 }
 
+uint64_t
+store_transaction_bytes (struct store *store)
+{
+  struct status ignored;
+
+  return need_write_side (store, &ignored) == -1 ? UINT64_MAX
+                                                 : store->writer.batch_bytes;
+}
+
 void
 store_ask_checkpoint (struct store *store)
 {
@@ -945,14 +978,6 @@ store_find (struct store *store, const char *name, struct disk_info *info,
   struct finding finding = { .name = name, .info = info };
 
   return store_look (store, look_for_one, &finding, status);
-}
-
-/* Is this how a file or medium that may only be read answers? */
-static bool
-may_only_read (const struct status *status)
-{
-  return status->error == EROFS || status->error == EACCES ||
-         status->error == EPERM;
 }
 
 /* DISK was looked at before its guard was taken: a roll-back, a change of its
@@ -1330,6 +1355,26 @@ disk_write (struct disk *disk, const void *data, uint64_t offset,
   const int r = write_range (disk, data, offset, count, fua, status);
 
   return statistics_request (disk->counters, REQUEST_WRITE, began, count, r);
+}
+
+int
+disk_fill (struct disk *disk, const void *data, uint64_t offset, uint64_t count,
+           struct status *status)
+{
+  const uint32_t block_size = disk->info.block_size;
+  const uint64_t blocks = disk->store->writer.batch_bytes / block_size;
+  const uint64_t most = (blocks ? blocks : 1) * block_size;
+  const char *bytes = data;
+  uint64_t part;
+  int r = 0;
+
+  for (; r == 0 && count > 0; bytes += part, offset += part, count -= part) {
+    part = most - offset % block_size;
+    if (part > count)
+      part = count;
+    r = disk_write (disk, bytes, offset, part, false, status);
+  }
+  return r;
 }
 
 /* A trim, or with EDGES a zero. */

@@ -175,6 +175,12 @@ int store_is_served (struct store *store, struct status *status);
  */
 uint64_t store_commits (struct store *store);
 
+/* How many bytes a transaction should take at most, so that the log keeps its
+ * bound: for who works in steps, before the first one.  Opens the write side;
+ * where that fails, so will the first step.
+ */
+uint64_t store_transaction_bytes (struct store *store);
+
 /* Have the log moved into the database soon, while others write, so that the
  * file gets shorter.  Only after a disk was opened for writing.
  */
@@ -223,6 +229,12 @@ int disk_read (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
                struct status *status);
 int disk_write (struct disk *disk, const void *data, uint64_t offset,
                 uint64_t count, bool fua, struct status *status);
+
+/* As disk_write without FUA, but where the log is to be short, in several
+ * transactions: where it fails, a part may be written.
+ */
+int disk_fill (struct disk *disk, const void *data, uint64_t offset,
+               uint64_t count, struct status *status);
 
 /* Make whole blocks zeroes and free them; the parts of blocks at the edges
  * keep their bytes (NBD_CMD_TRIM).

@@ -106,6 +106,15 @@ is_no_space (int error)
   return error == ENOSPC || error == EDQUOT || error == EFBIG;
 }
 
+/* Is this how a file system, or a kernel, answers that cannot allocate (see
+ * fallocate(2))?
+ */
+static bool
+is_unsupported (int error)
+{
+  return error == EOPNOTSUPP || error == ENOSYS || error == EINVAL;
+}
+
 /* Write to the file below, for which only ENOSPC is SQLITE_FULL. */
 static int
 write_below (struct room_file *file, const void *data, int count,
@@ -206,6 +215,8 @@ grow (struct room_file *file, int64_t size, bool longer)
   }
   if (is_no_space (error))
     return SQLITE_FULL;
+  if (error != 0 && !is_unsupported (error))
+    return SQLITE_IOERR_WRITE;
   shared->zeroes = error != 0;
   if (shared->zeroes)
     return fill_some (file, size);

@@ -564,7 +564,7 @@ store_piece (struct input *input, struct disk *disk, uint64_t offset,
 {
   if (all_zero (input->buffer, length))
     return 0;
-  return disk_write (disk, input->buffer, offset, length, false, status);
+  return disk_fill (disk, input->buffer, offset, length, status);
 }
 
 /* Copy a file from its beginning to its end. */

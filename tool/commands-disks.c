@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "copy.h"
 #include "database.h"
 #include "tool.h"
 
@@ -587,16 +588,19 @@ run_flatten (int argc, char *argv[])
   char text[TOOL_SIZE_MAX];
   struct status status;
   struct store *store;
-  uint64_t copied = 0;
+  uint64_t copied = 0, before;
   int r;
 
   (void)argc;
   store = tool_open (argv[0], true);
   if (manage_details (store, argv[1], &details, &status) == -1)
     return tool_fail (&status);
+  before = copy_free_pages (store);
   tool_progress_begin ("flattening");
   r = manage_flatten (store, argv[1], count_copied, &copied, &status);
   tool_progress_end (r);
+  if (r == -1 && status.error == ENOSPC)
+    copy_give_back (store, before);
   if (r == -1)
     return tool_fail (&status);
   if (details.origin[0])
@@ -616,7 +620,8 @@ const struct command command_flatten = {
       "Copies the blocks that the disk shares with what it was cloned from or\n"
       "rolled back to.  It then takes more space, but reads need not look in\n"
       "several places, and deleting the origin frees all its space.  It may\n"
-      "be interrupted; the next time it goes on where it was.\n"
+      "be interrupted; the next time it goes on where it was.  If the file\n"
+      "system becomes full, what it has copied is given back.\n"
       "\n"
       "Example: sqlblock flatten disks.sqlite web-test\n",
   .common = COMMON_PROGRESS,

@@ -293,9 +293,9 @@ receive_ranges (struct stream *stream, struct disk *disk, struct status *status)
     if (progress_report (tool_progress, range.offset, stream->header.size, NULL,
                          status) == -1)
       return -1;
-    r = range.data ? disk_write (disk, range.data, range.offset, range.count,
-                                 false, status)
-                   : disk_zero (disk, range.offset, range.count, false, status);
+    r = range.data
+            ? disk_fill (disk, range.data, range.offset, range.count, status)
+            : disk_zero (disk, range.offset, range.count, false, status);
     if (r == -1)
       return -1;
   }
