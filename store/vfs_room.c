@@ -106,13 +106,14 @@ is_no_space (int error)
   return error == ENOSPC || error == EDQUOT || error == EFBIG;
 }
 
-/* Is this how a file system, or a kernel, answers that cannot allocate (see
- * fallocate(2))?
+/* Is this how a file system, a kernel or a sandbox answers that cannot allocate
+ * (see fallocate(2)), or does not let us?
  */
 static bool
 is_unsupported (int error)
 {
-  return error == EOPNOTSUPP || error == ENOSYS || error == EINVAL;
+  return error == EOPNOTSUPP || error == ENOSYS || error == EINVAL ||
+         error == EPERM;
 }
 
 /* Write to the file below, for which only ENOSPC is SQLITE_FULL. */
