@@ -41,7 +41,6 @@ enum connection_mode {
   CONNECTION_READ,
   CONNECTION_IMMUTABLE, /* read without the log or locks: see watch.h */
   CONNECTION_CREATE,    /* write an existing, empty file */
-  CONNECTION_HEADER,    /* read the file's bytes; it may be anything */
 };
 
 /* What the connections of a store share: what they do about damaged pages,

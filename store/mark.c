@@ -6,11 +6,12 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "bytes.h"
-#include "connection.h"
+#include "claim.h"
 #include "database.h"
 #include "mark.h"
 #include "page.h"
@@ -18,7 +19,6 @@
 /* The header of the database: its version for reading, which is that for
  * writing, too.
  */
-#define HEADER_PAGE_SIZE 16
 #define HEADER_VERSION   18
 #define VERSION_ROLLBACK 1
 
@@ -85,67 +85,77 @@ mark_format (const struct mark *mark, unsigned char cell[MARK_CELL_SIZE])
  * Looking.
  */
 
-/* Has the backup API made FILE, with this HEADER, to its end? */
-static bool
-is_copied (sqlite3_file *file, const unsigned char *header, uint32_t page_size)
+/* Read COUNT bytes at OFFSET; behind the end of the file are zeroes.  Returns
+ * 0, or -1 and errno.
+ */
+static int
+read_at (int fd, unsigned char *bytes, size_t count, int64_t offset)
 {
-  sqlite3_int64 size;
+  ssize_t r = 1;
+
+  memset (bytes, 0, count);
+  for (size_t done = 0; done < count && r > 0; done += r)
+    r = pread (fd, bytes + done, count - done, offset + done);
+  return r == -1 ? -1 : 0;
+}
+
+/* Has the backup API made the file, with this HEADER, to its end? */
+static bool
+is_copied (int fd, const unsigned char *header, uint32_t page_size)
+{
+  struct stat st;
 
   return big_endian (header + PAGE_HEADER_SCHEMA) < MARK_SCHEMA &&
-         file->pMethods->xFileSize (file, &size) == SQLITE_OK &&
-         size >= (int64_t)big_endian (header + PAGE_HEADER_PAGES) * page_size;
+         fstat (fd, &st) == 0 &&
+         st.st_size >=
+             (int64_t)big_endian (header + PAGE_HEADER_PAGES) * page_size;
 }
 
 /* Read the mark of the file.  A page that cannot be read, or is not there, is
  * damage like any other.
  */
 static int
-look_at_file (sqlite3 *db, struct mark_look *look)
+look_at_file (int fd, struct mark_look *look)
 {
   unsigned char header[PAGE_HEADER_SIZE], *page;
   uint32_t page_size;
-  sqlite3_file *file;
-  bool right;
-  int rc = sqlite3_file_control (db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
 
-  if (rc == SQLITE_OK)
-    rc = file->pMethods->xRead (file, header, sizeof header, 0);
-  if (rc != SQLITE_OK)
-    return rc;
+  if (read_at (fd, header, sizeof header, 0) == -1)
+    return -1;
   look->rollback = header[HEADER_VERSION] == VERSION_ROLLBACK &&
                    header[HEADER_VERSION + 1] == VERSION_ROLLBACK;
-  page_size = big_endian_16 (header + HEADER_PAGE_SIZE);
-  if (page_size == 1)
-    page_size = PAGE_SIZE_MAX;
-  if (!page_is_size (page_size))
-    return SQLITE_OK;
-  look->copied = !look->rollback && is_copied (file, header, page_size);
+  page_size = page_size_of (header);
+  if (page_size == 0)
+    return 0;
+  look->copied = !look->rollback && is_copied (fd, header, page_size);
   page = malloc (page_size);
   if (page == NULL)
-    return SQLITE_NOMEM;
-  rc = vfs_checksum_read (db, MARK_PAGE, page_size, page, &right);
-  look->readable =
-      rc == SQLITE_OK && right && mark_parse (&look->mark, page, page_size);
+    return -1;
+  look->readable = read_at (fd, page, page_size,
+                            (int64_t)(MARK_PAGE - 1) * page_size) == 0 &&
+                   vfs_checksum_fits (page, page_size, MARK_PAGE) &&
+                   mark_parse (&look->mark, page, page_size);
   free (page);
-  return SQLITE_OK;
+  return 0;
 }
 
+/* By the descriptor of the claims, which is not closed while SQLite has the
+ * file open (claim.h).
+ */
 static int
 read_file (const char *path, struct mark_look *look, struct status *status)
 {
-  struct connection connection;
-  int rc;
+  struct claim claim;
+  int r;
 
-  /* Immutable: neither locks nor journals are touched. */
-  if (connection_open (&connection, path, CONNECTION_HEADER, NULL, status) ==
-      -1)
+  if (claim_take (&claim, path, CLAIM_NONE, status) == -1)
     return -1;
-  rc = look_at_file (connection.db, look);
-  if (rc != SQLITE_OK)
-    status_fail_sqlite (status, connection.db, rc, "reading the mark of %s",
-                        path);
-  connection_close (&connection);
-  return rc == SQLITE_OK ? 0 : -1;
+  r = look_at_file (claim_descriptor (&claim), look);
+  if (r == -1)
+    status_fail (status, errno, "reading the mark of %s: %s", path,
+                 strerror (errno));
+  claim_release (&claim);
+  return r;
 }
 
 /* Is MARK, of the log, that of the file, or a later one of its log?  The file
