@@ -81,6 +81,13 @@ mark_format (const struct mark *mark, unsigned char cell[MARK_CELL_SIZE])
   memcpy (cell + CELL_SALTS, mark->salts, sizeof mark->salts);
 }
 
+void
+mark_set_sums (struct mark *mark, const uint32_t sums[2])
+{
+  put_big_endian (mark->salts, sums[0]);
+  put_big_endian (mark->salts + 4, sums[1]);
+}
+
 /*--------------------------------------------------------------------
  * Looking.
  */
@@ -170,10 +177,25 @@ is_of_file (const struct mark_look *look, const struct mark *mark)
          mark->state >= look->mark.state;
 }
 
+/* Does the transaction of the log that has ended here have the checksum which
+ * the file's mark names?
+ */
+static bool
+has_sums (const struct mark_look *look)
+{
+  struct mark here = { .state = MARK_CLOSED };
+
+  mark_set_sums (&here, look->walk.sums);
+  return look->readable && look->mark.state == MARK_CLOSED &&
+         memcmp (here.salts, look->mark.salts, sizeof here.salts) == 0;
+}
+
 /* A transaction of the log has ended; in it was MARK, if HAS_MARK. */
 static void
 note_commit (struct mark_look *look, bool has_mark, const struct mark *mark)
 {
+  if (has_sums (look))
+    look->log_has_sums = true;
   if (!has_mark)
     return;
   if (!look->log_has_marks)
@@ -272,7 +294,7 @@ fit (const struct mark_look *look)
                    (mark->state == MARK_ENDED && has_started_over (look))
                ? MARK_FITS
                : MARK_MISSING;
-  if (look->log_has_id && !look->copied)
+  if ((look->log_has_id || look->log_has_sums) && !look->copied)
     return MARK_FITS;
   return begins_after (look) ? MARK_FITS : MARK_FOREIGN;
 }

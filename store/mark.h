@@ -33,6 +33,8 @@
  *   file       log                            fits
  *   closed(X)  none, or nothing valid in it   yes: it was closed
  *   closed(X)  has X                          yes: it was to be removed
+ *   closed(X)  has X, not closed, and there   yes: the same, where there was
+ *              the checksum that X names      no room in it for a mark
  *   closed(X)  begins with "after X"          yes: it was just opened
  *   open(X)    has X                          yes: in use
  *   ended(X)   has X                          yes: not yet started over
@@ -49,6 +51,11 @@
  * log that was copied before the file, and lacks what the file has since got
  * from it, is another's: it would put old pages over new ones. Each log of ours
  * begins with a mark.
+ * - On a full file system the log may have no room for the mark that closes it.
+ *   When all of it is in the file and durable, that is written into the file
+ *   alone, and names the log by the checksum of its last frame, which is one of
+ *   all before it, too; then the log goes.  A log which has that checksum at
+ *   the end of a transaction has all that the file got from it.
  * - "Nothing valid" is judged as SQLite's recovery does it: by checksums and
  *   salts, up to the last commit.
  * - A file in rollback mode (bytes 18 and 19 of its header) was made by
@@ -99,7 +106,7 @@ enum mark_state { MARK_OPEN = 2, MARK_ENDED = 3, MARK_CLOSED = 4 };
 struct mark {
   enum mark_state state;
   unsigned char id[MARK_ID_SIZE], previous[MARK_ID_SIZE];
-  unsigned char salts[LOG_SALTS_SIZE];
+  unsigned char salts[LOG_SALTS_SIZE]; /* or see mark_set_sums */
 };
 
 /* The bytes of the row and the page's checksum, at the end of the page. */
@@ -116,6 +123,9 @@ bool mark_parse (struct mark *mark, const unsigned char *page,
  * checksum.
  */
 void mark_format (const struct mark *mark, unsigned char cell[MARK_CELL_SIZE]);
+
+/* Have MARK, which is closed, name the log that ends with the checksum SUMS. */
+void mark_set_sums (struct mark *mark, const uint32_t sums[2]);
 
 enum mark_fit {
   MARK_FITS,
@@ -144,6 +154,7 @@ struct mark_look {
   struct mark log_last;  /* ... this the last, ... */
   bool log_has_id;       /* ... and it has that of the file, or a later one
                             of the same id */
+  bool log_has_sums;     /* it has the checksum that the file's mark names */
 };
 
 /* Look at the database PATH, which database_examine has found to be ours, and

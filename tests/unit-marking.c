@@ -38,11 +38,17 @@ static bool watching;
 static int calls;
 static int (*interfere) (const struct shim_call *call);
 
+/* A file system that is full. */
+static bool full;
+static int refuse_growth (const struct shim_call *call);
+
 static int
 before (struct shim_call *call)
 {
   char letter = 0;
 
+  if (full)
+    return refuse_growth (call);
   if (interfere && call->file == SHIM_DATABASE &&
       (call->method == SHIM_WRITE || call->method == SHIM_TRUNCATE ||
        call->method == SHIM_SYNC)) {
@@ -97,6 +103,7 @@ setup (void **state)
   path = unit_database ();
   watching = false;
   interfere = NULL;
+  full = false;
   others = NULL;
   unit_create (path, &options);
   unit_open (&one, path, CONNECTION_WRITE);
@@ -621,23 +628,157 @@ test_closed_twice (void **state)
   connection_rollback (&one);
 }
 
-/* A log that was emptied without a mark must not come back once the file says
- * that it is closed.
+/*--------------------------------------------------------------------
+ * A file system that is full: the log cannot grow.
+ */
+
+/* The file and its log, as a kill would leave them at each call. */
+static struct pair {
+  struct copy file, log;
+} pairs[64];
+
+static size_t pair_count;
+
+static void
+copy_pair (void)
+{
+  struct pair *pair = &pairs[pair_count++];
+
+  assert_true (pair_count <= sizeof pairs / sizeof pairs[0]);
+  pair->file.bytes = unit_read_file (path, &pair->file.size);
+  pair->log.bytes =
+      unit_read_file (unit_path ("database.sqlite-wal"), &pair->log.size);
+}
+
+static int
+refuse_growth (const struct shim_call *call)
+{
+  if (call->file == SHIM_LOG && call->method == SHIM_WRITE)
+    return SQLITE_FULL;
+  if (call->file != SHIM_OTHER &&
+      (call->method == SHIM_WRITE || call->method == SHIM_TRUNCATE ||
+       call->method == SHIM_SYNC))
+    copy_pair ();
+  return SQLITE_OK;
+}
+
+static bool
+has_log (const struct pair *pair)
+{
+  return pair->log.size > 0;
+}
+
+/* Each pair fits; one in which a transaction is only in the log is not one that
+ * could do without it.
  */
 static void
-test_close_empty (void **state)
+check_pairs (void)
 {
-  struct marking_end end;
+  char *file = unit_path ("pair"), *log = unit_path ("pair-wal");
+  struct mark_look look;
+  int with_log = 0;
+
+  for (size_t i = 0; i < pair_count; i++) {
+    unit_write_file (file, pairs[i].file.bytes, pairs[i].file.size);
+    unit_write_file (log, has_log (&pairs[i]) ? pairs[i].log.bytes : "",
+                     pairs[i].log.size);
+    assert_ok (mark_look (file, &look, &status), &status);
+    if (look.fit != MARK_FITS)
+      fail_msg ("call %zu of %zu: %d", i, pair_count, look.fit);
+    with_log += has_log (&pairs[i]);
+    free (pairs[i].file.bytes);
+    free (pairs[i].log.bytes);
+  }
+  assert_true (with_log > 3);
+  assert_true (pair_count > 5);
+  pair_count = 0;
+}
+
+/* At no call would a kill leave a file that is refused. */
+static void
+test_close_full (void **state)
+{
+  int64_t rows;
 
   (void)state;
-  commit (&one);
-  assert_ok (marking_note (&one, &end, &status), &status);
-  assert_ok (marking_permit_restart (&one, &end, &status), &status);
-  assert_int_equal (checkpoint (&one, SQLITE_CHECKPOINT_TRUNCATE), SQLITE_OK);
-  watch ();
-  assert_ok (marking_close_empty (&one, &status), &status);
-  assert_string_equal (seen, "lmf");
+  commit_pages ();
+  rows = count_rows (&one);
+  full = true;
+  assert_result (checkpoint_complete (&one, &status), &status, 1);
+  copy_pair ();
+  full = false;
+  check_pairs ();
   assert_true (look ().alone);
+  assert_int_equal (count_rows (&two), rows);
+  commit (&two);
+  assert_int_equal (look ().mark.state, MARK_OPEN);
+}
+
+/* The log that was to go, if it is there again, is only that. */
+static void
+test_close_full_killed (void **state)
+{
+  struct marking_end end;
+  struct mark_look closed;
+
+  (void)state;
+  commit_pages ();
+  assert_int_equal (checkpoint (&one, SQLITE_CHECKPOINT_PASSIVE), SQLITE_OK);
+  assert_ok (marking_close_in_file (&one, &end, &status), &status);
+  closed = look ();
+  assert_int_equal (closed.mark.state, MARK_CLOSED);
+  assert_true (closed.log_has_sums);
+  assert_false (closed.alone || closed.log_has_id);
+  /* Who goes on with it has it open in the file before that. */
+  assert_ok (marking_reopen_in_file (&one, &end, &status), &status);
+  assert_int_equal (look ().mark.state, MARK_OPEN);
+  commit (&two);
+  assert_true (look ().log_has_id);
+}
+
+/* A commit at the last moment: the log stays, and the file says so. */
+static int locks;
+
+static void
+commit_at_last (void)
+{
+  if (++locks < 4)
+    others = commit_at_last;
+  else {
+    full = false;
+    commit (&two);
+  }
+}
+
+static void
+test_close_full_overtaken (void **state)
+{
+  struct marking_end end;
+  struct mark_look now;
+
+  (void)state;
+  commit_pages ();
+  locks = 0;
+  full = true;
+  others = commit_at_last;
+  assert_result (checkpoint_complete (&one, &status), &status, 1);
+  assert_int_equal (locks, 4);
+  assert_true (look ().alone);
+
+  /* The same, by one who has seen the mark, and there it ends. */
+  commit_pages ();
+  commit (&two);
+  assert_int_equal (checkpoint (&one, SQLITE_CHECKPOINT_PASSIVE), SQLITE_OK);
+  assert_ok (marking_close_in_file (&one, &end, &status), &status);
+  commit (&two);
+  assert_true (look ().log_has_sums);
+  assert_ok (marking_permit_restart (&one, &end, &status), &status);
+  assert_int_equal (checkpoint (&one, SQLITE_CHECKPOINT_TRUNCATE),
+                    SQLITE_BUSY_SNAPSHOT);
+  assert_ok (marking_reopen_in_file (&one, &end, &status), &status);
+  now = look ();
+  assert_int_equal (now.mark.state, MARK_OPEN);
+  assert_true (now.log_has_id);
 }
 
 int
@@ -659,7 +800,9 @@ main (void)
     TEST (test_foreign_unseen),
     TEST (test_foreign_begun),
     TEST (test_closed_meanwhile),
-    TEST (test_close_empty),
+    TEST (test_close_full),
+    TEST (test_close_full_killed),
+    TEST (test_close_full_overtaken),
     TEST (test_closed_twice),
   };
 
