@@ -55,7 +55,9 @@ struct patience {
    */
   struct damaged_pages *damaged;
 
-  /* A file whose log is missing is opened all the same.  Set as that. */
+  /* A file whose log is missing, or that is a torn copy, is opened all the same.
+   * Set as that.
+   */
   bool without_log;
 
   atomic_bool unsealed;    /* a page without a checksum was read */

@@ -839,7 +839,8 @@ check_log (const char *path, struct patience *patience, struct status *status)
     return -1;
   if (look.fit == MARK_FITS || is_written (path))
     return 0;
-  if (look.fit == MARK_MISSING && patience && patience->without_log)
+  if ((look.fit == MARK_MISSING || look.fit == MARK_TORN) && patience &&
+      patience->without_log)
     return 0;
   /* Who looks at damage looks at this, too. */
   if (look.fit == MARK_DAMAGED && patience && patience->damaged)

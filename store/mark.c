@@ -88,6 +88,38 @@ mark_set_sums (struct mark *mark, const uint32_t sums[2])
   put_big_endian (mark->salts + 4, sums[1]);
 }
 
+/* What begins the salts of a mark that names the last page. */
+static const unsigned char last_begins[4] = { 'l', 'a', 's', 't' };
+
+void
+mark_set_last (struct mark *mark, uint32_t last)
+{
+  memset (mark->salts, 0, sizeof mark->salts);
+  if (last <= MARK_PAGE)
+    return;
+  memcpy (mark->salts, last_begins, sizeof last_begins);
+  put_big_endian (mark->salts + sizeof last_begins, last);
+}
+
+uint32_t
+mark_last (const struct mark *mark)
+{
+  return mark->state == MARK_CLOSED &&
+                 memcmp (mark->salts, last_begins, sizeof last_begins) == 0
+             ? big_endian (mark->salts + sizeof last_begins)
+             : 0;
+}
+
+/* 0 says nothing. */
+uint32_t
+mark_stamp (const struct mark *mark)
+{
+  const uint32_t stamp =
+      big_endian (mark->id) >> (32 - VFS_CHECKSUM_STAMP_BITS);
+
+  return stamp ? stamp : 1;
+}
+
 /*--------------------------------------------------------------------
  * Looking.
  */
@@ -118,6 +150,28 @@ is_copied (int fd, const unsigned char *header, uint32_t page_size)
              (int64_t)big_endian (header + PAGE_HEADER_PAGES) * page_size;
 }
 
+/* Has the last page another stamp than MARK, from PAGE, asks for?  If another
+ * program has moved PAGE out of the log, nobody has stamped the last one; and
+ * if there are fewer pages now, one has removed it.
+ */
+static bool
+is_torn (int fd, const struct mark *mark, const unsigned char *page,
+         const unsigned char *header, uint32_t page_size)
+{
+  const uint32_t last = mark_last (mark);
+  const int64_t end = (int64_t)last * page_size;
+  unsigned char sum[VFS_CHECKSUM_SIZE];
+  uint32_t stamp;
+
+  if (last == 0 || last > big_endian (header + PAGE_HEADER_PAGES) ||
+      vfs_checksum_stamp_of (page + page_usable (page_size)) == 0)
+    return false;
+  if (pread (fd, sum, sizeof sum, end - VFS_CHECKSUM_SIZE) != sizeof sum)
+    return true;
+  stamp = vfs_checksum_stamp_of (sum);
+  return stamp != 0 && stamp != mark_stamp (mark);
+}
+
 /* Read the mark of the file.  A page that cannot be read, or is not there, is
  * damage like any other.
  */
@@ -142,6 +196,8 @@ look_at_file (int fd, struct mark_look *look)
                             (int64_t)(MARK_PAGE - 1) * page_size) == 0 &&
                    vfs_checksum_fits (page, page_size, MARK_PAGE) &&
                    mark_parse (&look->mark, page, page_size);
+  look->torn = look->readable && !look->copied &&
+               is_torn (fd, &look->mark, page, header, page_size);
   free (page);
   return 0;
 }
@@ -289,6 +345,8 @@ fit (const struct mark_look *look)
     return look->log_frames > 0 ? MARK_FOREIGN : MARK_FITS;
   if (!look->readable)
     return MARK_DAMAGED;
+  if (look->log_frames == 0 && look->torn)
+    return MARK_TORN;
   if (look->log_frames == 0)
     return mark->state == MARK_CLOSED || look->copied ||
                    (mark->state == MARK_ENDED && has_started_over (look))
@@ -314,7 +372,9 @@ look_once (const char *path, struct mark_look *look, struct status *status)
   return 0;
 }
 
-/* Who closes or opens the file meanwhile changes its mark. */
+/* Who closes or opens the file meanwhile changes its mark, and before that the
+ * stamp.
+ */
 int
 mark_look (const char *path, struct mark_look *look, struct status *status)
 {
@@ -327,7 +387,8 @@ mark_look (const char *path, struct mark_look *look, struct status *status)
       return 0;
     if (read_file (path, &again, status) == -1)
       return -1;
-    if (again.readable && look->readable && again.rollback == look->rollback &&
+    if (look->fit != MARK_TORN && again.readable && look->readable &&
+        again.rollback == look->rollback &&
         memcmp (&again.mark, &look->mark, sizeof again.mark) == 0)
       return 0;
     nanosleep (&(struct timespec){ .tv_nsec = PAUSE }, NULL);
@@ -367,6 +428,20 @@ fail_foreign (const char *path, struct status *status)
 }
 
 static int
+fail_torn (const char *path, struct status *status)
+{
+  return status_fail (
+      status, EIO,
+      "%s is a copy that was begun while the database was closed, and went on "
+      "while it was written: its parts are of different times; copy it again, "
+      "or use a backup ('sqlblock backup' makes one while a server writes); "
+      "without either, 'sqlblock check --accept' takes the file as it is if "
+      "all in it fits together, and 'sqlblock check --salvage' copies what can "
+      "be read; nothing was changed",
+      path);
+}
+
+static int
 fail_damaged (const char *path, struct status *status)
 {
   return status_fail (
@@ -388,6 +463,8 @@ mark_check_fit (const char *path, const struct mark_look *look,
     return fail_missing (path, status);
   case MARK_FOREIGN:
     return fail_foreign (path, status);
+  case MARK_TORN:
+    return fail_torn (path, status);
   case MARK_DAMAGED:
     break;
   }

@@ -183,6 +183,26 @@ what_to_put (const struct mark *mark, const unsigned char *page,
              : NOTHING;
 }
 
+/* Have the file not pass as the one that was closed, before anything else
+ * changes in it: PAGE, of the mark, may say that it is closed.
+ */
+static int
+stamp_otherwise (struct connection *connection, const struct mark *mark,
+                 const unsigned char *page, uint32_t page_size)
+{
+  sqlite3_file *below;
+  struct mark old;
+  uint32_t last = 0;
+  int rc = vfs_checksum_below (connection->db, &below);
+
+  if (rc == SQLITE_OK && mark_parse (&old, page, page_size))
+    last = mark_last (&old);
+  if (last != 0)
+    rc = vfs_checksum_stamp (below, last, page_size, mark_stamp (mark));
+  /* Others have taken the page from the file: then it is not as it was. */
+  return rc == SQLITE_IOERR_SHORT_READ ? SQLITE_OK : rc;
+}
+
 /* Write MARK over the one in the file's page. */
 static int
 replace (sqlite3_file *database, const struct mark *mark, unsigned char *page,
@@ -272,6 +292,8 @@ put_into_file (struct connection *connection, const struct mark *mark,
     rc = look_at_page (connection, mark, page, page_size, &putting);
   if (rc == SQLITE_OK && putting == PUT_FIRST)
     rc = sync_log (connection, log);
+  if (rc == SQLITE_OK && putting != NOTHING)
+    rc = stamp_otherwise (connection, mark, page, page_size);
   if (rc == SQLITE_OK && putting != NOTHING)
     rc = replace (database, mark, page, page_size);
   lock_checkpoints (database, SQLITE_SHM_UNLOCK);
@@ -460,6 +482,20 @@ has_ended (const struct mark *mark, enum mark_state state)
   return mark->state == MARK_CLOSED || mark->state == state;
 }
 
+/* The last page is going to be stamped, when all is in the file. */
+static int
+name_last_page (struct connection *connection, struct mark *mark,
+                struct status *status)
+{
+  static const char count_sql[] = "PRAGMA page_count";
+  int64_t pages;
+
+  if (connection_integer (connection, count_sql, &pages, status) == -1)
+    return -1;
+  mark_set_last (mark, pages);
+  return 0;
+}
+
 /* Write the mark that ends the log as STATE says; one that has ended already
  * may have started over.
  */
@@ -474,6 +510,8 @@ write_end (struct connection *connection, enum mark_state state,
   marking->mark.state = state;
   if (state == MARK_ENDED)
     memcpy (marking->mark.salts, marking->salts, sizeof marking->mark.salts);
+  else if (name_last_page (connection, &marking->mark, status) == -1)
+    return -1;
   if (write_mark (connection, &marking->mark, status) == -1)
     return -1;
   if (may_restart && (marking_note (connection, &end, status) == -1 ||
