@@ -55,8 +55,8 @@ struct patience {
    */
   struct damaged_pages *damaged;
 
-  /* A file whose log is missing, or that is a torn copy, is opened all the same.
-   * Set as that.
+  /* A file whose log is missing, or that is a torn copy, is opened all the
+   * same. Set as that.
    */
   bool without_log;
 
