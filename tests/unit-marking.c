@@ -814,6 +814,9 @@ test_moved_by_another (void **state)
   commit_pages ();
   close_log ();
   commit (&one);
+  end_log (MARK_ENDED);
+  assert_int_equal (checkpoint (&one, SQLITE_CHECKPOINT_RESTART), SQLITE_OK);
+  commit (&one);
   end_log (MARK_CLOSED);
   bytes = unit_read_file (path, &size);
   unit_write_file (copy, bytes, size);
