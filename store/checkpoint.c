@@ -90,21 +90,39 @@ run_checkpoint (struct connection *connection, int mode, int *frames, int *done)
   return sqlite3_wal_checkpoint_v2 (connection->db, "main", mode, frames, done);
 }
 
+/* Permit that the log goes which END says, and have it go. */
+static int
+truncate_log (struct connection *connection, const struct marking_end *end,
+              struct status *status)
+{
+  int frames, done;
+
+  if (marking_permit_restart (connection, end, status) == -1)
+    return status->sqlite ? status->sqlite : SQLITE_ERROR;
+  return run_checkpoint (connection, SQLITE_CHECKPOINT_TRUNCATE, &frames,
+                         &done);
+}
+
 /* The same on a full file system, where the log has no room for the mark that
- * closes it.
+ * closes it: the file says that it is closed before the log goes, since without
+ * a log one that is open is refused.
  */
 static int
 close_without_room (struct connection *connection, struct status *status)
 {
+  struct status ignored;
   struct marking_end end;
   int frames, done, rc;
 
-  if (marking_note (connection, &end, status) == -1 ||
-      marking_permit_restart (connection, &end, status) == -1)
-    return status->sqlite ? status->sqlite : SQLITE_ERROR;
-  rc = run_checkpoint (connection, SQLITE_CHECKPOINT_TRUNCATE, &frames, &done);
-  if (rc == SQLITE_OK && marking_close_empty (connection, status) == -1)
-    rc = status->sqlite ? status->sqlite : SQLITE_ERROR;
+  rc = run_checkpoint (connection, SQLITE_CHECKPOINT_PASSIVE, &frames, &done);
+  if (rc != SQLITE_OK)
+    return rc;
+  rc = marking_close_in_file (connection, &end, status) == 0
+           ? truncate_log (connection, &end, status)
+       : status->sqlite ? status->sqlite
+                        : SQLITE_ERROR;
+  if (rc != SQLITE_OK)
+    marking_reopen_in_file (connection, &end, &ignored);
   return rc;
 }
 
@@ -115,7 +133,7 @@ static int
 close_log (struct connection *connection, struct status *status)
 {
   struct marking_end end;
-  int frames, done, rc = SQLITE_BUSY_SNAPSHOT;
+  int rc = SQLITE_BUSY_SNAPSHOT;
 
   for (int i = 0; rc == SQLITE_BUSY_SNAPSHOT && i < CLOSE_ATTEMPTS; i++) {
     if (marking_end_log (connection, MARK_CLOSED, &end, status) == -1) {
@@ -124,10 +142,7 @@ close_log (struct connection *connection, struct status *status)
       rc = close_without_room (connection, status);
       continue;
     }
-    if (marking_permit_restart (connection, &end, status) == -1)
-      return status->sqlite ? status->sqlite : SQLITE_ERROR;
-    rc =
-        run_checkpoint (connection, SQLITE_CHECKPOINT_TRUNCATE, &frames, &done);
+    rc = truncate_log (connection, &end, status);
   }
   return rc;
 }

@@ -75,10 +75,9 @@ int
 database_examine (const char *path, struct status *status)
 {
   unsigned char header[PAGE_HEADER_SIZE] = { 0 };
-  struct connection connection;
-  sqlite3_file *file;
+  struct claim claim;
   struct stat st;
-  int rc;
+  int r;
 
   if (stat (path, &st) == -1) {
     if (errno == ENOENT && lstat (path, &st) == 0)
@@ -93,20 +92,17 @@ database_examine (const char *path, struct status *status)
   if (!S_ISREG (st.st_mode))
     return status_fail (status, EINVAL, "%s is not a regular file", path);
 
-  /* Immutable: neither locks nor journals are touched. */
-  if (connection_open (&connection, path, CONNECTION_HEADER, NULL, status) ==
-      -1)
+  /* By the descriptor of the claims, which is not closed while SQLite has the
+   * file open.
+   */
+  if (claim_take (&claim, path, CLAIM_NONE, status) == -1)
     return -1;
-  rc = sqlite3_file_control (connection.db, "main", SQLITE_FCNTL_FILE_POINTER,
-                             &file);
-  if (rc == SQLITE_OK)
-    rc = file->pMethods->xRead (file, header, sizeof header, 0);
-  if (rc != SQLITE_OK && rc != SQLITE_IOERR_SHORT_READ)
-    rc = status_fail_sqlite (status, connection.db, rc, "reading %s", path);
-  else
-    rc = check_header (path, header, status);
-  connection_close (&connection);
-  return rc;
+  r = pread (claim_descriptor (&claim), header, sizeof header, 0) == -1
+          ? status_fail (status, errno, "reading %s: %s", path,
+                         strerror (errno))
+          : check_header (path, header, status);
+  claim_release (&claim);
+  return r;
 }
 
 /*--------------------------------------------------------------------
@@ -844,7 +840,8 @@ check_log (const char *path, struct patience *patience, struct status *status)
     return -1;
   if (look.fit == MARK_FITS || is_written (path))
     return 0;
-  if (look.fit == MARK_MISSING && patience && patience->without_log)
+  if ((look.fit == MARK_MISSING || look.fit == MARK_TORN) && patience &&
+      patience->without_log)
     return 0;
   /* Who looks at damage looks at this, too. */
   if (look.fit == MARK_DAMAGED && patience && patience->damaged)

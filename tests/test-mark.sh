@@ -113,6 +113,35 @@ fill "$(uri b.sock)" 4
 kill_nbdkit
 refused torn "is missing"
 
+# A copy of the file alone that was begun while the file was closed, and goes on
+# while a server writes: begun with the first 64 KiB, 1 MiB, ....
+cp monday closed
+start_nbdkit h.sock "$plugin" closed log-size=1M
+fill "$(uri h.sock)" 3
+stop_nbdkit
+accepted closed
+for begun in 65536 1048576 4000000; do
+  cp closed running
+  head -c $begun running >torn
+  start_nbdkit h.sock "$plugin" running log-size=1M
+  fill "$(uri h.sock)" $begun
+  [ $(($(stat -c %s running))) -gt $begun ] || fail "the file is too short"
+  tail -c +$((begun + 1)) running >>torn
+  refused torn "of different times"
+  # When it is closed again, too.
+  stop_nbdkit
+  head -c $begun closed >torn
+  tail -c +$((begun + 1)) running >>torn
+  refused torn "of different times"
+  # And what is whole is taken.
+  cp running whole
+  accepted whole
+  head -c $begun closed >whole
+  tail -c +$((begun + 1)) closed >>whole
+  accepted whole
+done
+rm torn running whole
+
 # --- The log of another time, or of another file -----------------------------
 
 cp monday mixed
