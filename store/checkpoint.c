@@ -59,6 +59,9 @@
  */
 #define CUT_SIZE (INT64_C (64) << 20)
 
+/* How long cutting waits for a transaction to end, in milliseconds. */
+#define CUT_PATIENCE 100
+
 const struct checkpoint_limits checkpoint_limits_default = {
   .start = UINT64_C (64) << 20,
   .bound = UINT64_C (256) << 20,
@@ -192,13 +195,16 @@ resume_writers (struct checkpointer *checkpointer)
   checkpointer->pausing = false;
 }
 
-/* Let writers go on for a moment. */
+/* Let writers go on for a moment, inside of a checkpoint.  The leader may wait
+ * for the end of that, to put a mark into the file (marking.h): then it is not
+ * waited for, nor does it keep the file from being cut.
+ */
 static void
 let_writers_go_on (struct checkpointer *checkpointer, uint64_t nanoseconds)
 {
   resume_writers (checkpointer);
   nanosleep (&(struct timespec){ .tv_nsec = nanoseconds }, NULL);
-  pause_writers (checkpointer);
+  checkpointer->pausing = writer_try_pause (checkpointer->writer, CUT_PATIENCE);
 }
 
 /* A checkpoint that is complete cuts off what is behind the database's end,
