@@ -514,9 +514,20 @@ commit_foreign (void)
 }
 
 static void
+commit_foreign_pages (void)
+{
+  static const char insert_sql[] =
+      "INSERT INTO feature SELECT hex (randomblob (1500)), 'compatible' FROM"
+      " feature LIMIT 8";
+
+  unit_sql (two.db, insert_sql);
+}
+
+static void
 test_last_overtaken (void **state)
 {
-  static void (*const commits[]) (void) = { commit_ours, commit_foreign };
+  static void (*const commits[]) (void) = { commit_ours, commit_foreign,
+                                            commit_foreign_pages };
   int64_t rows, moved;
 
   (void)state;
