@@ -5,6 +5,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -642,6 +643,57 @@ test_closed_twice (void **state)
   connection_rollback (&one);
 }
 
+/* Another one commits when the checkpoint of a log that was closed is about to
+ * write the mark: it is put into the file after that.
+ */
+static pthread_t committing;
+static int committed;
+
+static void *
+commit_beside (void *opaque)
+{
+  struct status ignored;
+
+  (void)opaque;
+  committed = connection_begin_write (&two, &ignored);
+  return NULL;
+}
+
+static int
+commit_at_mark (const struct shim_call *call)
+{
+  if (call->method != SHIM_WRITE ||
+      call->number != (MARK_PAGE - 1) * (int64_t)call->count)
+    return SQLITE_OK;
+  interfere = NULL;
+  assert_int_equal (pthread_create (&committing, NULL, commit_beside, NULL), 0);
+  usleep (100000);
+  return SQLITE_OK;
+}
+
+static void
+test_closed_late (void **state)
+{
+  struct mark_look open;
+
+  (void)state;
+  commit_pages ();
+  end_log (MARK_ENDED);
+  assert_int_equal (checkpoint (&one, SQLITE_CHECKPOINT_RESTART), SQLITE_OK);
+  commit_pages ();
+  end_log (MARK_CLOSED);
+  assert_int_equal (look ().mark.state, MARK_ENDED);
+  interfere = commit_at_mark;
+  assert_int_equal (checkpoint (&one, SQLITE_CHECKPOINT_PASSIVE), SQLITE_OK);
+  assert_null (interfere);
+  assert_int_equal (pthread_join (committing, NULL), 0);
+  assert_int_equal (committed, 0);
+  open = look ();
+  assert_int_equal (open.mark.state, MARK_OPEN);
+  assert_true (open.log_has_id);
+  connection_rollback (&two);
+}
+
 /*--------------------------------------------------------------------
  * A copy of the file alone that goes on while the file is written.
  */
@@ -1060,6 +1112,7 @@ main (void)
     TEST (test_close_full_killed),
     TEST (test_close_full_overtaken),
     TEST (test_closed_twice),
+    TEST (test_closed_late),
   };
 
   shim_install (&hooks);
