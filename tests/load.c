@@ -46,6 +46,9 @@
 /* More than files are ever open. */
 #define HANDLES 100
 
+/* What a disk writes as a whole. */
+#define SECTOR 512
+
 /* A request in flight; the others keep off its range. */
 struct request {
   bool active;
@@ -271,6 +274,16 @@ is_rest_there (const struct shim_call *call, int count)
   return there;
 }
 
+/* Does the call write within one sector of the database?  That is written as a
+ * whole or not at all, like the mark (mark.h).
+ */
+static bool
+is_in_sector (const struct shim_call *call)
+{
+  return call->file == SHIM_DATABASE &&
+         call->number / SECTOR == (call->number + call->count - 1) / SECTOR;
+}
+
 /* A part is written, and then there is no more space, or an error.  Not where
  * nothing is missing then: a request that failed, and is not to be found,
  * could be found after a crash, as a whole.
@@ -278,7 +291,8 @@ is_rest_there (const struct shim_call *call, int count)
 static int
 fail_write (struct shim_call *call)
 {
-  const int part = random_below (&fault_random, call->count);
+  const int part =
+      is_in_sector (call) ? 0 : random_below (&fault_random, call->count);
 
   if (is_rest_there (call, part))
     return SQLITE_OK;
