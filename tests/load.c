@@ -274,13 +274,13 @@ is_rest_there (const struct shim_call *call, int count)
   return there;
 }
 
-/* Does the call write within one sector of the database?  That is written as a
- * whole or not at all, like the mark (mark.h).
+/* Does the call write a mark, or the header of the log?  Each lies within one
+ * sector, which is written as a whole or not at all (mark.h).
  */
 static bool
 is_in_sector (const struct shim_call *call)
 {
-  return call->file == SHIM_DATABASE &&
+  return (call->file == SHIM_DATABASE || call->number == 0) &&
          call->number / SECTOR == (call->number + call->count - 1) / SECTOR;
 }
 
