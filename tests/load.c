@@ -274,14 +274,18 @@ is_rest_there (const struct shim_call *call, int count)
   return there;
 }
 
-/* Does the call write a mark, or the header of the log?  Each lies within one
- * sector, which is written as a whole or not at all (mark.h).
+/* How much of a call that fails is written.  Of the database, and of the header
+ * of the log, each sector as a whole or not at all: mark.h relies on that.
  */
-static bool
-is_in_sector (const struct shim_call *call)
+static int
+choose_part (const struct shim_call *call)
 {
-  return (call->file == SHIM_DATABASE || call->number == 0) &&
-         call->number / SECTOR == (call->number + call->count - 1) / SECTOR;
+  const int part = random_below (&fault_random, call->count);
+  const int rest = (call->number + part) % SECTOR;
+
+  if (call->file != SHIM_DATABASE && call->number != 0)
+    return part;
+  return part > rest ? part - rest : 0;
 }
 
 /* A part is written, and then there is no more space, or an error.  Not where
@@ -291,8 +295,7 @@ is_in_sector (const struct shim_call *call)
 static int
 fail_write (struct shim_call *call)
 {
-  const int part =
-      is_in_sector (call) ? 0 : random_below (&fault_random, call->count);
+  const int part = choose_part (call);
 
   if (is_rest_there (call, part))
     return SQLITE_OK;
