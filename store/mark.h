@@ -42,10 +42,12 @@
  *   ended(X)   begins with "after X"          yes: has started over
  *   ended(X)   nothing valid, but a header    yes: has started over, and
  *              with other salts               nothing of it was synced: SQLite
- *                                             syncs the header before frames
- * (but see below) open(X)    none, or nothing valid         no: the log is
- * missing ended(X)   none, or with the old header   no: the log is missing any
- * anything else                  no: the log is another's
+ *                                             syncs the header before frames,
+ *                                             and it lies within one sector
+ *                                             (but see below)
+ *   open(X)    none, or nothing valid         no: the log is missing
+ *   ended(X)   none, or with the old header   no: the log is missing
+ *   any        anything else                  no: the log is another's
  *
  * - A log "has X" if one of the marks that are committed in it has that id, and
  *   is as far: what ends a log is in the log before it is in the file.  So a

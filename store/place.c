@@ -313,6 +313,8 @@ place_check (struct place *place, struct status *status)
   state = find_state (place);
   if (state == PLACE_INDEX_REPLACED)
     atomic_store (&place->replaced, true);
+  if (state == PLACE_RIGHT) /* writes go on */
+    atomic_store (&place->saved, false);
   atomic_store (&place->looked, clock_now ());
   r = check_state (place, state, status);
   if (atomic_exchange (&place->state, state) != (int)state)

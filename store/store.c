@@ -24,9 +24,13 @@
 #include "writer.h"
 
 /* How long the first client waits for other programs that keep an earlier
- * server's log from being emptied, in milliseconds.
+ * server's log from being emptied, in milliseconds; and who ends while they
+ * keep one that was deleted from being saved.
  */
 #define SETTLE_WAIT 1000
+
+/* How long to wait between two tries to save that, in nanoseconds. */
+#define SAVE_AGAIN 20000000
 
 /* A command beside a server checkpoints when there was no commit for so
  * long, in milliseconds.
@@ -405,6 +409,32 @@ end_log (struct connection *connection, struct marking_end *end)
   return r;
 }
 
+/* Save a log that was deleted, which ends with the server.  Another server may
+ * be about to do the same.
+ */
+static void
+save_log (struct store *store)
+{
+  const uint64_t until = clock_now () + SETTLE_WAIT * CLOCK_MILLISECOND;
+  struct status status;
+  int r = 0;
+
+  while (place_has_lost_log (&store->place) &&
+         (r = rescue_log (&store->writer.connection, &store->place,
+                          &store->flusher.entry, &status)) == 0 &&
+         clock_now () < until)
+    nanosleep (&(struct timespec){ .tv_nsec = SAVE_AGAIN }, NULL);
+  if (r == 0 && place_has_lost_log (&store->place))
+    r = status_fail (&status, EBUSY,
+                     "%s-wal was deleted or replaced, and while another "
+                     "program reads, not all of it can be moved into the "
+                     "database: what was only in it is lost, unless that "
+                     "program closes the database and saves it",
+                     store->place.path);
+  if (r == -1)
+    store->options.warn (status.message);
+}
+
 /* Have the log go with the last connection.  Where others serve the database
  * it is theirs.
  */
@@ -418,9 +448,7 @@ close_log (struct store *store)
   connection->longest_wait = SETTLE_WAIT;
   connection->asked = 0;
   if (place_has_lost_log (&store->place)) {
-    if (rescue_log (connection, &store->place, &store->flusher.entry,
-                    &ignored) == -1)
-      store->options.warn (ignored.message);
+    save_log (store);
     return;
   }
   if (flusher_ends_well (&store->flusher) &&

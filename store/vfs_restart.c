@@ -209,19 +209,23 @@ restart_write (sqlite3_file *file, const void *data, int count,
   return SQLITE_OK;
 }
 
-/* Stamp the last page, where the mark at hand says that it is (mark.h). */
+/* Stamp the page that the mark at hand says is the last one (mark.h).  Another
+ * program may have committed behind it, and there are more pages now, or fewer.
+ */
 static int
 stamp_last (struct restart_file *restart)
 {
-  uint32_t pages;
+  uint32_t pages, last;
   struct mark mark;
 
   memcpy (&pages, (const void *)(restart->index + INDEX_PAGES), sizeof pages);
-  if (!mark_parse (&mark, restart->end, restart->end_size) ||
-      mark_last (&mark) == 0 || mark_last (&mark) != pages)
+  if (!mark_parse (&mark, restart->end, restart->end_size))
     return SQLITE_OK;
-  return vfs_checksum_stamp (restart->pass.below, pages, restart->end_size,
-                             mark_stamp (&mark));
+  last = mark_last (&mark);
+  return last == 0 || last > pages
+             ? SQLITE_OK
+             : vfs_checksum_stamp (restart->pass.below, last, restart->end_size,
+                                   mark_stamp (&mark));
 }
 
 /* All else has been written. */

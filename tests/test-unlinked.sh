@@ -10,7 +10,7 @@ PATH=$top_builddir/tool:$PATH
 db=$tmp/disk.sqlite
 
 cat >"$tmp/client.py" <<'EOF2'
-import errno, nbd, os, shutil, sqlite3, subprocess, sys, threading, time
+import errno, nbd, os, shutil, signal, sqlite3, subprocess, sys, threading, time
 
 socket, db, scenario = sys.argv[1:4]
 log, index, server_log = db + "-wal", db + "-shm", socket + ".log"
@@ -45,14 +45,11 @@ def remove(*names):
     for name in names:
         os.remove(name)
 
-def said(text):
-    with open(server_log) as file:
-        return text in file.read()
-
-def wait_for(text):
+def wait_for(text, times=1):
     for i in range(100):
-        if said(text):
-            return
+        with open(server_log) as file:
+            if file.read().count(text) >= times:
+                return
         time.sleep(0.1)
     raise Exception("the server has not said: " + text)
 
@@ -167,6 +164,26 @@ elif scenario == "back":
             write(number, 10 + seconds)
         connect().pwrite(pattern(5, 10 + seconds), 5 * BLOCK)
     check()
+    # What is written since then is not in the database.
+    os.rename(log, db + ".aside")
+    fails(h.flush)
+    with open(server_log) as file:
+        since = file.read().split("is back in its place")[-1]
+    assert "being moved" in since.splitlines()[1], since
+    wait_for("all that was written is in the database now", times=2)
+elif scenario == "pinned":
+    # The server ends while another program keeps an old state.
+    other = sqlite3.connect(db, isolation_level=None)
+    other.execute("begin")
+    other.execute("select count (*) from block").fetchall()
+    write(1, 1)
+    remove(log)
+    fails(h.flush)
+    h.shutdown()
+    os.kill(int(sys.argv[4]), signal.SIGTERM)
+    wait_for("what was only in it is lost, unless")
+    other.execute("commit")
+    other.close()
 elif scenario == "foreign":
     # Another program makes an index of its own.
     time.sleep(2.5)
@@ -200,15 +217,20 @@ h.flush()
 EOF2
 
 for scenario in load idle rest both all end index guard copy garbage back \
-  foreign; do
+  pinned foreign; do
   rm -f "$db"* "$tmp"/s.*
   sqlblock create "$db" disk --size=16M --quiet
   start_nbdkit s "$plugin" "$db"
-  timeout 100 python3 "$tmp/client.py" "$tmp/s" "$db" "$scenario" || {
+  timeout 100 python3 "$tmp/client.py" "$tmp/s" "$db" "$scenario" \
+    "$nbdkit_pid" || {
     cat "$tmp/s.log" >&2
     fail "$scenario: see above"
   }
-  if [ "$scenario" = end ]; then stop_nbdkit; else kill_nbdkit; fi
+  case $scenario in
+  end) stop_nbdkit ;;
+  pinned) wait "$nbdkit_pid" 2>/dev/null || : ;;
+  *) kill_nbdkit ;;
+  esac
   if [ "$scenario" = copy ]; then
     # What is beside it is not its log, unless it was copied just as the log
     # started over, with nothing in it.

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "seal.h"
+#include "shim.h"
 #include "unit.h"
 
 #include "bytes.h"
@@ -561,6 +562,55 @@ test_interrupted (void **state)
   store_close (store);
 }
 
+/* While the database is read, which takes some time, others commit. */
+static struct connection beside;
+static bool committing;
+
+static int
+commit_beside (struct shim_call *call)
+{
+  static const char insert_sql[] =
+      "INSERT INTO feature VALUES (hex (randomblob (8)), 'compatible')";
+  struct status status;
+
+  if (!committing || call->method != SHIM_READ || call->file != SHIM_DATABASE)
+    return SQLITE_OK;
+  committing = false;
+  assert_ok (connection_begin_write (&beside, &status), &status);
+  assert_ok (connection_run (&beside, insert_sql, &status), &status);
+  assert_ok (connection_commit (&beside, &status), &status);
+  committing = true;
+  usleep (100000);
+  return SQLITE_OK;
+}
+
+/* SQLite's check is given up when the log grows by more than it may. */
+static void
+test_given_up (void **state)
+{
+  static const int64_t growths[] = { INT64_C (1) << 30, 1 };
+  char *path = make_database ();
+
+  (void)state;
+  unit_open (&beside, path, CONNECTION_WRITE);
+  for (int i = 0; i < 2; i++) {
+    const struct check_options options = { .log_growth = growths[i] };
+    struct store *store = unit_open_store (path);
+    struct check_counts counts;
+    struct status status;
+
+    committing = true;
+    assert_ok (check_database (store, &options, &counts, &status), &status);
+    committing = false;
+    assert_int_equal (counts.problems, 0);
+    assert_int_equal (counts.file_not_checked, i == 1);
+    store_close (store);
+  }
+  unit_close (&beside);
+}
+
+static const struct shim_hooks hooks = { .before = commit_beside };
+
 int
 main (void)
 {
@@ -575,7 +625,9 @@ main (void)
     unit_test (test_foreign_change),
     unit_test (test_changed_key),
     unit_test (test_interrupted),
+    unit_test (test_given_up),
   };
 
+  shim_install (&hooks);
   return cmocka_run_group_tests (tests, NULL, NULL);
 }

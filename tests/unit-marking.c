@@ -5,6 +5,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -514,9 +515,20 @@ commit_foreign (void)
 }
 
 static void
+commit_foreign_pages (void)
+{
+  static const char insert_sql[] =
+      "INSERT INTO feature SELECT hex (randomblob (1500)), 'compatible' FROM"
+      " feature LIMIT 8";
+
+  unit_sql (two.db, insert_sql);
+}
+
+static void
 test_last_overtaken (void **state)
 {
-  static void (*const commits[]) (void) = { commit_ours, commit_foreign };
+  static void (*const commits[]) (void) = { commit_ours, commit_foreign,
+                                            commit_foreign_pages };
   int64_t rows, moved;
 
   (void)state;
@@ -629,6 +641,57 @@ test_closed_twice (void **state)
   assert_int_equal (look ().mark.state, MARK_OPEN);
   assert_true (look ().log_has_marks);
   connection_rollback (&one);
+}
+
+/* Another one commits when the checkpoint of a log that was closed is about to
+ * write the mark: it is put into the file after that.
+ */
+static pthread_t committing;
+static int committed;
+
+static void *
+commit_beside (void *opaque)
+{
+  struct status ignored;
+
+  (void)opaque;
+  committed = connection_begin_write (&two, &ignored);
+  return NULL;
+}
+
+static int
+commit_at_mark (const struct shim_call *call)
+{
+  if (call->method != SHIM_WRITE ||
+      call->number != (MARK_PAGE - 1) * (int64_t)call->count)
+    return SQLITE_OK;
+  interfere = NULL;
+  assert_int_equal (pthread_create (&committing, NULL, commit_beside, NULL), 0);
+  usleep (100000);
+  return SQLITE_OK;
+}
+
+static void
+test_closed_late (void **state)
+{
+  struct mark_look open;
+
+  (void)state;
+  commit_pages ();
+  end_log (MARK_ENDED);
+  assert_int_equal (checkpoint (&one, SQLITE_CHECKPOINT_RESTART), SQLITE_OK);
+  commit_pages ();
+  end_log (MARK_CLOSED);
+  assert_int_equal (look ().mark.state, MARK_ENDED);
+  interfere = commit_at_mark;
+  assert_int_equal (checkpoint (&one, SQLITE_CHECKPOINT_PASSIVE), SQLITE_OK);
+  assert_null (interfere);
+  assert_int_equal (pthread_join (committing, NULL), 0);
+  assert_int_equal (committed, 0);
+  open = look ();
+  assert_int_equal (open.mark.state, MARK_OPEN);
+  assert_true (open.log_has_id);
+  connection_rollback (&two);
 }
 
 /*--------------------------------------------------------------------
@@ -795,6 +858,33 @@ test_stamp_stays (void **state)
   unit_assert_sound (path);
 }
 
+/* A commit that does not change the last page. */
+static void
+commit_low (void)
+{
+  static const char grow_sql[] = "UPDATE disk SET size = size + 4096";
+
+  assert_ok (connection_begin_write (&one, &status), &status);
+  assert_ok (connection_run (&one, grow_sql, &status), &status);
+  assert_ok (connection_commit (&one, &status), &status);
+}
+
+/* The stamp of the page of FILE that the mark in LOOK names. */
+static uint32_t
+last_stamp (const char *file, const struct mark_look *look, size_t page_size)
+{
+  size_t size;
+  char *bytes = unit_read_file (file, &size);
+  const size_t end = mark_last (&look->mark) * page_size;
+  uint32_t stamp;
+
+  assert_in_range (end, page_size, size);
+  stamp =
+      vfs_checksum_stamp_of ((unsigned char *)bytes + end - VFS_CHECKSUM_SIZE);
+  free (bytes);
+  return stamp;
+}
+
 /* A server dies when the mark that closes the file is in the log only, and
  * another program moves that.
  */
@@ -813,10 +903,10 @@ test_moved_by_another (void **state)
   assert_ok (connection_page_size (&one, &page_size, &status), &status);
   commit_pages ();
   close_log ();
-  commit (&one);
+  commit_low ();
   end_log (MARK_ENDED);
   assert_int_equal (checkpoint (&one, SQLITE_CHECKPOINT_RESTART), SQLITE_OK);
-  commit (&one);
+  commit_low ();
   end_log (MARK_CLOSED);
   bytes = unit_read_file (path, &size);
   unit_write_file (copy, bytes, size);
@@ -831,6 +921,10 @@ test_moved_by_another (void **state)
     assert_ok (mark_look (copy, &seen_there, &status), &status);
     assert_true (mark_last (&seen_there.mark) > 0);
     assert_true (seen_there.alone);
+    /* The last page has still the stamp of an earlier time. */
+    assert_int_not_equal (last_stamp (copy, &seen_there, page_size), 0);
+    assert_int_not_equal (last_stamp (copy, &seen_there, page_size),
+                          mark_stamp (&seen_there.mark));
     unit_open (&three, copy, CONNECTION_WRITE);
     assert_int_equal (
         vfs_checksum_seal (three.db, MARK_PAGE, page_size, &sealed), SQLITE_OK);
@@ -1018,6 +1112,7 @@ main (void)
     TEST (test_close_full_killed),
     TEST (test_close_full_overtaken),
     TEST (test_closed_twice),
+    TEST (test_closed_late),
   };
 
   shim_install (&hooks);
