@@ -3,10 +3,13 @@
 #include <config.h>
 
 #include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "claim.h"
 #include "clock.h"
@@ -26,6 +29,21 @@
 #define SERVED_TRIES 100
 #define SERVED_WAIT  10000000
 
+/* The system's clock of files stands still for so long, in nanoseconds. */
+#define COARSE (INT64_C (50) * 1000000)
+
+/* A descriptor of the directory of PATH; -1 where there is none. */
+static int
+open_directory (const char *path)
+{
+  char *copy = strdup (path);
+  const int fd =
+      copy ? open (dirname (copy), O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+
+  free (copy);
+  return fd;
+}
+
 int
 place_find (struct place *place, const char *path,
             void (*warn) (const char *message), struct status *status)
@@ -35,6 +53,7 @@ place_find (struct place *place, const char *path,
   *place = (struct place){
     .path = realpath (path, NULL),
     .warn = warn,
+    .directory = -1,
   };
   if (place->path == NULL || stat (place->path, &st) == -1) {
     status_fail (status, errno, "%s: %s", path, strerror (errno));
@@ -46,6 +65,7 @@ place_find (struct place *place, const char *path,
   place->log = database_side_file (path, "-wal");
   place->index = database_side_file (path, "-shm");
   place->guard = database_side_file (path, "-lock");
+  place->directory = open_directory (place->path);
   if (place->log == NULL || place->index == NULL || place->guard == NULL) {
     place_free (place);
     return status_no_memory (status);
@@ -56,6 +76,8 @@ place_find (struct place *place, const char *path,
 void
 place_free (struct place *place)
 {
+  if (place->directory != -1)
+    close (place->directory);
   free (place->path);
   free (place->log);
   free (place->index);
@@ -302,6 +324,34 @@ place_has_lost_log (struct place *place)
          !atomic_load (&place->replaced);
 }
 
+/* When the directory has changed last, in nanoseconds; 0: that cannot be
+ * found.
+ */
+static int64_t
+directory_changed (const struct place *place)
+{
+  struct stat st;
+
+  return fstat (place->directory, &st) == 0
+             ? st.st_mtim.tv_sec * INT64_C (1000000000) + st.st_mtim.tv_nsec
+             : 0;
+}
+
+/* The same, or 0 where that was so lately that another change may get the same
+ * time.
+ */
+static int64_t
+directory_rests (const struct place *place)
+{
+  const int64_t changed = directory_changed (place);
+  struct timespec now;
+
+  clock_gettime (CLOCK_REALTIME_COARSE, &now);
+  return now.tv_sec * INT64_C (1000000000) + now.tv_nsec - changed > COARSE
+             ? changed
+             : 0;
+}
+
 int
 place_check (struct place *place, struct status *status)
 {
@@ -310,6 +360,7 @@ place_check (struct place *place, struct status *status)
 
   if (place == NULL)
     return 0;
+  atomic_store (&place->changed, directory_rests (place));
   state = find_state (place);
   if (state == PLACE_INDEX_REPLACED)
     atomic_store (&place->replaced, true);
@@ -331,6 +382,19 @@ place_check_at_times (struct place *place, struct status *status)
   if (clock_now () - atomic_load (&place->looked) >= HOLDS * CLOCK_MILLISECOND)
     return place_check (place, status);
   return check_state (place, atomic_load (&place->state), status);
+}
+
+int
+place_check_flush (struct place *place, struct status *status)
+{
+  int64_t changed;
+
+  if (place == NULL)
+    return 0;
+  changed = atomic_load (&place->changed);
+  return changed != 0 && changed == directory_changed (place)
+             ? place_check_at_times (place, status)
+             : place_check (place, status);
 }
 
 int

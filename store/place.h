@@ -67,6 +67,12 @@ struct place {
   bool links_allowed;
   atomic_int state;            /* enum place_state, as last seen */
   atomic_uint_fast64_t looked; /* when */
+
+  /* The directory, and when it was changed before that look; 0: then what comes
+   * now may have the same time.
+   */
+  int directory;
+  atomic_int_fast64_t changed;
 };
 
 /* Find the file PATH.  WARN is called, by any thread, when it is no longer
@@ -111,6 +117,11 @@ int place_check (struct place *place, struct status *status);
 
 /* The same, but do not look more often than ten times a second. */
 int place_check_at_times (struct place *place, struct status *status);
+
+/* The same for a flush, which must not go to a log that has just been deleted:
+ * look whenever the directory has changed.
+ */
+int place_check_flush (struct place *place, struct status *status);
 
 /* The same at the time NOW of clock_now, for who reads: may the file be changed
  * by somebody who does not see our locks?
