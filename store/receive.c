@@ -613,8 +613,11 @@ begin_new (struct connection *connection, struct reception *reception,
     return -1;
   if (r == 1)
     return status_fail (status, EEXIST,
-                        "there is a disk '%s' already; give another name",
-                        reception->incoming->disk);
+                        "there is a disk '%s' already; give another name%s",
+                        reception->incoming->disk,
+                        reception->incoming->snapshot
+                            ? ""
+                            : ", or replace its contents with --overwrite");
   if (r == -1 || disks_check_packing (connection, options, status) == -1)
     return -1;
   return make_hidden (connection, reception, options, NULL, status);

@@ -473,9 +473,14 @@ stream_open (struct stream *stream, int fd, int (*interrupted) (void),
   if (got == 0)
     return status_fail (status, EINVAL, "the stream is empty");
   if ((size_t)got < sizeof preamble.magic ||
-      memcmp (preamble.magic, MAGIC, sizeof preamble.magic) != 0)
+      memcmp (preamble.magic, MAGIC, sizeof preamble.magic) != 0) {
+    stream->foreign_count = (size_t)got < sizeof stream->foreign
+                                ? (size_t)got
+                                : sizeof stream->foreign;
+    memcpy (stream->foreign, &preamble, stream->foreign_count);
     return status_fail (status, EINVAL,
                         "this is not a stream of sqlblock send");
+  }
   if (got == sizeof preamble &&
       (le32toh (preamble.version) != STREAM_VERSION || preamble.zero))
     return status_fail (status, ENOTSUP,
