@@ -212,6 +212,12 @@ int disk_read (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
 int disk_write (struct disk *disk, const void *data, uint64_t offset,
                 uint64_t count, bool fua, struct status *status);
 
+/* As disk_write without FUA, but where the log is to be short, in several
+ * transactions: where it fails, a part may be written.
+ */
+int disk_fill (struct disk *disk, const void *data, uint64_t offset,
+               uint64_t count, struct status *status);
+
 /* Make whole blocks zeroes and free them; the parts of blocks at the edges
  * keep their bytes (NBD_CMD_TRIM).
  */

@@ -98,6 +98,10 @@ struct stream {
   uint64_t chained; /* the checksum of the last head */
   bool ended;
   unsigned char *payload;
+
+  /* Of what is no stream: the FOREIGN_COUNT bytes at its beginning. */
+  char foreign[16];
+  size_t foreign_count;
 };
 
 /* Write the beginning of a stream to FD, which is not closed here.  HEADER

@@ -228,7 +228,7 @@ def walk_options (command):
         refused(command, [*rest], ["--" + name])
         bad = [] if argument == "TEXT" else [""]
         if argument == "SIZE":
-            bad += ["10GB", "10GiB", "x", "0", "-1", "1.5.5G"]
+            bad += ["10GB", "10GiB", "x", "0", "-1", "1.5.5G", "1.5", "1.5b"]
         elif argument == "SNAPSHOT":
             bad += ["@", "web@", LONG, "a/b", "a\nb", "a@b@c"]
         elif argument == "HOW":

@@ -105,12 +105,14 @@ elif step == "cut_log":
             count += 1
         log.truncate(32 + count * frame)
 elif step == "beside":
-    # Somebody goes on writing; ended by a file.
+    # Somebody goes on writing, what was written before if so many chunks are
+    # given; ended by a file.
     other, worst = connect("other"), 0
+    chunks = int(sys.argv[5]) if len(sys.argv) > 5 else 100
     while not os.path.exists(sys.argv[4]):
         began = time.time()
         must("a disk beside", other.pwrite, os.urandom(CHUNK),
-             random.randrange(100) * CHUNK)
+             random.randrange(chunks) * CHUNK)
         worst = max(worst, time.time() - began)
         time.sleep(.01)
     print("  the slowest write beside it took %.2f s" % worst)

@@ -94,7 +94,7 @@ assert p["shown_by_count"] == 3, p' || fail "JSON: $(cat out.json)"
 start_nbdkit scrub "$plugin" bad.sqlite scrub=2s
 nbdsh -u "$(uri scrub web)" -c 'h.pwrite(b"x" * 4096, 4096)'
 wait_for grep -q "scrub: block: .*: byte 28672: block 7" scrub.log
-wait_for grep -q "scrub: 1 problems" scrub.log
+wait_for grep -q "scrub: 1 problem in" scrub.log
 stop_nbdkit
 grep -c "byte 28672" scrub.log
 cp good.sqlite scrubbed.sqlite

@@ -104,6 +104,7 @@ offers "sqlblock list --na" --names
 offers "sqlblock create --si" --size=
 [ "$options" = "-o nospace" ] || fail "a space after --size="
 offers "sqlblock snapshot delete $db --dr" --dry-run
+offers "sqlblock snapshot delete --all $db we" weather web
 offers "sqlblock map $db web --color=a" always auto
 offers "sqlblock map $db web --color n" never
 offers "sqlblock create $db new --size="

@@ -86,7 +86,7 @@ change "$db" "UPDATE block SET data = zeroblob (length (data)) WHERE id =
   (SELECT max (block.id) FROM block JOIN disk USING (layer)
    WHERE name = 'noise')"
 sqlblock set "$db" noise compression=none
-expect_error "1 blocks are damaged" sqlblock recompress "$db" noise
+expect_error "is damaged: 1 block;" sqlblock recompress "$db" noise
 
 expect_error "has the compression zstd:9: leave compression= out" \
   nbdkit -U - "$plugin" "$db" export=zstd:9 compression=lz4 --run true

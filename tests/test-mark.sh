@@ -113,6 +113,54 @@ fill "$(uri b.sock)" 4
 kill_nbdkit
 refused torn "is missing"
 
+# A copy of the file alone that was begun while the file was closed, and goes on
+# while a server writes: begun with the first 64 KiB, 1 MiB, ....
+cp monday closed
+start_nbdkit h.sock "$plugin" closed log-size=1M
+fill "$(uri h.sock)" 3
+stop_nbdkit
+accepted closed
+for begun in 65536 1048576 4000000; do
+  cp closed running
+  head -c $begun running >torn
+  start_nbdkit h.sock "$plugin" running log-size=1M
+  fill "$(uri h.sock)" $begun
+  [ $(($(stat -c %s running))) -gt $begun ] || fail "the file is too short"
+  tail -c +$((begun + 1)) running >>torn
+  refused torn "of different times"
+  # When it is closed again, too.
+  stop_nbdkit
+  head -c $begun closed >torn
+  tail -c +$((begun + 1)) running >>torn
+  refused torn "of different times"
+  # Who accepts it has it checked, and here most is of another time.
+  if [ $begun = 4000000 ]; then
+    before=$(cksum torn)
+    fails 6 "problems" check --accept torn
+    [ "$before" = "$(cksum torn)" ] || fail "a torn copy was changed"
+    refused torn "of different times"
+  fi
+  # And what is whole is taken.
+  cp running whole
+  accepted whole
+  head -c $begun closed >whole
+  tail -c +$((begun + 1)) closed >>whole
+  accepted whole
+done
+# Where nothing but the stamp is of another time it is accepted, when asked.
+cp closed running
+start_nbdkit h.sock "$plugin" running
+nbdsh -u "$(uri h.sock)" -c 'h.pwrite(bytes(4096), 15 << 20)'
+end=$(($(stat -c %s closed) - 4096))
+head -c $end closed >torn
+tail -c +$((end + 1)) running >>torn
+stop_nbdkit
+refused torn "of different times"
+sqlblock check --accept torn >out 2>err || fail "it was not accepted: $(cat err)"
+grep -q "taken as it is" out err || fail "nothing says that it was accepted"
+accepted torn
+rm torn running whole
+
 # --- The log of another time, or of another file -----------------------------
 
 cp monday mixed
@@ -178,6 +226,12 @@ sqlblock check --accept shell >out 2>err || fail "it was not accepted"
 grep -q "taken as it is" out err || fail "nothing says that it was accepted"
 accepted shell
 [ ! -e shell-wal ] || fail "a log is left of a command"
+# Now there is nothing to accept, which is said; nor is there beside a server.
+before=$(cksum shell)
+sqlblock check --accept shell >out 2>err || fail "a whole file is refused"
+grep -q "nothing to accept" err || fail "it is not said: $(cat out err)"
+! grep -q "taken as it is" out err || fail "a whole file was accepted"
+[ "$before" = "$(cksum shell)" ] || fail "a whole file was changed"
 start_nbdkit d.sock "$plugin" shell
 fill "$(uri d.sock)" 9
 stop_nbdkit

@@ -137,6 +137,17 @@ kill_nbdkit
 ln one.sqlite two.sqlite
 expect_error "write-ahead log" timeout 20 nbdkit -U - "$plugin" one.sqlite \
   --run true
+# By the other name it would be the disk without its newest writes.
+expect_error two.sqlite timeout 20 nbdkit -U - "$plugin" two.sqlite --run true
+for words in "list" "export DISK" "check" "create NEW"; do
+  case $words in
+  export*) set -- export two.sqlite disk - ;;
+  create*) set -- create two.sqlite new --size=1M ;;
+  *) set -- "$words" two.sqlite ;;
+  esac
+  expect_error two.sqlite sqlblock "$@"
+done
+[ ! -e two.sqlite-wal ] || fail "there is another log"
 rm two.sqlite
 nbdkit -U - "$plugin" one.sqlite --run 'nbdsh -u "$uri" -c "
 assert bytes(h.pread(2**20, 0)) == b\"z\" * 2**20"' || fail "after a crash"

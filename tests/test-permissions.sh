@@ -166,6 +166,46 @@ size=$(setpriv --reuid=65534 --regid=65534 --clear-groups \
   ./command export -q shared/disk.sqlite web@a - | wc -c)
 [ "$size" = 1048576 ] || fail "a reader has exported $size bytes"
 
+# Who may only read it makes no file that would be in the owner's way, whatever
+# he does; and where there is one, the owner is told which.
+owner=(setpriv --reuid=1 --regid=1 --clear-groups)
+guest=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+: >shared/log
+chmod 666 shared/log
+renew ()
+{
+  rm -f shared/disk.sqlite*
+  "${owner[@]}" ./command create -q shared/disk.sqlite web --size=1M
+  "${owner[@]}" ./command snapshot create -q shared/disk.sqlite web@a
+  chmod 644 shared/disk.sqlite
+  rm -f shared/disk.sqlite-*
+}
+renew
+for words in "list DB" "info DB" "export DB web@a -" "export DB web -" \
+  "check DB" "snapshot list DB" "backup DB shared/copy" "diff DB web@a" \
+  "map DB web" "send DB web@a"; do
+  # The words are arguments.
+  # shellcheck disable=SC2086
+  "${guest[@]}" ./command ${words//DB/shared/disk.sqlite} >/dev/null \
+    2>shared/log || fail "a guest: $words: $(cat shared/log)"
+  [ "$(echo shared/disk.sqlite*)" = shared/disk.sqlite ] ||
+    fail "$words leaves $(echo shared/disk.sqlite*)"
+done
+serve "${guest[@]}" -- ./plugin.so shared/disk.sqlite \
+  --run 'nbdcopy "$uri" - | wc -c' >/dev/null 2>log || fail "a guest: $(cat log)"
+[ "$(echo shared/disk.sqlite*)" = shared/disk.sqlite ] ||
+  fail "a server leaves $(echo shared/disk.sqlite*)"
+"${owner[@]}" ./command create -q shared/disk.sqlite more --size=1M
+for suffix in wal shm lock; do
+  renew
+  "${guest[@]}" touch shared/disk.sqlite-$suffix
+  expect_error "disk.sqlite-$suffix" "${owner[@]}" ./command create -q \
+    shared/disk.sqlite more --size=1M
+  expect_error "disk.sqlite-$suffix" serve "${owner[@]}" -- ./plugin.so \
+    shared/disk.sqlite --run 'nbdinfo "$uri"'
+  grep -q "owner and the mode of the" expect.out || fail "$(cat expect.out)"
+done
+
 # -u: the file is made by the user who serves, in a directory of his.
 user=$(getent passwd 65534 | cut -d: -f1)
 if [ -n "$user" ]; then

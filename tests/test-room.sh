@@ -30,7 +30,7 @@ client ()
 
 serve ()
 {
-  start_nbdkit s "$plugin" "$db"
+  start_nbdkit s "$plugin" "$db" "$@"
 }
 
 # A database of two disks, larger than the room.
@@ -63,12 +63,13 @@ use ()
   echo "$name:"
 }
 
+# fill [LEAST]: at least such a part of the room holds data.
 fill ()
 {
   make_disks
   must_work snapshot create "$db" other@s
   serve
-  client full .75
+  client full "${1-.75}"
   kill_nbdkit
   serve
   client kill 5
@@ -160,7 +161,7 @@ given_back ()
 # What copies much finds no space beside a server.
 copies ()
 {
-  local before pid
+  local before between pid
   make_disks
   serve
   client beside "$tmp/end" &
@@ -175,12 +176,16 @@ copies ()
   done
   no_space receive sqlblock receive "$db" new <"$tmp/stream"
   given_back receive "$before"
-  # A flatten goes on where it was; what it has copied goes with the disk.
   head -c 100M "$tmp/raw" | sqlblock import --no-progress --compression=none \
     "$db" origin - >"$tmp/out" 2>&1 || fail "$name: $(cat "$tmp/out")"
   must_work clone "$db" origin copy
-  no_space flatten sqlblock flatten "$db" copy
-  no_space "another flatten" sqlblock flatten "$db" copy
+  between=$(available)
+  for i in 1 2; do
+    no_space flatten sqlblock flatten "$db" copy
+    given_back flatten "$between"
+  done
+  sqlblock export --no-progress "$db" copy - | head -c 100M |
+    cmp - <(head -c 100M "$tmp/raw") || fail "$name: the clone has changed"
   must_work delete "$db" copy
   must_work delete "$db" origin
   must_work compact --no-progress "$db"
@@ -190,6 +195,57 @@ copies ()
   rm "$tmp/end"
   kill_nbdkit
   must_work check "$db"
+}
+
+# bounded WHAT COMMAND...: to be run beside a server with log-size=1M that is
+# written to.  The log stays near that.
+bounded ()
+{
+  local what=$1 pid size most=0
+  shift
+  "$@" &
+  pid=$!
+  while kill -0 "$pid" 2>/dev/null; do
+    size=$(stat -c %s "$db-wal")
+    [ "$size" -le "$most" ] || most=$size
+    sleep .02
+  done
+  wait "$pid" || exit 1
+  [ "$most" -gt 0 ] && [ "$most" -le $((3 << 20)) ] ||
+    fail "$name: $what: the log had $most bytes"
+}
+
+# What is stored anew without compression takes more than there is.  What is
+# read stays the same, and with compression it takes what it took.
+recompress ()
+{
+  local before pid
+  make_disks
+  must_work import --no-progress --compression=lz4 "$db" soft "$tmp/soft"
+  before=$(available)
+  must_work set "$db" soft compression=none
+  serve log-size=1M
+  client beside "$tmp/end" 4 &
+  pid=$!
+  started_pids+=("$pid")
+  sleep 1
+  bounded recompress no_space recompress sqlblock recompress --no-progress \
+    "$db" soft
+  sqlblock export --no-progress "$db" soft - | cmp - "$tmp/soft" ||
+    fail "$name: what was stored anew has changed"
+  must_work set "$db" soft compression=lz4
+  bounded recompress must_work recompress --no-progress "$db" soft
+  must_work compact --no-progress "$db"
+  given_back recompress "$before"
+  touch "$tmp/end"
+  wait "$pid" || fail "$name: the other disk could not be written"
+  rm "$tmp/end"
+  client kill 9
+  sqlblock export --no-progress "$db" soft - | cmp - "$tmp/soft" ||
+    fail "$name: what was stored anew again has changed"
+  stop_nbdkit
+  must_work check "$db"
+  rm "$tmp/soft"
 }
 
 # After a crash, where what is free is too little for the log's index, in blocks
@@ -220,8 +276,12 @@ must_work import --create --no-progress --compression=none "$tmp/source" new \
 must_work snapshot create "$tmp/source" new@s
 sqlblock send "$tmp/source" new@s >"$tmp/stream"
 rm "$tmp/source"*
+python3 -c 'import os
+for _ in range(300):
+    os.write(1, b"".join(os.urandom(1024) + bytes(3072)
+                          for _ in range(256)))' >"$tmp/soft"
 
-mkdir "$mounts/tmpfs" "$mounts/ext4" "$mounts/small"
+mkdir "$mounts/tmpfs" "$mounts/ext4" "$mounts/small" "$mounts/xfs"
 mount -t tmpfs -o size=200M none "$mounts/tmpfs" ||
   skip "no tmpfs can be mounted"
 use tmpfs
@@ -231,6 +291,7 @@ taken
 nothing_left
 kills
 copies
+recompress
 umount "$room"
 
 if type -P mkfs.ext4 >/dev/null; then
@@ -250,6 +311,24 @@ if type -P mkfs.ext4 >/dev/null; then
   if mount -o loop "$tmp/image" "$mounts/small"; then
     use small
     index
+    umount "$room"
+  fi
+fi
+
+# The smallest that there can be.  Whatever comes after a server looks from the
+# beginning on for what has no blocks, and there is far less free space than the
+# file has.
+if type -P mkfs.xfs >/dev/null; then
+  truncate -s 300M "$tmp/image"
+  mkfs.xfs -q -f "$tmp/image"
+  if mount -o loop "$tmp/image" "$mounts/xfs"; then
+    use xfs
+    fill .7
+    must_work snapshot delete "$db" other@s
+    must_work delete "$db" other
+    must_work compact --no-progress "$db"
+    must_work create "$db" other --size=1G --compression=none
+    kills
     umount "$room"
   fi
 fi

@@ -35,9 +35,18 @@ for export in web web@a copy other; do
   sqlblock export -q "$db" "$export" "$export.raw"
 done
 [ ! -s "$db-wal" ] || fail "there is a log"
+# The same with the trees in another order, and in one that nobody expects.
+query "$db" "VACUUM INTO 'vacuumed.sqlite'"
+cp "$db" strange
+query strange "CREATE TABLE strange (x)"
+query strange "VACUUM INTO 'strange.sqlite'"
+# So many blocks that the index has more than one page, and most tables empty.
+head -c 4000000 /dev/urandom >plain.raw
+sqlblock import -q --create -c none plain plain plain.raw
+query plain "VACUUM INTO 'plain.sqlite'"
 
 cat >salvage.py <<'EOF2'
-import json, os, random, subprocess, sys, time
+import json, os, random, shutil, sqlite3, subprocess, sys, time
 import nbd
 
 plugin, rounds = sys.argv[1], int(sys.argv[2])
@@ -151,8 +160,8 @@ def attempt(what, bad, nothing_lost=False):
         assert report["problems"], what
     return result
 
-def zeroed(pages):
-    bad = bytearray(good)
+def zeroed(pages, file=good):
+    bad = bytearray(file)
     for page in pages:
         bad[(page - 1) * PAGE:page * PAGE] = bytes(PAGE)
     return bytes(bad)
@@ -169,8 +178,66 @@ attempt("without page 1", zeroed([1]), True)
 attempt("without pages 1 and 2", zeroed([1, 2]), True)
 for page in range(3, 23):
     attempt("without page %d" % page, zeroed([page]))
+def roots_of(path):
+    with sqlite3.connect(path) as database:
+        return dict(database.execute("SELECT name, rootpage FROM sqlite_schema"
+                                     " WHERE rootpage > 0"))
+
 # Only the way to what is there is lost: little is not known.
-assert attempt("without the roots of blocks", zeroed([16, 17])) < 500
+roots = roots_of("disks.sqlite")
+assert attempt("without the roots of blocks", zeroed(
+    [roots["block"], roots["block_by_number"]])) < 500
+
+# The schema is lost, and more: nothing tells where the trees begin but they
+# themselves.
+def leaves_of(path, table, count):
+    with sqlite3.connect(path) as database:
+        pages = [page for page, in database.execute(
+            "SELECT pageno FROM dbstat WHERE name = ? AND pagetype = 'leaf'",
+            (table,))]
+    return random.sample(pages, count)
+
+def some(roots):
+    """So many of them as there is time for."""
+    return random.sample(list(roots.items()), len(roots) if rounds > 6 else 4)
+
+for name in ("disks", "vacuumed", "strange"):
+    path = name + ".sqlite"
+    file = open(path, "rb").read()
+    known = name != "strange"
+    assert known != ("strange" in roots_of(path))
+    attempt(name + " without page 1", zeroed([1], file), known)
+    if known:
+        attempt(name + " without pages 1 and 2", zeroed([1, 2], file), True)
+    attempt(name + " without page 1 and leaves",
+            zeroed([1, *leaves_of(path, "block", 3)], file))
+    for table, page in some(roots_of(path)) if known or rounds > 6 else ():
+        attempt("%s without page 1 and %s" % (name, table),
+                zeroed([1, page], file))
+
+# Where most tables are empty they are easily taken for others.
+truth["plain"] = open("plain.raw", "rb").read()
+file = open("plain.sqlite", "rb").read()
+others, EXPORTS = EXPORTS, ("plain",)
+attempt("plain without page 1", zeroed([1], file), True)
+for table, page in some(roots_of("plain.sqlite")):
+    attempt("plain without page 1, leaves and " + table, zeroed(
+        [1, page, *leaves_of("plain.sqlite", "block", 3)], file))
+EXPORTS = others
+
+# The schema tells of a wrong root, and its page does not fit its checksum.
+for table, wrong in (("block_by_number", "content_by_hash"),
+                     ("block", "counted"), ("block", "content"),
+                     ("disk", "mark"), ("snapshot", "counted"),
+                     ("layer", "content")):
+    shutil.copy("disks.sqlite", "wrong")
+    with sqlite3.connect("wrong") as database:
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute("UPDATE sqlite_schema SET rootpage = ? WHERE name = ?",
+                         (roots[wrong], table))
+    database.close()
+    attempt("%s is said to begin as %s" % (table, wrong), zeroed(
+        leaves_of("disks.sqlite", "block", 3), open("wrong", "rb").read()))
 for i in range(rounds):
     kind = random.randrange(4)
     if kind == 0:

@@ -81,7 +81,7 @@ has_all ()
   [ "$(count "$db")" = 0 ]
 }
 wait_for has_all
-wait_for grep -q "they have one again" s.log
+wait_for grep -q "each has one again" s.log
 stop_nbdkit
 [ "$(without "$db")" = 0 ] || fail "pages are left without a checksum"
 
@@ -102,7 +102,7 @@ stop_nbdkit
 # So does a repair.
 cp left.sqlite mended.sqlite
 sqlblock check --repair mended.sqlite >out 2>&1
-grep -q "$pages pages have a checksum again" out || {
+grep -q "gave a checksum again to $pages page" out || {
   cat out
   fail "a repair does not say what it did"
 }
@@ -136,7 +136,7 @@ before=$(count bad.sqlite)
 db=bad.sqlite
 start_nbdkit s "$plugin" "$db"
 nbdsh -u "$(uri s)" -c 'h.pwrite(b"1" * 512, 9 << 20)'
-wait_for grep -q "get none as long as" s.log
+wait_for grep -q "none is given as long as" s.log
 stop_nbdkit
 [ "$(count bad.sqlite)" -gt $((before - 100)) ] ||
   fail "pages were sealed over damage"

@@ -104,6 +104,8 @@ fails 3 "no snapshot 'x'" send "$db" web@3 --from x
 fails 1 "not older" send "$db" web@3 --from 4
 fails 1 "not older" send "$db" web@3 --from 3
 fails 2 "same disk" send "$db" web@3 --from copy@20
+fails 4 "disk 'copy' has this snapshot already, as '20'" receive "$db" copy
+sqlblock send "$there" web@15 >stream
 fails 4 "a disk 'copy' already" receive "$db" copy
 sqlblock send "$db" web@20 --from 18 >stream
 fails 1 "does not have the snapshot '18'" receive "$there"
@@ -170,6 +172,11 @@ started_pids+=("$client")
 wait_for test -e ready
 fails 5 "open for writing" receive "$there"
 fails 5 "open for writing" receive --rollback "$there"
+# What no waiting would help with is said first.
+sqlblock send "$db" web@20 --from 17 >again
+fails_input=again fails 4 "this snapshot already" receive "$there"
+sqlblock send "$db" web@21 --from 18 >gap
+fails_input=gap fails 1 "does not have the snapshot '18'" receive "$there"
 kill -9 "$client"
 stop_nbdkit
 fails 1 "was written since" receive "$there"

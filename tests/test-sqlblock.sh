@@ -604,6 +604,13 @@ test_delete_snapshots ()
   is_silent
   run 2 snapshot delete "$db" web@9999-01-01 --dry-run
   run 3 snapshot delete "$db" web@a..nothing
+  says err "no snapshot 'nothing'"
+  run 3 snapshot delete "$db" web@nothing..
+  says err "no snapshot 'nothing'"
+  run 2 snapshot delete "$db" web@1999-01-01..
+  says err "'1999-01-01' is a time"
+  run 2 snapshot delete "$db" web@a..2026-11-22T10:42
+  says err "'2026-11-22T10:42' is a time"
   run 1 snapshot delete "$db" web@h..a
   says err "'a' is older than 'h'"
   run 3 snapshot delete "$db" nothing@a..b
@@ -652,9 +659,38 @@ test_ambiguous ()
   run 0 rename "$db" dots@b..c bc
   run 0 snapshot delete "$db" dots@a..b -n
   [ "$(grep -c "would delete snapshot" out)" = 2 ] || fail "$(cat out)"
-  run 0 snapshot delete "$db" dots@..
+  # With both ends empty, as of variables that are not set, it is none.
+  local before
+  before=$(sqlblock list "$db" --names --all)
+  for name in dots@.. "dots@a dots@.." nothing@..; do
+    # shellcheck disable=SC2086
+    run 2 snapshot delete "$db" $name
+    says err "--all"
+    # shellcheck disable=SC2086
+    run 2 snapshot delete "$db" $name --dry-run
+  done
+  run 2 snapshot delete none.sqlite dots@..
+  run 2 snapshot delete "$db" dots@a --all
+  run 2 snapshot delete "$db" dots@.. --all
+  run 2 snapshot delete "$db" "" --all
+  run 2 snapshot delete "$db" --all
+  run 3 snapshot delete "$db" dots nothing --all
+  [ "$before" = "$(sqlblock list "$db" --names --all)" ] ||
+    fail "something was deleted"
+  # All is said in words.
+  run 0 create "$db" other --size=1M
+  run 0 snapshot create "$db" other@a
+  run 0 snapshot delete "$db" dots --all -n
+  [ "$(grep -c "would delete snapshot 'dots@" out)" = 6 ] || fail "$(cat out)"
+  [ "$before" = "$(sqlblock list "$db" --names --all | grep -v other)" ] ||
+    fail "something was deleted"
+  run 0 snapshot delete "$db" --all dots
+  run 0 info "$db" other@a
   run 3 info "$db" dots@a
   says err "it has none"
+  run 3 snapshot delete "$db" dots --all
+  says err "disk 'dots' has no snapshots"
+  run 0 delete "$db" other --snapshots
   run 2 snapshot create "$db" "dots@2026-11-22 10:42"
   run 2 snapshot create "$db" dots@2026-11-22T
   run 0 delete "$db" dots
@@ -689,6 +725,32 @@ test_words ()
   says err "9999-01-01 is in the future"
   run 0 list "$db" --names --json
   json '"long" in j["names"]'
+  # Where nothing was to do that is said.
+  run 0 resize "$db" long 1M
+  says err "has 1M already"
+  run 0 recompress "$db" long
+  says err "there was nothing to do"
+  run 4 backup "$db" out
+  says err "nothing is overwritten"
+  run 0 rename "$db" long long
+  says err "is called that already"
+  run 0 rename "$db" long@chosen long@chosen
+  says err "is called that already"
+  run 0 compact "$db"
+  says out " now"
+  if grep -q '^:' out; then
+    fail "$(cat out)"
+  fi
+  # Standard input and output are called that.
+  run 1 import "$db" new -
+  says err "standard input is empty"
+  sqlblock export "$db" long - >/dev/full 2>err && fail "a full device takes it"
+  says err "writing standard output"
+  run 3 import none.sqlite new /etc/passwd
+  says err "--create"
+  ln -s nowhere dangling
+  run 4 export "$db" long dangling
+  says err "symbolic link"
   local choice
   for choice in true TRUE yes 1 on t y; do
     run 0 set "$db" long "dedup=$choice"
@@ -847,6 +909,52 @@ test_interrupt ()
   json 'j["reclaimable"] == 0'
 }
 
+# On a narrow terminal nothing is wider than that: a line that wraps is not
+# drawn over, but drawn again below.
+test_narrow ()
+{
+  cat >narrow.py <<'EOF2'
+import fcntl, os, pty, re, struct, sys, termios
+columns = int(sys.argv[1])
+pid, fd = pty.fork()
+if pid == 0:
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    os.execvp("sqlblock", ["sqlblock", *sys.argv[2:]])
+seen = b""
+while True:
+    try:
+        seen += os.read(fd, 4096)
+    except OSError:
+        break
+assert os.waitpid(pid, 0)[1] == 0, seen
+text = re.sub("\x1b\\[[0-9;]*[A-Za-z]", "", seen.decode())
+lines = [line for line in re.split("[\r\n]+", text)
+         if line and not re.match("exported|narrow:", line)]
+assert lines, seen
+for line in lines:
+    if len(line) > columns or ("%" in line and len(line) == columns):
+        sys.exit("%d of %d columns: %r" % (len(line), columns, line))
+EOF2
+  local width name
+  name=$(printf 'long %.0s' {1..20})
+  run 0 create "$db" narrow --size=4M
+  run 0 create "$db" "$name" --size=4M
+  client 'h.pwrite(b"n" * 100000, 1000000)' narrow
+  run 0 snapshot create "$db" narrow@a
+  for width in 24 30 40 60 200; do
+    python3 narrow.py $width export "$db" narrow narrow.raw --progress \
+      --overwrite || fail "progress in $width columns"
+    python3 narrow.py $width export "$db" "$name" narrow.raw --progress \
+      --overwrite || fail "progress of a long name in $width columns"
+    python3 narrow.py $width map "$db" narrow --since=a --height=4 || fail "a map in $width columns"
+    run 0 map "$db" narrow --since=a --width=$width
+    awk -v width=$width 'NR > 1 && length > width { exit 1 }' out ||
+      fail "a map with --width=$width: $(cat out)"
+  done
+  run 0 delete "$db" narrow --snapshots
+  run 0 delete "$db" "$name"
+}
+
 # What only the owner may read others cannot.
 test_permissions ()
 {
@@ -875,4 +983,5 @@ test_words
 test_server
 test_output
 test_interrupt
+test_narrow
 test_permissions

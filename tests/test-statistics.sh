@@ -242,12 +242,13 @@ done
 start s "$plugin" $db
 nbdinfo --list "$(uri s)" >/dev/null
 cat >terminal.py <<'EOF2'
-import fcntl, os, pty, select, signal, struct, sys, termios, time
+import fcntl, os, pty, re, select, signal, struct, sys, termios, time
 
-def start():
+def start(columns=80):
     pid, fd = pty.fork()
     if pid == 0:
-        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        fcntl.ioctl(0, termios.TIOCSWINSZ,
+                    struct.pack("HHHH", 24, columns, 0, 0))
         os.execvp("sqlblock", ["sqlblock", "top", sys.argv[1], "-i", "0.2"])
     return pid, fd
 
@@ -269,6 +270,15 @@ read_until(fd, b"ERRORS")
 os.write(fd, b"q")
 read_until(fd, leave)
 assert os.waitpid(pid, 0)[1] == 0
+
+# No line is wider than the terminal.
+pid, fd = start(33)
+seen = read_until(fd, b"more disks")
+for line in re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", seen).split(b"\r\n"):
+    assert len(line) <= 33, line
+os.write(fd, b"q")
+read_until(fd, leave)
+os.waitpid(pid, 0)
 
 # Ctrl-Z stops it as a job, which gives the terminal back as it was; it goes on
 # when it is continued. The shell is played by a process of this session.

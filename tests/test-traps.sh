@@ -83,6 +83,16 @@ fails 1 "zcat raw.gz | sqlblock import $db new -" import "$db" new raw.gz
 zcat raw.gz | sqlblock import -q "$db" new -
 sqlblock export "$db" new - | cmp - raw
 sqlblock delete -q "$db" new
+# So it does for a stream that was compressed, and for one that is a database.
+gzip -k raw.stream
+fails_input=raw.stream.gz fails 1 "zcat FILE | sqlblock receive $db copy" \
+  receive "$db" copy
+zcat raw.stream.gz | sqlblock receive -q "$db" copy
+sqlblock delete -q "$db" copy --snapshots
+fails_input=$db fails 1 "an SQLite database, not a stream" receive "$db" copy
+fails_input=raw fails 1 "this is not a stream" receive "$db" copy
+# What is there is replaced when that is asked for.
+fails 4 "--overwrite" import "$db" web raw
 # A fixed VHD has its mark only at the end, which a pipe does not show before.
 fails 1 "qemu-img convert -O raw" import "$db" new fixed.vpc
 fails_input=fixed.vpc fails 1 "qemu-img convert -O raw" import "$db" new -

@@ -162,7 +162,7 @@ test_hostile_block (void **state)
   rows_put (&rows, 1, 5, 1, CODEC_RAW, NULL, 0);
   expect_damaged_block (&rows, "0 bytes of data for a block of 4096");
   rows_put (&rows, 1, 5, 1, CODEC_ZERO, data, 1);
-  expect_damaged_block (&rows, "1 bytes of data for a block of 4096");
+  expect_damaged_block (&rows, "1 byte of data for a block of 4096");
   rows_put (&rows, 1, 5, 1, 5, data, BLOCK);
   expect_damaged_block (&rows, "there is no codec 5");
   rows_put (&rows, 1, 5, 1, -1, data, BLOCK);

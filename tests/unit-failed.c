@@ -270,8 +270,8 @@ note (const struct check_problem *problem, void *opaque)
 
   print_message ("%s\n", problem->message);
   told->unreadable += strstr (problem->message, "does not fit") != NULL;
-  told->orphans += strstr (problem->message, "3000 blocks of layer 3 are shown "
-                                             "by nobody") != NULL;
+  told->orphans += strstr (problem->message, "3000 blocks of layer 3 that "
+                                             "nobody shows") != NULL;
   told->orphans +=
       strstr (problem->message, "no block refers to content") != NULL;
 }

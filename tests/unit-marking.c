@@ -4,6 +4,8 @@
 
 #include <config.h>
 
+#include <errno.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,11 +40,17 @@ static bool watching;
 static int calls;
 static int (*interfere) (const struct shim_call *call);
 
+/* A file system that is full. */
+static bool full;
+static int refuse_growth (const struct shim_call *call);
+
 static int
 before (struct shim_call *call)
 {
   char letter = 0;
 
+  if (full)
+    return refuse_growth (call);
   if (interfere && call->file == SHIM_DATABASE &&
       (call->method == SHIM_WRITE || call->method == SHIM_TRUNCATE ||
        call->method == SHIM_SYNC)) {
@@ -97,6 +105,7 @@ setup (void **state)
   path = unit_database ();
   watching = false;
   interfere = NULL;
+  full = false;
   others = NULL;
   unit_create (path, &options);
   unit_open (&one, path, CONNECTION_WRITE);
@@ -506,9 +515,20 @@ commit_foreign (void)
 }
 
 static void
+commit_foreign_pages (void)
+{
+  static const char insert_sql[] =
+      "INSERT INTO feature SELECT hex (randomblob (1500)), 'compatible' FROM"
+      " feature LIMIT 8";
+
+  unit_sql (two.db, insert_sql);
+}
+
+static void
 test_last_overtaken (void **state)
 {
-  static void (*const commits[]) (void) = { commit_ours, commit_foreign };
+  static void (*const commits[]) (void) = { commit_ours, commit_foreign,
+                                            commit_foreign_pages };
   int64_t rows, moved;
 
   (void)state;
@@ -614,30 +634,456 @@ test_closed_twice (void **state)
   others = close_twice_by_two;
   assert_ok (connection_begin_write (&one, &status), &status);
   assert_null (others);
-  /* It is begun again: SQLite's sync of the header, and ours. */
-  assert_string_equal (seen, "llmf");
+  /* It is begun again: SQLite's sync of the header, and ours; the stamp and the
+   * mark.
+   */
+  assert_string_equal (seen, "llmmf");
   assert_int_equal (look ().mark.state, MARK_OPEN);
   assert_true (look ().log_has_marks);
   connection_rollback (&one);
 }
 
-/* A log that was emptied without a mark must not come back once the file says
- * that it is closed.
+/* Another one commits when the checkpoint of a log that was closed is about to
+ * write the mark: it is put into the file after that.
  */
-static void
-test_close_empty (void **state)
+static pthread_t committing;
+static int committed;
+
+static void *
+commit_beside (void *opaque)
 {
-  struct marking_end end;
+  struct status ignored;
+
+  (void)opaque;
+  committed = connection_begin_write (&two, &ignored);
+  return NULL;
+}
+
+static int
+commit_at_mark (const struct shim_call *call)
+{
+  if (call->method != SHIM_WRITE ||
+      call->number != (MARK_PAGE - 1) * (int64_t)call->count)
+    return SQLITE_OK;
+  interfere = NULL;
+  assert_int_equal (pthread_create (&committing, NULL, commit_beside, NULL), 0);
+  usleep (100000);
+  return SQLITE_OK;
+}
+
+static void
+test_closed_late (void **state)
+{
+  struct mark_look open;
 
   (void)state;
-  commit (&one);
-  assert_ok (marking_note (&one, &end, &status), &status);
-  assert_ok (marking_permit_restart (&one, &end, &status), &status);
-  assert_int_equal (checkpoint (&one, SQLITE_CHECKPOINT_TRUNCATE), SQLITE_OK);
-  watch ();
-  assert_ok (marking_close_empty (&one, &status), &status);
-  assert_string_equal (seen, "lmf");
+  commit_pages ();
+  end_log (MARK_ENDED);
+  assert_int_equal (checkpoint (&one, SQLITE_CHECKPOINT_RESTART), SQLITE_OK);
+  commit_pages ();
+  end_log (MARK_CLOSED);
+  assert_int_equal (look ().mark.state, MARK_ENDED);
+  interfere = commit_at_mark;
+  assert_int_equal (checkpoint (&one, SQLITE_CHECKPOINT_PASSIVE), SQLITE_OK);
+  assert_null (interfere);
+  assert_int_equal (pthread_join (committing, NULL), 0);
+  assert_int_equal (committed, 0);
+  open = look ();
+  assert_int_equal (open.mark.state, MARK_OPEN);
+  assert_true (open.log_has_id);
+  connection_rollback (&two);
+}
+
+/*--------------------------------------------------------------------
+ * A copy of the file alone that goes on while the file is written.
+ */
+
+static void
+close_log (void)
+{
+  assert_result (checkpoint_complete (&one, &status), &status, 1);
+}
+
+static void
+only_open (void)
+{
+  assert_ok (connection_begin_write (&one, &status), &status);
+  connection_rollback (&one);
+}
+
+static void
+grow (void)
+{
+  commit_pages ();
+  assert_int_equal (checkpoint (&one, SQLITE_CHECKPOINT_PASSIVE), SQLITE_OK);
+}
+
+static void
+grow_and_close (void)
+{
+  commit_pages ();
+  close_log ();
+}
+
+static void
+shrink (void)
+{
+  static const char delete_sql[] = "DELETE FROM feature";
+  static const char shrink_sql[] = "PRAGMA incremental_vacuum";
+
+  assert_ok (connection_begin_write (&one, &status), &status);
+  assert_ok (connection_run (&one, delete_sql, &status), &status);
+  assert_ok (connection_commit (&one, &status), &status);
+  assert_ok (connection_begin_write (&one, &status), &status);
+  assert_ok (connection_run (&one, shrink_sql, &status), &status);
+  assert_ok (connection_commit (&one, &status), &status);
+  close_log ();
+}
+
+/* Look at what has OLD up to CUT, and then NEW. */
+static struct mark_look
+look_at_copy (const struct copy *old, const struct copy *new, size_t cut)
+{
+  char *name = unit_path ("copy");
+  const size_t size = new->size > cut ? new->size : cut;
+  char *both = malloc (size);
+  struct mark_look look;
+
+  assert_non_null (both);
+  memcpy (both, old->bytes, cut);
+  if (new->size > cut)
+    memcpy (both + cut, new->bytes + cut, new->size - cut);
+  unit_write_file (name, both, size);
+  assert_ok (mark_look (name, &look, &status), &status);
+  free (both);
+  return look;
+}
+
+/* Wherever a copy is when the file is opened, it is not taken. */
+static void
+test_copy (void **state)
+{
+  static void (*const changes[]) (void) = { only_open, grow, grow_and_close,
+                                            shrink };
+  char *name = unit_path ("copy"), *log = unit_path ("copy-wal");
+  struct connection connection;
+  struct mark_look seen_there;
+  struct copy old, new;
+  int64_t page_size;
+  char *bytes;
+  size_t size;
+
+  (void)state;
+  assert_ok (connection_page_size (&one, &page_size, &status), &status);
+  for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
+    commit_pages ();
+    close_log ();
+    old.bytes = unit_read_file (path, &old.size);
+    changes[i]();
+    new.bytes = unit_read_file (path, &new.size);
+    for (size_t cut = MARK_PAGE * page_size; cut < old.size;
+         cut += page_size * (cut > 8 * (size_t)page_size ? 5 : 1)) {
+      seen_there = look_at_copy (&old, &new, cut);
+      if (seen_there.fit != MARK_TORN || seen_there.alone)
+        fail_msg ("%zu, cut at %zu of %zu: %d", i, cut, old.size,
+                  seen_there.fit);
+    }
+    assert_fails (
+        database_open (&connection, name, CONNECTION_WRITE, NULL, &status),
+        &status, EIO, "of different times");
+    assert_fails (
+        database_open (&connection, name, CONNECTION_READ, NULL, &status),
+        &status, EIO, "of different times");
+    /* With the log that was begun since it is whole. */
+    if (changes[i] == grow) {
+      bytes = unit_read_file (unit_path ("database.sqlite-wal"), &size);
+      unit_write_file (log, bytes, size);
+      unit_open (&connection, name, CONNECTION_WRITE);
+      assert_int_equal (count_rows (&connection), count_rows (&one));
+      connection_close (&connection);
+      unlink (log);
+      free (bytes);
+    }
+    assert_true (look_at_copy (&old, &new, old.size).alone);
+    free (old.bytes);
+    free (new.bytes);
+  }
+}
+
+/* What another program changes in a file that is closed is no such copy, and
+ * neither is one whose last page is given its checksum again.
+ */
+static void
+test_stamp_stays (void **state)
+{
+  static const char *const changes[] = {
+    "UPDATE feature SET kind = 'read-only'",
+    "INSERT INTO feature SELECT hex (randomblob (9)), 'compatible' FROM"
+    " feature a, feature b, feature c",
+    "DELETE FROM feature; PRAGMA incremental_vacuum",
+    "CREATE VIEW v AS SELECT * FROM feature; ANALYZE",
+  };
+  char *copy = unit_path ("copy"), *bytes;
+  struct mark_look closed;
+  int64_t page_size, pages;
+  sqlite3 *foreign;
+  bool sealed;
+  size_t size;
+
+  (void)state;
+  assert_ok (connection_page_size (&one, &page_size, &status), &status);
+  commit_pages ();
+  close_log ();
+  pages = unit_integer (two.db, "PRAGMA page_count");
+  closed = look ();
+  assert_int_equal (mark_last (&closed.mark), pages);
+  bytes = unit_read_file (path, &size);
+  for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
+    unit_write_file (copy, bytes, size);
+    assert_int_equal (sqlite3_open (copy, &foreign), SQLITE_OK);
+    unit_sql (foreign, changes[i]);
+    sqlite3_close (foreign);
+    assert_ok (mark_look (copy, &closed, &status), &status);
+    assert_true (closed.alone);
+  }
+  free (bytes);
+  assert_int_equal (vfs_checksum_accept (one.db, pages, page_size), SQLITE_OK);
   assert_true (look ().alone);
+  assert_int_equal (vfs_checksum_seal (one.db, pages, page_size, &sealed),
+                    SQLITE_OK);
+  assert_false (sealed);
+  commit (&two);
+  close_log ();
+  assert_true (look ().alone);
+  unit_assert_sound (path);
+}
+
+/* A commit that does not change the last page. */
+static void
+commit_low (void)
+{
+  static const char grow_sql[] = "UPDATE disk SET size = size + 4096";
+
+  assert_ok (connection_begin_write (&one, &status), &status);
+  assert_ok (connection_run (&one, grow_sql, &status), &status);
+  assert_ok (connection_commit (&one, &status), &status);
+}
+
+/* The stamp of the page of FILE that the mark in LOOK names. */
+static uint32_t
+last_stamp (const char *file, const struct mark_look *look, size_t page_size)
+{
+  size_t size;
+  char *bytes = unit_read_file (file, &size);
+  const size_t end = mark_last (&look->mark) * page_size;
+  uint32_t stamp;
+
+  assert_in_range (end, page_size, size);
+  stamp =
+      vfs_checksum_stamp_of ((unsigned char *)bytes + end - VFS_CHECKSUM_SIZE);
+  free (bytes);
+  return stamp;
+}
+
+/* A server dies when the mark that closes the file is in the log only, and
+ * another program moves that.
+ */
+static void
+test_moved_by_another (void **state)
+{
+  char *copy = unit_path ("copy"), *log = unit_path ("copy-wal"), *bytes;
+  struct mark_look seen_there;
+  struct connection three;
+  int64_t page_size;
+  sqlite3 *foreign;
+  bool sealed;
+  size_t size;
+
+  (void)state;
+  assert_ok (connection_page_size (&one, &page_size, &status), &status);
+  commit_pages ();
+  close_log ();
+  commit_low ();
+  end_log (MARK_ENDED);
+  assert_int_equal (checkpoint (&one, SQLITE_CHECKPOINT_RESTART), SQLITE_OK);
+  commit_low ();
+  end_log (MARK_CLOSED);
+  bytes = unit_read_file (path, &size);
+  unit_write_file (copy, bytes, size);
+  free (bytes);
+  bytes = unit_read_file (unit_path ("database.sqlite-wal"), &size);
+  unit_write_file (log, bytes, size);
+  free (bytes);
+  assert_int_equal (sqlite3_open (copy, &foreign), SQLITE_OK);
+  assert_true (unit_integer (foreign, "SELECT count (*) FROM feature") > 0);
+  sqlite3_close (foreign);
+  for (int i = 0; i < 2; i++) {
+    assert_ok (mark_look (copy, &seen_there, &status), &status);
+    assert_true (mark_last (&seen_there.mark) > 0);
+    assert_true (seen_there.alone);
+    /* The last page has still the stamp of an earlier time. */
+    assert_int_not_equal (last_stamp (copy, &seen_there, page_size), 0);
+    assert_int_not_equal (last_stamp (copy, &seen_there, page_size),
+                          mark_stamp (&seen_there.mark));
+    unit_open (&three, copy, CONNECTION_WRITE);
+    assert_int_equal (
+        vfs_checksum_seal (three.db, MARK_PAGE, page_size, &sealed), SQLITE_OK);
+    assert_int_equal (sealed, i == 0);
+    connection_close (&three);
+  }
+}
+
+/*--------------------------------------------------------------------
+ * A file system that is full: the log cannot grow.
+ */
+
+/* The file and its log, as a kill would leave them at each call. */
+static struct pair {
+  struct copy file, log;
+} pairs[64];
+
+static size_t pair_count;
+
+static void
+copy_pair (void)
+{
+  struct pair *pair = &pairs[pair_count++];
+
+  assert_true (pair_count <= sizeof pairs / sizeof pairs[0]);
+  pair->file.bytes = unit_read_file (path, &pair->file.size);
+  pair->log.bytes =
+      unit_read_file (unit_path ("database.sqlite-wal"), &pair->log.size);
+}
+
+static int
+refuse_growth (const struct shim_call *call)
+{
+  if (call->file == SHIM_LOG && call->method == SHIM_WRITE)
+    return SQLITE_FULL;
+  if (call->file != SHIM_OTHER &&
+      (call->method == SHIM_WRITE || call->method == SHIM_TRUNCATE ||
+       call->method == SHIM_SYNC))
+    copy_pair ();
+  return SQLITE_OK;
+}
+
+static bool
+has_log (const struct pair *pair)
+{
+  return pair->log.size > 0;
+}
+
+/* Each pair fits; one in which a transaction is only in the log is not one that
+ * could do without it.
+ */
+static void
+check_pairs (void)
+{
+  char *file = unit_path ("pair"), *log = unit_path ("pair-wal");
+  struct mark_look look;
+  int with_log = 0;
+
+  for (size_t i = 0; i < pair_count; i++) {
+    unit_write_file (file, pairs[i].file.bytes, pairs[i].file.size);
+    unit_write_file (log, has_log (&pairs[i]) ? pairs[i].log.bytes : "",
+                     pairs[i].log.size);
+    assert_ok (mark_look (file, &look, &status), &status);
+    if (look.fit != MARK_FITS)
+      fail_msg ("call %zu of %zu: %d", i, pair_count, look.fit);
+    with_log += has_log (&pairs[i]);
+    free (pairs[i].file.bytes);
+    free (pairs[i].log.bytes);
+  }
+  assert_true (with_log > 3);
+  assert_true (pair_count > 5);
+  pair_count = 0;
+}
+
+/* At no call would a kill leave a file that is refused. */
+static void
+test_close_full (void **state)
+{
+  int64_t rows;
+
+  (void)state;
+  commit_pages ();
+  rows = count_rows (&one);
+  full = true;
+  assert_result (checkpoint_complete (&one, &status), &status, 1);
+  copy_pair ();
+  full = false;
+  check_pairs ();
+  assert_true (look ().alone);
+  assert_int_equal (count_rows (&two), rows);
+  commit (&two);
+  assert_int_equal (look ().mark.state, MARK_OPEN);
+}
+
+/* The log that was to go, if it is there again, is only that. */
+static void
+test_close_full_killed (void **state)
+{
+  struct marking_end end;
+  struct mark_look closed;
+
+  (void)state;
+  commit_pages ();
+  assert_int_equal (checkpoint (&one, SQLITE_CHECKPOINT_PASSIVE), SQLITE_OK);
+  assert_ok (marking_close_in_file (&one, &end, &status), &status);
+  closed = look ();
+  assert_int_equal (closed.mark.state, MARK_CLOSED);
+  assert_true (closed.log_has_sums);
+  assert_false (closed.alone || closed.log_has_id);
+  /* Who goes on with it has it open in the file before that. */
+  assert_ok (marking_reopen_in_file (&one, &end, &status), &status);
+  assert_int_equal (look ().mark.state, MARK_OPEN);
+  commit (&two);
+  assert_true (look ().log_has_id);
+}
+
+/* A commit at the last moment: the log stays, and the file says so. */
+static int locks;
+
+static void
+commit_at_last (void)
+{
+  if (++locks < 4)
+    others = commit_at_last;
+  else {
+    full = false;
+    commit (&two);
+  }
+}
+
+static void
+test_close_full_overtaken (void **state)
+{
+  struct marking_end end;
+  struct mark_look now;
+
+  (void)state;
+  commit_pages ();
+  locks = 0;
+  full = true;
+  others = commit_at_last;
+  assert_result (checkpoint_complete (&one, &status), &status, 1);
+  assert_int_equal (locks, 4);
+  assert_true (look ().alone);
+
+  /* The same, by one who has seen the mark, and there it ends. */
+  commit_pages ();
+  commit (&two);
+  assert_int_equal (checkpoint (&one, SQLITE_CHECKPOINT_PASSIVE), SQLITE_OK);
+  assert_ok (marking_close_in_file (&one, &end, &status), &status);
+  commit (&two);
+  assert_true (look ().log_has_sums);
+  assert_ok (marking_permit_restart (&one, &end, &status), &status);
+  assert_int_equal (checkpoint (&one, SQLITE_CHECKPOINT_TRUNCATE),
+                    SQLITE_BUSY_SNAPSHOT);
+  assert_ok (marking_reopen_in_file (&one, &end, &status), &status);
+  now = look ();
+  assert_int_equal (now.mark.state, MARK_OPEN);
+  assert_true (now.log_has_id);
 }
 
 int
@@ -659,8 +1105,14 @@ main (void)
     TEST (test_foreign_unseen),
     TEST (test_foreign_begun),
     TEST (test_closed_meanwhile),
-    TEST (test_close_empty),
+    TEST (test_copy),
+    TEST (test_stamp_stays),
+    TEST (test_moved_by_another),
+    TEST (test_close_full),
+    TEST (test_close_full_killed),
+    TEST (test_close_full_overtaken),
     TEST (test_closed_twice),
+    TEST (test_closed_late),
   };
 
   shim_install (&hooks);

@@ -404,6 +404,95 @@ test_clone (void **state)
   end (disk);
 }
 
+/* One that needs several steps gives back what the first ones have copied, also
+ * where the disk was written to meanwhile, and another one does not come in
+ * between.
+ */
+#define MANY 5500
+static struct disk *flattened;
+
+/* Write what is another thing in each block. */
+static void
+write_many (struct disk *disk, uint64_t count)
+{
+  char *bytes = malloc (count * BLOCK);
+  struct status status;
+
+  assert_non_null (bytes);
+  for (uint64_t i = 0; i < count; i++)
+    memset (bytes + i * BLOCK, 1 + i % 100, BLOCK);
+  assert_ok (disk_write (disk, bytes, 0, count * BLOCK, false, &status),
+             &status);
+  free (bytes);
+}
+
+/* What COUNT blocks have in DISK; to be freed. */
+static char *
+read_many (struct disk *disk, uint64_t count)
+{
+  char *bytes = malloc (count * BLOCK);
+  struct status status;
+
+  assert_non_null (bytes);
+  assert_ok (disk_read (disk, bytes, 0, count * BLOCK, &status), &status);
+  return bytes;
+}
+
+static int
+write_meanwhile (uint64_t done, uint64_t total, void *opaque)
+{
+  struct status status;
+
+  (void)done;
+  (void)total;
+  if ((*(int *)opaque)++ == 0) {
+    write_blocks (flattened, 10, 5);
+    assert_fails (manage_flatten (store, "c", NULL, NULL, &status), &status,
+                  EBUSY, "another command flattens it");
+  }
+  return 0;
+}
+
+static void
+test_flatten_back (void **state)
+{
+  struct disk *disk = begin (0);
+  char *before, *after;
+  struct status status;
+  uint64_t used;
+  int steps = 0;
+
+  (void)state;
+  write_many (disk, MANY);
+  assert_ok (manage_clone (store, "d", "c", NULL, &status), &status);
+  flattened = disk_open (store, "c", false, &status);
+  assert_non_null (flattened);
+  write_blocks (flattened, 0, 20);
+  before = read_many (flattened, MANY);
+  memset (before + 10 * BLOCK, 'x', 5 * BLOCK);
+  set_quota (store, "c", 5000 * BLOCK);
+  assert_ok (manage_count (store, NULL, NULL, &status), &status);
+  used = used_all (path);
+  for (int i = 0; i < 2; i++) {
+    assert_fails (manage_flatten (store, "c", write_meanwhile, &steps, &status),
+                  &status, ENOSPC, "the quota of disk 'c'");
+    assert_int_equal (used_all (path), used);
+  }
+  assert_int_equal (steps, 2);
+  after = read_many (flattened, MANY);
+  assert_memory_equal (after, before, MANY * BLOCK);
+  free (after);
+  set_quota (store, "c", 2 * MANY * BLOCK);
+  assert_ok (manage_flatten (store, "c", NULL, NULL, &status), &status);
+  after = read_many (flattened, MANY);
+  assert_memory_equal (after, before, MANY * BLOCK);
+  assert_int_equal (used_all (path), MANY);
+  free (before);
+  free (after);
+  disk_close (flattened);
+  end (disk);
+}
+
 static void
 delete_and_reclaim (const char *name)
 {
@@ -559,6 +648,7 @@ main (void)
     unit_test (test_backup),
     unit_test (test_receive),
     unit_test (test_clone),
+    unit_test (test_flatten_back),
     unit_test (test_rolled_back),
     unit_test (test_salvaged),
     unit_test (test_origin_deleted),

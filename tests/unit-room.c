@@ -5,11 +5,13 @@
 #include <config.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -248,6 +250,53 @@ test_quota (void **state)
   unit_assert_sound (rows.path);
 }
 
+/* The C library's, which fails with this, where it is not 0, and is counted. */
+static int allocate_error, allocations;
+
+int
+fallocate (int fd, int mode, off_t offset, off_t length)
+{
+  allocations++;
+  if (allocate_error == 0)
+    return syscall (SYS_fallocate, fd, mode, offset, length);
+  errno = allocate_error;
+  return -1;
+}
+
+/* Only where the file system cannot allocate at all room is made by zeroes;
+ * what fails otherwise fails the commit, and goes on later.
+ */
+static void
+test_allocation_fails (void **state)
+{
+  struct connection connection;
+  struct status status;
+
+  (void)state;
+  unit_open (&connection, rows.path, CONNECTION_GATHER);
+  assert_ok (store_blocks (&connection, 0, 1, &status), &status);
+  allocate_error = EIO;
+  assert_int_equal (store_blocks (&connection, 1000, 1000, &status), -1);
+  assert_int_equal (status.error, EIO);
+  connection_rollback (&connection);
+  allocate_error = 0;
+  watching = LOOK;
+  allocations = 0;
+  assert_ok (store_blocks (&connection, 1000, 1000, &status), &status);
+  assert_true (allocations > 0);
+
+  allocate_error = EOPNOTSUPP;
+  assert_ok (store_blocks (&connection, 2000, 1000, &status), &status);
+  allocations = 0;
+  assert_ok (store_blocks (&connection, 3000, 1000, &status), &status);
+  assert_int_equal (allocations, 0);
+  allocate_error = 0;
+  watching = NOTHING;
+  assert_int_equal (short_of_room, 0);
+  connection_close (&connection);
+  unit_assert_sound (rows.path);
+}
+
 /* While a checkpoint is about to cut the file, somebody commits what needs
  * more: that has its room all the same.
  */
@@ -346,10 +395,15 @@ main (void)
 #define ROOM_TEST(function)                                                    \
   cmocka_unit_test_setup_teardown (function, setup, teardown)
   const struct CMUnitTest tests[] = {
-    ROOM_TEST (test_commit),        ROOM_TEST (test_hole),
-    ROOM_TEST (test_no_room),       ROOM_TEST (test_cut),
-    ROOM_TEST (test_tail),          ROOM_TEST (test_tail_stays),
-    ROOM_TEST (test_written_again), ROOM_TEST (test_quota),
+    ROOM_TEST (test_commit),
+    ROOM_TEST (test_hole),
+    ROOM_TEST (test_no_room),
+    ROOM_TEST (test_cut),
+    ROOM_TEST (test_tail),
+    ROOM_TEST (test_tail_stays),
+    ROOM_TEST (test_written_again),
+    ROOM_TEST (test_quota),
+    ROOM_TEST (test_allocation_fails),
   };
 
   shim_install (&hooks);

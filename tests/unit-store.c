@@ -879,6 +879,51 @@ test_error_in_batch (void **state)
   close_writer ();
 }
 
+/* Take or let go of SQLite's lock of checkpoints. */
+static void
+lock_checkpoints (struct connection *connection, int action)
+{
+  sqlite3_file *database, *log;
+
+  assert_int_equal (connection_files (connection, &database, &log), SQLITE_OK);
+  assert_int_equal (database->pMethods->xShmLock (
+                        database, 1, 1, action | SQLITE_SHM_EXCLUSIVE),
+                    SQLITE_OK);
+}
+
+/* The first write to a closed database waits for the lock of checkpoints.  Who
+ * has that, and asks writers to pause, does not wait for the write for ever.
+ */
+static void
+test_pause_in_checkpoint (void **state)
+{
+  struct connection other;
+  struct request request;
+  struct status status;
+
+  (void)state;
+  make_disk (BLOCK);
+  open_writer ();
+  assert_ok (database_open (&other, path, CONNECTION_WRITE, NULL, &status),
+             &status);
+  lock_checkpoints (&other, SQLITE_SHM_LOCK);
+  fill_request (&request, 0, BLOCK, 'a');
+  assert_int_equal (
+      pthread_create (&request.thread, NULL, run_request, &request), 0);
+  while (!writer_is_busy (&writer))
+    nanosleep (&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+  assert_false (writer_try_pause (&writer, 100));
+  lock_checkpoints (&other, SQLITE_SHM_UNLOCK);
+  pthread_join (request.thread, NULL);
+  assert_int_equal (request.result, 0);
+  assert_true (writer_try_pause (&writer, 100));
+  writer_resume (&writer);
+  assert_true (is_stored (&request));
+  free_requests (&request, 1);
+  connection_close (&other);
+  close_writer ();
+}
+
 /* On a full file system the request that is too large fails, smaller ones
  * in its batch succeed, and all works again when there is space.
  */
@@ -1689,6 +1734,7 @@ main (void)
     unit_test (test_merged_before),
     unit_test (test_set_compression),
     unit_test (test_error_in_batch),
+    unit_test (test_pause_in_checkpoint),
     unit_test (test_full),
     unit_test (test_room),
     unit_test (test_zeroes_are_not_stored),

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/failed.h"
 #include "tool.h"
@@ -17,6 +18,7 @@ run_backup (int argc, char *argv[])
 {
   char text[TOOL_SIZE_MAX];
   struct backup_counts counts;
+  struct stat st;
   struct store *store = tool_open (argv[0], false);
   struct status status;
   int r;
@@ -24,6 +26,9 @@ run_backup (int argc, char *argv[])
   (void)argc;
   if (tool_check_output (argv[0], argv[1], &status) == -1)
     return tool_fail (&status);
+  if (lstat (argv[1], &st) == 0)
+    return tool_error (EEXIST, "%s exists already; nothing is overwritten",
+                       argv[1]);
   tool_progress_begin (tool_format ("backing up %s", argv[0]));
   r = manage_backup (store, argv[1], tool_progress, NULL, &counts, &status);
   tool_progress_end (r);
@@ -142,14 +147,14 @@ print_json (const struct compacted *compacted)
 static void
 print_text (const struct compacted *compacted)
 {
-  char text[TOOL_SIZE_MAX];
+  char before[TOOL_SIZE_MAX], after[TOOL_SIZE_MAX];
 
   if (compacted->receptions > 0)
-    tool_property ("interrupted receptions removed", "%u",
-                   compacted->receptions);
+    tool_property ("receptions removed", "%u", compacted->receptions);
   tool_property_size ("blocks freed", compacted->freed);
-  tool_property ("file", "%s before", tool_size (compacted->before, text));
-  tool_property ("", "%s now", tool_size (compacted->after, text));
+  tool_property ("file", "%s before, %s now",
+                 tool_amount (compacted->before, before),
+                 tool_amount (compacted->after, after));
 }
 
 static int

@@ -395,6 +395,26 @@ save (const char *path, struct report *report)
   return TOOL_DONE;
 }
 
+/* Open the file; where it can be opened with its log, --accept has nothing to
+ * do.
+ */
+static struct store *
+open_file (const char *path, struct status *status)
+{
+  struct store *store = NULL;
+
+  if (accept_file) {
+    store = tool_try_open (path, true, true, false, status);
+    if (store) {
+      tool_say ("%s lacks no log: there is nothing to accept", path);
+      accept_file = false;
+    }
+  }
+  return store ? store
+               : tool_try_open (path, repair || accept_file, true, accept_file,
+                                status);
+}
+
 static int
 run_check (int argc, char *argv[])
 {
@@ -419,8 +439,7 @@ run_check (int argc, char *argv[])
     if (code != TOOL_DONE)
       return code;
   }
-  store =
-      tool_try_open (path, repair || accept_file, true, accept_file, &status);
+  store = open_file (path, &status);
   return store ? check (store, path, &report) : fail_open (&report, &status);
 }
 

@@ -20,6 +20,7 @@
 
 #include "base/sane.h"
 #include "copy.h"
+#include "base/count.h"
 #include "image.h"
 #include "tool.h"
 
@@ -169,9 +170,8 @@ open_device (struct output *output, struct status *status)
   if (size == -1)
     return fail_errno (status, "opening", output->path);
   if ((uint64_t)size < output->total)
-    return status_fail (status, ENOSPC,
-                        "%s has %jd bytes, but the disk has %" PRIu64,
-                        output->path, (intmax_t)size, output->total);
+    return status_fail (status, ENOSPC, "%s has %s, but the disk has %" PRIu64,
+                        output->path, COUNT (size, "byte"), output->total);
   return 0;
 }
 
@@ -179,9 +179,12 @@ static int
 open_pipe (struct output *output, struct status *status)
 {
   output->kind = PIPE;
-  output->fd = strcmp (output->path, "-") == 0
-                   ? STDOUT_FILENO
-                   : open (output->path, O_WRONLY | O_CLOEXEC);
+  if (strcmp (output->path, "-") == 0) {
+    output->fd = STDOUT_FILENO;
+    output->path = "standard output";
+  }
+  else
+    output->fd = open (output->path, O_WRONLY | O_CLOEXEC);
   if (output->fd == -1)
     return fail_errno (status, "opening", output->path);
   if (isatty (output->fd))
@@ -202,6 +205,11 @@ open_output (struct output *output, struct status *status)
   if (stat (output->path, &st) == -1) {
     if (errno != ENOENT)
       return fail_errno (status, "opening", output->path);
+    if (lstat (output->path, &st) == 0)
+      return status_fail (status, EEXIST,
+                          "%s is a symbolic link to what is not there; give "
+                          "the file itself, or remove the link",
+                          output->path);
     output->final = tool_strdup (output->path);
     return open_new_file (output, status);
   }
@@ -314,8 +322,7 @@ run_export (int argc, char *argv[])
   if (r == -1)
     return tool_fail (&status);
   tool_say ("exported %s, %s, to %s", source.text,
-            tool_amount (output.total, text),
-            strcmp (argv[2], "-") == 0 ? "standard output" : argv[2]);
+            tool_amount (output.total, text), output.path);
   return TOOL_DONE;
 }
 
@@ -373,9 +380,12 @@ open_input (struct input *input, struct status *status)
   struct stat st;
   off_t end;
 
-  input->fd = strcmp (input->path, "-") == 0
-                  ? STDIN_FILENO
-                  : open (input->path, O_RDONLY | O_CLOEXEC);
+  if (strcmp (input->path, "-") == 0) {
+    input->fd = STDIN_FILENO;
+    input->path = "standard input";
+  }
+  else
+    input->fd = open (input->path, O_RDONLY | O_CLOEXEC);
   if (input->fd == -1 || fstat (input->fd, &st) == -1)
     return fail_errno (status, "opening", input->path);
   if (isatty (input->fd))
@@ -457,9 +467,7 @@ static int
 refuse_format (const struct input *input, const struct image_format *format,
                struct status *status)
 {
-  const bool is_pipe = strcmp (input->path, "-") == 0;
-  const char *path = is_pipe ? "FILE" : input->path;
-  const char *name = is_pipe ? "standard input" : input->path;
+  const char *path = input->fd == STDIN_FILENO ? "FILE" : input->path;
   char *advice = NULL;
 
   switch (format->remedy) {
@@ -483,9 +491,9 @@ refuse_format (const struct input *input, const struct image_format *format,
     break;
   }
   status_fail (status, EINVAL,
-               "%s is a %s, not a raw disk; %s; or give --raw to have the file "
+               "%s is %s, not a raw disk; %s; or give --raw to have the file "
                "itself as the disk",
-               name, format->name, advice);
+               input->path, format->name, advice);
   free (advice);
   return -1;
 }
@@ -556,7 +564,7 @@ store_piece (struct input *input, struct disk *disk, uint64_t offset,
 {
   if (all_zero (input->buffer, length))
     return 0;
-  return disk_write (disk, input->buffer, offset, length, false, status);
+  return disk_fill (disk, input->buffer, offset, length, status);
 }
 
 /* Copy a file from its beginning to its end. */
@@ -606,14 +614,12 @@ check_end (const struct input *input, uint64_t wanted, struct status *status)
   if (input->size == 0)
     return status_fail (status, EINVAL, "%s is empty", input->path);
   if (wanted != 0 && input->size < wanted)
-    return status_fail (status, EINVAL,
-                        "%s ended after %" PRIu64 " of %" PRIu64 " bytes; if "
-                        "that was all, %s",
-                        input->path, input->size, wanted,
-                        import_overwrite
-                            ? "give it as a file, not through a pipe"
-                            : "leave out --size, and use \"sqlblock resize\" "
-                              "afterwards");
+    return status_fail (
+        status, EINVAL, "%s ended after %" PRIu64 " of %s; if that was all, %s",
+        input->path, input->size, COUNT (wanted, "byte"),
+        import_overwrite ? "give it as a file, not through a pipe"
+                         : "leave out --size, and use \"sqlblock resize\" "
+                           "afterwards");
   format = image_of_tail (input->tail, input->tail_count);
   return format && !import_raw ? refuse_format (input, format, status) : 0;
 }
@@ -632,8 +638,8 @@ import_pipe (struct input *input, struct disk *disk, uint64_t wanted,
       return -1;
     if ((uint64_t)got > most - input->size)
       return status_fail (status, EINVAL,
-                          "%s has more than the %" PRIu64 " bytes of the disk",
-                          input->path, most);
+                          "%s has more than the disk, which has %s",
+                          input->path, COUNT (most, "byte"));
     if (store_piece (input, disk, input->size, got, status) == -1)
       return -1;
     note_tail (input, got);
@@ -656,9 +662,9 @@ import_disk (struct store *store, struct input *input,
   if (any_size)
     incoming->size = input->seekable ? input->size : UNKNOWN_SIZE;
   if (input->size > incoming->size)
-    return status_fail (status, EINVAL,
-                        "%s has %" PRIu64 " bytes, but the disk %" PRIu64,
-                        input->path, input->size, incoming->size);
+    return status_fail (status, EINVAL, "%s has %s, but the disk %" PRIu64,
+                        input->path, COUNT (input->size, "byte"),
+                        incoming->size);
   disk = manage_receive (store, incoming, status);
   if (disk == NULL)
     return -1;
@@ -748,6 +754,9 @@ run_import (int argc, char *argv[])
       (import_create &&
        store_make (argv[0], incoming.block_size, &status) == -1))
     return tool_fail (&status);
+  if (!import_create && store_examine (argv[0], &status) == 0)
+    return tool_error (ENOENT, "there is no file %s; with --create it is made",
+                       argv[0]);
   store = tool_open (argv[0], true);
   if (import_overwrite && find_old_disk (store, &incoming, &status) == -1)
     return tool_fail (&status);
@@ -756,8 +765,7 @@ run_import (int argc, char *argv[])
   r = import_disk (store, &input, &incoming, &status);
   tool_progress_end (r);
   if (r == 0)
-    tool_say ("imported %s as disk '%s', of %s",
-              strcmp (argv[2], "-") == 0 ? "standard input" : argv[2], argv[1],
+    tool_say ("imported %s as disk '%s', of %s", input.path, argv[1],
               tool_amount (incoming.size, text));
   r = r == -1 ? tool_fail (&status) : TOOL_DONE;
   if (r != TOOL_DONE && status.error == ENOSPC)

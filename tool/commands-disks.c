@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/sane.h"
+#include "copy.h"
 #include "tool.h"
 
 /* Freeing what was deleted can be left to "compact". */
@@ -180,6 +181,10 @@ run_rename (int argc, char *argv[])
                        argv[1], resolved.name);
   if (manage_rename (store, argv[1], name, &status) == -1)
     return tool_fail (&status);
+  if (strcmp (from.snapshot ? from.snapshot : from.disk, name) == 0) {
+    tool_say ("'%s' is called that already", argv[1]);
+    return TOOL_DONE;
+  }
   if (from.snapshot)
     tool_say ("renamed '%s' to '%s@%s'", argv[1], from.disk, name);
   else
@@ -289,6 +294,10 @@ run_resize (int argc, char *argv[])
                        "disk '%s' has %s; making it smaller cuts off its end, "
                        "ask for that with --shrink",
                        argv[1], tool_amount (info.size, old_text));
+  if (size == info.size) {
+    tool_say ("disk '%s' has %s already", argv[1], tool_amount (size, text));
+    return TOOL_DONE;
+  }
   if (manage_resize_found (store, &info, size, resize_shrink, &status) == -1)
     return tool_fail (&status);
   tool_say ("disk '%s' has %s now, before it had %s; clients see it when "
@@ -579,16 +588,19 @@ run_flatten (int argc, char *argv[])
   char text[TOOL_SIZE_MAX];
   struct status status;
   struct store *store;
-  uint64_t copied = 0;
+  uint64_t copied = 0, before;
   int r;
 
   (void)argc;
   store = tool_open (argv[0], true);
   if (manage_details (store, argv[1], &details, &status) == -1)
     return tool_fail (&status);
+  before = copy_free_pages (store);
   tool_progress_begin ("flattening");
   r = manage_flatten (store, argv[1], count_copied, &copied, &status);
   tool_progress_end (r);
+  if (r == -1 && status.error == ENOSPC)
+    copy_give_back (store, before);
   if (r == -1)
     return tool_fail (&status);
   if (details.origin[0])
@@ -608,7 +620,8 @@ const struct command command_flatten = {
       "Copies the blocks that the disk shares with what it was cloned from or\n"
       "rolled back to.  It then takes more space, but reads need not look in\n"
       "several places, and deleting the origin frees all its space.  It may\n"
-      "be interrupted; the next time it goes on where it was.\n"
+      "be interrupted; the next time it goes on where it was.  If the file\n"
+      "system becomes full, what it has copied is given back.\n"
       "\n"
       "Example: sqlblock flatten disks.sqlite web-test\n",
   .common = COMMON_PROGRESS,

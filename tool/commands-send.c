@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "copy.h"
+#include "image.h"
 #include "tool.h"
 
 /*--------------------------------------------------------------------
@@ -292,9 +293,9 @@ receive_ranges (struct stream *stream, struct disk *disk, struct status *status)
     if (progress_report (tool_progress, range.offset, stream->header.size, NULL,
                          status) == -1)
       return -1;
-    r = range.data ? disk_write (disk, range.data, range.offset, range.count,
-                                 false, status)
-                   : disk_zero (disk, range.offset, range.count, false, status);
+    r = range.data
+            ? disk_fill (disk, range.data, range.offset, range.count, status)
+            : disk_zero (disk, range.offset, range.count, false, status);
     if (r == -1)
       return -1;
   }
@@ -350,6 +351,30 @@ make_database (const char *path, const struct stream_header *header,
   return store_make (path, header->block_size, status);
 }
 
+/* Open the stream; a file of another kind is named, with what can be done. */
+static int
+open_stream (struct stream *stream, int argc, char *argv[],
+             struct status *status)
+{
+  const struct image_format *format;
+
+  if (stream_open (stream, STDIN_FILENO, tool_interrupted, status) == 0)
+    return 0;
+  format = image_of_head (stream->foreign, stream->foreign_count);
+  if (format == NULL)
+    return -1;
+  if (format->remedy == IMAGE_UNPACK)
+    return status_fail (status, EINVAL,
+                        "this is %s, not a stream of sqlblock send; if the "
+                        "stream is in it, unpack it: \"%s FILE | sqlblock "
+                        "receive %s%s%s\"",
+                        format->name, format->program, argv[0],
+                        argc > 1 ? " " : "", argc > 1 ? argv[1] : "");
+  return status_fail (status, EINVAL,
+                      "this is %s, not a stream of sqlblock send",
+                      format->name);
+}
+
 static int
 run_receive (int argc, char *argv[])
 {
@@ -366,7 +391,7 @@ run_receive (int argc, char *argv[])
   if (isatty (STDIN_FILENO))
     return tool_error (EINVAL, "a stream is not read from a terminal; give a "
                                "file or a pipe from \"sqlblock send\"");
-  if (stream_open (&stream, STDIN_FILENO, tool_interrupted, &status) == -1 ||
+  if (open_stream (&stream, argc, argv, &status) == -1 ||
       make_database (argv[0], &stream.header, &status) == -1) {
     stream_close (&stream);
     return tool_fail (&status);

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "copy.h"
+#include "base/count.h"
+#include "manage.h"
 #include "tool.h"
 
 /*--------------------------------------------------------------------
@@ -129,8 +131,13 @@ run_recompress (int argc, char *argv[])
   tool_progress_begin (tool_format ("recompressing %s", argv[1]));
   r = recompress_disk (store, argv[1], tool_progress, NULL, &done, &status);
   tool_progress_end (r);
-  tool_say ("%s stored anew: %s became %s", tool_count (done.blocks, "block"),
-            tool_amount (done.before, before), tool_amount (done.after, after));
+  if (r == 0 && done.blocks + done.damaged == 0)
+    tool_say ("disk '%s' is stored so already; there was nothing to do",
+              argv[1]);
+  else
+    tool_say ("%s stored anew: %s became %s", tool_count (done.blocks, "block"),
+              tool_amount (done.before, before),
+              tool_amount (done.after, after));
   if (r == -1) {
     r = tool_fail (&status);
     if (status.error == ENOSPC)
@@ -139,9 +146,9 @@ run_recompress (int argc, char *argv[])
   }
   if (done.damaged > 0)
     return tool_error (EIO,
-                       "%" PRIu64 " blocks are damaged and were left as they "
-                       "are; \"sqlblock check %s\" says which",
-                       done.damaged, argv[0]);
+                       "left as it was, since it is damaged: %s; \"sqlblock "
+                       "check %s\" says which",
+                       COUNT (done.damaged, "block"), argv[0]);
   return TOOL_DONE;
 }
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/times.h"
 #include "tool.h"
 
 /* A list of snapshots. */
@@ -150,9 +151,12 @@ const struct command command_snapshot_create = {
  * delete
  */
 
-static bool no_reclaim;
+static bool no_reclaim, delete_all;
 
 static const struct tool_option delete_options[] = {
+  { "all", 'a', NULL, &delete_all,
+    "all snapshots of a disk; then the argument is only\n"
+    "DISK" },
   { "no-reclaim", 0, NULL, &no_reclaim,
     "do not free the space now; \"sqlblock compact\" does\n"
     "it later" },
@@ -222,15 +226,43 @@ find_ranges (const struct snapshots *list, const char *name, ssize_t *first,
   return count;
 }
 
+/* Fail where the range TEXT has an end that is not there; a time is none. */
+static int
+check_ends (struct store *store, const char *text)
+{
+  const struct target target = tool_target (text);
+  const char *const dots = strstr (target.snapshot, "..");
+  const char *const ends[] = {
+    tool_format ("%.*s", (int)(dots - target.snapshot), target.snapshot),
+    dots + 2,
+  };
+  struct snapshot_info info;
+  struct status status;
+
+  for (int i = 0; i < 2; i++) {
+    const char *name = tool_format ("%s@%s", target.disk, ends[i]);
+    int64_t seconds;
+
+    if (times_parse (ends[i], &seconds))
+      return tool_usage ("'%s' is a time; a range goes from one name to "
+                         "another",
+                         ends[i]);
+    if (ends[i][0] && manage_find_snapshot (store, name, &info, &status) == -1)
+      return tool_fail (&status);
+  }
+  return TOOL_DONE;
+}
+
 /* Add the snapshots that TEXT means, a range or just one, of those in LIST.
  */
 static int
-doom_range (struct doomed *doomed, const struct snapshots *list,
-            const char *text)
+doom_range (struct store *store, struct doomed *doomed,
+            const struct snapshots *list, const char *text)
 {
   const char *name = strchr (text, '@') + 1;
   const bool single = find_end (list, name, strlen (name), -1) != -1;
   ssize_t first = 0, last = 0;
+  int code = TOOL_DONE;
   const int ranges = find_ranges (list, name, &first, &last);
 
   if (ranges + single > 1)
@@ -240,8 +272,10 @@ doom_range (struct doomed *doomed, const struct snapshots *list,
                        "such a snapshot first",
                        text);
   if (ranges == 0) {
+    if (!single && strstr (name, ".."))
+      code = check_ends (store, text);
     doom (doomed, tool_strdup (text));
-    return TOOL_DONE;
+    return code;
   }
   if (first > last)
     return tool_error (EINVAL,
@@ -269,6 +303,25 @@ check_no_time (struct store *store, const char *text)
                      text, full_name (&info));
 }
 
+/* Add all snapshots of DISK. */
+static int
+doom_all (struct store *store, const char *disk, struct doomed *doomed)
+{
+  struct snapshots list = { 0 };
+  struct disk_info info;
+  struct status status;
+
+  if (store_find (store, disk, &info, &status) == -1 ||
+      manage_list_snapshots (store, disk, add_snapshot, &list, &status) == -1)
+    return tool_fail (&status);
+  if (list.count == 0)
+    return tool_error (ENOENT, "disk '%s' has no snapshots", disk);
+  for (size_t i = 0; i < list.count; i++)
+    doom (doomed, full_name (&list.info[i]));
+  free (list.info);
+  return TOOL_DONE;
+}
+
 /* Add what the argument TEXT means. */
 static int
 doom_argument (struct store *store, const char *text, struct doomed *doomed)
@@ -279,6 +332,8 @@ doom_argument (struct store *store, const char *text, struct doomed *doomed)
   struct status status;
   int code;
 
+  if (delete_all)
+    return doom_all (store, text, doomed);
   if (strstr (target.snapshot, "..") &&
       (store_find (store, target.disk, &disk, &status) == -1 ||
        manage_list_snapshots (store, target.disk, add_snapshot, &list,
@@ -286,7 +341,7 @@ doom_argument (struct store *store, const char *text, struct doomed *doomed)
     return tool_fail (&status);
   code = check_no_time (store, text);
   if (code == TOOL_DONE)
-    code = doom_range (doomed, &list, text);
+    code = doom_range (store, doomed, &list, text);
   free (list.info);
   return code;
 }
@@ -322,6 +377,28 @@ show_doomed (struct store *store, const struct doomed *doomed)
   return TOOL_DONE;
 }
 
+/* Can TEXT be what is to be deleted?  A range with both ends empty cannot: it
+ * would be all, and may be two variables that are not set.
+ */
+static int
+check_doomed (const char *text)
+{
+  const struct target target = tool_target (text);
+
+  if (delete_all && target.snapshot)
+    return tool_usage ("with --all give just %s", target.disk);
+  if (!delete_all && target.snapshot == NULL)
+    return tool_usage ("'%s' is no snapshot: give %s@SNAPSHOT, or --all for "
+                       "all that it has, or use \"sqlblock delete\" for the "
+                       "disk",
+                       text, text);
+  if (!delete_all && strcmp (target.snapshot, "..") == 0)
+    return tool_usage ("'%s' is a range without ends; if all snapshots are "
+                       "meant, give %s --all",
+                       text, target.disk);
+  return TOOL_DONE;
+}
+
 static int
 run_delete (int argc, char *argv[])
 {
@@ -330,10 +407,8 @@ run_delete (int argc, char *argv[])
   struct store *store;
 
   for (int i = 1; i < argc; i++)
-    if (strchr (argv[i], '@') == NULL)
-      return tool_usage ("'%s' is no snapshot: give %s@SNAPSHOT, or use "
-                         "\"sqlblock delete\" for the disk",
-                         argv[i], argv[i]);
+    if (check_doomed (argv[i]) != TOOL_DONE)
+      return TOOL_USAGE;
   store = tool_open (argv[0], true);
   for (int i = 1; i < argc; i++) {
     const int code = doom_argument (store, argv[i], &doomed);
@@ -358,11 +433,13 @@ const struct command command_snapshot_delete = {
   .help =
       "DISK@A..B are the snapshots from A to B, both included, in the order\n"
       "in which they were made; DISK@A.. goes on to the newest, DISK@..B\n"
-      "begins with the oldest.  If one cannot be deleted, none is.  The disk\n"
-      "and what was cloned from the snapshots stay as they are.\n"
+      "begins with the oldest.  With --all it is DISK, and means all that it\n"
+      "has.  If one cannot be deleted, none is.  The disk and what was cloned\n"
+      "from the snapshots stay as they are.\n"
       "\n"
       "Examples: sqlblock snapshot delete disks.sqlite web@monday\n"
-      "          sqlblock snapshot delete disks.sqlite web@..friday -n\n",
+      "          sqlblock snapshot delete disks.sqlite web@..friday -n\n"
+      "          sqlblock snapshot delete disks.sqlite web --all\n",
   .options = delete_options,
   .common = COMMON_DRY_RUN | COMMON_PROGRESS,
   .least = 2,

@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "statistics.h"
 #include "base/times.h"
+#include "base/count.h"
 #include "tool.h"
 
 static bool once;
@@ -338,6 +339,16 @@ share_text (uint64_t hits, uint64_t misses)
   return tool_format ("%.0f%%", 100.0 * hits / ((double)hits + misses));
 }
 
+/* Print LINE, and free it; what has no place on the screen is left out. */
+static void
+print_line (char *line)
+{
+  printf ("%.*s\n",
+          screen_width ? tool_fitting (line, screen_width) : (int)strlen (line),
+          line);
+  free (line);
+}
+
 /* The lines about a server as a whole. */
 static void
 print_server_lines (const struct server_report *server)
@@ -350,21 +361,23 @@ print_server_lines (const struct server_report *server)
   char *user = user_name (server->observed->user);
   char *cache =
       share_text (GAINED (server, cache_hits), GAINED (server, cache_misses));
+  char *commit = operations.total == 0
+                     ? tool_strdup ("")
+                     : tool_format (", %.1f writes a commit",
+                                    (double)operations.sum / operations.total);
 
-  printf ("process %d of %s, up %" PRIu64 "d %02d:%02d:%02d\n",
-          (int)server->observed->process, user, up / 86400,
-          (int)(up / 3600 % 24), (int)(up / 60 % 60), (int)(up % 60));
-  printf ("log %s (+%s/s)",
-          tool_size (counter_read (&server->now->log_bytes), log),
-          tool_size (
-              bytes_per_second (GAINED (server, log_written), server->seconds),
-              written));
-  if (operations.total > 0)
-    printf (", %.1f writes a commit",
-            (double)operations.sum / operations.total);
-  if (cache[0])
-    printf (", cache %s", cache);
-  putchar ('\n');
+  print_line (tool_format ("process %d of %s, up %" PRIu64 "d %02d:%02d:%02d",
+                           (int)server->observed->process, user, up / 86400,
+                           (int)(up / 3600 % 24), (int)(up / 60 % 60),
+                           (int)(up % 60)));
+  print_line (
+      tool_format ("log %s (+%s/s)%s%s%s",
+                   tool_size (counter_read (&server->now->log_bytes), log),
+                   tool_size (bytes_per_second (GAINED (server, log_written),
+                                                server->seconds),
+                              written),
+                   commit, cache[0] ? ", cache " : "", cache));
+  free (commit);
   free (user);
   free (cache);
 }
@@ -403,6 +416,7 @@ print_server_table (const struct server_report *server)
     cell_percentile (table, values, 1);
     tool_cell (table, "%" PRIu64, rows[i].errors);
   }
+  tool_table_fit (table, screen_width);
   tool_table_print (table);
 }
 
@@ -468,7 +482,7 @@ print_disks (const struct server_report *server, size_t most)
     add_disk (table, &disks[i], server->seconds);
   tool_table_print (table);
   if (count > most)
-    printf ("and %zu more disks\n", count - most);
+    printf ("and %s\n", COUNT (count - most, "more disk"));
   if (server->observed->more)
     printf ("and disks that are not looked at: only %d are\n",
             OBSERVE_DISKS_MAX);
@@ -572,7 +586,8 @@ draw (const struct report *report)
     window = (struct winsize){ .ws_row = 24, .ws_col = 80 };
   screen_width = window.ws_col;
   fputs ("\033[H\033[J", stdout);
-  printf ("%s  %s  q: quit\n\n", report->path, times_local (time (NULL), text));
+  print_line (tool_format ("%s  %s  q: quit\n", report->path,
+                           times_local (time (NULL), text)));
   if (report->now.count == 0)
     printf ("no server runs\n");
   print_text (report, window.ws_row > 3 ? window.ws_row - 3 : 0);

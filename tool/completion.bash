@@ -209,6 +209,13 @@ _sqlblock_complete_operand ()
       COMPREPLY=("${COMPREPLY[@]/%/@}")
       compopt -o nospace
       ;;
+    "snapshot delete":DISK*)
+      if [[ " ${words[*]} " == *" --all "* || " ${words[*]} " == *" -a "* ]]
+      then
+        kind=DISK
+      fi
+      _sqlblock_complete_name "$kind"
+      ;;
     *DATABASE*) _sqlblock_complete_database ;;
     *PROPERTY*) _sqlblock_complete_property ;;
     *FILE*) _filedir ;;

@@ -24,7 +24,7 @@ enum image_remedy {
 };
 
 struct image_format {
-  const char *name; /* as after "a" */
+  const char *name; /* with its article */
   enum image_remedy remedy;
   const char *program; /* IMAGE_UNPACK: what unpacks it */
 };

@@ -49,6 +49,7 @@ struct map {
   uint64_t size;             /* bytes */
   uint32_t block_size;       /* bytes */
   uint64_t cell_size;        /* bytes, a power of two times a block */
+  size_t width;              /* columns of the terminal */
   size_t columns, cells;
   uint64_t *stored, *changed;           /* bytes of each cell */
   uint64_t stored_total, changed_total; /* bytes */
@@ -247,23 +248,36 @@ exact_size (uint64_t bytes, char *text)
   return text;
 }
 
+/* Begin an item of the legend, of WIDTH columns, on the line of which AT are
+ * filled, or where it has no place there on the next one.
+ */
+static void
+begin_item (const struct map *map, size_t width, size_t *at)
+{
+  const bool fits = *at + 2 + width <= map->width;
+
+  fputs (fits ? "  " : "\n", stdout);
+  *at = (fits ? *at + 2 : 0) + width;
+}
+
 static void
 print_legend (const struct map *map, const struct style *style)
 {
   static const char *const words[LEVELS] = { "nothing", "to 1/3", "to 2/3",
                                              "more", "all" };
   char text[TOOL_SIZE_MAX];
+  size_t at;
   int now = -1;
 
-  printf ("Of each %s %s:", exact_size (map->cell_size, text),
-          map->since.name ? "changed" : "stored");
+  at = printf ("Of each %s %s:", exact_size (map->cell_size, text),
+               map->since.name ? "changed" : "stored");
   for (int i = 0; i < LEVELS; i++) {
-    fputs ("  ", stdout);
+    begin_item (map, 2 + strlen (words[i]), &at);
     print_shade (style, style->shades[i], heat[i], &now);
     printf (" %s", words[i]);
   }
   if (map->since.name) {
-    fputs ("  ", stdout);
+    begin_item (map, 2 + strlen ("unchanged"), &at);
     print_shade (style, style->unchanged ? style->unchanged : style->shades[4],
                  grey[4], &now);
     fputs (" unchanged", stdout);
@@ -411,6 +425,7 @@ run_map (int argc, char *argv[])
   store = tool_open (argv[0], false);
   if (find (store, &map, argv[1], since, &status) == -1)
     return tool_fail (&status);
+  map.width = width;
   choose_cells (&map, width > LABEL_WIDTH ? width - LABEL_WIDTH : 1, height);
   if (gather (store, &map, &status) == -1)
     return tool_fail (&status);

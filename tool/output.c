@@ -19,6 +19,7 @@
 
 #include "base/clock.h"
 #include "base/times.h"
+#include "base/count.h"
 #include "tool.h"
 
 /*--------------------------------------------------------------------
@@ -166,15 +167,14 @@ tool_amount (uint64_t bytes, char *buffer)
 {
   if (bytes >= 1000)
     return tool_size (bytes, buffer);
-  snprintf (buffer, TOOL_SIZE_MAX, "%" PRIu64 " byte%s", bytes,
-            bytes == 1 ? "" : "s");
+  snprintf (buffer, TOOL_SIZE_MAX, "%s", COUNT (bytes, "byte"));
   return buffer;
 }
 
 char *
 tool_count (uint64_t count, const char *one)
 {
-  return tool_format ("%" PRIu64 " %s%s", count, one, count == 1 ? "" : "s");
+  return tool_strdup (COUNT (count, one));
 }
 
 /*--------------------------------------------------------------------
@@ -203,6 +203,27 @@ display_width (const char *text)
     free (wide);
   }
   return width >= 0 ? width : (int)strlen (text);
+}
+
+int
+tool_fitting (const char *text, int columns)
+{
+  const char *at = text;
+  mbstate_t state = { 0 };
+
+  for (int width = 0; *at;) {
+    wchar_t wide;
+    const size_t length = mbrtowc (&wide, at, MB_CUR_MAX, &state);
+    const bool known = length <= MB_CUR_MAX && wcwidth (wide) >= 0;
+
+    if (!known)
+      state = (mbstate_t){ 0 };
+    width += known ? wcwidth (wide) : 1;
+    if (width > columns)
+      break;
+    at += known ? length : 1;
+  }
+  return at - text;
 }
 
 struct tool_table *
@@ -541,18 +562,50 @@ progress_text (uint64_t done, uint64_t total, int64_t now)
 /* The longest bar, in columns. */
 #define BAR_MAX 40
 
-/* Fill BAR, of at most BAR_MAX columns and as wide as the terminal allows
- * beside TEXT.
- */
-static void
-draw_bar (char *drawn, const char *text, uint64_t done, uint64_t total)
+/* Columns that the terminal has for a line; in the last one it would wrap. */
+static int
+line_width (void)
 {
   struct winsize window;
-  int room, filled;
 
   if (ioctl (STDERR_FILENO, TIOCGWINSZ, &window) == -1 || window.ws_col == 0)
     window.ws_col = 80;
-  room = window.ws_col - display_width (bar.what) - display_width (text) - 7;
+  return window.ws_col - 1;
+}
+
+/* Leave out of TEXT, from its end, what has no place in WIDTH beside some of
+ * what is done.
+ */
+static void
+shorten (char *text, int width)
+{
+  const int what = display_width (bar.what);
+  const int room = width - 2 - (what < width / 3 ? what : width / 3);
+
+  while (display_width (text) > room) {
+    char *end = text + strlen (text);
+
+    while (end - text > 1 && (end[-1] != ' ' || end[-2] != ' '))
+      end--;
+    if (end - text <= 1)
+      break;
+    while (end > text && end[-1] == ' ')
+      end--;
+    *end = '\0';
+  }
+  text[tool_fitting (text, room > 0 ? room : 0)] = '\0';
+}
+
+/* Fill BAR, of at most BAR_MAX columns and as wide as WIDTH allows beside
+ * TEXT.
+ */
+static void
+draw_bar (char *drawn, const char *text, int width, uint64_t done,
+          uint64_t total)
+{
+  int room, filled;
+
+  room = width - display_width (bar.what) - display_width (text) - 6;
   if (room > BAR_MAX)
     room = BAR_MAX;
   drawn[0] = '\0';
@@ -572,8 +625,15 @@ show_progress (uint64_t done, uint64_t total, int64_t now)
   char drawn[BAR_MAX + 5];
 
   if (bar.terminal) {
-    draw_bar (drawn, text, done, total);
-    fprintf (stderr, "\r%s  %s%s\033[K", bar.what, drawn, text);
+    const int width = line_width ();
+    int room;
+
+    shorten (text, width);
+    draw_bar (drawn, text, width, done, total);
+    room = width - 2 - display_width (text);
+    fprintf (stderr, "\r%.*s  %s%s\033[K",
+             tool_fitting (bar.what, room > 0 ? room : 0), bar.what, drawn,
+             text);
   }
   else
     fprintf (stderr, "%s  %s\n", bar.what, text);

@@ -221,7 +221,7 @@ tool_parse_size (const char *text, uint64_t *bytes)
     for (text++; isdigit ((unsigned char)*text); text++)
       part += (*text - '0') * (weight /= 10);
   factor = unit_factor (*text);
-  if (factor == 0 || (*text && text[1]))
+  if (factor == 0 || (*text && text[1]) || (factor == 1 && part > 0))
     return -1;
   if (__builtin_mul_overflow (whole, factor, bytes) ||
       __builtin_add_overflow (*bytes, (uint64_t)(part * factor + 0.5), bytes) ||

@@ -237,10 +237,11 @@ char *tool_size (uint64_t bytes, char *buffer);
 /* The same in a sentence, where a number alone says too little: 19 bytes. */
 char *tool_amount (uint64_t bytes, char *buffer);
 
-/* "1 disk", "2 disks": COUNT and the word ONE, with an "s" where that is not
- * one; a new string.
- */
+/* "1 disk", "2 disks", as count_words, but a new string. */
 char *tool_count (uint64_t count, const char *one);
+
+/* How many bytes of TEXT have a place in so many COLUMNS of a terminal. */
+int tool_fitting (const char *text, int columns);
 
 /* A table, printed with aligned columns.  TITLES ends with NULL; a title
  * that begins with ">" has its column aligned to the right.  An empty cell

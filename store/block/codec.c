@@ -17,6 +17,7 @@
 
 #include "block/checksum.h"
 #include "block/codec.h"
+#include "base/count.h"
 
 /* The levels of zstd that a disk can have.  The first is also the default:
  * the third takes 3 % less space and a third more time, see the README.
@@ -419,9 +420,9 @@ codec_check (int64_t codec, size_t length, uint32_t block_size,
     possible = length > 0 && length < block_size;
   if (!possible)
     return status_fail (status, EIO,
-                        "the row is damaged: %zu bytes of data for a block "
-                        "of %" PRIu32 "; restore the block from a backup",
-                        length, block_size);
+                        "the row is damaged: %s of data for a block of %" PRIu32
+                        "; restore the block from a backup",
+                        COUNT (length, "byte"), block_size);
   return codec == CODEC_ZERO || codecs[i].built
              ? 0
              : fail_not_built (codecs[i].name, status);

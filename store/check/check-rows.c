@@ -20,6 +20,7 @@
 #include "base/grow.h"
 #include "rows/layers.h"
 #include "rows/snapshots.h"
+#include "base/count.h"
 
 /* What one transaction reads at most. */
 #define PART_BYTES   (4 * 1024 * 1024)
@@ -718,15 +719,13 @@ tell_layer (struct check *check)
   problem.mend = MEND_RECLAIM;
   if (check->unseen > 0)
     check_tell (check, &problem,
-                "%" PRIu64 " blocks of layer %" PRId64 " are shown by nobody "
-                "and do not wait to be freed",
-                check->unseen, check->layer);
+                "%s of layer %" PRId64 " that nobody shows, and not waiting to "
+                "be freed",
+                COUNT (check->unseen, "block"), check->layer);
   problem.mend = MEND_DELETE;
   if (check->above > 0)
-    check_tell (check, &problem,
-                "there are %" PRIu64 " blocks of layer %" PRId64 ", but no "
-                "such layer",
-                check->above, check->layer);
+    check_tell (check, &problem, "%s of layer %" PRId64 ", but no such layer",
+                COUNT (check->above, "block"), check->layer);
 }
 
 static int

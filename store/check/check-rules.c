@@ -18,6 +18,7 @@
 #include "rows/layers.h"
 #include "rows/snapshots.h"
 #include "engine/engine.h"
+#include "base/count.h"
 
 /* More layers than any database has; the plan has room for them. */
 #define LAYERS_MAX 10000000
@@ -394,7 +395,7 @@ tell_hidden_snapshots (struct check *check, uint64_t count)
     return;
   if (guard != -1)
     guard_release (guard);
-  check_tell (check, &problem, "%" PRIu64 " interrupted copies", count);
+  check_tell (check, &problem, "%s", COUNT (count, "interrupted copy"));
 }
 
 static int
@@ -684,9 +685,8 @@ check_end (struct connection *connection, void *opaque, struct status *status)
   if (r == 1)
     return 0;
   if (check->unseen > 0)
-    check_tell (check, &problem,
-                "%" PRIu64 " blocks lie behind the end of the disk",
-                check->unseen);
+    check_tell (check, &problem, "%s behind the end of the disk",
+                COUNT (check->unseen, "block"));
   check->next_id = disk.id < ID_END ? disk.id + 1 : 0;
   check->number = 0;
   check->unseen = 0;

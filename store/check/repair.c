@@ -22,6 +22,9 @@
 #include "engine/engine.h"
 #include "engine/checkpoint.h"
 #include "manage.h"
+#include "base/count.h"
+#include "base/failed.h"
+#include "check.h"
 
 /* More is mended by the next call. */
 #define MENDS_MAX 1000000
@@ -462,24 +465,37 @@ clear_ends (struct repair *repair, struct status *status)
   return 0;
 }
 
+/* What is to be cleaned up has come to the result R; where that is a failure,
+ * others may still work.
+ */
+static bool
+is_cleaned (struct repair *repair, int r, const struct status *status)
+{
+  if (r == -1)
+    say (repair, status->error == EBUSY ? EBUSY : EIO, "%s", status->message);
+  return r == 0;
+}
+
 /* Remove what was interrupted, and free what nobody sees. */
 static int
 clean (struct repair *repair, struct status *status)
 {
   const bool leftovers = has (repair, MEND_CLEAN);
   unsigned removed;
+  bool cleaned;
+  int r;
 
   if (!leftovers && !has (repair, MEND_RECLAIM))
     return 0;
-  if (manage_receive_clean (repair->store, &removed, status) == -1 ||
-      manage_reclaim (repair->store, report_progress, repair, NULL, status) ==
-          -1) {
-    if (status->error != EBUSY)
-      return -1;
-    say (repair, EBUSY, "%s", status->message);
-    return 0;
-  }
-  if (leftovers)
+  r = manage_receive_clean (repair->store, &removed, status);
+  if (r == -1 && !failed_is_local (status) && status->error != EBUSY)
+    return -1;
+  cleaned = is_cleaned (repair, r, status);
+  r = manage_reclaim (repair->store, report_progress, repair, NULL, status);
+  if (r == -1 && !failed_is_local (status) && status->error != EBUSY)
+    return -1;
+  cleaned = is_cleaned (repair, r, status) && cleaned;
+  if (leftovers && cleaned)
     say (repair, 0, "what interrupted copies left is removed");
   return 0;
 }
@@ -591,16 +607,15 @@ seal_pages (struct repair *repair, const struct check_counts *counts,
     return 0;
   if (counts->problems > 0 || counts->file_not_checked) {
     say (repair, counts->problems > 0 ? EIO : EBUSY,
-         "%" PRIu64 " pages have no checksum; a repair that finds %s gives "
-         "them one",
-         counts->without_checksum,
+         "%s without a checksum; a repair that finds %s gives each one",
+         COUNT (counts->without_checksum, "page"),
          counts->problems > 0 ? "no other problem"
                               : "time to check the structures of the file");
     return 0;
   }
   if (seal_all (repair->store, report_progress, repair, &sealed, status) == -1)
     return -1;
-  say (repair, 0, "%" PRIu64 " pages have a checksum again", sealed);
+  say (repair, 0, "gave a checksum again to %s", COUNT (sealed, "page"));
   return 0;
 }
 

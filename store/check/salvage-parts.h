@@ -1,8 +1,10 @@
 /* What the parts of salvage.c share.
  *
- *   salvage.c ──► salvage-rows.c     which rows are true, and can one become
- * so? ├──► salvage-out.c      what is written into the new file └──►
- * salvage-unknown.c  what is put where nothing is known
+ *   salvage.c ──┬──► salvage-roots.c    where the trees begin
+ *               ├──► salvage-rows.c     which rows are true, and can one
+ *               │                       become so?
+ *               ├──► salvage-out.c      what is written into the new file
+ *               └──► salvage-unknown.c  what is put where nothing is known
  */
 
 #ifndef SQLBLOCK_SALVAGE_PARTS_H
@@ -34,6 +36,19 @@ struct row {
   int64_t id;
   struct value values[RECORD_VALUES];
   unsigned count;
+};
+
+/* The tables and indexes that are walked over. */
+enum salvage_tree {
+  TREE_BLOCK,
+  TREE_INDEX, /* block_by_number */
+  TREE_ZERO,  /* block_zero */
+  TREE_LAYER,
+  TREE_DISK,
+  TREE_SNAPSHOT,
+  TREE_CONTENT,
+  TREE_RECLAIM,
+  TREES,
 };
 
 /* A place in the index of blocks. */
@@ -83,6 +98,22 @@ bool row_has_integers (const struct row *row, unsigned first, unsigned last);
  */
 enum row_kind row_parse (const unsigned char *payload, const struct cell *cell,
                          struct row *row);
+
+/* Does the page at hand fit its checksum, or has it none?  Pages of the log
+ * have another.
+ */
+bool salvage_page_fits (const struct pages *pages);
+
+/* The place that an entry of the index of blocks has, which stands in
+ * salvage->payload; false where it is none.
+ */
+bool salvage_read_place (struct salvage *salvage, const struct cell *cell,
+                         struct block_place *place);
+
+/* Fill in the ROOTS that the schema does not tell of, which are 0, where the
+ * pages leave no doubt where they are.  The others stay 0.
+ */
+void salvage_find_roots (struct salvage *salvage, uint32_t roots[TREES]);
 
 /* Try to make the cell at OFFSET of the page at hand a true row by setting
  * one byte right, which changes the page in memory.

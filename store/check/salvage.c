@@ -38,6 +38,7 @@
 #include "rows/layers.h"
 #include "check/salvage-parts.h"
 #include "sqlite/vfs_checksum.h"
+#include "base/count.h"
 
 /* No b-tree is deeper. */
 #define DEPTH_MAX 20
@@ -122,32 +123,21 @@ trust_page (struct salvage *salvage, uint32_t number)
          is_reached (salvage, number);
 }
 
-/* The tables and indexes that are walked over, and what is at stake: the roots
- * are where SQLite puts them in a new database, unless the schema says
- * otherwise.  In one of format 4 they are one page before that.
- */
-struct tree {
+/* The tables and indexes that are walked over, and what is at stake. */
+static const struct tree {
   const char *name;
-  uint32_t root;
   bool index;
   const char *loss; /* NULL: nothing, or what is known otherwise */
+} trees[TREES] = {
+  [TREE_BLOCK] = { "block", false, NULL },
+  [TREE_INDEX] = { "block_by_number", true, NULL },
+  [TREE_ZERO] = { "block_zero", true, NULL },
+  [TREE_LAYER] = { "layer", false, "layers" },
+  [TREE_DISK] = { "disk", false, "disks" },
+  [TREE_SNAPSHOT] = { "snapshot", false, "snapshots" },
+  [TREE_CONTENT] = { "content", false, NULL },
+  [TREE_RECLAIM] = { "reclaim", false, NULL },
 };
-
-#define TREE_BLOCK 0
-#define TREE_INDEX 1
-#define TREE_ZERO  2
-static const struct tree trees[] = {
-  [TREE_BLOCK] = { "block", 17, false, NULL },
-  [TREE_INDEX] = { "block_by_number", 18, true, NULL },
-  [TREE_ZERO] = { "block_zero", 19, true, NULL },
-  { "layer", 6, false, "layers" },
-  { "disk", 9, false, "disks" },
-  { "snapshot", 12, false, "snapshots" },
-  { "content", 21, false, NULL },
-  { "reclaim", 16, false, NULL },
-};
-
-#define TREES (sizeof trees / sizeof trees[0])
 
 /* The roots that the schema tells of. */
 struct roots {
@@ -163,9 +153,19 @@ is_text (const struct value *value, const char *text)
          memcmp (value->bytes, text, value->length) == 0;
 }
 
-/* Note the root of a table or an index, a row of sqlite_schema. */
+bool
+salvage_page_fits (const struct pages *pages)
+{
+  return pages->current_in_log ||
+         vfs_checksum_fits (pages->page, pages->page_size, pages->current);
+}
+
+/* Note the root of a table or an index, a row of sqlite_schema.  A page that
+ * does not FIT its checksum may tell of a wrong one.
+ */
 static void
-note_root (struct salvage *salvage, struct roots *roots, const struct row *row)
+note_root (struct salvage *salvage, struct roots *roots, const struct row *row,
+           bool fits)
 {
   const struct value *value = row->values;
 
@@ -174,7 +174,8 @@ note_root (struct salvage *salvage, struct roots *roots, const struct row *row)
     return;
   for (size_t i = 0; i < TREES; i++)
     if (is_text (&value[1], trees[i].name)) {
-      roots->known[i] = value[3].integer;
+      if (fits)
+        roots->known[i] = value[3].integer;
       return;
     }
   if (value[3].integer <= salvage->pages->count &&
@@ -186,13 +187,14 @@ static void
 note_roots (struct salvage *salvage, const struct tree_page *tree,
             struct roots *roots)
 {
+  const bool fits = salvage_page_fits (salvage->pages);
   struct cell cell;
   struct row row;
 
   for (unsigned i = 0; i < tree->cells; i++)
     if (pages_tree_cell (salvage->pages, tree, i, &cell, salvage->payload)) {
       row_parse (salvage->payload, &cell, &row);
-      note_root (salvage, roots, &row);
+      note_root (salvage, roots, &row, fits);
     }
 }
 
@@ -221,28 +223,6 @@ note_damage (struct walk *walk, const struct unknown_range *range)
     walk->result = salvage_add_unknown (walk->salvage, range, walk->status);
 }
 
-/* Does the page at hand fit its checksum?  Pages of the log have another. */
-static bool
-page_fits (const struct pages *pages)
-{
-  return pages->current_in_log ||
-         vfs_checksum_fits (pages->page, pages->page_size, pages->current);
-}
-
-/* The place that an entry of the index of blocks has. */
-static bool
-read_place (struct salvage *salvage, const struct cell *cell,
-            struct block_place *place)
-{
-  struct row row;
-
-  row.count = record_parse (salvage->payload, cell->length, row.values);
-  if (row.count != INDEX_COLUMNS || !row_has_integers (&row, 0, 3))
-    return false;
-  *place = (struct block_place){ row.values[0].integer, row.values[1].integer };
-  return true;
-}
-
 static void walk_page (struct walk *walk, uint32_t number, unsigned depth,
                        struct unknown_range range);
 
@@ -260,7 +240,7 @@ walk_leaf (struct walk *walk, const struct tree_page *tree,
   for (unsigned i = 0; i <= tree->cells; i++) {
     if (i < tree->cells &&
         (!pages_tree_cell (salvage->pages, tree, i, &cell, salvage->payload) ||
-         !read_place (salvage, &cell, &place))) {
+         !salvage_read_place (salvage, &cell, &place))) {
       gap = true;
       continue;
     }
@@ -291,7 +271,7 @@ walk_children (struct walk *walk, const struct tree_page *tree, unsigned depth,
       known = pages_tree_cell (pages, tree, i, &cell, walk->salvage->payload);
       child = known ? cell.child : 0;
       if (walk->blocks && known)
-        known = read_place (walk->salvage, &cell, &range.high);
+        known = salvage_read_place (walk->salvage, &cell, &range.high);
       if (!known)
         range.high = end;
     }
@@ -318,7 +298,7 @@ walk_page (struct walk *walk, uint32_t number, unsigned depth,
   struct tree_page tree;
 
   pages_get (pages, number);
-  if (!in_use || (walk->blocks && !page_fits (pages)))
+  if (!in_use || (walk->blocks && !salvage_page_fits (pages)))
     note_damage (walk, &range);
   if (!pages_tree (pages, &tree) || depth == DEPTH_MAX ||
       (tree.type == INDEX_LEAF || tree.type == INDEX_INTERIOR) != walk->index)
@@ -352,12 +332,12 @@ use_orphan (struct salvage *salvage, struct status *status)
   struct tree_page tree;
   struct cell cell;
 
-  if (!page_fits (pages) || !pages_tree (pages, &tree) ||
+  if (!salvage_page_fits (pages) || !pages_tree (pages, &tree) ||
       tree.type != INDEX_LEAF)
     return 0;
   for (unsigned i = 0; i < tree.cells; i++) {
     if (!pages_tree_cell (pages, &tree, i, &cell, salvage->payload) ||
-        !read_place (salvage, &cell, i == 0 ? &known.low : &known.high))
+        !salvage_read_place (salvage, &cell, i == 0 ? &known.low : &known.high))
       return 0;
     if (i == 0)
       known.high = known.low;
@@ -389,50 +369,13 @@ is_index (const struct tree_page *tree)
   return tree->type == INDEX_LEAF || tree->type == INDEX_INTERIOR;
 }
 
-/* How many of the roots, BEFORE pages before where they are in a new database,
- * are what they should be.
- */
-static size_t
-count_fitting (struct salvage *salvage, uint32_t before)
-{
-  size_t fitting = 0;
-
-  for (size_t i = 0; i < TREES; i++) {
-    struct tree_page tree;
-
-    if (trees[i].root - before > salvage->pages->count)
-      continue;
-    pages_get (salvage->pages, trees[i].root - before);
-    fitting += pages_tree (salvage->pages, &tree) &&
-               is_index (&tree) == trees[i].index;
-  }
-  return fitting;
-}
-
-/* Where the schema does not tell of a root, it is where it was made. */
-static void
-guess_roots (struct salvage *salvage, struct roots *roots)
-{
-  bool told = true;
-  uint32_t before;
-
-  for (size_t i = 0; i < TREES; i++)
-    told = told && roots->known[i] != 0;
-  if (told)
-    return;
-  before = count_fitting (salvage, 1) > count_fitting (salvage, 0);
-  for (size_t i = 0; i < TREES; i++)
-    if (roots->known[i] == 0)
-      roots->known[i] = trees[i].root - before;
-}
-
 /* Walk over the trees that matter. */
 static int
 walk_known (struct salvage *salvage, struct roots *roots, struct status *status)
 {
   bool zero_is_complete = false;
 
-  guess_roots (salvage, roots);
+  salvage_find_roots (salvage, roots->known);
   for (size_t i = 0; i < TREES; i++) {
     struct walk walk = {
       .salvage = salvage,
@@ -819,20 +762,18 @@ tell_missing (struct salvage *salvage)
   const struct pages *pages = salvage->pages;
 
   if (pages->missing > 0)
-    salvage_say (salvage,
-                 "the file is too short: %" PRIu32 " pages of %" PRIu32
-                 " bytes are missing at its end",
-                 pages->missing, pages->page_size);
+    salvage_say (salvage, "the file is too short, by %s of %" PRIu32 " bytes",
+                 COUNT (pages->missing, "page"), pages->page_size);
   if (pages->log_lost > 0)
     salvage_lose (salvage,
                   "the write-ahead log, %s-wal, is missing or lacks its end: "
-                  "the last %" PRIu32 " pages that were committed are lost",
-                  salvage->path, pages->log_lost);
+                  "%s that had been committed",
+                  salvage->path, COUNT (pages->log_lost, "page"));
   else if (pages->log_torn)
     salvage_lose (salvage,
-                  "the write-ahead log, %s-wal, is damaged after %" PRIu32
-                  " pages; what was committed behind that is lost",
-                  salvage->path, pages->log_frames);
+                  "the write-ahead log, %s-wal, is damaged after %s; what was "
+                  "committed behind that is lost",
+                  salvage->path, COUNT (pages->log_frames, "page"));
 }
 
 static int

@@ -16,6 +16,7 @@
 #include "sqlite/pages.h"
 #include "check/sealing.h"
 #include "engine/engine.h"
+#include "base/count.h"
 
 /* So many pages are sealed while writers are kept out. */
 #define AT_ONCE 256
@@ -398,21 +399,19 @@ check_and_seal (struct sealer *sealer, struct status *status)
     return -1;
   if (counts.problems > 0)
     return status_fail (status, EIO,
-                        "%" PRIu64 " pages have no checksum, since another "
-                        "program wrote them, and get none as long as there "
-                        "are problems in the database; \"sqlblock check\" "
-                        "lists them",
-                        counts.without_checksum);
+                        "another program wrote %s without a checksum, and none "
+                        "is given as long as there are problems in the "
+                        "database; \"sqlblock check\" lists them",
+                        COUNT (counts.without_checksum, "page"));
   if (counts.file_not_checked)
     return 1;
   if (seal_all (sealer->store, rest, sealer, &sealed, status) == -1)
     return -1;
   if (sealed > 0) {
     status_fail (&line, 0,
-                 "%" PRIu64 " pages that another program wrote had no "
-                 "checksum; all is well in the database, and they have one "
-                 "again",
-                 sealed);
+                 "another program had written %s without a checksum; all is "
+                 "well in the database, and each has one again",
+                 COUNT (sealed, "page"));
     sealer->warn (line.message);
   }
   return 0;

@@ -16,6 +16,8 @@
 #include "base/counters.h"
 #include "sqlite/vfs_room.h"
 #include "store.h"
+#include "engine/rescue.h"
+#include "statistics.h"
 
 /* Rounds of checkpointing while writers go on; fewer when what is left is
  * small, in bytes.
@@ -59,6 +61,9 @@
  */
 #define CUT_SIZE (INT64_C (64) << 20)
 
+/* How long cutting waits for a transaction to end, in milliseconds. */
+#define CUT_PATIENCE 100
+
 const struct checkpoint_limits checkpoint_limits_default = {
   .start = UINT64_C (64) << 20,
   .bound = UINT64_C (256) << 20,
@@ -90,21 +95,39 @@ run_checkpoint (struct connection *connection, int mode, int *frames, int *done)
   return sqlite3_wal_checkpoint_v2 (connection->db, "main", mode, frames, done);
 }
 
+/* Permit that the log goes which END says, and have it go. */
+static int
+truncate_log (struct connection *connection, const struct marking_end *end,
+              struct status *status)
+{
+  int frames, done;
+
+  if (marking_permit_restart (connection, end, status) == -1)
+    return status->sqlite ? status->sqlite : SQLITE_ERROR;
+  return run_checkpoint (connection, SQLITE_CHECKPOINT_TRUNCATE, &frames,
+                         &done);
+}
+
 /* The same on a full file system, where the log has no room for the mark that
- * closes it.
+ * closes it: the file says that it is closed before the log goes, since without
+ * a log one that is open is refused.
  */
 static int
 close_without_room (struct connection *connection, struct status *status)
 {
+  struct status ignored;
   struct marking_end end;
   int frames, done, rc;
 
-  if (marking_note (connection, &end, status) == -1 ||
-      marking_permit_restart (connection, &end, status) == -1)
-    return status->sqlite ? status->sqlite : SQLITE_ERROR;
-  rc = run_checkpoint (connection, SQLITE_CHECKPOINT_TRUNCATE, &frames, &done);
-  if (rc == SQLITE_OK && marking_close_empty (connection, status) == -1)
-    rc = status->sqlite ? status->sqlite : SQLITE_ERROR;
+  rc = run_checkpoint (connection, SQLITE_CHECKPOINT_PASSIVE, &frames, &done);
+  if (rc != SQLITE_OK)
+    return rc;
+  rc = marking_close_in_file (connection, &end, status) == 0
+           ? truncate_log (connection, &end, status)
+       : status->sqlite ? status->sqlite
+                        : SQLITE_ERROR;
+  if (rc != SQLITE_OK)
+    marking_reopen_in_file (connection, &end, &ignored);
   return rc;
 }
 
@@ -115,7 +138,7 @@ static int
 close_log (struct connection *connection, struct status *status)
 {
   struct marking_end end;
-  int frames, done, rc = SQLITE_BUSY_SNAPSHOT;
+  int rc = SQLITE_BUSY_SNAPSHOT;
 
   for (int i = 0; rc == SQLITE_BUSY_SNAPSHOT && i < CLOSE_ATTEMPTS; i++) {
     if (marking_end_log (connection, MARK_CLOSED, &end, status) == -1) {
@@ -124,10 +147,7 @@ close_log (struct connection *connection, struct status *status)
       rc = close_without_room (connection, status);
       continue;
     }
-    if (marking_permit_restart (connection, &end, status) == -1)
-      return status->sqlite ? status->sqlite : SQLITE_ERROR;
-    rc =
-        run_checkpoint (connection, SQLITE_CHECKPOINT_TRUNCATE, &frames, &done);
+    rc = truncate_log (connection, &end, status);
   }
   return rc;
 }
@@ -177,13 +197,16 @@ resume_writers (struct checkpointer *checkpointer)
   checkpointer->pausing = false;
 }
 
-/* Let writers go on for a moment. */
+/* Let writers go on for a moment, inside of a checkpoint.  The leader may wait
+ * for the end of that, to put a mark into the file (marking.h): then it is not
+ * waited for, nor does it keep the file from being cut.
+ */
 static void
 let_writers_go_on (struct checkpointer *checkpointer, uint64_t nanoseconds)
 {
   resume_writers (checkpointer);
   nanosleep (&(struct timespec){ .tv_nsec = nanoseconds }, NULL);
-  pause_writers (checkpointer);
+  checkpointer->pausing = writer_try_pause (checkpointer->writer, CUT_PATIENCE);
 }
 
 /* A checkpoint that is complete cuts off what is behind the database's end,
@@ -431,6 +454,27 @@ run_pausing (struct checkpointer *checkpointer, int mode, struct status *status)
   return rc;
 }
 
+/* The database is not in its place: if it is only that the log has no name any
+ * more, move it into the database.  Returns whether that is done.
+ */
+static bool
+rescue (struct checkpointer *checkpointer)
+{
+  struct place *place = checkpointer->writer->place;
+  struct status status;
+  int r;
+
+  if (!place_has_lost_log (place))
+    return false;
+  pause_writers (checkpointer);
+  r = rescue_log (&checkpointer->connection, place,
+                  &checkpointer->flusher->entry, &status);
+  resume_writers (checkpointer);
+  if (r == -1)
+    warn_failed (checkpointer, &status);
+  return r == 1;
+}
+
 /* Empty the log.  MODE says whether its file is also truncated.  Returns
  * whether that was possible.
  */
@@ -443,7 +487,7 @@ empty_log (struct checkpointer *checkpointer, int mode)
 
   checkpointer->retry = checkpointer->limits.idle;
   if (place_check (checkpointer->writer->place, &status) == -1)
-    return false;
+    return rescue (checkpointer);
   checkpointer->retry = checkpointer->limits.idle / 10;
   rc = prepare_repair (checkpointer, failure, &status);
   if (rc == SQLITE_OK)

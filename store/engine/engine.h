@@ -86,6 +86,12 @@ int store_is_served (struct store *store, struct status *status);
  */
 uint64_t store_commits (struct store *store);
 
+/* How many bytes a transaction should take at most, so that the log keeps its
+ * bound: for who works in steps, before the first one.  Opens the write side;
+ * where that fails, so will the first step.
+ */
+uint64_t store_transaction_bytes (struct store *store);
+
 /* Have the log moved into the database soon, while others write, so that the
  * file gets shorter.  Only after a disk was opened for writing.
  */

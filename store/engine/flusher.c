@@ -165,7 +165,7 @@ flusher_flush (struct flusher *flusher, struct status *status)
   bool failed;
   int r = 0;
 
-  if (place_check (flusher->place, status) == -1)
+  if (place_check_flush (flusher->place, status) == -1)
     return -1;
   if (flusher->shared)
     flusher_committed (flusher);

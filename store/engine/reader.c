@@ -354,6 +354,8 @@ take (struct reader_pool *pool, struct status *status)
   const uint64_t asked = clock_now ();
   struct reader *reader;
 
+  if (place_check_reading (pool->place, asked, status) == -1)
+    return NULL;
   pthread_mutex_lock (&pool->lock);
   while (pool->idle == NULL && !may_grow (pool))
     pthread_cond_wait (&pool->returned, &pool->lock);

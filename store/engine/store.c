@@ -24,11 +24,19 @@
 #include "engine/writer.h"
 #include "engine/checkpoint.h"
 #include "rows/snapshots.h"
+#include "base/count.h"
+#include "statistics.h"
+#include "engine/rescue.h"
+#include "store.h"
 
 /* How long the first client waits for other programs that keep an earlier
- * server's log from being emptied, in milliseconds.
+ * server's log from being emptied, in milliseconds; and who ends while they
+ * keep one that was deleted from being saved.
  */
 #define SETTLE_WAIT 1000
+
+/* How long to wait between two tries to save that, in nanoseconds. */
+#define SAVE_AGAIN 20000000
 
 /* A command beside a server checkpoints when there was no commit for so
  * long, in milliseconds.
@@ -322,7 +330,8 @@ warn_of_reading (struct store *store)
   if (store->options.command || filesystem_is_unchangeable (path))
     return;
   if (claim_check_name (path, &why) == 0)
-    status_fail (&why, EROFS, "this user may not write the directory");
+    status_fail (&why, EROFS,
+                 "this user may not write the file or its directory");
   status_prefix (&why, "the disks are read-only, and while another program "
                        "changes the database, reading them fails");
   store->options.warn (why.message);
@@ -356,6 +365,8 @@ store_open (const char *path, const struct store_options *options,
     free (store);
     return NULL;
   }
+  if (store->readers.mode == CONNECTION_READ)
+    place_watch_log (&store->place);
   pthread_mutex_init (&store->lock, NULL);
   store->readers.follow = !options->command;
   if (store_is_immutable (store))
@@ -404,6 +415,32 @@ end_log (struct connection *connection, struct marking_end *end)
   return r;
 }
 
+/* Save a log that was deleted, which ends with the server.  Another server may
+ * be about to do the same.
+ */
+static void
+save_log (struct store *store)
+{
+  const uint64_t until = clock_now () + SETTLE_WAIT * CLOCK_MILLISECOND;
+  struct status status;
+  int r = 0;
+
+  while (place_has_lost_log (&store->place) &&
+         (r = rescue_log (&store->writer.connection, &store->place,
+                          &store->flusher.entry, &status)) == 0 &&
+         clock_now () < until)
+    nanosleep (&(struct timespec){ .tv_nsec = SAVE_AGAIN }, NULL);
+  if (r == 0 && place_has_lost_log (&store->place))
+    r = status_fail (&status, EBUSY,
+                     "%s-wal was deleted or replaced, and while another "
+                     "program reads, not all of it can be moved into the "
+                     "database: what was only in it is lost, unless that "
+                     "program closes the database and saves it",
+                     store->place.path);
+  if (r == -1)
+    store->options.warn (status.message);
+}
+
 /* Have the log go with the last connection.  Where others serve the database
  * it is theirs.
  */
@@ -416,6 +453,10 @@ close_log (struct store *store)
 
   connection->longest_wait = SETTLE_WAIT;
   connection->asked = 0;
+  if (place_has_lost_log (&store->place)) {
+    save_log (store);
+    return;
+  }
   if (flusher_ends_well (&store->flusher) &&
       place_check (&store->place, &ignored) == 0 &&
       guard_is_served (store->place.path, &ignored) != 1 &&
@@ -555,6 +596,8 @@ start_serving (struct store *store, bool served, struct status *status)
     return -1;
   if (!store->options.command)
     guard_tell_bound (store->serving, others, store->options.limits.bound);
+  if (!others)
+    place_tell_log (&store->place, store->serving);
   if (checkpointer_start (&store->checkpointer, status) == 0)
     return 0;
   guard_release (store->serving);
@@ -594,6 +637,7 @@ open_write_side (struct store *store, struct status *status)
     writer_close (&store->writer);
     return -1;
   }
+  place_watch_log (&store->place);
   store->writer.place = store->flusher.place = &store->place;
   store->writer.statistics = store->flusher.statistics = store->statistics;
   if (place_check (&store->place, status) == -1 ||
@@ -602,8 +646,17 @@ open_write_side (struct store *store, struct status *status)
     writer_close (&store->writer);
     return -1;
   }
+  place_watch_guard (&store->place);
   store->writable = true;
   return 0;
+}
+
+/* Is this how a file or medium that may only be read answers? */
+static bool
+may_only_read (const struct status *status)
+{
+  return status->error == EROFS || status->error == EACCES ||
+         status->error == EPERM;
 }
 
 /* Have the write side open. */
@@ -620,6 +673,8 @@ need_write_side (struct store *store, struct status *status)
   if (!store->writable)
     r = open_write_side (store, status);
   pthread_mutex_unlock (&store->lock);
+  if (r == -1 && may_only_read (status))
+    database_explain (store->place.path, status);
   return r;
 }
 
@@ -856,6 +911,15 @@ store_commits (struct store *store)
   return commits;
 }
 
+uint64_t
+store_transaction_bytes (struct store *store)
+{
+  struct status ignored;
+
+  return need_write_side (store, &ignored) == -1 ? UINT64_MAX
+                                                 : store->writer.batch_bytes;
+}
+
 void
 store_ask_checkpoint (struct store *store)
 {
@@ -948,14 +1012,6 @@ store_find (struct store *store, const char *name, struct disk_info *info,
   struct finding finding = { .name = name, .info = info };
 
   return store_look (store, look_for_one, &finding, status);
-}
-
-/* Is this how a file or medium that may only be read answers? */
-static bool
-may_only_read (const struct status *status)
-{
-  return status->error == EROFS || status->error == EACCES ||
-         status->error == EPERM;
 }
 
 /* DISK was looked at before its guard was taken: a roll-back, a change of its
@@ -1124,9 +1180,8 @@ static int
 failed_range (const struct disk *disk, const char *doing, uint64_t offset,
               uint64_t count, struct status *status)
 {
-  return status_prefix (status,
-                        "disk '%s': %s %" PRIu64 " bytes at offset %" PRIu64,
-                        disk->info.name, doing, count, offset);
+  return status_prefix (status, "disk '%s': %s %s at offset %" PRIu64,
+                        disk->info.name, doing, COUNT (count, "byte"), offset);
 }
 
 /* Read into BUFFER, and count how the cache was used; maybe AGAIN, see
@@ -1334,6 +1389,26 @@ disk_write (struct disk *disk, const void *data, uint64_t offset,
   const int r = write_range (disk, data, offset, count, fua, status);
 
   return statistics_request (disk->counters, REQUEST_WRITE, began, count, r);
+}
+
+int
+disk_fill (struct disk *disk, const void *data, uint64_t offset, uint64_t count,
+           struct status *status)
+{
+  const uint32_t block_size = disk->info.block_size;
+  const uint64_t blocks = disk->store->writer.batch_bytes / block_size;
+  const uint64_t most = (blocks ? blocks : 1) * block_size;
+  const char *bytes = data;
+  uint64_t part;
+  int r = 0;
+
+  for (; r == 0 && count > 0; bytes += part, offset += part, count -= part) {
+    part = most - offset % block_size;
+    if (part > count)
+      part = count;
+    r = disk_write (disk, bytes, offset, part, false, status);
+  }
+  return r;
 }
 
 /* A trim, or with EDGES a zero. */

@@ -11,6 +11,7 @@
 #include "block/codec.h"
 #include "rows/content.h"
 #include "engine/writer-parts.h"
+#include "base/count.h"
 
 /* Blocks whose map is read at a time to hide what stands below. */
 #define HIDE_BLOCKS 4096
@@ -458,9 +459,9 @@ run_resize (struct writer *writer, struct operation *operation,
   if (operation->size != 0 && !operation->begun &&
       writer->view.size != operation->disk->size)
     return status_fail (status, EBUSY,
-                        "its size has just been changed, to %" PRIu64
-                        " bytes; look at it, and try again",
-                        writer->view.size);
+                        "its size has just been changed, to %s; look at it, "
+                        "and try again",
+                        COUNT (writer->view.size, "byte"));
   if (size < writer->view.size && shrink (writer, operation, status) == -1)
     return -1;
   /* Rows of layers below stay where they are, so go on behind what was done. */

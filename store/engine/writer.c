@@ -600,6 +600,27 @@ writer_pause (struct writer *writer)
   pthread_mutex_unlock (&writer->lock);
 }
 
+bool
+writer_try_pause (struct writer *writer, int milliseconds)
+{
+  const struct timespec until =
+      clock_timespec (clock_now () + milliseconds * CLOCK_MILLISECOND);
+  int r = 0;
+
+  pthread_mutex_lock (&writer->lock);
+  writer->paused = true;
+  writer->paused_since = clock_now ();
+  while (writer->running && r == 0)
+    r = pthread_cond_timedwait (&writer->rested, &writer->lock, &until);
+  if (writer->running) {
+    writer->paused = false;
+    pthread_cond_signal (&writer->resumed);
+  }
+  r = writer->paused;
+  pthread_mutex_unlock (&writer->lock);
+  return r;
+}
+
 void
 writer_resume (struct writer *writer)
 {
@@ -651,7 +672,7 @@ writer_open (struct writer *writer, const char *path, struct flusher *flusher,
   sqlite3_wal_hook (writer->connection.db, note_wal_size, writer);
   pthread_mutex_init (&writer->lock, NULL);
   pthread_cond_init (&writer->resumed, NULL);
-  pthread_cond_init (&writer->rested, NULL);
+  clock_init_condition (&writer->rested);
   return 0;
 }
 

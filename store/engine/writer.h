@@ -194,6 +194,12 @@ bool writer_is_busy (struct writer *writer);
  * writes.
  */
 void writer_pause (struct writer *writer);
+
+/* The same, unless the transaction that runs does not end within MILLISECONDS:
+ * then writers go on, and it returns false.  For who has a lock for which the
+ * leader may wait.
+ */
+bool writer_try_pause (struct writer *writer, int milliseconds);
 void writer_resume (struct writer *writer);
 
 /* As marking_end_log in a pause; waits for other programs' locks for at most

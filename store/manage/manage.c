@@ -22,6 +22,8 @@
 #include "engine/engine.h"
 #include "rows/snapshots.h"
 #include "rows/usage.h"
+#include "base/count.h"
+#include "manage.h"
 
 /* How often, each 50 ms, to try to delete a snapshot that somebody reads: a
  * client that has just gone may take so long.
@@ -342,9 +344,9 @@ manage_resize_found (struct store *store, const struct disk_info *disk,
   if (size < disk->size) {
     if (!shrink)
       return status_fail (status, EINVAL,
-                          "disk '%s' has %" PRIu64 " bytes; making it smaller "
+                          "disk '%s' has %s; making it smaller "
                           "cuts off its end, ask for that with --shrink",
-                          disk->name, disk->size);
+                          disk->name, COUNT (disk->size, "byte"));
     if (take_guard (store, disk, &guard, status) == -1)
       return -1;
   }
@@ -416,9 +418,9 @@ delete_disk (struct connection *connection, void *opaque, struct status *status)
     return -1;
   if (count > 0 && !request->snapshots)
     return status_fail (status, ENOTEMPTY,
-                        "disk '%s' has %" PRId64 " snapshot%s; delete them "
-                        "first, or ask for all with --snapshots",
-                        request->disk.name, count, count > 1 ? "s" : "");
+                        "disk '%s' has %s; delete them first, or ask for all "
+                        "with --snapshots",
+                        request->disk.name, COUNT (count, "snapshot"));
   if (!request->force && keep_readers_out (connection, request, status) == -1)
     return -1;
   if (snapshots_delete_all (connection, request->disk.id, status) == -1)
@@ -682,9 +684,6 @@ flatten_step (struct connection *connection, void *opaque,
   struct flattening *flattening = opaque;
   int r = find_disk (connection, &flattening->request, status);
 
-  /* Whatever is called so later, the disk is the one of the first step. */
-  if (r == 0)
-    flattening->request.only = flattening->request.disk.id;
   /* A first try of the step may have been undone. */
   flattening->step = flattening->committed;
   if (r == 0)
@@ -696,24 +695,96 @@ flatten_step (struct connection *connection, void *opaque,
   return r == -1 ? -1 : 0;
 }
 
-int
-manage_flatten (struct store *store, const char *disk, progress_made progress,
-                void *opaque, struct status *status)
+static int
+unflatten_step (struct connection *connection, void *opaque,
+                struct status *status)
 {
-  struct flattening flattening = { .request.target = disk };
+  struct flattening *flattening = opaque;
+  int r = find_disk (connection, &flattening->request, status);
+
+  connection_frees_space (connection);
+  flattening->step = flattening->committed;
+  if (r == 0)
+    r = reclaim_unflatten_step (connection, flattening->request.disk.id,
+                                &flattening->step, status);
+  flattening->done = r == 0;
+  return r == -1 ? -1 : 0;
+}
+
+/* A flatten has found no space, as STATUS says: give back what it has copied,
+ * so that others have what they had.  Returns -1.
+ */
+static int
+unflatten (struct store *store, struct flattening *flattening,
+           struct status *status)
+{
+  struct status failure;
   uint64_t start;
 
-  while (!flattening.done) {
+  if (status->error != ENOSPC)
+    return -1;
+  flattening->done = false;
+  while (!flattening->done) {
     start = clock_now ();
-    if (store_change (store, flatten_step, &flattening, status) == -1)
-      return -1;
-    flattening.committed = flattening.step;
-    if (progress_report (progress, flattening.committed.copied, 0, opaque,
+    if (store_change (store, unflatten_step, flattening, &failure) == -1)
+      return status_prefix (status,
+                            "some of what was copied stays, which the next "
+                            "flatten uses, and goes with the disk (%s)",
+                            failure.message);
+    flattening->committed = flattening->step;
+    give_way (start);
+  }
+  return -1;
+}
+
+/* Find the disk.  Whatever is called so later, it is this one. */
+static int
+look_for_flattened (struct connection *connection, void *opaque,
+                    struct status *status)
+{
+  struct flattening *flattening = opaque;
+
+  if (find_disk (connection, &flattening->request, status) == -1)
+    return -1;
+  flattening->request.only = flattening->request.disk.id;
+  return 0;
+}
+
+static int
+flatten (struct store *store, struct flattening *flattening,
+         progress_made progress, void *opaque, struct status *status)
+{
+  uint64_t start;
+
+  while (!flattening->done) {
+    start = clock_now ();
+    if (store_change (store, flatten_step, flattening, status) == -1)
+      return unflatten (store, flattening, status);
+    flattening->committed = flattening->step;
+    if (progress_report (progress, flattening->committed.copied, 0, opaque,
                          status) == -1)
       return -1;
     give_way (start);
   }
   return 0;
+}
+
+int
+manage_flatten (struct store *store, const char *disk, progress_made progress,
+                void *opaque, struct status *status)
+{
+  struct flattening flattening = { .request.target = disk };
+  int guard, r;
+
+  if (store_look (store, look_for_flattened, &flattening, status) == -1)
+    return -1;
+  guard = guard_flatten (store_path (store), flattening.request.only, status);
+  if (guard == -1)
+    return status_prefix (status, "disk '%s'", disk);
+  flattening.committed.most = store_transaction_bytes (store);
+  r = flatten (store, &flattening, progress, opaque, status);
+  guard_release (guard);
+  return r;
 }
 
 /* A reclaim in progress. */

@@ -93,6 +93,9 @@ check_snapshot (struct connection *connection, const struct reception *given,
     return status_fail (status, EEXIST,
                         "disk '%s' has this snapshot already, as '%s'",
                         given->disk.name, reception.base.name);
+  /* A whole snapshot makes another disk. */
+  if (given->incoming->base_guid == 0)
+    return 0;
   return status_fail (status, EEXIST,
                       "disk '%s' has another snapshot '%s'; rename that one",
                       given->disk.name, reception.base.name);
@@ -609,10 +612,16 @@ begin_new (struct connection *connection, struct reception *reception,
   const int r = disks_find (connection, reception->incoming->disk,
                             &reception->disk, status);
 
+  if (r == 1 && reception->incoming->snapshot &&
+      check_snapshot (connection, reception, status) == -1)
+    return -1;
   if (r == 1)
     return status_fail (status, EEXIST,
-                        "there is a disk '%s' already; give another name",
-                        reception->incoming->disk);
+                        "there is a disk '%s' already; give another name%s",
+                        reception->incoming->disk,
+                        reception->incoming->snapshot
+                            ? ""
+                            : ", or replace its contents with --overwrite");
   if (r == -1 || disks_check_packing (connection, options, status) == -1)
     return -1;
   return make_hidden (connection, reception, options, NULL, status);
@@ -755,6 +764,22 @@ check_incoming (struct reception *reception, struct status *status)
   return 0;
 }
 
+/* Look for what makes waiting for DISK useless: it has the snapshot already, or
+ * not the base.
+ */
+static int
+look_at_snapshots (struct connection *connection, void *opaque,
+                   struct status *status)
+{
+  struct reception *reception = opaque;
+  struct snapshot_info none;
+
+  if (snapshots_find_target (connection, reception->incoming->disk,
+                             &reception->disk, &none, status) == -1)
+    return -1;
+  return find_base (connection, reception, status);
+}
+
 /* Take the guard of DISK, where it is there to be changed. */
 static int
 take_guard (struct reception *reception, int *guard, struct status *status)
@@ -774,6 +799,9 @@ take_guard (struct reception *reception, int *guard, struct status *status)
                               missing.message, incoming->base)
                : -1;
   }
+  if (incoming->base_guid != 0 &&
+      store_look (reception->store, look_at_snapshots, reception, status) == -1)
+    return -1;
   *guard =
       guard_await (store_path (reception->store), reception->disk.id, status);
   return *guard == -1 ? -1 : 0;

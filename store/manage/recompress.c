@@ -46,6 +46,7 @@ struct recompression {
   bool end; /* there are no more */
 
   /* The step. */
+  uint64_t most; /* bytes that it may write */
   struct row rows[STEP_ROWS];
   size_t count;
   struct recompressed written; /* by it */
@@ -232,8 +233,8 @@ read_step (struct connection *connection, void *opaque, struct status *status)
   sqlite3_bind_int64 (statement, 1, recompression->layer);
   sqlite3_bind_int64 (statement, 2, recompression->number);
   sqlite3_bind_int64 (statement, 3, recompression->generation);
-  for (int rows = 0; rows < STEP_ROWS && recompression->used < STEP_BYTES;
-       rows++) {
+  for (int rows = 0;
+       rows < STEP_ROWS && recompression->used < recompression->most; rows++) {
     r = connection_step (connection, statement, status);
     if (r != 1)
       break;
@@ -433,6 +434,9 @@ recompress_disk (struct store *store, const char *disk, progress_made progress,
       recompression->room + STEP_BYTES + 2 * DISK_BLOCK_SIZE_MAX;
   recompression->name = disk;
   recompression->done = done;
+  recompression->most = store_transaction_bytes (store);
+  if (recompression->most > STEP_BYTES)
+    recompression->most = STEP_BYTES;
   if (store_look (store, look_at_disk, recompression, status) == 0)
     r = run_steps (store, recompression, progress, opaque, status);
   codec_workspace_free (&recompression->workspace);

@@ -11,6 +11,7 @@
 
 #include "base/sane.h"
 #include "block/checksum.h"
+#include "base/count.h"
 #include "stream.h"
 
 #define MAGIC "sqlblock-stream\n"
@@ -310,9 +311,8 @@ read_bytes (struct stream *stream, void *buffer, size_t length,
     return -1;
   if ((size_t)got < length)
     return status_fail (status, EINVAL,
-                        "the stream ends too early, after %" PRIu64
-                        " bytes; send it again",
-                        stream->bytes);
+                        "the stream ends too early, after %s; send it again",
+                        COUNT (stream->bytes, "byte"));
   return 0;
 }
 
@@ -473,9 +473,14 @@ stream_open (struct stream *stream, int fd, int (*interrupted) (void),
   if (got == 0)
     return status_fail (status, EINVAL, "the stream is empty");
   if ((size_t)got < sizeof preamble.magic ||
-      memcmp (preamble.magic, MAGIC, sizeof preamble.magic) != 0)
+      memcmp (preamble.magic, MAGIC, sizeof preamble.magic) != 0) {
+    stream->foreign_count = (size_t)got < sizeof stream->foreign
+                                ? (size_t)got
+                                : sizeof stream->foreign;
+    memcpy (stream->foreign, &preamble, stream->foreign_count);
     return status_fail (status, EINVAL,
                         "this is not a stream of sqlblock send");
+  }
   if (got == sizeof preamble &&
       (le32toh (preamble.version) != STREAM_VERSION || preamble.zero))
     return status_fail (status, ENOTSUP,

@@ -21,6 +21,8 @@
 #include "sqlite/mark.h"
 #include "sqlite/page.h"
 #include "rows/schema.h"
+#include "sqlite/filesystem.h"
+#include "sqlite/place.h"
 
 #define APPLICATION_ID 0x73716c62
 
@@ -74,10 +76,9 @@ int
 database_examine (const char *path, struct status *status)
 {
   unsigned char header[PAGE_HEADER_SIZE] = { 0 };
-  struct connection connection;
-  sqlite3_file *file;
+  struct claim claim;
   struct stat st;
-  int rc;
+  int r;
 
   if (stat (path, &st) == -1) {
     if (errno == ENOENT && lstat (path, &st) == 0)
@@ -92,20 +93,17 @@ database_examine (const char *path, struct status *status)
   if (!S_ISREG (st.st_mode))
     return status_fail (status, EINVAL, "%s is not a regular file", path);
 
-  /* Immutable: neither locks nor journals are touched. */
-  if (connection_open (&connection, path, CONNECTION_HEADER, NULL, status) ==
-      -1)
+  /* By the descriptor of the claims, which is not closed while SQLite has the
+   * file open.
+   */
+  if (claim_take (&claim, path, CLAIM_NONE, status) == -1)
     return -1;
-  rc = sqlite3_file_control (connection.db, "main", SQLITE_FCNTL_FILE_POINTER,
-                             &file);
-  if (rc == SQLITE_OK)
-    rc = file->pMethods->xRead (file, header, sizeof header, 0);
-  if (rc != SQLITE_OK && rc != SQLITE_IOERR_SHORT_READ)
-    rc = status_fail_sqlite (status, connection.db, rc, "reading %s", path);
-  else
-    rc = check_header (path, header, status);
-  connection_close (&connection);
-  return rc;
+  r = pread (claim_descriptor (&claim), header, sizeof header, 0) == -1
+          ? status_fail (status, errno, "reading %s: %s", path,
+                         strerror (errno))
+          : check_header (path, header, status);
+  claim_release (&claim);
+  return r;
 }
 
 /*--------------------------------------------------------------------
@@ -668,12 +666,55 @@ check_log (const char *path, struct patience *patience, struct status *status)
     return -1;
   if (look.fit == MARK_FITS || is_written (path))
     return 0;
-  if (look.fit == MARK_MISSING && patience && patience->without_log)
+  if ((look.fit == MARK_MISSING || look.fit == MARK_TORN) && patience &&
+      patience->without_log)
     return 0;
   /* Who looks at damage looks at this, too. */
   if (look.fit == MARK_DAMAGED && patience && patience->damaged)
     return 0;
   return mark_check_fit (path, &look, status);
+}
+
+void
+database_explain (const char *path, struct status *status)
+{
+  static const char *const suffixes[] = { "-wal", "-shm" };
+
+  if (is_read_only (path))
+    return;
+  for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
+    char *name = files_side (path, suffixes[i]);
+    struct stat st;
+
+    if (name && is_read_only (name) && stat (name, &st) == 0)
+      status_fail (status, EIO,
+                   "%s belongs to the user %lu, and this one may not write "
+                   "it: give it the owner and the mode of the database "
+                   "(chown, chmod), while no program has that open",
+                   name, (unsigned long)st.st_uid);
+    free (name);
+  }
+}
+
+/* Would SQLite make a file of this user's beside the database PATH, which he
+ * may only read?  The owner could not write it.
+ */
+static bool
+would_be_in_the_way (const char *path)
+{
+  static const char *const suffixes[] = { "-wal", "-shm" };
+  struct stat st;
+  bool would = false;
+
+  if (stat (path, &st) == -1 || st.st_uid == geteuid () || !is_read_only (path))
+    return false;
+  for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
+    char *name = files_side (path, suffixes[i]);
+
+    would = would || (name && access (name, F_OK) == -1);
+    free (name);
+  }
+  return would;
 }
 
 /* Open and check, without a second try. */
@@ -706,6 +747,10 @@ database_open (struct connection *connection, const char *path,
   /* One that gathers is opened beside others. */
   if (mode == CONNECTION_GATHER)
     return open_once (connection, path, mode, patience, status);
+  if (place_check_served (path, status) == -1)
+    return -1;
+  if (mode == CONNECTION_READ && would_be_in_the_way (path))
+    return open_once (connection, path, CONNECTION_IMMUTABLE, patience, status);
   if (mode != CONNECTION_READ || claim_check_name (path, &why) == 0) {
     if (check_log (path, patience, status) == -1)
       return -1;

@@ -15,6 +15,7 @@
 #include "sqlite/page.h"
 #include "rows/quota.h"
 #include "rows/reclaim.h"
+#include "base/count.h"
 
 #define DISK_INFO                                                              \
   "SELECT id, name, description, size, block_size, epoch, created,"            \
@@ -29,10 +30,10 @@ disks_check_match (const struct disk_info *info,
 
   if (options->size && options->size != info->size)
     return status_fail (status, EINVAL,
-                        "disk '%s' has %" PRIu64 " bytes, but size= asks "
-                        "for %" PRIu64 ": leave size= out to serve the "
+                        "disk '%s' has %s, but size= asks for %" PRIu64
+                        ": leave size= out to serve the "
                         "disk as it is",
-                        info->name, info->size, options->size);
+                        info->name, COUNT (info->size, "byte"), options->size);
   if (options->block_size && options->block_size != info->block_size)
     return status_fail (status, EINVAL,
                         "disk '%s' has blocks of %" PRIu32 " bytes, but "

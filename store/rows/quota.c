@@ -9,6 +9,7 @@
 #include "rows/follow.h"
 #include "rows/layers.h"
 #include "rows/quota.h"
+#include "base/count.h"
 
 /* How many rows a step counts, and then those of the same number. */
 #define STEP_ROWS 1024
@@ -149,10 +150,10 @@ quota_check (const struct quota_state *state, const char *name,
   if (state->own <= state->limit - state->others)
     return 0;
   return status_fail (status, ENOSPC,
-                      "the quota of disk '%s' of %" PRId64 " bytes for it and "
-                      "its snapshots would be exceeded: trim the disk, delete "
+                      "the quota of disk '%s' of %s for it and its snapshots "
+                      "would be exceeded: trim the disk, delete "
                       "snapshots, or raise it with \"sqlblock set\"",
-                      name, state->limit);
+                      name, COUNT (state->limit, "byte"));
 }
 
 /* Run SQL, a constant, for disk ID and LIMIT. */

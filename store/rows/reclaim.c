@@ -14,6 +14,7 @@
 #include "rows/quota.h"
 #include "rows/reclaim.h"
 #include "rows/snapshots.h"
+#include "base/count.h"
 
 /* What one step does at most: index entries looked at, rows deleted, and
  * bytes of blocks rewritten.
@@ -65,11 +66,11 @@ reclaim_check (struct connection *connection, struct status *status)
   if (disks + snapshots + layers == 0)
     return 0;
   return status_fail (status, EIO,
-                      "rows of %" PRId64 " disks, %" PRId64 " snapshots and "
-                      "%" PRId64 " layers are damaged; no space is freed, "
+                      "rows of %s, %s and %s are damaged; no space is freed, "
                       "since what they show may still be needed: restore the "
                       "database from a backup",
-                      disks, snapshots, layers);
+                      COUNT (disks, "disk"), COUNT (snapshots, "snapshot"),
+                      COUNT (layers, "layer"));
 }
 
 int
@@ -740,7 +741,7 @@ struct flatten {
   struct view below;
   int64_t next_id; /* of a new row */
   uint64_t copied; /* bytes of blocks */
-  uint32_t rows;   /* that were copied */
+  uint32_t rows;   /* that were copied, or taken back */
 };
 
 /* Copy a row of another layer into the disk's. */
@@ -771,24 +772,29 @@ copy_row (struct flatten *flatten, int64_t number, const struct layer_view *row,
   return add_lengths (flatten->connection, copy, &flatten->copied, status);
 }
 
-/* Copy what COUNT blocks from *NEXT on show of the layers below, and move
- * *NEXT on.
+/* Copy what COUNT blocks from progress->next on show of the layers below, and
+ * move that on.
  */
 static int
-flatten_blocks (struct flatten *flatten, uint64_t *next, uint32_t count,
-                struct status *status)
+flatten_blocks (struct flatten *flatten, struct flatten_progress *progress,
+                uint32_t count, struct status *status)
 {
   struct layer_view *rows = calloc (count, sizeof *rows);
+  uint64_t *next = &progress->next;
+  const uint64_t most =
+      progress->most < STEP_BYTES ? progress->most : STEP_BYTES;
   int r;
 
   if (rows == NULL)
     return status_no_memory (status);
   r = row_next_id (flatten->connection, &flatten->next_id, status);
+  if (progress->first_id == 0)
+    progress->first_id = flatten->next_id;
   if (r == 0)
     r = view_rows (flatten->connection, &flatten->below, *next, count, rows,
                    status);
   for (uint32_t i = 0;
-       r == 0 && i < count && flatten->copied + 64 * flatten->rows < STEP_BYTES;
+       r == 0 && i < count && flatten->copied + 64 * flatten->rows < most;
        i++, ++*next) {
     if (rows[i].layer == 0)
       continue;
@@ -799,6 +805,54 @@ flatten_blocks (struct flatten *flatten, uint64_t *next, uint32_t count,
     else if (r == 1)
       r = 0;
   }
+  free (rows);
+  return r;
+}
+
+/* Take back the copy of a block of which the layers below show ROW. */
+static int
+take_back (struct flatten *flatten, int64_t first_id, int64_t number,
+           const struct layer_view *row, struct status *status)
+{
+  static const char take_sql[] =
+      "DELETE FROM block"
+      " WHERE layer = ?5 AND number = ?2 AND generation = ?6 AND id >= ?4"
+      " AND EXISTS (SELECT 1 FROM block AS below"
+      " WHERE below.layer = ?1 AND below.number = ?2 AND below.generation = ?3"
+      " AND below.codec = block.codec AND below.data IS block.data"
+      " AND below.content IS block.content)"
+      " RETURNING 1";
+  CLEANUP_STATEMENT sqlite3_stmt *take =
+      connection_statement (flatten->connection, take_sql, status);
+  int r;
+
+  if (take == NULL)
+    return -1;
+  bind_row (take, row->layer, number, row->generation);
+  sqlite3_bind_int64 (take, 4, first_id);
+  sqlite3_bind_int64 (take, 5, flatten->layer);
+  sqlite3_bind_int64 (take, 6, GENERATION_TAKEN);
+  while ((r = connection_step (flatten->connection, take, status)) == 1)
+    flatten->rows++;
+  return r;
+}
+
+/* The same for COUNT blocks from *NEXT on, and move *NEXT on. */
+static int
+take_blocks_back (struct flatten *flatten, int64_t first_id, uint64_t *next,
+                  uint32_t count, struct status *status)
+{
+  struct layer_view *rows = calloc (count, sizeof *rows);
+  int r;
+
+  if (rows == NULL)
+    return status_no_memory (status);
+  r = view_rows (flatten->connection, &flatten->below, *next, count, rows,
+                 status);
+  for (uint32_t i = 0; r == 0 && i < count && flatten->rows < STEP_DELETED;
+       i++, ++*next)
+    if (rows[i].layer != 0)
+      r = take_back (flatten, first_id, *next, &rows[i], status);
   free (rows);
   return r;
 }
@@ -853,13 +907,43 @@ reclaim_flatten_step (struct connection *connection, int64_t disk,
     r = view_next_row (connection, &flatten.below, *next, INT64_MAX, next,
                        status);
     if (r == 0)
-      r = *next == INT64_MAX
-              ? cut_tie (&flatten, status)
-              : (flatten_blocks (&flatten, next, FLATTEN_BLOCKS, status) == -1
-                     ? -1
-                     : 1);
+      r = *next == INT64_MAX ? cut_tie (&flatten, status)
+                             : (flatten_blocks (&flatten, progress,
+                                                FLATTEN_BLOCKS, status) == -1
+                                    ? -1
+                                    : 1);
   }
   view_free (&flatten.below);
   progress->copied += flatten.copied;
   return r;
+}
+
+int
+reclaim_unflatten_step (struct connection *connection, int64_t disk,
+                        struct flatten_progress *progress,
+                        struct status *status)
+{
+  struct flatten flatten = { .connection = connection,
+                             .layer = progress->layer };
+  uint64_t *next = &progress->undone;
+  struct layer_view head;
+  int r;
+
+  if (progress->first_id == 0)
+    return 0;
+  if (disks_head (connection, disk, &head, status) == -1)
+    return -1;
+  if (head.layer != progress->layer) /* it was rolled back since */
+    return 0;
+  r = look_below (&flatten, status);
+  if (r == 1)
+    r = view_next_row (connection, &flatten.below, *next, progress->next, next,
+                       status);
+  else if (r == 0)
+    *next = progress->next;
+  if (r != -1 && *next < progress->next)
+    r = take_blocks_back (&flatten, progress->first_id, next, FLATTEN_BLOCKS,
+                          status);
+  view_free (&flatten.below);
+  return r == -1 ? -1 : *next < progress->next;
 }

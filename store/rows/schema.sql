@@ -51,7 +51,9 @@
 -- Which write-ahead log belongs to the file, and whether one is missing.  The
 -- first table: its root is page 3, which is read without SQL, from the file and
 -- from the log.  It has one row, which always has the same length, so it is
--- rewritten in place, at the end of the page.
+-- rewritten in place, at the end of the page.  In state 4 salts are 'last' and the
+-- number of the last page, which has a stamp; or the checksum of the log that
+-- was to go; or something else, which says nothing (mark.h).
 CREATE TABLE mark (
   number INTEGER PRIMARY KEY CHECK (number = 1),
   -- 2  open: the newest changes may be in the log
@@ -356,10 +358,13 @@ CREATE VIEW changed_blocks (disk, snapshot, number, offset) AS
 --
 -- The last 8 bytes of a page of the database file are the XXH3 of all bytes
 -- before them, with the page's number as seed, little-endian (1 where that is
--- 0); or zeroes, which means that the page has no checksum.  In the log they
--- are zeroes.  For page 1 the bytes 18, 19, 24 to 27, 40 to 43 and 92 to 99
--- of the database header count as zeroes, since other programs change them:
--- the sqlite3 shell's .backup, and PRAGMA journal_mode.
+-- 0); or zeroes, which means that the page has no checksum; or the lowest 40
+-- bits of it, inverted, and above them a stamp of 24 bits.  The last page of a
+-- file that is closed has the first 24 bits of mark.id as its stamp (1 where
+-- they are 0).  In the log they are zeroes.  For page 1 the bytes 18, 19, 24
+-- to 27, 40 to 43 and 92 to 99 of the database header count as zeroes, since
+-- other programs change them: the sqlite3 shell's .backup, and PRAGMA
+-- journal_mode.
 --
 -- block.checksum is the XXH3 of 48 bytes: layer, number, generation,
 -- codec, the length of data in bytes and the XXH3 of data (of no bytes,

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/complaint.h"
 #include "server/scrub.h"
+#include "base/count.h"
 
 /* So many problems are told of in each pass; the others are counted. */
 #define LINES 100
@@ -63,8 +64,9 @@ tell (const struct check_problem *problem, void *opaque)
   if (problem->count)
     status_prefix (&line, "byte %" PRIu64, problem->offset);
   if (problem->shown_total > problem->shown_count)
-    status_prefix (&line, "and %" PRIu64 " others",
-                   problem->shown_total - problem->shown_count);
+    status_prefix (
+        &line, "and %s",
+        COUNT (problem->shown_total - problem->shown_count, "other"));
   for (size_t i = problem->shown_count; i > 0; i--)
     status_prefix (&line, "%s", problem->shown[i - 1]);
   status_prefix (&line, "scrub: %s", check_kind_name (problem->kind));
@@ -78,10 +80,9 @@ tell_end (struct scrub *scrub, const struct check_counts *counts)
 
   if (counts->problems == 0)
     return;
-  status_fail (&line, EIO,
-               "scrub: %" PRIu64 " problems in %" PRIu64 " blocks; \"sqlblock "
-               "check\" lists them",
-               counts->problems, counts->blocks);
+  status_fail (&line, EIO, "scrub: %s in %s; \"sqlblock check\" says more",
+               COUNT (counts->problems, "problem"),
+               COUNT (counts->blocks, "block"));
   scrub->options.warn (line.message);
 }
 

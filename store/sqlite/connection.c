@@ -67,7 +67,6 @@ make_uri (const char *path, enum connection_mode mode)
     [CONNECTION_READ] = ("?mode=ro&vfs=" VFS_CHECKSUM_NAME),
     [CONNECTION_IMMUTABLE] = ("?mode=ro&immutable=1&vfs=" VFS_CHECKSUM_NAME),
     [CONNECTION_CREATE] = ("?mode=rw&vfs=" VFS_CHECKSUM_NAME),
-    [CONNECTION_HEADER] = ("?mode=ro&immutable=1&vfs=" VFS_CHECKSUM_NAME),
   };
   char *uri = malloc (strlen (path) * 3 + 80);
   char *end = uri;
@@ -220,8 +219,7 @@ set_up (struct connection *connection)
 }
 
 /* Claim the file before SQLite opens it, and watch it where it will be read
- * without its log.  Nobody else knows a file that is being made, and the header
- * of one that may be anything is read without locks.
+ * without its log.  Nobody else knows a file that is being made.
  */
 static int
 prepare_file (struct connection *connection, const char *path,
@@ -234,7 +232,7 @@ prepare_file (struct connection *connection, const char *path,
   };
   const enum connection_mode mode = connection->mode;
 
-  if (mode == CONNECTION_CREATE || mode == CONNECTION_HEADER)
+  if (mode == CONNECTION_CREATE)
     return 0;
   if (claim_take (&connection->claim, path, kinds[mode], status) == -1)
     return -1;
@@ -288,7 +286,7 @@ connection_open_asked (struct connection *connection, const char *path,
     rc = vfs_checksum_watch (connection->db, &patience->unsealed);
   if (rc == SQLITE_OK && write && sqlite3_db_readonly (connection->db, "main"))
     rc = SQLITE_READONLY;
-  if (rc == SQLITE_OK && mode != CONNECTION_HEADER)
+  if (rc == SQLITE_OK)
     rc = set_up (connection);
   if (rc != SQLITE_OK) {
     status_fail_sqlite (status, connection->db, rc, "opening %s", path);

@@ -41,7 +41,6 @@ enum connection_mode {
   CONNECTION_READ,
   CONNECTION_IMMUTABLE, /* read without the log or locks: see watch.h */
   CONNECTION_CREATE,    /* write an existing, empty file */
-  CONNECTION_HEADER,    /* read the file's bytes; it may be anything */
 };
 
 /* What the connections of a store share: what they do about damaged pages,
@@ -56,7 +55,9 @@ struct patience {
    */
   struct damaged_pages *damaged;
 
-  /* A file whose log is missing is opened all the same.  Set as that. */
+  /* A file whose log is missing, or that is a torn copy, is opened all the
+   * same. Set as that.
+   */
   bool without_log;
 
   atomic_bool unsealed;    /* a page without a checksum was read */

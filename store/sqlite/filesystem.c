@@ -6,10 +6,13 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <libgen.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
@@ -212,6 +215,81 @@ filesystem_knows_holes (int descriptor)
 
   return fstatfs (descriptor, &fs) == 0 &&
          ((uint32_t)fs.f_type == EXT4 || (uint32_t)fs.f_type == XFS);
+}
+
+static int
+allocate (int fd, int mode, int64_t from, int64_t end)
+{
+  while (fallocate (fd, mode, from, end - from) == -1)
+    if (errno != EINTR)
+      return errno;
+  return 0;
+}
+
+/* Extents that are asked for at a time. */
+#define EXTENTS 64
+
+/* Allocate what lies between the extents that FD has ("Fiemap Ioctl" in the
+ * kernel's fiemap.rst).  Where the file system does not tell them it is ERROR.
+ */
+static int
+allocate_between (int fd, int mode, int64_t *from, int64_t end, int error)
+{
+  union {
+    struct fiemap map;
+    char room[sizeof (struct fiemap) + EXTENTS * sizeof (struct fiemap_extent)];
+  } found;
+  const struct fiemap_extent *extent = found.map.fm_extents;
+
+  memset (&found, 0, sizeof found);
+  found.map.fm_start = *from;
+  found.map.fm_length = end - *from;
+  found.map.fm_extent_count = EXTENTS;
+  if (ioctl (fd, FS_IOC_FIEMAP, &found) == -1)
+    return error;
+  error = 0;
+  for (uint32_t i = 0; i < found.map.fm_mapped_extents && error == 0; i++) {
+    if ((int64_t)extent[i].fe_logical > *from)
+      error = allocate (fd, mode, *from, extent[i].fe_logical);
+    *from = extent[i].fe_logical + extent[i].fe_length;
+  }
+  if (found.map.fm_mapped_extents == 0) {
+    error = allocate (fd, mode, *from, end);
+    *from = end;
+  }
+  return error;
+}
+
+/* Allocate what is missing.  A file that is to get longer may have blocks
+ * behind its end that the file system takes back: those do not count.
+ */
+static int
+allocate_missing (int fd, int mode, int64_t from, int64_t end, int error)
+{
+  int64_t stop = end;
+  struct stat st;
+  int r = 0;
+
+  if (!(mode & FALLOC_FL_KEEP_SIZE)) {
+    if (fstat (fd, &st) == -1)
+      return error;
+    stop = st.st_size < end ? st.st_size : end;
+  }
+  while (from < stop && r == 0)
+    r = allocate_between (fd, mode, &from, stop, error);
+  if (r != 0 || stop == end)
+    return r;
+  return allocate (fd, mode, stop, end);
+}
+
+int
+filesystem_allocate (int fd, int mode, int64_t from, int64_t end)
+{
+  const int error = allocate (fd, mode, from, end);
+
+  return error == ENOSPC || error == EDQUOT
+             ? allocate_missing (fd, mode, from, end, error)
+             : error;
 }
 
 /* An overlay that is mounted read-only may have layers that others write. */

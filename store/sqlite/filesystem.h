@@ -21,6 +21,7 @@
 #define SQLBLOCK_FILESYSTEM_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "status.h"
 
@@ -57,6 +58,13 @@ bool filesystem_is_mount_point (const char *path);
  * which that is known do; in zfs it was wrong for years.
  */
 bool filesystem_knows_holes (int descriptor);
+
+/* Allocate blocks for what FD has from FROM to END, bytes, where it has none;
+ * MODE is that of fallocate(2).  xfs wants as much free space as if there
+ * were none at all, and refuses else: then only what is missing is asked for.
+ * Returns 0, or an errno.
+ */
+int filesystem_allocate (int fd, int mode, int64_t from, int64_t end);
 
 /* Can nobody change the file PATH, as it is now: is its file system mounted
  * read-only everywhere, which a read-only bind mount is not, or is the file

@@ -36,6 +36,10 @@
 #define BYTE_DOUBT   2
 #define BYTE_ENTRIES 64 /* the first of GUARD_ENTRIES */
 #define BYTE_BOUND   128
+#define BYTE_LOG     136 /* struct guard_log */
+
+/* Behind all that is in the file: a byte for each disk, to be locked. */
+#define FLATTEN_PLACE ((off_t)1 << 62)
 
 /* How often to try to take the guard of a disk, or to lock BYTE_ROWS or a
  * snapshot, and how long to sleep between two tries, in nanoseconds.
@@ -76,6 +80,36 @@ is_lock_file (int fd)
   return fstat (fd, &st) == 0 && S_ISREG (st.st_mode) && st.st_nlink == 1;
 }
 
+/* May this user only read the database PATH, of somebody else?  What he made
+ * beside it would be his, and in the owner's way.
+ */
+static bool
+is_guest (const char *path)
+{
+  struct stat st;
+
+  return stat (path, &st) == 0 && st.st_uid != geteuid () &&
+         access (path, W_OK) == -1;
+}
+
+/* Open NAME, which is made only by who may write the database PATH.  Returns
+ * -1 with errno.
+ */
+static int
+open_or_make (const char *path, const char *name, int flags)
+{
+  const int others = O_CLOEXEC | O_NOFOLLOW;
+  const int fd = open (name, (flags & ~O_CREAT) | others);
+
+  if (fd != -1 || errno != ENOENT || !(flags & O_CREAT))
+    return fd;
+  if (is_guest (path)) {
+    errno = EACCES;
+    return -1;
+  }
+  return open (name, flags | others, 0600);
+}
+
 /* Open FILE-lock for the database PATH. */
 static int
 open_lock_file (const char *path, int flags, struct status *status)
@@ -85,7 +119,7 @@ open_lock_file (const char *path, int flags, struct status *status)
 
   if (name == NULL)
     return status_no_memory (status);
-  fd = open (name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+  fd = open_or_make (path, name, flags);
   if (fd == -1)
     status_fail (status, EIO,
                  "opening %s: %s; give it the owner and the mode of the "
@@ -407,6 +441,31 @@ guard_told_bound (const char *path)
   return bound;
 }
 
+void
+guard_tell_log (int serving, const struct guard_log *log)
+{
+  /* Where it cannot be told, others do not compare. */
+  const ssize_t written = pwrite (serving, log, sizeof *log, BYTE_LOG);
+
+  (void)written;
+}
+
+bool
+guard_told_log (const char *path, struct guard_log *log)
+{
+  char *name = files_side (path, "-lock");
+  const int fd = name ? open (name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+  bool told;
+
+  free (name);
+  if (fd == -1)
+    return false;
+  told = pread (fd, log, sizeof *log, BYTE_LOG) == sizeof *log &&
+         log->log != 0 && log->index != 0;
+  close (fd);
+  return told;
+}
+
 /* Lock BYTE_ROWS. */
 static int
 lock_rows (const char *path, short type, struct status *status)
@@ -431,6 +490,21 @@ int
 guard_reclaim (const char *path, struct status *status)
 {
   return lock_rows (path, F_WRLCK, status);
+}
+
+int
+guard_flatten (const char *path, int64_t id, struct status *status)
+{
+  const int fd = open_lock_file (path, O_RDWR | O_CREAT, status);
+
+  if (fd == -1 || lock_byte (fd, FLATTEN_PLACE + id, F_WRLCK) == 0)
+    return fd;
+  if (is_held ())
+    status_fail (status, EBUSY, "another command flattens it");
+  else
+    fail_locking (path, status);
+  close (fd);
+  return -1;
 }
 
 /*--------------------------------------------------------------------

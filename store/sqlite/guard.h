@@ -103,6 +103,16 @@ int guard_is_served (const char *path, struct status *status);
 void guard_tell_bound (int serving, bool others, uint64_t bound);
 uint64_t guard_told_bound (const char *path);
 
+/* The inodes of the log and its index, -wal and -shm, that those who serve the
+ * database use.  The first of them tells, as SERVING; it holds while anybody
+ * serves it.  Returns whether that was told.
+ */
+struct guard_log {
+  uint64_t log, index;
+};
+void guard_tell_log (int serving, const struct guard_log *log);
+bool guard_told_log (const char *path, struct guard_log *log);
+
 /* Keep others from reclaiming rows of the database PATH, as long as a copy
  * is made of what it was; any number of processes can do this.  Or reclaim
  * some, for a short time, alone.  Both wait a while for each other; then
@@ -110,6 +120,12 @@ uint64_t guard_told_bound (const char *path);
  */
 int guard_keep_rows (const char *path, struct status *status);
 int guard_reclaim (const char *path, struct status *status);
+
+/* Flatten disk ID of the database PATH alone: who finds no space takes back
+ * rows, which another one would count on.  Fails with EBUSY where somebody does
+ * that.  Returns and thread rules as guard_take.
+ */
+int guard_flatten (const char *path, int64_t id, struct status *status);
 
 /* One of the processes that write the log; more than ever will at a time. */
 #define GUARD_ENTRIES 64

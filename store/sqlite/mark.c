@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -14,11 +15,11 @@
 #include "sqlite/files.h"
 #include "sqlite/mark.h"
 #include "sqlite/page.h"
+#include "sqlite/claim.h"
 
 /* The header of the database: its version for reading, which is that for
  * writing, too.
  */
-#define HEADER_PAGE_SIZE 16
 #define HEADER_VERSION   18
 #define VERSION_ROLLBACK 1
 
@@ -81,71 +82,144 @@ mark_format (const struct mark *mark, unsigned char cell[MARK_CELL_SIZE])
   memcpy (cell + CELL_SALTS, mark->salts, sizeof mark->salts);
 }
 
+void
+mark_set_sums (struct mark *mark, const uint32_t sums[2])
+{
+  put_big_endian (mark->salts, sums[0]);
+  put_big_endian (mark->salts + 4, sums[1]);
+}
+
+/* What begins the salts of a mark that names the last page. */
+static const unsigned char last_begins[4] = { 'l', 'a', 's', 't' };
+
+void
+mark_set_last (struct mark *mark, uint32_t last)
+{
+  memset (mark->salts, 0, sizeof mark->salts);
+  if (last <= MARK_PAGE)
+    return;
+  memcpy (mark->salts, last_begins, sizeof last_begins);
+  put_big_endian (mark->salts + sizeof last_begins, last);
+}
+
+uint32_t
+mark_last (const struct mark *mark)
+{
+  return mark->state == MARK_CLOSED &&
+                 memcmp (mark->salts, last_begins, sizeof last_begins) == 0
+             ? big_endian (mark->salts + sizeof last_begins)
+             : 0;
+}
+
+/* 0 says nothing. */
+uint32_t
+mark_stamp (const struct mark *mark)
+{
+  const uint32_t stamp =
+      big_endian (mark->id) >> (32 - VFS_CHECKSUM_STAMP_BITS);
+
+  return stamp ? stamp : 1;
+}
+
 /*--------------------------------------------------------------------
  * Looking.
  */
 
-/* Has the backup API made FILE, with this HEADER, to its end? */
-static bool
-is_copied (sqlite3_file *file, const unsigned char *header, uint32_t page_size)
+/* Read COUNT bytes at OFFSET; behind the end of the file are zeroes.  Returns
+ * 0, or -1 and errno.
+ */
+static int
+read_at (int fd, unsigned char *bytes, size_t count, int64_t offset)
 {
-  sqlite3_int64 size;
+  ssize_t r = 1;
+
+  memset (bytes, 0, count);
+  for (size_t done = 0; done < count && r > 0; done += r)
+    r = pread (fd, bytes + done, count - done, offset + done);
+  return r == -1 ? -1 : 0;
+}
+
+/* Has the backup API made the file, with this HEADER, to its end? */
+static bool
+is_copied (int fd, const unsigned char *header, uint32_t page_size)
+{
+  struct stat st;
 
   return big_endian (header + PAGE_HEADER_SCHEMA) < MARK_SCHEMA &&
-         file->pMethods->xFileSize (file, &size) == SQLITE_OK &&
-         size >= (int64_t)big_endian (header + PAGE_HEADER_PAGES) * page_size;
+         fstat (fd, &st) == 0 &&
+         st.st_size >=
+             (int64_t)big_endian (header + PAGE_HEADER_PAGES) * page_size;
+}
+
+/* Has the last page another stamp than MARK, from PAGE, asks for?  If another
+ * program has moved PAGE out of the log, nobody has stamped the last one; and
+ * if there are fewer pages now, one has removed it.
+ */
+static bool
+is_torn (int fd, const struct mark *mark, const unsigned char *page,
+         const unsigned char *header, uint32_t page_size)
+{
+  const uint32_t last = mark_last (mark);
+  const int64_t end = (int64_t)last * page_size;
+  unsigned char sum[VFS_CHECKSUM_SIZE];
+  uint32_t stamp;
+
+  if (last == 0 || last > big_endian (header + PAGE_HEADER_PAGES) ||
+      vfs_checksum_stamp_of (page + page_usable (page_size)) == 0)
+    return false;
+  if (pread (fd, sum, sizeof sum, end - VFS_CHECKSUM_SIZE) != sizeof sum)
+    return true;
+  stamp = vfs_checksum_stamp_of (sum);
+  return stamp != 0 && stamp != mark_stamp (mark);
 }
 
 /* Read the mark of the file.  A page that cannot be read, or is not there, is
  * damage like any other.
  */
 static int
-look_at_file (sqlite3 *db, struct mark_look *look)
+look_at_file (int fd, struct mark_look *look)
 {
   unsigned char header[PAGE_HEADER_SIZE], *page;
   uint32_t page_size;
-  sqlite3_file *file;
-  bool right;
-  int rc = sqlite3_file_control (db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
 
-  if (rc == SQLITE_OK)
-    rc = file->pMethods->xRead (file, header, sizeof header, 0);
-  if (rc != SQLITE_OK)
-    return rc;
+  if (read_at (fd, header, sizeof header, 0) == -1)
+    return -1;
   look->rollback = header[HEADER_VERSION] == VERSION_ROLLBACK &&
                    header[HEADER_VERSION + 1] == VERSION_ROLLBACK;
-  page_size = big_endian_16 (header + HEADER_PAGE_SIZE);
-  if (page_size == 1)
-    page_size = PAGE_SIZE_MAX;
-  if (!page_is_size (page_size))
-    return SQLITE_OK;
-  look->copied = !look->rollback && is_copied (file, header, page_size);
+  page_size = page_size_of (header);
+  if (page_size == 0)
+    return 0;
+  look->copied = !look->rollback && is_copied (fd, header, page_size);
   page = malloc (page_size);
   if (page == NULL)
-    return SQLITE_NOMEM;
-  rc = vfs_checksum_read (db, MARK_PAGE, page_size, page, &right);
-  look->readable =
-      rc == SQLITE_OK && right && mark_parse (&look->mark, page, page_size);
+    return -1;
+  look->readable = read_at (fd, page, page_size,
+                            (int64_t)(MARK_PAGE - 1) * page_size) == 0 &&
+                   vfs_checksum_fits (page, page_size, MARK_PAGE) &&
+                   mark_parse (&look->mark, page, page_size);
+  look->torn = look->readable && !look->copied &&
+               is_torn (fd, &look->mark, page, header, page_size);
   free (page);
-  return SQLITE_OK;
+  return 0;
 }
 
+/* By the descriptor of the claims, which is not closed while SQLite has the
+ * file open (claim.h).
+ */
 static int
 read_file (const char *path, struct mark_look *look, struct status *status)
 {
-  struct connection connection;
-  int rc;
+  struct claim claim;
+  int r;
 
-  /* Immutable: neither locks nor journals are touched. */
-  if (connection_open (&connection, path, CONNECTION_HEADER, NULL, status) ==
-      -1)
+  if (claim_take (&claim, path, CLAIM_NONE, status) == -1)
     return -1;
-  rc = look_at_file (connection.db, look);
-  if (rc != SQLITE_OK)
-    status_fail_sqlite (status, connection.db, rc, "reading the mark of %s",
-                        path);
-  connection_close (&connection);
-  return rc == SQLITE_OK ? 0 : -1;
+  r = look_at_file (claim_descriptor (&claim), look);
+  if (r == -1)
+    status_fail (status, errno, "reading the mark of %s: %s", path,
+                 strerror (errno));
+  claim_release (&claim);
+  return r;
 }
 
 /* Is MARK, of the log, that of the file, or a later one of its log?  The file
@@ -160,10 +234,25 @@ is_of_file (const struct mark_look *look, const struct mark *mark)
          mark->state >= look->mark.state;
 }
 
+/* Does the transaction of the log that has ended here have the checksum which
+ * the file's mark names?
+ */
+static bool
+has_sums (const struct mark_look *look)
+{
+  struct mark here = { .state = MARK_CLOSED };
+
+  mark_set_sums (&here, look->walk.sums);
+  return look->readable && look->mark.state == MARK_CLOSED &&
+         memcmp (here.salts, look->mark.salts, sizeof here.salts) == 0;
+}
+
 /* A transaction of the log has ended; in it was MARK, if HAS_MARK. */
 static void
 note_commit (struct mark_look *look, bool has_mark, const struct mark *mark)
 {
+  if (has_sums (look))
+    look->log_has_sums = true;
   if (!has_mark)
     return;
   if (!look->log_has_marks)
@@ -257,12 +346,14 @@ fit (const struct mark_look *look)
     return look->log_frames > 0 ? MARK_FOREIGN : MARK_FITS;
   if (!look->readable)
     return MARK_DAMAGED;
+  if (look->log_frames == 0 && look->torn)
+    return MARK_TORN;
   if (look->log_frames == 0)
     return mark->state == MARK_CLOSED || look->copied ||
                    (mark->state == MARK_ENDED && has_started_over (look))
                ? MARK_FITS
                : MARK_MISSING;
-  if (look->log_has_id && !look->copied)
+  if ((look->log_has_id || look->log_has_sums) && !look->copied)
     return MARK_FITS;
   return begins_after (look) ? MARK_FITS : MARK_FOREIGN;
 }
@@ -282,7 +373,9 @@ look_once (const char *path, struct mark_look *look, struct status *status)
   return 0;
 }
 
-/* Who closes or opens the file meanwhile changes its mark. */
+/* Who closes or opens the file meanwhile changes its mark, and before that the
+ * stamp.
+ */
 int
 mark_look (const char *path, struct mark_look *look, struct status *status)
 {
@@ -295,7 +388,8 @@ mark_look (const char *path, struct mark_look *look, struct status *status)
       return 0;
     if (read_file (path, &again, status) == -1)
       return -1;
-    if (again.readable && look->readable && again.rollback == look->rollback &&
+    if (look->fit != MARK_TORN && again.readable && look->readable &&
+        again.rollback == look->rollback &&
         memcmp (&again.mark, &look->mark, sizeof again.mark) == 0)
       return 0;
     nanosleep (&(struct timespec){ .tv_nsec = PAUSE }, NULL);
@@ -335,6 +429,20 @@ fail_foreign (const char *path, struct status *status)
 }
 
 static int
+fail_torn (const char *path, struct status *status)
+{
+  return status_fail (
+      status, EIO,
+      "%s is a copy that was begun while the database was closed, and went on "
+      "while it was written: its parts are of different times; copy it again, "
+      "or use a backup ('sqlblock backup' makes one while a server writes); "
+      "without either, 'sqlblock check --accept' takes the file as it is if "
+      "all in it fits together, and 'sqlblock check --salvage' copies what can "
+      "be read; nothing was changed",
+      path);
+}
+
+static int
 fail_damaged (const char *path, struct status *status)
 {
   return status_fail (
@@ -356,6 +464,8 @@ mark_check_fit (const char *path, const struct mark_look *look,
     return fail_missing (path, status);
   case MARK_FOREIGN:
     return fail_foreign (path, status);
+  case MARK_TORN:
+    return fail_torn (path, status);
   case MARK_DAMAGED:
     break;
   }

@@ -31,15 +31,20 @@
  * start over.  What is left behind, whenever everything stops:
  *
  *   file       log                            fits
- *   closed(X)  none, or nothing valid in it   yes: it was closed
+ *   closed(X)  none, or nothing valid in it   yes: it was closed; if page N has
+ *                                             the stamp of X
  *   closed(X)  has X                          yes: it was to be removed
+ *   closed(X)  has X, not closed, and there   yes: the same, where there was
+ *              the checksum that X names      no room in it for a mark
  *   closed(X)  begins with "after X"          yes: it was just opened
  *   open(X)    has X                          yes: in use
  *   ended(X)   has X                          yes: not yet started over
  *   ended(X)   begins with "after X"          yes: has started over
  *   ended(X)   nothing valid, but a header    yes: has started over, and
  *              with other salts               nothing of it was synced: SQLite
- *                                             syncs the header before frames
+ *                                             syncs the header before frames,
+ *                                             and it lies within one sector
+ *                                             (but see below)
  *   open(X)    none, or nothing valid         no: the log is missing
  *   ended(X)   none, or with the old header   no: the log is missing
  *   any        anything else                  no: the log is another's
@@ -49,8 +54,49 @@
  * log that was copied before the file, and lacks what the file has since got
  * from it, is another's: it would put old pages over new ones. Each log of ours
  * begins with a mark.
+ * - On a full file system the log may have no room for the mark that closes it.
+ *   When all of it is in the file and durable, that is written into the file
+ *   alone, and names the log by the checksum of its last frame, which is one of
+ *   all before it, too; then the log goes.  A log which has that checksum at
+ *   the end of a transaction has all that the file got from it.
+ * - A copy of the main file alone, begun while the file was closed and gone on
+ *   with while somebody wrote, says "closed" too, and is torn.  So the file
+ * says so a second time, at its end, which a copy comes to last:
+ *
+ *     page 3: closed(X), with N pages | ... | page N: stamp X (vfs_checksum.h)
+ *
+ *   Who closes stamps page N before page 3 is written.  Who opens stamps it
+ *   otherwise before page 3 says "open", and so before anything gets into the
+ *   file, and no id comes again.  A copy made in the order of the file that has
+ *   X in page 3 and as stamp has read the stamp before X was opened, thus all
+ *   between them while the file was closed.  Any other stamp than X, or no page
+ *   N, and it is refused, if there is no log.  With a log nobody looks at the
+ *   stamp: it may not have been durable where page 3 was, and a log that begins
+ *   after X has all that the file got since.
+ *   The stamp 0 says nothing: so it is where another program has moved page N
+ *   out of the log, which we must not take for a torn copy; or page 3, and then
+ *   no stamp is asked for.  Neither do marks of files that
+ *   were just made, or given a new mark, or closed where the log had no room,
+ *   ask for a stamp.  What a copy in another order got before page 3 and what
+ *   it got after page N is not known; nor is one for which 24 bits happen to be
+ *   the same, of some 17 million.
+ *   (A number of the opening in each page, which a page of later times would
+ *   have, would find such pages when they are read; but once the copy is opened
+ *   it counts on, and takes them for its own.)
  * - "Nothing valid" is judged as SQLite's recovery does it: by checksums and
  *   salts, up to the last commit.
+ * - Damage in the log hides what is behind it, without a word: SQLite takes it
+ *   for the end.  So does damage in the first transaction of a log that has
+ *   started over behind ended(X).  It cannot be told from one that a power cut
+ *   has kept from the disk: without a sync the system may write any of its
+ *   sectors and not others, so that later frames are there and fit each other,
+ *   and the first does not.  Nothing in the files says that there was a sync
+ *   meanwhile.  If the file said open(Y), durably, before the first flush
+ * behind each start, it would; that takes two syncs more each time a log starts
+ *   over, half as many again as a checkpoint makes.  What is lost is what was
+ *   written since the last checkpoint has ended, no more than the bound of the
+ *   log, and the file is as it was then.  Who finds such damage by other means
+ *   has 'sqlblock check --salvage', which says that the log is damaged.
  * - A file in rollback mode (bytes 18 and 19 of its header) was made by
  *   VACUUM INTO, or was switched to that by journal_mode=delete.  It is
  *   complete without a log, whatever its mark says; a log beside it is
@@ -99,7 +145,7 @@ enum mark_state { MARK_OPEN = 2, MARK_ENDED = 3, MARK_CLOSED = 4 };
 struct mark {
   enum mark_state state;
   unsigned char id[MARK_ID_SIZE], previous[MARK_ID_SIZE];
-  unsigned char salts[LOG_SALTS_SIZE];
+  unsigned char salts[LOG_SALTS_SIZE]; /* or one of the two that follow */
 };
 
 /* The bytes of the row and the page's checksum, at the end of the page. */
@@ -117,10 +163,22 @@ bool mark_parse (struct mark *mark, const unsigned char *page,
  */
 void mark_format (const struct mark *mark, unsigned char cell[MARK_CELL_SIZE]);
 
+/* Have MARK, which is closed, name the log that ends with the checksum SUMS. */
+void mark_set_sums (struct mark *mark, const uint32_t sums[2]);
+
+/* Have MARK, which is closed, say that page LAST, the last one, has its stamp.
+ */
+void mark_set_last (struct mark *mark, uint32_t last);
+
+/* That page, or 0 where MARK does not say so; and its stamp. */
+uint32_t mark_last (const struct mark *mark);
+uint32_t mark_stamp (const struct mark *mark);
+
 enum mark_fit {
   MARK_FITS,
   MARK_MISSING, /* a log is missing */
   MARK_FOREIGN, /* there is one of another file, or of another time */
+  MARK_TORN,    /* a copy of other times than its mark */
   MARK_DAMAGED, /* the mark of the file cannot be read */
 };
 
@@ -132,6 +190,7 @@ struct mark_look {
   bool rollback; /* the file is in rollback mode */
   bool copied;   /* SQLite's backup API has made it */
   bool readable; /* `mark` is that of the file */
+  bool torn;     /* the stamp is not that of `mark`, which is closed */
   struct mark mark;
 
   /* The log beside it. */
@@ -144,6 +203,7 @@ struct mark_look {
   struct mark log_last;  /* ... this the last, ... */
   bool log_has_id;       /* ... and it has that of the file, or a later one
                             of the same id */
+  bool log_has_sums;     /* it has the checksum that the file's mark names */
 };
 
 /* Look at the database PATH, which database_examine has found to be ours, and

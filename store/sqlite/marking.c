@@ -15,6 +15,7 @@
 
 /* What stands in the header of the log's index: frames, salts. */
 #define INDEX_FRAMES 16
+#define INDEX_SUMS   24
 #define INDEX_SALTS  32
 
 /* SQLite's lock of checkpoints, in the log's index. */
@@ -170,14 +171,36 @@ what_to_put (const struct mark *mark, const unsigned char *page,
 
   if (!right || !mark_parse (&old, page, page_size))
     return NOTHING;
-  /* Others may have ended the log meanwhile, which cannot be taken back. */
+  /* Others may have ended the log meanwhile, which cannot be taken back.  But
+   * who closed it without room for a mark has left it, or was killed.
+   */
   if (memcmp (old.id, mark->id, sizeof old.id) == 0)
-    return old.state == MARK_OPEN ? PUT_AGAIN : NOTHING;
+    return old.state == MARK_ENDED ? NOTHING : PUT_AGAIN;
   return old.state == MARK_CLOSED ||
                  (old.state == MARK_OPEN &&
                   memcmp (old.id, mark->previous, sizeof old.id) == 0)
              ? PUT_FIRST
              : NOTHING;
+}
+
+/* Have the file not pass as the one that was closed, before anything else
+ * changes in it: PAGE, of the mark, may say that it is closed.
+ */
+static int
+stamp_otherwise (struct connection *connection, const struct mark *mark,
+                 const unsigned char *page, uint32_t page_size)
+{
+  sqlite3_file *below;
+  struct mark old;
+  uint32_t last = 0;
+  int rc = vfs_checksum_below (connection->db, &below);
+
+  if (rc == SQLITE_OK && mark_parse (&old, page, page_size))
+    last = mark_last (&old);
+  if (last != 0)
+    rc = vfs_checksum_stamp (below, last, page_size, mark_stamp (mark));
+  /* Others have taken the page from the file: then it is not as it was. */
+  return rc == SQLITE_IOERR_SHORT_READ ? SQLITE_OK : rc;
 }
 
 /* Write MARK over the one in the file's page. */
@@ -269,6 +292,8 @@ put_into_file (struct connection *connection, const struct mark *mark,
     rc = look_at_page (connection, mark, page, page_size, &putting);
   if (rc == SQLITE_OK && putting == PUT_FIRST)
     rc = sync_log (connection, log);
+  if (rc == SQLITE_OK && putting != NOTHING)
+    rc = stamp_otherwise (connection, mark, page, page_size);
   if (rc == SQLITE_OK && putting != NOTHING)
     rc = replace (database, mark, page, page_size);
   lock_checkpoints (database, SQLITE_SHM_UNLOCK);
@@ -457,6 +482,20 @@ has_ended (const struct mark *mark, enum mark_state state)
   return mark->state == MARK_CLOSED || mark->state == state;
 }
 
+/* The last page is going to be stamped, when all is in the file. */
+static int
+name_last_page (struct connection *connection, struct mark *mark,
+                struct status *status)
+{
+  static const char count_sql[] = "PRAGMA page_count";
+  int64_t pages;
+
+  if (connection_integer (connection, count_sql, &pages, status) == -1)
+    return -1;
+  mark_set_last (mark, pages);
+  return 0;
+}
+
 /* Write the mark that ends the log as STATE says; one that has ended already
  * may have started over.
  */
@@ -471,6 +510,8 @@ write_end (struct connection *connection, enum mark_state state,
   marking->mark.state = state;
   if (state == MARK_ENDED)
     memcpy (marking->mark.salts, marking->salts, sizeof marking->mark.salts);
+  else if (name_last_page (connection, &marking->mark, status) == -1)
+    return -1;
   if (write_mark (connection, &marking->mark, status) == -1)
     return -1;
   if (may_restart && (marking_note (connection, &end, status) == -1 ||
@@ -535,46 +576,85 @@ marking_note (struct connection *connection, struct marking_end *end,
   return read_header (connection, end->header, status);
 }
 
-/* Has the log no frames?  Nobody commits meanwhile. */
+/* Has all that is in the log been moved into the file?  Nobody commits or
+ * checkpoints meanwhile.
+ */
 static bool
-is_empty (struct connection *connection)
+is_moved (struct connection *connection, const struct marking_end *end)
 {
-  unsigned char header[VFS_RESTART_HEADER];
+  struct status ignored;
   uint32_t frames;
+  int64_t moved, page_size;
 
-  if (vfs_restart_header (connection->db, header) != SQLITE_OK)
-    return false;
-  memcpy (&frames, header + INDEX_FRAMES, sizeof frames);
-  return frames == 0;
+  memcpy (&frames, end->header + INDEX_FRAMES, sizeof frames);
+  return connection_page_size (connection, &page_size, &ignored) == 0 &&
+         log_moved (connection, &moved, &ignored) == 0 &&
+         moved == LOG_HEADER_SIZE + frames * (FRAME_HEADER_SIZE + page_size);
 }
 
-/* Write over the mark in the file, once it is durable that the log is empty:
- * it has no mark that closes it.  PAGE is room for a page.  Returns an SQLite
- * result code.
+/* Write over the mark in the file, once all else is durable there; the log has
+ * no mark that closes it, and is named by its checksum.  PAGE is room for a
+ * page.  Returns an SQLite result code.
  */
 static int
 close_in_file (struct connection *connection, sqlite3_file *database,
-               unsigned char *page, uint32_t page_size)
+               struct marking_end *end, unsigned char *page, uint32_t page_size)
 {
-  sqlite3_file *log;
+  uint32_t sums[2];
   struct mark mark;
   bool right;
-  int rc = connection_files (connection, &database, &log);
+  int rc = vfs_restart_header (connection->db, end->header);
 
+  if (rc == SQLITE_OK && !is_moved (connection, end))
+    rc = SQLITE_BUSY;
   if (rc == SQLITE_OK)
-    rc = sync_log (connection, log);
+    rc = database->pMethods->xSync (database, SQLITE_SYNC_NORMAL);
   if (rc == SQLITE_OK)
     rc = vfs_checksum_read (connection->db, MARK_PAGE, page_size, page, &right);
   if (rc != SQLITE_OK)
     return rc;
-  if (!right || !mark_parse (&mark, page, page_size) || !is_empty (connection))
+  if (!right || !mark_parse (&mark, page, page_size))
     return SQLITE_BUSY;
+  end->before = mark;
+  end->closed = true;
+  memcpy (sums, end->header + INDEX_SUMS, sizeof sums);
   mark.state = MARK_CLOSED;
+  mark_set_sums (&mark, sums);
   return replace (database, &mark, page, page_size);
 }
 
-int
-marking_close_empty (struct connection *connection, struct status *status)
+/* Take back what close_in_file has done, where the log is still there.  SQL
+ * shows the mark in the file, and not that of the log, while all of the log has
+ * been moved; so what stood in the file is put there again.
+ */
+static int
+reopen_in_file (struct connection *connection, sqlite3_file *database,
+                struct marking_end *end, unsigned char *page,
+                uint32_t page_size)
+{
+  unsigned char now[VFS_RESTART_HEADER];
+  struct mark mark;
+  bool right;
+  int rc = vfs_restart_header (connection->db, now);
+
+  if (rc == SQLITE_OK)
+    rc = vfs_checksum_read (connection->db, MARK_PAGE, page_size, page, &right);
+  if (rc != SQLITE_OK || !right || !mark_parse (&mark, page, page_size) ||
+      mark.state != MARK_CLOSED ||
+      memcmp (mark.id, end->before.id, sizeof mark.id) != 0 ||
+      memcmp (now + INDEX_SALTS, end->header + INDEX_SALTS, LOG_SALTS_SIZE) !=
+          0)
+    return rc;
+  return replace (database, &end->before, page, page_size);
+}
+
+/* Do one or the other while nobody commits or checkpoints. */
+static int
+change_in_file (struct connection *connection, struct marking_end *end,
+                int (*change) (struct connection *connection,
+                               sqlite3_file *database, struct marking_end *end,
+                               unsigned char *page, uint32_t page_size),
+                const char *as, struct status *status)
 {
   sqlite3_file *database;
   unsigned char *page;
@@ -585,15 +665,32 @@ marking_close_empty (struct connection *connection, struct status *status)
       log_hold (connection, &database, status) == -1)
     return -1;
   page = malloc (page_size);
-  rc = page ? close_in_file (connection, database, page, page_size)
-            : SQLITE_NOMEM;
+  rc =
+      page ? change (connection, database, end, page, page_size) : SQLITE_NOMEM;
   free (page);
   log_release (connection, database);
   connection->marking.known = false;
   return rc == SQLITE_OK
              ? 0
              : status_fail_sqlite (status, connection->db, rc,
-                                   "marking the database as closed");
+                                   "marking the database as %s", as);
+}
+
+int
+marking_close_in_file (struct connection *connection, struct marking_end *end,
+                       struct status *status)
+{
+  end->closed = false;
+  return change_in_file (connection, end, close_in_file, "closed", status);
+}
+
+int
+marking_reopen_in_file (struct connection *connection, struct marking_end *end,
+                        struct status *status)
+{
+  return end->closed
+             ? change_in_file (connection, end, reopen_in_file, "open", status)
+             : 0;
 }
 
 int

@@ -83,6 +83,10 @@ void marking_end (struct connection *connection, bool committed);
 /* The log as it was ended. */
 struct marking_end {
   unsigned char header[VFS_RESTART_HEADER];
+
+  /* Where that was said in the file alone, what stood there before. */
+  bool closed;
+  struct mark before;
 };
 
 /* Have the last transaction in the log be a mark of STATE, MARK_ENDED or
@@ -98,14 +102,22 @@ int marking_end_log (struct connection *connection, enum mark_state state,
 int marking_is_closed (struct connection *connection, struct marking_end *end,
                        struct status *status);
 
-/* Where there is no room in the log for a mark, it is emptied without one: note
- * in END the log as it is, empty it with that, and have the file say that it is
- * closed.  The last of these writes over the mark in the file, and only if the
- * log is still empty; until then the file is one whose log is missing.
- */
+/* Note in END the log as it is. */
 int marking_note (struct connection *connection, struct marking_end *end,
                   struct status *status);
-int marking_close_empty (struct connection *connection, struct status *status);
+
+/* Where there is no room in the log for a mark that closes it, have the file
+ * say that it is closed, and note in END the log of which it has everything:
+ * fails where it has not.  Then the log must go at once.  Who commits meanwhile
+ * does not look into the file again; so if the log has not gone it must be
+ * opened in the file again, which the second does.  In between a kill leaves a
+ * log that fits; only if that is lost as well, nobody notices what was
+ * committed then.
+ */
+int marking_close_in_file (struct connection *connection,
+                           struct marking_end *end, struct status *status);
+int marking_reopen_in_file (struct connection *connection,
+                            struct marking_end *end, struct status *status);
 
 /* The log may start over on this connection, as long as it is as END says; or
  * it goes when the connection is closed, if that is the last one.

@@ -11,6 +11,7 @@
 
 #include "sqlite/files.h"
 #include "sqlite/reserve.h"
+#include "sqlite/filesystem.h"
 
 /* Blocks are allocated in multiples of this. */
 #define UNIT 4096
@@ -56,16 +57,14 @@ reserve_take (const char *path)
 {
   off_t end;
   const int fd = open_lock_file (path, &end);
-  int r;
+  int error;
 
   if (fd == -1)
     return true;
-  do
-    r = fallocate (fd, FALLOC_FL_KEEP_SIZE, end, reserve_size (fd));
-  while (r == -1 && errno == EINTR);
-  r = r == -1 && (errno == ENOSPC || errno == EDQUOT);
+  error = filesystem_allocate (fd, FALLOC_FL_KEEP_SIZE, end,
+                               end + reserve_size (fd));
   close (fd);
-  return !r;
+  return error != ENOSPC && error != EDQUOT;
 }
 
 /* To give a file the length that it has frees what lies behind its end.  Who

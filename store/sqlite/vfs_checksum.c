@@ -20,6 +20,10 @@
 #define TOLERATE 0x73716c62
 #define WATCH    0x73716c63
 
+/* A checksum with a stamp. */
+#define STAMP_SHIFT (64 - VFS_CHECKSUM_STAMP_BITS)
+#define STAMP_SUM   ((UINT64_C (1) << STAMP_SHIFT) - 1)
+
 /* Newer versions of SQLite read parts of pages where that may be. */
 #ifndef SQLITE_IOCAP_SUBPAGE_READ
 #define SQLITE_IOCAP_SUBPAGE_READ 0x00008000
@@ -94,12 +98,34 @@ sum_on (const unsigned char *page, size_t size)
   return sum;
 }
 
+/* What the page would have with STAMP, as a number. */
+static uint64_t
+stamped (const unsigned char *page, size_t size, uint32_t number,
+         uint32_t stamp)
+{
+  return (~le64toh (sum_of (page, size, number)) & STAMP_SUM) |
+         (uint64_t)stamp << STAMP_SHIFT;
+}
+
+uint32_t
+vfs_checksum_stamp_of (const unsigned char sum[VFS_CHECKSUM_SIZE])
+{
+  return le64toh (sum_on (sum, VFS_CHECKSUM_SIZE)) >> STAMP_SHIFT;
+}
+
+static uint32_t
+stamp_on (const unsigned char *page, size_t size)
+{
+  return vfs_checksum_stamp_of (page + size - VFS_CHECKSUM_SIZE);
+}
+
 bool
 vfs_checksum_fits (const unsigned char *page, size_t size, uint32_t number)
 {
   const uint64_t sum = sum_on (page, size);
 
   return sum == 0 || sum == sum_of (page, size, number) ||
+         le64toh (sum) == stamped (page, size, number, stamp_on (page, size)) ||
          fits_format_4 (page, size, number, sum);
 }
 
@@ -387,15 +413,72 @@ vfs_checksum_look (sqlite3 *db, uint32_t number, size_t size, bool *right)
   return rc;
 }
 
-/* Write the checksum of PAGE, and only that: readers may be reading it. */
+/* Write what stands at the end of PAGE, and only that: readers may be reading
+ * it.
+ */
+static int
+write_end (sqlite3_file *below, const unsigned char *page, size_t size,
+           uint32_t number)
+{
+  return below->pMethods->xWrite (below, page + size - VFS_CHECKSUM_SIZE,
+                                  VFS_CHECKSUM_SIZE,
+                                  (int64_t)number * size - VFS_CHECKSUM_SIZE);
+}
+
+/* Give PAGE its checksum, with STAMP. */
+static void
+set_stamped (unsigned char *page, size_t size, uint32_t number, uint32_t stamp)
+{
+  const uint64_t sum = htole64 (stamped (page, size, number, stamp));
+
+  if (sum == 0) /* that would be none */
+    vfs_checksum_set (page, size, number);
+  else
+    memcpy (page + size - VFS_CHECKSUM_SIZE, &sum, sizeof sum);
+}
+
+/* Write the checksum of PAGE.  It keeps its stamp, of which a closed file is
+ * known; a page that has none has stamp 0, which says nothing.
+ */
 static int
 write_sum (sqlite3_file *below, unsigned char *page, size_t size,
            uint32_t number)
 {
-  vfs_checksum_set (page, size, number);
-  return below->pMethods->xWrite (below, page + size - VFS_CHECKSUM_SIZE,
-                                  VFS_CHECKSUM_SIZE,
-                                  (int64_t)number * size - VFS_CHECKSUM_SIZE);
+  set_stamped (page, size, number, stamp_on (page, size));
+  return write_end (below, page, size, number);
+}
+
+/* The same for vfs_checksum_stamp. */
+static int
+write_stamp (sqlite3_file *file, unsigned char *page, size_t size,
+             uint32_t number, uint32_t stamp)
+{
+  uint64_t sum = le64toh (sum_on (page, size));
+
+  if (sum == 0 && !vfs_checksum_is_blank (page, size))
+    return SQLITE_OK;
+  if (vfs_checksum_fits (page, size, number))
+    set_stamped (page, size, number, stamp);
+  else {
+    sum = htole64 ((sum & STAMP_SUM) | (uint64_t)stamp << STAMP_SHIFT);
+    memcpy (page + size - VFS_CHECKSUM_SIZE, &sum, sizeof sum);
+  }
+  return write_end (file, page, size, number);
+}
+
+int
+vfs_checksum_stamp (sqlite3_file *file, uint32_t number, size_t size,
+                    uint32_t stamp)
+{
+  unsigned char *page = malloc (size);
+  int rc = SQLITE_NOMEM;
+
+  if (page)
+    rc = file->pMethods->xRead (file, page, size, (int64_t)(number - 1) * size);
+  if (rc == SQLITE_OK)
+    rc = write_stamp (file, page, size, number, stamp);
+  free (page);
+  return rc;
 }
 
 int

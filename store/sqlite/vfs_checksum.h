@@ -32,6 +32,14 @@
  *   again what it has in memory, and, where those of 24 and 92 differ, take
  *   the size of the database from its file, as integrity_check would tell;
  *   the last four are for people.
+ * - A page can have a stamp of 24 bits (mark.h says what for).  Then there is
+ *   less room for the checksum:
+ *
+ *     bits   0 ........................ 39 | 40 .......... 63
+ *            those of the sum, inverted    | the stamp
+ *
+ *   Any page may be so, with any stamp: who reads it need not know.  Of 10^12
+ *   pages that were changed one would pass.
  * - A program that changes pages without this VFS leaves the checksums of
  *   what was there before: such pages do not fit.
  * - Free pages are not read, so what stands there is harmless.
@@ -81,6 +89,22 @@ int vfs_checksum_reserve (sqlite3 *db);
  */
 void vfs_checksum_set (unsigned char *page, size_t size, uint32_t number);
 
+/* Stamps have so many bits. */
+#define VFS_CHECKSUM_STAMP_BITS 24
+
+/* Give page NUMBER of FILE, in which pages have their checksums, a STAMP.
+ * Readers may be reading it; nobody else must write it.  One that does not fit
+ * is as wrong as before, and one without a checksum that is not all zeroes
+ * stays as it is.  The caller syncs.  Returns an SQLite result code.
+ */
+int vfs_checksum_stamp (sqlite3_file *file, uint32_t number, size_t size,
+                        uint32_t stamp);
+
+/* The stamp in SUM, which stands in the bytes at the end of a page.  Where a
+ * page has none it is any number; 0 where nobody of us has written it.
+ */
+uint32_t vfs_checksum_stamp_of (const unsigned char sum[VFS_CHECKSUM_SIZE]);
+
 /* Is PAGE, of SIZE bytes, all zeroes? */
 bool vfs_checksum_is_blank (const unsigned char *page, size_t size);
 
@@ -106,8 +130,9 @@ int vfs_checksum_read (sqlite3 *db, uint32_t number, size_t size,
  */
 int vfs_checksum_look (sqlite3 *db, uint32_t number, size_t size, bool *right);
 
-/* Give it the checksum that fits; the caller syncs.  Nobody must checkpoint
- * meanwhile; readers may go on.  Returns an SQLite result code.
+/* Give it the checksum that fits, with the stamp that it has; the caller syncs.
+ * Nobody must checkpoint meanwhile; readers may go on.  Returns an SQLite
+ * result code.
  */
 int vfs_checksum_accept (sqlite3 *db, uint32_t number, size_t size);
 

@@ -18,10 +18,12 @@
 #define LOCK_READ_MARK  3 /* of mark 0; a log that starts over ignores it */
 #define READ_MARKS      5
 
-/* The first region of the index, and where it says how many frames count as
- * moved ("The WAL-Index File Format" in SQLite's walformat.html).
+/* The first region of the index, and where it says how many pages the database
+ * has, and how many frames count as moved ("The WAL-Index File Format" in
+ * SQLite's walformat.html).
  */
 #define INDEX_REGION   32768
+#define INDEX_PAGES    20
 #define INDEX_BACKFILL 96
 
 /* Our file controls. */
@@ -207,6 +209,25 @@ restart_write (sqlite3_file *file, const void *data, int count,
   return SQLITE_OK;
 }
 
+/* Stamp the page that the mark at hand says is the last one (mark.h).  Another
+ * program may have committed behind it, and there are more pages now, or fewer.
+ */
+static int
+stamp_last (struct restart_file *restart)
+{
+  uint32_t pages, last;
+  struct mark mark;
+
+  memcpy (&pages, (const void *)(restart->index + INDEX_PAGES), sizeof pages);
+  if (!mark_parse (&mark, restart->end, restart->end_size))
+    return SQLITE_OK;
+  last = mark_last (&mark);
+  return last == 0 || last > pages
+             ? SQLITE_OK
+             : vfs_checksum_stamp (restart->pass.below, last, restart->end_size,
+                                   mark_stamp (&mark));
+}
+
 /* All else has been written. */
 static int
 restart_sync (sqlite3_file *file, int flags)
@@ -216,6 +237,8 @@ restart_sync (sqlite3_file *file, int flags)
   const int size = restart->end_size;
   int rc = pass_sync (file, flags);
 
+  if (rc == SQLITE_OK && end)
+    rc = stamp_last (restart);
   if (rc != SQLITE_OK || end == NULL)
     return rc;
   restart->end = NULL;

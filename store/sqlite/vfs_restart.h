@@ -70,6 +70,7 @@
  *   Those that were left keep the log from starting over in between, and keep
  *   readers from reading the file alone.
  * - An error ends a checkpoint before it says anything, and so does a kill.
+ * - Before a mark that closes the file its last page is stamped (mark.h).
  * - A mark that opens a log is written in its turn.
  */
 

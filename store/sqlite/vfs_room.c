@@ -106,6 +106,16 @@ is_no_space (int error)
   return error == ENOSPC || error == EDQUOT || error == EFBIG;
 }
 
+/* Is this how a file system, a kernel or a sandbox answers that cannot allocate
+ * (see fallocate(2)), or does not let us?
+ */
+static bool
+is_unsupported (int error)
+{
+  return error == EOPNOTSUPP || error == ENOSYS || error == EINVAL ||
+         error == EPERM;
+}
+
 /* Write to the file below, for which only ENOSPC is SQLITE_FULL. */
 static int
 write_below (struct room_file *file, const void *data, int count,
@@ -125,18 +135,6 @@ write_below (struct room_file *file, const void *data, int count,
 /*--------------------------------------------------------------------
  * Making room.
  */
-
-/* Allocate what FD has from FROM to END, with its length or behind it.
- * Returns 0, or an errno.
- */
-static int
-allocate (int fd, int mode, int64_t from, int64_t end)
-{
-  while (fallocate (fd, mode, from, end - from) == -1)
-    if (errno != EINTR)
-      return errno;
-  return 0;
-}
 
 /* Fill FILE with zeroes up to SIZE, in pieces that begin at multiples of their
  * length.
@@ -169,17 +167,17 @@ fill_some (struct room_file *file, int64_t size)
 }
 
 /* Allocate up to END; what frees space, also with the reserve.  Returns as
- * allocate.
+ * filesystem_allocate.
  */
 static int
 allocate_up_to (struct room_file *file, int64_t end)
 {
   struct shared *shared = file->shared;
-  int error = allocate (shared->fd, 0, shared->allocated, end);
+  int error = filesystem_allocate (shared->fd, 0, shared->allocated, end);
 
   if (is_no_space (error) && file->allowed) {
     reserve_release (file->path);
-    error = allocate (shared->fd, 0, shared->allocated, end);
+    error = filesystem_allocate (shared->fd, 0, shared->allocated, end);
   }
   return error;
 }
@@ -199,13 +197,15 @@ grow (struct room_file *file, int64_t size, bool longer)
       return SQLITE_FULL;
     end += VFS_ROOM_STEP - size % VFS_ROOM_STEP;
   }
-  error = allocate (shared->fd, 0, shared->allocated, end);
+  error = filesystem_allocate (shared->fd, 0, shared->allocated, end);
   if (is_no_space (error)) {
     end = size;
     error = allocate_up_to (file, end);
   }
   if (is_no_space (error))
     return SQLITE_FULL;
+  if (error != 0 && !is_unsupported (error))
+    return SQLITE_IOERR_WRITE;
   shared->zeroes = error != 0;
   if (shared->zeroes)
     return fill_some (file, size);
@@ -639,7 +639,7 @@ grow_log (struct room_file *file, int64_t end)
   /* Where another program was faster, what there is must do. */
   own = reserve_size (file->fd);
   if (file->held < own)
-    allocate (file->fd, FALLOC_FL_KEEP_SIZE, 0, own);
+    filesystem_allocate (file->fd, FALLOC_FL_KEEP_SIZE, 0, own);
   file->held = end + VFS_ROOM_STEP > own ? end + VFS_ROOM_STEP : own;
   return SQLITE_OK;
 }

@@ -21,7 +21,8 @@
  *   cannot allocate, zeroes are written behind the end.
  * - What is allocated is remembered, so that most commits only compare two
  *   numbers, after one fstat(2).  The first commit of a process looks from the
- *   beginning on: other programs may have left holes.
+ *   beginning on: other programs may have left holes.  What has blocks already
+ *   needs no space for that, on xfs neither (filesystem_allocate).
  * - It is allocated a MiB at a time while there is enough.
  * - A checkpoint begins with zeroes, in large pieces, where it will write: see
  *   fill_holes.
