@@ -17,7 +17,7 @@
 #include "base/grow.h"
 #include "sqlite/guard.h"
 #include "sqlite/log.h"
-#include "rows/reclaim.h"
+#include "rows/layers.h"
 #include "check/sealing.h"
 #include "engine/engine.h"
 #include "engine/checkpoint.h"

@@ -165,6 +165,46 @@ layer_set_parent (struct connection *connection, int64_t layer,
 }
 
 int
+reclaim_add (struct connection *connection, int64_t layer,
+             struct status *status)
+{
+  static const char add_sql[] = RECLAIM_ADD ("SELECT ?1 AS layer");
+
+  return connection_run_for (connection, add_sql, layer, status);
+}
+
+int
+reclaim_add_hidden (struct connection *connection, struct status *status)
+{
+  static const char hidden_sql[] =
+      RECLAIM_ADD ("SELECT parent AS layer FROM layer WHERE parent IS NOT NULL"
+                   " GROUP BY parent HAVING count (*) = 1"
+                   " AND NOT " LAYER_LOOKED_AT ("layer.parent"));
+
+  return connection_run (connection, hidden_sql, status);
+}
+
+int
+reclaim_drop (struct connection *connection, int64_t layer,
+              struct status *status)
+{
+  static const char drop_sql[] = "DELETE FROM reclaim WHERE layer = ?1";
+
+  return connection_run_for (connection, drop_sql, layer, status);
+}
+
+int
+layer_remove (struct connection *connection, int64_t layer,
+              struct status *status)
+{
+  static const char remove_sql[] = "DELETE FROM layer WHERE id = ?1";
+
+  if (reclaim_drop (connection, layer, status) == -1)
+    return -1;
+  return connection_run_for (connection, remove_sql, layer, status);
+}
+
+int
 layers_count_damaged (struct connection *connection, int64_t *count,
                       struct status *status)
 {

@@ -35,26 +35,6 @@ int64_t reclaim_few_rows = 65536;
 #define FLATTEN_BLOCKS 4096
 
 int
-reclaim_add (struct connection *connection, int64_t layer,
-             struct status *status)
-{
-  static const char add_sql[] = RECLAIM_ADD ("SELECT ?1 AS layer");
-
-  return connection_run_for (connection, add_sql, layer, status);
-}
-
-int
-reclaim_add_hidden (struct connection *connection, struct status *status)
-{
-  static const char hidden_sql[] =
-      RECLAIM_ADD ("SELECT parent AS layer FROM layer WHERE parent IS NOT NULL"
-                   " GROUP BY parent HAVING count (*) = 1"
-                   " AND NOT " LAYER_LOOKED_AT ("layer.parent"));
-
-  return connection_run (connection, hidden_sql, status);
-}
-
-int
 reclaim_check (struct connection *connection, struct status *status)
 {
   int64_t disks, snapshots, layers;
@@ -548,38 +528,19 @@ make_changes (struct search *search, struct status *status)
 
 /* The layer was looked through. */
 static int
-forget_layer (struct connection *connection, int64_t layer,
-              struct status *status)
-{
-  static const char done_sql[] = "DELETE FROM reclaim WHERE layer = ?1";
-
-  if (connection_run_for (connection, done_sql, layer, status) == -1)
-    return -1;
-  return quota_follow_layer (connection, layer, status);
-}
-
-static int
 forget_work (struct work *work, struct status *status)
 {
-  return forget_layer (work->connection, work->layer, status);
-}
-
-int
-reclaim_remove (struct connection *connection, int64_t layer,
-                struct status *status)
-{
-  static const char remove_sql[] = "DELETE FROM layer WHERE id = ?1";
-
-  if (forget_layer (connection, layer, status) == -1)
+  if (reclaim_drop (work->connection, work->layer, status) == -1)
     return -1;
-  return connection_run_for (connection, remove_sql, layer, status);
+  return quota_follow_layer (work->connection, work->layer, status);
 }
 
 /* The layer is empty, and nothing looks at it. */
 static int
 remove_layer (struct work *work, struct status *status)
 {
-  if (reclaim_remove (work->connection, work->layer, status) == -1)
+  if (quota_follow_layer (work->connection, work->layer, status) == -1 ||
+      layer_remove (work->connection, work->layer, status) == -1)
     return -1;
   return work->parent.layer
              ? reclaim_add (work->connection, work->parent.layer, status)

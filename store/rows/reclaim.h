@@ -36,30 +36,6 @@
  */
 extern int64_t reclaim_few_rows;
 
-/* Put LAYER into the table: something that looked at it is gone.  Inside a
- * write transaction of the caller.
- */
-int reclaim_add (struct connection *connection, int64_t layer,
-                 struct status *status);
-
-/* Remove LAYER, which is empty and at which nothing looks any more.  Inside a
- * write transaction of the caller.
- */
-int reclaim_remove (struct connection *connection, int64_t layer,
-                    struct status *status);
-
-/* Put all layers into the table at which nothing but a child looks: by what
- * was written since, that may hide more of them.  Inside a write transaction
- * of the caller.
- */
-int reclaim_add_hidden (struct connection *connection, struct status *status);
-
-/* SQL that puts the layers that a SELECT returns into the table. */
-#define RECLAIM_ADD(select)                                                    \
-  "INSERT INTO reclaim (layer, number, generation)"                            \
-  " SELECT layer, 0, 0 FROM (" select ") WHERE TRUE"                           \
-  " ON CONFLICT (layer) DO UPDATE SET number = 0, generation = 0"
-
 /* Check that all rows that say who looks at which layer are as they were
  * written: what a damaged one looks at would be taken for garbage.  To be
  * called before the first step, in a read transaction.  Returns 0, or -1
