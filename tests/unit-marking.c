@@ -880,7 +880,7 @@ last_stamp (const char *file, const struct mark_look *look, size_t page_size)
 
   assert_in_range (end, page_size, size);
   stamp =
-      vfs_checksum_stamp_of ((unsigned char *)bytes + end - VFS_CHECKSUM_SIZE);
+      vfs_checksum_stamp_of ((unsigned char *)bytes + end - PAGE_CHECKSUM_SIZE);
   free (bytes);
   return stamp;
 }

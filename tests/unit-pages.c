@@ -263,8 +263,8 @@ check_reads (uint32_t number, uint64_t *seed)
     assert_int_equal (read_file (data, 10, page - 5), SQLITE_IOERR_DATA);
     assert_int_equal (read_file (data, SIZE, page - 100), SQLITE_IOERR_DATA);
     assert_int_equal (read_file (data, 500, page - 500), SQLITE_OK);
-    assert_memory_equal (data, bytes + page - 500, 500 - VFS_CHECKSUM_SIZE);
-    for (int i = 500 - VFS_CHECKSUM_SIZE; i < 500; i++)
+    assert_memory_equal (data, bytes + page - 500, 500 - PAGE_CHECKSUM_SIZE);
+    for (int i = 500 - PAGE_CHECKSUM_SIZE; i < 500; i++)
       assert_int_equal (data[i], 0);
   }
   else {

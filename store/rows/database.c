@@ -64,7 +64,7 @@ check_header (const char *path, const unsigned char *header,
     return status_fail (status, ENOTSUP,
                         "%s has format %" PRIu32 ", which no release used",
                         path, format);
-  if (header[PAGE_HEADER_RESERVED] != VFS_CHECKSUM_SIZE)
+  if (header[PAGE_HEADER_RESERVED] != PAGE_CHECKSUM_SIZE)
     return status_fail (status, EIO,
                         "%s is damaged: its pages have no room for "
                         "checksums; see 'sqlblock check --salvage'",

@@ -17,7 +17,6 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
-#include "sqlite/vfs_checksum.h"
 
 #define PAGE_SIZE_MIN 512
 #define PAGE_SIZE_MAX 65536
@@ -36,6 +35,9 @@
 
 /* Bytes of an entry of the pointer map, one for each page. */
 #define PAGE_MAP_ENTRY 5
+
+/* Bytes at the end of each page that SQLite does not use, for a checksum. */
+#define PAGE_CHECKSUM_SIZE 8
 
 /* Can a page have SIZE bytes? */
 static inline bool
@@ -58,7 +60,7 @@ page_size_of (const unsigned char *header)
 static inline size_t
 page_usable (size_t size)
 {
-  return size - VFS_CHECKSUM_SIZE;
+  return size - PAGE_CHECKSUM_SIZE;
 }
 
 /* How much of a long record is in the b-tree at least, in bytes. */

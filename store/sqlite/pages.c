@@ -12,7 +12,7 @@
 #include "base/bytes.h"
 #include "sqlite/claim.h"
 #include "sqlite/files.h"
-#include "sqlite/log.h"
+#include "sqlite/log-walk.h"
 #include "sqlite/pages.h"
 
 /* How many entries of a page of the pointer map may be wrong before the others

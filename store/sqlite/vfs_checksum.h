@@ -58,10 +58,9 @@
 
 #include <sqlite3.h>
 
-#define VFS_CHECKSUM_NAME "sqlblock-checksum"
+#include "sqlite/page.h"
 
-/* Bytes at the end of each page. */
-#define VFS_CHECKSUM_SIZE 8
+#define VFS_CHECKSUM_NAME "sqlblock-checksum"
 
 /* Pages that did not fit their checksums and were read all the same; more
  * than have room are not kept.
@@ -103,7 +102,7 @@ int vfs_checksum_stamp (sqlite3_file *file, uint32_t number, size_t size,
 /* The stamp in SUM, which stands in the bytes at the end of a page.  Where a
  * page has none it is any number; 0 where nobody of us has written it.
  */
-uint32_t vfs_checksum_stamp_of (const unsigned char sum[VFS_CHECKSUM_SIZE]);
+uint32_t vfs_checksum_stamp_of (const unsigned char sum[PAGE_CHECKSUM_SIZE]);
 
 /* Is PAGE, of SIZE bytes, all zeroes? */
 bool vfs_checksum_is_blank (const unsigned char *page, size_t size);

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "sqlite/log.h"
+#include "sqlite/log-walk.h"
 #include "sqlite/vfs_checksum.h"
 #include "sqlite/vfs_coalesce.h"
 #include "sqlite/vfs_pass.h"

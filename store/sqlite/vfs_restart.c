@@ -9,6 +9,7 @@
 
 #include "sqlite/mark.h"
 #include "sqlite/page.h"
+#include "sqlite/vfs_checksum.h"
 #include "sqlite/vfs_pass.h"
 #include "sqlite/vfs_restart.h"
 #include "sqlite/vfs_room.h"

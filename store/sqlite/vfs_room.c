@@ -16,7 +16,7 @@
 
 #include "base/bytes.h"
 #include "sqlite/filesystem.h"
-#include "sqlite/log.h"
+#include "sqlite/log-walk.h"
 #include "sqlite/reserve.h"
 #include "sqlite/vfs_pass.h"
 #include "sqlite/vfs_room.h"
