@@ -17,6 +17,7 @@
 #include "sqlite/files.h"
 #include "sqlite/guard.h"
 #include "manage/manage-parts.h"
+#include "rows/flatten.h"
 #include "rows/quota.h"
 #include "rows/reclaim.h"
 #include "engine/engine.h"
@@ -687,7 +688,7 @@ flatten_step (struct connection *connection, void *opaque,
   /* A first try of the step may have been undone. */
   flattening->step = flattening->committed;
   if (r == 0)
-    r = reclaim_flatten_step (connection, flattening->request.disk.id,
+    r = flatten_copy_step (connection, flattening->request.disk.id,
                               &flattening->step, status);
   flattening->done = r == 0;
   if (r == 1 && flattening->step.copied > flattening->committed.copied)
@@ -705,7 +706,7 @@ unflatten_step (struct connection *connection, void *opaque,
   connection_frees_space (connection);
   flattening->step = flattening->committed;
   if (r == 0)
-    r = reclaim_unflatten_step (connection, flattening->request.disk.id,
+    r = flatten_undo_step (connection, flattening->request.disk.id,
                                 &flattening->step, status);
   flattening->done = r == 0;
   return r == -1 ? -1 : 0;

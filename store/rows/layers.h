@@ -131,6 +131,23 @@ int layer_remove (struct connection *connection, int64_t layer,
 int layers_count_damaged (struct connection *connection, int64_t *count,
                           struct status *status);
 
+/* The lowest generation at which LAYER is looked at; *CHILD becomes the only
+ * child, if nothing else looks at it, or else 0.
+ */
+int layer_lowest_viewer (struct connection *connection, int64_t layer,
+                         int64_t *generation, int64_t *child,
+                         struct status *status);
+
+/* Is there a row of NUMBER in LAYER of at most GENERATION?  Returns 1, 0,
+ * -1.
+ */
+int layer_has_row (struct connection *connection, int64_t layer, int64_t number,
+                   int64_t generation, struct status *status);
+
+/* Bind where a row is as ?1, ?2 and ?3. */
+void row_bind (sqlite3_stmt *statement, int64_t layer, int64_t number,
+               int64_t generation);
+
 /* The id for the next new row.  Ids must not go back, even after the highest
  * rows were deleted: snapshots remember how far they had come.  Inside a
  * write transaction of the caller.  Returns 0, or -1.

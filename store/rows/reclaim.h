@@ -64,32 +64,4 @@ int reclaim_step (struct connection *connection,
                   const struct failed_layers *failed, struct reclaim_step *step,
                   struct status *status);
 
-/* How far a flatten has come; all zeroes at first, but for MOST. */
-struct flatten_progress {
-  uint64_t most;    /* bytes that a step may write */
-  int64_t layer;    /* that is filled */
-  uint64_t next;    /* block */
-  uint64_t copied;  /* bytes of blocks */
-  int64_t first_id; /* rows that it has made have this id or a higher one */
-  uint64_t undone;  /* blocks that were looked at to take it back */
-};
-
-/* Copy what disk ID takes from its parents into its own layer, in bounded
- * steps; when all is copied, the tie to the parent is cut.  PROGRESS is moved
- * on; it holds only if the transaction is committed.  Inside a write
- * transaction of the caller.  Returns 1, 0 when it is done, -1.
- */
-int reclaim_flatten_step (struct connection *connection, int64_t disk,
-                          struct flatten_progress *progress,
-                          struct status *status);
-
-/* Take back what a flatten of disk ID has copied, in bounded steps: a row that
- * it has made goes if the parents still show the same, which they may not where
- * space was freed since.  Inside a write transaction of the caller.  Returns 1,
- * 0 when it is done, -1.
- */
-int reclaim_unflatten_step (struct connection *connection, int64_t disk,
-                            struct flatten_progress *progress,
-                            struct status *status);
-
 #endif /* SQLBLOCK_RECLAIM_H */
