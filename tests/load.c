@@ -14,7 +14,7 @@
 
 #include "unit.h"
 
-#include "engine/checkpoint.h"
+#include "engine/flusher.h"
 #include "block/checksum.h"
 #include "load.h"
 #include "manager.h"

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "engine/checkpoint.h"
+#include "engine/checkpointer.h"
 #include "engine/flusher.h"
 #include "engine/reader.h"
 #include "engine/writer.h"

@@ -16,6 +16,7 @@
 #include "sqlite/log.h"
 #include "base/counters.h"
 #include "sqlite/reserve.h"
+#include "engine/checkpoint.h"
 #include "engine/engine.h"
 #include "engine/store-parts.h"
 #include "rows/snapshots.h"

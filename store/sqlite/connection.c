@@ -24,7 +24,7 @@
  * secure_delete: Debian's SQLite overwrites what is deleted, which costs
  *   up to a third of the speed.
  * synchronous NORMAL: a commit does not sync; flusher.c does.
- * wal_autocheckpoint: checkpoint.c does it.
+ * wal_autocheckpoint: checkpointer.c does it.
  * max_page_count: the default would end at 4 TiB.
  */
 static const char settings_sql[] = "PRAGMA trusted_schema = OFF;"
