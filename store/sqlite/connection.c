@@ -50,10 +50,10 @@ configure_library (void)
 {
   sqlite3_config (SQLITE_CONFIG_MEMSTATUS, 0);
   vfs_room_register ();
-  vfs_restart_register ();
-  vfs_ahead_register ();
-  vfs_checksum_register ();
-  vfs_coalesce_register ();
+  vfs_restart_register (VFS_ROOM_NAME);
+  vfs_ahead_register (VFS_RESTART_NAME);
+  vfs_checksum_register (VFS_AHEAD_NAME);
+  vfs_coalesce_register (VFS_CHECKSUM_NAME);
 }
 
 /* PATH as a URI, with everything but plain characters escaped. */

@@ -332,7 +332,7 @@ open_file (sqlite3_vfs *self, const char *name, sqlite3_file *file, int flags,
 }
 
 int
-vfs_checksum_register (void)
+vfs_checksum_register (const char *below_it)
 {
   methods = pass_methods;
   methods.xClose = page_close;
@@ -340,7 +340,7 @@ vfs_checksum_register (void)
   methods.xWrite = page_write;
   methods.xFileControl = page_file_control;
   methods.xDeviceCharacteristics = page_device_characteristics;
-  vfs_below = sqlite3_vfs_find (VFS_AHEAD_NAME);
+  vfs_below = sqlite3_vfs_find (below_it);
   return pass_register (&vfs, vfs_below, VFS_CHECKSUM_NAME,
                         sizeof (struct page_file), open_file);
 }

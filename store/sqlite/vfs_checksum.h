@@ -73,10 +73,10 @@ struct damaged_pages {
   uint32_t numbers[DAMAGED_PAGES_MAX];
 };
 
-/* Make the VFS known to SQLite, above that of vfs_ahead.h.  Returns an SQLite
- * result code.  Thread rules: called once, after that one's.
+/* Make the VFS known to SQLite, above the one that is called BELOW.  Returns an
+ * SQLite result code.  Thread rules: called once, after that one's.
  */
-int vfs_checksum_register (void);
+int vfs_checksum_register (const char *below);
 
 /* Have the pages of the database that DB is going to make keep room for
  * checksums: to be said before anything else.  Returns an SQLite result code.
