@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "base/grow.h"
 #include "sqlite/log.h"
-#include "sqlite/pages.h"
+#include "sqlite/page.h"
 #include "check/sealing.h"
 #include "engine/engine.h"
 #include "base/count.h"

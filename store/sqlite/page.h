@@ -39,6 +39,18 @@
 /* Bytes at the end of each page that SQLite does not use, for a checksum. */
 #define PAGE_CHECKSUM_SIZE 8
 
+/* What the pointer map says that a page is, by the first byte of its entry; 0:
+ * nothing that it can be.
+ */
+enum page_use {
+  PAGE_ROOT = 1,
+  PAGE_FREE = 2,
+  PAGE_OVERFLOW = 3,
+  PAGE_OVERFLOW_MORE = 4,
+  PAGE_TREE = 5,
+  PAGE_MAP = 6, /* it is one of the map itself */
+};
+
 /* Can a page have SIZE bytes? */
 static inline bool
 page_is_size (uint64_t size)
@@ -91,7 +103,7 @@ page_unused (size_t size)
   return 0x40000000 / size + 1;
 }
 
-/* From one page of the pointer map to the next: so many. */
+/* How many pages there are from one of the pointer map to the next. */
 static inline uint64_t
 page_map_distance (size_t size)
 {

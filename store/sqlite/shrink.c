@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "sqlite/freelist.h"
 #include "sqlite/log.h"
-#include "sqlite/pages.h"
+#include "sqlite/page.h"
 #include "sqlite/shrink.h"
 
 /* A page cache with room for what moves, in KiB. */
