@@ -37,7 +37,7 @@
 /* How often it looks meanwhile, in nanoseconds. */
 #define LOOK_AGAIN 5000000
 
-/* How much of the database file is cut off at a time, in bytes: so much
+/* At most this many bytes of the database file are cut off at a time, which
  * takes some 10 ms.
  */
 #define CUT_SIZE (INT64_C (64) << 20)

@@ -14,8 +14,8 @@
 #include "statistics.h"
 #include "store.h"
 
-/* The log takes so much of what is free in the file system, but may have so
- * many bytes.
+/* The log takes at most this part of what is free in the file system, but may
+ * always have this many bytes.
  */
 #define FREE_SHARE  8
 #define START_LEAST (UINT64_C (1) << 20)

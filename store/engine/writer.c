@@ -18,8 +18,8 @@
 #include "base/counters.h"
 #include "engine/writer-parts.h"
 
-/* What one transaction takes at most: so many operations, and so many bytes
- * unless one operation alone has more.
+/* One transaction takes at most this many operations, and at most this many
+ * bytes unless one operation alone has more.
  */
 #define BATCH_OPERATIONS 256
 #define BATCH_BYTES      (8 * 1024 * 1024)

@@ -31,7 +31,7 @@
 #include "base/failed.h"
 #include "status.h"
 
-/* A layer of at most so many rows moves up into its only child: 65,536, but
+/* A layer of at most this many rows moves up into its only child: 65,536, but
  * tests make it fewer, before they use a database.
  */
 extern int64_t reclaim_few_rows;

@@ -88,7 +88,7 @@ int vfs_checksum_reserve (sqlite3 *db);
  */
 void vfs_checksum_set (unsigned char *page, size_t size, uint32_t number);
 
-/* Stamps have so many bits. */
+/* The size of a stamp in bits. */
 #define VFS_CHECKSUM_STAMP_BITS 24
 
 /* Give page NUMBER of FILE, in which pages have their checksums, a STAMP.

@@ -17,8 +17,8 @@
  */
 #define BUFFER_SIZE 65536
 
-/* How many zeroes are put behind a log that grows: as many bytes as it has,
- * but so many at most.
+/* At most this many zeroes are put behind a log that grows, and at most as many
+ * bytes as it has.
  */
 #define ROOM_MOST 1048576
 

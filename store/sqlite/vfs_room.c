@@ -74,7 +74,7 @@ struct room_file {
   int fd;            /* -1: not opened yet */
   int64_t page_size; /* 0: not known yet */
   uint32_t salt;     /* of the last frame: another one after each start, ... */
-  int64_t held;      /* ... since when it may have so many bytes */
+  int64_t held;      /* ... since when it may have at most this many bytes */
 };
 
 static sqlite3_vfs *vfs_below;
