@@ -22,6 +22,7 @@
 #include "engine/checkpointer-parts.h"
 #include "engine/rescue.h"
 #include "sqlite/log.h"
+#include "sqlite/marking.h"
 
 /* Rounds of checkpointing while writers go on; fewer when what is left is
  * small, in bytes.

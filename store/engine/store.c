@@ -14,6 +14,7 @@
 #include "sqlite/filesystem.h"
 #include "sqlite/guard.h"
 #include "sqlite/log.h"
+#include "sqlite/marking.h"
 #include "base/counters.h"
 #include "sqlite/reserve.h"
 #include "engine/checkpoint.h"

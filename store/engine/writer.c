@@ -15,6 +15,7 @@
 #include "block/codec.h"
 #include "rows/database.h"
 #include "sqlite/log.h"
+#include "sqlite/marking.h"
 #include "base/counters.h"
 #include "engine/writer-parts.h"
 
@@ -83,7 +84,7 @@ begin (struct writer *writer, const struct operation *list,
   writer->connection.asked = waiting_since (writer, list);
   if (flusher_settle (writer->flusher, status) == -1)
     return -1;
-  if (connection_begin_write (&writer->connection, status) == -1) {
+  if (marking_begin (&writer->connection, status) == -1) {
     if (status->sqlite == SQLITE_IOERR_FSYNC)
       note_failed_sync (writer);
     return -1;
