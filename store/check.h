@@ -98,7 +98,7 @@ struct check_problem {
 struct check_options {
   /* Without SQLite's own check and the index, and beginning at any row. */
   bool rows_only;
-  /* The same when the log grows by so many bytes; 0: only then. */
+  /* The same when the log grows by more than this many bytes; 0: only then. */
   int64_t log_growth;
   /* Called for each problem; may be NULL. */
   void (*found) (const struct check_problem *problem, void *opaque);
@@ -148,8 +148,8 @@ int check_database (struct store *store, const struct check_options *options,
 #define CORRECT_ROWS 200
 
 struct repair_options {
-  /* In so many blocks at most a byte that has changed is looked for, which may
-   * take seconds for each.
+  /* A byte that has changed is looked for in at most this many blocks, which
+   * may take seconds for each.
    */
   unsigned corrections;
   /* Called for each thing that was mended, and with an error for each that
@@ -173,7 +173,7 @@ int repair_database (struct store *store, const struct repair_options *options,
 
 struct salvage_options {
   bool zero_lost; /* salvage_zero_lost is to follow */
-  /* In so many rows at most a byte that has changed is looked for, which may
+  /* A byte that has changed is looked for in at most this many rows, which may
    * take seconds for each.
    */
   unsigned corrections;

@@ -62,9 +62,9 @@ extern const char *const request_names[REQUEST_KINDS];
 #define STATISTICS_MAGIC     UINT64_C (0x7461747371736c62)
 #define STATISTICS_LAYOUT    1
 
-/* Counters of so many disks, by name, are kept.  For more of them, those are
- * used again that no client counts in, the oldest first; while there are none
- * of these there may be more, but never more than MAX.
+/* Counters of at most this many disks, by name, are kept.  For more of them,
+ * those are used again that no client counts in, the oldest first; while there
+ * are none of these there may be more, but never more than MAX.
  */
 #define STATISTICS_DISKS_KEPT 1000
 #define STATISTICS_DISKS_MAX  4096

@@ -326,7 +326,7 @@ change_by_sql (struct fuzz_case *c)
  */
 
 /* A file of pages: the database, or its log. */
-struct pages {
+struct rawfile {
   int fd;
   unsigned size, first; /* of a page, and before the first, in bytes */
   unsigned header;      /* before the bytes of each */
@@ -334,7 +334,7 @@ struct pages {
 };
 
 static bool
-open_pages (struct pages *pages, bool log)
+open_pages (struct rawfile *pages, bool log)
 {
   char name[600];
   unsigned char header[32];
@@ -362,7 +362,7 @@ open_pages (struct pages *pages, bool log)
 
 /* A place in the file: mostly in the first bytes of a page. */
 static off_t
-take_place (struct fuzz_case *c, const struct pages *pages)
+take_place (struct fuzz_case *c, const struct rawfile *pages)
 {
   const unsigned page = fuzz_take (c, pages->count);
   const off_t start =
@@ -380,7 +380,7 @@ take_place (struct fuzz_case *c, const struct pages *pages)
 
 /* Put some interesting bytes at PLACE. */
 static void
-put_bytes (struct fuzz_case *c, const struct pages *pages, off_t place)
+put_bytes (struct fuzz_case *c, const struct rawfile *pages, off_t place)
 {
   static const uint32_t numbers[] = { 0,          1,          2,
                                       0x7fffffff, 0x80000000, 0xffffffff,
@@ -398,7 +398,7 @@ put_bytes (struct fuzz_case *c, const struct pages *pages, off_t place)
 
 /* Copy bytes, up to a page, from one place to another. */
 static void
-copy_bytes (struct fuzz_case *c, const struct pages *pages, off_t place)
+copy_bytes (struct fuzz_case *c, const struct rawfile *pages, off_t place)
 {
   static char bytes[65536];
   const off_t from = take_place (c, pages);
@@ -411,7 +411,7 @@ copy_bytes (struct fuzz_case *c, const struct pages *pages, off_t place)
 }
 
 static void
-change_bytes (struct fuzz_case *c, const struct pages *pages)
+change_bytes (struct fuzz_case *c, const struct rawfile *pages)
 {
   static const char zeroes[4096];
   const off_t place = take_place (c, pages);
@@ -456,7 +456,7 @@ put_sums (int fd, const uint32_t sums[2], off_t place)
 
 /* Make the sums of a log right: or else it ends at the first change. */
 static void
-correct_sums (const struct pages *pages)
+correct_sums (const struct rawfile *pages)
 {
   static unsigned char frame[FRAME_HEADER_SIZE + 65536];
   const ssize_t size = FRAME_HEADER_SIZE + pages->size;
@@ -496,7 +496,7 @@ fuzz_mutate (struct fuzz_case *c)
 {
   const bool lie = change_by_sql (c);
   bool correct = false;
-  struct pages pages;
+  struct rawfile pages;
 
   while (c->left > 0) {
     const unsigned kind = fuzz_take (c, 8);

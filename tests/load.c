@@ -14,13 +14,14 @@
 
 #include "unit.h"
 
-#include "engine/checkpoint.h"
+#include "engine/flusher.h"
 #include "block/checksum.h"
 #include "load.h"
 #include "manager.h"
 #include "rows/reclaim.h"
 #include "store.h"
 #include "rows/snapshots.h"
+#include "sqlite/marking.h"
 
 #define CLIENTS 4
 
@@ -566,7 +567,7 @@ __wrap_snapshots_create (struct connection *connection,
     return r;
   if (connection_commit (connection, status) == -1)
     return -1;
-  return connection_begin_write (connection, status);
+  return marking_begin (connection, status);
 }
 
 void

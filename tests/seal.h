@@ -17,7 +17,7 @@
 static inline void
 seal_page (unsigned char *page, size_t page_size, uint32_t number)
 {
-  unsigned char *end = page + page_size - VFS_CHECKSUM_SIZE;
+  unsigned char *end = page + page_size - PAGE_CHECKSUM_SIZE;
   unsigned char stamp[3];
 
   if (end[0] && vfs_checksum_fits (page, page_size, number))
@@ -37,7 +37,7 @@ seal_pages (unsigned char *bytes, size_t size)
 {
   size_t page_size;
 
-  if (size < PAGE_SIZE_MIN || bytes[PAGE_HEADER_RESERVED] != VFS_CHECKSUM_SIZE)
+  if (size < PAGE_SIZE_MIN || bytes[PAGE_HEADER_RESERVED] != PAGE_CHECKSUM_SIZE)
     return;
   page_size = page_size_of (bytes);
   if (page_size == 0)

@@ -1,7 +1,7 @@
 #!/bin/bash
 # The floors of store/, from the lowest: a file includes nothing of a higher
-# one, and nothing of nbdkit. Outside, there is no SQL, and nothing is included
-# but the face and what knows nothing of databases.
+# one, none that needs it, and nothing of nbdkit. Outside, there is no SQL, and
+# nothing is included but the face and what knows nothing of databases.
 
 . "${srcdir:-$(dirname "$0")}/functions.sh"
 
@@ -32,6 +32,16 @@ up=$(grep -rn --include='*.[ch]' '^# *include *"' store | awk -F '[:"]' \
     }
     floor_of($4) > floor_of($1) || floor_of($4) == 99')
 [ -z "$up" ] || fail "includes of a higher floor, or of none: $up"
+
+# Files that need each other, on one floor, too. A .c, its .h and its -parts.h
+# are one.
+circle=$(grep -rn --include='*.[ch]' '^# *include *"' store |
+  awk -F '[:"]' '{
+    one = $1; other = "store/" $4
+    sub (/(-parts)?\.[ch]$/, "", one); sub (/(-parts)?\.[ch]$/, "", other)
+    if (one != other) print one, other
+  }' | tsort 2>&1 >/dev/null) ||
+  fail "includes that go round in a circle: $circle"
 
 [ -z "$(ls store/*.c 2>/dev/null)" ] || fail "no floor: $(ls store/*.c)"
 

@@ -273,7 +273,7 @@ expect_pages (sqlite3_file *file, int first, int count)
     assert_int_equal (
         file->pMethods->xRead (file, page, BLOCK, i * (int64_t)BLOCK),
         SQLITE_OK);
-    assert_memory_equal (page, bytes + i * BLOCK, BLOCK - VFS_CHECKSUM_SIZE);
+    assert_memory_equal (page, bytes + i * BLOCK, BLOCK - PAGE_CHECKSUM_SIZE);
   }
   free (bytes);
 }

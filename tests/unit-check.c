@@ -19,6 +19,7 @@
 #include "check.h"
 #include "block/checksum.h"
 #include "manage.h"
+#include "sqlite/marking.h"
 
 #define SIZE  (64 * 4096)
 #define BLOCK 4096
@@ -575,7 +576,7 @@ commit_beside (struct shim_call *call)
   if (!committing || call->method != SHIM_READ || call->file != SHIM_DATABASE)
     return SQLITE_OK;
   committing = false;
-  assert_ok (connection_begin_write (&beside, &status), &status);
+  assert_ok (marking_begin (&beside, &status), &status);
   assert_ok (connection_run (&beside, insert_sql, &status), &status);
   assert_ok (connection_commit (&beside, &status), &status);
   committing = true;

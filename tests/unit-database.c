@@ -25,6 +25,7 @@
 #include "block/checksum.h"
 #include "rows/database.h"
 #include "sqlite/files.h"
+#include "sqlite/marking.h"
 
 static const struct disk_options web = {
   .name = "web",
@@ -800,7 +801,7 @@ test_nothing_runs (void **state)
                      " BEGIN DELETE FROM disk; END;"
                      "CREATE TRIGGER evil_layer AFTER INSERT ON layer"
                      " BEGIN SELECT RAISE (ABORT, 'evil'); END");
-  assert_ok (connection_begin_write (&connection, &status), &status);
+  assert_ok (marking_begin (&connection, &status), &status);
   assert_ok (disks_create (&connection,
                            &(struct disk_options){ .name = "new", .size = 1 },
                            &status),

@@ -16,6 +16,7 @@
 
 #include "block/checksum.h"
 #include "rows/database.h"
+#include "sqlite/marking.h"
 
 /*--------------------------------------------------------------------
  * Checksums, against values that xxhsum -H3 computed (xxhash 0.8.1).  A
@@ -314,7 +315,7 @@ create (struct connection *connection, const struct disk_options *options,
 {
   int r;
 
-  assert_ok (connection_begin_write (connection, status), status);
+  assert_ok (marking_begin (connection, status), status);
   r = disks_create (connection, options, status);
   if (r == 0)
     assert_ok (connection_commit (connection, status), status);

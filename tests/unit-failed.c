@@ -13,7 +13,7 @@
 
 #include "check.h"
 #include "manage.h"
-#include "sqlite/pages.h"
+#include "check/rawfile.h"
 
 #define BLOCK  512
 #define BLOCKS 3000
@@ -96,17 +96,18 @@ struct wanted {
 };
 
 static bool
-is_wanted (struct pages *pages, const struct wanted *wanted)
+is_wanted (struct rawfile *pages, const struct wanted *wanted)
 {
   static unsigned char payload[PAYLOAD_MAX];
   struct value values[RECORD_VALUES];
   struct tree_page tree;
   struct cell cell;
 
-  if (!pages_tree (pages, &tree) || tree.type != wanted->type || tree.cells < 5)
+  if (!rawfile_tree (pages, &tree) || tree.type != wanted->type ||
+      tree.cells < 5)
     return false;
   for (unsigned i = 0; i < tree.cells; i++)
-    if (!pages_tree_cell (pages, &tree, i, &cell, payload) ||
+    if (!rawfile_tree_cell (pages, &tree, i, &cell, payload) ||
         record_parse (payload, cell.length, values) != wanted->values ||
         (wanted->wanted != 0 &&
          values[wanted->place].integer != wanted->wanted))
@@ -120,15 +121,15 @@ spoil (const struct wanted *wanted)
 {
   uint32_t found[1000], count = 0;
   struct status status;
-  struct pages *pages;
+  struct rawfile *pages;
   size_t size;
   char *bytes;
 
   store_close (store);
-  pages = pages_open (path, 0, &status);
+  pages = rawfile_open (path, 0, &status);
   assert_non_null (pages);
   for (uint32_t number = 2; number <= pages->count && count < 1000; number++) {
-    pages_get (pages, number);
+    rawfile_get (pages, number);
     if (is_wanted (pages, wanted))
       found[count++] = number;
   }
@@ -137,7 +138,7 @@ spoil (const struct wanted *wanted)
   bytes[(found[count / 2] - 1) * (size_t)pages->page_size + 2000] ^= 1;
   unit_write_file (path, bytes, size);
   free (bytes);
-  pages_close (pages);
+  rawfile_close (pages);
   store = unit_open_store (path);
 }
 

@@ -129,7 +129,7 @@ commit (struct connection *connection)
   static const char insert_sql[] =
       "INSERT INTO feature VALUES (hex (randomblob (8)), 'compatible')";
 
-  assert_ok (connection_begin_write (connection, &status), &status);
+  assert_ok (marking_begin (connection, &status), &status);
   assert_ok (connection_run (connection, insert_sql, &status), &status);
   assert_ok (connection_commit (connection, &status), &status);
 }
@@ -187,7 +187,7 @@ test_open (void **state)
   (void)state;
   assert_int_equal (closed.mark.state, MARK_CLOSED);
   watch ();
-  assert_ok (connection_begin_write (&one, &status), &status);
+  assert_ok (marking_begin (&one, &status), &status);
   /* The header of the new log, then the mark in it; the file. */
   assert_string_equal (seen, "llmf");
   open = look ();
@@ -360,7 +360,7 @@ commit_pages (void)
       "INSERT INTO feature VALUES (hex (randomblob (1500)), 'compatible')";
 
   for (int i = 0; i < 8; i++) {
-    assert_ok (connection_begin_write (&one, &status), &status);
+    assert_ok (marking_begin (&one, &status), &status);
     assert_ok (connection_run (&one, insert_sql, &status), &status);
     assert_ok (connection_commit (&one, &status), &status);
   }
@@ -607,7 +607,7 @@ test_closed_meanwhile (void **state)
 
   (void)state;
   others = close_by_two;
-  assert_ok (connection_begin_write (&one, &status), &status);
+  assert_ok (marking_begin (&one, &status), &status);
   assert_null (others);
   connection_rollback (&one);
   closed = look ();
@@ -632,7 +632,7 @@ test_closed_twice (void **state)
 {
   (void)state;
   others = close_twice_by_two;
-  assert_ok (connection_begin_write (&one, &status), &status);
+  assert_ok (marking_begin (&one, &status), &status);
   assert_null (others);
   /* It is begun again: SQLite's sync of the header, and ours; the stamp and the
    * mark.
@@ -655,7 +655,7 @@ commit_beside (void *opaque)
   struct status ignored;
 
   (void)opaque;
-  committed = connection_begin_write (&two, &ignored);
+  committed = marking_begin (&two, &ignored);
   return NULL;
 }
 
@@ -707,7 +707,7 @@ close_log (void)
 static void
 only_open (void)
 {
-  assert_ok (connection_begin_write (&one, &status), &status);
+  assert_ok (marking_begin (&one, &status), &status);
   connection_rollback (&one);
 }
 
@@ -731,10 +731,10 @@ shrink (void)
   static const char delete_sql[] = "DELETE FROM feature";
   static const char shrink_sql[] = "PRAGMA incremental_vacuum";
 
-  assert_ok (connection_begin_write (&one, &status), &status);
+  assert_ok (marking_begin (&one, &status), &status);
   assert_ok (connection_run (&one, delete_sql, &status), &status);
   assert_ok (connection_commit (&one, &status), &status);
-  assert_ok (connection_begin_write (&one, &status), &status);
+  assert_ok (marking_begin (&one, &status), &status);
   assert_ok (connection_run (&one, shrink_sql, &status), &status);
   assert_ok (connection_commit (&one, &status), &status);
   close_log ();
@@ -864,7 +864,7 @@ commit_low (void)
 {
   static const char grow_sql[] = "UPDATE disk SET size = size + 4096";
 
-  assert_ok (connection_begin_write (&one, &status), &status);
+  assert_ok (marking_begin (&one, &status), &status);
   assert_ok (connection_run (&one, grow_sql, &status), &status);
   assert_ok (connection_commit (&one, &status), &status);
 }
@@ -880,7 +880,7 @@ last_stamp (const char *file, const struct mark_look *look, size_t page_size)
 
   assert_in_range (end, page_size, size);
   stamp =
-      vfs_checksum_stamp_of ((unsigned char *)bytes + end - VFS_CHECKSUM_SIZE);
+      vfs_checksum_stamp_of ((unsigned char *)bytes + end - PAGE_CHECKSUM_SIZE);
   free (bytes);
   return stamp;
 }

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "engine/reader.h"
 #include "rows/snapshots.h"
+#include "sqlite/marking.h"
 
 #define SIZE     65536
 #define LONGEST  (UINT64_C (20000) * CLOCK_MILLISECOND)
@@ -74,7 +75,7 @@ setup (void **state)
   path = unit_database ();
   unit_create (path, &first);
   unit_open (&connection, path, CONNECTION_WRITE);
-  assert_ok (connection_begin_write (&connection, &status), &status);
+  assert_ok (marking_begin (&connection, &status), &status);
   assert_ok (disks_create (&connection, &second, &status), &status);
   assert_ok (connection_commit (&connection, &status), &status);
   find (&connection, "one", &one);

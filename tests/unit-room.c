@@ -21,6 +21,7 @@
 #include "engine/checkpoint.h"
 #include "sqlite/guard.h"
 #include "sqlite/log.h"
+#include "sqlite/marking.h"
 #include "shim.h"
 #include "sqlite/vfs_room.h"
 
@@ -85,7 +86,7 @@ store_blocks (struct connection *connection, int64_t number, int64_t count,
       "INSERT INTO block (layer, number, generation, codec, checksum, data)"
       " VALUES (1, ?1, 1, 1, 0, randomblob (4096))";
 
-  if (connection_begin_write (connection, status) == -1)
+  if (marking_begin (connection, status) == -1)
     return -1;
   for (int64_t i = number; i < number + count; i++)
     if (connection_run_for (connection, insert_sql, i, status) == -1)
@@ -346,7 +347,7 @@ test_tail_stays (void **state)
   unit_open (&writer, rows.path, CONNECTION_WRITE);
   assert_ok (store_blocks (&writer, 0, 100, &status), &status);
   size = status_of (rows.path).st_size;
-  assert_ok (connection_begin_write (&writer, &status), &status);
+  assert_ok (marking_begin (&writer, &status), &status);
   assert_ok (connection_touch (&log, &status), &status);
   assert_int_equal (sqlite3_wal_checkpoint_v2 (
                         log.db, "main", SQLITE_CHECKPOINT_PASSIVE, NULL, NULL),
@@ -374,7 +375,7 @@ test_written_again (void **state)
   unit_open (&log, rows.path, CONNECTION_WRITE);
   assert_ok (guard_enter (&entry, rows.path, &status), &status);
   assert_ok (store_blocks (&log, 0, 1000, &status), &status);
-  assert_ok (connection_begin_write (&log, &status), &status);
+  assert_ok (marking_begin (&log, &status), &status);
   assert_ok (connection_run (&log, delete_sql, &status), &status);
   assert_ok (connection_run (&log, vacuum_sql, &status), &status);
   assert_ok (connection_commit (&log, &status), &status);

@@ -34,7 +34,7 @@ static int64_t torn_page;
 static void
 after (const struct shim_call *call, int result)
 {
-  const int64_t sum = torn_page * BLOCK - VFS_CHECKSUM_SIZE;
+  const int64_t sum = torn_page * BLOCK - PAGE_CHECKSUM_SIZE;
   int before = atomic_load (&torn);
 
   if (call->method != SHIM_READ || call->file != SHIM_DATABASE ||

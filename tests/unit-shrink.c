@@ -14,6 +14,7 @@
 #include "unit.h"
 
 #include "manage.h"
+#include "sqlite/marking.h"
 #include "sqlite/shrink.h"
 #include "sqlite/vfs_checksum.h"
 
@@ -149,7 +150,7 @@ take_off (uint64_t count)
   int looked;
 
   unit_open (&connection, path, CONNECTION_WRITE);
-  assert_ok (connection_begin_write (&connection, &status), &status);
+  assert_ok (marking_begin (&connection, &status), &status);
   assert_ok (shrink_look (&connection, &pages, &status), &status);
   before = pages.free;
   looks (&connection);

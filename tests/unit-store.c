@@ -27,6 +27,7 @@
 #include "manage.h"
 #include "store.h"
 #include "engine/writer.h"
+#include "sqlite/marking.h"
 
 #define BLOCK     4096
 #define DISK_SIZE (64 * 1024 * 1024)
@@ -1330,7 +1331,7 @@ test_waited_before (void **state)
           &connection, path, CONNECTION_WRITE, NULL,
           start + left - CONNECTION_LONGEST_WAIT * CLOCK_MILLISECOND, &status),
       0);
-  assert_int_equal (connection_begin_write (&connection, &status), -1);
+  assert_int_equal (marking_begin (&connection, &status), -1);
   waited = clock_now () - start;
   assert_in_range (waited, left, 10 * left);
   connection_close (&connection);

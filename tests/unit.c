@@ -18,6 +18,7 @@
 #include "engine/checkpoint.h"
 #include "block/checksum.h"
 #include "rows/database.h"
+#include "sqlite/marking.h"
 
 /* After so many seconds a test is killed. */
 #define LONGEST 300

@@ -113,7 +113,7 @@ struct usage_item {
 typedef int (*extent_found) (uint64_t offset, uint64_t count, bool hole,
                              void *opaque);
 
-/* When the log is moved into the database; see checkpoint.h. */
+/* When the log is moved into the database; see checkpointer.h. */
 struct checkpoint_limits {
   uint64_t start; /* sizes of the log, in bytes */
   uint64_t bound;

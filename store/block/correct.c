@@ -4,7 +4,7 @@
 
 #include "block/correct.h"
 
-/* After looking at so many bytes it gives up. */
+/* It looks at at most this many bytes, then it gives up. */
 #define BUDGET (UINT64_C (20) << 30)
 
 /* Try all changes of one byte by XOR with CHANGE. */

@@ -26,7 +26,7 @@
 /* How many blocks behind the end of a disk are looked at at a time. */
 #define END_BLOCKS 65536
 
-/* Beside a server, the rows of at most so many blocks are counted again. */
+/* Beside a server, the rows of at most this many blocks are counted again. */
 #define COUNTED_ROWS 1000000
 
 /*--------------------------------------------------------------------

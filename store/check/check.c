@@ -185,10 +185,7 @@ watch_it (void *opaque)
 
   pthread_mutex_lock (&watch->lock);
   while (!watch->ended) {
-    clock_gettime (CLOCK_REALTIME, &until);
-    until.tv_nsec += WATCH_INTERVAL * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    until = clock_timespec (clock_now () + WATCH_INTERVAL * CLOCK_MILLISECOND);
     pthread_cond_timedwait (&watch->changed, &watch->lock, &until);
     if (!watch->ended && is_enough (watch)) {
       sqlite3_interrupt (watch->connection->db);
@@ -300,7 +297,7 @@ check_file (struct connection *connection, void *opaque, struct status *status)
 
   watch.longest = longest_log (check, size_of (watch.log));
   pthread_mutex_init (&watch.lock, NULL);
-  pthread_cond_init (&watch.changed, NULL);
+  clock_init_condition (&watch.changed);
   if (pthread_create (&thread, NULL, watch_it, &watch) != 0)
     r = status_fail (status, EAGAIN, "cannot start a thread");
   else {

@@ -17,7 +17,8 @@
 #include "base/grow.h"
 #include "sqlite/guard.h"
 #include "sqlite/log.h"
-#include "rows/reclaim.h"
+#include "sqlite/marking.h"
+#include "rows/layers.h"
 #include "check/sealing.h"
 #include "engine/engine.h"
 #include "engine/checkpoint.h"
@@ -302,7 +303,7 @@ reindex (struct repair *repair, struct status *status)
     return -1;
   r = connection_run (&connection, files_sql, status);
   if (r == 0)
-    r = connection_begin_write (&connection, status);
+    r = marking_begin (&connection, status);
   if (r == 0)
     r = connection_run (&connection, reindex_sql, status);
   if (r == 0)

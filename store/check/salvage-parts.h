@@ -12,7 +12,7 @@
 
 #include "sqlite/connection.h"
 #include "block/correct.h"
-#include "sqlite/pages.h"
+#include "check/rawfile.h"
 #include "check.h"
 
 /* The columns of the tables. */
@@ -66,7 +66,7 @@ struct salvage {
   const char *path;
   const struct salvage_options *options;
   struct salvage_counts *counts;
-  struct pages *pages;
+  struct rawfile *pages;
   struct connection *out;
   unsigned char *reached;        /* a bit for each page: a b-tree leads to it */
   bool rows_are_complete;        /* no page of a table was damaged, ... */
@@ -102,7 +102,7 @@ enum row_kind row_parse (const unsigned char *payload, const struct cell *cell,
 /* Does the page at hand fit its checksum, or has it none?  Pages of the log
  * have another.
  */
-bool salvage_page_fits (const struct pages *pages);
+bool salvage_page_fits (const struct rawfile *pages);
 
 /* The place that an entry of the index of blocks has, which stands in
  * salvage->payload; false where it is none.

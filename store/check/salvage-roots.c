@@ -110,22 +110,22 @@ differ (struct salvage *salvage)
 static int
 root_fits (struct salvage *salvage, uint32_t number, char letter)
 {
-  struct pages *pages = salvage->pages;
+  struct rawfile *pages = salvage->pages;
   struct tree_page tree;
   struct cell cell;
 
   for (unsigned depth = 0; depth < DEPTH_MAX; depth++) {
     if (number < 2 || number > pages->count)
       return depth > 0;
-    pages_get (pages, number);
-    if (!pages_tree (pages, &tree))
+    rawfile_get (pages, number);
+    if (!rawfile_tree (pages, &tree))
       return depth > 0;
     if ((tree.type == INDEX_LEAF || tree.type == INDEX_INTERIOR) !=
         is_index_letter (letter))
       return differ (salvage);
     /* An empty one can be any. */
     if (tree.cells == 0 ||
-        !pages_tree_cell (pages, &tree, 0, &cell, salvage->payload))
+        !rawfile_tree_cell (pages, &tree, 0, &cell, salvage->payload))
       return 1;
     if (tree.type != TABLE_INTERIOR)
       return cell_fits (salvage, &cell, letter) ? 1 : differ (salvage);

@@ -190,8 +190,8 @@ cell_is_true (void *opaque)
   struct correction *correction = opaque;
   struct salvage *salvage = correction->salvage;
 
-  return pages_read_cell (salvage->pages, TABLE_LEAF, correction->offset,
-                          &correction->cell, salvage->payload) &&
+  return rawfile_read_cell (salvage->pages, TABLE_LEAF, correction->offset,
+                            &correction->cell, salvage->payload) &&
          payload_is_true (opaque);
 }
 
@@ -199,7 +199,7 @@ bool
 salvage_correct (struct salvage *salvage, unsigned offset, struct row *row)
 {
   struct correction correction = { .salvage = salvage, .offset = offset };
-  struct pages *pages = salvage->pages;
+  struct rawfile *pages = salvage->pages;
   const size_t head = pages->usable - offset < 20 ? pages->usable - offset : 20;
   bool done;
 
@@ -208,8 +208,8 @@ salvage_correct (struct salvage *salvage, unsigned offset, struct row *row)
   salvage->corrections++;
   done = correct_byte (pages->page + offset, head, pages->usable, cell_is_true,
                        &correction);
-  if (!done && pages_read_cell (pages, TABLE_LEAF, offset, &correction.cell,
-                                salvage->payload))
+  if (!done && rawfile_read_cell (pages, TABLE_LEAF, offset, &correction.cell,
+                                  salvage->payload))
     done = correct_byte (salvage->payload, correction.cell.length,
                          correction.cell.length, payload_is_true, &correction);
   if (done) {

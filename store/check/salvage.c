@@ -117,7 +117,7 @@ enum trust { NOT_IN_USE, PERHAPS, IN_USE };
 static enum trust
 trust_page (struct salvage *salvage, uint32_t number)
 {
-  const enum page_use use = pages_use (salvage->pages, number);
+  const enum page_use use = rawfile_use (salvage->pages, number);
 
   return (use == 0 || use == PAGE_TREE || use == PAGE_ROOT) +
          is_reached (salvage, number);
@@ -154,7 +154,7 @@ is_text (const struct value *value, const char *text)
 }
 
 bool
-salvage_page_fits (const struct pages *pages)
+salvage_page_fits (const struct rawfile *pages)
 {
   return pages->current_in_log ||
          vfs_checksum_fits (pages->page, pages->page_size, pages->current);
@@ -192,7 +192,7 @@ note_roots (struct salvage *salvage, const struct tree_page *tree,
   struct row row;
 
   for (unsigned i = 0; i < tree->cells; i++)
-    if (pages_tree_cell (salvage->pages, tree, i, &cell, salvage->payload)) {
+    if (rawfile_tree_cell (salvage->pages, tree, i, &cell, salvage->payload)) {
       row_parse (salvage->payload, &cell, &row);
       note_root (salvage, roots, &row, fits);
     }
@@ -238,9 +238,9 @@ walk_leaf (struct walk *walk, const struct tree_page *tree,
   bool gap = false;
 
   for (unsigned i = 0; i <= tree->cells; i++) {
-    if (i < tree->cells &&
-        (!pages_tree_cell (salvage->pages, tree, i, &cell, salvage->payload) ||
-         !salvage_read_place (salvage, &cell, &place))) {
+    if (i < tree->cells && (!rawfile_tree_cell (salvage->pages, tree, i, &cell,
+                                                salvage->payload) ||
+                            !salvage_read_place (salvage, &cell, &place))) {
       gap = true;
       continue;
     }
@@ -257,7 +257,7 @@ static void
 walk_children (struct walk *walk, const struct tree_page *tree, unsigned depth,
                struct unknown_range range)
 {
-  struct pages *pages = walk->salvage->pages;
+  struct rawfile *pages = walk->salvage->pages;
   const uint32_t number = pages->current;
   const struct block_place end = range.high;
   struct cell cell;
@@ -268,7 +268,7 @@ walk_children (struct walk *walk, const struct tree_page *tree, unsigned depth,
 
     range.high = end;
     if (i < tree->cells) {
-      known = pages_tree_cell (pages, tree, i, &cell, walk->salvage->payload);
+      known = rawfile_tree_cell (pages, tree, i, &cell, walk->salvage->payload);
       child = known ? cell.child : 0;
       if (walk->blocks && known)
         known = salvage_read_place (walk->salvage, &cell, &range.high);
@@ -283,7 +283,7 @@ walk_children (struct walk *walk, const struct tree_page *tree, unsigned depth,
       range.low = range.high;
     else
       note_damage (walk, &range);
-    pages_get (pages, number);
+    rawfile_get (pages, number);
   }
 }
 
@@ -293,14 +293,14 @@ walk_page (struct walk *walk, uint32_t number, unsigned depth,
            struct unknown_range range)
 {
   struct salvage *salvage = walk->salvage;
-  struct pages *pages = salvage->pages;
+  struct rawfile *pages = salvage->pages;
   const bool in_use = trust_page (salvage, number) == IN_USE;
   struct tree_page tree;
 
-  pages_get (pages, number);
+  rawfile_get (pages, number);
   if (!in_use || (walk->blocks && !salvage_page_fits (pages)))
     note_damage (walk, &range);
-  if (!pages_tree (pages, &tree) || depth == DEPTH_MAX ||
+  if (!rawfile_tree (pages, &tree) || depth == DEPTH_MAX ||
       (tree.type == INDEX_LEAF || tree.type == INDEX_INTERIOR) != walk->index)
     note_damage (walk, &range);
   else if (tree.type == TABLE_LEAF && walk->roots)
@@ -327,16 +327,16 @@ walk_tree (struct walk *walk, uint32_t root)
 static int
 use_orphan (struct salvage *salvage, struct status *status)
 {
-  struct pages *pages = salvage->pages;
+  struct rawfile *pages = salvage->pages;
   struct unknown_range known;
   struct tree_page tree;
   struct cell cell;
 
-  if (!salvage_page_fits (pages) || !pages_tree (pages, &tree) ||
+  if (!salvage_page_fits (pages) || !rawfile_tree (pages, &tree) ||
       tree.type != INDEX_LEAF)
     return 0;
   for (unsigned i = 0; i < tree.cells; i++) {
-    if (!pages_tree_cell (pages, &tree, i, &cell, salvage->payload) ||
+    if (!rawfile_tree_cell (pages, &tree, i, &cell, salvage->payload) ||
         !salvage_read_place (salvage, &cell, i == 0 ? &known.low : &known.high))
       return 0;
     if (i == 0)
@@ -355,9 +355,9 @@ use_orphans (struct salvage *salvage, bool zero_is_complete,
   if (salvage->unknown_count == 0 || !zero_is_complete)
     return 0;
   for (uint32_t number = 2; r == 0 && number <= salvage->pages->count; number++)
-    if (pages_use (salvage->pages, number) == PAGE_TREE &&
+    if (rawfile_use (salvage->pages, number) == PAGE_TREE &&
         !is_reached (salvage, number)) {
-      pages_get (salvage->pages, number);
+      rawfile_get (salvage->pages, number);
       r = use_orphan (salvage, status);
     }
   return r;
@@ -428,8 +428,8 @@ walk_trees (struct salvage *salvage, struct status *status)
     struct walk other = { .salvage = salvage, .status = status };
     struct tree_page tree;
 
-    pages_get (salvage->pages, roots.pages[i]);
-    other.index = pages_tree (salvage->pages, &tree) && is_index (&tree);
+    rawfile_get (salvage->pages, roots.pages[i]);
+    other.index = rawfile_tree (salvage->pages, &tree) && is_index (&tree);
     walk_tree (&other, roots.pages[i]);
   }
   return 0;
@@ -466,16 +466,16 @@ static int
 use_rows (struct salvage *salvage, bool corrected, row_use use,
           struct status *status)
 {
-  struct pages *pages = salvage->pages;
+  struct rawfile *pages = salvage->pages;
   const uint32_t number = pages->current;
   struct tree_page tree;
   struct cell cell;
   struct row row;
 
-  if (!pages_tree (pages, &tree) || tree.type != TABLE_LEAF)
+  if (!rawfile_tree (pages, &tree) || tree.type != TABLE_LEAF)
     return 0;
   for (unsigned i = 0; i < tree.cells; i++) {
-    const unsigned at = pages_cell (pages, &tree, i);
+    const unsigned at = rawfile_cell (pages, &tree, i);
 
     if (at == 0) {
       salvage->blocks_are_complete = false;
@@ -483,17 +483,17 @@ use_rows (struct salvage *salvage, bool corrected, row_use use,
     }
     row.kind = ROW_UNKNOWN;
     row.count = 0;
-    if (pages_read_cell (pages, TABLE_LEAF, at, &cell, salvage->payload))
+    if (rawfile_read_cell (pages, TABLE_LEAF, at, &cell, salvage->payload))
       row_parse (salvage->payload, &cell, &row);
     if (row.kind == ROW_UNKNOWN && corrected && may_be_true (&row) &&
         !salvage_correct (salvage, at, &row)) {
-      pages_get (pages, number); /* as it was */
+      rawfile_get (pages, number); /* as it was */
       salvage->blocks_are_complete = false;
     }
     if (row.kind != ROW_UNKNOWN && use (salvage, &row, status) == -1)
       return -1;
     if (row.kind != ROW_UNKNOWN && pages->current != number)
-      pages_get (pages, number);
+      rawfile_get (pages, number);
   }
   return 0;
 }
@@ -504,7 +504,7 @@ read_rows (struct salvage *salvage, struct status *status)
 {
   for (uint32_t number = 1; number <= salvage->pages->count; number++) {
     if (trust_page (salvage, number) == IN_USE) {
-      pages_get (salvage->pages, number);
+      rawfile_get (salvage->pages, number);
       if (use_rows (salvage, true, salvage_put, status) == -1)
         return -1;
     }
@@ -522,11 +522,11 @@ note_entries (struct salvage *salvage, struct status *status)
   struct cell cell;
   struct row row;
 
-  if (!pages_tree (salvage->pages, &tree) ||
+  if (!rawfile_tree (salvage->pages, &tree) ||
       (tree.type != INDEX_LEAF && tree.type != INDEX_INTERIOR))
     return 0;
   for (unsigned i = 0; i < tree.cells; i++) {
-    if (!pages_tree_cell (salvage->pages, &tree, i, &cell, salvage->payload))
+    if (!rawfile_tree_cell (salvage->pages, &tree, i, &cell, salvage->payload))
       continue;
     row.count = record_parse (salvage->payload, cell.length, row.values);
     if (row.count == INDEX_COLUMNS && row_has_integers (&row, 0, 3) &&
@@ -545,7 +545,7 @@ read_index (struct salvage *salvage, enum trust trust, struct status *status)
 {
   for (uint32_t number = 2; number <= salvage->pages->count; number++) {
     if (trust_page (salvage, number) == trust) {
-      pages_get (salvage->pages, number);
+      rawfile_get (salvage->pages, number);
       if (note_entries (salvage, status) == -1)
         return -1;
     }
@@ -559,7 +559,7 @@ read_index (struct salvage *salvage, enum trust trust, struct status *status)
 static uint32_t
 find_leaf (struct salvage *salvage, int64_t id)
 {
-  struct pages *pages = salvage->pages;
+  struct rawfile *pages = salvage->pages;
   uint32_t number = salvage->block_root;
   struct tree_page tree;
   struct cell cell;
@@ -567,12 +567,12 @@ find_leaf (struct salvage *salvage, int64_t id)
   for (unsigned depth = 0; depth < DEPTH_MAX; depth++) {
     if (number < 2 || number > pages->count)
       return 0;
-    pages_get (pages, number);
-    if (!pages_tree (pages, &tree) || tree.type != TABLE_INTERIOR)
+    rawfile_get (pages, number);
+    if (!rawfile_tree (pages, &tree) || tree.type != TABLE_INTERIOR)
       return number;
     number = tree.last_child;
     for (unsigned i = 0; i < tree.cells; i++)
-      if (pages_tree_cell (pages, &tree, i, &cell, salvage->payload) &&
+      if (rawfile_tree_cell (pages, &tree, i, &cell, salvage->payload) &&
           id <= cell.rowid) {
         number = cell.child;
         break;
@@ -588,10 +588,10 @@ carve (struct salvage *salvage, uint32_t number, struct status *status)
   struct cell cell;
   struct row row;
 
-  pages_get (salvage->pages, number);
+  rawfile_get (salvage->pages, number);
   for (unsigned at = 8; at < salvage->pages->usable - 8; at++)
-    if (pages_read_cell (salvage->pages, TABLE_LEAF, at, &cell,
-                         salvage->payload) &&
+    if (rawfile_read_cell (salvage->pages, TABLE_LEAF, at, &cell,
+                           salvage->payload) &&
         row_parse (salvage->payload, &cell, &row) == ROW_BLOCK &&
         salvage_put_lost (salvage, &row, status) == -1)
       return -1;
@@ -605,7 +605,7 @@ use_doubtful (struct salvage *salvage, row_use use, struct status *status)
   for (uint32_t number = 2; number <= salvage->pages->count; number++) {
     if (trust_page (salvage, number) != PERHAPS)
       continue;
-    pages_get (salvage->pages, number);
+    rawfile_get (salvage->pages, number);
     if (use_rows (salvage, false, use, status) == -1)
       return -1;
   }
@@ -677,7 +677,7 @@ fill (struct connection *out, void *opaque, struct status *status)
       salvage_mark_unknown (salvage, status) == -1 ||
       salvage_count (salvage, status) == -1)
     return -1;
-  if (pages_check_still (salvage->pages, status) == -1)
+  if (rawfile_check_still (salvage->pages, status) == -1)
     return -1;
   if (salvage->counts->layers == 0)
     return status_fail (status, EINVAL,
@@ -695,7 +695,7 @@ static uint64_t
 count_true (const char *path, uint32_t size, unsigned char *payload)
 {
   struct status ignored;
-  struct pages *pages = pages_open (path, size, &ignored);
+  struct rawfile *pages = rawfile_open (path, size, &ignored);
   struct tree_page tree;
   struct cell cell;
   struct row row;
@@ -706,16 +706,16 @@ count_true (const char *path, uint32_t size, unsigned char *payload)
   for (uint32_t number = 1;
        number <= pages->count && number <= GUESS_BYTES / pages->page_size;
        number++) {
-    pages_get (pages, number);
-    if (!pages_tree (pages, &tree) || tree.type != TABLE_LEAF)
+    rawfile_get (pages, number);
+    if (!rawfile_tree (pages, &tree) || tree.type != TABLE_LEAF)
       continue;
     for (unsigned i = 0; i < tree.cells; i++)
-      if (pages_tree_cell (pages, &tree, i, &cell, payload) &&
+      if (rawfile_tree_cell (pages, &tree, i, &cell, payload) &&
           row_parse (payload, &cell, &row) != ROW_UNKNOWN &&
           row.kind != ROW_RECLAIM)
         found++;
   }
-  pages_close (pages);
+  rawfile_close (pages);
   return found;
 }
 
@@ -750,7 +750,7 @@ refuse_served (const char *path, struct status *status)
     return status_fail (status, EBUSY,
                         "a server has the database open; end it first");
   /* Where the lock file cannot be made, others may serve all the same: who
-   * reads the file looks for them (pages_check_still).
+   * reads the file looks for them (rawfile_check_still).
    */
   return 0;
 }
@@ -759,7 +759,7 @@ refuse_served (const char *path, struct status *status)
 static void
 tell_missing (struct salvage *salvage)
 {
-  const struct pages *pages = salvage->pages;
+  const struct rawfile *pages = salvage->pages;
 
   if (pages->missing > 0)
     salvage_say (salvage, "the file is too short, by %s of %" PRIu32 " bytes",
@@ -781,9 +781,9 @@ salvage_from (struct salvage *salvage, const char *out, struct status *status)
 {
   const uint32_t page_size = guess_page_size (salvage->path, salvage->payload);
 
-  salvage->pages = pages_open (salvage->path, page_size, status);
+  salvage->pages = rawfile_open (salvage->path, page_size, status);
   if (salvage->pages == NULL ||
-      pages_check_still (salvage->pages, status) == -1)
+      rawfile_check_still (salvage->pages, status) == -1)
     return -1;
   tell_missing (salvage);
   salvage->pages_total = 2 * (uint64_t)salvage->pages->count;
@@ -815,7 +815,7 @@ salvage_database (const char *path, const char *out,
   salvage->counts = counts;
   r = salvage_from (salvage, out, status);
   if (salvage->pages)
-    pages_close (salvage->pages);
+    rawfile_close (salvage->pages);
   free (salvage->reached);
   free (salvage->unknown);
   free (salvage);

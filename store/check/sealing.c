@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "base/grow.h"
 #include "sqlite/log.h"
-#include "sqlite/pages.h"
+#include "sqlite/page.h"
 #include "check/sealing.h"
 #include "engine/engine.h"
 #include "base/count.h"
@@ -155,7 +155,7 @@ is_without (struct survey *survey, uint32_t page, bool *without)
   if (page == page_unused (survey->page_size) || find_in_log (survey, page))
     return SQLITE_OK;
   rc = below->pMethods->xRead (below, &sum, sizeof sum,
-                               page * survey->page_size - VFS_CHECKSUM_SIZE);
+                               page * survey->page_size - PAGE_CHECKSUM_SIZE);
   if (rc != SQLITE_OK || sum != 0)
     return rc == SQLITE_IOERR_SHORT_READ ? SQLITE_OK : rc;
   rc = is_free (survey, page, &free);

@@ -1,30 +1,26 @@
-/* The face of the engine: see store.h. */
+/* A store, and its write side: see store.h. */
 
 #include <config.h>
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/sane.h"
 #include "base/clock.h"
 #include "rows/database.h"
 #include "sqlite/files.h"
 #include "sqlite/filesystem.h"
-#include "engine/flusher.h"
 #include "sqlite/guard.h"
 #include "sqlite/log.h"
-#include "engine/reader.h"
+#include "sqlite/marking.h"
 #include "base/counters.h"
 #include "sqlite/reserve.h"
-#include "engine/engine.h"
-#include "engine/writer.h"
 #include "engine/checkpoint.h"
+#include "engine/engine.h"
+#include "engine/store-parts.h"
 #include "rows/snapshots.h"
-#include "base/count.h"
 #include "statistics.h"
 #include "engine/rescue.h"
 #include "store.h"
@@ -43,12 +39,6 @@
  */
 #define BESIDE_IDLE 60000
 
-/* How much is read at a time to have it in the caches, in bytes. */
-#define CACHE_BYTES (1024 * 1024)
-
-/* How often to read what changes meanwhile (watch.h). */
-#define READ_TRIES 3
-
 /* A disk that is open for writing, by how many clients. */
 struct held {
   int64_t id;
@@ -56,190 +46,6 @@ struct held {
   unsigned clients;
   struct held *next;
 };
-
-struct store {
-  struct place place;
-  struct store_options options;
-  struct patience patience;
-  struct damaged_pages damaged;
-  struct reader_pool readers;
-  struct statistics *statistics; /* or NULL */
-
-  pthread_mutex_t lock; /* of `held`, and of opening the write side */
-  struct held *held;
-
-  /* The write side; once `writable` is true it stays. */
-  bool writable;
-  int serving; /* a guard */
-  bool served; /* others did when this began */
-  struct writer writer;
-  struct flusher flusher;
-  struct checkpointer checkpointer;
-};
-
-struct disk {
-  struct store *store;
-  struct disk_info info;
-  /* How new blocks are stored, at last sight.  That both change at once does
-   * not matter: a codec takes any level.
-   */
-  atomic_int codec, level, deduplicate;
-  struct disk_counters *counters; /* or NULL */
-  bool readonly;
-  int guard; /* released at the end, or -1 */
-  int reads; /* guard_read_snapshot, or -1 */
-};
-
-/*--------------------------------------------------------------------
- * Before a server runs.
- */
-
-/* The name of the disk that OPTIONS would make. */
-static const char *
-new_name (const struct disk_options *options)
-{
-  return options->name ? options->name : DISK_NAME_DEFAULT;
-}
-
-/* Check the disk that OPTIONS asks for in an open database.  Returns 1 when
- * it is there as it should be, 0 when it is to be made, -1 on failure.
- */
-static int
-check_disk (struct connection *connection, const struct disk_options *options,
-            struct status *status)
-{
-  struct snapshot_info snapshot;
-  struct disk_info info;
-  int r;
-
-  if (options->name && strchr (options->name, '@'))
-    return snapshots_find_target (connection, options->name, &info, &snapshot,
-                                  status) == -1
-               ? -1
-               : 1;
-  r = disks_find (connection, options->name, &info, status);
-  if (r == -1)
-    return -1;
-  if (r == 1)
-    return disks_check_match (&info, options, status) == -1 ? -1 : 1;
-  if (options->size == 0) {
-    disks_fail_unknown (connection, new_name (options), status);
-    return status_prefix (status, "give size=SIZE to make the disk");
-  }
-  return disks_check_packing (connection, options, status);
-}
-
-/* As check_disk, for the file PATH, which is ours. */
-static int
-check_file (const char *path, const struct disk_options *options,
-            struct status *status)
-{
-  struct connection connection;
-  int r;
-
-  if (database_open (&connection, path, CONNECTION_READ, NULL, status) == -1)
-    return -1;
-  r = check_disk (&connection, options, status);
-  if (connection_check (&connection, status) == -1)
-    r = -1;
-  connection_close (&connection);
-  if (r == -1)
-    return status_prefix (status, "%s", path);
-  if (r == 0) {
-    /* A disk can be added only where the file can be written. */
-    if (database_open (&connection, path, CONNECTION_WRITE, NULL, status) == -1)
-      return -1;
-    connection_close (&connection);
-  }
-  return r;
-}
-
-/* The checks for a file that is not there. */
-static int
-check_new_file (const char *path, const struct disk_options *options,
-                struct status *status)
-{
-  if (options->size == 0)
-    return status_fail (status, ENOENT,
-                        "%s does not exist: give size=SIZE to create it", path);
-  return files_check_directory (path, status);
-}
-
-int
-store_check (const char *path, const struct disk_options *options,
-             struct status *status)
-{
-  int r;
-
-  if (sane_check_options (options, status) == -1)
-    return -1;
-  r = database_examine (path, status);
-  if (r == 0)
-    return check_new_file (path, options, status);
-  return r == 1 ? check_file (path, options, status) : -1;
-}
-
-static int
-create (struct connection *connection, void *opaque, struct status *status)
-{
-  return disks_create (connection, opaque, status);
-}
-
-/* The server that comes next says it again. */
-static void
-ignore_warning (const char *message)
-{
-  (void)message;
-}
-
-/* Add a disk to the file PATH, as a command does. */
-static int
-add_disk (const char *path, const struct disk_options *options,
-          struct status *status)
-{
-  const struct store_options store_options = {
-    .command = true,
-    .limits = checkpoint_limits_default,
-    .warn = ignore_warning,
-  };
-  struct store *store = store_open (path, &store_options, status);
-  int r;
-
-  if (store == NULL)
-    return -1;
-  r = store_change (store, create, (void *)options, status);
-  store_close (store);
-  if (r == -1)
-    status_prefix (status, "%s: making disk '%s'", path, new_name (options));
-  return r;
-}
-
-/* Make what store_check found missing. */
-static int
-make_missing (const char *path, const struct disk_options *options,
-              struct status *status)
-{
-  const int r = database_examine (path, status);
-
-  if (r == 0)
-    return database_create (path, options, status);
-  return r == 1 ? add_disk (path, options, status) : -1;
-}
-
-int
-store_provide (const char *path, const struct disk_options *options,
-               struct status *status)
-{
-  int r = store_check (path, options, status);
-
-  /* When others make the same at the same time, it is there afterwards. */
-  for (int tries = 3; r == 0 && tries > 0; tries--) {
-    if (make_missing (path, options, status) == 0)
-      return 0;
-    r = status->error == EEXIST ? store_check (path, options, status) : -1;
-  }
-  return r == 1 ? 0 : -1;
-}
 
 /*--------------------------------------------------------------------
  * Who writes what.
@@ -651,9 +457,8 @@ open_write_side (struct store *store, struct status *status)
   return 0;
 }
 
-/* Is this how a file or medium that may only be read answers? */
-static bool
-may_only_read (const struct status *status)
+bool
+store_may_only_read (const struct status *status)
 {
   return status->error == EROFS || status->error == EACCES ||
          status->error == EPERM;
@@ -673,14 +478,13 @@ need_write_side (struct store *store, struct status *status)
   if (!store->writable)
     r = open_write_side (store, status);
   pthread_mutex_unlock (&store->lock);
-  if (r == -1 && may_only_read (status))
+  if (r == -1 && store_may_only_read (status))
     database_explain (store->place.path, status);
   return r;
 }
 
-/* A client wants to write disk ID. */
-static int
-begin_writing (struct store *store, int64_t id, struct status *status)
+int
+store_begin_writing (struct store *store, int64_t id, struct status *status)
 {
   unsigned tries = 0;
   int r = need_write_side (store, status);
@@ -701,8 +505,8 @@ begin_writing (struct store *store, int64_t id, struct status *status)
   return 0;
 }
 
-static void
-end_writing (struct store *store, int64_t id)
+void
+store_end_writing (struct store *store, int64_t id)
 {
   pthread_mutex_lock (&store->lock);
   let_go (store, id);
@@ -807,6 +611,13 @@ find_by_id (struct connection *connection, void *opaque, struct status *status)
                 : (r == 1 ? 0 : -1);
 }
 
+int
+store_find_id (struct store *store, struct disk_info *info,
+               struct status *status)
+{
+  return store_look (store, find_by_id, info, status);
+}
+
 size_t
 store_damaged (struct store *store, uint32_t *numbers)
 {
@@ -837,7 +648,7 @@ store_clear_end (struct store *store, int64_t id, struct status *status)
 {
   struct disk_info info = { .id = id };
 
-  if (store_look (store, find_by_id, &info, status) == -1)
+  if (store_find_id (store, &info, status) == -1)
     return -1;
   return store_resize (store, &info, 0, status);
 }
@@ -1012,452 +823,4 @@ store_find (struct store *store, const char *name, struct disk_info *info,
   struct finding finding = { .name = name, .info = info };
 
   return store_look (store, look_for_one, &finding, status);
-}
-
-/* DISK was looked at before its guard was taken: a roll-back, a change of its
- * size or a deletion may have had that until then.  With it they have to wait,
- * so what is seen now stays.
- */
-static int
-look_again (struct disk *disk, struct status *status)
-{
-  struct disk_info now = { .id = disk->info.id };
-
-  if (store_look (disk->store, find_by_id, &now, status) == -1)
-    return -1;
-  strcpy (now.name, disk->info.name);
-  disk->info = now;
-  return 0;
-}
-
-/* As store_find; a snapshot stays as long as *READS, a guard, is held.  Where
- * this user cannot have the guard, *READS is -1, and a client that reads it
- * when it is deleted gets errors.
- */
-static int
-find_to_read (struct store *store, const char *name, struct disk_info *info,
-              int *reads, struct status *status)
-{
-  int64_t id;
-  int r;
-
-  *reads = -1;
-  if (store_find (store, name, info, status) == -1)
-    return -1;
-  /* It may be gone, or a time may mean another one, by the time that it is
-   * held.
-   */
-  while (info->snapshot != 0) {
-    id = info->snapshot;
-    *reads = guard_read_snapshot (store->place.path, id, status);
-    if (*reads == -1 && status->error == EBUSY)
-      return status_prefix (status, "'%s'", info->name);
-    if (*reads == -1)
-      return 0;
-    r = store_find (store, name, info, status);
-    if (r == 0 && info->snapshot == id)
-      return 0;
-    guard_release (*reads);
-    *reads = -1;
-    if (r == -1)
-      return -1;
-  }
-  return 0;
-}
-
-struct disk *
-disk_open (struct store *store, const char *name, bool readonly,
-           struct status *status)
-{
-  struct disk_info info, now;
-  struct disk *disk;
-  int reads;
-
-  for (;;) {
-    if (find_to_read (store, name, &info, &reads, status) == -1)
-      return NULL;
-    disk = disk_open_found (store, &info, readonly, status);
-    if (disk)
-      disk->reads = reads;
-    else if (reads != -1)
-      guard_release (reads);
-    if (disk == NULL || disk->readonly)
-      return disk;
-    /* Is it still called so? */
-    if (store_find (store, name, &now, status) == -1) {
-      disk_close (disk);
-      return NULL;
-    }
-    if (now.id == info.id)
-      return disk;
-    disk_close (disk);
-  }
-}
-
-struct disk *
-disk_open_found (struct store *store, const struct disk_info *info,
-                 bool readonly, struct status *status)
-{
-  struct disk *disk = calloc (1, sizeof *disk);
-  struct status ignored;
-
-  if (disk == NULL) {
-    status_no_memory (status);
-    return NULL;
-  }
-  disk->store = store;
-  disk->info = *info;
-  disk->guard = disk->reads = -1;
-  /* Who reads without the log would not see what is written. */
-  disk->readonly = readonly || info->snapshot != 0 ||
-                   store->readers.mode == CONNECTION_IMMUTABLE;
-  if (!disk->readonly && begin_writing (store, info->id, status) == -1) {
-    if (!may_only_read (status)) {
-      status_prefix (status, "disk '%s'", info->name);
-      free (disk);
-      return NULL;
-    }
-    disk->readonly = true;
-  }
-  if (!disk->readonly && look_again (disk, status) == -1) {
-    status_prefix (status, "disk '%s'", info->name);
-    disk_close (disk);
-    return NULL;
-  }
-  disk->codec = disk->info.compression.codec;
-  disk->level = disk->info.compression.level;
-  disk->deduplicate = disk->info.deduplicate;
-  /* It can also be served without. */
-  if (store->statistics)
-    disk->counters =
-        statistics_open_disk (store->statistics, info->name, &ignored);
-  return disk;
-}
-
-void
-disk_keep_guard (struct disk *disk, int guard)
-{
-  disk->guard = guard;
-}
-
-bool
-disk_has_guard (const struct disk *disk)
-{
-  return disk->guard != -1;
-}
-
-void
-disk_close (struct disk *disk)
-{
-  if (!disk->readonly)
-    end_writing (disk->store, disk->info.id);
-  if (disk->guard != -1)
-    guard_release (disk->guard);
-  if (disk->reads != -1)
-    guard_release (disk->reads);
-  statistics_close_disk (disk->counters);
-  free (disk);
-}
-
-const struct disk_info *
-disk_get_info (const struct disk *disk)
-{
-  return &disk->info;
-}
-
-bool
-disk_is_readonly (const struct disk *disk)
-{
-  return disk->readonly;
-}
-
-/*--------------------------------------------------------------------
- * Requests.
- */
-
-/* Say of a failure what was being done; returns -1. */
-static int
-failed_range (const struct disk *disk, const char *doing, uint64_t offset,
-              uint64_t count, struct status *status)
-{
-  return status_prefix (status, "disk '%s': %s %s at offset %" PRIu64,
-                        disk->info.name, doing, COUNT (count, "byte"), offset);
-}
-
-/* Read into BUFFER, and count how the cache was used; maybe AGAIN, see
- * reader.h.
- */
-static int
-read_once (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
-           bool *again, struct status *status)
-{
-  struct reader_pool *readers = &disk->store->readers;
-  struct reader *reader = reader_take_disk (readers, &disk->info, status);
-  int r;
-
-  if (reader == NULL) {
-    *again = false;
-    return -1;
-  }
-  r = view_read (&reader->connection, &reader->view, buffer, offset, count,
-                 status);
-  statistics_cache (disk->counters, reader->connection.db);
-  return reader_end_or_again (readers, reader, r, again, status);
-}
-
-static int
-read_range (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
-            struct status *status)
-{
-  bool again = true;
-  int r = -1;
-
-  for (int tries = READ_TRIES; r == -1 && again; tries--) {
-    again = tries > 1;
-    r = read_once (disk, buffer, offset, count, &again, status);
-  }
-  if (r == -1)
-    return failed_range (disk, "reading", offset, count, status);
-  return 0;
-}
-
-int
-disk_read (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
-           struct status *status)
-{
-  const uint64_t began = clock_now ();
-  const int r = read_range (disk, buffer, offset, count, status);
-
-  return statistics_request (disk->counters, REQUEST_READ, began, count, r);
-}
-
-int
-disk_cache (struct disk *disk, uint64_t offset, uint64_t count,
-            struct status *status)
-{
-  const uint64_t began = clock_now (), all = count;
-  uint64_t part = count < CACHE_BYTES ? count : CACHE_BYTES;
-  void *scratch = malloc (part);
-  int r = scratch ? 0 : status_no_memory (status);
-
-  for (; r == 0 && count > 0; count -= part, offset += part) {
-    if (part > count)
-      part = count;
-    r = read_range (disk, scratch, offset, part, status);
-  }
-  free (scratch);
-  return statistics_request (disk->counters, REQUEST_CACHE, began, all, r);
-}
-
-/* Make durable what was written before. */
-static int
-flush (struct disk *disk, struct status *status)
-{
-  if (disk->readonly)
-    return 0;
-  if (flusher_flush (&disk->store->flusher, status) == -1) {
-    checkpointer_wake (&disk->store->checkpointer);
-    return status_prefix (status, "disk '%s': flushing", disk->info.name);
-  }
-  return 0;
-}
-
-int
-disk_flush (struct disk *disk, struct status *status)
-{
-  const uint64_t began = clock_now ();
-  const int r = flush (disk, status);
-
-  return statistics_request (disk->counters, REQUEST_FLUSH, began, 0, r);
-}
-
-/* Read the block in which byte OFFSET is, of which a part is to be written.
- * The write does it itself where this fails.
- */
-static void
-read_before (struct disk *disk, uint64_t offset, struct block_before *before)
-{
-  const uint32_t block_size = disk->info.block_size;
-  const uint64_t number = offset / block_size;
-  struct status ignored;
-  struct reader *reader =
-      reader_take_disk (&disk->store->readers, &disk->info, &ignored);
-
-  if (reader == NULL)
-    return;
-  before->bytes = malloc (block_size);
-  if (before->bytes &&
-      (view_version (&reader->connection, &reader->view, number,
-                     &before->version, &ignored) == -1 ||
-       view_read (&reader->connection, &reader->view, before->bytes,
-                  number * block_size, block_size, &ignored) == -1)) {
-    free (before->bytes);
-    before->bytes = NULL;
-  }
-  statistics_cache (disk->counters, reader->connection.db);
-  reader_return (&disk->store->readers, reader);
-}
-
-/* Read what a disk that is compressed or deduplicated has in the blocks of
- * which a part is written, so that the transaction need not.
- */
-static void
-read_edges (struct disk *disk, struct write_request *request)
-{
-  const uint32_t block_size = disk->info.block_size;
-  const uint64_t offset = request->offset, end = offset + request->count;
-  const bool one = offset / block_size == (end - 1) / block_size;
-
-  if (request->compression.codec == CODEC_RAW && !request->deduplicate)
-    return;
-  if (offset % block_size != 0 || (one && end % block_size != 0))
-    read_before (disk, offset, &request->before[0]);
-  if (!one && end % block_size != 0)
-    read_before (disk, end - 1, &request->before[1]);
-}
-
-/* Read what COUNT bytes at byte OFFSET will overwrite, where that comes from
- * the medium and the write has to wait anyway.  What fails here, the write
- * meets itself.
- */
-static void
-prefetch (struct disk *disk, uint64_t offset, uint64_t count)
-{
-  struct writer *writer = &disk->store->writer;
-  const uint32_t block_size = disk->info.block_size;
-  struct status ignored;
-  struct reader *reader;
-  long before;
-
-  if (count > PREFETCH_BYTES || !prefetch_is_due (&writer->prefetch) ||
-      !writer_is_busy (writer))
-    return;
-  before = prefetch_so_far ();
-  reader = reader_take_disk (&disk->store->readers, &disk->info, &ignored);
-  if (reader == NULL)
-    return;
-  view_prefetch (&reader->connection, &reader->view, offset / block_size,
-                 (offset + count - 1) / block_size, &ignored);
-  statistics_cache (disk->counters, reader->connection.db);
-  reader_return (&disk->store->readers, reader);
-  prefetch_note (&writer->prefetch, before);
-}
-
-/* What a thread has seen, for the others; it rarely changes. */
-static void
-note_seen (atomic_int *seen, int now)
-{
-  if (atomic_load_explicit (seen, memory_order_relaxed) != now)
-    atomic_store_explicit (seen, now, memory_order_relaxed);
-}
-
-/* Write, and make durable with FUA. */
-static int
-write_range (struct disk *disk, const void *data, uint64_t offset,
-             uint64_t count, bool fua, struct status *status)
-{
-  struct write_request request = {
-    .data = data,
-    .offset = offset,
-    .count = count,
-    .compression = { atomic_load_explicit (&disk->codec, memory_order_relaxed),
-                     atomic_load_explicit (&disk->level,
-                                           memory_order_relaxed) },
-    .deduplicate =
-        atomic_load_explicit (&disk->deduplicate, memory_order_relaxed),
-  };
-  int r;
-
-  prefetch (disk, offset, count);
-  read_edges (disk, &request);
-  r = writer_write (&disk->store->writer, &disk->info, &request, status);
-  free (request.before[0].bytes);
-  free (request.before[1].bytes);
-  if (r == -1)
-    return failed_range (disk, "writing", offset, count, status);
-  note_seen (&disk->codec, request.compression.codec);
-  note_seen (&disk->level, request.compression.level);
-  note_seen (&disk->deduplicate, request.deduplicate);
-  return fua ? flush (disk, status) : 0;
-}
-
-int
-disk_write (struct disk *disk, const void *data, uint64_t offset,
-            uint64_t count, bool fua, struct status *status)
-{
-  const uint64_t began = clock_now ();
-  const int r = write_range (disk, data, offset, count, fua, status);
-
-  return statistics_request (disk->counters, REQUEST_WRITE, began, count, r);
-}
-
-int
-disk_fill (struct disk *disk, const void *data, uint64_t offset, uint64_t count,
-           struct status *status)
-{
-  const uint32_t block_size = disk->info.block_size;
-  const uint64_t blocks = disk->store->writer.batch_bytes / block_size;
-  const uint64_t most = (blocks ? blocks : 1) * block_size;
-  const char *bytes = data;
-  uint64_t part;
-  int r = 0;
-
-  for (; r == 0 && count > 0; bytes += part, offset += part, count -= part) {
-    part = most - offset % block_size;
-    if (part > count)
-      part = count;
-    r = disk_write (disk, bytes, offset, part, false, status);
-  }
-  return r;
-}
-
-/* A trim, or with EDGES a zero. */
-static int
-clear (struct disk *disk, uint64_t offset, uint64_t count, bool edges, bool fua,
-       struct status *status)
-{
-  const uint64_t began = clock_now ();
-  int r = writer_clear (&disk->store->writer, &disk->info, offset, count, edges,
-                        status);
-
-  if (r == -1)
-    failed_range (disk, edges ? "zeroing" : "trimming", offset, count, status);
-  else if (fua)
-    r = flush (disk, status);
-  return statistics_request (
-      disk->counters, edges ? REQUEST_ZERO : REQUEST_TRIM, began, count, r);
-}
-
-int
-disk_trim (struct disk *disk, uint64_t offset, uint64_t count, bool fua,
-           struct status *status)
-{
-  return clear (disk, offset, count, false, fua, status);
-}
-
-int
-disk_zero (struct disk *disk, uint64_t offset, uint64_t count, bool fua,
-           struct status *status)
-{
-  return clear (disk, offset, count, true, fua, status);
-}
-
-int
-disk_extents (struct disk *disk, uint64_t offset, uint64_t count, bool one,
-              extent_found found, void *opaque, struct status *status)
-{
-  const uint64_t began = clock_now ();
-  struct reader *reader =
-      reader_take_disk (&disk->store->readers, &disk->info, status);
-  int r = -1;
-
-  if (reader) {
-    r = view_extents (&reader->connection, &reader->view, offset, count, one,
-                      found, opaque, status);
-    statistics_cache (disk->counters, reader->connection.db);
-    r = reader_end (&disk->store->readers, reader, r, status);
-  }
-  if (r == -1)
-    failed_range (disk, "mapping", offset, count, status);
-  return statistics_request (disk->counters, REQUEST_EXTENTS, began, count, r);
 }

@@ -15,11 +15,12 @@
 #include "block/codec.h"
 #include "rows/database.h"
 #include "sqlite/log.h"
+#include "sqlite/marking.h"
 #include "base/counters.h"
 #include "engine/writer-parts.h"
 
-/* What one transaction takes at most: so many operations, and so many bytes
- * unless one operation alone has more.
+/* One transaction takes at most this many operations, and at most this many
+ * bytes unless one operation alone has more.
  */
 #define BATCH_OPERATIONS 256
 #define BATCH_BYTES      (8 * 1024 * 1024)
@@ -83,7 +84,7 @@ begin (struct writer *writer, const struct operation *list,
   writer->connection.asked = waiting_since (writer, list);
   if (flusher_settle (writer->flusher, status) == -1)
     return -1;
-  if (connection_begin_write (&writer->connection, status) == -1) {
+  if (marking_begin (&writer->connection, status) == -1) {
     if (status->sqlite == SQLITE_IOERR_FSYNC)
       note_failed_sync (writer);
     return -1;

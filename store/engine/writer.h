@@ -36,6 +36,7 @@
 
 #include "block/codec.h"
 #include "sqlite/connection.h"
+#include "sqlite/marking.h"
 #include "rows/disks.h"
 #include "engine/flusher.h"
 #include "rows/follow.h"

@@ -24,18 +24,18 @@ int manage_reclaim_step (struct store *store, bool *done, uint64_t *freed,
 
 /* Giving free pages back to the file system; see shrink.h. */
 struct shrinking {
-  uint64_t many;        /* so many free pages are many, ... */
-  uint64_t keep;        /* ... so many stay free, ... */
-  uint64_t nanoseconds; /* ... a step takes so long, ... */
-  uint64_t moves;       /* ... or all go if no more than so many move */
+  uint64_t many;        /* from this many free pages on they are many */
+  uint64_t keep;        /* pages that stay free */
+  uint64_t nanoseconds; /* that a step takes */
+  uint64_t moves;       /* all go at once if at most this many move */
   uint64_t cut;         /* the list is in order for pages behind this one, */
   uint64_t least;       /* and since then so many were free, or more */
   bool done;            /* all have gone at once */
   struct shrink_pages pages;
 };
 
-/* How many pages may move at once: so many take a twentieth of a second; so
- * many if nobody seems to wait; and so many where there is no server.
+/* At most this many pages move at once, which takes a twentieth of a second;
+ * more if nobody seems to wait; and most where there is no server.
  */
 #define MANAGE_MOVES       2048
 #define MANAGE_MOVES_IDLE  8192

@@ -9,12 +9,12 @@
 #include "rows/layers.h"
 
 /* A disk whose rows are new, but not its contents, is found out by comparing
- * at most so many blocks.
+ * at most this many blocks.
  */
 #define COMPARE_BLOCKS 4096
 
-/* What a part looks at: so many rows of the table, and of the index, which is
- * smaller.
+/* A part looks at at most this many rows of the table, and of the index, which
+ * is smaller.
  */
 #define PART_ROWS    4096
 #define PART_ENTRIES 65536

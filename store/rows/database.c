@@ -19,6 +19,7 @@
 #include "sqlite/files.h"
 #include "sqlite/guard.h"
 #include "sqlite/mark.h"
+#include "sqlite/marking.h"
 #include "sqlite/page.h"
 #include "rows/schema.h"
 #include "sqlite/filesystem.h"
@@ -64,7 +65,7 @@ check_header (const char *path, const unsigned char *header,
     return status_fail (status, ENOTSUP,
                         "%s has format %" PRIu32 ", which no release used",
                         path, format);
-  if (header[PAGE_HEADER_RESERVED] != VFS_CHECKSUM_SIZE)
+  if (header[PAGE_HEADER_RESERVED] != PAGE_CHECKSUM_SIZE)
     return status_fail (status, EIO,
                         "%s is damaged: its pages have no room for "
                         "checksums; see 'sqlblock check --salvage'",
@@ -224,7 +225,7 @@ make_contents (struct connection *connection, uint32_t page_size,
   if (rc != SQLITE_OK)
     return status_fail_sqlite (status, connection->db, rc,
                                "setting the page size");
-  if (connection_begin_write (connection, status) == -1)
+  if (marking_begin (connection, status) == -1)
     return -1;
   pragmas = sqlite3_mprintf ("PRAGMA application_id = %d;"
                              "PRAGMA user_version = %d;",

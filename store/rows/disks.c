@@ -14,7 +14,6 @@
 #include "rows/disks.h"
 #include "sqlite/page.h"
 #include "rows/quota.h"
-#include "rows/reclaim.h"
 #include "base/count.h"
 
 #define DISK_INFO                                                              \
@@ -658,7 +657,9 @@ disks_take_back (struct connection *connection, int64_t id, int64_t lent,
       delete_row (connection, lent, &back, status) == -1 ||
       set_layer (connection, id, back.layer, 0, status) == -1)
     return -1;
-  return reclaim_remove (connection, own.layer, status);
+  if (quota_follow_layer (connection, own.layer, status) == -1)
+    return -1;
+  return layer_remove (connection, own.layer, status);
 }
 
 int

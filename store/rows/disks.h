@@ -13,20 +13,10 @@
 
 #include "block/codec.h"
 #include "sqlite/connection.h"
+#include "rows/columns.h"
 #include "rows/layers.h"
 #include "status.h"
 #include "base/types.h"
-
-/* The columns of a disk that its checksum covers, in their order. */
-#define DISK_CHECKSUM                                                          \
-  "row_checksum ('disk', disk.id, disk.name, disk.description, disk.size,"     \
-  " disk.block_size, disk.layer, disk.epoch, disk.compression,"                \
-  " disk.compression_level, disk.deduplicate, disk.quota, disk.created)"
-
-/* What the name of a disk that is on its way in (manage_receive) has behind
- * that of the disk which it is to be.
- */
-#define DISK_RECEIVING "/receiving"
 
 /* The disk that is made when no name is given. */
 #define DISK_NAME_DEFAULT "disk"

@@ -22,15 +22,11 @@
 
 #include "sqlite/connection.h"
 #include "base/types.h"
+#include "rows/columns.h"
 #include "status.h"
 
 /* More than any id that this program gives. */
 #define ID_END (INT64_C (1) << 62)
-
-/* The columns of a layer that its checksum covers, in their order. */
-#define LAYER_CHECKSUM                                                         \
-  "row_checksum ('layer', layer.id, layer.parent, layer.parent_generation,"    \
-  " layer.generation)"
 
 /* The generations of layers: what a layer without a parent begins with, and
  * one with a parent, whose generation 1 is what it took over from there.
@@ -102,9 +98,55 @@ int layer_set_generation (struct connection *connection, int64_t layer,
 int layer_set_parent (struct connection *connection, int64_t layer,
                       const struct layer_view *parent, struct status *status);
 
+/* Put LAYER into the table `reclaim` (reclaim.h): something that looked at it
+ * is gone.  Inside a write transaction of the caller.
+ */
+int reclaim_add (struct connection *connection, int64_t layer,
+                 struct status *status);
+
+/* Put all layers into the table at which nothing but a child looks: by what
+ * was written since, that may hide more of them.  Inside a write transaction
+ * of the caller.
+ */
+int reclaim_add_hidden (struct connection *connection, struct status *status);
+
+/* Take LAYER out of it again.  Inside a write transaction of the caller. */
+int reclaim_drop (struct connection *connection, int64_t layer,
+                  struct status *status);
+
+/* SQL that puts the layers that a SELECT returns into the table. */
+#define RECLAIM_ADD(select)                                                    \
+  "INSERT INTO reclaim (layer, number, generation)"                            \
+  " SELECT layer, 0, 0 FROM (" select ") WHERE TRUE"                           \
+  " ON CONFLICT (layer) DO UPDATE SET number = 0, generation = 0"
+
+/* Remove LAYER, which is empty and at which nothing looks any more, also from
+ * the table.  Inside a write transaction of the caller, who has called
+ * quota_follow_layer.  Returns 0, or -1.
+ */
+int layer_remove (struct connection *connection, int64_t layer,
+                  struct status *status);
+
 /* How many rows of layers are damaged, as disks_count_damaged. */
 int layers_count_damaged (struct connection *connection, int64_t *count,
                           struct status *status);
+
+/* The lowest generation at which LAYER is looked at; *CHILD becomes the only
+ * child, if nothing else looks at it, or else 0.
+ */
+int layer_lowest_viewer (struct connection *connection, int64_t layer,
+                         int64_t *generation, int64_t *child,
+                         struct status *status);
+
+/* Is there a row of NUMBER in LAYER of at most GENERATION?  Returns 1, 0,
+ * -1.
+ */
+int layer_has_row (struct connection *connection, int64_t layer, int64_t number,
+                   int64_t generation, struct status *status);
+
+/* Bind where a row is as ?1, ?2 and ?3. */
+void row_bind (sqlite3_stmt *statement, int64_t layer, int64_t number,
+               int64_t generation);
 
 /* The id for the next new row.  Ids must not go back, even after the highest
  * rows were deleted: snapshots remember how far they had come.  Inside a

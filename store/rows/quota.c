@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "rows/disks.h"
+#include "rows/columns.h"
 #include "rows/follow.h"
 #include "rows/layers.h"
 #include "rows/quota.h"

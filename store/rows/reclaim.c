@@ -31,29 +31,6 @@
 
 int64_t reclaim_few_rows = 65536;
 
-/* How many blocks a flatten looks at at a time. */
-#define FLATTEN_BLOCKS 4096
-
-int
-reclaim_add (struct connection *connection, int64_t layer,
-             struct status *status)
-{
-  static const char add_sql[] = RECLAIM_ADD ("SELECT ?1 AS layer");
-
-  return connection_run_for (connection, add_sql, layer, status);
-}
-
-int
-reclaim_add_hidden (struct connection *connection, struct status *status)
-{
-  static const char hidden_sql[] =
-      RECLAIM_ADD ("SELECT parent AS layer FROM layer WHERE parent IS NOT NULL"
-                   " GROUP BY parent HAVING count (*) = 1"
-                   " AND NOT " LAYER_LOOKED_AT ("layer.parent"));
-
-  return connection_run (connection, hidden_sql, status);
-}
-
 int
 reclaim_check (struct connection *connection, struct status *status)
 {
@@ -147,39 +124,11 @@ find_work (struct work *work, const struct failed_layers *failed,
   return 1;
 }
 
-static const char viewers_sql[] = LAYER_VIEWERS;
-
-/* The lowest generation at which LAYER is looked at; *CHILD becomes the only
- * child, if nothing else looks at it, or else 0.
- */
-static int
-lowest_viewer (struct connection *connection, int64_t layer,
-               int64_t *generation, int64_t *child, struct status *status)
-{
-  CLEANUP_STATEMENT sqlite3_stmt *viewers =
-      connection_statement (connection, viewers_sql, status);
-  int r;
-
-  if (viewers == NULL)
-    return -1;
-  *generation = INT64_MAX;
-  *child = 0;
-  sqlite3_bind_int64 (viewers, 1, layer);
-  r = connection_step (connection, viewers, status);
-  if (r == 1) {
-    *generation = sqlite3_column_int64 (viewers, 0);
-    *child = sqlite3_column_int64 (viewers, 3);
-    r = connection_step (connection, viewers, status);
-    if (r == 1)
-      *child = 0;
-  }
-  return r == -1 ? -1 : 0;
-}
-
 /* Fill work->seen. */
 static int
 find_viewers (struct work *work, struct status *status)
 {
+  static const char viewers_sql[] = LAYER_VIEWERS;
   CLEANUP_STATEMENT sqlite3_stmt *viewers =
       connection_statement (work->connection, viewers_sql, status);
   int64_t *seen;
@@ -227,8 +176,8 @@ find_hidden (struct work *work, struct status *status)
   int64_t layer = work->child, generation, child;
 
   while (layer != 0) {
-    if (lowest_viewer (work->connection, layer, &generation, &child, status) ==
-            -1 ||
+    if (layer_lowest_viewer (work->connection, layer, &generation, &child,
+                             status) == -1 ||
         hiding_add (&work->hidden, layer, generation, status) == -1)
       return -1;
     /* Children are younger: this ends in a damaged file, too. */
@@ -268,16 +217,6 @@ decide_merge (struct work *work, struct status *status)
  * Changing rows.
  */
 
-/* Bind where a row is. */
-static void
-bind_row (sqlite3_stmt *statement, int64_t layer, int64_t number,
-          int64_t generation)
-{
-  sqlite3_bind_int64 (statement, 1, layer);
-  sqlite3_bind_int64 (statement, 2, number);
-  sqlite3_bind_int64 (statement, 3, generation);
-}
-
 /* Run a statement that returns the lengths of rows, and add them to *BYTES. */
 static int
 add_lengths (struct connection *connection, sqlite3_stmt *statement,
@@ -303,7 +242,7 @@ delete_row (struct work *work, int64_t number, int64_t generation,
 
   if (delete == NULL)
     return -1;
-  bind_row (delete, work->layer, number, generation);
+  row_bind (delete, work->layer, number, generation);
   return add_lengths (work->connection, delete, &work->step->freed, status);
 }
 
@@ -323,7 +262,7 @@ move_row (struct work *work, int64_t number, int64_t generation,
 
   if (move == NULL)
     return -1;
-  bind_row (move, work->layer, number, generation);
+  row_bind (move, work->layer, number, generation);
   sqlite3_bind_int64 (move, 4, work->child);
   sqlite3_bind_int64 (move, 5, GENERATION_TAKEN);
   work->bytes += 64;
@@ -358,24 +297,7 @@ struct search {
 static void
 bind_start (sqlite3_stmt *statement, const struct work *work)
 {
-  bind_row (statement, work->layer, work->number, work->generation);
-}
-
-/* Is there a row of NUMBER in LAYER of at most GENERATION? */
-static int
-has_row (struct connection *connection, int64_t layer, int64_t number,
-         int64_t generation, struct status *status)
-{
-  static const char row_sql[] =
-      "SELECT 1 FROM block INDEXED BY block_by_number"
-      " WHERE layer = ?1 AND number = ?2 AND generation <= ?3 LIMIT 1";
-  CLEANUP_STATEMENT sqlite3_stmt *row =
-      connection_statement (connection, row_sql, status);
-
-  if (row == NULL)
-    return -1;
-  bind_row (row, layer, number, generation);
-  return connection_step (connection, row, status);
+  row_bind (statement, work->layer, work->number, work->generation);
 }
 
 static int
@@ -403,8 +325,8 @@ search_begin (struct search *search, struct work *work, struct status *status)
     return -1;
   bind_start (search->rows, work);
   r = work->generation > 0
-          ? has_row (work->connection, work->layer, work->number,
-                     work->generation - 1, status)
+          ? layer_has_row (work->connection, work->layer, work->number,
+                           work->generation - 1, status)
           : 0;
   if (r == 1)
     search->older = work->number;
@@ -548,38 +470,19 @@ make_changes (struct search *search, struct status *status)
 
 /* The layer was looked through. */
 static int
-forget_layer (struct connection *connection, int64_t layer,
-              struct status *status)
-{
-  static const char done_sql[] = "DELETE FROM reclaim WHERE layer = ?1";
-
-  if (connection_run_for (connection, done_sql, layer, status) == -1)
-    return -1;
-  return quota_follow_layer (connection, layer, status);
-}
-
-static int
 forget_work (struct work *work, struct status *status)
 {
-  return forget_layer (work->connection, work->layer, status);
-}
-
-int
-reclaim_remove (struct connection *connection, int64_t layer,
-                struct status *status)
-{
-  static const char remove_sql[] = "DELETE FROM layer WHERE id = ?1";
-
-  if (forget_layer (connection, layer, status) == -1)
+  if (reclaim_drop (work->connection, work->layer, status) == -1)
     return -1;
-  return connection_run_for (connection, remove_sql, layer, status);
+  return quota_follow_layer (work->connection, work->layer, status);
 }
 
 /* The layer is empty, and nothing looks at it. */
 static int
 remove_layer (struct work *work, struct status *status)
 {
-  if (reclaim_remove (work->connection, work->layer, status) == -1)
+  if (quota_follow_layer (work->connection, work->layer, status) == -1 ||
+      layer_remove (work->connection, work->layer, status) == -1)
     return -1;
   return work->parent.layer
              ? reclaim_add (work->connection, work->parent.layer, status)
@@ -652,8 +555,8 @@ keep_layer (struct work *work, struct status *status)
 
   if (forget_work (work, status) == -1 ||
       (work->parent.layer != 0 && work->parent.layer < work->layer &&
-       lowest_viewer (work->connection, work->parent.layer, &generation, &child,
-                      status) == -1))
+       layer_lowest_viewer (work->connection, work->parent.layer, &generation,
+                            &child, status) == -1))
     return -1;
   return child ? reclaim_add (work->connection, work->parent.layer, status) : 0;
 }
@@ -727,223 +630,4 @@ reclaim_step (struct connection *connection, const struct failed_layers *failed,
   free (work.seen);
   hiding_free (&work.hidden);
   return r;
-}
-
-/*--------------------------------------------------------------------
- * Flattening.
- */
-
-/* What a flatten works on. */
-struct flatten {
-  struct connection *connection;
-  int64_t layer;  /* of the disk */
-  int64_t lowest; /* generation at which it is looked at */
-  struct view below;
-  int64_t next_id; /* of a new row */
-  uint64_t copied; /* bytes of blocks */
-  uint32_t rows;   /* that were copied, or taken back */
-};
-
-/* Copy a row of another layer into the disk's. */
-static int
-copy_row (struct flatten *flatten, int64_t number, const struct layer_view *row,
-          struct status *status)
-{
-  static const char copy_sql[] =
-      "INSERT INTO block"
-      " (id, layer, number, generation, codec, checksum, data, content)"
-      " SELECT ?4, ?5, number, ?6, codec, moved_checksum (checksum, layer,"
-      " number, generation, codec, ifnull (data, content), ?5, ?6), data,"
-      " content FROM block"
-      " WHERE layer = ?1 AND number = ?2 AND generation = ?3"
-      " RETURNING ifnull (length (data), 0)";
-  CLEANUP_STATEMENT sqlite3_stmt *copy =
-      connection_statement (flatten->connection, copy_sql, status);
-
-  if (copy == NULL)
-    return -1;
-  if (flatten->next_id == INT64_MAX)
-    return status_fail (status, EIO, "the database has used up its block ids");
-  bind_row (copy, row->layer, number, row->generation);
-  sqlite3_bind_int64 (copy, 4, flatten->next_id++);
-  sqlite3_bind_int64 (copy, 5, flatten->layer);
-  sqlite3_bind_int64 (copy, 6, GENERATION_TAKEN);
-  flatten->rows++;
-  return add_lengths (flatten->connection, copy, &flatten->copied, status);
-}
-
-/* Copy what COUNT blocks from progress->next on show of the layers below, and
- * move that on.
- */
-static int
-flatten_blocks (struct flatten *flatten, struct flatten_progress *progress,
-                uint32_t count, struct status *status)
-{
-  struct layer_view *rows = calloc (count, sizeof *rows);
-  uint64_t *next = &progress->next;
-  const uint64_t most =
-      progress->most < STEP_BYTES ? progress->most : STEP_BYTES;
-  int r;
-
-  if (rows == NULL)
-    return status_no_memory (status);
-  r = row_next_id (flatten->connection, &flatten->next_id, status);
-  if (progress->first_id == 0)
-    progress->first_id = flatten->next_id;
-  if (r == 0)
-    r = view_rows (flatten->connection, &flatten->below, *next, count, rows,
-                   status);
-  for (uint32_t i = 0;
-       r == 0 && i < count && flatten->copied + 64 * flatten->rows < most;
-       i++, ++*next) {
-    if (rows[i].layer == 0)
-      continue;
-    r = has_row (flatten->connection, flatten->layer, *next, flatten->lowest,
-                 status);
-    if (r == 0)
-      r = copy_row (flatten, *next, &rows[i], status);
-    else if (r == 1)
-      r = 0;
-  }
-  free (rows);
-  return r;
-}
-
-/* Take back the copy of a block of which the layers below show ROW. */
-static int
-take_back (struct flatten *flatten, int64_t first_id, int64_t number,
-           const struct layer_view *row, struct status *status)
-{
-  static const char take_sql[] =
-      "DELETE FROM block"
-      " WHERE layer = ?5 AND number = ?2 AND generation = ?6 AND id >= ?4"
-      " AND EXISTS (SELECT 1 FROM block AS below"
-      " WHERE below.layer = ?1 AND below.number = ?2 AND below.generation = ?3"
-      " AND below.codec = block.codec AND below.data IS block.data"
-      " AND below.content IS block.content)"
-      " RETURNING 1";
-  CLEANUP_STATEMENT sqlite3_stmt *take =
-      connection_statement (flatten->connection, take_sql, status);
-  int r;
-
-  if (take == NULL)
-    return -1;
-  bind_row (take, row->layer, number, row->generation);
-  sqlite3_bind_int64 (take, 4, first_id);
-  sqlite3_bind_int64 (take, 5, flatten->layer);
-  sqlite3_bind_int64 (take, 6, GENERATION_TAKEN);
-  while ((r = connection_step (flatten->connection, take, status)) == 1)
-    flatten->rows++;
-  return r;
-}
-
-/* The same for COUNT blocks from *NEXT on, and move *NEXT on. */
-static int
-take_blocks_back (struct flatten *flatten, int64_t first_id, uint64_t *next,
-                  uint32_t count, struct status *status)
-{
-  struct layer_view *rows = calloc (count, sizeof *rows);
-  int r;
-
-  if (rows == NULL)
-    return status_no_memory (status);
-  r = view_rows (flatten->connection, &flatten->below, *next, count, rows,
-                 status);
-  for (uint32_t i = 0; r == 0 && i < count && flatten->rows < STEP_DELETED;
-       i++, ++*next)
-    if (rows[i].layer != 0)
-      r = take_back (flatten, first_id, *next, &rows[i], status);
-  free (rows);
-  return r;
-}
-
-/* Everything is copied: cut the tie. */
-static int
-cut_tie (struct flatten *flatten, struct status *status)
-{
-  if (layer_set_parent (flatten->connection, flatten->layer, NULL, status) ==
-          -1 ||
-      reclaim_add (flatten->connection, flatten->layer, status) == -1)
-    return -1;
-  return reclaim_add (flatten->connection, flatten->below.layers[0].layer,
-                      status);
-}
-
-/* Make flatten->below what the layer takes from its parents.  Returns 1, 0
- * where it has none, -1.
- */
-static int
-look_below (struct flatten *flatten, struct status *status)
-{
-  struct view *below = &flatten->below;
-
-  if (view_layers (flatten->connection, flatten->layer, 0, below, status) == -1)
-    return -1;
-  below->depth--;
-  for (size_t i = 0; i < below->depth; i++)
-    below->layers[i] = below->layers[i + 1];
-  return below->depth > 0;
-}
-
-int
-reclaim_flatten_step (struct connection *connection, int64_t disk,
-                      struct flatten_progress *progress, struct status *status)
-{
-  struct flatten flatten = { .connection = connection };
-  uint64_t *next = &progress->next;
-  struct layer_view head;
-  int64_t child; /* none: the disk itself looks at its layer */
-  int r;
-
-  if (disks_head (connection, disk, &head, status) == -1)
-    return -1;
-  if (progress->layer != head.layer)
-    *next = 0; /* the first step, or the disk was rolled back since */
-  progress->layer = flatten.layer = head.layer;
-  r = lowest_viewer (connection, head.layer, &flatten.lowest, &child, status);
-  if (r == 0)
-    r = look_below (&flatten, status);
-  if (r == 1) {
-    r = view_next_row (connection, &flatten.below, *next, INT64_MAX, next,
-                       status);
-    if (r == 0)
-      r = *next == INT64_MAX ? cut_tie (&flatten, status)
-                             : (flatten_blocks (&flatten, progress,
-                                                FLATTEN_BLOCKS, status) == -1
-                                    ? -1
-                                    : 1);
-  }
-  view_free (&flatten.below);
-  progress->copied += flatten.copied;
-  return r;
-}
-
-int
-reclaim_unflatten_step (struct connection *connection, int64_t disk,
-                        struct flatten_progress *progress,
-                        struct status *status)
-{
-  struct flatten flatten = { .connection = connection,
-                             .layer = progress->layer };
-  uint64_t *next = &progress->undone;
-  struct layer_view head;
-  int r;
-
-  if (progress->first_id == 0)
-    return 0;
-  if (disks_head (connection, disk, &head, status) == -1)
-    return -1;
-  if (head.layer != progress->layer) /* it was rolled back since */
-    return 0;
-  r = look_below (&flatten, status);
-  if (r == 1)
-    r = view_next_row (connection, &flatten.below, *next, progress->next, next,
-                       status);
-  else if (r == 0)
-    *next = progress->next;
-  if (r != -1 && *next < progress->next)
-    r = take_blocks_back (&flatten, progress->first_id, next, FLATTEN_BLOCKS,
-                          status);
-  view_free (&flatten.below);
-  return r == -1 ? -1 : *next < progress->next;
 }

@@ -31,34 +31,10 @@
 #include "base/failed.h"
 #include "status.h"
 
-/* A layer of at most so many rows moves up into its only child: 65,536, but
+/* A layer of at most this many rows moves up into its only child: 65,536, but
  * tests make it fewer, before they use a database.
  */
 extern int64_t reclaim_few_rows;
-
-/* Put LAYER into the table: something that looked at it is gone.  Inside a
- * write transaction of the caller.
- */
-int reclaim_add (struct connection *connection, int64_t layer,
-                 struct status *status);
-
-/* Remove LAYER, which is empty and at which nothing looks any more.  Inside a
- * write transaction of the caller.
- */
-int reclaim_remove (struct connection *connection, int64_t layer,
-                    struct status *status);
-
-/* Put all layers into the table at which nothing but a child looks: by what
- * was written since, that may hide more of them.  Inside a write transaction
- * of the caller.
- */
-int reclaim_add_hidden (struct connection *connection, struct status *status);
-
-/* SQL that puts the layers that a SELECT returns into the table. */
-#define RECLAIM_ADD(select)                                                    \
-  "INSERT INTO reclaim (layer, number, generation)"                            \
-  " SELECT layer, 0, 0 FROM (" select ") WHERE TRUE"                           \
-  " ON CONFLICT (layer) DO UPDATE SET number = 0, generation = 0"
 
 /* Check that all rows that say who looks at which layer are as they were
  * written: what a damaged one looks at would be taken for garbage.  To be
@@ -87,33 +63,5 @@ struct reclaim_step {
 int reclaim_step (struct connection *connection,
                   const struct failed_layers *failed, struct reclaim_step *step,
                   struct status *status);
-
-/* How far a flatten has come; all zeroes at first, but for MOST. */
-struct flatten_progress {
-  uint64_t most;    /* bytes that a step may write */
-  int64_t layer;    /* that is filled */
-  uint64_t next;    /* block */
-  uint64_t copied;  /* bytes of blocks */
-  int64_t first_id; /* rows that it has made have this id or a higher one */
-  uint64_t undone;  /* blocks that were looked at to take it back */
-};
-
-/* Copy what disk ID takes from its parents into its own layer, in bounded
- * steps; when all is copied, the tie to the parent is cut.  PROGRESS is moved
- * on; it holds only if the transaction is committed.  Inside a write
- * transaction of the caller.  Returns 1, 0 when it is done, -1.
- */
-int reclaim_flatten_step (struct connection *connection, int64_t disk,
-                          struct flatten_progress *progress,
-                          struct status *status);
-
-/* Take back what a flatten of disk ID has copied, in bounded steps: a row that
- * it has made goes if the parents still show the same, which they may not where
- * space was freed since.  Inside a write transaction of the caller.  Returns 1,
- * 0 when it is done, -1.
- */
-int reclaim_unflatten_step (struct connection *connection, int64_t disk,
-                            struct flatten_progress *progress,
-                            struct status *status);
 
 #endif /* SQLBLOCK_RECLAIM_H */

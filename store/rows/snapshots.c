@@ -9,7 +9,6 @@
 #include <time.h>
 
 #include "base/sane.h"
-#include "rows/reclaim.h"
 #include "rows/snapshots.h"
 #include "base/times.h"
 

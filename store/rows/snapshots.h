@@ -16,14 +16,9 @@
 #include <stdint.h>
 
 #include "sqlite/connection.h"
+#include "rows/columns.h"
 #include "rows/disks.h"
 #include "status.h"
-
-/* The columns of a snapshot that its checksum covers, in their order. */
-#define SNAPSHOT_CHECKSUM                                                      \
-  "row_checksum ('snapshot', snapshot.id, snapshot.disk, snapshot.name,"       \
-  " snapshot.guid, snapshot.layer, snapshot.generation, snapshot.size,"        \
-  " snapshot.created, snapshot.automatic, snapshot.last_block)"
 
 /* Make a snapshot NAME of DISK as it is in this transaction, whatever else
  * DISK says than its id; the id of the snapshot goes to *ID.  GUID is 0 for a

@@ -25,8 +25,8 @@
 #include "status.h"
 #include "store.h"
 
-/* How many bytes of free pages are kept when nobody says: so many, and at
- * least the file's size divided by this.  The manual states both.
+/* How many bytes of free pages are kept when nobody says: the first, and at
+ * least the file's size divided by the second.  The manual states both.
  */
 #define TIDY_KEEP       (UINT64_C (16) << 20)
 #define TIDY_KEEP_SHARE 8

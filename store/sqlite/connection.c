@@ -24,7 +24,7 @@
  * secure_delete: Debian's SQLite overwrites what is deleted, which costs
  *   up to a third of the speed.
  * synchronous NORMAL: a commit does not sync; flusher.c does.
- * wal_autocheckpoint: checkpoint.c does it.
+ * wal_autocheckpoint: checkpointer.c does it.
  * max_page_count: the default would end at 4 TiB.
  */
 static const char settings_sql[] = "PRAGMA trusted_schema = OFF;"
@@ -50,10 +50,10 @@ configure_library (void)
 {
   sqlite3_config (SQLITE_CONFIG_MEMSTATUS, 0);
   vfs_room_register ();
-  vfs_restart_register ();
-  vfs_ahead_register ();
-  vfs_checksum_register ();
-  vfs_coalesce_register ();
+  vfs_restart_register (VFS_ROOM_NAME);
+  vfs_ahead_register (VFS_RESTART_NAME);
+  vfs_checksum_register (VFS_AHEAD_NAME);
+  vfs_coalesce_register (VFS_CHECKSUM_NAME);
 }
 
 /* PATH as a URI, with everything but plain characters escaped. */
@@ -563,6 +563,16 @@ connection_frees_space (struct connection *connection)
     vfs_room_allow_reserve (connection->db, true);
 }
 
+unsigned
+connection_state_version (struct connection *connection)
+{
+  unsigned version = 0;
+
+  sqlite3_file_control (connection->db, "main", SQLITE_FCNTL_DATA_VERSION,
+                        &version);
+  return version;
+}
+
 int
 connection_begin_hold (struct connection *connection, struct status *status)
 {
@@ -575,13 +585,17 @@ connection_begin_hold (struct connection *connection, struct status *status)
   return 0;
 }
 
-/* A file that is being made has no log. */
-int
-connection_begin_write (struct connection *connection, struct status *status)
+/* A transaction has ended: what is known of the mark holds, or not. */
+static void
+note_end (struct connection *connection, bool committed)
 {
-  return connection->mode == CONNECTION_CREATE
-             ? connection_begin_hold (connection, status)
-             : marking_begin (connection, status);
+  struct marking *marking = &connection->marking;
+
+  if (committed)
+    marking->version = connection_state_version (connection);
+  else if (marking->changed)
+    marking->known = false;
+  marking->changed = false;
 }
 
 int
@@ -592,7 +606,7 @@ connection_commit (struct connection *connection, struct status *status)
   if (connection_run (connection, commit_sql, status) == -1)
     return -1;
   connection->writing = false;
-  marking_end (connection, true);
+  note_end (connection, true);
   return 0;
 }
 
@@ -603,7 +617,7 @@ connection_rollback (struct connection *connection)
   struct status ignored;
 
   connection->writing = false;
-  marking_end (connection, false);
+  note_end (connection, false);
   if (!sqlite3_get_autocommit (connection->db))
     connection_run (connection, rollback_sql, &ignored);
   if (connection->mode == CONNECTION_GATHER)

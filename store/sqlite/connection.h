@@ -21,7 +21,7 @@
 
 #include "sqlite/claim.h"
 #include "block/codec.h"
-#include "sqlite/marking.h"
+#include "sqlite/mark.h"
 #include "status.h"
 #include "sqlite/vfs_checksum.h"
 #include "sqlite/watch.h"
@@ -78,6 +78,17 @@ bool patience_await_wait (struct patience *patience);
 
 /* End all waiting, in failure, now and later.  Thread rules: any thread. */
 void patience_interrupt (struct patience *patience);
+
+/* What a connection knows about the mark (marking.h). */
+struct marking {
+  bool known;       /* `mark` holds, unless somebody else has committed */
+  bool changed;     /* by the transaction that runs */
+  unsigned version; /* SQLite's, of the database's state */
+  struct mark mark;
+  unsigned char salts[LOG_SALTS_SIZE];    /* of the log, when that was read */
+  unsigned char marked[LOG_SALTS_SIZE];   /* those of one that has a mark */
+  unsigned char durable_id[MARK_ID_SIZE]; /* the last one seen in the file */
+};
 
 struct connection {
   sqlite3 *db;
@@ -205,18 +216,21 @@ int connection_files (struct connection *connection, sqlite3_file **database,
  */
 int connection_touch (struct connection *connection, struct status *status);
 
-/* Transactions.  A write transaction takes the write lock at its start, and
- * finds the mark open (marking.h); rollback does nothing where there is none
- * (SQLite ends some by itself).
+/* Transactions.  One that writes begins with marking_begin (marking.h), which
+ * finds the mark open; rollback does nothing where there is none (SQLite ends
+ * some by itself).
  */
 int connection_begin_read (struct connection *connection,
                            struct status *status);
-int connection_begin_write (struct connection *connection,
-                            struct status *status);
 int connection_commit (struct connection *connection, struct status *status);
 
-/* Begin a write transaction that leaves the mark as it is: for those who keep
- * others from writing, or write marks.
+/* What SQLite counts up whenever the connection may see another state of the
+ * database, its own commits included.
+ */
+unsigned connection_state_version (struct connection *connection);
+
+/* Begin a write transaction, with the write lock, that leaves the mark as it
+ * is: for those who keep others from writing, or write marks.
  */
 int connection_begin_hold (struct connection *connection,
                            struct status *status);

@@ -343,54 +343,83 @@ log_moved (struct connection *connection, int64_t *offset,
   return 0;
 }
 
+/* The frames that are committed, one after the other. */
+struct frames {
+  sqlite3_file *log;
+  int64_t page_size;
+  int64_t next;  /* where the header of the next one is */
+  uint32_t left; /* how many come */
+
+  /* The last one. */
+  uint32_t page;
+  int64_t offset; /* where the page stands */
+};
+
+static int
+begin_frames (struct frames *frames, struct connection *connection,
+              struct status *status)
+{
+  void volatile *index;
+
+  *frames = (struct frames){ .next = LOG_HEADER_SIZE };
+  if (connection_page_size (connection, &frames->page_size, status) == -1 ||
+      map_index (connection, &frames->log, &index, status) == -1)
+    return -1;
+  frames->left = ((uint32_t volatile *)index)[INDEX_FRAMES / sizeof (uint32_t)];
+  return 0;
+}
+
+/* Go on to the next one.  Returns a result of SQLite: SQLITE_DONE at the end,
+ * SQLITE_IOERR_SHORT_READ where the log has started over meanwhile.
+ */
+static int
+next_frame (struct frames *frames)
+{
+  unsigned char header[FRAME_HEADER_SIZE];
+  int rc;
+
+  if (frames->left == 0)
+    return SQLITE_DONE;
+  rc = frames->log->pMethods->xRead (frames->log, header, sizeof header,
+                                     frames->next);
+  frames->page = rc == SQLITE_OK ? big_endian (header) : 0;
+  frames->offset = frames->next + FRAME_HEADER_SIZE;
+  frames->next = frames->offset + frames->page_size;
+  frames->left--;
+  return rc;
+}
+
 int
 log_find_pages (struct connection *connection,
                 void (*found) (uint32_t page, int64_t offset, void *opaque),
                 void *opaque, struct status *status)
 {
-  unsigned char header[FRAME_HEADER_SIZE];
-  sqlite3_file *log;
-  int64_t page_size, offset = LOG_HEADER_SIZE;
-  void volatile *index;
-  uint32_t frames;
+  struct frames frames;
   int rc;
 
-  if (connection_page_size (connection, &page_size, status) == -1 ||
-      map_index (connection, &log, &index, status) == -1)
+  if (begin_frames (&frames, connection, status) == -1)
     return -1;
-  frames = ((uint32_t volatile *)index)[INDEX_FRAMES / sizeof (uint32_t)];
-  for (; frames > 0; frames--, offset += FRAME_HEADER_SIZE + page_size) {
-    rc = log->pMethods->xRead (log, header, sizeof header, offset);
-    if (rc == SQLITE_IOERR_SHORT_READ) /* it has started over meanwhile */
-      return 0;
-    if (rc != SQLITE_OK)
-      return status_fail_sqlite (status, connection->db, rc, "reading the log");
-    found (big_endian (header), offset + FRAME_HEADER_SIZE, opaque);
-  }
-  return 0;
+  while ((rc = next_frame (&frames)) == SQLITE_OK)
+    found (frames.page, frames.offset, opaque);
+  return rc == SQLITE_DONE || rc == SQLITE_IOERR_SHORT_READ
+             ? 0
+             : status_fail_sqlite (status, connection->db, rc,
+                                   "reading the log");
 }
 
 int
 log_has_page (struct connection *connection, uint32_t number,
               struct status *status)
 {
-  unsigned char header[FRAME_HEADER_SIZE] = { 0 };
-  sqlite3_file *log;
-  int64_t page_size, offset = LOG_HEADER_SIZE;
-  void volatile *index;
-  uint32_t frames;
+  struct frames frames;
   int rc;
 
-  if (connection_page_size (connection, &page_size, status) == -1 ||
-      map_index (connection, &log, &index, status) == -1)
+  if (begin_frames (&frames, connection, status) == -1)
     return -1;
-  frames = ((uint32_t volatile *)index)[INDEX_FRAMES / sizeof (uint32_t)];
-  for (; frames > 0; frames--, offset += FRAME_HEADER_SIZE + page_size) {
-    rc = log->pMethods->xRead (log, header, sizeof header, offset);
-    if (rc != SQLITE_OK)
-      return status_fail_sqlite (status, connection->db, rc, "reading the log");
-    if (big_endian (header) == number)
+  while ((rc = next_frame (&frames)) == SQLITE_OK)
+    if (frames.page == number)
       return 1;
-  }
-  return 0;
+  return rc == SQLITE_DONE ? 0
+                           : status_fail_sqlite (status, connection->db, rc,
+                                                 "reading the log");
 }

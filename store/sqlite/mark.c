@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
-#include "sqlite/connection.h"
+#include "sqlite/vfs_checksum.h"
 #include "sqlite/files.h"
 #include "sqlite/mark.h"
 #include "sqlite/page.h"
@@ -161,13 +161,13 @@ is_torn (int fd, const struct mark *mark, const unsigned char *page,
 {
   const uint32_t last = mark_last (mark);
   const int64_t end = (int64_t)last * page_size;
-  unsigned char sum[VFS_CHECKSUM_SIZE];
+  unsigned char sum[PAGE_CHECKSUM_SIZE];
   uint32_t stamp;
 
   if (last == 0 || last > big_endian (header + PAGE_HEADER_PAGES) ||
       vfs_checksum_stamp_of (page + page_usable (page_size)) == 0)
     return false;
-  if (pread (fd, sum, sizeof sum, end - VFS_CHECKSUM_SIZE) != sizeof sum)
+  if (pread (fd, sum, sizeof sum, end - PAGE_CHECKSUM_SIZE) != sizeof sum)
     return true;
   stamp = vfs_checksum_stamp_of (sum);
   return stamp != 0 && stamp != mark_stamp (mark);

@@ -28,19 +28,6 @@
  * The mark by SQL.
  */
 
-/* What SQLite counts up whenever the connection may see another state of the
- * database, its own commits included.
- */
-static unsigned
-state_version (struct connection *connection)
-{
-  unsigned version = 0;
-
-  sqlite3_file_control (connection->db, "main", SQLITE_FCNTL_DATA_VERSION,
-                        &version);
-  return version;
-}
-
 static int
 read_header (struct connection *connection, unsigned char *header,
              struct status *status)
@@ -341,7 +328,7 @@ read_all (struct connection *connection, struct status *status)
       read_mark (connection, &marking->mark, status) == -1)
     return -1;
   memcpy (marking->salts, header + INDEX_SALTS, sizeof marking->salts);
-  marking->version = state_version (connection);
+  marking->version = connection_state_version (connection);
   marking->known = true;
   return 0;
 }
@@ -373,7 +360,8 @@ find_mark (struct connection *connection, bool *foreign, struct status *status)
   int r;
 
   *foreign = false;
-  if (marking->known && marking->version == state_version (connection))
+  if (marking->known &&
+      marking->version == connection_state_version (connection))
     return 0;
   if (read_all (connection, status) == -1)
     return -1;
@@ -452,23 +440,13 @@ marking_begin (struct connection *connection, struct status *status)
 {
   int r;
 
+  if (connection->mode == CONNECTION_CREATE)
+    return connection_begin_hold (connection, status);
   while ((r = begin_once (connection, status)) == 0)
     ;
   if (r == -1)
     connection_rollback (connection);
   return r == -1 ? -1 : 0;
-}
-
-void
-marking_end (struct connection *connection, bool committed)
-{
-  struct marking *marking = &connection->marking;
-
-  if (committed)
-    marking->version = state_version (connection);
-  else if (marking->changed)
-    marking->known = false;
-  marking->changed = false;
 }
 
 /*--------------------------------------------------------------------

@@ -54,31 +54,16 @@
 
 #include <stdbool.h>
 
+#include "sqlite/connection.h"
 #include "sqlite/mark.h"
 #include "status.h"
 #include "sqlite/vfs_restart.h"
 
-struct connection;
-
-/* What a connection knows about the mark. */
-struct marking {
-  bool known;       /* `mark` holds, unless somebody else has committed */
-  bool changed;     /* by the transaction that runs */
-  unsigned version; /* SQLite's, of the database's state */
-  struct mark mark;
-  unsigned char salts[LOG_SALTS_SIZE];    /* of the log, when that was read */
-  unsigned char marked[LOG_SALTS_SIZE];   /* those of one that has a mark */
-  unsigned char durable_id[MARK_ID_SIZE]; /* the last one seen in the file */
-};
-
-/* Begin a write transaction with the mark open.  Waits for locks.  Returns 0,
- * or -1 with no transaction.  Thread rules, here and below: those of the
- * connection.
+/* Begin a write transaction with the mark open; a file that is being made has
+ * no log, and none.  Waits for locks.  Returns 0, or -1 with no transaction.
+ * Thread rules, here and below: those of the connection.
  */
 int marking_begin (struct connection *connection, struct status *status);
-
-/* The transaction has ended; COMMITTED says how. */
-void marking_end (struct connection *connection, bool committed);
 
 /* The log as it was ended. */
 struct marking_end {

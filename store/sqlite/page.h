@@ -17,7 +17,6 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
-#include "sqlite/vfs_checksum.h"
 
 #define PAGE_SIZE_MIN 512
 #define PAGE_SIZE_MAX 65536
@@ -36,6 +35,21 @@
 
 /* Bytes of an entry of the pointer map, one for each page. */
 #define PAGE_MAP_ENTRY 5
+
+/* Bytes at the end of each page that SQLite does not use, for a checksum. */
+#define PAGE_CHECKSUM_SIZE 8
+
+/* What the pointer map says that a page is, by the first byte of its entry; 0:
+ * nothing that it can be.
+ */
+enum page_use {
+  PAGE_ROOT = 1,
+  PAGE_FREE = 2,
+  PAGE_OVERFLOW = 3,
+  PAGE_OVERFLOW_MORE = 4,
+  PAGE_TREE = 5,
+  PAGE_MAP = 6, /* it is one of the map itself */
+};
 
 /* Can a page have SIZE bytes? */
 static inline bool
@@ -58,7 +72,7 @@ page_size_of (const unsigned char *header)
 static inline size_t
 page_usable (size_t size)
 {
-  return size - VFS_CHECKSUM_SIZE;
+  return size - PAGE_CHECKSUM_SIZE;
 }
 
 /* How much of a long record is in the b-tree at least, in bytes. */
@@ -89,7 +103,7 @@ page_unused (size_t size)
   return 0x40000000 / size + 1;
 }
 
-/* From one page of the pointer map to the next: so many. */
+/* How many pages there are from one of the pointer map to the next. */
 static inline uint64_t
 page_map_distance (size_t size)
 {

@@ -8,7 +8,8 @@
 #include "base/clock.h"
 #include "sqlite/freelist.h"
 #include "sqlite/log.h"
-#include "sqlite/pages.h"
+#include "sqlite/marking.h"
+#include "sqlite/page.h"
 #include "sqlite/shrink.h"
 
 /* A page cache with room for what moves, in KiB. */
@@ -230,7 +231,7 @@ shrink_at_once (struct connection *connection, uint64_t limit,
 {
   int r;
 
-  if (connection_begin_write (connection, status) == -1)
+  if (marking_begin (connection, status) == -1)
     return -1;
   r = prepare_at_once (connection, limit, status);
   if (r == 1 && connection_commit (connection, status) == -1)
@@ -263,7 +264,7 @@ int
 shrink_arrange (struct connection *connection, uint64_t count, uint64_t *cut,
                 struct status *status)
 {
-  if (connection_begin_write (connection, status) == 0 &&
+  if (marking_begin (connection, status) == 0 &&
       arrange (connection, count, cut, status) == 0 &&
       connection_commit (connection, status) == 0)
     return 0;

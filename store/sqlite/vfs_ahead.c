@@ -10,7 +10,6 @@
 #include "sqlite/page.h"
 #include "sqlite/vfs_ahead.h"
 #include "sqlite/vfs_pass.h"
-#include "sqlite/vfs_restart.h"
 
 /* So far from the last page the next one may be, in pages.  Rows of 4 KiB in
  * pages of 4 KiB: a leaf has eight or nine, each of which has an overflow
@@ -239,14 +238,14 @@ open_file (sqlite3_vfs *self, const char *name, sqlite3_file *file, int flags,
 }
 
 int
-vfs_ahead_register (void)
+vfs_ahead_register (const char *below_it)
 {
   methods = pass_methods;
   methods.xClose = ahead_close;
   methods.xRead = ahead_read;
   methods.xFileControl = ahead_file_control;
   methods.xShmLock = ahead_shm_lock;
-  vfs_below = sqlite3_vfs_find (VFS_RESTART_NAME);
+  vfs_below = sqlite3_vfs_find (below_it);
   return pass_register (&vfs, vfs_below, VFS_AHEAD_NAME,
                         sizeof (struct ahead_file), open_file);
 }

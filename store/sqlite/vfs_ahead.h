@@ -58,9 +58,9 @@
 /* A file control: forget what was read ahead. */
 #define VFS_AHEAD_FORGET 0x73716c64
 
-/* Make the VFS known to SQLite, above that of vfs_restart.h.  Returns an SQLite
- * result code.  Thread rules: called once, after that one's.
+/* Make the VFS known to SQLite, above the one that is called BELOW.  Returns an
+ * SQLite result code.  Thread rules: called once, after that one's.
  */
-int vfs_ahead_register (void);
+int vfs_ahead_register (const char *below);
 
 #endif /* SQLBLOCK_VFS_AHEAD_H */

@@ -52,7 +52,7 @@ is_page (int count, int64_t offset)
 static uint64_t
 sum_of_bytes (const unsigned char *page, size_t size, uint32_t number)
 {
-  const uint64_t sum = checksum_page (page, size - VFS_CHECKSUM_SIZE, number);
+  const uint64_t sum = checksum_page (page, size - PAGE_CHECKSUM_SIZE, number);
 
   return htole64 (sum ? sum : 1);
 }
@@ -94,7 +94,7 @@ sum_on (const unsigned char *page, size_t size)
 {
   uint64_t sum;
 
-  memcpy (&sum, page + size - VFS_CHECKSUM_SIZE, sizeof sum);
+  memcpy (&sum, page + size - PAGE_CHECKSUM_SIZE, sizeof sum);
   return sum;
 }
 
@@ -108,15 +108,15 @@ stamped (const unsigned char *page, size_t size, uint32_t number,
 }
 
 uint32_t
-vfs_checksum_stamp_of (const unsigned char sum[VFS_CHECKSUM_SIZE])
+vfs_checksum_stamp_of (const unsigned char sum[PAGE_CHECKSUM_SIZE])
 {
-  return le64toh (sum_on (sum, VFS_CHECKSUM_SIZE)) >> STAMP_SHIFT;
+  return le64toh (sum_on (sum, PAGE_CHECKSUM_SIZE)) >> STAMP_SHIFT;
 }
 
 static uint32_t
 stamp_on (const unsigned char *page, size_t size)
 {
-  return vfs_checksum_stamp_of (page + size - VFS_CHECKSUM_SIZE);
+  return vfs_checksum_stamp_of (page + size - PAGE_CHECKSUM_SIZE);
 }
 
 bool
@@ -140,7 +140,7 @@ vfs_checksum_set (unsigned char *page, size_t size, uint32_t number)
 {
   const uint64_t sum = sum_of (page, size, number);
 
-  memcpy (page + size - VFS_CHECKSUM_SIZE, &sum, sizeof sum);
+  memcpy (page + size - PAGE_CHECKSUM_SIZE, &sum, sizeof sum);
 }
 
 static void
@@ -224,7 +224,7 @@ read_page (struct page_file *pages, void *data, int size, int64_t offset)
       !vfs_checksum_is_blank (data, size))
     atomic_store (pages->unsealed, true);
   note_page_size (pages, data, size, offset);
-  memset ((char *)data + size - VFS_CHECKSUM_SIZE, 0, VFS_CHECKSUM_SIZE);
+  memset ((char *)data + size - PAGE_CHECKSUM_SIZE, 0, PAGE_CHECKSUM_SIZE);
   return SQLITE_OK;
 }
 
@@ -332,7 +332,7 @@ open_file (sqlite3_vfs *self, const char *name, sqlite3_file *file, int flags,
 }
 
 int
-vfs_checksum_register (void)
+vfs_checksum_register (const char *below_it)
 {
   methods = pass_methods;
   methods.xClose = page_close;
@@ -340,7 +340,7 @@ vfs_checksum_register (void)
   methods.xWrite = page_write;
   methods.xFileControl = page_file_control;
   methods.xDeviceCharacteristics = page_device_characteristics;
-  vfs_below = sqlite3_vfs_find (VFS_AHEAD_NAME);
+  vfs_below = sqlite3_vfs_find (below_it);
   return pass_register (&vfs, vfs_below, VFS_CHECKSUM_NAME,
                         sizeof (struct page_file), open_file);
 }
@@ -348,7 +348,7 @@ vfs_checksum_register (void)
 int
 vfs_checksum_reserve (sqlite3 *db)
 {
-  int size = VFS_CHECKSUM_SIZE;
+  int size = PAGE_CHECKSUM_SIZE;
 
   return sqlite3_file_control (db, "main", SQLITE_FCNTL_RESERVE_BYTES, &size);
 }
@@ -420,9 +420,9 @@ static int
 write_end (sqlite3_file *below, const unsigned char *page, size_t size,
            uint32_t number)
 {
-  return below->pMethods->xWrite (below, page + size - VFS_CHECKSUM_SIZE,
-                                  VFS_CHECKSUM_SIZE,
-                                  (int64_t)number * size - VFS_CHECKSUM_SIZE);
+  return below->pMethods->xWrite (below, page + size - PAGE_CHECKSUM_SIZE,
+                                  PAGE_CHECKSUM_SIZE,
+                                  (int64_t)number * size - PAGE_CHECKSUM_SIZE);
 }
 
 /* Give PAGE its checksum, with STAMP. */
@@ -434,7 +434,7 @@ set_stamped (unsigned char *page, size_t size, uint32_t number, uint32_t stamp)
   if (sum == 0) /* that would be none */
     vfs_checksum_set (page, size, number);
   else
-    memcpy (page + size - VFS_CHECKSUM_SIZE, &sum, sizeof sum);
+    memcpy (page + size - PAGE_CHECKSUM_SIZE, &sum, sizeof sum);
 }
 
 /* Write the checksum of PAGE.  It keeps its stamp, of which a closed file is
@@ -461,7 +461,7 @@ write_stamp (sqlite3_file *file, unsigned char *page, size_t size,
     set_stamped (page, size, number, stamp);
   else {
     sum = htole64 ((sum & STAMP_SUM) | (uint64_t)stamp << STAMP_SHIFT);
-    memcpy (page + size - VFS_CHECKSUM_SIZE, &sum, sizeof sum);
+    memcpy (page + size - PAGE_CHECKSUM_SIZE, &sum, sizeof sum);
   }
   return write_end (file, page, size, number);
 }

@@ -58,10 +58,9 @@
 
 #include <sqlite3.h>
 
-#define VFS_CHECKSUM_NAME "sqlblock-checksum"
+#include "sqlite/page.h"
 
-/* Bytes at the end of each page. */
-#define VFS_CHECKSUM_SIZE 8
+#define VFS_CHECKSUM_NAME "sqlblock-checksum"
 
 /* Pages that did not fit their checksums and were read all the same; more
  * than have room are not kept.
@@ -74,10 +73,10 @@ struct damaged_pages {
   uint32_t numbers[DAMAGED_PAGES_MAX];
 };
 
-/* Make the VFS known to SQLite, above that of vfs_ahead.h.  Returns an SQLite
- * result code.  Thread rules: called once, after that one's.
+/* Make the VFS known to SQLite, above the one that is called BELOW.  Returns an
+ * SQLite result code.  Thread rules: called once, after that one's.
  */
-int vfs_checksum_register (void);
+int vfs_checksum_register (const char *below);
 
 /* Have the pages of the database that DB is going to make keep room for
  * checksums: to be said before anything else.  Returns an SQLite result code.
@@ -89,7 +88,7 @@ int vfs_checksum_reserve (sqlite3 *db);
  */
 void vfs_checksum_set (unsigned char *page, size_t size, uint32_t number);
 
-/* Stamps have so many bits. */
+/* The size of a stamp in bits. */
 #define VFS_CHECKSUM_STAMP_BITS 24
 
 /* Give page NUMBER of FILE, in which pages have their checksums, a STAMP.
@@ -103,7 +102,7 @@ int vfs_checksum_stamp (sqlite3_file *file, uint32_t number, size_t size,
 /* The stamp in SUM, which stands in the bytes at the end of a page.  Where a
  * page has none it is any number; 0 where nobody of us has written it.
  */
-uint32_t vfs_checksum_stamp_of (const unsigned char sum[VFS_CHECKSUM_SIZE]);
+uint32_t vfs_checksum_stamp_of (const unsigned char sum[PAGE_CHECKSUM_SIZE]);
 
 /* Is PAGE, of SIZE bytes, all zeroes? */
 bool vfs_checksum_is_blank (const unsigned char *page, size_t size);

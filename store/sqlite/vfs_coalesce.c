@@ -8,8 +8,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "sqlite/log.h"
-#include "sqlite/vfs_checksum.h"
+#include "sqlite/log-walk.h"
 #include "sqlite/vfs_coalesce.h"
 #include "sqlite/vfs_pass.h"
 
@@ -18,8 +17,8 @@
  */
 #define BUFFER_SIZE 65536
 
-/* How many zeroes are put behind a log that grows: as many bytes as it has,
- * but so many at most.
+/* At most this many zeroes are put behind a log that grows, and at most as many
+ * bytes as it has.
  */
 #define ROOM_MOST 1048576
 
@@ -113,19 +112,6 @@ log_read (sqlite3_file *file, void *data, int count, sqlite3_int64 offset)
   return rc;
 }
 
-/* Learn the page size from the header of a log that others began. */
-static int
-learn_page_size (struct log_file *log)
-{
-  unsigned char header[LOG_HEADER_SIZE];
-  const int rc =
-      below (log)->pMethods->xRead (below (log), header, sizeof header, 0);
-
-  if (rc == SQLITE_OK)
-    log->page_size = big_endian (header + 8);
-  return rc;
-}
-
 /* What a write is, going by its place in the log. */
 enum part { HEADER, PAGE, UNKNOWN };
 
@@ -194,7 +180,7 @@ log_write (sqlite3_file *file, const void *data, int count,
     return write_log_header (log, data, count);
   /* Without it a commit could be taken for a transaction that goes on. */
   if (log->page_size == 0)
-    rc = learn_page_size (log);
+    rc = pass_log_page_size (&log->pass, &log->page_size);
   if (rc != SQLITE_OK)
     return rc;
   part = part_of (log, count, offset);
@@ -270,7 +256,7 @@ open_file (sqlite3_vfs *self, const char *name, sqlite3_file *file, int flags,
 }
 
 int
-vfs_coalesce_register (void)
+vfs_coalesce_register (const char *below_it)
 {
   methods = pass_methods;
   methods.iVersion = 1; /* the log has no shared memory of its own */
@@ -280,7 +266,7 @@ vfs_coalesce_register (void)
   methods.xTruncate = log_truncate;
   methods.xSync = log_sync;
   methods.xFileSize = log_file_size;
-  vfs_below = sqlite3_vfs_find (VFS_CHECKSUM_NAME);
+  vfs_below = sqlite3_vfs_find (below_it);
   return pass_register (&vfs, vfs_below, VFS_COALESCE_NAME,
                         sizeof (struct log_file), open_file);
 }

@@ -48,10 +48,10 @@
 
 #define VFS_COALESCE_NAME "sqlblock-coalesce"
 
-/* Make the VFS known to SQLite, above that of vfs_checksum.h.  Returns an
+/* Make the VFS known to SQLite, above the one that is called BELOW.  Returns an
  * SQLite result code.  Thread rules: called once, after that one's.
  */
-int vfs_coalesce_register (void);
+int vfs_coalesce_register (const char *below);
 
 /* The transaction of a connection that uses this VFS was rolled back: drop
  * what was gathered.  Does nothing on other connections.  Thread rules:

@@ -4,6 +4,8 @@
 
 #include <stddef.h>
 
+#include "base/bytes.h"
+#include "sqlite/log-walk.h"
 #include "sqlite/vfs_pass.h"
 
 static sqlite3_file *
@@ -131,6 +133,18 @@ const sqlite3_io_methods pass_methods = {
   .xShmBarrier = pass_shm_barrier,
   .xShmUnmap = pass_shm_unmap,
 };
+
+int
+pass_log_page_size (struct pass_file *file, int64_t *page_size)
+{
+  unsigned char header[LOG_HEADER_SIZE];
+  const int rc =
+      file->below->pMethods->xRead (file->below, header, sizeof header, 0);
+
+  if (rc == SQLITE_OK)
+    *page_size = big_endian (header + 8);
+  return rc;
+}
 
 int
 pass_open (sqlite3_vfs *below_it, const char *name, struct pass_file *file,

@@ -11,6 +11,7 @@
 #define SQLBLOCK_VFS_PASS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include <sqlite3.h>
 
@@ -39,6 +40,9 @@ int pass_shm_map (sqlite3_file *file, int region, int size, int extend,
                   void volatile **memory);
 int pass_shm_unmap (sqlite3_file *file, int remove);
 int pass_shm_lock (sqlite3_file *file, int offset, int count, int flags);
+
+/* Learn the page size from the header of FILE, a log that others began. */
+int pass_log_page_size (struct pass_file *file, int64_t *page_size);
 
 /* Open NAME by BELOW, behind the SIZE bytes of FILE, which is all zeroes but
  * for what is its own, and give it METHODS, unless there is no file then.

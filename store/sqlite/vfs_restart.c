@@ -9,9 +9,9 @@
 
 #include "sqlite/mark.h"
 #include "sqlite/page.h"
+#include "sqlite/vfs_checksum.h"
 #include "sqlite/vfs_pass.h"
 #include "sqlite/vfs_restart.h"
-#include "sqlite/vfs_room.h"
 
 /* The locks of the log's index ("WAL Locks" in SQLite's walformat.html). */
 #define LOCK_CHECKPOINT 1
@@ -388,7 +388,7 @@ open_file (sqlite3_vfs *self, const char *name, sqlite3_file *file, int flags,
 }
 
 int
-vfs_restart_register (void)
+vfs_restart_register (const char *below_it)
 {
   methods = pass_methods;
   methods.xClose = restart_close;
@@ -399,7 +399,7 @@ vfs_restart_register (void)
   methods.xShmMap = restart_shm_map;
   methods.xShmLock = restart_shm_lock;
   methods.xShmUnmap = restart_shm_unmap;
-  vfs_below = sqlite3_vfs_find (VFS_ROOM_NAME);
+  vfs_below = sqlite3_vfs_find (below_it);
   return pass_register (&vfs, vfs_below, VFS_RESTART_NAME,
                         sizeof (struct restart_file), open_file);
 }

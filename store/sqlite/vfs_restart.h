@@ -83,10 +83,10 @@
 
 #define VFS_RESTART_NAME "sqlblock-restart"
 
-/* Make the VFS known to SQLite, above that of vfs_room.h.  Returns an SQLite
- * result code.  Thread rules: called once, after that one's.
+/* Make the VFS known to SQLite, above the one that is called BELOW.  Returns an
+ * SQLite result code.  Thread rules: called once, after that one's.
  */
-int vfs_restart_register (void);
+int vfs_restart_register (const char *below);
 
 /* The header of the log's index. */
 #define VFS_RESTART_HEADER 48

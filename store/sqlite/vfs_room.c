@@ -16,7 +16,7 @@
 
 #include "base/bytes.h"
 #include "sqlite/filesystem.h"
-#include "sqlite/log.h"
+#include "sqlite/log-walk.h"
 #include "sqlite/reserve.h"
 #include "sqlite/vfs_pass.h"
 #include "sqlite/vfs_room.h"
@@ -74,7 +74,7 @@ struct room_file {
   int fd;            /* -1: not opened yet */
   int64_t page_size; /* 0: not known yet */
   uint32_t salt;     /* of the last frame: another one after each start, ... */
-  int64_t held;      /* ... since when it may have so many bytes */
+  int64_t held;      /* ... since when it may have at most this many bytes */
 };
 
 static sqlite3_vfs *vfs_below;
@@ -574,19 +574,6 @@ open_database (const char *name, struct room_file *file, int flags,
  * The log.
  */
 
-/* Learn the page size from the header of a log that others began. */
-static int
-learn_page_size (struct room_file *file)
-{
-  unsigned char header[LOG_HEADER_SIZE];
-  const int rc =
-      below (file)->pMethods->xRead (below (file), header, sizeof header, 0);
-
-  if (rc == SQLITE_OK)
-    file->page_size = big_endian (header + 8);
-  return rc;
-}
-
 /* What the frame headers say that begin in a piece of the log: the last size
  * of the database, in pages, or 0 where none of them commits.
  */
@@ -672,7 +659,7 @@ log_write (sqlite3_file *handle, const void *data, int count,
   }
   else {
     if (file->page_size == 0)
-      rc = learn_page_size (file);
+      rc = pass_log_page_size (&file->pass, &file->page_size);
     if (rc == SQLITE_OK)
       pages = look_at_frames (file, data, count, offset);
   }

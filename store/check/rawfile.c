@@ -1,4 +1,4 @@
-/* A database file as pages: see pages.h. */
+/* A database file as pages: see rawfile.h. */
 
 #include <config.h>
 
@@ -12,8 +12,8 @@
 #include "base/bytes.h"
 #include "sqlite/claim.h"
 #include "sqlite/files.h"
-#include "sqlite/log.h"
-#include "sqlite/pages.h"
+#include "sqlite/log-walk.h"
+#include "check/rawfile.h"
 
 /* How many entries of a page of the pointer map may be wrong before the others
  * mean nothing, either.
@@ -52,7 +52,7 @@ compare_pages (const void *a, const void *b)
 
 /* Keep the newest copy of each page. */
 static void
-keep_newest (struct pages *pages)
+keep_newest (struct rawfile *pages)
 {
   size_t kept = 0;
 
@@ -68,7 +68,7 @@ keep_newest (struct pages *pages)
 }
 
 static int
-add_frame (struct pages *pages, const struct log_page *page, size_t frames,
+add_frame (struct rawfile *pages, const struct log_page *page, size_t frames,
            struct status *status)
 {
   struct log_page *in_log = pages->in_log;
@@ -86,7 +86,8 @@ add_frame (struct pages *pages, const struct log_page *page, size_t frames,
 
 /* Go through the frames of the log. */
 static int
-read_frames (struct pages *pages, struct log_walk *walk, struct status *status)
+read_frames (struct rawfile *pages, struct log_walk *walk,
+             struct status *status)
 {
   size_t frames = 0;
 
@@ -108,7 +109,7 @@ read_frames (struct pages *pages, struct log_walk *walk, struct status *status)
  * there is none that SQLite would take, -1.
  */
 static int
-read_log (struct pages *pages, const char *path,
+read_log (struct rawfile *pages, const char *path,
           unsigned char salts[LOG_SALTS_SIZE], struct status *status)
 {
   char *name = files_side (path, "-wal");
@@ -133,7 +134,7 @@ read_log (struct pages *pages, const char *path,
  * where it is gone, too ("The WAL-Index File Format" in walformat.html).
  */
 static void
-look_for_lost_log (struct pages *pages, const char *index,
+look_for_lost_log (struct rawfile *pages, const char *index,
                    const unsigned char *log_salts)
 {
   struct {
@@ -165,7 +166,7 @@ look_for_lost_log (struct pages *pages, const char *index,
  * many there are.
  */
 static uint32_t
-count_missing (const struct pages *pages)
+count_missing (const struct rawfile *pages)
 {
   unsigned char header[PAGE_HEADER_SIZE];
   const uint64_t in_file = lseek (pages->file, 0, SEEK_END) / pages->page_size;
@@ -185,7 +186,7 @@ count_missing (const struct pages *pages)
 }
 
 static int
-read_header (struct pages *pages, uint32_t page_size, struct status *status)
+read_header (struct rawfile *pages, uint32_t page_size, struct status *status)
 {
   unsigned char header[PAGE_HEADER_SIZE];
   const struct stat *st = &pages->opened;
@@ -207,7 +208,7 @@ read_header (struct pages *pages, uint32_t page_size, struct status *status)
 
 /* Read the log, and find out what is missing of it and of the file. */
 static int
-read_rest (struct pages *pages, const char *path, struct status *status)
+read_rest (struct rawfile *pages, const char *path, struct status *status)
 {
   unsigned char salts[LOG_SALTS_SIZE];
   const int r = read_log (pages, path, salts, status);
@@ -224,10 +225,10 @@ read_rest (struct pages *pages, const char *path, struct status *status)
   return 0;
 }
 
-struct pages *
-pages_open (const char *path, uint32_t page_size, struct status *status)
+struct rawfile *
+rawfile_open (const char *path, uint32_t page_size, struct status *status)
 {
-  struct pages *pages = calloc (1, sizeof *pages);
+  struct rawfile *pages = calloc (1, sizeof *pages);
 
   if (pages == NULL) {
     status_no_memory (status);
@@ -241,7 +242,7 @@ pages_open (const char *path, uint32_t page_size, struct status *status)
            read_rest (pages, path, status) == 0)
     return pages;
   status_prefix (status, "%s", path);
-  pages_close (pages);
+  rawfile_close (pages);
   return NULL;
 }
 
@@ -257,7 +258,7 @@ is_still (int fd, const struct stat *opened)
 }
 
 int
-pages_check_still (const struct pages *pages, struct status *status)
+rawfile_check_still (const struct rawfile *pages, struct status *status)
 {
   if (!claim_is_written (pages->file) &&
       is_still (pages->file, &pages->opened) &&
@@ -269,7 +270,7 @@ pages_check_still (const struct pages *pages, struct status *status)
 }
 
 void
-pages_close (struct pages *pages)
+rawfile_close (struct rawfile *pages)
 {
   if (pages->file != -1)
     close (pages->file);
@@ -281,7 +282,7 @@ pages_close (struct pages *pages)
 
 /* Returns whether the page is from the log. */
 static bool
-read_page (struct pages *pages, uint32_t number, unsigned char *page)
+read_page (struct rawfile *pages, uint32_t number, unsigned char *page)
 {
   const struct log_page key = { .page = number };
   const struct log_page *found = NULL;
@@ -305,7 +306,7 @@ read_page (struct pages *pages, uint32_t number, unsigned char *page)
 }
 
 void
-pages_get (struct pages *pages, uint32_t number)
+rawfile_get (struct rawfile *pages, uint32_t number)
 {
   pages->current_in_log = read_page (pages, number, pages->page);
   pages->current = number;
@@ -321,7 +322,7 @@ is_use (unsigned char use)
  * of it does.
  */
 static void
-read_map (struct pages *pages, uint32_t map, uint32_t entries)
+read_map (struct rawfile *pages, uint32_t map, uint32_t entries)
 {
   unsigned wrong = 0;
 
@@ -334,7 +335,7 @@ read_map (struct pages *pages, uint32_t map, uint32_t entries)
 }
 
 enum page_use
-pages_use (struct pages *pages, uint32_t number)
+rawfile_use (struct rawfile *pages, uint32_t number)
 {
   uint32_t map;
   unsigned char use;
@@ -357,7 +358,7 @@ pages_use (struct pages *pages, uint32_t number)
  */
 
 bool
-pages_tree (const struct pages *pages, struct tree_page *tree)
+rawfile_tree (const struct rawfile *pages, struct tree_page *tree)
 {
   const unsigned start = pages->current == 1 ? PAGE_HEADER_SIZE : 0;
   const unsigned char *head = pages->page + start;
@@ -382,7 +383,8 @@ pages_tree (const struct pages *pages, struct tree_page *tree)
 }
 
 unsigned
-pages_cell (const struct pages *pages, const struct tree_page *tree, unsigned i)
+rawfile_cell (const struct rawfile *pages, const struct tree_page *tree,
+              unsigned i)
 {
   const unsigned at =
       big_endian_16 (pages->page + tree->pointers + 2 * (size_t)i);
@@ -412,7 +414,7 @@ read_varint (const unsigned char *bytes, const unsigned char *end,
 
 /* Read the rest of a payload from overflow pages. */
 static bool
-read_overflow (struct pages *pages, uint32_t number, unsigned char *payload,
+read_overflow (struct rawfile *pages, uint32_t number, unsigned char *payload,
                size_t left)
 {
   const size_t most = pages->usable - PAGE_NEXT_SIZE;
@@ -431,8 +433,8 @@ read_overflow (struct pages *pages, uint32_t number, unsigned char *payload,
 }
 
 bool
-pages_read_cell (struct pages *pages, enum tree_type type, unsigned offset,
-                 struct cell *cell, unsigned char *payload)
+rawfile_read_cell (struct rawfile *pages, enum tree_type type, unsigned offset,
+                   struct cell *cell, unsigned char *payload)
 {
   const unsigned char *const start = pages->page + offset;
   const unsigned char *const end = pages->page + pages->usable;
@@ -473,12 +475,12 @@ pages_read_cell (struct pages *pages, enum tree_type type, unsigned offset,
 }
 
 bool
-pages_tree_cell (struct pages *pages, const struct tree_page *tree, unsigned i,
-                 struct cell *cell, unsigned char *payload)
+rawfile_tree_cell (struct rawfile *pages, const struct tree_page *tree,
+                   unsigned i, struct cell *cell, unsigned char *payload)
 {
-  const unsigned at = pages_cell (pages, tree, i);
+  const unsigned at = rawfile_cell (pages, tree, i);
 
-  return at != 0 && pages_read_cell (pages, tree->type, at, cell, payload);
+  return at != 0 && rawfile_read_cell (pages, tree->type, at, cell, payload);
 }
 
 /*--------------------------------------------------------------------

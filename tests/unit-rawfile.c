@@ -13,7 +13,7 @@
 
 #include "base/bytes.h"
 #include "sqlite/page.h"
-#include "sqlite/pages.h"
+#include "check/rawfile.h"
 
 #define SIZE  4096
 #define ROUND 3 /* pages of each kind that are tried */
@@ -94,12 +94,12 @@ is_free_trunk (uint32_t number)
 }
 
 static enum kind
-kind_of (struct pages *pages, uint32_t number)
+kind_of (struct rawfile *pages, uint32_t number)
 {
   if (number == 1)
     return FIRST_PAGE;
-  pages_get (pages, number);
-  switch (pages_use (pages, number)) {
+  rawfile_get (pages, number);
+  switch (rawfile_use (pages, number)) {
   case PAGE_MAP:
     return POINTER_MAP;
   case PAGE_FREE:
@@ -263,8 +263,8 @@ check_reads (uint32_t number, uint64_t *seed)
     assert_int_equal (read_file (data, 10, page - 5), SQLITE_IOERR_DATA);
     assert_int_equal (read_file (data, SIZE, page - 100), SQLITE_IOERR_DATA);
     assert_int_equal (read_file (data, 500, page - 500), SQLITE_OK);
-    assert_memory_equal (data, bytes + page - 500, 500 - VFS_CHECKSUM_SIZE);
-    for (int i = 500 - VFS_CHECKSUM_SIZE; i < 500; i++)
+    assert_memory_equal (data, bytes + page - 500, 500 - PAGE_CHECKSUM_SIZE);
+    for (int i = 500 - PAGE_CHECKSUM_SIZE; i < 500; i++)
       assert_int_equal (data[i], 0);
   }
   else {
@@ -349,14 +349,14 @@ for_each_page (void (*check) (enum kind kind, uint32_t number, uint64_t *seed))
 {
   uint64_t seed = unit_seed ();
   struct status status;
-  struct pages *pages;
+  struct rawfile *pages;
   uint32_t first;
   int left;
 
   make_database ();
   spoiled = unit_path ("spoiled.sqlite");
   unit_write_file (spoiled, bytes, size);
-  pages = pages_open (spoiled, 0, &status);
+  pages = rawfile_open (spoiled, 0, &status);
   assert_non_null (pages);
   for (enum kind kind = FIRST_PAGE; kind < OTHER; kind++) {
     print_message ("%s:\n", kind_names[kind]);
@@ -372,7 +372,7 @@ for_each_page (void (*check) (enum kind kind, uint32_t number, uint64_t *seed))
     }
     assert_true (left < ROUND);
   }
-  pages_close (pages);
+  rawfile_close (pages);
   free (bytes);
 }
 

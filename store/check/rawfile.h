@@ -10,8 +10,8 @@
  * of the whole process, only while that has no connection to it.
  */
 
-#ifndef SQLBLOCK_PAGES_H
-#define SQLBLOCK_PAGES_H
+#ifndef SQLBLOCK_RAWFILE_H
+#define SQLBLOCK_RAWFILE_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,7 +30,7 @@ struct log_page {
   uint64_t offset;
 };
 
-struct pages {
+struct rawfile {
   int file, log; /* descriptors; -1: there is no log */
   struct stat opened, log_opened;
   uint32_t page_size, usable; /* in bytes; without the checksum */
@@ -43,39 +43,29 @@ struct pages {
   uint32_t log_frames; /* that are */
   bool log_torn;       /* the log is damaged, and ends before that */
 
-  /* The page of pages_get, and the last one of the pointer map. */
+  /* The page of rawfile_get, and the last one of the pointer map. */
   uint32_t current, map_number;
   bool current_in_log;
   unsigned char page[PAGE_SIZE_MAX], map[PAGE_SIZE_MAX];
 };
 
 /* Open the database PATH, whose pages have PAGE_SIZE bytes, or for 0 as many
- * as its header says.  Returns a new one, for pages_close, or NULL.
+ * as its header says.  Returns a new one, for rawfile_close, or NULL.
  */
-struct pages *pages_open (const char *path, uint32_t page_size,
-                          struct status *status);
-void pages_close (struct pages *pages);
+struct rawfile *rawfile_open (const char *path, uint32_t page_size,
+                              struct status *status);
+void rawfile_close (struct rawfile *pages);
 
 /* Does nobody write the file, and are it and its log what they were when they
  * were opened?  Returns 0, or -1: EBUSY.
  */
-int pages_check_still (const struct pages *pages, struct status *status);
+int rawfile_check_still (const struct rawfile *pages, struct status *status);
 
 /* Read page NUMBER, from 1 on, into pages->page. */
-void pages_get (struct pages *pages, uint32_t number);
+void rawfile_get (struct rawfile *pages, uint32_t number);
 
-/* What the pointer map says that a page is, by the first byte of its entry; 0:
- * nothing that it can be.
- */
-enum page_use {
-  PAGE_ROOT = 1,
-  PAGE_FREE = 2,
-  PAGE_OVERFLOW = 3,
-  PAGE_OVERFLOW_MORE = 4,
-  PAGE_TREE = 5,
-  PAGE_MAP = 6, /* it is one of the map itself */
-};
-enum page_use pages_use (struct pages *pages, uint32_t number);
+/* What the pointer map says that page NUMBER is; 0: nothing that it can be. */
+enum page_use rawfile_use (struct rawfile *pages, uint32_t number);
 
 /* The first byte of the pages of b-trees. */
 enum tree_type {
@@ -92,11 +82,11 @@ struct tree_page {
   uint32_t last_child; /* of interior pages */
   unsigned pointers;   /* where those to the cells stand */
 };
-bool pages_tree (const struct pages *pages, struct tree_page *tree);
+bool rawfile_tree (const struct rawfile *pages, struct tree_page *tree);
 
 /* Where cell I begins, or 0 where it lies outside. */
-unsigned pages_cell (const struct pages *pages, const struct tree_page *tree,
-                     unsigned i);
+unsigned rawfile_cell (const struct rawfile *pages,
+                       const struct tree_page *tree, unsigned i);
 
 /* A cell, with the whole payload. */
 struct cell {
@@ -109,12 +99,13 @@ struct cell {
 /* Read the cell at OFFSET of pages->page, as one of TYPE, and its payload
  * into PAYLOAD, which has room for PAYLOAD_MAX bytes.
  */
-bool pages_read_cell (struct pages *pages, enum tree_type type, unsigned offset,
-                      struct cell *cell, unsigned char *payload);
+bool rawfile_read_cell (struct rawfile *pages, enum tree_type type,
+                        unsigned offset, struct cell *cell,
+                        unsigned char *payload);
 
 /* Read cell I of the page of a b-tree at hand; false where it lies outside. */
-bool pages_tree_cell (struct pages *pages, const struct tree_page *tree,
-                      unsigned i, struct cell *cell, unsigned char *payload);
+bool rawfile_tree_cell (struct rawfile *pages, const struct tree_page *tree,
+                        unsigned i, struct cell *cell, unsigned char *payload);
 
 /* A value in a record. */
 enum value_type {
@@ -139,4 +130,4 @@ struct value {
 unsigned record_parse (const unsigned char *payload, size_t length,
                        struct value values[RECORD_VALUES]);
 
-#endif /* SQLBLOCK_PAGES_H */
+#endif /* SQLBLOCK_RAWFILE_H */

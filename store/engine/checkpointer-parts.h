@@ -1,0 +1,36 @@
+/* What checkpointer.c, which knows when, and checkpointer-rounds.c, which knows
+ * how, share.
+ */
+
+#ifndef SQLBLOCK_CHECKPOINTER_PARTS_H
+#define SQLBLOCK_CHECKPOINTER_PARTS_H
+
+#include <stdbool.h>
+
+#include "engine/checkpointer.h"
+#include "status.h"
+
+/* How long a checkpoint may wait for a reader that does not end, in
+ * milliseconds: longer than one of ours keeps a transaction, in whatever
+ * process.
+ */
+#define PAUSE_PATIENCE (READER_KEEP * 3 / 2 + 30)
+
+/* How long it may wait for a checkpoint of another process, and a writer for
+ * the log to get shorter than its bound, in milliseconds.
+ */
+#define OTHERS_PATIENCE 1000
+
+/* Have the connection cut its file in pieces. */
+int checkpointer_set_up_cutting (struct checkpointer *checkpointer,
+                                 struct status *status);
+
+/* Have checkpoints failed for so long that waiting does not help? */
+bool checkpointer_is_pinned (const struct checkpointer *checkpointer);
+
+/* Empty the log.  MODE says whether its file is also truncated.  Returns
+ * whether that was possible.
+ */
+bool checkpointer_empty_log (struct checkpointer *checkpointer, int mode);
+
+#endif /* SQLBLOCK_CHECKPOINTER_PARTS_H */

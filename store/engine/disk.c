@@ -1,0 +1,492 @@
+/* A disk that is open, and its requests: see store.h.
+ *
+ * A read takes a reader of the pool, a write goes to the writer's queue.  Here
+ * it is decided what is read before a write, requests are counted, and failures
+ * say which disk and which bytes they are about.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/count.h"
+#include "base/counters.h"
+#include "engine/engine.h"
+#include "engine/prefetch.h"
+#include "engine/store-parts.h"
+#include "rows/layers.h"
+#include "sqlite/guard.h"
+#include "statistics.h"
+#include "store.h"
+
+/* How much is read at a time to have it in the caches, in bytes. */
+#define CACHE_BYTES (1024 * 1024)
+
+/* How often to read what changes meanwhile (watch.h). */
+#define READ_TRIES 3
+
+struct disk {
+  struct store *store;
+  struct disk_info info;
+  /* How new blocks are stored, at last sight.  That both change at once does
+   * not matter: a codec takes any level.
+   */
+  atomic_int codec, level, deduplicate;
+  struct disk_counters *counters; /* or NULL */
+  bool readonly;
+  int guard; /* released at the end, or -1 */
+  int reads; /* guard_read_snapshot, or -1 */
+};
+
+/* DISK was looked at before its guard was taken: a roll-back, a change of its
+ * size or a deletion may have had that until then.  With it they have to wait,
+ * so what is seen now stays.
+ */
+static int
+look_again (struct disk *disk, struct status *status)
+{
+  struct disk_info now = { .id = disk->info.id };
+
+  if (store_find_id (disk->store, &now, status) == -1)
+    return -1;
+  strcpy (now.name, disk->info.name);
+  disk->info = now;
+  return 0;
+}
+
+/* As store_find; a snapshot stays as long as *READS, a guard, is held.  Where
+ * this user cannot have the guard, *READS is -1, and a client that reads it
+ * when it is deleted gets errors.
+ */
+static int
+find_to_read (struct store *store, const char *name, struct disk_info *info,
+              int *reads, struct status *status)
+{
+  int64_t id;
+  int r;
+
+  *reads = -1;
+  if (store_find (store, name, info, status) == -1)
+    return -1;
+  /* It may be gone, or a time may mean another one, by the time that it is
+   * held.
+   */
+  while (info->snapshot != 0) {
+    id = info->snapshot;
+    *reads = guard_read_snapshot (store->place.path, id, status);
+    if (*reads == -1 && status->error == EBUSY)
+      return status_prefix (status, "'%s'", info->name);
+    if (*reads == -1)
+      return 0;
+    r = store_find (store, name, info, status);
+    if (r == 0 && info->snapshot == id)
+      return 0;
+    guard_release (*reads);
+    *reads = -1;
+    if (r == -1)
+      return -1;
+  }
+  return 0;
+}
+
+struct disk *
+disk_open (struct store *store, const char *name, bool readonly,
+           struct status *status)
+{
+  struct disk_info info, now;
+  struct disk *disk;
+  int reads;
+
+  for (;;) {
+    if (find_to_read (store, name, &info, &reads, status) == -1)
+      return NULL;
+    disk = disk_open_found (store, &info, readonly, status);
+    if (disk)
+      disk->reads = reads;
+    else if (reads != -1)
+      guard_release (reads);
+    if (disk == NULL || disk->readonly)
+      return disk;
+    /* Is it still called so? */
+    if (store_find (store, name, &now, status) == -1) {
+      disk_close (disk);
+      return NULL;
+    }
+    if (now.id == info.id)
+      return disk;
+    disk_close (disk);
+  }
+}
+
+struct disk *
+disk_open_found (struct store *store, const struct disk_info *info,
+                 bool readonly, struct status *status)
+{
+  struct disk *disk = calloc (1, sizeof *disk);
+  struct status ignored;
+
+  if (disk == NULL) {
+    status_no_memory (status);
+    return NULL;
+  }
+  disk->store = store;
+  disk->info = *info;
+  disk->guard = disk->reads = -1;
+  /* Who reads without the log would not see what is written. */
+  disk->readonly = readonly || info->snapshot != 0 ||
+                   store->readers.mode == CONNECTION_IMMUTABLE;
+  if (!disk->readonly && store_begin_writing (store, info->id, status) == -1) {
+    if (!store_may_only_read (status)) {
+      status_prefix (status, "disk '%s'", info->name);
+      free (disk);
+      return NULL;
+    }
+    disk->readonly = true;
+  }
+  if (!disk->readonly && look_again (disk, status) == -1) {
+    status_prefix (status, "disk '%s'", info->name);
+    disk_close (disk);
+    return NULL;
+  }
+  disk->codec = disk->info.compression.codec;
+  disk->level = disk->info.compression.level;
+  disk->deduplicate = disk->info.deduplicate;
+  /* It can also be served without. */
+  if (store->statistics)
+    disk->counters =
+        statistics_open_disk (store->statistics, info->name, &ignored);
+  return disk;
+}
+
+void
+disk_keep_guard (struct disk *disk, int guard)
+{
+  disk->guard = guard;
+}
+
+bool
+disk_has_guard (const struct disk *disk)
+{
+  return disk->guard != -1;
+}
+
+void
+disk_close (struct disk *disk)
+{
+  if (!disk->readonly)
+    store_end_writing (disk->store, disk->info.id);
+  if (disk->guard != -1)
+    guard_release (disk->guard);
+  if (disk->reads != -1)
+    guard_release (disk->reads);
+  statistics_close_disk (disk->counters);
+  free (disk);
+}
+
+const struct disk_info *
+disk_get_info (const struct disk *disk)
+{
+  return &disk->info;
+}
+
+bool
+disk_is_readonly (const struct disk *disk)
+{
+  return disk->readonly;
+}
+
+/*--------------------------------------------------------------------
+ * Requests.
+ */
+
+/* Say of a failure what was being done; returns -1. */
+static int
+failed_range (const struct disk *disk, const char *doing, uint64_t offset,
+              uint64_t count, struct status *status)
+{
+  return status_prefix (status, "disk '%s': %s %s at offset %" PRIu64,
+                        disk->info.name, doing, COUNT (count, "byte"), offset);
+}
+
+/* Read into BUFFER, and count how the cache was used; maybe AGAIN, see
+ * reader.h.
+ */
+static int
+read_once (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
+           bool *again, struct status *status)
+{
+  struct reader_pool *readers = &disk->store->readers;
+  struct reader *reader = reader_take_disk (readers, &disk->info, status);
+  int r;
+
+  if (reader == NULL) {
+    *again = false;
+    return -1;
+  }
+  r = view_read (&reader->connection, &reader->view, buffer, offset, count,
+                 status);
+  statistics_cache (disk->counters, reader->connection.db);
+  return reader_end_or_again (readers, reader, r, again, status);
+}
+
+static int
+read_range (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
+            struct status *status)
+{
+  bool again = true;
+  int r = -1;
+
+  for (int tries = READ_TRIES; r == -1 && again; tries--) {
+    again = tries > 1;
+    r = read_once (disk, buffer, offset, count, &again, status);
+  }
+  if (r == -1)
+    return failed_range (disk, "reading", offset, count, status);
+  return 0;
+}
+
+int
+disk_read (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
+           struct status *status)
+{
+  const uint64_t began = clock_now ();
+  const int r = read_range (disk, buffer, offset, count, status);
+
+  return statistics_request (disk->counters, REQUEST_READ, began, count, r);
+}
+
+int
+disk_cache (struct disk *disk, uint64_t offset, uint64_t count,
+            struct status *status)
+{
+  const uint64_t began = clock_now (), all = count;
+  uint64_t part = count < CACHE_BYTES ? count : CACHE_BYTES;
+  void *scratch = malloc (part);
+  int r = scratch ? 0 : status_no_memory (status);
+
+  for (; r == 0 && count > 0; count -= part, offset += part) {
+    if (part > count)
+      part = count;
+    r = read_range (disk, scratch, offset, part, status);
+  }
+  free (scratch);
+  return statistics_request (disk->counters, REQUEST_CACHE, began, all, r);
+}
+
+/* Make durable what was written before. */
+static int
+flush (struct disk *disk, struct status *status)
+{
+  if (disk->readonly)
+    return 0;
+  if (flusher_flush (&disk->store->flusher, status) == -1) {
+    checkpointer_wake (&disk->store->checkpointer);
+    return status_prefix (status, "disk '%s': flushing", disk->info.name);
+  }
+  return 0;
+}
+
+int
+disk_flush (struct disk *disk, struct status *status)
+{
+  const uint64_t began = clock_now ();
+  const int r = flush (disk, status);
+
+  return statistics_request (disk->counters, REQUEST_FLUSH, began, 0, r);
+}
+
+/* Read the block in which byte OFFSET is, of which a part is to be written.
+ * The write does it itself where this fails.
+ */
+static void
+read_before (struct disk *disk, uint64_t offset, struct block_before *before)
+{
+  const uint32_t block_size = disk->info.block_size;
+  const uint64_t number = offset / block_size;
+  struct status ignored;
+  struct reader *reader =
+      reader_take_disk (&disk->store->readers, &disk->info, &ignored);
+
+  if (reader == NULL)
+    return;
+  before->bytes = malloc (block_size);
+  if (before->bytes &&
+      (view_version (&reader->connection, &reader->view, number,
+                     &before->version, &ignored) == -1 ||
+       view_read (&reader->connection, &reader->view, before->bytes,
+                  number * block_size, block_size, &ignored) == -1)) {
+    free (before->bytes);
+    before->bytes = NULL;
+  }
+  statistics_cache (disk->counters, reader->connection.db);
+  reader_return (&disk->store->readers, reader);
+}
+
+/* Read what a disk that is compressed or deduplicated has in the blocks of
+ * which a part is written, so that the transaction need not.
+ */
+static void
+read_edges (struct disk *disk, struct write_request *request)
+{
+  const uint32_t block_size = disk->info.block_size;
+  const uint64_t offset = request->offset, end = offset + request->count;
+  const bool one = offset / block_size == (end - 1) / block_size;
+
+  if (request->compression.codec == CODEC_RAW && !request->deduplicate)
+    return;
+  if (offset % block_size != 0 || (one && end % block_size != 0))
+    read_before (disk, offset, &request->before[0]);
+  if (!one && end % block_size != 0)
+    read_before (disk, end - 1, &request->before[1]);
+}
+
+/* Read what COUNT bytes at byte OFFSET will overwrite, where that comes from
+ * the medium and the write has to wait anyway.  What fails here, the write
+ * meets itself.
+ */
+static void
+prefetch (struct disk *disk, uint64_t offset, uint64_t count)
+{
+  struct writer *writer = &disk->store->writer;
+  const uint32_t block_size = disk->info.block_size;
+  struct status ignored;
+  struct reader *reader;
+  long before;
+
+  if (count > PREFETCH_BYTES || !prefetch_is_due (&writer->prefetch) ||
+      !writer_is_busy (writer))
+    return;
+  before = prefetch_so_far ();
+  reader = reader_take_disk (&disk->store->readers, &disk->info, &ignored);
+  if (reader == NULL)
+    return;
+  view_prefetch (&reader->connection, &reader->view, offset / block_size,
+                 (offset + count - 1) / block_size, &ignored);
+  statistics_cache (disk->counters, reader->connection.db);
+  reader_return (&disk->store->readers, reader);
+  prefetch_note (&writer->prefetch, before);
+}
+
+/* What a thread has seen, for the others; it rarely changes. */
+static void
+note_seen (atomic_int *seen, int now)
+{
+  if (atomic_load_explicit (seen, memory_order_relaxed) != now)
+    atomic_store_explicit (seen, now, memory_order_relaxed);
+}
+
+/* Write, and make durable with FUA. */
+static int
+write_range (struct disk *disk, const void *data, uint64_t offset,
+             uint64_t count, bool fua, struct status *status)
+{
+  struct write_request request = {
+    .data = data,
+    .offset = offset,
+    .count = count,
+    .compression = { atomic_load_explicit (&disk->codec, memory_order_relaxed),
+                     atomic_load_explicit (&disk->level,
+                                           memory_order_relaxed) },
+    .deduplicate =
+        atomic_load_explicit (&disk->deduplicate, memory_order_relaxed),
+  };
+  int r;
+
+  prefetch (disk, offset, count);
+  read_edges (disk, &request);
+  r = writer_write (&disk->store->writer, &disk->info, &request, status);
+  free (request.before[0].bytes);
+  free (request.before[1].bytes);
+  if (r == -1)
+    return failed_range (disk, "writing", offset, count, status);
+  note_seen (&disk->codec, request.compression.codec);
+  note_seen (&disk->level, request.compression.level);
+  note_seen (&disk->deduplicate, request.deduplicate);
+  return fua ? flush (disk, status) : 0;
+}
+
+int
+disk_write (struct disk *disk, const void *data, uint64_t offset,
+            uint64_t count, bool fua, struct status *status)
+{
+  const uint64_t began = clock_now ();
+  const int r = write_range (disk, data, offset, count, fua, status);
+
+  return statistics_request (disk->counters, REQUEST_WRITE, began, count, r);
+}
+
+int
+disk_fill (struct disk *disk, const void *data, uint64_t offset, uint64_t count,
+           struct status *status)
+{
+  const uint32_t block_size = disk->info.block_size;
+  const uint64_t blocks = disk->store->writer.batch_bytes / block_size;
+  const uint64_t most = (blocks ? blocks : 1) * block_size;
+  const char *bytes = data;
+  uint64_t part;
+  int r = 0;
+
+  for (; r == 0 && count > 0; bytes += part, offset += part, count -= part) {
+    part = most - offset % block_size;
+    if (part > count)
+      part = count;
+    r = disk_write (disk, bytes, offset, part, false, status);
+  }
+  return r;
+}
+
+/* A trim, or with EDGES a zero. */
+static int
+clear (struct disk *disk, uint64_t offset, uint64_t count, bool edges, bool fua,
+       struct status *status)
+{
+  const uint64_t began = clock_now ();
+  int r = writer_clear (&disk->store->writer, &disk->info, offset, count, edges,
+                        status);
+
+  if (r == -1)
+    failed_range (disk, edges ? "zeroing" : "trimming", offset, count, status);
+  else if (fua)
+    r = flush (disk, status);
+  return statistics_request (
+      disk->counters, edges ? REQUEST_ZERO : REQUEST_TRIM, began, count, r);
+}
+
+int
+disk_trim (struct disk *disk, uint64_t offset, uint64_t count, bool fua,
+           struct status *status)
+{
+  return clear (disk, offset, count, false, fua, status);
+}
+
+int
+disk_zero (struct disk *disk, uint64_t offset, uint64_t count, bool fua,
+           struct status *status)
+{
+  return clear (disk, offset, count, true, fua, status);
+}
+
+int
+disk_extents (struct disk *disk, uint64_t offset, uint64_t count, bool one,
+              extent_found found, void *opaque, struct status *status)
+{
+  const uint64_t began = clock_now ();
+  struct reader *reader =
+      reader_take_disk (&disk->store->readers, &disk->info, status);
+  int r = -1;
+
+  if (reader) {
+    r = view_extents (&reader->connection, &reader->view, offset, count, one,
+                      found, opaque, status);
+    statistics_cache (disk->counters, reader->connection.db);
+    r = reader_end (&disk->store->readers, reader, r, status);
+  }
+  if (r == -1)
+    failed_range (disk, "mapping", offset, count, status);
+  return statistics_request (disk->counters, REQUEST_EXTENTS, began, count, r);
+}

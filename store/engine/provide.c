@@ -1,0 +1,162 @@
+/* Before a server runs: is the file there with the disk that it is to serve,
+ * and making what is missing.  See store_check and store_provide.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/sane.h"
+#include "engine/engine.h"
+#include "rows/database.h"
+#include "rows/snapshots.h"
+#include "sqlite/files.h"
+#include "store.h"
+
+/* The name of the disk that OPTIONS would make. */
+static const char *
+new_name (const struct disk_options *options)
+{
+  return options->name ? options->name : DISK_NAME_DEFAULT;
+}
+
+/* Check the disk that OPTIONS asks for in an open database.  Returns 1 when
+ * it is there as it should be, 0 when it is to be made, -1 on failure.
+ */
+static int
+check_disk (struct connection *connection, const struct disk_options *options,
+            struct status *status)
+{
+  struct snapshot_info snapshot;
+  struct disk_info info;
+  int r;
+
+  if (options->name && strchr (options->name, '@'))
+    return snapshots_find_target (connection, options->name, &info, &snapshot,
+                                  status) == -1
+               ? -1
+               : 1;
+  r = disks_find (connection, options->name, &info, status);
+  if (r == -1)
+    return -1;
+  if (r == 1)
+    return disks_check_match (&info, options, status) == -1 ? -1 : 1;
+  if (options->size == 0) {
+    disks_fail_unknown (connection, new_name (options), status);
+    return status_prefix (status, "give size=SIZE to make the disk");
+  }
+  return disks_check_packing (connection, options, status);
+}
+
+/* As check_disk, for the file PATH, which is ours. */
+static int
+check_file (const char *path, const struct disk_options *options,
+            struct status *status)
+{
+  struct connection connection;
+  int r;
+
+  if (database_open (&connection, path, CONNECTION_READ, NULL, status) == -1)
+    return -1;
+  r = check_disk (&connection, options, status);
+  if (connection_check (&connection, status) == -1)
+    r = -1;
+  connection_close (&connection);
+  if (r == -1)
+    return status_prefix (status, "%s", path);
+  if (r == 0) {
+    /* A disk can be added only where the file can be written. */
+    if (database_open (&connection, path, CONNECTION_WRITE, NULL, status) == -1)
+      return -1;
+    connection_close (&connection);
+  }
+  return r;
+}
+
+/* The checks for a file that is not there. */
+static int
+check_new_file (const char *path, const struct disk_options *options,
+                struct status *status)
+{
+  if (options->size == 0)
+    return status_fail (status, ENOENT,
+                        "%s does not exist: give size=SIZE to create it", path);
+  return files_check_directory (path, status);
+}
+
+int
+store_check (const char *path, const struct disk_options *options,
+             struct status *status)
+{
+  int r;
+
+  if (sane_check_options (options, status) == -1)
+    return -1;
+  r = database_examine (path, status);
+  if (r == 0)
+    return check_new_file (path, options, status);
+  return r == 1 ? check_file (path, options, status) : -1;
+}
+
+static int
+create (struct connection *connection, void *opaque, struct status *status)
+{
+  return disks_create (connection, opaque, status);
+}
+
+/* The server that comes next says it again. */
+static void
+ignore_warning (const char *message)
+{
+  (void)message;
+}
+
+/* Add a disk to the file PATH, as a command does. */
+static int
+add_disk (const char *path, const struct disk_options *options,
+          struct status *status)
+{
+  const struct store_options store_options = {
+    .command = true,
+    .limits = checkpoint_limits_default,
+    .warn = ignore_warning,
+  };
+  struct store *store = store_open (path, &store_options, status);
+  int r;
+
+  if (store == NULL)
+    return -1;
+  r = store_change (store, create, (void *)options, status);
+  store_close (store);
+  if (r == -1)
+    status_prefix (status, "%s: making disk '%s'", path, new_name (options));
+  return r;
+}
+
+/* Make what store_check found missing. */
+static int
+make_missing (const char *path, const struct disk_options *options,
+              struct status *status)
+{
+  const int r = database_examine (path, status);
+
+  if (r == 0)
+    return database_create (path, options, status);
+  return r == 1 ? add_disk (path, options, status) : -1;
+}
+
+int
+store_provide (const char *path, const struct disk_options *options,
+               struct status *status)
+{
+  int r = store_check (path, options, status);
+
+  /* When others make the same at the same time, it is there afterwards. */
+  for (int tries = 3; r == 0 && tries > 0; tries--) {
+    if (make_missing (path, options, status) == 0)
+      return 0;
+    r = status->error == EEXIST ? store_check (path, options, status) : -1;
+  }
+  return r == 1 ? 0 : -1;
+}

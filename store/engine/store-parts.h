@@ -1,0 +1,55 @@
+/* What store.c and disk.c share: a store, and who writes to its disks.
+ * Returns and thread rules are those of engine.h.
+ */
+
+#ifndef SQLBLOCK_STORE_PARTS_H
+#define SQLBLOCK_STORE_PARTS_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/checkpointer.h"
+#include "engine/flusher.h"
+#include "engine/reader.h"
+#include "engine/writer.h"
+#include "sqlite/connection.h"
+#include "sqlite/place.h"
+#include "store.h"
+
+struct held;
+
+struct store {
+  struct place place;
+  struct store_options options;
+  struct patience patience;
+  struct damaged_pages damaged;
+  struct reader_pool readers;
+  struct statistics *statistics; /* or NULL */
+
+  pthread_mutex_t lock; /* of `held`, and of opening the write side */
+  struct held *held;
+
+  /* The write side; once `writable` is true it stays. */
+  bool writable;
+  int serving; /* a guard */
+  bool served; /* others did when this began */
+  struct writer writer;
+  struct flusher flusher;
+  struct checkpointer checkpointer;
+};
+
+/* Is this how a file or medium that may only be read answers? */
+bool store_may_only_read (const struct status *status);
+
+/* A client wants to write disk ID, until store_end_writing. */
+int store_begin_writing (struct store *store, int64_t id,
+                         struct status *status);
+
+void store_end_writing (struct store *store, int64_t id);
+
+/* Find the disk whose id is in INFO; ENOENT where it is gone. */
+int store_find_id (struct store *store, struct disk_info *info,
+                   struct status *status);
+
+#endif /* SQLBLOCK_STORE_PARTS_H */

@@ -1,0 +1,242 @@
+/* Looking: what there is, what it stands on, and what it takes.  See manage.h.
+ */
+
+#include <config.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "engine/engine.h"
+#include "manage.h"
+#include "manage/request.h"
+#include "rows/columns.h"
+#include "rows/database.h"
+#include "rows/quota.h"
+#include "rows/snapshots.h"
+#include "rows/usage.h"
+#include "sqlite/files.h"
+
+static int
+look_for_snapshot (struct connection *connection, void *opaque,
+                   struct status *status)
+{
+  return request_find_snapshot (connection, opaque, true, status);
+}
+
+int
+manage_find_snapshot (struct store *store, const char *target,
+                      struct snapshot_info *info, struct status *status)
+{
+  struct request request = { .target = target };
+
+  if (store_look (store, look_for_snapshot, &request, status) == -1)
+    return -1;
+  *info = request.snapshot;
+  return 0;
+}
+
+/* A list of snapshots in progress. */
+struct listing {
+  struct request request;
+  int (*found) (const struct snapshot_info *info, void *opaque);
+  void *opaque;
+};
+
+static int
+list_snapshots (struct connection *connection, void *opaque,
+                struct status *status)
+{
+  struct listing *listing = opaque;
+
+  if (listing->request.target &&
+      request_find_disk (connection, &listing->request, status) == -1)
+    return -1;
+  return snapshots_list (connection, listing->request.disk.id, listing->found,
+                         listing->opaque, status);
+}
+
+int
+manage_list_snapshots (struct store *store, const char *disk,
+                       int (*found) (const struct snapshot_info *info,
+                                     void *opaque),
+                       void *opaque, struct status *status)
+{
+  struct listing listing = {
+    .request.target = disk,
+    .found = found,
+    .opaque = opaque,
+  };
+
+  return store_look (store, list_snapshots, &listing, status);
+}
+
+/* Details in progress. */
+struct detailing {
+  struct request request;
+  struct manage_details *details;
+};
+
+/* The layer of a disk.  While it is lent to what comes in (receive.c), that
+ * one, not the one on which the disk stands meanwhile.
+ */
+static int
+find_own_layer (struct connection *connection, int64_t disk, int64_t *layer,
+                struct status *status)
+{
+  static const char own_sql[] =
+      "SELECT ifnull ((SELECT hidden.layer FROM disk AS hidden"
+      " JOIN layer ON layer.parent = hidden.layer"
+      " WHERE hidden.name = disk.name || '" DISK_RECEIVING "'"
+      " AND layer.id = disk.layer), disk.layer) FROM disk WHERE id = ?1";
+
+  return connection_integer_for (connection, own_sql, disk, layer, status);
+}
+
+/* Say what the layer of a disk or snapshot stands on. */
+static int
+find_origin (struct connection *connection, const struct request *request,
+             char *origin, size_t room, struct status *status)
+{
+  static const char origin_sql[] =
+      "SELECT ifnull ((SELECT disk.name || '@' || snapshot.name"
+      " FROM snapshot JOIN disk ON disk.id = snapshot.disk"
+      " WHERE snapshot.layer = layer.parent"
+      " AND snapshot.generation = layer.parent_generation"
+      " AND snapshot.name NOT LIKE '%/%' LIMIT 1),"
+      " (SELECT name FROM disk WHERE disk.layer = layer.parent))"
+      " FROM layer WHERE id = ?1 AND parent IS NOT NULL";
+  CLEANUP_STATEMENT sqlite3_stmt *row =
+      connection_statement (connection, origin_sql, status);
+  int64_t layer = request->snapshot.layer;
+  const char *text;
+  int r;
+
+  if (row == NULL)
+    return -1;
+  if (request->snapshot.id == 0 &&
+      find_own_layer (connection, request->disk.id, &layer, status) == -1)
+    return -1;
+  sqlite3_bind_int64 (row, 1, layer);
+  r = connection_step (connection, row, status);
+  if (r == -1)
+    return -1;
+  text = r == 1 ? (const char *)sqlite3_column_text (row, 0) : "";
+  snprintf (origin, room, "%s", text ? text : "?");
+  return 0;
+}
+
+static int
+look_at_details (struct connection *connection, void *opaque,
+                 struct status *status)
+{
+  struct detailing *detailing = opaque;
+  struct request *request = &detailing->request;
+  struct manage_details *details = detailing->details;
+  struct quota_state quota;
+  int64_t count;
+
+  if (request_find_target (connection, request, status) == -1 ||
+      snapshots_count (connection, request->disk.id, &count, status) == -1 ||
+      quota_look (connection, request->disk.id, &quota, status) == -1)
+    return -1;
+  details->snapshots = request->snapshot.id == 0 ? count : 0;
+  details->quota_used = quota.own + quota.others;
+  details->quota_counted = quota.counted;
+  return find_origin (connection, request, details->origin,
+                      sizeof details->origin, status);
+}
+
+int
+manage_details (struct store *store, const char *target,
+                struct manage_details *details, struct status *status)
+{
+  struct detailing detailing = {
+    .request.target = target,
+    .details = details,
+  };
+
+  return store_look (store, look_at_details, &detailing, status);
+}
+
+/* A count of the usage in progress. */
+struct counting {
+  struct usage_item *items;
+  size_t count;
+  uint64_t *freed;
+  size_t groups;
+  progress_made progress;
+  void *opaque;
+};
+
+static int
+look_at_usage (struct connection *connection, void *opaque,
+               struct status *status)
+{
+  const struct counting *counting = opaque;
+
+  return usage_count (connection, counting->items, counting->count,
+                      counting->freed, counting->groups, counting->progress,
+                      counting->opaque, status);
+}
+
+int
+manage_usage (struct store *store, struct usage_item *items, size_t count,
+              uint64_t *freed, size_t groups, progress_made progress,
+              void *opaque, struct status *status)
+{
+  struct counting counting = {
+    .items = items,
+    .count = count,
+    .freed = freed,
+    .groups = groups,
+    .progress = progress,
+    .opaque = opaque,
+  };
+
+  return store_look (store, look_at_usage, &counting, status);
+}
+
+static int
+look_at_file (struct connection *connection, void *opaque,
+              struct status *status)
+{
+  static const char free_sql[] = "PRAGMA freelist_count";
+  static const char waiting_sql[] = "SELECT count (*) FROM reclaim";
+  struct manage_file *file = opaque;
+  int64_t page_size, free_pages, waiting;
+
+  if (connection_page_size (connection, &page_size, status) == -1 ||
+      connection_integer (connection, free_sql, &free_pages, status) == -1 ||
+      connection_integer (connection, waiting_sql, &waiting, status) == -1)
+    return -1;
+  file->page_size = page_size;
+  file->free = free_pages * page_size;
+  file->reclaimable = waiting;
+  file->format = DATABASE_FORMAT;
+  return 0;
+}
+
+/* The size of a file in bytes, 0 where there is none. */
+static uint64_t
+size_of (const char *path)
+{
+  struct stat st;
+
+  return stat (path, &st) == 0 ? (uint64_t)st.st_size : 0;
+}
+
+int
+manage_file (struct store *store, struct manage_file *file,
+             struct status *status)
+{
+  char *log = files_side (store_path (store), "-wal");
+
+  if (log == NULL)
+    return status_no_memory (status);
+  file->size = size_of (store_path (store));
+  file->log = size_of (log);
+  free (log);
+  return store_look (store, look_at_file, file, status);
+}

@@ -1,0 +1,556 @@
+/* What goes in steps, with the requests of clients between them: flattening,
+ * freeing space, counting for quotas, and giving pages back.  See manage.h.
+ *
+ * Each step is a transaction of its own, so it can be interrupted at any time.
+ * Who does one after the other lets others write for as long as each took.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdbool.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/failed.h"
+#include "engine/engine.h"
+#include "manage.h"
+#include "manage/manage-parts.h"
+#include "manage/request.h"
+#include "rows/flatten.h"
+#include "rows/quota.h"
+#include "rows/reclaim.h"
+#include "rows/snapshots.h"
+#include "sqlite/guard.h"
+#include "sqlite/shrink.h"
+
+/* How long a step of giving pages back takes, in nanoseconds. */
+#define SHRINK_STEP (10 * CLOCK_MILLISECOND)
+
+/* For how many pages the list of free ones is put in order at a time. */
+#define ARRANGED 131072
+
+/* Let others write for as long as the last step took. */
+static void
+give_way (uint64_t start)
+{
+  const struct timespec taken = clock_timespec (clock_now () - start);
+
+  nanosleep (&taken, NULL);
+}
+
+/* A flatten in progress. */
+struct flattening {
+  struct request request;
+  struct flatten_progress committed;
+  struct flatten_progress step; /* where the step at hand comes to */
+  bool done;
+};
+
+/* Fail if a disk is past its quota. */
+static int
+check_quota (struct connection *connection, const struct disk_info *disk,
+             struct status *status)
+{
+  struct quota_state quota;
+
+  if (quota_look (connection, disk->id, &quota, status) == -1)
+    return -1;
+  return quota_check (&quota, disk->name, status);
+}
+
+static int
+flatten_step (struct connection *connection, void *opaque,
+              struct status *status)
+{
+  struct flattening *flattening = opaque;
+  int r = request_find_disk (connection, &flattening->request, status);
+
+  /* A first try of the step may have been undone. */
+  flattening->step = flattening->committed;
+  if (r == 0)
+    r = flatten_copy_step (connection, flattening->request.disk.id,
+                           &flattening->step, status);
+  flattening->done = r == 0;
+  if (r == 1 && flattening->step.copied > flattening->committed.copied)
+    r = check_quota (connection, &flattening->request.disk, status);
+  return r == -1 ? -1 : 0;
+}
+
+static int
+unflatten_step (struct connection *connection, void *opaque,
+                struct status *status)
+{
+  struct flattening *flattening = opaque;
+  int r = request_find_disk (connection, &flattening->request, status);
+
+  connection_frees_space (connection);
+  flattening->step = flattening->committed;
+  if (r == 0)
+    r = flatten_undo_step (connection, flattening->request.disk.id,
+                           &flattening->step, status);
+  flattening->done = r == 0;
+  return r == -1 ? -1 : 0;
+}
+
+/* A flatten has found no space, as STATUS says: give back what it has copied,
+ * so that others have what they had.  Returns -1.
+ */
+static int
+unflatten (struct store *store, struct flattening *flattening,
+           struct status *status)
+{
+  struct status failure;
+  uint64_t start;
+
+  if (status->error != ENOSPC)
+    return -1;
+  flattening->done = false;
+  while (!flattening->done) {
+    start = clock_now ();
+    if (store_change (store, unflatten_step, flattening, &failure) == -1)
+      return status_prefix (status,
+                            "some of what was copied stays, which the next "
+                            "flatten uses, and goes with the disk (%s)",
+                            failure.message);
+    flattening->committed = flattening->step;
+    give_way (start);
+  }
+  return -1;
+}
+
+/* Find the disk.  Whatever is called so later, it is this one. */
+static int
+look_for_flattened (struct connection *connection, void *opaque,
+                    struct status *status)
+{
+  struct flattening *flattening = opaque;
+
+  if (request_find_disk (connection, &flattening->request, status) == -1)
+    return -1;
+  flattening->request.only = flattening->request.disk.id;
+  return 0;
+}
+
+static int
+flatten (struct store *store, struct flattening *flattening,
+         progress_made progress, void *opaque, struct status *status)
+{
+  uint64_t start;
+
+  while (!flattening->done) {
+    start = clock_now ();
+    if (store_change (store, flatten_step, flattening, status) == -1)
+      return unflatten (store, flattening, status);
+    flattening->committed = flattening->step;
+    if (progress_report (progress, flattening->committed.copied, 0, opaque,
+                         status) == -1)
+      return -1;
+    give_way (start);
+  }
+  return 0;
+}
+
+int
+manage_flatten (struct store *store, const char *disk, progress_made progress,
+                void *opaque, struct status *status)
+{
+  struct flattening flattening = { .request.target = disk };
+  int guard, r;
+
+  if (store_look (store, look_for_flattened, &flattening, status) == -1)
+    return -1;
+  guard = guard_flatten (store_path (store), flattening.request.only, status);
+  if (guard == -1)
+    return status_prefix (status, "disk '%s'", disk);
+  flattening.committed.most = store_transaction_bytes (store);
+  r = flatten (store, &flattening, progress, opaque, status);
+  guard_release (guard);
+  return r;
+}
+
+/* A reclaim in progress. */
+struct reclaiming {
+  struct failed_layers failed;
+  struct reclaim_step step;
+  bool done;
+};
+
+static int
+reclaim (struct connection *connection, void *opaque, struct status *status)
+{
+  struct reclaiming *reclaiming = opaque;
+  int r;
+
+  connection_frees_space (connection);
+  r = reclaim_step (connection, &reclaiming->failed, &reclaiming->step, status);
+  reclaiming->done = r == 0;
+  return r == -1 ? -1 : 0;
+}
+
+static int
+reclaim_some (struct store *store, struct reclaiming *reclaiming,
+              struct status *status)
+{
+  const int guard = guard_reclaim (store_path (store), status);
+  int r;
+
+  reclaiming->step = (struct reclaim_step){ .layer = 0 };
+  if (guard == -1)
+    return -1;
+  r = store_change (store, reclaim, reclaiming, status);
+  guard_release (guard);
+  return r;
+}
+
+int
+manage_reclaim_step (struct store *store, bool *done, uint64_t *freed,
+                     struct status *status)
+{
+  struct reclaiming reclaiming = { .done = false };
+  const int r = reclaim_some (store, &reclaiming, status);
+
+  *done = reclaiming.done;
+  *freed = reclaiming.step.freed;
+  return r;
+}
+
+static int
+release_all (struct connection *connection, void *opaque, struct status *status)
+{
+  (void)opaque;
+  connection_frees_space (connection);
+  return snapshots_release (connection, 0, status);
+}
+
+int
+manage_forget_copies (struct store *store, struct status *status)
+{
+  const int guard = guard_reclaim (store_path (store), status);
+  int r;
+
+  if (guard == -1)
+    return -1;
+  r = store_change (store, release_all, NULL, status);
+  guard_release (guard);
+  return r;
+}
+
+/* See whether there is something to free, and whether that is safe. */
+static int
+look_for_garbage (struct connection *connection, void *opaque,
+                  struct status *status)
+{
+  bool *needed = opaque;
+
+  if (reclaim_check (connection, status) == -1)
+    return -1;
+  return reclaim_is_needed (connection, needed, status);
+}
+
+/* Step on to the end, and pass by layers that cannot be read. */
+static int
+reclaim_all (struct store *store, struct reclaiming *reclaiming,
+             progress_made progress, void *opaque, uint64_t *freed,
+             struct status *status)
+{
+  uint64_t start;
+
+  while (!reclaiming->done) {
+    start = clock_now ();
+    if (reclaim_some (store, reclaiming, status) == 0)
+      *freed += reclaiming->step.freed;
+    else if (failed_layers_add (&reclaiming->failed, reclaiming->step.layer,
+                                status) == -1)
+      return -1;
+    if (progress_report (progress, *freed, 0, opaque, status) == -1)
+      return -1;
+    give_way (start);
+  }
+  return 0;
+}
+
+int
+manage_reclaim (struct store *store, progress_made progress, void *opaque,
+                uint64_t *freed, struct status *status)
+{
+  struct reclaiming reclaiming = { .done = false };
+  uint64_t total = 0;
+  bool needed;
+  int r;
+
+  if (freed)
+    *freed = 0;
+  if (store_look (store, look_for_garbage, &needed, status) == -1 ||
+      (needed && manage_forget_copies (store, status) == -1))
+    return status_prefix (status, "freeing space");
+  /* A server asks often, and what is idle is not to write. */
+  if (!needed)
+    return 0;
+  r = reclaim_all (store, &reclaiming, progress, opaque, &total, status);
+  if (freed)
+    *freed = total;
+  r = failed_layers_end (&reclaiming.failed, r, status);
+  return r == -1 ? status_prefix (status, "freeing space") : 0;
+}
+
+static int
+reclaim_hidden (struct connection *connection, void *opaque,
+                struct status *status)
+{
+  (void)opaque;
+  connection_frees_space (connection);
+  return reclaim_add_hidden (connection, status);
+}
+
+int
+manage_reclaim_hidden (struct store *store, struct status *status)
+{
+  return store_change (store, reclaim_hidden, NULL, status);
+}
+
+/* A step of counting for quotas. */
+struct quota_counting {
+  const struct failed_layers *failed;
+  struct quota_step step;
+  bool done;
+};
+
+static int
+count_step (struct connection *connection, void *opaque, struct status *status)
+{
+  struct quota_counting *counting = opaque;
+  const int r =
+      quota_count_step (connection, counting->failed, &counting->step, status);
+
+  counting->done = r == 0;
+  return r == -1 ? -1 : 0;
+}
+
+int
+manage_count_step (struct store *store, struct failed_layers *failed,
+                   bool *done, uint64_t *bytes, struct status *status)
+{
+  struct quota_counting counting = { .failed = failed };
+
+  *done = false;
+  *bytes = 0;
+  if (store_step (store, count_step, &counting, status) == -1)
+    return failed_layers_add (failed, counting.step.layer, status);
+  *done = counting.done;
+  *bytes = counting.step.bytes;
+  return 0;
+}
+
+/* Step on to the end. */
+static int
+count_all (struct store *store, struct failed_layers *failed,
+           progress_made progress, void *opaque, struct status *status)
+{
+  uint64_t start;
+  uint64_t total = 0, some;
+  bool done = false;
+
+  while (!done) {
+    start = clock_now ();
+    if (manage_count_step (store, failed, &done, &some, status) == -1)
+      return -1;
+    total += some;
+    if (progress_report (progress, total, 0, opaque, status) == -1)
+      return -1;
+    give_way (start);
+  }
+  return 0;
+}
+
+int
+manage_count (struct store *store, progress_made progress, void *opaque,
+              struct status *status)
+{
+  struct failed_layers failed = { .count = 0 };
+  int r = count_all (store, &failed, progress, opaque, status);
+
+  r = failed_layers_end (&failed, r, status);
+  return r == -1 ? status_prefix (status, "counting for quotas") : 0;
+}
+
+/*--------------------------------------------------------------------
+ * Giving pages back.
+ */
+
+/* Can all pages go at once? */
+struct survey {
+  struct shrink_pages *pages;
+  uint64_t moves;
+  bool can;
+};
+
+static int
+survey (struct connection *connection, void *opaque, struct status *status)
+{
+  struct survey *survey = opaque;
+  int r;
+
+  if (shrink_look (connection, survey->pages, status) == -1)
+    return -1;
+  r = shrink_moves_few (connection, survey->pages, survey->moves, status);
+  survey->can = r == 1;
+  return r == -1 ? -1 : 0;
+}
+
+static int
+look_at_pages (struct connection *connection, void *opaque,
+               struct status *status)
+{
+  return shrink_look (connection, opaque, status);
+}
+
+int
+manage_free_pages (struct store *store, struct shrink_pages *pages,
+                   struct status *status)
+{
+  return store_look (store, look_at_pages, pages, status);
+}
+
+static int
+shrink (struct connection *connection, void *opaque, struct status *status)
+{
+  struct shrinking *shrinking = opaque;
+
+  connection_frees_space (connection);
+  return shrink_step (connection, shrinking->keep, shrinking->nanoseconds,
+                      &shrinking->pages, status);
+}
+
+static int
+shrink_all (struct connection *connection, void *opaque, struct status *status)
+{
+  struct shrinking *shrinking = opaque;
+  const int r = shrink_at_once (connection, shrinking->moves, status);
+
+  shrinking->done = r == 1;
+  return r == -1 ? -1 : 0;
+}
+
+static int
+arrange (struct connection *connection, void *opaque, struct status *status)
+{
+  struct shrinking *shrinking = opaque;
+
+  return shrink_arrange (connection, ARRANGED, &shrinking->cut, status);
+}
+
+/* Prepare for giving back many pages, or give all back at once. */
+static int
+shrink_many (struct store *store, struct shrinking *shrinking,
+             struct status *status)
+{
+  struct survey request = { &shrinking->pages, shrinking->moves, false };
+
+  shrinking->done = false;
+  shrinking->cut = 0;
+  if (shrinking->pages.free / 2 >= shrinking->keep) {
+    if (store_look (store, survey, &request, status) == -1)
+      return -1;
+    /* What moves is in the log once more; one by one that takes less. */
+    if (request.can &&
+        store_apart (store, shrink_all, shrinking, status) == -1 &&
+        status->error != ENOSPC)
+      return -1;
+  }
+  if (!shrinking->done &&
+      store_apart (store, arrange, shrinking, status) == -1) {
+    if (status->error != ENOSPC)
+      return -1;
+    shrinking->cut = 1; /* in the order in which they are */
+  }
+  if (manage_free_pages (store, &shrinking->pages, status) == -1)
+    return -1;
+  shrinking->least = shrinking->pages.free;
+  return 0;
+}
+
+bool
+manage_free_grow (const struct shrinking *shrinking)
+{
+  return shrinking->pages.free > shrinking->least + shrinking->many / 4;
+}
+
+/* Is the list of free pages long, and not in order?  What becomes free is put
+ * before what was in order.
+ */
+static bool
+is_disordered (const struct shrinking *shrinking)
+{
+  return shrinking->pages.free >= shrinking->many &&
+         (shrinking->cut == 0 || shrinking->pages.total <= shrinking->cut ||
+          manage_free_grow (shrinking));
+}
+
+int
+manage_shrink_step (struct store *store, struct shrinking *shrinking,
+                    struct status *status)
+{
+  if (is_disordered (shrinking) && shrink_many (store, shrinking, status) == -1)
+    return -1;
+  /* So it gets on also where others free as much in that time. */
+  if (shrinking->pages.free <= shrinking->keep)
+    return 0;
+  if (store_step (store, shrink, shrinking, status) == -1)
+    return -1;
+  if (shrinking->least > shrinking->pages.free)
+    shrinking->least = shrinking->pages.free;
+  return 0;
+}
+
+/* One step of giving back all.  A file system that is full has room for
+ * short steps, each time that the log was emptied; *FAILED says how many pages
+ * were free when it last had none.
+ */
+static int
+shrink_in_room (struct store *store, struct shrinking *shrinking,
+                uint64_t *failed, struct status *status)
+{
+  struct status ignored;
+
+  while (manage_shrink_step (store, shrinking, status) == -1) {
+    if (status->error != ENOSPC || shrinking->nanoseconds == 0 ||
+        store_checkpoint (store, &ignored) == -1)
+      return -1;
+    if (shrinking->pages.free >= *failed)
+      shrinking->nanoseconds /= 16;
+    *failed = shrinking->pages.free;
+  }
+  return 0;
+}
+
+int
+manage_shrink_file (struct store *store, uint64_t keep, progress_made progress,
+                    void *opaque, struct status *status)
+{
+  struct shrinking shrinking = {
+    .many = SHRINK_MANY,
+    .nanoseconds = SHRINK_STEP,
+  };
+  struct manage_file file;
+  uint64_t start, failed = 0;
+  const int served = store_is_served (store, status);
+
+  if (served == -1 || manage_file (store, &file, status) == -1 ||
+      manage_free_pages (store, &shrinking.pages, status) == -1)
+    return -1;
+  shrinking.moves = served ? MANAGE_MOVES : MANAGE_MOVES_ALONE;
+  shrinking.keep = keep / file.page_size;
+  while (shrinking.pages.free > shrinking.keep) {
+    start = clock_now ();
+    if (shrink_in_room (store, &shrinking, &failed, status) == -1)
+      return status_prefix (status, "giving pages back");
+    if (progress_report (
+            progress, file.free - shrinking.pages.free * shrinking.pages.size,
+            file.free, opaque, status) == -1)
+      return -1;
+    if (served)
+      give_way (start);
+  }
+  return store_checkpoint (store, status);
+}
