@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "sqlite/files.h"
+#include "sqlite/filesystem.h"
 #include "sqlite/guard.h"
 
 /* Bytes of the file for each disk. */
@@ -132,8 +133,11 @@ open_lock_file (const char *path, int flags, struct status *status)
     close (fd);
     fd = -1;
   }
-  else
+  else {
+    /* Of one that is not empty any more, it is known. */
+    filesystem_overwrite_in_place (fd);
     copy_owner (fd, path);
+  }
   free (name);
   return fd;
 }
