@@ -231,6 +231,7 @@ recompress ()
   sleep 1
   bounded recompress no_space recompress sqlblock recompress --no-progress \
     "$db" soft
+  given_back "recompress that failed" "$before"
   sqlblock export --no-progress "$db" soft - | cmp - "$tmp/soft" ||
     fail "$name: what was stored anew has changed"
   must_work set "$db" soft compression=lz4
