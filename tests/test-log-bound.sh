@@ -137,6 +137,14 @@ for server in one two three; do
 done
 bound=1
 start_nbdkit four "$plugin" "$db" log-size="${bound}M"
+import_still ()
+{
+  sqlblock import --no-progress --compression=none "$db" still "$tmp/raw"
+}
+during "an import beside a server that has not written" import_still
+sqlblock set "$db" still dedup=on
+during "recompress there" sqlblock recompress --no-progress "$db" still
+sqlblock delete "$db" still
 load four b write 1
 # A client's request is one transaction, however large it is.
 log_is_empty ()

@@ -30,6 +30,8 @@ struct store {
   pthread_mutex_t lock; /* of `held`, and of opening the write side */
   struct held *held;
 
+  int tells; /* guard_tell_bound, or -1 */
+
   /* The write side; once `writable` is true it stays. */
   bool writable;
   int serving; /* a guard */

@@ -177,8 +177,13 @@ store_open (const char *path, const struct store_options *options,
   store->readers.follow = !options->command;
   if (store_is_immutable (store))
     warn_of_reading (store);
-  if (!options->command)
+  store->tells = -1;
+  if (!options->command) {
+    if (!store_is_immutable (store))
+      store->tells =
+          guard_tell_bound (store->place.path, options->limits.bound);
     open_statistics (store);
+  }
   return store;
 }
 
@@ -299,6 +304,8 @@ store_close (struct store *store)
     reserve_take (store->place.path);
   }
   statistics_close (store->statistics);
+  if (store->tells != -1)
+    guard_release (store->tells);
   pthread_mutex_destroy (&store->lock);
   pthread_mutex_destroy (&store->damaged.lock);
   patience_destroy (&store->patience);
@@ -371,12 +378,15 @@ static struct checkpoint_limits
 choose_limits (const struct store *store, bool served)
 {
   struct checkpoint_limits limits = store->options.limits;
-  const uint64_t told = served ? guard_told_bound (store->place.path) : 0;
+  const uint64_t told =
+      store->options.command ? guard_told_bound (store->place.path) : 0;
+  struct status ignored;
 
+  if (told != 0)
+    /* One that is too small leaves it. */
+    checkpoint_set_bound (&limits, told, &ignored);
   if (served) {
-    if (told >= CHECKPOINT_BOUND_MIN)
-      limits.bound = told;
-    limits.start = limits.bound / 4 * 3;
+    limits.start = limits.bound / 2;
     limits.idle = BESIDE_IDLE;
   }
   return limits;
@@ -400,8 +410,6 @@ start_serving (struct store *store, bool served, struct status *status)
   store->serving = guard_serve (store->place.path, status);
   if (store->serving == -1)
     return -1;
-  if (!store->options.command)
-    guard_tell_bound (store->serving, others, store->options.limits.bound);
   if (!others)
     place_tell_log (&store->place, store->serving);
   if (checkpointer_start (&store->checkpointer, status) == 0)

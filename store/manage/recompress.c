@@ -3,6 +3,12 @@
  * In steps: some rows are read and encoded, without a lock; then one short
  * transaction writes those of them that are still what was read, by their
  * checksums.  A row keeps its key and its id, so nobody sees a difference.
+ *
+ * Where there is no space, rows that take more now are stored again as they
+ * were, in smaller steps that free space.  For that their ids and codecs are
+ * remembered.  Whether an equal block was stored only once is not: a row that
+ * has got data of its own is compressed again, if it was.  A kill in between
+ * leaves some rows as they are to be and some as they were, which all fit.
  */
 
 #include <config.h>
@@ -23,9 +29,19 @@
 #define STEP_ROWS  512
 #define STEP_BYTES (4 * 1024 * 1024)
 
+/* The same, of rows that are stored as they were. */
+#define BACK_ROWS 64
+
+/* A row that takes more than before, and the codec that it had. */
+struct grown {
+  int64_t id : 56;
+  uint64_t codec : 8;
+};
+
 /* A row that was read, and how it is to be. */
 struct row {
   int64_t id;
+  enum codec codec;         /* before, of the content to which it refers, too */
   int64_t checksum;         /* before, ... */
   int64_t new_checksum;     /* ... and if it gets data of its own */
   int64_t content;          /* to which it refers, or 0, ... */
@@ -53,6 +69,10 @@ struct recompression {
   char *room;                  /* for blocks and encoded data */
   size_t used;
   char *block; /* the one at hand */
+
+  struct grown *grown; /* by what was committed, so many ... */
+  size_t grown_count;
+  size_t grown_room; /* ... of what fits in there */
 };
 
 /* Find the disk and count its rows. */
@@ -115,6 +135,7 @@ decode_content (struct connection *connection,
                     &ignored) == -1)
     return -1;
   row->content_checksum = content.checksum;
+  row->codec = content.codec;
   row->length = content.length;
   return codec_copy (&recompression->workspace, content.codec, content.data,
                      content.length, block_size, 0, block_size,
@@ -132,6 +153,7 @@ decode_row (struct connection *connection, struct recompression *recompression,
   *row = (struct row){
     .id = found->id,
     .checksum = found->checksum,
+    .codec = found->codec,
     .length = found->length,
   };
   if (!checksum_fits (found))
@@ -390,6 +412,119 @@ write_step (struct connection *connection, void *opaque, struct status *status)
   return r;
 }
 
+/* Remember the rows of a step that take more now.  Without memory for it they
+ * stay so.
+ */
+static void
+remember_grown (struct recompression *recompression)
+{
+  const size_t most = recompression->grown_count + recompression->count;
+  struct grown *grown;
+
+  if (most > recompression->grown_room) {
+    grown = realloc (recompression->grown, 2 * most * sizeof *grown);
+    if (grown == NULL)
+      return;
+    recompression->grown = grown;
+    recompression->grown_room = 2 * most;
+  }
+  for (size_t i = 0; i < recompression->count; i++) {
+    const struct row *row = &recompression->rows[i];
+
+    if (row->encoded.length > row->length)
+      recompression->grown[recompression->grown_count++] =
+          (struct grown){ .id = row->id, .codec = row->codec };
+  }
+}
+
+/* Read and encode, as it was, one row. */
+static int
+read_grown (struct connection *connection, struct recompression *recompression,
+            const struct grown *grown, struct status *status)
+{
+  static const char row_sql[] =
+      "SELECT layer, number, generation, codec, checksum, data, content"
+      " FROM block WHERE id = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *statement =
+      connection_statement (connection, row_sql, status);
+  struct row *row = &recompression->rows[recompression->count];
+  struct block_row found;
+  int r;
+
+  if (statement == NULL)
+    return -1;
+  sqlite3_bind_int64 (statement, 1, grown->id);
+  r = connection_step (connection, statement, status);
+  if (r != 1)
+    return r;
+  found = (struct block_row){
+    .id = grown->id,
+    .layer = sqlite3_column_int64 (statement, 0),
+    .number = sqlite3_column_int64 (statement, 1),
+    .generation = sqlite3_column_int64 (statement, 2),
+    .codec = sqlite3_column_int64 (statement, 3),
+    .checksum = sqlite3_column_int64 (statement, 4),
+    .data = sqlite3_column_blob (statement, 5),
+    .length = sqlite3_column_bytes (statement, 5),
+    .content = sqlite3_column_int64 (statement, 6),
+  };
+  recompression->layer = found.layer;
+  recompression->number = found.number;
+  recompression->generation = found.generation;
+  recompression->disk.compression.codec = grown->codec;
+  if (found.codec != CODEC_ZERO && found.codec != grown->codec &&
+      decode_row (connection, recompression, &found, row) == 0)
+    encode_row (recompression, row);
+  return 0;
+}
+
+/* A step of rows that are to be as they were, the last ones first. */
+static int
+read_back_step (struct connection *connection, void *opaque,
+                struct status *status)
+{
+  struct recompression *recompression = opaque;
+  const struct grown *grown;
+
+  recompression->count = recompression->used = 0;
+  for (int rows = 0; rows < BACK_ROWS && recompression->grown_count > 0 &&
+                     recompression->used < recompression->most;
+       rows++) {
+    grown = &recompression->grown[--recompression->grown_count];
+    if (read_grown (connection, recompression, grown, status) == -1)
+      return -1;
+  }
+  return 0;
+}
+
+static int
+write_back_step (struct connection *connection, void *opaque,
+                 struct status *status)
+{
+  connection_frees_space (connection);
+  return write_step (connection, opaque, status);
+}
+
+/* There was no space for what takes more: have it be as it was.  Where that
+ * fails the rest stays.
+ */
+static void
+go_back (struct store *store, struct recompression *recompression)
+{
+  struct compression *compression = &recompression->disk.compression;
+  struct recompressed counted;
+  struct status ignored;
+  int r = 0;
+
+  recompression->done = &counted;
+  compression->level = 0; /* the default of zstd itself */
+  while (r == 0 && recompression->grown_count > 0) {
+    r = store_look (store, read_back_step, recompression, &ignored);
+    if (r == 0 && recompression->count > 0)
+      r = store_change (store, write_back_step, recompression, &ignored);
+  }
+}
+
 /* All steps. */
 static int
 run_steps (struct store *store, struct recompression *recompression,
@@ -405,6 +540,7 @@ run_steps (struct store *store, struct recompression *recompression,
     if (recompression->count > 0)
       count_bytes (recompression->done, recompression->written.before,
                    recompression->written.after);
+    remember_grown (recompression);
     recompression->done->blocks += recompression->count;
     if (recompression->total < recompression->seen)
       recompression->total = recompression->seen;
@@ -439,6 +575,9 @@ recompress_disk (struct store *store, const char *disk, progress_made progress,
     recompression->most = STEP_BYTES;
   if (store_look (store, look_at_disk, recompression, status) == 0)
     r = run_steps (store, recompression, progress, opaque, status);
+  if (r == -1 && status->error == ENOSPC)
+    go_back (store, recompression);
+  free (recompression->grown);
   codec_workspace_free (&recompression->workspace);
   free (recompression->room);
   free (recompression);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "sqlite/files.h"
+#include "sqlite/filesystem.h"
 #include "sqlite/guard.h"
 
 /* Bytes of the file for each disk. */
@@ -34,6 +35,7 @@
 #define BYTE_SERVE   0
 #define BYTE_ROWS    1
 #define BYTE_DOUBT   2
+#define BYTE_TOLD    3
 #define BYTE_ENTRIES 64 /* the first of GUARD_ENTRIES */
 #define BYTE_BOUND   128
 #define BYTE_LOG     136 /* struct guard_log */
@@ -132,8 +134,11 @@ open_lock_file (const char *path, int flags, struct status *status)
     close (fd);
     fd = -1;
   }
-  else
+  else {
+    /* Of one that is not empty any more, it is known. */
+    filesystem_overwrite_in_place (fd);
     copy_owner (fd, path);
+  }
   free (name);
   return fd;
 }
@@ -414,17 +419,22 @@ read_bound (int fd)
                                                                       : 0;
 }
 
-void
-guard_tell_bound (int serving, bool others, uint64_t bound)
+int
+guard_tell_bound (const char *path, uint64_t bound)
 {
-  const uint64_t told = others ? read_bound (serving) : 0;
-  ssize_t written;
+  struct status ignored;
+  const int fd = open_lock_file (path, O_RDWR | O_CREAT, &ignored);
+  uint64_t told;
 
-  if (told != 0 && told < bound)
-    return;
-  /* Where it cannot be told, others keep to their own. */
-  written = pwrite (serving, &bound, sizeof bound, BYTE_BOUND);
-  (void)written;
+  if (fd == -1)
+    return -1;
+  told = is_locked (fd, BYTE_TOLD) == 1 ? read_bound (fd) : 0;
+  if (lock_byte (fd, BYTE_TOLD, F_RDLCK) == 0 &&
+      ((told != 0 && told <= bound) ||
+       pwrite (fd, &bound, sizeof bound, BYTE_BOUND) == sizeof bound))
+    return fd;
+  close (fd);
+  return -1;
 }
 
 uint64_t
@@ -436,7 +446,7 @@ guard_told_bound (const char *path)
 
   if (fd == -1)
     return 0;
-  bound = read_bound (fd);
+  bound = is_locked (fd, BYTE_TOLD) == 1 ? read_bound (fd) : 0;
   close (fd);
   return bound;
 }

@@ -29,8 +29,8 @@
  * reclaim rows; the next one, shared, by those whose sync of the log has
  * failed, until the log is on the disk all the same.
  *
- * The eight bytes from 128 on say how long the log is to be at most; they
- * mean nothing while nobody serves.
+ * The eight bytes from 128 on say how long the log is to be at most, as long as
+ * byte 3 is locked, shared, by those who have said it.
  *
  * Those who write the log also have a byte each, between 64 and 127:
  *
@@ -96,11 +96,13 @@ int guard_serve (const char *path, struct status *status);
  */
 int guard_is_served (const char *path, struct status *status);
 
-/* Who has guard_serve, as SERVING, says how many bytes the log is to have at
- * most; where OTHERS have it, too, the least that somebody has said holds.
- * Who comes later looks it up; 0 where nobody has said it.
+/* A server that has the database PATH open says how many bytes the log is to
+ * have at most, whether it writes already or not.  The least that those have
+ * said who are there holds.  Returns a descriptor, to be closed by
+ * guard_release, or -1 where it cannot be told: then others keep to their own.
+ * Who comes later looks it up; 0 where nobody is there who has said it.
  */
-void guard_tell_bound (int serving, bool others, uint64_t bound);
+int guard_tell_bound (const char *path, uint64_t bound);
 uint64_t guard_told_bound (const char *path);
 
 /* The inodes of the log and its index, -wal and -shm, that those who serve the
