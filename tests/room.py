@@ -95,16 +95,6 @@ elif step == "taken":
     os.remove(mounted + "/filler")
     must("a write", h.pwrite, os.urandom(1 << 20), 0)
     must("a flush", h.flush)
-elif step == "try":
-    # There may be space for it or not, and for a sync neither.
-    socket = sys.argv[4]
-    other = connect("other")
-    for k in range(20):
-        attempt(other.pwrite, os.urandom(CHUNK), k * CHUNK)
-    try:
-        other.flush()
-    except nbd.Error as error:
-        assert error.errnum in (errno.ENOSPC, errno.EIO), error
 elif step == "cut_log":
     # What is behind the frames of the log is room for more.
     with open(db + "-wal", "r+b") as log:

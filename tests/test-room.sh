@@ -270,31 +270,6 @@ EOF
   rm "$room/filler"
 }
 
-# Two servers on a file system that writes all to another place: a store into
-# the memory of the log's index must not end a process, also when the system has
-# written that memory to the disk.
-elsewhere ()
-{
-  local i
-  make_disks
-  serve
-  start_nbdkit t "$plugin" "$db"
-  client fill 0
-  for i in 1 2 3; do
-    sync -f "$room"
-    client try "$tmp/t"
-    for server in s t; do
-      kill -0 "$(cat "$tmp/$server.pid")" 2>/dev/null ||
-        fail "$name: a server has ended"
-    done
-    client try "$tmp/s"
-    sqlblock snapshot create "$db" "other@$i" >/dev/null 2>&1
-    [ "$?" -lt 128 ] || fail "$name: a signal ended a command"
-  done
-  stop_nbdkit
-  stop_nbdkit "$(cat "$tmp/t.pid")"
-}
-
 name="in a temporary directory"
 head -c 200M /dev/urandom >"$tmp/raw"
 must_work import --create --no-progress --compression=none "$tmp/source" new \
@@ -307,8 +282,7 @@ for _ in range(300):
     os.write(1, b"".join(os.urandom(1024) + bytes(3072)
                           for _ in range(256)))' >"$tmp/soft"
 
-mkdir "$mounts/tmpfs" "$mounts/ext4" "$mounts/small" "$mounts/xfs" \
-  "$mounts/btrfs"
+mkdir "$mounts/tmpfs" "$mounts/ext4" "$mounts/small" "$mounts/xfs"
 mount -t tmpfs -o size=200M none "$mounts/tmpfs" ||
   skip "no tmpfs can be mounted"
 use tmpfs
@@ -356,19 +330,6 @@ if type -P mkfs.xfs >/dev/null; then
     must_work compact --no-progress "$db"
     must_work create "$db" other --size=1G --compression=none
     kills
-    umount "$room"
-  fi
-fi
-
-# Before Linux 6.17 it wants free space for what is overwritten in place, too.
-version=$(uname -r)
-major=${version%%.*} minor=${version#*.} minor=${minor%%[!0-9]*}
-if type -P mkfs.btrfs >/dev/null && [ $((major * 100 + minor)) -ge 617 ]; then
-  truncate -s 300M "$tmp/image"
-  mkfs.btrfs -q -f "$tmp/image" >"$tmp/out"
-  if mount -o loop "$tmp/image" "$mounts/btrfs"; then
-    use btrfs
-    elsewhere
     umount "$room"
   fi
 fi

@@ -18,9 +18,8 @@
 
 #include "sqlite/filesystem.h"
 
-#define EXT4  0xef53
-#define XFS   0x58465342
-#define BTRFS 0x9123683e
+#define EXT4 0xef53
+#define XFS  0x58465342
 
 /* What statfs(2) calls the file systems of one machine.  Those of them that
  * cannot be written are here as well: nobody changes what is on them.
@@ -28,7 +27,7 @@
 static const uint32_t own[] = {
   EXT4,       /* ext2 and ext3 as well */
   XFS,        /* xfs */
-  BTRFS,      /* btrfs */
+  0x9123683e, /* btrfs */
   0x2fc12fc1, /* zfs */
   0xca451a4e, /* bcachefs */
   0xf2f52010, /* f2fs */
@@ -225,26 +224,6 @@ allocate (int fd, int mode, int64_t from, int64_t end)
     if (errno != EINTR)
       return errno;
   return 0;
-}
-
-bool
-filesystem_writes_elsewhere (const char *path)
-{
-  struct statfs fs;
-
-  return statfs (path, &fs) == 0 && (uint32_t)fs.f_type == BTRFS;
-}
-
-/* What cannot have it stays as it is. */
-void
-filesystem_overwrite_in_place (int fd)
-{
-  int flags;
-
-  if (ioctl (fd, FS_IOC_GETFLAGS, &flags) == -1)
-    return;
-  flags |= FS_NOCOW_FL;
-  (void)ioctl (fd, FS_IOC_SETFLAGS, &flags);
 }
 
 /* Extents that are asked for at a time. */

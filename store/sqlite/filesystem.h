@@ -66,17 +66,6 @@ bool filesystem_knows_holes (int descriptor);
  */
 int filesystem_allocate (int fd, int mode, int64_t from, int64_t end);
 
-/* Have the empty file FD be overwritten in place, where the file system would
- * else write each block to another place (btrfs: FS_NOCOW_FL, see
- * ioctl_iflags(2)): what it has once, it can be written without free space.
- */
-void filesystem_overwrite_in_place (int fd);
-
-/* Is PATH on a file system for which filesystem_overwrite_in_place does
- * something?
- */
-bool filesystem_writes_elsewhere (const char *path);
-
 /* Can nobody change the file PATH, as it is now: is its file system mounted
  * read-only everywhere, which a read-only bind mount is not, or is the file
  * immutable (chattr(1))?

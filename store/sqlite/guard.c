@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #include "sqlite/files.h"
-#include "sqlite/filesystem.h"
 #include "sqlite/guard.h"
 
 /* Bytes of the file for each disk. */
@@ -134,11 +133,8 @@ open_lock_file (const char *path, int flags, struct status *status)
     close (fd);
     fd = -1;
   }
-  else {
-    /* Of one that is not empty any more, it is known. */
-    filesystem_overwrite_in_place (fd);
+  else
     copy_owner (fd, path);
-  }
   free (name);
   return fd;
 }

@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
-#include "sqlite/files.h"
 #include "sqlite/filesystem.h"
 #include "sqlite/log-walk.h"
 #include "sqlite/reserve.h"
@@ -323,66 +322,16 @@ map_all (sqlite3_file *handle, int region, int size, int extend,
   return SQLITE_IOERR_SHMSIZE;
 }
 
-/* Make the file of the index as SQLite would, if it is not there: with the mode
- * of the database, and SQLite gives an empty file the owner of that.  But one
- * that is overwritten in place: else a later write to a page of this memory,
- * after the system has once written it to the disk, would need free space, and
- * where there is none a signal ends the process.
- */
-static void
-make_index (struct room_file *file)
-{
-  char *name = files_side (file->path, "-shm");
-  struct stat st;
-  int fd = -1;
-
-  if (name && stat (file->path, &st) == 0)
-    fd = open (name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, st.st_mode & 0777);
-  if (fd >= 0) {
-    filesystem_overwrite_in_place (fd);
-    close (fd);
-  }
-  free (name);
-}
-
-/* Map the first part, which opens the file.  To close a descriptor of it drops
- * the locks that SQLite has on it in this process, so nobody else opens it
- * before that.
- */
-static int
-map_first (struct room_file *file, int size, int extend, void volatile **memory)
-{
-  static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER;
-  sqlite3_file *handle = &file->pass.base;
-  int rc;
-
-  if (file->index || !filesystem_writes_elsewhere (file->path))
-    return map_all (handle, 0, size, extend, memory);
-  pthread_mutex_lock (&opening);
-  make_index (file);
-  rc = map_all (handle, 0, size, extend, memory);
-  pthread_mutex_unlock (&opening);
-  return rc;
-}
-
-static int
-map_part (struct room_file *file, int region, int size, int extend,
-          void volatile **memory)
-{
-  return region == 0 ? map_first (file, size, extend, memory)
-                     : map_all (&file->pass.base, region, size, extend, memory);
-}
-
 static int
 room_shm_map (sqlite3_file *handle, int region, int size, int extend,
               void volatile **memory)
 {
   struct room_file *file = room_of (handle);
-  int rc = map_part (file, region, size, extend, memory);
+  int rc = map_all (handle, region, size, extend, memory);
 
   if (rc == SQLITE_IOERR_SHMSIZE) {
     reserve_release (file->path);
-    rc = map_part (file, region, size, extend, memory);
+    rc = map_all (handle, region, size, extend, memory);
   }
   if (rc == SQLITE_OK && region == 0 && *memory)
     file->index = *memory;

@@ -24,10 +24,6 @@
  *   beginning on: other programs may have left holes.  What has blocks already
  *   needs no space for that, on xfs neither (filesystem_allocate).
  * - It is allocated a MiB at a time while there is enough.
- * - The memory of the log's index is a file, -shm.  Where the file system
- * writes each block to another place (btrfs), that file is made here, so that
- * it is overwritten in place: else a store into it may find no space, by a
- * signal.
  * - A checkpoint begins with zeroes, in large pieces, where it will write: see
  *   fill_holes.
  *
