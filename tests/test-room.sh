@@ -182,6 +182,8 @@ copies ()
   between=$(available)
   for i in 1 2; do
     no_space flatten sqlblock flatten "$db" copy
+    grep -q "flatten $db copy: " "$tmp/out" ||
+      fail "$name: flatten does not say of which disk: $(cat "$tmp/out")"
     given_back flatten "$between"
   done
   sqlblock export --no-progress "$db" copy - | head -c 100M |

@@ -76,9 +76,26 @@ exit_code (int error)
   }
 }
 
+static char *doing = NULL;
+
+void
+tool_doing (const char *command, int count, char *operands[])
+{
+  doing = tool_format ("%s", command);
+  for (int i = 0; i < count; i++) {
+    char *longer = tool_format ("%s %s", doing, operands[i]);
+
+    free (doing);
+    doing = longer;
+  }
+}
+
+/* What SQLite or the file system says names no disk. */
 int
 tool_fail (const struct status *status)
 {
+  if (doing && (status->sqlite != 0 || status->error == ENOSPC))
+    return tool_error (status->error, "%s: %s", doing, status->message);
   return tool_error (status->error, "%s", status->message);
 }
 

@@ -441,6 +441,7 @@ run (int argc, char *argv[])
     code = arguments_check (current, count, operands);
     if (code == TOOL_DONE) {
       tool_check_redirection (operands[0]);
+      tool_doing (current->name, count, operands);
       code = current->run (count, operands);
     }
   }

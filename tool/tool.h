@@ -214,7 +214,11 @@ char *tool_format (const char *format, ...)
  * Output (output.c)
  */
 
-/* Print "sqlblock: " and the message of STATUS; returns the exit code that
+/* What the user wants: COMMAND with its OPERANDS, of which there are COUNT. */
+void tool_doing (const char *command, int count, char *operands[]);
+
+/* Print "sqlblock: " and the message of STATUS, for a failure of the database
+ * or a lack of space after what the user wants; returns the exit code that
  * its errno stands for.
  */
 int tool_fail (const struct status *status);
