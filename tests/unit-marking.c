@@ -818,8 +818,8 @@ test_stamp_stays (void **state)
 {
   static const char *const changes[] = {
     "UPDATE feature SET kind = 'read-only'",
-    "INSERT INTO feature SELECT hex (randomblob (9)), 'compatible' FROM"
-    " feature a, feature b, feature c",
+    ("INSERT INTO feature SELECT hex (randomblob (9)), 'compatible' FROM"
+     " feature a, feature b, feature c"),
     "DELETE FROM feature; PRAGMA incremental_vacuum",
     "CREATE VIEW v AS SELECT * FROM feature; ANALYZE",
   };
