@@ -1,4 +1,4 @@
-/* Where the trees begin, when the schema does not tell: see salvage.h.
+/* Where the trees begin, when the schema does not tell: see salvage.c.
  *
  * SQLite puts the roots of a new database from page 3 on, in the order in which
  * the tables and indexes were made.  VACUUM makes all tables before the
