@@ -47,6 +47,11 @@ int status_fail_sqlite (struct status *status, struct sqlite3 *db, int rc,
 int status_prefix (struct status *status, const char *format, ...)
     __attribute__ ((format (printf, 2, 3)));
 
+/* Append NAME to the list with which the message ends.  Returns true when it
+ * was long before: no more names are to follow.
+ */
+bool status_list_name (struct status *status, const char *name);
+
 /* The errno for an SQLite result code (simple or extended): one of those
  * that the NBD protocol can carry ("Error values" in its doc/proto.md), or
  * EROFS, which nbdkit sends as EPERM.

@@ -48,13 +48,10 @@
  * Faults.
  */
 
-/* Of the storage, in bytes. */
-#define SECTOR 512
-
 /* How a call fails. */
 enum manner {
   NOT_MADE,  /* instead of it comes the error */
-  HALF_MADE, /* a write writes a half of the bytes, see half_of */
+  HALF_MADE, /* a write writes a half of the bytes */
   MADE,      /* it is made all the same: nobody undoes it */
 };
 
@@ -131,21 +128,6 @@ tells_of_commit (const struct shim_call *call)
          call->flags == SQLITE_FCNTL_COMMIT_PHASETWO;
 }
 
-/* How much of a write is made in half.  Of the database, and of the header of
- * the log, each sector is written as a whole or not at all: mark.h relies on
- * that.
- */
-static int
-half_of (const struct shim_call *call)
-{
-  const int half = call->count / 2;
-  const int rest = (call->number + half) % SECTOR;
-
-  if (call->file != SHIM_DATABASE && call->number != 0)
-    return half;
-  return half > rest ? half - rest : 0;
-}
-
 static int
 before (struct shim_call *call)
 {
@@ -159,7 +141,7 @@ before (struct shim_call *call)
   if (!failing)
     return SQLITE_OK;
   if (fault->manner == HALF_MADE)
-    call->count = half_of (call);
+    call->count = shim_whole_sectors (call, call->count / 2);
   if (fault->manner != NOT_MADE)
     shim_pass (call);
   return fault->error;

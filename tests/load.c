@@ -48,9 +48,6 @@
 /* More than files are ever open. */
 #define HANDLES 100
 
-/* What a disk writes as a whole. */
-#define SECTOR 512
-
 /* A request in flight; the others keep off its range. */
 struct request {
   bool active;
@@ -276,20 +273,6 @@ is_rest_there (const struct shim_call *call, int count)
   return there;
 }
 
-/* How much of a call that fails is written.  Of the database, and of the header
- * of the log, each sector as a whole or not at all: mark.h relies on that.
- */
-static int
-choose_part (const struct shim_call *call)
-{
-  const int part = random_below (&fault_random, call->count);
-  const int rest = (call->number + part) % SECTOR;
-
-  if (call->file != SHIM_DATABASE && call->number != 0)
-    return part;
-  return part > rest ? part - rest : 0;
-}
-
 /* A part is written, and then there is no more space, or an error.  Not where
  * nothing is missing then: a request that failed, and is not to be found,
  * could be found after a crash, as a whole.
@@ -297,7 +280,8 @@ choose_part (const struct shim_call *call)
 static int
 fail_write (struct shim_call *call)
 {
-  const int part = choose_part (call);
+  const int part =
+      shim_whole_sectors (call, random_below (&fault_random, call->count));
 
   if (is_rest_there (call, part))
     return SQLITE_OK;

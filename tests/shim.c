@@ -381,3 +381,16 @@ shim_install (const struct shim_hooks *given)
       sqlite3_vfs_register (&shim_vfs, 1) != SQLITE_OK)
     abort ();
 }
+
+/* What a disk writes as a whole, in bytes. */
+#define SECTOR 512
+
+int
+shim_whole_sectors (const struct shim_call *call, int part)
+{
+  const int rest = (call->number + part) % SECTOR;
+
+  if (call->file != SHIM_DATABASE && call->number != 0)
+    return part;
+  return part > rest ? part - rest : 0;
+}

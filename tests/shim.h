@@ -88,4 +88,10 @@ void shim_install (const struct shim_hooks *hooks);
  */
 int shim_pass (struct shim_call *call);
 
+/* Of a write CALL, of which PART bytes were to be made: how many that are,
+ * since of the database, and of the header of the log, each sector is written
+ * as a whole or not at all.  store/sqlite/mark.h relies on that.
+ */
+int shim_whole_sectors (const struct shim_call *call, int part);
+
 #endif /* SQLBLOCK_TESTS_SHIM_H */

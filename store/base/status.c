@@ -117,6 +117,9 @@ advice (int rc)
   }
 }
 
+/* A message of so many bytes has no room for many more names. */
+#define LIST_LONG 600
+
 /* Append to the message of a status. */
 static void __attribute__ ((format (printf, 2, 3)))
 append (struct status *status, const char *format, ...)
@@ -128,6 +131,15 @@ append (struct status *status, const char *format, ...)
   vsnprintf (status->message + length, sizeof status->message - length, format,
              args);
   va_end (args);
+}
+
+bool
+status_list_name (struct status *status, const char *name)
+{
+  const bool is_long = strlen (status->message) > LIST_LONG;
+
+  append (status, " '%s'", name);
+  return is_long;
 }
 
 int

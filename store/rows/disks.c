@@ -366,12 +366,7 @@ disks_list (struct connection *connection,
 static int
 append_name (const struct disk_info *info, void *opaque)
 {
-  struct status *status = opaque;
-  const size_t length = strlen (status->message);
-
-  snprintf (status->message + length, sizeof status->message - length, " '%s'",
-            info->name);
-  return length > 600;
+  return status_list_name (opaque, info->name);
 }
 
 /* There is a disk. */

@@ -198,12 +198,7 @@ snapshots_find (struct connection *connection, int64_t disk, const char *name,
 static int
 append_name (const struct snapshot_info *info, void *opaque)
 {
-  struct status *status = opaque;
-  const size_t length = strlen (status->message);
-
-  snprintf (status->message + length, sizeof status->message - length, " '%s'",
-            info->name);
-  return length > 600;
+  return status_list_name (opaque, info->name);
 }
 
 /* There is no snapshot NAME; say which there are. */

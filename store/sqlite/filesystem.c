@@ -282,12 +282,18 @@ allocate_missing (int fd, int mode, int64_t from, int64_t end, int error)
   return allocate (fd, mode, stop, end);
 }
 
+bool
+filesystem_is_full (int error)
+{
+  return error == ENOSPC || error == EDQUOT;
+}
+
 int
 filesystem_allocate (int fd, int mode, int64_t from, int64_t end)
 {
   const int error = allocate (fd, mode, from, end);
 
-  return error == ENOSPC || error == EDQUOT
+  return filesystem_is_full (error)
              ? allocate_missing (fd, mode, from, end, error)
              : error;
 }

@@ -59,6 +59,9 @@ bool filesystem_is_mount_point (const char *path);
  */
 bool filesystem_knows_holes (int descriptor);
 
+/* Does ERROR say that there is no space, or that a quota is used up? */
+bool filesystem_is_full (int error);
+
 /* Allocate blocks for what FD has from FROM to END, bytes, where it has none;
  * MODE is that of fallocate(2).  xfs wants as much free space as if there
  * were none at all, and refuses else: then only what is missing is asked for.

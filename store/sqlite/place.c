@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -36,11 +35,11 @@
 static int
 open_directory (const char *path)
 {
-  char *copy = strdup (path);
+  char *directory = files_directory (path);
   const int fd =
-      copy ? open (dirname (copy), O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+      directory ? open (directory, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
 
-  free (copy);
+  free (directory);
   return fd;
 }
 

@@ -64,7 +64,7 @@ reserve_take (const char *path)
   error = filesystem_allocate (fd, FALLOC_FL_KEEP_SIZE, end,
                                end + reserve_size (fd));
   close (fd);
-  return error != ENOSPC && error != EDQUOT;
+  return !filesystem_is_full (error);
 }
 
 /* To give a file the length that it has frees what lies behind its end.  Who

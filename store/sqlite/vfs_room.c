@@ -103,7 +103,7 @@ below (struct room_file *file)
 static bool
 is_no_space (int error)
 {
-  return error == ENOSPC || error == EDQUOT || error == EFBIG;
+  return filesystem_is_full (error) || error == EFBIG;
 }
 
 /* Is this how a file system, a kernel or a sandbox answers that cannot allocate
