@@ -1,4 +1,7 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 """Compares sqlblock with other NBD servers, side by side.
 
 The machine's noise is larger than many differences. So every job runs on

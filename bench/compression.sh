@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # What compression saves and costs: bench/compression.sh FILE...
 #
 # Each FILE, an image of a file system or anything else, is imported with each

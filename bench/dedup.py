@@ -1,4 +1,7 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 """What deduplication costs and saves.
 
     nice make && python3 -B bench/dedup.py --build=.

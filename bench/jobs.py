@@ -1,3 +1,6 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 """The jobs: fio's, and whole tasks.
 
 A job runs on a disk of some kind, which is made for each server and each

@@ -1,3 +1,6 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 """What came out: the table, the targets, JSON and the chart."""
 
 import statistics

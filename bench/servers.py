@@ -1,3 +1,6 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 """The servers that are compared, and what they cost.
 
 A server has a disk of its own in a directory, and serves it on a unix socket

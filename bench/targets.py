@@ -1,3 +1,6 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 """What sqlblock is to reach, at its default settings.
 
 A ratio is sqlblock's speed divided by the peer's, both in the same round;

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* nbdkit-sqlblock-plugin: disks in an SQLite database, served over NBD.
  *
  * This file turns nbdkit's callbacks and parameters into calls of the store

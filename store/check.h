@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Is a database right, and what can be done if not: checking, mending, saving.
  *
  * Checking says what is wrong, and where:

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* What a server does beside requests: one face for the threads that take
  * snapshots by schedule, give space back, check slowly, seal pages and write
  * statistics.

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* What a server has done: counters that everybody who may can look at.
  *
  * They lie in a file in memory (memfd_create(2)), which has no name in any

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* What went wrong, in words for a person and as an errno for a client.
  *
  * Functions of the store that can fail return -1 and fill a status that

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* READ FIRST.  The store: disks in an SQLite database.
  *
  * A store is an open database; a disk is one client's handle on one disk of

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Streams: a snapshot, or what changed between two, as a sequence of bytes.
  *
  * A stream carries a snapshot into another database, through a pipe or a

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* What the randomized checks share as clients.
  *
  * One thread serves all the connections: libnbd sends and receives what

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* What the randomized checks share as clients: time, and several
  * connections with requests in flight.  See client.c.
  */

@@ -1,3 +1,6 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # The rules that all commands of sqlblock keep to: every command that "sqlblock
 # --help" lists is walked through the same arguments. What its arguments and
 # options are is read from its help; what is a right call of it stands in CALLS,

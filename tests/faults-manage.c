@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Faults while disks are managed: a part of the session of faults.c.
  *
  * The operations are those of the manager of power cuts.  What fails has

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Faults: the n-th call of something fails once, for every n.
  *
  * A session makes a database, writes, trims, zeroes, flushes and reads,

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* What the parts of the session of faults.c share. */
 
 #ifndef SQLBLOCK_TESTS_FAULTS_H

@@ -1,3 +1,6 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # What the shell tests share; each sources it first:
 #
 #   . "$srcdir/functions.sh"

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Use what is left of a database in every way: see fuzz.h. */
 
 #include <config.h>

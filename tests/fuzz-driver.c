@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Where the cases of the fuzzer come from: see fuzz.h.
  *
  *   fuzz-database                  random cases for some seconds

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* What the fuzzer does to a database: see fuzz.h.
  *
  * First come changes by SQL, of rows, of index entries and of the schema,

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* The databases that the fuzzer begins with: see fuzz.h.
  *
  *   disk "plain"   layer 1, three generations; snapshots of the first two

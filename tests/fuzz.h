@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* The fuzzer of databases.
  *
  * A case is a string of bytes that says what to do to a database that was

@@ -1,3 +1,6 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # What the tests with a real kernel share; sourced after functions.sh.
 #
 # A guest is a Linux kernel in qemu, always in software emulation: that

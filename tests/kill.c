@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Rounds of kill -9 under load, without any flush.
  *
  * In each round several connections write as much as the server takes,

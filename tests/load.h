@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* A random load on a store, watched from below and from above.
  *
  * Below the store the shim records what reaches the files.  Above it a

@@ -1,3 +1,6 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # What the tests of interrupted commands share: a database of several disks,
 # snapshots and clones, the commands that change it, and what must be true
 # after each of them, however it ended.

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* The manager of a load: takes and deletes snapshots, rolls disks back,
  * clones, writes to clones, flattens, resizes, deletes and reclaims, in
  * random order.

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* The disk under the file system: what a power cut leaves of a database.
  *
  * A test records what is done to the database and its write-ahead log as

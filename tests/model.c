@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* A randomized check of the disk against a model.
  *
  * Random requests go to the server over several connections, many in

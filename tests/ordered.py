@@ -1,3 +1,6 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # Writes in an order that shows whether a copy is of one instant.
 #
 #   ordered.py write URI...    until it is killed

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Power cuts: what was flushed survives them, whole and in order.
  *
  * A round runs a random load (load.c) and then goes through what reached

@@ -1,3 +1,6 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 """A strict reader of Prometheus's text format 0.0.4, for test-statistics.sh.
 
     python3 prometheus.py FILE [SERIES VALUE]...

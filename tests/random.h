@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Random numbers that can be repeated: SplitMix64, by Sebastiano Vigna, which
  * is in the public domain.  The state begins with any number, the seed.
  */

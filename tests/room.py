@@ -1,3 +1,6 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 """A disk fills its file system; what test-room.sh tries then."""
 
 import errno, nbd, os, random, subprocess, sys, time

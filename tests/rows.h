@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Layers and blocks that the unit tests make row by row.
  *
  * A row's data is a pattern that depends on its layer, number and

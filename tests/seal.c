@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* seal DATABASE: give its pages checksums, see seal.h. */
 
 #include <config.h>

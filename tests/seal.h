@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Checksums for the pages of a database that a test has changed without the
  * store, for what lies behind them to be reached.
  */

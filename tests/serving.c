@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* The server that a randomized check starts, kills and starts again.
  *
  * The server is a child process, "nbdkit -f", on a unix socket.  It is

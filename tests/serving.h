@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* The server that a randomized check starts, kills and starts again.
  *
  * A program has one server, on a fresh database in a temporary directory.

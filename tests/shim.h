@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* A VFS under SQLite through which a test sees all that reaches the files
  * of a database, and stands in the way of it.
  *

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # sqlblock backup and compact: the copy has every disk and snapshot, of one
 # instant, while servers write; it does not keep the log from starting over;
 # kill -9 and a full file system leave nothing that looks like a copy; what

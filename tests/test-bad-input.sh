@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # What the plugin must refuse, each with an error that says what is wrong
 # and with nothing changed: parameters without sense or that do not fit
 # the disk, and files that are not a whole sqlblock database.

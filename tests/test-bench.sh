@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # The benchmark works: one tiny job on every kind of server, the JSON and
 # the chart are well-formed, a slow server is seen, and missed targets end
 # it with 1.  What is fast is not judged here.

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # A machine whose root file system is one of our disks: it boots, writes
 # and powers off, and does so again. The first boot reaches the server
 # over TCP, the second over a unix socket; in between it is killed.

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # sqlblock check: finds damage and says where, finds none while servers write,
 # mends without loss, and saves what is left of a database that nothing can
 # open any more. It never changes what it only looks at, and nothing is

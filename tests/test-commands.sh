@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # All commands of sqlblock keep to the rules of the manual: commands.py takes
 # them from "sqlblock --help" and walks each through the same arguments.
 

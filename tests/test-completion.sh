@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # Completion in bash of the command sqlblock: commands, options, files, and
 # the disks and snapshots of a file. Its function is called as bash would
 # call it, and at last by bash itself, on a terminal.

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # Compression with real clients: a file system goes in and comes out the same,
 # and small; what cannot be compressed is stored as it is; a database that
 # needs a codec says so; while model-check, which knows what its disk must be,

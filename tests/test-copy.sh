@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # sqlblock export and import: what goes out is what the disk is, of one
 # instant, even while a server writes; what comes in is there as a whole or
 # not at all, even after kill -9; holes stay holes.

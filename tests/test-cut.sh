@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # An increment that is cut off, damaged, interrupted or killed leaves the disk
 # as it was, its origin too; and a good one leaves the origin as well. Nothing
 # of a failed reception stays, and layers do not pile up.

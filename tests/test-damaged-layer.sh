@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # A damaged layer: what the lists can count they count, and "compact" does what
 # can be done; both say what cannot, and fail.
 

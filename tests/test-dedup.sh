@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # Equal blocks with real clients: copies of a file system take the space of
 # one, whether they come through the network, by commands or as a stream, and
 # all of it is free again after the last; a server follows when that is switched

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # Several disks in one database, served at once and picked by export name:
 # lists, descriptions, the default disk, export= that pins one, names that
 # no disk has; and no disk ever shows bytes of another.

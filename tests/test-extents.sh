@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # Block status tells exactly which blocks are stored: extents follow each
 # other without a gap, begin and end with the request, are one when one is
 # asked for, and all-zero blocks are holes however they became zero.

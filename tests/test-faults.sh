@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # Faults (faults.c): the n-th call of each method of the VFS, and the n-th
 # allocation, fails once in a session of its own.
 #

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # A database on a file system that other machines may share, one of FUSE here:
 # by servers and commands it is only read, unless one says that no other
 # machine has it open. Two mounts of one directory share no memory, as two

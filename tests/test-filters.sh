@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # nbdkit's filters on top of the plugin: with each, what a client writes it
 # reads again, and what is then on the disk is what the filter promises.
 # The table of filters in the manual says what is tried here.

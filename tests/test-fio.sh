@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # fio writes at random over several connections and verifies the CRC-32C
 # of each block that it wrote: at once, after more writes in between, and
 # after a crash of the server.

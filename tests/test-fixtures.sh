@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # Files of earlier formats, tests/fixtures: this program reads them and shows
 # what they showed then, or refuses them and names their format; in either
 # case they stay as they are.

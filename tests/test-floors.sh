@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # The floors of store/, from the lowest: a file includes nothing of a higher
 # one, none that needs it, and nothing of nbdkit. Outside, there is no SQL, and
 # nothing is included but the face and what knows nothing of databases.

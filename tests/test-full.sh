@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # A real file system that is full, a small tmpfs and an ext4 on a loop
 # device: what lacks space gets ENOSPC and changes nothing, reads go on,
 # nothing acknowledged is lost, not by kill -9 either, and when there is

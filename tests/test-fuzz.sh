@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # Databases with wrong bytes, rows and index entries (fuzz.h): nothing may
 # crash or hang, and nothing may be read that was never written there.
 #

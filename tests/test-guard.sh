@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # One server per disk: a second one is refused, by the name of the first;
 # nothing has to be cleaned up after a crash; shared=true allows it, and
 # both then see what the other writes.

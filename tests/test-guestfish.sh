@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # guestfish: a Linux kernel in a small virtual machine partitions the disk,
 # makes ext4 on it, writes files, removes some and trims, first over a unix
 # socket; after a crash of the server the files are read over TCP. What

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # The largest disk that NBD can have, and what an empty disk costs: trim,
 # zero and block status take as long as there is data, not as long as
 # there is disk.

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # Rounds of kill -9 under write load without a flush (kill.c).
 #
 # Arguments go to kill-rounds, such as --rounds 1000.  SOAK=yes in the

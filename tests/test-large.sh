@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # Large requests over data: writes and reads of 32 and of 64 MiB, which is
 # nbdkit's most, and trim, zero and block status of 2^32 - 1 bytes, the most
 # that NBD has. (test-huge.sh has large disks with little in them.)

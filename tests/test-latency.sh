@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # How long writes wait during a sustained random load, while the log starts
 # over again and again: prints the percentiles of the latency, and fails
 # when the worst write took longer than a second (a loose bound, for busy

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # nbdkit can load the plugin and tell what it is: version, parameters and
 # formats, without making any file. The plugin exports no other names than
 # it means to, and each parameter that --help shows is in the manual.

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # Another program holds the database locked for some seconds: commands and
 # servers wait for it, and nobody says that the storage has failed. Where they
 # have waited long enough, what is said is what it is.

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # The log keeps its bound with any number of servers and commands: within a
 # factor of two of log-size=, however many of them read and write.
 

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # Every command that changes disks on a file system that is full, or that
 # becomes full in the middle of it (managed.py): the command works, or it
 # fails, says so, and has changed nothing; what has no space needs none to

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # kill -9 at a random moment of each command that changes disks, or where
 # there is strace at one of its writes to files; by itself and beside a
 # server, which is killed with it every other time. Afterwards

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # The command sqlblock beside a server under load. The load is model-check,
 # which knows at each moment what its disk must be, and a writer of numbered
 # blocks that go to two disks in turn:

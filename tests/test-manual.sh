@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # The manual of the command sqlblock says what the command does: the same
 # commands, arguments, options, exit codes and keys of JSON, no fewer and no
 # more. The command is asked through its --help and its --json. The queries in

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # A log belongs to its file: a server or a command refuses a file that lost its
 # log, or has another's beside it, says what to do, and changes nothing. And
 # what is in order is never refused: after a clean end, kill -9 again and

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # The server's memory and its write-ahead log stay bounded while a sparse
 # disk of 10 GiB is written at random.
 #

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # The randomized check against a model (model.c), for three block sizes.
 #
 # Arguments go to model-check, such as --seed N to repeat a failed run.

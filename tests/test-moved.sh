@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # A database that is renamed, deleted or replaced under a running server:
 # nothing of another file is ever read, nothing is written until the file is
 # back, and the log says what is wrong.

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # One database by two names, a hard link or a file that is mounted alone:
 # only one of them is ever written, and the other one is read only while
 # nobody writes. Renaming is another way to a second name.

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # A real kernel's block device on our disks: nbd-client in a guest makes,
 # fills, trims and checks file systems, while the test stops and kills the
 # server in between. What was written must be there each time.

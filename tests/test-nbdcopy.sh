@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # A real file system with a few thousand files goes in by nbdcopy and by
 # qemu-img, is identical, survives a crash of the server, and comes out
 # again; what is zero in it takes no space in the database.

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # What one disk promises to a client, request by request: its size and
 # abilities, trim, zero and their flags, data that is still there after a
 # crash of the server, and an export that is read-only with -r.

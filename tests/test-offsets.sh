@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # Any offset and any length: random reads, writes, trims and zeroes, most
 # of them not on block boundaries, give what the same requests do to an
 # array in memory; on disks with different block sizes whose size is no

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # Other programs on the same database, here sqlite3 shells: one that reads
 # delays nothing, though the log cannot be shortened meanwhile; one that
 # holds a lock delays writes, and fails them only after 30 seconds; nobody

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # Who may read and write a database: it is made for its owner alone,
 # whatever the umask; a server that gives up root makes and serves it as
 # the other user; what cannot be written is served read-only, unless

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # Power cuts (powercut.c): a random load, then a cut at many places in what
 # reached the files, with what was not synced lost, torn or reordered.  In
 # several variants: transactions larger than the page cache, another program

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # QEMU's own NBD client: what qemu-img says about a disk, conversions from
 # and to qcow2, and qemu-io's requests: asynchronous writes, discard,
 # write-zeroes with and without unmap, flush, and reads of patterns.

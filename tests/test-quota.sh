@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # A disk with a quota, through a server: writes until ENOSPC, then reads,
 # trims, deletions and overwriting go on, and other disks do not notice. The
 # quota is set when the disk is made, and changed while the server runs.

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # Who reads a snapshot by its name keeps it: a client of a server, and a send,
 # with what it sends from. Deleting it is refused, and says who reads it; kill
 # -9 of the reader lets go. A history passes it over, and comes back. An export

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # Space that comes back: discarded blocks are used again at once, so the file
 # does not grow; and a server gives what stays free back to the file system
 # while clients write, in short steps: all of a disk, and half of it in random

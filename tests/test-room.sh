@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # What a disk that has filled its file system can still do: most of the room
 # holds data, what is there can be overwritten, to trim and to delete works at
 # once and makes room, and a command that fails gives back what it took. See

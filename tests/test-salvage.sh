@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # sqlblock check --salvage of files of which a part is gone: cut at any size,
 # pages zeroed, the index or a whole tree of pages gone, the log lost or cut.
 # Whatever is lost: each block that can be read is what it was, or there is an

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # Pages that the sqlite3 shell moves from the log to the database have no
 # checksum: check counts them, a server gives them one again, so does check
 # --repair; but not while something is wrong.

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # sqlblock send and receive: chains of snapshots arrive as they were, by
 # checksum; a stream that is cut, changed or for another disk changes
 # nothing; neither does kill -9, and the next try works.

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # A day in the life of two disks, with machines that boot from them: a
 # snapshot of both at once while they are written, a file system that is
 # destroyed, a roll-back, a clone that boots beside its origin, the disk as

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # Snapshots as exports: their list, what they show while the disk is written
 # on, the disk as of a time, and what clients see of changes that the command
 # sqlblock makes beside them.

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # The command sqlblock: every command, refusal and exit code, on a file by
 # itself and beside a server that has its disks open. What disks contain is
 # read back through nbdkit; JSON is read by python3.

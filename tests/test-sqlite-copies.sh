@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # Copies that SQLite's own means make of a database, and a journal mode that
 # was changed: a server takes them, a check finds nothing wrong in them, and
 # they show the same.

@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # What servers count: exactly what a client did, in the file for Prometheus
 # and in "sqlblock top", which finds servers by itself, sees none that has
 # ended or has been killed, and is not confused by programs that claim

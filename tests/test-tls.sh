@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # nbdkit's own TLS in front of the plugin, once with certificates and once
 # with pre-shared keys: libnbd and QEMU read and write through it, and a
 # client without TLS or without the right credentials is refused.

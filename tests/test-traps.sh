@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # What import, export and backup must not do without a word: take the container
 # of an image for a disk, take half a disk for a whole one, need more than the
 # quota where nothing more is stored in the end, call a file "-", or give a file

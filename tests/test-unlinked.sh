@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # The files beside a database, -wal, -shm and -lock, deleted or replaced under a
 # running server: nothing is written any more, reading goes on, the server's
 # log says what to do, and all that was flushed is there after kill -9.

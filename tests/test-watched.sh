@@ -1,4 +1,7 @@
 #!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # A server or a command that may not write the directory of a database reads
 # it without its log, while another server writes: all that it reads is right,
 # or it fails and says why; and when the other one has ended it goes on.

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Disks and snapshots with all that they contain: a small model of a store,
  * and the same read from one.
  */

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Pages that are read ahead: fewer reads of the file, of the same bytes.
  *
  * A shim below counts the reads, and stands for a medium with a bad place.

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* A backup while the disk is written and the log is to start over.
  *
  * Between any two of its transactions everything is overwritten, and a

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Checking and mending, by rows that break one rule each: each is found, in
  * words that name it, and what can be mended is, without loss.
  */

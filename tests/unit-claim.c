@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* One name per database (claim.h), and file systems that may be another
  * machine's (filesystem.h).  statfs(2) is wrapped, to be on any of them.
  */

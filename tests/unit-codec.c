@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Blocks to data and back: what is compressed comes back as it was, what does
  * not shrink is stored as it is, and compressions have names.  Hostile data
  * is in unit-damage.c.

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Blocks that are equal, stored once: what the random steps of
  * unit-history.c do not reach, such as hashes that collide, contents that
  * are damaged or hostile, and transactions that are undone and done again.

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Damaged and hostile rows: each is found, named, and harms no other.
  *
  * Damage leaves the checksum wrong.  Hostile rows have the right checksum,

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* The database file: making it, telling it from others, and opening it.
  *
  * What is not ours, or is damaged, must be left exactly as it was: tests

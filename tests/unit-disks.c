@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Disks: names, options, finding them, how their blocks fill pages; and the
  * checksums of format 1.
  */

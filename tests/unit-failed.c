@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* One damaged layer, or disk, of several: what goes from one to the next goes
  * on with the others, and fails at its end.
  */

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Bytes that are changed one at a time, anywhere in a database: each change
  * does no harm, or a check finds it; what is then read is right or an error;
  * and a salvage saves everything else.

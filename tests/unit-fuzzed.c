@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* What the fuzzer (fuzz.h) has found, kept as cases. */
 
 #include <config.h>

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Snapshots, clones, roll-backs and deletions in random order, against a
  * model that keeps a full copy of everything.
  *

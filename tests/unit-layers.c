@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* What a view sees of layers, generations and zeroes, and what it costs.
  *
  * The rows are made by SQL, see rows.h.  Costs are counted in steps of

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Writing marks: the file says that it is open before anything is committed
  * into it, and no log starts over, or goes, but behind a mark at its end.
  */

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Reading what writes will overwrite: when, and what.  The medium is here
  * whatever getrusage, in this file, says of it.
  */

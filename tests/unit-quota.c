@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Quotas: what the random steps of unit-history.c do not reach.  There, too,
  * what is kept is compared with what counting again gives.
  */

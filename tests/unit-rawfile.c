@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Pages of every kind, each with one bit changed: who reads the page, or any
  * part of it, gets an error, so that it makes no difference how an SQLite
  * reads.  Where nobody reads it, it does no harm.

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Read transactions that are kept from one request to the next: they show
  * what is committed at once, and are given up soon.
  */

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Reclaiming a layer with so many rows that they do not move into its only
  * child: it gets few enough only on the way, after some were passed by.
  */

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* The log starts over just when a checkpoint begins: nothing is lost.
  *
  * SQLite's fault (see vfs_restart.h) needs a commit between two steps of a

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Room in the database for what is in the log: it is there before a
  * transaction is committed, and nobody takes it away again.
  */

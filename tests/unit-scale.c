@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Scale: what must not cost more where there is more.
  *
  * A snapshot of a large disk takes no longer than one of a small one; a

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Pages that another program moved into the database have no checksum: they
  * are counted, and get one again, while others read, write and checkpoint.
  */

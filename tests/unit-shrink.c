@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Giving free pages back where there are many, in no order, with pages in use
  * between them: the file is sound, its disk shows the same, and the work is
  * not the square of how many there are.

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Snapshots by time and by schedule, hidden ones, and roll-backs by force.
  *
  * The random steps of unit-history.c take snapshots and read them; here are

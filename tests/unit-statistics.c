@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* What a server counts: histograms, the counters of requests, the file for
  * Prometheus, and looking at servers from outside, honest ones and others.
  */

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* A trim, a zero or a smaller size of a disk with many layers goes in steps,
  * each of which has at most WRITER_STEP_ROWS rows of all layers together; so
  * the client of another disk never waits for long.

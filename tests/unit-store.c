@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* The engine without nbdkit: group commit, flushes, errors, restarts.
  *
  * The shim VFS counts what reaches the files and makes them fail.  Batches

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Streams: what was written comes back, and nothing else is believed.
  *
  * Damage: each byte of a stream changed, each end cut off, bytes added.

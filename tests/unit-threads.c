@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Many threads on a few disks, with everything going on at once: writes,
  * reads, trims, flushes, extents, clients that come and go, a log so short
  * that it starts over all the time, and another program that holds locks.

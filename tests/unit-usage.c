@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* What usage_count says would be freed is what deleting frees.
  *
  * After a random history, with clones of clones and roll-backs, every disk

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* What the arguments of commands can be.
  *
  * The usage of a command tells the kind of each argument, by the same words

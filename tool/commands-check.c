@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* check: what is wrong with a database, mend it, or save what can be read. */
 
 #include <config.h>

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* export and import: between disks and raw files.
  *
  * A file appears under its name complete or not at all, like everything

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Commands that change a disk as a whole: create, rename, describe, resize,
  * delete, rollback, clone, flatten.
  */

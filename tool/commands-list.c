@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Commands that say what there is: list, snapshot list, info.  What they
  * print as JSON is stable: keys are added, never renamed or removed.
  *

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* send and receive: snapshots on their way to another database.
  *
  * The stream is described in stream.h.  What is received is written to a

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Commands that change snapshots: snapshot create, snapshot delete. */
 
 #include <config.h>

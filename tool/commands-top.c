@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* top: what the servers of a database do.
  *
  * It never opens the database: all it shows is what the servers count

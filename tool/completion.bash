@@ -1,3 +1,6 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
 # Completion in bash of the command sqlblock.
 #
 # It knows nothing about the commands but what they say themselves: "sqlblock

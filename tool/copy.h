@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Walking over the contents of a disk that does not change meanwhile.
  *
  * What leaves the database (export, send) is read in pieces of some MiB,

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Files that are no raw disks: images of other formats, archives, and files
  * of this program, which have their disk inside.
  *

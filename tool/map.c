@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* The command map: a picture of a disk in the terminal.
  *
  * The disk is cut into equal cells, one for each character, and the more of

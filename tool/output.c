@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* What the command sqlblock prints: messages, tables, JSON, progress.
  *
  * Everything for people goes through here, so that sizes, times and columns

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* The command sqlblock: what the user means.
  *
  * Finds the command among all, reads its options and checks its arguments,

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* What the commands of sqlblock do before and after their work: open the
  * store, understand names and sizes, free what was deleted.
  */

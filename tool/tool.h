@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* The command sqlblock: what its commands share.
  *
  * sqlblock.c finds the command that the user means, reads its options and

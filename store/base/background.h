@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* A thread that works, sleeps, and ends when it is asked to.
  *
  *   run:   do

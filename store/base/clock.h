@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* The time that only goes on, in nanoseconds; never 0. */
 
 #ifndef SQLBLOCK_CLOCK_H

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Complaints: what a thread of the server tells of work that fails again and
  * again.  The same failure is told once a day; another one, or the same after
  * the work has succeeded, at once.

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* How many there are, in words: "1 block", "2 blocks". */
 
 #ifndef SQLBLOCK_COUNT_H

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* The counters of a server, for who counts: see statistics.h.  Where they are
  * NULL, nothing is counted.
  */

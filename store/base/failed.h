@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Layers that work which goes from one to the next has failed at.  It goes on
  * with the others, so that one that is damaged does not keep them from their
  * turn, and fails at its end.

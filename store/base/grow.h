@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Arrays that grow by one element at a time. */
 
 #ifndef SQLBLOCK_GROW_H

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Histograms that many threads count in, and that can be read meanwhile.
  *
  * The buckets are log-linear: values below 16 have one each, and every power

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Progress of what may take long, and how it is stopped. */
 
 #ifndef SQLBLOCK_PROGRESS_H

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* What a name, a text, a size and a block size may be, whether a user says them
  * or a row that may be damaged.  Thread rules: any thread.
  */

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Times as people write them: ISO 8601.
  *
  *   2026-11-22T10:42:00+01:00    the zone as said

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* What all floors, the plugin and the command say to each other about disks:
  * plain values, without a word about how they are stored.
  */

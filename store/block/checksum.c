@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Checksums of blocks and of rows: see checksum.h and schema.sql. */
 
 #include <config.h>

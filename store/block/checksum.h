@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* The checksums of the format, as the end of schema.sql describes them. */
 
 #ifndef SQLBLOCK_CHECKSUM_H

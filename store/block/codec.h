@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* How a block's bytes become a row's data and come back.
  *
  * The codec of a row says how its data holds the block, so the rows of one

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Undoing the change of one byte.
  *
  * The checksums have 64 bits, so of all bytes that could have been different

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* What the parts of check.h share.
  *
  *   check.c ──► check-rules.c   disks, layers, snapshots, counters

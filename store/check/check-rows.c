@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* The rows of blocks and contents, and the index: see check-parts.h.
  *
  * Rows are read in the order of their ids, which is that of the file.  Where

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* The rules that layers, disks, snapshots and what is kept about them obey:
  * see check-parts.h and schema.sql.
  */

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* A database file as pages, for when SQLite cannot read it any more ("The
  * SQLite Database File Format", fileformat2.html).
  *

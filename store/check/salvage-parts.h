@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* What the parts of salvage.c share.
  *
  *   salvage.c ──┬──► salvage-roots.c    where the trees begin

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Where the trees begin, when the schema does not tell: see salvage.c.
  *
  * SQLite puts the roots of a new database from page 3 on, in the order in which

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* What is put where nothing is known: see salvage.c.
  *
  * A block whose newest row may be missing must not show an older one, or

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Saving what can be read of a damaged database into a new one.
  *
  * Each row of disks, snapshots, layers, blocks and contents has a checksum,

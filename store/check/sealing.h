@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Pages that have no checksum get one again.
  *
  * Where another program moves the log into the database, the pages of the log

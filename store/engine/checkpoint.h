@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Checkpointing: moving what was committed from the log into the database, by
  * whoever has a connection.  checkpointer.h has the thread that does it.
  */

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* What checkpointer.c, which knows when, and checkpointer-rounds.c, which knows
  * how, share.
  */

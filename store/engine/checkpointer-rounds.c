@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* How the log is emptied while others write: see checkpointer.h.
  *
  *   rounds     checkpoint what readers allow, and sync; writers go on, slower

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* The checkpointer: moves the log into the database in time.
  *
  * A thread with a connection of its own keeps the write-ahead log short,

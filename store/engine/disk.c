@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* A disk that is open, and its requests: see store.h.
  *
  * A read takes a reader of the pool, a write goes to the writer's queue.  Here

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* The engine, for the floors above it: what they do in a store besides what a
  * server or a command asks of it (store.h).
  *

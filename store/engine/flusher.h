@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Durability: what FLUSH and FUA wait for.
  *
  * A commit puts a transaction into the write-ahead log without a sync; the

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Whether to read what will be overwritten: see prefetch.h. */
 
 #include <config.h>

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Reading from the medium what a write will overwrite, before its turn comes.
  *
  * A row is read before it is changed.  Only one thread at a time changes

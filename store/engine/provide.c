@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Before a server runs: is the file there with the disk that it is to serve,
  * and making what is missing.  See store_check and store_provide.
  */

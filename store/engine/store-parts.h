@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* What store.c and disk.c share: a store, and who writes to its disks.
  * Returns and thread rules are those of engine.h.
  */

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* What the parts of writer.h share.
  *
  *   writer.c ──► writer-blocks.c

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Group commit: requests that wait together share one transaction.
  *
  * There is one write connection.  A request thread puts its operation on

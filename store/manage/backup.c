@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Backup: a copy of the whole database while servers write to it.
  *
  * A file that is copied page by page, or in one long transaction, would

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Differences between disks and snapshots, for manage.h.
  *
  * Two views that show the same row of a block have the same bytes there, so

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Managing in steps: what the threads of a server do of manage.h, between the
  * requests of clients.  Returns and thread rules are as there.
  */

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Receiving disks and snapshots, for manage.h.
  *
  * What comes in is written to a disk of its own, DISK/receiving, which

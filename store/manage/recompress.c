@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Storing blocks anew: for manage.h.
  *
  * In steps: some rows are read and encoded, without a lock; then one short

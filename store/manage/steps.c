@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* What goes in steps, with the requests of clients between them: flattening,
  * freeing space, counting for quotas, and giving pages back.  See manage.h.
  *

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Has a disk changed since its newest snapshot?  See changes.h. */
 
 #include <config.h>

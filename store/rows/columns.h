@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Columns that several of these files name in SQL: what the checksum of a row
  * covers, and what its name says.  schema.sql has all of them.
  */

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* The database file: making it, and making sure that it is one of ours.
  *
  * A new file appears under its name complete or not at all.  A file that

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Disks: the rows that give storage a name and a size.
  *
  * These are the short management transactions, and the way from a disk to

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Flattening: copying what a disk takes from its parents, to end the tie.
  *
  *     layer 7 of the disk   3  -  2  -  -   ──►   3  8  2  6  5

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Following rows: what else must change when a row of block does.
  *
  * While something in the database has to keep up with the rows of block,

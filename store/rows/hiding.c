@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* What the only child of a layer does not show of it: see hiding.h. */
 
 #include <config.h>

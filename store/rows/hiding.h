@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Hiding: what the only child of a layer does not show of it.
  *
  * If nothing but one child looks at a layer, a block of which the child has

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Layers: where blocks are, and which of their rows a view sees.
  *
  * A view is what a disk or a snapshot looks like at one moment: a list of

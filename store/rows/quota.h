@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Quotas: how many bytes a disk and its snapshots may take.
  *
  * What counts is the data of the rows of all layers at which the disk or

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Reclaiming: deleting the rows that nothing sees any more.
  *
  * A layer is looked at, at a generation, by its disk, by snapshots and by

@@ -1,3 +1,6 @@
+-- SPDX-License-Identifier: BSD-3-Clause
+-- Copyright the sqlblock authors; see LICENSE.
+
 -- The on-disk format of sqlblock, version 5.
 --
 -- A file is an SQLite database with

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Snapshots: what a disk looked like at one moment.
  *
  * A snapshot is one row, which remembers a layer and a generation; making

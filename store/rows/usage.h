@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Usage: how much space disks and snapshots take, alone and together.
  *
  * What deleting some of them frees are the bytes of all data of rows, of

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Where a view has data, without reading it: see layers.h.
  *
  * A map says of each block whether it is data or zeroes, from two indexes: that

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Reading what a view shows: see layers.h.
  *
  * Layer by layer, the disk's own first, and only what is still missing; a bit

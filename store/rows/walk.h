@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* A walk over what a generation sees of one layer: for each number the
  * newest visible row, from high numbers to low ones.
  *

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* History: snapshots that a server takes by itself, and thins out with age.
  *
  *   every 10 minutes, if the disk has changed, a snapshot;

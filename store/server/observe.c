@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Looking at the servers of a database, from another process.
  *
  * Nothing says where they are but the kernel: a process is a server of a

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Statistics for Prometheus: see prometheus.h.
  *
  * The format is described in "Exposition formats" of Prometheus's manual,

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Statistics for Prometheus: a file that is always complete.
  *
  * A thread writes what the server has counted as text, in the manner of

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Scrubbing: a server reads everything that is stored, slowly, over and over,
  * so that damage is found while a copy is still at hand, and not on the day
  * when the block is needed.

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Tidying up: what a server does in the background for the whole file.
  *
  * A thread looks now and then, if something was committed since, whether

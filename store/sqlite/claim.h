@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* One name per database: whoever uses the log claims the file itself.
  *
  * SQLite finds the log by the name of the database.  A file with two names, by

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* One SQLite connection with the store's settings: see connection.h. */
 
 #include <config.h>

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* One SQLite connection as the store uses it.
  *
  * It is opened by URI with fixed, safe settings, waits for locks with a

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* On what kind of file system a file lies: see filesystem.h. */
 
 #include <config.h>

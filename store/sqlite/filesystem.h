@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* On what kind of file system does a file lie?
  *
  * SQLite's log needs memory that all who use the database share, and locks

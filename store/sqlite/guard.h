@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* One server per disk: a lock that ends with the process.
  *
  * Next to the database FILE stands FILE-lock.  Whoever opens a disk for

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* A log that is read as a file, without SQLite; log.h says what stands in it.
  *
  * Thread rules: any thread.

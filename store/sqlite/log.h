@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* The write-ahead log as a file ("The WAL File Format" in SQLite's
  * fileformat2.html), and writing it again.
  *

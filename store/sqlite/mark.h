@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* A log that belongs to its file.
  *
  * A database that is in use is two files, of which each alone is wrong: one

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Writing marks, and when the log may start over (mark.h says what a mark is).
  *
  *   every write transaction     finds the mark open, or opens it

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* The pages of a database, by numbers ("The Database File Format" in SQLite's
  * fileformat2.html).
  *

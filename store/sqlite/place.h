@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Is the database that is served still the file of its name?
  *
  * A file that was renamed, deleted or replaced while it is open stays what

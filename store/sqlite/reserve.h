@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* A reserve of space, for what frees space.
  *
  * On a file system that is full, even to delete something takes space, for

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* A VFS that reads several pages of the database at once: see vfs_ahead.h. */
 
 #include <config.h>

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* A VFS that reads several pages of the database at once.
  *
  * SQLite reads each page with a call of its own, and 1 MiB of a disk is 290

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* A VFS that gives each page of the database a checksum.
  *
  * Rows carry checksums of their own, but what leads to them does not: a

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* A VFS that gathers the appends to the log: see vfs_coalesce.h. */
 
 #include <config.h>

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* A VFS that gathers the appends to the write-ahead log, and makes room for
  * them.
  *

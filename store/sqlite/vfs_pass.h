@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* What the VFSs of vfs_ahead.h, vfs_checksum.h, vfs_coalesce.h, vfs_restart.h
  * and vfs_room.h do not change.
  *

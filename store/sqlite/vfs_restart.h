@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* A VFS that guards when the write-ahead log starts over.
  *
  * SQLite's fault of 3.7.0 to 3.51.2 ("The WAL-Reset Bug" in SQLite's

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* A VFS that makes room in the database for all that is in the log.
  *
  * A page in the log for which the database has no room could never be moved

@@ -1,3 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
 /* Reading a database without its log, while nobody changes it.
  *
  * Where the log's shared memory cannot be made, since this user may not write
