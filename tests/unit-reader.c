@@ -27,8 +27,7 @@
 #define ONE_DISK "WHERE name = 'one'"
 
 static char *path;
-static struct place place;
-static struct patience patience;
+static struct connections connections;
 static struct reader_pool pool;
 static struct disk_info one, two;
 
@@ -72,6 +71,7 @@ setup (void **state)
 {
   const struct disk_options first = { .name = "one", .size = SIZE };
   const struct disk_options second = { .name = "two", .size = SIZE / 2 };
+  const struct store_options options = { .warn = unit_ignore_warning };
   struct connection connection;
   struct status status;
 
@@ -85,9 +85,8 @@ setup (void **state)
   find (&connection, "one", &one);
   find (&connection, "two", &two);
   connection_close (&connection);
-  assert_ok (place_find (&place, path, unit_ignore_warning, &status), &status);
-  patience_init (&patience);
-  assert_ok (reader_pool_open (&pool, &place, &patience, &status), &status);
+  assert_ok (connections_find (&connections, path, &options, &status), &status);
+  assert_ok (reader_pool_open (&pool, &connections, &status), &status);
   return 0;
 }
 
@@ -95,8 +94,7 @@ static int
 teardown (void **state)
 {
   reader_pool_close (&pool);
-  patience_destroy (&patience);
-  place_free (&place);
+  connections_free (&connections);
   return unit_teardown (state);
 }
 

@@ -40,6 +40,7 @@
 static char *path;
 static struct store *store;
 static struct disk *disk;
+static struct connections connections;
 static struct writer writer;
 static struct flusher flusher;
 static struct disk_info info;
@@ -213,10 +214,12 @@ count_commit (uint64_t wal_bytes, void *opaque)
 static void
 open_writer (void)
 {
+  const struct store_options options = { .warn = unit_ignore_warning };
   struct status status;
 
-  assert_int_equal (writer_open (&writer, path, &flusher, NULL, &status), 0);
-  assert_int_equal (flusher_open (&flusher, path, false, NULL, &status), 0);
+  assert_ok (connections_find (&connections, path, &options, &status), &status);
+  assert_int_equal (writer_open (&writer, &connections, &flusher, &status), 0);
+  assert_int_equal (flusher_open (&flusher, &connections, false, &status), 0);
   assert_int_equal (disks_find (&writer.connection, "d", &info, &status), 1);
   writer.committed = count_commit;
   commits = 0;
@@ -227,6 +230,7 @@ close_writer (void)
 {
   flusher_close (&flusher);
   writer_close (&writer);
+  connections_free (&connections);
 }
 
 /* What SQL says about the database, from a connection of its own. */

@@ -17,7 +17,6 @@
 #include "block/checksum.h"
 #include "block/codec.h"
 #include "block/correct.h"
-#include "rows/database.h"
 #include "base/grow.h"
 #include "sqlite/guard.h"
 #include "sqlite/log.h"
@@ -302,8 +301,7 @@ reindex (struct repair *repair, struct status *status)
   struct connection connection;
   int r;
 
-  if (database_open (&connection, store_path (repair->store), CONNECTION_WRITE,
-                     store_patience (repair->store), status) == -1)
+  if (store_connect (repair->store, &connection, status) == -1)
     return -1;
   r = connection_run (&connection, files_sql, status);
   if (r == 0)

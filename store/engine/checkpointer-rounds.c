@@ -340,7 +340,7 @@ run_pausing (struct checkpointer *checkpointer, int mode, struct status *status)
 static bool
 rescue (struct checkpointer *checkpointer)
 {
-  struct place *place = checkpointer->writer->place;
+  struct place *place = &checkpointer->writer->connections->place;
   struct status status;
   int r;
 
@@ -363,7 +363,7 @@ checkpointer_empty_log (struct checkpointer *checkpointer, int mode)
   int rc;
 
   checkpointer->retry = checkpointer->limits.idle;
-  if (place_check (checkpointer->writer->place, &status) == -1)
+  if (place_check (&checkpointer->writer->connections->place, &status) == -1)
     return rescue (checkpointer);
   checkpointer->retry = checkpointer->limits.idle / 10;
   rc = prepare_repair (checkpointer, failure, &status);

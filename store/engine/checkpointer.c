@@ -249,12 +249,10 @@ run (void *opaque)
 }
 
 int
-checkpointer_open (struct checkpointer *checkpointer, const char *path,
-                   struct writer *writer, struct flusher *flusher,
-                   struct reader_pool *readers,
+checkpointer_open (struct checkpointer *checkpointer, struct writer *writer,
+                   struct flusher *flusher, struct reader_pool *readers,
                    const struct checkpoint_limits *limits,
-                   void (*warn) (const char *message),
-                   struct patience *patience, struct status *status)
+                   void (*warn) (const char *message), struct status *status)
 {
   *checkpointer = (struct checkpointer){
     .writer = writer,
@@ -264,12 +262,12 @@ checkpointer_open (struct checkpointer *checkpointer, const char *path,
     .warn = warn,
     .dirty = true, /* an earlier server's log may be left */
   };
-  if (connection_open (&checkpointer->connection, path, CONNECTION_LOG,
-                       patience, status) == -1)
+  if (connections_open_another (writer->connections, &checkpointer->connection,
+                                CONNECTION_LOG, 0, status) == -1)
     return -1;
   if (connection_touch (&checkpointer->connection, status) == -1 ||
       checkpointer_set_up_cutting (checkpointer, status) == -1 ||
-      place_check (writer->place, status) == -1) {
+      place_check (&writer->connections->place, status) == -1) {
     connection_close (&checkpointer->connection);
     return -1;
   }

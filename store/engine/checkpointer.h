@@ -87,12 +87,11 @@ struct checkpointer {
 /* Open the connection; the thread that WARN is called from starts later.
  * Returns 0, or -1 with nothing left open.
  */
-int checkpointer_open (struct checkpointer *checkpointer, const char *path,
-                       struct writer *writer, struct flusher *flusher,
-                       struct reader_pool *readers,
+int checkpointer_open (struct checkpointer *checkpointer, struct writer *writer,
+                       struct flusher *flusher, struct reader_pool *readers,
                        const struct checkpoint_limits *limits,
                        void (*warn) (const char *message),
-                       struct patience *patience, struct status *status);
+                       struct status *status);
 
 /* Start the thread, or end it. */
 int checkpointer_start (struct checkpointer *checkpointer,

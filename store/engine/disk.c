@@ -82,7 +82,7 @@ find_to_read (struct store *store, const char *name, struct disk_info *info,
    */
   while (info->snapshot != 0) {
     id = info->snapshot;
-    *reads = guard_read_snapshot (store->place.path, id, status);
+    *reads = guard_read_snapshot (store->connections.place.path, id, status);
     if (*reads == -1 && status->error == EBUSY)
       return status_prefix (status, "'%s'", info->name);
     if (*reads == -1)
@@ -142,8 +142,8 @@ disk_open_found (struct store *store, const struct disk_info *info,
   disk->info = *info;
   disk->guard = disk->reads = -1;
   /* Who reads without the log would not see what is written. */
-  disk->readonly = readonly || info->snapshot != 0 ||
-                   store->readers.mode == CONNECTION_IMMUTABLE;
+  disk->readonly =
+      readonly || info->snapshot != 0 || store_is_immutable (store);
   if (!disk->readonly && store_begin_writing (store, info->id, status) == -1) {
     if (!store_may_only_read (status)) {
       status_prefix (status, "disk '%s'", info->name);

@@ -45,8 +45,11 @@ size_t store_damaged (struct store *store, uint32_t *numbers);
  */
 bool store_take_unsealed (struct store *store);
 
-/* What the connections of STORE share, for who opens one more. */
-struct patience *store_patience (struct store *store);
+/* Open a connection that writes, for who does not need the write side; what is
+ * in the database is checked.  Its caller closes it.  Returns 0, or -1.
+ */
+int store_connect (struct store *store, struct connection *connection,
+                   struct status *status);
 
 /* Have CHANGE called in a write transaction, as writer_run, and make what it
  * did durable.

@@ -28,15 +28,15 @@ open_wal (struct flusher *flusher, struct status *status)
 }
 
 int
-flusher_open (struct flusher *flusher, const char *path, bool shared,
-              struct patience *patience, struct status *status)
+flusher_open (struct flusher *flusher, struct connections *connections,
+              bool shared, struct status *status)
 {
-  *flusher = (struct flusher){ .shared = shared };
-  if (connection_open (&flusher->connection, path, CONNECTION_LOG, patience,
-                       status) == -1)
+  *flusher = (struct flusher){ .connections = connections, .shared = shared };
+  if (connections_open_another (connections, &flusher->connection,
+                                CONNECTION_LOG, 0, status) == -1)
     return -1;
   if (open_wal (flusher, status) == -1 ||
-      guard_enter (&flusher->entry, path, status) == -1) {
+      guard_enter (&flusher->entry, connections->place.path, status) == -1) {
     connection_close (&flusher->connection);
     return -1;
   }
@@ -84,11 +84,8 @@ flusher_committed (struct flusher *flusher)
 static void
 set_in_doubt (struct flusher *flusher, bool in_doubt)
 {
-  struct patience *patience = flusher->connection.patience;
-
   guard_set_doubt (&flusher->entry, in_doubt);
-  if (patience)
-    atomic_store (&patience->in_doubt, in_doubt);
+  atomic_store (&flusher->connections->patience.in_doubt, in_doubt);
 }
 
 /* A sync has failed, or with UNSETTLED may have.  Called with the lock held. */
@@ -169,7 +166,7 @@ flusher_flush (struct flusher *flusher, struct status *status)
   bool failed;
   int r = 0;
 
-  if (place_check_flush (flusher->place, status) == -1)
+  if (place_check_flush (&flusher->connections->place, status) == -1)
     return -1;
   if (flusher->shared)
     flusher_committed (flusher);

@@ -42,19 +42,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/connections.h"
 #include "sqlite/connection.h"
 #include "sqlite/guard.h"
-#include "sqlite/place.h"
 #include "status.h"
 
 struct statistics;
 
 struct flusher {
+  struct connections *connections;
   struct connection connection;
   sqlite3_file *wal;
   bool shared;                   /* other processes write, too */
   struct guard_entry entry;      /* tells them, and is told, of failed syncs */
-  struct place *place;           /* of the file; may be NULL */
   struct statistics *statistics; /* may be NULL */
   atomic_uint_fast64_t committed;
 
@@ -68,12 +68,12 @@ struct flusher {
   atomic_bool given_up; /* for good */
 };
 
-/* Open the flusher of the database PATH, whose log exists (a connection
- * has read or written it).  SHARED says that other processes write, too.
- * Returns 0, or -1 with nothing left open.
+/* Open the flusher; the log exists (a connection has read or written it).
+ * SHARED says that other processes write, too.  Returns 0, or -1 with nothing
+ * left open.
  */
-int flusher_open (struct flusher *flusher, const char *path, bool shared,
-                  struct patience *patience, struct status *status);
+int flusher_open (struct flusher *flusher, struct connections *connections,
+                  bool shared, struct status *status);
 
 void flusher_close (struct flusher *flusher);
 

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/sane.h"
+#include "engine/connections.h"
 #include "engine/engine.h"
 #include "rows/database.h"
 #include "rows/snapshots.h"
@@ -53,15 +54,16 @@ check_disk (struct connection *connection, const struct disk_options *options,
   return disks_check_packing (connection, options, status);
 }
 
-/* As check_disk, for the file PATH, which is ours. */
+/* As check_disk, for the file PATH, with CONNECTIONS, none of which is open. */
 static int
-check_file (const char *path, const struct disk_options *options,
-            struct status *status)
+open_and_check (struct connections *connections, const char *path,
+                const struct disk_options *options, struct status *status)
 {
   struct connection connection;
   int r;
 
-  if (database_open (&connection, path, CONNECTION_READ, NULL, status) == -1)
+  if (connections_open (connections, &connection, CONNECTION_READ, status) ==
+      -1)
     return -1;
   r = check_disk (&connection, options, status);
   if (connection_check (&connection, status) == -1)
@@ -71,10 +73,45 @@ check_file (const char *path, const struct disk_options *options,
     return status_prefix (status, "%s", path);
   if (r == 0) {
     /* A disk can be added only where the file can be written. */
-    if (database_open (&connection, path, CONNECTION_WRITE, NULL, status) == -1)
+    if (connections_open (connections, &connection, CONNECTION_WRITE, status) ==
+        -1)
       return -1;
     connection_close (&connection);
   }
+  return r;
+}
+
+/* The server that comes next says it again. */
+static void
+ignore_warning (const char *message)
+{
+  (void)message;
+}
+
+/* As a command opens it. */
+static struct store_options
+command_options (void)
+{
+  return (struct store_options){
+    .command = true,
+    .limits = checkpoint_limits_default,
+    .warn = ignore_warning,
+  };
+}
+
+/* The same for a file that is ours. */
+static int
+check_file (const char *path, const struct disk_options *options,
+            struct status *status)
+{
+  const struct store_options store_options = command_options ();
+  struct connections connections;
+  int r;
+
+  if (connections_find (&connections, path, &store_options, status) == -1)
+    return -1;
+  r = open_and_check (&connections, path, options, status);
+  connections_free (&connections);
   return r;
 }
 
@@ -109,23 +146,12 @@ create (struct connection *connection, void *opaque, struct status *status)
   return disks_create (connection, opaque, status);
 }
 
-/* The server that comes next says it again. */
-static void
-ignore_warning (const char *message)
-{
-  (void)message;
-}
-
-/* Add a disk to the file PATH, as a command does. */
+/* Add a disk to the file PATH. */
 static int
 add_disk (const char *path, const struct disk_options *options,
           struct status *status)
 {
-  const struct store_options store_options = {
-    .command = true,
-    .limits = checkpoint_limits_default,
-    .warn = ignore_warning,
-  };
+  const struct store_options store_options = command_options ();
   struct store *store = store_open (path, &store_options, status);
   int r;
 

@@ -12,7 +12,6 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "rows/database.h"
 #include "engine/reader.h"
 #include "rows/snapshots.h"
 
@@ -194,28 +193,20 @@ start_watch (struct reader_pool *pool)
 }
 
 int
-reader_pool_open (struct reader_pool *pool, struct place *place,
-                  struct patience *patience, struct status *status)
+reader_pool_open (struct reader_pool *pool, struct connections *connections,
+                  struct status *status)
 {
   struct reader *first = calloc (1, sizeof *first);
 
   if (first == NULL)
     return status_no_memory (status);
-  if (database_open (&first->connection, place->path, CONNECTION_READ, patience,
-                     status) == -1) {
+  if (connections_open (connections, &first->connection, CONNECTION_READ,
+                        status) == -1) {
     free (first);
     return -1;
   }
-  if (first->connection.mode == CONNECTION_IMMUTABLE)
-    place_allow_links (place);
-  if (place_check (place, status) == -1) {
-    close_reader (first);
-    return -1;
-  }
   *pool = (struct reader_pool){
-    .place = place,
-    .mode = first->connection.mode,
-    .patience = patience,
+    .connections = connections,
     .idle = first,
     .open = 1,
   };
@@ -246,24 +237,6 @@ reader_pool_close (struct reader_pool *pool)
   pthread_cond_destroy (&pool->wake);
 }
 
-/* Open the connection of READER, for a request that came at ASKED.  What is
- * read without its log may be another database by now.
- */
-static int
-open_connection (struct reader_pool *pool, struct reader *reader,
-                 uint64_t asked, struct status *status)
-{
-  struct connection *connection = &reader->connection;
-  const char *path = pool->place->path;
-  const int r =
-      pool->mode == CONNECTION_IMMUTABLE
-          ? database_open (connection, path, pool->mode, pool->patience, status)
-          : connection_open_asked (connection, path, pool->mode, pool->patience,
-                                   asked, status);
-
-  return r == 0 ? place_check (pool->place, status) : r;
-}
-
 /* READER, or NULL where there was no memory, is not of use: one less. */
 static void
 drop_reader (struct reader_pool *pool, struct reader *reader)
@@ -284,7 +257,8 @@ open_reader (struct reader_pool *pool, uint64_t asked, struct status *status)
 
   if (reader == NULL)
     status_no_memory (status);
-  else if (open_connection (pool, reader, asked, status) == 0) {
+  else if (connections_open_reader (pool->connections, &reader->connection,
+                                    asked, status) == 0) {
     find_index (reader);
     return reader;
   }
@@ -300,7 +274,8 @@ may_grow (struct reader_pool *pool)
 {
   struct status ignored;
 
-  return pool->open < READERS_MAX && place_check (pool->place, &ignored) == 0;
+  return pool->open < READERS_MAX &&
+         place_check (&pool->connections->place, &ignored) == 0;
 }
 
 /*--------------------------------------------------------------------
@@ -318,7 +293,7 @@ fail_changed (struct reader_pool *pool, struct status *status)
   watch_fail (status);
   status->known = pool->follow;
   if (pool->follow && !atomic_exchange (&pool->failing, true))
-    pool->place->warn (status->message);
+    pool->connections->place.warn (status->message);
   return -1;
 }
 
@@ -327,7 +302,8 @@ static void
 note_unchanged (struct reader_pool *pool)
 {
   if (atomic_load (&pool->failing) && atomic_exchange (&pool->failing, false))
-    pool->place->warn ("the database is at rest again: reading goes on");
+    pool->connections->place.warn (
+        "the database is at rest again: reading goes on");
 }
 
 /* Make READER one that shows the database as it is now.  Returns NULL, with the
@@ -343,7 +319,8 @@ renew (struct reader_pool *pool, struct reader *reader, struct status *status)
     reader = calloc (1, sizeof *reader);
     if (reader == NULL)
       status_no_memory (status);
-    else if (open_connection (pool, reader, clock_now (), status) == 0)
+    else if (connections_open_reader (pool->connections, &reader->connection,
+                                      clock_now (), status) == 0)
       return reader;
   }
   drop_reader (pool, reader);
@@ -358,7 +335,7 @@ take (struct reader_pool *pool, struct status *status)
   const uint64_t asked = clock_now ();
   struct reader *reader;
 
-  if (place_check_reading (pool->place, asked, status) == -1)
+  if (place_check_reading (&pool->connections->place, asked, status) == -1)
     return NULL;
   pthread_mutex_lock (&pool->lock);
   while (pool->idle == NULL && !may_grow (pool))
@@ -371,7 +348,7 @@ take (struct reader_pool *pool, struct status *status)
   pthread_mutex_unlock (&pool->lock);
   if (reader == NULL) {
     reader = open_reader (pool, asked, status);
-    if (reader == NULL && pool->mode == CONNECTION_IMMUTABLE)
+    if (reader == NULL && pool->connections->reading == CONNECTION_IMMUTABLE)
       fail_changed (pool, status);
     return reader;
   }

@@ -42,10 +42,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "engine/connections.h"
 #include "sqlite/connection.h"
 #include "rows/disks.h"
 #include "rows/layers.h"
-#include "sqlite/place.h"
 #include "status.h"
 
 /* nbdkit runs 16 threads for each client. */
@@ -77,10 +77,8 @@ struct reader {
 };
 
 struct reader_pool {
-  struct place *place;
-  enum connection_mode mode;
+  struct connections *connections;
   bool follow; /* go on with what it has become; set after the opening */
-  struct patience *patience;
   atomic_bool failing;        /* since it changes, as the log says */
   _Atomic uint64_t committed; /* when this process last did; 0: never */
 
@@ -99,12 +97,11 @@ struct reader_pool {
   pthread_t thread; /* ends what is kept and idle */
 };
 
-/* Set up a pool for the database at PLACE, which must outlive it.  The first
- * connection is opened and checks the database (see database_open).
- * Returns 0, or -1 with nothing left open.
+/* Set up a pool; its first connection is the first of CONNECTIONS, which must
+ * outlive it.  Returns 0, or -1 with nothing left open.
  */
-int reader_pool_open (struct reader_pool *pool, struct place *place,
-                      struct patience *patience, struct status *status);
+int reader_pool_open (struct reader_pool *pool, struct connections *connections,
+                      struct status *status);
 
 /* Close all connections, none of which is in use. */
 void reader_pool_close (struct reader_pool *pool);

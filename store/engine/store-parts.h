@@ -14,20 +14,17 @@
 #include <stdint.h>
 
 #include "engine/checkpointer.h"
+#include "engine/connections.h"
 #include "engine/flusher.h"
 #include "engine/reader.h"
 #include "engine/writer.h"
-#include "sqlite/connection.h"
-#include "sqlite/place.h"
 #include "store.h"
 
 struct held;
 
 struct store {
-  struct place place;
+  struct connections connections;
   struct store_options options;
-  struct patience patience;
-  struct damaged_pages damaged;
   struct reader_pool readers;
   struct statistics *statistics; /* or NULL */
 

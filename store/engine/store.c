@@ -10,11 +10,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "rows/database.h"
-#include "sqlite/files.h"
 #include "sqlite/filesystem.h"
 #include "sqlite/guard.h"
 #include "sqlite/log.h"
@@ -84,8 +82,8 @@ hold (struct store *store, int64_t id, struct status *status)
     if (held == NULL)
       return status_no_memory (status);
     held->id = id;
-    held->guard =
-        guard_take (store->place.path, id, store->options.shared, status);
+    held->guard = guard_take (store->connections.place.path, id,
+                              store->options.shared, status);
     if (held->guard == -1) {
       free (held);
       return -1;
@@ -122,8 +120,8 @@ open_statistics (struct store *store)
 {
   struct status status;
 
-  store->statistics =
-      statistics_open (store->place.device, store->place.inode, &status);
+  store->statistics = statistics_open (store->connections.place.device,
+                                       store->connections.place.inode, &status);
   if (store->statistics == NULL)
     store->options.warn (status.message);
 }
@@ -134,7 +132,7 @@ open_statistics (struct store *store)
 static void
 warn_of_reading (struct store *store)
 {
-  const char *path = store->place.path;
+  const char *path = store->connections.place.path;
   struct status why;
 
   if (store->options.command || filesystem_is_unchangeable (path))
@@ -157,26 +155,18 @@ store_open (const char *path, const struct store_options *options,
     status_no_memory (status);
     return NULL;
   }
-  if (place_find (&store->place, path, options->warn, status) == -1) {
+  if (connections_find (&store->connections, path, options, status) == -1) {
     free (store);
     return NULL;
   }
   store->options = *options;
-  patience_init (&store->patience);
-  pthread_mutex_init (&store->damaged.lock, NULL);
-  if (options->tolerant)
-    store->patience.damaged = &store->damaged;
-  store->patience.without_log = options->without_log;
-  if (reader_pool_open (&store->readers, &store->place, &store->patience,
-                        status) == -1) {
-    pthread_mutex_destroy (&store->damaged.lock);
-    patience_destroy (&store->patience);
-    place_free (&store->place);
+  if (reader_pool_open (&store->readers, &store->connections, status) == -1) {
+    connections_free (&store->connections);
     free (store);
     return NULL;
   }
-  if (store->readers.mode == CONNECTION_READ)
-    place_watch_log (&store->place);
+  if (!store_is_immutable (store))
+    place_watch_log (&store->connections.place);
   pthread_mutex_init (&store->lock, NULL);
   store->readers.follow = !options->command;
   if (store_is_immutable (store))
@@ -184,35 +174,11 @@ store_open (const char *path, const struct store_options *options,
   store->tells = -1;
   if (!options->command) {
     if (!store_is_immutable (store))
-      store->tells =
-          guard_tell_bound (store->place.path, options->limits.bound);
+      store->tells = guard_tell_bound (store->connections.place.path,
+                                       options->limits.bound);
     open_statistics (store);
   }
   return store;
-}
-
-/* A connection that only reads leaves the log's files behind, empty, which
- * people may take for something that is still to be kept.
- */
-static void
-remove_empty_log (struct store *store)
-{
-  char *log = files_side (store->place.path, "-wal");
-  struct connection connection;
-  struct marking_end end;
-  struct status ignored;
-  struct stat st;
-
-  if (log && store->options.command && !store->writable &&
-      store->readers.mode == CONNECTION_READ && stat (log, &st) == 0 &&
-      st.st_size == 0 && place_check (&store->place, &ignored) == 0 &&
-      connection_open (&connection, store->place.path, CONNECTION_WRITE, NULL,
-                       &ignored) == 0) {
-    if (marking_is_closed (&connection, &end, &ignored) == 1)
-      marking_permit_close (&connection, &end, &ignored);
-    connection_close (&connection);
-  }
-  free (log);
 }
 
 /* Close the log, which has to be emptied first where there is no room in it for
@@ -240,18 +206,18 @@ save_log (struct store *store)
   struct status status;
   int r = 0;
 
-  while (place_has_lost_log (&store->place) &&
-         (r = rescue_log (&store->writer.connection, &store->place,
+  while (place_has_lost_log (&store->connections.place) &&
+         (r = rescue_log (&store->writer.connection, &store->connections.place,
                           &store->flusher.entry, &status)) == 0 &&
          clock_now () < until)
     nanosleep (&(struct timespec){ .tv_nsec = SAVE_AGAIN }, NULL);
-  if (r == 0 && place_has_lost_log (&store->place))
+  if (r == 0 && place_has_lost_log (&store->connections.place))
     r = status_fail (&status, EBUSY,
                      "%s-wal was deleted or replaced, and while another "
                      "program reads, not all of it can be moved into the "
                      "database: what was only in it is lost, unless that "
                      "program closes the database and saves it",
-                     store->place.path);
+                     store->connections.place.path);
   if (r == -1)
     store->options.warn (status.message);
 }
@@ -268,13 +234,13 @@ close_log (struct store *store)
 
   connection->longest_wait = SETTLE_WAIT;
   connection->asked = 0;
-  if (place_has_lost_log (&store->place)) {
+  if (place_has_lost_log (&store->connections.place)) {
     save_log (store);
     return;
   }
   if (flusher_ends_well (&store->flusher) &&
-      place_check (&store->place, &ignored) == 0 &&
-      guard_is_served (store->place.path, &ignored) != 1 &&
+      place_check (&store->connections.place, &ignored) == 0 &&
+      guard_is_served (store->connections.place.path, &ignored) != 1 &&
       end_log (connection, &end) == 0)
     marking_permit_close (connection, &end, &ignored);
 }
@@ -289,7 +255,8 @@ store_close (struct store *store)
   if (store->writable)
     checkpointer_stop (&store->checkpointer);
   reader_pool_close (&store->readers);
-  remove_empty_log (store);
+  if (store->options.command && !store->writable)
+    connections_remove_empty_log (&store->connections);
   while (store->held) {
     /* nbdkit does not always close a client's disk. */
     store->held->clients = 1;
@@ -305,28 +272,26 @@ store_close (struct store *store)
     flusher_close (&store->flusher);
     writer_close (&store->writer);
     /* What closed the log may have needed it; now that is gone. */
-    reserve_take (store->place.path);
+    reserve_take (store->connections.place.path);
   }
   statistics_close (store->statistics);
   if (store->tells != -1)
     guard_release (store->tells);
   pthread_mutex_destroy (&store->lock);
-  pthread_mutex_destroy (&store->damaged.lock);
-  patience_destroy (&store->patience);
-  place_free (&store->place);
+  connections_free (&store->connections);
   free (store);
 }
 
 void
 store_interrupt (struct store *store)
 {
-  patience_interrupt (&store->patience);
+  patience_interrupt (&store->connections.patience);
 }
 
 bool
 store_await_wait (struct store *store)
 {
-  return patience_await_wait (&store->patience);
+  return patience_await_wait (&store->connections.patience);
 }
 
 /* Before anything is served, what an earlier server left in the log goes
@@ -382,8 +347,9 @@ static struct checkpoint_limits
 choose_limits (const struct store *store, bool served)
 {
   struct checkpoint_limits limits = store->options.limits;
-  const uint64_t told =
-      store->options.command ? guard_told_bound (store->place.path) : 0;
+  const uint64_t told = store->options.command
+                            ? guard_told_bound (store->connections.place.path)
+                            : 0;
   struct status ignored;
 
   if (told != 0)
@@ -403,7 +369,7 @@ choose_limits (const struct store *store, bool served)
 static int
 start_serving (struct store *store, bool served, struct status *status)
 {
-  const int others = guard_is_served (store->place.path, status);
+  const int others = guard_is_served (store->connections.place.path, status);
 
   if (others == -1)
     return -1;
@@ -411,11 +377,11 @@ start_serving (struct store *store, bool served, struct status *status)
       settle_log (store, served, status) == -1)
     return -1;
   store->served = served;
-  store->serving = guard_serve (store->place.path, status);
+  store->serving = guard_serve (store->connections.place.path, status);
   if (store->serving == -1)
     return -1;
   if (!others)
-    place_tell_log (&store->place, store->serving);
+    place_tell_log (&store->connections.place, store->serving);
   if (checkpointer_start (&store->checkpointer, status) == 0)
     return 0;
   guard_release (store->serving);
@@ -426,15 +392,14 @@ start_serving (struct store *store, bool served, struct status *status)
 static int
 begin_serving (struct store *store, struct status *status)
 {
-  const char *path = store->place.path;
   const int served =
-      store->options.command ? guard_is_served (path, status) : 0;
+      store->options.command ? guard_is_served (store_path (store), status) : 0;
   const struct checkpoint_limits limits = choose_limits (store, served == 1);
 
   if (served == -1 ||
-      checkpointer_open (&store->checkpointer, path, &store->writer,
-                         &store->flusher, &store->readers, &limits,
-                         store->options.warn, &store->patience, status) == -1)
+      checkpointer_open (&store->checkpointer, &store->writer, &store->flusher,
+                         &store->readers, &limits, store->options.warn,
+                         status) == -1)
     return -1;
   if (start_serving (store, served, status) == 0)
     return 0;
@@ -446,25 +411,24 @@ begin_serving (struct store *store, struct status *status)
 static int
 open_write_side (struct store *store, struct status *status)
 {
-  if (writer_open (&store->writer, store->place.path, &store->flusher,
-                   &store->patience, status) == -1)
+  if (writer_open (&store->writer, &store->connections, &store->flusher,
+                   status) == -1)
     return -1;
-  if (flusher_open (&store->flusher, store->place.path,
+  if (flusher_open (&store->flusher, &store->connections,
                     store->options.shared || store->options.command,
-                    &store->patience, status) == -1) {
+                    status) == -1) {
     writer_close (&store->writer);
     return -1;
   }
-  place_watch_log (&store->place);
-  store->writer.place = store->flusher.place = &store->place;
+  place_watch_log (&store->connections.place);
   store->writer.statistics = store->flusher.statistics = store->statistics;
-  if (place_check (&store->place, status) == -1 ||
+  if (place_check (&store->connections.place, status) == -1 ||
       begin_serving (store, status) == -1) {
     flusher_close (&store->flusher);
     writer_close (&store->writer);
     return -1;
   }
-  place_watch_guard (&store->place);
+  place_watch_guard (&store->connections.place);
   store->writable = true;
   return 0;
 }
@@ -482,7 +446,7 @@ need_write_side (struct store *store, struct status *status)
 {
   int r = 0;
 
-  if (place_check (&store->place, status) == -1) {
+  if (place_check (&store->connections.place, status) == -1) {
     status->error = EROFS; /* it can still be read */
     return -1;
   }
@@ -491,7 +455,7 @@ need_write_side (struct store *store, struct status *status)
     r = open_write_side (store, status);
   pthread_mutex_unlock (&store->lock);
   if (r == -1 && store_may_only_read (status))
-    database_explain (store->place.path, status);
+    database_explain (store->connections.place.path, status);
   return r;
 }
 
@@ -561,18 +525,14 @@ store_apart (struct store *store, writer_change work, void *opaque,
   int r;
 
   if (need_write_side (store, status) == -1 ||
-      place_check (&store->place, status) == -1)
-    return -1;
-  if (flusher_settle (&store->flusher, status) == -1)
+      flusher_settle (&store->flusher, status) == -1)
     return -1;
   if (flusher_gave_up (&store->flusher))
     return log_fail_damaged (status);
-  if (connection_open (&connection, store->place.path, CONNECTION_WRITE,
-                       &store->patience, status) == -1)
+  if (connections_open_another (&store->connections, &connection,
+                                CONNECTION_WRITE, 0, status) == -1)
     return -1;
-  r = place_check (&store->place, status);
-  if (r == 0)
-    r = work (&connection, opaque, status);
+  r = work (&connection, opaque, status);
   if (r == -1 && status->sqlite == SQLITE_IOERR_FSYNC) {
     flusher_fail (&store->flusher);
     checkpointer_wake (&store->checkpointer);
@@ -633,7 +593,7 @@ store_find_id (struct store *store, struct disk_info *info,
 size_t
 store_damaged (struct store *store, uint32_t *numbers)
 {
-  struct damaged_pages *damaged = &store->damaged;
+  struct damaged_pages *damaged = &store->connections.damaged;
   size_t count;
 
   pthread_mutex_lock (&damaged->lock);
@@ -646,13 +606,15 @@ store_damaged (struct store *store, uint32_t *numbers)
 bool
 store_take_unsealed (struct store *store)
 {
-  return atomic_exchange (&store->patience.unsealed, false);
+  return atomic_exchange (&store->connections.patience.unsealed, false);
 }
 
-struct patience *
-store_patience (struct store *store)
+int
+store_connect (struct store *store, struct connection *connection,
+               struct status *status)
 {
-  return &store->patience;
+  return connections_open (&store->connections, connection, CONNECTION_WRITE,
+                           status);
 }
 
 int
@@ -672,8 +634,8 @@ store_checkpoint (struct store *store, struct status *status)
   int r;
 
   if (need_write_side (store, status) == -1 ||
-      database_open (&connection, store->place.path, CONNECTION_WRITE,
-                     &store->patience, status) == -1)
+      connections_open_another (&store->connections, &connection,
+                                CONNECTION_WRITE, 0, status) == -1)
     return -1;
   reader_pool_suspend (&store->readers);
   r = checkpoint_complete (&connection, status);
@@ -706,8 +668,7 @@ store_accept (struct store *store, struct status *status)
   struct connection connection;
   int r;
 
-  if (database_open (&connection, store->place.path, CONNECTION_WRITE,
-                     &store->patience, status) == -1)
+  if (store_connect (store, &connection, status) == -1)
     return -1;
   reader_pool_suspend (&store->readers);
   r = accept (&connection, status);
@@ -752,13 +713,13 @@ store_ask_checkpoint (struct store *store)
 bool
 store_is_immutable (const struct store *store)
 {
-  return store->readers.mode == CONNECTION_IMMUTABLE;
+  return store->connections.reading == CONNECTION_IMMUTABLE;
 }
 
 const char *
 store_path (const struct store *store)
 {
-  return store->place.path;
+  return store->connections.place.path;
 }
 
 struct statistics *

@@ -17,7 +17,6 @@
 #include "block/checksum.h"
 #include "base/clock.h"
 #include "block/codec.h"
-#include "rows/database.h"
 #include "sqlite/log.h"
 #include "sqlite/marking.h"
 #include "base/counters.h"
@@ -116,7 +115,7 @@ run_transaction (struct writer *writer, struct operation *list, size_t count,
   *begun = false;
   if (flusher_gave_up (writer->flusher))
     return log_fail_damaged (status);
-  if (place_check_at_times (writer->place, status) == -1)
+  if (place_check_at_times (&writer->connections->place, status) == -1)
     return -1;
   if (begin (writer, list, status) == -1)
     return -1;
@@ -652,15 +651,16 @@ writer_end_log (struct writer *writer, enum mark_state state, int patience,
 }
 
 int
-writer_open (struct writer *writer, const char *path, struct flusher *flusher,
-             struct patience *patience, struct status *status)
+writer_open (struct writer *writer, struct connections *connections,
+             struct flusher *flusher, struct status *status)
 {
   *writer = (struct writer){
+    .connections = connections,
     .flusher = flusher,
     .batch_bytes = BATCH_BYTES,
   };
-  if (database_open (&writer->connection, path, CONNECTION_GATHER, patience,
-                     status) == -1)
+  if (connections_open (connections, &writer->connection, CONNECTION_GATHER,
+                        status) == -1)
     return -1;
   writer->block = malloc (2 * DISK_BLOCK_SIZE_MAX);
   if (writer->block == NULL)

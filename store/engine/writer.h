@@ -42,10 +42,10 @@
 #include "sqlite/connection.h"
 #include "sqlite/marking.h"
 #include "rows/disks.h"
+#include "engine/connections.h"
 #include "engine/flusher.h"
 #include "rows/follow.h"
 #include "rows/layers.h"
-#include "sqlite/place.h"
 #include "engine/prefetch.h"
 #include "rows/quota.h"
 #include "status.h"
@@ -61,8 +61,8 @@ struct operation;
 struct statistics;
 
 struct writer {
+  struct connections *connections;
   struct flusher *flusher;
-  struct place *place;           /* of the file; may be NULL */
   struct statistics *statistics; /* may be NULL */
 
   /* Called by the leader after each transaction that changed something,
@@ -122,13 +122,12 @@ struct writer {
   struct prefetch prefetch;     /* theirs, too */
 };
 
-/* Open the write connection to PATH.  FLUSHER is told of each commit; it
- * may be opened later than this, but before the first operation.  Returns
- * 0, or -1 with nothing left open.
+/* Open the write connection.  FLUSHER is told of each commit; it may be opened
+ * later than this, but before the first operation.  Returns 0, or -1 with
+ * nothing left open.
  */
-int writer_open (struct writer *writer, const char *path,
-                 struct flusher *flusher, struct patience *patience,
-                 struct status *status);
+int writer_open (struct writer *writer, struct connections *connections,
+                 struct flusher *flusher, struct status *status);
 
 /* Close it; no operation is running. */
 void writer_close (struct writer *writer);

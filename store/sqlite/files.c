@@ -30,6 +30,17 @@ files_side (const char *path, const char *suffix)
   return name;
 }
 
+int64_t
+files_size (const char *path, const char *suffix)
+{
+  char *name = files_side (path, suffix);
+  struct stat st;
+  const bool found = name && stat (name, &st) == 0;
+
+  free (name);
+  return found ? st.st_size : -1;
+}
+
 /* What is behind the name of a database in those of its files. */
 static const char *const part_suffixes[] = { "", "-wal", "-shm", "-journal",
                                              "-lock" };

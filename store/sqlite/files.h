@@ -18,6 +18,7 @@
 #define SQLBLOCK_FILES_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "status.h"
 
@@ -27,6 +28,11 @@
  * no memory.
  */
 char *files_side (const char *path, const char *suffix);
+
+/* The size of that file in bytes; for "" of the database.  Returns -1 where
+ * there is none, or it cannot be looked at.
+ */
+int64_t files_size (const char *path, const char *suffix);
 
 /* Is FILE the database PATH or one of the files beside it (its log, their
  * shared memory, its journal, the guards), by whatever name, or would it become

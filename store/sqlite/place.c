@@ -323,7 +323,7 @@ place_check_served (const char *path, struct status *status)
 bool
 place_has_lost_log (struct place *place)
 {
-  return place && find_state (place) == PLACE_LOG_GONE &&
+  return find_state (place) == PLACE_LOG_GONE &&
          !atomic_load (&place->replaced);
 }
 
@@ -361,8 +361,6 @@ place_check (struct place *place, struct status *status)
   enum place_state state;
   int r;
 
-  if (place == NULL)
-    return 0;
   atomic_store (&place->changed, directory_rests (place));
   state = find_state (place);
   if (state == PLACE_INDEX_REPLACED)
@@ -380,8 +378,6 @@ place_check (struct place *place, struct status *status)
 int
 place_check_at_times (struct place *place, struct status *status)
 {
-  if (place == NULL)
-    return 0;
   if (clock_now () - atomic_load (&place->looked) >= HOLDS * CLOCK_MILLISECOND)
     return place_check (place, status);
   return check_state (place, atomic_load (&place->state), status);
@@ -390,11 +386,8 @@ place_check_at_times (struct place *place, struct status *status)
 int
 place_check_flush (struct place *place, struct status *status)
 {
-  int64_t changed;
+  const int64_t changed = atomic_load (&place->changed);
 
-  if (place == NULL)
-    return 0;
-  changed = atomic_load (&place->changed);
   return changed != 0 && changed == directory_changed (place)
              ? place_check_at_times (place, status)
              : place_check (place, status);

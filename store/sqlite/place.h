@@ -113,9 +113,9 @@ bool place_has_lost_log (struct place *place);
 /* What is in that log is in the database now. */
 void place_note_saved (struct place *place);
 
-/* Check that the file is in its place; where PLACE is NULL it is.  To open
- * it, check before and afterwards.  Returns 0, or -1 and EIO.  Thread rules
- * of this and the next: any thread.
+/* Check that the file is in its place.  To open it, check before and
+ * afterwards. Returns 0, or -1 and EIO.  Thread rules of this and the next: any
+ * thread.
  */
 int place_check (struct place *place, struct status *status);
 
