@@ -59,3 +59,17 @@ sql='SELECT|INSERT|UPDATE|DELETE|PRAGMA|CREATE|DROP|ALTER|ATTACH|VACUUM'
 sql=$(grep -nE "\"[^\"]*\b($sql|BEGIN|COMMIT|ROLLBACK|WHERE)\b" \
   {plugin,tool}/*.[ch]) || :
 [ -z "$sql" ] || fail "SQL outside the store: $sql"
+
+# One floor knows the files of a database; above it files are opened only where
+# SQLite is not to read them, or that are no part of one.
+calls='l?stat|open|openat|rename|renameat2?|link|unlink|statvfs|statfs|access'
+calls="$calls|realpath|truncate|mkostemp|fsync"
+files=$(cd store &&
+  grep -nE "(^|[^a-z_>])($calls) \(" {rows,engine,manage,check,server}/*.c |
+  grep -vE '^(check/rawfile|server/(prometheus|observe))\.c:') || :
+[ -z "$files" ] || fail "files of a database outside store/sqlite: $files"
+
+# All connections of a store are opened at one place.
+opened=$(grep -nE '\b(connection_open|connection_open_asked|database_open) \(' \
+  store/{engine,manage,check,server}/*.c | grep -v '/connections\.c:') || :
+[ -z "$opened" ] || fail "a connection that others do not know: $opened"

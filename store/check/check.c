@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "check/check-parts.h"
@@ -130,20 +129,20 @@ progress (struct check *check, struct status *status)
 struct watch {
   struct check *check;
   struct connection *connection;
-  char *log;            /* its name; may be NULL */
-  int64_t longest;      /* that it may become, in bytes */
+  int64_t longest;      /* that the log may become, in bytes */
   pthread_mutex_t lock; /* of what follows; a leaf */
   pthread_cond_t changed;
   bool ended;
   bool too_long, canceled;
 };
 
+/* How long the log is now, in bytes. */
 static int64_t
-size_of (const char *path)
+log_size (const struct check *check)
 {
-  struct stat st;
+  const int64_t size = files_size (store_path (check->store), "-wal");
 
-  return path && stat (path, &st) == 0 ? st.st_size : 0;
+  return size > 0 ? size : 0;
 }
 
 /* How long the log is to be at most, in bytes. */
@@ -175,7 +174,7 @@ is_enough (struct watch *watch)
 {
   struct status ignored;
 
-  watch->too_long = size_of (watch->log) > watch->longest;
+  watch->too_long = log_size (watch->check) > watch->longest;
   if (!watch->too_long)
     watch->canceled = progress (watch->check, &ignored) == -1;
   return watch->canceled || watch->too_long;
@@ -294,12 +293,11 @@ check_file (struct connection *connection, void *opaque, struct status *status)
   struct watch watch = {
     .check = check,
     .connection = connection,
-    .log = files_side (store_path (check->store), "-wal"),
+    .longest = longest_log (check, log_size (check)),
   };
   pthread_t thread;
   int r;
 
-  watch.longest = longest_log (check, size_of (watch.log));
   pthread_mutex_init (&watch.lock, NULL);
   clock_init_condition (&watch.changed);
   if (pthread_create (&thread, NULL, watch_it, &watch) != 0)
@@ -314,7 +312,6 @@ check_file (struct connection *connection, void *opaque, struct status *status)
   }
   pthread_mutex_destroy (&watch.lock);
   pthread_cond_destroy (&watch.changed);
-  free (watch.log);
   if (r == 0)
     r = check_settings (check, connection, status);
   if (r == 0)
@@ -333,15 +330,13 @@ static int
 await_empty_log (struct check *check, struct status *status)
 {
   const uint64_t until = clock_now () + FILE_WAIT * CLOCK_MILLISECOND;
-  char *log = files_side (store_path (check->store), "-wal");
   const int64_t small = log_bound (check) / 4;
   int r = 0;
 
-  while (r == 0 && size_of (log) > small && clock_now () < until) {
+  while (r == 0 && log_size (check) > small && clock_now () < until) {
     nanosleep (&(struct timespec){ .tv_nsec = WATCH_INTERVAL * 1000000 }, NULL);
     r = progress (check, status);
   }
-  free (log);
   return r;
 }
 

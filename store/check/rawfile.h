@@ -8,7 +8,8 @@
  * Nothing in it is trusted: whatever the bytes are, no function here reads
  * outside of a page or goes round in circles.  A page that the medium cannot
  * read is all zeroes.  What is in the write-ahead log, as far as SQLite would
- * recover it, stands before what is in the file.
+ * recover it, stands before what is in the file.  This is the only reader of a
+ * database's files above sqlite/.
  *
  * Thread rules: one thread at a time; and as closing the file drops the locks
  * of the whole process, only while that has no connection to it.

@@ -35,9 +35,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "rows/database.h"
+#include "sqlite/files.h"
 #include "sqlite/guard.h"
 #include "rows/layers.h"
 #include "check/salvage-parts.h"
@@ -802,11 +802,10 @@ salvage_database (const char *path, const char *out,
                   struct salvage_counts *counts, struct status *status)
 {
   struct salvage *salvage;
-  struct stat st;
   int r;
 
   *counts = (struct salvage_counts){ 0 };
-  if (lstat (out, &st) == 0)
+  if (files_exist (out))
     return status_fail (status, EEXIST,
                         "there is %s already; nothing is overwritten", out);
   if (refuse_served (path, status) == -1)

@@ -8,12 +8,12 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <sys/statvfs.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "base/counters.h"
 #include "engine/checkpointer-parts.h"
+#include "sqlite/filesystem.h"
 #include "sqlite/vfs_room.h"
 #include "statistics.h"
 #include "store.h"
@@ -113,18 +113,14 @@ make_room (void *opaque)
 static void
 choose_start (struct checkpointer *checkpointer)
 {
-  struct statvfs room;
-  uint64_t free;
+  const char *path = checkpointer->writer->connections->place.path;
+  uint64_t share = filesystem_free (path) / FREE_SHARE;
 
+  if (share < START_LEAST)
+    share = START_LEAST;
   checkpointer->start = checkpointer->limits.start;
-  if (statvfs (sqlite3_db_filename (checkpointer->connection.db, "main"),
-               &room) == -1)
-    return;
-  free = (uint64_t)room.f_bavail * room.f_frsize / FREE_SHARE;
-  if (free < START_LEAST)
-    free = START_LEAST;
-  if (checkpointer->start > free)
-    checkpointer->start = free;
+  if (checkpointer->start > share)
+    checkpointer->start = share;
 }
 
 /* Wait, at most for MILLISECONDS, to be woken.  Called with the lock held.

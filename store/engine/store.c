@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "rows/database.h"
+#include "sqlite/files.h"
 #include "sqlite/filesystem.h"
 #include "sqlite/guard.h"
 #include "sqlite/log.h"
@@ -455,7 +455,7 @@ need_write_side (struct store *store, struct status *status)
     r = open_write_side (store, status);
   pthread_mutex_unlock (&store->lock);
   if (r == -1 && store_may_only_read (status))
-    database_explain (store->connections.place.path, status);
+    files_explain (store->connections.place.path, status);
   return r;
 }
 

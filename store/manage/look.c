@@ -8,9 +8,7 @@
 #include <config.h>
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "engine/engine.h"
 #include "manage.h"
@@ -222,25 +220,20 @@ look_at_file (struct connection *connection, void *opaque,
   return 0;
 }
 
-/* The size of a file in bytes, 0 where there is none. */
+/* The size of the database, or a file beside it, 0 where there is none. */
 static uint64_t
-size_of (const char *path)
+size_of (struct store *store, const char *suffix)
 {
-  struct stat st;
+  const int64_t size = files_size (store_path (store), suffix);
 
-  return stat (path, &st) == 0 ? (uint64_t)st.st_size : 0;
+  return size > 0 ? size : 0;
 }
 
 int
 manage_file (struct store *store, struct manage_file *file,
              struct status *status)
 {
-  char *log = files_side (store_path (store), "-wal");
-
-  if (log == NULL)
-    return status_no_memory (status);
-  file->size = size_of (store_path (store));
-  file->log = size_of (log);
-  free (log);
+  file->size = size_of (store, "");
+  file->log = size_of (store, "-wal");
   return store_look (store, look_at_file, file, status);
 }

@@ -7,13 +7,10 @@
 #include <config.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/sane.h"
@@ -82,22 +79,10 @@ database_examine (const char *path, struct status *status)
 {
   unsigned char header[PAGE_HEADER_SIZE] = { 0 };
   struct claim claim;
-  struct stat st;
-  int r;
+  int r = files_look (path, status);
 
-  if (stat (path, &st) == -1) {
-    if (errno == ENOENT && lstat (path, &st) == 0)
-      return status_fail (status, ENOENT,
-                          "%s is a symbolic link to nothing; remove it, or "
-                          "make what it points to",
-                          path);
-    if (errno == ENOENT)
-      return 0;
-    return status_fail (status, errno, "%s: %s", path, strerror (errno));
-  }
-  if (!S_ISREG (st.st_mode))
-    return status_fail (status, EINVAL, "%s is not a regular file", path);
-
+  if (r != 1)
+    return r;
   /* By the descriptor of the claims, which is not closed while SQLite has the
    * file open.
    */
@@ -248,68 +233,20 @@ make_contents (struct connection *connection, uint32_t page_size,
   return use_wal (connection, status);
 }
 
-/* A log or journal that lies where that of the new file would be belongs
- * to another database; SQLite would write its pages into the new one.
- */
-static int
-check_leftover (const char *path, const char *suffix, struct status *status)
-{
-  char *name = files_side (path, suffix);
-  struct stat st;
-  int r = 0;
-
-  if (name == NULL)
-    return status_no_memory (status);
-  if (stat (name, &st) == 0 && st.st_size > 0)
-    r = status_fail (status, EEXIST,
-                     "%s cannot be created: there is %s of another database; "
-                     "move it to that one, or remove it",
-                     path, name);
-  free (name);
-  return r;
-}
-
-/* Remove what is left of a new file under its temporary name. */
-static void
-remove_temporary (const char *temporary)
-{
-  static const char *const suffixes[] = { "", "-journal", "-wal", "-shm" };
-  char *name;
-
-  for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
-    if (asprintf (&name, "%s%s", temporary, suffixes[i]) == -1)
-      return;
-    unlink (name);
-    free (name);
-  }
-}
-
 int
 database_make (const char *path, uint32_t page_size, database_fill fill,
                void *opaque, struct status *status)
 {
   struct connection connection;
-  struct stat st;
   char *temporary;
-  int fd, r;
+  int r;
 
   /* To fill it may take long. */
-  if (lstat (path, &st) == 0)
-    return status_fail (status, EEXIST, "creating %s: %s", path,
-                        strerror (EEXIST));
-
-  if (check_leftover (path, "-wal", status) == -1 ||
-      check_leftover (path, "-journal", status) == -1)
+  if (files_check_new (path, status) == -1)
     return -1;
-  if (asprintf (&temporary, "%s.new-XXXXXX", path) == -1)
-    return status_no_memory (status);
-  fd = mkostemp (temporary, O_CLOEXEC); /* mode 0600 */
-  if (fd == -1) {
-    status_fail (status, errno, "creating %s: %s", path, strerror (errno));
-    free (temporary);
+  temporary = files_begin (path, status);
+  if (temporary == NULL)
     return -1;
-  }
-  close (fd);
   r = connection_open (&connection, temporary, CONNECTION_CREATE, NULL, status);
   if (r == 0) {
     r = make_contents (&connection, page_size, fill, opaque, status);
@@ -319,8 +256,7 @@ database_make (const char *path, uint32_t page_size, database_fill fill,
     status_prefix (status, "creating %s", path);
   else
     r = files_publish (temporary, path, status);
-  remove_temporary (temporary);
-  free (temporary);
+  files_discard (temporary);
   return r;
 }
 
@@ -609,33 +545,6 @@ check_contents (struct connection *connection, enum connection_mode mode,
   return write ? use_wal (connection, status) : 0;
 }
 
-/* Is this user kept from writing NAME? */
-static bool
-is_read_only (const char *name)
-{
-  return access (name, W_OK) == -1 &&
-         (errno == EROFS || errno == EACCES || errno == EPERM);
-}
-
-/* Is a failure that of media, or a directory, where the shared memory of
- * the log cannot be made?  The result of SQLite alone does not tell: it is
- * also that of passing troubles, and an immutable database misses all that
- * is written later.
- */
-static bool
-is_read_only_media (const char *path, const struct status *status)
-{
-  const int rc = status->sqlite & 0xff;
-  char *wal = files_side (path, "-wal");
-  char *directory = wal ? files_directory (wal) : NULL;
-  const bool read_only =
-      directory && (is_read_only (path) || is_read_only (directory));
-
-  free (directory);
-  free (wal);
-  return read_only && (rc == SQLITE_CANTOPEN || rc == SQLITE_READONLY);
-}
-
 /* Does somebody of ours write the file PATH?  The guard knows servers, this
  * process among them; where it cannot be asked, in a directory that is
  * read-only, and of commands, the claims tell of other processes.
@@ -680,46 +589,18 @@ check_log (const char *path, struct patience *patience, struct status *status)
   return mark_check_fit (path, &look, status);
 }
 
-void
-database_explain (const char *path, struct status *status)
-{
-  static const char *const suffixes[] = { "-wal", "-shm" };
-
-  if (is_read_only (path))
-    return;
-  for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
-    char *name = files_side (path, suffixes[i]);
-    struct stat st;
-
-    if (name && is_read_only (name) && stat (name, &st) == 0)
-      status_fail (status, EIO,
-                   "%s belongs to the user %lu, and this one may not write "
-                   "it: give it the owner and the mode of the database "
-                   "(chown, chmod), while no program has that open",
-                   name, (unsigned long)st.st_uid);
-    free (name);
-  }
-}
-
-/* Would SQLite make a file of this user's beside the database PATH, which he
- * may only read?  The owner could not write it.
+/* Is a failure that of media, or a directory, where the shared memory of
+ * the log cannot be made?  The result of SQLite alone does not tell: it is
+ * also that of passing troubles, and an immutable database misses all that
+ * is written later.
  */
 static bool
-would_be_in_the_way (const char *path)
+is_read_only_media (const char *path, const struct status *status)
 {
-  static const char *const suffixes[] = { "-wal", "-shm" };
-  struct stat st;
-  bool would = false;
+  const int rc = status->sqlite & 0xff;
 
-  if (stat (path, &st) == -1 || st.st_uid == geteuid () || !is_read_only (path))
-    return false;
-  for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
-    char *name = files_side (path, suffixes[i]);
-
-    would = would || (name && access (name, F_OK) == -1);
-    free (name);
-  }
-  return would;
+  return (rc == SQLITE_CANTOPEN || rc == SQLITE_READONLY) &&
+         files_are_read_only (path);
 }
 
 /* Open and check, without a second try. */
@@ -754,7 +635,7 @@ database_open (struct connection *connection, const char *path,
     return open_once (connection, path, mode, patience, status);
   if (place_check_served (path, status) == -1)
     return -1;
-  if (mode == CONNECTION_READ && would_be_in_the_way (path))
+  if (mode == CONNECTION_READ && files_would_be_in_the_way (path))
     return open_once (connection, path, CONNECTION_IMMUTABLE, patience, status);
   if (mode != CONNECTION_READ || claim_check_name (path, &why) == 0) {
     if (check_log (path, patience, status) == -1)

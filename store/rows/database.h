@@ -66,10 +66,4 @@ int database_open (struct connection *connection, const char *path,
                    enum connection_mode mode, struct patience *patience,
                    struct status *status);
 
-/* The database PATH could only be read, as STATUS says: where that is since a
- * file beside it is another user's, which he should not have made, say that
- * instead, with EIO.
- */
-void database_explain (const char *path, struct status *status);
-
 #endif /* SQLBLOCK_DATABASE_H */

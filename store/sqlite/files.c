@@ -41,6 +41,33 @@ files_size (const char *path, const char *suffix)
   return found ? st.st_size : -1;
 }
 
+bool
+files_exist (const char *path)
+{
+  struct stat st;
+
+  return lstat (path, &st) == 0;
+}
+
+int
+files_look (const char *path, struct status *status)
+{
+  struct stat st;
+
+  if (stat (path, &st) == 0)
+    return S_ISREG (st.st_mode)
+               ? 1
+               : status_fail (status, EINVAL, "%s is not a regular file", path);
+  if (errno != ENOENT)
+    return status_fail (status, errno, "%s: %s", path, strerror (errno));
+  return files_exist (path)
+             ? status_fail (status, ENOENT,
+                            "%s is a symbolic link to nothing; remove it, or "
+                            "make what it points to",
+                            path)
+             : 0;
+}
+
 /* What is behind the name of a database in those of its files. */
 static const char *const part_suffixes[] = { "", "-wal", "-shm", "-journal",
                                              "-lock" };
@@ -157,6 +184,74 @@ files_check_directory (const char *path, struct status *status)
   return r == 0 ? files_check_system (path, status) : r;
 }
 
+/*--------------------------------------------------------------------
+ * Making a file.
+ */
+
+static int
+check_leftover (const char *path, const char *suffix, struct status *status)
+{
+  char *name;
+  int r;
+
+  if (files_size (path, suffix) <= 0)
+    return 0;
+  name = files_side (path, suffix);
+  if (name == NULL)
+    return status_no_memory (status);
+  r = status_fail (status, EEXIST,
+                   "%s cannot be created: there is %s of another database; "
+                   "move it to that one, or remove it",
+                   path, name);
+  free (name);
+  return r;
+}
+
+int
+files_check_new (const char *path, struct status *status)
+{
+  if (files_exist (path))
+    return status_fail (status, EEXIST, "creating %s: %s", path,
+                        strerror (EEXIST));
+  if (check_leftover (path, "-wal", status) == -1)
+    return -1;
+  return check_leftover (path, "-journal", status);
+}
+
+char *
+files_begin (const char *path, struct status *status)
+{
+  char *temporary;
+  int fd;
+
+  if (asprintf (&temporary, "%s.new-XXXXXX", path) == -1) {
+    status_no_memory (status);
+    return NULL;
+  }
+  fd = mkostemp (temporary, O_CLOEXEC); /* mode 0600 */
+  if (fd == -1) {
+    status_fail (status, errno, "creating %s: %s", path, strerror (errno));
+    free (temporary);
+    return NULL;
+  }
+  close (fd);
+  return temporary;
+}
+
+void
+files_discard (char *temporary)
+{
+  static const char *const suffixes[] = { "", "-journal", "-wal", "-shm" };
+  char *name;
+
+  for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++)
+    if (asprintf (&name, "%s%s", temporary, suffixes[i]) != -1) {
+      unlink (name);
+      free (name);
+    }
+  free (temporary);
+}
+
 /* Make the file or directory PATH durable. */
 static int
 sync_path (const char *path, int flags)
@@ -199,4 +294,70 @@ files_publish (const char *temporary, const char *path, struct status *status)
     status_fail (status, errno, "creating %s: %s", path, strerror (errno));
   free (directory);
   return r;
+}
+
+/*--------------------------------------------------------------------
+ * What this user may do.
+ */
+
+/* What SQLite makes beside a database that is used. */
+static const char *const made_suffixes[] = { "-wal", "-shm" };
+
+#define MADE (sizeof made_suffixes / sizeof made_suffixes[0])
+
+/* Is this user kept from writing NAME? */
+static bool
+is_read_only (const char *name)
+{
+  return access (name, W_OK) == -1 &&
+         (errno == EROFS || errno == EACCES || errno == EPERM);
+}
+
+bool
+files_are_read_only (const char *path)
+{
+  char *log = files_side (path, "-wal");
+  char *directory = log ? files_directory (log) : NULL;
+  const bool read_only =
+      directory && (is_read_only (path) || is_read_only (directory));
+
+  free (directory);
+  free (log);
+  return read_only;
+}
+
+bool
+files_would_be_in_the_way (const char *path)
+{
+  struct stat st;
+  bool would = false;
+
+  if (stat (path, &st) == -1 || st.st_uid == geteuid () || !is_read_only (path))
+    return false;
+  for (size_t i = 0; i < MADE; i++) {
+    char *name = files_side (path, made_suffixes[i]);
+
+    would = would || (name && access (name, F_OK) == -1);
+    free (name);
+  }
+  return would;
+}
+
+void
+files_explain (const char *path, struct status *status)
+{
+  if (is_read_only (path))
+    return;
+  for (size_t i = 0; i < MADE; i++) {
+    char *name = files_side (path, made_suffixes[i]);
+    struct stat st;
+
+    if (name && is_read_only (name) && stat (name, &st) == 0)
+      status_fail (status, EIO,
+                   "%s belongs to the user %lu, and this one may not write "
+                   "it: give it the owner and the mode of the database "
+                   "(chown, chmod), while no program has that open",
+                   name, (unsigned long)st.st_uid);
+    free (name);
+  }
 }

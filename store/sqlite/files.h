@@ -2,7 +2,8 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* The files of a database: their names, and what may be done beside them.
+/* The files of a database: their names and sizes, what may be done beside them,
+ * and making them.
  *
  *   web.sqlite           the database
  *   web.sqlite-wal       its log, and ...
@@ -34,6 +35,14 @@ char *files_side (const char *path, const char *suffix);
  */
 int64_t files_size (const char *path, const char *suffix);
 
+/* Is there something called PATH, be it a symbolic link to nothing? */
+bool files_exist (const char *path);
+
+/* Look for the file PATH.  Returns 1 where it is there, 0 where there is
+ * nothing, or -1: EINVAL where it is not a regular file.
+ */
+int files_look (const char *path, struct status *status);
+
 /* Is FILE the database PATH or one of the files beside it (its log, their
  * shared memory, its journal, the guards), by whatever name, or would it become
  * one?  Whoever writes there destroys the database.  No file is opened.
@@ -56,6 +65,22 @@ int files_check_system (const char *path, struct status *status);
  */
 int files_check_directory (const char *path, struct status *status);
 
+/* Check that nothing has the name PATH, and that no log or journal lies where
+ * that of a new file would be: that belongs to another database, and SQLite
+ * would write its pages into the new one.  Returns 0, or -1 and EEXIST.
+ */
+int files_check_new (const char *path, struct status *status);
+
+/* Make an empty file beside PATH, readable and writable by its owner only, for
+ * what is to be there when it is complete.  Returns its name, or NULL.
+ */
+char *files_begin (const char *path, struct status *status);
+
+/* Remove what is left under the name TEMPORARY that files_begin gave, which is
+ * freed.
+ */
+void files_discard (char *temporary);
+
 /* Rename the file FROM to TO if there is no TO, else fail with EEXIST.
  * Where the file system cannot do that at once, FROM may stay, too.
  * Returns 0, or -1 and errno.
@@ -68,5 +93,21 @@ int files_rename_new (const char *from, const char *to);
  */
 int files_publish (const char *temporary, const char *path,
                    struct status *status);
+
+/* Is this user kept from writing the database PATH, or the directory where its
+ * log would be?
+ */
+bool files_are_read_only (const char *path);
+
+/* Would SQLite make a file of this user's beside the database PATH, which he
+ * may only read?  The owner could not write it.
+ */
+bool files_would_be_in_the_way (const char *path);
+
+/* The database PATH could only be read, as STATUS says: where that is since a
+ * file beside it is another user's, which he should not have made, say that
+ * instead, with EIO.
+ */
+void files_explain (const char *path, struct status *status);
 
 #endif /* SQLBLOCK_FILES_H */

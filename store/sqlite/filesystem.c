@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 
 #include "sqlite/filesystem.h"
@@ -284,6 +285,15 @@ allocate_missing (int fd, int mode, int64_t from, int64_t end, int error)
   if (r != 0 || stop == end)
     return r;
   return allocate (fd, mode, stop, end);
+}
+
+uint64_t
+filesystem_free (const char *path)
+{
+  struct statvfs room;
+
+  return statvfs (path, &room) == 0 ? (uint64_t)room.f_bavail * room.f_frsize
+                                    : UINT64_MAX;
 }
 
 bool

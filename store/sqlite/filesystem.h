@@ -63,6 +63,11 @@ bool filesystem_is_mount_point (const char *path);
  */
 bool filesystem_knows_holes (int descriptor);
 
+/* How many bytes are free for this user in the file system of PATH; UINT64_MAX
+ * where that cannot be found out.
+ */
+uint64_t filesystem_free (const char *path);
+
 /* Does ERROR say that there is no space, or that a quota is used up? */
 bool filesystem_is_full (int error);
 
