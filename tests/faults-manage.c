@@ -98,10 +98,9 @@ copy_all (struct things *to, const struct things *from)
  */
 
 static int
-look (struct connection *connection, void *opaque, struct status *status)
+look (struct connection *connection, struct things *found)
 {
-  (void)status;
-  things_read (connection, "", opaque);
+  things_read (connection, "", found);
   return 0;
 }
 
@@ -115,7 +114,8 @@ find (void)
   uint64_t hash;
 
   counting = false;
-  assert_ok (store_look (store, look, &found, &status), &status);
+  assert_ok (STORE_READ (store, &status, connection, look (connection, &found)),
+             &status);
   counting = counted;
   hash = things_hash (&found);
   things_free (&found);

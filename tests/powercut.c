@@ -175,11 +175,9 @@ read_disk (struct store *store, bool readonly, char *contents)
 }
 
 static int
-look_at_others (struct connection *connection, void *opaque,
-                struct status *status)
+look_at_others (struct connection *connection, struct things *others)
 {
-  (void)status;
-  things_read (connection, LOAD_DISK, opaque);
+  things_read (connection, LOAD_DISK, others);
   return 0;
 }
 
@@ -191,7 +189,8 @@ read_all (struct store *store, bool readonly, struct contents *contents)
 
   read_disk (store, readonly, contents->disk);
   things_free (&contents->others);
-  assert_ok (store_look (store, look_at_others, &contents->others, &status),
+  assert_ok (STORE_READ (store, &status, connection,
+                         look_at_others (connection, &contents->others)),
              &status);
 }
 

@@ -90,26 +90,28 @@ int check_plan (struct check *check, struct connection *connection,
                 struct status *status);
 const struct plan_layer *plan_find (const struct plan *plan, int64_t layer);
 
-/* Each of these is called in a read transaction; OPAQUE is the check. */
+/* A part of the check, called in a read transaction. */
+typedef int (*check_part) (struct check *check, struct connection *connection,
+                           struct status *status);
 
 /* All rows but those of blocks and contents. */
-int check_rules (struct connection *connection, void *opaque,
+int check_rules (struct check *check, struct connection *connection,
                  struct status *status);
 
 /* What lies past the end of the disk whose id comes next; check->next_id
  * moves on.
  */
-int check_end (struct connection *connection, void *opaque,
+int check_end (struct check *check, struct connection *connection,
                struct status *status);
 
 /* Some rows from check->next_id on. */
-int check_some_blocks (struct connection *connection, void *opaque,
+int check_some_blocks (struct check *check, struct connection *connection,
                        struct status *status);
-int check_some_contents (struct connection *connection, void *opaque,
+int check_some_contents (struct check *check, struct connection *connection,
                          struct status *status);
 
 /* Some entries of the index of blocks. */
-int check_some_index (struct connection *connection, void *opaque,
+int check_some_index (struct check *check, struct connection *connection,
                       struct status *status);
 
 #endif /* SQLBLOCK_CHECK_PARTS_H */

@@ -372,7 +372,7 @@ check_rows (struct check *check, struct connection *connection,
 }
 
 int
-check_some_blocks (struct connection *connection, void *opaque,
+check_some_blocks (struct check *check, struct connection *connection,
                    struct status *status)
 {
   static const char blocks_sql[] =
@@ -381,7 +381,6 @@ check_some_blocks (struct connection *connection, void *opaque,
   static const char seek_sql[] =
       "SELECT id FROM block NOT INDEXED WHERE id >= ?1 ORDER BY id LIMIT 1";
   struct check_problem problem = { .kind = CHECK_FILE };
-  struct check *check = opaque;
   CLEANUP_STATEMENT sqlite3_stmt *blocks =
       connection_statement (connection, blocks_sql, status);
   const int64_t before = check->next_id;
@@ -512,7 +511,7 @@ check_content (struct check *check, struct connection *connection,
 }
 
 int
-check_some_contents (struct connection *connection, void *opaque,
+check_some_contents (struct check *check, struct connection *connection,
                      struct status *status)
 {
   static const char contents_sql[] =
@@ -521,7 +520,6 @@ check_some_contents (struct connection *connection, void *opaque,
   static const char seek_sql[] =
       "SELECT id FROM content NOT INDEXED WHERE id >= ?1 ORDER BY id LIMIT 1";
   struct check_problem problem = { .kind = CHECK_FILE };
-  struct check *check = opaque;
   CLEANUP_STATEMENT sqlite3_stmt *contents =
       connection_statement (connection, contents_sql, status);
   const int64_t before = check->next_id;
@@ -801,11 +799,10 @@ skip_layer (struct check *check, struct connection *connection, int64_t layer,
 }
 
 int
-check_some_index (struct connection *connection, void *opaque,
+check_some_index (struct check *check, struct connection *connection,
                   struct status *status)
 {
   struct check_problem problem = { .kind = CHECK_FILE };
-  struct check *check = opaque;
   const int64_t layer = check->layer;
 
   if (look_at_layer (check, connection, status) == 0)

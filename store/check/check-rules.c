@@ -581,13 +581,13 @@ check_counters (struct check *check, struct connection *connection,
 }
 
 int
-check_rules (struct connection *connection, void *opaque, struct status *status)
+check_rules (struct check *check, struct connection *connection,
+             struct status *status)
 {
   int (*const parts[]) (struct check * check, struct connection * connection,
                         struct status * status) = {
     check_plan, check_layers, check_disks, check_snapshots, check_counters,
   };
-  struct check *check = opaque;
 
   /* Where one cannot be read, the others may be. */
   for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
@@ -662,9 +662,9 @@ next_disk (struct check *check, struct connection *connection,
 }
 
 int
-check_end (struct connection *connection, void *opaque, struct status *status)
+check_end (struct check *check, struct connection *connection,
+           struct status *status)
 {
-  struct check *check = opaque;
   struct check_problem problem = {
     .kind = CHECK_PAST_END,
     .mend = MEND_CLEAR_END,

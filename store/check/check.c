@@ -94,15 +94,13 @@ check_add_shown (struct check_problem *problem, const char *name)
  * is told, and it is at its end.
  */
 static int
-look (struct check *check,
-      int (*part) (struct connection *connection, void *opaque,
-                   struct status *status),
-      struct status *status)
+look (struct check *check, check_part part, struct status *status)
 {
   struct check_problem problem = { .kind = CHECK_FILE };
 
   check->plan_is_fresh = false;
-  if (store_look (check->store, part, check, status) == 0)
+  if (STORE_READ (check->store, status, connection,
+                  part (check, connection, status)) == 0)
     return 0;
   if (!status_is_damage (status))
     return -1;
@@ -287,9 +285,9 @@ check_settings (struct check *check, struct connection *connection,
 }
 
 static int
-check_file (struct connection *connection, void *opaque, struct status *status)
+check_file (struct check *check, struct connection *connection,
+            struct status *status)
 {
-  struct check *check = opaque;
   struct watch watch = {
     .check = check,
     .connection = connection,
@@ -368,10 +366,8 @@ look_at_file (struct check *check, struct status *status)
  * at the end.
  */
 static int
-look_at_some (struct check *check,
-              int (*part) (struct connection *connection, void *opaque,
-                           struct status *status),
-              int64_t first, struct status *status)
+look_at_some (struct check *check, check_part part, int64_t first,
+              struct status *status)
 {
   check->next_id = first;
   check->number = 0;
@@ -383,21 +379,18 @@ look_at_some (struct check *check,
 }
 
 static int
-look_at_rows (struct check *check,
-              int (*part) (struct connection *connection, void *opaque,
-                           struct status *status),
-              struct status *status)
+look_at_rows (struct check *check, check_part part, struct status *status)
 {
   return look_at_some (check, part, 1, status);
 }
 
 /* A random id up to the highest of a block. */
 static int
-find_middle (struct connection *connection, void *opaque, struct status *status)
+find_middle (struct check *check, struct connection *connection,
+             struct status *status)
 {
   static const char highest_sql[] =
       "SELECT ifnull (max (id), 0) FROM block NOT INDEXED";
-  struct check *check = opaque;
   uint64_t number;
   int64_t highest;
 
@@ -445,9 +438,9 @@ look_at_index (struct check *check, struct status *status)
  * and still do not: repair may have written some since.
  */
 static int
-check_pages (struct connection *connection, void *opaque, struct status *status)
+check_pages (struct check *check, struct connection *connection,
+             struct status *status)
 {
-  struct check *check = opaque;
   uint32_t pages[DAMAGED_PAGES_MAX];
   const size_t count = store_damaged (check->store, pages);
   int64_t size;
@@ -484,7 +477,8 @@ count_unsealed (struct check *check, struct status *status)
 
   if (part)
     for (part->next = 1; r == 0 && part->next != 0;) {
-      r = store_look (check->store, seal_find, part, status);
+      r = STORE_READ (check->store, status, connection,
+                      seal_find (connection, part, status));
       if (r == 0) {
         check->counts->without_checksum += part->count;
         r = progress (check, status);

@@ -169,13 +169,12 @@ is_right (void *opaque)
 
 /* Read it. */
 static int
-read_bad_row (struct connection *connection, void *opaque,
+read_bad_row (struct connection *connection, struct bad_row *row,
               struct status *status)
 {
   static const char row_sql[] =
       "SELECT id, codec, checksum, data FROM block INDEXED BY block_by_number"
       " WHERE layer = ?1 AND number = ?2 AND generation = ?3";
-  struct bad_row *row = opaque;
   CLEANUP_STATEMENT sqlite3_stmt *find =
       connection_statement (connection, row_sql, status);
   int r;
@@ -224,7 +223,8 @@ static int
 mend_block (struct repair *repair, struct mend *mend, struct status *status)
 {
   struct bad_row row = { .mend = mend };
-  int r = store_look (repair->store, read_bad_row, &row, status);
+  int r = STORE_READ (repair->store, status, connection,
+                      read_bad_row (connection, &row, status));
   bool found = false;
 
   if (r == -1 && !status_is_damage (status))

@@ -212,7 +212,9 @@ end_survey (struct survey *survey)
   free (survey->page);
 }
 
-/* Look at every STEPth page from PART->next on, as many as a part has. */
+/* Look at every STEPth page from PART->next on, as many as a part has; for 0
+ * at some from anywhere in the file.
+ */
 static int
 look_at_pages (struct connection *connection, struct seal_part *part,
                int64_t step, struct status *status)
@@ -241,16 +243,10 @@ look_at_pages (struct connection *connection, struct seal_part *part,
 }
 
 int
-seal_find (struct connection *connection, void *opaque, struct status *status)
+seal_find (struct connection *connection, struct seal_part *part,
+           struct status *status)
 {
-  return look_at_pages (connection, opaque, 1, status);
-}
-
-/* The same for some pages, from anywhere in the file. */
-static int
-find_some (struct connection *connection, void *opaque, struct status *status)
-{
-  return look_at_pages (connection, opaque, 0, status);
+  return look_at_pages (connection, part, 1, status);
 }
 
 /*--------------------------------------------------------------------
@@ -330,7 +326,8 @@ seal_all (struct store *store, progress_made progress, void *opaque,
   if (part == NULL)
     return status_no_memory (status);
   for (part->next = 1; r == 0 && part->next != 0;) {
-    r = store_look (store, seal_find, part, status);
+    r = STORE_READ (store, status, connection,
+                    seal_find (connection, part, status));
     if (r == 0)
       r = seal_part (store, part, progress, opaque, sealed, status);
     if (r == 0)
@@ -378,7 +375,8 @@ is_there_one (struct sealer *sealer, struct status *status)
 
   part->count = 0;
   for (part->next = 1; part->next != 0 && part->count == 0;)
-    if (store_look (sealer->store, seal_find, part, status) == -1 ||
+    if (STORE_READ (sealer->store, status, connection,
+                    seal_find (connection, part, status)) == -1 ||
         progress_report (rest, 0, 0, sealer, status) == -1)
       return -1;
   return part->count > 0;
@@ -435,7 +433,8 @@ look (struct sealer *sealer, struct status *status)
   sealer->worked = clock_now ();
   if (!sealer->begun) {
     sealer->part.next = 1;
-    if (store_look (sealer->store, find_some, &sealer->part, status) == -1)
+    if (STORE_READ (sealer->store, status, connection,
+                    look_at_pages (connection, &sealer->part, 0, status)) == -1)
       return -1;
     sealer->begun = true;
     sealer->suspicion = sealer->suspicion || sealer->part.count > 0;

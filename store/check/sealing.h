@@ -67,9 +67,9 @@ struct seal_part {
 };
 
 /* Find those from PART->next on, which is 1 for the first part.  Called in a
- * read transaction; OPAQUE is the part.  Returns 0, or -1.
+ * read transaction.  Returns 0, or -1.
  */
-int seal_find (struct connection *connection, void *opaque,
+int seal_find (struct connection *connection, struct seal_part *part,
                struct status *status);
 
 /* Give all pages that have none a checksum; the caller has just checked that

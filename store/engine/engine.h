@@ -7,7 +7,7 @@
  *
  * Whatever they read or write goes through one of these:
  *
- *   store_look     reads, in a transaction of a reader
+ *   STORE_READ     reads, in a transaction of a reader
  *   store_change   writes, with the requests of clients, and is durable
  *   store_step     writes one step of many, which may be lost
  *   store_apart    has a connection of its own
@@ -28,11 +28,30 @@
 
 struct statistics;
 
-/* Call LOOK with a connection and OPAQUE, in a read transaction. */
-int store_look (struct store *store,
-                int (*look) (struct connection *connection, void *opaque,
-                             struct status *status),
-                void *opaque, struct status *status);
+/* Read in a transaction: evaluate CALL with a new variable NAME, the
+ * connection. CALL returns -1 for a failure, with STATUS filled.
+ *
+ *   r = STORE_READ (store, status, connection,
+ *                   disks_find (connection, name, &info, status));
+ *
+ * What is read without the log may have changed meanwhile (watch.h), and then
+ * whatever CALL has returned is wrong: this gives -1, with EIO.  It is an
+ * expression, so that there is no way past that look, and none out of the
+ * transaction.  In all other cases it gives what CALL has returned, or -1 where
+ * the transaction could not be begun.
+ */
+#define STORE_READ(store, status, name, call)                                  \
+  __extension__({                                                              \
+    struct connection *const name = store_begin_read (store, status);          \
+                                                                               \
+    name ? store_end_read (store, name, call, status) : -1;                    \
+  })
+
+/* The two ends of that. */
+struct connection *store_begin_read (struct store *store,
+                                     struct status *status);
+int store_end_read (struct store *store, struct connection *connection,
+                    int result, struct status *status);
 
 /* The pages that a tolerant store has read although they do not fit their
  * checksums, by number: copies at most as many as DAMAGED_PAGES_MAX to

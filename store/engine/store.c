@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -493,19 +494,21 @@ store_end_writing (struct store *store, int64_t id)
  * Disks.
  */
 
-int
-store_look (struct store *store,
-            int (*look) (struct connection *connection, void *opaque,
-                         struct status *status),
-            void *opaque, struct status *status)
+struct connection *
+store_begin_read (struct store *store, struct status *status)
 {
   struct reader *reader = reader_take (&store->readers, status);
-  int r;
 
-  if (reader == NULL)
-    return -1;
-  r = look (&reader->connection, opaque, status);
-  return reader_end (&store->readers, reader, r, status);
+  return reader ? &reader->connection : NULL;
+}
+
+int
+store_end_read (struct store *store, struct connection *connection, int result,
+                struct status *status)
+{
+  char *reader = (char *)connection - offsetof (struct reader, connection);
+
+  return reader_end (&store->readers, (struct reader *)reader, result, status);
 }
 
 int
@@ -572,22 +575,15 @@ store_resize (struct store *store, const struct disk_info *info, uint64_t size,
   return flush_change (store, status);
 }
 
-/* Find the disk whose id is in INFO. */
-static int
-find_by_id (struct connection *connection, void *opaque, struct status *status)
-{
-  struct disk_info *info = opaque;
-  const int r = disks_find_id (connection, info->id, info, status);
-
-  return r == 0 ? status_fail (status, ENOENT, "the disk is gone")
-                : (r == 1 ? 0 : -1);
-}
-
 int
 store_find_id (struct store *store, struct disk_info *info,
                struct status *status)
 {
-  return store_look (store, find_by_id, info, status);
+  const int r = STORE_READ (store, status, connection,
+                            disks_find_id (connection, info->id, info, status));
+
+  return r == 0 ? status_fail (status, ENOENT, "the disk is gone")
+                : (r == 1 ? 0 : -1);
 }
 
 size_t
@@ -728,33 +724,13 @@ store_statistics (const struct store *store)
   return store->statistics;
 }
 
-/* What a list needs. */
-struct listing {
-  int (*disk) (const struct disk_info *info, void *opaque);
-  int (*snapshot) (const struct snapshot_info *info, void *opaque);
-  void *opaque;
-};
-
-static int
-look_for_all (struct connection *connection, void *opaque,
-              struct status *status)
-{
-  const struct listing *listing = opaque;
-
-  if (listing->snapshot)
-    return snapshots_list (connection, 0, listing->snapshot, listing->opaque,
-                           status);
-  return disks_list (connection, listing->disk, listing->opaque, status);
-}
-
 int
 store_list (struct store *store,
             int (*found) (const struct disk_info *info, void *opaque),
             void *opaque, struct status *status)
 {
-  struct listing listing = { .disk = found, .opaque = opaque };
-
-  return store_look (store, look_for_all, &listing, status);
+  return STORE_READ (store, status, connection,
+                     disks_list (connection, found, opaque, status));
 }
 
 int
@@ -763,37 +739,21 @@ store_list_snapshots (struct store *store,
                                     void *opaque),
                       void *opaque, struct status *status)
 {
-  struct listing listing = { .snapshot = found, .opaque = opaque };
-
-  return store_look (store, look_for_all, &listing, status);
-}
-
-/* What store_find looks for and finds. */
-struct finding {
-  const char *name;
-  struct disk_info *info;
-};
-
-static int
-look_for_one (struct connection *connection, void *opaque,
-              struct status *status)
-{
-  const struct finding *finding = opaque;
-  struct snapshot_info snapshot;
-
-  if (snapshots_find_target (connection, finding->name, finding->info,
-                             &snapshot, status) == -1)
-    return -1;
-  if (snapshot.id != 0)
-    snapshots_as_disk (&snapshot, finding->info);
-  return 0;
+  return STORE_READ (store, status, connection,
+                     snapshots_list (connection, 0, found, opaque, status));
 }
 
 int
 store_find (struct store *store, const char *name, struct disk_info *info,
             struct status *status)
 {
-  struct finding finding = { .name = name, .info = info };
+  struct snapshot_info snapshot;
 
-  return store_look (store, look_for_one, &finding, status);
+  if (STORE_READ (store, status, connection,
+                  snapshots_find_target (connection, name, info, &snapshot,
+                                         status)) == -1)
+    return -1;
+  if (snapshot.id != 0)
+    snapshots_as_disk (&snapshot, info);
+  return 0;
 }

@@ -412,12 +412,12 @@ take_row (struct connection *connection, struct backup *backup,
 
 /* Read the next chunk. */
 static int
-read_chunk (struct connection *connection, void *opaque, struct status *status)
+read_chunk (struct connection *connection, struct backup *backup,
+            struct status *status)
 {
   static const char blocks_sql[] =
       "SELECT id, layer, number, generation, codec, checksum, data, content"
       " FROM block WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3";
-  struct backup *backup = opaque;
   CLEANUP_STATEMENT sqlite3_stmt *blocks =
       connection_statement (connection, blocks_sql, status);
   int r = -1;
@@ -507,7 +507,8 @@ static int
 copy_blocks (struct backup *backup, struct status *status)
 {
   while (backup->next_id <= backup->last_id) {
-    if (store_look (backup->store, read_chunk, backup, status) == -1 ||
+    if (STORE_READ (backup->store, status, connection,
+                    read_chunk (connection, backup, status)) == -1 ||
         write_chunk (backup, status) == -1)
       return -1;
     if (backup->total < backup->counts.bytes)
@@ -549,7 +550,8 @@ fill (struct connection *copy, void *opaque, struct status *status)
     return -1;
   if ((backup->frozen
            ? store_change (backup->store, begin_copy, backup, status)
-           : store_look (backup->store, begin_copy, backup, status)) == -1 ||
+           : STORE_READ (backup->store, status, connection,
+                         begin_copy (connection, backup, status))) == -1 ||
       follow_again (&follow, copy, status) == -1 ||
       copy_blocks (backup, status) == -1)
     return -1;

@@ -71,10 +71,9 @@ add_range (struct comparison *comparison, uint64_t start, uint64_t end,
  * both show there and in those that follow.
  */
 static int
-look_at_part (struct connection *connection, void *opaque,
+look_at_part (struct connection *connection, struct comparison *comparison,
               struct status *status)
 {
-  struct comparison *comparison = opaque;
   const uint64_t first = comparison->first + comparison->count;
   struct view *from = &comparison->from_view, *to = &comparison->to_view;
   uint64_t end, next, other;
@@ -132,7 +131,8 @@ compare (struct store *store, struct comparison *comparison,
          struct status *status)
 {
   do
-    if (store_look (store, look_at_part, comparison, status) == -1 ||
+    if (STORE_READ (store, status, connection,
+                    look_at_part (connection, comparison, status)) == -1 ||
         compare_part (comparison, status) == -1)
       return -1;
   while (comparison->count > 0);

@@ -20,43 +20,30 @@
 #include "rows/usage.h"
 #include "sqlite/files.h"
 
-static int
-look_for_snapshot (struct connection *connection, void *opaque,
-                   struct status *status)
-{
-  return request_find_snapshot (connection, opaque, true, status);
-}
-
 int
 manage_find_snapshot (struct store *store, const char *target,
                       struct snapshot_info *info, struct status *status)
 {
   struct request request = { .target = target };
 
-  if (store_look (store, look_for_snapshot, &request, status) == -1)
+  if (STORE_READ (store, status, connection,
+                  request_find_snapshot (connection, &request, true, status)) ==
+      -1)
     return -1;
   *info = request.snapshot;
   return 0;
 }
 
-/* A list of snapshots in progress. */
-struct listing {
-  struct request request;
-  int (*found) (const struct snapshot_info *info, void *opaque);
-  void *opaque;
-};
-
 static int
-list_snapshots (struct connection *connection, void *opaque,
-                struct status *status)
+list_snapshots (struct connection *connection, const char *disk,
+                int (*found) (const struct snapshot_info *info, void *opaque),
+                void *opaque, struct status *status)
 {
-  struct listing *listing = opaque;
+  struct request request = { .target = disk };
 
-  if (listing->request.target &&
-      request_find_disk (connection, &listing->request, status) == -1)
+  if (disk && request_find_disk (connection, &request, status) == -1)
     return -1;
-  return snapshots_list (connection, listing->request.disk.id, listing->found,
-                         listing->opaque, status);
+  return snapshots_list (connection, request.disk.id, found, opaque, status);
 }
 
 int
@@ -65,20 +52,9 @@ manage_list_snapshots (struct store *store, const char *disk,
                                      void *opaque),
                        void *opaque, struct status *status)
 {
-  struct listing listing = {
-    .request.target = disk,
-    .found = found,
-    .opaque = opaque,
-  };
-
-  return store_look (store, list_snapshots, &listing, status);
+  return STORE_READ (store, status, connection,
+                     list_snapshots (connection, disk, found, opaque, status));
 }
-
-/* Details in progress. */
-struct detailing {
-  struct request request;
-  struct manage_details *details;
-};
 
 /* The layer of a disk.  While it is lent to what comes in (receive.c), that
  * one, not the one on which the disk stands meanwhile.
@@ -130,23 +106,21 @@ find_origin (struct connection *connection, const struct request *request,
 }
 
 static int
-look_at_details (struct connection *connection, void *opaque,
-                 struct status *status)
+look_at_details (struct connection *connection, const char *target,
+                 struct manage_details *details, struct status *status)
 {
-  struct detailing *detailing = opaque;
-  struct request *request = &detailing->request;
-  struct manage_details *details = detailing->details;
+  struct request request = { .target = target };
   struct quota_state quota;
   int64_t count;
 
-  if (request_find_target (connection, request, status) == -1 ||
-      snapshots_count (connection, request->disk.id, &count, status) == -1 ||
-      quota_look (connection, request->disk.id, &quota, status) == -1)
+  if (request_find_target (connection, &request, status) == -1 ||
+      snapshots_count (connection, request.disk.id, &count, status) == -1 ||
+      quota_look (connection, request.disk.id, &quota, status) == -1)
     return -1;
-  details->snapshots = request->snapshot.id == 0 ? count : 0;
+  details->snapshots = request.snapshot.id == 0 ? count : 0;
   details->quota_used = quota.own + quota.others;
   details->quota_counted = quota.counted;
-  return find_origin (connection, request, details->origin,
+  return find_origin (connection, &request, details->origin,
                       sizeof details->origin, status);
 }
 
@@ -154,33 +128,8 @@ int
 manage_details (struct store *store, const char *target,
                 struct manage_details *details, struct status *status)
 {
-  struct detailing detailing = {
-    .request.target = target,
-    .details = details,
-  };
-
-  return store_look (store, look_at_details, &detailing, status);
-}
-
-/* A count of the usage in progress. */
-struct counting {
-  struct usage_item *items;
-  size_t count;
-  uint64_t *freed;
-  size_t groups;
-  progress_made progress;
-  void *opaque;
-};
-
-static int
-look_at_usage (struct connection *connection, void *opaque,
-               struct status *status)
-{
-  const struct counting *counting = opaque;
-
-  return usage_count (connection, counting->items, counting->count,
-                      counting->freed, counting->groups, counting->progress,
-                      counting->opaque, status);
+  return STORE_READ (store, status, connection,
+                     look_at_details (connection, target, details, status));
 }
 
 int
@@ -188,25 +137,17 @@ manage_usage (struct store *store, struct usage_item *items, size_t count,
               uint64_t *freed, size_t groups, progress_made progress,
               void *opaque, struct status *status)
 {
-  struct counting counting = {
-    .items = items,
-    .count = count,
-    .freed = freed,
-    .groups = groups,
-    .progress = progress,
-    .opaque = opaque,
-  };
-
-  return store_look (store, look_at_usage, &counting, status);
+  return STORE_READ (store, status, connection,
+                     usage_count (connection, items, count, freed, groups,
+                                  progress, opaque, status));
 }
 
 static int
-look_at_file (struct connection *connection, void *opaque,
+look_at_file (struct connection *connection, struct manage_file *file,
               struct status *status)
 {
   static const char free_sql[] = "PRAGMA freelist_count";
   static const char waiting_sql[] = "SELECT count (*) FROM reclaim";
-  struct manage_file *file = opaque;
   int64_t page_size, free_pages, waiting;
 
   if (connection_page_size (connection, &page_size, status) == -1 ||
@@ -235,5 +176,6 @@ manage_file (struct store *store, struct manage_file *file,
 {
   file->size = size_of (store, "");
   file->log = size_of (store, "-wal");
-  return store_look (store, look_at_file, file, status);
+  return STORE_READ (store, status, connection,
+                     look_at_file (connection, file, status));
 }

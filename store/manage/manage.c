@@ -51,7 +51,8 @@ guard_target (struct store *store, struct request *request, bool force,
               int *guard, struct status *status)
 {
   *guard = -1;
-  if (store_look (store, request_find_target, request, status) == -1)
+  if (STORE_READ (store, status, connection,
+                  request_find_target (connection, request, status)) == -1)
     return -1;
   request->only = request->disk.id;
   if (!force)
@@ -235,13 +236,6 @@ manage_set (struct store *store, const char *disk,
   return store_change (store, set, &request, status);
 }
 
-static int
-look_for_disk (struct connection *connection, void *opaque,
-               struct status *status)
-{
-  return request_find_disk (connection, opaque, status);
-}
-
 int
 manage_resize_found (struct store *store, const struct disk_info *disk,
                      uint64_t size, bool shrink, struct status *status)
@@ -276,7 +270,8 @@ manage_resize (struct store *store, const char *disk, uint64_t size,
 {
   struct request request = { .target = disk };
 
-  if (store_look (store, look_for_disk, &request, status) == -1)
+  if (STORE_READ (store, status, connection,
+                  request_find_disk (connection, &request, status)) == -1)
     return -1;
   return manage_resize_found (store, &request.disk, size, shrink, status);
 }
@@ -593,7 +588,8 @@ manage_freeze (struct store *store, const char *target, struct status *status)
   struct disk *disk = NULL;
   int guard;
 
-  if (store_look (store, request_find_target, &request, status) == -1)
+  if (STORE_READ (store, status, connection,
+                  request_find_target (connection, &request, status)) == -1)
     return NULL;
   /* What is read without its log cannot be frozen, and need not be: when it
    * changes, reading fails.

@@ -228,11 +228,10 @@ compare_contents (struct connection *connection, struct reception *reception,
  * takes long for a large disk: in a read transaction.
  */
 static int
-look_at_base (struct connection *connection, void *opaque,
+look_at_base (struct connection *connection, struct reception *reception,
               struct status *status)
 {
   static const char highest_sql[] = "SELECT ifnull (max (id), 0) FROM block";
-  struct reception *reception = opaque;
   struct snapshot_info none;
 
   if (snapshots_find_target (connection, reception->incoming->disk,
@@ -502,11 +501,9 @@ struct cleaning {
 };
 
 static int
-look_for_hidden (struct connection *connection, void *opaque,
+look_for_hidden (struct connection *connection, struct cleaning *cleaning,
                  struct status *status)
 {
-  struct cleaning *cleaning = opaque;
-
   cleaning->ids = list_hidden (connection, cleaning->name, status);
   return cleaning->ids ? 0 : -1;
 }
@@ -543,7 +540,8 @@ static int
 take_old_back (struct store *store, const char *name, struct status *status)
 {
   struct cleaning cleaning = { .store = store, .name = name };
-  int r = store_look (store, look_for_hidden, &cleaning, status);
+  int r = STORE_READ (store, status, connection,
+                      look_for_hidden (connection, &cleaning, status));
 
   for (size_t i = 0; r != -1 && cleaning.ids[i] != 0; i++)
     r = take_leftover_back (store, cleaning.ids[i], status);
@@ -572,7 +570,9 @@ manage_receive_clean (struct store *store, unsigned *removed,
 {
   struct cleaning cleaning = { .store = store };
   struct status failure;
-  int r = store_look (store, look_for_hidden, &cleaning, status), one;
+  int r = STORE_READ (store, status, connection,
+                      look_for_hidden (connection, &cleaning, status));
+  int one;
 
   *removed = 0;
   for (size_t i = 0; cleaning.ids && cleaning.ids[i] != 0; i++) {
@@ -772,10 +772,9 @@ check_incoming (struct reception *reception, struct status *status)
  * not the base.
  */
 static int
-look_at_snapshots (struct connection *connection, void *opaque,
+look_at_snapshots (struct connection *connection, struct reception *reception,
                    struct status *status)
 {
-  struct reception *reception = opaque;
   struct snapshot_info none;
 
   if (snapshots_find_target (connection, reception->incoming->disk,
@@ -804,7 +803,8 @@ take_guard (struct reception *reception, int *guard, struct status *status)
                : -1;
   }
   if (incoming->base_guid != 0 &&
-      store_look (reception->store, look_at_snapshots, reception, status) == -1)
+      STORE_READ (reception->store, status, connection,
+                  look_at_snapshots (connection, reception, status)) == -1)
     return -1;
   *guard =
       guard_await (store_path (reception->store), reception->disk.id, status);
@@ -819,7 +819,8 @@ look_for_base (struct reception *reception, struct status *status)
 
   if (incoming->base_guid == 0)
     return 0;
-  if (store_look (reception->store, look_at_base, reception, status) == -1)
+  if (STORE_READ (reception->store, status, connection,
+                  look_at_base (connection, reception, status)) == -1)
     return -1;
   if (!reception->clean && !incoming->rollback)
     return fail_written (reception, status);
@@ -829,29 +830,22 @@ look_for_base (struct reception *reception, struct status *status)
   return 0;
 }
 
-/* Count what only DISK shows now. */
-static int
-count_given_up (struct connection *connection, void *opaque,
-                struct status *status)
-{
-  struct reception *reception = opaque;
-  struct usage_item item = { .disk = reception->disk.id };
-
-  return usage_count (connection, &item, 1, &reception->given_up, 1, NULL, NULL,
-                      status);
-}
-
-/* Find out how much is given up, where a quota asks for it. */
+/* Find out how much is given up, which only DISK shows now, where a quota asks
+ * for it.
+ */
 static int
 look_for_given_up (struct reception *reception, struct status *status)
 {
   const struct manage_incoming *incoming = reception->incoming;
   const bool gives_up =
       incoming->replace || (incoming->base_guid && !reception->clean);
+  struct usage_item item = { .disk = reception->disk.id };
 
   if (!gives_up || reception->disk.quota == 0)
     return 0;
-  return store_look (reception->store, count_given_up, reception, status);
+  return STORE_READ (reception->store, status, connection,
+                     usage_count (connection, &item, 1, &reception->given_up, 1,
+                                  NULL, NULL, status));
 }
 
 struct disk *

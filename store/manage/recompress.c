@@ -81,14 +81,13 @@ struct recompression {
 
 /* Find the disk and count its rows. */
 static int
-look_at_disk (struct connection *connection, void *opaque,
-              struct status *status)
+look_at_disk (struct connection *connection,
+              struct recompression *recompression, struct status *status)
 {
   static const char count_sql[] =
       "SELECT count (*) FROM block INDEXED BY block_by_number WHERE layer IN"
       " (SELECT layer FROM disk WHERE id = ?1"
       " UNION SELECT layer FROM snapshot WHERE disk = ?1)";
-  struct recompression *recompression = opaque;
   int64_t rows;
 
   if (snapshots_find_disk (connection, recompression->name,
@@ -240,14 +239,14 @@ encode_row (struct recompression *recompression, struct row *row)
 
 /* Read and encode the rows of a step, all of one layer. */
 static int
-read_step (struct connection *connection, void *opaque, struct status *status)
+read_step (struct connection *connection, struct recompression *recompression,
+           struct status *status)
 {
   static const char rows_sql[] =
       "SELECT id, number, generation, codec, checksum, data, content"
       " FROM block INDEXED BY block_by_number"
       " WHERE layer = ?1 AND (number, generation) > (?2, ?3)"
       " ORDER BY number, generation";
-  struct recompression *recompression = opaque;
   CLEANUP_STATEMENT sqlite3_stmt *statement =
       connection_statement (connection, rows_sql, status);
   struct row *row;
@@ -484,10 +483,9 @@ read_grown (struct connection *connection, struct recompression *recompression,
 
 /* A step of rows that are to be as they were, the last ones first. */
 static int
-read_back_step (struct connection *connection, void *opaque,
-                struct status *status)
+read_back_step (struct connection *connection,
+                struct recompression *recompression, struct status *status)
 {
-  struct recompression *recompression = opaque;
   const struct grown *grown;
 
   recompression->count = recompression->used = 0;
@@ -523,7 +521,8 @@ go_back (struct store *store, struct recompression *recompression)
   recompression->done = &counted;
   compression->level = 0; /* the default of zstd itself */
   while (r == 0 && recompression->grown_count > 0) {
-    r = store_look (store, read_back_step, recompression, &ignored);
+    r = STORE_READ (store, &ignored, connection,
+                    read_back_step (connection, recompression, &ignored));
     if (r == 0 && recompression->count > 0)
       r = store_change (store, write_back_step, recompression, &ignored);
   }
@@ -537,7 +536,8 @@ run_steps (struct store *store, struct recompression *recompression,
   const uint32_t block_size = recompression->disk.block_size;
 
   while (!recompression->end) {
-    if (store_look (store, read_step, recompression, status) == -1 ||
+    if (STORE_READ (store, status, connection,
+                    read_step (connection, recompression, status)) == -1 ||
         (recompression->count > 0 &&
          store_change (store, write_step, recompression, status) == -1))
       return -1;
@@ -577,7 +577,8 @@ recompress_disk (struct store *store, const char *disk, progress_made progress,
   recompression->most = store_transaction_bytes (store);
   if (recompression->most > STEP_BYTES)
     recompression->most = STEP_BYTES;
-  if (store_look (store, look_at_disk, recompression, status) == 0)
+  if (STORE_READ (store, status, connection,
+                  look_at_disk (connection, recompression, status)) == 0)
     r = run_steps (store, recompression, progress, opaque, status);
   if (r == -1 && status->error == ENOSPC)
     go_back (store, recompression);

@@ -13,11 +13,9 @@
 #include "rows/snapshots.h"
 
 int
-request_find_target (struct connection *connection, void *opaque,
+request_find_target (struct connection *connection, struct request *request,
                      struct status *status)
 {
-  struct request *request = opaque;
-
   return snapshots_find_target (connection, request->target, &request->disk,
                                 &request->snapshot, status);
 }

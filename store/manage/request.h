@@ -42,10 +42,8 @@ struct request {
   bool would;
 };
 
-/* Find what the target of OPAQUE, a request, names.  Returns 0, or -1, as those
- * below.
- */
-int request_find_target (struct connection *connection, void *opaque,
+/* Find what the target names.  Returns 0, or -1, as those below. */
+int request_find_target (struct connection *connection, struct request *request,
                          struct status *status);
 
 /* The target must be a disk. */

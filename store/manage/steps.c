@@ -125,11 +125,9 @@ unflatten (struct store *store, struct flattening *flattening,
 
 /* Find the disk.  Whatever is called so later, it is this one. */
 static int
-look_for_flattened (struct connection *connection, void *opaque,
-                    struct status *status)
+look_for_flattened (struct connection *connection,
+                    struct flattening *flattening, struct status *status)
 {
-  struct flattening *flattening = opaque;
-
   if (request_find_disk (connection, &flattening->request, status) == -1)
     return -1;
   flattening->request.only = flattening->request.disk.id;
@@ -162,7 +160,8 @@ manage_flatten (struct store *store, const char *disk, progress_made progress,
   struct flattening flattening = { .request.target = disk };
   int guard, r;
 
-  if (store_look (store, look_for_flattened, &flattening, status) == -1)
+  if (STORE_READ (store, status, connection,
+                  look_for_flattened (connection, &flattening, status)) == -1)
     return -1;
   guard = guard_flatten (store_path (store), flattening.request.only, status);
   if (guard == -1)
@@ -242,11 +241,9 @@ manage_forget_copies (struct store *store, struct status *status)
 
 /* See whether there is something to free, and whether that is safe. */
 static int
-look_for_garbage (struct connection *connection, void *opaque,
+look_for_garbage (struct connection *connection, bool *needed,
                   struct status *status)
 {
-  bool *needed = opaque;
-
   if (reclaim_check (connection, status) == -1)
     return -1;
   return reclaim_is_needed (connection, needed, status);
@@ -285,7 +282,8 @@ manage_reclaim (struct store *store, progress_made progress, void *opaque,
 
   if (freed)
     *freed = 0;
-  if (store_look (store, look_for_garbage, &needed, status) == -1 ||
+  if (STORE_READ (store, status, connection,
+                  look_for_garbage (connection, &needed, status)) == -1 ||
       (needed && manage_forget_copies (store, status) == -1))
     return status_prefix (status, "freeing space");
   /* A server asks often, and what is idle is not to write. */
@@ -382,38 +380,23 @@ manage_count (struct store *store, progress_made progress, void *opaque,
  * Giving pages back.
  */
 
-/* Can all pages go at once? */
-struct survey {
-  struct shrink_pages *pages;
-  uint64_t moves;
-  bool can;
-};
-
+/* Can all pages go at once?  Returns 1, 0, -1. */
 static int
-survey (struct connection *connection, void *opaque, struct status *status)
+survey (struct connection *connection, struct shrinking *shrinking,
+        struct status *status)
 {
-  struct survey *survey = opaque;
-  int r;
-
-  if (shrink_look (connection, survey->pages, status) == -1)
+  if (shrink_look (connection, &shrinking->pages, status) == -1)
     return -1;
-  r = shrink_moves_few (connection, survey->pages, survey->moves, status);
-  survey->can = r == 1;
-  return r == -1 ? -1 : 0;
-}
-
-static int
-look_at_pages (struct connection *connection, void *opaque,
-               struct status *status)
-{
-  return shrink_look (connection, opaque, status);
+  return shrink_moves_few (connection, &shrinking->pages, shrinking->moves,
+                           status);
 }
 
 int
 manage_free_pages (struct store *store, struct shrink_pages *pages,
                    struct status *status)
 {
-  return store_look (store, look_at_pages, pages, status);
+  return STORE_READ (store, status, connection,
+                     shrink_look (connection, pages, status));
 }
 
 static int
@@ -449,16 +432,17 @@ static int
 shrink_many (struct store *store, struct shrinking *shrinking,
              struct status *status)
 {
-  struct survey request = { &shrinking->pages, shrinking->moves, false };
+  int r;
 
   shrinking->done = false;
   shrinking->cut = 0;
   if (shrinking->pages.free / 2 >= shrinking->keep) {
-    if (store_look (store, survey, &request, status) == -1)
+    r = STORE_READ (store, status, connection,
+                    survey (connection, shrinking, status));
+    if (r == -1)
       return -1;
     /* What moves is in the log once more; one by one that takes less. */
-    if (request.can &&
-        store_apart (store, shrink_all, shrinking, status) == -1 &&
+    if (r == 1 && store_apart (store, shrink_all, shrinking, status) == -1 &&
         status->error != ENOSPC)
       return -1;
   }

@@ -200,9 +200,8 @@ is_due (const struct visit *visit)
 
 /* See what there is and what is to be done. */
 static int
-look (struct connection *connection, void *opaque, struct status *status)
+look (struct connection *connection, struct visit *visit, struct status *status)
 {
-  struct visit *visit = opaque;
   int r;
 
   visit->changed = visit->more = visit->due = false;
@@ -362,7 +361,8 @@ visit_disk (struct store *store, struct visit *visit, struct status *status)
     tended->taken = tended->deleted = 0;
   }
   do
-    r = store_look (store, look, visit, status);
+    r = STORE_READ (store, status, connection,
+                    look (connection, visit, status));
   while (r == 0 && visit->more && !is_ending (visit));
   if (r == 0 && visit->changed) {
     r = store_change (store, take, visit, status);

@@ -116,13 +116,6 @@ give_back (struct tidy *tidy, struct status *status)
   return 0;
 }
 
-static int
-look_at_quotas (struct connection *connection, void *opaque,
-                struct status *status)
-{
-  return quota_is_counted (connection, opaque, status);
-}
-
 /* Step on until all is counted, but for the layers in FAILED.  Returns as
  * give_back.
  */
@@ -133,7 +126,8 @@ count_on (struct tidy *tidy, struct failed_layers *failed,
   uint64_t start, bytes;
   bool done;
 
-  if (store_look (tidy->store, look_at_quotas, &done, status) == -1)
+  if (STORE_READ (tidy->store, status, connection,
+                  quota_is_counted (connection, &done, status)) == -1)
     return -1;
   while (!done) {
     start = clock_now ();
