@@ -2,8 +2,8 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* What store.c and disk.c share: a store, and who writes to its disks.
- * Returns and thread rules are those of engine.h.
+/* What store.c, write-side.c, work.c and disk.c share: a store, and who
+ * writes to its disks. Returns and thread rules are those of engine.h.
  */
 
 #ifndef SQLBLOCK_STORE_PARTS_H
@@ -44,6 +44,14 @@ struct store {
 
 /* Is this how a file or medium that may only be read answers? */
 bool store_may_only_read (const struct status *status);
+
+/* Have the write side open.  Where only the place of the database is not right,
+ * it fails with EROFS.
+ */
+int store_need_write_side (struct store *store, struct status *status);
+
+/* Close it, with the checkpointer stopped and no reader left. */
+void store_close_write_side (struct store *store);
 
 /* A client wants to write disk ID, until store_end_writing. */
 int store_begin_writing (struct store *store, int64_t id,
