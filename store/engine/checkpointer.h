@@ -28,6 +28,18 @@
  *
  * Where little is free in the file system, the log is to be short, so that
  * most of that can hold data.
+ *
+ * How writers are slowed down cannot be read off the log's length alone: until
+ * the pause it grows, however much of it was moved.  So each of these is there:
+ *
+ *   writer.slowness      which round it is
+ *   writer.past_bound    whether to wait, for who does not take the lock
+ *   stuck                waiting would not help
+ *   dirty                the log is to be emptied when it rests
+ *   asked, wanted        others have asked for it, with its space or not
+ *   retry                when to try again: a pause for nothing costs writers,
+ *                        a try without one only this thread
+ *   prepared             the log was written again for this failure already
  */
 
 #ifndef SQLBLOCK_CHECKPOINTER_H

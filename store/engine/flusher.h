@@ -26,6 +26,10 @@
  * also where somebody died who may have known.  Then they do not sync the
  * log but write it again.
  *
+ * It would not be less to have a process stop writing until it is started
+ * again, which writes the log again anyway: the others must be told all the
+ * same, and storage that was full or away for a moment would end all servers.
+ *
  * That takes the lock of writers.  Where another program holds it, nothing
  * has failed: the flush waits, and so does each next one until the log was
  * written.

@@ -12,8 +12,11 @@
  *
  * While nothing is committed, the next request for the same disk would see
  * the same: then it goes on in the transaction of the one before, which
- * saves half of the work of a small read.  The header of the log's index,
- * in shared memory, changes with each commit, before that is acknowledged
+ * saves half of the work of a small read: 12.4 to 7.8 us, and 1.3 to 1.4 times
+ * as many of them through nbdkit (bench/NOTES.md).  That is what all of the
+ * following is for, the thread and the look at the header, too.  The header of
+ * the log's index, in shared memory, changes with each commit, before that is
+ * acknowledged
  * ("WAL-Index Header" in SQLite's walformat.html).  A transaction is kept
  * if the header was the same before it began and when it had begun, and
  * used again as long as it is still the same.

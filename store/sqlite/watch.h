@@ -12,6 +12,9 @@
  * does all the same, pages that SQLite has kept no longer fit those that it
  * reads: rows are not found, and what is not found reads as zeroes.
  *
+ * Nothing simpler reads such a file.  Without shared memory SQLite reads one
+ * that had a log only in exclusive mode, whose lock takes the right to write.
+ *
  * So each connection that reads in this way remembers what the file was before
  * it was opened, and whoever has read something looks, before he believes it,
  * whether the file still is that:
