@@ -23,6 +23,7 @@
 
 #include "unit.h"
 
+#include "engine/engine.h"
 #include "rows/database.h"
 #include "sqlite/files.h"
 #include "sqlite/filesystem.h"
@@ -423,6 +424,47 @@ test_watch_rest (void **state)
   assert_fails (r, &status, EROFS, "changed again and again");
 }
 
+/* Read PATH, which another program then changes; returns RESULT. */
+static int
+read_changed (struct connection *connection, const char *path, int result,
+              struct status *status)
+{
+  struct disk_info info;
+
+  assert_result (disks_find (connection, "web", &info, status), status, 1);
+  assert_int_equal (chmod (path, 0600), 0);
+  return result == -1 ? status_fail (status, ENOENT, "nothing there") : result;
+}
+
+/* Whatever was found out from a file that has changed meanwhile, a failure too,
+ * was not.
+ */
+static void
+test_watch_read (void **state)
+{
+  static const int results[] = { 0, 1, -1 };
+  const char *path = unit_database ();
+  struct disk_info info;
+  struct status status;
+  struct store *store;
+
+  (void)state;
+  unit_create (path, &web);
+  assert_int_equal (link (path, unit_path ("other")), 0);
+  for (size_t i = 0; i < sizeof results / sizeof results[0]; i++) {
+    store = unit_open_store (path);
+    assert_true (store_is_immutable (store));
+    assert_result (STORE_READ (store, &status, connection,
+                               disks_find (connection, "web", &info, &status)),
+                   &status, 1);
+    assert_fails (
+        STORE_READ (store, &status, connection,
+                    read_changed (connection, path, results[i], &status)),
+        &status, EIO, "another program is changing");
+    store_close (store);
+  }
+}
+
 /*--------------------------------------------------------------------
  * File systems.
  */
@@ -543,17 +585,12 @@ int
 main (void)
 {
   const struct CMUnitTest tests[] = {
-    unit_test (test_renamed),
-    unit_test (test_one_process),
-    unit_test (test_same_name),
-    unit_test (test_links),
-    unit_test (test_locks_stay),
-    unit_test (test_looking_drops_nothing),
-    unit_test (test_watch),
-    unit_test (test_watch_log),
-    unit_test (test_watch_rest),
-    unit_test (test_file_systems),
-    unit_test (test_no_shared_memory),
+    unit_test (test_renamed),      unit_test (test_one_process),
+    unit_test (test_same_name),    unit_test (test_links),
+    unit_test (test_locks_stay),   unit_test (test_looking_drops_nothing),
+    unit_test (test_watch),        unit_test (test_watch_log),
+    unit_test (test_watch_rest),   unit_test (test_watch_read),
+    unit_test (test_file_systems), unit_test (test_no_shared_memory),
   };
 
   return cmocka_run_group_tests_name ("claims", tests, NULL, NULL);
