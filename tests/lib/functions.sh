@@ -79,6 +79,18 @@ need ()
   done
 }
 
+# in_own_mounts ARGUMENT...: begin again with the arguments of the test, in a
+# mount namespace of its own: what is mounted in the directory $mounts ends
+# with it.
+in_own_mounts ()
+{
+  [ -z "${mounts-}" ] || return 0
+  unshare --mount true 2>/dev/null || skip "mounting needs root"
+  export srcdir top_builddir mounts=$tmp
+  unshare --mount --propagation private bash "$0" "$@"
+  exit
+}
+
 # expect_error TEXT COMMAND...: the command must fail, and say TEXT.
 expect_error ()
 {
@@ -134,6 +146,30 @@ wait_for ()
     sleep 0.1
   done
   fail "this did not happen: $*"
+}
+
+# is_receiving FILE: a disk comes into the database.
+is_receiving ()
+{
+  [ "$(query "$1" "SELECT count (*) FROM disk
+    WHERE name LIKE '%/receiving'")" = 1 ]
+}
+
+# killed_import IMAGE SIZE ARGUMENT...: sqlblock import with these arguments,
+# from the pipe "fifo" into $db, is killed after SIZE bytes of the IMAGE.
+killed_import ()
+{
+  local image=$1 size=$2 pid
+  shift 2
+  sqlblock import "$@" fifo &
+  pid=$!
+  started_pids+=("$pid")
+  exec 9>fifo
+  head -c "$size" "$image" >&9
+  wait_for is_receiving "$db"
+  kill -9 "$pid"
+  wait "$pid" 2>/dev/null || :
+  exec 9>&-
 }
 
 # launch_nbdkit NAME ARGUMENT...: run nbdkit until the test ends; its process

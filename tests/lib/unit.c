@@ -190,6 +190,24 @@ unit_ignore_warning (const char *message)
   (void)message;
 }
 
+int
+unit_ignore_disk (const struct disk_info *info, void *opaque)
+{
+  (void)info;
+  (void)opaque;
+  return 0;
+}
+
+int
+unit_ignore_extent (uint64_t offset, uint64_t count, bool hole, void *opaque)
+{
+  (void)offset;
+  (void)count;
+  (void)hole;
+  (void)opaque;
+  return 0;
+}
+
 struct store *
 unit_open_store (const char *path)
 {
@@ -276,17 +294,13 @@ unit_sql_hostile (const char *path, const char *format, ...)
   assert_int_equal (sqlite3_close (db), SQLITE_OK);
 }
 
-int64_t
-unit_integer (sqlite3 *db, const char *format, ...)
+/* The one integer that SQL returns, which is freed. */
+static int64_t
+ask (sqlite3 *db, char *sql)
 {
   sqlite3_stmt *statement;
   int64_t value;
-  va_list args;
-  char *sql;
 
-  va_start (args, format);
-  sql = sqlite3_vmprintf (format, args);
-  va_end (args);
   assert_non_null (sql);
   if (sqlite3_prepare_v2 (db, sql, -1, &statement, NULL) != SQLITE_OK ||
       sqlite3_step (statement) != SQLITE_ROW)
@@ -294,6 +308,32 @@ unit_integer (sqlite3 *db, const char *format, ...)
   value = sqlite3_column_int64 (statement, 0);
   sqlite3_finalize (statement);
   sqlite3_free (sql);
+  return value;
+}
+
+int64_t
+unit_integer (sqlite3 *db, const char *format, ...)
+{
+  int64_t value;
+  va_list args;
+
+  va_start (args, format);
+  value = ask (db, sqlite3_vmprintf (format, args));
+  va_end (args);
+  return value;
+}
+
+int64_t
+unit_integer_on (const char *path, const char *format, ...)
+{
+  sqlite3 *db = unit_open_raw (path);
+  int64_t value;
+  va_list args;
+
+  va_start (args, format);
+  value = ask (db, sqlite3_vmprintf (format, args));
+  va_end (args);
+  assert_int_equal (sqlite3_close (db), SQLITE_OK);
   return value;
 }
 

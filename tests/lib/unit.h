@@ -73,6 +73,13 @@ void unit_close (struct connection *connection);
 /* Takes the warnings of a store, where they are of no interest. */
 void unit_ignore_warning (const char *message);
 
+/* Take the disks, and the extents, of those who only ask whether there are
+ * any that cannot be read.
+ */
+int unit_ignore_disk (const struct disk_info *info, void *opaque);
+int unit_ignore_extent (uint64_t offset, uint64_t count, bool hole,
+                        void *opaque);
+
 /* Open the store PATH as a command does; what it warns of is printed.  The
  * caller closes it.
  */
@@ -100,6 +107,9 @@ void unit_sql_hostile (const char *path, const char *format, ...);
 
 /* The one integer that a statement returns. */
 int64_t unit_integer (sqlite3 *db, const char *format, ...);
+
+/* The same on a connection of its own, as by unit_open_raw. */
+int64_t unit_integer_on (const char *path, const char *format, ...);
 
 /* SQL that sets the checksums of layer, disk and snapshot rows to what they
  * should be.

@@ -505,19 +505,9 @@ flush_disk (void)
 }
 
 static int
-ignore_extent (uint64_t offset, uint64_t count, bool zero, void *opaque)
-{
-  (void)offset;
-  (void)count;
-  (void)zero;
-  (void)opaque;
-  return 0;
-}
-
-static int
 do_extents (struct status *status)
 {
-  return disk_extents (disk, 0, SIZE, false, ignore_extent, NULL, status);
+  return disk_extents (disk, 0, SIZE, false, unit_ignore_extent, NULL, status);
 }
 
 /* Requests that run at the same time fail each by itself. */

@@ -325,14 +325,6 @@ use_disk (struct store *store, const struct fuzz_disk *expected, bool write)
 }
 
 static int
-ignore_disk (const struct disk_info *info, void *opaque)
-{
-  (void)info;
-  (void)opaque;
-  return 0;
-}
-
-static int
 ignore_snapshot (const struct snapshot_info *info, void *opaque)
 {
   (void)info;
@@ -361,7 +353,7 @@ use_database (bool write, const char *what)
   if (store == NULL)
     return;
   fuzz_counts.stores++;
-  store_list (store, ignore_disk, NULL, &status);
+  store_list (store, unit_ignore_disk, NULL, &status);
   store_list_snapshots (store, ignore_snapshot, NULL, &status);
   store_find (store, NULL, &info, &status);
   store_find (store, "none", &info, &status);

@@ -616,25 +616,26 @@ parse_broken (const char *what)
   usage (1);
 }
 
+static const struct option longs[] = {
+  { "manage", no_argument, NULL, 'm' },
+  { "commands", no_argument, NULL, 'c' },
+  { "small-caches", no_argument, NULL, 's' },
+  { "pin", no_argument, NULL, 'p' },
+  { "fail-syncs", no_argument, NULL, 'f' },
+  { "fail-writes", no_argument, NULL, 'w' },
+  { "fail-reads", no_argument, NULL, 'e' },
+  { "shared", no_argument, NULL, 'd' },
+  { "block-size", required_argument, NULL, 'b' },
+  { "rounds", required_argument, NULL, 'r' },
+  { "places", required_argument, NULL, 'n' },
+  { "break", required_argument, NULL, 'x' },
+  { "help", no_argument, NULL, 'h' },
+  { NULL, 0, NULL, 0 },
+};
+
 static void
 parse_options (int argc, char *argv[])
 {
-  static const struct option longs[] = {
-    { "manage", no_argument, NULL, 'm' },
-    { "commands", no_argument, NULL, 'c' },
-    { "small-caches", no_argument, NULL, 's' },
-    { "pin", no_argument, NULL, 'p' },
-    { "fail-syncs", no_argument, NULL, 'f' },
-    { "fail-writes", no_argument, NULL, 'w' },
-    { "fail-reads", no_argument, NULL, 'e' },
-    { "shared", no_argument, NULL, 'd' },
-    { "block-size", required_argument, NULL, 'b' },
-    { "rounds", required_argument, NULL, 'r' },
-    { "places", required_argument, NULL, 'n' },
-    { "break", required_argument, NULL, 'x' },
-    { "help", no_argument, NULL, 'h' },
-    { NULL, 0, NULL, 0 },
-  };
   int option;
 
   while ((option = getopt_long (argc, argv, "", longs, NULL)) != -1)

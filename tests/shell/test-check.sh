@@ -137,12 +137,7 @@ check 2 "exclude each other" bad.sqlite --repair --salvage=x
 cp good.sqlite left.sqlite
 (cat image; sleep 20) | sqlblock import -q left.sqlite new - --size=4M &
 import=$!
-is_coming ()
-{
-  [ "$(query left.sqlite "SELECT count (*) FROM disk
-    WHERE name = 'new/receiving'")" = 1 ]
-}
-wait_for is_coming
+wait_for is_receiving left.sqlite
 # While it runs it is no leftover.
 check 0 " 0 problems" left.sqlite
 grep -q leftover out && fail "what comes in was taken for a leftover"

@@ -237,38 +237,18 @@ same_as_served disk live.raw
 
 db=plain.sqlite
 mkfifo fifo
-# killed_import OPTION... DISK: an import is killed in its middle.
-killed_import ()
-{
-  sqlblock import "${@:1:$#-1}" "$db" "${@:$#}" fifo &
-  local pid=$!
-  started_pids+=("$pid")
-  exec 9>fifo
-  head -c 9000000 image >&9
-  wait_for is_coming_in
-  kill -9 "$pid"
-  wait "$pid" 2>/dev/null || :
-  exec 9>&-
-}
-
-is_coming_in ()
-{
-  [ "$(query "$db" \
-    "SELECT count (*) FROM disk WHERE name LIKE '%/receiving'")" = 1 ]
-}
-
-killed_import killed
+killed_import image 9000000 "$db" killed
 fails 3 "no disk" export "$db" killed -
 sqlblock import "$db" killed image
 sqlblock export "$db" killed - | cmp - image
-killed_import --overwrite web
+killed_import image 9000000 --overwrite "$db" web
 sqlblock export "$db" web - | cmp - other
 sqlblock compact "$db" >compact.log
 grep -q "receptions removed: *1" compact.log || {
   cat compact.log
   fail "compact did not remove what the import has left"
 }
-! is_coming_in || fail "something is left of an import that was killed"
+! is_receiving "$db" || fail "something is left of an import that was killed"
 sqlblock import --overwrite "$db" web image
 sqlblock export "$db" web - | cmp - image
 
@@ -278,7 +258,7 @@ pid=$!
 started_pids+=("$pid")
 exec 9>fifo
 head -c 9000000 image >&9
-wait_for is_coming_in
+wait_for is_receiving "$db"
 fails 5 "already" import "$db" twice image
 exec 9>&-
 wait "$pid"
@@ -305,13 +285,13 @@ pid=$!
 started_pids+=("$pid")
 exec 9>fifo
 head -c 9000000 image >&9
-wait_for is_coming_in
+wait_for is_receiving "$db"
 kill "$pid"
 got=0
 wait "$pid" || got=$?
 exec 9>&-
 [ "$got" = 143 ] || fail "SIGTERM: exit code $got"
-! is_coming_in || fail "an import that was interrupted left something"
+! is_receiving "$db" || fail "an import that was interrupted left something"
 
 # --- A full file system ------------------------------------------------------
 

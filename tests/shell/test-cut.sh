@@ -76,12 +76,6 @@ same ()
   }
 }
 
-is_coming_in ()
-{
-  [ "$(query "$there" \
-    "SELECT count (*) FROM disk WHERE name LIKE '%/receiving'")" = 1 ]
-}
-
 # begin DISK: all but the end of the stream of DISK comes in, process $receiver.
 begin ()
 {
@@ -91,7 +85,7 @@ begin ()
   exec 9>fifo
   head -c $(($(stat -c %s "$1.$next") - 10)) "$1.$next" >&9 ||
     fail "it did not begin: $(cat err)"
-  wait_for is_coming_in
+  wait_for is_receiving "$there"
 }
 kill_it ()
 {
@@ -149,7 +143,7 @@ for next in 2 3; do
     [ "$(origins)" = "$wanted" ] || fail "after a good one: $(origins)"
     sqlblock export "$db" "$disk@$next" - >one
     sqlblock export "$there" "$disk" - | cmp - one
-    ! is_coming_in || fail "something stays"
+    ! is_receiving "$there" || fail "something stays"
   done
 done
 [ "$(query "$there" "SELECT count (*) FROM layer")" = 2 ] ||

@@ -69,31 +69,14 @@ waits delete "$db" other
 # What a process that was killed has written may not be on the disk: whoever
 # comes next writes the log again, for which it needs the lock, too.
 mkfifo fifo
-killed_writer ()
-{
-  sqlblock import -q "$db" "$1" fifo &
-  local pid=$!
-  started_pids+=("$pid")
-  exec 9>fifo
-  head -c 200000 image >&9
-  wait_for is_coming_in
-  kill -9 "$pid"
-  wait "$pid" 2>/dev/null || :
-  exec 9>&-
-}
-is_coming_in ()
-{
-  [ "$(query "$db" \
-    "SELECT count (*) FROM disk WHERE name LIKE '%/receiving'")" = 1 ]
-}
-killed_writer killed
+killed_import image 200000 -q "$db" killed
 waits snapshot create "$db" web@b
 sqlblock compact -q "$db"
 
 # The same beside a server, which does not settle the log for the command.
 start_nbdkit s "$plugin" "$db"
 nbdsh -u "$(uri s web)" -c 'h.pwrite(b"x" * 4096, 0)'
-killed_writer killed
+killed_import image 200000 -q "$db" killed
 waits snapshot create "$db" web@c
 waits snapshot delete "$db" web@c
 kill_nbdkit

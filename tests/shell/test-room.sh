@@ -13,13 +13,7 @@
 need nbdkit python3 unshare mount fallocate
 python3 -c 'import nbd' 2>/dev/null || skip "python3 has no module nbd"
 
-# What is mounted in the directory $mounts ends with the namespace.
-if [ -z "${mounts-}" ]; then
-  unshare --mount true 2>/dev/null || skip "mounting needs root"
-  export srcdir top_builddir mounts=$tmp
-  unshare --mount --propagation private bash "$0"
-  exit
-fi
+in_own_mounts "$@"
 PATH=$top_builddir/tool:$PATH
 
 client ()

@@ -24,8 +24,7 @@ is_coming_in ()
   rm -f look*
   cp "$there" look
   [ ! -e "$there-wal" ] || cp "$there-wal" look-wal
-  [ "$(query look 2>/dev/null \
-    "SELECT count (*) FROM disk WHERE name LIKE '%/receiving'")" = 1 ]
+  is_receiving look 2>/dev/null
 }
 
 # sum FILE EXPORT: the checksum of what a server shows.

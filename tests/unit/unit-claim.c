@@ -427,47 +427,48 @@ test_watch_rest (void **state)
  * File systems.
  */
 
+static const struct {
+  uint32_t number;
+  const char *name; /* NULL: it is this machine's own */
+} file_systems[] = {
+  { 0xef53, NULL },
+  { 0x58465342, NULL },
+  { 0x9123683e, NULL },
+  { 0x01021994, NULL },
+  { 0x794c7630, NULL },
+  { 0x65735546, "fuse" },
+  { 0x6969, "nfs" },
+  { 0x517b, "smb" },
+  { 0xff534d42, "cifs" },
+  { 0xfe534d42, "smb3" },
+  { 0x01021997, "9p" },
+  { 0x00c36400, "ceph" },
+  { 0x5346414f, "afs" },
+  { 0x01161970, "gfs2" },
+  { 0x7461636f, "ocfs2" },
+  { 0x0bd00bd0, "lustre" },
+  { 0x47504653, "gpfs" },
+  { 0x786f4256, "vboxsf" },
+  { 0x12345678, "an unknown" }, /* or what the kernel calls it */
+};
+
 static void
 test_file_systems (void **state)
 {
-  static const struct {
-    uint32_t number;
-    const char *name; /* NULL: it is this machine's own */
-  } cases[] = {
-    { 0xef53, NULL },
-    { 0x58465342, NULL },
-    { 0x9123683e, NULL },
-    { 0x01021994, NULL },
-    { 0x794c7630, NULL },
-    { 0x65735546, "fuse" },
-    { 0x6969, "nfs" },
-    { 0x517b, "smb" },
-    { 0xff534d42, "cifs" },
-    { 0xfe534d42, "smb3" },
-    { 0x01021997, "9p" },
-    { 0x00c36400, "ceph" },
-    { 0x5346414f, "afs" },
-    { 0x01161970, "gfs2" },
-    { 0x7461636f, "ocfs2" },
-    { 0x0bd00bd0, "lustre" },
-    { 0x47504653, "gpfs" },
-    { 0x786f4256, "vboxsf" },
-    { 0x12345678, "an unknown" }, /* or what the kernel calls it */
-  };
   const char *path = unit_database ();
   struct connection connection;
   struct status status;
 
   (void)state;
-  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-    const char *name = cases[i].name;
+  for (size_t i = 0; i < sizeof file_systems / sizeof file_systems[0]; i++) {
+    const char *name = file_systems[i].name;
     const bool unknown = name && strcmp (name, "an unknown") == 0;
 
-    print_message ("%x\n", cases[i].number);
+    print_message ("%x\n", file_systems[i].number);
     pretended = 0;
     unlink (path);
     unit_create (path, &web);
-    pretended = cases[i].number;
+    pretended = file_systems[i].number;
     if (name == NULL) {
       check (path, CONNECTION_WRITE, 0);
       check (path, CONNECTION_READ, 0);

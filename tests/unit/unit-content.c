@@ -128,6 +128,16 @@ expect_damaged (uint64_t number, const char *text)
                 &status, EIO, text);
 }
 
+/* Delete a disk, and its rows at once. */
+static void
+delete_disk (const char *name)
+{
+  struct status status;
+
+  assert_ok (manage_delete (store, name, false, false, &status), &status);
+  assert_ok (manage_reclaim (store, NULL, NULL, NULL, &status), &status);
+}
+
 /*--------------------------------------------------------------------
  * What is equal.
  */
@@ -138,16 +148,10 @@ expect_damaged (uint64_t number, const char *text)
 static void
 test_last_reference (void **state)
 {
-  const struct disk_options options = {
+  struct disk_options options = {
     .name = "e",
     .size = BLOCKS * BLOCK,
     .block_size = BLOCK,
-    .deduplicate = DISK_ON,
-  };
-  const struct disk_options other_size = {
-    .name = "f",
-    .size = BLOCKS * BLOCK,
-    .block_size = 2 * BLOCK,
     .deduplicate = DISK_ON,
   };
   const char *name = "d";
@@ -167,14 +171,15 @@ test_last_reference (void **state)
   disk_close (other);
 
   /* One of another length is another one. */
-  assert_ok (manage_create (store, &other_size, &status), &status);
+  options.name = "f";
+  options.block_size = 2 * BLOCK;
+  assert_ok (manage_create (store, &options, &status), &status);
   other = open_disk ("f");
   put (other, 0, 'x');
   put (other, 1, 'x');
   assert_int_equal (contents (), 2);
   disk_close (other);
-  assert_ok (manage_delete (store, "f", false, false, &status), &status);
-  assert_ok (manage_reclaim (store, NULL, NULL, NULL, &status), &status);
+  delete_disk ("f");
   assert_int_equal (contents (), 1);
 
   assert_ok (manage_snapshot (store, &name, 1, "s", &status), &status);
@@ -195,8 +200,7 @@ test_last_reference (void **state)
   disk_close (other);
   assert_ok (manage_resize (store, "c", 3 * BLOCK, true, &status), &status);
   assert_int_equal (contents (), 2);
-  assert_ok (manage_delete (store, "c", false, false, &status), &status);
-  assert_ok (manage_reclaim (store, NULL, NULL, NULL, &status), &status);
+  delete_disk ("c");
   assert_int_equal (contents (), 1);
   assert_ok (disk_zero (disk, 9 * BLOCK, BLOCK, false, &status), &status);
   assert_int_equal (contents (), 0);
@@ -502,6 +506,20 @@ run_writer (void *opaque)
   return NULL;
 }
 
+static void
+start_writers (struct some_writer *writers, char *model, uint64_t *random)
+{
+  for (int i = 0; i < WRITERS; i++) {
+    writers[i] = (struct some_writer){
+      .model = model,
+      .first = BLOCKS / WRITERS * BLOCK * i,
+      .random = random_below (random, UINT32_MAX),
+    };
+    assert_int_equal (
+        pthread_create (&writers[i].thread, NULL, run_writer, &writers[i]), 0);
+  }
+}
+
 /* Several write the disk while others fail in the same batches, the disk is
  * switched by this process and another, and stored anew.
  */
@@ -530,15 +548,7 @@ test_beside_others (void **state)
   assert_ok (manage_rollback (store, "stale@a", true, &status), &status);
   ending = false;
   assert_int_equal (pthread_create (&failing, NULL, run_failing, stale), 0);
-  for (int i = 0; i < WRITERS; i++) {
-    writers[i] = (struct some_writer){
-      .model = model,
-      .first = BLOCKS / WRITERS * BLOCK * i,
-      .random = random_below (&random, UINT32_MAX),
-    };
-    assert_int_equal (
-        pthread_create (&writers[i].thread, NULL, run_writer, &writers[i]), 0);
-  }
+  start_writers (writers, model, &random);
   for (int i = 0; i < 60; i++) {
     set (random_below (&random, 2) ? store : other, "d",
          random_below (&random, 3) ? DISK_ON : DISK_OFF,

@@ -540,24 +540,6 @@ test_hostile_name (void **state)
  * Anything goes: nothing may crash or hang, whatever the result.
  */
 
-static int
-ignore_disk (const struct disk_info *info, void *opaque)
-{
-  (void)info;
-  (void)opaque;
-  return 0;
-}
-
-static int
-ignore_extent (uint64_t offset, uint64_t count, bool hole, void *opaque)
-{
-  (void)offset;
-  (void)count;
-  (void)hole;
-  (void)opaque;
-  return 0;
-}
-
 /* Read a disk of 10 blocks, if it is one.  Returns 0 or -1. */
 static int
 look_at_disk (struct connection *connection, struct view *view, char *buffer)
@@ -571,8 +553,8 @@ look_at_disk (struct connection *connection, struct view *view, char *buffer)
     return -1;
   view_map (connection, view, 0, 10, map, &status);
   view_next_row (connection, view, 0, 10, &number, &status);
-  view_extents (connection, view, 0, 10 * BLOCK, false, ignore_extent, NULL,
-                &status);
+  view_extents (connection, view, 0, 10 * BLOCK, false, unit_ignore_extent,
+                NULL, &status);
   return view_read (connection, view, buffer, 0, 10 * BLOCK, &status);
 }
 
@@ -592,7 +574,7 @@ look_at_everything (const char *path, char *buffer)
     return -1;
   disks_find (&connection, NULL, &info, &status);
   disks_find (&connection, "disk", &info, &status);
-  disks_list (&connection, ignore_disk, NULL, &status);
+  disks_list (&connection, unit_ignore_disk, NULL, &status);
   disks_fail_unknown (&connection, "none", &status);
   r = look_at_disk (&connection, &view, buffer);
   view_free (&view);

@@ -148,66 +148,69 @@ long_name (size_t count)
   return name;
 }
 
+/* Names of disks. */
+static const char *const good_names[] = {
+  "disk",
+  "a",
+  "a b",
+  " ",
+  "..",
+  "-",
+  "'; DROP TABLE",
+  "%n%s",
+  "Pl\xc3\xa4tze",
+  "\xe2\x82\xac",
+  "\xed\x9f\xbf",
+  "\xee\x80\x80",
+  "\xef\xbf\xbf",
+  "\xf0\x90\x80\x80",
+  "\xf4\x8f\xbf\xbf",
+};
+
+static const char *const bad_names[] = {
+  /* Reserved and control characters. */
+  "/",
+  "a/b",
+  "\n",
+  "a\tb",
+  "\x1f",
+  "\x7f",
+  "\x1b[1m",
+  "\xc2\x80",
+  "\xc2\x9b",
+  "\xc2\x9f",
+  /* Not UTF-8: alone, cut off, overlong, a surrogate, too large. */
+  "\x80",
+  "a\xbf",
+  "\xff",
+  "\xfe",
+  "\xc3",
+  "a\xc3",
+  "\xc3z",
+  "\xe2\x82",
+  "\xe2\x82z",
+  "\xf0\x90\x80",
+  "\xc0\xaf",
+  "\xc1\xbf",
+  "\xe0\x9f\xbf",
+  "\xf0\x8f\xbf\xbf",
+  "\xed\xa0\x80",
+  "\xed\xbf\xbf",
+  "\xf4\x90\x80\x80",
+  "\xf5\x80\x80\x80",
+};
+
 static void
 test_names (void **state)
 {
-  static const char *const good[] = {
-    "disk",
-    "a",
-    "a b",
-    " ",
-    "..",
-    "-",
-    "'; DROP TABLE",
-    "%n%s",
-    "Pl\xc3\xa4tze",
-    "\xe2\x82\xac",
-    "\xed\x9f\xbf",
-    "\xee\x80\x80",
-    "\xef\xbf\xbf",
-    "\xf0\x90\x80\x80",
-    "\xf4\x8f\xbf\xbf",
-  };
-  static const char *const bad[] = {
-    /* Reserved and control characters. */
-    "/",
-    "a/b",
-    "\n",
-    "a\tb",
-    "\x1f",
-    "\x7f",
-    "\x1b[1m",
-    "\xc2\x80",
-    "\xc2\x9b",
-    "\xc2\x9f",
-    /* Not UTF-8: alone, cut off, overlong, a surrogate, too large. */
-    "\x80",
-    "a\xbf",
-    "\xff",
-    "\xfe",
-    "\xc3",
-    "a\xc3",
-    "\xc3z",
-    "\xe2\x82",
-    "\xe2\x82z",
-    "\xf0\x90\x80",
-    "\xc0\xaf",
-    "\xc1\xbf",
-    "\xe0\x9f\xbf",
-    "\xf0\x8f\xbf\xbf",
-    "\xed\xa0\x80",
-    "\xed\xbf\xbf",
-    "\xf4\x90\x80\x80",
-    "\xf5\x80\x80\x80",
-  };
   struct status status;
 
   (void)state;
-  for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
-    assert_ok (check_name (good[i], &status), &status);
-  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+  for (size_t i = 0; i < sizeof good_names / sizeof good_names[0]; i++)
+    assert_ok (check_name (good_names[i], &status), &status);
+  for (size_t i = 0; i < sizeof bad_names / sizeof bad_names[0]; i++) {
     print_message ("bad name %zu\n", i);
-    assert_fails (check_name (bad[i], &status), &status, EINVAL,
+    assert_fails (check_name (bad_names[i], &status), &status, EINVAL,
                   "cannot be the name of a disk");
   }
   assert_ok (check_name (long_name (DISK_NAME_MAX), &status), &status);

@@ -30,23 +30,14 @@ static struct store *store;
 static int64_t
 ask (const char *sql)
 {
-  sqlite3 *db = unit_open_raw (path);
-  const int64_t answer = unit_integer (db, "%s", sql);
-
-  assert_int_equal (sqlite3_close (db), SQLITE_OK);
-  return answer;
+  return unit_integer_on (path, "%s", sql);
 }
 
 /* The layer of a disk. */
 static int64_t
 layer_of (const char *disk)
 {
-  sqlite3 *db = unit_open_raw (path);
-  const int64_t layer =
-      unit_integer (db, "SELECT layer FROM disk WHERE name = %Q", disk);
-
-  assert_int_equal (sqlite3_close (db), SQLITE_OK);
-  return layer;
+  return unit_integer_on (path, "SELECT layer FROM disk WHERE name = %Q", disk);
 }
 
 static void

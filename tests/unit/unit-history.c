@@ -322,11 +322,8 @@ count_seen (void)
       "SELECT ifnull ((SELECT sum (bytes) FROM seen), 0) + ifnull ("
       " (SELECT sum (length (data)) FROM content"
       "  WHERE id IN (SELECT content FROM seen)), 0)";
-  sqlite3 *db = unit_open_raw (path);
-  const uint64_t count = unit_integer (db, seen_sql);
 
-  sqlite3_close (db);
-  return count;
+  return unit_integer_on (path, seen_sql);
 }
 
 /* The item of a disk or its snapshot, in GROUP. */
@@ -460,9 +457,8 @@ check_counted (void)
 static uint64_t
 used_by (const struct model_disk *disk, bool counted)
 {
-  sqlite3 *db = unit_open_raw (path);
-  const uint64_t used = unit_integer (
-      db,
+  return unit_integer_on (
+      path,
       WITH_SEEN
       ", own (layer) AS (SELECT direct.layer FROM direct JOIN disk"
       "  ON disk.id = direct.disk WHERE disk.name = %Q) "
@@ -472,9 +468,6 @@ used_by (const struct model_disk *disk, bool counted)
       " AND (NOT %d OR EXISTS (SELECT 1 FROM counted"
       "  WHERE counted.layer = block.layer AND counted.number > block.number))",
       disk->name, counted);
-
-  sqlite3_close (db);
-  return used;
 }
 
 /* What is shown of a quota is what is so. */

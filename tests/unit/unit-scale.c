@@ -297,16 +297,6 @@ do_range_reads (struct subject *subject)
     check_range (subject->disk, subject->numbers, 0, range_blocks (subject));
 }
 
-static int
-ignore_extent (uint64_t offset, uint64_t count, bool hole, void *opaque)
-{
-  (void)offset;
-  (void)count;
-  (void)hole;
-  (void)opaque;
-  return 0;
-}
-
 static void
 do_extents (struct subject *subject)
 {
@@ -315,7 +305,7 @@ do_extents (struct subject *subject)
   for (int i = 0; i < 3; i++)
     assert_ok (disk_extents (subject->disk, 0,
                              subject->blocks * (uint64_t)BLOCK, false,
-                             ignore_extent, NULL, &status),
+                             unit_ignore_extent, NULL, &status),
                &status);
 }
 
@@ -543,11 +533,7 @@ delete_snapshots (struct subject *subject, uint32_t count,
 static int64_t
 layers_count (const char *path)
 {
-  sqlite3 *db = unit_open_raw (path);
-  const int64_t count = unit_integer (db, "SELECT count (*) FROM layer");
-
-  assert_int_equal (sqlite3_close (db), SQLITE_OK);
-  return count;
+  return unit_integer_on (path, "SELECT count (*) FROM layer");
 }
 
 /* A chain: a snapshot, a roll-back to it, a write, a snapshot ... */

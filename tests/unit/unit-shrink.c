@@ -121,11 +121,7 @@ check (void)
 static uint64_t
 pages_free (void)
 {
-  sqlite3 *db = unit_open_raw (path);
-  const uint64_t pages = unit_integer (db, "PRAGMA freelist_count");
-
-  sqlite3_close (db);
-  return pages;
+  return unit_integer_on (path, "PRAGMA freelist_count");
 }
 
 /* How many pages the connection has looked at. */

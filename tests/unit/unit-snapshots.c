@@ -133,81 +133,78 @@ take_snapshot (const char *name)
 static int64_t
 ask (const char *sql)
 {
-  sqlite3 *db = unit_open_raw (path);
-  const int64_t answer = unit_integer (db, "%s", sql);
-
-  assert_int_equal (sqlite3_close (db), SQLITE_OK);
-  return answer;
+  return unit_integer_on (path, "%s", sql);
 }
 
 /*--------------------------------------------------------------------
  * Times.
  */
 
+static const struct {
+  const char *text;
+  int64_t seconds; /* -1: not a time */
+} times[] = {
+  { "1970-01-01T00:00:00Z", 0 },
+  { "2026-11-22T10:42:00Z", 1795344120 },
+  { "2026-11-22T10:42Z", 1795344120 },
+  { "2026-11-22 10:42:00z", 1795344120 },
+  { "2026-11-22t10:42:00.999Z", 1795344120 },
+  { "2026-11-22T10:42:00,5Z", 1795344120 },
+  { "2026-11-22T11:42+01:00", 1795344120 },
+  { "2026-11-22T11:42+0100", 1795344120 },
+  { "2026-11-22T11:42+01", 1795344120 },
+  { "2026-11-22T05:12-05:30", 1795344120 },
+  { "2026-11-23T00:42+14:00", 1795344120 },
+  { "2026-11-22Z", 1795305600 },
+  /* Local time, in winter and in summer. */
+  { "2026-11-22T11:42", 1795344120 },
+  { "2026-11-22", 1795302000 },
+  { "2026-07-01T12:00", 1782900000 },
+  { "2026-07-01", 1782856800 },
+  /* Leap days. */
+  { "2024-02-29T00:00Z", 1709164800 },
+  { "2000-02-29T00:00Z", 951782400 },
+  { "2023-02-29T00:00Z", -1 },
+  { "2100-02-29", -1 },
+  { "2026-04-31", -1 },
+  { "9999-12-31T23:59:59Z", 253402300799 },
+  /* Nonsense. */
+  { "", -1 },
+  { "monday", -1 },
+  { "2026", -1 },
+  { "2026-11", -1 },
+  { "2026-1-2", -1 },
+  { "26-11-22", -1 },
+  { "1969-12-31T23:59Z", -1 },
+  { "0000-01-01", -1 },
+  { "2026-00-01", -1 },
+  { "2026-13-01", -1 },
+  { "2026-01-00", -1 },
+  { "2026-01-32", -1 },
+  { "2026-11-22T", -1 },
+  { "2026-11-22T10", -1 },
+  { "2026-11-22T10:", -1 },
+  { "2026-11-22T1:42", -1 },
+  { "2026-11-22T24:00", -1 },
+  { "2026-11-22T10:60", -1 },
+  { "2026-11-22T10:42:61", -1 },
+  { "2026-11-22T10:42:", -1 },
+  { "2026-11-22T10:42x", -1 },
+  { "2026-11-22T10:42+", -1 },
+  { "2026-11-22T10:42+1", -1 },
+  { "2026-11-22T10:42+15:00", -1 },
+  { "2026-11-22T10:42+01:60", -1 },
+  { "2026-11-22T10:42+01:00x", -1 },
+  { "2026-11-22T10:42ZZ", -1 },
+  { "2026-11-22T-1:42", -1 },
+  { " 2026-11-22", -1 },
+  { "2026-11-22 ", -1 },
+  { "\xd9\xa2\xd9\xa0\xd9\xa2\xd9\xa6-11-22", -1 },
+};
+
 static void
 test_times (void **state)
 {
-  static const struct {
-    const char *text;
-    int64_t seconds; /* -1: not a time */
-  } times[] = {
-    { "1970-01-01T00:00:00Z", 0 },
-    { "2026-11-22T10:42:00Z", 1795344120 },
-    { "2026-11-22T10:42Z", 1795344120 },
-    { "2026-11-22 10:42:00z", 1795344120 },
-    { "2026-11-22t10:42:00.999Z", 1795344120 },
-    { "2026-11-22T10:42:00,5Z", 1795344120 },
-    { "2026-11-22T11:42+01:00", 1795344120 },
-    { "2026-11-22T11:42+0100", 1795344120 },
-    { "2026-11-22T11:42+01", 1795344120 },
-    { "2026-11-22T05:12-05:30", 1795344120 },
-    { "2026-11-23T00:42+14:00", 1795344120 },
-    { "2026-11-22Z", 1795305600 },
-    /* Local time, in winter and in summer. */
-    { "2026-11-22T11:42", 1795344120 },
-    { "2026-11-22", 1795302000 },
-    { "2026-07-01T12:00", 1782900000 },
-    { "2026-07-01", 1782856800 },
-    /* Leap days. */
-    { "2024-02-29T00:00Z", 1709164800 },
-    { "2000-02-29T00:00Z", 951782400 },
-    { "2023-02-29T00:00Z", -1 },
-    { "2100-02-29", -1 },
-    { "2026-04-31", -1 },
-    { "9999-12-31T23:59:59Z", 253402300799 },
-    /* Nonsense. */
-    { "", -1 },
-    { "monday", -1 },
-    { "2026", -1 },
-    { "2026-11", -1 },
-    { "2026-1-2", -1 },
-    { "26-11-22", -1 },
-    { "1969-12-31T23:59Z", -1 },
-    { "0000-01-01", -1 },
-    { "2026-00-01", -1 },
-    { "2026-13-01", -1 },
-    { "2026-01-00", -1 },
-    { "2026-01-32", -1 },
-    { "2026-11-22T", -1 },
-    { "2026-11-22T10", -1 },
-    { "2026-11-22T10:", -1 },
-    { "2026-11-22T1:42", -1 },
-    { "2026-11-22T24:00", -1 },
-    { "2026-11-22T10:60", -1 },
-    { "2026-11-22T10:42:61", -1 },
-    { "2026-11-22T10:42:", -1 },
-    { "2026-11-22T10:42x", -1 },
-    { "2026-11-22T10:42+", -1 },
-    { "2026-11-22T10:42+1", -1 },
-    { "2026-11-22T10:42+15:00", -1 },
-    { "2026-11-22T10:42+01:60", -1 },
-    { "2026-11-22T10:42+01:00x", -1 },
-    { "2026-11-22T10:42ZZ", -1 },
-    { "2026-11-22T-1:42", -1 },
-    { " 2026-11-22", -1 },
-    { "2026-11-22 ", -1 },
-    { "\xd9\xa2\xd9\xa0\xd9\xa2\xd9\xa6-11-22", -1 },
-  };
   char text[TIMES_TEXT_MAX];
   int64_t seconds;
 
@@ -731,26 +728,41 @@ add_rows (const char *disk, int rows)
                rows, disk);
 }
 
-/* A look at an idle disk does not read its index, nor again and again what was
- * written to others.
- */
 static void
-test_idle_disk (void **state)
+create_mail (void)
 {
   const struct disk_options options = {
     .name = "mail",
     .size = 1 << 30,
     .block_size = BLOCK,
   };
-  const char *mail[] = { "mail" };
-  struct history_memory *memory = history_remember ();
   struct status status;
+
+  assert_ok (manage_create (store, &options, &status), &status);
+}
+
+static void
+snapshot_mail (const char *name)
+{
+  const char *mail[] = { "mail" };
+  struct status status;
+
+  assert_ok (manage_snapshot (store, mail, 1, name, &status), &status);
+}
+
+/* A look at an idle disk does not read its index, nor again and again what was
+ * written to others.
+ */
+static void
+test_idle_disk (void **state)
+{
+  struct history_memory *memory = history_remember ();
   int64_t before;
 
   (void)state;
   assert_non_null (memory);
   begin ();
-  assert_ok (manage_create (store, &options, &status), &status);
+  create_mail ();
   set_schedule (HOUR, "all:ever");
   add_rows ("web", 200000);
   schedule.disk = "web";
@@ -759,7 +771,7 @@ test_idle_disk (void **state)
   look_on (memory, 2 * HOUR);
   assert_true (bytes_read () - before < 500000);
   add_rows ("mail", 50000);
-  assert_ok (manage_snapshot (store, mail, 1, "a", &status), &status);
+  snapshot_mail ("a");
   /* A look may end in the index before it has seen all. */
   for (int i = 0; i < 5; i++)
     look_on (memory, 2 * HOUR);
@@ -794,12 +806,6 @@ write_far (char byte)
 static void
 test_looked_at_before (void **state)
 {
-  const struct disk_options options = {
-    .name = "mail",
-    .size = 1 << 30,
-    .block_size = BLOCK,
-  };
-  const char *mail[] = { "mail" };
   struct history_memory *memory = history_remember ();
   struct status status;
 
@@ -813,9 +819,9 @@ test_looked_at_before (void **state)
   write_far (1);
   look_on (memory, HOUR);
   write_far (1);
-  assert_ok (manage_create (store, &options, &status), &status);
+  create_mail ();
   add_rows ("mail", 10000);
-  assert_ok (manage_snapshot (store, mail, 1, "a", &status), &status);
+  snapshot_mail ("a");
   look_on (memory, 2 * HOUR);
   look_on (memory, 3 * HOUR);
   assert_int_equal (count_automatic (), 1);
@@ -823,14 +829,14 @@ test_looked_at_before (void **state)
   look_on (memory, 4 * HOUR);
   assert_int_equal (count_automatic (), 2);
   add_rows ("mail", 10000);
-  assert_ok (manage_snapshot (store, mail, 1, "b", &status), &status);
+  snapshot_mail ("b");
   look_on (memory, 5 * HOUR);
   assert_ok (manage_delete (store, "mail", true, false, &status), &status);
   assert_ok (manage_reclaim (store, NULL, NULL, NULL, &status), &status);
   write_far (3);
-  assert_ok (manage_create (store, &options, &status), &status);
+  create_mail ();
   add_rows ("mail", 12000);
-  assert_ok (manage_snapshot (store, mail, 1, "c", &status), &status);
+  snapshot_mail ("c");
   look_on (memory, 6 * HOUR);
   assert_int_equal (count_automatic (), 3);
   history_forget (memory);

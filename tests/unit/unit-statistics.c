@@ -199,16 +199,6 @@ look (struct observation *observation, size_t wanted, size_t strange)
   assert_int_equal (observation->strange, strange);
 }
 
-static int
-ignore_extent (uint64_t offset, uint64_t count, bool hole, void *opaque)
-{
-  (void)offset;
-  (void)count;
-  (void)hole;
-  (void)opaque;
-  return 0;
-}
-
 /* One of each request, and some that fail. */
 static void
 send_requests (struct disk *disk)
@@ -224,8 +214,9 @@ send_requests (struct disk *disk)
   assert_ok (disk_trim (disk, 0, 2 * BLOCK, false, &status), &status);
   assert_ok (disk_zero (disk, 1, 2, true, &status), &status);
   assert_ok (disk_cache (disk, 0, SIZE, &status), &status);
-  assert_ok (disk_extents (disk, 0, SIZE, false, ignore_extent, NULL, &status),
-             &status);
+  assert_ok (
+      disk_extents (disk, 0, SIZE, false, unit_ignore_extent, NULL, &status),
+      &status);
   unit_sql_on (path, "UPDATE block SET checksum = 1");
   assert_fails (disk_read (disk, buffer, 0, 3 * BLOCK, &status), &status, EIO,
                 "checksum");
@@ -526,63 +517,27 @@ make_header (void)
   return header;
 }
 
-/* Files that claim anything are refused, or shown as numbers. */
+/* Look while a file of SIZE bytes is open that begins with HEADER. */
 static void
-test_hostile (void **state)
+look_at (off_t size, const struct server_counters *header, size_t wanted,
+         size_t strange)
 {
-  const struct disk_options options = { .name = "web", .size = SIZE };
-  struct server_counters *header;
   struct observation observation;
-  int database, file;
-  void *garbage;
+  const int file = make_memory_file (size, header);
 
-  (void)state;
-  path = unit_database ();
-  unit_create (path, &options);
-  header = make_header ();
-
-  /* Without the right to read the database it is none of its servers. */
-  database = open (path, O_PATH);
-  file = make_memory_file (STATISTICS_PART, header);
-  look (&observation, 0, 0);
-  observation_free (&observation);
-  close (database);
-  database = open (path, O_RDONLY);
-  look (&observation, 1, 0);
+  look (&observation, wanted, strange);
   observation_free (&observation);
   close (file);
+}
 
-  /* Empty: it is about to be one. */
-  file = make_memory_file (0, NULL);
-  look (&observation, 0, 0);
-  observation_free (&observation);
-  close (file);
+/* All bits set, texts without an end, more disks than it has. */
+static void
+look_at_garbage (struct server_counters *header)
+{
+  struct observation observation;
+  int file;
 
-  /* Another version, and another layout. */
-  header->layout++;
-  file = make_memory_file (STATISTICS_PART, header);
-  look (&observation, 0, 1);
-  observation_free (&observation);
-  close (file);
-  header->layout--;
-  header->magic++;
-  file = make_memory_file (STATISTICS_PART, header);
-  look (&observation, 0, 1);
-  observation_free (&observation);
-  close (file);
-  header->magic--;
-
-  /* Another database. */
-  header->inode++;
-  file = make_memory_file (STATISTICS_PART, header);
-  look (&observation, 0, 0);
-  observation_free (&observation);
-  close (file);
-  header->inode--;
-
-  /* All bits set, texts without an end, more disks than it has. */
-  garbage = (char *)header + offsetof (struct server_counters, version);
-  memset (garbage, 0xff,
+  memset ((char *)header + offsetof (struct server_counters, version), 0xff,
           sizeof *header - offsetof (struct server_counters, version));
   file = make_memory_file ((off_t)1 << 40, header);
   memset (header, 0xff, sizeof *header);
@@ -601,6 +556,45 @@ test_hostile (void **state)
   look (&observation, 1, 0);
   observation_free (&observation);
   close (file);
+}
+
+/* Files that claim anything are refused, or shown as numbers. */
+static void
+test_hostile (void **state)
+{
+  const struct disk_options options = { .name = "web", .size = SIZE };
+  struct server_counters *header;
+  int database;
+
+  (void)state;
+  path = unit_database ();
+  unit_create (path, &options);
+  header = make_header ();
+
+  /* Without the right to read the database it is none of its servers. */
+  database = open (path, O_PATH);
+  look_at (STATISTICS_PART, header, 0, 0);
+  close (database);
+  database = open (path, O_RDONLY);
+  look_at (STATISTICS_PART, header, 1, 0);
+
+  /* Empty: it is about to be one. */
+  look_at (0, NULL, 0, 0);
+
+  /* Another version, and another layout. */
+  header->layout++;
+  look_at (STATISTICS_PART, header, 0, 1);
+  header->layout--;
+  header->magic++;
+  look_at (STATISTICS_PART, header, 0, 1);
+  header->magic--;
+
+  /* Another database. */
+  header->inode++;
+  look_at (STATISTICS_PART, header, 0, 0);
+  header->inode--;
+
+  look_at_garbage (header);
   close (database);
   free (header);
 }

@@ -233,11 +233,7 @@ close_writer (void)
 static int64_t
 ask (const char *sql)
 {
-  sqlite3 *db = unit_open_raw (path);
-  const int64_t answer = unit_integer (db, "%s", sql);
-
-  sqlite3_close (db);
-  return answer;
+  return unit_integer_on (path, "%s", sql);
 }
 
 /* The size of the log's file in bytes. */

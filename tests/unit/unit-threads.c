@@ -166,14 +166,6 @@ map_shared (struct client *client)
     failed ("the map shows a part of a write", &status);
 }
 
-static int
-ignore_disk (const struct disk_info *info, void *opaque)
-{
-  (void)info;
-  (void)opaque;
-  return 0;
-}
-
 static void
 do_something (struct client *client)
 {
@@ -195,7 +187,7 @@ do_something (struct client *client)
     open_disk (client);
     break;
   case 4:
-    if (store_list (store, ignore_disk, NULL, &status) == -1)
+    if (store_list (store, unit_ignore_disk, NULL, &status) == -1)
       failed ("list", &status);
     break;
   case 5:

@@ -206,13 +206,9 @@ do_step (void)
 static uint64_t
 bytes_of (const char *file)
 {
-  sqlite3 *db = unit_open_raw (file);
-  const uint64_t bytes = unit_integer (
-      db, "SELECT (SELECT ifnull (sum (length (data)), 0) FROM block)"
-          " + (SELECT ifnull (sum (length (data)), 0) FROM content)");
-
-  sqlite3_close (db);
-  return bytes;
+  return unit_integer_on (
+      file, "SELECT (SELECT ifnull (sum (length (data)), 0) FROM block)"
+            " + (SELECT ifnull (sum (length (data)), 0) FROM content)");
 }
 
 /* The bytes of rows that are left in a copy of the closed database when
