@@ -4,7 +4,8 @@
 
 # The floors of store/, from the lowest: a file includes nothing of a higher
 # one, none that needs it, and nothing of nbdkit. Outside, there is no SQL, and
-# nothing is included but the face and what knows nothing of databases.
+# nothing is included but the face and what knows nothing of databases. Each
+# file says its licence.
 
 . "${srcdir:-$(dirname "$(realpath "$0")")/..}/lib/functions.sh"
 
@@ -59,3 +60,11 @@ sql='SELECT|INSERT|UPDATE|DELETE|PRAGMA|CREATE|DROP|ALTER|ATTACH|VACUUM'
 sql=$(grep -nE "\"[^\"]*\b($sql|BEGIN|COMMIT|ROLLBACK|WHERE)\b" \
   {plugin,tool}/*.[ch]) || :
 [ -z "$sql" ] || fail "SQL outside the store: $sql"
+
+# The generated schema.h is not in git.
+licence='SPDX-License-Identifier: BSD-3-Clause\n.*authors; see LICENSE\.\n'
+bare=$(find configure.ac Makefile.am quickstart bench plugin store tests tool \
+  -type f -regextype egrep ! -name schema.h \
+  -regex '.*(\.([ch]|ac|am|bash|map|py|sh|sql|supp)|quickstart|check-with)' \
+  -exec grep -LzP "\A(#!.*\n)?.*$licence" {} +) || :
+[ -z "$bare" ] || fail "without the two lines of the licence: $bare"
