@@ -41,8 +41,8 @@
 /* How many milliseconds a sync takes at most. */
 #define LONGEST_SYNC 2
 
-/* Writes fail for so many milliseconds now and then, and then for as long
- * not at all: a store that repairs the log has to write all of it again.
+/* Writes fail for SPELL milliseconds now and then, and then for as long not
+ * at all: a store that repairs the log has to write all of it again.
  */
 #define SPELL 100
 

@@ -87,13 +87,13 @@ enum broken {
 };
 
 struct load_options {
-  bool managed;       /* there is a manager, ... */
-  bool commands;      /* ... who only uses commands; only their syncs fail */
+  bool managed;       /* there is a manager */
+  bool commands;      /* a manager uses commands only; only their syncs fail */
   bool shared;        /* two servers write the disk */
   bool pinned;        /* another program keeps read transactions open */
-  int failing_syncs;  /* so many percent of the syncs fail, ... */
-  int failing_writes; /* ... of the writes, half of the time, ... */
-  int failing_reads;  /* ... and of the reads when something is changed */
+  int failing_syncs;  /* percent of the syncs that fail */
+  int failing_writes; /* percent of the writes that do, half of the time */
+  int failing_reads;  /* percent of the reads, when something is changed */
   int requests;       /* of each client between two starts of the store */
   enum broken broken;
 };

@@ -45,7 +45,7 @@ enum operation_kind {
   OPERATIONS
 };
 
-/* At most so many things does one operation change. */
+/* One operation changes at most this many things. */
 #define EFFECTS_MOST 2
 
 /* What becomes of a thing. */

@@ -64,8 +64,8 @@ struct medium {
   struct file *files; /* all of them */
   struct file *database;
 
-  struct file *log_on_disk;  /* what the log's name stands for for sure ... */
-  struct entry *log_entries; /* ... and may stand for */
+  struct file *log_on_disk;  /* what the log's name stands for for sure */
+  struct entry *log_entries; /* what it may stand for after a cut */
   size_t log_entries_count;
 };
 

@@ -48,8 +48,8 @@ struct event {
   enum event_kind kind;
   enum shim_file file; /* the database or the log */
   uint64_t offset;     /* in bytes; EVENT_TRUNCATE: the new size */
-  size_t count;        /* of bytes written, ... */
-  char *data;          /* ... and they */
+  size_t count;        /* of bytes written */
+  char *data;          /* the bytes written */
   size_t begin;        /* of syncs: how many events there were before it
                         * began; it covers those */
 };

@@ -38,7 +38,7 @@ def must(what, call, *args):
 
 
 def fill(h, least):
-    """Until nothing more fits; so much of the room must be data."""
+    """Until nothing more fits; at least LEAST of the room must be data."""
     status = os.statvfs(mounted)
     room = status.f_blocks * status.f_frsize
     count = 0
@@ -108,8 +108,8 @@ elif step == "cut_log":
             count += 1
         log.truncate(32 + count * frame)
 elif step == "beside":
-    # Somebody goes on writing, what was written before if so many chunks are
-    # given; ended by a file.
+    # Somebody goes on writing, what was written before if its number of chunks
+    # is given; ended by a file.
     other, worst = connect("other"), 0
     chunks = int(sys.argv[5]) if len(sys.argv) > 5 else 100
     while not os.path.exists(sys.argv[4]):

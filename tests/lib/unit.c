@@ -24,7 +24,7 @@
 #include "rows/database.h"
 #include "sqlite/marking.h"
 
-/* After so many seconds a test is killed. */
+/* A test is killed after this many seconds. */
 #define LONGEST 300
 
 static char directory[] = "/tmp/sqlblock-unit-XXXXXX";

@@ -730,7 +730,7 @@ static void __attribute__ ((noreturn)) usage (int status)
   fputs ("usage: faults [OPTION]...\n"
          "  --fault NAME      only this one\n"
          "  --number NUMBER   only this call of it\n"
-         "  --samples NUMBER  so many calls of each; 0: all\n",
+         "  --samples NUMBER  NUMBER calls of each; 0: all\n",
          status == 0 ? stdout : stderr);
   exit (status);
 }

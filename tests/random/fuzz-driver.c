@@ -28,7 +28,7 @@
 #include "fuzz.h"
 #include "unit.h"
 
-/* After so many seconds a case is a hang. */
+/* A case that takes this many seconds is a hang. */
 #define LONGEST 60
 
 static char directory[500];

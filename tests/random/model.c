@@ -47,8 +47,8 @@
 /* Requests in flight for each connection, on average. */
 #define DEPTH 8
 
-/* So many requests before a kill are long changes, up to LONG bytes, so
- * that it hits some of them halfway.
+/* The last BURST requests before a kill are long changes, up to LONG bytes,
+ * so that it hits some of them halfway.
  */
 #define BURST 8
 #define LONG  (256 << 10)

@@ -41,7 +41,7 @@
 /* How small the page caches are where transactions are to spill. */
 #define SMALL_CACHE 20
 
-/* So many seconds may pass without a result. */
+/* At most this many seconds may pass without a result. */
 #define LONGEST 300
 
 static struct history history;

@@ -28,7 +28,7 @@ stored ()
     JOIN disk USING (layer) WHERE name = '$1'"
 }
 
-# at_most A PERCENT B: A must be at most so much of B.
+# at_most A PERCENT B: A must be at most PERCENT of B.
 at_most ()
 {
   [ $((100 * $1)) -le $(($2 * $3)) ] || fail "$1 is more than $2 % of $3"

@@ -21,7 +21,7 @@ rounds=6
 cd "$tmp"
 db=$tmp/disks.sqlite
 
-# contents COUNT: so many must be there, and none that no block refers to.
+# contents COUNT: COUNT must be there, and none that no block refers to.
 contents ()
 {
   local found

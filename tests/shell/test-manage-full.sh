@@ -39,7 +39,7 @@ def free_bytes():
     return status.f_bavail * status.f_frsize
 
 def leave(size):
-    """Leave so many bytes of the file system."""
+    """Leave SIZE bytes of the file system."""
     with open(filler, "wb") as file:
         os.posix_fallocate(file.fileno(), 0, max(free_bytes() - size, 1))
 

@@ -143,7 +143,7 @@ no_space ()
     fail "$name: $what: $(cat "$tmp/out")"
 }
 
-# given_back WHAT BYTES: so much is free again, but for the log.
+# given_back WHAT BYTES: BYTES are free again, but for the log.
 given_back ()
 {
   local after tries

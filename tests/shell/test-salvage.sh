@@ -201,7 +201,7 @@ def leaves_of(path, table, count):
     return random.sample(pages, count)
 
 def some(roots):
-    """So many of them as there is time for."""
+    """As many of them as there is time for."""
     return random.sample(list(roots.items()), len(roots) if rounds > 6 else 4)
 
 for name in ("disks", "vacuumed", "strange"):

@@ -17,7 +17,7 @@ cd "$tmp"
 db=disks.sqlite
 odd='a "b" \c'
 
-# requests SOCKET NAME: so many of each, on the disk NAME.
+# requests SOCKET NAME: some of each kind, on the disk NAME.
 requests ()
 {
   python3 - "$1" "$2" <<'EOF2'

@@ -450,7 +450,7 @@ test_hostile (void **state)
  * Beside others.
  */
 
-#define FILLS   5 /* so many different blocks */
+#define FILLS   5 /* how many different blocks there are */
 #define WRITERS 3
 
 static atomic_bool ending;

@@ -596,7 +596,7 @@ static const struct {
   { "block", "data" },
 };
 
-/* ... in every column that is read. */
+/* Any value in every column that is read. */
 static void
 test_any_value (void **state)
 {

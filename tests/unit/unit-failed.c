@@ -81,7 +81,7 @@ begin (void)
   }
 }
 
-/* Which pages are meant: leaves of TYPE whose records have so many VALUES, of
+/* Which pages are meant: leaves of TYPE whose records have VALUES values, of
  * which number PLACE is WANTED, if that is not 0.
  */
 struct wanted {

@@ -30,14 +30,14 @@
 #define SHORT 300
 #define LONG  10000
 
-/* A change may take so many seconds. */
+/* A change may take at most this many seconds. */
 #define LONGEST 240
 
 /* To look for the byte that was changed takes most of the time. */
 #define CORRECT_EACH 16
 #define MEND_EACH    4
 
-/* A page has at most so many blocks. */
+/* A page has at most this many blocks. */
 #define LOST_MOST 40
 
 /* What the database shows: disks and snapshots, block by block. */

@@ -735,7 +735,7 @@ costs (struct rows *rows, uint64_t blocks)
   return costs;
 }
 
-/* A cost may be so many times another. */
+/* Each cost may be at most TIMES the other. */
 static void
 assert_costs (const struct costs *costs, const struct costs *other, int times)
 {
@@ -964,7 +964,7 @@ test_deep_chain (void **state)
   for (int number = 0; number < depth; number += 37)
     rows_expect (&rows, number, number + 1, number + 1 == depth ? 2 : 1);
 
-  /* So many seeks and rows: all layers are asked, each once. */
+  /* As many seeks and rows as there are layers: each is asked once. */
   deep = costs (&rows, depth);
   assert_in_range (deep.read, 1, depth * 100);
   assert_in_range (deep.map, 1, depth * 150);

@@ -2,8 +2,8 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* Reclaiming a layer with so many rows that they do not move into its only
- * child: it gets few enough only on the way, after some were passed by.
+/* Reclaiming a layer with too many rows to move them into its only child: it
+ * gets few enough only on the way, after some were passed by.
  */
 
 #include <config.h>

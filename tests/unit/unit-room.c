@@ -34,13 +34,13 @@
 /* What the hook does. */
 static enum {
   NOTHING,
-  LOOK,      /* at the database, when a transaction is committed, ... */
-  INTERFERE, /* or commit one, just before the file would be cut; ... */
-  USE_UP,    /* or let the log have no more of the user's quota */
+  LOOK,      /* look at the database when a transaction is committed */
+  INTERFERE, /* commit one, just before the file would be cut */
+  USE_UP,    /* let the log have no more of the user's quota */
 } watching;
 
-static int commits;       /* that were looked at, ... */
-static int short_of_room; /* ... and at which the database was too small */
+static int commits;       /* that were looked at */
+static int short_of_room; /* commits at which the database was too small */
 static bool written;      /* a checkpoint has begun to write */
 static struct rows rows;
 
@@ -322,7 +322,7 @@ test_cut (void **state)
   connection_close (&log);
 }
 
-/* What is behind the end is cut off when nobody writes, ... */
+/* What is behind the end is cut off when nobody writes. */
 static void
 test_tail (void **state)
 {
@@ -338,7 +338,7 @@ test_tail (void **state)
                     status_of (rows.path).st_size);
 }
 
-/* ... and not while somebody does. */
+/* What is behind the end stays while somebody writes. */
 static void
 test_tail_stays (void **state)
 {

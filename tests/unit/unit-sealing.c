@@ -32,7 +32,7 @@
  * What a reading sees while a page is given its checksum.
  */
 
-static atomic_int torn; /* so many readings of the page see a part of it */
+static atomic_int torn; /* how many readings of the page see a part of it */
 static int64_t torn_page;
 
 static void

@@ -27,7 +27,8 @@
 #define PIECES_MAX 10000
 
 static char *path;
-static unsigned pieces, kept; /* so many, of which every so many stay */
+static unsigned pieces; /* of the disk */
+static unsigned kept;   /* of as many pieces one stays */
 
 static void
 fill (uint64_t number, uint64_t block[BLOCK / 8])

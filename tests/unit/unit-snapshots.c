@@ -951,8 +951,8 @@ test_open_of_another_epoch (void **state)
  */
 struct holder {
   pthread_t thread;
-  struct disk *disk;       /* that has the guard, or NULL: ... */
-  int guard;               /* ... this one */
+  struct disk *disk;       /* that has the guard, or NULL */
+  int guard;               /* the guard, if it is not a disk's */
   bool rename;             /* have the name mean another disk */
   const char *rolled_back; /* roll back to this, or NULL */
 };

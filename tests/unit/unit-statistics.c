@@ -188,7 +188,7 @@ start_server (void)
   assert_non_null (store);
 }
 
-/* Look at the servers; there must be WANTED, and so many STRANGE ones. */
+/* Look at the servers; there must be WANTED, and STRANGE that are not known. */
 static void
 look (struct observation *observation, size_t wanted, size_t strange)
 {
@@ -721,7 +721,7 @@ test_file_fails (void **state)
   store_close (store);
 }
 
-/* Let files have so many bytes at most: writing more fails, as on a disk that
+/* Let files have at most BYTES bytes: writing more fails, as on a disk that
  * is full.
  */
 static void

@@ -55,10 +55,10 @@ static atomic_int syncs[SHIM_FILES];
 static atomic_int writes[SHIM_FILES];
 static atomic_int log_starts; /* writes to the log's first byte */
 
-/* Fail while not zero: syncs of a file with EIO, ... */
+/* While it is not zero, syncs of a file fail with EIO. */
 static atomic_int fail_sync[SHIM_FILES];
-/* ... and writes to a file at or past this many bytes, as a full file
- * system does (0: never).
+/* Writes to a file at or past this many bytes fail, as on a full file system
+ * (0: never).
  */
 static atomic_long full_at[SHIM_FILES];
 /* While it is not zero, a sync of the log that fails also loses the page that
