@@ -5,7 +5,7 @@
 /* The server that a randomized check starts, kills and starts again.
  *
  * A program has one server, on a fresh database in a temporary directory.
- * It ends with the program, however that ends.  See server.c.
+ * It ends with the program, however that ends.  See serving.c.
  */
 
 #ifndef SQLBLOCK_TESTS_SERVING_H
@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 /* What every program has as an option.  A program that wants other values
- * than server.c's sets them before it calls parse_options.
+ * than serving.c has sets them before it calls parse_options.
  */
 struct settings {
   const char *plugin;   /* path of the plugin */
