@@ -325,8 +325,9 @@ sqlblock_config_complete (void)
   "size=<SIZE>            Size of a disk that is to be made.\n"                \
   "export=<NAME>          Serve or make this disk only.\n"                     \
   "block-size=<SIZE>      Block size of a disk that is to be made.\n"          \
-  "compression=<HOW>      How to store a disk that is to be made: none,\n"     \
-  "                       lz4 (default) or zstd[:LEVEL].\n"                    \
+  "compression=<HOW>      How to store a disk that is to be made:\n"           \
+  "                       " COMPRESSION_HELP "\n"                              \
+  "                       (default lz4).\n"                                    \
   "dedup=<BOOL>           Store blocks that are equal only once, of a disk\n"  \
   "                       that is to be made (default off).\n"                 \
   "quota=<SIZE>           The most that a disk that is to be made, and its\n"  \

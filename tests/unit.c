@@ -318,6 +318,17 @@ static const char orphans_sql[] =
     " AND id NOT IN (SELECT layer FROM snapshot) AND id NOT IN"
     " (SELECT parent FROM layer WHERE parent IS NOT NULL)";
 
+enum codec
+unit_codec (const char *name)
+{
+  struct compression compression;
+  struct status status;
+
+  if (compression_parse (name, &compression, &status) == -1)
+    assert_int_equal (status.error, ENOTSUP);
+  return compression.codec;
+}
+
 void
 unit_assert_contents (sqlite3 *db)
 {

@@ -785,8 +785,7 @@ static const struct tool_option import_options[] = {
   { "block-size", 'b', "SIZE", &import_block_size,
     "the size of its blocks; default: 4k" },
   { "compression", 'c', "HOW", &import_compression,
-    "none, lz4, zstd or zstd:LEVEL (1 to 19);\n"
-    "default: lz4" },
+    COMPRESSION_HELP ";\ndefault: lz4" },
   { "dedup", 0, NULL, &import_dedup, "store blocks that are equal only once" },
   { "description", 'd', "TEXT", &import_description, "what it is for" },
   { "overwrite", 0, NULL, &import_overwrite,

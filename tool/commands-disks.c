@@ -45,8 +45,7 @@ static const struct tool_option create_options[] = {
     "size of the rows that hold the disk: a power of two\n"
     "from 512 to 1M, fixed for life (default 4k)" },
   { "compression", 'c', "HOW", &create_compression,
-    "none, lz4, zstd or zstd:LEVEL (1 to 19);\n"
-    "default: lz4" },
+    COMPRESSION_HELP ";\ndefault: lz4" },
   { "dedup", 0, NULL, &create_dedup, "store blocks that are equal only once" },
   { "quota", 0, "SIZE", &create_quota,
     "the most that the disk and its snapshots may take\n"

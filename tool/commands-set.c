@@ -94,9 +94,10 @@ const struct command command_set = {
   .help =
       "The properties are:\n"
       "\n"
-      "  compression=HOW    how new blocks are compressed: none, lz4, zstd\n"
-      "                     or zstd:LEVEL (1 to 19).  Blocks that are there\n"
-      "                     stay as they are, see recompress.\n"
+      "  compression=HOW    how new blocks are compressed:\n"
+      "                     " COMPRESSION_HELP ".\n"
+      "                     Blocks that are there stay as they are, see\n"
+      "                     recompress.\n"
       "  dedup=on|off       whether new blocks that are equal to others of\n"
       "                     the database are stored only once.\n"
       "  quota=SIZE|none    the most that the data of the disk and its\n"

@@ -29,18 +29,16 @@
 #define DISK_BLOCK_SIZE_MAX     1048576
 #define DISK_BLOCK_SIZE_DEFAULT 4096
 
-/* The values of block.codec. */
+/* The values of block.codec; others are those of compressions, which only the
+ * table in block/codec.c names.
+ */
 enum codec {
-  CODEC_ZERO = 0, /* all zeroes, no data */
-  CODEC_RAW = 1,  /* the bytes as they are */
-  CODEC_ZSTD = 2,
-  CODEC_LZ4 = 3,
+  CODEC_ZERO = 0,    /* all zeroes, no data */
+  CODEC_RAW = 1,     /* the bytes as they are */
   CODEC_CONTENT = 4, /* a row of content has them, see content.h */
 };
 
-/* How the new blocks of a disk are stored: CODEC_RAW, CODEC_ZSTD with a level
- * of 1 to 19, or CODEC_LZ4.
- */
+/* How the new blocks of a disk are compressed: CODEC_RAW means not at all. */
 struct compression {
   enum codec codec;
   int level; /* 0 where the codec has none */

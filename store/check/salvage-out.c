@@ -274,32 +274,34 @@ static const char counted_sql[] =
     " UNION SELECT snapshot.layer, 0, 0 FROM snapshot"
     " JOIN disk ON disk.id = snapshot.disk WHERE quota IS NOT NULL";
 
+/* If anything is stored with CODEC, the database has this feature. */
 static int
-add_features (struct salvage *salvage, struct status *status)
+add_feature (struct salvage *salvage, enum codec codec, const char *feature,
+             struct status *status)
 {
   static const char used_sql[] =
       "SELECT count (*) FROM (SELECT 1 FROM disk WHERE compression = ?1"
       " OR (deduplicate = 1 AND ?1 = 4)"
       " UNION ALL SELECT 1 FROM content WHERE codec = ?1"
       " UNION ALL SELECT 1 FROM block WHERE codec = ?1 LIMIT 1)";
+  int64_t used;
 
-  for (int codec = CODEC_ZSTD; codec <= CODEC_CONTENT; codec++) {
-    CLEANUP_STATEMENT sqlite3_stmt *used =
-        connection_statement (salvage->out, used_sql, status);
+  if (connection_integer_for (salvage->out, used_sql, codec, &used, status) ==
+      -1)
+    return -1;
+  return used ? disks_add_feature (salvage->out, feature, status) : 0;
+}
 
-    if (used == NULL)
+static int
+add_features (struct salvage *salvage, struct status *status)
+{
+  enum codec codec = CODEC_ZERO;
+
+  while (codec_next (&codec))
+    if (codec_feature (codec) &&
+        add_feature (salvage, codec, codec_feature (codec), status) == -1)
       return -1;
-    sqlite3_bind_int (used, 1, codec);
-    if (connection_step (salvage->out, used, status) == -1)
-      return -1;
-    if (sqlite3_column_int (used, 0) > 0 &&
-        disks_add_feature (salvage->out,
-                           codec == CODEC_CONTENT ? CONTENT_FEATURE
-                                                  : codec_feature (codec),
-                           status) == -1)
-      return -1;
-  }
-  return 0;
+  return add_feature (salvage, CODEC_CONTENT, CONTENT_FEATURE, status);
 }
 
 int

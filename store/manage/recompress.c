@@ -521,7 +521,7 @@ go_back (struct store *store, struct recompression *recompression)
   int r = 0;
 
   recompression->done = &counted;
-  compression->level = 0; /* the default of zstd itself */
+  compression->level = 0; /* the default of the codec itself */
   while (r == 0 && recompression->grown_count > 0) {
     r = store_look (store, read_back_step, recompression, &ignored);
     if (r == 0 && recompression->count > 0)
