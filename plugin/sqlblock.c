@@ -301,13 +301,14 @@ sqlblock_config_complete (void)
     }
     options.block_size = bytes;
   }
-  if (compression && store_parse_compression (compression, &options.compression,
-                                              &status) == -1)
+  if (compression &&
+      store_parse_compression (compression, &options.storing.compression,
+                               &status) == -1)
     return report (&status);
   if (parse_bool (dedup, &deduplicate) == -1)
     return -1;
   if (dedup)
-    options.deduplicate = deduplicate ? DISK_ON : DISK_OFF;
+    options.storing.deduplicate = deduplicate ? DISK_ON : DISK_OFF;
   if (quota && strcmp (quota, "none") == 0)
     options.quota = QUOTA_NONE;
   else if (quota) {

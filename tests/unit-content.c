@@ -48,7 +48,7 @@ begin (void)
     .name = "d",
     .size = BLOCKS * BLOCK,
     .block_size = BLOCK,
-    .deduplicate = DISK_ON,
+    .storing.deduplicate = DISK_ON,
   };
   struct status status;
 
@@ -86,11 +86,12 @@ static void
 set (struct store *in, const char *name, enum disk_choice deduplicate,
      const char *compression)
 {
-  struct disk_options options = { .deduplicate = deduplicate };
+  struct disk_options options = { .storing.deduplicate = deduplicate };
   struct status status;
 
   if (compression &&
-      compression_parse (compression, &options.compression, &status) == -1)
+      compression_parse (compression, &options.storing.compression, &status) ==
+          -1)
     assert_int_equal (status.error, ENOTSUP);
   assert_ok (manage_set (in, name, &options, &status), &status);
 }
@@ -142,13 +143,13 @@ test_last_reference (void **state)
     .name = "e",
     .size = BLOCKS * BLOCK,
     .block_size = BLOCK,
-    .deduplicate = DISK_ON,
+    .storing.deduplicate = DISK_ON,
   };
   const struct disk_options other_size = {
     .name = "f",
     .size = BLOCKS * BLOCK,
     .block_size = 2 * BLOCK,
-    .deduplicate = DISK_ON,
+    .storing.deduplicate = DISK_ON,
   };
   const char *name = "d";
   struct disk *other;

@@ -106,7 +106,7 @@ create (struct store *store, const char *name, uint64_t size,
     .name = name,
     .size = size,
     .block_size = block_size,
-    .compression = compression,
+    .storing.compression = compression,
   };
   struct status status;
 

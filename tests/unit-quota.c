@@ -42,7 +42,7 @@ begin_with (uint64_t quota, enum codec codec)
     .size = BLOCKS * BLOCK,
     .block_size = BLOCK,
     .quota = quota * BLOCK,
-    .compression = { codec, 0 },
+    .storing.compression = { codec, 0 },
   };
   struct status status;
   struct disk *disk;
@@ -185,7 +185,7 @@ test_at_the_limit (void **state)
 static void
 count_beside_writes (enum codec codec, enum codec other)
 {
-  const struct disk_options anew = { .compression = { other, 0 } };
+  const struct disk_options anew = { .storing.compression = { other, 0 } };
   struct disk *disk = begin_with (0, codec);
   uint64_t random = unit_seed (), some, first, steps = 0;
   struct recompressed recompressed;

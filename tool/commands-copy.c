@@ -713,12 +713,13 @@ read_options (struct manage_incoming *incoming)
   incoming->block_size = bytes;
   incoming->description = import_description;
   incoming->replace = import_overwrite;
-  incoming->deduplicate = import_dedup ? DISK_ON : DISK_UNSAID;
+  incoming->storing.deduplicate = import_dedup ? DISK_ON : DISK_UNSAID;
   options = (struct disk_options){ .block_size = incoming->block_size,
                                    .description = incoming->description };
   if (sane_check_options (&options, &status) == -1)
     return tool_fail (&status);
-  return tool_parse_compression (import_compression, &incoming->compression);
+  return tool_parse_compression (import_compression,
+                                 &incoming->storing.compression);
 }
 
 /* Take over what the disk that is to be overwritten is. */

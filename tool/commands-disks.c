@@ -78,7 +78,7 @@ run_create (int argc, char *argv[])
   struct disk_options options = {
     .name = argv[1],
     .description = create_description,
-    .deduplicate = create_dedup ? DISK_ON : DISK_UNSAID,
+    .storing.deduplicate = create_dedup ? DISK_ON : DISK_UNSAID,
   };
   uint64_t block_size = 0;
   char text[TOOL_SIZE_MAX];
@@ -100,7 +100,8 @@ run_create (int argc, char *argv[])
     return tool_usage ("'%s' is not a size of blocks: " TOOL_A_SIZE,
                        create_block_size);
   options.block_size = block_size;
-  code = tool_parse_compression (create_compression, &options.compression);
+  code =
+      tool_parse_compression (create_compression, &options.storing.compression);
   if (code != TOOL_DONE)
     return code;
   if (create_quota) {

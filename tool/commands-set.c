@@ -34,9 +34,9 @@ parse_property (const char *text, struct disk_options *options)
 
   value = value ? value + 1 : "";
   if (begins (text, "compression="))
-    twice = options->compression.codec;
+    twice = options->storing.compression.codec;
   else if (begins (text, "dedup="))
-    twice = options->deduplicate;
+    twice = options->storing.deduplicate;
   else if (begins (text, "quota="))
     twice = options->quota;
   else
@@ -45,9 +45,11 @@ parse_property (const char *text, struct disk_options *options)
                        text);
   if (twice)
     return tool_usage ("'%.*s' was given twice", (int)(value - text - 1), text);
-  return text[0] == 'c' ? tool_parse_compression (value, &options->compression)
-         : text[0] == 'd' ? tool_parse_choice (value, &options->deduplicate)
-                          : tool_parse_quota (value, &options->quota);
+  return text[0] == 'c'
+             ? tool_parse_compression (value, &options->storing.compression)
+         : text[0] == 'd'
+             ? tool_parse_choice (value, &options->storing.deduplicate)
+             : tool_parse_quota (value, &options->quota);
 }
 
 /* The quota holds; count what the disk has. */

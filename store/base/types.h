@@ -49,6 +49,14 @@ struct compression {
 
 enum disk_choice { DISK_UNSAID = 0, DISK_OFF, DISK_ON };
 
+/* How the new blocks of a disk are stored.  What is asked for may leave things
+ * unsaid, as all zeroes do; of a disk that is there, all is said.
+ */
+struct storing {
+  struct compression compression; /* codec 0: not said */
+  enum disk_choice deduplicate;   /* store blocks that are equal only once */
+};
+
 /* As a quota: no limit. */
 #define QUOTA_NONE INT64_MAX
 
@@ -56,11 +64,10 @@ enum disk_choice { DISK_UNSAID = 0, DISK_OFF, DISK_ON };
 struct disk_options {
   const char *name; /* or DISK@SNAPSHOT, with nothing else said */
   const char *description;
-  uint64_t size;                  /* bytes, 1 to 2^63-1 */
-  uint32_t block_size;            /* bytes, a power of two from 512 to 1 MiB */
-  struct compression compression; /* codec 0: not said */
-  enum disk_choice deduplicate;   /* store blocks that are equal only once */
-  uint64_t quota;                 /* bytes, or QUOTA_NONE */
+  uint64_t size;       /* bytes, 1 to 2^63-1 */
+  uint32_t block_size; /* bytes, a power of two from 512 to 1 MiB */
+  struct storing storing;
+  uint64_t quota; /* bytes, or QUOTA_NONE */
 };
 
 /* Room for DISK@SNAPSHOT. */
@@ -73,8 +80,7 @@ struct disk_info {
   char description[DISK_DESCRIPTION_MAX + 1];
   uint64_t size;       /* bytes */
   uint32_t block_size; /* bytes */
-  struct compression compression;
-  bool deduplicate;
+  struct storing storing;
   int64_t epoch;
   int64_t created; /* seconds since 1970, UTC */
   uint64_t quota;  /* bytes; 0: none */

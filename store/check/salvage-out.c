@@ -44,11 +44,9 @@ insert_row (struct salvage *salvage, const struct row *row,
             struct status *status)
 {
   static const char *const insert_sql[] = {
-    [ROW_LAYER] = "INSERT OR IGNORE INTO layer VALUES (?1, ?2, ?3, ?4, ?5)",
-    [ROW_DISK] = "INSERT OR IGNORE INTO disk VALUES (?1, ?2, ?3, ?4, ?5, ?6,"
-                 " ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-    [ROW_SNAPSHOT] = "INSERT OR IGNORE INTO snapshot VALUES (?1, ?2, ?3, ?4,"
-                     " ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    [ROW_LAYER] = "INSERT OR IGNORE INTO layer" LAYER_VALUES,
+    [ROW_DISK] = "INSERT OR IGNORE INTO disk" DISK_VALUES,
+    [ROW_SNAPSHOT] = "INSERT OR IGNORE INTO snapshot" SNAPSHOT_VALUES,
     [ROW_BLOCK] = "INSERT OR IGNORE INTO block VALUES (?1, ?2, ?3, ?4, ?5, ?6,"
                   " ?7, ?8)",
     [ROW_CONTENT] =

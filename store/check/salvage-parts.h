@@ -17,10 +17,10 @@
 #include "sqlite/connection.h"
 #include "block/correct.h"
 #include "check/rawfile.h"
+#include "rows/columns.h"
 #include "check.h"
 
-/* The columns of the tables. */
-enum { LAYER_COLUMNS = 5, DISK_COLUMNS = 13, SNAPSHOT_COLUMNS = 11 };
+/* The columns of the tables that columns.h does not have. */
 enum { BLOCK_COLUMNS = 8, CONTENT_COLUMNS = 6, RECLAIM_COLUMNS = 3 };
 enum { INDEX_COLUMNS = 4, SCHEMA_COLUMNS = 5 };
 

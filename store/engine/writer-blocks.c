@@ -231,7 +231,8 @@ put_row (struct writer *writer, int64_t number, const struct encoded *encoded,
       delete_rows (writer, number, number + 1, layer->generation - 1, status) ==
           -1)
     return -1;
-  if (writer->view.deduplicate && encoded->codec != CODEC_ZERO &&
+  if (writer->view.storing.deduplicate == DISK_ON &&
+      encoded->codec != CODEC_ZERO &&
       content_put (&writer->connection, encoded, writer->view.block_size,
                    &writer->next_content, &content, status) == -1)
     return -1;
@@ -322,8 +323,9 @@ merge_block (struct writer *writer, uint64_t offset, uint64_t count,
     memcpy (place, data, count);
   else
     memset (place, 0, count);
-  codec_encode (&writer->connection.workspace, &writer->view.compression,
-                writer->block, block_size, writer->room, &encoded);
+  codec_encode (&writer->connection.workspace,
+                &writer->view.storing.compression, writer->block, block_size,
+                writer->room, &encoded);
   return put_block (writer, number, &encoded, status);
 }
 
@@ -358,8 +360,7 @@ run_write (struct writer *writer, struct operation *operation,
   bool put;
   int r;
 
-  operation->compression = writer->view.compression;
-  operation->deduplicate = writer->view.deduplicate;
+  operation->storing = writer->view.storing;
   while (left > 0) {
     count = block_size - offset % block_size;
     if (count > left)

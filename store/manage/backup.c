@@ -134,13 +134,10 @@ copy_tables (struct connection *from, struct connection *copy,
   } tables[] = {
     { "SELECT * FROM feature", "INSERT INTO feature VALUES (?1, ?2)" },
     { NEEDED_LAYERS " SELECT * FROM layer WHERE id IN needed ORDER BY id",
-      "INSERT INTO layer VALUES (?1, ?2, ?3, ?4, ?5)" },
-    { "SELECT * FROM disk WHERE " COPIED,
-      "INSERT INTO disk VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,"
-      " ?12, ?13)" },
+      "INSERT INTO layer" LAYER_VALUES },
+    { "SELECT * FROM disk WHERE " COPIED, "INSERT INTO disk" DISK_VALUES },
     { "SELECT * FROM snapshot WHERE " COPIED,
-      "INSERT INTO snapshot VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,"
-      " ?11)" },
+      "INSERT INTO snapshot" SNAPSHOT_VALUES },
     { NEEDED_LAYERS " SELECT layer, 0, 0 FROM reclaim WHERE layer IN needed",
       "INSERT INTO reclaim VALUES (?1, ?2, ?3)" },
     { NEEDED_LAYERS " SELECT layer, 9223372036854775807, 0 FROM counted"

@@ -213,12 +213,9 @@ set (struct connection *connection, void *opaque, struct status *status)
   const struct disk_options *options = request->options;
   int r = request_find_disk (connection, request, status);
 
-  if (r == 0 && options->compression.codec)
-    r = disks_set_compression (connection, request->disk.id,
-                               &options->compression, status);
-  if (r == 0 && options->deduplicate)
-    r = disks_set_deduplicate (connection, request->disk.id,
-                               options->deduplicate == DISK_ON, status);
+  if (r == 0)
+    r = disks_set_storing (connection, request->disk.id, &options->storing,
+                           status);
   if (r == 0 && options->quota)
     r = quota_set (connection, request->disk.id, options->quota, status);
   return r;
@@ -536,8 +533,7 @@ clone_target (struct connection *connection, void *opaque,
   if (freeze_target (connection, request, &frozen, &options.size, status) == -1)
     return -1;
   options.block_size = request->disk.block_size;
-  options.compression = request->disk.compression;
-  options.deduplicate = request->disk.deduplicate ? DISK_ON : DISK_OFF;
+  options.storing = request->disk.storing;
   return disks_create_on (connection, &options, &frozen, &id, status);
 }
 

@@ -602,8 +602,7 @@ make_hidden (struct connection *connection, struct reception *reception,
              const struct disk_options *options,
              const struct layer_view *parent, struct status *status)
 {
-  reception->hidden.compression = options->compression;
-  reception->hidden.deduplicate = options->deduplicate == DISK_ON;
+  reception->hidden.storing = options->storing;
   return disks_create_on (connection, options, parent, &reception->hidden.id,
                           status);
 }
@@ -667,8 +666,7 @@ begin_replacing (struct connection *connection, struct reception *reception,
                              &reception->disk, &none, status) == -1 ||
       check_block_size (reception, status) == -1)
     return -1;
-  options->compression = reception->disk.compression;
-  options->deduplicate = reception->disk.deduplicate ? DISK_ON : DISK_OFF;
+  options->storing = reception->disk.storing;
   options->quota = incoming_quota (reception);
   return make_hidden (connection, reception, options, NULL, status);
 }
@@ -702,10 +700,7 @@ begin_changes (struct connection *connection, struct reception *reception,
   if (check_block_size (reception, status) == -1 ||
       disks_head (connection, disk, &head, status) == -1)
     return -1;
-  options->compression = reception->hidden.compression =
-      reception->disk.compression;
-  reception->hidden.deduplicate = reception->disk.deduplicate;
-  options->deduplicate = reception->disk.deduplicate ? DISK_ON : DISK_OFF;
+  options->storing = reception->hidden.storing = reception->disk.storing;
   options->quota = incoming_quota (reception);
   if (reception->clean && head.layer == base.layer)
     return disks_lend (connection, options, disk, &base, &reception->hidden.id,
@@ -725,9 +720,7 @@ change_begin (struct connection *connection, void *opaque,
     .description = incoming->description,
     .size = reception->hidden.size,
     .block_size = reception->hidden.block_size,
-    .compression = incoming->compression.codec ? incoming->compression
-                                               : compression_default (),
-    .deduplicate = incoming->deduplicate,
+    .storing = disks_storing (&incoming->storing),
   };
 
   snprintf (name, sizeof name, "%s" DISK_RECEIVING, incoming->disk);

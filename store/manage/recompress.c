@@ -79,6 +79,13 @@ struct recompression {
   size_t grown_room; /* ... of what fits in there */
 };
 
+/* Is a block that is equal to others to be stored only once? */
+static bool
+shares (const struct recompression *recompression)
+{
+  return recompression->disk.storing.deduplicate == DISK_ON;
+}
+
 /* Find the disk and count its rows. */
 static int
 look_at_disk (struct connection *connection, void *opaque,
@@ -179,7 +186,7 @@ is_same (const struct recompression *recompression, const struct row *row)
 {
   const struct encoded *encoded = &row->encoded;
 
-  if (!recompression->disk.deduplicate)
+  if (!shares (recompression))
     return row->new_checksum == row->checksum;
   return row->content != 0 &&
          row->content_checksum ==
@@ -215,9 +222,10 @@ encode_row (struct recompression *recompression, struct row *row)
   struct encoded *encoded = &row->encoded;
   char *room = recompression->room + recompression->used;
 
-  codec_encode (&recompression->workspace, &recompression->disk.compression,
-                recompression->block, block_size, room, encoded);
-  if (recompression->disk.deduplicate)
+  codec_encode (&recompression->workspace,
+                &recompression->disk.storing.compression, recompression->block,
+                block_size, room, encoded);
+  if (shares (recompression))
     codec_hash_block (encoded, block_size);
   row->new_checksum = checksum_block (
       recompression->layer, recompression->number, recompression->generation,
@@ -232,7 +240,7 @@ encode_row (struct recompression *recompression, struct row *row)
         keep (recompression, recompression->block, block_size);
   else {
     recompression->used += encoded->length;
-    if (recompression->disk.deduplicate)
+    if (shares (recompression))
       encoded->block = keep (recompression, recompression->block, block_size);
   }
   recompression->count++;
@@ -406,7 +414,7 @@ write_step (struct connection *connection, void *opaque, struct status *status)
   for (size_t i = 0; i < recompression->count && r == 0; i++) {
     const struct row *row = &recompression->rows[i];
 
-    if (!recompression->disk.deduplicate || row->encoded.codec == CODEC_ZERO)
+    if (!shares (recompression) || row->encoded.codec == CODEC_ZERO)
       r = unshare_row (connection, recompression, row, status);
     else if (row->content == 0)
       r = share_row (connection, recompression, row, &next_id, status);
@@ -475,7 +483,7 @@ read_grown (struct connection *connection, struct recompression *recompression,
   recompression->layer = found.layer;
   recompression->number = found.number;
   recompression->generation = found.generation;
-  recompression->disk.compression.codec = grown->codec;
+  recompression->disk.storing.compression.codec = grown->codec;
   if (found.codec != CODEC_ZERO && found.codec != grown->codec &&
       decode_row (connection, recompression, &found, row) == 0)
     encode_row (recompression, row);
@@ -515,7 +523,7 @@ write_back_step (struct connection *connection, void *opaque,
 static void
 go_back (struct store *store, struct recompression *recompression)
 {
-  struct compression *compression = &recompression->disk.compression;
+  struct compression *compression = &recompression->disk.storing.compression;
   struct recompressed counted;
   struct status ignored;
   int r = 0;

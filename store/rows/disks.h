@@ -32,6 +32,11 @@ int disks_check_match (const struct disk_info *info,
                        const struct disk_options *options,
                        struct status *status);
 
+/* How a new disk is stored where WANTED is asked for: what that leaves unsaid
+ * is as usual.
+ */
+struct storing disks_storing (const struct storing *wanted);
+
 /* The page size, in bytes, for a new file whose first disk has blocks of
  * BLOCK_SIZE bytes.
  */
@@ -112,21 +117,15 @@ int disks_head (struct connection *connection, int64_t id,
 
 /* Changes of the row of disk ID, inside a write transaction of the caller.
  * The new values were checked (sane_check_options).  All return 0, or -1;
- * disks_rename with EEXIST where the name is taken.
+ * disks_rename with EEXIST where the name is taken.  What STORING does not say
+ * stays as it is.
  */
 int disks_rename (struct connection *connection, int64_t id, const char *name,
                   struct status *status);
 int disks_describe (struct connection *connection, int64_t id,
                     const char *description, struct status *status);
-int disks_set_compression (struct connection *connection, int64_t id,
-                           const struct compression *compression,
-                           struct status *status);
-
-/* Have disk ID's new blocks share contents, or not.  Inside a write
- * transaction of the caller.  Returns 0, or -1.
- */
-int disks_set_deduplicate (struct connection *connection, int64_t id,
-                           bool deduplicate, struct status *status);
+int disks_set_storing (struct connection *connection, int64_t id,
+                       const struct storing *storing, struct status *status);
 int disks_set_size (struct connection *connection, int64_t id, uint64_t size,
                     struct status *status);
 

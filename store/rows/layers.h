@@ -70,10 +70,9 @@ struct view_ahead {
 };
 
 struct view {
-  uint64_t size;                  /* bytes */
-  uint32_t block_size;            /* bytes */
-  struct compression compression; /* of new blocks, if it is a disk; ... */
-  bool deduplicate;               /* ... they go where equal ones are */
+  uint64_t size;          /* bytes */
+  uint32_t block_size;    /* bytes */
+  struct storing storing; /* if it is a disk */
   struct layer_view *layers;
   size_t depth;    /* how many layers */
   size_t capacity; /* room for how many; kept from one use to the next */
