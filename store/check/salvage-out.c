@@ -40,7 +40,7 @@ bind_value (sqlite3_stmt *statement, int i, const struct value *value)
 
 /* Put a row into its table, if nothing is in its place. */
 static int
-insert_row (struct salvage *salvage, const struct row *row,
+insert_row (struct salvage *salvage, const struct record *row,
             struct status *status)
 {
   static const char *const insert_sql[] = {
@@ -84,7 +84,8 @@ keep_reclaim (struct salvage *salvage, int64_t layer, struct status *status)
  * then it is negative.
  */
 static int
-insert_block (struct salvage *salvage, struct row *row, struct status *status)
+insert_block (struct salvage *salvage, struct record *row,
+              struct status *status)
 {
   static const char taken_sql[] = "SELECT 1 FROM block WHERE id = ?1";
   static const char lowest_sql[] =
@@ -106,7 +107,7 @@ insert_block (struct salvage *salvage, struct row *row, struct status *status)
 }
 
 int
-salvage_put (struct salvage *salvage, struct row *row, struct status *status)
+salvage_put (struct salvage *salvage, struct record *row, struct status *status)
 {
   if (row->kind == ROW_RECLAIM)
     return keep_reclaim (salvage, row->id, status);
@@ -115,7 +116,7 @@ salvage_put (struct salvage *salvage, struct row *row, struct status *status)
 }
 
 int
-salvage_put_lost (struct salvage *salvage, const struct row *row,
+salvage_put_lost (struct salvage *salvage, const struct record *row,
                   struct status *status)
 {
   static const char put_sql[] =

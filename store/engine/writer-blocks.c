@@ -38,7 +38,7 @@ find_floor (struct writer *writer, int64_t *floor, struct status *status)
       "SELECT max (ifnull ((SELECT max (generation) FROM snapshot"
       " WHERE layer = ?1), 0), ifnull ((SELECT max (parent_generation)"
       " FROM layer WHERE parent = ?1), 0))";
-  const struct layer_view *layer = &writer->view.layers[0];
+  const struct layer_point *layer = &writer->view.layers[0];
 
   if (connection_integer_for (&writer->connection, floor_sql, layer->layer,
                               floor, status) == -1)
@@ -94,7 +94,7 @@ look_at (struct writer *writer, const struct disk_info *disk,
                         "the disk's block size was changed under this "
                         "connection; restore the database from a backup");
   if (below->capacity < view->depth) {
-    struct layer_view *layers =
+    struct layer_point *layers =
         realloc (below->layers, view->depth * sizeof *layers);
 
     if (layers == NULL)
@@ -109,7 +109,7 @@ look_at (struct writer *writer, const struct disk_info *disk,
   below->size = view->size;
   below->block_size = view->block_size;
   below->depth = view->depth - writer->owned;
-  below->layers[0] = (struct layer_view){ view->layers[0].layer, floor };
+  below->layers[0] = (struct layer_point){ view->layers[0].layer, floor };
   memcpy (below->layers + 1, view->layers + 1 + writer->owned,
           (below->depth - 1) * sizeof *view->layers);
   writer->view_of = disk->id;
@@ -143,8 +143,8 @@ new_id (struct writer *writer, int64_t *id, struct status *status)
  * generation FLOOR up to the one that the layer is seen at.
  */
 static int
-delete_in (struct writer *writer, const struct layer_view *layer, int64_t floor,
-           uint64_t first, uint64_t end, struct status *status)
+delete_in (struct writer *writer, const struct layer_point *layer,
+           int64_t floor, uint64_t first, uint64_t end, struct status *status)
 {
   static const char delete_sql[] =
       "DELETE FROM block INDEXED BY block_by_number"
@@ -170,7 +170,7 @@ static int
 delete_rows (struct writer *writer, uint64_t first, uint64_t end, int64_t last,
              struct status *status)
 {
-  const struct layer_view own = { writer->view.layers[0].layer, last };
+  const struct layer_point own = { writer->view.layers[0].layer, last };
 
   for (size_t i = 1; i <= writer->owned; i++)
     if (delete_in (writer, &writer->view.layers[i], 0, first, end, status) ==
@@ -182,7 +182,7 @@ delete_rows (struct writer *writer, uint64_t first, uint64_t end, int64_t last,
 
 /* Bind what makes a row refer to CONTENT. */
 static void
-bind_reference (sqlite3_stmt *put, const struct layer_view *layer,
+bind_reference (sqlite3_stmt *put, const struct layer_point *layer,
                 int64_t number, int64_t content)
 {
   sqlite3_bind_int (put, 5, CODEC_CONTENT);
@@ -194,7 +194,7 @@ bind_reference (sqlite3_stmt *put, const struct layer_view *layer,
 
 /* Bind what gives a row data of its own. */
 static void
-bind_data (sqlite3_stmt *put, const struct layer_view *layer, int64_t number,
+bind_data (sqlite3_stmt *put, const struct layer_point *layer, int64_t number,
            const struct encoded *encoded)
 {
   sqlite3_bind_int (put, 5, encoded->codec);
@@ -218,7 +218,7 @@ put_row (struct writer *writer, int64_t number, const struct encoded *encoded,
       " ON CONFLICT (layer, number, generation) DO UPDATE SET"
       " codec = excluded.codec, checksum = excluded.checksum,"
       " data = excluded.data, content = excluded.content";
-  const struct layer_view *layer = &writer->view.layers[0];
+  const struct layer_point *layer = &writer->view.layers[0];
   CLEANUP_STATEMENT sqlite3_stmt *put =
       connection_statement (&writer->connection, put_sql, status);
   int64_t id = 0, content = 0;

@@ -265,9 +265,9 @@ fail_written (const struct reception *reception, struct status *status)
 struct loan {
   int64_t hidden; /* DISK/receiving */
   int64_t disk;
-  struct layer_view own;  /* the layer on which DISK stands meanwhile */
-  struct layer_view base; /* what it stands on: of the layer that was lent */
-  int64_t last;           /* id of the block that was looked at last */
+  struct layer_point own;  /* the layer on which DISK stands meanwhile */
+  struct layer_point base; /* what it stands on: of the layer that was lent */
+  int64_t last;            /* id of the block that was looked at last */
   bool done;
   bool returned;
 };
@@ -600,7 +600,7 @@ manage_receive_clean (struct store *store, unsigned *removed,
 static int
 make_hidden (struct connection *connection, struct reception *reception,
              const struct disk_options *options,
-             const struct layer_view *parent, struct status *status)
+             const struct layer_point *parent, struct status *status)
 {
   reception->hidden.storing = options->storing;
   return disks_create_on (connection, options, parent, &reception->hidden.id,
@@ -677,10 +677,10 @@ begin_changes (struct connection *connection, struct reception *reception,
                struct disk_options *options, struct status *status)
 {
   const struct manage_incoming *incoming = reception->incoming;
-  const struct layer_view base = { .layer = reception->base.layer,
-                                   .generation = reception->base.generation };
+  const struct layer_point base = { .layer = reception->base.layer,
+                                    .generation = reception->base.generation };
   const int64_t disk = reception->disk.id;
-  struct layer_view head;
+  struct layer_point head;
   struct snapshot_info none;
 
   /* What was found before the transaction may have changed. */

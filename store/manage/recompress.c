@@ -43,7 +43,7 @@ struct grown {
 };
 
 /* A row that was read, and how it is to be. */
-struct row {
+struct new_row {
   int64_t id;
   enum codec codec;         /* before, of the content to which it refers, too */
   int64_t checksum;         /* before, ... */
@@ -67,7 +67,7 @@ struct recompression {
 
   /* The step. */
   uint64_t most; /* bytes that it may write */
-  struct row rows[STEP_ROWS];
+  struct new_row rows[STEP_ROWS];
   size_t count;
   struct recompressed written; /* by it */
   char *room;                  /* for blocks and encoded data */
@@ -135,7 +135,7 @@ next_layer (struct connection *connection, struct recompression *recompression,
 /* Decode the content to which a row refers. */
 static int
 decode_content (struct connection *connection,
-                struct recompression *recompression, struct row *row)
+                struct recompression *recompression, struct new_row *row)
 {
   const uint32_t block_size = recompression->disk.block_size;
   CLEANUP_STATEMENT sqlite3_stmt *found = NULL;
@@ -156,12 +156,12 @@ decode_content (struct connection *connection,
 /* Decode the row at hand into recompression->block. */
 static int
 decode_row (struct connection *connection, struct recompression *recompression,
-            const struct block_row *found, struct row *row)
+            const struct block_row *found, struct new_row *row)
 {
   const uint32_t block_size = recompression->disk.block_size;
   struct status ignored;
 
-  *row = (struct row){
+  *row = (struct new_row){
     .id = found->id,
     .checksum = found->checksum,
     .codec = found->codec,
@@ -182,7 +182,7 @@ decode_row (struct connection *connection, struct recompression *recompression,
 
 /* Is a row that is to be as ROW says as it was? */
 static bool
-is_same (const struct recompression *recompression, const struct row *row)
+is_same (const struct recompression *recompression, const struct new_row *row)
 {
   const struct encoded *encoded = &row->encoded;
 
@@ -216,7 +216,7 @@ count_bytes (struct recompressed *done, uint64_t before, uint64_t after)
 
 /* Encode the block of the row at hand; keep it if that makes a difference. */
 static void
-encode_row (struct recompression *recompression, struct row *row)
+encode_row (struct recompression *recompression, struct new_row *row)
 {
   const uint32_t block_size = recompression->disk.block_size;
   struct encoded *encoded = &row->encoded;
@@ -258,7 +258,7 @@ read_step (struct connection *connection, void *opaque, struct status *status)
   struct recompression *recompression = opaque;
   CLEANUP_STATEMENT sqlite3_stmt *statement =
       connection_statement (connection, rows_sql, status);
-  struct row *row;
+  struct new_row *row;
   int r = 1;
 
   if (statement == NULL)
@@ -301,7 +301,7 @@ read_step (struct connection *connection, void *opaque, struct status *status)
 
 /* Have a row be what its block is encoded to, or refer to CONTENT. */
 static int
-store_row (struct connection *connection, const struct row *row,
+store_row (struct connection *connection, const struct new_row *row,
            int64_t checksum, int64_t content, struct status *status)
 {
   static const char store_sql[] =
@@ -327,7 +327,7 @@ store_row (struct connection *connection, const struct row *row,
 /* Have the content of a row be what the block is encoded to. */
 static int
 store_content (struct connection *connection,
-               struct recompression *recompression, const struct row *row,
+               struct recompression *recompression, const struct new_row *row,
                struct status *status)
 {
   static const char store_sql[] =
@@ -356,7 +356,7 @@ store_content (struct connection *connection,
  */
 static int
 share_row (struct connection *connection, struct recompression *recompression,
-           const struct row *row, int64_t *next_id, struct status *status)
+           const struct new_row *row, int64_t *next_id, struct status *status)
 {
   static const char key_sql[] = "SELECT layer, number, generation FROM block"
                                 " WHERE id = ?1 AND checksum = ?2";
@@ -390,7 +390,7 @@ share_row (struct connection *connection, struct recompression *recompression,
 /* Give a row data of its own. */
 static int
 unshare_row (struct connection *connection, struct recompression *recompression,
-             const struct row *row, struct status *status)
+             const struct new_row *row, struct status *status)
 {
   const uint64_t freed = connection->content_freed;
 
@@ -412,7 +412,7 @@ write_step (struct connection *connection, void *opaque, struct status *status)
 
   recompression->written = (struct recompressed){ 0 };
   for (size_t i = 0; i < recompression->count && r == 0; i++) {
-    const struct row *row = &recompression->rows[i];
+    const struct new_row *row = &recompression->rows[i];
 
     if (!shares (recompression) || row->encoded.codec == CODEC_ZERO)
       r = unshare_row (connection, recompression, row, status);
@@ -441,7 +441,7 @@ remember_grown (struct recompression *recompression)
     recompression->grown_room = 2 * most;
   }
   for (size_t i = 0; i < recompression->count; i++) {
-    const struct row *row = &recompression->rows[i];
+    const struct new_row *row = &recompression->rows[i];
 
     if (row->encoded.length > row->length)
       recompression->grown[recompression->grown_count++] =
@@ -459,7 +459,7 @@ read_grown (struct connection *connection, struct recompression *recompression,
       " FROM block WHERE id = ?1";
   CLEANUP_STATEMENT sqlite3_stmt *statement =
       connection_statement (connection, row_sql, status);
-  struct row *row = &recompression->rows[recompression->count];
+  struct new_row *row = &recompression->rows[recompression->count];
   struct block_row found;
   int r;
 

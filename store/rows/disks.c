@@ -238,7 +238,7 @@ insert_disk (struct connection *connection, const struct disk_options *options,
 int
 disks_create_on (struct connection *connection,
                  const struct disk_options *options,
-                 const struct layer_view *parent, int64_t *id,
+                 const struct layer_point *parent, int64_t *id,
                  struct status *status)
 {
   int64_t layer;
@@ -455,7 +455,7 @@ disks_view (struct connection *connection, int64_t id, int64_t epoch,
 }
 
 int
-disks_head (struct connection *connection, int64_t id, struct layer_view *head,
+disks_head (struct connection *connection, int64_t id, struct layer_point *head,
             struct status *status)
 {
   static const char head_sql[] =
@@ -478,7 +478,7 @@ disks_head (struct connection *connection, int64_t id, struct layer_view *head,
     return status_fail (status, EIO,
                         "the row of the disk or its layer is damaged; restore "
                         "the database from a backup");
-  *head = (struct layer_view){
+  *head = (struct layer_point){
     .layer = sqlite3_column_int64 (row, 0),
     .generation = sqlite3_column_int64 (row, 1),
   };
@@ -601,7 +601,7 @@ move_to (struct connection *connection, int64_t id, int64_t layer,
 {
   static const char epoch_sql[] =
       "UPDATE disk SET epoch = epoch + 1 WHERE id = ?1";
-  struct layer_view old;
+  struct layer_point old;
 
   if (disks_head (connection, id, &old, status) == -1 ||
       connection_run_for (connection, epoch_sql, id, status) == -1 ||
@@ -611,8 +611,9 @@ move_to (struct connection *connection, int64_t id, int64_t layer,
 }
 
 int
-disks_jump (struct connection *connection, int64_t id,
-            const struct layer_view *to, uint64_t size, struct status *status)
+disks_roll_back (struct connection *connection, int64_t id,
+                 const struct layer_point *to, uint64_t size,
+                 struct status *status)
 {
   int64_t layer;
 
@@ -623,10 +624,10 @@ disks_jump (struct connection *connection, int64_t id,
 
 int
 disks_lend (struct connection *connection, const struct disk_options *options,
-            int64_t id, const struct layer_view *base, int64_t *lent,
+            int64_t id, const struct layer_point *base, int64_t *lent,
             struct status *status)
 {
-  struct layer_view head;
+  struct layer_point head;
   int64_t layer;
 
   if (disks_head (connection, id, &head, status) == -1 ||
@@ -640,7 +641,7 @@ disks_lend (struct connection *connection, const struct disk_options *options,
 
 /* Delete the row of disk ID; where it wrote goes to HEAD. */
 static int
-delete_row (struct connection *connection, int64_t id, struct layer_view *head,
+delete_row (struct connection *connection, int64_t id, struct layer_point *head,
             struct status *status)
 {
   static const char delete_sql[] = "DELETE FROM disk WHERE id = ?1";
@@ -654,7 +655,7 @@ int
 disks_take_back (struct connection *connection, int64_t id, int64_t lent,
                  struct status *status)
 {
-  struct layer_view own, back;
+  struct layer_point own, back;
 
   if (disks_head (connection, id, &own, status) == -1 ||
       delete_row (connection, lent, &back, status) == -1 ||
@@ -669,7 +670,7 @@ int
 disks_take_over (struct connection *connection, int64_t id, int64_t from,
                  uint64_t size, struct status *status)
 {
-  struct layer_view head;
+  struct layer_point head;
 
   if (delete_row (connection, from, &head, status) == -1)
     return -1;
@@ -679,7 +680,7 @@ disks_take_over (struct connection *connection, int64_t id, int64_t from,
 int
 disks_delete (struct connection *connection, int64_t id, struct status *status)
 {
-  struct layer_view head;
+  struct layer_point head;
 
   if (delete_row (connection, id, &head, status) == -1)
     return -1;

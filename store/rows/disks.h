@@ -2,7 +2,8 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* Disks: the rows that give storage a name and a size.
+/* Disks: the rows that give storage a name and a size.  (disk_... in store.h
+ * is a disk that a client has opened; disks_... is about the table.)
  *
  * These are the short management transactions, and the way from a disk to
  * the layers that hold its blocks.
@@ -67,7 +68,7 @@ int disks_create (struct connection *connection,
  */
 int disks_create_on (struct connection *connection,
                      const struct disk_options *options,
-                     const struct layer_view *parent, int64_t *id,
+                     const struct layer_point *parent, int64_t *id,
                      struct status *status);
 
 /* How many rows of disks are damaged: their checksum is wrong, or they have
@@ -113,7 +114,7 @@ int disks_view (struct connection *connection, int64_t id, int64_t epoch,
  * are damaged.
  */
 int disks_head (struct connection *connection, int64_t id,
-                struct layer_view *head, struct status *status);
+                struct layer_point *head, struct status *status);
 
 /* Changes of the row of disk ID, inside a write transaction of the caller.
  * The new values were checked (sane_check_options).  All return 0, or -1;
@@ -132,9 +133,9 @@ int disks_set_size (struct connection *connection, int64_t id, uint64_t size,
 /* Have disk ID go on as SIZE bytes of TO, in a new epoch, on a new layer;
  * for a roll-back.  What only the disk saw before is freed later.
  */
-int disks_jump (struct connection *connection, int64_t id,
-                const struct layer_view *to, uint64_t size,
-                struct status *status);
+int disks_roll_back (struct connection *connection, int64_t id,
+                     const struct layer_point *to, uint64_t size,
+                     struct status *status);
 
 /* Disk LENT goes, and disk ID has the layer back that disks_lend gave that one:
  * its own layer is empty and nothing else looks at it, and the other one has no
@@ -149,7 +150,7 @@ int disks_take_back (struct connection *connection, int64_t id, int64_t lent,
  */
 int disks_lend (struct connection *connection,
                 const struct disk_options *options, int64_t id,
-                const struct layer_view *base, int64_t *lent,
+                const struct layer_point *base, int64_t *lent,
                 struct status *status);
 
 /* Have disk ID go on as SIZE bytes of disk FROM, in a new epoch, on the layer

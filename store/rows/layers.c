@@ -39,7 +39,7 @@ add_layer (struct view *view, int64_t layer, int64_t generation,
                         DEPTH_MAX);
   if (view->depth == view->capacity) {
     const size_t capacity = view->capacity ? 2 * view->capacity : 4;
-    struct layer_view *layers =
+    struct layer_point *layers =
         realloc (view->layers, capacity * sizeof *layers);
 
     if (layers == NULL)
@@ -48,7 +48,7 @@ add_layer (struct view *view, int64_t layer, int64_t generation,
     view->capacity = capacity;
   }
   view->layers[view->depth++] =
-      (struct layer_view){ .layer = layer, .generation = generation };
+      (struct layer_point){ .layer = layer, .generation = generation };
   return 0;
 }
 
@@ -92,7 +92,7 @@ add_layer_row (struct connection *connection, int64_t *layer,
 }
 
 int
-layer_create (struct connection *connection, const struct layer_view *parent,
+layer_create (struct connection *connection, const struct layer_point *parent,
               int64_t *id, struct status *status)
 {
   static const char insert_sql[] =
@@ -135,7 +135,7 @@ layer_set_generation (struct connection *connection, int64_t layer,
 
 int
 layer_set_parent (struct connection *connection, int64_t layer,
-                  const struct layer_view *parent, struct status *status)
+                  const struct layer_point *parent, struct status *status)
 {
   static const char parent_sql[] =
       "UPDATE layer SET parent = ?2, parent_generation = ?3 WHERE id = ?1";

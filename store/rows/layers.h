@@ -54,8 +54,10 @@
   "(EXISTS (SELECT 1 FROM disk AS any WHERE any.layer = " layer ")"            \
   " OR EXISTS (SELECT 1 FROM snapshot AS any WHERE any.layer = " layer "))"
 
-/* The rows of a layer of at most a generation. */
-struct layer_view {
+/* A layer as it was at a generation: the rows of it that are not newer.  What
+ * a view shows begins at such a point.
+ */
+struct layer_point {
   int64_t layer;
   int64_t generation;
 };
@@ -73,7 +75,7 @@ struct view {
   uint64_t size;          /* bytes */
   uint32_t block_size;    /* bytes */
   struct storing storing; /* if it is a disk */
-  struct layer_view *layers;
+  struct layer_point *layers;
   size_t depth;    /* how many layers */
   size_t capacity; /* room for how many; kept from one use to the next */
   struct view_ahead ahead;
@@ -86,7 +88,7 @@ void view_free (struct view *view);
  * to *ID.  Inside a write transaction of the caller.  Returns 0, or -1.
  */
 int layer_create (struct connection *connection,
-                  const struct layer_view *parent, int64_t *id,
+                  const struct layer_point *parent, int64_t *id,
                   struct status *status);
 
 /* Have LAYER's new rows carry GENERATION.  Inside a write transaction of
@@ -99,7 +101,7 @@ int layer_set_generation (struct connection *connection, int64_t layer,
  * of the caller.  Returns 0, or -1.
  */
 int layer_set_parent (struct connection *connection, int64_t layer,
-                      const struct layer_view *parent, struct status *status);
+                      const struct layer_point *parent, struct status *status);
 
 /* Put LAYER into the table `reclaim` (reclaim.h): something that looked at it
  * is gone.  Inside a write transaction of the caller.
@@ -193,7 +195,7 @@ int view_map (struct connection *connection, const struct view *view,
  * zeroes, the layer is 0.  Reads indexes only, not the data.
  */
 int view_rows (struct connection *connection, const struct view *view,
-               uint64_t first, uint32_t count, struct layer_view *rows,
+               uint64_t first, uint32_t count, struct layer_point *rows,
                struct status *status);
 
 /* Which row a view shows of a block, and what is in it.  Where two are equal

@@ -78,8 +78,8 @@ struct work {
   struct connection *connection;
   struct reclaim_step *step;
   int64_t layer;
-  struct layer_view parent; /* layer 0: none */
-  int64_t number;           /* where to go on */
+  struct layer_point parent; /* layer 0: none */
+  int64_t number;            /* where to go on */
   int64_t generation;
 
   int64_t *seen; /* the generations that it is looked at, in order */

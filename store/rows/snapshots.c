@@ -86,7 +86,7 @@ snapshots_create (struct connection *connection, const struct disk_info *disk,
     .created = created ? created : time (NULL),
     .automatic = automatic,
   };
-  struct layer_view head;
+  struct layer_point head;
   struct disk_info now;
   int r;
 

@@ -108,7 +108,7 @@ read_row (struct part *part, const struct walk *walk, struct status *status)
 /* Read what one layer has of the blocks that are still missing. */
 static int
 read_layer (struct connection *connection, struct part *part,
-            const struct layer_view *layer, struct status *status)
+            const struct layer_point *layer, struct status *status)
 {
   static const char rows_sql[] =
       "SELECT number, generation, codec, checksum, data, content"
