@@ -14,6 +14,7 @@
 #include "block/checksum.h"
 #include "block/codec.h"
 #include "rows/content.h"
+#include "rows/viewers.h"
 #include "engine/writer-parts.h"
 #include "base/count.h"
 

@@ -12,6 +12,7 @@
 #include "rows/disks.h"
 #include "rows/flatten.h"
 #include "rows/layers.h"
+#include "rows/viewers.h"
 
 /* What one step does at most: blocks looked at, rows deleted, and bytes of
  * blocks copied.
@@ -190,8 +191,7 @@ flatten_copy_step (struct connection *connection, int64_t disk,
   if (progress->layer != head.layer)
     *next = 0; /* the first step, or the disk was rolled back since */
   progress->layer = flatten.layer = head.layer;
-  r = layer_lowest_viewer (connection, head.layer, &flatten.lowest, &child,
-                           status);
+  r = viewers_lowest (connection, head.layer, &flatten.lowest, &child, status);
   if (r == 0)
     r = look_below (&flatten, status);
   if (r == 1) {

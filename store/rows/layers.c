@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "rows/layers.h"
+#include "rows/viewers.h"
 
 /* More layers than any chain that this program makes. */
 #define DEPTH_MAX 100000
@@ -203,31 +204,6 @@ layers_count_damaged (struct connection *connection, int64_t *count,
       " OR (parent IS NOT NULL AND parent NOT IN (SELECT id FROM layer))";
 
   return connection_integer (connection, damaged_sql, count, status);
-}
-
-int
-layer_lowest_viewer (struct connection *connection, int64_t layer,
-                     int64_t *generation, int64_t *child, struct status *status)
-{
-  static const char viewers_sql[] = LAYER_VIEWERS;
-  CLEANUP_STATEMENT sqlite3_stmt *viewers =
-      connection_statement (connection, viewers_sql, status);
-  int r;
-
-  if (viewers == NULL)
-    return -1;
-  *generation = INT64_MAX;
-  *child = 0;
-  sqlite3_bind_int64 (viewers, 1, layer);
-  r = connection_step (connection, viewers, status);
-  if (r == 1) {
-    *generation = sqlite3_column_int64 (viewers, 0);
-    *child = sqlite3_column_int64 (viewers, 3);
-    r = connection_step (connection, viewers, status);
-    if (r == 1)
-      *child = 0;
-  }
-  return r == -1 ? -1 : 0;
 }
 
 int

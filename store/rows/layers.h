@@ -39,21 +39,6 @@
 #define GENERATION_TAKEN 1
 #define GENERATION_CHILD 2
 
-/* All that looks at layer ?1, by generation: the generation; a disk, or a
- * snapshot of it; or a child layer.  What is not meant is 0.
- */
-#define LAYER_VIEWERS                                                          \
-  "SELECT layer.generation, disk.id, 0, 0"                                     \
-  " FROM disk JOIN layer ON layer.id = disk.layer WHERE disk.layer = ?1"       \
-  " UNION ALL SELECT generation, disk, id, 0 FROM snapshot WHERE layer = ?1"   \
-  " UNION ALL SELECT parent_generation, 0, 0, id"                              \
-  " FROM layer WHERE parent = ?1 ORDER BY 1"
-
-/* Does a disk or a snapshot look at a layer? */
-#define LAYER_LOOKED_AT(layer)                                                 \
-  "(EXISTS (SELECT 1 FROM disk AS any WHERE any.layer = " layer ")"            \
-  " OR EXISTS (SELECT 1 FROM snapshot AS any WHERE any.layer = " layer "))"
-
 /* A layer as it was at a generation: the rows of it that are not newer.  What
  * a view shows begins at such a point.
  */
@@ -135,13 +120,6 @@ int layer_remove (struct connection *connection, int64_t layer,
 /* How many rows of layers are damaged, as disks_count_damaged. */
 int layers_count_damaged (struct connection *connection, int64_t *count,
                           struct status *status);
-
-/* The lowest generation at which LAYER is looked at; *CHILD becomes the only
- * child, if nothing else looks at it, or else 0.
- */
-int layer_lowest_viewer (struct connection *connection, int64_t layer,
-                         int64_t *generation, int64_t *child,
-                         struct status *status);
 
 /* Is there a row of NUMBER in LAYER of at most GENERATION?  Returns 1, 0,
  * -1.

@@ -13,6 +13,7 @@
 #include "rows/follow.h"
 #include "rows/layers.h"
 #include "rows/quota.h"
+#include "rows/viewers.h"
 #include "base/count.h"
 
 /* How many rows a step counts, and then those of the same number. */
