@@ -52,7 +52,10 @@ find_floor (struct writer *writer, int64_t *floor, struct status *status)
 }
 
 /* How many of the layers below the disk's own nobody else sees, since what
- * looked at them was deleted: what the disk overwrites of them goes, too.
+ * looked at them was deleted: what the disk overwrites of them goes, too.  This
+ * cannot be left to the reclaimer: it does not move a layer of many rows, and
+ * looks for what is hidden of it only when something else goes.  A disk would
+ * keep what it overwrites, and at its quota could not be overwritten at all.
  */
 static int
 find_owned (struct writer *writer, size_t *owned, struct status *status)
@@ -330,23 +333,36 @@ merge_block (struct writer *writer, uint64_t offset, uint64_t count,
   return put_block (writer, number, &encoded, status);
 }
 
-/* As merge_block, for a part of a block that was merged before. */
+/* Is block NUMBER as it was when MERGED was made of it?  Returns 1, 0, -1. */
 static int
-put_merged (struct writer *writer, uint64_t number, const struct merged *merged,
-            bool *put, struct status *status)
+is_unchanged (struct writer *writer, uint64_t number,
+              const struct merged *merged, struct status *status)
 {
   struct row_version now;
 
-  *put = false;
   if (!merged->known)
     return 0;
   if (view_version (&writer->connection, &writer->view, number, &now, status) ==
       -1)
     return -1;
-  if (memcmp (&now, &merged->version, sizeof now) != 0)
-    return 0;
-  *put = true;
-  return put_block (writer, number, &merged->encoded, status);
+  return memcmp (&now, &merged->version, sizeof now) == 0;
+}
+
+/* As merge_block, where the thread of the request may have MERGED it before.
+ * That takes reading and compressing out of the transaction, for which others
+ * wait; merge_block stays for what has changed since, for disks that are not
+ * compressed, of which nothing is read before, and for zeroes.
+ */
+static int
+put_part (struct writer *writer, uint64_t offset, uint64_t count,
+          const char *data, const struct merged *merged, struct status *status)
+{
+  const uint64_t number = offset / writer->view.block_size;
+  const int r = is_unchanged (writer, number, merged, status);
+
+  if (r == 1)
+    return put_block (writer, number, &merged->encoded, status);
+  return r == -1 ? -1 : merge_block (writer, offset, count, data, status);
 }
 
 /* A write: perhaps a part of a block, whole blocks, perhaps a part. */
@@ -358,7 +374,6 @@ run_write (struct writer *writer, struct operation *operation,
   const struct encoded *encoded = operation->encoded;
   const char *data = operation->data;
   uint64_t offset = operation->offset, left = operation->count, count;
-  bool put;
   int r;
 
   operation->storing = writer->view.storing;
@@ -368,13 +383,9 @@ run_write (struct writer *writer, struct operation *operation,
       count = left;
     if (count == block_size)
       r = put_block (writer, offset / block_size, encoded++, status);
-    else {
-      r = put_merged (writer, offset / block_size,
-                      &operation->merged[offset != operation->offset], &put,
-                      status);
-      if (r == 0 && !put)
-        r = merge_block (writer, offset, count, data, status);
-    }
+    else
+      r = put_part (writer, offset, count, data,
+                    &operation->merged[offset != operation->offset], status);
     if (r == -1)
       return -1;
     offset += count;
