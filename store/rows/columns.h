@@ -68,28 +68,32 @@ enum layer_column {
   LAYER_COLUMNS
 };
 
+/* clang-format off */
+
 /* SQL: what the checksum of a row is to be. */
-#define DISK_CHECKSUM                                                          \
+#define DISK_CHECKSUM \
   "row_checksum ('disk', disk.id" EACH_DISK_COLUMN (COLUMN_NAME) ")"
-#define SNAPSHOT_CHECKSUM                                                      \
+#define SNAPSHOT_CHECKSUM \
   "row_checksum ('snapshot', snapshot.id" EACH_SNAPSHOT_COLUMN (COLUMN_NAME) ")"
-#define LAYER_CHECKSUM                                                         \
+#define LAYER_CHECKSUM \
   "row_checksum ('layer', layer.id" EACH_LAYER_COLUMN (COLUMN_NAME) ")"
 
 /* SQL: all columns of a row, but in place of its checksum whether that is
  * right.
  */
-#define DISK_SELECT                                                            \
-  "SELECT disk.id" EACH_DISK_COLUMN (                                          \
-      COLUMN_NAME) ", disk.checksum = " DISK_CHECKSUM
-#define SNAPSHOT_SELECT                                                        \
-  "SELECT snapshot.id" EACH_SNAPSHOT_COLUMN (                                  \
-      COLUMN_NAME) ", snapshot.checksum = " SNAPSHOT_CHECKSUM
+#define DISK_SELECT \
+  "SELECT disk.id" EACH_DISK_COLUMN (COLUMN_NAME) \
+  ", disk.checksum = " DISK_CHECKSUM
+#define SNAPSHOT_SELECT \
+  "SELECT snapshot.id" EACH_SNAPSHOT_COLUMN (COLUMN_NAME) \
+  ", snapshot.checksum = " SNAPSHOT_CHECKSUM
 
 /* SQL: a whole row of parameters. */
-#define DISK_VALUES     " VALUES (?" EACH_DISK_COLUMN (COLUMN_VALUE) ", ?)"
+#define DISK_VALUES " VALUES (?" EACH_DISK_COLUMN (COLUMN_VALUE) ", ?)"
 #define SNAPSHOT_VALUES " VALUES (?" EACH_SNAPSHOT_COLUMN (COLUMN_VALUE) ", ?)"
-#define LAYER_VALUES    " VALUES (?" EACH_LAYER_COLUMN (COLUMN_VALUE) ", ?)"
+#define LAYER_VALUES " VALUES (?" EACH_LAYER_COLUMN (COLUMN_VALUE) ", ?)"
+
+/* clang-format on */
 
 /* What the name of a disk that is on its way in (manage_receive) has behind
  * that of the disk which it is to be.

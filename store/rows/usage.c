@@ -218,10 +218,10 @@ group_of_layer (const struct count *count, int64_t layer)
 
 /* All layers that something looks at, if only through others. */
 #define WITH_LIVE                                                              \
-  "WITH RECURSIVE live (id) AS (SELECT layer FROM disk"                        \
-  "  UNION SELECT layer FROM snapshot"                                         \
-  "  UNION SELECT parent FROM live JOIN layer ON layer.id = live.id"           \
-  "   WHERE parent IS NOT NULL) "
+  "WITH RECURSIVE live (id) AS ("                                              \
+  "   SELECT layer FROM disk UNION SELECT layer FROM snapshot"                 \
+  "   UNION SELECT parent FROM live JOIN layer ON layer.id = live.id"          \
+  "    WHERE parent IS NOT NULL) "
 
 /* Add the layers of a SELECT to LIST. */
 static int
@@ -819,15 +819,17 @@ find_features (struct count *count, struct status *status)
 static int
 add_useless (struct count *count, struct status *status)
 {
-  static const char useless_sql[] = WITH_LIVE
-      "SELECT id FROM layer WHERE id NOT IN (SELECT id FROM live)"
-      " OR id IN (SELECT layer FROM reclaim)"
-      " OR id IN (SELECT parent FROM layer"
-      "  WHERE id NOT IN (SELECT id FROM live))"
-      " OR (id NOT IN (SELECT layer FROM disk UNION SELECT layer FROM snapshot)"
-      "  AND 1 = (SELECT count (*) FROM layer AS child"
-      "   WHERE child.parent = layer.id AND child.id IN (SELECT id FROM "
-      "live)))";
+  /* clang-format off */
+  static const char useless_sql[] =
+    WITH_LIVE
+    "SELECT id FROM layer"
+    "  WHERE id NOT IN live"
+    "   OR id IN (SELECT layer FROM reclaim)"
+    "   OR id IN (SELECT parent FROM layer WHERE id NOT IN live)"
+    "   OR (id NOT IN (SELECT layer FROM disk UNION SELECT layer FROM snapshot)"
+    "    AND 1 = (SELECT count (*) FROM layer AS child"
+    "      WHERE child.parent = layer.id AND child.id IN live))";
+  /* clang-format on */
 
   return find_layers (count, useless_sql, &count->todo, status);
 }
