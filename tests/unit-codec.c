@@ -259,14 +259,30 @@ test_names (void **state)
                 EIO, "damaged");
 }
 
+/* Users are told of all that there are. */
+static void
+test_help (void **state)
+{
+  struct compression compression = { CODEC_ZERO, 1 };
+  char text[COMPRESSION_TEXT];
+  int count = 0;
+
+  (void)state;
+  for (; codec_next (&compression.codec); count++) {
+    compression_print (&compression, text);
+    text[strcspn (text, ":")] = '\0';
+    assert_non_null (strstr (COMPRESSION_HELP, text));
+  }
+  assert_in_range (count, 3, CODECS_MAX);
+}
+
 int
 main (void)
 {
   const struct CMUnitTest tests[] = {
-    unit_test (test_blocks),
-    unit_test (test_in_vain),
-    unit_test (test_no_workspace),
-    unit_test (test_names),
+    unit_test (test_blocks),       unit_test (test_in_vain),
+    unit_test (test_no_workspace), unit_test (test_names),
+    unit_test (test_help),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
