@@ -218,8 +218,11 @@ static bool
 is_copied (const struct backup *backup, int64_t layer, int64_t generation)
 {
   const struct layer_point key = { .layer = layer };
-  const struct layer_point *found = bsearch (
-      &key, backup->layers, backup->layers_count, sizeof key, compare_layers);
+  const struct layer_point *found =
+      backup->layers_count == 0
+          ? NULL
+          : bsearch (&key, backup->layers, backup->layers_count, sizeof key,
+                     compare_layers);
 
   return found && generation <= found->generation;
 }
