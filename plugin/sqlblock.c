@@ -324,13 +324,14 @@ parse_disk (void)
     }
     options.block_size = bytes;
   }
-  if (compression && store_parse_compression (compression, &options.compression,
-                                              &status) == -1)
+  if (compression &&
+      store_parse_compression (compression, &options.storing.compression,
+                               &status) == -1)
     return report (&status);
   if (parse_bool (dedup, &deduplicate) == -1)
     return -1;
   if (dedup)
-    options.deduplicate = deduplicate ? DISK_ON : DISK_OFF;
+    options.storing.deduplicate = deduplicate ? DISK_ON : DISK_OFF;
   if (parse_quota () == -1)
     return -1;
   if (sane_check_options (&options, &status) == -1)
@@ -359,8 +360,9 @@ sqlblock_config_complete (void)
   "size=<SIZE>            Size of a disk that is to be made.\n"                \
   "export=<NAME>          Serve or make this disk only.\n"                     \
   "block-size=<SIZE>      Block size of a disk that is to be made.\n"          \
-  "compression=<HOW>      How to store a disk that is to be made: none,\n"     \
-  "                       lz4 (default) or zstd[:LEVEL].\n"                    \
+  "compression=<HOW>      How to store a disk that is to be made:\n"           \
+  "                       " COMPRESSION_HELP "\n"                              \
+  "                       (default lz4).\n"                                    \
   "dedup=<BOOL>           Store blocks that are equal only once, of a disk\n"  \
   "                       that is to be made (default off).\n"                 \
   "quota=<SIZE>           The most that a disk that is to be made, and its\n"  \

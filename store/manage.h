@@ -238,12 +238,11 @@ void manage_thaw (struct store *store, struct disk *disk);
 
 /* What is to be received. */
 struct manage_incoming {
-  const char *disk;               /* name of the disk */
-  const char *description;        /* of a new disk; may be NULL: none */
-  uint64_t size;                  /* bytes; may become less until the end */
-  uint32_t block_size;            /* bytes */
-  struct compression compression; /* of a new disk; codec 0: not said */
-  enum disk_choice deduplicate;   /* of a new disk */
+  const char *disk;        /* name of the disk */
+  const char *description; /* of a new disk; may be NULL: none */
+  uint64_t size;           /* bytes; may become less until the end */
+  uint32_t block_size;     /* bytes */
+  struct storing storing;  /* of a new disk */
 
   /* Have an existing disk get other contents. */
   bool replace;

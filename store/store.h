@@ -46,8 +46,8 @@ struct disk;
  * said.
  */
 
-/* Read TEXT, "none", "lz4", "zstd" or "zstd:LEVEL".  Returns 0, or -1: EINVAL
- * for anything else, ENOTSUP where this program was built without the codec.
+/* Read TEXT, such as "none" or "zstd:3".  Returns 0, or -1: EINVAL for what is
+ * no compression, ENOTSUP where this program was built without the codec.
  */
 int store_parse_compression (const char *text, struct compression *compression,
                              struct status *status);

@@ -713,12 +713,13 @@ read_options (struct manage_incoming *incoming)
   incoming->block_size = bytes;
   incoming->description = import_description;
   incoming->replace = import_overwrite;
-  incoming->deduplicate = import_dedup ? DISK_ON : DISK_UNSAID;
+  incoming->storing.deduplicate = import_dedup ? DISK_ON : DISK_UNSAID;
   options = (struct disk_options){ .block_size = incoming->block_size,
                                    .description = incoming->description };
   if (sane_check_options (&options, &status) == -1)
     return tool_fail (&status);
-  return tool_parse_compression (import_compression, &incoming->compression);
+  return tool_parse_compression (import_compression,
+                                 &incoming->storing.compression);
 }
 
 /* Take over what the disk that is to be overwritten is. */
@@ -785,8 +786,7 @@ static const struct tool_option import_options[] = {
   { "block-size", 'b', "SIZE", &import_block_size,
     "the size of its blocks; default: 4k" },
   { "compression", 'c', "HOW", &import_compression,
-    "none, lz4, zstd or zstd:LEVEL (1 to 19);\n"
-    "default: lz4" },
+    COMPRESSION_HELP ";\ndefault: lz4" },
   { "dedup", 0, NULL, &import_dedup, "store blocks that are equal only once" },
   { "description", 'd', "TEXT", &import_description, "what it is for" },
   { "overwrite", 0, NULL, &import_overwrite,

@@ -45,8 +45,7 @@ static const struct tool_option create_options[] = {
     "size of the rows that hold the disk: a power of two\n"
     "from 512 to 1M, fixed for life (default 4k)" },
   { "compression", 'c', "HOW", &create_compression,
-    "none, lz4, zstd or zstd:LEVEL (1 to 19);\n"
-    "default: lz4" },
+    COMPRESSION_HELP ";\ndefault: lz4" },
   { "dedup", 0, NULL, &create_dedup, "store blocks that are equal only once" },
   { "quota", 0, "SIZE", &create_quota,
     "the most that the disk and its snapshots may take\n"
@@ -79,7 +78,7 @@ run_create (int argc, char *argv[])
   struct disk_options options = {
     .name = argv[1],
     .description = create_description,
-    .deduplicate = create_dedup ? DISK_ON : DISK_UNSAID,
+    .storing.deduplicate = create_dedup ? DISK_ON : DISK_UNSAID,
   };
   uint64_t block_size = 0;
   char text[TOOL_SIZE_MAX];
@@ -101,7 +100,8 @@ run_create (int argc, char *argv[])
     return tool_usage ("'%s' is not a size of blocks: " TOOL_A_SIZE,
                        create_block_size);
   options.block_size = block_size;
-  code = tool_parse_compression (create_compression, &options.compression);
+  code =
+      tool_parse_compression (create_compression, &options.storing.compression);
   if (code != TOOL_DONE)
     return code;
   if (create_quota) {

@@ -27,13 +27,14 @@ disk_json (const struct disk_info *info, const struct manage_details *details)
 {
   char compression[COMPRESSION_TEXT];
 
-  store_print_compression (&info->compression, compression);
+  store_print_compression (&info->storing.compression, compression);
   return json_pack (
       "{s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o}", "name",
       tool_json_string (info->name), "description",
       tool_json_string (info->description), "size", tool_json_size (info->size),
       "block_size", tool_json_size (info->block_size), "compression",
-      tool_json_string (compression), "dedup", info->deduplicate, "quota",
+      tool_json_string (compression), "dedup",
+      info->storing.deduplicate == DISK_ON, "quota",
       info->quota ? tool_json_size (info->quota) : json_null (), "quota_used",
       info->quota ? tool_json_size (details->quota_used) : json_null (),
       "snapshots", tool_json_size (details->snapshots), "created",
@@ -603,9 +604,10 @@ show_disk (struct store *store, const char *name)
   tool_property ("description", "%s", info.description);
   tool_property_size ("size", info.size);
   tool_property_size ("block size", info.block_size);
-  store_print_compression (&info.compression, compression);
+  store_print_compression (&info.storing.compression, compression);
   tool_property ("compression", "%s", compression);
-  tool_property ("dedup", "%s", info.deduplicate ? "on" : "off");
+  tool_property ("dedup", "%s",
+                 info.storing.deduplicate == DISK_ON ? "on" : "off");
   usage_property ("stored", usage.items[0].stored);
   usage_property ("only here", usage.exclusive[0]);
   usage_property ("with its snapshots", usage.history[0]);

@@ -317,8 +317,8 @@ receive_stream (struct store *store, struct stream *stream, const char *name,
     .description = header->description,
     .size = header->size,
     .block_size = header->block_size,
-    .compression = *compression,
-    .deduplicate = receive_dedup ? DISK_ON : DISK_UNSAID,
+    .storing.compression = *compression,
+    .storing.deduplicate = receive_dedup ? DISK_ON : DISK_UNSAID,
     .snapshot = header->snapshot,
     .guid = header->guid,
     .created = header->created,
@@ -420,8 +420,7 @@ run_receive (int argc, char *argv[])
 
 static const struct tool_option receive_options[] = {
   { "compression", 'c', "HOW", &receive_compression,
-    "of a new disk: none, lz4, zstd or\n"
-    "zstd:LEVEL (1 to 19);\n"
+    "of a new disk:\n" COMPRESSION_HELP ";\n"
     "default: lz4" },
   { "dedup", 0, NULL, &receive_dedup,
     "a new disk stores blocks that are equal only once" },

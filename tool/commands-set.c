@@ -34,9 +34,9 @@ parse_property (const char *text, struct disk_options *options)
 
   value = value ? value + 1 : "";
   if (begins (text, "compression="))
-    twice = options->compression.codec;
+    twice = options->storing.compression.codec;
   else if (begins (text, "dedup="))
-    twice = options->deduplicate;
+    twice = options->storing.deduplicate;
   else if (begins (text, "quota="))
     twice = options->quota;
   else
@@ -45,9 +45,11 @@ parse_property (const char *text, struct disk_options *options)
                        text);
   if (twice)
     return tool_usage ("'%.*s' was given twice", (int)(value - text - 1), text);
-  return text[0] == 'c' ? tool_parse_compression (value, &options->compression)
-         : text[0] == 'd' ? tool_parse_choice (value, &options->deduplicate)
-                          : tool_parse_quota (value, &options->quota);
+  return text[0] == 'c'
+             ? tool_parse_compression (value, &options->storing.compression)
+         : text[0] == 'd'
+             ? tool_parse_choice (value, &options->storing.deduplicate)
+             : tool_parse_quota (value, &options->quota);
 }
 
 /* The quota holds; count what the disk has. */
@@ -94,9 +96,10 @@ const struct command command_set = {
   .help =
       "The properties are:\n"
       "\n"
-      "  compression=HOW    how new blocks are compressed: none, lz4, zstd\n"
-      "                     or zstd:LEVEL (1 to 19).  Blocks that are there\n"
-      "                     stay as they are, see recompress.\n"
+      "  compression=HOW    how new blocks are compressed:\n"
+      "                     " COMPRESSION_HELP ".\n"
+      "                     Blocks that are there stay as they are, see\n"
+      "                     recompress.\n"
       "  dedup=on|off       whether new blocks that are equal to others of\n"
       "                     the database are stored only once.\n"
       "  quota=SIZE|none    the most that the data of the disk and its\n"

@@ -157,11 +157,18 @@ _sqlblock_complete_property ()
   fi
 }
 
+# _sqlblock_compressions: their names, each on a line.
+_sqlblock_compressions ()
+{
+  sed -n 's/.*\(none, .*\) or [a-z0-9]*:LEVEL.*/\1/p' <<<"$usage" |
+    tr -s ', ' '\n'
+}
+
 # _sqlblock_complete_value ARGUMENT: what an option or a property is given.
 _sqlblock_complete_value ()
 {
   case $1 in
-    HOW) _sqlblock_offer < <(printf '%s\n' none lz4 zstd) ;;
+    HOW) _sqlblock_offer < <(_sqlblock_compressions) ;;
     "on|off") _sqlblock_offer < <(printf '%s\n' on off) ;;
     "SIZE|none") _sqlblock_offer <<<none ;;
     SNAPSHOT)

@@ -29,18 +29,16 @@
 #define DISK_BLOCK_SIZE_MAX     1048576
 #define DISK_BLOCK_SIZE_DEFAULT 4096
 
-/* The values of block.codec. */
+/* The values of block.codec; others are those of compressions, which only the
+ * table in block/codec.c names.
+ */
 enum codec {
-  CODEC_ZERO = 0, /* all zeroes, no data */
-  CODEC_RAW = 1,  /* the bytes as they are */
-  CODEC_ZSTD = 2,
-  CODEC_LZ4 = 3,
+  CODEC_ZERO = 0,    /* all zeroes, no data */
+  CODEC_RAW = 1,     /* the bytes as they are */
   CODEC_CONTENT = 4, /* a row of content has them, see content.h */
 };
 
-/* How the new blocks of a disk are stored: CODEC_RAW, CODEC_ZSTD with a level
- * of 1 to 19, or CODEC_LZ4.
- */
+/* How the new blocks of a disk are compressed: CODEC_RAW means not at all. */
 struct compression {
   enum codec codec;
   int level; /* 0 where the codec has none */
@@ -51,6 +49,14 @@ struct compression {
 
 enum disk_choice { DISK_UNSAID = 0, DISK_OFF, DISK_ON };
 
+/* How the new blocks of a disk are stored.  What is asked for may leave things
+ * unsaid, as all zeroes do; of a disk that is there, all is said.
+ */
+struct storing {
+  struct compression compression; /* codec 0: not said */
+  enum disk_choice deduplicate;   /* store blocks that are equal only once */
+};
+
 /* As a quota: no limit. */
 #define QUOTA_NONE INT64_MAX
 
@@ -58,11 +64,10 @@ enum disk_choice { DISK_UNSAID = 0, DISK_OFF, DISK_ON };
 struct disk_options {
   const char *name; /* or DISK@SNAPSHOT, with nothing else said */
   const char *description;
-  uint64_t size;                  /* bytes, 1 to 2^63-1 */
-  uint32_t block_size;            /* bytes, a power of two from 512 to 1 MiB */
-  struct compression compression; /* codec 0: not said */
-  enum disk_choice deduplicate;   /* store blocks that are equal only once */
-  uint64_t quota;                 /* bytes, or QUOTA_NONE */
+  uint64_t size;       /* bytes, 1 to 2^63-1 */
+  uint32_t block_size; /* bytes, a power of two from 512 to 1 MiB */
+  struct storing storing;
+  uint64_t quota; /* bytes, or QUOTA_NONE */
 };
 
 /* Room for DISK@SNAPSHOT. */
@@ -75,8 +80,7 @@ struct disk_info {
   char description[DISK_DESCRIPTION_MAX + 1];
   uint64_t size;       /* bytes */
   uint32_t block_size; /* bytes */
-  struct compression compression;
-  bool deduplicate;
+  struct storing storing;
   int64_t epoch;
   int64_t created; /* seconds since 1970, UTC */
   uint64_t quota;  /* bytes; 0: none */

@@ -12,56 +12,69 @@
 #include <stdlib.h>
 #include <string.h>
 
-#ifdef HAVE_ZSTD
-#include <zstd.h>
-#endif
-#ifdef HAVE_LZ4
-#include <lz4.h>
-#endif
-
 #include "block/checksum.h"
 #include "block/codec.h"
+#include "block/codec-parts.h"
 #include "base/count.h"
 
-/* The levels of zstd that a disk can have.  The first is also the default:
- * the third takes 3 % less space and a third more time, see the README.
+/* Each in a file of its own. */
+extern const struct codec_functions codec_lz4, codec_zstd;
+
+/* What can hold the bytes of a block, besides zeroes.  The numbers are those
+ * of the format, see schema.sql: what is stored under one must be read by it
+ * for ever.
+ *
+ * Nothing else in the program asks which codec it is, so to add one means: a
+ * file beside codec-lz4.c, its row, its library and its name in configure.ac
+ * (COMPRESSION_HELP), a test in unit-codec.c, and the manual.  In the schema,
+ * disks and contents list the numbers they may have: a new one is a new format
+ * of the database.
  */
-#define ZSTD_LEVEL_MIN 1
-#define ZSTD_LEVEL_MAX 19
-
-#ifdef HAVE_ZSTD
-#define WITH_ZSTD 1
-#else
-#define WITH_ZSTD 0
-#endif
-#ifdef HAVE_LZ4
-#define WITH_LZ4 1
-#else
-#define WITH_LZ4 0
-#endif
-
-/* What can hold the bytes of a block, besides zeroes. */
-static const struct {
+static const struct codec_row {
   enum codec codec;
-  const char *name;
-  bool built;
-  const char *feature; /* of a database in which it is used */
+  const char *name;    /* also of the feature of databases that have it */
+  int lowest, highest; /* levels; the lowest is the default.  0: it has none */
+  const struct codec_functions *functions; /* NULL: the bytes as they are */
 } codecs[] = {
-  { CODEC_RAW, "none", true, NULL },
-  { CODEC_ZSTD, "zstd", WITH_ZSTD, "zstd" },
-  { CODEC_LZ4, "lz4", WITH_LZ4, "lz4" },
+  { CODEC_RAW, "none", 0, 0, NULL },
+  /* The third level takes 3 % less space and a third more time than the first,
+   * see the README.
+   */
+  { 2, "zstd", 1, 19, &codec_zstd },
+  { 3, "lz4", 0, 0, &codec_lz4 },
 };
 #define CODECS (sizeof codecs / sizeof codecs[0])
 
-/* The place of CODEC in the table, or CODECS. */
-static size_t
+_Static_assert(CODECS <= CODECS_MAX, "a workspace has too few contexts");
+
+/* How disks are stored where nobody says it. */
+#define DEFAULT_NAME "lz4"
+
+static bool
+is_built (const struct codec_row *row)
+{
+  return row->functions == NULL || row->functions->compress != NULL;
+}
+
+/* The row of CODEC, or NULL. */
+static const struct codec_row *
 find_codec (int64_t codec)
 {
-  size_t i = 0;
+  for (size_t i = 0; i < CODECS; i++)
+    if (codecs[i].codec == codec)
+      return &codecs[i];
+  return NULL;
+}
 
-  while (i < CODECS && codecs[i].codec != codec)
-    i++;
-  return i;
+/* The row of the codec whose name is the LENGTH bytes at NAME, or NULL. */
+static const struct codec_row *
+find_name (const char *name, size_t length)
+{
+  for (size_t i = 0; i < CODECS; i++)
+    if (strlen (codecs[i].name) == length &&
+        memcmp (codecs[i].name, name, length) == 0)
+      return &codecs[i];
+  return NULL;
 }
 
 /*--------------------------------------------------------------------
@@ -71,35 +84,44 @@ find_codec (int64_t codec)
 struct compression
 compression_default (void)
 {
-  return (struct compression){ .codec = WITH_LZ4 ? CODEC_LZ4 : CODEC_RAW };
+  const struct codec_row *row = find_name (DEFAULT_NAME, strlen (DEFAULT_NAME));
+
+  return is_built (row) ? (struct compression){ row->codec, row->lowest }
+                        : (struct compression){ CODEC_RAW, 0 };
 }
 
 static int
-fail_not_built (const char *name, struct status *status)
+check_built (const struct codec_row *row, struct status *status)
 {
-  return status_fail (status, ENOTSUP,
-                      "this program was built without %s; use one that was "
-                      "built with it",
-                      name);
+  return is_built (row)
+             ? 0
+             : status_fail (status, ENOTSUP,
+                            "this program was built without %s; use one that "
+                            "was built with it",
+                            row->name);
+}
+
+static bool
+has_level (const struct codec_row *row, int64_t level)
+{
+  return level >= row->lowest && level <= row->highest;
 }
 
 /* Read the level behind a codec's name; "" means the default. */
 static int
-parse_level (enum codec codec, const char *text, int *level)
+parse_level (const struct codec_row *row, const char *text, int *level)
 {
   char *end;
   long value;
 
-  *level = codec == CODEC_ZSTD ? ZSTD_LEVEL_MIN : 0;
+  *level = row->lowest;
   if (text[0] == '\0')
     return 0;
-  if (codec != CODEC_ZSTD || text[0] != ':' || text[1] < '0' || text[1] > '9')
+  if (row->highest == 0 || text[0] != ':' || text[1] < '0' || text[1] > '9')
     return -1;
   value = strtol (text + 1, &end, 10);
   *level = value;
-  return *end == '\0' && value >= ZSTD_LEVEL_MIN && value <= ZSTD_LEVEL_MAX
-             ? 0
-             : -1;
+  return *end == '\0' && has_level (row, value) ? 0 : -1;
 }
 
 int
@@ -107,63 +129,67 @@ compression_parse (const char *text, struct compression *compression,
                    struct status *status)
 {
   const size_t length = strcspn (text, ":");
+  const struct codec_row *row = find_name (text, length);
 
-  for (size_t i = 0; i < CODECS; i++)
-    if (strlen (codecs[i].name) == length &&
-        strncmp (text, codecs[i].name, length) == 0 &&
-        parse_level (codecs[i].codec, text + length, &compression->level) ==
-            0) {
-      compression->codec = codecs[i].codec;
-      return codecs[i].built ? 0 : fail_not_built (codecs[i].name, status);
-    }
-  return status_fail (status, EINVAL,
-                      "'%.100s' is no compression: give none, lz4, zstd, or "
-                      "zstd:LEVEL with a level of %d to %d",
-                      text, ZSTD_LEVEL_MIN, ZSTD_LEVEL_MAX);
+  if (row == NULL ||
+      parse_level (row, text + length, &compression->level) == -1)
+    return status_fail (status, EINVAL,
+                        "'%.100s' is no compression: give " COMPRESSION_HELP,
+                        text);
+  compression->codec = row->codec;
+  return check_built (row, status);
 }
 
 void
 compression_print (const struct compression *compression,
                    char text[COMPRESSION_TEXT])
 {
-  const size_t i = find_codec (compression->codec);
-  const char *name = i < CODECS ? codecs[i].name : "unknown";
+  const struct codec_row *row = find_codec (compression->codec);
 
-  if (compression->codec == CODEC_ZSTD)
-    snprintf (text, COMPRESSION_TEXT, "%s:%d", name, compression->level);
+  if (row && row->highest > 0)
+    snprintf (text, COMPRESSION_TEXT, "%s:%d", row->name, compression->level);
   else
-    snprintf (text, COMPRESSION_TEXT, "%s", name);
+    snprintf (text, COMPRESSION_TEXT, "%s", row ? row->name : "unknown");
 }
 
 int
 compression_check (int64_t codec, int64_t level, struct status *status)
 {
-  const size_t i = find_codec (codec);
+  const struct codec_row *row = find_codec (codec);
 
-  if (i == CODECS ||
-      (codec == CODEC_ZSTD ? level < ZSTD_LEVEL_MIN || level > ZSTD_LEVEL_MAX
-                           : level != 0))
+  if (row == NULL || !has_level (row, level))
     return status_fail (status, EIO,
                         "the disk's row is damaged; restore the database "
                         "from a backup");
-  return codecs[i].built ? 0 : fail_not_built (codecs[i].name, status);
+  return check_built (row, status);
+}
+
+bool
+codec_next (enum codec *codec)
+{
+  const struct codec_row *row = find_codec (*codec);
+
+  row = row ? row + 1 : codecs;
+  if (row == codecs + CODECS)
+    return false;
+  *codec = row->codec;
+  return true;
 }
 
 const char *
 codec_feature (enum codec codec)
 {
-  const size_t i = find_codec (codec);
+  const struct codec_row *row = find_codec (codec);
 
-  return i < CODECS ? codecs[i].feature : NULL;
+  return row && row->functions ? row->name : NULL;
 }
 
 bool
 codec_has_feature (const char *feature)
 {
-  for (size_t i = 0; i < CODECS; i++)
-    if (codecs[i].feature && strcmp (codecs[i].feature, feature) == 0)
-      return codecs[i].built;
-  return false;
+  const struct codec_row *row = find_name (feature, strlen (feature));
+
+  return row && row->functions && is_built (row);
 }
 
 /*--------------------------------------------------------------------
@@ -173,10 +199,9 @@ codec_has_feature (const char *feature)
 void
 codec_workspace_free (struct codec_workspace *workspace)
 {
-#ifdef HAVE_ZSTD
-  ZSTD_freeCCtx (workspace->compressor);
-  ZSTD_freeDCtx (workspace->decompressor);
-#endif
+  for (size_t i = 0; i < CODECS; i++)
+    if (workspace->contexts[i])
+      codecs[i].functions->free_context (workspace->contexts[i]);
   free (workspace->block);
   *workspace = (struct codec_workspace){ 0 };
 }
@@ -235,30 +260,18 @@ all_zero (const char *bytes, size_t length)
   return bytes[0] == 0 && memcmp (bytes, bytes + 1, length - 1) == 0;
 }
 
-#if WITH_ZSTD || WITH_LZ4
-/* Bytes of a block that are looked at to tell whether all values are about
- * equally frequent.
- */
-#define SAMPLE 512
-
-/* How even is the mix of bytes in a sample of the block?  The sum of the
- * squared counts: about SAMPLE_EVEN for random, encrypted and compressed
- * data, three times as much for base64, ten times for text.  The sample is
- * taken at changing distances from the starts of sectors, where there may be
- * headers.
- */
-#define SAMPLE_EVEN  (SAMPLE + SAMPLE * SAMPLE / 256)
-#define EVENLY_MIXED (5 * SAMPLE_EVEN / 4)
-
-static uint32_t
-look_at_sample (const unsigned char *block, uint32_t block_size)
+uint32_t
+codec_look_at_sample (const unsigned char *block, uint32_t block_size)
 {
-  const uint32_t chunk = 16, step = block_size / (SAMPLE / chunk);
+  const uint32_t chunk = 16, step = block_size / (CODEC_SAMPLE / chunk);
   const unsigned char *bytes;
   uint16_t counts[256] = { 0 };
   uint32_t sum = 0;
 
-  for (uint32_t i = 0; i < SAMPLE / chunk; i++) {
+  /* At changing distances from the starts of sectors, where there may be
+   * headers.
+   */
+  for (uint32_t i = 0; i < CODEC_SAMPLE / chunk; i++) {
     bytes = block + i * step + i * chunk % step;
     for (uint32_t j = 0; j < chunk; j++)
       counts[bytes[j]]++;
@@ -267,73 +280,6 @@ look_at_sample (const unsigned char *block, uint32_t block_size)
     sum += counts[i] * counts[i];
   return sum;
 }
-#endif
-
-#ifdef HAVE_ZSTD
-/* The level of a quick try; lower ones are faster and find less. */
-#define QUICK_LEVEL (-20)
-
-/* Compress with zstd into at most ROOM_SIZE bytes.  Returns their number, or
- * 0 where that is not possible.
- */
-static size_t
-compress_zstd (struct codec_workspace *workspace, int level, const void *block,
-               uint32_t block_size, void *room, size_t room_size)
-{
-  size_t length;
-
-  if (workspace->compressor == NULL)
-    workspace->compressor = ZSTD_createCCtx ();
-  if (workspace->compressor == NULL)
-    return 0;
-  /* What is evenly mixed shrinks only if it repeats itself. */
-  if (look_at_sample (block, block_size) < EVENLY_MIXED) {
-    length = ZSTD_compressCCtx (workspace->compressor, room, room_size, block,
-                                block_size, QUICK_LEVEL);
-    if (ZSTD_isError (length))
-      return 0;
-  }
-  length = ZSTD_compressCCtx (workspace->compressor, room, room_size, block,
-                              block_size, level);
-  return ZSTD_isError (length) ? 0 : length;
-}
-#endif
-
-#ifdef HAVE_LZ4
-/* After so many blocks in a row that did not shrink, only each one of so many
- * more that are evenly mixed is tried, and after so many times as many also of
- * those that are less so: the next ones may repeat themselves.
- */
-#define IN_VAIN      8
-#define LONG_IN_VAIN 64
-
-/* Is a block to be tried? */
-static bool
-is_promising (const struct codec_workspace *workspace, const void *block,
-              uint32_t block_size)
-{
-  const uint32_t even =
-      workspace->in_vain < LONG_IN_VAIN ? EVENLY_MIXED : 3 * SAMPLE_EVEN;
-
-  return workspace->in_vain < IN_VAIN || workspace->in_vain % IN_VAIN == 0 ||
-         look_at_sample (block, block_size) >= even;
-}
-
-/* As compress_zstd.  lz4 gives up soon, but later than a look at a sample does:
- * ten times where it finds a little now and then.
- */
-static size_t
-compress_lz4 (struct codec_workspace *workspace, const void *block,
-              uint32_t block_size, void *room, size_t room_size)
-{
-  size_t length = 0;
-
-  if (is_promising (workspace, block, block_size))
-    length = LZ4_compress_default (block, room, block_size, room_size);
-  workspace->in_vain = length > 0 ? 0 : workspace->in_vain + 1;
-  return length;
-}
-#endif
 
 /* Compress BLOCK into at most ROOM_SIZE bytes.  Returns their number, or 0
  * where it does not shrink to that.
@@ -343,22 +289,14 @@ compress (struct codec_workspace *workspace,
           const struct compression *compression, const void *block,
           uint32_t block_size, void *room, size_t room_size)
 {
-  (void)block, (void)block_size, (void)room, (void)room_size;
-  if (workspace == NULL)
+  const struct codec_row *row = find_codec (compression->codec);
+
+  if (workspace == NULL || row == NULL || row->functions == NULL ||
+      !is_built (row))
     return 0;
-  switch (compression->codec) {
-#ifdef HAVE_ZSTD
-  case CODEC_ZSTD:
-    return compress_zstd (workspace, compression->level, block, block_size,
-                          room, room_size);
-#endif
-#ifdef HAVE_LZ4
-  case CODEC_LZ4:
-    return compress_lz4 (workspace, block, block_size, room, room_size);
-#endif
-  default:
-    return 0;
-  }
+  return row->functions->compress (&workspace->contexts[row - codecs],
+                                   compression->level, block, block_size, room,
+                                   room_size);
 }
 
 void
@@ -408,10 +346,10 @@ int
 codec_check (int64_t codec, size_t length, uint32_t block_size,
              struct status *status)
 {
-  const size_t i = find_codec (codec);
+  const struct codec_row *row = find_codec (codec);
   bool possible;
 
-  if (codec != CODEC_ZERO && i == CODECS)
+  if (codec != CODEC_ZERO && row == NULL)
     return status_fail (status, EIO,
                         "the row is damaged: there is no codec %" PRId64
                         "; restore the block from a backup",
@@ -427,9 +365,7 @@ codec_check (int64_t codec, size_t length, uint32_t block_size,
                         "the row is damaged: %s of data for a block of %" PRIu32
                         "; restore the block from a backup",
                         COUNT (length, "byte"), block_size);
-  return codec == CODEC_ZERO || codecs[i].built
-             ? 0
-             : fail_not_built (codecs[i].name, status);
+  return codec == CODEC_ZERO ? 0 : check_built (row, status);
 }
 
 /* Decompress a whole block into BUFFER of BLOCK_SIZE bytes. */
@@ -438,29 +374,19 @@ decompress (struct codec_workspace *workspace, int64_t codec, const void *data,
             size_t length, uint32_t block_size, void *buffer,
             struct status *status)
 {
-  bool whole = false;
+  const struct codec_row *row = find_codec (codec);
 
-  (void)workspace, (void)codec, (void)data, (void)length, (void)block_size;
-  (void)buffer;
-#ifdef HAVE_ZSTD
-  if (codec == CODEC_ZSTD) {
-    if (workspace->decompressor == NULL)
-      workspace->decompressor = ZSTD_createDCtx ();
-    if (workspace->decompressor == NULL)
-      return status_no_memory (status);
-    whole = ZSTD_decompressDCtx (workspace->decompressor, buffer, block_size,
-                                 data, length) == block_size;
+  switch (row->functions->decompress (&workspace->contexts[row - codecs], data,
+                                      length, buffer, block_size)) {
+  case 1:
+    return 0;
+  case 0:
+    return status_fail (status, EIO,
+                        "the row is damaged: its data is not a whole block; "
+                        "restore the block from a backup");
+  default:
+    return status_no_memory (status);
   }
-#endif
-#ifdef HAVE_LZ4
-  if (codec == CODEC_LZ4)
-    whole = LZ4_decompress_safe (data, buffer, length, block_size) ==
-            (int)block_size;
-#endif
-  return whole ? 0
-               : status_fail (status, EIO,
-                              "the row is damaged: its data is not a whole "
-                              "block; restore the block from a backup");
 }
 
 /* Make room for a block of BLOCK_SIZE bytes. */

@@ -12,7 +12,7 @@
  *   block ---> all zeroes? ---> no data
  *         \--> does it look as if it shrinks? ---> compress ---> by 1/8?
  *               \ no                                    \ no       \ yes
- *                as it is                                as it is   zstd, lz4
+ *                as it is                                as it is   compressed
  *
  * Compression never fails: what cannot be compressed, for whatever reason,
  * is stored as it is.
@@ -29,15 +29,16 @@
 #include "status.h"
 #include "base/types.h"
 
+/* Room for so many codecs. */
+#define CODECS_MAX 8
+
 /* What a thread needs to compress and decompress; all zeroes is a valid
  * empty one, which grows when it is used.
  */
 struct codec_workspace {
-  void *compressor;
-  void *decompressor;
-  char *block; /* room for a block of block_size bytes */
+  void *contexts[CODECS_MAX]; /* one for each codec, if it needs any */
+  char *block;                /* room for a block of block_size bytes */
   uint32_t block_size;
-  unsigned in_vain; /* so many blocks in a row did not shrink */
   struct codec_workspace *next;
 };
 
@@ -65,8 +66,9 @@ struct encoded {
  */
 struct compression compression_default (void);
 
-/* Read TEXT, "none", "lz4", "zstd" or "zstd:LEVEL".  Returns 0, or -1: EINVAL
- * for anything else, ENOTSUP where this program was built without the codec.
+/* Read TEXT, the name of a codec, or of one that has levels NAME:LEVEL.
+ * Returns 0, or -1: EINVAL for anything else, ENOTSUP where this program was
+ * built without the codec.
  */
 int compression_parse (const char *text, struct compression *compression,
                        struct status *status);
@@ -79,6 +81,11 @@ void compression_print (const struct compression *compression,
  * Returns 0, or -1: EIO, ENOTSUP.
  */
 int compression_check (int64_t codec, int64_t level, struct status *status);
+
+/* All codecs that a disk can have, one after the other: CODEC_ZERO becomes the
+ * first.  Returns false after the last one.
+ */
+bool codec_next (enum codec *codec);
 
 /* The feature that a database has which uses this codec, or NULL. */
 const char *codec_feature (enum codec codec);

@@ -7,6 +7,10 @@
  * Rows are read in the order of their ids, which is that of the file.  Where
  * some cannot be read, the next that can is sought, and their places are told
  * from the index.
+ *
+ * Shared with the engine are reading (snapshots_view, view_version), decoding
+ * and checksums, without which there is nothing to judge, and who sees a row:
+ * viewers.h says why.
  */
 
 #include <config.h>
@@ -21,9 +25,9 @@
 #include "check/check-parts.h"
 #include "block/checksum.h"
 #include "block/codec.h"
-#include "base/grow.h"
 #include "rows/layers.h"
 #include "rows/snapshots.h"
+#include "rows/viewers.h"
 #include "base/count.h"
 
 /* What one transaction reads at most. */
@@ -542,53 +546,6 @@ check_some_contents (struct check *check, struct connection *connection,
  * The index.
  */
 
-/* The generations at which a layer is looked at, in order. */
-struct seen_list {
-  int64_t *generations;
-  size_t count;
-};
-
-static int
-find_seen (struct connection *connection, int64_t layer, struct seen_list *seen,
-           struct status *status)
-{
-  static const char seen_sql[] = LAYER_VIEWERS;
-  CLEANUP_STATEMENT sqlite3_stmt *rows =
-      connection_statement (connection, seen_sql, status);
-  int64_t *generations;
-  int r;
-
-  if (rows == NULL)
-    return -1;
-  sqlite3_bind_int64 (rows, 1, layer);
-  while ((r = connection_step (connection, rows, status)) == 1) {
-    generations = grow (seen->generations, seen->count, sizeof *generations);
-    if (generations == NULL)
-      return status_no_memory (status);
-    seen->generations = generations;
-    generations[seen->count++] = sqlite3_column_int64 (rows, 0);
-  }
-  return r;
-}
-
-/* Is a row of GENERATION, the next newer of whose number is of NEWER, seen?
- */
-static bool
-is_seen (const struct seen_list *seen, int64_t generation, int64_t newer)
-{
-  size_t low = 0, high = seen->count;
-
-  while (low < high) {
-    const size_t middle = low + (high - low) / 2;
-
-    if (seen->generations[middle] < generation)
-      low = middle + 1;
-    else
-      high = middle;
-  }
-  return low < seen->count && seen->generations[low] < newer;
-}
-
 /* Does the layer wait to be reclaimed? */
 static int
 is_waiting (struct connection *connection, int64_t layer, struct status *status)
@@ -657,7 +614,7 @@ next_layer (struct check *check, struct connection *connection,
 /* Where a look through a part of the index stands. */
 struct entries {
   sqlite3_stmt *rows;
-  struct seen_list seen;
+  struct viewers viewers;
   bool is_layer; /* there is such a layer */
   bool waiting;
   bool pending; /* check->number and generation are those of a row */
@@ -668,7 +625,7 @@ static void
 count_entry (struct check *check, const struct entries *entries, int64_t newer)
 {
   if (entries->pending && entries->is_layer && !entries->waiting &&
-      !is_seen (&entries->seen, check->generation, newer))
+      !viewers_see (&entries->viewers, check->generation, newer))
     check->unseen++;
   if (entries->pending && !entries->is_layer)
     check->above++;
@@ -756,7 +713,8 @@ entries_begin (struct check *check, struct connection *connection,
   sqlite3_bind_int64 (entries->rows, 2, check->number);
   sqlite3_bind_int64 (entries->rows, 3, check->generation);
   return r == -1 ? -1
-                 : find_seen (connection, check->layer, &entries->seen, status);
+                 : viewers_find (connection, check->layer, &entries->viewers,
+                                 status);
 }
 
 /* Look at some entries of the layer at hand, or go on with the next one. */
@@ -775,7 +733,7 @@ look_at_layer (struct check *check, struct connection *connection,
   if (r == 0)
     r = look_at_entries (check, connection, &entries, status);
   statement_done (&entries.rows);
-  free (entries.seen.generations);
+  viewers_free (&entries.viewers);
   if (r != 0)
     return r == -1 ? -1 : 0;
   tell_layer (check);

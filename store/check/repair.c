@@ -374,10 +374,12 @@ mend_step (struct connection *connection, void *opaque, struct status *status)
   static const char content_sql[] =
       "DELETE FROM content WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM block"
       " WHERE codec = 4 AND content = ?1)";
-  static const char reclaim_sql[] = "DELETE FROM reclaim WHERE layer = ?1"
-                                    " AND layer NOT IN (SELECT id FROM layer)";
-  static const char counted_sql[] = "DELETE FROM counted WHERE layer = ?1"
-                                    " AND layer NOT IN (SELECT id FROM layer)";
+  static const char reclaim_sql[] =
+      "DELETE FROM reclaim WHERE layer = ?1 AND layer NOT IN"
+      " (SELECT id FROM layer)";
+  static const char counted_sql[] =
+      "DELETE FROM counted WHERE layer = ?1 AND layer NOT IN"
+      " (SELECT id FROM layer)";
   static const char count_sql[] =
       "UPDATE counted SET number = 0, bytes = 0 WHERE layer = ?1";
   struct mend *mend = opaque;

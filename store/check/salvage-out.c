@@ -40,15 +40,13 @@ bind_value (sqlite3_stmt *statement, int i, const struct value *value)
 
 /* Put a row into its table, if nothing is in its place. */
 static int
-insert_row (struct salvage *salvage, const struct row *row,
+insert_row (struct salvage *salvage, const struct record *row,
             struct status *status)
 {
   static const char *const insert_sql[] = {
-    [ROW_LAYER] = "INSERT OR IGNORE INTO layer VALUES (?1, ?2, ?3, ?4, ?5)",
-    [ROW_DISK] = "INSERT OR IGNORE INTO disk VALUES (?1, ?2, ?3, ?4, ?5, ?6,"
-                 " ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-    [ROW_SNAPSHOT] = "INSERT OR IGNORE INTO snapshot VALUES (?1, ?2, ?3, ?4,"
-                     " ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    [ROW_LAYER] = "INSERT OR IGNORE INTO layer" LAYER_VALUES,
+    [ROW_DISK] = "INSERT OR IGNORE INTO disk" DISK_VALUES,
+    [ROW_SNAPSHOT] = "INSERT OR IGNORE INTO snapshot" SNAPSHOT_VALUES,
     [ROW_BLOCK] = "INSERT OR IGNORE INTO block VALUES (?1, ?2, ?3, ?4, ?5, ?6,"
                   " ?7, ?8)",
     [ROW_CONTENT] =
@@ -86,7 +84,8 @@ keep_reclaim (struct salvage *salvage, int64_t layer, struct status *status)
  * then it is negative.
  */
 static int
-insert_block (struct salvage *salvage, struct row *row, struct status *status)
+insert_block (struct salvage *salvage, struct record *row,
+              struct status *status)
 {
   static const char taken_sql[] = "SELECT 1 FROM block WHERE id = ?1";
   static const char lowest_sql[] =
@@ -108,7 +107,7 @@ insert_block (struct salvage *salvage, struct row *row, struct status *status)
 }
 
 int
-salvage_put (struct salvage *salvage, struct row *row, struct status *status)
+salvage_put (struct salvage *salvage, struct record *row, struct status *status)
 {
   if (row->kind == ROW_RECLAIM)
     return keep_reclaim (salvage, row->id, status);
@@ -117,7 +116,7 @@ salvage_put (struct salvage *salvage, struct row *row, struct status *status)
 }
 
 int
-salvage_put_lost (struct salvage *salvage, const struct row *row,
+salvage_put_lost (struct salvage *salvage, const struct record *row,
                   struct status *status)
 {
   static const char put_sql[] =
@@ -194,112 +193,125 @@ run_and_say (struct salvage *salvage, const char *sql, const char *what,
   return 0;
 }
 
+/* clang-format off */
+
 /* Rows of layers that others refer to and that are lost, with a checksum
  * that is wrong: who looks at them gets an error.
  */
 static const char layers_sql[] =
-    "WITH needed (id) AS (SELECT layer FROM disk UNION"
-    "  SELECT layer FROM snapshot UNION SELECT parent FROM layer"
-    "  WHERE parent IS NOT NULL UNION SELECT DISTINCT layer FROM block)"
-    " INSERT INTO layer (id, generation, checksum)"
-    "  SELECT id, 1 + max (1,"
-    "   ifnull ((SELECT max (generation) FROM block"
-    "    WHERE layer = needed.id), 0),"
-    "   ifnull ((SELECT max (generation) FROM snapshot"
-    "    WHERE layer = needed.id), 0),"
-    "   ifnull ((SELECT max (parent_generation) FROM layer AS above"
-    "    WHERE above.parent = needed.id), 0)), 0"
-    "  FROM needed WHERE id > 0 AND id NOT IN (SELECT id FROM layer)";
+  "WITH needed (id) AS ("
+  "  SELECT layer FROM disk"
+  "  UNION SELECT layer FROM snapshot"
+  "  UNION SELECT parent FROM layer WHERE parent IS NOT NULL"
+  "  UNION SELECT DISTINCT layer FROM block)"
+  " INSERT INTO layer (id, generation, checksum)"
+  "  SELECT id, 1 + max (1,"
+  "    ifnull ((SELECT max (generation) FROM block"
+  "      WHERE layer = needed.id), 0),"
+  "    ifnull ((SELECT max (generation) FROM snapshot"
+  "      WHERE layer = needed.id), 0),"
+  "    ifnull ((SELECT max (parent_generation) FROM layer AS above"
+  "      WHERE above.parent = needed.id), 0)), 0"
+  "   FROM needed WHERE id > 0 AND id NOT IN (SELECT id FROM layer)";
 
 /* Disks that are lost, for the snapshots that they have and for layers at
- * which nobody looks.  How large they were is guessed.
+ * which nobody looks: of FOUND (id, layer, size, bytes), where the id may be
+ * NULL.  How large they were, and their blocks, is guessed.
  */
-#define FOUND_DISK(id, layer, size)                                            \
-  "SELECT " id ", 'recovered-' || (" layer "), '', " size ", bytes, " layer    \
-  ", 1, 1, 0, 0, NULL, CAST (strftime ('%s') AS INTEGER), 0"
-#define BLOCK_SIZE(layer)                                                      \
-  "ifnull ((SELECT max (length (data)) FROM block WHERE block.layer = " layer  \
-  " AND codec = 1 AND length (data) IN (512, 1024, 2048, 4096, 8192, 16384,"   \
-  " 32768, 65536, 131072, 262144, 524288, 1048576)), 4096)"
+#define INSERT_FOUND \
+  " INSERT OR IGNORE INTO disk (id, name, description, size, block_size," \
+  "   layer, epoch, compression, compression_level, deduplicate, quota," \
+  "   created, checksum)" \
+  "  SELECT id, 'recovered-' || layer, '', size, bytes," \
+  "    layer, 1, 1, 0, 0, NULL," \
+  "    CAST (strftime ('%s') AS INTEGER), 0" \
+  "   FROM found"
+#define BLOCK_SIZE \
+  "ifnull ((SELECT max (length (data)) FROM block" \
+  "  WHERE block.layer = lost.layer AND codec = 1 AND length (data) IN" \
+  "   (512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072, 262144," \
+  "    524288, 1048576)), 4096)"
 
 static const char snapshot_disks_sql[] =
-    "WITH lost (disk, layer, size) AS (SELECT disk, max (layer), max (size)"
-    "  FROM snapshot WHERE disk NOT IN (SELECT id FROM disk)"
-    "  AND layer NOT IN (SELECT layer FROM disk) GROUP BY disk),"
-    " found AS (SELECT *, " BLOCK_SIZE (
-        "lost.layer") " AS bytes FROM lost)"
-                      " INSERT OR IGNORE INTO disk " FOUND_DISK (
-                          "disk", "layer", "size") " FROM found";
+  "WITH lost (id, layer, size) AS ("
+  "   SELECT disk, max (layer), max (size) FROM snapshot"
+  "    WHERE disk NOT IN (SELECT id FROM disk)"
+  "     AND layer NOT IN (SELECT layer FROM disk) GROUP BY disk),"
+  "  found AS (SELECT *, " BLOCK_SIZE " AS bytes FROM lost)"
+  INSERT_FOUND;
 
 static const char layer_disks_sql[] =
-    "WITH lost (layer) AS (SELECT id FROM layer"
-    "  WHERE id NOT IN (SELECT layer FROM disk)"
-    "  AND id NOT IN (SELECT layer FROM snapshot)"
-    "  AND id NOT IN (SELECT parent FROM layer WHERE parent IS NOT "
-    "NULL)"
-    "  AND id NOT IN (SELECT layer FROM reclaim)),"
-    " found AS (SELECT *, " BLOCK_SIZE (
-        "lost.layer") " AS bytes FROM lost)"
-                      " INSERT OR IGNORE INTO disk " FOUND_DISK (
-                          "NULL", "layer",
-                          "(1 + ifnull ((SELECT max (number) FROM block"
-                          " WHERE block.layer = found.layer), 0)) * "
-                          "bytes") " FROM found";
+  "WITH lost (id, layer) AS ("
+  "   SELECT NULL, id FROM layer"
+  "    WHERE id NOT IN (SELECT layer FROM disk)"
+  "     AND id NOT IN (SELECT layer FROM snapshot)"
+  "     AND id NOT IN (SELECT parent FROM layer WHERE parent IS NOT NULL)"
+  "     AND id NOT IN (SELECT layer FROM reclaim)),"
+  "  sized AS (SELECT *, " BLOCK_SIZE " AS bytes FROM lost),"
+  "  found AS (SELECT *, bytes * (1 + ifnull ((SELECT max (number) FROM block"
+  "     WHERE block.layer = sized.layer), 0)) AS size FROM sized)"
+  INSERT_FOUND;
 
 static const char disk_checksums_sql[] =
-    "UPDATE disk SET checksum = " DISK_CHECKSUM " WHERE checksum = 0"
-    " AND name LIKE 'recovered-%'";
+  "UPDATE disk SET checksum = " DISK_CHECKSUM
+  " WHERE checksum = 0 AND name LIKE 'recovered-%'";
 
 /* Snapshots whose disk is not even known cannot be kept. */
 static const char snapshots_sql[] =
-    "DELETE FROM snapshot WHERE disk NOT IN (SELECT id FROM disk)";
+  "DELETE FROM snapshot WHERE disk NOT IN (SELECT id FROM disk)";
 
 /* Rows whose ids were taken get new ones: after all others, as if they had
  * been written last.
  */
 static const char ids_sql[] =
-    "UPDATE block SET id = (SELECT max (ifnull ((SELECT max (id) FROM block),"
-    "  0), ifnull ((SELECT max (last_block) FROM snapshot), 0))) - id"
-    " WHERE id < 0";
+  "UPDATE block SET id = (SELECT max ("
+  "   ifnull ((SELECT max (id) FROM block), 0),"
+  "   ifnull ((SELECT max (last_block) FROM snapshot), 0))) - id"
+  " WHERE id < 0";
 
 static const char reclaim_sql[] =
-    "DELETE FROM reclaim WHERE layer NOT IN (SELECT id FROM layer)";
+  "DELETE FROM reclaim WHERE layer NOT IN (SELECT id FROM layer)";
 
 /* What a quota counts is counted anew.  Rows of `counted` look like those of
  * `reclaim`, so layers that they told of are looked through, and followed.
  */
 static const char counted_sql[] =
-    "INSERT OR IGNORE INTO counted (layer, number, bytes)"
-    " SELECT layer, 0, 0 FROM disk WHERE quota IS NOT NULL"
-    " UNION SELECT snapshot.layer, 0, 0 FROM snapshot"
-    " JOIN disk ON disk.id = snapshot.disk WHERE quota IS NOT NULL";
+  "INSERT OR IGNORE INTO counted (layer, number, bytes)"
+  " SELECT layer, 0, 0 FROM disk WHERE quota IS NOT NULL"
+  " UNION SELECT snapshot.layer, 0, 0"
+  "  FROM snapshot JOIN disk ON disk.id = snapshot.disk"
+  "  WHERE quota IS NOT NULL";
 
+/* clang-format on */
+
+/* If anything is stored with CODEC, the database has this feature. */
 static int
-add_features (struct salvage *salvage, struct status *status)
+add_feature (struct salvage *salvage, enum codec codec, const char *feature,
+             struct status *status)
 {
   static const char used_sql[] =
       "SELECT count (*) FROM (SELECT 1 FROM disk WHERE compression = ?1"
       " OR (deduplicate = 1 AND ?1 = 4)"
       " UNION ALL SELECT 1 FROM content WHERE codec = ?1"
       " UNION ALL SELECT 1 FROM block WHERE codec = ?1 LIMIT 1)";
+  int64_t used;
 
-  for (int codec = CODEC_ZSTD; codec <= CODEC_CONTENT; codec++) {
-    CLEANUP_STATEMENT sqlite3_stmt *used =
-        connection_statement (salvage->out, used_sql, status);
+  if (connection_integer_for (salvage->out, used_sql, codec, &used, status) ==
+      -1)
+    return -1;
+  return used ? disks_add_feature (salvage->out, feature, status) : 0;
+}
 
-    if (used == NULL)
+static int
+add_features (struct salvage *salvage, struct status *status)
+{
+  enum codec codec = CODEC_ZERO;
+
+  while (codec_next (&codec))
+    if (codec_feature (codec) &&
+        add_feature (salvage, codec, codec_feature (codec), status) == -1)
       return -1;
-    sqlite3_bind_int (used, 1, codec);
-    if (connection_step (salvage->out, used, status) == -1)
-      return -1;
-    if (sqlite3_column_int (used, 0) > 0 &&
-        disks_add_feature (salvage->out,
-                           codec == CODEC_CONTENT ? CONTENT_FEATURE
-                                                  : codec_feature (codec),
-                           status) == -1)
-      return -1;
-  }
-  return 0;
+  return add_feature (salvage, CODEC_CONTENT, CONTENT_FEATURE, status);
 }
 
 int

@@ -17,10 +17,10 @@
 #include "sqlite/connection.h"
 #include "block/correct.h"
 #include "check/rawfile.h"
+#include "rows/columns.h"
 #include "check.h"
 
-/* The columns of the tables. */
-enum { LAYER_COLUMNS = 5, DISK_COLUMNS = 13, SNAPSHOT_COLUMNS = 11 };
+/* The columns of the tables that columns.h does not have. */
 enum { BLOCK_COLUMNS = 8, CONTENT_COLUMNS = 6, RECLAIM_COLUMNS = 3 };
 enum { INDEX_COLUMNS = 4, SCHEMA_COLUMNS = 5 };
 
@@ -35,7 +35,7 @@ enum row_kind {
 };
 
 /* A record of a table. */
-struct row {
+struct record {
   enum row_kind kind;
   int64_t id;
   struct value values[RECORD_VALUES];
@@ -95,13 +95,13 @@ void salvage_lose (struct salvage *salvage, const char *format, ...)
     __attribute__ ((format (printf, 2, 3)));
 
 /* Are the values from FIRST to LAST integers? */
-bool row_has_integers (const struct row *row, unsigned first, unsigned last);
+bool row_has_integers (const struct record *row, unsigned first, unsigned last);
 
 /* Take the payload of a cell apart.  Returns what kind of row it is, which
  * is ROW_UNKNOWN unless its checksum is right.
  */
 enum row_kind row_parse (const unsigned char *payload, const struct cell *cell,
-                         struct row *row);
+                         struct record *row);
 
 /* Does the page at hand fit its checksum, or has it none?  Pages of the log
  * have another.
@@ -123,16 +123,16 @@ void salvage_find_roots (struct salvage *salvage, uint32_t roots[TREES]);
  * one byte right, which changes the page in memory.
  */
 bool salvage_correct (struct salvage *salvage, unsigned offset,
-                      struct row *row);
+                      struct record *row);
 
 /* All that follow return 0, or -1. */
 
 /* Put a row into its table, if nothing is in its place. */
-int salvage_put (struct salvage *salvage, struct row *row,
+int salvage_put (struct salvage *salvage, struct record *row,
                  struct status *status);
 
 /* Put a block in the place of one that was lost, if it is that one. */
-int salvage_put_lost (struct salvage *salvage, const struct row *row,
+int salvage_put_lost (struct salvage *salvage, const struct record *row,
                       struct status *status);
 
 /* The index has an entry; if its row is not there, it is lost. */

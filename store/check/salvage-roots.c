@@ -52,7 +52,7 @@ bool
 salvage_read_place (struct salvage *salvage, const struct cell *cell,
                     struct block_place *place)
 {
-  struct row row;
+  struct record row;
 
   row.count = record_parse (salvage->payload, cell->length, row.values);
   if (row.count != INDEX_COLUMNS || !row_has_integers (&row, 0, 3))
@@ -63,7 +63,7 @@ salvage_read_place (struct salvage *salvage, const struct cell *cell,
 
 /* The letter of the table that has ROW, or 0 where it does not tell. */
 static char
-row_letter (const struct row *row)
+row_letter (const struct record *row)
 {
   switch (row->kind) {
   case ROW_LAYER:
@@ -92,7 +92,7 @@ static bool
 cell_fits (struct salvage *salvage, const struct cell *cell, char letter)
 {
   struct block_place place;
-  struct row row;
+  struct record row;
 
   if (is_index_letter (letter))
     return salvage_read_place (salvage, cell, &place) ==

@@ -65,7 +65,7 @@ add_value (struct sum *sum, const struct value *value)
 
 /* Is the last value the row_checksum of the others, in table NAME? */
 static bool
-has_row_checksum (const char *name, const struct row *row)
+has_row_checksum (const char *name, const struct record *row)
 {
   const struct value *stored = &row->values[row->count - 1];
   struct sum sum = { .length = 0 };
@@ -80,7 +80,7 @@ has_row_checksum (const char *name, const struct row *row)
 }
 
 bool
-row_has_integers (const struct row *row, unsigned first, unsigned last)
+row_has_integers (const struct record *row, unsigned first, unsigned last)
 {
   for (unsigned i = first; i <= last; i++)
     if (row->values[i].type != VALUE_INTEGER)
@@ -89,7 +89,7 @@ row_has_integers (const struct row *row, unsigned first, unsigned last)
 }
 
 static bool
-is_block (const struct row *row)
+is_block (const struct record *row)
 {
   const struct value *value = row->values;
   const bool refers = value[4].integer == CODEC_CONTENT;
@@ -113,7 +113,7 @@ is_block (const struct row *row)
 }
 
 static bool
-is_content (const struct row *row)
+is_content (const struct record *row)
 {
   const struct value *value = row->values;
 
@@ -127,7 +127,7 @@ is_content (const struct row *row)
 
 /* What a row must be, since its checksum is right. */
 static enum row_kind
-true_kind (const struct row *row)
+true_kind (const struct record *row)
 {
   switch (row->count) {
   case LAYER_COLUMNS:
@@ -151,7 +151,7 @@ true_kind (const struct row *row)
 
 enum row_kind
 row_parse (const unsigned char *payload, const struct cell *cell,
-           struct row *row)
+           struct record *row)
 {
   row->id = cell->rowid;
   row->count = record_parse (payload, cell->length, row->values);
@@ -167,7 +167,7 @@ struct correction {
   struct salvage *salvage;
   unsigned offset; /* of the cell on its page */
   struct cell cell;
-  struct row row;
+  struct record row;
 };
 
 static bool
@@ -200,7 +200,7 @@ cell_is_true (void *opaque)
 }
 
 bool
-salvage_correct (struct salvage *salvage, unsigned offset, struct row *row)
+salvage_correct (struct salvage *salvage, unsigned offset, struct record *row)
 {
   struct correction correction = { .salvage = salvage, .offset = offset };
   struct rawfile *pages = salvage->pages;

@@ -168,8 +168,8 @@ salvage_page_fits (const struct rawfile *pages)
  * does not FIT its checksum may tell of a wrong one.
  */
 static void
-note_root (struct salvage *salvage, struct roots *roots, const struct row *row,
-           bool fits)
+note_root (struct salvage *salvage, struct roots *roots,
+           const struct record *row, bool fits)
 {
   const struct value *value = row->values;
 
@@ -193,7 +193,7 @@ note_roots (struct salvage *salvage, const struct tree_page *tree,
 {
   const bool fits = salvage_page_fits (salvage->pages);
   struct cell cell;
-  struct row row;
+  struct record row;
 
   for (unsigned i = 0; i < tree->cells; i++)
     if (rawfile_tree_cell (salvage->pages, tree, i, &cell, salvage->payload)) {
@@ -444,11 +444,11 @@ walk_trees (struct salvage *salvage, struct status *status)
  */
 
 /* What becomes of a true row. */
-typedef int (*row_use) (struct salvage *salvage, struct row *row,
-                        struct status *status);
+typedef int (*record_use) (struct salvage *salvage, struct record *row,
+                           struct status *status);
 
 static int
-use_lost (struct salvage *salvage, struct row *row, struct status *status)
+use_lost (struct salvage *salvage, struct record *row, struct status *status)
 {
   return row->kind == ROW_BLOCK ? salvage_put_lost (salvage, row, status) : 0;
 }
@@ -457,7 +457,7 @@ use_lost (struct salvage *salvage, struct row *row, struct status *status)
  * have fewer columns, or begin with text.
  */
 static bool
-may_be_true (const struct row *row)
+may_be_true (const struct record *row)
 {
   return row->count == 0 ||
          (row->count >= LAYER_COLUMNS && row->values[0].type != VALUE_TEXT);
@@ -467,14 +467,14 @@ may_be_true (const struct row *row)
  * can be set right.
  */
 static int
-use_rows (struct salvage *salvage, bool corrected, row_use use,
+use_rows (struct salvage *salvage, bool corrected, record_use use,
           struct status *status)
 {
   struct rawfile *pages = salvage->pages;
   const uint32_t number = pages->current;
   struct tree_page tree;
   struct cell cell;
-  struct row row;
+  struct record row;
 
   if (!rawfile_tree (pages, &tree) || tree.type != TABLE_LEAF)
     return 0;
@@ -524,7 +524,7 @@ note_entries (struct salvage *salvage, struct status *status)
 {
   struct tree_page tree;
   struct cell cell;
-  struct row row;
+  struct record row;
 
   if (!rawfile_tree (salvage->pages, &tree) ||
       (tree.type != INDEX_LEAF && tree.type != INDEX_INTERIOR))
@@ -590,7 +590,7 @@ static int
 carve (struct salvage *salvage, uint32_t number, struct status *status)
 {
   struct cell cell;
-  struct row row;
+  struct record row;
 
   rawfile_get (salvage->pages, number);
   for (unsigned at = 8; at < salvage->pages->usable - 8; at++)
@@ -604,7 +604,7 @@ carve (struct salvage *salvage, uint32_t number, struct status *status)
 
 /* Use the rows of pages of which it is not sure that they are in use. */
 static int
-use_doubtful (struct salvage *salvage, row_use use, struct status *status)
+use_doubtful (struct salvage *salvage, record_use use, struct status *status)
 {
   for (uint32_t number = 2; number <= salvage->pages->count; number++) {
     if (trust_page (salvage, number) != PERHAPS)
@@ -640,7 +640,7 @@ find_lost (struct salvage *salvage, struct status *status)
 }
 
 static int
-use_others (struct salvage *salvage, struct row *row, struct status *status)
+use_others (struct salvage *salvage, struct record *row, struct status *status)
 {
   return row->kind != ROW_BLOCK ? salvage_put (salvage, row, status) : 0;
 }
@@ -702,7 +702,7 @@ count_true (const char *path, uint32_t size, unsigned char *payload)
   struct rawfile *pages = rawfile_open (path, size, &ignored);
   struct tree_page tree;
   struct cell cell;
-  struct row row;
+  struct record row;
   uint64_t found = 0;
 
   if (pages == NULL)

@@ -47,6 +47,34 @@ struct disk {
   int reads; /* guard_read_snapshot, or -1 */
 };
 
+/* What a thread has seen, for the others; it rarely changes. */
+static void
+note_seen (atomic_int *seen, int now)
+{
+  if (atomic_load_explicit (seen, memory_order_relaxed) != now)
+    atomic_store_explicit (seen, now, memory_order_relaxed);
+}
+
+static void
+note_storing (struct disk *disk, const struct storing *now)
+{
+  note_seen (&disk->codec, now->compression.codec);
+  note_seen (&disk->level, now->compression.level);
+  note_seen (&disk->deduplicate, now->deduplicate);
+}
+
+static struct storing
+seen_storing (struct disk *disk)
+{
+  return (struct storing){
+    .compression = { atomic_load_explicit (&disk->codec, memory_order_relaxed),
+                     atomic_load_explicit (&disk->level,
+                                           memory_order_relaxed) },
+    .deduplicate =
+        atomic_load_explicit (&disk->deduplicate, memory_order_relaxed),
+  };
+}
+
 /* DISK was looked at before its guard was taken: a roll-back, a change of its
  * size or a deletion may have had that until then.  With it they have to wait,
  * so what is seen now stays.
@@ -157,9 +185,7 @@ disk_open_found (struct store *store, const struct disk_info *info,
     disk_close (disk);
     return NULL;
   }
-  disk->codec = disk->info.compression.codec;
-  disk->level = disk->info.compression.level;
-  disk->deduplicate = disk->info.deduplicate;
+  note_storing (disk, &disk->info.storing);
   /* It can also be served without. */
   if (store->statistics)
     disk->counters =
@@ -341,7 +367,8 @@ read_edges (struct disk *disk, struct write_request *request)
   const uint64_t offset = request->offset, end = offset + request->count;
   const bool one = offset / block_size == (end - 1) / block_size;
 
-  if (request->compression.codec == CODEC_RAW && !request->deduplicate)
+  if (request->storing.compression.codec == CODEC_RAW &&
+      request->storing.deduplicate != DISK_ON)
     return;
   if (offset % block_size != 0 || (one && end % block_size != 0))
     read_before (disk, offset, &request->before[0]);
@@ -376,14 +403,6 @@ prefetch (struct disk *disk, uint64_t offset, uint64_t count)
   prefetch_note (&writer->prefetch, before);
 }
 
-/* What a thread has seen, for the others; it rarely changes. */
-static void
-note_seen (atomic_int *seen, int now)
-{
-  if (atomic_load_explicit (seen, memory_order_relaxed) != now)
-    atomic_store_explicit (seen, now, memory_order_relaxed);
-}
-
 /* Write, and make durable with FUA. */
 static int
 write_range (struct disk *disk, const void *data, uint64_t offset,
@@ -393,11 +412,7 @@ write_range (struct disk *disk, const void *data, uint64_t offset,
     .data = data,
     .offset = offset,
     .count = count,
-    .compression = { atomic_load_explicit (&disk->codec, memory_order_relaxed),
-                     atomic_load_explicit (&disk->level,
-                                           memory_order_relaxed) },
-    .deduplicate =
-        atomic_load_explicit (&disk->deduplicate, memory_order_relaxed),
+    .storing = seen_storing (disk),
   };
   int r;
 
@@ -408,9 +423,7 @@ write_range (struct disk *disk, const void *data, uint64_t offset,
   free (request.before[1].bytes);
   if (r == -1)
     return failed_range (disk, "writing", offset, count, status);
-  note_seen (&disk->codec, request.compression.codec);
-  note_seen (&disk->level, request.compression.level);
-  note_seen (&disk->deduplicate, request.deduplicate);
+  note_storing (disk, &request.storing);
   return fua ? flush (disk, status) : 0;
 }
 

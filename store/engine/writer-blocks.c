@@ -14,6 +14,7 @@
 #include "block/checksum.h"
 #include "block/codec.h"
 #include "rows/content.h"
+#include "rows/viewers.h"
 #include "engine/writer-parts.h"
 #include "base/count.h"
 
@@ -38,7 +39,7 @@ find_floor (struct writer *writer, int64_t *floor, struct status *status)
       "SELECT max (ifnull ((SELECT max (generation) FROM snapshot"
       " WHERE layer = ?1), 0), ifnull ((SELECT max (parent_generation)"
       " FROM layer WHERE parent = ?1), 0))";
-  const struct layer_view *layer = &writer->view.layers[0];
+  const struct layer_point *layer = &writer->view.layers[0];
 
   if (connection_integer_for (&writer->connection, floor_sql, layer->layer,
                               floor, status) == -1)
@@ -51,7 +52,10 @@ find_floor (struct writer *writer, int64_t *floor, struct status *status)
 }
 
 /* How many of the layers below the disk's own nobody else sees, since what
- * looked at them was deleted: what the disk overwrites of them goes, too.
+ * looked at them was deleted: what the disk overwrites of them goes, too.  This
+ * cannot be left to the reclaimer: it does not move a layer of many rows, and
+ * looks for what is hidden of it only when something else goes.  A disk would
+ * keep what it overwrites, and at its quota could not be overwritten at all.
  */
 static int
 find_owned (struct writer *writer, size_t *owned, struct status *status)
@@ -94,7 +98,7 @@ look_at (struct writer *writer, const struct disk_info *disk,
                         "the disk's block size was changed under this "
                         "connection; restore the database from a backup");
   if (below->capacity < view->depth) {
-    struct layer_view *layers =
+    struct layer_point *layers =
         realloc (below->layers, view->depth * sizeof *layers);
 
     if (layers == NULL)
@@ -109,7 +113,7 @@ look_at (struct writer *writer, const struct disk_info *disk,
   below->size = view->size;
   below->block_size = view->block_size;
   below->depth = view->depth - writer->owned;
-  below->layers[0] = (struct layer_view){ view->layers[0].layer, floor };
+  below->layers[0] = (struct layer_point){ view->layers[0].layer, floor };
   memcpy (below->layers + 1, view->layers + 1 + writer->owned,
           (below->depth - 1) * sizeof *view->layers);
   writer->view_of = disk->id;
@@ -143,8 +147,8 @@ new_id (struct writer *writer, int64_t *id, struct status *status)
  * generation FLOOR up to the one that the layer is seen at.
  */
 static int
-delete_in (struct writer *writer, const struct layer_view *layer, int64_t floor,
-           uint64_t first, uint64_t end, struct status *status)
+delete_in (struct writer *writer, const struct layer_point *layer,
+           int64_t floor, uint64_t first, uint64_t end, struct status *status)
 {
   static const char delete_sql[] =
       "DELETE FROM block INDEXED BY block_by_number"
@@ -170,7 +174,7 @@ static int
 delete_rows (struct writer *writer, uint64_t first, uint64_t end, int64_t last,
              struct status *status)
 {
-  const struct layer_view own = { writer->view.layers[0].layer, last };
+  const struct layer_point own = { writer->view.layers[0].layer, last };
 
   for (size_t i = 1; i <= writer->owned; i++)
     if (delete_in (writer, &writer->view.layers[i], 0, first, end, status) ==
@@ -182,7 +186,7 @@ delete_rows (struct writer *writer, uint64_t first, uint64_t end, int64_t last,
 
 /* Bind what makes a row refer to CONTENT. */
 static void
-bind_reference (sqlite3_stmt *put, const struct layer_view *layer,
+bind_reference (sqlite3_stmt *put, const struct layer_point *layer,
                 int64_t number, int64_t content)
 {
   sqlite3_bind_int (put, 5, CODEC_CONTENT);
@@ -194,7 +198,7 @@ bind_reference (sqlite3_stmt *put, const struct layer_view *layer,
 
 /* Bind what gives a row data of its own. */
 static void
-bind_data (sqlite3_stmt *put, const struct layer_view *layer, int64_t number,
+bind_data (sqlite3_stmt *put, const struct layer_point *layer, int64_t number,
            const struct encoded *encoded)
 {
   sqlite3_bind_int (put, 5, encoded->codec);
@@ -218,7 +222,7 @@ put_row (struct writer *writer, int64_t number, const struct encoded *encoded,
       " ON CONFLICT (layer, number, generation) DO UPDATE SET"
       " codec = excluded.codec, checksum = excluded.checksum,"
       " data = excluded.data, content = excluded.content";
-  const struct layer_view *layer = &writer->view.layers[0];
+  const struct layer_point *layer = &writer->view.layers[0];
   CLEANUP_STATEMENT sqlite3_stmt *put =
       connection_statement (&writer->connection, put_sql, status);
   int64_t id = 0, content = 0;
@@ -231,7 +235,8 @@ put_row (struct writer *writer, int64_t number, const struct encoded *encoded,
       delete_rows (writer, number, number + 1, layer->generation - 1, status) ==
           -1)
     return -1;
-  if (writer->view.deduplicate && encoded->codec != CODEC_ZERO &&
+  if (writer->view.storing.deduplicate == DISK_ON &&
+      encoded->codec != CODEC_ZERO &&
       content_put (&writer->connection, encoded, writer->view.block_size,
                    &writer->next_content, &content, status) == -1)
     return -1;
@@ -322,28 +327,42 @@ merge_block (struct writer *writer, uint64_t offset, uint64_t count,
     memcpy (place, data, count);
   else
     memset (place, 0, count);
-  codec_encode (&writer->connection.workspace, &writer->view.compression,
-                writer->block, block_size, writer->room, &encoded);
+  codec_encode (&writer->connection.workspace,
+                &writer->view.storing.compression, writer->block, block_size,
+                writer->room, &encoded);
   return put_block (writer, number, &encoded, status);
 }
 
-/* As merge_block, for a part of a block that was merged before. */
+/* Is block NUMBER as it was when MERGED was made of it?  Returns 1, 0, -1. */
 static int
-put_merged (struct writer *writer, uint64_t number, const struct merged *merged,
-            bool *put, struct status *status)
+is_unchanged (struct writer *writer, uint64_t number,
+              const struct merged *merged, struct status *status)
 {
   struct row_version now;
 
-  *put = false;
   if (!merged->known)
     return 0;
   if (view_version (&writer->connection, &writer->view, number, &now, status) ==
       -1)
     return -1;
-  if (memcmp (&now, &merged->version, sizeof now) != 0)
-    return 0;
-  *put = true;
-  return put_block (writer, number, &merged->encoded, status);
+  return memcmp (&now, &merged->version, sizeof now) == 0;
+}
+
+/* As merge_block, where the thread of the request may have MERGED it before.
+ * That takes reading and compressing out of the transaction, for which others
+ * wait; merge_block stays for what has changed since, for disks that are not
+ * compressed, of which nothing is read before, and for zeroes.
+ */
+static int
+put_part (struct writer *writer, uint64_t offset, uint64_t count,
+          const char *data, const struct merged *merged, struct status *status)
+{
+  const uint64_t number = offset / writer->view.block_size;
+  const int r = is_unchanged (writer, number, merged, status);
+
+  if (r == 1)
+    return put_block (writer, number, &merged->encoded, status);
+  return r == -1 ? -1 : merge_block (writer, offset, count, data, status);
 }
 
 /* A write: perhaps a part of a block, whole blocks, perhaps a part. */
@@ -355,24 +374,18 @@ run_write (struct writer *writer, struct operation *operation,
   const struct encoded *encoded = operation->encoded;
   const char *data = operation->data;
   uint64_t offset = operation->offset, left = operation->count, count;
-  bool put;
   int r;
 
-  operation->compression = writer->view.compression;
-  operation->deduplicate = writer->view.deduplicate;
+  operation->storing = writer->view.storing;
   while (left > 0) {
     count = block_size - offset % block_size;
     if (count > left)
       count = left;
     if (count == block_size)
       r = put_block (writer, offset / block_size, encoded++, status);
-    else {
-      r = put_merged (writer, offset / block_size,
-                      &operation->merged[offset != operation->offset], &put,
-                      status);
-      if (r == 0 && !put)
-        r = merge_block (writer, offset, count, data, status);
-    }
+    else
+      r = put_part (writer, offset, count, data,
+                    &operation->merged[offset != operation->offset], status);
     if (r == -1)
       return -1;
     offset += count;

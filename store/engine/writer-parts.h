@@ -33,14 +33,13 @@ struct merged {
 struct operation {
   enum operation_kind kind;
   const struct disk_info *disk;
-  uint64_t offset, count;         /* bytes */
-  const char *data;               /* WRITE: the bytes */
-  const struct encoded *encoded;  /* WRITE: its whole blocks, ... */
-  const struct merged *merged;    /* ... and its first and last, in part */
-  struct compression compression; /* WRITE: the disk's, when it was done, ... */
-  bool deduplicate;               /* ... and whether it was deduplicated */
-  writer_change change;           /* CHANGE: what to call, ... */
-  void *opaque;                   /* ... and with what */
+  uint64_t offset, count;        /* bytes */
+  const char *data;              /* WRITE: the bytes */
+  const struct encoded *encoded; /* WRITE: its whole blocks, ... */
+  const struct merged *merged;   /* ... and its first and last, in part */
+  struct storing storing;        /* WRITE: the disk's, when it was done */
+  writer_change change;          /* CHANGE: what to call, ... */
+  void *opaque;                  /* ... and with what */
 
   uint64_t cleared; /* TRIM, ZERO: bytes that this step has done; RESIZE: the
                        block up to which it has come */

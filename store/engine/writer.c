@@ -456,9 +456,10 @@ encode (struct encoding *encoding, const void *block, struct encoded *encoded)
 {
   char *room = encoding->room ? encoding->room + encoding->used : NULL;
 
-  codec_encode (encoding->workspace, &encoding->request->compression, block,
-                encoding->block_size, room, encoded);
-  if (encoding->request->deduplicate && encoded->codec != CODEC_ZERO)
+  codec_encode (encoding->workspace, &encoding->request->storing.compression,
+                block, encoding->block_size, room, encoded);
+  if (encoding->request->storing.deduplicate == DISK_ON &&
+      encoded->codec != CODEC_ZERO)
     codec_hash_block (encoded, encoding->block_size);
   if (encoded->data == room)
     encoding->used += encoded->length;
@@ -490,6 +491,7 @@ encode_blocks (struct encoding *encoding, struct writer *writer,
                struct status *status)
 {
   const struct write_request *request = encoding->request;
+  const bool compresses = request->storing.compression.codec != CODEC_RAW;
   const uint32_t block_size = encoding->block_size;
   const uint64_t blocks = request->count / block_size;
   const char *data = request->data;
@@ -497,12 +499,11 @@ encode_blocks (struct encoding *encoding, struct writer *writer,
   size_t i = 0;
 
   encoding->whole = malloc ((blocks + 1) * sizeof *encoding->whole);
-  if (encoding->whole && request->compression.codec != CODEC_RAW) {
+  if (encoding->whole && compresses) {
     encoding->workspace = codec_take (&writer->workspaces);
     encoding->room = malloc ((blocks + 2) * block_size);
   }
-  if (encoding->whole == NULL ||
-      (request->compression.codec != CODEC_RAW && encoding->room == NULL))
+  if (encoding->whole == NULL || (compresses && encoding->room == NULL))
     return status_no_memory (status);
   for (; left > 0; offset += count, data += count, left -= count) {
     count = block_size - offset % block_size;
@@ -539,8 +540,7 @@ writer_write (struct writer *writer, const struct disk_info *disk,
     .count = request->count,
     .data = request->data,
     .merged = encoding.merged,
-    .compression = request->compression,
-    .deduplicate = request->deduplicate,
+    .storing = request->storing,
     .status = status,
   };
   int r = encode_blocks (&encoding, writer, status);
@@ -548,8 +548,7 @@ writer_write (struct writer *writer, const struct disk_info *disk,
   if (r == 0) {
     operation.encoded = encoding.whole;
     r = submit (writer, &operation);
-    request->compression = operation.compression;
-    request->deduplicate = operation.deduplicate;
+    request->storing = operation.storing;
   }
   encoding_free (&encoding, writer);
   return r;

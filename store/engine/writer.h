@@ -162,9 +162,7 @@ struct block_before {
 struct write_request {
   const void *data; /* must stay as it is */
   uint64_t offset, count;
-  /* How to store blocks; then how the disk now says, for the next request. */
-  struct compression compression;
-  bool deduplicate;
+  struct storing storing; /* then as the disk now says, for the next request */
   /* Of the first and the last block, if only a part of it is written. */
   struct block_before before[2];
 };

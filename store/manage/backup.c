@@ -50,7 +50,7 @@ static const char cache_sql[] = "PRAGMA cache_size = -65536";
 #define COPIED "name NOT LIKE '%/%'"
 
 /* A row of a block that was read, in the chunk. */
-struct row {
+struct chunk_row {
   int64_t id, layer, number, generation, codec, checksum;
   size_t offset, length; /* of its data in the chunk's bytes */
 
@@ -72,13 +72,13 @@ struct backup {
 
   int64_t *held; /* snapshots that keep rows from being overwritten */
   size_t held_count;
-  struct layer_view *layers; /* that are copied, by id, and up to where */
+  struct layer_point *layers; /* that are copied, by id, and up to where */
   size_t layers_count;
   int64_t last_id; /* of the rows that are copied */
 
   /* The chunk. */
   int64_t next_id; /* where to go on */
-  struct row *rows;
+  struct chunk_row *rows;
   size_t rows_count;
   char *bytes;
   size_t bytes_count;
@@ -134,13 +134,10 @@ copy_tables (struct connection *from, struct connection *copy,
   } tables[] = {
     { "SELECT * FROM feature", "INSERT INTO feature VALUES (?1, ?2)" },
     { NEEDED_LAYERS " SELECT * FROM layer WHERE id IN needed ORDER BY id",
-      "INSERT INTO layer VALUES (?1, ?2, ?3, ?4, ?5)" },
-    { "SELECT * FROM disk WHERE " COPIED,
-      "INSERT INTO disk VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,"
-      " ?12, ?13)" },
+      "INSERT INTO layer" LAYER_VALUES },
+    { "SELECT * FROM disk WHERE " COPIED, "INSERT INTO disk" DISK_VALUES },
     { "SELECT * FROM snapshot WHERE " COPIED,
-      "INSERT INTO snapshot VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,"
-      " ?11)" },
+      "INSERT INTO snapshot" SNAPSHOT_VALUES },
     { NEEDED_LAYERS " SELECT layer, 0, 0 FROM reclaim WHERE layer IN needed",
       "INSERT INTO reclaim VALUES (?1, ?2, ?3)" },
     { NEEDED_LAYERS " SELECT layer, 9223372036854775807, 0 FROM counted"
@@ -201,7 +198,7 @@ note_layers (struct backup *backup, struct status *status)
   if (backup->layers == NULL)
     return status_no_memory (status);
   while ((r = connection_step (backup->copy, limits, status)) == 1)
-    backup->layers[backup->layers_count++] = (struct layer_view){
+    backup->layers[backup->layers_count++] = (struct layer_point){
       .layer = sqlite3_column_int64 (limits, 0),
       .generation = sqlite3_column_int64 (limits, 1),
     };
@@ -211,7 +208,7 @@ note_layers (struct backup *backup, struct status *status)
 static int
 compare_layers (const void *a, const void *b)
 {
-  const struct layer_view *first = a, *second = b;
+  const struct layer_point *first = a, *second = b;
 
   return (first->layer > second->layer) - (first->layer < second->layer);
 }
@@ -220,8 +217,8 @@ compare_layers (const void *a, const void *b)
 static bool
 is_copied (const struct backup *backup, int64_t layer, int64_t generation)
 {
-  const struct layer_view key = { .layer = layer };
-  const struct layer_view *found =
+  const struct layer_point key = { .layer = layer };
+  const struct layer_point *found =
       backup->layers_count == 0
           ? NULL
           : bsearch (&key, backup->layers, backup->layers_count, sizeof key,
@@ -352,7 +349,7 @@ has_content (struct connection *copy, int64_t id, struct status *status)
  */
 static int
 take_content (struct connection *connection, struct backup *backup,
-              struct row *row, int64_t id, struct status *status)
+              struct chunk_row *row, int64_t id, struct status *status)
 {
   CLEANUP_STATEMENT sqlite3_stmt *found = NULL;
   int r;
@@ -385,14 +382,14 @@ take_row (struct connection *connection, struct backup *backup,
     .length = sqlite3_column_bytes (blocks, 6),
     .content = sqlite3_column_int64 (blocks, 7),
   };
-  struct row *row = &backup->rows[backup->rows_count];
+  struct chunk_row *row = &backup->rows[backup->rows_count];
 
   if (!is_copied (backup, found.layer, found.generation))
     return 0;
   if (found.length > DISK_BLOCK_SIZE_MAX ||
       (found.data == NULL && found.length > 0) || !checksum_fits (&found))
     return fail_row (&found, status);
-  *row = (struct row){
+  *row = (struct chunk_row){
     .id = found.id,
     .layer = found.layer,
     .number = found.number,
@@ -448,7 +445,7 @@ read_chunk (struct connection *connection, struct backup *backup,
  * have brought it along.
  */
 static int
-write_content (struct backup *backup, const struct row *row,
+write_content (struct backup *backup, const struct chunk_row *row,
                struct status *status)
 {
   static const char insert_sql[] =
@@ -480,7 +477,7 @@ write_chunk (struct backup *backup, struct status *status)
       " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 
   for (size_t i = 0; i < backup->rows_count; i++) {
-    const struct row *row = &backup->rows[i];
+    const struct chunk_row *row = &backup->rows[i];
     CLEANUP_STATEMENT sqlite3_stmt *insert =
         connection_statement (backup->copy, insert_sql, status);
 

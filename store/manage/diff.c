@@ -28,9 +28,9 @@ struct comparison {
   struct disk_info from; /* of id 0: nothing */
   struct disk_info to;
   struct view from_view, to_view;
-  struct layer_view *from_rows, *to_rows; /* of the part at hand: */
-  uint64_t first;                         /* block */
-  uint32_t count;                         /* 0 at the end */
+  struct layer_point *from_rows, *to_rows; /* of the part at hand: */
+  uint64_t first;                          /* block */
+  uint32_t count;                          /* 0 at the end */
 
   /* The range that is growing, in bytes; empty where there is none. */
   uint64_t start, end;
@@ -113,8 +113,8 @@ compare_part (struct comparison *comparison, struct status *status)
   const uint64_t block_size = comparison->to.block_size;
 
   for (uint32_t i = 0; i < comparison->count; i++) {
-    const struct layer_view *from = &comparison->from_rows[i];
-    const struct layer_view *to = &comparison->to_rows[i];
+    const struct layer_point *from = &comparison->from_rows[i];
+    const struct layer_point *to = &comparison->to_rows[i];
     const uint64_t start = (comparison->first + i) * block_size;
 
     if (from->layer == to->layer && from->generation == to->generation)

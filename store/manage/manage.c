@@ -214,12 +214,9 @@ set (struct connection *connection, void *opaque, struct status *status)
   const struct disk_options *options = request->options;
   int r = request_find_disk (connection, request, status);
 
-  if (r == 0 && options->compression.codec)
-    r = disks_set_compression (connection, request->disk.id,
-                               &options->compression, status);
-  if (r == 0 && options->deduplicate)
-    r = disks_set_deduplicate (connection, request->disk.id,
-                               options->deduplicate == DISK_ON, status);
+  if (r == 0)
+    r = disks_set_storing (connection, request->disk.id, &options->storing,
+                           status);
   if (r == 0 && options->quota)
     r = quota_set (connection, request->disk.id, options->quota, status);
   return r;
@@ -470,13 +467,14 @@ rollback (struct connection *connection, void *opaque, struct status *status)
 {
   struct request *request = opaque;
   const struct snapshot_info *snapshot = &request->snapshot;
-  struct layer_view to;
+  struct layer_point to;
 
   connection_frees_space (connection);
   if (request_find_snapshot (connection, request, true, status) == -1)
     return -1;
-  to = (struct layer_view){ snapshot->layer, snapshot->generation };
-  return disks_jump (connection, request->disk.id, &to, snapshot->size, status);
+  to = (struct layer_point){ snapshot->layer, snapshot->generation };
+  return disks_roll_back (connection, request->disk.id, &to, snapshot->size,
+                          status);
 }
 
 int
@@ -502,15 +500,16 @@ manage_try_rollback (struct store *store, const char *target, bool force,
  */
 static int
 freeze_target (struct connection *connection, struct request *request,
-               struct layer_view *frozen, uint64_t *size, struct status *status)
+               struct layer_point *frozen, uint64_t *size,
+               struct status *status)
 {
   if (request_find_target (connection, request, status) == -1)
     return -1;
   *size = request->disk.size;
   if (request->snapshot.id != 0) {
     *size = request->snapshot.size;
-    *frozen = (struct layer_view){ request->snapshot.layer,
-                                   request->snapshot.generation };
+    *frozen = (struct layer_point){ request->snapshot.layer,
+                                    request->snapshot.generation };
     return 0;
   }
   if (disks_head (connection, request->disk.id, frozen, status) == -1)
@@ -525,14 +524,13 @@ clone_target (struct connection *connection, void *opaque,
 {
   struct request *request = opaque;
   struct disk_options options = *request->options;
-  struct layer_view frozen;
+  struct layer_point frozen;
   int64_t id;
 
   if (freeze_target (connection, request, &frozen, &options.size, status) == -1)
     return -1;
   options.block_size = request->disk.block_size;
-  options.compression = request->disk.compression;
-  options.deduplicate = request->disk.deduplicate ? DISK_ON : DISK_OFF;
+  options.storing = request->disk.storing;
   return disks_create_on (connection, &options, &frozen, &id, status);
 }
 

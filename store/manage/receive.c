@@ -264,9 +264,9 @@ fail_written (const struct reception *reception, struct status *status)
 struct loan {
   int64_t hidden; /* DISK/receiving */
   int64_t disk;
-  struct layer_view own;  /* the layer on which DISK stands meanwhile */
-  struct layer_view base; /* what it stands on: of the layer that was lent */
-  int64_t last;           /* id of the block that was looked at last */
+  struct layer_point own;  /* the layer on which DISK stands meanwhile */
+  struct layer_point base; /* what it stands on: of the layer that was lent */
+  int64_t last;            /* id of the block that was looked at last */
   bool done;
   bool returned;
 };
@@ -600,10 +600,9 @@ manage_receive_clean (struct store *store, unsigned *removed,
 static int
 make_hidden (struct connection *connection, struct reception *reception,
              const struct disk_options *options,
-             const struct layer_view *parent, struct status *status)
+             const struct layer_point *parent, struct status *status)
 {
-  reception->hidden.compression = options->compression;
-  reception->hidden.deduplicate = options->deduplicate == DISK_ON;
+  reception->hidden.storing = options->storing;
   return disks_create_on (connection, options, parent, &reception->hidden.id,
                           status);
 }
@@ -667,8 +666,7 @@ begin_replacing (struct connection *connection, struct reception *reception,
                              &reception->disk, &none, status) == -1 ||
       check_block_size (reception, status) == -1)
     return -1;
-  options->compression = reception->disk.compression;
-  options->deduplicate = reception->disk.deduplicate ? DISK_ON : DISK_OFF;
+  options->storing = reception->disk.storing;
   options->quota = incoming_quota (reception);
   return make_hidden (connection, reception, options, NULL, status);
 }
@@ -679,10 +677,10 @@ begin_changes (struct connection *connection, struct reception *reception,
                struct disk_options *options, struct status *status)
 {
   const struct manage_incoming *incoming = reception->incoming;
-  const struct layer_view base = { .layer = reception->base.layer,
-                                   .generation = reception->base.generation };
+  const struct layer_point base = { .layer = reception->base.layer,
+                                    .generation = reception->base.generation };
   const int64_t disk = reception->disk.id;
-  struct layer_view head;
+  struct layer_point head;
   struct snapshot_info none;
 
   /* What was found before the transaction may have changed. */
@@ -702,10 +700,7 @@ begin_changes (struct connection *connection, struct reception *reception,
   if (check_block_size (reception, status) == -1 ||
       disks_head (connection, disk, &head, status) == -1)
     return -1;
-  options->compression = reception->hidden.compression =
-      reception->disk.compression;
-  reception->hidden.deduplicate = reception->disk.deduplicate;
-  options->deduplicate = reception->disk.deduplicate ? DISK_ON : DISK_OFF;
+  options->storing = reception->hidden.storing = reception->disk.storing;
   options->quota = incoming_quota (reception);
   if (reception->clean && head.layer == base.layer)
     return disks_lend (connection, options, disk, &base, &reception->hidden.id,
@@ -725,9 +720,7 @@ change_begin (struct connection *connection, void *opaque,
     .description = incoming->description,
     .size = reception->hidden.size,
     .block_size = reception->hidden.block_size,
-    .compression = incoming->compression.codec ? incoming->compression
-                                               : compression_default (),
-    .deduplicate = incoming->deduplicate,
+    .storing = disks_storing (&incoming->storing),
   };
 
   snprintf (name, sizeof name, "%s" DISK_RECEIVING, incoming->disk);

@@ -45,7 +45,7 @@ struct grown {
 };
 
 /* A row that was read, and how it is to be. */
-struct row {
+struct new_row {
   int64_t id;
   enum codec codec;         /* before, of the content to which it refers, too */
   int64_t checksum;         /* before, ... */
@@ -69,7 +69,7 @@ struct recompression {
 
   /* The step. */
   uint64_t most; /* bytes that it may write */
-  struct row rows[STEP_ROWS];
+  struct new_row rows[STEP_ROWS];
   size_t count;
   struct recompressed written; /* by it */
   char *room;                  /* for blocks and encoded data */
@@ -80,6 +80,13 @@ struct recompression {
   size_t grown_count;
   size_t grown_room; /* how many fit in there */
 };
+
+/* Is a block that is equal to others to be stored only once? */
+static bool
+shares (const struct recompression *recompression)
+{
+  return recompression->disk.storing.deduplicate == DISK_ON;
+}
 
 /* Find the disk and count its rows. */
 static int
@@ -129,7 +136,7 @@ next_layer (struct connection *connection, struct recompression *recompression,
 /* Decode the content to which a row refers. */
 static int
 decode_content (struct connection *connection,
-                struct recompression *recompression, struct row *row)
+                struct recompression *recompression, struct new_row *row)
 {
   const uint32_t block_size = recompression->disk.block_size;
   CLEANUP_STATEMENT sqlite3_stmt *found = NULL;
@@ -150,12 +157,12 @@ decode_content (struct connection *connection,
 /* Decode the row at hand into recompression->block. */
 static int
 decode_row (struct connection *connection, struct recompression *recompression,
-            const struct block_row *found, struct row *row)
+            const struct block_row *found, struct new_row *row)
 {
   const uint32_t block_size = recompression->disk.block_size;
   struct status ignored;
 
-  *row = (struct row){
+  *row = (struct new_row){
     .id = found->id,
     .checksum = found->checksum,
     .codec = found->codec,
@@ -176,11 +183,11 @@ decode_row (struct connection *connection, struct recompression *recompression,
 
 /* Is a row that is to be as ROW says as it was? */
 static bool
-is_same (const struct recompression *recompression, const struct row *row)
+is_same (const struct recompression *recompression, const struct new_row *row)
 {
   const struct encoded *encoded = &row->encoded;
 
-  if (!recompression->disk.deduplicate)
+  if (!shares (recompression))
     return row->new_checksum == row->checksum;
   return row->content != 0 &&
          row->content_checksum ==
@@ -210,15 +217,16 @@ count_bytes (struct recompressed *done, uint64_t before, uint64_t after)
 
 /* Encode the block of the row at hand; keep it if that makes a difference. */
 static void
-encode_row (struct recompression *recompression, struct row *row)
+encode_row (struct recompression *recompression, struct new_row *row)
 {
   const uint32_t block_size = recompression->disk.block_size;
   struct encoded *encoded = &row->encoded;
   char *room = recompression->room + recompression->used;
 
-  codec_encode (&recompression->workspace, &recompression->disk.compression,
-                recompression->block, block_size, room, encoded);
-  if (recompression->disk.deduplicate)
+  codec_encode (&recompression->workspace,
+                &recompression->disk.storing.compression, recompression->block,
+                block_size, room, encoded);
+  if (shares (recompression))
     codec_hash_block (encoded, block_size);
   row->new_checksum = checksum_block (
       recompression->layer, recompression->number, recompression->generation,
@@ -233,7 +241,7 @@ encode_row (struct recompression *recompression, struct row *row)
         keep (recompression, recompression->block, block_size);
   else {
     recompression->used += encoded->length;
-    if (recompression->disk.deduplicate)
+    if (shares (recompression))
       encoded->block = keep (recompression, recompression->block, block_size);
   }
   recompression->count++;
@@ -251,7 +259,7 @@ read_step (struct connection *connection, struct recompression *recompression,
       " ORDER BY number, generation";
   CLEANUP_STATEMENT sqlite3_stmt *statement =
       connection_statement (connection, rows_sql, status);
-  struct row *row;
+  struct new_row *row;
   int r = 1;
 
   if (statement == NULL)
@@ -294,7 +302,7 @@ read_step (struct connection *connection, struct recompression *recompression,
 
 /* Have a row be what its block is encoded to, or refer to CONTENT. */
 static int
-store_row (struct connection *connection, const struct row *row,
+store_row (struct connection *connection, const struct new_row *row,
            int64_t checksum, int64_t content, struct status *status)
 {
   static const char store_sql[] =
@@ -320,7 +328,7 @@ store_row (struct connection *connection, const struct row *row,
 /* Have the content of a row be what the block is encoded to. */
 static int
 store_content (struct connection *connection,
-               struct recompression *recompression, const struct row *row,
+               struct recompression *recompression, const struct new_row *row,
                struct status *status)
 {
   static const char store_sql[] =
@@ -349,7 +357,7 @@ store_content (struct connection *connection,
  */
 static int
 share_row (struct connection *connection, struct recompression *recompression,
-           const struct row *row, int64_t *next_id, struct status *status)
+           const struct new_row *row, int64_t *next_id, struct status *status)
 {
   static const char key_sql[] = "SELECT layer, number, generation FROM block"
                                 " WHERE id = ?1 AND checksum = ?2";
@@ -383,7 +391,7 @@ share_row (struct connection *connection, struct recompression *recompression,
 /* Give a row data of its own. */
 static int
 unshare_row (struct connection *connection, struct recompression *recompression,
-             const struct row *row, struct status *status)
+             const struct new_row *row, struct status *status)
 {
   const uint64_t freed = connection->content_freed;
 
@@ -405,9 +413,9 @@ write_step (struct connection *connection, void *opaque, struct status *status)
 
   recompression->written = (struct recompressed){ 0 };
   for (size_t i = 0; i < recompression->count && r == 0; i++) {
-    const struct row *row = &recompression->rows[i];
+    const struct new_row *row = &recompression->rows[i];
 
-    if (!recompression->disk.deduplicate || row->encoded.codec == CODEC_ZERO)
+    if (!shares (recompression) || row->encoded.codec == CODEC_ZERO)
       r = unshare_row (connection, recompression, row, status);
     else if (row->content == 0)
       r = share_row (connection, recompression, row, &next_id, status);
@@ -434,7 +442,7 @@ remember_grown (struct recompression *recompression)
     recompression->grown_room = 2 * most;
   }
   for (size_t i = 0; i < recompression->count; i++) {
-    const struct row *row = &recompression->rows[i];
+    const struct new_row *row = &recompression->rows[i];
 
     if (row->encoded.length > row->length)
       recompression->grown[recompression->grown_count++] =
@@ -452,7 +460,7 @@ read_grown (struct connection *connection, struct recompression *recompression,
       " FROM block WHERE id = ?1";
   CLEANUP_STATEMENT sqlite3_stmt *statement =
       connection_statement (connection, row_sql, status);
-  struct row *row = &recompression->rows[recompression->count];
+  struct new_row *row = &recompression->rows[recompression->count];
   struct block_row found;
   int r;
 
@@ -476,7 +484,7 @@ read_grown (struct connection *connection, struct recompression *recompression,
   recompression->layer = found.layer;
   recompression->number = found.number;
   recompression->generation = found.generation;
-  recompression->disk.compression.codec = grown->codec;
+  recompression->disk.storing.compression.codec = grown->codec;
   if (found.codec != CODEC_ZERO && found.codec != grown->codec &&
       decode_row (connection, recompression, &found, row) == 0)
     encode_row (recompression, row);
@@ -515,13 +523,13 @@ write_back_step (struct connection *connection, void *opaque,
 static void
 go_back (struct store *store, struct recompression *recompression)
 {
-  struct compression *compression = &recompression->disk.compression;
+  struct compression *compression = &recompression->disk.storing.compression;
   struct recompressed counted;
   struct status ignored;
   int r = 0;
 
   recompression->done = &counted;
-  compression->level = 0; /* the default of zstd itself */
+  compression->level = 0; /* the default of the codec itself */
   while (r == 0 && recompression->grown_count > 0) {
     r = STORE_READ (store, &ignored, connection,
                     read_back_step (connection, recompression, &ignored));

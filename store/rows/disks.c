@@ -20,15 +20,11 @@
 #include "rows/quota.h"
 #include "base/count.h"
 
-#define DISK_INFO                                                              \
-  "SELECT id, name, description, size, block_size, epoch, created,"            \
-  " checksum = " DISK_CHECKSUM                                                 \
-  ", compression, compression_level, quota, deduplicate FROM disk"
-
 int
 disks_check_match (const struct disk_info *info,
                    const struct disk_options *options, struct status *status)
 {
+  const struct storing *wanted = &options->storing, *is = &info->storing;
   char text[COMPRESSION_TEXT];
 
   if (options->size && options->size != info->size)
@@ -44,21 +40,20 @@ disks_check_match (const struct disk_info *info,
                         "is fixed when a disk is made, leave block-size= "
                         "out",
                         info->name, info->block_size, options->block_size);
-  if (options->compression.codec &&
-      (options->compression.codec != info->compression.codec ||
-       options->compression.level != info->compression.level)) {
-    compression_print (&info->compression, text);
+  if (wanted->compression.codec &&
+      (wanted->compression.codec != is->compression.codec ||
+       wanted->compression.level != is->compression.level)) {
+    compression_print (&is->compression, text);
     return status_fail (status, EINVAL,
                         "disk '%s' has the compression %s: leave "
                         "compression= out, or change it with sqlblock set",
                         info->name, text);
   }
-  if (options->deduplicate &&
-      (options->deduplicate == DISK_ON) != info->deduplicate)
+  if (wanted->deduplicate && wanted->deduplicate != is->deduplicate)
     return status_fail (status, EINVAL,
                         "disk '%s' has dedup=%s: leave dedup= out, or change "
                         "it with sqlblock set",
-                        info->name, info->deduplicate ? "on" : "off");
+                        info->name, is->deduplicate == DISK_ON ? "on" : "off");
   if (options->quota && options->quota != info->quota &&
       (options->quota != QUOTA_NONE || info->quota))
     return status_fail (
@@ -181,12 +176,27 @@ disks_add_feature (struct connection *connection, const char *feature,
   return connection_step (connection, add, status);
 }
 
-/* The compression that OPTIONS means. */
-static struct compression
-wanted_compression (const struct disk_options *options)
+struct storing
+disks_storing (const struct storing *wanted)
 {
-  return options->compression.codec ? options->compression
-                                    : compression_default ();
+  return (struct storing){
+    .compression = wanted->compression.codec ? wanted->compression
+                                             : compression_default (),
+    .deduplicate = wanted->deduplicate == DISK_ON ? DISK_ON : DISK_OFF,
+  };
+}
+
+/* From now on the database may have blocks that are stored in this way. */
+static int
+add_storing_features (struct connection *connection,
+                      const struct storing *storing, struct status *status)
+{
+  if (disks_add_feature (connection, codec_feature (storing->compression.codec),
+                         status) == -1)
+    return -1;
+  return disks_add_feature (
+      connection, storing->deduplicate == DISK_ON ? CONTENT_FEATURE : NULL,
+      status);
 }
 
 /* Insert the row of a disk on LAYER. */
@@ -194,36 +204,33 @@ static int
 insert_disk (struct connection *connection, const struct disk_options *options,
              int64_t layer, struct status *status)
 {
-  static const char insert_sql[] =
-      "INSERT INTO disk (name, description, size, block_size, layer, epoch,"
-      " compression, compression_level, deduplicate, quota, created, checksum)"
-      " VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, ?10, ?9, ?8, 0)";
+  static const char insert_sql[] = "INSERT INTO disk" DISK_VALUES;
   const char *name = options->name ? options->name : DISK_NAME_DEFAULT;
-  const struct compression compression = wanted_compression (options);
-  const bool deduplicate = options->deduplicate == DISK_ON;
+  const struct storing storing = disks_storing (&options->storing);
   CLEANUP_STATEMENT sqlite3_stmt *insert =
       connection_statement (connection, insert_sql, status);
   int r;
 
   if (insert == NULL ||
-      disks_add_feature (connection, codec_feature (compression.codec),
-                         status) == -1 ||
-      (deduplicate &&
-       disks_add_feature (connection, CONTENT_FEATURE, status) == -1))
+      add_storing_features (connection, &storing, status) == -1)
     return -1;
-  sqlite3_bind_text (insert, 1, name, -1, SQLITE_STATIC);
-  sqlite3_bind_text (insert, 2,
+  sqlite3_bind_text (insert, 1 + DISK_NAME, name, -1, SQLITE_STATIC);
+  sqlite3_bind_text (insert, 1 + DISK_DESCRIPTION,
                      options->description ? options->description : "", -1,
                      SQLITE_STATIC);
-  sqlite3_bind_int64 (insert, 3, options->size);
-  sqlite3_bind_int64 (insert, 4, wanted_block_size (options));
-  sqlite3_bind_int64 (insert, 5, layer);
-  sqlite3_bind_int (insert, 6, compression.codec);
-  sqlite3_bind_int (insert, 7, compression.level);
-  sqlite3_bind_int64 (insert, 8, time (NULL));
+  sqlite3_bind_int64 (insert, 1 + DISK_SIZE, options->size);
+  sqlite3_bind_int64 (insert, 1 + DISK_BLOCK_SIZE, wanted_block_size (options));
+  sqlite3_bind_int64 (insert, 1 + DISK_LAYER, layer);
+  sqlite3_bind_int (insert, 1 + DISK_EPOCH, 1);
+  sqlite3_bind_int (insert, 1 + DISK_COMPRESSION, storing.compression.codec);
+  sqlite3_bind_int (insert, 1 + DISK_COMPRESSION_LEVEL,
+                    storing.compression.level);
+  sqlite3_bind_int (insert, 1 + DISK_DEDUPLICATE,
+                    storing.deduplicate == DISK_ON);
   if (options->quota && options->quota != QUOTA_NONE)
-    sqlite3_bind_int64 (insert, 9, options->quota);
-  sqlite3_bind_int (insert, 10, deduplicate);
+    sqlite3_bind_int64 (insert, 1 + DISK_QUOTA, options->quota);
+  sqlite3_bind_int64 (insert, 1 + DISK_CREATED, time (NULL));
+  sqlite3_bind_int (insert, 1 + DISK_SUM, 0); /* set_checksum follows */
   r = connection_step (connection, insert, status);
   return r == -1 ? fail_taken (connection, name, status) : 0;
 }
@@ -231,7 +238,7 @@ insert_disk (struct connection *connection, const struct disk_options *options,
 int
 disks_create_on (struct connection *connection,
                  const struct disk_options *options,
-                 const struct layer_view *parent, int64_t *id,
+                 const struct layer_point *parent, int64_t *id,
                  struct status *status)
 {
   int64_t layer;
@@ -261,38 +268,53 @@ has_text (sqlite3_stmt *row, int column)
   return text && strlen (text) == (size_t)sqlite3_column_bytes (row, column);
 }
 
-/* Fill INFO from a row of DISK_INFO; -1 and EIO for a damaged one. */
+/* How the disk of a row of DISK_SELECT stores new blocks. */
+static int
+storing_from_row (sqlite3_stmt *row, struct storing *storing,
+                  struct status *status)
+{
+  const int64_t codec = sqlite3_column_int64 (row, DISK_COMPRESSION);
+  const int64_t level = sqlite3_column_int64 (row, DISK_COMPRESSION_LEVEL);
+
+  if (compression_check (codec, level, status) == -1)
+    return -1;
+  *storing = (struct storing){
+    .compression = { codec, level },
+    .deduplicate =
+        sqlite3_column_int (row, DISK_DEDUPLICATE) ? DISK_ON : DISK_OFF,
+  };
+  return 0;
+}
+
+/* Fill INFO from a row of DISK_SELECT; -1 and EIO for a damaged one. */
 static int
 info_from_row (sqlite3_stmt *row, struct disk_info *info, struct status *status)
 {
-  const char *name = (const char *)sqlite3_column_text (row, 1);
-  const char *description = (const char *)sqlite3_column_text (row, 2);
+  const char *name = (const char *)sqlite3_column_text (row, DISK_NAME);
+  const char *description =
+      (const char *)sqlite3_column_text (row, DISK_DESCRIPTION);
 
-  if (!sqlite3_column_int (row, 7) || sqlite3_column_int64 (row, 0) < 1 ||
-      !sane_geometry (sqlite3_column_int64 (row, 3),
-                      sqlite3_column_int64 (row, 4)) ||
-      !has_text (row, 1) || !has_text (row, 2) ||
+  if (!sqlite3_column_int (row, DISK_SUM) ||
+      sqlite3_column_int64 (row, DISK_ID) < 1 ||
+      !sane_geometry (sqlite3_column_int64 (row, DISK_SIZE),
+                      sqlite3_column_int64 (row, DISK_BLOCK_SIZE)) ||
+      !has_text (row, DISK_NAME) || !has_text (row, DISK_DESCRIPTION) ||
       !sane_name (name, DISK_NAME_MAX) || !sane_description (description))
     return status_fail (status, EIO,
                         "the row of disk number %lld is damaged; restore "
                         "the database from a backup",
-                        sqlite3_column_int64 (row, 0));
-  if (compression_check (sqlite3_column_int64 (row, 8),
-                         sqlite3_column_int64 (row, 9), status) == -1)
-    return -1;
+                        sqlite3_column_int64 (row, DISK_ID));
   *info = (struct disk_info){
-    .id = sqlite3_column_int64 (row, 0),
-    .size = sqlite3_column_int64 (row, 3),
-    .block_size = sqlite3_column_int64 (row, 4),
-    .epoch = sqlite3_column_int64 (row, 5),
-    .created = sqlite3_column_int64 (row, 6),
-    .compression = { sqlite3_column_int (row, 8), sqlite3_column_int (row, 9) },
-    .quota = sqlite3_column_int64 (row, 10),
-    .deduplicate = sqlite3_column_int (row, 11),
+    .id = sqlite3_column_int64 (row, DISK_ID),
+    .size = sqlite3_column_int64 (row, DISK_SIZE),
+    .block_size = sqlite3_column_int64 (row, DISK_BLOCK_SIZE),
+    .epoch = sqlite3_column_int64 (row, DISK_EPOCH),
+    .quota = sqlite3_column_int64 (row, DISK_QUOTA),
+    .created = sqlite3_column_int64 (row, DISK_CREATED),
   };
   strcpy (info->name, name);
   strcpy (info->description, description);
-  return 0;
+  return storing_from_row (row, &info->storing, status);
 }
 
 int
@@ -310,9 +332,9 @@ int
 disks_find (struct connection *connection, const char *name,
             struct disk_info *info, struct status *status)
 {
-  static const char by_name_sql[] = DISK_INFO " WHERE name = ?1";
-  static const char oldest_sql[] =
-      DISK_INFO " WHERE (name LIKE '%/%') IS NOT TRUE ORDER BY id LIMIT 1";
+  static const char by_name_sql[] = DISK_SELECT " FROM disk WHERE name = ?1";
+  static const char oldest_sql[] = DISK_SELECT
+      " FROM disk WHERE (name LIKE '%/%') IS NOT TRUE ORDER BY id LIMIT 1";
   const bool named = name && name[0] != '\0';
   CLEANUP_STATEMENT sqlite3_stmt *find = connection_statement (
       connection, named ? by_name_sql : oldest_sql, status);
@@ -332,7 +354,7 @@ int
 disks_find_id (struct connection *connection, int64_t id,
                struct disk_info *info, struct status *status)
 {
-  static const char by_id_sql[] = DISK_INFO " WHERE id = ?1";
+  static const char by_id_sql[] = DISK_SELECT " FROM disk WHERE id = ?1";
   CLEANUP_STATEMENT sqlite3_stmt *find =
       connection_statement (connection, by_id_sql, status);
   int r;
@@ -352,7 +374,7 @@ disks_list (struct connection *connection,
             void *opaque, struct status *status)
 {
   static const char list_sql[] =
-      DISK_INFO " WHERE (name LIKE '%/%') IS NOT TRUE ORDER BY id";
+      DISK_SELECT " FROM disk WHERE (name LIKE '%/%') IS NOT TRUE ORDER BY id";
   CLEANUP_STATEMENT sqlite3_stmt *list =
       connection_statement (connection, list_sql, status);
   struct disk_info info;
@@ -403,10 +425,7 @@ int
 disks_view (struct connection *connection, int64_t id, int64_t epoch,
             struct view *view, struct status *status)
 {
-  static const char view_sql[] =
-      "SELECT size, block_size, epoch, layer, checksum = " DISK_CHECKSUM
-      ", compression, compression_level, deduplicate"
-      " FROM disk WHERE id = ?1";
+  static const char view_sql[] = DISK_SELECT " FROM disk WHERE id = ?1";
   CLEANUP_STATEMENT sqlite3_stmt *disk =
       connection_statement (connection, view_sql, status);
   int r;
@@ -417,30 +436,26 @@ disks_view (struct connection *connection, int64_t id, int64_t epoch,
   r = connection_step (connection, disk, status);
   if (r == -1)
     return -1;
-  if (r == 0 || sqlite3_column_int64 (disk, 2) != epoch)
+  if (r == 0 || sqlite3_column_int64 (disk, DISK_EPOCH) != epoch)
     return status_fail (status, EIO,
                         "the disk was deleted or rolled back under this "
                         "connection; connect again");
-  if (!sqlite3_column_int (disk, 4) ||
-      !sane_geometry (sqlite3_column_int64 (disk, 0),
-                      sqlite3_column_int64 (disk, 1)))
+  if (!sqlite3_column_int (disk, DISK_SUM) ||
+      !sane_geometry (sqlite3_column_int64 (disk, DISK_SIZE),
+                      sqlite3_column_int64 (disk, DISK_BLOCK_SIZE)))
     return status_fail (status, EIO,
                         "the disk's row is damaged; restore the database "
                         "from a backup");
-  if (compression_check (sqlite3_column_int64 (disk, 5),
-                         sqlite3_column_int64 (disk, 6), status) == -1)
+  if (storing_from_row (disk, &view->storing, status) == -1)
     return -1;
-  view->size = sqlite3_column_int64 (disk, 0);
-  view->block_size = sqlite3_column_int64 (disk, 1);
-  view->compression.codec = sqlite3_column_int (disk, 5);
-  view->compression.level = sqlite3_column_int (disk, 6);
-  view->deduplicate = sqlite3_column_int (disk, 7);
-  return view_layers (connection, sqlite3_column_int64 (disk, 3), 0, view,
-                      status);
+  view->size = sqlite3_column_int64 (disk, DISK_SIZE);
+  view->block_size = sqlite3_column_int64 (disk, DISK_BLOCK_SIZE);
+  return view_layers (connection, sqlite3_column_int64 (disk, DISK_LAYER), 0,
+                      view, status);
 }
 
 int
-disks_head (struct connection *connection, int64_t id, struct layer_view *head,
+disks_head (struct connection *connection, int64_t id, struct layer_point *head,
             struct status *status)
 {
   static const char head_sql[] =
@@ -463,7 +478,7 @@ disks_head (struct connection *connection, int64_t id, struct layer_view *head,
     return status_fail (status, EIO,
                         "the row of the disk or its layer is damaged; restore "
                         "the database from a backup");
-  *head = (struct layer_view){
+  *head = (struct layer_point){
     .layer = sqlite3_column_int64 (row, 0),
     .generation = sqlite3_column_int64 (row, 1),
   };
@@ -521,39 +536,28 @@ disks_describe (struct connection *connection, int64_t id,
 }
 
 int
-disks_set_compression (struct connection *connection, int64_t id,
-                       const struct compression *compression,
-                       struct status *status)
+disks_set_storing (struct connection *connection, int64_t id,
+                   const struct storing *storing, struct status *status)
 {
-  static const char compression_sql[] =
-      "UPDATE disk SET compression = ?2, compression_level = ?3"
-      " WHERE id = ?1";
+  static const char storing_sql[] =
+      "UPDATE disk SET compression = ifnull (?2, compression),"
+      " compression_level = ifnull (?3, compression_level),"
+      " deduplicate = ifnull (?4, deduplicate) WHERE id = ?1";
   CLEANUP_STATEMENT sqlite3_stmt *set =
-      connection_statement (connection, compression_sql, status);
+      connection_statement (connection, storing_sql, status);
 
-  if (set == NULL ||
-      disks_add_feature (connection, codec_feature (compression->codec),
-                         status) == -1)
+  if (storing->compression.codec == 0 && storing->deduplicate == DISK_UNSAID)
+    return 0;
+  if (set == NULL || add_storing_features (connection, storing, status) == -1)
     return -1;
   sqlite3_bind_int64 (set, 1, id);
-  sqlite3_bind_int (set, 2, compression->codec);
-  sqlite3_bind_int (set, 3, compression->level);
+  if (storing->compression.codec) {
+    sqlite3_bind_int (set, 2, storing->compression.codec);
+    sqlite3_bind_int (set, 3, storing->compression.level);
+  }
+  if (storing->deduplicate)
+    sqlite3_bind_int (set, 4, storing->deduplicate == DISK_ON);
   if (connection_step (connection, set, status) == -1)
-    return -1;
-  return set_checksum (connection, id, status);
-}
-
-int
-disks_set_deduplicate (struct connection *connection, int64_t id,
-                       bool deduplicate, struct status *status)
-{
-  static const char deduplicate_sql[] =
-      "UPDATE disk SET deduplicate = ?2 WHERE id = ?1";
-
-  if ((deduplicate &&
-       disks_add_feature (connection, CONTENT_FEATURE, status) == -1) ||
-      connection_run_for_integer (connection, deduplicate_sql, id, deduplicate,
-                                  status) == -1)
     return -1;
   return set_checksum (connection, id, status);
 }
@@ -597,7 +601,7 @@ move_to (struct connection *connection, int64_t id, int64_t layer,
 {
   static const char epoch_sql[] =
       "UPDATE disk SET epoch = epoch + 1 WHERE id = ?1";
-  struct layer_view old;
+  struct layer_point old;
 
   if (disks_head (connection, id, &old, status) == -1 ||
       connection_run_for (connection, epoch_sql, id, status) == -1 ||
@@ -607,8 +611,9 @@ move_to (struct connection *connection, int64_t id, int64_t layer,
 }
 
 int
-disks_jump (struct connection *connection, int64_t id,
-            const struct layer_view *to, uint64_t size, struct status *status)
+disks_roll_back (struct connection *connection, int64_t id,
+                 const struct layer_point *to, uint64_t size,
+                 struct status *status)
 {
   int64_t layer;
 
@@ -619,10 +624,10 @@ disks_jump (struct connection *connection, int64_t id,
 
 int
 disks_lend (struct connection *connection, const struct disk_options *options,
-            int64_t id, const struct layer_view *base, int64_t *lent,
+            int64_t id, const struct layer_point *base, int64_t *lent,
             struct status *status)
 {
-  struct layer_view head;
+  struct layer_point head;
   int64_t layer;
 
   if (disks_head (connection, id, &head, status) == -1 ||
@@ -636,7 +641,7 @@ disks_lend (struct connection *connection, const struct disk_options *options,
 
 /* Delete the row of disk ID; where it wrote goes to HEAD. */
 static int
-delete_row (struct connection *connection, int64_t id, struct layer_view *head,
+delete_row (struct connection *connection, int64_t id, struct layer_point *head,
             struct status *status)
 {
   static const char delete_sql[] = "DELETE FROM disk WHERE id = ?1";
@@ -650,7 +655,7 @@ int
 disks_take_back (struct connection *connection, int64_t id, int64_t lent,
                  struct status *status)
 {
-  struct layer_view own, back;
+  struct layer_point own, back;
 
   if (disks_head (connection, id, &own, status) == -1 ||
       delete_row (connection, lent, &back, status) == -1 ||
@@ -665,7 +670,7 @@ int
 disks_take_over (struct connection *connection, int64_t id, int64_t from,
                  uint64_t size, struct status *status)
 {
-  struct layer_view head;
+  struct layer_point head;
 
   if (delete_row (connection, from, &head, status) == -1)
     return -1;
@@ -675,7 +680,7 @@ disks_take_over (struct connection *connection, int64_t id, int64_t from,
 int
 disks_delete (struct connection *connection, int64_t id, struct status *status)
 {
-  struct layer_view head;
+  struct layer_point head;
 
   if (delete_row (connection, id, &head, status) == -1)
     return -1;

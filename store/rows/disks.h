@@ -2,7 +2,8 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* Disks: the rows that give storage a name and a size.
+/* Disks: the rows that give storage a name and a size.  (disk_... in store.h
+ * is a disk that a client has opened; disks_... is about the table.)
  *
  * These are the short management transactions, and the way from a disk to
  * the layers that hold its blocks.
@@ -31,6 +32,11 @@
 int disks_check_match (const struct disk_info *info,
                        const struct disk_options *options,
                        struct status *status);
+
+/* How a new disk is stored where WANTED is asked for: what that leaves unsaid
+ * is as usual.
+ */
+struct storing disks_storing (const struct storing *wanted);
 
 /* The page size, in bytes, for a new file whose first disk has blocks of
  * BLOCK_SIZE bytes.
@@ -62,7 +68,7 @@ int disks_create (struct connection *connection,
  */
 int disks_create_on (struct connection *connection,
                      const struct disk_options *options,
-                     const struct layer_view *parent, int64_t *id,
+                     const struct layer_point *parent, int64_t *id,
                      struct status *status);
 
 /* How many rows of disks are damaged: their checksum is wrong, or they have
@@ -108,34 +114,28 @@ int disks_view (struct connection *connection, int64_t id, int64_t epoch,
  * are damaged.
  */
 int disks_head (struct connection *connection, int64_t id,
-                struct layer_view *head, struct status *status);
+                struct layer_point *head, struct status *status);
 
 /* Changes of the row of disk ID, inside a write transaction of the caller.
  * The new values were checked (sane_check_options).  All return 0, or -1;
- * disks_rename with EEXIST where the name is taken.
+ * disks_rename with EEXIST where the name is taken.  What STORING does not say
+ * stays as it is.
  */
 int disks_rename (struct connection *connection, int64_t id, const char *name,
                   struct status *status);
 int disks_describe (struct connection *connection, int64_t id,
                     const char *description, struct status *status);
-int disks_set_compression (struct connection *connection, int64_t id,
-                           const struct compression *compression,
-                           struct status *status);
-
-/* Have disk ID's new blocks share contents, or not.  Inside a write
- * transaction of the caller.  Returns 0, or -1.
- */
-int disks_set_deduplicate (struct connection *connection, int64_t id,
-                           bool deduplicate, struct status *status);
+int disks_set_storing (struct connection *connection, int64_t id,
+                       const struct storing *storing, struct status *status);
 int disks_set_size (struct connection *connection, int64_t id, uint64_t size,
                     struct status *status);
 
 /* Have disk ID go on as SIZE bytes of TO, in a new epoch, on a new layer;
  * for a roll-back.  What only the disk saw before is freed later.
  */
-int disks_jump (struct connection *connection, int64_t id,
-                const struct layer_view *to, uint64_t size,
-                struct status *status);
+int disks_roll_back (struct connection *connection, int64_t id,
+                     const struct layer_point *to, uint64_t size,
+                     struct status *status);
 
 /* Disk LENT goes, and disk ID has the layer back that disks_lend gave that one:
  * its own layer is empty and nothing else looks at it, and the other one has no
@@ -150,7 +150,7 @@ int disks_take_back (struct connection *connection, int64_t id, int64_t lent,
  */
 int disks_lend (struct connection *connection,
                 const struct disk_options *options, int64_t id,
-                const struct layer_view *base, int64_t *lent,
+                const struct layer_point *base, int64_t *lent,
                 struct status *status);
 
 /* Have disk ID go on as SIZE bytes of disk FROM, in a new epoch, on the layer

@@ -12,6 +12,7 @@
 #include "rows/disks.h"
 #include "rows/flatten.h"
 #include "rows/layers.h"
+#include "rows/viewers.h"
 
 /* What one step does at most: blocks looked at, rows deleted, and bytes of
  * blocks copied.
@@ -33,8 +34,8 @@ struct flatten {
 
 /* Copy a row of another layer into the disk's. */
 static int
-copy_row (struct flatten *flatten, int64_t number, const struct layer_view *row,
-          struct status *status)
+copy_row (struct flatten *flatten, int64_t number,
+          const struct layer_point *row, struct status *status)
 {
   static const char copy_sql[] =
       "INSERT INTO block"
@@ -69,7 +70,7 @@ static int
 flatten_blocks (struct flatten *flatten, struct flatten_progress *progress,
                 uint32_t count, struct status *status)
 {
-  struct layer_view *rows = calloc (count, sizeof *rows);
+  struct layer_point *rows = calloc (count, sizeof *rows);
   uint64_t *next = &progress->next;
   const uint64_t most =
       progress->most < STEP_BYTES ? progress->most : STEP_BYTES;
@@ -102,7 +103,7 @@ flatten_blocks (struct flatten *flatten, struct flatten_progress *progress,
 /* Take back the copy of a block of which the layers below show ROW. */
 static int
 take_back (struct flatten *flatten, int64_t first_id, int64_t number,
-           const struct layer_view *row, struct status *status)
+           const struct layer_point *row, struct status *status)
 {
   static const char take_sql[] =
       "DELETE FROM block"
@@ -132,7 +133,7 @@ static int
 take_blocks_back (struct flatten *flatten, int64_t first_id, uint64_t *next,
                   uint32_t count, struct status *status)
 {
-  struct layer_view *rows = calloc (count, sizeof *rows);
+  struct layer_point *rows = calloc (count, sizeof *rows);
   int r;
 
   if (rows == NULL)
@@ -181,7 +182,7 @@ flatten_copy_step (struct connection *connection, int64_t disk,
 {
   struct flatten flatten = { .connection = connection };
   uint64_t *next = &progress->next;
-  struct layer_view head;
+  struct layer_point head;
   int64_t child; /* none: the disk itself looks at its layer */
   int r;
 
@@ -190,8 +191,7 @@ flatten_copy_step (struct connection *connection, int64_t disk,
   if (progress->layer != head.layer)
     *next = 0; /* the first step, or the disk was rolled back since */
   progress->layer = flatten.layer = head.layer;
-  r = layer_lowest_viewer (connection, head.layer, &flatten.lowest, &child,
-                           status);
+  r = viewers_lowest (connection, head.layer, &flatten.lowest, &child, status);
   if (r == 0)
     r = look_below (&flatten, status);
   if (r == 1) {
@@ -216,7 +216,7 @@ flatten_undo_step (struct connection *connection, int64_t disk,
   struct flatten flatten = { .connection = connection,
                              .layer = progress->layer };
   uint64_t *next = &progress->undone;
-  struct layer_view head;
+  struct layer_point head;
   int r;
 
   if (progress->first_id == 0)

@@ -13,63 +13,76 @@
  * refer to is still there.  A row that is rewritten in place with as many
  * bytes as before changes nothing, and no page.
  */
-#define ADD(row)                                                               \
-  "UPDATE counted SET bytes = bytes + " FOLLOW_BYTES (row) SEEN (row)
-#define SUBTRACT(row)                                                          \
-  "UPDATE counted SET bytes = bytes - " FOLLOW_BYTES (row) SEEN (row)
+/* clang-format off */
 #define SEEN(row) " WHERE layer = " row ".layer AND number > " row ".number;"
-#define MOVED     "(old.layer, old.number) <> (new.layer, new.number)"
+#define ADD(row) \
+  " UPDATE counted SET bytes = bytes + " FOLLOW_BYTES (row) SEEN (row)
+#define SUBTRACT(row) \
+  " UPDATE counted SET bytes = bytes - " FOLLOW_BYTES (row) SEEN (row)
+#define MOVED "(old.layer, old.number) <> (new.layer, new.number)"
+#define RESIZED FOLLOW_BYTES ("new") " <> " FOLLOW_BYTES ("old")
 
 static const char *const counting_sql[] = {
   "CREATE TEMP TRIGGER follow_insert AFTER INSERT ON main.block"
-  " WHEN new.codec <> 0 BEGIN " ADD ("new") " END",
+  "  WHEN new.codec <> 0"
+  "  BEGIN" ADD ("new") " END",
 
   "CREATE TEMP TRIGGER follow_delete BEFORE DELETE ON main.block"
-  " WHEN old.codec <> 0 BEGIN " SUBTRACT ("old") " END",
+  "  WHEN old.codec <> 0"
+  "  BEGIN" SUBTRACT ("old") " END",
 
   "CREATE TEMP TRIGGER follow_move BEFORE UPDATE ON main.block"
-  " WHEN " MOVED " BEGIN " SUBTRACT ("old") ADD ("new") " END",
+  "  WHEN " MOVED
+  "  BEGIN" SUBTRACT ("old") ADD ("new") " END",
 
   "CREATE TEMP TRIGGER follow_change BEFORE UPDATE ON main.block"
-  " WHEN NOT (" MOVED ")"
-  " AND (" FOLLOW_BYTES ("new") ") <> (" FOLLOW_BYTES (
-      "old") ")"
-             " BEGIN " SUBTRACT ("old") ADD ("new") " END",
+  "  WHEN NOT (" MOVED ") AND " RESIZED
+  "  BEGIN" SUBTRACT ("old") ADD ("new") " END",
 
   /* A content that is compressed otherwise: all rows that refer to it. */
   "CREATE TEMP TRIGGER follow_content AFTER UPDATE OF data ON main.content"
-  " WHEN length (new.data) <> length (old.data)"
-  " BEGIN UPDATE counted SET bytes = bytes"
-  "  + (length (new.data) - length (old.data)) * rows.count FROM"
-  "  (SELECT block.layer AS layer, count (*) AS count"
-  "   FROM block JOIN counted AS seen ON seen.layer = block.layer"
-  "   WHERE block.codec = 4 AND block.content = new.id"
-  "   AND block.number < seen.number GROUP BY block.layer) AS rows"
-  "  WHERE counted.layer = rows.layer; END",
+  "  WHEN length (new.data) <> length (old.data)"
+  "  BEGIN"
+  "   UPDATE counted"
+  "    SET bytes = bytes"
+  "     + (length (new.data) - length (old.data)) * rows.count"
+  "    FROM (SELECT block.layer AS layer, count (*) AS count"
+  "      FROM block JOIN counted AS seen ON seen.layer = block.layer"
+  "      WHERE block.codec = 4 AND block.content = new.id"
+  "       AND block.number < seen.number GROUP BY block.layer) AS rows"
+  "    WHERE counted.layer = rows.layer;"
+  "  END",
   NULL,
 };
 
 static const char *const not_counting_sql[] = {
-  "DROP TRIGGER temp.follow_insert",  "DROP TRIGGER temp.follow_delete",
-  "DROP TRIGGER temp.follow_move",    "DROP TRIGGER temp.follow_change",
-  "DROP TRIGGER temp.follow_content", NULL,
+  "DROP TRIGGER temp.follow_insert",
+  "DROP TRIGGER temp.follow_delete",
+  "DROP TRIGGER temp.follow_move",
+  "DROP TRIGGER temp.follow_change",
+  "DROP TRIGGER temp.follow_content",
+  NULL,
 };
 
 /* Sharing.  It comes after a row has gone. */
-#define RELEASE                                                                \
-  " BEGIN DELETE FROM content WHERE id = old.content AND NOT EXISTS"           \
-  " (SELECT 1 FROM block WHERE codec = 4 AND content = old.content); END"
+#define RELEASE \
+  "  BEGIN" \
+  "   DELETE FROM content WHERE id = old.content AND NOT EXISTS" \
+  "    (SELECT 1 FROM block WHERE codec = 4 AND content = old.content);" \
+  "  END"
 
 static const char *const sharing_sql[] = {
   "CREATE TEMP TRIGGER follow_deleted AFTER DELETE ON main.block"
-  " WHEN old.codec = 4" RELEASE,
+  "  WHEN old.codec = 4"
+  RELEASE,
 
-  "CREATE TEMP TRIGGER follow_changed AFTER UPDATE OF codec, content"
-  " ON main.block WHEN old.codec = 4 AND new.content IS NOT "
-  "old.content" RELEASE,
+  "CREATE TEMP TRIGGER follow_changed"
+  "  AFTER UPDATE OF codec, content ON main.block"
+  "  WHEN old.codec = 4 AND new.content IS NOT old.content"
+  RELEASE,
 
   "CREATE TEMP TRIGGER follow_freed AFTER DELETE ON main.content"
-  " BEGIN SELECT content_freed (length (old.data)); END",
+  "  BEGIN SELECT content_freed (length (old.data)); END",
   NULL,
 };
 
@@ -79,6 +92,7 @@ static const char *const not_sharing_sql[] = {
   "DROP TRIGGER temp.follow_freed",
   NULL,
 };
+/* clang-format on */
 
 /* What SQLite counts up whenever the connection may see another state of
  * the database, its own commits included.

@@ -21,6 +21,10 @@
  * write transactions, which undo that when they are rolled back.  What the
  * connection knows about them holds until the database is changed by
  * another one or in another way than by writing blocks.
+ *
+ * Counting where rows are changed would be no simpler: that is at some ten
+ * places, which delete whole ranges, and each would have to read first what a
+ * trigger is handed.
  */
 
 #ifndef SQLBLOCK_FOLLOW_H

@@ -16,20 +16,20 @@ int
 hiding_add (struct hiding *hiding, int64_t layer, int64_t generation,
             struct status *status)
 {
-  struct layer_view *layers =
+  struct layer_point *layers =
       grow (hiding->layers, hiding->count, sizeof *layers);
 
   if (layers == NULL)
     return status_no_memory (status);
   hiding->layers = layers;
-  layers[hiding->count++] = (struct layer_view){ layer, generation };
+  layers[hiding->count++] = (struct layer_point){ layer, generation };
   return 0;
 }
 
 /* Look up what LAYER hides from hiding->first on. */
 static int
 map_layer (struct connection *connection, struct hiding *hiding,
-           const struct layer_view *layer, struct status *status)
+           const struct layer_point *layer, struct status *status)
 {
   static const char rows_sql[] =
       "SELECT number FROM block INDEXED BY block_by_number WHERE layer = ?1"

@@ -31,7 +31,7 @@
 
 /* All zeroes: nothing hides anything. */
 struct hiding {
-  struct layer_view *layers;
+  struct layer_point *layers;
   size_t count;
   int64_t first; /* what is looked up now */
   uint8_t *map;  /* HIDING_BLOCKS of them; NULL at first */

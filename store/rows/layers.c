@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "rows/layers.h"
+#include "rows/viewers.h"
 
 /* More layers than any chain that this program makes. */
 #define DEPTH_MAX 100000
@@ -39,7 +40,7 @@ add_layer (struct view *view, int64_t layer, int64_t generation,
                         DEPTH_MAX);
   if (view->depth == view->capacity) {
     const size_t capacity = view->capacity ? 2 * view->capacity : 4;
-    struct layer_view *layers =
+    struct layer_point *layers =
         realloc (view->layers, capacity * sizeof *layers);
 
     if (layers == NULL)
@@ -48,7 +49,7 @@ add_layer (struct view *view, int64_t layer, int64_t generation,
     view->capacity = capacity;
   }
   view->layers[view->depth++] =
-      (struct layer_view){ .layer = layer, .generation = generation };
+      (struct layer_point){ .layer = layer, .generation = generation };
   return 0;
 }
 
@@ -92,7 +93,7 @@ add_layer_row (struct connection *connection, int64_t *layer,
 }
 
 int
-layer_create (struct connection *connection, const struct layer_view *parent,
+layer_create (struct connection *connection, const struct layer_point *parent,
               int64_t *id, struct status *status)
 {
   static const char insert_sql[] =
@@ -135,7 +136,7 @@ layer_set_generation (struct connection *connection, int64_t layer,
 
 int
 layer_set_parent (struct connection *connection, int64_t layer,
-                  const struct layer_view *parent, struct status *status)
+                  const struct layer_point *parent, struct status *status)
 {
   static const char parent_sql[] =
       "UPDATE layer SET parent = ?2, parent_generation = ?3 WHERE id = ?1";
@@ -203,31 +204,6 @@ layers_count_damaged (struct connection *connection, int64_t *count,
       " OR (parent IS NOT NULL AND parent NOT IN (SELECT id FROM layer))";
 
   return connection_integer (connection, damaged_sql, count, status);
-}
-
-int
-layer_lowest_viewer (struct connection *connection, int64_t layer,
-                     int64_t *generation, int64_t *child, struct status *status)
-{
-  static const char viewers_sql[] = LAYER_VIEWERS;
-  CLEANUP_STATEMENT sqlite3_stmt *viewers =
-      connection_statement (connection, viewers_sql, status);
-  int r;
-
-  if (viewers == NULL)
-    return -1;
-  *generation = INT64_MAX;
-  *child = 0;
-  sqlite3_bind_int64 (viewers, 1, layer);
-  r = connection_step (connection, viewers, status);
-  if (r == 1) {
-    *generation = sqlite3_column_int64 (viewers, 0);
-    *child = sqlite3_column_int64 (viewers, 3);
-    r = connection_step (connection, viewers, status);
-    if (r == 1)
-      *child = 0;
-  }
-  return r == -1 ? -1 : 0;
 }
 
 int

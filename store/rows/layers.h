@@ -39,23 +39,10 @@
 #define GENERATION_TAKEN 1
 #define GENERATION_CHILD 2
 
-/* All that looks at layer ?1, by generation: the generation; a disk, or a
- * snapshot of it; or a child layer.  What is not meant is 0.
+/* A layer as it was at a generation: the rows of it that are not newer.  What
+ * a view shows begins at such a point.
  */
-#define LAYER_VIEWERS                                                          \
-  "SELECT layer.generation, disk.id, 0, 0"                                     \
-  " FROM disk JOIN layer ON layer.id = disk.layer WHERE disk.layer = ?1"       \
-  " UNION ALL SELECT generation, disk, id, 0 FROM snapshot WHERE layer = ?1"   \
-  " UNION ALL SELECT parent_generation, 0, 0, id"                              \
-  " FROM layer WHERE parent = ?1 ORDER BY 1"
-
-/* Does a disk or a snapshot look at a layer? */
-#define LAYER_LOOKED_AT(layer)                                                 \
-  "(EXISTS (SELECT 1 FROM disk AS any WHERE any.layer = " layer ")"            \
-  " OR EXISTS (SELECT 1 FROM snapshot AS any WHERE any.layer = " layer "))"
-
-/* The rows of a layer of at most a generation. */
-struct layer_view {
+struct layer_point {
   int64_t layer;
   int64_t generation;
 };
@@ -70,11 +57,10 @@ struct view_ahead {
 };
 
 struct view {
-  uint64_t size;                  /* bytes */
-  uint32_t block_size;            /* bytes */
-  struct compression compression; /* of new blocks, if it is a disk; ... */
-  bool deduplicate;               /* ... they go where equal ones are */
-  struct layer_view *layers;
+  uint64_t size;          /* bytes */
+  uint32_t block_size;    /* bytes */
+  struct storing storing; /* if it is a disk */
+  struct layer_point *layers;
   size_t depth;    /* how many layers */
   size_t capacity; /* room for how many; kept from one use to the next */
   struct view_ahead ahead;
@@ -87,7 +73,7 @@ void view_free (struct view *view);
  * to *ID.  Inside a write transaction of the caller.  Returns 0, or -1.
  */
 int layer_create (struct connection *connection,
-                  const struct layer_view *parent, int64_t *id,
+                  const struct layer_point *parent, int64_t *id,
                   struct status *status);
 
 /* Have LAYER's new rows carry GENERATION.  Inside a write transaction of
@@ -100,7 +86,7 @@ int layer_set_generation (struct connection *connection, int64_t layer,
  * of the caller.  Returns 0, or -1.
  */
 int layer_set_parent (struct connection *connection, int64_t layer,
-                      const struct layer_view *parent, struct status *status);
+                      const struct layer_point *parent, struct status *status);
 
 /* Put LAYER into the table `reclaim` (reclaim.h): something that looked at it
  * is gone.  Inside a write transaction of the caller.
@@ -134,13 +120,6 @@ int layer_remove (struct connection *connection, int64_t layer,
 /* How many rows of layers are damaged, as disks_count_damaged. */
 int layers_count_damaged (struct connection *connection, int64_t *count,
                           struct status *status);
-
-/* The lowest generation at which LAYER is looked at; *CHILD becomes the only
- * child, if nothing else looks at it, or else 0.
- */
-int layer_lowest_viewer (struct connection *connection, int64_t layer,
-                         int64_t *generation, int64_t *child,
-                         struct status *status);
 
 /* Is there a row of NUMBER in LAYER of at most GENERATION?  Returns 1, 0,
  * -1.
@@ -194,7 +173,7 @@ int view_map (struct connection *connection, const struct view *view,
  * zeroes, the layer is 0.  Reads indexes only, not the data.
  */
 int view_rows (struct connection *connection, const struct view *view,
-               uint64_t first, uint32_t count, struct layer_view *rows,
+               uint64_t first, uint32_t count, struct layer_point *rows,
                struct status *status);
 
 /* Which row a view shows of a block, and what is in it.  Where two are equal

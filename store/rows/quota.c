@@ -13,6 +13,7 @@
 #include "rows/follow.h"
 #include "rows/layers.h"
 #include "rows/quota.h"
+#include "rows/viewers.h"
 #include "base/count.h"
 
 /* How many rows a step counts, and then those of the same number. */
@@ -21,63 +22,77 @@
 /* counted.number of a layer that is counted. */
 #define COUNTED INT64_MAX
 
+/* clang-format off */
+
 /* The layers of a table, and those below them, until one is looked at. */
-#define BELOW(table)                                                           \
-  " below (layer) AS (SELECT layer FROM " table                                \
-  "   UNION SELECT layer.parent FROM below"                                    \
-  "   JOIN layer ON layer.id = below.layer WHERE layer.parent IS NOT NULL"     \
-  "   AND NOT " LAYER_LOOKED_AT ("layer.parent") ") "
+#define BELOW(table) \
+  " below (layer) AS (" \
+  "   SELECT layer FROM " table \
+  "   UNION SELECT layer.parent" \
+  "    FROM below JOIN layer ON layer.id = below.layer" \
+  "    WHERE layer.parent IS NOT NULL" \
+  "     AND NOT " LAYER_LOOKED_AT ("layer.parent") ") "
 
 /* Of below.layer: that one, and what stands on it, until one is looked at. */
-#define WITH_ABOVE                                                             \
-  "WITH above (layer) AS (SELECT below.layer"                                  \
-  "   UNION SELECT layer.id FROM above"                                        \
-  "   JOIN layer ON layer.parent = above.layer"                                \
-  "   WHERE NOT " LAYER_LOOKED_AT ("above.layer") ") "
+#define WITH_ABOVE \
+  "WITH above (layer) AS (" \
+  "   SELECT below.layer" \
+  "   UNION SELECT layer.id" \
+  "    FROM above JOIN layer ON layer.parent = above.layer" \
+  "    WHERE NOT " LAYER_LOOKED_AT ("above.layer") ") "
 
 /* The disks that count for the same quota as disk ?1: that one, and what
  * comes in for it, or the other way round; what they and their snapshots look
  * at; and what stands below that.
  */
-#define WITH_FAMILY                                                            \
-  "WITH own (name) AS (SELECT iif (instr (name, '/'),"                         \
-  "   substr (name, 1, instr (name, '/') - 1), name)"                          \
-  "   FROM disk WHERE id = ?1),"                                               \
-  " family (id, layer) AS (SELECT disk.id, disk.layer FROM own JOIN disk"      \
-  "   ON disk.name IN (own.name, own.name || '" DISK_RECEIVING "')),"          \
-  " direct (layer) AS (SELECT layer FROM family"                               \
-  "   UNION SELECT snapshot.layer FROM family JOIN snapshot"                   \
-  "   ON snapshot.disk = family.id)," BELOW ("direct")
+#define WITH_FAMILY \
+  "WITH own (name) AS (" \
+  "   SELECT iif (instr (name, '/')," \
+  "     substr (name, 1, instr (name, '/') - 1), name)" \
+  "    FROM disk WHERE id = ?1)," \
+  "  family (id, layer) AS (" \
+  "   SELECT disk.id, disk.layer FROM own JOIN disk" \
+  "    ON disk.name IN (own.name, own.name || '" DISK_RECEIVING "'))," \
+  "  direct (layer) AS (" \
+  "   SELECT layer FROM family" \
+  "   UNION SELECT snapshot.layer" \
+  "    FROM family JOIN snapshot ON snapshot.disk = family.id)," \
+  BELOW ("direct")
 
 /* Layer ?1, at which something has looked, and what stands below it. */
 #define WITH_LOST "WITH lost (layer) AS (SELECT ?1)," BELOW ("lost")
 
 /* Does below.layer count for the family?  Nobody else may see it. */
-#define COUNTS                                                                 \
-  "NOT EXISTS (" WITH_ABOVE                                                    \
-  " SELECT 1 FROM above WHERE layer NOT IN (SELECT layer FROM direct)"         \
+#define COUNTS \
+  "NOT EXISTS (" WITH_ABOVE \
+  "  SELECT 1 FROM above WHERE layer NOT IN (SELECT layer FROM direct)" \
   "   AND " LAYER_LOOKED_AT ("above.layer") ")"
 
 /* Does a disk with a quota see below.layer, perhaps together with others? */
-#define NEEDED                                                                 \
-  "EXISTS (" WITH_ABOVE                                                        \
-  " SELECT 1 FROM above JOIN disk USING (layer) WHERE quota IS NOT NULL"       \
-  " UNION ALL SELECT 1 FROM above JOIN snapshot USING (layer)"                 \
+#define NEEDED \
+  "EXISTS (" WITH_ABOVE \
+  "  SELECT 1 FROM above JOIN disk USING (layer) WHERE quota IS NOT NULL" \
+  "  UNION ALL SELECT 1 FROM above JOIN snapshot USING (layer)" \
   "   JOIN disk ON disk.id = snapshot.disk WHERE quota IS NOT NULL)"
 
 /* Count those of the table `below` that are needed, from the beginning; one
  * without rows is counted.
  */
-#define COUNT_BELOW                                                            \
-  "INSERT INTO counted (layer, number, bytes) SELECT layer,"                   \
-  " iif (EXISTS (SELECT 1 FROM block INDEXED BY block_by_number"               \
-  "   WHERE block.layer = below.layer), 0, 9223372036854775807), 0"            \
-  " FROM below WHERE " NEEDED " ON CONFLICT (layer) DO NOTHING"
+#define COUNT_BELOW \
+  "INSERT INTO counted (layer, number, bytes)" \
+  "  SELECT layer, iif (EXISTS (" \
+  "      SELECT 1 FROM block INDEXED BY block_by_number" \
+  "       WHERE block.layer = below.layer)," \
+  "    0, 9223372036854775807), 0" \
+  "   FROM below WHERE " NEEDED \
+  "  ON CONFLICT (layer) DO NOTHING"
 
 /* Give up the others. */
-#define FORGET_BELOW                                                           \
-  "DELETE FROM counted WHERE layer IN"                                         \
-  " (SELECT layer FROM below WHERE NOT " NEEDED ")"
+#define FORGET_BELOW \
+  "DELETE FROM counted WHERE layer IN" \
+  "  (SELECT layer FROM below WHERE NOT " NEEDED ")"
+
+/* clang-format on */
 
 /* The quota of disk ID, and its layer.  One that comes in has its own, which
  * allows for what it will replace.  Returns 1, 0 where it is gone.
@@ -111,12 +126,15 @@ int
 quota_look (struct connection *connection, int64_t id,
             struct quota_state *state, struct status *status)
 {
+  /* clang-format off */
   static const char counted_sql[] =
-      WITH_FAMILY "SELECT ifnull (sum (iif (layer = ?2, bytes, 0)), 0),"
-                  " ifnull (sum (iif (layer = ?2, 0, bytes)), 0),"
-                  " min (ifnull (number, 0))"
-                  " FROM below LEFT JOIN counted USING (layer)"
-                  " WHERE " COUNTS;
+    WITH_FAMILY
+    "SELECT ifnull (sum (iif (layer = ?2, bytes, 0)), 0),"
+    "   ifnull (sum (iif (layer = ?2, 0, bytes)), 0),"
+    "   min (ifnull (number, 0))"
+    "  FROM below LEFT JOIN counted USING (layer)"
+    "  WHERE " COUNTS;
+  /* clang-format on */
   CLEANUP_STATEMENT sqlite3_stmt *counted = NULL;
   int r = look_at_disk (connection, id, state, status);
 
@@ -180,19 +198,25 @@ int
 quota_set (struct connection *connection, int64_t id, int64_t limit,
            struct status *status)
 {
+  /* clang-format off */
   /* First what comes in, which keeps the difference between the two. */
-  static const char set_incoming_sql[] = WITH_FAMILY
-      ", more (bytes) AS (SELECT max (ifnull (incoming.quota - disk.quota, 0),"
-      "   0) FROM own JOIN disk ON disk.name = own.name JOIN disk AS incoming"
-      "   ON incoming.name = own.name || '" DISK_RECEIVING "')"
-      " UPDATE disk SET quota = min (?2, 9223372036854775806 - bytes) + bytes"
-      " FROM own, more WHERE disk.name = own.name || '" DISK_RECEIVING "'";
+  static const char set_incoming_sql[] =
+    WITH_FAMILY
+    ", more (bytes) AS ("
+    "   SELECT max (ifnull (incoming.quota - disk.quota, 0), 0)"
+    "    FROM own JOIN disk ON disk.name = own.name"
+    "     JOIN disk AS incoming"
+    "     ON incoming.name = own.name || '" DISK_RECEIVING "')"
+    " UPDATE disk SET quota = min (?2, 9223372036854775806 - bytes) + bytes"
+    "  FROM own, more WHERE disk.name = own.name || '" DISK_RECEIVING "'";
   static const char set_sql[] =
-      WITH_FAMILY "UPDATE disk SET quota = ?2 FROM own"
-                  " WHERE disk.name = own.name";
+    WITH_FAMILY
+    "UPDATE disk SET quota = ?2 FROM own WHERE disk.name = own.name";
   static const char checksum_sql[] =
-      WITH_FAMILY "UPDATE disk SET checksum = " DISK_CHECKSUM
-                  " WHERE id IN (SELECT id FROM family)";
+    WITH_FAMILY
+    "UPDATE disk SET checksum = " DISK_CHECKSUM
+    "  WHERE id IN (SELECT id FROM family)";
+  /* clang-format on */
   static const char count_sql[] = WITH_FAMILY COUNT_BELOW;
   static const char forget_sql[] = WITH_FAMILY FORGET_BELOW;
 
@@ -207,8 +231,9 @@ quota_set (struct connection *connection, int64_t id, int64_t limit,
 int
 quota_follow (struct connection *connection, int64_t id, struct status *status)
 {
-  static const char count_sql[] = "WITH below (layer) AS (SELECT layer FROM "
-                                  "disk WHERE id = ?1) " COUNT_BELOW;
+  static const char count_sql[] =
+      "WITH below (layer) AS (SELECT layer FROM disk WHERE id = ?1)"
+      " " COUNT_BELOW;
 
   return connection_run_for (connection, count_sql, id, status);
 }
@@ -241,8 +266,8 @@ static int
 find_rest (struct connection *connection, const struct failed_layers *failed,
            struct rest *rest, struct status *status)
 {
-  static const char rest_sql[] = "SELECT layer, number FROM counted"
-                                 " WHERE number < 9223372036854775807";
+  static const char rest_sql[] =
+      "SELECT layer, number FROM counted WHERE number < 9223372036854775807";
   CLEANUP_STATEMENT sqlite3_stmt *row =
       connection_statement (connection, rest_sql, status);
   int r;
@@ -302,8 +327,8 @@ quota_count_step (struct connection *connection,
                   const struct failed_layers *failed, struct quota_step *step,
                   struct status *status)
 {
-  static const char save_sql[] = "UPDATE counted SET number = ?2,"
-                                 " bytes = bytes + ?3 WHERE layer = ?1";
+  static const char save_sql[] =
+      "UPDATE counted SET number = ?2, bytes = bytes + ?3 WHERE layer = ?1";
   CLEANUP_STATEMENT sqlite3_stmt *save =
       connection_statement (connection, save_sql, status);
   struct rest rest = { 0 };

@@ -12,12 +12,12 @@
 #include <stdlib.h>
 
 #include "rows/disks.h"
-#include "base/grow.h"
 #include "rows/hiding.h"
 #include "rows/layers.h"
 #include "rows/quota.h"
 #include "rows/reclaim.h"
 #include "rows/snapshots.h"
+#include "rows/viewers.h"
 #include "base/count.h"
 
 /* What one step does at most: index entries looked at, rows deleted, and
@@ -78,13 +78,11 @@ struct work {
   struct connection *connection;
   struct reclaim_step *step;
   int64_t layer;
-  struct layer_view parent; /* layer 0: none */
-  int64_t number;           /* where to go on */
+  struct layer_point parent; /* layer 0: none */
+  int64_t number;            /* where to go on */
   int64_t generation;
 
-  int64_t *seen; /* the generations that it is looked at, in order */
-  size_t seen_count;
-
+  struct viewers viewers;
   int64_t child;        /* not 0: only this layer looks at it ... */
   struct hiding hidden; /* ... and does not show these blocks of it */
   bool merge;           /* move what the child sees into it */
@@ -128,51 +126,6 @@ find_work (struct work *work, const struct failed_layers *failed,
   return 1;
 }
 
-/* Fill work->seen. */
-static int
-find_viewers (struct work *work, struct status *status)
-{
-  static const char viewers_sql[] = LAYER_VIEWERS;
-  CLEANUP_STATEMENT sqlite3_stmt *viewers =
-      connection_statement (work->connection, viewers_sql, status);
-  int64_t *seen;
-  int r;
-
-  if (viewers == NULL)
-    return -1;
-  sqlite3_bind_int64 (viewers, 1, work->layer);
-  while ((r = connection_step (work->connection, viewers, status)) == 1) {
-    seen = grow (work->seen, work->seen_count, sizeof *seen);
-    if (seen == NULL)
-      return status_no_memory (status);
-    work->seen = seen;
-    seen[work->seen_count++] = sqlite3_column_int64 (viewers, 0);
-    work->child = sqlite3_column_int64 (viewers, 3);
-  }
-  if (work->seen_count != 1)
-    work->child = 0;
-  return r;
-}
-
-/* Is a row of GENERATION, the next newer of whose number is of NEWER, seen
- * by anybody?
- */
-static bool
-is_seen (const struct work *work, int64_t generation, int64_t newer)
-{
-  size_t low = 0, high = work->seen_count, middle;
-
-  /* The lowest that is not below GENERATION. */
-  while (low < high) {
-    middle = low + (high - low) / 2;
-    if (work->seen[middle] < generation)
-      low = middle + 1;
-    else
-      high = middle;
-  }
-  return low < work->seen_count && work->seen[low] < newer;
-}
-
 /* Find out what the only child hides. */
 static int
 find_hidden (struct work *work, struct status *status)
@@ -180,8 +133,8 @@ find_hidden (struct work *work, struct status *status)
   int64_t layer = work->child, generation, child;
 
   while (layer != 0) {
-    if (layer_lowest_viewer (work->connection, layer, &generation, &child,
-                             status) == -1 ||
+    if (viewers_lowest (work->connection, layer, &generation, &child, status) ==
+            -1 ||
         hiding_add (&work->hidden, layer, generation, status) == -1)
       return -1;
     /* Children are younger: this ends in a damaged file, too. */
@@ -386,7 +339,7 @@ decide (struct search *search, int64_t number, int64_t generation,
   int r;
 
   *action = DELETE;
-  if (!is_seen (work, generation, newer))
+  if (!viewers_see (&work->viewers, generation, newer))
     return 0;
   r = hides_nothing (search, number, generation, status);
   if (r == 0)
@@ -559,8 +512,8 @@ keep_layer (struct work *work, struct status *status)
 
   if (forget_work (work, status) == -1 ||
       (work->parent.layer != 0 && work->parent.layer < work->layer &&
-       layer_lowest_viewer (work->connection, work->parent.layer, &generation,
-                            &child, status) == -1))
+       viewers_lowest (work->connection, work->parent.layer, &generation,
+                       &child, status) == -1))
     return -1;
   return child ? reclaim_add (work->connection, work->parent.layer, status) : 0;
 }
@@ -624,14 +577,15 @@ reclaim_step (struct connection *connection, const struct failed_layers *failed,
   *step = (struct reclaim_step){ 0 };
   r = find_work (&work, failed, status);
   if (r == 1) {
-    r = find_viewers (&work, status);
+    r = viewers_find (connection, work.layer, &work.viewers, status);
+    work.child = viewers_only_child (&work.viewers);
     if (r == 0)
-      r = work.seen_count == 0 ? delete_some (&work, status)
-                               : search_some (&work, status);
+      r = work.viewers.count == 0 ? delete_some (&work, status)
+                                  : search_some (&work, status);
     r = r == 0 ? 1 : -1;
   }
   step->freed += connection->content_freed - freed;
-  free (work.seen);
+  viewers_free (&work.viewers);
   hiding_free (&work.hidden);
   return r;
 }

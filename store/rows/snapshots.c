@@ -16,12 +16,11 @@
 #include "rows/snapshots.h"
 #include "base/times.h"
 
+/* A snapshot, and what of its disk belongs to it. */
+enum { SNAPSHOT_DISK_NAME = SNAPSHOT_COLUMNS, SNAPSHOT_BLOCK_SIZE };
 #define SNAPSHOT_INFO                                                          \
-  "SELECT snapshot.id, snapshot.disk, disk.name, snapshot.name,"               \
-  " snapshot.guid, snapshot.size, disk.block_size, snapshot.created,"          \
-  " snapshot.automatic, snapshot.layer, snapshot.generation,"                  \
-  " snapshot.checksum = " SNAPSHOT_CHECKSUM                                    \
-  " FROM snapshot JOIN disk ON disk.id = snapshot.disk"
+  SNAPSHOT_SELECT ", disk.name, disk.block_size"                               \
+                  " FROM snapshot JOIN disk ON disk.id = snapshot.disk"
 
 /* A change of a row failed; say so where the name is taken. */
 static int
@@ -87,7 +86,7 @@ snapshots_create (struct connection *connection, const struct disk_info *disk,
     .created = created ? created : time (NULL),
     .automatic = automatic,
   };
-  struct layer_view head;
+  struct layer_point head;
   struct disk_info now;
   int r;
 
@@ -114,27 +113,29 @@ static int
 info_from_row (sqlite3_stmt *row, struct snapshot_info *info,
                struct status *status)
 {
-  const char *disk_name = (const char *)sqlite3_column_text (row, 2);
-  const char *name = (const char *)sqlite3_column_text (row, 3);
+  const char *disk_name =
+      (const char *)sqlite3_column_text (row, SNAPSHOT_DISK_NAME);
+  const char *name = (const char *)sqlite3_column_text (row, SNAPSHOT_NAME);
 
-  if (!sqlite3_column_int (row, 11) || !sane_name (disk_name, DISK_NAME_MAX) ||
+  if (!sqlite3_column_int (row, SNAPSHOT_SUM) ||
+      !sane_name (disk_name, DISK_NAME_MAX) ||
       !sane_name (name, SNAPSHOT_NAME_MAX) ||
-      !sane_geometry (sqlite3_column_int64 (row, 5),
-                      sqlite3_column_int64 (row, 6)))
+      !sane_geometry (sqlite3_column_int64 (row, SNAPSHOT_SIZE),
+                      sqlite3_column_int64 (row, SNAPSHOT_BLOCK_SIZE)))
     return status_fail (status, EIO,
                         "the row of snapshot number %lld is damaged; restore "
                         "the database from a backup",
-                        sqlite3_column_int64 (row, 0));
+                        sqlite3_column_int64 (row, SNAPSHOT_ID));
   *info = (struct snapshot_info){
-    .id = sqlite3_column_int64 (row, 0),
-    .disk = sqlite3_column_int64 (row, 1),
-    .guid = sqlite3_column_int64 (row, 4),
-    .size = sqlite3_column_int64 (row, 5),
-    .block_size = sqlite3_column_int64 (row, 6),
-    .created = sqlite3_column_int64 (row, 7),
-    .automatic = sqlite3_column_int (row, 8),
-    .layer = sqlite3_column_int64 (row, 9),
-    .generation = sqlite3_column_int64 (row, 10),
+    .id = sqlite3_column_int64 (row, SNAPSHOT_ID),
+    .disk = sqlite3_column_int64 (row, SNAPSHOT_DISK),
+    .guid = sqlite3_column_int64 (row, SNAPSHOT_GUID),
+    .layer = sqlite3_column_int64 (row, SNAPSHOT_LAYER),
+    .generation = sqlite3_column_int64 (row, SNAPSHOT_GENERATION),
+    .size = sqlite3_column_int64 (row, SNAPSHOT_SIZE),
+    .block_size = sqlite3_column_int64 (row, SNAPSHOT_BLOCK_SIZE),
+    .created = sqlite3_column_int64 (row, SNAPSHOT_CREATED),
+    .automatic = sqlite3_column_int (row, SNAPSHOT_AUTOMATIC),
   };
   strcpy (info->disk_name, disk_name);
   strcpy (info->name, name);

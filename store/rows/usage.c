@@ -14,6 +14,7 @@
 #include "base/grow.h"
 #include "rows/hiding.h"
 #include "rows/usage.h"
+#include "rows/viewers.h"
 
 /* How many blocks are mapped at a time. */
 #define MAP_BLOCKS 65536
@@ -30,22 +31,20 @@
 /* No group: of no use to anybody. */
 #define NOBODY (SIZE_MAX - 1)
 
-/* From where a layer is looked at. */
-struct viewer {
-  int64_t generation;
-  int64_t child; /* a layer, or 0 */
-  size_t group;  /* or SHARED */
-  size_t since;  /* from which viewer on, by generation, up to this one all
-                    are of one group */
+/* What is counted for a viewer of a layer. */
+struct onlooker {
+  size_t group; /* or SHARED */
+  size_t since; /* from which viewer on, by generation, up to this one all
+                   are of one group */
   struct usage_item *item; /* NULL where it is none */
   int64_t change; /* how many blocks of data more it shows than the viewer
                      before it does, of those in the layer's rows */
 };
 
-/* All that looks at a layer, by generation. */
-struct viewers {
-  struct viewer *list;
-  size_t count;
+/* All that looks at a layer, and is live. */
+struct onlookers {
+  struct viewers who;
+  struct onlooker *list; /* one for each */
 };
 
 /* A group without which nothing but one child looks at the layer at hand,
@@ -143,7 +142,7 @@ struct count {
 
   /* The layer at hand. */
   struct walked at;
-  struct viewers viewers;
+  struct onlookers onlookers;
   struct remaining *remaining; /* the first is that of SHARED, if any is */
   size_t remaining_count;
   struct below below;
@@ -219,10 +218,10 @@ group_of_layer (const struct count *count, int64_t layer)
 
 /* All layers that something looks at, if only through others. */
 #define WITH_LIVE                                                              \
-  "WITH RECURSIVE live (id) AS (SELECT layer FROM disk"                        \
-  "  UNION SELECT layer FROM snapshot"                                         \
-  "  UNION SELECT parent FROM live JOIN layer ON layer.id = live.id"           \
-  "   WHERE parent IS NOT NULL) "
+  "WITH RECURSIVE live (id) AS ("                                              \
+  "   SELECT layer FROM disk UNION SELECT layer FROM snapshot"                 \
+  "   UNION SELECT parent FROM live JOIN layer ON layer.id = live.id"          \
+  "    WHERE parent IS NOT NULL) "
 
 /* Add the layers of a SELECT to LIST. */
 static int
@@ -253,92 +252,85 @@ find_live (struct count *count, struct status *status)
   return find_layers (count, live_sql, &count->live, status);
 }
 
-static int
-add_viewer (struct viewers *viewers, const struct viewer *viewer,
-            struct status *status)
+/* Is VIEWER a child that waits to be reclaimed? */
+static bool
+is_dead (const struct count *count, const struct viewer *viewer)
 {
-  const size_t n = viewers->count;
-  struct viewer *list = grow (viewers->list, n, sizeof *list);
+  return viewer->child != 0 &&
+         !list_find (&count->live, viewer->child, compare_layers);
+}
 
-  if (list == NULL)
-    return status_no_memory (status);
-  viewers->list = list;
-  list[n] = *viewer;
-  list[n].since =
-      n > 0 && list[n - 1].group == viewer->group ? list[n - 1].since : n;
-  viewers->count++;
-  return 0;
+/* What is counted for VIEWER. */
+static struct onlooker
+onlooker_of (const struct count *count, const struct viewer *viewer)
+{
+  struct onlooker onlooker = { .group = SHARED };
+
+  if (viewer->child != 0)
+    onlooker.group = group_of_layer (count, viewer->child);
+  else {
+    onlooker.item = find_item (count, viewer->disk, viewer->snapshot);
+    if (onlooker.item)
+      onlooker.group = onlooker.item->group;
+  }
+  return onlooker;
 }
 
 /* Find all that looks at LAYER, where children have been walked over. */
 static int
-find_viewers (struct count *count, int64_t layer, struct viewers *viewers,
-              struct status *status)
+find_onlookers (struct count *count, int64_t layer, struct onlookers *onlookers,
+                struct status *status)
 {
-  static const char viewers_sql[] = LAYER_VIEWERS;
-  CLEANUP_STATEMENT sqlite3_stmt *rows =
-      connection_statement (count->connection, viewers_sql, status);
-  int r;
+  struct viewers *who = &onlookers->who;
+  struct onlooker *list;
+  size_t n = 0;
 
-  if (rows == NULL)
+  if (viewers_find (count->connection, layer, who, status) == -1)
     return -1;
-  viewers->count = 0;
-  sqlite3_bind_int64 (rows, 1, layer);
-  while ((r = connection_step (count->connection, rows, status)) == 1) {
-    struct viewer viewer = { .generation = sqlite3_column_int64 (rows, 0),
-                             .child = sqlite3_column_int64 (rows, 3) };
-
-    if (viewer.child != 0 &&
-        !list_find (&count->live, viewer.child, compare_layers))
+  list = realloc (onlookers->list, (who->count + 1) * sizeof *list);
+  if (list == NULL)
+    return status_no_memory (status);
+  onlookers->list = list;
+  for (size_t i = 0; i < who->count; i++) {
+    if (is_dead (count, &who->list[i]))
       continue;
-    if (viewer.child == 0)
-      viewer.item = find_item (count, sqlite3_column_int64 (rows, 1),
-                               sqlite3_column_int64 (rows, 2));
-    viewer.group = viewer.child  ? group_of_layer (count, viewer.child)
-                   : viewer.item ? viewer.item->group
-                                 : SHARED;
-    if (add_viewer (viewers, &viewer, status) == -1)
-      return -1;
+    who->list[n] = who->list[i];
+    list[n] = onlooker_of (count, &who->list[n]);
+    list[n].since =
+        n > 0 && list[n - 1].group == list[n].group ? list[n - 1].since : n;
+    n++;
   }
-  return r;
+  who->count = n;
+  return 0;
 }
 
-/* The first viewer that is not below GENERATION. */
-static size_t
-first_viewer (const struct viewers *viewers, int64_t generation)
+static void
+onlookers_free (struct onlookers *onlookers)
 {
-  size_t low = 0, high = viewers->count, middle;
-
-  while (low < high) {
-    middle = low + (high - low) / 2;
-    if (viewers->list[middle].generation < generation)
-      low = middle + 1;
-    else
-      high = middle;
-  }
-  return low;
+  viewers_free (&onlookers->who);
+  free (onlookers->list);
 }
 
 /*--------------------------------------------------------------------
  * When one child remains.
  */
 
-/* Which of VIEWERS is the only one without GROUP, and a child?  Or their
+/* Which of ONLOOKERS is the only one without GROUP, and a child?  Or their
  * number.  *LOWEST becomes the lowest without GROUP, or their number.
  */
 static size_t
-only_child (const struct viewers *viewers, size_t group, size_t *lowest)
+only_child (const struct onlookers *onlookers, size_t group, size_t *lowest)
 {
-  size_t others = 0, child = viewers->count;
+  size_t others = 0, child = onlookers->who.count;
 
-  *lowest = viewers->count;
-  for (size_t i = 0; i < viewers->count; i++)
-    if (group == SHARED || viewers->list[i].group != group) {
+  *lowest = onlookers->who.count;
+  for (size_t i = 0; i < onlookers->who.count; i++)
+    if (group == SHARED || onlookers->list[i].group != group) {
       if (others++ == 0)
         *lowest = i;
-      child = viewers->list[i].child ? i : viewers->count;
+      child = onlookers->who.list[i].child ? i : onlookers->who.count;
     }
-  return others == 1 ? child : viewers->count;
+  return others == 1 ? child : onlookers->who.count;
 }
 
 static int
@@ -370,19 +362,19 @@ remaining_free (struct count *count)
   count->remaining_count = 0;
 }
 
-/* Add the groups without which one child remains of VIEWERS.  They are of
+/* Add the groups without which one child remains of ONLOOKERS.  They are of
  * one of the first two, since no more than one may remain.
  */
 static int
-add_candidates (struct count *count, const struct viewers *viewers,
+add_candidates (struct count *count, const struct onlookers *onlookers,
                 struct status *status)
 {
   size_t group, lowest;
 
-  for (size_t i = 0; i < 2 && i < viewers->count; i++) {
-    group = viewers->list[i].group;
+  for (size_t i = 0; i < 2 && i < onlookers->who.count; i++) {
+    group = onlookers->list[i].group;
     if (group != SHARED &&
-        only_child (viewers, group, &lowest) < viewers->count &&
+        only_child (onlookers, group, &lowest) < onlookers->who.count &&
         add_remaining (count, group, status) == -1)
       return -1;
   }
@@ -396,24 +388,24 @@ add_candidates (struct count *count, const struct viewers *viewers,
 static int
 add_changes (struct count *count, struct status *status)
 {
-  const size_t group = count->viewers.list[0].group;
-  struct viewers viewers = { 0 };
-  int64_t layer = count->viewers.list[0].child;
+  const size_t group = count->onlookers.list[0].group;
+  struct onlookers onlookers = { 0 };
+  int64_t layer = count->onlookers.who.list[0].child;
   int r = add_remaining (count, SHARED, status);
 
   while (r == 0 && layer != 0) {
-    r = find_viewers (count, layer, &viewers, status);
-    if (r == -1 || viewers.count == 0)
+    r = find_onlookers (count, layer, &onlookers, status);
+    if (r == -1 || onlookers.who.count == 0)
       break;
-    if (viewers.list[0].group != SHARED && viewers.list[0].group != group)
-      r = add_remaining (count, viewers.list[0].group, status);
-    if (r == 0 && viewers.count > 1)
-      r = add_candidates (count, &viewers, status);
-    layer = viewers.count == 1 && viewers.list[0].child > layer
-                ? viewers.list[0].child
+    if (onlookers.list[0].group != SHARED && onlookers.list[0].group != group)
+      r = add_remaining (count, onlookers.list[0].group, status);
+    if (r == 0 && onlookers.who.count > 1)
+      r = add_candidates (count, &onlookers, status);
+    layer = onlookers.who.count == 1 && onlookers.who.list[0].child > layer
+                ? onlookers.who.list[0].child
                 : 0;
   }
-  free (viewers.list);
+  onlookers_free (&onlookers);
   return r;
 }
 
@@ -422,26 +414,27 @@ static int
 find_hidden (struct count *count, struct remaining *remaining,
              struct status *status)
 {
-  struct viewers viewers = { 0 };
+  struct onlookers onlookers = { 0 };
   size_t child, lowest;
   int64_t layer;
   int r = 0;
 
-  remaining->viewer = only_child (&count->viewers, remaining->group, &lowest);
-  layer = count->viewers.list[remaining->viewer].child;
+  remaining->viewer = only_child (&count->onlookers, remaining->group, &lowest);
+  layer = count->onlookers.who.list[remaining->viewer].child;
   while (r == 0 && layer != 0) {
-    r = find_viewers (count, layer, &viewers, status);
+    r = find_onlookers (count, layer, &onlookers, status);
     if (r == -1)
       break;
-    child = only_child (&viewers, remaining->group, &lowest);
-    if (lowest < viewers.count)
+    child = only_child (&onlookers, remaining->group, &lowest);
+    if (lowest < onlookers.who.count)
       r = hiding_add (&remaining->hidden, layer,
-                      viewers.list[lowest].generation, status);
-    layer = child < viewers.count && viewers.list[child].child > layer
-                ? viewers.list[child].child
-                : 0;
+                      onlookers.who.list[lowest].generation, status);
+    layer =
+        child < onlookers.who.count && onlookers.who.list[child].child > layer
+            ? onlookers.who.list[child].child
+            : 0;
   }
-  free (viewers.list);
+  onlookers_free (&onlookers);
   return r;
 }
 
@@ -449,13 +442,13 @@ find_hidden (struct count *count, struct remaining *remaining,
 static int
 find_remaining (struct count *count, struct status *status)
 {
-  const struct viewers *viewers = &count->viewers;
+  const struct onlookers *onlookers = &count->onlookers;
   size_t lowest;
 
   remaining_free (count);
-  return only_child (viewers, SHARED, &lowest) < viewers->count
+  return only_child (onlookers, SHARED, &lowest) < onlookers->who.count
              ? add_changes (count, status)
-             : add_candidates (count, viewers, status);
+             : add_candidates (count, onlookers, status);
 }
 
 /* Find out what is hidden of the layer at hand. */
@@ -473,12 +466,12 @@ find_all_hidden (struct count *count, struct status *status)
  * What shows through from below.
  */
 
-/* Is what VIEWERS show to be counted? */
+/* Is what ONLOOKERS show to be counted? */
 static bool
-has_items (const struct viewers *viewers)
+has_items (const struct onlookers *onlookers)
 {
-  for (size_t i = 0; i < viewers->count; i++)
-    if (viewers->list[i].item)
+  for (size_t i = 0; i < onlookers->who.count; i++)
+    if (onlookers->list[i].item)
       return true;
   return false;
 }
@@ -502,7 +495,7 @@ below_begin (struct count *count, struct status *status)
   r = connection_step (count->connection, parent, status);
   if (r != 1)
     return r;
-  below->ended = !has_items (&count->viewers);
+  below->ended = !has_items (&count->onlookers);
   return view_layers (count->connection, sqlite3_column_int64 (parent, 0),
                       sqlite3_column_int64 (parent, 1), &below->view, status);
 }
@@ -633,25 +626,25 @@ static int
 count_row (struct count *count, const struct place *row, int64_t newer,
            bool data, struct status *status)
 {
-  struct viewer *viewers = count->viewers.list;
-  const size_t first = first_viewer (&count->viewers, row->generation);
-  const size_t end = first_viewer (&count->viewers, newer);
+  struct onlooker *onlookers = count->onlookers.list;
+  const size_t first = viewers_first (&count->onlookers.who, row->generation);
+  const size_t end = viewers_first (&count->onlookers.who, newer);
   const int change = data - below_has (&count->below, row->number);
   size_t group;
   int r;
 
   if (first == end)
     return free_row (count, row, NOBODY, status);
-  viewers[first].change += change;
-  if (end < count->viewers.count)
-    viewers[end].change -= change;
+  onlookers[first].change += change;
+  if (end < count->onlookers.who.count)
+    onlookers[end].change -= change;
   if (!data)
     return 0;
   r = count_hidden (count, row, first, end, status);
   if (r != 0)
     return r == 1 ? free_row (count, row, NOBODY, status) : -1;
-  group = viewers[first].group;
-  if (group == SHARED || viewers[end - 1].since > first)
+  group = onlookers[first].group;
+  if (group == SHARED || onlookers[end - 1].since > first)
     return 0;
   return free_row (count, row, group, status);
 }
@@ -717,12 +710,12 @@ count_stored (struct count *count, struct status *status)
   if (below_advance (count, NUMBER_END - 1, status) == -1)
     return -1;
   blocks = count->below.data;
-  for (size_t i = 0; i < count->viewers.count; i++) {
-    const struct viewer *viewer = &count->viewers.list[i];
+  for (size_t i = 0; i < count->onlookers.who.count; i++) {
+    const struct onlooker *onlooker = &count->onlookers.list[i];
 
-    blocks += viewer->change;
-    if (viewer->item)
-      viewer->item->stored = (uint64_t)blocks * count->at.block_size;
+    blocks += onlooker->change;
+    if (onlooker->item)
+      onlooker->item->stored = (uint64_t)blocks * count->at.block_size;
   }
   return 0;
 }
@@ -740,10 +733,10 @@ may_change (const struct count *count)
 static bool
 is_of_use (const struct count *count)
 {
-  const struct viewers *viewers = &count->viewers;
+  const struct onlookers *onlookers = &count->onlookers;
 
-  for (size_t i = 0; i < viewers->count; i++)
-    if (viewers->list[i].item || viewers->list[i].group != SHARED)
+  for (size_t i = 0; i < onlookers->who.count; i++)
+    if (onlookers->list[i].item || onlookers->list[i].group != SHARED)
       return true;
   return count->contents || may_change (count);
 }
@@ -755,16 +748,16 @@ is_of_use (const struct count *count)
 static int
 finish_layer (struct count *count, struct status *status)
 {
-  const struct viewer *viewers = count->viewers.list;
-  const size_t n = count->viewers.count;
+  const struct onlooker *onlookers = count->onlookers.list;
+  const size_t n = count->onlookers.who.count;
   struct walked parent = count->at;
 
   count->at.group =
-      n > 0 && viewers[n - 1].since == 0 ? viewers[0].group : SHARED;
+      n > 0 && onlookers[n - 1].since == 0 ? onlookers[0].group : SHARED;
   if (list_add (&count->done, &count->at, status) == -1)
     return -1;
   if (n == 0 || count->below.view.depth == 0 ||
-      (viewers[0].group == SHARED && !may_change (count)))
+      (onlookers[0].group == SHARED && !may_change (count)))
     return 0;
   parent.layer = count->below.view.layers[0].layer;
   return list_add (&count->todo, &parent, status);
@@ -826,15 +819,17 @@ find_features (struct count *count, struct status *status)
 static int
 add_useless (struct count *count, struct status *status)
 {
-  static const char useless_sql[] = WITH_LIVE
-      "SELECT id FROM layer WHERE id NOT IN (SELECT id FROM live)"
-      " OR id IN (SELECT layer FROM reclaim)"
-      " OR id IN (SELECT parent FROM layer"
-      "  WHERE id NOT IN (SELECT id FROM live))"
-      " OR (id NOT IN (SELECT layer FROM disk UNION SELECT layer FROM snapshot)"
-      "  AND 1 = (SELECT count (*) FROM layer AS child"
-      "   WHERE child.parent = layer.id AND child.id IN (SELECT id FROM "
-      "live)))";
+  /* clang-format off */
+  static const char useless_sql[] =
+    WITH_LIVE
+    "SELECT id FROM layer"
+    "  WHERE id NOT IN live"
+    "   OR id IN (SELECT layer FROM reclaim)"
+    "   OR id IN (SELECT parent FROM layer WHERE id NOT IN live)"
+    "   OR (id NOT IN (SELECT layer FROM disk UNION SELECT layer FROM snapshot)"
+    "    AND 1 = (SELECT count (*) FROM layer AS child"
+    "      WHERE child.parent = layer.id AND child.id IN live))";
+  /* clang-format on */
 
   return find_layers (count, useless_sql, &count->todo, status);
 }
@@ -866,12 +861,12 @@ forget_group (struct count *count, size_t group)
 static int
 fail_layer (struct count *count, struct status *status)
 {
-  const struct viewers *viewers = &count->viewers;
+  const struct onlookers *onlookers = &count->onlookers;
 
-  for (size_t i = 0; i < viewers->count; i++) {
-    if (viewers->list[i].item)
-      viewers->list[i].item->stored = USAGE_UNKNOWN;
-    forget_group (count, viewers->list[i].group);
+  for (size_t i = 0; i < onlookers->who.count; i++) {
+    if (onlookers->list[i].item)
+      onlookers->list[i].item->stored = USAGE_UNKNOWN;
+    forget_group (count, onlookers->list[i].group);
   }
   for (size_t i = 0; i < count->remaining_count; i++)
     forget_group (count, count->remaining[i].group);
@@ -899,7 +894,8 @@ walk_layer (struct count *count, struct status *status)
 static int
 count_layer (struct count *count, struct status *status)
 {
-  if (find_viewers (count, count->at.layer, &count->viewers, status) == -1 ||
+  if (find_onlookers (count, count->at.layer, &count->onlookers, status) ==
+          -1 ||
       find_remaining (count, status) == -1 ||
       (walk_layer (count, status) == -1 && fail_layer (count, status) == -1))
     return -1;
@@ -1041,7 +1037,7 @@ usage_count (struct connection *connection, struct usage_item *items,
   remaining_free (&counting);
   free (counting.below.map);
   free (counting.items);
-  free (counting.viewers.list);
+  onlookers_free (&counting.onlookers);
   free (counting.live.layers);
   free (counting.todo.layers);
   free (counting.done.layers);

@@ -73,7 +73,7 @@ run_visit (struct visitor *visitor, int64_t number, int64_t generation)
 
 static int
 run_begin (struct run *run, struct connection *connection,
-           const struct run_sql *sql, const struct layer_view *layer,
+           const struct run_sql *sql, const struct layer_point *layer,
            uint64_t first, uint64_t last, struct status *status)
 {
   run->visitor.visit = run_visit;
@@ -147,9 +147,9 @@ run_next (struct run *run, struct status *status)
  * many blocks it has mapped, or -1.
  */
 static int64_t
-map_layer (struct connection *connection, const struct layer_view *layer,
+map_layer (struct connection *connection, const struct layer_point *layer,
            uint64_t first, uint32_t count, uint8_t *map,
-           struct layer_view *shown, struct status *status)
+           struct layer_point *shown, struct status *status)
 {
   static const struct run_sql rows_sql = {
     RUN_SQL ("block_by_number", "", RUN_NUMBERS),
@@ -188,7 +188,7 @@ map_layer (struct connection *connection, const struct layer_view *layer,
                  ? MAP_ZERO
                  : MAP_DATA;
     if (shown && map[i] == MAP_DATA)
-      shown[i] = (struct layer_view){ layer->layer, rows.row->generation };
+      shown[i] = (struct layer_point){ layer->layer, rows.row->generation };
   }
   return zero_left == -1 ? -1 : mapped;
 }
@@ -197,7 +197,7 @@ map_layer (struct connection *connection, const struct layer_view *layer,
 static int
 map_view (struct connection *connection, const struct view *view,
           uint64_t first, uint32_t count, uint8_t *map,
-          struct layer_view *shown, struct status *status)
+          struct layer_point *shown, struct status *status)
 {
   int64_t unknown = count, mapped;
 
@@ -214,7 +214,7 @@ map_view (struct connection *connection, const struct view *view,
 
 int
 view_rows (struct connection *connection, const struct view *view,
-           uint64_t first, uint32_t count, struct layer_view *rows,
+           uint64_t first, uint32_t count, struct layer_point *rows,
            struct status *status)
 {
   uint8_t *map = malloc (count);

@@ -108,7 +108,7 @@ read_row (struct part *part, const struct walk *walk, struct status *status)
 /* Read what one layer has of the blocks that are still missing. */
 static int
 read_layer (struct connection *connection, struct part *part,
-            const struct layer_view *layer, struct status *status)
+            const struct layer_point *layer, struct status *status)
 {
   static const char rows_sql[] =
       "SELECT number, generation, codec, checksum, data, content"
@@ -195,10 +195,9 @@ int
 view_prefetch (struct connection *connection, const struct view *view,
                uint64_t first, uint64_t last, struct status *status)
 {
-  static const char own_sql[] = "SELECT data"
-                                " FROM block INDEXED BY block_by_number"
-                                " WHERE layer = ?1 AND number >= ?2"
-                                " AND number <= ?3 AND generation = ?4";
+  static const char own_sql[] =
+      "SELECT data FROM block INDEXED BY block_by_number WHERE layer = ?1"
+      " AND number >= ?2 AND number <= ?3 AND generation = ?4";
   CLEANUP_STATEMENT sqlite3_stmt *own =
       connection_statement (connection, own_sql, status);
   int r;
@@ -219,11 +218,11 @@ view_version (struct connection *connection, const struct view *view,
               uint64_t number, struct row_version *version,
               struct status *status)
 {
-  static const char version_sql[] = "SELECT number, generation, checksum"
-                                    " FROM block INDEXED BY block_by_number"
-                                    " WHERE layer = ?1 AND number >= ?2"
-                                    " AND (number, generation) <= (?3, ?4)"
-                                    " ORDER BY number DESC, generation DESC";
+  static const char version_sql[] =
+      "SELECT number, generation, checksum FROM block INDEXED BY "
+      "block_by_number"
+      " WHERE layer = ?1 AND number >= ?2 AND (number, generation) <= (?3, ?4)"
+      " ORDER BY number DESC, generation DESC";
   int r = 0;
 
   *version = (struct row_version){ 0 };

@@ -12,7 +12,7 @@
 
 int
 walk_begin (struct walk *walk, struct connection *connection, const char *sql,
-            const struct layer_view *layer, uint64_t first, uint64_t last,
+            const struct layer_point *layer, uint64_t first, uint64_t last,
             int patience, struct status *status)
 {
   *walk = (struct walk){

@@ -30,7 +30,7 @@
 struct walk {
   struct connection *connection;
   sqlite3_stmt *statement; /* columns: number, generation, ... */
-  struct layer_view layer;
+  struct layer_point layer;
   uint64_t first;    /* where the walk ends */
   int patience;      /* older rows to step over before a seek, ... */
   int skipped;       /* ... and how many were */
@@ -44,8 +44,9 @@ struct walk {
  * as ?2 and the place to start from as (?3, ?4).  Returns 0, or -1.
  */
 int walk_begin (struct walk *walk, struct connection *connection,
-                const char *sql, const struct layer_view *layer, uint64_t first,
-                uint64_t last, int patience, struct status *status);
+                const char *sql, const struct layer_point *layer,
+                uint64_t first, uint64_t last, int patience,
+                struct status *status);
 
 /* Let go of its statement. */
 void walk_end (struct walk *walk);

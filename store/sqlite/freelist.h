@@ -23,6 +23,11 @@
  * value SQLite itself reads and writes the trunk pages, in a transaction as
  * any other.  The page that is shown is never written, as only the value's
  * later parts change; and the connection is closed afterwards, with its cache.
+ *
+ * It is done in this way since nothing simpler gives a large file's space back
+ * in seconds while it is served: an incremental vacuum alone searches the whole
+ * chain for each page, and a copy takes the space and the time of all that is
+ * left.
  */
 
 #ifndef SQLBLOCK_FREELIST_H

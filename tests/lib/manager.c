@@ -244,9 +244,9 @@ choose_set (struct operation *operation, struct things *things,
   struct status status;
 
   add_target (operation, random_disk (things, disk, random));
-  options->deduplicate = random_below (random, 3) ? DISK_ON : DISK_OFF;
-  if (compression_parse (names[random_below (random, 3)], &options->compression,
-                         &status) == -1)
+  options->storing.deduplicate = random_below (random, 3) ? DISK_ON : DISK_OFF;
+  if (compression_parse (names[random_below (random, 3)],
+                         &options->storing.compression, &status) == -1)
     assert_int_equal (status.error, ENOTSUP);
   operation->recompress = random_below (random, 2);
   return true;

@@ -36,14 +36,10 @@ static size_t paths_count;
 const char unit_layer_checksums[] =
     "UPDATE layer SET checksum = " LAYER_CHECKSUM;
 
-const char unit_disk_checksums[] =
-    "UPDATE disk SET checksum = row_checksum ('disk', id, name, description,"
-    " size, block_size, layer, epoch, compression, compression_level,"
-    " deduplicate, quota, created)";
+const char unit_disk_checksums[] = "UPDATE disk SET checksum = " DISK_CHECKSUM;
 
 const char unit_snapshot_checksums[] =
-    "UPDATE snapshot SET checksum = row_checksum ('snapshot', id, disk, name,"
-    " guid, layer, generation, size, created, automatic, last_block)";
+    "UPDATE snapshot SET checksum = " SNAPSHOT_CHECKSUM;
 
 int
 unit_setup (void **state)
@@ -358,6 +354,17 @@ static const char orphans_sql[] =
     "SELECT count (*) FROM layer WHERE id NOT IN (SELECT layer FROM disk)"
     " AND id NOT IN (SELECT layer FROM snapshot) AND id NOT IN"
     " (SELECT parent FROM layer WHERE parent IS NOT NULL)";
+
+enum codec
+unit_codec (const char *name)
+{
+  struct compression compression;
+  struct status status;
+
+  if (compression_parse (name, &compression, &status) == -1)
+    assert_int_equal (status.error, ENOTSUP);
+  return compression.codec;
+}
 
 void
 unit_assert_contents (sqlite3 *db)

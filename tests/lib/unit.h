@@ -118,6 +118,9 @@ extern const char unit_layer_checksums[];
 extern const char unit_disk_checksums[];
 extern const char unit_snapshot_checksums[];
 
+/* The codec NAME, whether this program was built with it or not. */
+enum codec unit_codec (const char *name);
+
 /* Each content must have a block that refers to it, and each block that does
  * its content, of its size.
  */

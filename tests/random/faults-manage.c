@@ -218,7 +218,8 @@ manage_in_server (void)
   things_put (&present, "d", model, SIZE);
   ONE (SNAPSHOT, "d", .name = "one");
   write_blocks (0, 12);
-  ONE (SET, "d", .options = { .deduplicate = DISK_ON }, .recompress = true);
+  ONE (SET, "d", .options = { .storing.deduplicate = DISK_ON },
+       .recompress = true);
   ONE (CLONE, "d@one", .name = "clone");
   TWO (SNAPSHOT, "d", "clone", .name = "two");
   write_blocks (10, 4);
@@ -231,8 +232,9 @@ manage_in_server (void)
   ONE (DELETE_SNAPSHOTS, "d@two");
   reclaim ();
   shrink ();
-  ONE (SET, "d", .options = { .deduplicate = DISK_OFF }, .recompress = true);
-  ONE (SET, "clone", .options = { .deduplicate = DISK_ON });
+  ONE (SET, "d", .options = { .storing.deduplicate = DISK_OFF },
+       .recompress = true);
+  ONE (SET, "clone", .options = { .storing.deduplicate = DISK_ON });
 }
 
 void

@@ -528,7 +528,7 @@ run_rounds (void)
     .name = LOAD_DISK,
     .size = history.size,
     .block_size = block_size,
-    .deduplicate = random_below (&randoms, 2) ? DISK_ON : DISK_OFF,
+    .storing.deduplicate = random_below (&randoms, 2) ? DISK_ON : DISK_OFF,
   };
   char *path = path_of ("load"), *next = path_of ("next"), *swap;
   struct status status;

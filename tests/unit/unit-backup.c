@@ -107,9 +107,9 @@ static struct store *
 make_store (const char *path, struct disk **disk)
 {
   static const char *const names[] = { "web" };
-  const struct disk_options options = { .name = "web",
-                                        .size = SIZE,
-                                        .compression = { CODEC_RAW, 0 } };
+  const struct disk_options options = {
+    .name = "web", .size = SIZE, .storing.compression = { CODEC_RAW, 0 }
+  };
   struct status status;
   struct store *store;
 

@@ -61,7 +61,7 @@ make_database (void)
     .name = "web",
     .size = SIZE,
     .quota = 1 << 30,
-    .compression = { CODEC_RAW, 0 },
+    .storing.compression = { CODEC_RAW, 0 },
   };
   char *path = unit_database ();
   struct status status;

@@ -48,7 +48,7 @@ begin (void)
     .name = "d",
     .size = BLOCKS * BLOCK,
     .block_size = BLOCK,
-    .deduplicate = DISK_ON,
+    .storing.deduplicate = DISK_ON,
   };
   struct status status;
 
@@ -86,11 +86,12 @@ static void
 set (struct store *in, const char *name, enum disk_choice deduplicate,
      const char *compression)
 {
-  struct disk_options options = { .deduplicate = deduplicate };
+  struct disk_options options = { .storing.deduplicate = deduplicate };
   struct status status;
 
   if (compression &&
-      compression_parse (compression, &options.compression, &status) == -1)
+      compression_parse (compression, &options.storing.compression, &status) ==
+          -1)
     assert_int_equal (status.error, ENOTSUP);
   assert_ok (manage_set (in, name, &options, &status), &status);
 }
@@ -152,7 +153,7 @@ test_last_reference (void **state)
     .name = "e",
     .size = BLOCKS * BLOCK,
     .block_size = BLOCK,
-    .deduplicate = DISK_ON,
+    .storing.deduplicate = DISK_ON,
   };
   const char *name = "d";
   struct disk *other;
@@ -301,7 +302,7 @@ test_same_hash (void **state)
     expect (disk, 4, 'x');
     assert_in_range (
         unit_integer (db, "SELECT codec FROM block WHERE number = 4"),
-        CODEC_RAW, CODEC_LZ4);
+        CODEC_RAW, unit_codec ("lz4"));
     sqlite3_close (db);
     end ();
     unit_sql_on (path, "DELETE FROM content");

@@ -110,10 +110,10 @@ test_checksums_of_rows (void **state)
   sqlite3 *db;
 
   (void)state;
-  unit_create (unit_database (),
-               &(struct disk_options){ .name = "Plätze",
-                                       .size = 12345,
-                                       .compression = { CODEC_RAW, 0 } });
+  unit_create (unit_database (), &(struct disk_options){
+                                     .name = "Plätze",
+                                     .size = 12345,
+                                     .storing.compression = { CODEC_RAW, 0 } });
   db = unit_open_raw (unit_database ());
   assert_int_equal (unit_integer (db, "SELECT checksum FROM layer"),
                     INT64_C (-8497769516294321862));

@@ -68,7 +68,7 @@ begin (void)
       .name = names[i],
       .size = BLOCKS * BLOCK,
       .block_size = BLOCK,
-      .compression = { CODEC_RAW, 0 },
+      .storing.compression = { CODEC_RAW, 0 },
     };
 
     if (i == 0) {
@@ -330,8 +330,8 @@ test_check_of_contents (void **state)
     .name = "a",
     .size = BLOCKS * BLOCK,
     .block_size = BLOCK,
-    .compression = { CODEC_RAW, 0 },
-    .deduplicate = DISK_ON,
+    .storing.compression = { CODEC_RAW, 0 },
+    .storing.deduplicate = DISK_ON,
   };
   uint32_t data[300][BLOCK / sizeof (uint32_t)] = { 0 };
   struct status status;

@@ -100,13 +100,13 @@ open_store (const char *name)
 
 static void
 create (struct store *store, const char *name, uint64_t size,
-        uint32_t block_size, enum codec codec)
+        uint32_t block_size, struct compression compression)
 {
   const struct disk_options disk = {
     .name = name,
     .size = size,
     .block_size = block_size,
-    .compression = { codec, codec == CODEC_ZSTD ? 3 : 0 },
+    .storing.compression = compression,
   };
   struct status status;
 
@@ -195,18 +195,21 @@ static void
 make_database (void)
 {
   static const char *const deleted[] = { "web@gone" };
+  const struct compression none = { CODEC_RAW, 0 };
+  const struct compression zstd = { unit_codec ("zstd"), 3 };
+  const struct compression lz4 = { unit_codec ("lz4"), 0 };
   uint64_t seed = 1;
   struct status status;
   struct store *store;
 
   assert_ok (database_create_empty (path, 4096, &status), &status);
   store = open_store (path);
-  create (store, "web", 300000, 4096, CODEC_RAW);
-  create (store, "gone", 300000, 4096, CODEC_RAW);
-  create (store, "text", 1000000, 4096, CODEC_ZSTD);
-  create (store, "fast", 500000, 4096, CODEC_LZ4);
-  create (store, "large", 163840, 16384, CODEC_RAW);
-  create (store, "shared", 16384, 4096, CODEC_RAW);
+  create (store, "web", 300000, 4096, none);
+  create (store, "gone", 300000, 4096, none);
+  create (store, "text", 1000000, 4096, zstd);
+  create (store, "fast", 500000, 4096, lz4);
+  create (store, "large", 163840, 16384, none);
+  create (store, "shared", 16384, 4096, none);
   write_part (store, "gone", 0, 100000, false, &seed);
   write_part (store, "web", 0, 250000, false, &seed);
   write_part (store, "text", 0, 700000, true, &seed);

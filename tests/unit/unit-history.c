@@ -542,11 +542,12 @@ step_set (void)
   struct store *other =
       below (2) ? open_with (true, checkpoint_limits_default) : NULL;
   struct disk_options options = {
-    .deduplicate = below (3) ? DISK_ON : DISK_OFF,
+    .storing.deduplicate = below (3) ? DISK_ON : DISK_OFF,
   };
   struct status status;
 
-  if (compression_parse (names[below (3)], &options.compression, &status) == -1)
+  if (compression_parse (names[below (3)], &options.storing.compression,
+                         &status) == -1)
     assert_int_equal (status.error, ENOTSUP);
   assert_ok (manage_set (other ? other : store, disk->name, &options, &status),
              &status);
@@ -840,7 +841,7 @@ make_first_disk (void)
     .name = "first",
     .size = BLOCKS * BLOCK,
     .block_size = BLOCK,
-    .compression = { CODEC_RAW, 0 },
+    .storing.compression = { CODEC_RAW, 0 },
   };
   struct status status;
 
@@ -1095,7 +1096,7 @@ test_command_does_not_checkpoint (void **state)
   const struct disk_options disk_options = {
     .name = "web",
     .size = sizeof data,
-    .compression = { CODEC_RAW, 0 },
+    .storing.compression = { CODEC_RAW, 0 },
   };
   const struct checkpoint_limits never = {
     .start = 1 << 30,

@@ -68,8 +68,8 @@ make (unsigned count, unsigned keep, enum disk_choice deduplicate)
     .name = "d",
     .size = (uint64_t)count * PIECE * BLOCK,
     .block_size = BLOCK,
-    .compression = { CODEC_RAW, 0 },
-    .deduplicate = deduplicate,
+    .storing.compression = { CODEC_RAW, 0 },
+    .storing.deduplicate = deduplicate,
   };
   uint64_t block[BLOCK / 8];
   struct status status;

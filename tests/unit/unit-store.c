@@ -164,7 +164,7 @@ make_disk (uint32_t block_size)
     .name = "d",
     .size = DISK_SIZE,
     .block_size = block_size,
-    .compression = { CODEC_RAW, 0 },
+    .storing.compression = { CODEC_RAW, 0 },
   };
   struct status status;
 
@@ -623,7 +623,7 @@ run_request (void *opaque)
     .data = request->data,
     .offset = request->offset,
     .count = request->count,
-    .compression = { CODEC_RAW, 0 },
+    .storing.compression = { CODEC_RAW, 0 },
   };
 
   request->result =
@@ -804,7 +804,7 @@ write_part (const struct block_before *before, uint32_t offset, uint32_t count,
     .data = data,
     .offset = 7 * BLOCK + offset,
     .count = count,
-    .compression = info.compression,
+    .storing.compression = info.storing.compression,
     .before[0] = *before,
   };
   struct status status;
@@ -866,7 +866,8 @@ test_set_compression (void **state)
   open_store ();
   memset (data, 'x', sizeof data);
   for (int i = 0; i < 3; i++) {
-    if (compression_parse (names[i], &options.compression, &status) == -1) {
+    if (compression_parse (names[i], &options.storing.compression, &status) ==
+        -1) {
       assert_int_equal (status.error, ENOTSUP);
       continue;
     }
@@ -876,7 +877,7 @@ test_set_compression (void **state)
       assert_ok (disk_write (disk, data, block * BLOCK, BLOCK, false, &status),
                  &status);
     assert_int_equal (ask ("SELECT codec FROM block WHERE number = 1"),
-                      options.compression.codec);
+                      options.storing.compression.codec);
     /* A part of a block, and parts of two. */
     assert_ok (disk_write (disk, data, 2 * BLOCK + 10, 100, false, &status),
                &status);
@@ -1003,12 +1004,13 @@ write_alone (uint64_t number, char fill, struct status *status)
   int r;
 
   fill_request (&request, number * BLOCK, BLOCK, fill);
-  r = writer_write (&writer, &info,
-                    &(struct write_request){ .offset = request.offset,
-                                             .count = request.count,
-                                             .data = request.data,
-                                             .compression = { CODEC_RAW, 0 } },
-                    status);
+  r = writer_write (
+      &writer, &info,
+      &(struct write_request){ .offset = request.offset,
+                               .count = request.count,
+                               .data = request.data,
+                               .storing.compression = { CODEC_RAW, 0 } },
+      status);
   free (request.data);
   return r;
 }
@@ -1153,7 +1155,7 @@ steps_for (uint64_t count)
     .data = data,
     .offset = 1024,
     .count = count * 512,
-    .compression = { CODEC_RAW, 0 },
+    .storing.compression = { CODEC_RAW, 0 },
   };
   struct status status;
 

@@ -119,11 +119,13 @@ write_some (const char *name)
 static void
 change_options (const char *disk)
 {
-  const bool lz4 = codec_has_feature (codec_feature (CODEC_LZ4));
+  const bool lz4 = codec_has_feature ("lz4");
   const struct disk_options options = {
-    .compression = { lz4 && random_below (&seed, 2) ? CODEC_LZ4 : CODEC_RAW,
-                     0 },
-    .deduplicate = sharing && random_below (&seed, 2) ? DISK_ON : DISK_OFF,
+    .storing.compression = { lz4 && random_below (&seed, 2) ? unit_codec ("lz4")
+                                                            : CODEC_RAW,
+                             0 },
+    .storing.deduplicate =
+        sharing && random_below (&seed, 2) ? DISK_ON : DISK_OFF,
   };
   struct status status;
 
