@@ -27,7 +27,7 @@
 #include "sqlite/log.h"
 #include "sqlite/marking.h"
 #include "shim.h"
-#include "sqlite/vfs_room.h"
+#include "sqlite/vfs-room.h"
 
 #define PAGE 4096
 

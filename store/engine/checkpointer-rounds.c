@@ -92,7 +92,7 @@ let_writers_go_on (struct checkpointer *checkpointer, uint64_t nanoseconds)
 /* A checkpoint that is complete cuts off what is behind the database's end,
  * which takes a second for some GiB, and then whoever reads from the disk
  * waits.  So it goes piece by piece.  A piece is not cut while somebody writes
- * (vfs_room.h), so between them writers go on.
+ * (vfs-room.h), so between them writers go on.
  */
 static int
 cut_in_pieces (sqlite3_file *file, sqlite3_int64 size)

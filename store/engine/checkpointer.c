@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "base/counters.h"
 #include "engine/checkpointer-parts.h"
-#include "sqlite/vfs_room.h"
+#include "sqlite/vfs-room.h"
 #include "statistics.h"
 #include "store.h"
 

@@ -16,11 +16,11 @@
 #include "block/checksum.h"
 #include "base/clock.h"
 #include "sqlite/connection.h"
-#include "sqlite/vfs_ahead.h"
-#include "sqlite/vfs_checksum.h"
-#include "sqlite/vfs_coalesce.h"
-#include "sqlite/vfs_restart.h"
-#include "sqlite/vfs_room.h"
+#include "sqlite/vfs-ahead.h"
+#include "sqlite/vfs-checksum.h"
+#include "sqlite/vfs-gather.h"
+#include "sqlite/vfs-restart.h"
+#include "sqlite/vfs-room.h"
 
 /* The settings of every connection that looks at tables.
  *
@@ -57,7 +57,7 @@ configure_library (void)
   vfs_restart_register (VFS_ROOM_NAME);
   vfs_ahead_register (VFS_RESTART_NAME);
   vfs_checksum_register (VFS_AHEAD_NAME);
-  vfs_coalesce_register (VFS_CHECKSUM_NAME);
+  vfs_gather_register (VFS_CHECKSUM_NAME);
 }
 
 /* PATH as a URI, with everything but plain characters escaped. */
@@ -66,7 +66,7 @@ make_uri (const char *path, enum connection_mode mode)
 {
   static const char *const parameters[] = {
     [CONNECTION_WRITE] = ("?mode=rw&vfs=" VFS_CHECKSUM_NAME),
-    [CONNECTION_GATHER] = ("?mode=rw&vfs=" VFS_COALESCE_NAME),
+    [CONNECTION_GATHER] = ("?mode=rw&vfs=" VFS_GATHER_NAME),
     [CONNECTION_LOG] = ("?mode=rw&vfs=" VFS_CHECKSUM_NAME),
     [CONNECTION_READ] = ("?mode=ro&vfs=" VFS_CHECKSUM_NAME),
     [CONNECTION_IMMUTABLE] = ("?mode=ro&immutable=1&vfs=" VFS_CHECKSUM_NAME),
@@ -625,5 +625,5 @@ connection_rollback (struct connection *connection)
   if (!sqlite3_get_autocommit (connection->db))
     connection_run (connection, rollback_sql, &ignored);
   if (connection->mode == CONNECTION_GATHER)
-    vfs_coalesce_forget (connection->db);
+    vfs_gather_forget (connection->db);
 }

@@ -15,7 +15,7 @@
 #include "sqlite/log.h"
 #include "sqlite/marking.h"
 #include "sqlite/page.h"
-#include "sqlite/vfs_room.h"
+#include "sqlite/vfs-room.h"
 
 /* What stands in the header of the log's index: frames, salts. */
 #define INDEX_FRAMES 16

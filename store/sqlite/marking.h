@@ -6,7 +6,7 @@
  *
  *   every write transaction     finds the mark open, or opens it
  *   closing or ending a log     the mark is the last transaction in it
- *   vfs_restart.h               lets the log start over, or go, only then
+ *   vfs-restart.h               lets the log start over, or go, only then
  *
  * Opening, at the beginning of a write transaction:
  *
@@ -61,7 +61,7 @@
 #include "sqlite/connection.h"
 #include "sqlite/mark.h"
 #include "status.h"
-#include "sqlite/vfs_restart.h"
+#include "sqlite/vfs-restart.h"
 
 /* Begin a write transaction with the mark open; a file that is being made has
  * no log, and none.  Waits for locks.  Returns 0, or -1 with no transaction.

@@ -29,7 +29,7 @@
  *   the log gives, not by how long a write is.
  * - What is gathered but not committed must not be written later: by then
  *   another process may have its own frames there.  After a rollback the
- *   owner of the connection calls vfs_coalesce_forget.
+ *   owner of the connection calls vfs_gather_forget.
  * - Reads of what is gathered, syncs, truncations and sizes write the
  *   buffer first.  An error when writing it empties it.
  * - Other files, above all the database, are not touched: a checkpoint does
@@ -45,22 +45,22 @@
  * out.
  */
 
-#ifndef SQLBLOCK_VFS_COALESCE_H
-#define SQLBLOCK_VFS_COALESCE_H
+#ifndef SQLBLOCK_VFS_GATHER_H
+#define SQLBLOCK_VFS_GATHER_H
 
 #include <sqlite3.h>
 
-#define VFS_COALESCE_NAME "sqlblock-coalesce"
+#define VFS_GATHER_NAME "sqlblock-gather"
 
 /* Make the VFS known to SQLite, above the one that is called BELOW.  Returns an
  * SQLite result code.  Thread rules: called once, after that one's.
  */
-int vfs_coalesce_register (const char *below);
+int vfs_gather_register (const char *below);
 
 /* The transaction of a connection that uses this VFS was rolled back: drop
  * what was gathered.  Does nothing on other connections.  Thread rules:
  * those of the connection.
  */
-void vfs_coalesce_forget (sqlite3 *db);
+void vfs_gather_forget (sqlite3 *db);
 
-#endif /* SQLBLOCK_VFS_COALESCE_H */
+#endif /* SQLBLOCK_VFS_GATHER_H */

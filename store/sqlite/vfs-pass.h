@@ -2,8 +2,8 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* What the VFSs of vfs_ahead.h, vfs_checksum.h, vfs_coalesce.h, vfs_restart.h
- * and vfs_room.h do not change.
+/* What the VFSs of vfs-ahead.h, vfs-checksum.h, vfs-gather.h, vfs-restart.h
+ * and vfs-room.h do not change.
  *
  *   SQLite ──► our handle ──► the file of the VFS below
  *

@@ -2,7 +2,7 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* A VFS that reads several pages of the database at once: see vfs_ahead.h. */
+/* A VFS that reads several pages of the database at once: see vfs-ahead.h. */
 
 #include <config.h>
 
@@ -12,8 +12,8 @@
 #include <string.h>
 
 #include "sqlite/page.h"
-#include "sqlite/vfs_ahead.h"
-#include "sqlite/vfs_pass.h"
+#include "sqlite/vfs-ahead.h"
+#include "sqlite/vfs-pass.h"
 
 /* So far from the last page the next one may be, in pages.  Rows of 4 KiB in
  * pages of 4 KiB: a leaf has eight or nine, each of which has an overflow

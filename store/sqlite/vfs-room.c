@@ -2,7 +2,7 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* A VFS that makes room in the database: see vfs_room.h. */
+/* A VFS that makes room in the database: see vfs-room.h. */
 
 #include <config.h>
 
@@ -22,8 +22,8 @@
 #include "sqlite/filesystem.h"
 #include "sqlite/log-walk.h"
 #include "sqlite/reserve.h"
-#include "sqlite/vfs_pass.h"
-#include "sqlite/vfs_room.h"
+#include "sqlite/vfs-pass.h"
+#include "sqlite/vfs-room.h"
 
 /* Our file controls: which file this is, and about the reserve. */
 #define FIND   0x73716c68
@@ -596,7 +596,7 @@ look_at_frames (struct room_file *file, const unsigned char *data, int count,
     if (commit)
       pages = commit;
     /* What a large transaction writes again has none at first; nor have zeroes
-     * behind the log's end, see vfs_coalesce.h.
+     * behind the log's end, see vfs-gather.h.
      */
     if (salt != 0 && salt != file->salt) {
       file->salt = salt;

@@ -2,7 +2,7 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* A VFS that guards when the log starts over: see vfs_restart.h. */
+/* A VFS that guards when the log starts over: see vfs-restart.h. */
 
 #include <config.h>
 
@@ -13,9 +13,9 @@
 
 #include "sqlite/mark.h"
 #include "sqlite/page.h"
-#include "sqlite/vfs_checksum.h"
-#include "sqlite/vfs_pass.h"
-#include "sqlite/vfs_restart.h"
+#include "sqlite/vfs-checksum.h"
+#include "sqlite/vfs-pass.h"
+#include "sqlite/vfs-restart.h"
 
 /* The locks of the log's index ("WAL Locks" in SQLite's walformat.html). */
 #define LOCK_CHECKPOINT 1

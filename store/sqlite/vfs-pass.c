@@ -2,7 +2,7 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* Methods that pass a call on: see vfs_pass.h. */
+/* Methods that pass a call on: see vfs-pass.h. */
 
 #include <config.h>
 
@@ -10,7 +10,7 @@
 
 #include "base/bytes.h"
 #include "sqlite/log-walk.h"
-#include "sqlite/vfs_pass.h"
+#include "sqlite/vfs-pass.h"
 
 static sqlite3_file *
 below (sqlite3_file *file)

@@ -2,7 +2,7 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* A VFS that gathers the appends to the log: see vfs_coalesce.h. */
+/* A VFS that gathers the appends to the log: see vfs-gather.h. */
 
 #include <config.h>
 
@@ -13,8 +13,8 @@
 
 #include "base/bytes.h"
 #include "sqlite/log-walk.h"
-#include "sqlite/vfs_coalesce.h"
-#include "sqlite/vfs_pass.h"
+#include "sqlite/vfs-gather.h"
+#include "sqlite/vfs-pass.h"
 
 /* What is gathered at most; the default VFS writes no more than 128 KiB in
  * one call.
@@ -260,7 +260,7 @@ open_file (sqlite3_vfs *self, const char *name, sqlite3_file *file, int flags,
 }
 
 int
-vfs_coalesce_register (const char *below_it)
+vfs_gather_register (const char *below_it)
 {
   methods = pass_methods;
   methods.iVersion = 1; /* the log has no shared memory of its own */
@@ -271,12 +271,12 @@ vfs_coalesce_register (const char *below_it)
   methods.xSync = log_sync;
   methods.xFileSize = log_file_size;
   vfs_below = sqlite3_vfs_find (below_it);
-  return pass_register (&vfs, vfs_below, VFS_COALESCE_NAME,
+  return pass_register (&vfs, vfs_below, VFS_GATHER_NAME,
                         sizeof (struct log_file), open_file);
 }
 
 void
-vfs_coalesce_forget (sqlite3 *db)
+vfs_gather_forget (sqlite3 *db)
 {
   sqlite3_file *file = NULL;
 

@@ -3,7 +3,7 @@
  */
 
 /* A VFS that gives each page of the database a checksum: see
- * vfs_checksum.h.
+ * vfs-checksum.h.
  */
 
 #include <config.h>
@@ -16,9 +16,9 @@
 
 #include "block/checksum.h"
 #include "sqlite/page.h"
-#include "sqlite/vfs_ahead.h"
-#include "sqlite/vfs_checksum.h"
-#include "sqlite/vfs_pass.h"
+#include "sqlite/vfs-ahead.h"
+#include "sqlite/vfs-checksum.h"
+#include "sqlite/vfs-pass.h"
 
 /* Our file control. */
 #define TOLERATE 0x73716c62

@@ -18,7 +18,7 @@
  *   where less than half of it is of use it becomes shorter again.
  * - One page from elsewhere, of an index say, changes nothing; the second one
  *   in a row begins anew.  Reads at random never come so far as a window.
- * - Parts of pages do not come here: vfs_checksum.h, above, reads the page.
+ * - Parts of pages do not come here: vfs-checksum.h, above, reads the page.
  * - A window that cannot be read as a whole, at the end of the file or since
  *   a part of it is damaged, is forgotten, and the page is read by itself.
  *
@@ -37,7 +37,7 @@
  * - Who holds read mark 0 ignores the log; then no checkpoint writes at all.
  * - So a page that a checkpoint changes while its bytes come into the buffer
  *   may be torn there, but is never asked for.  Its checksum is looked at when
- *   a page is handed out (vfs_checksum.h lies above).
+ *   a page is handed out (vfs-checksum.h lies above).
  * - A file that becomes shorter keeps the pages of every snapshot that is
  *   read.
  *
