@@ -40,7 +40,7 @@
 
 enum connection_mode {
   CONNECTION_WRITE,
-  CONNECTION_GATHER, /* write blocks: as above, through vfs_gather */
+  CONNECTION_GATHER, /* write blocks: as above, see vfs-gather.h */
   CONNECTION_LOG,    /* sync and checkpoint the log; look at no table */
   CONNECTION_READ,
   CONNECTION_IMMUTABLE, /* read without the log or locks: see watch.h */

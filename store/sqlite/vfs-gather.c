@@ -2,7 +2,7 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* A VFS that gathers the appends to the log: see vfs-gather.h. */
+/* Gathering the appends to the log: see vfs-gather.h. */
 
 #include <config.h>
 
@@ -12,9 +12,10 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "sqlite/log-walk.h"
+#include "sqlite/log-format.h"
+#include "sqlite/vfs-file.h"
 #include "sqlite/vfs-gather.h"
-#include "sqlite/vfs-pass.h"
+#include "sqlite/vfs-room.h"
 
 /* What is gathered at most; the default VFS writes no more than 128 KiB in
  * one call.
@@ -26,93 +27,61 @@
  */
 #define ROOM_MOST 1048576
 
-/* An open log, followed in memory by the file of the VFS below. */
-struct log_file {
-  struct pass_file pass;
-  int64_t highest;    /* bytes written since the log started over */
-  sqlite3_int64 size; /* the file is known to have as many bytes, or was */
-  int64_t start;      /* of the buffer, in the log */
-  int length;         /* of what is in the buffer */
-  int64_t page_size;  /* 0: not known yet */
-  bool commits;       /* the last frame header says "commit" */
-  unsigned char *buffer;
-};
-
-static sqlite3_vfs *vfs_below;
-static sqlite3_vfs vfs;
-static sqlite3_io_methods methods; /* ours */
-
-static struct log_file *
-log_of (sqlite3_file *file)
-{
-  return (struct log_file *)file;
-}
-
-static sqlite3_file *
-below (struct log_file *log)
-{
-  return log->pass.below;
-}
-
 /* If the log has just grown, put zeroes behind its end.  Where that fails,
  * the log grows with the next write, which tells of the error.
  */
 static void
-make_room (struct log_file *log)
+make_room (struct vfs_file *file)
 {
   static const char zeroes[BUFFER_SIZE];
-  const sqlite3_io_methods *file = below (log)->pMethods;
+  struct vfs_gather *gather = &file->gather;
   int64_t end, count;
 
-  if (log->highest <= log->size ||
-      file->xFileSize (below (log), &log->size) != SQLITE_OK ||
-      log->highest != log->size)
+  if (gather->highest <= gather->size ||
+      below_file_size (&file->base, &gather->size) != SQLITE_OK ||
+      gather->highest != gather->size)
     return;
-  end = log->size + (log->size < ROOM_MOST ? log->size : ROOM_MOST);
-  for (; log->size < end; log->size += count) {
-    count = end - log->size < BUFFER_SIZE ? end - log->size : BUFFER_SIZE;
-    if (file->xWrite (below (log), zeroes, count, log->size) != SQLITE_OK)
+  end = gather->size + (gather->size < ROOM_MOST ? gather->size : ROOM_MOST);
+  for (; gather->size < end; gather->size += count) {
+    count = end - gather->size < BUFFER_SIZE ? end - gather->size : BUFFER_SIZE;
+    if (vfs_room_write_log (file, zeroes, count, gather->size) != SQLITE_OK)
       return;
   }
 }
 
-/* Write what is gathered. */
-static int
-write_buffer (struct log_file *log)
+int
+vfs_gather_write_out (struct vfs_file *file)
 {
-  const int length = log->length;
+  struct vfs_gather *gather = &file->gather;
+  const int length = gather->length;
   int rc;
 
-  log->length = 0;
+  gather->length = 0;
   if (length == 0)
     return SQLITE_OK;
-  rc = below (log)->pMethods->xWrite (below (log), log->buffer, length,
-                                      log->start);
+  rc = vfs_room_write_log (file, gather->buffer, length, gather->start);
   if (rc == SQLITE_OK)
-    make_room (log);
+    make_room (file);
   return rc;
 }
 
-static int
-log_close (sqlite3_file *file)
+int
+vfs_gather_before_read (struct vfs_file *file, int count, int64_t offset)
 {
-  struct log_file *log = log_of (file);
+  const struct vfs_gather *gather = &file->gather;
 
-  /* A transaction that is open now will never be committed. */
-  free (log->buffer);
-  return pass_close (file);
+  return gather->length > 0 && offset + count > gather->start
+             ? vfs_gather_write_out (file)
+             : SQLITE_OK;
 }
 
-static int
-log_read (sqlite3_file *file, void *data, int count, sqlite3_int64 offset)
+int
+vfs_gather_before_truncate (struct vfs_file *file, int64_t size)
 {
-  struct log_file *log = log_of (file);
-  int rc = SQLITE_OK;
+  const int rc = vfs_gather_write_out (file);
 
-  if (log->length > 0 && offset + count > log->start)
-    rc = write_buffer (log);
-  if (rc == SQLITE_OK)
-    rc = below (log)->pMethods->xRead (below (log), data, count, offset);
+  if (rc == SQLITE_OK && file->gather.highest > size)
+    file->gather.highest = size;
   return rc;
 }
 
@@ -120,170 +89,101 @@ log_read (sqlite3_file *file, void *data, int count, sqlite3_int64 offset)
 enum part { HEADER, PAGE, UNKNOWN };
 
 static enum part
-part_of (const struct log_file *log, int count, int64_t offset)
+part_of (const struct vfs_file *file, int count, int64_t offset)
 {
-  const int64_t frame_size = FRAME_HEADER_SIZE + log->page_size;
+  const int64_t frame_size = FRAME_HEADER_SIZE + file->page_size;
   const int64_t place = (offset - LOG_HEADER_SIZE) % frame_size;
 
-  if (log->page_size == 0)
+  if (file->page_size == 0)
     return UNKNOWN;
   if (place == 0 && count == FRAME_HEADER_SIZE)
     return HEADER;
-  if (place == FRAME_HEADER_SIZE && count == log->page_size)
+  if (place == FRAME_HEADER_SIZE && count == file->page_size)
     return PAGE;
   return UNKNOWN;
 }
 
 /* Write at once. */
 static int
-write_through (struct log_file *log, const void *data, int count,
+write_through (struct vfs_file *file, const void *data, int count,
                int64_t offset)
 {
-  int rc = write_buffer (log);
+  struct vfs_gather *gather = &file->gather;
+  int rc = vfs_gather_write_out (file);
 
   if (rc == SQLITE_OK)
-    rc = below (log)->pMethods->xWrite (below (log), data, count, offset);
-  if (rc == SQLITE_OK && log->highest < offset + count)
-    log->highest = offset + count;
+    rc = vfs_room_write_log (file, data, count, offset);
+  if (rc == SQLITE_OK && gather->highest < offset + count)
+    gather->highest = offset + count;
   return rc;
-}
-
-/* The log starts over with a new header. */
-static int
-write_log_header (struct log_file *log, const unsigned char *data, int count)
-{
-  log->highest = log->size = 0;
-  log->page_size = count == LOG_HEADER_SIZE ? big_endian (data + 8) : 0;
-  return write_through (log, data, count, 0);
 }
 
 /* Gather a pure append; write it all when PART ends a transaction. */
 static int
-append (struct log_file *log, const void *data, int count, int64_t offset,
+append (struct vfs_file *file, const void *data, int count, int64_t offset,
         enum part part)
 {
-  if (log->length == 0)
-    log->start = offset;
-  memcpy (log->buffer + log->length, data, count);
-  log->length += count;
-  log->highest = offset + count;
-  if (part == PAGE && log->commits)
-    return write_buffer (log);
+  struct vfs_gather *gather = &file->gather;
+
+  if (gather->length == 0)
+    gather->start = offset;
+  memcpy (gather->buffer + gather->length, data, count);
+  gather->length += count;
+  gather->highest = offset + count;
+  if (part == PAGE && gather->commits)
+    return vfs_gather_write_out (file);
   return SQLITE_OK;
 }
 
-static int
-log_write (sqlite3_file *file, const void *data, int count,
-           sqlite3_int64 offset)
+int
+vfs_gather_on_write (struct vfs_file *file, const void *data, int count,
+                     int64_t offset)
 {
-  struct log_file *log = log_of (file);
-  enum part part;
-  int rc = SQLITE_OK;
+  struct vfs_gather *gather = &file->gather;
+  const enum part part = part_of (file, count, offset);
+  int rc;
 
-  if (offset == 0)
-    return write_log_header (log, data, count);
-  /* Without it a commit could be taken for a transaction that goes on. */
-  if (log->page_size == 0)
-    rc = pass_log_page_size (&log->pass, &log->page_size);
-  if (rc != SQLITE_OK)
-    return rc;
-  part = part_of (log, count, offset);
+  if (offset == 0) { /* the log starts over with a new header */
+    gather->highest = gather->size = 0;
+    return write_through (file, data, count, offset);
+  }
   if (part == HEADER)
-    log->commits = big_endian ((const unsigned char *)data + 4) != 0;
-  if (log->length > 0 && (offset != log->start + log->length ||
-                          log->length + count > BUFFER_SIZE)) {
-    rc = write_buffer (log);
+    gather->commits =
+        big_endian ((const unsigned char *)data + FRAME_HEADER_COMMIT) != 0;
+  if (gather->length > 0 && (offset != gather->start + gather->length ||
+                             gather->length + count > BUFFER_SIZE)) {
+    rc = vfs_gather_write_out (file);
     if (rc != SQLITE_OK)
       return rc;
   }
-  if (offset < log->highest || count > BUFFER_SIZE || part == UNKNOWN)
-    return write_through (log, data, count, offset);
-  return append (log, data, count, offset, part);
-}
-
-static int
-log_truncate (sqlite3_file *file, sqlite3_int64 size)
-{
-  struct log_file *log = log_of (file);
-  const int rc = write_buffer (log);
-
-  if (rc != SQLITE_OK)
-    return rc;
-  if (log->highest > size)
-    log->highest = size;
-  return pass_truncate (file, size);
-}
-
-static int
-log_sync (sqlite3_file *file, int flags)
-{
-  struct log_file *log = log_of (file);
-  const int rc = write_buffer (log);
-
-  if (rc != SQLITE_OK)
-    return rc;
-  return pass_sync (file, flags);
-}
-
-static int
-log_file_size (sqlite3_file *file, sqlite3_int64 *size)
-{
-  struct log_file *log = log_of (file);
-  const int rc = write_buffer (log);
-
-  if (rc != SQLITE_OK)
-    return rc;
-  return pass_file_size (file, size);
-}
-
-/* A log gets our methods; any other file is the one of the VFS below. */
-static int
-open_file (sqlite3_vfs *self, const char *name, sqlite3_file *file, int flags,
-           int *out_flags)
-{
-  struct log_file *log = log_of (file);
-  int rc;
-
-  (void)self;
-  if (!(flags & SQLITE_OPEN_WAL))
-    return vfs_below->xOpen (vfs_below, name, file, flags, out_flags);
-  *log = (struct log_file){
-    .buffer = malloc (BUFFER_SIZE),
-  };
-  if (log->buffer == NULL)
-    return SQLITE_NOMEM;
-  rc = pass_open (vfs_below, name, &log->pass, sizeof *log, &methods, flags,
-                  out_flags);
-  if (log->pass.base.pMethods == NULL)
-    free (log->buffer);
-  return rc;
+  if (offset < gather->highest || count > BUFFER_SIZE || part == UNKNOWN)
+    return write_through (file, data, count, offset);
+  return append (file, data, count, offset, part);
 }
 
 int
-vfs_gather_register (const char *below_it)
+vfs_gather_open (struct vfs_file *file)
 {
-  methods = pass_methods;
-  methods.iVersion = 1; /* the log has no shared memory of its own */
-  methods.xClose = log_close;
-  methods.xRead = log_read;
-  methods.xWrite = log_write;
-  methods.xTruncate = log_truncate;
-  methods.xSync = log_sync;
-  methods.xFileSize = log_file_size;
-  vfs_below = sqlite3_vfs_find (below_it);
-  return pass_register (&vfs, vfs_below, VFS_GATHER_NAME,
-                        sizeof (struct log_file), open_file);
+  if (!file->database->gathers)
+    return SQLITE_OK;
+  file->gather.buffer = malloc (BUFFER_SIZE);
+  return file->gather.buffer ? SQLITE_OK : SQLITE_NOMEM;
+}
+
+void
+vfs_gather_close (struct vfs_file *file)
+{
+  free (file->gather.buffer);
 }
 
 void
 vfs_gather_forget (sqlite3 *db)
 {
-  sqlite3_file *file = NULL;
+  struct vfs_file *file;
 
-  if (sqlite3_file_control (db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &file) ==
-          SQLITE_OK &&
-      file && file->pMethods == &methods && log_of (file)->length > 0) {
-    log_of (file)->length = 0;
-    log_of (file)->highest = log_of (file)->start;
-  }
+  if (vfs_file_find (db, &file) != SQLITE_OK || file->log == NULL ||
+      file->log->gather.length == 0)
+    return;
+  file->log->gather.length = 0;
+  file->log->gather.highest = file->log->gather.start;
 }

@@ -2,8 +2,8 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* A VFS that gathers the appends to the write-ahead log, and makes room for
- * them.
+/* The part of the VFS (vfs.h) that gathers the appends to the write-ahead log,
+ * and makes room for them.
  *
  * SQLite writes each page of a transaction to the log with two calls: a
  * header of 24 bytes, then the page.  More than half of the processor time
@@ -48,18 +48,37 @@
 #ifndef SQLBLOCK_VFS_GATHER_H
 #define SQLBLOCK_VFS_GATHER_H
 
+#include <stdint.h>
+
 #include <sqlite3.h>
 
-#define VFS_GATHER_NAME "sqlblock-gather"
+struct vfs_file;
 
-/* Make the VFS known to SQLite, above the one that is called BELOW.  Returns an
- * SQLite result code.  Thread rules: called once, after that one's.
+/* A parameter of the URI of a database says that its log is gathered. */
+#define VFS_GATHER_PARAMETER "gather"
+
+/* FILE, a log, is to be opened: have a buffer, if it is gathered.  Returns an
+ * SQLite result code.
  */
-int vfs_gather_register (const char *below);
+int vfs_gather_open (struct vfs_file *file);
 
-/* The transaction of a connection that uses this VFS was rolled back: drop
- * what was gathered.  Does nothing on other connections.  Thread rules:
- * those of the connection.
+/* SQLite writes to it, which has a buffer. */
+int vfs_gather_on_write (struct vfs_file *file, const void *data, int count,
+                         int64_t offset);
+
+/* Write what is gathered: before SQLite reads from OFFSET on, COUNT bytes, if
+ * that is among them; before it cuts the log to SIZE; and before it syncs, or
+ * asks for the size.
+ */
+int vfs_gather_before_read (struct vfs_file *file, int count, int64_t offset);
+int vfs_gather_before_truncate (struct vfs_file *file, int64_t size);
+int vfs_gather_write_out (struct vfs_file *file);
+
+/* A transaction that is open now will never be committed. */
+void vfs_gather_close (struct vfs_file *file);
+
+/* The transaction of a connection was rolled back: drop what was gathered, if
+ * it gathers.  Thread rules: those of the connection.
  */
 void vfs_gather_forget (sqlite3 *db);
 

@@ -2,7 +2,8 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* A VFS that makes room in the database for all that is in the log.
+/* The part of the VFS (vfs.h) that makes room in the database for all that is
+ * in the log.
  *
  * A page in the log for which the database has no room could never be moved
  * there, and then the log could not be used again.  So before the frame that
@@ -17,8 +18,6 @@
  * Where there is no space the write of that frame fails with SQLITE_FULL, and
  * the transaction is rolled back.  A checkpoint never needs space.
  *
- * - All files of all connections of this process go through here: the lowest
- *   of our VFSs.
  * - fallocate(2) is called on a descriptor of our own, one for each database
  *   in this process.  Closing any descriptor drops the locks that SQLite has
  *   on the file, so it is closed after SQLite's last.  Where the file system
@@ -56,10 +55,9 @@
 #define SQLBLOCK_VFS_ROOM_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include <sqlite3.h>
-
-#define VFS_ROOM_NAME "sqlblock-room"
 
 /* So much is allocated at a time, in bytes, and so much is written where
  * zeroes are.
@@ -67,10 +65,41 @@
 #define VFS_ROOM_STEP  1048576
 #define VFS_ROOM_PIECE 32768
 
-/* Make the VFS known to SQLite, above the VFS that is the default now.
- * Returns an SQLite result code.  Thread rules: called once.
+struct vfs_file;
+
+/* Prepare the process.  Thread rules: called once. */
+void vfs_room_prepare (void);
+
+/* FILE, a database, is to be opened as NAME, and then has been, with FLAGS and
+ * OUT_FLAGS as of xOpen.  Return SQLite result codes.
  */
-int vfs_room_register (void);
+int vfs_room_before_open (struct vfs_file *file, const char *name);
+int vfs_room_after_open (struct vfs_file *file, int flags,
+                         const int *out_flags);
+
+/* It has been closed, or was not opened. */
+void vfs_room_after_close (struct vfs_file *file);
+
+/* SQLite cuts it to SIZE. */
+int vfs_room_truncate (struct vfs_file *file, int64_t size);
+
+/* SQLite maps a part of the log's index, as xShmMap. */
+int vfs_room_shm_map (struct vfs_file *file, int region, int size, int extend,
+                      void volatile **memory);
+
+/* It has got a lock of the index, FIRST, or let go of it, as FLAGS say. */
+void vfs_room_after_shm_lock (struct vfs_file *file, int first, int flags);
+
+/* FILE, a log, is to be opened as NAME, or is closed. */
+void vfs_room_open_log (struct vfs_file *file, const char *name);
+void vfs_room_close_log (struct vfs_file *file);
+
+/* Write to it, with room in the database for what is committed by that; cut it
+ * to SIZE.
+ */
+int vfs_room_write_log (struct vfs_file *file, const void *data, int count,
+                        int64_t offset);
+int vfs_room_truncate_log (struct vfs_file *file, int64_t size);
 
 /* The transactions of DB do free space, or do not, from now on: they may use
  * the reserve.  Thread rules: those of the connection.
