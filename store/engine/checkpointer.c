@@ -268,7 +268,6 @@ checkpointer_open (struct checkpointer *checkpointer, const char *path,
                        patience, status) == -1)
     return -1;
   if (connection_touch (&checkpointer->connection, status) == -1 ||
-      checkpointer_set_up_cutting (checkpointer, status) == -1 ||
       place_check (writer->place, status) == -1) {
     connection_close (&checkpointer->connection);
     return -1;

@@ -81,6 +81,10 @@ struct vfs_room {
   char *path;
   struct vfs_room_shared *shared; /* by all that have it open here */
   bool allowed;                   /* to use the reserve */
+
+  /* While it is cut, this is called after each piece, or NULL. */
+  void (*between_cuts) (void *opaque);
+  void *opaque;
 };
 
 /* Of a log: its own room. */

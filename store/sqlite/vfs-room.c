@@ -227,8 +227,9 @@ cut (struct vfs_file *file, int64_t size)
   return below_truncate (&file->base, size);
 }
 
-int
-vfs_room_truncate (struct vfs_file *file, int64_t size)
+/* Cut to SIZE at once, unless somebody writes. */
+static int
+cut_unless_written (struct vfs_file *file, int64_t size)
 {
   sqlite3_int64 now;
   int rc = below_file_size (&file->base, &now);
@@ -245,6 +246,21 @@ vfs_room_truncate (struct vfs_file *file, int64_t size)
   below_shm_lock (&file->base, LOG_LOCK_WRITE, 1,
                   SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
   return rc;
+}
+
+int
+vfs_room_truncate (struct vfs_file *file, int64_t size)
+{
+  const struct vfs_room *room = &file->room;
+  sqlite3_int64 now;
+  int rc = below_file_size (&file->base, &now);
+
+  for (; rc == SQLITE_OK && now > size + VFS_ROOM_CUT; now -= VFS_ROOM_CUT) {
+    rc = cut_unless_written (file, now - VFS_ROOM_CUT);
+    if (room->between_cuts)
+      room->between_cuts (room->opaque);
+  }
+  return rc == SQLITE_OK ? cut_unless_written (file, size) : rc;
 }
 
 /* Map a part of the index, and see to it that there is space for all of it:
@@ -601,6 +617,17 @@ vfs_room_allow_reserve (sqlite3 *db, bool allowed)
 
   if (vfs_file_find (db, &file) == SQLITE_OK)
     file->room.allowed = allowed;
+}
+
+void
+vfs_room_between_cuts (sqlite3 *db, void (*call) (void *opaque), void *opaque)
+{
+  struct vfs_file *file;
+
+  if (vfs_file_find (db, &file) == SQLITE_OK) {
+    file->room.between_cuts = call;
+    file->room.opaque = opaque;
+  }
 }
 
 void

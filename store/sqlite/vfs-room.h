@@ -35,7 +35,9 @@
  * for more.  So nobody cuts without SQLite's lock of writers, and not below the
  * size that the log's index then says.  Who has not got that lock tries to
  * take it, for some milliseconds, and else leaves the file as it is: a later
- * checkpoint cuts it.
+ * checkpoint cuts it.  To cut some GiB takes a second, in which whoever reads
+ * from the medium waits: so the file is cut piece by piece, and between pieces
+ * writers go on.
  *
  * Lock order, with any number of processes: SQLite's lock of checkpoints, its
  * read marks, its lock of writers.  Cutting takes the last one while it has
@@ -46,6 +48,10 @@
  * (reserve.h) are allocated for it: what is full can still be overwritten in
  * place.  Where it grows the reserve must be whole, unless the transaction is
  * said to free space.
+ *
+ * Why not SQLITE_FCNTL_CHUNK_SIZE: SQLite says what it needs when a checkpoint
+ * begins (SQLITE_FCNTL_SIZE_HINT), and by then it is committed.  No failure
+ * can take it back any more.
  *
  * A quota of the file system, and a limit for the size of a file (ulimit -f),
  * are the same to all this as a file system that is full.
@@ -65,6 +71,9 @@
 #define VFS_ROOM_STEP  1048576
 #define VFS_ROOM_PIECE 32768
 
+/* At most this many bytes are cut off at a time, which takes some 10 ms. */
+#define VFS_ROOM_CUT (INT64_C (64) << 20)
+
 struct vfs_file;
 
 /* Prepare the process.  Thread rules: called once. */
@@ -80,7 +89,7 @@ int vfs_room_after_open (struct vfs_file *file, int flags,
 /* It has been closed, or was not opened. */
 void vfs_room_after_close (struct vfs_file *file);
 
-/* SQLite cuts it to SIZE. */
+/* SQLite cuts it to SIZE.  Somebody who writes may keep it longer. */
 int vfs_room_truncate (struct vfs_file *file, int64_t size);
 
 /* SQLite maps a part of the log's index, as xShmMap. */
@@ -105,6 +114,12 @@ int vfs_room_truncate_log (struct vfs_file *file, int64_t size);
  * the reserve.  Thread rules: those of the connection.
  */
 void vfs_room_allow_reserve (sqlite3 *db, bool allowed);
+
+/* While the database of DB is cut, CALL this after each piece, or NULL for
+ * nothing.  Thread rules: those of the connection.
+ */
+void vfs_room_between_cuts (sqlite3 *db, void (*call) (void *opaque),
+                            void *opaque);
 
 /* Have the reserve be whole again, where there is space.  Thread rules: those
  * of the connection.
