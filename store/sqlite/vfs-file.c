@@ -6,7 +6,7 @@
 
 #include <config.h>
 
-#include <stddef.h>
+#include <string.h>
 
 #include "sqlite/vfs-file.h"
 
@@ -29,6 +29,19 @@ int
 vfs_file_find_handle (sqlite3_file *handle, struct vfs_file **file)
 {
   return handle->pMethods->xFileControl (handle, VFS_FILE_FIND, file);
+}
+
+bool
+vfs_file_shows (struct vfs_file *file, void *data, int count, int64_t offset)
+{
+  struct vfs_shown *shown = &file->shown;
+
+  if (count != shown->count || offset != shown->offset)
+    return false;
+  shown->looks++;
+  if (shown->bytes)
+    memcpy (data, shown->bytes, count);
+  return shown->bytes != NULL;
 }
 
 static sqlite3_file *

@@ -105,9 +105,18 @@ struct vfs_gather {
   bool commits;          /* the last frame header says "commit" */
 };
 
+/* Of either: a page that is shown in the place of what stands there. */
+struct vfs_shown {
+  const unsigned char *bytes; /* or NULL: only note who looks */
+  int64_t offset;
+  int count;      /* 0: none */
+  unsigned looks; /* how often SQLite has read that page */
+};
+
 struct vfs_file {
   sqlite3_file base;
   sqlite3_file *below;
+  struct vfs_shown shown;
 
   /* Of a database. */
   volatile uint32_t *index; /* the log's, or NULL: not mapped */
@@ -161,6 +170,12 @@ vfs_file_is_alone (const struct vfs_file *file, int lock)
 {
   return file->alone & 1u << lock;
 }
+
+/* SQLite reads COUNT bytes at OFFSET: put what is shown there into DATA.
+ * Returns false where that is nothing.
+ */
+bool vfs_file_shows (struct vfs_file *file, void *data, int count,
+                     int64_t offset);
 
 /* The same method of the file below: for the parts, and the methods of a file
  * for which no part does anything.

@@ -45,7 +45,11 @@ static int
 database_read (sqlite3_file *handle, void *data, int count,
                sqlite3_int64 offset)
 {
-  return vfs_checksum_on_read (vfs_file_of (handle), data, count, offset);
+  struct vfs_file *file = vfs_file_of (handle);
+
+  return vfs_file_shows (file, data, count, offset)
+             ? SQLITE_OK
+             : vfs_checksum_on_read (file, data, count, offset);
 }
 
 static int
@@ -203,8 +207,12 @@ log_close (sqlite3_file *handle)
 static int
 log_read (sqlite3_file *handle, void *data, int count, sqlite3_int64 offset)
 {
-  const int rc = vfs_gather_before_read (vfs_file_of (handle), count, offset);
+  struct vfs_file *file = vfs_file_of (handle);
+  int rc;
 
+  if (vfs_file_shows (file, data, count, offset))
+    return SQLITE_OK;
+  rc = vfs_gather_before_read (file, count, offset);
   return rc == SQLITE_OK ? below_read (handle, data, count, offset) : rc;
 }
 

@@ -40,6 +40,8 @@
  *
  * - The checksum is the first to see a page: what is read ahead, and what is
  *   written later (restart), are bytes as they are in the file.
+ * - Before all others, a page of either file may be shown to SQLite that does
+ *   not stand there (freelist.h).
  * - Room is made when bytes reach the log's file, not when they are gathered.
  * - The room of a checkpoint is filled under SQLite's lock of checkpoints, and
  *   before restart looks for a read mark, which may take a while.
