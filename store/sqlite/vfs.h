@@ -45,6 +45,10 @@
  * - Room is made when bytes reach the log's file, not when they are gathered.
  * - The room of a checkpoint is filled under SQLite's lock of checkpoints, and
  *   before restart looks for a read mark, which may take a while.
+ *
+ * What lies below is chosen by vfs_register, and nowhere else.  Besides what
+ * SQLite asks of it, it must have shared memory for the log's index (restart,
+ * room), and files that can be opened by their names (room).
  */
 
 #ifndef SQLBLOCK_VFS_H
