@@ -7,9 +7,8 @@
  *
  * SQLite writes each page of a transaction to the log with two calls: a
  * header of 24 bytes, then the page.  More than half of the processor time
- * of a write is spent in the kernel for that.  This VFS turns consecutive
- * appends into writes of up to 64 KiB.  The write connection uses it; nothing
- * else appends.
+ * of a write is spent in the kernel for that.  So consecutive appends become
+ * writes of up to 64 KiB.  The connection that writes blocks does this.
  *
  *   log file   header | frame | frame | frame | frame |
  *                                     ^ highest       ^

@@ -4,17 +4,20 @@
 
 /* Our VFS: what stands between SQLite and the files of a database.
  *
- *   SQLite ──► a database: vfs-checksum.h  a checksum for each page
- *         │                vfs-ahead.h     reads several pages at once
- *         │                vfs-restart.h   guards when the log starts over
- *         │                vfs-room.h      has room for what is in the log
- *         │            │
- *         │            ▼
- *         │            the VFS below: what was the default one (vfs.c)
- *         │            ▲
- *         │            │
- *         └──► its log:    vfs-gather.h    writes what is appended at once
- *                          vfs-room.h      makes that room, and its own
+ *                           SQLite
+ *              a database       │       its log
+ *            ┌──────────────────┴──────────────────┐
+ *     vfs-checksum.h                        vfs-gather.h
+ *       a checksum for each page              writes appends at once
+ *     vfs-ahead.h                           vfs-room.h
+ *       reads several pages at once           makes that room, and its own
+ *     vfs-restart.h                                │
+ *       guards when the log starts over            │
+ *     vfs-room.h                                   │
+ *       has room for what is in the log            │
+ *            └──────────────────┬──────────────────┘
+ *                               ▼
+ *             the VFS below: what was the default one
  *
  * There is one VFS, and one struct vfs_file (vfs-file.h) for each open file, of
  * which each part has some.  Other files are those of the VFS below.  Reading
