@@ -15,13 +15,13 @@
 #include "sqlite/vfs-ahead.h"
 #include "sqlite/vfs-file.h"
 
-/* So far from the last page the next one may be, in pages.  Rows of 4 KiB in
- * pages of 4 KiB: a leaf has eight or nine, each of which has an overflow
+/* The next page is at most this far from the last one, in pages.  Rows of 4 KiB
+ * in pages of 4 KiB: a leaf has eight or nine, each of which has an overflow
  * page beside it.
  */
 #define NEAR 12
 
-/* So many pages must have been of use before there is a window. */
+/* At least this many pages must have been of use before there is a window. */
 #define USED_LEAST 4
 
 void

@@ -70,10 +70,9 @@ struct vfs_restart {
   bool permitted; /* for the log as it was then: */
   unsigned char header[LOG_INDEX_HEADER];
 
-  unsigned char
-      *end;       /* the page of a mark that is written last, or NULL, ... */
-  int end_size;   /* ... its size, ... */
-  uint32_t moved; /* ... and how many frames counted as moved before it */
+  unsigned char *end; /* the page of a mark that is written last, or NULL */
+  int end_size;       /* of that page */
+  uint32_t moved;     /* how many frames counted as moved before that page */
 };
 
 /* Of a database: room for what is in its log. */
@@ -91,8 +90,8 @@ struct vfs_room {
 struct vfs_room_log {
   const char *name;
   int fd;        /* -1: not opened yet */
-  uint32_t salt; /* of the last frame: another one after each start, ... */
-  int64_t held;  /* ... since when it may have at most this many bytes */
+  uint32_t salt; /* of the last frame; another one after each start */
+  int64_t held;  /* it may have at most this many bytes, since that start */
 };
 
 /* Of a log: gathering what is appended. */

@@ -35,8 +35,8 @@ struct vfs_room_shared {
   ino_t inode;
   unsigned users;    /* handles of it */
   int fd;            /* -1: none could be opened */
-  int64_t allocated; /* so many bytes, from the beginning on */
-  int64_t filled;    /* so many of them have data, or are none of ours */
+  int64_t allocated; /* up to this byte the file has blocks */
+  int64_t filled;    /* up to this one they have data, or are none of ours */
   bool zeroes;       /* the file system cannot allocate */
   bool knows_holes;  /* filesystem_knows_holes */
 };

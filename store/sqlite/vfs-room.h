@@ -44,7 +44,7 @@
  * the first, and does not wait for it without a limit; a writer that
  * has it takes no other.  Inside that a mutex of this file, which is a leaf.
  *
- * The log.  Where it starts over, so many bytes as the reserve has
+ * The log.  Where it starts over, as many bytes as the reserve has
  * (reserve.h) are allocated for it: what is full can still be overwritten in
  * place.  Where it grows the reserve must be whole, unless the transaction is
  * said to free space.
@@ -65,8 +65,8 @@
 
 #include <sqlite3.h>
 
-/* So much is allocated at a time, in bytes, and so much is written where
- * zeroes are.
+/* How many bytes are allocated at a time, and how many are written at a time
+ * where zeroes are.
  */
 #define VFS_ROOM_STEP  1048576
 #define VFS_ROOM_PIECE 32768
