@@ -41,7 +41,7 @@
 #include "sqlite/guard.h"
 #include "rows/layers.h"
 #include "check/salvage-parts.h"
-#include "sqlite/vfs_checksum.h"
+#include "sqlite/vfs-checksum.h"
 #include "base/count.h"
 
 /* No b-tree is deeper. */

@@ -5,7 +5,7 @@
 /* Pages that have no checksum get one again.
  *
  * Where another program moves the log into the database, the pages of the log
- * get there without checksums (vfs_checksum.h).  Whatever happens to them then
+ * get there without checksums (vfs-checksum.h).  Whatever happens to them then
  * is not noticed when they are read, so they are given one, though not before
  * it is sure that they are well, as far as that can be known:
  *
@@ -27,7 +27,7 @@
  * - Only the eight bytes are written, while writers and checkpoints are kept
  *   out (log_hold), some pages at a time: so nobody writes the page meanwhile.
  *   Readers are not kept out.  One that sees some of the eight bytes and not
- *   yet the others reads the page again (vfs_checksum.c).
+ *   yet the others reads the page again (vfs-checksum.c).
  * - It need not be durable: if the eight bytes are lost there is none again.
  *
  * In a server a thread looks for such pages

@@ -12,7 +12,6 @@
 #include <stdbool.h>
 
 #include "engine/checkpointer.h"
-#include "status.h"
 
 /* How long a checkpoint may wait for a reader that does not end, in
  * milliseconds: longer than one of ours keeps a transaction, in whatever
@@ -24,10 +23,6 @@
  * the log to get shorter than its bound, in milliseconds.
  */
 #define OTHERS_PATIENCE 1000
-
-/* Have the connection cut its file in pieces. */
-int checkpointer_set_up_cutting (struct checkpointer *checkpointer,
-                                 struct status *status);
 
 /* Have checkpoints failed for so long that waiting does not help? */
 bool checkpointer_is_pinned (const struct checkpointer *checkpointer);

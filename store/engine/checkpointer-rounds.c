@@ -17,7 +17,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -27,6 +26,7 @@
 #include "engine/rescue.h"
 #include "sqlite/log.h"
 #include "sqlite/marking.h"
+#include "sqlite/vfs-room.h"
 
 /* Rounds of checkpointing while writers go on; fewer when what is left is
  * small, in bytes.
@@ -41,11 +41,6 @@
 
 /* How often it looks meanwhile, in nanoseconds. */
 #define LOOK_AGAIN 5000000
-
-/* At most this many bytes of the database file are cut off at a time, which
- * takes some 10 ms.
- */
-#define CUT_SIZE (INT64_C (64) << 20)
 
 /* How long cutting waits for a transaction to end, in milliseconds. */
 #define CUT_PATIENCE 100
@@ -82,51 +77,13 @@ resume_writers (struct checkpointer *checkpointer)
  * waited for, nor does it keep the file from being cut.
  */
 static void
-let_writers_go_on (struct checkpointer *checkpointer, uint64_t nanoseconds)
+let_writers_go_on (void *opaque)
 {
+  struct checkpointer *checkpointer = opaque;
+
   resume_writers (checkpointer);
-  nanosleep (&(struct timespec){ .tv_nsec = nanoseconds }, NULL);
+  nanosleep (&(struct timespec){ .tv_nsec = LOOK_AGAIN }, NULL);
   checkpointer->pausing = writer_try_pause (checkpointer->writer, CUT_PATIENCE);
-}
-
-/* A checkpoint that is complete cuts off what is behind the database's end,
- * which takes a second for some GiB, and then whoever reads from the disk
- * waits.  So it goes piece by piece.  A piece is not cut while somebody writes
- * (vfs_room.h), so between them writers go on.
- */
-static int
-cut_in_pieces (sqlite3_file *file, sqlite3_int64 size)
-{
-  struct checkpointer *checkpointer =
-      (struct checkpointer *)((char *)file->pMethods -
-                              offsetof (struct checkpointer, methods));
-  sqlite3_int64 now;
-  int rc = file->pMethods->xFileSize (file, &now);
-
-  for (; rc == SQLITE_OK && now > size + CUT_SIZE; now -= CUT_SIZE) {
-    rc = checkpointer->truncate (file, now - CUT_SIZE);
-    if (checkpointer->may_resume)
-      let_writers_go_on (checkpointer, LOOK_AGAIN);
-  }
-  return rc == SQLITE_OK ? checkpointer->truncate (file, size) : rc;
-}
-
-int
-checkpointer_set_up_cutting (struct checkpointer *checkpointer,
-                             struct status *status)
-{
-  sqlite3 *db = checkpointer->connection.db;
-  sqlite3_file *file;
-  const int rc =
-      sqlite3_file_control (db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
-
-  if (rc != SQLITE_OK)
-    return status_fail_sqlite (status, db, rc, "opening the database");
-  checkpointer->methods = *file->pMethods;
-  checkpointer->truncate = file->pMethods->xTruncate;
-  checkpointer->methods.xTruncate = cut_in_pieces;
-  file->pMethods = &checkpointer->methods;
-  return 0;
 }
 
 bool
@@ -267,23 +224,25 @@ has_tail (struct checkpointer *checkpointer)
                                SQLITE_FCNTL_FILE_POINTER, &file) == SQLITE_OK &&
          file->pMethods->xFileSize (file, &size) == SQLITE_OK &&
          connection_integer (connection, pages_sql, &pages, &ignored) == 0 &&
-         size > pages * checkpointer->writer->page_size + CUT_SIZE;
+         size > pages * checkpointer->writer->page_size + VFS_ROOM_CUT;
 }
 
-/* Cut that off.  The file is cut by a checkpoint during which nothing is
- * committed, so writers pause; but not while the file is cut (see
- * cut_in_pieces).  Then a little is left to do again.
+/* Cut that off.  SQLite cuts the file only in a checkpoint during which nothing
+ * is committed, so writers pause; but while the file is cut they go on between
+ * the pieces (vfs-room.h).  Then a little is left to do again.  The checkpoint
+ * behind the end of the log would do it as well, but with writers waiting: what
+ * they committed meanwhile would keep the log from starting over.
  */
 static int
 cut_tail (struct checkpointer *checkpointer)
 {
+  struct connection *connection = &checkpointer->connection;
   int frames, done, rc;
 
   pause_writers (checkpointer);
-  checkpointer->may_resume = true;
-  rc = checkpoint_run (&checkpointer->connection, SQLITE_CHECKPOINT_PASSIVE,
-                       &frames, &done);
-  checkpointer->may_resume = false;
+  vfs_room_between_cuts (connection->db, let_writers_go_on, checkpointer);
+  rc = checkpoint_run (connection, SQLITE_CHECKPOINT_PASSIVE, &frames, &done);
+  vfs_room_between_cuts (connection->db, NULL, NULL);
   resume_writers (checkpointer);
   return rc == SQLITE_OK ? run_rounds (checkpointer) : rc;
 }

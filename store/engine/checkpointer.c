@@ -14,7 +14,7 @@
 #include "base/counters.h"
 #include "engine/checkpointer-parts.h"
 #include "sqlite/filesystem.h"
-#include "sqlite/vfs_room.h"
+#include "sqlite/vfs-room.h"
 #include "statistics.h"
 #include "store.h"
 
@@ -262,7 +262,6 @@ checkpointer_open (struct checkpointer *checkpointer, struct writer *writer,
                                 CONNECTION_LOG, 0, status) == -1)
     return -1;
   if (connection_touch (&checkpointer->connection, status) == -1 ||
-      checkpointer_set_up_cutting (checkpointer, status) == -1 ||
       place_check (&writer->connections->place, status) == -1) {
     connection_close (&checkpointer->connection);
     return -1;

@@ -89,11 +89,8 @@ struct checkpointer {
   bool warned_failed;
   uint64_t failing_since; /* no checkpoint has succeeded since; 0: one has */
   int retry;              /* milliseconds, after a checkpoint that failed */
-  bool pausing;           /* writers pause, ... */
-  bool may_resume;        /* ... and need not for the file to be cut */
-  sqlite3_io_methods methods; /* the database file's, with our own xTruncate */
-  int (*truncate) (sqlite3_file *file, sqlite3_int64 size); /* which calls it */
-  unsigned prepared; /* the failure for which the log was written again */
+  bool pausing;           /* writers pause */
+  unsigned prepared;      /* the failure for which the log was written again */
 };
 
 /* Open the connection; the thread that WARN is called from starts later.

@@ -13,7 +13,7 @@
 #include "rows/snapshots.h"
 #include "sqlite/files.h"
 #include "sqlite/filesystem.h"
-#include "sqlite/vfs_restart.h"
+#include "sqlite/vfs-restart.h"
 #include "store.h"
 
 int

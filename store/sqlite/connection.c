@@ -16,11 +16,11 @@
 #include "block/checksum.h"
 #include "base/clock.h"
 #include "sqlite/connection.h"
-#include "sqlite/vfs_ahead.h"
-#include "sqlite/vfs_checksum.h"
-#include "sqlite/vfs_coalesce.h"
-#include "sqlite/vfs_restart.h"
-#include "sqlite/vfs_room.h"
+#include "sqlite/vfs.h"
+#include "sqlite/vfs-checksum.h"
+#include "sqlite/vfs-gather.h"
+#include "sqlite/vfs-restart.h"
+#include "sqlite/vfs-room.h"
 
 /* The settings of every connection that looks at tables.
  *
@@ -53,11 +53,7 @@ static void
 configure_library (void)
 {
   sqlite3_config (SQLITE_CONFIG_MEMSTATUS, 0);
-  vfs_room_register ();
-  vfs_restart_register (VFS_ROOM_NAME);
-  vfs_ahead_register (VFS_RESTART_NAME);
-  vfs_checksum_register (VFS_AHEAD_NAME);
-  vfs_coalesce_register (VFS_CHECKSUM_NAME);
+  vfs_register ();
 }
 
 /* PATH as a URI, with everything but plain characters escaped. */
@@ -65,12 +61,12 @@ static char *
 make_uri (const char *path, enum connection_mode mode)
 {
   static const char *const parameters[] = {
-    [CONNECTION_WRITE] = ("?mode=rw&vfs=" VFS_CHECKSUM_NAME),
-    [CONNECTION_GATHER] = ("?mode=rw&vfs=" VFS_COALESCE_NAME),
-    [CONNECTION_LOG] = ("?mode=rw&vfs=" VFS_CHECKSUM_NAME),
-    [CONNECTION_READ] = ("?mode=ro&vfs=" VFS_CHECKSUM_NAME),
-    [CONNECTION_IMMUTABLE] = ("?mode=ro&immutable=1&vfs=" VFS_CHECKSUM_NAME),
-    [CONNECTION_CREATE] = ("?mode=rw&vfs=" VFS_CHECKSUM_NAME),
+    [CONNECTION_WRITE] = "&mode=rw",
+    [CONNECTION_GATHER] = "&mode=rw&" VFS_GATHER_PARAMETER "=1",
+    [CONNECTION_LOG] = "&mode=rw",
+    [CONNECTION_READ] = "&mode=ro",
+    [CONNECTION_IMMUTABLE] = "&mode=ro&immutable=1",
+    [CONNECTION_CREATE] = "&mode=rw",
   };
   char *uri = malloc (strlen (path) * 3 + 80);
   char *end = uri;
@@ -85,7 +81,7 @@ make_uri (const char *path, enum connection_mode mode)
                         ? "%c"
                         : "%%%02X",
                     (unsigned char)*path);
-  strcpy (end, parameters[mode]);
+  sprintf (end, "?vfs=" VFS_NAME "%s", parameters[mode]);
   return uri;
 }
 
@@ -625,5 +621,5 @@ connection_rollback (struct connection *connection)
   if (!sqlite3_get_autocommit (connection->db))
     connection_run (connection, rollback_sql, &ignored);
   if (connection->mode == CONNECTION_GATHER)
-    vfs_coalesce_forget (connection->db);
+    vfs_gather_forget (connection->db);
 }

@@ -27,7 +27,7 @@
 #include "block/codec.h"
 #include "sqlite/mark.h"
 #include "status.h"
-#include "sqlite/vfs_checksum.h"
+#include "sqlite/vfs-checksum.h"
 #include "sqlite/watch.h"
 
 /* More than the statements of the busiest connection. */
@@ -40,7 +40,7 @@
 
 enum connection_mode {
   CONNECTION_WRITE,
-  CONNECTION_GATHER, /* write blocks: as above, through vfs_coalesce */
+  CONNECTION_GATHER, /* write blocks: as above, see vfs-gather.h */
   CONNECTION_LOG,    /* sync and checkpoint the log; look at no table */
   CONNECTION_READ,
   CONNECTION_IMMUTABLE, /* read without the log or locks: see watch.h */

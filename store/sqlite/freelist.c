@@ -16,6 +16,7 @@
 #include "base/grow.h"
 #include "sqlite/log.h"
 #include "sqlite/page.h"
+#include "sqlite/vfs-file.h"
 
 /* At most this many trunk pages of the list are put in order: a value has at
  * most 1 GB, and what is behind stays as it is.
@@ -29,17 +30,6 @@
 #define HEADER_TYPE 13
 #define VARINT_MAX  9
 
-struct list;
-
-/* A file of the connection, with one page replaced. */
-struct lens {
-  sqlite3_io_methods methods; /* the first: the file points to them */
-  const sqlite3_io_methods *real;
-  sqlite3_file *file;
-  int64_t offset; /* of the page that is replaced; 0: none is */
-  struct list *list;
-};
-
 struct list {
   struct connection *connection;
   const struct freelist_order *order;
@@ -48,10 +38,8 @@ struct list {
   uint32_t first_trunk;
   uint32_t root; /* of the table for which another page is shown */
   int64_t root_in_log, first_in_log; /* newest copies; 0: in the file */
-  struct lens database, log;
+  struct vfs_file *database, *log;
   unsigned char *shown;
-  bool showing;
-  unsigned looks; /* how often SQLite has read that page */
 
   sqlite3_blob *blob;
   int before;         /* bytes of the value before the first trunk page */
@@ -66,39 +54,38 @@ struct list {
  * What is shown.
  */
 
-static int
-read_through_lens (sqlite3_file *file, void *bytes, int count,
-                   sqlite3_int64 offset)
+/* From now on SQLite sees BYTES in the place of the page, or what there is if
+ * they are NULL.
+ */
+static void
+show (struct list *list, const unsigned char *bytes)
 {
-  const struct lens *lens = (const struct lens *)file->pMethods;
-  struct list *list = lens->list;
-
-  if (lens->offset != offset || list->page_size != count)
-    return lens->real->xRead (file, bytes, count, offset);
-  list->looks++;
-  if (!list->showing)
-    return lens->real->xRead (file, bytes, count, offset);
-  memcpy (bytes, list->shown, count);
-  return SQLITE_OK;
+  list->database->shown = (struct vfs_shown){
+    .bytes = bytes,
+    .offset = (int64_t)(list->root - 1) * list->page_size,
+    .count = list->page_size,
+  };
+  list->log->shown = (struct vfs_shown){
+    .bytes = bytes,
+    .offset = list->root_in_log,
+    .count = list->root_in_log ? list->page_size : 0,
+  };
 }
 
-/* Look at a file through a lens, which replaces the page at OFFSET. */
-static void
-put_lens (struct lens *lens, struct list *list, int64_t offset)
+/* How often has it looked there since? */
+static unsigned
+looks (const struct list *list)
 {
-  lens->real = lens->file->pMethods;
-  lens->methods = *lens->real;
-  lens->methods.xRead = read_through_lens;
-  lens->offset = offset;
-  lens->list = list;
-  lens->file->pMethods = &lens->methods;
+  return list->database->shown.looks + list->log->shown.looks;
 }
 
 static void
-take_lens_away (struct lens *lens)
+show_nothing (struct list *list)
 {
-  if (lens->real)
-    lens->file->pMethods = lens->real;
+  if (list->database)
+    list->database->shown.count = 0;
+  if (list->log)
+    list->log->shown.count = 0;
 }
 
 /* Write a number as SQLite does, in fewer than 9 bytes. */
@@ -173,7 +160,7 @@ static int
 read_header (struct list *list, struct status *status)
 {
   sqlite3_file *file =
-      list->first_in_log ? list->log.file : list->database.file;
+      list->first_in_log ? &list->log->base : &list->database->base;
   unsigned char *page = list->shown;
   const int rc =
       file->pMethods->xRead (file, page, list->page_size, list->first_in_log);
@@ -199,7 +186,9 @@ find_files (struct list *list, struct status *status)
   list->root = root;
   list->usable = page_usable (list->page_size);
   list->part = list->usable - PAGE_NEXT_SIZE;
-  rc = connection_files (connection, &list->database.file, &list->log.file);
+  rc = vfs_file_find (connection->db, &list->database);
+  if (rc == SQLITE_OK)
+    list->log = list->database->log;
   if (rc != SQLITE_OK)
     return status_fail_sqlite (status, connection->db, rc,
                                "looking at free pages");
@@ -240,16 +229,14 @@ open_list (struct list *list, struct status *status)
   make_page (list, trunks);
   /* Of the schema it has read page 1 and what follows; not this one. */
   sqlite3_db_release_memory (list->connection->db);
-  put_lens (&list->database, list, (int64_t)(list->root - 1) * list->page_size);
-  put_lens (&list->log, list, list->root_in_log);
-  list->showing = true;
+  show (list, list->shown);
   rc = sqlite3_blob_open (list->connection->db, "main", "content", "data", ROW,
                           1, &list->blob);
   if (rc != SQLITE_OK)
     return fail (list, status, rc);
   /* It must be the value that was shown. */
-  if (list->looks == 0 || sqlite3_blob_bytes (list->blob) !=
-                              list->before + (int64_t)trunks * list->part)
+  if (looks (list) == 0 || sqlite3_blob_bytes (list->blob) !=
+                               list->before + (int64_t)trunks * list->part)
     return fail_damaged (status);
   return 0;
 }
@@ -258,8 +245,7 @@ static void
 close_list (struct list *list)
 {
   sqlite3_blob_close (list->blob);
-  take_lens_away (&list->database);
-  take_lens_away (&list->log);
+  show_nothing (list);
   free (list->all);
   free (list->shown);
 }
@@ -277,11 +263,10 @@ show_no_more (struct list *list, struct status *status)
   sqlite3_blob_close (list->blob);
   list->blob = NULL;
   sqlite3_db_release_memory (list->connection->db);
-  list->showing = false;
-  list->looks = 0;
+  show (list, NULL);
   if (connection_run (list->connection, look_sql, status) == -1)
     return -1;
-  return list->looks > 0
+  return looks (list) > 0
              ? 0
              : status_fail (status, EIO,
                             "this version of SQLite cannot put its free pages "

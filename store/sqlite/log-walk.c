@@ -63,12 +63,13 @@ log_walk_begin (struct log_walk *walk, int fd)
   if (!read_all (fd, header, sizeof header, 0))
     return false;
   walk->is_big_endian = header[3] & 1;
-  walk->page_size = big_endian (header + 8);
-  memcpy (walk->salts, header + 16, LOG_SALTS_SIZE);
-  log_checksum (walk->sums, header, 24, walk->is_big_endian);
+  walk->page_size = big_endian (header + LOG_HEADER_PAGE_SIZE);
+  memcpy (walk->salts, header + LOG_HEADER_SALTS, LOG_SALTS_SIZE);
+  log_checksum (walk->sums, header, LOG_HEADER_SUMS, walk->is_big_endian);
   return (big_endian (header) & ~UINT32_C (1)) == LOG_MAGIC &&
          big_endian (header + 4) == LOG_VERSION &&
-         page_is_size (walk->page_size) && are_sums (walk, header + 24);
+         page_is_size (walk->page_size) &&
+         are_sums (walk, header + LOG_HEADER_SUMS);
 }
 
 bool
@@ -79,13 +80,13 @@ log_walk_next (struct log_walk *walk, unsigned char *page)
   walk->offset = walk->next + sizeof header;
   if (!read_all (walk->fd, header, sizeof header, walk->next) ||
       !read_all (walk->fd, page, walk->page_size, walk->offset) ||
-      memcmp (header + 8, walk->salts, LOG_SALTS_SIZE) != 0)
+      memcmp (header + FRAME_HEADER_SALTS, walk->salts, LOG_SALTS_SIZE) != 0)
     return false;
   log_checksum (walk->sums, header, 8, walk->is_big_endian);
   log_checksum (walk->sums, page, walk->page_size, walk->is_big_endian);
   walk->page = big_endian (header);
-  walk->commit = big_endian (header + 4);
+  walk->commit = big_endian (header + FRAME_HEADER_COMMIT);
   walk->next = walk->offset + walk->page_size;
-  walk->is_torn = !are_sums (walk, header + 16);
+  walk->is_torn = !are_sums (walk, header + FRAME_HEADER_SUMS);
   return walk->page != 0 && !walk->is_torn;
 }

@@ -14,13 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LOG_HEADER_SIZE   32
-#define FRAME_HEADER_SIZE 24
-#define LOG_SALTS_SIZE    8
-
-/* What the header begins with. */
-#define LOG_MAGIC   0x377f0682 /* the lowest bit: checksums are big-endian */
-#define LOG_VERSION 3007000
+#include "sqlite/log-format.h"
 
 /* Add COUNT bytes, a multiple of 8, to the two sums of a checksum; the log's
  * header says in which order of bytes.

@@ -13,23 +13,13 @@
 
 #include "base/bytes.h"
 #include "sqlite/log.h"
+#include "sqlite/log-format.h"
 #include "sqlite/page.h"
 
 /* How much is read and written at a time, in bytes, unless one frame is
  * larger.
  */
 #define PART_SIZE 65536
-
-/* The shared memory of the log: what is used of the first header, and how
- * far checkpoints have come ("The WAL-Index File Format" in SQLite's
- * walformat.html).  Numbers are in the machine's own order.
- */
-#define INDEX_REGION     32768
-#define INDEX_FRAMES     16 /* that are committed */
-#define INDEX_CHECKSUM   24 /* of the last of them */
-#define INDEX_SALTS      32
-#define INDEX_BACKFILL   96
-#define INDEX_CHECKPOINT 1 /* number of a lock */
 
 /* Going through the log. */
 struct pass {
@@ -92,12 +82,12 @@ check_header (struct pass *pass)
   uint32_t page_size;
 
   pass->is_big_endian = header[3] & 1;
-  page_size = pass->page_size = big_endian (header + 8);
-  add_bytes (pass, header, 24);
+  page_size = pass->page_size = big_endian (header + LOG_HEADER_PAGE_SIZE);
+  add_bytes (pass, header, LOG_HEADER_SUMS);
   return (big_endian (header) & ~UINT32_C (1)) == LOG_MAGIC &&
          big_endian (header + 4) == LOG_VERSION && page_is_size (page_size) &&
-         memcmp (header + 16, pass->salts, LOG_SALTS_SIZE) == 0 &&
-         is_checksum (pass, header + 24);
+         memcmp (header + LOG_HEADER_SALTS, pass->salts, LOG_SALTS_SIZE) == 0 &&
+         is_checksum (pass, header + LOG_HEADER_SUMS);
 }
 
 static bool
@@ -105,8 +95,9 @@ check_frame (struct pass *pass, const unsigned char *frame)
 {
   add_bytes (pass, frame, 8);
   add_bytes (pass, frame + FRAME_HEADER_SIZE, pass->page_size);
-  return memcmp (frame + 8, pass->salts, LOG_SALTS_SIZE) == 0 &&
-         is_checksum (pass, frame + 16);
+  return memcmp (frame + FRAME_HEADER_SALTS, pass->salts, LOG_SALTS_SIZE) ==
+             0 &&
+         is_checksum (pass, frame + FRAME_HEADER_SUMS);
 }
 
 /*--------------------------------------------------------------------
@@ -206,7 +197,7 @@ rewrite_all (struct pass *pass, struct status *status)
 static int
 lock_checkpoints (sqlite3_file *database, int flags)
 {
-  return database->pMethods->xShmLock (database, INDEX_CHECKPOINT, 1,
+  return database->pMethods->xShmLock (database, LOG_LOCK_CHECKPOINT, 1,
                                        flags | SQLITE_SHM_EXCLUSIVE);
 }
 
@@ -216,7 +207,7 @@ lock_checkpoints (sqlite3_file *database, int flags)
 static void
 forget_progress (void volatile *index)
 {
-  ((uint32_t volatile *)index)[INDEX_BACKFILL / sizeof (uint32_t)] = 0;
+  ((uint32_t volatile *)index)[LOG_INDEX_MOVED / sizeof (uint32_t)] = 0;
 }
 
 /* Begin a pass; nobody can add to the log meanwhile. */
@@ -225,7 +216,7 @@ begin_pass (struct pass *pass, struct connection *connection,
             sqlite3_file *database, void volatile **index)
 {
   const unsigned char *header;
-  int rc = database->pMethods->xShmMap (database, 0, INDEX_REGION, 0, index);
+  int rc = database->pMethods->xShmMap (database, 0, LOG_INDEX_PART, 0, index);
 
   if (rc == SQLITE_OK && *index == NULL)
     rc = SQLITE_IOERR;
@@ -240,10 +231,10 @@ begin_pass (struct pass *pass, struct connection *connection,
   if (pass->bytes == NULL)
     return SQLITE_NOMEM;
   header = (const unsigned char *)*index;
-  memcpy (&pass->frames, header + INDEX_FRAMES, sizeof pass->frames);
-  memcpy (pass->last_checksum, header + INDEX_CHECKSUM,
+  memcpy (&pass->frames, header + LOG_INDEX_FRAMES, sizeof pass->frames);
+  memcpy (pass->last_checksum, header + LOG_INDEX_SUMS,
           sizeof pass->last_checksum);
-  memcpy (pass->salts, header + INDEX_SALTS, LOG_SALTS_SIZE);
+  memcpy (pass->salts, header + LOG_INDEX_SALTS, LOG_SALTS_SIZE);
   return SQLITE_OK;
 }
 
@@ -324,7 +315,7 @@ map_index (struct connection *connection, sqlite3_file **log,
   int rc = connection_files (connection, &database, log);
 
   if (rc == SQLITE_OK)
-    rc = database->pMethods->xShmMap (database, 0, INDEX_REGION, 0, index);
+    rc = database->pMethods->xShmMap (database, 0, LOG_INDEX_PART, 0, index);
   if (rc != SQLITE_OK || *index == NULL || (*log)->pMethods == NULL)
     return status_fail_sqlite (status, connection->db, rc, "reading the log");
   return 0;
@@ -342,7 +333,7 @@ log_moved (struct connection *connection, int64_t *offset,
       map_index (connection, &log, &index, status) == -1)
     return -1;
   *offset = LOG_HEADER_SIZE +
-            ((uint32_t volatile *)index)[INDEX_BACKFILL / sizeof (uint32_t)] *
+            ((uint32_t volatile *)index)[LOG_INDEX_MOVED / sizeof (uint32_t)] *
                 (FRAME_HEADER_SIZE + page_size);
   return 0;
 }
@@ -369,7 +360,8 @@ begin_frames (struct frames *frames, struct connection *connection,
   if (connection_page_size (connection, &frames->page_size, status) == -1 ||
       map_index (connection, &frames->log, &index, status) == -1)
     return -1;
-  frames->left = ((uint32_t volatile *)index)[INDEX_FRAMES / sizeof (uint32_t)];
+  frames->left =
+      ((uint32_t volatile *)index)[LOG_INDEX_FRAMES / sizeof (uint32_t)];
   return 0;
 }
 

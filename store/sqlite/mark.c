@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
-#include "sqlite/vfs_checksum.h"
+#include "sqlite/vfs-checksum.h"
 #include "sqlite/files.h"
 #include "sqlite/mark.h"
 #include "sqlite/page.h"

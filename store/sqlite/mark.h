@@ -16,7 +16,7 @@
  *
  * All that changes lies in one sector, so a power cut leaves the old mark or
  * the new one.  A mark that ends a log gets into the file when all the rest of
- * that log is there, and durable: see vfs_restart.h.
+ * that log is there, and durable: see vfs-restart.h.
  *
  * States: an id is random, and belongs to one log, or to several that follow
  * each other while other programs do not take part.
@@ -67,7 +67,7 @@
  *   with while somebody wrote, says "closed" too, and is torn.  So the file
  * says so a second time, at its end, which a copy comes to last:
  *
- *     page 3: closed(X), with N pages | ... | page N: stamp X (vfs_checksum.h)
+ *     page 3: closed(X), with N pages | ... | page N: stamp X (vfs-checksum.h)
  *
  *   Who closes stamps page N before page 3 is written.  Who opens stamps it
  *   otherwise before page 3 says "open", and so before anything gets into the

@@ -13,17 +13,11 @@
 
 #include "sqlite/connection.h"
 #include "sqlite/log.h"
+#include "sqlite/log-format.h"
 #include "sqlite/marking.h"
 #include "sqlite/page.h"
-#include "sqlite/vfs_room.h"
-
-/* What stands in the header of the log's index: frames, salts. */
-#define INDEX_FRAMES 16
-#define INDEX_SUMS   24
-#define INDEX_SALTS  32
-
-/* SQLite's lock of checkpoints, in the log's index. */
-#define LOCK_CHECKPOINT 1
+#include "sqlite/vfs-restart.h"
+#include "sqlite/vfs-room.h"
 
 /* How often others may come in between when a log is ended. */
 #define ATTEMPTS 20
@@ -229,7 +223,7 @@ look_at_page (struct connection *connection, const struct mark *mark,
 static int
 lock_checkpoints (sqlite3_file *database, int flags)
 {
-  return database->pMethods->xShmLock (database, LOCK_CHECKPOINT, 1,
+  return database->pMethods->xShmLock (database, LOG_LOCK_CHECKPOINT, 1,
                                        flags | SQLITE_SHM_EXCLUSIVE);
 }
 
@@ -325,13 +319,13 @@ static int
 read_all (struct connection *connection, struct status *status)
 {
   struct marking *marking = &connection->marking;
-  unsigned char header[VFS_RESTART_HEADER];
+  unsigned char header[LOG_INDEX_HEADER];
 
   marking->known = false;
   if (read_header (connection, header, status) == -1 ||
       read_mark (connection, &marking->mark, status) == -1)
     return -1;
-  memcpy (marking->salts, header + INDEX_SALTS, sizeof marking->salts);
+  memcpy (marking->salts, header + LOG_INDEX_SALTS, sizeof marking->salts);
   marking->version = connection_state_version (connection);
   marking->known = true;
   return 0;
@@ -568,7 +562,7 @@ is_moved (struct connection *connection, const struct marking_end *end)
   uint32_t frames;
   int64_t moved, page_size;
 
-  memcpy (&frames, end->header + INDEX_FRAMES, sizeof frames);
+  memcpy (&frames, end->header + LOG_INDEX_FRAMES, sizeof frames);
   return connection_page_size (connection, &page_size, &ignored) == 0 &&
          log_moved (connection, &moved, &ignored) == 0 &&
          moved == LOG_HEADER_SIZE + frames * (FRAME_HEADER_SIZE + page_size);
@@ -599,7 +593,7 @@ close_in_file (struct connection *connection, sqlite3_file *database,
     return SQLITE_BUSY;
   end->before = mark;
   end->closed = true;
-  memcpy (sums, end->header + INDEX_SUMS, sizeof sums);
+  memcpy (sums, end->header + LOG_INDEX_SUMS, sizeof sums);
   mark.state = MARK_CLOSED;
   mark_set_sums (&mark, sums);
   return replace (database, &mark, page, page_size);
@@ -614,7 +608,7 @@ reopen_in_file (struct connection *connection, sqlite3_file *database,
                 struct marking_end *end, unsigned char *page,
                 uint32_t page_size)
 {
-  unsigned char now[VFS_RESTART_HEADER];
+  unsigned char now[LOG_INDEX_HEADER];
   struct mark mark;
   bool right;
   int rc = vfs_restart_header (connection->db, now);
@@ -624,8 +618,8 @@ reopen_in_file (struct connection *connection, sqlite3_file *database,
   if (rc != SQLITE_OK || !right || !mark_parse (&mark, page, page_size) ||
       mark.state != MARK_CLOSED ||
       memcmp (mark.id, end->before.id, sizeof mark.id) != 0 ||
-      memcmp (now + INDEX_SALTS, end->header + INDEX_SALTS, LOG_SALTS_SIZE) !=
-          0)
+      memcmp (now + LOG_INDEX_SALTS, end->header + LOG_INDEX_SALTS,
+              LOG_SALTS_SIZE) != 0)
     return rc;
   return replace (database, &end->before, page, page_size);
 }

@@ -6,7 +6,7 @@
  *
  *   every write transaction     finds the mark open, or opens it
  *   closing or ending a log     the mark is the last transaction in it
- *   vfs_restart.h               lets the log start over, or go, only then
+ *   vfs-restart.h               lets the log start over, or go, only then
  *
  * Opening, at the beginning of a write transaction:
  *
@@ -59,9 +59,9 @@
 #include <stdbool.h>
 
 #include "sqlite/connection.h"
+#include "sqlite/log-format.h"
 #include "sqlite/mark.h"
 #include "status.h"
-#include "sqlite/vfs_restart.h"
 
 /* Begin a write transaction with the mark open; a file that is being made has
  * no log, and none.  Waits for locks.  Returns 0, or -1 with no transaction.
@@ -71,7 +71,7 @@ int marking_begin (struct connection *connection, struct status *status);
 
 /* The log as it was ended. */
 struct marking_end {
-  unsigned char header[VFS_RESTART_HEADER];
+  unsigned char header[LOG_INDEX_HEADER];
 
   /* Where that was said in the file alone, what stood there before. */
   bool closed;

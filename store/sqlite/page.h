@@ -6,7 +6,7 @@
  * fileformat2.html).
  *
  *   a page         bytes that SQLite uses                | reserved, see
- *                                                        | vfs_checksum.h
+ *                                                        | vfs-checksum.h
  *   a long record  a part in a b-tree, the rest in overflow pages, each of
  *                  which begins with the number of the next
  *   page 2         the first of the pointer map: what the pages after it are

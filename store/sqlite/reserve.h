@@ -16,7 +16,7 @@
  * without a server.  `ls` does not show it; `du` does.
  *
  * - Database and log grow only in commits, under SQLite's lock of writers
- *   (vfs_room.h).  What grows them by an ordinary transaction first sees to
+ *   (vfs-room.h).  What grows them by an ordinary transaction first sees to
  *   it that the reserve is whole, else it fails as if there was no space:
  *   so no writer of ours takes what another one has let go.
  * - A transaction that frees space lets go of the reserve where it finds no

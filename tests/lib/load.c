@@ -499,19 +499,19 @@ after (const struct shim_call *call, int result)
   pthread_mutex_unlock (&lock);
 }
 
-void __real_vfs_coalesce_forget (sqlite3 *db);
-void __wrap_vfs_coalesce_forget (sqlite3 *db);
+void __real_vfs_gather_forget (sqlite3 *db);
+void __wrap_vfs_gather_forget (sqlite3 *db);
 
-/* The linker puts this in the place of vfs_coalesce_forget.  What is not
+/* The linker puts this in the place of vfs_gather_forget.  What is not
  * dropped does harm where the other server writes next: it gets the time.
  */
 void
-__wrap_vfs_coalesce_forget (sqlite3 *db)
+__wrap_vfs_gather_forget (sqlite3 *db)
 {
   if (recording && options->broken == BROKEN_FORGET)
     sleep_until (now () + 5);
   else
-    __real_vfs_coalesce_forget (db);
+    __real_vfs_gather_forget (db);
 }
 
 /* Declared by what they stand for, so that they cannot differ. */

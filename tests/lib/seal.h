@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "sqlite/page.h"
-#include "sqlite/vfs_checksum.h"
+#include "sqlite/vfs-checksum.h"
 #include <string.h>
 
 /* Give PAGE the checksum that fits, with the stamp that it has (mark.h). */

@@ -23,6 +23,7 @@
 #include "block/checksum.h"
 #include "rows/database.h"
 #include "sqlite/marking.h"
+#include "sqlite/vfs.h"
 
 /* A test is killed after this many seconds. */
 #define LONGEST 300
@@ -222,8 +223,7 @@ unit_open_raw (const char *path)
   sqlite3 *db;
 
   assert_int_equal (
-      sqlite3_open_v2 (path, &db, SQLITE_OPEN_READWRITE, VFS_CHECKSUM_NAME),
-      SQLITE_OK);
+      sqlite3_open_v2 (path, &db, SQLITE_OPEN_READWRITE, VFS_NAME), SQLITE_OK);
   assert_int_equal (checksum_register (db), SQLITE_OK);
   unit_sql (db, "PRAGMA ignore_check_constraints = ON;"
                 "PRAGMA foreign_keys = OFF;"

@@ -5,7 +5,7 @@
 # What a disk that has filled its file system can still do: most of the room
 # holds data, what is there can be overwritten, to trim and to delete works at
 # once and makes room, and a command that fails gives back what it took. See
-# store/sqlite/vfs_room.h and store/sqlite/reserve.h.
+# store/sqlite/vfs-room.h and store/sqlite/reserve.h.
 #
 # Mounting needs root; it is done in a mount namespace of this test.
 

@@ -20,7 +20,7 @@
 #include "block/checksum.h"
 #include "block/codec.h"
 #include "shim.h"
-#include "sqlite/vfs_ahead.h"
+#include "sqlite/vfs-ahead.h"
 
 #define BLOCK  4096
 #define BLOCKS 1024

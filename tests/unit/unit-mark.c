@@ -19,6 +19,7 @@
 #include "rows/database.h"
 #include "sqlite/mark.h"
 #include "sqlite/page.h"
+#include "sqlite/vfs.h"
 
 #define SECTOR 512
 
@@ -39,8 +40,7 @@ open_raw (const char *path)
   sqlite3 *db;
 
   assert_int_equal (
-      sqlite3_open_v2 (path, &db, SQLITE_OPEN_READWRITE, VFS_CHECKSUM_NAME),
-      SQLITE_OK);
+      sqlite3_open_v2 (path, &db, SQLITE_OPEN_READWRITE, VFS_NAME), SQLITE_OK);
   return db;
 }
 

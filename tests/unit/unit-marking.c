@@ -23,6 +23,7 @@
 #include "sqlite/log.h"
 #include "sqlite/mark.h"
 #include "sqlite/marking.h"
+#include "sqlite/vfs.h"
 #include "shim.h"
 
 static const struct disk_options options = { .name = "d", .size = 1 << 20 };
@@ -325,9 +326,9 @@ empty_foreign (void)
 {
   sqlite3 *foreign;
 
-  assert_int_equal (sqlite3_open_v2 (path, &foreign, SQLITE_OPEN_READWRITE,
-                                     VFS_CHECKSUM_NAME),
-                    SQLITE_OK);
+  assert_int_equal (
+      sqlite3_open_v2 (path, &foreign, SQLITE_OPEN_READWRITE, VFS_NAME),
+      SQLITE_OK);
   unit_sql (foreign, "PRAGMA wal_checkpoint (TRUNCATE)");
   sqlite3_close (foreign);
 }

@@ -17,6 +17,7 @@
 
 #include "base/bytes.h"
 #include "sqlite/page.h"
+#include "sqlite/vfs.h"
 #include "check/rawfile.h"
 
 #define SIZE  4096
@@ -288,7 +289,7 @@ open_bytes (void)
   sqlite3 *db;
 
   assert_int_equal (
-      sqlite3_open_v2 (spoiled, &db, SQLITE_OPEN_READONLY, VFS_CHECKSUM_NAME),
+      sqlite3_open_v2 (spoiled, &db, SQLITE_OPEN_READONLY, VFS_NAME),
       SQLITE_OK);
   assert_int_equal (
       sqlite3_file_control (db, "main", SQLITE_FCNTL_FILE_POINTER, &file),

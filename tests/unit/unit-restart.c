@@ -4,7 +4,7 @@
 
 /* The log starts over just when a checkpoint begins: nothing is lost.
  *
- * SQLite's fault (see vfs_restart.h) needs a commit between two steps of a
+ * SQLite's fault (see vfs-restart.h) needs a commit between two steps of a
  * checkpoint that no call separates: it copies the header of the log's index,
  * then looks how far the log has been checkpointed.  So the connection that
  * checkpoints gets a copy of the index's first region, and the test decides
@@ -32,7 +32,7 @@
 
 #include "engine/checkpoint.h"
 #include "shim.h"
-#include "sqlite/vfs_restart.h"
+#include "sqlite/vfs-restart.h"
 
 /* The first region of the index: its header, twice, then the progress of
  * checkpoints and the read marks, then the pages of frames.

@@ -27,7 +27,7 @@
 #include "sqlite/log.h"
 #include "sqlite/marking.h"
 #include "shim.h"
-#include "sqlite/vfs_room.h"
+#include "sqlite/vfs-room.h"
 
 #define PAGE 4096
 
@@ -37,11 +37,15 @@ static enum {
   LOOK,      /* look at the database when a transaction is committed */
   INTERFERE, /* commit one, just before the file would be cut */
   USE_UP,    /* let the log have no more of the user's quota */
+  MEASURE,   /* look at how much is cut off */
 } watching;
 
 static int commits;       /* that were looked at */
 static int short_of_room; /* commits at which the database was too small */
 static bool written;      /* a checkpoint has begun to write */
+static int cuts;          /* how often the database was cut */
+static int between;       /* how often others could write between cuts */
+static int64_t most_cut;  /* at once, in bytes */
 static struct rows rows;
 
 static struct stat
@@ -123,9 +127,22 @@ use_up (struct shim_call *call)
   return call->method == SHIM_WRITE ? SQLITE_IOERR_WRITE : SQLITE_OK;
 }
 
+/* The database is about to have SIZE bytes. */
+static void
+measure (int64_t size)
+{
+  const int64_t cut = status_of (rows.path).st_size - size;
+
+  cuts++;
+  most_cut = cut > most_cut ? cut : most_cut;
+}
+
 static int
 before (struct shim_call *call)
 {
+  if (watching == MEASURE && call->method == SHIM_TRUNCATE &&
+      call->file == SHIM_DATABASE)
+    measure (call->number);
   if (watching == USE_UP && call->file == SHIM_LOG)
     return use_up (call);
   if (watching == LOOK && call->method == SHIM_WRITE && call->file == SHIM_LOG)
@@ -147,7 +164,7 @@ setup (void **state)
 {
   unit_setup (state);
   rows_open (&rows, 1 << 20, PAGE);
-  commits = short_of_room = 0;
+  commits = short_of_room = cuts = between = most_cut = 0;
   written = false;
   return 0;
 }
@@ -362,6 +379,45 @@ test_tail_stays (void **state)
   connection_close (&log);
 }
 
+/* Between pieces others write. */
+static void
+write_between (void *opaque)
+{
+  struct connection *writer = opaque;
+  struct status status;
+
+  between++;
+  assert_ok (connection_begin_hold (writer, &status), &status);
+  connection_rollback (writer);
+}
+
+/* A long one is cut off in pieces. */
+static void
+test_long_tail (void **state)
+{
+  struct connection log, writer;
+  struct status status;
+
+  (void)state;
+  unit_open (&log, rows.path, CONNECTION_LOG);
+  unit_open (&writer, rows.path, CONNECTION_WRITE);
+  assert_ok (store_blocks (&writer, 0, 100, &status), &status);
+  assert_int_equal (truncate (rows.path, 3 * VFS_ROOM_CUT), 0);
+  assert_ok (connection_touch (&log, &status), &status);
+  vfs_room_between_cuts (log.db, write_between, &writer);
+  watching = MEASURE;
+  assert_int_equal (sqlite3_wal_checkpoint_v2 (
+                        log.db, "main", SQLITE_CHECKPOINT_PASSIVE, NULL, NULL),
+                    SQLITE_OK);
+  assert_int_equal (cuts, 3);
+  assert_int_equal (most_cut, VFS_ROOM_CUT);
+  assert_int_equal (between, 2);
+  assert_int_equal (unit_integer (rows.db, "PRAGMA page_count") * PAGE,
+                    status_of (rows.path).st_size);
+  connection_close (&writer);
+  connection_close (&log);
+}
+
 /* Where the database has become smaller, what the log says of its size before
  * that is written again without taking room for it.
  */
@@ -400,15 +456,11 @@ main (void)
 #define ROOM_TEST(function)                                                    \
   cmocka_unit_test_setup_teardown (function, setup, teardown)
   const struct CMUnitTest tests[] = {
-    ROOM_TEST (test_commit),
-    ROOM_TEST (test_hole),
-    ROOM_TEST (test_no_room),
-    ROOM_TEST (test_cut),
-    ROOM_TEST (test_tail),
-    ROOM_TEST (test_tail_stays),
-    ROOM_TEST (test_written_again),
-    ROOM_TEST (test_quota),
-    ROOM_TEST (test_allocation_fails),
+    ROOM_TEST (test_commit),    ROOM_TEST (test_hole),
+    ROOM_TEST (test_no_room),   ROOM_TEST (test_cut),
+    ROOM_TEST (test_tail),      ROOM_TEST (test_tail_stays),
+    ROOM_TEST (test_long_tail), ROOM_TEST (test_written_again),
+    ROOM_TEST (test_quota),     ROOM_TEST (test_allocation_fails),
   };
 
   shim_install (&hooks);

@@ -22,7 +22,7 @@
 #include "check/sealing.h"
 #include "shim.h"
 #include "engine/engine.h"
-#include "sqlite/vfs_checksum.h"
+#include "sqlite/vfs-checksum.h"
 
 #define BLOCK  4096
 #define BLOCKS 500

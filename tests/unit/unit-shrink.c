@@ -20,7 +20,7 @@
 #include "manage.h"
 #include "sqlite/marking.h"
 #include "sqlite/shrink.h"
-#include "sqlite/vfs_checksum.h"
+#include "sqlite/vfs-checksum.h"
 
 #define BLOCK      4096
 #define PIECE      8 /* blocks that are trimmed at a time */

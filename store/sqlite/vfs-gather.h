@@ -2,14 +2,13 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* A VFS that gathers the appends to the write-ahead log, and makes room for
- * them.
+/* The part of the VFS (vfs.h) that gathers the appends to the write-ahead log,
+ * and makes room for them.
  *
  * SQLite writes each page of a transaction to the log with two calls: a
  * header of 24 bytes, then the page.  More than half of the processor time
- * of a write is spent in the kernel for that.  This VFS turns consecutive
- * appends into writes of up to 64 KiB.  The write connection uses it; nothing
- * else appends.
+ * of a write is spent in the kernel for that.  So consecutive appends become
+ * writes of up to 64 KiB.  The connection that writes blocks does this.
  *
  *   log file   header | frame | frame | frame | frame |
  *                                     ^ highest       ^
@@ -29,7 +28,7 @@
  *   the log gives, not by how long a write is.
  * - What is gathered but not committed must not be written later: by then
  *   another process may have its own frames there.  After a rollback the
- *   owner of the connection calls vfs_coalesce_forget.
+ *   owner of the connection calls vfs_gather_forget.
  * - Reads of what is gathered, syncs, truncations and sizes write the
  *   buffer first.  An error when writing it empties it.
  * - Other files, above all the database, are not touched: a checkpoint does
@@ -45,22 +44,41 @@
  * out.
  */
 
-#ifndef SQLBLOCK_VFS_COALESCE_H
-#define SQLBLOCK_VFS_COALESCE_H
+#ifndef SQLBLOCK_VFS_GATHER_H
+#define SQLBLOCK_VFS_GATHER_H
+
+#include <stdint.h>
 
 #include <sqlite3.h>
 
-#define VFS_COALESCE_NAME "sqlblock-coalesce"
+struct vfs_file;
 
-/* Make the VFS known to SQLite, above the one that is called BELOW.  Returns an
- * SQLite result code.  Thread rules: called once, after that one's.
+/* A parameter of the URI of a database says that its log is gathered. */
+#define VFS_GATHER_PARAMETER "gather"
+
+/* FILE, a log, is to be opened: have a buffer, if it is gathered.  Returns an
+ * SQLite result code.
  */
-int vfs_coalesce_register (const char *below);
+int vfs_gather_open (struct vfs_file *file);
 
-/* The transaction of a connection that uses this VFS was rolled back: drop
- * what was gathered.  Does nothing on other connections.  Thread rules:
- * those of the connection.
+/* SQLite writes to it, which has a buffer. */
+int vfs_gather_on_write (struct vfs_file *file, const void *data, int count,
+                         int64_t offset);
+
+/* Write what is gathered: before SQLite reads from OFFSET on, COUNT bytes, if
+ * that is among them; before it cuts the log to SIZE; and before it syncs, or
+ * asks for the size.
  */
-void vfs_coalesce_forget (sqlite3 *db);
+int vfs_gather_before_read (struct vfs_file *file, int count, int64_t offset);
+int vfs_gather_before_truncate (struct vfs_file *file, int64_t size);
+int vfs_gather_write_out (struct vfs_file *file);
 
-#endif /* SQLBLOCK_VFS_COALESCE_H */
+/* A transaction that is open now will never be committed. */
+void vfs_gather_close (struct vfs_file *file);
+
+/* The transaction of a connection was rolled back: drop what was gathered, if
+ * it gathers.  Thread rules: those of the connection.
+ */
+void vfs_gather_forget (sqlite3 *db);
+
+#endif /* SQLBLOCK_VFS_GATHER_H */

@@ -2,7 +2,7 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* A VFS that gives each page of the database a checksum.
+/* The part of the VFS (vfs.h) that gives each page of the database a checksum.
  *
  * Rows carry checksums of their own, but what leads to them does not: a
  * changed byte in an index or a free list can hide a block, which would then
@@ -14,8 +14,7 @@
  *   in the database file    page ............................ | checksum
  *
  * - Writing a page to the database computes it; reading one from there
- *   checks it, and fails with SQLITE_IOERR_DATA where it does not fit.  All
- *   connections of the store use this VFS.
+ *   checks it, and fails with SQLITE_IOERR_DATA where it does not fit.
  * - In memory the eight bytes are zero, and so they are in the log, whose
  *   frames have checksums of SQLite.  Where another program moves the log
  *   into the database, as the sqlite3 shell does when it is the last one to
@@ -64,7 +63,7 @@
 
 #include "sqlite/page.h"
 
-#define VFS_CHECKSUM_NAME "sqlblock-checksum"
+struct vfs_file;
 
 /* Pages that did not fit their checksums and were read all the same; more
  * than have room are not kept.
@@ -77,15 +76,24 @@ struct damaged_pages {
   uint32_t numbers[DAMAGED_PAGES_MAX];
 };
 
-/* Make the VFS known to SQLite, above the one that is called BELOW.  Returns an
- * SQLite result code.  Thread rules: called once, after that one's.
- */
-int vfs_checksum_register (const char *below);
-
 /* Have the pages of the database that DB is going to make keep room for
  * checksums: to be said before anything else.  Returns an SQLite result code.
  */
 int vfs_checksum_reserve (sqlite3 *db);
+
+/* SQLite reads from FILE, a database: take it from pages that fit.  Returns an
+ * SQLite result code.
+ */
+int vfs_checksum_on_read (struct vfs_file *file, void *data, int count,
+                          int64_t offset);
+
+/* SQLite writes DATA to FILE: replace a page by a copy that has its checksum,
+ * which holds until the next call.  Returns an SQLite result code.
+ */
+int vfs_checksum_on_write (struct vfs_file *file, const void **data, int count,
+                           int64_t offset);
+
+void vfs_checksum_close (struct vfs_file *file);
 
 /* Give PAGE, the page NUMBER, of SIZE bytes, its checksum.  Thread rules: any
  * thread.
@@ -115,7 +123,7 @@ bool vfs_checksum_is_blank (const unsigned char *page, size_t size);
 bool vfs_checksum_fits (const unsigned char *page, size_t size,
                         uint32_t number);
 
-/* Have a connection that uses this VFS read pages that do not fit, and note
+/* Have a connection read pages that do not fit, and note
  * them in PAGES, which must outlive it.  Returns an SQLite result code.
  * Thread rules of this and the next: those of the connection.
  */
@@ -142,9 +150,8 @@ int vfs_checksum_accept (sqlite3 *db, uint32_t number, size_t size);
 /* The same if it has none, which SEALED then says. */
 int vfs_checksum_seal (sqlite3 *db, uint32_t number, size_t size, bool *sealed);
 
-/* Have a connection that uses this VFS set UNSEALED, which must outlive it,
- * when it reads a page that has no checksum and is not all zeroes.  Returns an
- * SQLite result code.
+/* Have a connection set UNSEALED, which must outlive it, when it reads a page
+ * that has no checksum and is not all zeroes.  Returns an SQLite result code.
  */
 int vfs_checksum_watch (sqlite3 *db, atomic_bool *unsealed);
 

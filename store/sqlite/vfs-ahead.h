@@ -2,7 +2,8 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* A VFS that reads several pages of the database at once.
+/* The part of the VFS (vfs.h) that reads several pages of the database at
+ * once.
  *
  * SQLite reads each page with a call of its own, and 1 MiB of a disk is 290
  * pages.  They lie side by side in the file, more or less, so who has read a
@@ -18,7 +19,7 @@
  *   where less than half of it is of use it becomes shorter again.
  * - One page from elsewhere, of an index say, changes nothing; the second one
  *   in a row begins anew.  Reads at random never come so far as a window.
- * - Parts of pages do not come here: vfs_checksum.h, above, reads the page.
+ * - Parts of pages do not come here: vfs-checksum.h reads the page.
  * - A window that cannot be read as a whole, at the end of the file or since
  *   a part of it is damaged, is forgotten, and the page is read by itself.
  *
@@ -37,7 +38,7 @@
  * - Who holds read mark 0 ignores the log; then no checkpoint writes at all.
  * - So a page that a checkpoint changes while its bytes come into the buffer
  *   may be torn there, but is never asked for.  Its checksum is looked at when
- *   a page is handed out (vfs_checksum.h lies above).
+ *   a page is handed out (vfs-checksum.h).
  * - A file that becomes shorter keeps the pages of every snapshot that is
  *   read.
  *
@@ -50,21 +51,32 @@
 #ifndef SQLBLOCK_VFS_AHEAD_H
 #define SQLBLOCK_VFS_AHEAD_H
 
-#include <sqlite3.h>
+#include <stdint.h>
 
-#define VFS_AHEAD_NAME "sqlblock-ahead"
+struct vfs_file;
 
 /* The longest window, in bytes: what each connection that reads in order
  * takes of memory.
  */
 #define VFS_AHEAD_MOST 65536
 
-/* A file control: forget what was read ahead. */
-#define VFS_AHEAD_FORGET 0x73716c64
+/* FILE, the database NAME, was opened, with FLAGS. */
+void vfs_ahead_open (struct vfs_file *file, const char *name, int flags);
 
-/* Make the VFS known to SQLite, above the one that is called BELOW.  Returns an
- * SQLite result code.  Thread rules: called once, after that one's.
+/* Read from a database, with what comes next.  Returns an SQLite result code.
  */
-int vfs_ahead_register (const char *below);
+int vfs_ahead_read (struct vfs_file *file, void *data, int count,
+                    int64_t offset);
+
+/* Forget what was read, and that it was in order. */
+void vfs_ahead_forget (struct vfs_file *file);
+
+/* SQLite has asked for locks of the index, with FLAGS, from FIRST on, and got
+ * the answer RC.
+ */
+void vfs_ahead_after_shm_lock (struct vfs_file *file, int first, int flags,
+                               int rc);
+
+void vfs_ahead_close (struct vfs_file *file);
 
 #endif /* SQLBLOCK_VFS_AHEAD_H */

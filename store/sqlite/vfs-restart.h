@@ -2,7 +2,7 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* A VFS that guards when the write-ahead log starts over.
+/* The part of the VFS (vfs.h) that guards when the write-ahead log starts over.
  *
  * SQLite's fault of 3.7.0 to 3.51.2 ("The WAL-Reset Bug" in SQLite's
  * wal.html): a checkpoint copies the header of the log's index, and looks only
@@ -82,18 +82,41 @@
 #define SQLBLOCK_VFS_RESTART_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include <sqlite3.h>
 
-#define VFS_RESTART_NAME "sqlblock-restart"
+#include "sqlite/log-format.h"
 
-/* Make the VFS known to SQLite, above the one that is called BELOW.  Returns an
- * SQLite result code.  Thread rules: called once, after that one's.
+struct vfs_file;
+
+/* SQLite writes these bytes, with their checksum, to FILE, a database: are they
+ * the page of a mark that ends a log?  Then they are kept.
  */
-int vfs_restart_register (const char *below);
+bool vfs_restart_is_end (const struct vfs_file *file, const void *data,
+                         int count, int64_t offset);
+int vfs_restart_keep_end (struct vfs_file *file, const void *data, int count);
 
-/* The header of the log's index. */
-#define VFS_RESTART_HEADER 48
+/* SQLite has synced it, with FLAGS: write what is kept, and sync that.  Returns
+ * an SQLite result code.
+ */
+int vfs_restart_after_sync (struct vfs_file *file, int flags);
+
+/* What is kept is not written any more. */
+void vfs_restart_drop_end (struct vfs_file *file);
+
+/* SQLite asks for COUNT locks of the index, from FIRST on, with FLAGS, or lets
+ * go of them.  Returns SQLITE_OK, or a result code that is the answer.
+ */
+int vfs_restart_before_shm_lock (struct vfs_file *file, int first, int count,
+                                 int flags);
+
+/* The file below has answered RC.  Returns what SQLite is to be told. */
+int vfs_restart_after_shm_lock (struct vfs_file *file, int first, int count,
+                                int flags, int rc);
+
+/* The same for a lock of the file. */
+int vfs_restart_after_lock (struct vfs_file *file, int level, int rc);
 
 /* From now on the log starts over on this connection, or goes when it is
  * closed, only where that is permitted.  Returns an SQLite result code.  Thread
@@ -104,11 +127,11 @@ int vfs_restart_guard (sqlite3 *db);
 /* Copy the header as it is now, of a connection that has read.  It holds while
  * nobody can commit.  Returns an SQLite result code.
  */
-int vfs_restart_header (sqlite3 *db, unsigned char header[VFS_RESTART_HEADER]);
+int vfs_restart_header (sqlite3 *db, unsigned char header[LOG_INDEX_HEADER]);
 
 /* Permit it, while the header is HEADER.  Returns an SQLite result code. */
 int vfs_restart_permit (sqlite3 *db,
-                        const unsigned char header[VFS_RESTART_HEADER]);
+                        const unsigned char header[LOG_INDEX_HEADER]);
 
 /* Does SQLite VERSION, such as 3051003 for 3.51.3, never have the fault?
  * Distributions mend older ones without a new number.

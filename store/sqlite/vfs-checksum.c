@@ -2,9 +2,7 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* A VFS that gives each page of the database a checksum: see
- * vfs_checksum.h.
- */
+/* Giving each page of the database a checksum: see vfs-checksum.h. */
 
 #include <config.h>
 
@@ -16,35 +14,13 @@
 
 #include "block/checksum.h"
 #include "sqlite/page.h"
-#include "sqlite/vfs_ahead.h"
-#include "sqlite/vfs_checksum.h"
-#include "sqlite/vfs_pass.h"
-
-/* Our file control. */
-#define TOLERATE 0x73716c62
-#define WATCH    0x73716c63
+#include "sqlite/vfs-ahead.h"
+#include "sqlite/vfs-checksum.h"
+#include "sqlite/vfs-file.h"
 
 /* A checksum with a stamp. */
 #define STAMP_SHIFT (64 - VFS_CHECKSUM_STAMP_BITS)
 #define STAMP_SUM   ((UINT64_C (1) << STAMP_SHIFT) - 1)
-
-/* Newer versions of SQLite read parts of pages where that may be. */
-#ifndef SQLITE_IOCAP_SUBPAGE_READ
-#define SQLITE_IOCAP_SUBPAGE_READ 0x00008000
-#endif
-
-/* An open database, followed in memory by the file of the VFS below. */
-struct page_file {
-  struct pass_file pass;
-  struct damaged_pages *damaged; /* NULL: such a page is not read */
-  atomic_bool *unsealed; /* set when a page without one is read; or NULL */
-  unsigned char *copy;   /* room for one page; NULL: not used yet */
-  int page_size;         /* as its header says; 0: not known */
-};
-
-static sqlite3_vfs *vfs_below;
-static sqlite3_vfs vfs;
-static sqlite3_io_methods methods; /* ours */
 
 /* Can this be a whole page? */
 static bool
@@ -160,33 +136,30 @@ note_damaged (struct damaged_pages *pages, uint32_t number)
   pthread_mutex_unlock (&pages->lock);
 }
 
-static int
-page_close (sqlite3_file *file)
+void
+vfs_checksum_close (struct vfs_file *file)
 {
-  struct page_file *pages = (struct page_file *)file;
-
-  free (pages->copy);
-  return pass_close (file);
+  free (file->checksum.copy);
 }
 
 /* The COUNT bytes at OFFSET of the database are these: the header may be
  * among them.
  */
 static void
-note_page_size (struct page_file *pages, const void *data, int count,
+note_page_size (struct vfs_checksum *checksum, const void *data, int count,
                 int64_t offset)
 {
   if (offset == 0 && count >= PAGE_HEADER_SIZE)
-    pages->page_size = page_size_of (data);
+    checksum->page_size = page_size_of (data);
 }
 
 /* Have room for a page. */
 static bool
-need_copy (struct page_file *pages)
+need_copy (struct vfs_checksum *checksum)
 {
-  if (pages->copy == NULL)
-    pages->copy = malloc (PAGE_SIZE_MAX);
-  return pages->copy != NULL;
+  if (checksum->copy == NULL)
+    checksum->copy = malloc (PAGE_SIZE_MAX);
+  return checksum->copy != NULL;
 }
 
 /* Read a whole page, of SIZE bytes, and tell whether it fits.  Somebody may
@@ -194,59 +167,59 @@ need_copy (struct page_file *pages)
  * part; the second one is of the file itself.
  */
 static int
-read_and_compare (struct page_file *pages, void *data, int size, int64_t offset,
+read_and_compare (struct vfs_file *file, void *data, int size, int64_t offset,
                   bool *right)
 {
-  sqlite3_file *below = pages->pass.below;
   const uint32_t number = offset / size + 1;
-  int rc = below->pMethods->xRead (below, data, size, offset);
+  int rc = vfs_ahead_read (file, data, size, offset);
 
   *right = rc == SQLITE_OK && vfs_checksum_fits (data, size, number);
   if (rc != SQLITE_OK || *right)
     return rc;
-  below->pMethods->xFileControl (below, VFS_AHEAD_FORGET, NULL);
-  rc = below->pMethods->xRead (below, data, size, offset);
+  vfs_ahead_forget (file);
+  rc = vfs_ahead_read (file, data, size, offset);
   *right = rc == SQLITE_OK && vfs_checksum_fits (data, size, number);
   return rc;
 }
 
 /* Read a whole page, of SIZE bytes. */
 static int
-read_page (struct page_file *pages, void *data, int size, int64_t offset)
+read_page (struct vfs_file *file, void *data, int size, int64_t offset)
 {
+  struct vfs_checksum *checksum = &file->checksum;
   bool right;
-  const int rc = read_and_compare (pages, data, size, offset, &right);
+  const int rc = read_and_compare (file, data, size, offset, &right);
 
   if (rc != SQLITE_OK)
     return rc;
   if (!right) {
-    if (pages->damaged == NULL)
+    if (checksum->damaged == NULL)
       return SQLITE_IOERR_DATA;
-    note_damaged (pages->damaged, offset / size + 1);
+    note_damaged (checksum->damaged, offset / size + 1);
   }
-  if (pages->unsealed && sum_on (data, size) == 0 &&
+  if (checksum->unsealed && sum_on (data, size) == 0 &&
       !vfs_checksum_is_blank (data, size))
-    atomic_store (pages->unsealed, true);
-  note_page_size (pages, data, size, offset);
+    atomic_store (checksum->unsealed, true);
+  note_page_size (checksum, data, size, offset);
   memset ((char *)data + size - PAGE_CHECKSUM_SIZE, 0, PAGE_CHECKSUM_SIZE);
   return SQLITE_OK;
 }
 
 /* Read parts of pages, by reading these. */
 static int
-read_parts (struct page_file *pages, char *data, int count, int64_t offset)
+read_parts (struct vfs_file *file, char *data, int count, int64_t offset)
 {
-  const int size = pages->page_size;
+  const int size = file->checksum.page_size;
   int rc = SQLITE_OK;
 
-  if (!need_copy (pages))
+  if (!need_copy (&file->checksum))
     return SQLITE_IOERR_NOMEM;
   while (count > 0 && rc == SQLITE_OK) {
     const int at = offset % size;
     const int part = count < size - at ? count : size - at;
 
-    rc = read_page (pages, pages->copy, size, offset - at);
-    memcpy (data, pages->copy + at, part);
+    rc = read_page (file, file->checksum.copy, size, offset - at);
+    memcpy (data, file->checksum.copy + at, part);
     data += part;
     offset += part;
     count -= part;
@@ -254,99 +227,45 @@ read_parts (struct page_file *pages, char *data, int count, int64_t offset)
   return rc;
 }
 
-static int
-page_read (sqlite3_file *file, void *data, int count, sqlite3_int64 offset)
+int
+vfs_checksum_on_read (struct vfs_file *file, void *data, int count,
+                      int64_t offset)
 {
-  struct page_file *pages = (struct page_file *)file;
-  sqlite3_file *below = pages->pass.below;
+  struct vfs_checksum *checksum = &file->checksum;
   unsigned char header[PAGE_HEADER_SIZE];
   int rc;
 
   if (offset + count <= PAGE_HEADER_SIZE) {
-    rc = below->pMethods->xRead (below, data, count, offset);
+    rc = below_read (&file->base, data, count, offset);
     if (rc == SQLITE_OK)
-      note_page_size (pages, data, count, offset);
+      note_page_size (checksum, data, count, offset);
     return rc;
   }
-  if (pages->page_size == 0 &&
-      below->pMethods->xRead (below, header, sizeof header, 0) == SQLITE_OK)
-    note_page_size (pages, header, sizeof header, 0);
-  if (is_page (count, offset) && count >= pages->page_size)
-    return read_page (pages, data, count, offset);
-  return pages->page_size ? read_parts (pages, data, count, offset)
-                          : below->pMethods->xRead (below, data, count, offset);
-}
-
-static int
-page_write (sqlite3_file *file, const void *data, int count,
-            sqlite3_int64 offset)
-{
-  struct page_file *pages = (struct page_file *)file;
-  sqlite3_file *below = pages->pass.below;
-
-  if (!is_page (count, offset))
-    return below->pMethods->xWrite (below, data, count, offset);
-  /* SQLite may go on using the page that it gives us. */
-  if (!need_copy (pages))
-    return SQLITE_IOERR_NOMEM;
-  memcpy (pages->copy, data, count);
-  vfs_checksum_set (pages->copy, count, offset / count + 1);
-  note_page_size (pages, data, count, offset);
-  return below->pMethods->xWrite (below, pages->copy, count, offset);
-}
-
-static int
-page_file_control (sqlite3_file *file, int operation, void *argument)
-{
-  struct page_file *pages = (struct page_file *)file;
-
-  switch (operation) {
-  case TOLERATE:
-    pages->damaged = argument;
-    return SQLITE_OK;
-  case WATCH:
-    pages->unsealed = argument;
-    return SQLITE_OK;
-  default:
-    return pass_file_control (file, operation, argument);
-  }
-}
-
-/* To read a part costs as much as the page. */
-static int
-page_device_characteristics (sqlite3_file *file)
-{
-  return pass_device_characteristics (file) & ~SQLITE_IOCAP_SUBPAGE_READ;
-}
-
-/* A database gets our methods; any other file is the one of the VFS below.
- */
-static int
-open_file (sqlite3_vfs *self, const char *name, sqlite3_file *file, int flags,
-           int *out_flags)
-{
-  struct page_file *pages = (struct page_file *)file;
-
-  (void)self;
-  if (!(flags & SQLITE_OPEN_MAIN_DB))
-    return vfs_below->xOpen (vfs_below, name, file, flags, out_flags);
-  *pages = (struct page_file){ .copy = NULL };
-  return pass_open (vfs_below, name, &pages->pass, sizeof *pages, &methods,
-                    flags, out_flags);
+  if (checksum->page_size == 0 &&
+      below_read (&file->base, header, sizeof header, 0) == SQLITE_OK)
+    note_page_size (checksum, header, sizeof header, 0);
+  if (is_page (count, offset) && count >= checksum->page_size)
+    return read_page (file, data, count, offset);
+  return checksum->page_size ? read_parts (file, data, count, offset)
+                             : below_read (&file->base, data, count, offset);
 }
 
 int
-vfs_checksum_register (const char *below_it)
+vfs_checksum_on_write (struct vfs_file *file, const void **data, int count,
+                       int64_t offset)
 {
-  methods = pass_methods;
-  methods.xClose = page_close;
-  methods.xRead = page_read;
-  methods.xWrite = page_write;
-  methods.xFileControl = page_file_control;
-  methods.xDeviceCharacteristics = page_device_characteristics;
-  vfs_below = sqlite3_vfs_find (below_it);
-  return pass_register (&vfs, vfs_below, VFS_CHECKSUM_NAME,
-                        sizeof (struct page_file), open_file);
+  struct vfs_checksum *checksum = &file->checksum;
+
+  if (!is_page (count, offset))
+    return SQLITE_OK;
+  /* SQLite may go on using the page that it gives us. */
+  if (!need_copy (checksum))
+    return SQLITE_IOERR_NOMEM;
+  memcpy (checksum->copy, *data, count);
+  vfs_checksum_set (checksum->copy, count, offset / count + 1);
+  note_page_size (checksum, *data, count, offset);
+  *data = checksum->copy;
+  return SQLITE_OK;
 }
 
 int
@@ -360,31 +279,40 @@ vfs_checksum_reserve (sqlite3 *db)
 int
 vfs_checksum_tolerate (sqlite3 *db, struct damaged_pages *pages)
 {
-  return sqlite3_file_control (db, "main", TOLERATE, pages);
+  struct vfs_file *file;
+  const int rc = vfs_file_find (db, &file);
+
+  if (rc == SQLITE_OK)
+    file->checksum.damaged = pages;
+  return rc;
 }
 
 int
 vfs_checksum_watch (sqlite3 *db, atomic_bool *unsealed)
 {
-  return sqlite3_file_control (db, "main", WATCH, unsealed);
+  struct vfs_file *file;
+  const int rc = vfs_file_find (db, &file);
+
+  if (rc == SQLITE_OK)
+    file->checksum.unsealed = unsealed;
+  return rc;
 }
 
 int
 vfs_checksum_below (sqlite3 *db, sqlite3_file **below)
 {
-  struct page_file *pages;
-  const int rc =
-      sqlite3_file_control (db, "main", SQLITE_FCNTL_FILE_POINTER, &pages);
+  struct vfs_file *file;
+  const int rc = vfs_file_find (db, &file);
 
   if (rc == SQLITE_OK)
-    *below = pages->pass.below;
+    *below = file->below;
   return rc;
 }
 
 /* Read a page as it stands in the file below that of DB. */
 static int
-read_below (sqlite3 *db, uint32_t number, size_t size, sqlite3_file **below,
-            unsigned char *page)
+read_raw (sqlite3 *db, uint32_t number, size_t size, sqlite3_file **below,
+          unsigned char *page)
 {
   const int rc = vfs_checksum_below (db, below);
 
@@ -399,7 +327,7 @@ vfs_checksum_read (sqlite3 *db, uint32_t number, size_t size,
                    unsigned char *page, bool *right)
 {
   sqlite3_file *below;
-  const int rc = read_below (db, number, size, &below, page);
+  const int rc = read_raw (db, number, size, &below, page);
 
   *right = rc == SQLITE_OK && vfs_checksum_fits (page, size, number);
   return rc;
@@ -493,7 +421,7 @@ vfs_checksum_accept (sqlite3 *db, uint32_t number, size_t size)
   int rc = SQLITE_NOMEM;
 
   if (page)
-    rc = read_below (db, number, size, &below, page);
+    rc = read_raw (db, number, size, &below, page);
   if (rc == SQLITE_OK)
     rc = write_sum (below, page, size, number);
   free (page);
@@ -509,7 +437,7 @@ vfs_checksum_seal (sqlite3 *db, uint32_t number, size_t size, bool *sealed)
 
   *sealed = false;
   if (page)
-    rc = read_below (db, number, size, &below, page);
+    rc = read_raw (db, number, size, &below, page);
   if (rc == SQLITE_OK && sum_on (page, size) == 0) {
     rc = write_sum (below, page, size, number);
     *sealed = rc == SQLITE_OK;
