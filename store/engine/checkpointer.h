@@ -18,6 +18,12 @@
  *   the leader has found   the same, and what the log gives back is used.
  *   no space
  *
+ *   length of the log
+ *     0           limits.start: a quarter         limits.bound (log-size=)
+ *     |----------------|-------------------------------|----------------->
+ *       writers go at    writers are slowed down         writers wait for
+ *       full speed       from round to round             the checkpoint
+ *
  * Writers are slowed down from round to round, and past limits.bound they wait
  * for the checkpoint: the log exceeds it only by what is committed while one
  * checkpoint runs.  Readers of ours end soon enough, in whatever process, and

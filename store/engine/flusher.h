@@ -26,6 +26,18 @@
  * also where somebody died who may have known.  Then they do not sync the
  * log but write it again.
  *
+ * What makes it good, in this order:
+ *
+ *   1. while writers pause, each frame is compared with its checksum, and the
+ *      whole log is written again and synced (log_rewrite); before that no
+ *      checkpoint may touch the database
+ *   2. in the shared memory no frame counts as moved any more, so that all are
+ *      moved again, also those that an earlier checkpoint has moved
+ *   3. a complete checkpoint, which syncs the database
+ *
+ * For who was only told of a failure of others 1 and 2 are enough.  If a
+ * checksum is wrong, flushes and writes fail for good (flusher_give_up).
+ *
  * That takes the lock of writers.  Where another program holds it, nothing
  * has failed: the flush waits, and so does each next one until the log was
  * written.

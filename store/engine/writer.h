@@ -21,6 +21,10 @@
  * - Only the leader uses the connection and the fields marked so.
  * - An operation belongs to the thread that waits for it; the leader does
  *   not touch it after it has set its state to done.
+ * - SQLite takes data from the owner's buffer, without a copy (SQLITE_STATIC).
+ *   The statement is reset, and its bindings are cleared, before the owner is
+ *   woken.
+ * - Each operation has a futex of its own, and nobody is woken under a lock.
  * - If the transaction fails, each operation is tried alone, so that only
  *   those that fail get the error.
  * - A leader never waits for anything that ends with one client.
