@@ -15,7 +15,10 @@
  * The leader takes what is queued (at least its own operation, which stands
  * first, at most a bounded amount), runs it as one transaction, makes the
  * first of the queue the next leader and wakes the others.  Acknowledged
- * means committed: a call returns 0 only after the COMMIT.
+ * means committed: a call returns 0 only after the COMMIT.  An operation that
+ * failed is not there for anybody who reads.  Only a crash can bring it back,
+ * as a whole and if nothing was committed after it: where the write to the log
+ * that failed has left all its bytes there.
  *
  * Invariants:
  * - Only the leader uses the connection and the fields marked so.

@@ -61,6 +61,10 @@
 -- as rowid reading would be 15 % faster, but there would be no room for
 -- generations, and a map would walk over the data.)
 --
+-- Why rows have checksums beside those of pages: a row in the wrong place is
+-- found, too, and so is a changed byte where no page has a checksum; SQLite's
+-- integrity_check does not notice one in a blob, or in the size of a disk.
+--
 -- Why block.id does not come from SQLite, which gives the ids of deleted rows
 -- at the end again: what changed between two snapshots is a range of ids, and
 -- needs no index of its own, which would take 32 % more log.  Once in a
