@@ -606,11 +606,14 @@ test_lost_page_at_start (void **state)
 struct request {
   pthread_t thread;
   struct disk_info info;
-  char *data;
+  char *data; /* NULL: a trim */
   uint64_t offset, count;
   int result;
+  int place; /* of those that are done, the first is 0 */
   struct status status;
 };
+
+static atomic_int requests_done;
 
 static void *
 run_request (void *opaque)
@@ -624,7 +627,11 @@ run_request (void *opaque)
   };
 
   request->result =
-      writer_write (&writer, &request->info, &write, &request->status);
+      request->data
+          ? writer_write (&writer, &request->info, &write, &request->status)
+          : writer_clear (&writer, &request->info, request->offset,
+                          request->count, false, &request->status);
+  request->place = atomic_fetch_add (&requests_done, 1);
   return NULL;
 }
 
@@ -642,16 +649,18 @@ await_queued (size_t count)
   } while (queued < count);
 }
 
-/* Run requests as one batch. */
+/* Run requests that have been queued together, in this order. */
 static void
 run_together (struct request *requests, int count)
 {
+  atomic_store (&requests_done, 0);
   writer_pause (&writer);
-  for (int i = 0; i < count; i++)
+  for (int i = 0; i < count; i++) {
     assert_int_equal (
         pthread_create (&requests[i].thread, NULL, run_request, &requests[i]),
         0);
-  await_queued (count);
+    await_queued (i + 1);
+  }
   writer_resume (&writer);
   for (int i = 0; i < count; i++)
     pthread_join (requests[i].thread, NULL);
@@ -718,6 +727,30 @@ test_one_transaction (void **state)
     assert_true (is_stored (&requests[i]));
   }
   free_requests (requests, THREADS);
+  close_writer ();
+}
+
+/* A write that comes after many trims of the whole disk waits for one of them,
+ * and these for no more than one batch of others.
+ */
+static void
+test_large_ones_in_turn (void **state)
+{
+  struct request requests[THREADS];
+
+  (void)state;
+  make_disk (BLOCK);
+  open_writer ();
+  for (int i = 0; i < THREADS - 1; i++)
+    requests[i] = (struct request){ .info = info, .count = info.size };
+  fill_request (&requests[THREADS - 1], 0, BLOCK, 'w');
+  writer.batch_bytes = info.size - 1;
+  run_together (requests, THREADS);
+  for (int i = 0; i < THREADS; i++)
+    assert_ok (requests[i].result, &requests[i].status);
+  /* The trims wait for it, too, but who has ended first is up to the system. */
+  assert_in_range (requests[THREADS - 1].place, 0, 3);
+  free (requests[THREADS - 1].data);
   close_writer ();
 }
 
@@ -1146,6 +1179,39 @@ test_steps (void **state)
   assert_int_equal (steps_for (WRITER_STEP_ROWS), 1);
   assert_int_equal (steps_for (WRITER_STEP_ROWS + 1), 2);
   assert_int_equal (steps_for (3 * WRITER_STEP_ROWS / 2), 2);
+  close_writer ();
+}
+
+/* A batch ends where it has changed enough rows, and what is left of it goes
+ * on.
+ */
+static void
+test_rows_of_a_batch (void **state)
+{
+  const uint64_t each = DISK_SIZE / THREADS;
+  struct request requests[THREADS];
+
+  (void)state;
+  make_disk (512);
+  unit_sql_on (path,
+               "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1"
+               "  FROM n WHERE i < %d - 1)"
+               " INSERT INTO block (layer, number, generation, codec, checksum,"
+               "  data) SELECT 1, i, 1, 1, 0, x'00' FROM n",
+               DISK_SIZE / 512);
+  open_writer ();
+  writer.batch_bytes = DISK_SIZE;
+  for (int i = 0; i < THREADS; i++)
+    requests[i] = (struct request){
+      .info = info,
+      .offset = i * each,
+      .count = each,
+    };
+  run_together (requests, THREADS);
+  for (int i = 0; i < THREADS; i++)
+    assert_ok (requests[i].result, &requests[i].status);
+  assert_int_equal (commits, DISK_SIZE / 512 / WRITER_STEP_ROWS);
+  assert_int_equal (ask (rows_sql), 0);
   close_writer ();
 }
 
@@ -1735,6 +1801,8 @@ main (void)
     unit_test (test_lost_page),
     unit_test (test_lost_page_at_start),
     unit_test (test_one_transaction),
+    unit_test (test_large_ones_in_turn),
+    unit_test (test_rows_of_a_batch),
     unit_test (test_parts_of_one_block),
     unit_test (test_merged_before),
     unit_test (test_set_compression),

@@ -220,6 +220,7 @@ unit_open_raw (const char *path)
    */
   sqlite3_exec (db, "UPDATE mark SET state = 4, salts = randomblob (8)", NULL,
                 NULL, NULL);
+  sqlite3_busy_timeout (db, 20000);
   return db;
 }
 

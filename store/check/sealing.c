@@ -200,7 +200,9 @@ begin_survey (struct survey *survey, struct connection *connection,
     return -1;
   if (survey->no_memory)
     return status_no_memory (status);
-  qsort (survey->frames, survey->count, sizeof *survey->frames, compare_frames);
+  if (survey->count > 0)
+    qsort (survey->frames, survey->count, sizeof *survey->frames,
+           compare_frames);
   return 0;
 }
 

@@ -56,6 +56,7 @@ struct operation {
   struct status *status;
 
   uint64_t asked; /* when it was put on the queue */
+  bool large;     /* which queue that is */
   struct operation *next;
   atomic_uint state; /* enum operation_state; a futex */
 };

@@ -35,8 +35,8 @@
 /* The longest that a leader gives way, in nanoseconds. */
 #define LONGEST_DELAY 50000000
 
-/* What clearing a step counts as in a batch, in bytes. */
-#define CLEAR_BYTES (1024 * 1024)
+/* What an operation that is no request counts as in a batch, in bytes. */
+#define CHANGE_BYTES (1024 * 1024)
 
 /*--------------------------------------------------------------------
  * Leading.
@@ -97,22 +97,23 @@ begin (struct writer *writer, const struct operation *list,
   return 0;
 }
 
-/* Run COUNT operations of a list as one transaction.  Returns 0, or -1 with
- * nothing changed; *BEGUN says whether the transaction could begin.
+/* Run the first of *COUNT operations of a list, and more of them until it is
+ * enough for one transaction.  Returns 0 and in *COUNT how many it ran, or -1
+ * with nothing changed; *BEGUN says whether the transaction could begin.
  */
 static int
-run_transaction (struct writer *writer, struct operation *list, size_t count,
+run_transaction (struct writer *writer, struct operation *list, size_t *count,
                  bool *begun, struct status *status)
 {
   struct connection *connection = &writer->connection;
   const int changes = sqlite3_total_changes (connection->db);
   const uint64_t began = clock_now ();
-  const size_t operations = count;
+  size_t run = 0;
   bool others;
   int r;
 
   writer->changed = false;
-  connection->shared = count > 1;
+  connection->shared = *count > 1;
   *begun = false;
   if (flusher_gave_up (writer->flusher))
     return log_fail_damaged (status);
@@ -124,8 +125,12 @@ run_transaction (struct writer *writer, struct operation *list, size_t count,
   r = follow_begin (&writer->follow, connection, &others, status);
   if (others)
     writer_forget (writer);
-  for (; r == 0 && count > 0; count--, list = list->next)
-    r = writer_run_operation (writer, list, status);
+  do {
+    if (r == 0)
+      r = writer_run_operation (writer, list, status);
+    list = list->next;
+  } while (r == 0 && ++run < *count &&
+           sqlite3_total_changes (connection->db) - changes < WRITER_STEP_ROWS);
   if (r == 0)
     r = connection_commit (connection, status);
   if (r == -1) {
@@ -133,10 +138,12 @@ run_transaction (struct writer *writer, struct operation *list, size_t count,
     writer_forget (writer);
   }
   follow_end (&writer->follow, connection, r == 0);
+  if (r == 0)
+    *count = run;
   if (r == 0 &&
       (writer->changed || sqlite3_total_changes (connection->db) != changes)) {
     flusher_committed (writer->flusher);
-    statistics_commit (writer->statistics, began, operations, connection->db,
+    statistics_commit (writer->statistics, began, run, connection->db,
                        writer->page_size);
     if (writer->committed)
       writer->committed (writer->wal_bytes, writer->opaque);
@@ -196,10 +203,10 @@ lacks_space (const struct status *status)
  * size is not: it would hold although it fails.
  */
 static int
-run_in_room (struct writer *writer, struct operation *list, size_t count,
+run_in_room (struct writer *writer, struct operation *list, size_t *count,
              bool *begun, struct status *status)
 {
-  const bool clears = count == 1 && (list->kind == TRIM || list->kind == ZERO);
+  const bool clears = *count == 1 && (list->kind == TRIM || list->kind == ZERO);
   int r;
 
   writer->step_rows = WRITER_STEP_ROWS;
@@ -216,20 +223,21 @@ run_in_room (struct writer *writer, struct operation *list, size_t count,
 }
 
 /* Run COUNT operations together, or else each alone.  Returns how many, from
- * the first on, have a result; the others may still wait for a lock.
+ * the first on, have a result; the others wait for their turn, or a lock.
  */
 static size_t
 run_batch (struct writer *writer, struct operation *list, size_t count)
 {
   struct status status;
   bool begun;
-  const int r = run_in_room (writer, list, count, &begun, &status);
+  const int r = run_in_room (writer, list, &count, &begun, &status);
 
   if (r == -1 && !begun && (status.sqlite & 0xff) == SQLITE_BUSY)
     count = count_expired (writer, list, count);
   for (size_t left = count; left > 0; left--, list = list->next) {
     if (r == -1 && begun && count > 1)
-      list->result = run_in_room (writer, list, 1, &begun, list->status);
+      list->result =
+          run_in_room (writer, list, &(size_t){ 1 }, &begun, list->status);
     else {
       list->result = r;
       if (r == -1)
@@ -243,28 +251,46 @@ run_batch (struct writer *writer, struct operation *list, size_t count)
 static uint64_t
 weight (const struct operation *operation)
 {
-  return operation->kind == WRITE ? operation->count : CLEAR_BYTES;
+  switch (operation->kind) {
+  case CHANGE:
+    return CHANGE_BYTES;
+  case RESIZE: /* its steps are as long as those of a trim of a whole disk */
+    return UINT64_MAX;
+  default:
+    return operation->count;
+  }
 }
 
-/* Take a batch off the queue.  Called with the lock held. */
+/* Take a batch off QUEUE.  Called with the lock held. */
 static struct operation *
-take_batch (struct writer *writer, size_t *count)
+take_batch (struct writer *writer, struct queue *queue, size_t *count)
 {
-  struct operation *list = writer->head, *last = list;
+  struct operation *list = queue->head, *last = list;
   uint64_t bytes = weight (list);
 
   *count = 1;
-  while (last->next && *count < BATCH_OPERATIONS &&
+  while (queue == &writer->small && last->next && *count < BATCH_OPERATIONS &&
          bytes + weight (last->next) <= writer->batch_bytes) {
     last = last->next;
     bytes += weight (last);
     ++*count;
   }
-  writer->head = last->next;
-  if (writer->head == NULL)
-    writer->tail = NULL;
+  queue->head = last->next;
+  if (queue->head == NULL)
+    queue->tail = NULL;
   writer->queued -= *count;
+  writer->large_turn = queue == &writer->small;
   return list;
+}
+
+/* The first of those who wait to lead.  Called with the lock held. */
+static struct operation *
+next_leader (const struct writer *writer)
+{
+  const bool large =
+      writer->large.head && (writer->large_turn || !writer->small.head);
+
+  return large ? writer->large.head : writer->small.head;
 }
 
 /* Set an operation's state and wake its thread, after which the operation
@@ -300,9 +326,9 @@ give_way (struct writer *writer)
     writer->await_room (writer->opaque);
 }
 
-/* Give way, then take a batch. */
+/* Give way, then take a batch off QUEUE. */
 static struct operation *
-begin_leading (struct writer *writer, size_t *count)
+begin_leading (struct writer *writer, struct queue *queue, size_t *count)
 {
   struct operation *list;
 
@@ -311,44 +337,46 @@ begin_leading (struct writer *writer, size_t *count)
   while (writer->paused)
     pthread_cond_wait (&writer->resumed, &writer->lock);
   writer->running = true;
-  list = take_batch (writer, count);
+  list = take_batch (writer, queue, count);
   pthread_mutex_unlock (&writer->lock);
   return list;
 }
 
-/* Put COUNT operations of a list back in front of the queue.  Called with
- * the lock held.
+/* Put COUNT operations of a list back in front of QUEUE.  Called with the lock
+ * held.
  */
 static void
-put_back (struct writer *writer, struct operation *list, size_t count)
+put_back (struct writer *writer, struct queue *queue, struct operation *list,
+          size_t count)
 {
   struct operation *last = list;
 
   writer->queued += count;
   for (; count > 1; count--)
     last = last->next;
-  last->next = writer->head;
-  if (writer->head == NULL)
-    writer->tail = last;
-  writer->head = list;
+  last->next = queue->head;
+  if (queue->head == NULL)
+    queue->tail = last;
+  queue->head = list;
 }
 
 /* Hand on the lead: before the finished are woken, so that the next
  * transaction starts at once.  Of the batch, COUNT operations of LIST are
- * left.
+ * left, which stood in QUEUE.
  */
 static void
-end_leading (struct writer *writer, struct operation *list, size_t count)
+end_leading (struct writer *writer, struct queue *queue, struct operation *list,
+             size_t count)
 {
   struct operation *next;
 
   pthread_mutex_lock (&writer->lock);
   if (count > 0)
-    put_back (writer, list, count);
+    put_back (writer, queue, list, count);
   writer->running = false;
   if (writer->paused)
     pthread_cond_signal (&writer->rested);
-  next = writer->head;
+  next = next_leader (writer);
   writer->led = next != NULL;
   pthread_mutex_unlock (&writer->lock);
   if (next)
@@ -359,12 +387,13 @@ end_leading (struct writer *writer, struct operation *list, size_t count)
 static void
 lead (struct writer *writer, struct operation *own)
 {
+  struct queue *queue = own->large ? &writer->large : &writer->small;
   struct operation *list, *rest, *next;
   uint64_t start;
   size_t count, done;
   long before;
 
-  list = rest = begin_leading (writer, &count);
+  list = rest = begin_leading (writer, queue, &count);
   before = prefetch_so_far ();
   start = clock_now ();
   done = run_batch (writer, list, count);
@@ -372,7 +401,7 @@ lead (struct writer *writer, struct operation *own)
   prefetch_note (&writer->prefetch, before);
   for (size_t i = 0; i < done; i++)
     rest = rest->next;
-  end_leading (writer, rest, count - done);
+  end_leading (writer, queue, rest, count - done);
   for (; done > 0; done--, list = next) {
     next = list->next;
     if (list != own)
@@ -384,17 +413,20 @@ lead (struct writer *writer, struct operation *own)
 static int
 submit (struct writer *writer, struct operation *operation)
 {
+  struct queue *queue;
   bool leading;
 
   atomic_init (&operation->state, WAITING);
   operation->next = NULL;
   operation->asked = clock_now ();
+  operation->large = weight (operation) > writer->batch_bytes;
+  queue = operation->large ? &writer->large : &writer->small;
   pthread_mutex_lock (&writer->lock);
-  if (writer->tail)
-    writer->tail->next = operation;
+  if (queue->tail)
+    queue->tail->next = operation;
   else
-    writer->head = operation;
-  writer->tail = operation;
+    queue->head = operation;
+  queue->tail = operation;
   writer->queued++;
   leading = !writer->led;
   writer->led = true;

@@ -20,6 +20,16 @@
  * as a whole and if nothing was committed after it: where the write to the log
  * that failed has left all its bytes there.
  *
+ * An operation that is larger than a batch, such as a trim of a whole disk, is
+ * a batch alone, and waits in a queue of its own.  The two take turns, so a
+ * write waits for one step of one of them, however many there are:
+ *
+ *   large   trim, trim, trim ...        batches   trim | w w | trim | w w w |
+ *   small   write, write, write ...
+ *
+ * A batch also ends where it has changed WRITER_STEP_ROWS rows: with many
+ * layers a small trim may hide many blocks.  What is left of it goes on.
+ *
  * Invariants:
  * - Only the leader uses the connection and the fields marked so.
  * - An operation belongs to the thread that waits for it; the leader does
@@ -67,6 +77,11 @@
 struct operation;
 struct statistics;
 
+/* Operations that wait, the oldest first. */
+struct queue {
+  struct operation *head, *tail;
+};
+
 struct writer {
   struct flusher *flusher;
   struct place *place;           /* of the file; may be NULL */
@@ -96,10 +111,12 @@ struct writer {
   pthread_mutex_t lock;
   pthread_cond_t resumed; /* a pause has ended */
   pthread_cond_t rested;  /* a transaction has ended, and there is a pause */
-  struct operation *head, *tail;
-  size_t queued; /* how many operations are between them */
-  bool led;      /* somebody leads, or was made the leader */
-  bool running;  /* a transaction runs */
+  struct queue small;     /* those that are not more than a batch, ... */
+  struct queue large;     /* ... and those that are */
+  bool large_turn;        /* the last batch was of small ones */
+  size_t queued;          /* how many operations are in both */
+  bool led;               /* somebody leads, or was made the leader */
+  bool running;           /* a transaction runs */
   bool paused;
   uint64_t paused_since;
 

@@ -221,8 +221,11 @@ static bool
 is_copied (const struct backup *backup, int64_t layer, int64_t generation)
 {
   const struct layer_view key = { .layer = layer };
-  const struct layer_view *found = bsearch (
-      &key, backup->layers, backup->layers_count, sizeof key, compare_layers);
+  const struct layer_view *found =
+      backup->layers_count == 0
+          ? NULL
+          : bsearch (&key, backup->layers, backup->layers_count, sizeof key,
+                     compare_layers);
 
   return found && generation <= found->generation;
 }
