@@ -26,7 +26,14 @@
  * also where somebody died who may have known.  Then they do not sync the
  * log but write it again.
  *
- * What makes it good, in this order:
+ * That takes the lock of writers.  Where another program holds it, nothing
+ * has failed: the flush waits, and so does each next one until the log was
+ * written.
+ *
+ * The sync goes to the log's file through a connection of its own, so that
+ * no other thread uses it.
+ *
+ * What makes a failed sync good, in this order:
  *
  *   1. while writers pause, each frame is compared with its checksum, and the
  *      whole log is written again and synced (log_rewrite); before that no
@@ -37,13 +44,6 @@
  *
  * For who was only told of a failure of others 1 and 2 are enough.  If a
  * checksum is wrong, flushes and writes fail for good (flusher_give_up).
- *
- * That takes the lock of writers.  Where another program holds it, nothing
- * has failed: the flush waits, and so does each next one until the log was
- * written.
- *
- * The sync goes to the log's file through a connection of its own, so that
- * no other thread uses it.
  */
 
 #ifndef SQLBLOCK_FLUSHER_H
