@@ -67,9 +67,8 @@
 --
 -- Why block.id does not come from SQLite, which gives the ids of deleted rows
 -- at the end again: what changed between two snapshots is a range of ids, and
--- needs no index of its own, which would take 32 % more log.  Once in a
--- transaction the next one is found, behind the highest block.id and the
--- highest snapshot.last_block.
+-- needs no index of its own, which would take 32 % more log.  So the next one
+-- comes behind the highest block.id and the highest snapshot.last_block.
 
 
 -- Which write-ahead log belongs to the file, and whether one is missing.  The
