@@ -13,7 +13,7 @@
 # It needs what the tests need, and space for two copies of a FILE in TMPDIR,
 # where a file system in memory says most about the codecs themselves.
 
-. "$(dirname "$0")/../tests/functions.sh"
+. "$(dirname "$0")/../tests/lib/functions.sh"
 need nbdkit nbdcopy python3
 [ $# -gt 0 ] || fail "give the names of files"
 PATH=$top_builddir/tool:$PATH

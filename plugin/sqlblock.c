@@ -259,18 +259,14 @@ parse_reclaim (void)
   return r == -1 ? -1 : 0;
 }
 
-/* Called after the last parameter. */
+/* Read log-size=, shared= and one-machine=. */
 static int
-sqlblock_config_complete (void)
+parse_store (void)
 {
   struct status status;
-  bool deduplicate = false, is_one_machine = false;
+  bool is_one_machine = false;
   int64_t bytes;
 
-  if (path == NULL) {
-    nbdkit_error ("the database is missing: give db=FILE");
-    return -1;
-  }
   server_options.store.limits = checkpoint_limits_default;
   if (log_size) {
     if (parse_size ("log-size", log_size, &bytes) == -1)
@@ -280,11 +276,38 @@ sqlblock_config_complete (void)
       return report (&status);
   }
   if (parse_bool (shared, &server_options.store.shared) == -1 ||
-      parse_bool (one_machine, &is_one_machine) == -1 ||
-      parse_bool (list_snapshots, &snapshots_listed) == -1 ||
-      parse_history () == -1 || parse_scrub () == -1 || parse_reclaim () == -1)
+      parse_bool (one_machine, &is_one_machine) == -1)
     return -1;
   store_set_one_machine (is_one_machine);
+  return 0;
+}
+
+/* Read quota=. */
+static int
+parse_quota (void)
+{
+  int64_t bytes;
+
+  if (quota == NULL)
+    return 0;
+  if (strcmp (quota, "none") == 0) {
+    options.quota = QUOTA_NONE;
+    return 0;
+  }
+  if (parse_size ("quota", quota, &bytes) == -1)
+    return -1;
+  options.quota = bytes;
+  return 0;
+}
+
+/* Read what a disk is like that is to be made. */
+static int
+parse_disk (void)
+{
+  struct status status;
+  bool deduplicate = false;
+  int64_t bytes;
+
   options.name = export_name;
   options.description = description;
   if (size) {
@@ -308,15 +331,26 @@ sqlblock_config_complete (void)
     return -1;
   if (dedup)
     options.deduplicate = deduplicate ? DISK_ON : DISK_OFF;
-  if (quota && strcmp (quota, "none") == 0)
-    options.quota = QUOTA_NONE;
-  else if (quota) {
-    if (parse_size ("quota", quota, &bytes) == -1)
-      return -1;
-    options.quota = bytes;
-  }
+  if (parse_quota () == -1)
+    return -1;
   if (sane_check_options (&options, &status) == -1)
     return report (&status);
+  return 0;
+}
+
+/* Called after the last parameter. */
+static int
+sqlblock_config_complete (void)
+{
+  if (path == NULL) {
+    nbdkit_error ("the database is missing: give db=FILE");
+    return -1;
+  }
+  if (parse_store () == -1 ||
+      parse_bool (list_snapshots, &snapshots_listed) == -1 ||
+      parse_history () == -1 || parse_scrub () == -1 ||
+      parse_reclaim () == -1 || parse_disk () == -1)
+    return -1;
   return 0;
 }
 
@@ -332,8 +366,7 @@ sqlblock_config_complete (void)
   "quota=<SIZE>           The most that a disk that is to be made, and its\n"  \
   "                       snapshots, may take (default none).\n"               \
   "description=<TEXT>     Description of a disk that is to be made.\n"         \
-  "reclaim=<SIZE>|<BOOL>  Keep so much of the file free for later writes, "    \
-  "and\n"                                                                      \
+  "reclaim=<SIZE>|<BOOL>  Keep SIZE of the file free for later writes, and\n"  \
   "                       give the rest back (default true: 16M, or an\n"      \
   "                       eighth of the file).\n"                              \
   "shared=<BOOL>          Other servers may write the same disks, too.\n"      \

@@ -23,10 +23,10 @@
 /* The most rules of a schedule (history.h says what they mean). */
 #define HISTORY_RULES_MAX 16
 
-/* Keep the newest snapshot of each so many seconds, for so many seconds. */
+/* Keep the newest snapshot of each period, until it is too old. */
 struct history_rule {
-  int64_t every; /* 0: all */
-  int64_t span;  /* INT64_MAX: for ever */
+  int64_t every; /* the period, in seconds; 0: keep all */
+  int64_t span;  /* how old, in seconds; INT64_MAX: for ever */
 };
 
 /* The schedule of automatic snapshots. */
@@ -51,7 +51,7 @@ int history_parse_rules (struct history_options *options, const char *text,
 /* Giving free pages back. */
 struct tidy_options {
   bool shrink;   /* do it */
-  uint64_t keep; /* so many bytes of them stay; UINT64_MAX: as tidy.h says */
+  uint64_t keep; /* bytes of them that stay; UINT64_MAX: as tidy.h says */
   void (*warn) (const char *message); /* server_start sets it */
 };
 

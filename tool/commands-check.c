@@ -18,7 +18,7 @@
 static bool repair, zero_lost, accept_file;
 static const char *salvage;
 
-/* So many problems are in the JSON; all are counted. */
+/* At most this many problems are in the JSON; all are counted. */
 #define JSON_PROBLEMS 10000
 
 static const struct tool_option check_options[] = {

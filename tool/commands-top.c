@@ -597,7 +597,7 @@ draw (const struct report *report)
   print_text (report, window.ws_row > 3 ? window.ws_row - 3 : 0);
 }
 
-/* Wait for so many seconds, or until the report is to be drawn anew.  Returns
+/* Wait for this time, or until the report is to be drawn anew.  Returns
  * false to end.
  */
 static bool

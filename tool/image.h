@@ -15,7 +15,7 @@
 
 #include <stddef.h>
 
-/* So many bytes at the beginning and at the end tell. */
+/* How many bytes at the beginning and at the end tell. */
 #define IMAGE_HEAD 512
 #define IMAGE_TAIL 512
 

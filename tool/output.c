@@ -484,14 +484,14 @@ tool_json_print (json_t *value)
 static struct {
   const char *what;
   int64_t began, shown; /* milliseconds; shown 0: not yet */
-  int64_t looked;       /* when RATE was last brought up to date, */
+  int64_t looked;       /* when RATE was last brought up to date */
   uint64_t done;        /* and what was done then */
   uint64_t last, total; /* what was told last */
   double rate;          /* bytes a second, of late */
   bool terminal, wanted;
 } bar;
 
-/* The rate is that of about so many milliseconds before: what is skipped
+/* The rate is that of about the last RATE_TIME milliseconds: what is skipped
  * over, holes for example, is soon forgotten.
  */
 #define RATE_TIME 3000

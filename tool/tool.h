@@ -248,7 +248,7 @@ char *tool_amount (uint64_t bytes, char *buffer);
 /* "1 disk", "2 disks", as count_words, but a new string. */
 char *tool_count (uint64_t count, const char *one);
 
-/* How many bytes of TEXT have a place in so many COLUMNS of a terminal. */
+/* How many bytes of TEXT have a place in COLUMNS columns of a terminal. */
 int tool_fitting (const char *text, int columns);
 
 /* A table, printed with aligned columns.  TITLES ends with NULL; a title

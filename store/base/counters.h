@@ -76,7 +76,7 @@ int statistics_request (struct disk_counters *disk, enum request_kind kind,
 /* Count how DB, the caller's connection, used its cache to read a disk. */
 void statistics_cache (struct disk_counters *disk, sqlite3 *db);
 
-/* Count a commit of so many OPERATIONS by DB, the writer's connection, whose
+/* Count a commit of OPERATIONS operations by DB, the writer's connection, whose
  * pages have PAGE_SIZE bytes, and how it used its cache.
  */
 void statistics_commit (struct statistics *statistics, uint64_t began,

@@ -121,7 +121,7 @@ advice (int rc)
   }
 }
 
-/* A message of so many bytes has no room for many more names. */
+/* A message of this many bytes has no room for many more names. */
 #define LIST_LONG 600
 
 /* Append to the message of a status. */

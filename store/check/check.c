@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 #include <time.h>
 
 #include "check/check-parts.h"
+#include "base/background.h"
 #include "base/clock.h"
 #include "sqlite/files.h"
 #include "sqlite/guard.h"
@@ -130,12 +130,10 @@ progress (struct check *check, struct status *status)
 struct watch {
   struct check *check;
   struct connection *connection;
-  char *log;            /* its name; may be NULL */
-  int64_t longest;      /* that it may become, in bytes */
-  pthread_mutex_t lock; /* of what follows; a leaf */
-  pthread_cond_t changed;
-  bool ended;
+  char *log;       /* its name; may be NULL */
+  int64_t longest; /* that it may become, in bytes */
   bool too_long, canceled;
+  struct background background;
 };
 
 static int64_t
@@ -185,18 +183,13 @@ static void *
 watch_it (void *opaque)
 {
   struct watch *watch = opaque;
-  struct timespec until;
 
-  pthread_mutex_lock (&watch->lock);
-  while (!watch->ended) {
-    until = clock_timespec (clock_now () + WATCH_INTERVAL * CLOCK_MILLISECOND);
-    pthread_cond_timedwait (&watch->changed, &watch->lock, &until);
-    if (!watch->ended && is_enough (watch)) {
+  while (
+      background_sleep (&watch->background, WATCH_INTERVAL * CLOCK_MILLISECOND))
+    if (is_enough (watch)) {
       sqlite3_interrupt (watch->connection->db);
       break;
     }
-  }
-  pthread_mutex_unlock (&watch->lock);
   return NULL;
 }
 
@@ -296,24 +289,14 @@ check_file (struct connection *connection, void *opaque, struct status *status)
     .connection = connection,
     .log = files_side (store_path (check->store), "-wal"),
   };
-  pthread_t thread;
   int r;
 
   watch.longest = longest_log (check, size_of (watch.log));
-  pthread_mutex_init (&watch.lock, NULL);
-  clock_init_condition (&watch.changed);
-  if (pthread_create (&thread, NULL, watch_it, &watch) != 0)
-    r = status_fail (status, EAGAIN, "cannot start a thread");
-  else {
+  r = background_start (&watch.background, watch_it, &watch, status);
+  if (r == 0) {
     r = run_integrity_check (check, connection, status);
-    pthread_mutex_lock (&watch.lock);
-    watch.ended = true;
-    pthread_cond_signal (&watch.changed);
-    pthread_mutex_unlock (&watch.lock);
-    pthread_join (thread, NULL);
+    background_stop (&watch.background);
   }
-  pthread_mutex_destroy (&watch.lock);
-  pthread_cond_destroy (&watch.changed);
   free (watch.log);
   if (r == 0)
     r = check_settings (check, connection, status);

@@ -329,7 +329,7 @@ mark_layers (struct unknowns *unknowns, struct looked_at *layers, size_t count,
   return r;
 }
 
-/* So much is not known that no rows are put there. */
+/* Too much is not known: no rows are put there. */
 static int
 give_up (struct salvage *salvage, uint64_t places, struct status *status)
 {

@@ -22,10 +22,10 @@
 #include "engine/engine.h"
 #include "base/count.h"
 
-/* So many pages are sealed while writers are kept out. */
+/* At most this many pages are sealed while writers are kept out. */
 #define AT_ONCE 256
 
-/* So many pages are looked at after the start. */
+/* How many pages are looked at after the start. */
 #define SAMPLE 4096
 
 /* How often it is looked whether there is something to do, and how long
@@ -36,10 +36,10 @@
 #define REST        60
 #define RETRY_AFTER 3600
 
-/* SQLite's check is given up when the log grows by so many bytes. */
+/* SQLite's check is given up when the log grows by this many bytes. */
 #define LOG_GROWTH (INT64_C (32) << 20)
 
-/* After each piece of work it rests so many times as long. */
+/* After each piece of work it rests this many times as long. */
 #define REST_TIMES 3
 
 /*--------------------------------------------------------------------

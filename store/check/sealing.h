@@ -56,7 +56,7 @@
 #include "status.h"
 #include "store.h"
 
-/* So many pages are looked at in one transaction. */
+/* At most this many pages are looked at in one transaction. */
 #define SEAL_PART 32768
 
 /* The pages without a checksum of one part of the file. */

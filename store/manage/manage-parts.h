@@ -32,8 +32,8 @@ struct shrinking {
   uint64_t keep;        /* pages that stay free */
   uint64_t nanoseconds; /* that a step takes */
   uint64_t moves;       /* all go at once if at most this many move */
-  uint64_t cut;         /* the list is in order for pages behind this one, */
-  uint64_t least;       /* and since then so many were free, or more */
+  uint64_t cut;         /* the list is in order for pages behind this one */
+  uint64_t least;       /* since then at least this many were free */
   bool done;            /* all have gone at once */
   struct shrink_pages pages;
 };

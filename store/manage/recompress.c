@@ -34,7 +34,9 @@
 #include "engine/engine.h"
 #include "rows/snapshots.h"
 
-/* What a step reads: so many rows, until what it stores has so many bytes. */
+/* What a step reads: at most STEP_ROWS rows, and no more once what it stores
+ * has STEP_BYTES.
+ */
 #define STEP_ROWS  512
 #define STEP_BYTES (4 * 1024 * 1024)
 
@@ -79,9 +81,9 @@ struct recompression {
   size_t used;
   char *block; /* the one at hand */
 
-  struct grown *grown; /* by what was committed, so many ... */
+  struct grown *grown; /* by what was committed */
   size_t grown_count;
-  size_t grown_room; /* ... of what fits in there */
+  size_t grown_room; /* how many fit in there */
 };
 
 /* Find the disk and count its rows. */

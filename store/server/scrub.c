@@ -18,7 +18,7 @@
 #include "server/scrub.h"
 #include "base/count.h"
 
-/* So many problems are told of in each pass; the others are counted. */
+/* At most this many problems are told of in a pass; the others are counted. */
 #define LINES 100
 
 struct scrub {

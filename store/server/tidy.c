@@ -17,8 +17,8 @@
 #include "engine/engine.h"
 
 /* How often there is a look if something was committed, and after a failure,
- * in milliseconds; and every so many looks one for what other processes
- * have committed.
+ * in milliseconds; and every how many looks there is one for what other
+ * processes have committed.
  */
 #define LOOK_EVERY  1000
 #define RETRY_AFTER 30000
@@ -32,8 +32,8 @@
 #define IDLE_STEP (5 * CLOCK_MILLISECOND)
 #define IDLE_REST 1
 
-/* Free pages that will be used up in so many seconds, if it goes on like
- * that, are left alone.
+/* Free pages that will be used up within this many seconds, if it goes on
+ * like that, are left alone.
  */
 #define USED_UP 16
 

@@ -17,8 +17,8 @@
 #include "sqlite/log.h"
 #include "sqlite/page.h"
 
-/* So much of the list is put in order at most, in trunk pages: a value has
- * at most 1 GB, and what is behind stays as it is.
+/* At most this many trunk pages of the list are put in order: a value has at
+ * most 1 GB, and what is behind stays as it is.
  */
 #define TRUNKS_MAX(part) (UINT64_C (500000000) / (part))
 

@@ -48,7 +48,7 @@ struct freelist_order {
    * may not be in the list any more, and the transaction must forget it.
    */
   uint64_t cut;
-  uint64_t places; /* then so many of them will be used */
+  uint64_t places; /* how many of them will be used then */
 };
 
 /* Put the list in order, in a write transaction of CONNECTION in which

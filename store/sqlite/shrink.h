@@ -37,7 +37,7 @@
 #include "sqlite/connection.h"
 #include "status.h"
 
-/* So many free pages are a long list. */
+/* This many free pages are a long list. */
 #define SHRINK_MANY 16384
 
 /* The pages of the database. */

@@ -1,0 +1,70 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
+# The floors of store/, from the lowest: a file includes nothing of a higher
+# one, none that needs it, and nothing of nbdkit. Outside, there is no SQL, and
+# nothing is included but the face and what knows nothing of databases. Each
+# file says its licence.
+
+. "${srcdir:-$(dirname "$(realpath "$0")")/..}/lib/functions.sh"
+
+cd "$srcdir/.."
+floors='base block sqlite rows engine manage check server'
+
+# A header that lies directly in store/ counts as on the floor that it is the
+# face of.
+face='status.h=base store.h=engine manage.h=manage stream.h=manage
+  check.h=check server.h=server statistics.h=base'
+
+# "FILE:LINE:#include "HEADER"" of what goes up, or leads nowhere.
+up=$(grep -rn --include='*.[ch]' '^# *include *"' store | awk -F '[:"]' \
+  -v floors="$floors" -v face="$face" '
+    function floor_of (path) {
+      sub ("^store/", "", path)
+      if (path in number)
+        return number[path]
+      sub ("/.*", "", path)
+      return path in number ? number[path] : 99
+    }
+    BEGIN {
+      for (i = split (floors, name, " "); i > 0; i--) number[name[i]] = i
+      for (i = split (face, name, " "); i > 0; i--) {
+        split (name[i], pair, "=")
+        number[pair[1]] = number[pair[2]]
+      }
+    }
+    floor_of($4) > floor_of($1) || floor_of($4) == 99')
+[ -z "$up" ] || fail "includes of a higher floor, or of none: $up"
+
+# Files that need each other, on one floor, too. A .c, its .h and its -parts.h
+# are one.
+circle=$(grep -rn --include='*.[ch]' '^# *include *"' store |
+  awk -F '[:"]' '{
+    one = $1; other = "store/" $4
+    sub (/(-parts)?\.[ch]$/, "", one); sub (/(-parts)?\.[ch]$/, "", other)
+    if (one != other) print one, other
+  }' | tsort 2>&1 >/dev/null) ||
+  fail "includes that go round in a circle: $circle"
+
+[ -z "$(ls store/*.c 2>/dev/null)" ] || fail "no floor: $(ls store/*.c)"
+
+nbdkit=$(grep -rnE --include='*.[ch]' '^# *include.*nbdkit' store) || :
+[ -z "$nbdkit" ] || fail "nbdkit in the store: $nbdkit"
+
+private=$(grep -nE '^# *include "[^"]*/' store/*.h {plugin,tool}/*.[ch] |
+  grep -v '"base/') || :
+[ -z "$private" ] || fail "what is private to the store: $private"
+
+sql='SELECT|INSERT|UPDATE|DELETE|PRAGMA|CREATE|DROP|ALTER|ATTACH|VACUUM'
+sql=$(grep -nE "\"[^\"]*\b($sql|BEGIN|COMMIT|ROLLBACK|WHERE)\b" \
+  {plugin,tool}/*.[ch]) || :
+[ -z "$sql" ] || fail "SQL outside the store: $sql"
+
+# The generated schema.h is not in git.
+licence='SPDX-License-Identifier: BSD-3-Clause\n.*authors; see LICENSE\.\n'
+bare=$(find configure.ac Makefile.am quickstart bench plugin store tests tool \
+  -type f -regextype egrep ! -name schema.h \
+  -regex '.*(\.([ch]|ac|am|bash|map|py|sh|sql|supp)|quickstart|check-with)' \
+  -exec grep -LzP "\A(#!.*\n)?.*$licence" {} +) || :
+[ -z "$bare" ] || fail "without the two lines of the licence: $bare"

@@ -1,0 +1,81 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
+# Power cuts (powercut.c): a random load, then a cut at many places in what
+# reached the files, with what was not synced lost, torn or reordered.  In
+# several variants: transactions larger than the page cache, another program
+# that reads for long, syncs, writes and reads that fail, two servers, and a
+# manager that takes snapshots, clones, rolls back, reclaims and so on, in the
+# server or by commands beside it.  And with a store that is broken on purpose,
+# which must be noticed.
+#
+# Arguments go to power-cuts, such as --rounds 100; SQLBLOCK_SEED in the
+# environment begins as a failed run did.  SOAK=yes in the environment makes
+# at least 340 cut points in each variant.  Where TMPDIR is set, the files
+# of a failed run are kept there.
+
+. "${srcdir:-$(dirname "$(realpath "$0")")/..}/lib/functions.sh"
+
+power_cuts=$top_builddir/tests/power-cuts
+[ -x "$power_cuts" ] || skip "power-cuts needs cmocka to be built"
+
+use_memory
+
+rounds=1 seconds=900
+if [ "${SOAK-}" = yes ]; then
+  rounds=12 seconds=1800
+fi
+
+# run OPTION...: the last line has the counts.
+run ()
+{
+  timeout --foreground "$seconds" "$power_cuts" "$@" >"$tmp/out" 2>&1
+}
+
+# What each breaks stands in load.h.  With these options it is found within
+# seconds, which ends the rounds; 255 says that a check has failed.
+while read -r broken options; do
+  status=0
+  # Options are a list of words.
+  TMPDIR=$tmp run --rounds 300 --break "$broken" $options || status=$?
+  if [ $status -ne 255 ]; then
+    cat "$tmp/out" >&2
+    fail "a store with a broken $broken goes unnoticed (status $status)"
+  fi
+  echo "a store with a broken $broken is noticed"
+done <<'EOF'
+flush
+checkpoint
+database --pin
+headers --small-caches
+commit
+forget --small-caches --shared --fail-reads --block-size 16384
+change --manage
+reclaim --manage
+snapshot --manage
+EOF
+
+export TMPDIR="${TMPDIR:-$tmp}"
+while read -r variant; do
+  run --rounds "$rounds" $variant "$@" || {
+    cat "$tmp/out" >&2
+    fail "power-cuts $variant"
+  }
+  echo "power-cuts $variant: $(tail -n 1 "$tmp/out")"
+done <<'EOF'
+
+--small-caches
+--pin
+--fail-syncs
+--fail-syncs --fail-writes --fail-reads --small-caches --pin
+--fail-writes --small-caches
+--shared --small-caches --fail-reads --block-size 16384
+--shared --pin --block-size 512
+--manage --places 30
+--manage --small-caches --places 30
+--manage --pin --places 30
+--manage --fail-syncs --places 30
+--commands --fail-syncs --places 30
+--manage --fail-syncs --fail-writes --fail-reads --small-caches --pin --places 30
+EOF
