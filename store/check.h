@@ -21,6 +21,12 @@
  *
  * A problem is told with the disks and snapshots that show the block.  What
  * repair_database can mend says so.
+ *
+ * What nothing that is read tells: a page that was written and never got to the
+ * medium, so that an older one with a right checksum stands in its place; and
+ * one that another program has moved from the log into the database, until it
+ * gets a checksum (sealing.h).  A check compares rows and indexes, and finds
+ * most of that.
  */
 
 #ifndef SQLBLOCK_CHECK_H
@@ -140,6 +146,8 @@ int check_database (struct store *store, const struct check_options *options,
  *   counters that do not fit                    are set
  *   what interrupted copies left                is removed
  *   pages without a checksum, if all is well    get one (sealing.c)
+ *   pages that do not fit theirs, if all rows   get another one; until then
+ *   and the file are well otherwise             what is on them is not read
  *   a block of which one byte has changed       gets that byte back
  *
  * While rows of disks, snapshots or layers are damaged, or the file is, what

@@ -21,6 +21,10 @@
  *
  * Parts that were never counted in take no memory.  What is counted is only
  * added to, without an order between two counters.
+ *
+ * Nothing is counted twice: FUA is part of the request that asks for it, and no
+ * flush; a request of .cache is one, whatever it reads.  Commands count
+ * nothing.
  */
 
 #ifndef SQLBLOCK_STATISTICS_H

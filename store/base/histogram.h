@@ -14,6 +14,11 @@
  * Times are counted in units of 64 ns, which reaches from there to more than
  * a minute in buckets that fit a page of memory, together with what else is
  * said about a kind of request.
+ *
+ * Packaged libraries keep their counts behind pointers, in memory of their own,
+ * and with a minimum and a maximum, which take loops of compare-and-swap.  Here
+ * a count is an addition to a fixed place in shared memory.  Powers of two are
+ * bounds of buckets, so what lies below one is known exactly.
  */
 
 #ifndef SQLBLOCK_HISTOGRAM_H

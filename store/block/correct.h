@@ -7,6 +7,9 @@
  * The checksums have 64 bits, so of all bytes that could have been different
  * only the true one makes the checksum right again: it can be found by
  * trying.
+ *
+ * All changes of one byte in 4 KiB are a million, which take a fifth of a
+ * second.  In blocks of 16 KiB and more it gives up before it has tried all.
  */
 
 #ifndef SQLBLOCK_CORRECT_H

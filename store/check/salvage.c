@@ -16,6 +16,11 @@
  *   4. where the b-trees are damaged so that no index tells what is missing,
  *      all rows that are true and have no other in their place
  *
+ * SQL would stop at the first damaged page, and Debian's .recover does not
+ * work.  No schema is needed: the number of columns and the checksum tell of
+ * which table a row is.  One changed byte cannot make both a b-tree and the
+ * pointer map lie.
+ *
  * So what was deleted once, and still stands in free pages, does not come
  * back.  A block that stays lost gets a row whose checksum is wrong: reading
  * it is an error, not wrong data.  The same holds for a lost layer.  Where

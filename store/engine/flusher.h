@@ -36,6 +36,18 @@
  *
  * The sync goes to the log's file through a connection of its own, so that
  * no other thread uses it.
+ *
+ * What makes a failed sync good, in this order:
+ *
+ *   1. while writers pause, each frame is compared with its checksum, and the
+ *      whole log is written again and synced (log_rewrite); before that no
+ *      checkpoint may touch the database
+ *   2. in the shared memory no frame counts as moved any more, so that all are
+ *      moved again, also those that an earlier checkpoint has moved
+ *   3. a complete checkpoint, which syncs the database
+ *
+ * For who was only told of a failure of others 1 and 2 are enough.  If a
+ * checksum is wrong, flushes and writes fail for good (flusher_give_up).
  */
 
 #ifndef SQLBLOCK_FLUSHER_H

@@ -2,7 +2,29 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* What an operation does to blocks: see writer-parts.h. */
+/* What an operation does to blocks: see writer-parts.h.
+ *
+ * Which older rows go with a write depends on the floor: the highest generation
+ * at which a snapshot or a child looks at the disk's layer, or 0.  Rows above
+ * it are seen by the disk alone.
+ *
+ *   layer 7, writes generation 6; snapshots as of 2 and of 3: the floor is 3
+ *
+ *   rows of number 0        1     3     5              a write now
+ *                         stays  stays  goes           makes a row of 6
+ *
+ * A row above the floor is overwritten, or deleted when its block is trimmed;
+ * only what lies at or below it must be hidden by a row of zeroes.  Else each
+ * snapshot that was taken and deleted again would leave a generation behind,
+ * until somebody reclaims.
+ *
+ * Some layers below are the disk's alone, too: after a roll-back to a snapshot
+ * that was then deleted, or when the origin of a clone was deleted, nothing but
+ * the disk's layer may look at its parent, and nothing but that at the next.
+ * Where there is no floor, the rows of a block that is written or trimmed go
+ * there as well.  So a layer that is too large to be moved up (reclaim.h) keeps
+ * no rows that nobody sees, and a disk at its quota can be overwritten.
+ */
 
 #include <config.h>
 

@@ -8,7 +8,9 @@
  *   the queue, who leads, transactions      what one operation does to rows
  *
  * What the leader has found out of the disk, its layers and the next ids is
- * kept from one transaction to the next, until writer_forget.
+ * kept from one transaction to the next, until writer_forget: after an
+ * operation that is no request, a transaction that was rolled back, or a commit
+ * of another connection, which SQLite tells (follow_begin).
  */
 
 #ifndef SQLBLOCK_WRITER_PARTS_H

@@ -15,7 +15,10 @@
  * The leader takes what is queued (at least its own operation, which stands
  * first, at most a bounded amount), runs it as one transaction, makes the
  * first of the queue the next leader and wakes the others.  Acknowledged
- * means committed: a call returns 0 only after the COMMIT.
+ * means committed: a call returns 0 only after the COMMIT.  An operation that
+ * failed is not there for anybody who reads.  Only a crash can bring it back,
+ * as a whole and if nothing was committed after it: where the write to the log
+ * that failed has left all its bytes there.
  *
  * An operation that is larger than a batch, such as a trim of a whole disk, is
  * a batch alone, and waits in a queue of its own.  The two take turns, so a
@@ -31,6 +34,10 @@
  * - Only the leader uses the connection and the fields marked so.
  * - An operation belongs to the thread that waits for it; the leader does
  *   not touch it after it has set its state to done.
+ * - SQLite takes data from the owner's buffer, without a copy (SQLITE_STATIC).
+ *   The statement is reset, and its bindings are cleared, before the owner is
+ *   woken.
+ * - Each operation has a futex of its own, and nobody is woken under a lock.
  * - If the transaction fails, each operation is tried alone, so that only
  *   those that fail get the error.
  * - A leader never waits for anything that ends with one client.

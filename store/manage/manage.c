@@ -552,6 +552,15 @@ manage_clone (struct store *store, const char *source, const char *name,
 
 /*--------------------------------------------------------------------
  * Freezing.
+ *
+ * A copy that takes an hour is to show one moment.  One read transaction would
+ * do, but the log could not start over for so long.  So it gets a snapshot of
+ * which nobody knows (snapshots_hold), whose rows stay while its maker has
+ * guard_keep_rows, and each piece is read in a transaction of its own.  Whoever
+ * reclaims meanwhile fails, and space is freed later.
+ *
+ * What a client or "sqlblock send" reads is a snapshot with a name, which stays
+ * by guard_read_snapshot; nothing is made for it, and others can reclaim.
  */
 
 /* Hold what the target shows now. */

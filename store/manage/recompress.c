@@ -8,6 +8,11 @@
  * transaction writes those of them that are still what was read, by their
  * checksums.  A row keeps its key and its id, so nobody sees a difference.
  *
+ * Of what blocks share, the data of the content changes and its id stays.  Rows
+ * with data of their own get a content, or the other way round, as the disk now
+ * says.  A content is made only when it is clear that the row is still there:
+ * nothing would ever delete one that was never referred to.
+ *
  * Where there is no space, rows that take more now are stored again as they
  * were, in smaller steps that free space.  For that their ids and codecs are
  * remembered.  Whether an equal block was stored only once is not: a row that

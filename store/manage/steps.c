@@ -377,7 +377,12 @@ manage_count (struct store *store, progress_made progress, void *opaque,
 }
 
 /*--------------------------------------------------------------------
- * Giving pages back.
+ * Giving pages back (shrink.h).
+ *
+ * Where few are free, one by one.  Where many are, all at once, if only few
+ * would have to move and at most half of the free ones are kept.  Else the list
+ * of free pages is put in order for the last ARRANGED pages of the file, which
+ * then go one by one; then for the next.
  */
 
 /* Can all pages go at once?  Returns 1, 0, -1. */

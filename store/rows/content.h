@@ -16,6 +16,14 @@
  * content goes in the transaction that removes the last reference: triggers
  * of the connection that writes see to that (follow.h).
  *
+ * - Few contents with one hash are compared (CONTENT_COMPARED): hashes are
+ *   easy to make collide, and nobody shall make writes slow by that.
+ * - Older rows of a block go before its content is looked for: the other way
+ *   round the last reference to the one just found could go with them.
+ * - The checksum of a block covers the id of its content, and ids are never
+ *   used again: so rows with one checksum have the same bytes, also after a
+ *   content was stored in another way (recompress.c).
+ *
  * All functions run inside a transaction of the caller.
  */
 

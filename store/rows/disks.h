@@ -7,6 +7,24 @@
  *
  * These are the short management transactions, and the way from a disk to
  * the layers that hold its blocks.
+ *
+ *   at first                   web ──► layer 7, writes generation 1
+ *
+ *   a snapshot (snapshots.h)   web ──► layer 7, writes generation 2
+ *                              web@monday ──► layer 7 as of 1
+ *
+ *   a clone of that            test ──► layer 8, writes generation 2
+ *                                          └─► layer 7 as of 1
+ *
+ *   a roll-back to it          web ──► layer 9, writes generation 2, epoch + 1
+ *                                         └─► layer 7 as of 1
+ *
+ * A clone of a disk, not of a snapshot, raises the generation as a snapshot
+ * does, and looks at the old one.  After a roll-back newer snapshots keep the
+ * old layer.  Who has a disk open knows its epoch from then, and each
+ * transaction compares it, so none mixes what was before a roll-back with what
+ * is after it.  Servers need no message of all this: they read these rows in
+ * each transaction.
  */
 
 #ifndef SQLBLOCK_DISKS_H

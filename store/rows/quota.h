@@ -27,6 +27,17 @@
  * When something that looked at a layer goes, the layer is looked through for
  * rows to reclaim.  After that it gets its row in `counted`, if it may count
  * now, or loses one that is needed no more, which did no harm.
+ * Whether another disk sees it as well, so that it counts for neither, is
+ * looked at by each check.
+ *
+ * A request that adds bytes to the disk's layer is checked in its transaction,
+ * which it fails; the requests of that are then tried one by one.  One that
+ * adds nothing passes above the limit, too.  Flattening is checked like a
+ * write.  Reclaiming is not: rows that it moves into the disk's own layer may
+ * count more than before, but no less becomes free.  A snapshot adds nothing.
+ *
+ * A content counts for each block that refers to it: what a disk may take must
+ * not depend on what others delete.
  *
  * All functions run inside a transaction of the caller, a write transaction
  * where they change something, and return 0, or -1.

@@ -49,6 +49,26 @@
 -- nothing needs is deleted some time later.  A layer with a parent begins
 -- with generation 2: rows of generation 1 are what it took over from its
 -- parent, so that the parent can go.
+--
+-- Why one table has the blocks of all disks: a table for each disk would change
+-- the schema with each disk, clone and snapshot, no prepared statement would
+-- last, and a file from elsewhere could not be compared with a fixed text.
+--
+-- Why that table has rowids and an index, and is not WITHOUT ROWID: an index
+-- b-tree spills what is longer than about a quarter of a page, and has data in
+-- its inner nodes, so it gets deep.  Here data lies in leaves, and the index is
+-- small and dense; maps are read from it alone.  (With the number of the block
+-- as rowid reading would be 15 % faster, but there would be no room for
+-- generations, and a map would walk over the data.)
+--
+-- Why rows have checksums beside those of pages: a row in the wrong place is
+-- found, too, and so is a changed byte where no page has a checksum; SQLite's
+-- integrity_check does not notice one in a blob, or in the size of a disk.
+--
+-- Why block.id does not come from SQLite, which gives the ids of deleted rows
+-- at the end again: what changed between two snapshots is a range of ids, and
+-- needs no index of its own, which would take 32 % more log.  So the next one
+-- comes behind the highest block.id and the highest snapshot.last_block.
 
 
 -- Which write-ahead log belongs to the file, and whether one is missing.  The

@@ -22,6 +22,18 @@
  * walk over each layer.  Rows that one group alone sees are found by its
  * viewers, which are in order.  That one child is left can be the work of two
  * groups at most, whatever their number, so few need be looked at row by row.
+ *
+ * So reclaiming must leave the same rows, whatever was reclaimed before and in
+ * which order:
+ *
+ * - Whether rows have moved into an only child makes no difference: what would
+ *   be hidden in one of the two places is hidden in the other.  For that, in a
+ *   chain of layers that each have one child, what the topmost hides is hidden
+ *   of all (hiding.h).
+ * - A layer that stays puts its parent into `reclaim`, if it is the only child.
+ *
+ * Where a layer cannot be read, all else is counted; but of contents nobody
+ * knows then what else refers to them.
  */
 
 #ifndef SQLBLOCK_USAGE_H

@@ -13,6 +13,15 @@
  * What a process says about itself may be anything, as anybody can call a
  * file in memory so.  It is copied, never mapped; its size, layout and
  * database are checked, and counters are only numbers to show.
+ *
+ * A file beside the database would be left by a server that is killed, and
+ * could not be made where nothing can be written.  A socket in the abstract
+ * namespace goes with the server, too, but takes a thread, a protocol, time
+ * limits and checks of who asks, and is not seen from another network
+ * namespace, such as a container's.  What this way costs is a look at all open
+ * files of all processes for each report, and that nbdkit's -u hides the server
+ * from all but root: a process that has given up root cannot be traced by its
+ * user.
  */
 
 #include <config.h>

@@ -16,6 +16,10 @@
  * pages are being used quickly, nor while many more become free, since then it
  * is soon less work.
  *
+ * At its end a checkpoint is asked for, which makes the file shorter: under a
+ * load that neither fills the log nor ever pauses for a second there would be
+ * none.
+ *
  * It does nothing before a client has opened a disk for writing.
  */
 

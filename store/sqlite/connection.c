@@ -25,11 +25,17 @@
 /* The settings of every connection that looks at tables.
  *
  * trusted_schema, cell_size_check: the file may come from anywhere.
+ * foreign_keys: layers, disks and snapshots refer to each other.
  * secure_delete: Debian's SQLite overwrites what is deleted, which costs
  *   up to a third of the speed.
  * synchronous NORMAL: a commit does not sync; flusher.c does.
  * wal_autocheckpoint: checkpointer.c does it.
+ * temp_store: no other files.
  * max_page_count: the default would end at 4 TiB.
+ *
+ * No mmap_size: an error of the medium would be a SIGBUS, and a page would
+ * pass by the checksums.  What stands in the file, journal_mode and
+ * auto_vacuum, is chosen when it is made (rows/database.c).
  */
 static const char settings_sql[] = "PRAGMA trusted_schema = OFF;"
                                    "PRAGMA cell_size_check = ON;"
@@ -40,8 +46,9 @@ static const char settings_sql[] = "PRAGMA trusted_schema = OFF;"
                                    "PRAGMA temp_store = MEMORY;"
                                    "PRAGMA max_page_count = 4294967294;";
 
-/* The page cache, in KiB.  Who reads finds pages in that of the kernel as
- * well; one larger than the processor's own only makes copying slower.
+/* The page cache, in KiB, of each of up to 19 connections of a server.  Who
+ * reads finds pages in that of the kernel as well; one larger than the
+ * processor's own only makes copying slower.
  */
 #define WRITE_CACHE 2000
 #define READ_CACHE  500
@@ -182,7 +189,8 @@ visit (sqlite3_context *context, int argc, sqlite3_value **argv)
 /* Nothing that stands in the file may run: no triggers, no views.  Settings
  * make SQLite read the schema, which may be in the log, and takes a large
  * part of the time to open a connection; so they are only made where they
- * matter.
+ * matter.  A checkpoint syncs in the same way without them: synchronous is
+ * FULL then.
  */
 static int
 set_up (struct connection *connection)

@@ -133,7 +133,39 @@ int guard_reclaim (const char *path, struct status *status);
  */
 int guard_flatten (const char *path, int64_t id, struct status *status);
 
-/* One of the processes that write the log; more than ever will at a time. */
+/*--------------------------------------------------------------------
+ * Those who write the log, and tell each other of syncs that have failed.
+ *
+ * The kernel tells each descriptor that was open at that moment of a failed
+ * sync, once; one that is opened later is told nothing if somebody else was.
+ * So what a process has learnt must not be lost with it.  Its byte is 1 from
+ * before its first sync until it ends, and for longer if a sync of it has
+ * failed.  While it lives and knows of one, it has the byte of those besides.
+ *
+ * A command, or a server with shared=true, looks at these bytes when all its
+ * descriptors are open, and after each of its syncs; where there is doubt it
+ * writes the log again before it goes on.  An ordinary server looks when it
+ * begins: it has settled the log then, and has its descriptors since.  That is
+ * enough:
+ *
+ * - A sync that fails after the descriptors were opened is reported to them.
+ * - One that failed before was reported to a process that lives and says so,
+ *   or that is dead and has left its byte, or that has written the log again
+ *   since.
+ * - A byte is 1 for longer than any sync of its process can be under way, so
+ *   it does not matter when that is killed.
+ * - SQLite's own checkpoint, when the last connection is closed, syncs as well
+ *   and reports nothing.  Before that the process lets go of byte 0.  Whoever
+ *   opens the file later sees nobody there and settles the log; whoever had it
+ *   open already keeps that checkpoint from being made.
+ *
+ * These bytes need not survive a power cut, after which SQLite recovers what is
+ * on the medium.  What is left is a server that is stopped between the two
+ * instructions at which its sync returns and it says so, for as long as a
+ * command needs to start, commit and sync.
+ */
+
+/* One of them; more than there ever will be at a time. */
 #define GUARD_ENTRIES 64
 struct guard_entry {
   int fd;

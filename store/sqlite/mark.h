@@ -31,7 +31,7 @@
  *      ▲                │                   │
  *      └── closed(Y) ◄──┴───────────────────┘  idle for a second, or the end
  *
- * What writes it is mark-write.c, which also has the rules for when the log may
+ * What writes it is marking.c, which also has the rules for when the log may
  * start over.  What is left behind, whenever everything stops:
  *
  *   file       log                            fits

@@ -11,6 +11,9 @@
  *   disk.sqlite      another database, or none
  *   disk.sqlite-wal  the log of ours
  *
+ * It would put our log into that one, and even truncate the shared memory under
+ * us: the locks that say that this is in use are those of our own process.
+ *
  * A file that gets a second name, a hard link, has a second log by that, which
  * programs may use that know nothing of claim.h; nor could it be written by us
  * if it were opened now.

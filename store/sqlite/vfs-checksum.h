@@ -46,6 +46,7 @@
  * - A program that changes pages without this VFS leaves the checksums of
  *   what was there before: such pages do not fit.
  * - Free pages are not read, so what stands there is harmless.
+ * - A VACUUM that changes the size of pages does not work through this.
  * - Who holds a read transaction reads from the database only pages that
  *   nobody writes meanwhile, so a page half written is never seen.
  */

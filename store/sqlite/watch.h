@@ -45,8 +45,10 @@
  *   or a writer by another name (claim.h), counts like a change.
  *
  * A file that has changed, rests again and is closed can be read with new
- * connections.  On file systems of other machines all of this is as true as
- * what they tell of the file; the server says so when it starts.
+ * connections.  Nothing is taken for unchangeable, not even what lies on a
+ * read-only superblock, which can be mounted anew.  On file systems of other
+ * machines all of this is as true as what they tell of the file; the server
+ * says so when it starts.
  */
 
 #ifndef SQLBLOCK_WATCH_H
