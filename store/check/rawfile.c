@@ -166,27 +166,30 @@ look_for_lost_log (struct rawfile *pages, const char *index,
   close (fd);
 }
 
-/* How many pages the file is too short for: its header, or the log, says how
- * many there are.
+/* Count what is there, and how many pages the file is too short for: its
+ * header, or the log, says how many there are.
  */
-static uint32_t
-count_missing (const struct rawfile *pages)
+static void
+count_pages (struct rawfile *pages)
 {
   unsigned char header[PAGE_HEADER_SIZE];
-  const uint64_t in_file = lseek (pages->file, 0, SEEK_END) / pages->page_size;
+  const uint64_t in_file = pages->opened.st_size / pages->page_size;
   uint64_t wanted = pages->count;
   uint32_t in_log = 0;
 
+  pages->in_file = in_file < pages->count ? in_file : pages->count;
+  for (size_t i = 0; i < pages->in_log_count; i++)
+    in_log += pages->in_log[i].page > in_file &&
+              pages->in_log[i].page <= pages->count;
+  pages->present = pages->in_file + in_log;
   if (pages->in_log_count == 0) {
     read_at (pages->file, header, sizeof header, 0);
     if (memcmp (header, "SQLite format 3", 16) != 0)
-      return 0;
+      return;
     wanted = big_endian (header + PAGE_HEADER_PAGES);
   }
-  for (size_t i = 0; i < pages->in_log_count; i++)
-    in_log +=
-        pages->in_log[i].page > in_file && pages->in_log[i].page <= wanted;
-  return wanted > in_file + in_log ? wanted - in_file - in_log : 0;
+  if (wanted > in_file + in_log)
+    pages->missing = wanted - in_file - in_log;
 }
 
 static int
@@ -225,7 +228,7 @@ read_rest (struct rawfile *pages, const char *path, struct status *status)
     return status_no_memory (status);
   look_for_lost_log (pages, index, r == 1 ? salts : NULL);
   free (index);
-  pages->missing = count_missing (pages);
+  count_pages (pages);
   return 0;
 }
 
@@ -284,22 +287,46 @@ rawfile_close (struct rawfile *pages)
   free (pages);
 }
 
-/* Returns whether the page is from the log. */
-static bool
-read_page (struct rawfile *pages, uint32_t number, unsigned char *page)
+/* The place in the log's pages of NUMBER, or of the first one behind it. */
+static size_t
+find_in_log (const struct rawfile *pages, uint32_t number)
 {
-  const struct log_page key = { .page = number };
-  const struct log_page *found = NULL;
   size_t low = 0, high = pages->in_log_count;
 
   while (low < high) {
     const size_t middle = low + (high - low) / 2;
 
-    if (pages->in_log[middle].page < key.page)
+    if (pages->in_log[middle].page < number)
       low = middle + 1;
     else
       high = middle;
   }
+  return low;
+}
+
+uint32_t
+rawfile_next (const struct rawfile *pages, uint32_t number)
+{
+  size_t place;
+
+  if (number < pages->in_file)
+    return number + 1;
+  if (number >= pages->count)
+    return 0;
+  place = find_in_log (pages, number + 1);
+  return place < pages->in_log_count &&
+                 pages->in_log[place].page <= pages->count
+             ? pages->in_log[place].page
+             : 0;
+}
+
+/* Returns whether the page is from the log. */
+static bool
+read_page (struct rawfile *pages, uint32_t number, unsigned char *page)
+{
+  const struct log_page *found = NULL;
+  const size_t low = find_in_log (pages, number);
+
   if (low < pages->in_log_count && pages->in_log[low].page == number)
     found = &pages->in_log[low];
   if (!read_at (found ? pages->log : pages->file, page, pages->page_size,

@@ -39,7 +39,9 @@ struct rawfile {
   int file, log; /* descriptors; -1: there is no log */
   struct stat opened, log_opened;
   uint32_t page_size, usable; /* in bytes; without the checksum */
-  uint32_t count;
+  uint32_t count;   /* of pages, as the log says, or else the file's size */
+  uint32_t in_file; /* how many of them the file is long enough for, ... */
+  uint32_t present; /* ... and with those of the log */
   struct log_page *in_log; /* by page */
   size_t in_log_count;
   uint64_t unreadable; /* reads that have failed */
@@ -60,6 +62,11 @@ struct rawfile {
 struct rawfile *rawfile_open (const char *path, uint32_t page_size,
                               struct status *status);
 void rawfile_close (struct rawfile *pages);
+
+/* The next page after NUMBER that stands in the file or in its log, or 0.  A
+ * log that lies may say that there are 4,294,967,294.
+ */
+uint32_t rawfile_next (const struct rawfile *pages, uint32_t number);
 
 /* Does nobody write the file, and are it and its log what they were when they
  * were opened?  Returns 0, or -1: EBUSY.

@@ -363,7 +363,8 @@ use_orphans (struct salvage *salvage, bool zero_is_complete,
 
   if (salvage->unknown_count == 0 || !zero_is_complete)
     return 0;
-  for (uint32_t number = 2; r == 0 && number <= salvage->pages->count; number++)
+  for (uint32_t number = 1;
+       r == 0 && (number = rawfile_next (salvage->pages, number));)
     if (rawfile_use (salvage->pages, number) == PAGE_TREE &&
         !is_reached (salvage, number)) {
       rawfile_get (salvage->pages, number);
@@ -511,7 +512,7 @@ use_rows (struct salvage *salvage, bool corrected, record_use use,
 static int
 read_rows (struct salvage *salvage, struct status *status)
 {
-  for (uint32_t number = 1; number <= salvage->pages->count; number++) {
+  for (uint32_t number = 0; (number = rawfile_next (salvage->pages, number));) {
     if (trust_page (salvage, number) == IN_USE) {
       rawfile_get (salvage->pages, number);
       if (use_rows (salvage, true, salvage_put, status) == -1)
@@ -552,7 +553,7 @@ note_entries (struct salvage *salvage, struct status *status)
 static int
 read_index (struct salvage *salvage, enum trust trust, struct status *status)
 {
-  for (uint32_t number = 2; number <= salvage->pages->count; number++) {
+  for (uint32_t number = 1; (number = rawfile_next (salvage->pages, number));) {
     if (trust_page (salvage, number) == trust) {
       rawfile_get (salvage->pages, number);
       if (note_entries (salvage, status) == -1)
@@ -611,7 +612,7 @@ carve (struct salvage *salvage, uint32_t number, struct status *status)
 static int
 use_doubtful (struct salvage *salvage, record_use use, struct status *status)
 {
-  for (uint32_t number = 2; number <= salvage->pages->count; number++) {
+  for (uint32_t number = 1; (number = rawfile_next (salvage->pages, number));) {
     if (trust_page (salvage, number) != PERHAPS)
       continue;
     rawfile_get (salvage->pages, number);
@@ -712,9 +713,8 @@ count_true (const char *path, uint32_t size, unsigned char *payload)
 
   if (pages == NULL)
     return 0;
-  for (uint32_t number = 1;
-       number <= pages->count && number <= GUESS_BYTES / pages->page_size;
-       number++) {
+  for (uint32_t number = 0; (number = rawfile_next (pages, number)) != 0 &&
+                            number <= GUESS_BYTES / pages->page_size;) {
     rawfile_get (pages, number);
     if (!rawfile_tree (pages, &tree) || tree.type != TABLE_LEAF)
       continue;
@@ -795,7 +795,7 @@ salvage_from (struct salvage *salvage, const char *out, struct status *status)
       rawfile_check_still (salvage->pages, status) == -1)
     return -1;
   tell_missing (salvage);
-  salvage->pages_total = 2 * (uint64_t)salvage->pages->count;
+  salvage->pages_total = 2 * (uint64_t)salvage->pages->present;
   if (walk_trees (salvage, status) == -1)
     return -1;
   return database_make (out, salvage->pages->page_size, fill, salvage, status);

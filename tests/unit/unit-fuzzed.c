@@ -7,11 +7,18 @@
 #include <config.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "unit.h"
 
+#include "base/bytes.h"
+#include "check.h"
+#include "check/rawfile.h"
+#include "sqlite/log-format.h"
+#include "sqlite/log-walk.h"
 #include "store.h"
 
 #define BLOCK 4096
@@ -134,6 +141,77 @@ test_index_of_names (void **state)
   store_close (store);
 }
 
+/* Put a checksum of the log at its PLACE. */
+static void
+put_sums (unsigned char *place, const uint32_t sums[2])
+{
+  put_big_endian (place, sums[0]);
+  put_big_endian (place + 4, sums[1]);
+}
+
+/* A log with right checksums that says of the database that it has PAGES pages,
+ * of which it has the last one.
+ */
+static void
+make_log (const char *path, uint32_t pages)
+{
+  static unsigned char log[LOG_HEADER_SIZE + FRAME_HEADER_SIZE + BLOCK];
+  unsigned char *frame = log + LOG_HEADER_SIZE;
+  uint32_t sums[2] = { 0, 0 };
+  char *name;
+  FILE *file;
+
+  put_big_endian (log, LOG_MAGIC | 1);
+  put_big_endian (log + 4, LOG_VERSION);
+  put_big_endian (log + LOG_HEADER_PAGE_SIZE, BLOCK);
+  log_checksum (sums, log, LOG_HEADER_SUMS, true);
+  put_sums (log + LOG_HEADER_SUMS, sums);
+  put_big_endian (frame, pages);
+  put_big_endian (frame + FRAME_HEADER_COMMIT, pages);
+  log_checksum (sums, frame, 8, true);
+  log_checksum (sums, frame + FRAME_HEADER_SIZE, BLOCK, true);
+  put_sums (frame + FRAME_HEADER_SUMS, sums);
+  assert_true (asprintf (&name, "%s-wal", path) > 0);
+  file = fopen (name, "w");
+  assert_non_null (file);
+  assert_int_equal (fwrite (log, sizeof log, 1, file), 1);
+  fclose (file);
+  free (name);
+}
+
+/* A log says that there are as many pages as there can be: only those that are
+ * there are gone through.
+ */
+static void
+test_pages_of_log (void **state)
+{
+  const uint32_t most = UINT32_MAX - 1;
+  char *path = make_disk (), *saved;
+  const struct salvage_options options = { .lose = NULL };
+  struct salvage_counts counts;
+  struct status status;
+  struct rawfile *pages;
+  uint32_t steps = 0, last = 0;
+
+  (void)state;
+  assert_true (asprintf (&saved, "%s-saved", path) > 0);
+  make_log (path, most);
+  pages = rawfile_open (path, 0, &status);
+  assert_non_null (pages);
+  assert_int_equal (pages->count, most);
+  for (uint32_t number = 0; (number = rawfile_next (pages, number)) != 0;
+       steps++)
+    last = number;
+  assert_int_equal (last, most);
+  assert_int_equal (steps, pages->present);
+  assert_in_range (steps, 10, 1000);
+  rawfile_close (pages);
+  assert_ok (salvage_database (path, saved, &options, &counts, &status),
+             &status);
+  unlink (saved);
+  free (saved);
+}
+
 int
 main (void)
 {
@@ -141,6 +219,7 @@ main (void)
     unit_test (test_highest_id),
     unit_test (test_disk_id),
     unit_test (test_index_of_names),
+    unit_test (test_pages_of_log),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
