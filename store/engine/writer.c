@@ -124,12 +124,10 @@ run_transaction (struct writer *writer, struct operation *list, size_t *count,
   r = follow_begin (&writer->follow, connection, &others, status);
   if (others)
     writer_forget (writer);
-  do {
-    if (r == 0)
-      r = writer_run_operation (writer, list, status);
-    list = list->next;
-  } while (r == 0 && ++run < *count &&
-           sqlite3_total_changes (connection->db) - changes < WRITER_STEP_ROWS);
+  for (; r == 0 && run < *count &&
+         sqlite3_total_changes (connection->db) - changes < WRITER_STEP_ROWS;
+       run++, list = list->next)
+    r = writer_run_operation (writer, list, status);
   if (r == 0)
     r = connection_commit (connection, status);
   if (r == -1) {
@@ -282,6 +280,13 @@ take_batch (struct writer *writer, struct queue *queue, size_t *count)
   return list;
 }
 
+/* The queue of OPERATION. */
+static struct queue *
+queue_of (struct writer *writer, const struct operation *operation)
+{
+  return operation->large ? &writer->large : &writer->small;
+}
+
 /* The first of those who wait to lead.  Called with the lock held. */
 static struct operation *
 next_leader (const struct writer *writer)
@@ -386,7 +391,7 @@ end_leading (struct writer *writer, struct queue *queue, struct operation *list,
 static void
 lead (struct writer *writer, struct operation *own)
 {
-  struct queue *queue = own->large ? &writer->large : &writer->small;
+  struct queue *queue = queue_of (writer, own);
   struct operation *list, *rest, *next;
   uint64_t start;
   size_t count, done;
@@ -419,7 +424,7 @@ submit (struct writer *writer, struct operation *operation)
   operation->next = NULL;
   operation->asked = clock_now ();
   operation->large = weight (operation) > writer->batch_bytes;
-  queue = operation->large ? &writer->large : &writer->small;
+  queue = queue_of (writer, operation);
   pthread_mutex_lock (&writer->lock);
   if (queue->tail)
     queue->tail->next = operation;

@@ -98,6 +98,7 @@ viewers_lowest (struct connection *connection, int64_t layer,
 {
   CLEANUP_STATEMENT sqlite3_stmt *rows =
       connection_statement (connection, viewers_sql, status);
+  struct viewer lowest;
   int r;
 
   if (rows == NULL)
@@ -107,8 +108,9 @@ viewers_lowest (struct connection *connection, int64_t layer,
   sqlite3_bind_int64 (rows, 1, layer);
   r = connection_step (connection, rows, status);
   if (r == 1) {
-    *generation = viewer_from_row (rows).generation;
-    *child = viewer_from_row (rows).child;
+    lowest = viewer_from_row (rows);
+    *generation = lowest.generation;
+    *child = lowest.child;
     r = connection_step (connection, rows, status);
     if (r == 1)
       *child = 0;
