@@ -136,9 +136,7 @@ struct watch {
 static int64_t
 log_size (const struct check *check)
 {
-  const int64_t size = files_size (store_path (check->store), "-wal");
-
-  return size > 0 ? size : 0;
+  return files_bytes (store_path (check->store), "-wal");
 }
 
 /* How long the log is to be at most, in bytes. */

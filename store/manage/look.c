@@ -161,21 +161,12 @@ look_at_file (struct connection *connection, struct manage_file *file,
   return 0;
 }
 
-/* The size of the database, or a file beside it, 0 where there is none. */
-static uint64_t
-size_of (struct store *store, const char *suffix)
-{
-  const int64_t size = files_size (store_path (store), suffix);
-
-  return size > 0 ? size : 0;
-}
-
 int
 manage_file (struct store *store, struct manage_file *file,
              struct status *status)
 {
-  file->size = size_of (store, "");
-  file->log = size_of (store, "-wal");
+  file->size = files_bytes (store_path (store), "");
+  file->log = files_bytes (store_path (store), "-wal");
   return STORE_READ (store, status, connection,
                      look_at_file (connection, file, status));
 }

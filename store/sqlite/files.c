@@ -41,6 +41,14 @@ files_size (const char *path, const char *suffix)
   return found ? st.st_size : -1;
 }
 
+uint64_t
+files_bytes (const char *path, const char *suffix)
+{
+  const int64_t size = files_size (path, suffix);
+
+  return size > 0 ? size : 0;
+}
+
 bool
 files_exist (const char *path)
 {
@@ -194,7 +202,7 @@ check_leftover (const char *path, const char *suffix, struct status *status)
   char *name;
   int r;
 
-  if (files_size (path, suffix) <= 0)
+  if (files_bytes (path, suffix) == 0)
     return 0;
   name = files_side (path, suffix);
   if (name == NULL)

@@ -35,6 +35,9 @@ char *files_side (const char *path, const char *suffix);
  */
 int64_t files_size (const char *path, const char *suffix);
 
+/* The same, but 0 where that returns -1. */
+uint64_t files_bytes (const char *path, const char *suffix);
+
 /* Is there something called PATH, be it a symbolic link to nothing? */
 bool files_exist (const char *path);
 
