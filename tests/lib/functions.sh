@@ -91,6 +91,25 @@ in_own_mounts ()
   exit
 }
 
+# mounted_read_only DIRECTORY COMMAND...: run the command with more arguments:
+# a command that has the directory mounted so, for itself only.
+mounted_read_only ()
+{
+  local directory=$1
+  shift
+  cat >"$tmp/mounted" <<'EOF2'
+mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" || exit 99
+shift
+exec "$@"
+EOF2
+  set -- "$@" unshare --mount bash "$tmp/mounted" "$directory"
+  if unshare --mount bash "$tmp/mounted" "$directory" true 2>/dev/null; then
+    "$@"
+  else
+    echo "no read-only mount tried: mounting does not work here"
+  fi
+}
+
 # expect_error TEXT COMMAND...: the command must fail, and say TEXT.
 expect_error ()
 {

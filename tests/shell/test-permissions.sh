@@ -145,17 +145,7 @@ cat crashed.sqlite crashed.sqlite-wal | cksum >after
 [ "$(id -u)" = 0 ] || exit 0
 
 # Read-only media: the same directory, mounted so for this process only.
-if unshare --mount true 2>/dev/null; then
-  cat >mounted <<'EOF2'
-mount --bind media media && mount -o remount,bind,ro media || exit 99
-exec "$@"
-EOF2
-  if unshare --mount bash mounted true 2>/dev/null; then
-    read_only unshare --mount bash mounted
-  else
-    echo "no read-only mount tried: mounting does not work here"
-  fi
-fi
+mounted_read_only media read_only
 
 # Who may only read a file can export its snapshots, also without a lock file.
 cp "$top_builddir/tool/sqlblock" command
