@@ -18,7 +18,7 @@
  * - It is twice as long as what was used of the one before.  So it grows, and
  *   where less than half of it is of use it becomes shorter again.
  * - One page from elsewhere, of an index say, changes nothing; the second one
- *   in a row begins anew.  Reads at random never come so far as a window.
+ *   in a row begins anew.  Reads at random hardly ever come so far as a window.
  * - Parts of pages do not come here: vfs-checksum.h reads the page.
  * - A window that cannot be read as a whole, at the end of the file or since
  *   a part of it is damaged, is forgotten, and the page is read by itself.

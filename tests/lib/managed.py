@@ -98,7 +98,6 @@ class Server:
     """A server of a database, started by whoever needs one."""
     def __init__(self, db, plugin):
         self.socket = db + ".socket"
-        # Made when clients can connect.
         ready = db + ".pid"
         for file in self.socket, ready:
             if os.path.exists(file):
@@ -109,12 +108,22 @@ class Server:
              self.socket, plugin, db], stderr=self.log)
         for _ in range(6000):
             if os.path.exists(ready):
-                return
+                return self.await_answer()
             if self.process.poll() is not None:
                 break
             time.sleep(0.01)
         self.log.seek(0)
         fail("no server:", self.log.read())
+
+    def await_answer(self):
+        """nbdkit makes its file before the plugin has opened the database.
+        Another program that opens it before that, and is the last to close
+        it, moves the log of a server that was killed into it; then the file
+        is refused."""
+        h = nbd.NBD()
+        h.set_opt_mode(True)
+        h.connect_unix(self.socket)
+        h.opt_abort()
 
     def connect(self, export):
         h = nbd.NBD()

@@ -32,7 +32,8 @@
  */
 
 static bool counting;
-static int reads, longest; /* in bytes */
+static int reads, windows; /* of them: those of several pages */
+static int longest;        /* in bytes */
 static int64_t bad_page;   /* its number from 1; 0: none */
 
 static int
@@ -44,6 +45,7 @@ before (struct shim_call *call)
     return SQLITE_OK;
   if (counting) {
     reads++;
+    windows += call->count > BLOCK;
     longest = call->count > longest ? call->count : longest;
   }
   return bad_page && call->number <= bad && bad < call->number + call->count
@@ -56,7 +58,7 @@ static const struct shim_hooks hooks = { .before = before };
 static void
 count_reads (void)
 {
-  reads = longest = 0;
+  reads = windows = longest = 0;
   counting = true;
 }
 
@@ -220,7 +222,10 @@ test_immutable (void **state)
   rows_close (&rows);
 }
 
-/* Nothing is read in vain, where each block is far from the one before. */
+/* Hardly anything is read in vain, where each block is far from the one before.
+ * Every other one may by chance be near another: that has happened once in
+ * some hundred times.
+ */
 static void
 test_at_random (void **state)
 {
@@ -236,7 +241,8 @@ test_at_random (void **state)
     number %= BLOCKS;
     expect (number, 1, versions);
   }
-  assert_int_equal (longest, BLOCK);
+  assert_in_range (windows, 0, 2);
+  assert_in_range (longest, BLOCK, 8 * BLOCK);
   end ();
   rows_close (&rows);
 }
