@@ -47,12 +47,12 @@
 
 /* What is wrong. */
 enum check_kind {
-  CHECK_FILE,  /* SQLite's structures */
-  CHECK_BLOCK, /* a row of a block, or of contents that blocks share */
-  CHECK_LAYER, /* rows of these ... */
-  CHECK_DISK,
-  CHECK_SNAPSHOT,
-  CHECK_COUNTERS, /* ... and of what is kept about them */
+  CHECK_FILE,     /* SQLite's structures */
+  CHECK_BLOCK,    /* a row of a block, or of contents that blocks share */
+  CHECK_LAYER,    /* a row of a layer */
+  CHECK_DISK,     /* a row of a disk */
+  CHECK_SNAPSHOT, /* a row of a snapshot */
+  CHECK_COUNTERS, /* what is counted of them */
   CHECK_ORPHAN,   /* nobody shows it, and it does not wait to be freed */
   CHECK_PAST_END, /* it lies behind the end of its disk */
   CHECK_LEFTOVER, /* an interrupted copy left it: no fault */

@@ -295,8 +295,8 @@ int manage_receive_clean (struct store *store, unsigned *removed,
 /* What was done, in blocks and in bytes of their data. */
 struct recompressed {
   uint64_t blocks;  /* stored anew */
-  uint64_t before;  /* what all took before ... */
-  uint64_t after;   /* ... and take now */
+  uint64_t before;  /* what all took before */
+  uint64_t after;   /* what all take now */
   uint64_t damaged; /* blocks that could not be read, and are as they were */
 };
 

@@ -48,7 +48,8 @@ struct check {
   bool torn;              /* some rows cannot be read at all */
   bool index_is_told;     /* that its order is wrong */
   bool index_is_torn;     /* some of it cannot be read; that is told */
-  uint64_t unseen, above; /* rows of the layer: seen by nobody, ... */
+  uint64_t unseen, above; /* rows of the layer: seen by nobody; above
+                             its generation */
 };
 
 /* Tell of a problem; the format makes its message. */

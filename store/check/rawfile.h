@@ -40,8 +40,8 @@ struct rawfile {
   struct stat opened, log_opened;
   uint32_t page_size, usable; /* in bytes; without the checksum */
   uint32_t count;   /* of pages, as the log says, or else the file's size */
-  uint32_t in_file; /* how many of them the file is long enough for, ... */
-  uint32_t present; /* ... and with those of the log */
+  uint32_t in_file; /* how many of them the file is long enough for */
+  uint32_t present; /* how many of them are there, with those of the log */
   struct log_page *in_log; /* by page */
   size_t in_log_count;
   uint64_t unreadable; /* reads that have failed */

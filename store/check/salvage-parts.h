@@ -73,8 +73,8 @@ struct salvage {
   struct rawfile *pages;
   struct connection *out;
   unsigned char *reached;        /* a bit for each page: a b-tree leads to it */
-  bool rows_are_complete;        /* no page of a table was damaged, ... */
-  bool index_is_complete;        /* ... and none of an index */
+  bool rows_are_complete;        /* no page of a table was damaged */
+  bool index_is_complete;        /* no page of an index was damaged */
   uint32_t block_root;           /* of the table of blocks */
   bool blocks_are_complete;      /* no row of a block was lost */
   struct unknown_range *unknown; /* where the index does not tell of them */

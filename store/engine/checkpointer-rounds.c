@@ -52,7 +52,7 @@ log_size (struct checkpointer *checkpointer)
   uint64_t bytes;
 
   pthread_mutex_lock (&checkpointer->lock);
-  bytes = checkpointer->wal_bytes;
+  bytes = checkpointer->log_bytes;
   pthread_mutex_unlock (&checkpointer->lock);
   return bytes;
 }
@@ -98,16 +98,16 @@ checkpointer_is_pinned (const struct checkpointer *checkpointer)
 static void
 warn_pinned (struct checkpointer *checkpointer)
 {
-  const uint64_t wal_bytes = log_size (checkpointer);
+  const uint64_t log_bytes = log_size (checkpointer);
   char message[256];
 
-  if (checkpointer->warned_pinned || wal_bytes < checkpointer->limits.bound)
+  if (checkpointer->warned_pinned || log_bytes < checkpointer->limits.bound)
     return;
   checkpointer->warned_pinned = true;
   snprintf (message, sizeof message,
             "the write-ahead log has grown to %" PRIu64 " MiB: another "
             "program keeps a read transaction open; end it",
-            wal_bytes >> 20);
+            log_bytes >> 20);
   checkpointer->warn (message);
 }
 

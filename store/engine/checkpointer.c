@@ -49,24 +49,24 @@ checkpoint_set_bound (struct checkpoint_limits *limits, uint64_t bytes,
 
 /* The leader of the writer tells of each commit. */
 static void
-note_commit (uint64_t wal_bytes, void *opaque)
+note_commit (uint64_t log_bytes, void *opaque)
 {
   struct checkpointer *checkpointer = opaque;
 
   pthread_mutex_lock (&checkpointer->lock);
-  if (wal_bytes < checkpointer->wal_bytes)
+  if (log_bytes < checkpointer->log_bytes)
     checkpointer->restarted = true;
   if (!checkpointer->stuck &&
-      (!checkpointer->dirty || wal_bytes > checkpointer->start))
+      (!checkpointer->dirty || log_bytes > checkpointer->start))
     pthread_cond_signal (&checkpointer->wake);
   checkpointer->dirty = true;
   checkpointer->commits++;
-  checkpointer->wal_bytes = wal_bytes;
+  checkpointer->log_bytes = log_bytes;
   atomic_store (&checkpointer->readers->committed, clock_now ());
   pthread_mutex_unlock (&checkpointer->lock);
-  statistics_log (checkpointer->writer->statistics, wal_bytes);
+  statistics_log (checkpointer->writer->statistics, log_bytes);
   atomic_store (&checkpointer->writer->past_bound,
-                wal_bytes > checkpointer->limits.bound);
+                log_bytes > checkpointer->limits.bound);
 }
 
 /* The leader waits for the log to get shorter.  Where somebody keeps it from
@@ -81,7 +81,7 @@ await_room (void *opaque)
   int r = 0;
 
   pthread_mutex_lock (&checkpointer->lock);
-  while (r == 0 && checkpointer->wal_bytes > checkpointer->limits.bound &&
+  while (r == 0 && checkpointer->log_bytes > checkpointer->limits.bound &&
          !checkpointer->stuck && !checkpointer->stopping &&
          !flusher_gave_up (checkpointer->flusher))
     r = pthread_cond_timedwait (&checkpointer->made, &checkpointer->lock,
@@ -162,10 +162,10 @@ wait_for_work (struct checkpointer *checkpointer)
     /* A log that has outgrown its bound gives its space back; another one
      * is kept, since writing to pages that exist is faster.
      */
-    if (checkpointer->wal_bytes > checkpointer->limits.bound ||
+    if (checkpointer->log_bytes > checkpointer->limits.bound ||
         checkpointer->wanted != checkpointer->done)
       return SQLITE_CHECKPOINT_TRUNCATE;
-    if (checkpointer->wal_bytes > checkpointer->start || checkpointer->asked)
+    if (checkpointer->log_bytes > checkpointer->start || checkpointer->asked)
       return SQLITE_CHECKPOINT_RESTART;
     if (flusher_failure (checkpointer->flusher))
       return SQLITE_CHECKPOINT_TRUNCATE;
@@ -223,7 +223,7 @@ work (struct checkpointer *checkpointer, int mode)
     atomic_store (&checkpointer->writer->past_bound, false);
     if (mode == SQLITE_CHECKPOINT_TRUNCATE && commits == checkpointer->commits)
       checkpointer->dirty = false;
-    checkpointer->wal_bytes = 0;
+    checkpointer->log_bytes = 0;
     statistics_log (statistics, 0);
   }
   end_wait (checkpointer, wanted, emptied);

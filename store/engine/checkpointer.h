@@ -86,11 +86,11 @@ struct checkpointer {
   bool restarted;     /* somebody else has let it start over */
   bool dirty;         /* something was committed and not checkpointed */
   bool asked;         /* by checkpointer_ask */
-  uint64_t wanted;    /* counts who wants room, ... */
-  uint64_t done;      /* ... and those whom a checkpoint was made for; ... */
-  bool emptied;       /* ... whether the last one has emptied the log */
+  uint64_t wanted;    /* counts who wants room */
+  uint64_t done;      /* counts those for whom a checkpoint was made */
+  bool emptied;       /* the last checkpoint has emptied the log */
   uint64_t commits;   /* counts them */
-  uint64_t wal_bytes; /* after the last one */
+  uint64_t log_bytes; /* after the last one */
 
   /* The thread's own. */
   bool warned_pinned;

@@ -21,8 +21,8 @@ open_wal (struct flusher *flusher, struct status *status)
   if (connection_touch (&flusher->connection, status) == -1)
     return -1;
   rc = sqlite3_file_control (flusher->connection.db, "main",
-                             SQLITE_FCNTL_JOURNAL_POINTER, &flusher->wal);
-  if (rc != SQLITE_OK || flusher->wal == NULL || !flusher->wal->pMethods)
+                             SQLITE_FCNTL_JOURNAL_POINTER, &flusher->log);
+  if (rc != SQLITE_OK || flusher->log == NULL || !flusher->log->pMethods)
     return status_fail (status, EIO, "there is no write-ahead log to sync");
   return 0;
 }
@@ -129,7 +129,7 @@ sync_wal (struct flusher *flusher, struct status *status)
   flusher->syncing = true;
   pthread_mutex_unlock (&flusher->lock);
   status->sqlite = 0;
-  synced = flusher->wal->pMethods->xSync (flusher->wal, SQLITE_SYNC_NORMAL) ==
+  synced = flusher->log->pMethods->xSync (flusher->log, SQLITE_SYNC_NORMAL) ==
                SQLITE_OK &&
            make_good (flusher, unsettled, status) == 0;
   locked = !synced && is_locked (status);

@@ -68,7 +68,7 @@ struct statistics;
 struct flusher {
   struct connections *connections;
   struct connection connection;
-  sqlite3_file *wal;
+  sqlite3_file *log;
   bool shared;                   /* other processes write, too */
   struct guard_entry entry;      /* tells them, and is told, of failed syncs */
   struct statistics *statistics; /* may be NULL */

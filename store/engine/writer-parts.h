@@ -37,19 +37,19 @@ struct operation {
   const struct disk_info *disk;
   uint64_t offset, count;        /* bytes */
   const char *data;              /* WRITE: the bytes */
-  const struct encoded *encoded; /* WRITE: its whole blocks, ... */
-  const struct merged *merged;   /* ... and its first and last, in part */
+  const struct encoded *encoded; /* WRITE: its whole blocks */
+  const struct merged *merged;   /* WRITE: first and last, in part */
   struct storing storing;        /* WRITE: the disk's, when it was done */
-  writer_change change;          /* CHANGE: what to call, ... */
-  void *opaque;                  /* ... and with what */
+  writer_change change;          /* CHANGE: what to call */
+  void *opaque;                  /* CHANGE: what to call it with */
 
   uint64_t cleared; /* TRIM, ZERO: bytes that this step has done; RESIZE: the
                        block up to which it has come */
   uint64_t size;    /* RESIZE: what the disk is to have, in bytes, or 0:
-                       what it has, ... */
-  uint64_t limit;   /* ... and up to where there may be old rows */
-  bool begun;       /* RESIZE: steps were done, ... */
-  uint64_t reached; /* ... up to this block */
+                       what it has */
+  uint64_t limit;   /* RESIZE: up to where there may be old rows */
+  bool begun;       /* RESIZE: steps were done */
+  uint64_t reached; /* RESIZE: the block up to which they were */
   bool done;        /* RESIZE: nothing is left to do */
   int result;
   struct status *status;

@@ -43,13 +43,13 @@
 
 /* SQLite tells the size of the log after each commit. */
 static int
-note_wal_size (void *opaque, sqlite3 *db, const char *name, int pages)
+note_log_size (void *opaque, sqlite3 *db, const char *name, int pages)
 {
   struct writer *writer = opaque;
 
   (void)db;
   (void)name;
-  writer->wal_bytes = pages * writer->page_size;
+  writer->log_bytes = pages * writer->page_size;
   return SQLITE_OK;
 }
 
@@ -72,7 +72,7 @@ note_failed_sync (struct writer *writer)
   if (!flusher_failure (writer->flusher))
     flusher_fail (writer->flusher);
   if (writer->committed)
-    writer->committed (writer->wal_bytes, writer->opaque);
+    writer->committed (writer->log_bytes, writer->opaque);
 }
 
 /* Begin a transaction, and wait for its lock as long as the first operation
@@ -143,7 +143,7 @@ run_transaction (struct writer *writer, struct operation *list, size_t *count,
     statistics_commit (writer->statistics, began, run, connection->db,
                        writer->page_size);
     if (writer->committed)
-      writer->committed (writer->wal_bytes, writer->opaque);
+      writer->committed (writer->log_bytes, writer->opaque);
   }
   return r;
 }
@@ -710,7 +710,7 @@ writer_open (struct writer *writer, struct connections *connections,
   }
   writer->room = writer->block + DISK_BLOCK_SIZE_MAX;
   codec_pool_init (&writer->workspaces);
-  sqlite3_wal_hook (writer->connection.db, note_wal_size, writer);
+  sqlite3_wal_hook (writer->connection.db, note_log_size, writer);
   pthread_mutex_init (&writer->lock, NULL);
   pthread_cond_init (&writer->resumed, NULL);
   clock_init_condition (&writer->rested);

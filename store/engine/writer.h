@@ -90,7 +90,7 @@ struct writer {
   /* Called by the leader after each transaction that changed something,
    * with the size of the log in bytes.
    */
-  void (*committed) (uint64_t wal_bytes, void *opaque);
+  void (*committed) (uint64_t log_bytes, void *opaque);
 
   /* Called by the leader, while no transaction runs: move the log into the
    * database and give its space back.  Returns whether that was possible.
@@ -111,8 +111,8 @@ struct writer {
   pthread_mutex_t lock;
   pthread_cond_t resumed; /* a pause has ended */
   pthread_cond_t rested;  /* a transaction has ended, and there is a pause */
-  struct queue small;     /* those that are not more than a batch, ... */
-  struct queue large;     /* ... and those that are */
+  struct queue small;     /* operations of at most a batch */
+  struct queue large;     /* longer ones */
   bool large_turn;        /* the last batch was of small ones */
   size_t queued;          /* how many operations are in both */
   bool led;               /* somebody leads, or was made the leader */
@@ -123,21 +123,21 @@ struct writer {
   /* The leader's. */
   struct connection connection;
   int64_t page_size; /* bytes */
-  uint64_t wal_bytes;
+  uint64_t log_bytes;
   uint64_t duration;     /* of the last transaction, in nanoseconds */
   uint64_t step_rows;    /* WRITER_STEP_ROWS, or fewer */
   uint64_t locked_since; /* others hold the lock; 0: they do not */
-  int64_t next_id;       /* of the next new row; 0: ask the database; ... */
-  int64_t next_content;  /* ... the same of contents */
+  int64_t next_id;       /* of the next new row; 0: ask the database */
+  int64_t next_content;  /* of the next new content; 0: the same */
   bool changed;          /* the transaction has an operation of writer_run */
-  int64_t view_of;       /* the disk that `view` shows, or 0, ... */
-  int64_t view_epoch;    /* ... for those who opened it in this epoch; kept
+  int64_t view_of;       /* the disk that `view` shows, or 0 */
+  int64_t view_epoch;    /* the epoch in which that was opened; `view` is kept
                             until something else may have changed it */
-  struct view view;      /* the disk as it is ... */
-  struct view below;     /* ... and without its own rows, and those ... */
-  size_t owned;          /* ... of so many layers that only it sees */
-  char *block;           /* room for one block, ... */
-  char *room;            /* ... and for one that is compressed */
+  struct view view;      /* the disk as it is */
+  struct view below;     /* it without its own rows and the `owned` layers */
+  size_t owned;          /* layers below its own that only it sees */
+  char *block;           /* room for one block */
+  char *room;            /* room for one that is compressed */
   struct follow follow;
   int64_t quota_of; /* the disk that `quota` is about, or 0 */
   struct quota_state quota;

@@ -57,9 +57,9 @@ struct reception {
   struct disk_info disk;     /* DISK, if it is there */
   struct snapshot_info base; /* the base, if there is one */
   bool newest;               /* and DISK has no newer snapshot */
-  bool clean;                /* nothing was written to DISK since, ... */
-  int64_t known;             /* ... at least not up to this block id */
-  uint64_t given_up;         /* bytes that go when DISK is replaced */
+  bool clean;                /* nothing was written to DISK since */
+  int64_t known;     /* `clean` holds up to this id of a block, at least */
+  uint64_t given_up; /* bytes that go when DISK is replaced */
 };
 
 /*--------------------------------------------------------------------
@@ -496,8 +496,8 @@ struct cleaning {
   struct store *store;
   const char *name; /* of the disk for which they were, or NULL: any */
   int64_t *ids;     /* of the hidden disks, and then 0 */
-  int64_t id;       /* the one at hand, ... */
-  bool done;        /* ... which is deleted */
+  int64_t id;       /* the one at hand */
+  bool done;        /* `id` is deleted */
 };
 
 static int

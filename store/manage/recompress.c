@@ -53,10 +53,10 @@ struct grown {
 struct new_row {
   int64_t id;
   enum codec codec;         /* before, of the content to which it refers, too */
-  int64_t checksum;         /* before, ... */
-  int64_t new_checksum;     /* ... and if it gets data of its own */
-  int64_t content;          /* to which it refers, or 0, ... */
-  int64_t content_checksum; /* ... and the checksum of that */
+  int64_t checksum;         /* before */
+  int64_t new_checksum;     /* if it gets data of its own */
+  int64_t content;          /* to which it refers, or 0 */
+  int64_t content_checksum; /* of `content` */
   size_t length;            /* of the data before, in bytes */
   struct encoded encoded;
 };

@@ -25,8 +25,8 @@
 struct request {
   const char *path;
   const char *target;
-  struct disk_info disk;         /* that TARGET names, ... */
-  struct snapshot_info snapshot; /* ... and its snapshot, or one of id 0 */
+  struct disk_info disk;         /* that TARGET names */
+  struct snapshot_info snapshot; /* that TARGET names, or one of id 0 */
 
   int64_t only; /* the id of the disk that may be changed, or 0: any */
   const struct disk_options *options;

@@ -55,16 +55,16 @@
 
 /* What is known of a disk; all zeroes at first. */
 struct changes {
-  int64_t snapshot; /* the newest, ... */
-  int64_t layer;    /* ... and the layer that the disk writes */
-  int64_t looked;   /* kept from one search to the next, see above, ... */
-  int64_t witness;  /* ... while there is a snapshot of this id */
+  int64_t snapshot; /* the newest */
+  int64_t layer;    /* that the disk writes */
+  int64_t looked;   /* kept from one search to the next, see above */
+  int64_t witness;  /* `looked` holds while there is a snapshot of this id */
 
   /* The search at hand. */
   bool going;
   int64_t same; /* the first newer row that has nothing new, or 0 */
-  int64_t id;   /* looked at by id, up to this one, ... */
-  int64_t number, generation; /* ... and in the index, up to here */
+  int64_t id;   /* looked at by id, up to this one */
+  int64_t number, generation; /* looked at in the index, up to here */
   unsigned compared;          /* blocks */
 };
 

@@ -51,19 +51,19 @@
 
 enum disk_column {
   DISK_ID,
-  EACH_DISK_COLUMN (COLUMN_NUMBER) /* and ... */
+  EACH_DISK_COLUMN (COLUMN_NUMBER) /* each with its comma */
   DISK_SUM,
   DISK_COLUMNS /* how many */
 };
 enum snapshot_column {
   SNAPSHOT_ID,
-  EACH_SNAPSHOT_COLUMN (COLUMN_NUMBER) /* and ... */
+  EACH_SNAPSHOT_COLUMN (COLUMN_NUMBER) /* each with its comma */
   SNAPSHOT_SUM,
   SNAPSHOT_COLUMNS
 };
 enum layer_column {
   LAYER_ID,
-  EACH_LAYER_COLUMN (COLUMN_NUMBER) /* and ... */
+  EACH_LAYER_COLUMN (COLUMN_NUMBER) /* each with its comma */
   LAYER_SUM,
   LAYER_COLUMNS
 };

@@ -51,8 +51,8 @@ struct layer_point {
  * in the same transaction often goes on there.
  */
 struct view_ahead {
-  uint64_t first; /* block, with ... */
-  uint32_t count; /* ... those after it; 0: nothing is known */
+  uint64_t first; /* block */
+  uint32_t count; /* blocks from `first` on; 0: nothing is known */
   uint8_t *map;   /* as view_map fills it */
 };
 

@@ -58,8 +58,8 @@
 struct quota_state {
   int64_t limit;  /* or QUOTA_NONE; then the rest is 0 */
   int64_t layer;  /* the disk's own, to which it writes */
-  int64_t own;    /* what that one has, as far as it is counted ... */
-  int64_t others; /* ... and the other layers that count */
+  int64_t own;    /* what `layer` has, as far as it is counted */
+  int64_t others; /* what the other layers have that count */
   bool counted;   /* all is counted */
 };
 

@@ -83,8 +83,8 @@ struct work {
   int64_t generation;
 
   struct viewers viewers;
-  int64_t child;        /* not 0: only this layer looks at it ... */
-  struct hiding hidden; /* ... and does not show these blocks of it */
+  int64_t child;        /* not 0: only this layer looks at it */
+  struct hiding hidden; /* blocks of it that `child` does not show */
   bool merge;           /* move what the child sees into it */
   uint64_t bytes;       /* rewritten */
 };

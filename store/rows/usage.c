@@ -133,8 +133,8 @@ struct count {
   uint64_t rows, bytes; /* that were walked over */
   bool uneven;          /* rows may have fewer bytes than their blocks */
   bool contents;        /* or refer to contents */
-  bool failed;          /* something could not be read, ... */
-  struct status first;  /* ... why, the first time */
+  bool failed;          /* something could not be read */
+  struct status first;  /* why it failed the first time */
 
   struct walked_list live; /* that something looks at, the lowest first */
   struct walked_list todo;

@@ -49,9 +49,9 @@ struct run {
   struct walk walk;
   const char *places_sql; /* NULL where it is in use */
   enum row_use last;      /* what the row looked at last was */
-  bool ended;             /* no more can be found, and ... */
-  size_t count;           /* ... so many were, ... */
-  size_t used;            /* ... of which so many were used */
+  bool ended;             /* no more can be found */
+  size_t count;           /* rows that were found */
+  size_t used;            /* of them: those that were used */
   struct {
     int64_t number, generation;
   } * row, rows[RUN_ROWS];

@@ -27,10 +27,10 @@
 struct part {
   const struct view *view;
   char *buffer;
-  uint64_t offset, count; /* bytes, the same as in the buffer */
-  uint64_t first, last;   /* blocks */
-  uint64_t missing;       /* how many blocks were not found yet, ... */
-  uint64_t found[READ_BLOCKS / 64]; /* ... and a bit for each that was */
+  uint64_t offset, count;           /* bytes, the same as in the buffer */
+  uint64_t first, last;             /* blocks */
+  uint64_t missing;                 /* how many blocks were not found yet */
+  uint64_t found[READ_BLOCKS / 64]; /* a bit for each that was */
 };
 
 static bool

@@ -32,10 +32,10 @@ struct walk {
   sqlite3_stmt *statement; /* columns: number, generation, ... */
   struct layer_point layer;
   uint64_t first;    /* where the walk ends */
-  int patience;      /* older rows to step over before a seek, ... */
-  int skipped;       /* ... and how many were */
-  bool seek;         /* seek before the next step, ... */
-  int64_t seek_from; /* ... to this number; no row comes from above it */
+  int patience;      /* older rows to step over before a seek */
+  int skipped;       /* older rows that were stepped over */
+  bool seek;         /* seek before the next step */
+  int64_t seek_from; /* the number to seek; no row comes from above it */
   int64_t number;    /* of the row found, with its generation */
   int64_t generation;
 };

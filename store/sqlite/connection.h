@@ -97,8 +97,8 @@ struct marking {
 struct connection {
   sqlite3 *db;
   enum connection_mode mode;
-  bool writing; /* in a write transaction, ... */
-  bool shared;  /* ... which is for several requests */
+  bool writing; /* in a write transaction */
+  bool shared;  /* that transaction is for several requests */
   struct marking marking;
 
   struct claim claim;  /* of the file, for longer than it is open */

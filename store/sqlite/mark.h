@@ -202,11 +202,11 @@ struct mark_look {
   bool log_has_header;   /* a valid one */
   uint64_t log_frames;   /* that are committed */
   struct log_walk walk;  /* at its end */
-  bool log_has_marks;    /* committed ones, of which ... */
-  struct mark log_first; /* ... this is the first, ... */
-  struct mark log_last;  /* ... this the last, ... */
-  bool log_has_id;       /* ... and it has that of the file, or a later one
-                            of the same id */
+  bool log_has_marks;    /* committed ones */
+  struct mark log_first; /* the first of them */
+  struct mark log_last;  /* the last of them */
+  bool log_has_id;       /* one is that of the file, or a later one of the
+                            same id */
   bool log_has_sums;     /* it has the checksum that the file's mark names */
 };
 

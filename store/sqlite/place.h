@@ -65,9 +65,9 @@ struct place {
   char *path; /* without symbolic links, as SQLite uses it */
   dev_t device;
   ino_t inode;
-  char *log, *index, *guard; /* the names of -wal, -shm and -lock, ... */
+  char *log, *index, *guard; /* the names of -wal, -shm and -lock */
   ino_t log_inode, index_inode, guard_inode;
-  atomic_bool has_log, has_guard; /* ... of which these are watched */
+  atomic_bool has_log, has_guard; /* these of them are watched */
   atomic_bool saved;    /* nothing is in the log that the database lacks */
   atomic_bool replaced; /* an index of others was seen */
   void (*warn) (const char *message);

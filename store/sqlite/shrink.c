@@ -47,8 +47,8 @@ struct map {
   sqlite3_file *database, *log;
   uint64_t each;    /* pages in a group */
   uint64_t new_end; /* the last page that stays */
-  uint64_t first;   /* the group with the first page that goes, ... */
-  uint64_t count;   /* ... and how many groups there are from there on */
+  uint64_t first;   /* the group with the first page that goes */
+  uint64_t count;   /* groups from that one on */
   int64_t *in_log;  /* where their newest map is in the log; 0: it is not */
   unsigned char *page;
   uint64_t moves; /* pages that have to move */

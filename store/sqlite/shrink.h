@@ -43,8 +43,8 @@
 /* The pages of the database. */
 struct shrink_pages {
   uint64_t size;  /* of one, in bytes */
-  uint64_t total; /* how many, ... */
-  uint64_t free;  /* ... and free ones */
+  uint64_t total; /* pages */
+  uint64_t free;  /* of them: those that are free */
 };
 
 /* Look at them, inside a transaction.  Returns 0, or -1. */

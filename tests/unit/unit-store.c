@@ -203,9 +203,9 @@ close_store (void)
 }
 
 static void
-count_commit (uint64_t wal_bytes, void *opaque)
+count_commit (uint64_t log_bytes, void *opaque)
 {
-  log_used = wal_bytes;
+  log_used = log_bytes;
   (void)opaque;
   commits++;
 }
