@@ -101,6 +101,11 @@ advice (int rc)
     return "programs must share memory through a file for the write-ahead "
            "log, which failed: the file system cannot do that (use a local "
            "one such as ext4), or vm.max_map_count is reached";
+  if (rc == SQLITE_READONLY_ROLLBACK)
+    return "another program was stopped while it changed the database, and has "
+           "left a journal beside it, which takes that change back; open the "
+           "file once with that program or with 'sqlite3 FILE .schema', which "
+           "does so, and try again";
   switch (rc & 0xff) {
   case SQLITE_BUSY:
     return "another program holds the database locked; end it and try again";

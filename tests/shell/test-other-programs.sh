@@ -5,10 +5,12 @@
 # Other programs on the same database, here sqlite3 shells: one that reads
 # delays nothing, though the log cannot be shortened meanwhile; one that
 # holds a lock delays writes, and fails them only after 30 seconds; nobody
-# waits for a lock when the server is told to end.
+# waits for a lock when the server is told to end; one that was killed and left
+# a journal is named.
 
 . "${srcdir:-$(dirname "$(realpath "$0")")/..}/lib/functions.sh"
-need nbdkit nbdsh sqlite3
+need nbdkit nbdsh sqlite3 python3
+PATH=$top_builddir/tool:$PATH
 
 db=$tmp/disk.sqlite
 bound=$((8 << 20))
@@ -121,3 +123,37 @@ wait "$nbdkit_pid" 2>/dev/null || :
 [ $((SECONDS - start)) -le 10 ] || fail "the end took $((SECONDS - start)) s"
 wait "$writer" 2>/dev/null || :
 shell_end
+
+# One that was killed in the middle of a change, in a journal mode of its own,
+# leaves the journal that takes it back. All say so, and change nothing; when
+# somebody has done that, all is as before.
+rm -f "$db"*
+sqlblock create "$db" web --size=8M >/dev/null
+head -c 8M /dev/urandom >"$tmp/raw"
+sqlblock import "$db" web "$tmp/raw" --overwrite >/dev/null
+python3 - "$db" <<'EOF2' && fail "it was not killed"
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+for sql in ("PRAGMA journal_mode = delete", "PRAGMA cache_size = 10", "BEGIN",
+            "UPDATE block SET data = zeroblob (length (data))"):
+    connection.execute(sql)
+os.kill(os.getpid(), 9)
+EOF2
+[ -s "$db-journal" ] || fail "the killed program left no journal"
+before=$(cksum "$db" "$db-journal")
+# refused WORD...: a command is.
+refused ()
+{
+  if "$@" >/dev/null 2>"$tmp/err"; then
+    fail "$* works beside a journal"
+  fi
+  grep -q "left a journal" "$tmp/err" || fail "$* says: $(cat "$tmp/err")"
+}
+refused sqlblock list "$db"
+refused sqlblock check "$db"
+refused sqlblock export "$db" web "$tmp/out"
+refused nbdkit "$plugin" "$db" --run true
+[ "$before" = "$(cksum "$db" "$db-journal")" ] || fail "something was changed"
+sqlite3 "$db" .schema >/dev/null
+sqlblock export "$db" web "$tmp/out" >/dev/null
+cmp "$tmp/out" "$tmp/raw" || fail "the change was not taken back"
