@@ -222,6 +222,14 @@ start_nbdkit ()
   }
 }
 
+# await_answer SOCKET: until the plugin of the server has opened its database.
+# nbdkit writes its process id before that, but takes no client.
+await_answer ()
+{
+  nbdsh -c "h.set_opt_mode (True)" -c "h.connect_unix ('$tmp/$1')" \
+    -c "h.opt_abort ()" || fail "the server of $1 does not answer"
+}
+
 # start_nbdkit_tcp ARGUMENT...: run nbdkit on a free port of the loopback,
 # left in $nbdkit_port; the log is tcp.log.
 start_nbdkit_tcp ()

@@ -52,6 +52,7 @@ cp "$db" good.sqlite
 # --- Under load ----------------------------------------------------------------
 
 start_nbdkit s "$plugin" "$db" log-size=4M
+await_answer s
 fio --name=load --ioengine=nbd --uri="$(uri s web)" --rw=randrw --bs=4k \
   --iodepth=8 --size=1900k --time_based --runtime=1000 >fio.log 2>&1 &
 started_pids+=("$!")

@@ -143,6 +143,7 @@ bound=1
 sqlblock compact --no-progress "$db"
 [ ! -s "$db-wal" ] || fail "the log stays: $(stat -c %s "$db-wal") bytes"
 start_nbdkit four "$plugin" "$db" log-size="${bound}M"
+await_answer four
 import_still ()
 {
   sqlblock import --no-progress --compression=none "$db" still "$tmp/raw"
