@@ -52,7 +52,9 @@ enum check_kind {
   CHECK_LAYER,    /* a row of a layer */
   CHECK_DISK,     /* a row of a disk */
   CHECK_SNAPSHOT, /* a row of a snapshot */
-  CHECK_COUNTERS, /* what is counted of them */
+  CHECK_FEATURE,  /* a row of a feature */
+  CHECK_PROPERTY, /* a row of a property */
+  CHECK_COUNTERS, /* what is counted of disks, snapshots and layers */
   CHECK_ORPHAN,   /* nobody shows it, and it does not wait to be freed */
   CHECK_PAST_END, /* it lies behind the end of its disk */
   CHECK_LEFTOVER, /* an interrupted copy left it: no fault */
@@ -71,6 +73,9 @@ enum check_mend {
   MEND_CONTENT,   /* delete the content, to which nothing refers */
   MEND_CLEAR_END, /* clear what lies behind the end of the disk */
   MEND_FORGET,    /* delete what is kept about the layer, which is gone */
+  MEND_FEATURE,   /* delete the feature of a disk that is gone, or give a known
+                     one its checksum */
+  MEND_PROPERTY,  /* delete the property of what is gone */
   MEND_COUNT,     /* count the layer anew */
   MEND_SEQUENCE,  /* have ids go on after the highest */
   MEND_CLEAN,     /* remove what was interrupted */

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 /* The format of the databases. */
-#define DATABASE_FORMAT 5
+#define DATABASE_FORMAT 6
 
 /* The longest name and description of a disk, in bytes.  (NBD allows 4096
  * for both; names are shorter so that "disk@snapshot" fits.)

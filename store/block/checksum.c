@@ -86,9 +86,11 @@ checksum_content (int64_t id, int64_t hash, int64_t size, int64_t codec,
 static void
 hash_value (XXH3_state_t *state, sqlite3_value *value)
 {
-  const unsigned char type = sqlite3_value_type (value) == SQLITE_NULL      ? 0
-                             : sqlite3_value_type (value) == SQLITE_INTEGER ? 1
-                                                                            : 3;
+  const int sql_type = sqlite3_value_type (value);
+  const unsigned char type = sql_type == SQLITE_NULL      ? 0
+                             : sql_type == SQLITE_INTEGER ? 1
+                             : sql_type == SQLITE_BLOB    ? 4
+                                                          : 3;
   uint64_t number;
 
   XXH3_64bits_update (state, &type, 1);
@@ -96,8 +98,9 @@ hash_value (XXH3_state_t *state, sqlite3_value *value)
     number = htole64 (sqlite3_value_int64 (value));
     XXH3_64bits_update (state, &number, sizeof number);
   }
-  else if (type == 3) {
-    const void *text = sqlite3_value_text (value);
+  else if (type != 0) {
+    const void *text = type == 3 ? (const void *)sqlite3_value_text (value)
+                                 : sqlite3_value_blob (value);
     const size_t length = sqlite3_value_bytes (value);
 
     number = htole64 (length);

@@ -86,6 +86,10 @@ void check_add_shown (struct check_problem *problem, const char *name);
 int check_find_shown (struct check *check, struct connection *connection,
                       struct check_problem *problem, struct status *status);
 
+/* Look at features and properties (check-optional.c). */
+int check_optional (struct check *check, struct connection *connection,
+                    struct status *status);
+
 /* Read the plan in the transaction of CONNECTION, if it was not yet. */
 int check_plan (struct check *check, struct connection *connection,
                 struct status *status);

@@ -586,7 +586,8 @@ check_rules (struct check *check, struct connection *connection,
 {
   int (*const parts[]) (struct check * check, struct connection * connection,
                         struct status * status) = {
-    check_plan, check_layers, check_disks, check_snapshots, check_counters,
+    check_plan,      check_layers,   check_disks,
+    check_snapshots, check_optional, check_counters,
   };
 
   /* Where one cannot be read, the others may be. */

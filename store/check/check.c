@@ -46,6 +46,7 @@ check_kind_name (enum check_kind kind)
     [CHECK_FILE] = "file",         [CHECK_BLOCK] = "block",
     [CHECK_LAYER] = "layer",       [CHECK_DISK] = "disk",
     [CHECK_SNAPSHOT] = "snapshot", [CHECK_COUNTERS] = "counters",
+    [CHECK_FEATURE] = "feature",   [CHECK_PROPERTY] = "property",
     [CHECK_ORPHAN] = "orphan",     [CHECK_PAST_END] = "past-end",
     [CHECK_LEFTOVER] = "leftover",
   };

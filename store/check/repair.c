@@ -21,7 +21,9 @@
 #include "sqlite/guard.h"
 #include "sqlite/log.h"
 #include "sqlite/marking.h"
+#include "rows/columns.h"
 #include "rows/layers.h"
+#include "rows/properties.h"
 #include "check/sealing.h"
 #include "engine/engine.h"
 #include "engine/checkpoint.h"
@@ -380,6 +382,14 @@ mend_step (struct connection *connection, void *opaque, struct status *status)
   static const char counted_sql[] =
       "DELETE FROM counted WHERE layer = ?1 AND layer NOT IN"
       " (SELECT id FROM layer)";
+  static const char gone_sql[] =
+      "DELETE FROM feature WHERE id = ?1 AND checksum = " FEATURE_CHECKSUM
+      " AND disk <> 0 AND disk NOT IN (SELECT id FROM disk)";
+  static const char feature_sql[] =
+      "UPDATE feature SET checksum = " FEATURE_CHECKSUM " WHERE id = ?1";
+  static const char property_sql[] =
+      "DELETE FROM property WHERE id = ?1 AND checksum = " PROPERTY_CHECKSUM
+      " AND NOT " PROPERTY_HAS_OWNER;
   static const char count_sql[] =
       "UPDATE counted SET number = 0, bytes = 0 WHERE layer = ?1";
   struct mend *mend = opaque;
@@ -398,6 +408,12 @@ mend_step (struct connection *connection, void *opaque, struct status *status)
         -1)
       return -1;
     return connection_run_for (connection, counted_sql, mend->subject, status);
+  case MEND_FEATURE:
+    if (connection_run_for (connection, gone_sql, mend->subject, status) == -1)
+      return -1;
+    return connection_run_for (connection, feature_sql, mend->subject, status);
+  case MEND_PROPERTY:
+    return connection_run_for (connection, property_sql, mend->subject, status);
   case MEND_COUNT:
     return connection_run_for (connection, count_sql, mend->subject, status);
   case MEND_SEQUENCE:
@@ -414,6 +430,8 @@ static const char *const words[][2] = {
                     "which does not exist, are deleted" },
   [MEND_CONTENT] = { "content", "to which nothing refers, is deleted" },
   [MEND_FORGET] = { "what was kept about layer", "which is gone, is deleted" },
+  [MEND_FEATURE] = { "feature", "is set right" },
+  [MEND_PROPERTY] = { "property", "of what is gone, is deleted" },
   [MEND_COUNT] = { "layer", "is counted anew" },
   [MEND_SEQUENCE] = { "the counters of the ids are set", NULL },
   [MEND_ACCEPT] = { NULL, NULL },

@@ -10,6 +10,7 @@
 #include "block/codec.h"
 #include "rows/content.h"
 #include "rows/disks.h"
+#include "rows/features.h"
 #include "rows/layers.h"
 #include "check/salvage-parts.h"
 
@@ -51,6 +52,8 @@ insert_row (struct salvage *salvage, const struct record *row,
                   " ?7, ?8)",
     [ROW_CONTENT] =
         "INSERT OR IGNORE INTO content VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    [ROW_FEATURE] = "INSERT OR IGNORE INTO feature" FEATURE_VALUES,
+    [ROW_PROPERTY] = "INSERT OR REPLACE INTO property" PROPERTY_VALUES,
   };
   CLEANUP_STATEMENT sqlite3_stmt *insert =
       connection_statement (salvage->out, insert_sql[row->kind], status);
@@ -299,7 +302,7 @@ add_feature (struct salvage *salvage, enum codec codec, const char *feature,
   if (connection_integer_for (salvage->out, used_sql, codec, &used, status) ==
       -1)
     return -1;
-  return used ? disks_add_feature (salvage->out, feature, status) : 0;
+  return used ? features_add (salvage->out, feature, status) : 0;
 }
 
 static int

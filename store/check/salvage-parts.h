@@ -31,6 +31,8 @@ enum row_kind {
   ROW_SNAPSHOT,
   ROW_BLOCK,
   ROW_CONTENT,
+  ROW_FEATURE,
+  ROW_PROPERTY,
   ROW_RECLAIM, /* it has no checksum */
 };
 
@@ -52,6 +54,8 @@ enum salvage_tree {
   TREE_SNAPSHOT,
   TREE_CONTENT,
   TREE_RECLAIM,
+  TREE_FEATURE,
+  TREE_PROPERTY, /* not before format 6 */
   TREES,
 };
 

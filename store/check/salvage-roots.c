@@ -6,7 +6,7 @@
  *
  * SQLite puts the roots of a new database from page 3 on, in the order in which
  * the tables and indexes were made.  VACUUM makes all tables before the
- * indexes; and a database of format 4 lacks the first one:
+ * indexes; and databases of earlier formats lack some:
  *
  *   page            3       4        5          6      7         8
  *   new             mark    feature  (feature)  layer  sequence  (layer)
@@ -35,17 +35,19 @@
 #define OTHER_TABLE "t"
 #define OTHER_INDEX "i"
 static const char *const arrangements[] = {
-  "ttiLtiDiiSiiiRBNZiCit", /* new */
-  "ttiLtDiiSiRBCtiiiNZii", /* after VACUUM */
-  "tiLtiDiiSiiiRBNZiCit",  /* the same of format 4 */
-  "tiLtDiiSiRBCtiiiNZii",
+  "tFiLtiDiiSiiiPiRBNZiCit",                         /* new */
+  "tFiLtDiiSiPiRBCtiiiNZii",                         /* after VACUUM */
+  "tFiLtiDiiSiiiRBNZiCit",                           /* the same of format 5 */
+  "tFiLtDiiSiRBCtiiiNZii",   "FiLtiDiiSiiiRBNZiCit", /* and of format 4 */
+  "FiLtDiiSiRBCtiiiNZii",
 };
 
 /* The letters of the tables and indexes that are walked over. */
 static const char letters[TREES + 1] = {
-  [TREE_BLOCK] = 'B',   [TREE_INDEX] = 'N',   [TREE_ZERO] = 'Z',
-  [TREE_LAYER] = 'L',   [TREE_DISK] = 'D',    [TREE_SNAPSHOT] = 'S',
-  [TREE_CONTENT] = 'C', [TREE_RECLAIM] = 'R',
+  [TREE_BLOCK] = 'B',    [TREE_INDEX] = 'N',   [TREE_ZERO] = 'Z',
+  [TREE_LAYER] = 'L',    [TREE_DISK] = 'D',    [TREE_SNAPSHOT] = 'S',
+  [TREE_CONTENT] = 'C',  [TREE_RECLAIM] = 'R', [TREE_FEATURE] = 'F',
+  [TREE_PROPERTY] = 'P',
 };
 
 bool
@@ -76,6 +78,10 @@ row_letter (const struct record *row)
     return letters[TREE_BLOCK];
   case ROW_CONTENT:
     return letters[TREE_CONTENT];
+  case ROW_FEATURE:
+    return letters[TREE_FEATURE];
+  case ROW_PROPERTY:
+    return letters[TREE_PROPERTY];
   default:
     return 0;
   }
@@ -160,11 +166,12 @@ fits (struct salvage *salvage, const char *arrangement,
   return fitting > count / 2;
 }
 
+/* Does the schema tell where the trees begin?  Earlier formats lack one. */
 static bool
 are_known (const uint32_t roots[TREES])
 {
   for (size_t i = 0; i < TREES; i++)
-    if (roots[i] == 0)
+    if (roots[i] == 0 && i != TREE_PROPERTY)
       return false;
   return true;
 }
@@ -182,6 +189,9 @@ salvage_find_roots (struct salvage *salvage, uint32_t roots[TREES])
         return;
       found = arrangements[i];
     }
-  for (size_t i = 0; found && i < TREES; i++)
-    roots[i] = FIRST_ROOT + (strchr (found, letters[i]) - found);
+  for (size_t i = 0; found && i < TREES; i++) {
+    const char *place = strchr (found, letters[i]);
+
+    roots[i] = place ? FIRST_ROOT + (place - found) : 0;
+  }
 }

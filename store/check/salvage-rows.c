@@ -43,9 +43,9 @@ add_number (struct sum *sum, unsigned char type, uint64_t number)
 }
 
 static bool
-add_text (struct sum *sum, const void *text, size_t length)
+add_text (struct sum *sum, unsigned char type, const void *text, size_t length)
 {
-  return add_number (sum, 3, length) && add_bytes (sum, text, length);
+  return add_number (sum, type, length) && add_bytes (sum, text, length);
 }
 
 static bool
@@ -57,7 +57,9 @@ add_value (struct sum *sum, const struct value *value)
   case VALUE_INTEGER:
     return add_number (sum, 1, value->integer);
   case VALUE_TEXT:
-    return add_text (sum, value->bytes, value->length);
+    return add_text (sum, 3, value->bytes, value->length);
+  case VALUE_BLOB:
+    return add_text (sum, 4, value->bytes, value->length);
   default:
     return false;
   }
@@ -71,7 +73,8 @@ has_row_checksum (const char *name, const struct record *row)
   struct sum sum = { .length = 0 };
 
   if (row->values[0].type != VALUE_NULL || stored->type != VALUE_INTEGER ||
-      !add_text (&sum, name, strlen (name)) || !add_number (&sum, 1, row->id))
+      !add_text (&sum, 3, name, strlen (name)) ||
+      !add_number (&sum, 1, row->id))
     return false;
   for (unsigned i = 1; i + 1 < row->count; i++)
     if (!add_value (&sum, &row->values[i]))
@@ -125,13 +128,20 @@ is_content (const struct record *row)
                  checksum_bytes (value[5].bytes, value[5].length));
 }
 
+/* Two tables have as many columns as layers, or as contents: */
+_Static_assert((int)FEATURE_COLUMNS == (int)LAYER_COLUMNS &&
+                   (int)PROPERTY_COLUMNS == (int)CONTENT_COLUMNS,
+               "true_kind tries both");
+
 /* What a row must be, since its checksum is right. */
 static enum row_kind
 true_kind (const struct record *row)
 {
   switch (row->count) {
   case LAYER_COLUMNS:
-    return has_row_checksum ("layer", row) ? ROW_LAYER : ROW_UNKNOWN;
+    return has_row_checksum ("layer", row)     ? ROW_LAYER
+           : has_row_checksum ("feature", row) ? ROW_FEATURE
+                                               : ROW_UNKNOWN;
   case DISK_COLUMNS:
     return has_row_checksum ("disk", row) ? ROW_DISK : ROW_UNKNOWN;
   case SNAPSHOT_COLUMNS:
@@ -139,7 +149,9 @@ true_kind (const struct record *row)
   case BLOCK_COLUMNS:
     return is_block (row) ? ROW_BLOCK : ROW_UNKNOWN;
   case CONTENT_COLUMNS:
-    return is_content (row) ? ROW_CONTENT : ROW_UNKNOWN;
+    return is_content (row)                     ? ROW_CONTENT
+           : has_row_checksum ("property", row) ? ROW_PROPERTY
+                                                : ROW_UNKNOWN;
   case RECLAIM_COLUMNS:
     return row->values[0].type == VALUE_NULL && row_has_integers (row, 1, 2)
                ? ROW_RECLAIM

@@ -146,6 +146,8 @@ static const struct tree {
   [TREE_SNAPSHOT] = { "snapshot", false, "snapshots" },
   [TREE_CONTENT] = { "content", false, NULL },
   [TREE_RECLAIM] = { "reclaim", false, NULL },
+  [TREE_FEATURE] = { "feature", false, "features" },
+  [TREE_PROPERTY] = { "property", false, "properties" },
 };
 
 /* The roots that the schema tells of. */
@@ -394,6 +396,9 @@ walk_known (struct salvage *salvage, struct roots *roots, struct status *status)
       .status = status,
     };
 
+    if (i == TREE_PROPERTY && roots->known[i] == 0 &&
+        roots->known[TREE_FEATURE] != 0)
+      continue;
     walk_tree (&walk, roots->known[i]);
     if (walk.result == -1)
       return -1;

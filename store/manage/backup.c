@@ -132,7 +132,16 @@ copy_tables (struct connection *from, struct connection *copy,
   static const struct {
     const char *select, *insert;
   } tables[] = {
-    { "SELECT * FROM feature", "INSERT INTO feature VALUES (?1, ?2)" },
+    { "SELECT * FROM feature WHERE disk = 0 OR disk IN"
+      " (SELECT id FROM disk WHERE " COPIED ")",
+      "INSERT INTO feature" FEATURE_VALUES },
+    { NEEDED_LAYERS " SELECT * FROM property WHERE CASE kind"
+                    " WHEN 1 THEN owner IN"
+                    "  (SELECT id FROM disk WHERE " COPIED ")"
+                    " WHEN 2 THEN owner IN"
+                    "  (SELECT id FROM snapshot WHERE " COPIED ")"
+                    " WHEN 3 THEN owner IN needed ELSE true END",
+      "INSERT OR REPLACE INTO property" PROPERTY_VALUES },
     { NEEDED_LAYERS " SELECT * FROM layer WHERE id IN needed ORDER BY id",
       "INSERT INTO layer" LAYER_VALUES },
     { "SELECT * FROM disk WHERE " COPIED, "INSERT INTO disk" DISK_VALUES },
@@ -157,8 +166,9 @@ static int
 clear_tables (struct connection *copy, struct status *status)
 {
   static const char *const tables[] = {
-    "DELETE FROM counted", "DELETE FROM reclaim", "DELETE FROM snapshot",
-    "DELETE FROM disk",    "DELETE FROM layer",   "DELETE FROM feature",
+    "DELETE FROM counted",  "DELETE FROM reclaim", "DELETE FROM snapshot",
+    "DELETE FROM disk",     "DELETE FROM layer",   "DELETE FROM feature",
+    "DELETE FROM property",
   };
 
   for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)

@@ -2,8 +2,8 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* The columns of disks, snapshots and layers, in one list each, from which
- * everything else takes them; schema.sql says what they mean.
+/* The columns of disks, snapshots, layers, features and properties, in one list
+ * each, from which everything else takes them; schema.sql says what they mean.
  *
  * Between its id and its checksum a row has the columns of its list, in that
  * order, and the checksum covers the id and all of them.  So what a disk has
@@ -42,6 +42,17 @@
   X (LAYER_PARENT_GENERATION, "layer.parent_generation")                       \
   X (LAYER_GENERATION, "layer.generation")
 
+#define EACH_FEATURE_COLUMN(X)                                                 \
+  X (FEATURE_NAME, "feature.name")                                             \
+  X (FEATURE_DISK, "feature.disk")                                             \
+  X (FEATURE_CLASS, "feature.class")
+
+#define EACH_PROPERTY_COLUMN(X)                                                \
+  X (PROPERTY_KIND, "property.kind")                                           \
+  X (PROPERTY_OWNER, "property.owner")                                         \
+  X (PROPERTY_KEY, "property.key")                                             \
+  X (PROPERTY_VALUE, "property.value")
+
 /* What becomes of a column: its number, from 0 for the id; its name in a list;
  * a parameter that has the number of the column and 1.
  */
@@ -67,6 +78,18 @@ enum layer_column {
   LAYER_SUM,
   LAYER_COLUMNS
 };
+enum feature_column {
+  FEATURE_ID,
+  EACH_FEATURE_COLUMN (COLUMN_NUMBER) /* each with its comma */
+  FEATURE_SUM,
+  FEATURE_COLUMNS
+};
+enum property_column {
+  PROPERTY_ID,
+  EACH_PROPERTY_COLUMN (COLUMN_NUMBER) /* each with its comma */
+  PROPERTY_SUM,
+  PROPERTY_COLUMNS
+};
 
 /* clang-format off */
 
@@ -77,6 +100,10 @@ enum layer_column {
   "row_checksum ('snapshot', snapshot.id" EACH_SNAPSHOT_COLUMN (COLUMN_NAME) ")"
 #define LAYER_CHECKSUM \
   "row_checksum ('layer', layer.id" EACH_LAYER_COLUMN (COLUMN_NAME) ")"
+#define FEATURE_CHECKSUM \
+  "row_checksum ('feature', feature.id" EACH_FEATURE_COLUMN (COLUMN_NAME) ")"
+#define PROPERTY_CHECKSUM \
+  "row_checksum ('property', property.id" EACH_PROPERTY_COLUMN (COLUMN_NAME) ")"
 
 /* SQL: all columns of a row, but in place of its checksum whether that is
  * right.
@@ -92,6 +119,8 @@ enum layer_column {
 #define DISK_VALUES " VALUES (?" EACH_DISK_COLUMN (COLUMN_VALUE) ", ?)"
 #define SNAPSHOT_VALUES " VALUES (?" EACH_SNAPSHOT_COLUMN (COLUMN_VALUE) ", ?)"
 #define LAYER_VALUES " VALUES (?" EACH_LAYER_COLUMN (COLUMN_VALUE) ", ?)"
+#define FEATURE_VALUES " VALUES (?" EACH_FEATURE_COLUMN (COLUMN_VALUE) ", ?)"
+#define PROPERTY_VALUES " VALUES (?" EACH_PROPERTY_COLUMN (COLUMN_VALUE) ", ?)"
 
 /* clang-format on */
 

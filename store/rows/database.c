@@ -15,8 +15,9 @@
 
 #include "base/sane.h"
 #include "base/bytes.h"
-#include "rows/content.h"
+#include "rows/columns.h"
 #include "rows/database.h"
+#include "rows/features.h"
 #include "sqlite/files.h"
 #include "sqlite/guard.h"
 #include "sqlite/mark.h"
@@ -195,6 +196,22 @@ make_mark (struct connection *connection, struct status *status)
   return connection_run (connection, insert_sql, status);
 }
 
+/* What never changes of a file: a server that was moved, and a copy, have it
+ * (schema.sql).
+ */
+static int
+make_id (struct connection *connection, struct status *status)
+{
+  static const char insert_sql[] =
+      "INSERT INTO property VALUES (1, 0, 0, 'id', randomblob (16), 0)";
+  static const char checksum_sql[] =
+      "UPDATE property SET checksum = " PROPERTY_CHECKSUM;
+
+  if (connection_run (connection, insert_sql, status) == -1)
+    return -1;
+  return connection_run (connection, checksum_sql, status);
+}
+
 /* Make the contents of a new file. */
 static int
 make_contents (struct connection *connection, uint32_t page_size,
@@ -227,6 +244,7 @@ make_contents (struct connection *connection, uint32_t page_size,
   if (rc != SQLITE_OK)
     return status_fail_sqlite (status, connection->db, rc, "making the tables");
   if (make_mark (connection, status) == -1 ||
+      make_id (connection, status) == -1 ||
       (fill && fill (connection, opaque, status) == -1) ||
       connection_commit (connection, status) == -1)
     return -1;
@@ -477,40 +495,6 @@ check_statistics (struct connection *connection, struct status *status)
   return 0;
 }
 
-/* The features that this program knows are contents, which blocks share, and
- * the codecs that it has.  What a
- * row's kind demands of those who do not know it is what counts for others.
- */
-static int
-check_features (struct connection *connection, bool write,
-                struct status *status)
-{
-  static const char features_sql[] =
-      "SELECT name, kind FROM feature WHERE kind IS NOT 'compatible'";
-  CLEANUP_STATEMENT sqlite3_stmt *features =
-      connection_statement (connection, features_sql, status);
-  const char *name, *kind;
-  int r;
-
-  if (features == NULL)
-    return -1;
-  while ((r = connection_step (connection, features, status)) == 1) {
-    name = (const char *)sqlite3_column_text (features, 0);
-    kind = (const char *)sqlite3_column_text (features, 1);
-    if (name &&
-        (codec_has_feature (name) || strcmp (name, CONTENT_FEATURE) == 0))
-      continue;
-    if (kind && strcmp (kind, "read-only") == 0 && !write)
-      continue;
-    return status_fail (
-        status, kind && strcmp (kind, "read-only") == 0 ? EROFS : ENOTSUP,
-        "the database uses the feature '%s', which this program does not "
-        "have; use a newer one, or one that was built with it",
-        name);
-  }
-  return r;
-}
-
 /* The mark is read from its page without SQL. */
 static int
 check_mark_page (struct connection *connection, struct status *status)
@@ -540,7 +524,7 @@ check_contents (struct connection *connection, enum connection_mode mode,
   if (check_schema (connection, status) == -1 ||
       check_mark_page (connection, status) == -1 ||
       check_statistics (connection, status) == -1 ||
-      check_features (connection, write, status) == -1)
+      features_check (connection, write, status) == -1)
     return -1;
   return write ? use_wal (connection, status) : 0;
 }

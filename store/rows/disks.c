@@ -16,6 +16,7 @@
 #include "base/sane.h"
 #include "rows/content.h"
 #include "rows/disks.h"
+#include "rows/features.h"
 #include "sqlite/page.h"
 #include "rows/quota.h"
 #include "base/count.h"
@@ -158,24 +159,6 @@ set_checksum (struct connection *connection, int64_t id, struct status *status)
   return quota_follow (connection, id, status);
 }
 
-int
-disks_add_feature (struct connection *connection, const char *feature,
-                   struct status *status)
-{
-  static const char feature_sql[] =
-      "INSERT INTO feature VALUES (?1, 'incompatible')"
-      " ON CONFLICT (name) DO NOTHING";
-  CLEANUP_STATEMENT sqlite3_stmt *add = NULL;
-
-  if (feature == NULL)
-    return 0;
-  add = connection_statement (connection, feature_sql, status);
-  if (add == NULL)
-    return -1;
-  sqlite3_bind_text (add, 1, feature, -1, SQLITE_STATIC);
-  return connection_step (connection, add, status);
-}
-
 struct storing
 disks_storing (const struct storing *wanted)
 {
@@ -191,12 +174,12 @@ static int
 add_storing_features (struct connection *connection,
                       const struct storing *storing, struct status *status)
 {
-  if (disks_add_feature (connection, codec_feature (storing->compression.codec),
-                         status) == -1)
+  if (features_add (connection, codec_feature (storing->compression.codec),
+                    status) == -1)
     return -1;
-  return disks_add_feature (
-      connection, storing->deduplicate == DISK_ON ? CONTENT_FEATURE : NULL,
-      status);
+  return features_add (connection,
+                       storing->deduplicate == DISK_ON ? CONTENT_FEATURE : NULL,
+                       status);
 }
 
 /* Insert the row of a disk on LAYER. */

@@ -68,12 +68,6 @@ int disks_check_packing (struct connection *connection,
                          const struct disk_options *options,
                          struct status *status);
 
-/* The database uses FEATURE (NULL: nothing) from now on: a program that does
- * not know it must not open it.  Inside a write transaction of the caller.
- */
-int disks_add_feature (struct connection *connection, const char *feature,
-                       struct status *status);
-
 /* Make a disk as OPTIONS says, with the defaults for what it does not say
  * (the size must be said).  Inside a write transaction of the caller.
  * Returns 0, or -1: EEXIST where the name is taken.

@@ -1,24 +1,44 @@
 -- SPDX-License-Identifier: BSD-3-Clause
 -- Copyright the sqlblock authors; see LICENSE.
 
--- The on-disk format of sqlblock, version 5.
+-- The on-disk format of sqlblock, version 6.
 --
 -- A file is an SQLite database with
 --   application_id  0x73716c62 ('sqlb')
---   user_version    5, the version of this format
+--   user_version    6, the version of this format
 --   encoding UTF-8, auto_vacuum INCREMENTAL, journal_mode WAL,
 --   8 reserved bytes at the end of each page: its checksum, see the end,
 --   schema_version 0x40000000 or more: what has less is a copy that SQLite's
 --   backup API has just made, and complete without a log (mark.h).
--- It holds exactly the tables and indexes below.  Statistics tables
--- (sqlite_stat1 ...) and views may be added, and views may be missing; a
--- file with other tables, with triggers, or with changed definitions is
--- refused.
+-- It holds exactly the tables and indexes below, and beside them may have
+--   - statistics (sqlite_stat1, sqlite_stat4) and views; ours may be missing
+--   - the tables of Litestream, with the text that it gives them:
+--     _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER)
+--     _litestream_lock (id INTEGER)
+--   - tables and indexes of a feature, whose names begin with its name and "_"
+--     (see feature), without triggers, and without REFERENCES
+-- A file with anything else, or with changed definitions, is refused.
 --
 -- SQLite keeps the text of each statement below in the file, comments and
 -- spaces included, and that is what a file is compared with.  So from the
 -- first release on not a letter between CREATE and ";" may change without
--- a new format.
+-- a new format.  What is to grow therefore does not stand there: codecs,
+-- kinds and classes are numbers of which no CHECK knows the last one, and
+-- what is optional has rows in `property`.  How it grows:
+--
+--   a codec                    a number, and a row in feature
+--   an option of a disk, ...   a key in property; if a program that does not
+--                              know it must keep off, a row in feature as well
+--   an index, a table          of a feature, as above
+--   another shape of a table   a new format, and "sqlblock upgrade"
+--
+-- A program never changes, moves or deletes a row that it does not understand:
+-- one with a codec, a kind or a class that it does not know, or of a disk with
+-- a feature that keeps it off; nor a layer that has such a row or that such a
+-- disk reads.  So reclaiming, history, repair and recompressing pass them by.
+--
+-- Formats 4 and 5 are read as they are, and become this one by "sqlblock
+-- upgrade", which touches no row of blocks.
 --
 -- Reading it with the sqlite3 shell is welcome.  Changing it by hand is
 -- not: every page and every row carries a checksum, and what does not fit
@@ -82,7 +102,8 @@ CREATE TABLE mark (
   -- 2  open: the newest changes may be in the log
   -- 3  ended: the same, and the log starts over next
   -- 4  closed: the file is complete without a log
-  state INTEGER NOT NULL CHECK (state IN (2, 3, 4)),
+  -- One byte in the row, whatever it is.
+  state INTEGER NOT NULL CHECK (state BETWEEN 2 AND 127),
   -- Random; each log begins with a new one, and the one before it.
   id BLOB NOT NULL CHECK (length (id) = 16),
   previous BLOB NOT NULL CHECK (length (previous) = 16),
@@ -91,15 +112,29 @@ CREATE TABLE mark (
 ) STRICT;
 
 
--- What a program must know to use this file.  A program that does not
--- know the name of a row must, by its kind:
---   compatible    go on
---   read-only     open the file for reading only
---   incompatible  refuse the file
+-- What a program must know to use this file, or one disk of it.  A program that
+-- does not know the name of a row must, by its class:
+--   1  ignorable   go on; what it does may undo the feature, and does no harm
+--   2  read-only   change nothing: of the file, or of the disk, its snapshots
+--                  and the layers that these read
+--   3  refuse      not open the file; or neither show, copy, clone, send nor
+--                  change the disk and its snapshots, but in lists
+-- and the same as 3 for a class that it does not know.  The rows of a disk go
+-- with it, and its clones get copies of them.  They are looked at whenever the
+-- disk's row is: a feature may come while a server runs.  What other disks may
+-- come to share, such as codecs and contents, is a feature of the file.
+--
+-- Tables of an ignorable feature can be lost at any time: backups and salvage
+-- leave them out.
 CREATE TABLE feature (
-  name TEXT NOT NULL PRIMARY KEY,
-  kind TEXT NOT NULL CHECK (kind IN ('compatible', 'read-only',
-                                     'incompatible'))
+  id INTEGER PRIMARY KEY,
+  -- Small letters and digits.
+  name TEXT NOT NULL,
+  -- 0: of the file.
+  disk INTEGER NOT NULL,
+  class INTEGER NOT NULL CHECK (class > 0),
+  checksum INTEGER NOT NULL,
+  UNIQUE (name, disk)
 ) STRICT;
 
 
@@ -126,24 +161,24 @@ CREATE INDEX layer_by_parent ON layer (parent, parent_generation)
 -- another one.
 CREATE TABLE disk (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
-  -- One with a '/' is a disk that is being received.
+  -- One with a '/' is hidden.  'DISK/receiving' is just being received, and
+  -- goes when nobody receives it any more; others belong to those who know
+  -- them, and stay.
   name TEXT NOT NULL UNIQUE,
   description TEXT NOT NULL,
   -- In bytes; need not be a multiple of the block.
   size INTEGER NOT NULL CHECK (size > 0),
   -- In bytes: a power of two from 512 to 1 MiB, fixed for life.
-  block_size INTEGER NOT NULL
-    CHECK (block_size BETWEEN 512 AND 1048576
-           AND block_size & (block_size - 1) = 0),
+  block_size INTEGER NOT NULL CHECK (block_size > 0),
   layer INTEGER NOT NULL UNIQUE REFERENCES layer,
   -- Grows when the disk jumps to other contents (a rollback).  Connections
   -- that were opened under another epoch fail rather than mix both.
   epoch INTEGER NOT NULL,
   -- The codec for new blocks (see block.codec) and its level.
-  compression INTEGER NOT NULL CHECK (compression IN (1, 2, 3)),
+  compression INTEGER NOT NULL,
   compression_level INTEGER NOT NULL,
   -- 1: store blocks that are equal only once.
-  deduplicate INTEGER NOT NULL CHECK (deduplicate IN (0, 1)),
+  deduplicate INTEGER NOT NULL,
   -- The most bytes that the rows of this disk and its snapshots may take;
   -- NULL: as many as fit.
   quota INTEGER CHECK (quota >= 0),
@@ -158,7 +193,8 @@ CREATE TABLE disk (
 CREATE TABLE snapshot (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   disk INTEGER NOT NULL REFERENCES disk,
-  -- One with a '/' belongs to a copy that is being made.
+  -- One with a '/' is hidden.  'copy/NUMBER' belongs to a copy that is being
+  -- made, and goes when nobody copies any more; others stay.
   name TEXT NOT NULL,
   -- A random number that copies in other databases share: two snapshots
   -- with the same one have the same contents.
@@ -170,7 +206,7 @@ CREATE TABLE snapshot (
   size INTEGER NOT NULL CHECK (size > 0),
   created INTEGER NOT NULL,
   -- 1: made by the server's own schedule, which may also remove it.
-  automatic INTEGER NOT NULL CHECK (automatic IN (0, 1)),
+  automatic INTEGER NOT NULL,
   -- The highest block.id then.  What changed between two snapshots of one
   -- layer are the rows with ids between their last_block.
   last_block INTEGER NOT NULL,
@@ -180,6 +216,39 @@ CREATE TABLE snapshot (
 
 CREATE INDEX snapshot_by_layer ON snapshot (layer, generation);
 CREATE INDEX snapshot_by_last_block ON snapshot (last_block);
+
+
+-- What is optional about the file, a disk, a snapshot and others.
+--
+--   key           of        value
+--   id            file      16 random bytes, which copies share
+--   description   snapshot  a text
+--   user:...      any       a text that people give, by any name
+--   hold:...      snapshot  when it was made (since 1970): the snapshot is not
+--                           deleted, replaced or thinned out, by anything,
+--                           while it has one
+--   local:...     any       of this file only
+--   others        any       of those who know them
+--
+-- Rows go with their owner.  A backup has all of them; a clone gets those of
+-- the disk, and a stream those of its disk and snapshot, but for id, hold:...
+-- and local:...; a roll-back and a new snapshot change and copy none.  So a key
+-- that is not known is kept and carried along, and one that must not be is
+-- called local:...  Who must not miss a key that he does not know is told so
+-- by feature.
+CREATE TABLE property (
+  id INTEGER PRIMARY KEY,
+  -- 0 file, 1 disk, 2 snapshot, 3 layer
+  kind INTEGER NOT NULL,
+  -- The id of that; 0 for the file.
+  owner INTEGER NOT NULL,
+  -- At most 200 bytes, as names are.
+  key TEXT NOT NULL,
+  -- An integer, a text or bytes: at most 8192 of these.
+  value ANY NOT NULL CHECK (typeof (value) <> 'real'),
+  checksum INTEGER NOT NULL,
+  UNIQUE (kind, owner, key)
+) STRICT;
 
 
 -- Layers that may have rows, or be as a whole, needed by nothing, and where
@@ -194,9 +263,14 @@ CREATE TABLE reclaim (
 -- The contents.  A block that is all zeroes has no row unless it must hide
 -- an older or an inherited one; then it has a row of codec 0.  (There is
 -- no REFERENCES on layer: it would cost a look-up for every block written.)
+--
+-- Encrypted data is a number of the key (32 bits, little-endian), a nonce of 24
+-- bytes, a tag of 16 bytes, and the bytes, which were compressed before.  All
+-- checksums are of what is stored, so nobody needs the key to check or to move
+-- a row.  In a row of content hash is a keyed one.  What identifies the block
+-- to the tag is its number, its length and the codec.
 CREATE TABLE block (
-  -- Ids grow in the order of writing and are never used again, not even
-  -- when the highest row has been deleted.
+  -- In the order of writing; see above where the next one comes from.
   id INTEGER PRIMARY KEY,
   layer INTEGER NOT NULL,
   number INTEGER NOT NULL CHECK (number >= 0),
@@ -205,13 +279,14 @@ CREATE TABLE block (
   --   0  zeroes, no data        2  zstd
   --   1  as they are            3  lz4
   --   4  they are in a row of content, with others that are equal
+  -- and 256 more: that, encrypted.  Others belong to features.
   codec INTEGER NOT NULL,
   -- Of the row's key and data, see below.
   checksum INTEGER NOT NULL,
   content INTEGER,
   data BLOB,
-  CHECK ((codec IN (0, 4)) = (data IS NULL)),
-  CHECK ((codec <> 4) = (content IS NULL))
+  CHECK (codec > 4 OR (codec IN (0, 4)) = (data IS NULL)),
+  CHECK (codec > 4 OR (codec <> 4) = (content IS NULL))
 ) STRICT;
 
 -- Every look-up goes through the first index.  The map of a disk (what is
@@ -234,8 +309,8 @@ CREATE TABLE content (
   hash INTEGER NOT NULL,
   -- The length of the block in bytes.
   size INTEGER NOT NULL,
-  -- How data holds these bytes: 1, 2 or 3 as in block.
-  codec INTEGER NOT NULL CHECK (codec IN (1, 2, 3)),
+  -- How data holds these bytes: as in block, but not 0 and 4.
+  codec INTEGER NOT NULL,
   -- Of the other columns, see below.
   checksum INTEGER NOT NULL,
   data BLOB NOT NULL
@@ -403,3 +478,5 @@ CREATE VIEW changed_blocks (disk, snapshot, number, offset) AS
 --   integer  the byte 1, then the value as 64 bits, little-endian
 --   text     the byte 3, then its length in bytes as 64 bits,
 --            little-endian, then the text in UTF-8
+--   bytes    the byte 4, then their number as 64 bits, little-endian,
+--            then they

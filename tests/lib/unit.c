@@ -42,6 +42,12 @@ const char unit_disk_checksums[] = "UPDATE disk SET checksum = " DISK_CHECKSUM;
 const char unit_snapshot_checksums[] =
     "UPDATE snapshot SET checksum = " SNAPSHOT_CHECKSUM;
 
+const char unit_feature_checksums[] =
+    "UPDATE feature SET checksum = " FEATURE_CHECKSUM;
+
+const char unit_property_checksums[] =
+    "UPDATE property SET checksum = " PROPERTY_CHECKSUM;
+
 int
 unit_setup (void **state)
 {

@@ -117,6 +117,8 @@ int64_t unit_integer_on (const char *path, const char *format, ...);
 extern const char unit_layer_checksums[];
 extern const char unit_disk_checksums[];
 extern const char unit_snapshot_checksums[];
+extern const char unit_feature_checksums[];
+extern const char unit_property_checksums[];
 
 /* The codec NAME, whether this program was built with it or not. */
 enum codec unit_codec (const char *name);
@@ -154,5 +156,10 @@ void unit_assert_fails (int64_t result, const struct status *status, int error,
  * else a new number.  It is printed.
  */
 uint64_t unit_seed (void);
+
+/* SQL: one row more, of KEY, of a kind that nobody knows. */
+#define UNIT_NOTE(key)                                                         \
+  "INSERT INTO property (kind, owner, key, value, checksum)"                   \
+  " VALUES (9, 0, " key ", 0, 0)"
 
 #endif /* SQLBLOCK_TESTS_UNIT_H */

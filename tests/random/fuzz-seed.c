@@ -107,7 +107,10 @@ fuzz_open_raw (void)
 
 /* The rows that are made first and those that come after them. */
 static const char first_sql[] =
-    "INSERT INTO feature VALUES ('color', 'compatible');"
+    "INSERT INTO feature VALUES (1, 'color', 0, 1, 0);"
+    "INSERT OR REPLACE INTO property VALUES (1, 0, 0, 'id', x'0123', 0),"
+    " (2, 1, 1, 'user:owner', 'ann', 0), (3, 2, 1, 'hold:backup', 4, 0),"
+    " (4, 3, 1, 'color', 'red', 0), (5, 9, 1, 'other', x'00', 0);"
     "INSERT OR REPLACE INTO layer VALUES (1, NULL, NULL, 3, 0),"
     " (2, NULL, NULL, 3, 0), (3, 2, 2, 2, 0), (4, NULL, NULL, 1, 0),"
     " (5, NULL, NULL, 1, 0);"
@@ -156,7 +159,8 @@ insert_disks (sqlite3 *db)
                 " 1, 1, 0, 0, NULL, 0, 0)",
                 (long long)disk->id, disk->name, (long long)disk->size,
                 disk->block_size, (long long)disk->layers[0].layer);
-  unit_sql (db, "%s; %s", unit_layer_checksums, unit_disk_checksums);
+  unit_sql (db, "%s; %s; %s; %s", unit_layer_checksums, unit_disk_checksums,
+            unit_feature_checksums, unit_property_checksums);
 }
 
 static void

@@ -221,11 +221,11 @@ tolerated ()
   rm copy.sqlite*
 }
 
-changed "newer|format" "PRAGMA user_version = 6"
+changed "newer|format" "PRAGMA user_version = 7"
 changed "newer|format" "PRAGMA user_version = 1000000"
 changed "version|format" "PRAGMA user_version = 0"
 changed "application|not" "PRAGMA application_id = 0"
-changed "future" "INSERT INTO feature VALUES ('future', 'incompatible')"
+changed "future" "INSERT INTO feature VALUES (9, 'future', 0, 3, 0)"
 changed "foreign|table|notes" "CREATE TABLE notes (x)"
 changed "foreign|trigger|spy" "CREATE TRIGGER spy AFTER INSERT ON block
   BEGIN DELETE FROM disk; END"
@@ -236,13 +236,17 @@ changed "block" "DROP TABLE block"
 changed "snapshot" "ALTER TABLE snapshot ADD COLUMN more ANY"
 changed "block" "DROP TABLE block" "CREATE VIEW block AS SELECT 1"
 tolerated "CREATE VIEW sizes AS SELECT name, size FROM disk" "ANALYZE"
-tolerated "INSERT INTO feature VALUES ('future', 'compatible')"
 
-# A feature that only readers need not know.
+# Features that nobody, or only who writes, must know.
 cp disk.sqlite copy.sqlite
-sql copy.sqlite "INSERT INTO feature VALUES ('future', 'read-only')"
+sql copy.sqlite "INSERT INTO feature VALUES (9, 'future', 0, 1, 0)"
+"$top_builddir/tests/seal" copy.sqlite rows
 accepted copy.sqlite
-refused "copy.sqlite.*future" copy.sqlite export=more size=1M
+accepted copy.sqlite export=more size=1M
+sql copy.sqlite "UPDATE feature SET class = 2"
+"$top_builddir/tests/seal" copy.sqlite rows
+accepted copy.sqlite
+refused "copy.sqlite.*future" copy.sqlite export=third size=1M
 timeout 20 nbdkit -U - "$plugin" copy.sqlite --run 'nbdinfo "$uri"' |
   grep -q 'is_read_only: true' || fail "a read-only feature, yet writable"
 rm copy.sqlite*

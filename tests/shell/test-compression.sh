@@ -97,7 +97,8 @@ nbdkit -U - "$plugin" "$db" export=zstd:9 compression=zstd:9 --run true
 
 # --- A program without the codec ---------------------------------------------
 
-change "$db" "INSERT INTO feature VALUES ('brotli', 'incompatible')"
+query "$db" "INSERT INTO feature VALUES (9, 'brotli', 0, 3, 0)"
+"$top_builddir/tests/seal" "$db" rows
 expect_error "uses the feature 'brotli'" sqlblock list "$db"
 
 # --- While clients write -----------------------------------------------------

@@ -573,8 +573,7 @@ static bool committing;
 static int
 commit_beside (struct shim_call *call)
 {
-  static const char insert_sql[] =
-      "INSERT INTO feature VALUES (hex (randomblob (8)), 'compatible')";
+  static const char insert_sql[] = UNIT_NOTE ("hex (randomblob (8))");
   struct status status;
 
   if (!committing || call->method != SHIM_READ || call->file != SHIM_DATABASE)
@@ -582,6 +581,8 @@ commit_beside (struct shim_call *call)
   committing = false;
   assert_ok (marking_begin (&beside, &status), &status);
   assert_ok (connection_run (&beside, insert_sql, &status), &status);
+  assert_ok (connection_run (&beside, unit_property_checksums, &status),
+             &status);
   assert_ok (connection_commit (&beside, &status), &status);
   committing = true;
   usleep (100000);

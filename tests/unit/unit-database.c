@@ -703,7 +703,8 @@ static const char *const foreign_schemas[] = {
   "DROP TABLE feature",
   "DROP TABLE snapshot",
   "DROP TABLE feature;"
-  "CREATE VIEW feature AS SELECT '' AS name, 'compatible' AS kind",
+  "CREATE VIEW feature AS SELECT 1 AS id, '' AS name, 0 AS disk, 1 AS class,"
+  " 0 AS checksum",
   "ALTER TABLE block ADD COLUMN extra ANY",
   "ALTER TABLE disk RENAME COLUMN name TO title",
   "ALTER TABLE feature RENAME TO features",
@@ -822,18 +823,20 @@ static void
 test_features (void **state)
 {
   static const struct {
-    const char *kind;
+    const char *name, *class;
+    int disk;
     int read_error, write_error; /* 0: it opens */
   } cases[] = {
-    { "'compatible'", 0, 0 },
-    { "'read-only'", 0, EROFS },
-    { "'incompatible'", ENOTSUP, ENOTSUP },
-    { "'of another kind'", ENOTSUP, ENOTSUP },
-    { "'COMPATIBLE'", ENOTSUP, ENOTSUP },
-    { "''", ENOTSUP, ENOTSUP },
-    { "NULL", ENOTSUP, ENOTSUP },
-    { "1", ENOTSUP, ENOTSUP },
-    { "x'00'", ENOTSUP, ENOTSUP },
+    { "shiny", "1", 0, 0, 0 },
+    { "shiny", "2", 0, 0, EROFS },
+    { "shiny", "3", 0, ENOTSUP, ENOTSUP },
+    { "shiny", "4", 0, ENOTSUP, ENOTSUP },
+    { "shiny", "9223372036854775807", 0, ENOTSUP, ENOTSUP },
+    { "shiny", "1", 1, 0, 0 },
+    { "shiny", "2", 1, 0, EROFS },
+    { "shiny", "3", 1, ENOTSUP, ENOTSUP },
+    { "dedup", "3", 0, 0, 0 },
+    { "dedup", "4", 0, 0, 0 },
   };
   const char *path = unit_database ();
   struct connection connection;
@@ -846,11 +849,13 @@ test_features (void **state)
       const int error = write ? cases[i].write_error : cases[i].read_error;
       int r;
 
-      print_message ("%s, to %s\n", cases[i].kind, write ? "write" : "read");
+      print_message ("%s of class %s, to %s\n", cases[i].name, cases[i].class,
+                     write ? "write" : "read");
       unit_sql_hostile (path,
                         "DELETE FROM feature; INSERT INTO feature VALUES"
-                        " ('old', 'compatible'), ('shiny', %s)",
-                        cases[i].kind);
+                        " (1, 'old', 0, 1, 0), (2, %Q, %d, %s, 0); %s",
+                        cases[i].name, cases[i].disk, cases[i].class,
+                        unit_feature_checksums);
       r = database_open (&connection, path,
                          write ? CONNECTION_WRITE : CONNECTION_READ, NULL,
                          &status);
@@ -860,6 +865,29 @@ test_features (void **state)
         assert_ok (r, &status);
       connection_close (&connection);
     }
+}
+
+/* A class that cannot be believed is that of who must refuse, unless it is
+ * known what the name stands for.
+ */
+static void
+test_damaged_features (void **state)
+{
+  const char *path = unit_database ();
+  struct connection connection;
+  struct status status;
+
+  (void)state;
+  unit_create (path, &web);
+  unit_sql_hostile (path, "DELETE FROM feature;"
+                          "INSERT INTO feature VALUES (1, 'dedup', 0, 1, 0)");
+  assert_ok (database_open (&connection, path, CONNECTION_WRITE, NULL, &status),
+             &status);
+  connection_close (&connection);
+  unit_sql_hostile (path, "INSERT INTO feature VALUES (2, 'shiny', 0, 1, 0)");
+  assert_fails (
+      database_open (&connection, path, CONNECTION_READ, NULL, &status),
+      &status, EIO, "'shiny' is damaged");
 }
 
 /* A database that somebody switched to another journal gets its log back
@@ -1010,9 +1038,10 @@ main (void)
     unit_test (test_examine_formats), unit_test (test_examine_foreign),
     unit_test (test_settings),        unit_test (test_foreign_schema),
     unit_test (test_tolerated),       unit_test (test_nothing_runs),
-    unit_test (test_features),        unit_test (test_other_journal),
-    unit_test (test_truncated),       unit_test (test_missing),
-    unit_test (test_read_only),       unit_test (test_log_only),
+    unit_test (test_features),        unit_test (test_damaged_features),
+    unit_test (test_other_journal),   unit_test (test_truncated),
+    unit_test (test_missing),         unit_test (test_read_only),
+    unit_test (test_log_only),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

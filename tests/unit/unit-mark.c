@@ -267,9 +267,7 @@ set_mark (sqlite3 *db, const char *text)
             " previous = CAST (substr (hex (zeroblob (8)), 2) || '%c' AS BLOB);"
             "%s COMMIT",
             state, text[1], text[2],
-            *text == 'O' ? "INSERT INTO feature VALUES (hex (randomblob (8)),"
-                           " 'compatible');"
-                         : "");
+            *text == 'O' ? UNIT_NOTE ("hex (randomblob (8))") ";" : "");
 }
 
 /* Write the file of a trial, and beside it the log, both from PATH. */
@@ -290,8 +288,7 @@ make_files (const char *path, const struct trial *trial)
   for (const char *at = trial->log; at && *at;
        at += *at == '.' || *at == '!' ? 1 : 3)
     if (*at == '.')
-      unit_sql (db, "INSERT INTO feature VALUES (hex (randomblob (8)),"
-                    " 'compatible')");
+      unit_sql (db, UNIT_NOTE ("hex (randomblob (8))"));
     else if (*at != '!')
       set_mark (db, at);
   if (trial->log && *trial->log)

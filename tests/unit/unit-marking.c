@@ -131,8 +131,7 @@ teardown (void **state)
 static void
 commit (struct connection *connection)
 {
-  static const char insert_sql[] =
-      "INSERT INTO feature VALUES (hex (randomblob (8)), 'compatible')";
+  static const char insert_sql[] = UNIT_NOTE ("hex (randomblob (8))");
 
   assert_ok (marking_begin (connection, &status), &status);
   assert_ok (connection_run (connection, insert_sql, &status), &status);
@@ -142,7 +141,7 @@ commit (struct connection *connection)
 static int64_t
 count_rows (struct connection *connection)
 {
-  static const char count_sql[] = "SELECT count (*) FROM feature";
+  static const char count_sql[] = "SELECT count (*) FROM property";
   int64_t count;
 
   assert_ok (connection_integer (connection, count_sql, &count, &status),
@@ -361,8 +360,7 @@ test_foreign (void **state)
 static void
 commit_pages (void)
 {
-  static const char insert_sql[] =
-      "INSERT INTO feature VALUES (hex (randomblob (1500)), 'compatible')";
+  static const char insert_sql[] = UNIT_NOTE ("hex (randomblob (1500))");
 
   for (int i = 0; i < 8; i++) {
     assert_ok (marking_begin (&one, &status), &status);
@@ -516,15 +514,15 @@ commit_ours (void)
 static void
 commit_foreign (void)
 {
-  unit_sql (two.db, "INSERT INTO feature VALUES ('foreign', 'compatible')");
+  unit_sql (two.db, UNIT_NOTE ("'foreign'"));
 }
 
 static void
 commit_foreign_pages (void)
 {
   static const char insert_sql[] =
-      "INSERT INTO feature SELECT hex (randomblob (1500)), 'compatible' FROM"
-      " feature LIMIT 8";
+      "INSERT INTO property SELECT NULL, 9, 0, hex (randomblob (1500)), 0, 0"
+      " FROM property LIMIT 8";
 
   unit_sql (two.db, insert_sql);
 }
@@ -733,7 +731,7 @@ grow_and_close (void)
 static void
 shrink (void)
 {
-  static const char delete_sql[] = "DELETE FROM feature";
+  static const char delete_sql[] = "DELETE FROM property";
   static const char shrink_sql[] = "PRAGMA incremental_vacuum";
 
   assert_ok (marking_begin (&one, &status), &status);
@@ -822,11 +820,11 @@ static void
 test_stamp_stays (void **state)
 {
   static const char *const changes[] = {
-    "UPDATE feature SET kind = 'read-only'",
-    ("INSERT INTO feature SELECT hex (randomblob (9)), 'compatible' FROM"
-     " feature a, feature b, feature c"),
-    "DELETE FROM feature; PRAGMA incremental_vacuum",
-    "CREATE VIEW v AS SELECT * FROM feature; ANALYZE",
+    "UPDATE property SET value = 1",
+    ("INSERT INTO property SELECT NULL, 9, 0, hex (randomblob (9)), 0, 0 FROM"
+     " property a, property b, property c"),
+    "DELETE FROM property; PRAGMA incremental_vacuum",
+    "CREATE VIEW v AS SELECT * FROM property; ANALYZE",
   };
   char *copy = unit_path ("copy"), *bytes;
   struct mark_look closed;
@@ -920,7 +918,7 @@ test_moved_by_another (void **state)
   unit_write_file (log, bytes, size);
   free (bytes);
   assert_int_equal (sqlite3_open (copy, &foreign), SQLITE_OK);
-  assert_true (unit_integer (foreign, "SELECT count (*) FROM feature") > 0);
+  assert_true (unit_integer (foreign, "SELECT count (*) FROM property") > 0);
   sqlite3_close (foreign);
   for (int i = 0; i < 2; i++) {
     assert_ok (mark_look (copy, &seen_there, &status), &status);

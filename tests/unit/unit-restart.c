@@ -144,8 +144,8 @@ static void
 commit_rows (sqlite3 *db, int count)
 {
   for (int i = 0; i < count; i++)
-    unit_sql (db, "INSERT INTO feature SELECT 'row ' || count (*),"
-                  " 'compatible' FROM feature");
+    unit_sql (db, "INSERT INTO property SELECT NULL, 9, 0, 'row ' || count (*),"
+                  " 0, 0 FROM property");
 }
 
 static sqlite3 *
@@ -280,7 +280,7 @@ begin (void)
   region = NULL;
   other = open_other (path);
   commit_rows (other, BEFORE);
-  rows = unit_integer (other, "SELECT count (*) FROM feature");
+  rows = unit_integer (other, "SELECT count (*) FROM property");
   watch_next = true;
   assert_ok (
       connection_open (&checkpointer, path, CONNECTION_LOG, NULL, &status),
@@ -299,7 +299,7 @@ begin (void)
 static void
 check_rows (void)
 {
-  static const char count_sql[] = "SELECT count (*) FROM feature";
+  static const char count_sql[] = "SELECT count (*) FROM property";
   struct connection connection;
   struct status status;
   int64_t count;

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
+/* What is optional: the rows of features and properties; see check-parts.h.
+ *
+ * Rows of kinds, and with names and keys, that this program does not know are
+ * right as long as their checksums are: they are of those who know them.
+ */
+
+#include <config.h>
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/sane.h"
+#include "check/check-parts.h"
+#include "rows/columns.h"
+#include "rows/features.h"
+#include "rows/properties.h"
+
+/* The columns after those of the tables. */
+enum { HAS_OWNER = FEATURE_COLUMNS };
+
+/* Is COLUMN a text without a zero byte, of at most PROPERTY_KEY_MAX bytes? */
+static bool
+is_word (sqlite3_stmt *row, int column)
+{
+  const char *text = (const char *)sqlite3_column_text (row, column);
+
+  return text && *text && strlen (text) <= PROPERTY_KEY_MAX &&
+         strlen (text) == (size_t)sqlite3_column_bytes (row, column) &&
+         sane_text (text);
+}
+
+static int
+check_features (struct check *check, struct connection *connection,
+                struct status *status)
+{
+  static const char features_sql[] = "SELECT feature.id" EACH_FEATURE_COLUMN (
+      COLUMN_NAME) ", feature.checksum = " FEATURE_CHECKSUM ","
+                   " disk = 0 OR disk IN (SELECT id FROM disk)"
+                   " FROM feature NOT INDEXED ORDER BY id";
+  CLEANUP_STATEMENT sqlite3_stmt *row =
+      connection_statement (connection, features_sql, status);
+  int r;
+
+  if (row == NULL)
+    return -1;
+  while ((r = connection_step (connection, row, status)) == 1) {
+    struct check_problem problem = {
+      .kind = CHECK_FEATURE,
+      .subject = sqlite3_column_int64 (row, FEATURE_ID),
+    };
+    const char *fault = NULL;
+
+    if (!sqlite3_column_int (row, FEATURE_SUM)) {
+      fault = "its checksum is wrong";
+      if (features_know ((const char *)sqlite3_column_text (row, FEATURE_NAME)))
+        problem.mend = MEND_FEATURE;
+    }
+    else if (!is_word (row, FEATURE_NAME))
+      fault = "its name is impossible";
+    else if (!sqlite3_column_int (row, HAS_OWNER)) {
+      fault = "its disk is missing";
+      problem.mend = MEND_FEATURE;
+    }
+    if (fault)
+      check_tell (check, &problem, "feature number %" PRId64 ": %s",
+                  problem.subject, fault);
+  }
+  return r;
+}
+
+/* What is wrong with a row of properties, or NULL. */
+static const char *
+property_fault (sqlite3_stmt *row, struct check_problem *problem)
+{
+  const int type = sqlite3_column_type (row, PROPERTY_VALUE);
+
+  if (!sqlite3_column_int (row, PROPERTY_SUM))
+    return "its checksum is wrong";
+  if (!is_word (row, PROPERTY_KEY))
+    return "its key is impossible";
+  if (type != SQLITE_INTEGER &&
+      sqlite3_column_bytes (row, PROPERTY_VALUE) > PROPERTY_VALUE_MAX)
+    return "its value is too long";
+  if (sqlite3_column_int (row, PROPERTY_COLUMNS))
+    return NULL;
+  problem->mend = MEND_PROPERTY;
+  return "what it is about is missing";
+}
+
+static int
+check_properties (struct check *check, struct connection *connection,
+                  struct status *status)
+{
+  static const char properties_sql[] =
+      "SELECT property.id" EACH_PROPERTY_COLUMN (
+          COLUMN_NAME) ", property.checksum = " PROPERTY_CHECKSUM
+                       ", " PROPERTY_HAS_OWNER
+                       " FROM property NOT INDEXED ORDER BY id";
+  CLEANUP_STATEMENT sqlite3_stmt *row =
+      connection_statement (connection, properties_sql, status);
+  int r;
+
+  if (row == NULL)
+    return -1;
+  while ((r = connection_step (connection, row, status)) == 1) {
+    struct check_problem problem = {
+      .kind = CHECK_PROPERTY,
+      .subject = sqlite3_column_int64 (row, PROPERTY_ID),
+    };
+    const char *fault = property_fault (row, &problem);
+
+    if (fault)
+      check_tell (check, &problem, "property number %" PRId64 ": %s",
+                  problem.subject, fault);
+  }
+  return r;
+}
+
+int
+check_optional (struct check *check, struct connection *connection,
+                struct status *status)
+{
+  return check_features (check, connection, status) == -1
+             ? -1
+             : check_properties (check, connection, status);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
+/* What is optional about the file, a disk, a snapshot or a layer: rows of key
+ * and value; schema.sql has the keys.
+ *
+ *   kind       0 file    1 disk    2 snapshot    3 layer
+ *   owner      0         its id    its id        its id
+ *
+ * Rows of a key or a kind that this program does not know are kept, and carried
+ * along with what they are about.
+ */
+
+#ifndef SQLBLOCK_PROPERTIES_H
+#define SQLBLOCK_PROPERTIES_H
+
+/* Bytes of a key, and of a value that is a text or bytes: so all rows of an
+ * owner have a bound.
+ */
+#define PROPERTY_KEY_MAX   200
+#define PROPERTY_VALUE_MAX 8192
+
+/* SQL: is there what a row is about?  Of other kinds nobody knows. */
+#define PROPERTY_HAS_OWNER                                                     \
+  "CASE property.kind WHEN 0 THEN property.owner = 0"                          \
+  " WHEN 1 THEN property.owner IN (SELECT id FROM disk)"                       \
+  " WHEN 2 THEN property.owner IN (SELECT id FROM snapshot)"                   \
+  " WHEN 3 THEN property.owner IN (SELECT id FROM layer) ELSE true END"
+
+#endif /* SQLBLOCK_PROPERTIES_H */

@@ -1,0 +1,108 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
+# Features and properties that this program does not know: they are checked,
+# and carried along by backups and salvage, whole as they are.
+
+. "${srcdir:-$(dirname "$(realpath "$0")")/..}/lib/functions.sh"
+need sqlite3
+PATH=$top_builddir/tool:$PATH
+cd "$tmp" || exit 1
+
+# change SQL: give the rows that it makes their checksums.
+change ()
+{
+  sqlite3 disks "$1"
+  "$top_builddir/tests/seal" disks rows
+}
+
+# rows FILE: all that is optional.
+rows ()
+{
+  sqlite3 "file:$1?immutable=1" "SELECT * FROM feature ORDER BY id;
+    SELECT id, kind, owner, key, quote (value), checksum FROM property
+      ORDER BY id"
+}
+
+# same FILE: it has what the database has.
+same ()
+{
+  rows "$1" >found
+  diff wanted found || fail "$1 has other features or properties"
+  sqlblock check "$1" >/dev/null || fail "$1 is not in order"
+}
+
+# check EXIT TEXT: "sqlblock check" says so.
+check ()
+{
+  local code=0
+  sqlblock check disks >out 2>&1 || code=$?
+  [ "$code" = "$1" ] || fail "check: exit code $code: $(cat out)"
+  grep -q "$2" out || fail "check does not say «$2»: $(cat out)"
+}
+
+sqlblock create -q disks web --size=4M
+sqlblock snapshot create -q disks web@monday
+change "INSERT INTO feature VALUES (20, 'color', 0, 1, 0),
+    (21, 'sound', 1, 1, 0);
+  INSERT INTO property VALUES (10, 0, 0, 'motto', 'a ''text''', 0),
+    (11, 1, 1, 'user:owner', 'ann', 0), (12, 2, 1, 'hold:backup', 5, 0),
+    (13, 3, 1, 'color', x'0001ff', 0), (14, 77, 12345, 'other', -7, 0),
+    (15, 1, 1, 'long', zeroblob (8192), 0)"
+check 0 " 0 problems"
+rows disks >wanted
+[ "$(grep -c . wanted)" = 10 ] || fail "not all rows are there: $(cat wanted)"
+
+# --- Carried along ------------------------------------------------------------
+
+sqlblock backup -q disks copied
+same copied
+sqlblock check disks --salvage=saved >/dev/null 2>&1
+same saved
+# Where the schema is lost, too, and after another program's VACUUM.
+for source in disks vacuumed; do
+  [ "$source" = disks ] || sqlite3 disks "VACUUM INTO 'vacuumed'"
+  cp "$source" torn
+  dd if=/dev/zero of=torn bs=4096 count=1 conv=notrunc status=none
+  rm -f saved*
+  sqlblock check torn --salvage=saved >out 2>&1 || true
+  same saved
+done
+
+# --- Checked ------------------------------------------------------------------
+
+cp disks good
+change "INSERT INTO property VALUES (30, 1, 99, 'user:owner', 'bob', 0),
+  (31, 2, 99, 'user:owner', 'bob', 0), (32, 3, 99, 'color', 'red', 0),
+  (33, 0, 1, 'color', 'red', 0); INSERT INTO feature VALUES
+  (30, 'color', 99, 1, 0)"
+for number in 30 31 32 33; do
+  check 6 "property number $number: what it is about is missing"
+done
+check 6 "feature number 30: its disk is missing"
+sqlblock check disks --repair >/dev/null 2>&1
+check 0 " 0 problems"
+same disks
+
+# What cannot be believed is told of, and left.
+sqlite3 disks "UPDATE property SET value = 'eve' WHERE id = 11"
+"$top_builddir/tests/seal" disks
+check 6 "property number 11: its checksum is wrong"
+sqlblock check disks --repair >/dev/null 2>&1 || true
+check 6 "property number 11: its checksum is wrong"
+cp good disks
+change "UPDATE property SET value = zeroblob (8193) WHERE id = 15;
+  UPDATE property SET key = '' WHERE id = 14;
+  UPDATE property SET key = printf ('%.201c', 'x') WHERE id = 13"
+check 6 "property number 15: its value is too long"
+check 6 "property number 14: its key is impossible"
+check 6 "property number 13: its key is impossible"
+
+# A feature that is known gets its checksum again.
+cp good disks
+sqlite3 disks "UPDATE feature SET checksum = 1 WHERE id = 1"
+"$top_builddir/tests/seal" disks
+check 6 "feature number 1: its checksum is wrong"
+sqlblock check disks --repair >/dev/null 2>&1
+same disks
