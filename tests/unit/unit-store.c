@@ -1410,6 +1410,24 @@ test_waited_before (void **state)
   connection_close (&other);
 }
 
+/* Who has only read removes the log's empty files, but does not wait for
+ * another program's lock to do so.
+ */
+static void
+test_close_beside_lock (void **state)
+{
+  struct connection other;
+  uint64_t start;
+
+  (void)state;
+  make_disk (BLOCK);
+  lock_database (&other);
+  start = clock_now ();
+  store_close (unit_open_store (path));
+  assert_in_range (clock_now () - start, 0, 10 * CLOCK_SECOND);
+  connection_close (&other);
+}
+
 static void *
 interrupt_soon (void *opaque)
 {
@@ -1819,6 +1837,7 @@ main (void)
     unit_test (test_changed_block_size),
     unit_test (test_longest_wait),
     unit_test (test_waited_before),
+    unit_test (test_close_beside_lock),
     unit_test (test_interrupt),
     unit_test (test_lock),
     unit_test (test_unread_header),
