@@ -76,11 +76,22 @@ before (struct shim_call *call)
 /* What others do before somebody takes the lock of checkpoints. */
 static void (*others) (void);
 
+/* The next lock of a read mark for which SQLite asks is refused; the last of
+ * them is the one that vfs-restart.h takes.
+ */
+static bool refuse_reading;
+
 static int
 before_all (struct shim_call *call)
 {
   void (*now) (void) = others;
 
+  if (refuse_reading && call->method == SHIM_SHM_LOCK &&
+      call->flags == (SQLITE_SHM_LOCK | SQLITE_SHM_SHARED) &&
+      call->number < LOG_LOCK_READ_MARK + LOG_READ_MARKS - 1) {
+    refuse_reading = false;
+    return SQLITE_IOERR_SHMLOCK;
+  }
   if (now && call->method == SHIM_SHM_LOCK && call->number == 1 &&
       call->flags == (SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE)) {
     others = NULL;
@@ -112,6 +123,7 @@ setup (void **state)
   interfere = NULL;
   full = false;
   others = NULL;
+  refuse_reading = false;
   unit_create (path, &options);
   unit_open (&one, path, CONNECTION_WRITE);
   assert_ok (connection_open (&two, path, CONNECTION_WRITE, NULL, &status),
@@ -318,6 +330,27 @@ test_killed (void **state)
   assert_string_equal (seen, "lmf");
   assert_int_equal (look ().mark.state, MARK_OPEN);
   assert_same (look ().mark.previous, closed.mark.id, true);
+}
+
+static void
+begin_refusing (void)
+{
+  refuse_reading = true;
+}
+
+/* Where the mark cannot be read while it is to be put into the file, nothing
+ * begins: the file must not go on to pass as complete.
+ */
+static void
+test_unread (void **state)
+{
+  (void)state;
+  others = begin_refusing;
+  assert_fails (marking_begin (&one, &status), &status, EIO, "marking");
+  assert_false (refuse_reading);
+  assert_int_equal (look ().mark.state, MARK_CLOSED);
+  commit (&one);
+  assert_int_equal (look ().mark.state, MARK_OPEN);
 }
 
 /* Have another program empty the log. */
@@ -1103,6 +1136,7 @@ main (void)
     TEST (test_behind_end),
     TEST (test_close),
     TEST (test_killed),
+    TEST (test_unread),
     TEST (test_foreign),
     TEST (test_last),
     TEST (test_last_fails),
