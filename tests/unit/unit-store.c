@@ -1547,6 +1547,42 @@ test_log_in_doubt (void **state)
   close_store ();
 }
 
+/* A server that could not begin, since a sync failed, begins later as any
+ * other: its first write does not fail.
+ */
+static void
+test_begins_again (void **state)
+{
+  const struct store_options opened = {
+    .limits = checkpoint_limits_default,
+    .warn = keep_warning,
+  };
+  struct status status;
+  int wait_status;
+  pid_t pid;
+
+  (void)state;
+  make_disk (BLOCK);
+  pid = fork ();
+  if (pid == 0) {
+    open_store ();
+    _exit (do_write () == 0 ? 0 : 1);
+  }
+  assert_int_equal (waitpid (pid, &wait_status, 0), pid);
+  assert_int_equal (wait_status, 0);
+
+  reset_counts ();
+  store = store_open (path, &opened, &status);
+  assert_non_null (store);
+  fail_sync[SHIM_LOG] = 1;
+  assert_null (disk_open (store, "d", false, &status));
+  fail_sync[SHIM_LOG] = 0;
+  disk = disk_open (store, "d", false, &status);
+  assert_non_null (disk);
+  assert_int_equal (do_write_flush (), 0);
+  close_store ();
+}
+
 /*--------------------------------------------------------------------
  * Commands beside a server.
  */
@@ -1838,6 +1874,7 @@ main (void)
     unit_test (test_longest_wait),
     unit_test (test_waited_before),
     unit_test (test_close_beside_lock),
+    unit_test (test_begins_again),
     unit_test (test_interrupt),
     unit_test (test_lock),
     unit_test (test_unread_header),
