@@ -20,6 +20,7 @@
 
 #include "engine/checkpoint.h"
 #include "rows/database.h"
+#include "sqlite/files.h"
 #include "sqlite/log.h"
 #include "sqlite/mark.h"
 #include "sqlite/marking.h"
@@ -100,7 +101,34 @@ before_all (struct shim_call *call)
   return before (call);
 }
 
-static const struct shim_hooks hooks = { .before = before_all };
+/* What others do once somebody has let go of the lock of writers, and there is
+ * something in the log.
+ */
+static void (*others_after) (void);
+
+static bool
+is_end_of_write (const struct shim_call *call)
+{
+  return call->method == SHIM_SHM_LOCK && call->number == 0 &&
+         call->flags == (SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
+}
+
+static void
+after_all (const struct shim_call *call, int result)
+{
+  void (*now) (void) = others_after;
+
+  (void)result;
+  if (now && is_end_of_write (call) && files_bytes (path, "-wal") > 0) {
+    others_after = NULL;
+    now ();
+  }
+}
+
+static const struct shim_hooks hooks = {
+  .before = before_all,
+  .after = after_all,
+};
 
 static void
 watch (void)
@@ -122,7 +150,7 @@ setup (void **state)
   watching = false;
   interfere = NULL;
   full = false;
-  others = NULL;
+  others = others_after = NULL;
   refuse_reading = false;
   unit_create (path, &options);
   unit_open (&one, path, CONNECTION_WRITE);
@@ -1124,6 +1152,55 @@ test_close_full_overtaken (void **state)
   assert_true (now.log_has_id);
 }
 
+/* Make the database a copy by SQLite's backup API, which nobody has open. */
+static void
+become_copy (void)
+{
+  char *copy = unit_path ("copy");
+  sqlite3_backup *copying;
+  sqlite3 *to;
+
+  connection_close (&two);
+  assert_int_equal (sqlite3_open (copy, &to), SQLITE_OK);
+  copying = sqlite3_backup_init (to, "main", one.db, "main");
+  assert_non_null (copying);
+  assert_int_equal (sqlite3_backup_step (copying, -1), SQLITE_DONE);
+  sqlite3_backup_finish (copying);
+  sqlite3_close (to);
+  unit_close (&one);
+  assert_int_equal (rename (copy, path), 0);
+}
+
+static void
+begin_beside (void)
+{
+  assert_ok (connection_open (&two, path, CONNECTION_WRITE, NULL, &status),
+             &status);
+  commit (&two);
+}
+
+/* Somebody else begins to write to a copy as soon as it is a database of its
+ * own: the log in which he has begun is not cut off.
+ */
+static void
+test_adopted_by_two (void **state)
+{
+  int64_t rows;
+
+  (void)state;
+  become_copy ();
+  assert_true (look ().copied);
+  others_after = begin_beside;
+  assert_ok (database_open (&one, path, CONNECTION_WRITE, NULL, &status),
+             &status);
+  assert_null (others_after);
+  assert_false (look ().copied);
+  rows = count_rows (&two);
+  commit (&two);
+  assert_int_equal (look ().log_last.state, MARK_OPEN);
+  assert_int_equal (count_rows (&one), rows + 1);
+}
+
 int
 main (void)
 {
@@ -1152,6 +1229,7 @@ main (void)
     TEST (test_close_full_overtaken),
     TEST (test_closed_twice),
     TEST (test_closed_late),
+    TEST (test_adopted_by_two),
   };
 
   shim_install (&hooks);
