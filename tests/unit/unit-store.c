@@ -74,6 +74,8 @@ static atomic_int keep_checkpoints;
 static pthread_t tester;
 /* While it is not zero, the header of the log cannot be read. */
 static atomic_int fail_header;
+/* The how-manieth request for the lock of writers fails (0: none). */
+static atomic_int fail_lock;
 
 /* Lose the last page of a log. */
 static void
@@ -123,6 +125,9 @@ count_or_fail (struct shim_call *call)
   if (call->method == SHIM_SHM_LOCK && call->number == 1 && keep_checkpoints &&
       call->flags & SQLITE_SHM_LOCK && !pthread_equal (pthread_self (), tester))
     return SQLITE_BUSY;
+  if (call->method == SHIM_SHM_LOCK && call->number == 0 &&
+      call->flags & SQLITE_SHM_LOCK && fail_lock && --fail_lock == 0)
+    return SQLITE_IOERR_SHMLOCK;
   return SQLITE_OK;
 }
 
@@ -142,6 +147,7 @@ reset_counts (void)
   lose_page = 0;
   keep_checkpoints = 0;
   fail_header = 0;
+  fail_lock = 0;
 }
 
 /*--------------------------------------------------------------------
@@ -915,6 +921,32 @@ test_error_in_batch (void **state)
     assert_int_equal (requests[bad].status.error, EIO);
     free_requests (requests, THREADS);
   }
+  close_writer ();
+}
+
+/* The same where one that is tried alone cannot begin: those behind it are
+ * tried all the same.
+ */
+static void
+test_alone_without_lock (void **state)
+{
+  struct request requests[THREADS];
+
+  (void)state;
+  make_disk (BLOCK);
+  open_writer ();
+  fill_request (&requests[0], 0, BLOCK, 'a');
+  run_together (requests, 1);
+  assert_int_equal (requests[0].result, 0);
+  free_requests (requests, 1);
+  for (int i = 0; i < THREADS; i++)
+    fill_request (&requests[i], i * BLOCK, BLOCK, 'b' + i);
+  requests[0].info.epoch++;
+  fail_lock = 3; /* that of the batch, of the first, of the second */
+  run_together (requests, THREADS);
+  for (int i = 0; i < THREADS; i++)
+    assert_int_equal (requests[i].result, i < 2 ? -1 : 0);
+  free_requests (requests, THREADS);
   close_writer ();
 }
 
@@ -1863,6 +1895,7 @@ main (void)
     unit_test (test_merged_before),
     unit_test (test_set_compression),
     unit_test (test_error_in_batch),
+    unit_test (test_alone_without_lock),
     unit_test (test_pause_in_checkpoint),
     unit_test (test_full),
     unit_test (test_room),
