@@ -407,14 +407,14 @@ need_open (struct connection *connection, bool foreign, struct status *status)
   struct marking *marking = &connection->marking;
   struct mark mark;
 
-  if (marking->mark.state == MARK_ENDED) {
+  if (marking->mark.state == MARK_ENDED && is_durable (marking)) {
     if (open_mark (connection, status) == -1)
       return -1;
-    /* The file says that it has ended. */
+    /* The file says that it has ended, or at least is not closed. */
     note_durable (marking, &marking->mark);
     return 1;
   }
-  if (marking->mark.state == MARK_CLOSED || foreign) {
+  if (marking->mark.state != MARK_OPEN || foreign) {
     vfs_room_allow_reserve (connection->db, true);
     if (open_mark (connection, status) == -1 ||
         connection_commit (connection, status) == -1)

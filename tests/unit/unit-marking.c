@@ -360,6 +360,34 @@ test_killed (void **state)
   assert_same (look ().mark.previous, closed.mark.id, true);
 }
 
+/* The same where somebody ends the log before it is noticed, and a reader has
+ * kept him from moving it.
+ */
+static void
+test_killed_and_ended (void **state)
+{
+  struct marking_end end;
+  sqlite3 *reader;
+
+  (void)state;
+  commit (&one);
+  unit_close (&two);
+  unit_close (&one);
+  unit_open (&one, path, CONNECTION_WRITE);
+  unit_open (&two, path, CONNECTION_WRITE);
+  unit_sql (two.db, "UPDATE feature SET kind = 'compatible'");
+  reader = unit_open_raw (path);
+  unit_sql (reader, "BEGIN; SELECT * FROM disk");
+  unit_sql (two.db,
+            "UPDATE mark SET state = 2, previous = id, id = randomblob (16)");
+  assert_int_equal (checkpoint (&one, SQLITE_CHECKPOINT_PASSIVE), SQLITE_OK);
+  assert_ok (marking_end_log (&one, MARK_ENDED, &end, &status), &status);
+  assert_int_equal (look ().mark.state, MARK_CLOSED);
+  commit (&one);
+  assert_int_equal (look ().mark.state, MARK_OPEN);
+  sqlite3_close (reader);
+}
+
 static void
 begin_refusing (void)
 {
@@ -1213,6 +1241,7 @@ main (void)
     TEST (test_behind_end),
     TEST (test_close),
     TEST (test_killed),
+    TEST (test_killed_and_ended),
     TEST (test_unread),
     TEST (test_foreign),
     TEST (test_last),
