@@ -20,21 +20,42 @@
 
 #include "tool.h"
 
-static const struct command *const commands[] = {
-  &command_create,        &command_list,
-  &command_info,          &command_rename,
-  &command_describe,      &command_resize,
-  &command_delete,        &command_snapshot_create,
-  &command_snapshot_list, &command_snapshot_delete,
-  &command_rollback,      &command_clone,
-  &command_flatten,       &command_diff,
-  &command_map,           &command_export,
-  &command_import,        &command_send,
-  &command_receive,       &command_backup,
-  &command_compact,       &command_check,
-  &command_set,           &command_recompress,
-  &command_top,
-};
+/* All of them, in the order of the help; each is in a commands-*.c or a file
+ * of its own.
+ */
+#define EACH_COMMAND(X)                                                        \
+  X (create)                                                                   \
+  X (list)                                                                     \
+  X (info)                                                                     \
+  X (rename)                                                                   \
+  X (describe)                                                                 \
+  X (resize)                                                                   \
+  X (delete)                                                                   \
+  X (snapshot_create)                                                          \
+  X (snapshot_list)                                                            \
+  X (snapshot_delete)                                                          \
+  X (rollback)                                                                 \
+  X (clone)                                                                    \
+  X (flatten)                                                                  \
+  X (diff)                                                                     \
+  X (map)                                                                      \
+  X (export)                                                                   \
+  X (import)                                                                   \
+  X (send)                                                                     \
+  X (receive)                                                                  \
+  X (backup)                                                                   \
+  X (compact)                                                                  \
+  X (check)                                                                    \
+  X (set)                                                                      \
+  X (recompress)                                                               \
+  X (top)
+
+#define DECLARED(name) extern const struct command command_##name;
+#define LISTED(name)   &command_##name,
+
+EACH_COMMAND (DECLARED)
+
+static const struct command *const commands[] = { EACH_COMMAND (LISTED) };
 
 #define COMMANDS (sizeof commands / sizeof commands[0])
 

@@ -295,43 +295,4 @@ int tool_progress (uint64_t done, uint64_t total, void *opaque);
 void tool_progress_end (int r);
 int tool_interrupted (void); /* the number of the signal, or 0 */
 
-/*--------------------------------------------------------------------
- * The commands, which sqlblock.c lists.
- */
-
-/* commands-disks.c */
-extern const struct command command_create, command_rename, command_describe,
-    command_resize, command_delete, command_rollback, command_clone,
-    command_flatten;
-
-/* commands-set.c */
-extern const struct command command_set, command_recompress;
-
-/* commands-snapshots.c */
-extern const struct command command_snapshot_create, command_snapshot_delete;
-
-/* commands-list.c */
-extern const struct command command_list, command_snapshot_list, command_info;
-
-/* diff.c */
-extern const struct command command_diff;
-
-/* map.c */
-extern const struct command command_map;
-
-/* commands-copy.c */
-extern const struct command command_export, command_import;
-
-/* commands-send.c */
-extern const struct command command_send, command_receive;
-
-/* commands-check.c */
-extern const struct command command_check;
-
-/* commands-backup.c */
-extern const struct command command_backup, command_compact;
-
-/* commands-top.c */
-extern const struct command command_top;
-
 #endif /* SQLBLOCK_TOOL_H */

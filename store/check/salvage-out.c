@@ -11,6 +11,7 @@
 #include "rows/content.h"
 #include "rows/disks.h"
 #include "rows/features.h"
+#include "rows/properties.h"
 #include "rows/layers.h"
 #include "check/salvage-parts.h"
 
@@ -263,6 +264,12 @@ static const char disk_checksums_sql[] =
 static const char snapshots_sql[] =
   "DELETE FROM snapshot WHERE disk NOT IN (SELECT id FROM disk)";
 
+/* What is optional about what is lost. */
+static const char features_sql[] =
+  "DELETE FROM feature WHERE disk <> 0 AND disk NOT IN (SELECT id FROM disk)";
+static const char properties_sql[] =
+  "DELETE FROM property WHERE NOT " PROPERTY_HAS_OWNER;
+
 /* Rows whose ids were taken get new ones: after all others, as if they had
  * been written last.
  */
@@ -336,6 +343,8 @@ salvage_fit_together (struct salvage *salvage, struct status *status)
       run_and_say (salvage, snapshots_sql,
                    "snapshots are left out, since their disk is lost",
                    status) == -1 ||
+      connection_run (salvage->out, features_sql, status) == -1 ||
+      connection_run (salvage->out, properties_sql, status) == -1 ||
       connection_run (salvage->out, ids_sql, status) == -1 ||
       connection_run (salvage->out, counted_sql, status) == -1)
     return -1;

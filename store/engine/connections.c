@@ -13,6 +13,9 @@
 #include "sqlite/files.h"
 #include "sqlite/marking.h"
 
+/* How long to wait for a lock to remove a log, in milliseconds. */
+#define REMOVE_WAIT 100
+
 int
 connections_find (struct connections *connections, const char *path,
                   const struct store_options *options, struct status *status)
@@ -96,8 +99,8 @@ connections_open_reader (struct connections *connections,
                                          CONNECTION_READ, asked, status);
 }
 
-/* Nobody wrote, so nobody has to be waited for, and what cannot be read is left
- * as it is: without patience.
+/* Nobody wrote, so nobody has to be waited for but who does the same, and what
+ * cannot be read is left as it is: without patience.
  */
 void
 connections_remove_empty_log (struct connections *connections)
@@ -113,6 +116,7 @@ connections_remove_empty_log (struct connections *connections)
       connection_open (&connection, path, CONNECTION_WRITE, NULL, &ignored) ==
           -1)
     return;
+  connection.longest_wait = REMOVE_WAIT;
   if (marking_is_closed (&connection, &end, &ignored) == 1)
     marking_permit_close (&connection, &end, &ignored);
   connection_close (&connection);

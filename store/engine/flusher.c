@@ -40,6 +40,8 @@ flusher_open (struct flusher *flusher, struct connections *connections,
     connection_close (&flusher->connection);
     return -1;
   }
+  /* An earlier flusher that was in doubt has left that to the guard. */
+  atomic_store (&connections->patience.in_doubt, false);
   pthread_mutex_init (&flusher->lock, NULL);
   pthread_cond_init (&flusher->changed, NULL);
   return 0;

@@ -267,15 +267,16 @@ open_reader (struct reader_pool *pool, uint64_t asked, struct status *status)
 }
 
 /* May there be one more?  Where the file is not in its place, those that
- * are open must do.
+ * are open must do; where none is, opening one tells what is wrong.
  */
 static bool
 may_grow (struct reader_pool *pool)
 {
   struct status ignored;
 
-  return pool->open < READERS_MAX &&
-         place_check (&pool->connections->place, &ignored) == 0;
+  return pool->open == 0 ||
+         (pool->open < READERS_MAX &&
+          place_check (&pool->connections->place, &ignored) == 0);
 }
 
 /*--------------------------------------------------------------------

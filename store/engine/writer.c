@@ -226,15 +226,16 @@ static size_t
 run_batch (struct writer *writer, struct operation *list, size_t count)
 {
   struct status status;
-  bool begun;
+  bool begun, alone, ignored;
   const int r = run_in_room (writer, list, &count, &begun, &status);
 
   if (r == -1 && !begun && (status.sqlite & 0xff) == SQLITE_BUSY)
     count = count_expired (writer, list, count);
+  alone = r == -1 && begun && count > 1;
   for (size_t left = count; left > 0; left--, list = list->next) {
-    if (r == -1 && begun && count > 1)
+    if (alone)
       list->result =
-          run_in_room (writer, list, &(size_t){ 1 }, &begun, list->status);
+          run_in_room (writer, list, &(size_t){ 1 }, &ignored, list->status);
     else {
       list->result = r;
       if (r == -1)

@@ -14,6 +14,8 @@
 #include "sqlite/guard.h"
 #include "manage/manage-parts.h"
 #include "manage/request.h"
+#include "rows/features.h"
+#include "rows/properties.h"
 #include "rows/quota.h"
 #include "engine/engine.h"
 #include "rows/snapshots.h"
@@ -531,7 +533,10 @@ clone_target (struct connection *connection, void *opaque,
     return -1;
   options.block_size = request->disk.block_size;
   options.storing = request->disk.storing;
-  return disks_create_on (connection, &options, &frozen, &id, status);
+  if (disks_create_on (connection, &options, &frozen, &id, status) == -1 ||
+      features_clone (connection, request->disk.id, id, status) == -1)
+    return -1;
+  return properties_clone (connection, request->disk.id, id, status);
 }
 
 int

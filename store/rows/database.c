@@ -138,17 +138,20 @@ is_copy (struct connection *connection, struct status *status)
 }
 
 /* Make a copy a database of its own: before anything else is committed, its
- * file must say so.
+ * file must say so.  Where somebody else has begun to write behind that, his
+ * log stays.
  */
 static int
 adopt_copy (struct connection *connection, struct status *status)
 {
   struct marking_end end;
-  int rc;
+  int r = marking_adopt (connection, status), rc;
 
-  if (marking_adopt (connection, status) == -1 ||
-      marking_note (connection, &end, status) == -1 ||
-      marking_permit_restart (connection, &end, status) == -1)
+  if (r == 0)
+    r = marking_is_closed (connection, &end, status);
+  if (r == 1)
+    r = marking_permit_restart (connection, &end, status);
+  if (r == -1)
     return -1;
   rc = sqlite3_wal_checkpoint_v2 (connection->db, "main",
                                   SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);

@@ -17,6 +17,7 @@
 #include "rows/content.h"
 #include "rows/disks.h"
 #include "rows/features.h"
+#include "rows/properties.h"
 #include "sqlite/page.h"
 #include "rows/quota.h"
 #include "base/count.h"
@@ -629,7 +630,9 @@ delete_row (struct connection *connection, int64_t id, struct layer_point *head,
 {
   static const char delete_sql[] = "DELETE FROM disk WHERE id = ?1";
 
-  if (disks_head (connection, id, head, status) == -1)
+  if (disks_head (connection, id, head, status) == -1 ||
+      features_drop (connection, id, status) == -1 ||
+      properties_drop (connection, PROPERTY_DISK, id, status) == -1)
     return -1;
   return connection_run_for (connection, delete_sql, id, status);
 }

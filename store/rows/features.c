@@ -89,3 +89,32 @@ features_add (struct connection *connection, const char *name,
   sqlite3_bind_text (add, 1, name, -1, SQLITE_STATIC);
   return connection_step (connection, add, status);
 }
+
+int
+features_drop (struct connection *connection, int64_t disk,
+               struct status *status)
+{
+  static const char drop_sql[] = "DELETE FROM feature WHERE disk = ?1";
+
+  return connection_run_for (connection, drop_sql, disk, status);
+}
+
+int
+features_clone (struct connection *connection, int64_t from, int64_t to,
+                struct status *status)
+{
+  static const char clone_sql[] =
+      "WITH feature (id, name, disk, class) AS"
+      " (SELECT (SELECT max (id) FROM main.feature) +"
+      "   row_number () OVER (ORDER BY id), name, ?2, class"
+      "  FROM main.feature WHERE disk = ?1)"
+      " INSERT INTO main.feature SELECT *, " FEATURE_CHECKSUM " FROM feature";
+  CLEANUP_STATEMENT sqlite3_stmt *clone =
+      connection_statement (connection, clone_sql, status);
+
+  if (clone == NULL)
+    return -1;
+  sqlite3_bind_int64 (clone, 1, from);
+  sqlite3_bind_int64 (clone, 2, to);
+  return connection_step (connection, clone, status);
+}

@@ -20,6 +20,7 @@
 #define SQLBLOCK_FEATURES_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "sqlite/connection.h"
 #include "status.h"
@@ -46,5 +47,15 @@ int features_check (struct connection *connection, bool write,
  */
 int features_add (struct connection *connection, const char *name,
                   struct status *status);
+
+/* The disk goes; so do its rows.  In a transaction.  Returns 0 or -1. */
+int features_drop (struct connection *connection, int64_t disk,
+                   struct status *status);
+
+/* Disk TO is a clone of FROM, and gets its rows.  In a transaction.  Returns 0
+ * or -1.
+ */
+int features_clone (struct connection *connection, int64_t from, int64_t to,
+                    struct status *status);
 
 #endif /* SQLBLOCK_FEATURES_H */

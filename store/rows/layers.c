@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "rows/layers.h"
+#include "rows/properties.h"
 #include "rows/viewers.h"
 
 /* More layers than any chain that this program makes. */
@@ -190,7 +191,8 @@ layer_remove (struct connection *connection, int64_t layer,
 {
   static const char remove_sql[] = "DELETE FROM layer WHERE id = ?1";
 
-  if (reclaim_drop (connection, layer, status) == -1)
+  if (reclaim_drop (connection, layer, status) == -1 ||
+      properties_drop (connection, PROPERTY_LAYER, layer, status) == -1)
     return -1;
   return connection_run_for (connection, remove_sql, layer, status);
 }

@@ -15,6 +15,11 @@
 #ifndef SQLBLOCK_PROPERTIES_H
 #define SQLBLOCK_PROPERTIES_H
 
+#include <stdint.h>
+
+#include "sqlite/connection.h"
+#include "status.h"
+
 /* Bytes of a key, and of a value that is a text or bytes: so all rows of an
  * owner have a bound.
  */
@@ -27,5 +32,25 @@
   " WHEN 1 THEN property.owner IN (SELECT id FROM disk)"                       \
   " WHEN 2 THEN property.owner IN (SELECT id FROM snapshot)"                   \
   " WHEN 3 THEN property.owner IN (SELECT id FROM layer) ELSE true END"
+
+/* What rows are about. */
+enum property_kind {
+  PROPERTY_FILE,
+  PROPERTY_DISK,
+  PROPERTY_SNAPSHOT,
+  PROPERTY_LAYER
+};
+
+/* The disk, snapshot or layer OWNER goes; so do its rows.  In a transaction.
+ * Returns 0 or -1.  Thread rules, here and below: those of the connection.
+ */
+int properties_drop (struct connection *connection, enum property_kind kind,
+                     int64_t owner, struct status *status);
+
+/* Disk TO is a clone of FROM, and gets its rows, but for what is only of that
+ * one or of this file (schema.sql).  In a transaction.  Returns 0 or -1.
+ */
+int properties_clone (struct connection *connection, int64_t from, int64_t to,
+                      struct status *status);
 
 #endif /* SQLBLOCK_PROPERTIES_H */

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "base/sane.h"
+#include "rows/properties.h"
 #include "rows/snapshots.h"
 #include "base/times.h"
 
@@ -350,7 +351,8 @@ snapshots_delete (struct connection *connection,
 {
   static const char delete_sql[] = "DELETE FROM snapshot WHERE id = ?1";
 
-  if (connection_run_for (connection, delete_sql, info->id, status) == -1)
+  if (properties_drop (connection, PROPERTY_SNAPSHOT, info->id, status) == -1 ||
+      connection_run_for (connection, delete_sql, info->id, status) == -1)
     return -1;
   return reclaim_add (connection, info->layer, status);
 }
@@ -392,9 +394,13 @@ snapshots_delete_all (struct connection *connection, int64_t disk,
 {
   static const char reclaim_sql[] =
       RECLAIM_ADD ("SELECT layer FROM snapshot WHERE disk = ?1");
+  static const char properties_sql[] =
+      "DELETE FROM property WHERE kind = 2"
+      " AND owner IN (SELECT id FROM snapshot WHERE disk = ?1)";
   static const char delete_all_sql[] = "DELETE FROM snapshot WHERE disk = ?1";
 
-  if (connection_run_for (connection, reclaim_sql, disk, status) == -1)
+  if (connection_run_for (connection, reclaim_sql, disk, status) == -1 ||
+      connection_run_for (connection, properties_sql, disk, status) == -1)
     return -1;
   return connection_run_for (connection, delete_all_sql, disk, status);
 }

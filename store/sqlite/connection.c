@@ -60,6 +60,7 @@ static void
 configure_library (void)
 {
   sqlite3_config (SQLITE_CONFIG_MEMSTATUS, 0);
+  /* If this fails there is no such VFS for whoever opens one. */
   vfs_register ();
 }
 

@@ -286,22 +286,30 @@ read_frames (struct mark_look *look, unsigned char *page)
   }
 }
 
+/* Open the log; *FD becomes -1 where there is none. */
 static int
-read_log (const char *path, struct mark_look *look, struct status *status)
+open_log (const char *path, int *fd, struct status *status)
 {
   char *name = files_side (path, "-wal");
-  unsigned char *page;
-  int fd;
+  int r = 0;
 
   if (name == NULL)
     return status_no_memory (status);
-  fd = open (name, O_RDONLY | O_CLOEXEC);
-  if (fd == -1 && errno != ENOENT) {
-    status_fail (status, errno, "%s: %s", name, strerror (errno));
-    free (name);
-    return -1;
-  }
+  *fd = open (name, O_RDONLY | O_CLOEXEC);
+  if (*fd == -1 && errno != ENOENT)
+    r = status_fail (status, errno, "%s: %s", name, strerror (errno));
   free (name);
+  return r;
+}
+
+static int
+read_log (const char *path, struct mark_look *look, struct status *status)
+{
+  unsigned char *page;
+  int fd;
+
+  if (open_log (path, &fd, status) == -1)
+    return -1;
   page = malloc (PAGE_SIZE_MAX);
   if (page && fd != -1) {
     look->log_exists = lseek (fd, 0, SEEK_END) > 0;
@@ -313,6 +321,25 @@ read_log (const char *path, struct mark_look *look, struct status *status)
   if (fd != -1)
     close (fd);
   return page ? 0 : status_no_memory (status);
+}
+
+/* Has the log the header with which it was read?  Returns 1, 0 or -1. */
+static int
+log_is_same (const char *path, const struct mark_look *look,
+             struct status *status)
+{
+  struct log_walk now;
+  bool has_header;
+  int fd;
+
+  if (open_log (path, &fd, status) == -1)
+    return -1;
+  has_header = fd != -1 && log_walk_begin (&now, fd);
+  if (fd != -1)
+    close (fd);
+  return has_header == look->log_has_header &&
+         (!has_header ||
+          memcmp (now.salts, look->walk.salts, LOG_SALTS_SIZE) == 0);
 }
 
 /* Has the log a header, and not that of the log that has ended?  SQLite adds
@@ -377,25 +404,37 @@ look_once (const char *path, struct mark_look *look, struct status *status)
   return 0;
 }
 
-/* Who closes or opens the file meanwhile changes its mark, and before that the
- * stamp.
+/* Is all as it was seen?  Who closes or opens the file meanwhile changes its
+ * mark, and before that the stamp; who lets the log start over changes its
+ * header, and what was read of it may be of both logs.  Returns 1, 0 or -1.
  */
+static int
+is_still (const char *path, const struct mark_look *look, struct status *status)
+{
+  struct mark_look now = { .rollback = false };
+
+  if (read_file (path, &now, status) == -1)
+    return -1;
+  return look->fit != MARK_TORN && now.readable && look->readable &&
+                 now.rollback == look->rollback &&
+                 memcmp (&now.mark, &look->mark, sizeof now.mark) == 0
+             ? log_is_same (path, look, status)
+             : 0;
+}
+
 int
 mark_look (const char *path, struct mark_look *look, struct status *status)
 {
-  struct mark_look again = { .rollback = false };
+  int r;
 
   for (int i = 0; i < ATTEMPTS; i++) {
     if (look_once (path, look, status) == -1)
       return -1;
     if (look->fit == MARK_FITS)
       return 0;
-    if (read_file (path, &again, status) == -1)
-      return -1;
-    if (look->fit != MARK_TORN && again.readable && look->readable &&
-        again.rollback == look->rollback &&
-        memcmp (&again.mark, &look->mark, sizeof again.mark) == 0)
-      return 0;
+    r = is_still (path, look, status);
+    if (r != 0)
+      return r == 1 ? 0 : -1;
     nanosleep (&(struct timespec){ .tv_nsec = PAUSE }, NULL);
   }
   return 0;

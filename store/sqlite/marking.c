@@ -241,17 +241,21 @@ sync_log (struct connection *connection, sqlite3_file *log)
 }
 
 /* Is MARK what the database says now?  Others may have ended its log, and begun
- * and ended later ones, and have that in the file.
+ * and ended later ones, and have that in the file.  Returns an SQLite result
+ * code.
  */
-static bool
-is_current (struct connection *connection, const struct mark *mark)
+static int
+look_whether_current (struct connection *connection, const struct mark *mark,
+                      bool *current)
 {
-  struct status ignored;
+  struct status failed;
   struct mark now;
 
-  return read_mark (connection, &now, &ignored) == 0 &&
-         now.state == mark->state &&
-         memcmp (now.id, mark->id, sizeof now.id) == 0;
+  if (read_mark (connection, &now, &failed) == -1)
+    return failed.sqlite ? failed.sqlite : SQLITE_CORRUPT;
+  *current =
+      now.state == mark->state && memcmp (now.id, mark->id, sizeof now.id) == 0;
+  return SQLITE_OK;
 }
 
 /* Put MARK into the file, where it must be; PAGE is room for a page.  Nobody
@@ -265,6 +269,7 @@ put_into_file (struct connection *connection, const struct mark *mark,
   sqlite3_file *database, *log;
   int rc = connection_files (connection, &database, &log), attempts = 0;
   enum putting putting = NOTHING;
+  bool current = false;
 
   if (rc != SQLITE_OK)
     return rc;
@@ -273,7 +278,8 @@ put_into_file (struct connection *connection, const struct mark *mark,
   while (rc == SQLITE_BUSY && connection_wait (connection, attempts++));
   if (rc != SQLITE_OK)
     return rc;
-  if (is_current (connection, mark))
+  rc = look_whether_current (connection, mark, &current);
+  if (current)
     rc = look_at_page (connection, mark, page, page_size, &putting);
   if (rc == SQLITE_OK && putting == PUT_FIRST)
     rc = sync_log (connection, log);
@@ -401,14 +407,14 @@ need_open (struct connection *connection, bool foreign, struct status *status)
   struct marking *marking = &connection->marking;
   struct mark mark;
 
-  if (marking->mark.state == MARK_ENDED) {
+  if (marking->mark.state == MARK_ENDED && is_durable (marking)) {
     if (open_mark (connection, status) == -1)
       return -1;
-    /* The file says that it has ended. */
+    /* The file says that it has ended, or at least is not closed. */
     note_durable (marking, &marking->mark);
     return 1;
   }
-  if (marking->mark.state == MARK_CLOSED || foreign) {
+  if (marking->mark.state != MARK_OPEN || foreign) {
     vfs_room_allow_reserve (connection->db, true);
     if (open_mark (connection, status) == -1 ||
         connection_commit (connection, status) == -1)

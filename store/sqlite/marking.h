@@ -13,8 +13,10 @@
  *   open    nothing to do
  *   ended   open(new id) is the first statement of the transaction; its log
  *           begins with it, or, where a reader keeps the log from starting
- *           over, goes on with it.  The file says "ended", and so does not
- *           pass as complete.
+ *           over, goes on with it.  The file says "ended", or what was
+ *           before that, and so does not pass as complete; where this process
+ *           has not seen that, it is as if it were closed: who opened it may
+ *           have been killed before he wrote.
  *   closed  a transaction of its own, and before anything else is committed
  *           it must be in the file, too, which says that it is complete:
  *

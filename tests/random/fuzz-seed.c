@@ -154,11 +154,14 @@ insert_disks (sqlite3 *db)
   for (const struct fuzz_disk *disk = fuzz_disks;
        disk < fuzz_disks + FUZZ_DISKS; disk++)
     if (!fuzz_is_snapshot (disk))
-      unit_sql (db,
-                "INSERT INTO disk VALUES (%lld, %Q, 'a disk', %lld, %u, %lld,"
-                " 1, 1, 0, 0, NULL, 0, 0)",
-                (long long)disk->id, disk->name, (long long)disk->size,
-                disk->block_size, (long long)disk->layers[0].layer);
+      unit_sql (
+          db,
+          "INSERT INTO disk (id, name, description, size, block_size, layer,"
+          " epoch, compression, compression_level, deduplicate, created, "
+          "checksum)"
+          " VALUES (%lld, %Q, 'a disk', %lld, %u, %lld, 1, 1, 0, 0, 0, 0)",
+          (long long)disk->id, disk->name, (long long)disk->size,
+          disk->block_size, (long long)disk->layers[0].layer);
   unit_sql (db, "%s; %s; %s; %s", unit_layer_checksums, unit_disk_checksums,
             unit_feature_checksums, unit_property_checksums);
 }

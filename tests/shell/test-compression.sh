@@ -113,7 +113,7 @@ hows=(none lz4 zstd zstd:3 zstd:6)
 dedup=(on off)
 quota=(none 1T)
 for ((i = 0; i < rounds; i++)); do
-  sqlblock set "$db" "$disk" compression="${hows[RANDOM % 5]}" \
+  sqlblock set "$db" "$disk" compression="${hows[RANDOM % ${#hows[@]}]}" \
     dedup="${dedup[RANDOM % 2]}"
   sleep 0.2
   sqlblock set "$db" "$disk" quota="${quota[RANDOM % 2]}"

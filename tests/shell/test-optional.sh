@@ -70,6 +70,43 @@ for source in disks vacuumed; do
   same saved
 done
 
+# --- With what it is about ----------------------------------------------------
+
+# list FILE: kind, owner, key and value of all properties, and the features.
+list ()
+{
+  sqlite3 "$1" "SELECT kind, owner, key, quote (value) FROM property
+    ORDER BY kind, owner, key; SELECT disk, name, class FROM feature
+    ORDER BY disk, name"
+}
+
+cp disks good
+change "INSERT INTO property VALUES (40, 1, 1, 'local:x', 1, 0),
+  (41, 2, 1, 'user:note', 'n', 0)"
+list disks >before
+sqlblock clone -q disks web copy
+list disks >after
+diff before after | grep '^[<>]' >changed || true
+printf '> %s\n' "1|2|long|$(sqlite3 disks "SELECT quote (zeroblob (8192))")" \
+  "1|2|user:owner|'ann'" "2|sound|1" >expected
+diff expected changed || fail "a clone got something else"
+sqlblock delete -q disks copy
+list disks >after
+diff before after || fail "what was about the clone did not go with it"
+sqlblock snapshot delete -q disks web@monday
+grep -v '^2|1|' before >expected
+list disks >after
+diff expected after || fail "what was about the snapshot did not go with it"
+sqlblock snapshot create -q disks web@tuesday
+query disks "SELECT id FROM snapshot" >id
+sqlite3 disks "INSERT INTO property VALUES (50, 2, $(tr -dc 0-9 <id), 'a', 1, 0)"
+"$top_builddir/tests/seal" disks rows
+sqlblock delete -q disks web --snapshots
+list disks | grep -v '^0|' >after || true
+printf '%s\n' "77|12345|other|-7" >expected
+diff expected after || fail "what was about the disk did not go with it"
+cp good disks
+
 # --- Checked ------------------------------------------------------------------
 
 cp disks good

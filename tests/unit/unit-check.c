@@ -277,8 +277,10 @@ static const struct {
     " size, created, 0, last_block, 0 FROM snapshot",
     "leftover: : 1 interrupted copy", true },
   { "INSERT INTO layer VALUES (9, NULL, NULL, 1, 0);"
-    "INSERT INTO disk SELECT 9, 'web/receiving', '', size, block_size, 9, 1,"
-    " 1, 0, 0, NULL, 0, 0 FROM disk WHERE id = 1",
+    "INSERT INTO disk (id, name, description, size, block_size, layer,"
+    " epoch, compression, compression_level, deduplicate, created, checksum)"
+    " SELECT 9, 'web/receiving', '', size, block_size, 9, 1, 1, 0, 0, 0, 0 "
+    "FROM disk WHERE id = 1",
     "leftover: : an interrupted reception", true },
 };
 

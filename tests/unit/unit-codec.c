@@ -209,6 +209,16 @@ test_no_workspace (void **state)
     }
 }
 
+/* Is the codec NAME among those of names? */
+static bool
+is_tried (const char *name)
+{
+  for (size_t i = 0; i < NAMES; i++)
+    if (strncmp (names[i], name, strlen (name)) == 0)
+      return true;
+  return false;
+}
+
 static void
 test_names (void **state)
 {
@@ -259,7 +269,9 @@ test_names (void **state)
                 EIO, "damaged");
 }
 
-/* Users are told of all that there are. */
+/* Users are told of all that there are, and these tests try them all.  None
+ * has the number of what is no codec.
+ */
 static void
 test_help (void **state)
 {
@@ -272,6 +284,8 @@ test_help (void **state)
     compression_print (&compression, text);
     text[strcspn (text, ":")] = '\0';
     assert_non_null (strstr (COMPRESSION_HELP, text));
+    assert_true (is_tried (text));
+    assert_int_not_equal (compression.codec, CODEC_CONTENT);
   }
   assert_in_range (count, 3, CODECS_MAX);
 }

@@ -7,6 +7,8 @@
 #include <config.h>
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,12 +18,25 @@
 #include "unit.h"
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "rows/database.h"
 #include "sqlite/mark.h"
+#include "sqlite/marking.h"
 #include "sqlite/page.h"
 #include "sqlite/vfs.h"
 
 #define SECTOR 512
+
+/* How long to look at a log that changes, in nanoseconds: nothing but chance
+ * makes a fault show, about once in a second.
+ */
+#define LOOKING (4 * CLOCK_SECOND)
+
+/* A database of which the log starts over. */
+struct restarting {
+  const char *path;
+  atomic_bool stopping;
+};
 
 static const struct disk_options options = { .name = "d", .size = 1 << 20 };
 
@@ -398,6 +413,58 @@ test_started_over (void **state)
   }
 }
 
+/* Let the log start over again and again. */
+static void *
+restart_log (void *opaque)
+{
+  static const char insert_sql[] =
+      "INSERT INTO feature VALUES (hex (randomblob (8)), 'compatible')";
+  struct restarting *restarting = opaque;
+  struct connection connection;
+  struct marking_end end;
+  struct status failed;
+
+  unit_open (&connection, restarting->path, CONNECTION_WRITE);
+  while (!atomic_load (&restarting->stopping)) {
+    assert_ok (marking_begin (&connection, &failed), &failed);
+    assert_ok (connection_run (&connection, insert_sql, &failed), &failed);
+    assert_ok (connection_commit (&connection, &failed), &failed);
+    assert_ok (marking_end_log (&connection, MARK_ENDED, &end, &failed),
+               &failed);
+    assert_ok (marking_permit_restart (&connection, &end, &failed), &failed);
+    assert_int_equal (sqlite3_wal_checkpoint_v2 (connection.db, "main",
+                                                 SQLITE_CHECKPOINT_RESTART,
+                                                 NULL, NULL),
+                      SQLITE_OK);
+  }
+  connection_close (&connection);
+  return NULL;
+}
+
+/* Who looks while another process lets the log start over, which may have ended
+ * when he asks whether there is one, must not take what he has read of two logs
+ * for a log that is missing, or another's.
+ */
+static void
+test_starting_over (void **state)
+{
+  struct restarting restarting = { .path = unit_path ("db.sqlite") };
+  const uint64_t start = clock_now ();
+  struct mark_look look;
+  pthread_t thread;
+
+  (void)state;
+  unit_create (restarting.path, &options);
+  assert_int_equal (pthread_create (&thread, NULL, restart_log, &restarting),
+                    0);
+  do {
+    look_at (restarting.path, &look);
+    assert_int_equal (look.fit, MARK_FITS);
+  } while (clock_now () - start < LOOKING);
+  atomic_store (&restarting.stopping, true);
+  pthread_join (thread, NULL);
+}
+
 /* A file in rollback mode is complete without a log. */
 static void
 test_rollback (void **state)
@@ -431,7 +498,7 @@ main (void)
     unit_test (test_sector),   unit_test (test_format),
     unit_test (test_damage),   unit_test (test_fits),
     unit_test (test_cut),      unit_test (test_started_over),
-    unit_test (test_rollback),
+    unit_test (test_rollback), unit_test (test_starting_over),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

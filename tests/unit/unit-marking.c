@@ -20,6 +20,7 @@
 
 #include "engine/checkpoint.h"
 #include "rows/database.h"
+#include "sqlite/files.h"
 #include "sqlite/log.h"
 #include "sqlite/mark.h"
 #include "sqlite/marking.h"
@@ -76,11 +77,22 @@ before (struct shim_call *call)
 /* What others do before somebody takes the lock of checkpoints. */
 static void (*others) (void);
 
+/* The next lock of a read mark for which SQLite asks is refused; the last of
+ * them is the one that vfs-restart.h takes.
+ */
+static bool refuse_reading;
+
 static int
 before_all (struct shim_call *call)
 {
   void (*now) (void) = others;
 
+  if (refuse_reading && call->method == SHIM_SHM_LOCK &&
+      call->flags == (SQLITE_SHM_LOCK | SQLITE_SHM_SHARED) &&
+      call->number < LOG_LOCK_READ_MARK + LOG_READ_MARKS - 1) {
+    refuse_reading = false;
+    return SQLITE_IOERR_SHMLOCK;
+  }
   if (now && call->method == SHIM_SHM_LOCK && call->number == 1 &&
       call->flags == (SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE)) {
     others = NULL;
@@ -89,7 +101,34 @@ before_all (struct shim_call *call)
   return before (call);
 }
 
-static const struct shim_hooks hooks = { .before = before_all };
+/* What others do once somebody has let go of the lock of writers, and there is
+ * something in the log.
+ */
+static void (*others_after) (void);
+
+static bool
+is_end_of_write (const struct shim_call *call)
+{
+  return call->method == SHIM_SHM_LOCK && call->number == 0 &&
+         call->flags == (SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
+}
+
+static void
+after_all (const struct shim_call *call, int result)
+{
+  void (*now) (void) = others_after;
+
+  (void)result;
+  if (now && is_end_of_write (call) && files_bytes (path, "-wal") > 0) {
+    others_after = NULL;
+    now ();
+  }
+}
+
+static const struct shim_hooks hooks = {
+  .before = before_all,
+  .after = after_all,
+};
 
 static void
 watch (void)
@@ -111,7 +150,8 @@ setup (void **state)
   watching = false;
   interfere = NULL;
   full = false;
-  others = NULL;
+  others = others_after = NULL;
+  refuse_reading = false;
   unit_create (path, &options);
   unit_open (&one, path, CONNECTION_WRITE);
   assert_ok (connection_open (&two, path, CONNECTION_WRITE, NULL, &status),
@@ -317,6 +357,55 @@ test_killed (void **state)
   assert_string_equal (seen, "lmf");
   assert_int_equal (look ().mark.state, MARK_OPEN);
   assert_same (look ().mark.previous, closed.mark.id, true);
+}
+
+/* The same where somebody ends the log before it is noticed, and a reader has
+ * kept him from moving it.
+ */
+static void
+test_killed_and_ended (void **state)
+{
+  struct marking_end end;
+  sqlite3 *reader;
+
+  (void)state;
+  commit (&one);
+  unit_close (&two);
+  unit_close (&one);
+  unit_open (&one, path, CONNECTION_WRITE);
+  unit_open (&two, path, CONNECTION_WRITE);
+  unit_sql (two.db, "UPDATE feature SET kind = 'compatible'");
+  reader = unit_open_raw (path);
+  unit_sql (reader, "BEGIN; SELECT * FROM disk");
+  unit_sql (two.db,
+            "UPDATE mark SET state = 2, previous = id, id = randomblob (16)");
+  assert_int_equal (checkpoint (&one, SQLITE_CHECKPOINT_PASSIVE), SQLITE_OK);
+  assert_ok (marking_end_log (&one, MARK_ENDED, &end, &status), &status);
+  assert_int_equal (look ().mark.state, MARK_CLOSED);
+  commit (&one);
+  assert_int_equal (look ().mark.state, MARK_OPEN);
+  sqlite3_close (reader);
+}
+
+static void
+begin_refusing (void)
+{
+  refuse_reading = true;
+}
+
+/* Where the mark cannot be read while it is to be put into the file, nothing
+ * begins: the file must not go on to pass as complete.
+ */
+static void
+test_unread (void **state)
+{
+  (void)state;
+  others = begin_refusing;
+  assert_fails (marking_begin (&one, &status), &status, EIO, "marking");
+  assert_false (refuse_reading);
+  assert_int_equal (look ().mark.state, MARK_CLOSED);
+  commit (&one);
+  assert_int_equal (look ().mark.state, MARK_OPEN);
 }
 
 /* Have another program empty the log. */
@@ -1089,6 +1178,55 @@ test_close_full_overtaken (void **state)
   assert_true (now.log_has_id);
 }
 
+/* Make the database a copy by SQLite's backup API, which nobody has open. */
+static void
+become_copy (void)
+{
+  char *copy = unit_path ("copy");
+  sqlite3_backup *copying;
+  sqlite3 *to;
+
+  connection_close (&two);
+  assert_int_equal (sqlite3_open (copy, &to), SQLITE_OK);
+  copying = sqlite3_backup_init (to, "main", one.db, "main");
+  assert_non_null (copying);
+  assert_int_equal (sqlite3_backup_step (copying, -1), SQLITE_DONE);
+  sqlite3_backup_finish (copying);
+  sqlite3_close (to);
+  unit_close (&one);
+  assert_int_equal (rename (copy, path), 0);
+}
+
+static void
+begin_beside (void)
+{
+  assert_ok (connection_open (&two, path, CONNECTION_WRITE, NULL, &status),
+             &status);
+  commit (&two);
+}
+
+/* Somebody else begins to write to a copy as soon as it is a database of its
+ * own: the log in which he has begun is not cut off.
+ */
+static void
+test_adopted_by_two (void **state)
+{
+  int64_t rows;
+
+  (void)state;
+  become_copy ();
+  assert_true (look ().copied);
+  others_after = begin_beside;
+  assert_ok (database_open (&one, path, CONNECTION_WRITE, NULL, &status),
+             &status);
+  assert_null (others_after);
+  assert_false (look ().copied);
+  rows = count_rows (&two);
+  commit (&two);
+  assert_int_equal (look ().log_last.state, MARK_OPEN);
+  assert_int_equal (count_rows (&one), rows + 1);
+}
+
 int
 main (void)
 {
@@ -1101,6 +1239,8 @@ main (void)
     TEST (test_behind_end),
     TEST (test_close),
     TEST (test_killed),
+    TEST (test_killed_and_ended),
+    TEST (test_unread),
     TEST (test_foreign),
     TEST (test_last),
     TEST (test_last_fails),
@@ -1116,6 +1256,7 @@ main (void)
     TEST (test_close_full_overtaken),
     TEST (test_closed_twice),
     TEST (test_closed_late),
+    TEST (test_adopted_by_two),
   };
 
   shim_install (&hooks);

@@ -8,11 +8,13 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "unit.h"
 
@@ -309,6 +311,46 @@ test_long_log (void **state)
   assert_true (log_can_be_emptied ());
 }
 
+/* A file with two names is read without its log.  Once it was replaced, and no
+ * connection is left, requests fail instead of waiting for one.
+ */
+static void
+test_replaced (void **state)
+{
+  const struct store_options options = { .warn = unit_ignore_warning };
+  char *first = unit_path ("first"), *second = unit_path ("second");
+  const struct disk_options disk = { .name = "one", .size = SIZE };
+  struct connections linked;
+  struct reader_pool readers;
+  struct reader *reader;
+  struct status status;
+
+  (void)state;
+  unit_create (first, &disk);
+  unit_create (second, &disk);
+  assert_int_equal (link (first, unit_path ("link")), 0);
+  assert_ok (connections_find (&linked, first, &options, &status), &status);
+  assert_ok (reader_pool_open (&readers, &linked, &status), &status);
+  readers.follow = true;
+  assert_int_equal (linked.reading, CONNECTION_IMMUTABLE);
+  reader = reader_take (&readers, &status);
+  assert_non_null (reader);
+  assert_ok (reader_end (&readers, reader, 0, &status), &status);
+  assert_int_equal (rename (second, first), 0);
+  for (int i = 0; i < 3; i++) {
+    reader = reader_take (&readers, &status);
+    assert_null (reader);
+    assert_int_equal (status.error, EIO);
+  }
+  assert_int_equal (rename (unit_path ("link"), first), 0);
+  sleep_milliseconds (200);
+  reader = reader_take (&readers, &status);
+  assert_non_null (reader);
+  assert_ok (reader_end (&readers, reader, 0, &status), &status);
+  reader_pool_close (&readers);
+  connections_free (&linked);
+}
+
 #define reader_test(function)                                                  \
   cmocka_unit_test_setup_teardown (function, setup, teardown)
 
@@ -320,6 +362,7 @@ main (void)
     reader_test (test_other_disk),   reader_test (test_long_log),
     reader_test (test_without_disk), reader_test (test_given_up),
     reader_test (test_suspended),    reader_test (test_suspended_in_use),
+    unit_test (test_replaced),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

@@ -74,6 +74,8 @@ static atomic_int keep_checkpoints;
 static pthread_t tester;
 /* While it is not zero, the header of the log cannot be read. */
 static atomic_int fail_header;
+/* The how-manieth request for the lock of writers fails (0: none). */
+static atomic_int fail_lock;
 
 /* Lose the last page of a log. */
 static void
@@ -123,6 +125,9 @@ count_or_fail (struct shim_call *call)
   if (call->method == SHIM_SHM_LOCK && call->number == 1 && keep_checkpoints &&
       call->flags & SQLITE_SHM_LOCK && !pthread_equal (pthread_self (), tester))
     return SQLITE_BUSY;
+  if (call->method == SHIM_SHM_LOCK && call->number == 0 &&
+      call->flags & SQLITE_SHM_LOCK && fail_lock && --fail_lock == 0)
+    return SQLITE_IOERR_SHMLOCK;
   return SQLITE_OK;
 }
 
@@ -142,6 +147,7 @@ reset_counts (void)
   lose_page = 0;
   keep_checkpoints = 0;
   fail_header = 0;
+  fail_lock = 0;
 }
 
 /*--------------------------------------------------------------------
@@ -918,6 +924,32 @@ test_error_in_batch (void **state)
   close_writer ();
 }
 
+/* The same where one that is tried alone cannot begin: those behind it are
+ * tried all the same.
+ */
+static void
+test_alone_without_lock (void **state)
+{
+  struct request requests[THREADS];
+
+  (void)state;
+  make_disk (BLOCK);
+  open_writer ();
+  fill_request (&requests[0], 0, BLOCK, 'a');
+  run_together (requests, 1);
+  assert_int_equal (requests[0].result, 0);
+  free_requests (requests, 1);
+  for (int i = 0; i < THREADS; i++)
+    fill_request (&requests[i], i * BLOCK, BLOCK, 'b' + i);
+  requests[0].info.epoch++;
+  fail_lock = 3; /* that of the batch, of the first, of the second */
+  run_together (requests, THREADS);
+  for (int i = 0; i < THREADS; i++)
+    assert_int_equal (requests[i].result, i < 2 ? -1 : 0);
+  free_requests (requests, THREADS);
+  close_writer ();
+}
+
 /* Take or let go of SQLite's lock of checkpoints. */
 static void
 lock_checkpoints (struct connection *connection, int action)
@@ -1410,6 +1442,24 @@ test_waited_before (void **state)
   connection_close (&other);
 }
 
+/* Who has only read removes the log's empty files, but does not wait for
+ * another program's lock to do so.
+ */
+static void
+test_close_beside_lock (void **state)
+{
+  struct connection other;
+  uint64_t start;
+
+  (void)state;
+  make_disk (BLOCK);
+  lock_database (&other);
+  start = clock_now ();
+  store_close (unit_open_store (path));
+  assert_in_range (clock_now () - start, 0, 10 * CLOCK_SECOND);
+  connection_close (&other);
+}
+
 static void *
 interrupt_soon (void *opaque)
 {
@@ -1526,6 +1576,42 @@ test_log_in_doubt (void **state)
   connection_close (&other);
   assert_int_equal (flush_at_last (), 0);
   assert_true (writes[SHIM_LOG] > 0);
+  close_store ();
+}
+
+/* A server that could not begin, since a sync failed, begins later as any
+ * other: its first write does not fail.
+ */
+static void
+test_begins_again (void **state)
+{
+  const struct store_options opened = {
+    .limits = checkpoint_limits_default,
+    .warn = keep_warning,
+  };
+  struct status status;
+  int wait_status;
+  pid_t pid;
+
+  (void)state;
+  make_disk (BLOCK);
+  pid = fork ();
+  if (pid == 0) {
+    open_store ();
+    _exit (do_write () == 0 ? 0 : 1);
+  }
+  assert_int_equal (waitpid (pid, &wait_status, 0), pid);
+  assert_int_equal (wait_status, 0);
+
+  reset_counts ();
+  store = store_open (path, &opened, &status);
+  assert_non_null (store);
+  fail_sync[SHIM_LOG] = 1;
+  assert_null (disk_open (store, "d", false, &status));
+  fail_sync[SHIM_LOG] = 0;
+  disk = disk_open (store, "d", false, &status);
+  assert_non_null (disk);
+  assert_int_equal (do_write_flush (), 0);
   close_store ();
 }
 
@@ -1809,6 +1895,7 @@ main (void)
     unit_test (test_merged_before),
     unit_test (test_set_compression),
     unit_test (test_error_in_batch),
+    unit_test (test_alone_without_lock),
     unit_test (test_pause_in_checkpoint),
     unit_test (test_full),
     unit_test (test_room),
@@ -1819,6 +1906,8 @@ main (void)
     unit_test (test_changed_block_size),
     unit_test (test_longest_wait),
     unit_test (test_waited_before),
+    unit_test (test_close_beside_lock),
+    unit_test (test_begins_again),
     unit_test (test_interrupt),
     unit_test (test_lock),
     unit_test (test_unread_header),
