@@ -225,12 +225,12 @@ int manage_diff_found (struct store *store, const struct disk_info *from,
 
 /* Open DISK as it is now, or DISK@SNAPSHOT, for reading only, for a copy
  * that takes long: it does not change meanwhile, whatever others write, and
- * it stays when the snapshot is deleted.  Closed by manage_thaw.  NULL on
+ * it stays when the snapshot is deleted.  Closed by manage_unpin.  NULL on
  * failure.
  */
-struct disk *manage_freeze (struct store *store, const char *target,
-                            struct status *status);
-void manage_thaw (struct store *store, struct disk *disk);
+struct disk *manage_pin (struct store *store, const char *target,
+                         struct status *status);
+void manage_unpin (struct store *store, struct disk *disk);
 
 /*--------------------------------------------------------------------
  * Receiving: a copy from elsewhere that appears complete or not at all.

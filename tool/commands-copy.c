@@ -316,13 +316,13 @@ run_export (int argc, char *argv[])
   if (tool_check_output (argv[0], argv[2], &status) == -1 ||
       tool_resolve (store, argv[1], &source, &status) == -1)
     return tool_fail (&status);
-  disk = manage_freeze (store, source.name, &status);
+  disk = manage_pin (store, source.name, &status);
   if (disk == NULL)
     return tool_fail (&status);
   tool_progress_begin (tool_format ("exporting %s", source.name));
   r = export_disk (disk, &output, &status);
   tool_progress_end (r);
-  manage_thaw (store, disk);
+  manage_unpin (store, disk);
   if (r == -1)
     return tool_fail (&status);
   tool_say ("exported %s, %s, to %s", source.text,

@@ -64,14 +64,14 @@ struct chunk_row {
 struct backup {
   struct store *store;
   struct connection *copy; /* the new file */
-  bool frozen;             /* disks write a generation that is not copied */
+  bool pinned;             /* disks write a generation that is not copied */
   progress_made progress;
   void *opaque;
   struct backup_counts counts;
   uint64_t total; /* bytes to copy, about */
 
-  int64_t *held; /* snapshots that keep rows from being overwritten */
-  size_t held_count;
+  int64_t *pins; /* snapshots that keep rows from being overwritten */
+  size_t pins_count;
   struct layer_point *layers; /* that are copied, by id, and up to where */
   size_t layers_count;
   int64_t last_id; /* of the rows that are copied */
@@ -178,7 +178,7 @@ clear_tables (struct connection *copy, struct status *status)
 }
 
 /* Note which layers the new file has, and up to which generation their rows
- * are shown: for that of a disk the one that was frozen, for others the
+ * are shown: for that of a disk the one that was pinned, for others the
  * highest that is looked at.
  */
 static int
@@ -201,7 +201,7 @@ note_layers (struct backup *backup, struct status *status)
   if (limits == NULL ||
       connection_integer (backup->copy, count_sql, &count, status) == -1)
     return -1;
-  sqlite3_bind_int (limits, 1, backup->frozen);
+  sqlite3_bind_int (limits, 1, backup->pinned);
   free (backup->layers);
   backup->layers_count = 0;
   backup->layers = calloc (count + 1, sizeof *backup->layers);
@@ -263,44 +263,43 @@ next_disk (struct connection *connection, int64_t id, struct disk_info *disk,
              : r;
 }
 
-/* Hold what every disk shows now. */
+/* Pin what every disk shows now. */
 static int
-hold_disks (struct connection *connection, struct backup *backup,
-            struct status *status)
+pin_disks (struct connection *connection, struct backup *backup,
+           struct status *status)
 {
   const struct snapshot_info none = { .id = 0 };
   struct disk_info disk = { .id = 0 };
-  int64_t *held;
+  int64_t *pins;
   int r;
 
-  backup->held_count = 0;
+  backup->pins_count = 0;
   while ((r = next_disk (connection, disk.id, &disk, status)) == 1) {
-    held = grow (backup->held, backup->held_count, sizeof *held);
-    if (held == NULL)
+    pins = grow (backup->pins, backup->pins_count, sizeof *pins);
+    if (pins == NULL)
       return status_no_memory (status);
-    backup->held = held;
-    if (snapshots_hold (connection, &disk, &none, &held[backup->held_count++],
-                        status) == -1)
+    backup->pins = pins;
+    if (snapshots_pin (connection, &disk, &none, &pins[backup->pins_count++],
+                       status) == -1)
       return status_prefix (status, "disk '%s'", disk.name);
   }
   return r;
 }
 
-/* Let go of it. */
+/* Unpin it. */
 static int
-release_disks (struct connection *connection, void *opaque,
-               struct status *status)
+unpin_disks (struct connection *connection, void *opaque, struct status *status)
 {
   const struct backup *backup = opaque;
 
   connection_frees_space (connection);
-  for (size_t i = 0; i < backup->held_count; i++)
-    if (snapshots_release (connection, backup->held[i], status) == -1)
+  for (size_t i = 0; i < backup->pins_count; i++)
+    if (snapshots_unpin (connection, backup->pins[i], status) == -1)
       return -1;
   return 0;
 }
 
-/* Freeze the database and copy all but the blocks.  Nothing may be written
+/* Pin the database and copy all but the blocks.  Nothing may be written
  * to the database between these.
  */
 static int
@@ -310,7 +309,7 @@ begin_copy (struct connection *connection, void *opaque, struct status *status)
   struct backup *backup = opaque;
 
   if (clear_tables (backup->copy, status) == -1 ||
-      (backup->frozen && hold_disks (connection, backup, status) == -1) ||
+      (backup->pinned && pin_disks (connection, backup, status) == -1) ||
       copy_tables (connection, backup->copy, status) == -1 ||
       connection_integer (connection, last_sql, &backup->last_id, status) == -1)
     return -1;
@@ -558,7 +557,7 @@ fill (struct connection *copy, void *opaque, struct status *status)
   backup->copy = copy;
   if (connection_run (copy, cache_sql, status) == -1)
     return -1;
-  if ((backup->frozen
+  if ((backup->pinned
            ? store_change (backup->store, begin_copy, backup, status)
            : STORE_READ (backup->store, status, connection,
                          begin_copy (connection, backup, status))) == -1 ||
@@ -601,22 +600,22 @@ manage_backup (struct store *store, const char *path, progress_made progress,
   struct status ignored;
   int guard = -1, r = 0;
 
-  /* A database that is read without its log cannot be frozen, and need not
+  /* A database that is read without its log cannot be pinned, and need not
    * be: when it changes, reading fails.
    */
-  backup.frozen = !store_is_immutable (store);
-  if (backup.frozen) {
+  backup.pinned = !store_is_immutable (store);
+  if (backup.pinned) {
     guard = guard_keep_rows (store_path (store), status);
     r = guard == -1 ? -1 : 0;
   }
   if (r == 0)
     r = make_copy (&backup, path, status);
   /* Where that fails, manage_reclaim does it one day. */
-  if (backup.held_count > 0)
-    store_change (store, release_disks, &backup, &ignored);
+  if (backup.pins_count > 0)
+    store_change (store, unpin_disks, &backup, &ignored);
   if (guard != -1)
     guard_release (guard);
-  free (backup.held);
+  free (backup.pins);
   free (backup.layers);
   free (backup.rows);
   free (backup.bytes);

@@ -556,11 +556,11 @@ manage_clone (struct store *store, const char *source, const char *name,
 }
 
 /*--------------------------------------------------------------------
- * Freezing.
+ * Pinning.
  *
  * A copy that takes an hour is to show one moment.  One read transaction would
  * do, but the log could not start over for so long.  So it gets a snapshot of
- * which nobody knows (snapshots_hold), whose rows stay while its maker has
+ * which nobody knows (snapshots_pin), whose rows stay while its maker has
  * guard_keep_rows, and each piece is read in a transaction of its own.  Whoever
  * reclaims meanwhile fails, and space is freed later.
  *
@@ -568,33 +568,33 @@ manage_clone (struct store *store, const char *source, const char *name,
  * by guard_read_snapshot; nothing is made for it, and others can reclaim.
  */
 
-/* Hold what the target shows now. */
+/* Pin what the target shows now. */
 static int
-freeze (struct connection *connection, void *opaque, struct status *status)
+pin (struct connection *connection, void *opaque, struct status *status)
 {
   struct request *request = opaque;
   struct disk_info *disk = &request->disk;
 
   if (request_find_target (connection, request, status) == -1 ||
-      snapshots_hold (connection, disk, &request->snapshot, &request->held,
-                      status) == -1)
+      snapshots_pin (connection, disk, &request->snapshot, &request->pin,
+                     status) == -1)
     return -1;
   if (request->snapshot.id != 0)
     snapshots_as_disk (&request->snapshot, disk);
-  disk->snapshot = request->held;
+  disk->snapshot = request->pin;
   return 0;
 }
 
 static int
-thaw (struct connection *connection, void *opaque, struct status *status)
+unpin (struct connection *connection, void *opaque, struct status *status)
 {
-  const int64_t *held = opaque;
+  const int64_t *id = opaque;
 
-  return snapshots_release (connection, *held, status);
+  return snapshots_unpin (connection, *id, status);
 }
 
 struct disk *
-manage_freeze (struct store *store, const char *target, struct status *status)
+manage_pin (struct store *store, const char *target, struct status *status)
 {
   struct request request = { .target = target };
   struct disk *disk = NULL;
@@ -603,7 +603,7 @@ manage_freeze (struct store *store, const char *target, struct status *status)
   if (STORE_READ (store, status, connection,
                   request_find_target (connection, &request, status)) == -1)
     return NULL;
-  /* What is read without its log cannot be frozen, and need not be: when it
+  /* What is read without its log cannot be pinned, and need not be: when it
    * changes, reading fails.
    */
   guard = store_is_immutable (store)
@@ -613,7 +613,7 @@ manage_freeze (struct store *store, const char *target, struct status *status)
     return store_is_immutable (store) || request.snapshot.id != 0
                ? disk_open (store, target, true, status)
                : NULL;
-  if (store_change (store, freeze, &request, status) == 0)
+  if (store_change (store, pin, &request, status) == 0)
     disk = disk_open_found (store, &request.disk, true, status);
   if (disk) {
     disk_keep_guard (disk, guard);
@@ -627,13 +627,13 @@ manage_freeze (struct store *store, const char *target, struct status *status)
 }
 
 void
-manage_thaw (struct store *store, struct disk *disk)
+manage_unpin (struct store *store, struct disk *disk)
 {
-  int64_t held = disk_get_info (disk)->snapshot;
+  int64_t id = disk_get_info (disk)->snapshot;
   struct status ignored;
 
   /* Where it fails, manage_reclaim does it one day. */
   if (disk_has_guard (disk))
-    store_change (store, thaw, &held, &ignored);
+    store_change (store, unpin, &id, &ignored);
   disk_close (disk);
 }

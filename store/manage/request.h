@@ -34,8 +34,8 @@ struct request {
   const char *const *targets;
   size_t count;
   bool snapshots, force;
-  int guard; /* keeps others from reading what is deleted, or -1 */
-  int64_t held;
+  int guard;   /* keeps others from reading what is deleted, or -1 */
+  int64_t pin; /* the snapshot that pins what the target shows */
 
   /* For a change that is only tried. */
   writer_change change;

@@ -223,7 +223,7 @@ release_all (struct connection *connection, void *opaque, struct status *status)
 {
   (void)opaque;
   connection_frees_space (connection);
-  return snapshots_release (connection, 0, status);
+  return snapshots_unpin (connection, 0, status);
 }
 
 int

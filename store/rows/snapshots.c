@@ -358,9 +358,9 @@ snapshots_delete (struct connection *connection,
 }
 
 int
-snapshots_hold (struct connection *connection, const struct disk_info *disk,
-                const struct snapshot_info *snapshot, int64_t *id,
-                struct status *status)
+snapshots_pin (struct connection *connection, const struct disk_info *disk,
+               const struct snapshot_info *snapshot, int64_t *id,
+               struct status *status)
 {
   struct snapshot_info copy = *snapshot;
   uint64_t number;
@@ -374,8 +374,8 @@ snapshots_hold (struct connection *connection, const struct disk_info *disk,
 }
 
 int
-snapshots_release (struct connection *connection, int64_t id,
-                   struct status *status)
+snapshots_unpin (struct connection *connection, int64_t id,
+                 struct status *status)
 {
   static const char held_sql[] =
       RECLAIM_ADD ("SELECT layer FROM snapshot WHERE name LIKE '%/%'"

@@ -35,20 +35,20 @@ int snapshots_create (struct connection *connection,
                       bool automatic, int64_t guid, int64_t created,
                       int64_t *id, struct status *status);
 
-/* Make a snapshot, under a name that nobody sees, of DISK as it is now, or
+/* Pin: make a snapshot, under a name that nobody sees, of DISK as it is now, or
  * of its SNAPSHOT (of id 0: of the disk): for a copy that takes a while.
  * Its maker has guard_keep_rows.  Inside a write transaction of the caller.
  */
-int snapshots_hold (struct connection *connection, const struct disk_info *disk,
-                    const struct snapshot_info *snapshot, int64_t *id,
-                    struct status *status);
+int snapshots_pin (struct connection *connection, const struct disk_info *disk,
+                   const struct snapshot_info *snapshot, int64_t *id,
+                   struct status *status);
 
-/* Delete the snapshot ID that snapshots_hold made; for 0 delete all such:
+/* Delete the snapshot ID that snapshots_pin made; for 0 delete all such:
  * somebody has guard_reclaim, so their makers are gone.  Inside a write
  * transaction of the caller.
  */
-int snapshots_release (struct connection *connection, int64_t id,
-                       struct status *status);
+int snapshots_unpin (struct connection *connection, int64_t id,
+                     struct status *status);
 
 /* Find the snapshot NAME of disk ID; where there is none and NAME is a time
  * (times.h), the newest that was made not after it, by the order in which
@@ -84,7 +84,7 @@ int snapshots_list (struct connection *connection, int64_t disk,
                                   void *opaque),
                     void *opaque, struct status *status);
 
-/* What DISK, which may be a snapshot or frozen, looks like now: its size and
+/* What DISK, which may be a snapshot or pinned, looks like now: its size and
  * layers.  Inside the transaction in which the blocks are then read.
  * Returns 0, or -1: EIO where the disk or snapshot is gone, or the disk was
  * rolled back.

@@ -7,7 +7,9 @@
  * A thread looks now and then, if something was committed since, whether
  *
  *   - disks with a quota store what is not counted yet (quota.h), or
- *   - there are more free pages than are kept for what is written next.
+ *   - there are more free pages than are kept for what is written next.  The
+ *     user's parameter for this is reclaim=, since space is what he gets back;
+ *     reclaim.h frees rows, which makes pages free.
  *
  * Then it goes on in short steps through the queue of the writers, like
  * a client that is never in a hurry: while others write it takes a third of

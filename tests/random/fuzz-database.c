@@ -279,17 +279,17 @@ manage (struct store *store)
   const char *disks[] = { "plain", "clone" };
   const char *snapshot = "plain@second";
   struct status status;
-  struct disk *frozen;
+  struct disk *pinned;
   int steps = 0;
 
   manage_diff (store, "plain@first", "plain@second", ignore_difference, &steps,
                &status);
   manage_snapshot (store, disks, 2, "third", &status);
-  frozen = manage_freeze (store, "clone", &status);
+  pinned = manage_pin (store, "clone", &status);
   manage_rollback (store, "plain@first", false, &status);
   manage_clone (store, snapshot, "new", NULL, &status);
-  if (frozen)
-    manage_thaw (store, frozen);
+  if (pinned)
+    manage_unpin (store, pinned);
   steps = 0;
   manage_flatten (store, "clone", count_step, &steps, &status);
   steps = 0;

@@ -327,10 +327,10 @@ test_clock_steps_back (void **state)
   assert_null (disk);
   assert_int_equal (status.error, ENOENT);
   /* Hidden ones are not found. */
-  disk = manage_freeze (store, "web", &status);
+  disk = manage_pin (store, "web", &status);
   assert_non_null (disk);
   assert_int_equal (number_of ("web@9999-01-01"), 3);
-  manage_thaw (store, disk);
+  manage_unpin (store, disk);
   store_close (store);
 }
 
@@ -1129,11 +1129,11 @@ count_snapshot (const struct snapshot_info *info, void *opaque)
   return 0;
 }
 
-/* A frozen disk stays, whatever others do, and leaves nothing. */
+/* A pinned disk stays, whatever others do, and leaves nothing. */
 static void
-test_freeze (void **state)
+test_pin (void **state)
 {
-  struct disk *frozen, *of_snapshot;
+  struct disk *pinned, *of_snapshot;
   struct status status;
   const char *target = "web@monday";
   int count = 0;
@@ -1143,9 +1143,9 @@ test_freeze (void **state)
   fill_web (1);
   take_snapshot ("monday");
   fill_web (2);
-  frozen = manage_freeze (store, "web", &status);
-  assert_non_null (frozen);
-  of_snapshot = manage_freeze (store, "web@monday", &status);
+  pinned = manage_pin (store, "web", &status);
+  assert_non_null (pinned);
+  of_snapshot = manage_pin (store, "web@monday", &status);
   assert_non_null (of_snapshot);
   assert_int_equal (ask (hidden_sql), 2);
   assert_ok (
@@ -1154,15 +1154,15 @@ test_freeze (void **state)
   assert_int_equal (count, 1);
   for (uint32_t i = 3; i < 10; i++) {
     fill_web (i);
-    assert_int_equal (number_in (frozen), 2);
+    assert_int_equal (number_in (pinned), 2);
   }
   assert_ok (manage_delete_snapshots (store, &target, 1, &status), &status);
   assert_int_equal (number_in (of_snapshot), 1);
   assert_ok (manage_rename (store, "web", "net", &status), &status);
-  assert_int_equal (number_in (frozen), 2);
+  assert_int_equal (number_in (pinned), 2);
   assert_ok (manage_delete (store, "net", true, false, &status), &status);
-  manage_thaw (store, frozen);
-  manage_thaw (store, of_snapshot);
+  manage_unpin (store, pinned);
+  manage_unpin (store, of_snapshot);
   assert_int_equal (ask (hidden_sql), 0);
   assert_ok (manage_reclaim (store, NULL, NULL, NULL, &status), &status);
   unit_assert_reclaimed (path);
@@ -1176,7 +1176,7 @@ static void
 test_forget_copies (void **state)
 {
   struct status status;
-  struct disk *frozen;
+  struct disk *pinned;
   int result;
   pid_t pid;
 
@@ -1188,18 +1188,18 @@ test_forget_copies (void **state)
   assert_int_not_equal (pid, -1);
   if (pid == 0) {
     store = unit_open_store (path);
-    _exit (manage_freeze (store, "web", &status) == NULL);
+    _exit (manage_pin (store, "web", &status) == NULL);
   }
   assert_int_equal (waitpid (pid, &result, 0), pid);
   assert_int_equal (result, 0);
   store = unit_open_store (path);
   assert_int_equal (ask (hidden_sql), 1);
-  frozen = manage_freeze (store, "web", &status);
-  assert_non_null (frozen);
+  pinned = manage_pin (store, "web", &status);
+  assert_non_null (pinned);
   assert_fails (manage_forget_copies (store, &status), &status, EBUSY, "copy");
   fill_web (2);
-  assert_int_equal (number_in (frozen), 1);
-  manage_thaw (store, frozen);
+  assert_int_equal (number_in (pinned), 1);
+  manage_unpin (store, pinned);
   assert_int_equal (ask (hidden_sql), 1);
   assert_ok (manage_forget_copies (store, &status), &status);
   assert_int_equal (ask (hidden_sql), 0);
@@ -1351,7 +1351,7 @@ main (void)
     unit_test (test_guard_of_another_disk),
     unit_test (test_open_during_rollback),
     unit_test (test_open_during_rename),
-    unit_test (test_freeze),
+    unit_test (test_pin),
     unit_test (test_forget_copies),
     unit_test (test_nothing_to_reclaim),
     unit_test (test_force),
