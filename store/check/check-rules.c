@@ -271,6 +271,14 @@ name_shown (struct check_problem *problem, sqlite3_stmt *row, int column)
               "%s", name);
 }
 
+static bool
+has_suffix (const char *name, const char *suffix)
+{
+  const size_t length = strlen (name), end = strlen (suffix);
+
+  return length > end && strcmp (name + length - end, suffix) == 0;
+}
+
 /* A disk on its way in is no leftover while somebody has its guard. */
 static void
 tell_hidden_disk (struct check *check, int64_t id)
@@ -313,9 +321,9 @@ check_disk (struct check *check, struct connection *connection,
       return *status = fault, -1;
     if (r == 0 || (r == 1 && info.id != id))
       r = status_fail (&fault, EIO, "it is not found by its name");
-    if (r == 1 && strchr (info.name, '/'))
+    if (r == 1 && has_suffix (info.name, DISK_RECEIVING))
       tell_hidden_disk (check, id);
-    else
+    else if (r != 1 || !strchr (info.name, '/'))
       check->counts->disks++;
     if (r == 1)
       return 0;
@@ -416,7 +424,7 @@ check_snapshots (struct check *check, struct connection *connection,
   CLEANUP_STATEMENT sqlite3_stmt *rows =
       connection_statement (connection, snapshots_sql, status);
   int64_t newest_block = 0;
-  uint64_t hidden = 0;
+  uint64_t hidden = 0, copies = 0;
   int r;
 
   if (rows == NULL)
@@ -427,10 +435,13 @@ check_snapshots (struct check *check, struct connection *connection,
     const char *disk = (const char *)sqlite3_column_text (rows, 1);
     const char *name = (const char *)sqlite3_column_text (rows, 2);
     const bool is_hidden = name && strchr (name, '/');
+    const bool is_copy =
+        name && strncmp (name, SNAPSHOT_COPY, strlen (SNAPSHOT_COPY)) == 0;
 
     if (hidden + check->counts->snapshots > LAYERS_MAX)
       return status_fail (status, EIO, "there are too many snapshots");
     hidden += is_hidden;
+    copies += is_copy;
     check->counts->snapshots += !is_hidden;
     if (fault) {
       problem.shown_count = disk && name;
@@ -443,7 +454,7 @@ check_snapshots (struct check *check, struct connection *connection,
       newest_block = sqlite3_column_int64 (rows, 6);
   }
   if (r == 0)
-    tell_hidden_snapshots (check, hidden);
+    tell_hidden_snapshots (check, copies);
   return r;
 }
 

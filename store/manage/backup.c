@@ -47,7 +47,8 @@ static const char cache_sql[] = "PRAGMA cache_size = -65536";
 /* Disks that are just coming in (manage_receive) are left out, and snapshots
  * that belong to copies like this one.
  */
-#define COPIED "name NOT LIKE '%/%'"
+#define COPIED                                                                 \
+  "name NOT LIKE '%" DISK_RECEIVING "' AND name NOT LIKE '" SNAPSHOT_COPY "%'"
 
 /* A row of a block that was read, in the chunk. */
 struct chunk_row {

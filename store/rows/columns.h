@@ -129,4 +129,9 @@ enum property_column {
  */
 #define DISK_RECEIVING "/receiving"
 
+/* What the name of a snapshot that pins rows for a copy (snapshots_pin) begins
+ * with.  Other names with a '/' are hidden, too, and of those who know them.
+ */
+#define SNAPSHOT_COPY "copy/"
+
 #endif /* SQLBLOCK_COLUMNS_H */

@@ -58,9 +58,9 @@ int
 reclaim_is_needed (struct connection *connection, bool *needed,
                    struct status *status)
 {
-  static const char needed_sql[] =
-      "SELECT EXISTS (SELECT 1 FROM reclaim)"
-      " OR EXISTS (SELECT 1 FROM snapshot WHERE name LIKE '%/%')";
+  static const char needed_sql[] = "SELECT EXISTS (SELECT 1 FROM reclaim)"
+                                   " OR EXISTS (SELECT 1 FROM snapshot"
+                                   "  WHERE name LIKE '" SNAPSHOT_COPY "%')";
   int64_t answer;
 
   if (connection_integer (connection, needed_sql, &answer, status) == -1)

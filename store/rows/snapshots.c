@@ -366,7 +366,7 @@ snapshots_pin (struct connection *connection, const struct disk_info *disk,
   uint64_t number;
 
   sqlite3_randomness (sizeof number, &number);
-  snprintf (copy.name, sizeof copy.name, "copy/%016" PRIx64, number);
+  snprintf (copy.name, sizeof copy.name, SNAPSHOT_COPY "%016" PRIx64, number);
   if (snapshot->id == 0)
     return snapshots_create (connection, disk, copy.name, false, 0, 0, id,
                              status);
@@ -378,10 +378,12 @@ snapshots_unpin (struct connection *connection, int64_t id,
                  struct status *status)
 {
   static const char held_sql[] =
-      RECLAIM_ADD ("SELECT layer FROM snapshot WHERE name LIKE '%/%'"
+      RECLAIM_ADD ("SELECT layer FROM snapshot"
+                   " WHERE name LIKE '" SNAPSHOT_COPY "%'"
                    " AND ?1 IN (0, id)");
   static const char release_sql[] =
-      "DELETE FROM snapshot WHERE name LIKE '%/%' AND ?1 IN (0, id)";
+      "DELETE FROM snapshot WHERE name LIKE '" SNAPSHOT_COPY "%'"
+      " AND ?1 IN (0, id)";
 
   if (connection_run_for (connection, held_sql, id, status) == -1)
     return -1;

@@ -3,7 +3,7 @@
  */
 
 /* seal DATABASE: give its pages checksums, see seal.h.
- * seal DATABASE rows: and its rows of features and properties before that.
+ * seal DATABASE rows: and its rows, but those of blocks, before that.
  */
 
 #include <config.h>
@@ -26,7 +26,10 @@ seal_rows (const char *path)
 {
   static const char rows_sql[] =
       "UPDATE feature SET checksum = " FEATURE_CHECKSUM ";"
-      "UPDATE property SET checksum = " PROPERTY_CHECKSUM;
+      "UPDATE property SET checksum = " PROPERTY_CHECKSUM ";"
+      "UPDATE layer SET checksum = " LAYER_CHECKSUM ";"
+      "UPDATE disk SET checksum = " DISK_CHECKSUM ";"
+      "UPDATE snapshot SET checksum = " SNAPSHOT_CHECKSUM;
   sqlite3 *db;
 
   if (sqlite3_open (path, &db) != SQLITE_OK ||

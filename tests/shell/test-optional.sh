@@ -107,6 +107,30 @@ printf '%s\n' "77|12345|other|-7" >expected
 diff expected after || fail "what was about the disk did not go with it"
 cp good disks
 
+# --- Hidden names of others ---------------------------------------------------
+
+# A snapshot and a disk of a program of another day are left as they are.
+snapshot="2, disk, 'trash/1', guid, layer, generation, size, created,
+  automatic, last_block"
+sqlite3 disks "INSERT INTO snapshot SELECT $snapshot, 0 FROM snapshot;
+  INSERT INTO layer (id, generation, checksum) VALUES (50, 1, 0);
+  INSERT INTO disk SELECT 50, 'trash/web', description, size, block_size, 50,
+    epoch, compression, compression_level, deduplicate, quota, created, 0
+    FROM disk"
+"$top_builddir/tests/seal" disks rows
+check 0 " 0 problems"
+! grep -q "interrupted" out || fail "it is taken for one of ours: $(cat out)"
+sqlblock compact -q disks
+sqlblock check disks --repair >/dev/null
+sqlblock backup -q disks kept
+for file in disks kept; do
+  [ "$(sqlite3 $file "SELECT name FROM snapshot WHERE id = 2
+    UNION ALL SELECT name FROM disk WHERE id = 50" | tr '\n' ' ')" = \
+    "trash/1 trash/web " ] || fail "$file has lost what is hidden"
+  ! sqlblock list $file --all | grep trash || fail "what is hidden is listed"
+done
+cp good disks
+
 # --- Checked ------------------------------------------------------------------
 
 cp disks good
