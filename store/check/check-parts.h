@@ -82,6 +82,12 @@ void check_add_shown (struct check_problem *problem, const char *name);
   " UNION ALL SELECT 'snapshot', (SELECT max (id) FROM snapshot)"              \
   " UNION ALL SELECT 'content', (SELECT max (id) FROM content))"
 
+/* Is a row of sqlite_sequence neither of these tables nor of a feature's? */
+#define CHECK_FOREIGN_SEQUENCE                                                 \
+  "(name IS NULL OR (name NOT IN ('layer', 'disk', 'snapshot', 'content')"     \
+  "  AND name NOT IN (SELECT name FROM sqlite_schema"                          \
+  "   WHERE type = 'table' AND instr (name, '_') > 1)))"
+
 /* Say in PROBLEM which disks and snapshots show the row that it names. */
 int check_find_shown (struct check *check, struct connection *connection,
                       struct check_problem *problem, struct status *status);

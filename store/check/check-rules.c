@@ -557,8 +557,8 @@ check_sequences (struct check *check, struct connection *connection,
       "  ifnull ((SELECT max (seq) FROM sqlite_sequence"
       "   WHERE sqlite_sequence.name = highest.name), -1)"
       "   NOT BETWEEN id AND 1 << 62)"
-      " + (SELECT count (*) FROM sqlite_sequence"
-      "  WHERE name IS NULL OR name NOT IN (SELECT name FROM highest))";
+      " + (SELECT count (*) FROM sqlite_sequence WHERE " CHECK_FOREIGN_SEQUENCE
+      ")";
   struct check_problem problem = {
     .kind = CHECK_COUNTERS,
     .mend = MEND_SEQUENCE,

@@ -345,12 +345,12 @@ static int
 set_sequences (struct connection *connection, struct status *status)
 {
   static const char foreign_sql[] =
-      "DELETE FROM sqlite_sequence WHERE name IS NULL"
-      " OR name NOT IN ('layer', 'disk', 'snapshot', 'content')";
+      "DELETE FROM sqlite_sequence WHERE " CHECK_FOREIGN_SEQUENCE;
   static const char set_sql[] = CHECK_HIGHEST
       " UPDATE sqlite_sequence SET seq = ifnull ((SELECT id FROM highest"
       "  WHERE highest.name = sqlite_sequence.name), 0)"
-      " WHERE seq NOT BETWEEN ifnull ((SELECT id FROM highest"
+      " WHERE name IN (SELECT name FROM highest) AND seq NOT BETWEEN ifnull "
+      "((SELECT id FROM highest"
       "  WHERE highest.name = sqlite_sequence.name), 0) AND 1 << 62";
   static const char add_sql[] =
       CHECK_HIGHEST " INSERT INTO sqlite_sequence SELECT name, id FROM highest"

@@ -331,8 +331,8 @@ database_create_empty (const char *path, uint32_t block_size,
  * Opening a file.
  */
 
-/* What may differ from the schema: statistics and views, which are never
- * used, and the bookkeeping of AUTOINCREMENT.
+/* What may differ from the schema: statistics, views and the tables of
+ * Litestream, which are never used, and the bookkeeping of AUTOINCREMENT.
  */
 static const char objects_sql[] =
     "SELECT type, name, tbl_name, ifnull (sql, '') FROM sqlite_schema"
@@ -340,7 +340,9 @@ static const char objects_sql[] =
     " AND name NOT LIKE 'sqlite_%')"
     " AND NOT (type = 'table' AND sql IN"
     " ('CREATE TABLE sqlite_stat1(tbl,idx,stat)',"
-    " 'CREATE TABLE sqlite_stat4(tbl,idx,neq,nlt,ndlt,sample)'))"
+    " 'CREATE TABLE sqlite_stat4(tbl,idx,neq,nlt,ndlt,sample)',"
+    " 'CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER)',"
+    " 'CREATE TABLE _litestream_lock (id INTEGER)'))"
     " ORDER BY type, name";
 
 #define OBJECT_COLUMNS 4
@@ -389,6 +391,57 @@ fail_schema (sqlite3_stmt *actual, bool has_actual, sqlite3_stmt *expected,
                                   : "is foreign");
 }
 
+/* Is this row of objects_sql, which is not ours, of a feature of the file?  Its
+ * table must be named after it, and nothing of ours may depend on what is in
+ * it.  Returns 1, 0 or -1.
+ */
+static int
+is_of_feature (struct connection *connection, sqlite3_stmt *object,
+               struct status *status)
+{
+  static const char feature_sql[] =
+      "SELECT EXISTS (SELECT 1 FROM feature WHERE name NOT IN ('', 'sqlite')"
+      " AND substr (?1, 1, length (name) + 1) = name || '_')"
+      " AND (?3 = 'index' OR (?2 LIKE 'CREATE TABLE %'"
+      "      AND ?2 NOT LIKE '%REFERENCES%'))";
+  CLEANUP_STATEMENT sqlite3_stmt *feature = NULL;
+  int r;
+
+  if (strcmp (text_of (object, 0), "index") != 0 &&
+      strcmp (text_of (object, 0), "table") != 0)
+    return 0;
+  feature = connection_statement (connection, feature_sql, status);
+  if (feature == NULL)
+    return -1;
+  sqlite3_bind_text (feature, 1, text_of (object, 2), -1, SQLITE_TRANSIENT);
+  sqlite3_bind_text (feature, 2, text_of (object, 3), -1, SQLITE_TRANSIENT);
+  sqlite3_bind_text (feature, 3, text_of (object, 0), -1, SQLITE_TRANSIENT);
+  r = connection_step (connection, feature, status);
+  return r == 1 ? sqlite3_column_int (feature, 0) : r;
+}
+
+/* Is the table of features that of the reference, so that it can be asked?
+ * Returns 1, 0 or -1.
+ */
+static int
+has_features (struct connection *connection, struct connection *reference,
+              struct status *status)
+{
+  static const char text_sql[] =
+      "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = 'feature'";
+  CLEANUP_STATEMENT sqlite3_stmt *actual =
+      connection_statement (connection, text_sql, status);
+  CLEANUP_STATEMENT sqlite3_stmt *expected =
+      connection_statement (reference, text_sql, status);
+  int r;
+
+  if (actual == NULL || expected == NULL ||
+      connection_step (reference, expected, status) == -1)
+    return -1;
+  r = connection_step (connection, actual, status);
+  return r == 1 ? strcmp (text_of (actual, 0), text_of (expected, 0)) == 0 : r;
+}
+
 /* Compare the objects of a database with those of the reference. */
 static int
 compare_objects (struct connection *connection, struct connection *reference,
@@ -398,18 +451,27 @@ compare_objects (struct connection *connection, struct connection *reference,
       connection_statement (connection, objects_sql, status);
   CLEANUP_STATEMENT sqlite3_stmt *expected =
       connection_statement (reference, objects_sql, status);
-  int got, wanted;
+  int got, wanted, order, extra, features;
 
   if (actual == NULL || expected == NULL)
     return -1;
-  do {
-    got = connection_step (connection, actual, status);
-    wanted = connection_step (reference, expected, status);
-    if (got == -1 || wanted == -1)
+  features = has_features (connection, reference, status);
+  got = connection_step (connection, actual, status);
+  wanted = connection_step (reference, expected, status);
+  while (features != -1 && got != -1 && wanted != -1 && (got || wanted)) {
+    order = compare_rows (actual, got, expected, wanted);
+    extra =
+        order < 0 && features ? is_of_feature (connection, actual, status) : 0;
+    if (extra == -1)
       return -1;
-    if (compare_rows (actual, got, expected, wanted) != 0)
+    if (order != 0 && !extra)
       return fail_schema (actual, got, expected, wanted, status);
-  } while (got == 1);
+    got = connection_step (connection, actual, status);
+    if (order == 0)
+      wanted = connection_step (reference, expected, status);
+  }
+  if (features == -1 || got == -1 || wanted == -1)
+    return -1;
   return 0;
 }
 
@@ -483,7 +545,7 @@ check_statistics (struct connection *connection, struct status *status)
       "SELECT count (*) FROM sqlite_schema"
       " WHERE type = 'table' AND name = 'sqlite_stat1'";
   static const char hostile_sql[] =
-      "SELECT count (*) FROM sqlite_stat1 WHERE stat LIKE '%unordered%'";
+      "SELECT count (*) FROM sqlite_stat1 WHERE stat GLOB '*[^0-9 ]*'";
   int64_t count;
 
   if (connection_integer (connection, present_sql, &count, status) == -1)

@@ -6,7 +6,7 @@
 # and carried along by backups and salvage, whole as they are.
 
 . "${srcdir:-$(dirname "$(realpath "$0")")/..}/lib/functions.sh"
-need sqlite3
+need sqlite3 nbdkit nbdinfo
 PATH=$top_builddir/tool:$PATH
 cd "$tmp" || exit 1
 
@@ -105,6 +105,66 @@ sqlblock delete -q disks web --snapshots
 list disks | grep -v '^0|' >after || true
 printf '%s\n' "77|12345|other|-7" >expected
 diff expected after || fail "what was about the disk did not go with it"
+cp good disks
+
+# --- Tables of others ---------------------------------------------------------
+
+# accepted SQL: a file with this is served and checked, and a backup lacks it.
+accepted ()
+{
+  cp good disks
+  sqlite3 disks "$1"
+  "$top_builddir/tests/seal" disks
+  check 0 " 0 problems"
+  nbdkit -U - "$plugin" disks --run 'nbdinfo --size "$uri"' >/dev/null ||
+    fail "not served with: $1"
+  sqlblock check disks --repair >/dev/null
+  [ "$(sqlite3 disks "SELECT count (*) FROM ${2-color_notes}")" = 1 ] ||
+    fail "a row of another's table is gone"
+  rm -f copied*
+  sqlblock backup -q disks copied
+  sqlblock check copied >/dev/null || fail "the backup is not in order"
+  ! sqlite3 copied .schema | grep -q "color_\|litestream" ||
+    fail "the backup has another's table"
+}
+
+# refused SQL WORDS
+refused ()
+{
+  cp good disks
+  sqlite3 disks "PRAGMA writable_schema = ON; $1" 2>err || fail "$1: $(cat err)"
+  "$top_builddir/tests/seal" disks
+  before=$(cksum disks)
+  if sqlblock list disks >/dev/null 2>err; then
+    fail "accepted: $1"
+  fi
+  grep -q "$2" err || fail "$1: $(cat err)"
+  [ "$before" = "$(cksum disks)" ] || fail "a refused file was changed: $1"
+}
+
+accepted "CREATE TABLE color_notes (a INTEGER PRIMARY KEY AUTOINCREMENT,
+    b UNIQUE); CREATE INDEX color_index ON color_notes (b);
+  INSERT INTO color_notes VALUES (5, 6); ANALYZE"
+accepted "CREATE TABLE sound_x (a); INSERT INTO sound_x VALUES (1)" sound_x
+# As Litestream makes them.
+accepted "CREATE TABLE IF NOT EXISTS _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER);
+  CREATE TABLE IF NOT EXISTS _litestream_lock (id INTEGER);
+  INSERT INTO _litestream_seq VALUES (1, 1)" _litestream_seq
+refused "CREATE TABLE notes (a)" "'notes' is foreign"
+refused "CREATE TABLE colors (a)" "'colors' is foreign"
+refused "CREATE TABLE color (a)" "'color' is foreign"
+refused "CREATE TABLE noise_x (a)" "'noise_x' is foreign"
+refused "CREATE TABLE _litestream_seq (id INTEGER)" "is foreign"
+refused "CREATE TABLE color_x (a REFERENCES disk (id))" "'color_x' is foreign"
+refused "CREATE INDEX color_x ON block (number)" "'color_x' is foreign"
+refused "CREATE TABLE color_x (a); CREATE TRIGGER color_y AFTER INSERT ON color_x
+  BEGIN DELETE FROM disk; END" "'color_y' is foreign"
+refused "INSERT INTO feature VALUES (60, 'sqlite', 0, 1, 0);
+  CREATE TABLE sqlitex (a); UPDATE sqlite_schema SET name = 'sqlite_x',
+    tbl_name = 'sqlite_x', sql = replace (sql, 'sqlitex', 'sqlite_x')
+    WHERE name = 'sqlitex'" "foreign"
+refused "ANALYZE; INSERT INTO sqlite_stat1 VALUES ('block', 'block_zero',
+  '1000 10 sz=5')" "statistics"
 cp good disks
 
 # --- Hidden names of others ---------------------------------------------------
