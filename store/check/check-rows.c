@@ -242,7 +242,8 @@ tell_row (struct check *check, struct connection *connection,
  */
 
 /* Can a row be found at ID or after it?  Returns 1, also where there is none,
- * 0 where that cannot be read, -1.  The row's id goes to *FOUND, or 0.
+ * 0 where that cannot be read, or what is found stands before it, -1.  The
+ * row's id goes to *FOUND, or 0.
  */
 static int
 can_seek (struct connection *connection, const char *seek_sql, int64_t id,
@@ -259,7 +260,7 @@ can_seek (struct connection *connection, const char *seek_sql, int64_t id,
   if (r == -1)
     return status_is_damage (status) ? 0 : -1;
   *found = r == 1 ? sqlite3_column_int64 (seek, 0) : 0;
-  return 1;
+  return r == 0 || *found >= id;
 }
 
 /* No row can be found from check->next_id on: go on where one can. */
@@ -303,7 +304,7 @@ pass_over (struct check *check, struct connection *connection,
     return -1;
   if (r == 0)
     return seek_past (check, connection, seek_sql, status);
-  check->next_id = id >= from && id < ID_END ? id + 1 : 0;
+  check->next_id = id != 0 && id < ID_END ? id + 1 : 0;
   return 0;
 }
 
@@ -358,11 +359,16 @@ check_rows (struct check *check, struct connection *connection,
   for (int seen = 0; (r = connection_step (connection, rows, status)) == 1;) {
     id = sqlite3_column_int64 (rows, 0);
     /* A damaged tree may give rows in any order, for ever. */
-    if (id < check->next_id || id == INT64_MAX)
-      return 0;
+    if (id < check->next_id)
+      return seen > 0 ? 0
+                      : status_fail_sqlite (
+                            status, NULL, SQLITE_CORRUPT,
+                            "row %" PRId64 " stands behind later ones", id);
     if (judge_row (check, connection, rows, status) == -1)
       return -1;
-    check->next_id = id + 1;
+    check->next_id = id < INT64_MAX ? id + 1 : 0;
+    if (check->next_id == 0)
+      return 0;
     if (check->end_id != 0 && id >= check->end_id) {
       check->next_id = 0;
       return 0;
@@ -387,16 +393,11 @@ check_some_blocks (struct check *check, struct connection *connection,
   struct check_problem problem = { .kind = CHECK_FILE };
   CLEANUP_STATEMENT sqlite3_stmt *blocks =
       connection_statement (connection, blocks_sql, status);
-  const int64_t before = check->next_id;
 
   if (blocks == NULL)
     return -1;
-  if (check_rows (check, connection, blocks, check_block, status) == 0) {
-    /* Out of order: at least one further. */
-    if (check->next_id == before)
-      check->next_id = before < ID_END ? before + 1 : 0;
+  if (check_rows (check, connection, blocks, check_block, status) == 0)
     return 0;
-  }
   statement_done (&blocks);
   if (!status_is_damage (status))
     return -1;
@@ -526,15 +527,11 @@ check_some_contents (struct check *check, struct connection *connection,
   struct check_problem problem = { .kind = CHECK_FILE };
   CLEANUP_STATEMENT sqlite3_stmt *contents =
       connection_statement (connection, contents_sql, status);
-  const int64_t before = check->next_id;
 
   if (contents == NULL)
     return -1;
-  if (check_rows (check, connection, contents, check_content, status) == 0) {
-    if (check->next_id == before)
-      check->next_id = 0;
+  if (check_rows (check, connection, contents, check_content, status) == 0)
     return 0;
-  }
   statement_done (&contents);
   if (!status_is_damage (status))
     return -1;

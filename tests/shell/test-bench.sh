@@ -99,11 +99,11 @@ expect_status 77 --build="$tmp"
 "${command[@]}" --jobs=randread-4k-q1 --seconds=50 >out 2>err &
 bench_pid=$!
 started_pids+=("$bench_pid")
-for i in $(seq 100); do
-  pgrep -P "$bench_pid" nbdkit >/dev/null && break
+for i in $(seq 300); do
+  server_pid=$(pgrep -P "$bench_pid" nbdkit) && break
   sleep 0.1
 done
-server_pid=$(pgrep -P "$bench_pid" nbdkit)
+[ "$server_pid" ] || fail "the benchmark has started no server"
 kill "$bench_pid"
 wait "$bench_pid" && fail "it ended well though it was killed"
 [ -z "$(ls disks)" ] || fail "files were left behind"

@@ -140,13 +140,17 @@ EOF2
 kinds=wwwrzt
 
 # Several at once, with one that makes errors under one that tries again
-# (it waits a second before it does: so only a few of them).
+# (it waits a second before it does: so only a few of them). One of them tries
+# only twice when it is not told: too often both are errors, too.
 for retry in retry retry-request; do
   has error && has $retry && has blocksize && has stats || continue
+  more=()
+  [ $retry = retry ] || more=(retry-request-retries=6)
   rm -f shadow
   serve --filter=stats --filter=$retry --filter=error --filter=blocksize \
     "$plugin" disks.sqlite statsfile=/dev/null maxdata=16384 \
-    $retry-delay=1 error-pwrite-rate=8% error-zero-rate=8% error-trim-rate=8%
+    $retry-delay=1 "${more[@]}" error-pwrite-rate=8% error-zero-rate=8% \
+    error-trim-rate=8%
   requests shadow 30 || fail "errors with filter $retry"
   serve "$plugin" disks.sqlite
   requests shadow 0 || fail "after errors with filter $retry"

@@ -17,6 +17,7 @@
 #include "base/bytes.h"
 #include "check.h"
 #include "check/rawfile.h"
+#include "seal.h"
 #include "sqlite/log-format.h"
 #include "sqlite/log-walk.h"
 #include "store.h"
@@ -212,14 +213,66 @@ test_pages_of_log (void **state)
   free (saved);
 }
 
+/* The tree of blocks says that a leaf in the middle, where a search begins,
+ * goes up to a row that is far away: who looks for what comes behind that leaf
+ * finds the same row each time, which stands before it.
+ */
+static void
+test_far_key (void **state)
+{
+  static const unsigned char far_away[] = { 0xa0, 0x80, 0x80, 0x80, 0x80, 0 };
+  static char blocks[2048 * BLOCK]; /* several times what is checked at once */
+  const struct disk_options large = { .size = sizeof blocks };
+  const struct check_options whole = { .found = NULL };
+  const struct check_options rows_only = { .rows_only = true };
+  char *path = unit_database (), *file;
+  struct check_counts counts;
+  struct status status;
+  struct store *store;
+  struct disk *disk;
+  unsigned char *page, *pointer;
+  size_t size;
+
+  (void)state;
+  unit_create (path, &large);
+  disk = open_disk (path, "disk", &store, &status);
+  sqlite3_randomness (sizeof blocks, blocks); /* not to be compressed */
+  assert_ok (disk_write (disk, blocks, 0, sizeof blocks, false, &status),
+             &status);
+  disk_close (disk);
+  store_close (store);
+  file = unit_read_file (path, &size);
+  page = (unsigned char *)file +
+         (unit_integer_on (path, "SELECT rootpage FROM sqlite_schema"
+                                 " WHERE name = 'block'") -
+          1) *
+             BLOCK;
+  assert_int_equal (page[0], TABLE_INTERIOR);
+  /* A cell is the number of a page and the key; it is made anew. */
+  pointer = page + 12 + (big_endian_16 (page + 3) - 1) / 2 * 2;
+  memcpy (page + 1000, page + big_endian_16 (pointer), 4);
+  memcpy (page + 1004, far_away, sizeof far_away);
+  pointer[0] = 1000 >> 8;
+  pointer[1] = 1000 & 0xff;
+  seal_pages ((unsigned char *)file, size);
+  unit_write_file (path, file, size);
+  free (file);
+
+  store = unit_open_store (path);
+  assert_ok (check_database (store, &whole, &counts, &status), &status);
+  assert_true (counts.problems > 0);
+  assert_ok (check_database (store, &rows_only, &counts, &status), &status);
+  assert_true (counts.problems > 0);
+  store_close (store);
+}
+
 int
 main (void)
 {
   const struct CMUnitTest tests[] = {
-    unit_test (test_highest_id),
-    unit_test (test_disk_id),
-    unit_test (test_index_of_names),
-    unit_test (test_pages_of_log),
+    unit_test (test_highest_id),     unit_test (test_disk_id),
+    unit_test (test_index_of_names), unit_test (test_pages_of_log),
+    unit_test (test_far_key),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
