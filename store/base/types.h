@@ -13,8 +13,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The format of the databases. */
-#define DATABASE_FORMAT 6
+/* The format of the databases, and the oldest one that is read and upgraded. */
+#define DATABASE_FORMAT        6
+#define DATABASE_FORMAT_OLDEST 4
 
 /* The longest name and description of a disk, in bytes.  (NBD allows 4096
  * for both; names are shorter so that "disk@snapshot" fits.)

@@ -10,6 +10,7 @@
 
 #include "engine/connections.h"
 #include "rows/database.h"
+#include "rows/formats.h"
 #include "sqlite/files.h"
 #include "sqlite/marking.h"
 
@@ -84,6 +85,11 @@ connections_open_another (struct connections *connections,
       connection_open_asked (connection, place->path, mode,
                              &connections->patience, asked, status) == -1)
     return -1;
+  if (mode == CONNECTION_READ &&
+      formats_show_older (connection, status) == -1) {
+    connection_close (connection);
+    return -1;
+  }
   return check_opened (connections, connection, status);
 }
 

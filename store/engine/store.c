@@ -12,6 +12,7 @@
 #include "base/counters.h"
 #include "engine/engine.h"
 #include "engine/store-parts.h"
+#include "rows/formats.h"
 #include "rows/snapshots.h"
 #include "sqlite/claim.h"
 #include "sqlite/filesystem.h"
@@ -50,6 +51,23 @@ warn_of_reading (struct store *store)
   store->options.warn (why.message);
 }
 
+/* The same where the file has an older format. */
+static void
+warn_of_format (struct store *store)
+{
+  struct status status;
+  int64_t format;
+
+  if (store->options.command ||
+      STORE_READ (store, &status, connection,
+                  formats_number (connection, &format, &status)) == -1 ||
+      !formats_is_older (format))
+    return;
+  formats_fail_older (store->connections.place.path, format, &status);
+  status_prefix (&status, "the disks are read-only");
+  store->options.warn (status.message);
+}
+
 struct store *
 store_open (const char *path, const struct store_options *options,
             struct status *status)
@@ -76,6 +94,7 @@ store_open (const char *path, const struct store_options *options,
   store->readers.follow = !options->command;
   if (store_is_immutable (store))
     warn_of_reading (store);
+  warn_of_format (store);
   store->tells = -1;
   if (!options->command) {
     if (!store_is_immutable (store))

@@ -14,7 +14,7 @@
 #include "manage.h"
 #include "manage/request.h"
 #include "rows/columns.h"
-#include "rows/database.h"
+#include "rows/formats.h"
 #include "rows/quota.h"
 #include "rows/snapshots.h"
 #include "rows/usage.h"
@@ -148,16 +148,17 @@ look_at_file (struct connection *connection, struct manage_file *file,
 {
   static const char free_sql[] = "PRAGMA freelist_count";
   static const char waiting_sql[] = "SELECT count (*) FROM reclaim";
-  int64_t page_size, free_pages, waiting;
+  int64_t page_size, free_pages, waiting, format;
 
   if (connection_page_size (connection, &page_size, status) == -1 ||
       connection_integer (connection, free_sql, &free_pages, status) == -1 ||
-      connection_integer (connection, waiting_sql, &waiting, status) == -1)
+      connection_integer (connection, waiting_sql, &waiting, status) == -1 ||
+      formats_number (connection, &format, status) == -1)
     return -1;
   file->page_size = page_size;
   file->free = free_pages * page_size;
   file->reclaimable = waiting;
-  file->format = DATABASE_FORMAT;
+  file->format = format;
   return 0;
 }
 

@@ -8,8 +8,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -18,12 +16,12 @@
 #include "rows/columns.h"
 #include "rows/database.h"
 #include "rows/features.h"
+#include "rows/formats.h"
 #include "sqlite/files.h"
 #include "sqlite/guard.h"
 #include "sqlite/mark.h"
 #include "sqlite/marking.h"
 #include "sqlite/page.h"
-#include "rows/schema.h"
 #include "sqlite/filesystem.h"
 #include "sqlite/place.h"
 
@@ -58,15 +56,8 @@ check_header (const char *path, const unsigned char *header,
                                               "off, 'sqlblock check --salvage' "
                                               "saves what is left"
                                             : "");
-  if (format > DATABASE_FORMAT)
-    return status_fail (status, ENOTSUP,
-                        "%s has format %" PRIu32 ", this version knows up "
-                        "to %d; use a newer version",
-                        path, format, DATABASE_FORMAT);
-  if (format < DATABASE_FORMAT)
-    return status_fail (status, ENOTSUP,
-                        "%s has format %" PRIu32 ", which no release used",
-                        path, format);
+  if (formats_check_number (format, status) == -1)
+    return status_prefix (status, "%s", path);
   if (header[PAGE_HEADER_RESERVED] != PAGE_CHECKSUM_SIZE)
     return status_fail (status, EIO,
                         "%s is damaged: its pages have no room for "
@@ -243,7 +234,7 @@ make_contents (struct connection *connection, uint32_t page_size,
                : SQLITE_NOMEM;
   sqlite3_free (pragmas);
   if (rc == SQLITE_OK)
-    rc = sqlite3_exec (connection->db, schema_sql, NULL, NULL, NULL);
+    rc = formats_make (connection->db);
   if (rc != SQLITE_OK)
     return status_fail_sqlite (status, connection->db, rc, "making the tables");
   if (make_mark (connection, status) == -1 ||
@@ -331,210 +322,6 @@ database_create_empty (const char *path, uint32_t block_size,
  * Opening a file.
  */
 
-/* What may differ from the schema: statistics, views and the tables of
- * Litestream, which are never used, and the bookkeeping of AUTOINCREMENT.
- */
-static const char objects_sql[] =
-    "SELECT type, name, tbl_name, ifnull (sql, '') FROM sqlite_schema"
-    " WHERE NOT (type = 'view' AND sql LIKE 'CREATE VIEW %'"
-    " AND name NOT LIKE 'sqlite_%')"
-    " AND NOT (type = 'table' AND sql IN"
-    " ('CREATE TABLE sqlite_stat1(tbl,idx,stat)',"
-    " 'CREATE TABLE sqlite_stat4(tbl,idx,neq,nlt,ndlt,sample)',"
-    " 'CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER)',"
-    " 'CREATE TABLE _litestream_lock (id INTEGER)'))"
-    " ORDER BY type, name";
-
-#define OBJECT_COLUMNS 4
-
-/* Column I of a row as text, never NULL. */
-static const char *
-text_of (sqlite3_stmt *row, int i)
-{
-  const char *text = (const char *)sqlite3_column_text (row, i);
-
-  return text ? text : "";
-}
-
-/* Compare two rows of objects_sql, of which either may be missing, by the
- * order of the rows.
- */
-static int
-compare_rows (sqlite3_stmt *a, bool has_a, sqlite3_stmt *b, bool has_b)
-{
-  int order = has_b - has_a;
-
-  for (int i = 0; order == 0 && has_a && i < OBJECT_COLUMNS; i++)
-    order = strcmp (text_of (a, i), text_of (b, i));
-  return order;
-}
-
-/* Say how the row at which both statements stand differs. */
-static int
-fail_schema (sqlite3_stmt *actual, bool has_actual, sqlite3_stmt *expected,
-             bool has_expected, struct status *status)
-{
-  const bool both = has_actual && has_expected;
-  const bool same_object =
-      both && strcmp (text_of (actual, 0), text_of (expected, 0)) == 0 &&
-      strcmp (text_of (actual, 1), text_of (expected, 1)) == 0;
-  const bool missing =
-      compare_rows (actual, has_actual, expected, has_expected) > 0;
-  sqlite3_stmt *object = missing ? expected : actual;
-
-  return status_fail (status, EINVAL,
-                      "the database does not have the tables of format %d: "
-                      "the %s '%.100s' %s; it was left as it is",
-                      DATABASE_FORMAT, text_of (object, 0), text_of (object, 1),
-                      same_object ? "was changed"
-                      : missing   ? "is missing"
-                                  : "is foreign");
-}
-
-/* Is this row of objects_sql, which is not ours, of a feature of the file?  Its
- * table must be named after it, and nothing of ours may depend on what is in
- * it.  Returns 1, 0 or -1.
- */
-static int
-is_of_feature (struct connection *connection, sqlite3_stmt *object,
-               struct status *status)
-{
-  static const char feature_sql[] =
-      "SELECT EXISTS (SELECT 1 FROM feature WHERE name NOT IN ('', 'sqlite')"
-      " AND substr (?1, 1, length (name) + 1) = name || '_')"
-      " AND (?3 = 'index' OR (?2 LIKE 'CREATE TABLE %'"
-      "      AND ?2 NOT LIKE '%REFERENCES%'))";
-  CLEANUP_STATEMENT sqlite3_stmt *feature = NULL;
-  int r;
-
-  if (strcmp (text_of (object, 0), "index") != 0 &&
-      strcmp (text_of (object, 0), "table") != 0)
-    return 0;
-  feature = connection_statement (connection, feature_sql, status);
-  if (feature == NULL)
-    return -1;
-  sqlite3_bind_text (feature, 1, text_of (object, 2), -1, SQLITE_TRANSIENT);
-  sqlite3_bind_text (feature, 2, text_of (object, 3), -1, SQLITE_TRANSIENT);
-  sqlite3_bind_text (feature, 3, text_of (object, 0), -1, SQLITE_TRANSIENT);
-  r = connection_step (connection, feature, status);
-  return r == 1 ? sqlite3_column_int (feature, 0) : r;
-}
-
-/* Is the table of features that of the reference, so that it can be asked?
- * Returns 1, 0 or -1.
- */
-static int
-has_features (struct connection *connection, struct connection *reference,
-              struct status *status)
-{
-  static const char text_sql[] =
-      "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = 'feature'";
-  CLEANUP_STATEMENT sqlite3_stmt *actual =
-      connection_statement (connection, text_sql, status);
-  CLEANUP_STATEMENT sqlite3_stmt *expected =
-      connection_statement (reference, text_sql, status);
-  int r;
-
-  if (actual == NULL || expected == NULL ||
-      connection_step (reference, expected, status) == -1)
-    return -1;
-  r = connection_step (connection, actual, status);
-  return r == 1 ? strcmp (text_of (actual, 0), text_of (expected, 0)) == 0 : r;
-}
-
-/* Compare the objects of a database with those of the reference. */
-static int
-compare_objects (struct connection *connection, struct connection *reference,
-                 struct status *status)
-{
-  CLEANUP_STATEMENT sqlite3_stmt *actual =
-      connection_statement (connection, objects_sql, status);
-  CLEANUP_STATEMENT sqlite3_stmt *expected =
-      connection_statement (reference, objects_sql, status);
-  int got, wanted, order, extra, features;
-
-  if (actual == NULL || expected == NULL)
-    return -1;
-  features = has_features (connection, reference, status);
-  got = connection_step (connection, actual, status);
-  wanted = connection_step (reference, expected, status);
-  while (features != -1 && got != -1 && wanted != -1 && (got || wanted)) {
-    order = compare_rows (actual, got, expected, wanted);
-    extra =
-        order < 0 && features ? is_of_feature (connection, actual, status) : 0;
-    if (extra == -1)
-      return -1;
-    if (order != 0 && !extra)
-      return fail_schema (actual, got, expected, wanted, status);
-    got = connection_step (connection, actual, status);
-    if (order == 0)
-      wanted = connection_step (reference, expected, status);
-  }
-  if (features == -1 || got == -1 || wanted == -1)
-    return -1;
-  return 0;
-}
-
-/* A new database in memory, with what is compared.  To make it takes a quarter
- * of the time of a short command, so it is made once in a process.
- */
-static pthread_mutex_t reference_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct connection reference;
-
-/* When the process ends, or unloads this. */
-static void __attribute__ ((destructor)) close_reference (void)
-{
-  connection_close (&reference);
-}
-
-/* Make the tables and indexes of a new database; the views come last in the
- * schema, and nobody compares them.
- */
-static int
-make_tables (sqlite3 *db)
-{
-  const char *views = strstr (schema_sql, "\nCREATE VIEW ");
-  char *tables = strndup (schema_sql, views - schema_sql);
-  const int rc =
-      tables ? sqlite3_exec (db, tables, NULL, NULL, NULL) : SQLITE_NOMEM;
-
-  free (tables);
-  return rc;
-}
-
-/* Make the reference where there is none yet.  Called with its lock held. */
-static int
-need_reference (struct status *status)
-{
-  int rc;
-
-  if (reference.db)
-    return 0;
-  rc = sqlite3_open_v2 (":memory:", &reference.db,
-                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
-  if (rc == SQLITE_OK)
-    rc = make_tables (reference.db);
-  if (rc == SQLITE_OK)
-    return 0;
-  status_fail_sqlite (status, reference.db, rc, "making the schema in memory");
-  connection_close (&reference);
-  return -1;
-}
-
-/* Compare the schema with that of a new database. */
-static int
-check_schema (struct connection *connection, struct status *status)
-{
-  int r;
-
-  pthread_mutex_lock (&reference_lock);
-  r = need_reference (status);
-  if (r == 0)
-    r = compare_objects (connection, &reference, status);
-  pthread_mutex_unlock (&reference_lock);
-  return r;
-}
-
 /* Statistics that ANALYZE made do no harm; but they can be written so that
  * SQLite sorts a whole layer for each block.
  */
@@ -580,18 +367,43 @@ check_mark_page (struct connection *connection, struct status *status)
                             root, MARK_PAGE);
 }
 
+/* The format is that of the log, which may be newer than what the header in the
+ * file says; and so is all else.
+ */
 static int
-check_contents (struct connection *connection, enum connection_mode mode,
+check_format (struct connection *connection, int64_t *format,
+              struct status *status)
+{
+  bool has_mark;
+
+  if (formats_number (connection, format, status) == -1 ||
+      formats_check_number (*format, status) == -1 ||
+      formats_check_schema (connection, *format, &has_mark, status) == -1)
+    return -1;
+  return has_mark ? check_mark_page (connection, status) : 0;
+}
+
+/* What is read of an older format is shown as one of today; it is written by
+ * who upgrades it.
+ */
+static int
+check_contents (struct connection *connection, const char *path,
+                enum connection_mode mode, const struct patience *patience,
                 struct status *status)
 {
   const bool write = mode == CONNECTION_WRITE || mode == CONNECTION_GATHER;
+  const bool upgrade = patience && patience->upgrade;
+  int64_t format;
 
-  if (check_schema (connection, status) == -1 ||
-      check_mark_page (connection, status) == -1 ||
-      check_statistics (connection, status) == -1 ||
-      features_check (connection, write, status) == -1)
+  if (check_format (connection, &format, status) == -1)
     return -1;
-  return write ? use_wal (connection, status) : 0;
+  if (formats_is_older (format) && write && !upgrade)
+    return formats_fail_older (path, format, status);
+  if (check_statistics (connection, status) == -1 ||
+      (!upgrade && formats_show_older (connection, status) == -1) ||
+      (!upgrade && features_check (connection, write, status) == -1))
+    return -1;
+  return write && !upgrade ? use_wal (connection, status) : 0;
 }
 
 /* Does somebody of ours write the file PATH?  The guard knows servers, this
@@ -662,7 +474,7 @@ open_once (struct connection *connection, const char *path,
 
   if (connection_open (connection, path, mode, patience, status) == -1)
     return -1;
-  r = check_contents (connection, mode, status);
+  r = check_contents (connection, path, mode, patience, status);
   /* What seems to be wrong may be that it was changed meanwhile. */
   if (connection_check (connection, status) == -1)
     r = -1;

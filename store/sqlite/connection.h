@@ -64,6 +64,9 @@ struct patience {
    */
   bool without_log;
 
+  /* An older format is opened for writing, by who upgrades it.  As that. */
+  bool upgrade;
+
   atomic_bool unsealed;    /* a page without a checksum was read */
   atomic_bool in_doubt;    /* a sync has failed, and was not made good */
   atomic_bool interrupted; /* all waiting ends */

@@ -27,6 +27,9 @@
 #define HEADER_VERSION   18
 #define VERSION_ROLLBACK 1
 
+/* The format that had no marks; an upgrade gives one of it a mark first. */
+#define FORMAT_UNMARKED 4
+
 /* How often, and in nanoseconds how long after each try, to look again at a
  * file that changes meanwhile.
  */
@@ -201,6 +204,8 @@ look_at_file (int fd, struct mark_look *look)
                             (int64_t)(MARK_PAGE - 1) * page_size) == 0 &&
                    vfs_checksum_fits (page, page_size, MARK_PAGE) &&
                    mark_parse (&look->mark, page, page_size);
+  look->unmarked = !look->readable &&
+                   big_endian (header + PAGE_HEADER_FORMAT) == FORMAT_UNMARKED;
   look->torn = look->readable && !look->copied &&
                is_torn (fd, &look->mark, page, header, page_size);
   free (page);
@@ -375,6 +380,8 @@ fit (const struct mark_look *look)
 
   if (look->rollback)
     return look->log_frames > 0 ? MARK_FOREIGN : MARK_FITS;
+  if (look->unmarked)
+    return MARK_FITS;
   if (!look->readable)
     return MARK_DAMAGED;
   if (look->log_frames == 0 && look->torn)
@@ -398,9 +405,9 @@ look_once (const char *path, struct mark_look *look, struct status *status)
       read_log (path, look, status) == -1)
     return -1;
   look->fit = fit (look);
-  look->alone =
-      look->fit == MARK_FITS && look->log_frames == 0 &&
-      (look->rollback || look->copied || look->mark.state == MARK_CLOSED);
+  look->alone = look->fit == MARK_FITS && look->log_frames == 0 &&
+                (look->unmarked || look->rollback || look->copied ||
+                 look->mark.state == MARK_CLOSED);
   return 0;
 }
 

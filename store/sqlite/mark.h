@@ -118,7 +118,8 @@
  *   A backup that was killed has its journal; without that it passes only if it
  *   was made over another file and has as many pages as its header says.
  * - A mark that cannot be read, since its page does not fit its checksum, fits
- *   nothing.  No power cut does that.
+ *   nothing.  No power cut does that.  But a file of format 4 without one has
+ *   none yet, and any log passes for its own, as it then did.
  *
  * Where a server or a command of ours has the file open for writing nobody
  * looks: the log is in use, and theirs.
@@ -191,6 +192,7 @@ struct mark_look {
   enum mark_fit fit;
   bool alone;    /* it fits, and the file alone is everything: nothing is in a
                     log */
+  bool unmarked; /* the file is of format 4, and has none */
   bool rollback; /* the file is in rollback mode */
   bool copied;   /* SQLite's backup API has made it */
   bool readable; /* `mark` is that of the file */

@@ -417,8 +417,7 @@ test_started_over (void **state)
 static void *
 restart_log (void *opaque)
 {
-  static const char insert_sql[] =
-      "INSERT INTO feature VALUES (hex (randomblob (8)), 'compatible')";
+  static const char insert_sql[] = UNIT_NOTE ("hex (randomblob (8))");
   struct restarting *restarting = opaque;
   struct connection connection;
   struct marking_end end;
