@@ -31,6 +31,16 @@
 #include "status.h"
 #include "store.h"
 
+/* Make the database PATH one of the newest format, which leaves all disks and
+ * snapshots as they are; with DRY_RUN only say whether that can be done now.
+ * *FORMAT becomes the one that it had.  No store has it open.  Interrupted, it
+ * is a database of the old or of the new format, and this can be called again.
+ * EBUSY where a server or another program has it open, ENOENT, EIO where it is
+ * damaged.  Thread rules: any thread.
+ */
+int manage_upgrade (const char *path, bool dry_run, int *format,
+                    struct status *status);
+
 /* Make a disk. */
 int manage_create (struct store *store, const struct disk_options *options,
                    struct status *status);

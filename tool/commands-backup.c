@@ -2,7 +2,7 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* backup and compact: the database as a whole. */
+/* backup, upgrade and compact: the database as a whole. */
 
 #include <config.h>
 
@@ -55,6 +55,48 @@ const struct command command_backup = {
   .least = 2,
   .most = 2,
   .run = run_backup,
+};
+
+/*--------------------------------------------------------------------
+ * upgrade
+ */
+
+static int
+run_upgrade (int argc, char *argv[])
+{
+  struct status status;
+  int format;
+
+  (void)argc;
+  if (manage_upgrade (argv[0], common.dry_run, &format, &status) == -1)
+    return tool_fail (&status);
+  if (common.dry_run && format == DATABASE_FORMAT)
+    tool_print ("would do nothing: %s has format %d already", argv[0], format);
+  else if (common.dry_run)
+    tool_print ("would make %s, of format %d, one of format %d", argv[0],
+                format, DATABASE_FORMAT);
+  else if (format == DATABASE_FORMAT)
+    tool_say ("%s has format %d already", argv[0], format);
+  else
+    tool_say ("made %s, of format %d, one of format %d", argv[0], format,
+              DATABASE_FORMAT);
+  return TOOL_DONE;
+}
+
+const struct command command_upgrade = {
+  .name = "upgrade",
+  .arguments = "DATABASE",
+  .summary = "Make a database of an older format one of the newest",
+  .help =
+      "All disks and snapshots stay as they are. It takes a moment, whatever\n"
+      "the size of the file, and 2 MiB of space. Nobody else may have the\n"
+      "database open. If it is interrupted, run it again. A program that only\n"
+      "knows the older format cannot read the file afterwards, so make a copy\n"
+      "first if you may want to go back.\n",
+  .common = COMMON_DRY_RUN,
+  .least = 1,
+  .most = 1,
+  .run = run_upgrade,
 };
 
 /*--------------------------------------------------------------------

@@ -44,6 +44,7 @@
   X (send)                                                                     \
   X (receive)                                                                  \
   X (backup)                                                                   \
+  X (upgrade)                                                                  \
   X (compact)                                                                  \
   X (check)                                                                    \
   X (set)                                                                      \

@@ -17,6 +17,7 @@
 #include "rows/database.h"
 #include "rows/features.h"
 #include "rows/formats.h"
+#include "rows/properties.h"
 #include "sqlite/files.h"
 #include "sqlite/guard.h"
 #include "sqlite/mark.h"
@@ -128,12 +129,9 @@ is_copy (struct connection *connection, struct status *status)
   return big_endian (schema) < MARK_SCHEMA;
 }
 
-/* Make a copy a database of its own: before anything else is committed, its
- * file must say so.  Where somebody else has begun to write behind that, his
- * log stays.
- */
-static int
-adopt_copy (struct connection *connection, struct status *status)
+/* Where somebody else has begun to write behind that, his log stays. */
+int
+database_adopt (struct connection *connection, struct status *status)
 {
   struct marking_end end;
   int r = marking_adopt (connection, status), rc;
@@ -158,17 +156,19 @@ adopt_copy (struct connection *connection, struct status *status)
  * then it is complete, and gets a new mark, which says so.
  */
 static int
-use_wal (struct connection *connection, struct status *status)
+use_wal (struct connection *connection, bool has_mark, struct status *status)
 {
   static const char mode_sql[] = "PRAGMA journal_mode";
   static const char wal_sql[] = "PRAGMA journal_mode = WAL";
   int r = ask_wal (connection, mode_sql, status);
 
+  if (r == 1 && !has_mark)
+    return 0;
   if (r == 1) {
     r = is_copy (connection, status);
-    return r == 1 ? adopt_copy (connection, status) : r;
+    return r == 1 ? database_adopt (connection, status) : r;
   }
-  if (r == 0 && marking_renew (connection, status) == -1)
+  if (r == 0 && has_mark && marking_renew (connection, status) == -1)
     return -1;
   if (r == 0)
     r = ask_wal (connection, wal_sql, status);
@@ -188,22 +188,6 @@ make_mark (struct connection *connection, struct status *status)
       " zeroblob (8))";
 
   return connection_run (connection, insert_sql, status);
-}
-
-/* What never changes of a file: a server that was moved, and a copy, have it
- * (schema.sql).
- */
-static int
-make_id (struct connection *connection, struct status *status)
-{
-  static const char insert_sql[] =
-      "INSERT INTO property VALUES (1, 0, 0, 'id', randomblob (16), 0)";
-  static const char checksum_sql[] =
-      "UPDATE property SET checksum = " PROPERTY_CHECKSUM;
-
-  if (connection_run (connection, insert_sql, status) == -1)
-    return -1;
-  return connection_run (connection, checksum_sql, status);
 }
 
 /* Make the contents of a new file. */
@@ -238,11 +222,11 @@ make_contents (struct connection *connection, uint32_t page_size,
   if (rc != SQLITE_OK)
     return status_fail_sqlite (status, connection->db, rc, "making the tables");
   if (make_mark (connection, status) == -1 ||
-      make_id (connection, status) == -1 ||
+      properties_make_id (connection, status) == -1 ||
       (fill && fill (connection, opaque, status) == -1) ||
       connection_commit (connection, status) == -1)
     return -1;
-  return use_wal (connection, status);
+  return use_wal (connection, true, status);
 }
 
 int
@@ -371,16 +355,14 @@ check_mark_page (struct connection *connection, struct status *status)
  * file says; and so is all else.
  */
 static int
-check_format (struct connection *connection, int64_t *format,
+check_format (struct connection *connection, int64_t *format, bool *has_mark,
               struct status *status)
 {
-  bool has_mark;
-
   if (formats_number (connection, format, status) == -1 ||
       formats_check_number (*format, status) == -1 ||
-      formats_check_schema (connection, *format, &has_mark, status) == -1)
+      formats_check_schema (connection, *format, has_mark, status) == -1)
     return -1;
-  return has_mark ? check_mark_page (connection, status) : 0;
+  return *has_mark ? check_mark_page (connection, status) : 0;
 }
 
 /* What is read of an older format is shown as one of today; it is written by
@@ -394,8 +376,9 @@ check_contents (struct connection *connection, const char *path,
   const bool write = mode == CONNECTION_WRITE || mode == CONNECTION_GATHER;
   const bool upgrade = patience && patience->upgrade;
   int64_t format;
+  bool has_mark;
 
-  if (check_format (connection, &format, status) == -1)
+  if (check_format (connection, &format, &has_mark, status) == -1)
     return -1;
   if (formats_is_older (format) && write && !upgrade)
     return formats_fail_older (path, format, status);
@@ -403,7 +386,7 @@ check_contents (struct connection *connection, const char *path,
       (!upgrade && formats_show_older (connection, status) == -1) ||
       (!upgrade && features_check (connection, write, status) == -1))
     return -1;
-  return write && !upgrade ? use_wal (connection, status) : 0;
+  return write ? use_wal (connection, has_mark, status) : 0;
 }
 
 /* Does somebody of ours write the file PATH?  The guard knows servers, this

@@ -66,4 +66,10 @@ int database_open (struct connection *connection, const char *path,
                    enum connection_mode mode, struct patience *patience,
                    struct status *status);
 
+/* Make the database of CONNECTION, which is a copy by SQLite's backup API
+ * (mark.h), one of its own: before anything else is committed, its file says
+ * so.  Returns 0 or -1.
+ */
+int database_adopt (struct connection *connection, struct status *status);
+
 #endif /* SQLBLOCK_DATABASE_H */

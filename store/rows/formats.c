@@ -266,8 +266,8 @@ formats_check_schema (struct connection *connection, int64_t format,
 }
 
 int
-formats_each (struct connection *connection, formats_found found,
-              struct status *status)
+formats_each (struct connection *connection, int64_t format,
+              formats_found found, struct status *status)
 {
   /* Tables before indexes, and each as it was made. */
   static const char each_sql[] =
@@ -278,7 +278,7 @@ formats_each (struct connection *connection, formats_found found,
   int r = -1;
 
   pthread_mutex_lock (&reference_lock);
-  reference = need_reference (SHAPE_NEWEST, status);
+  reference = need_reference (shape_of (format, true), status);
   if (reference)
     each = connection_statement (reference, each_sql, status);
   while (each && (r = connection_step (reference, each, status)) == 1)

@@ -75,12 +75,13 @@ int formats_check_schema (struct connection *connection, int64_t format,
  */
 int formats_show_older (struct connection *connection, struct status *status);
 
-/* Call FOUND for each table and index of the newest format, the tables first:
- * its name, and the text of its statement.  Returns 0, or -1 when FOUND did.
+/* Call FOUND for each table and index of FORMAT, which has a mark, the tables
+ * first: its name, and the text of its statement.  Returns 0, or -1 when FOUND
+ * did.
  */
 typedef int (*formats_found) (struct connection *connection, const char *name,
                               const char *text, struct status *status);
-int formats_each (struct connection *connection, formats_found found,
-                  struct status *status);
+int formats_each (struct connection *connection, int64_t format,
+                  formats_found found, struct status *status);
 
 #endif /* SQLBLOCK_FORMATS_H */

@@ -47,3 +47,15 @@ properties_clone (struct connection *connection, int64_t from, int64_t to,
   sqlite3_bind_int64 (clone, 2, to);
   return connection_step (connection, clone, status);
 }
+
+int
+properties_make_id (struct connection *connection, struct status *status)
+{
+  static const char insert_sql[] =
+      "WITH property (id, kind, owner, key, value) AS MATERIALIZED"
+      " (VALUES (1, 0, 0, 'id', randomblob (16)))"
+      " INSERT INTO main.property SELECT *, " PROPERTY_CHECKSUM
+      " FROM property";
+
+  return connection_run (connection, insert_sql, status);
+}

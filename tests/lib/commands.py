@@ -40,6 +40,7 @@ CALLS = {
     "send": ["web@monday"],
     "receive": ["received"],
     "backup": ["out"],
+    "upgrade": [],
     "compact": [],
     "check": [],
     "set": ["web", "quota=1G"],
@@ -458,9 +459,11 @@ def stop_server (process):
 def walk_dry_run (command):
     """-n says what would be, and ends as the command would."""
     right = CALLS[command]
-    targets = [right, *([["web" if "@" not in right[0] else "web@tuesday"],
-                         ["none" + right[0].removeprefix("web")],
-                         [right[0] + "none"]])]
+    targets = [right]
+    if right:
+        targets += [["web" if "@" not in right[0] else "web@tuesday"],
+                    ["none" + right[0].removeprefix("web")],
+                    [right[0] + "none"]]
     flags = [[]] + [["--" + name] for _, name, _ in options[command]
                     if name in ("force", "snapshots", "no-reclaim")]
     for busy in (False, True):
