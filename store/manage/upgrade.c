@@ -427,6 +427,19 @@ check_unserved (const char *path, struct status *status)
                             "a server has the database open; end it first");
 }
 
+/* Is it to be upgraded?  LOOKED is what look has returned.  What stopped while it
+ * changed a file in rollback mode, such as an upgrade that makes it one with a
+ * log, has left a journal: who may write rolls that back, and looks then.
+ */
+static bool
+is_to_be_upgraded (int looked, int64_t format, bool dry_run,
+                   const struct status *status)
+{
+  return looked == -1
+             ? status->sqlite == SQLITE_READONLY_ROLLBACK && !dry_run
+             : formats_is_older (format);
+}
+
 int
 manage_upgrade (const char *path, bool dry_run, int *format,
                 struct status *status)
@@ -441,10 +454,11 @@ manage_upgrade (const char *path, bool dry_run, int *format,
   if (r == -1 || connections_find (&connections, path, &options, status) == -1)
     return -1;
   r = look (&connections, &from, status);
-  if (r == 0 && formats_is_older (from))
+  if (is_to_be_upgraded (r, from, dry_run, status)) {
     r = check_unserved (path, status);
-  if (r == 0 && formats_is_older (from) && !dry_run)
-    r = upgrade_file (&connections, &from, status);
+    if (r == 0 && !dry_run)
+      r = upgrade_file (&connections, &from, status);
+  }
   connections_free (&connections);
   *format = from;
   return r == -1 ? status_prefix (status, "upgrading %s", path) : 0;
