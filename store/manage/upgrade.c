@@ -322,18 +322,28 @@ step_b (struct connection *connection, struct status *status)
  * All of it.
  */
 
-/* Have the log go, if the connection is the last one. */
+/* Have all that is in the log be in the file. */
 static int
-finish (struct connection *connection, struct status *status)
+empty_log (struct connection *connection, struct status *status)
 {
-  struct marking_end end;
   const int r = checkpoint_complete (connection, status);
 
   if (r == 0)
     return status_fail (status, EBUSY, "the log cannot be emptied");
-  if (r == 1 && marking_is_closed (connection, &end, status) == 1)
-    marking_permit_close (connection, &end, status);
   return r == -1 ? -1 : 0;
+}
+
+/* And have it go, if the connection is the last one. */
+static int
+finish (struct connection *connection, struct status *status)
+{
+  struct marking_end end;
+
+  if (empty_log (connection, status) == -1)
+    return -1;
+  if (marking_is_closed (connection, &end, status) == 1)
+    marking_permit_close (connection, &end, status);
+  return 0;
 }
 
 /* Lock the whole file: see the head of this one. */
@@ -360,7 +370,8 @@ keep_others_out (struct connection *connection, struct status *status)
 }
 
 /* What an earlier program left in the log is made durable first, as by a server
- * that begins: whether its last sync failed nobody knows.
+ * that begins: whether its last sync failed nobody knows.  Where it is step A,
+ * of an upgrade that was interrupted, it still has to get into the file.
  */
 static int
 upgrade_alone (struct connection *connection, const struct guard_entry *entry,
@@ -371,7 +382,9 @@ upgrade_alone (struct connection *connection, const struct guard_entry *entry,
   if (keep_others_out (connection, status) == -1 ||
       check_alone (connection, format, &has_mark, status) == -1 ||
       log_rewrite (connection, entry, status) == -1 ||
-      (!has_mark && step_a (connection, status) == -1) ||
+      (*format < FORMAT_WITH_MARK &&
+       (has_mark ? empty_log (connection, status)
+                 : step_a (connection, status)) == -1) ||
       (formats_is_older (*format) && step_b (connection, status) == -1))
     return -1;
   return finish (connection, status);
@@ -427,17 +440,16 @@ check_unserved (const char *path, struct status *status)
                             "a server has the database open; end it first");
 }
 
-/* Is it to be upgraded?  LOOKED is what look has returned.  What stopped while it
- * changed a file in rollback mode, such as an upgrade that makes it one with a
- * log, has left a journal: who may write rolls that back, and looks then.
+/* Is it to be upgraded?  LOOKED is what look has returned.  What stopped while
+ * it changed a file in rollback mode, such as an upgrade that makes it one with
+ * a log, has left a journal: who may write rolls that back, and looks then.
  */
 static bool
 is_to_be_upgraded (int looked, int64_t format, bool dry_run,
                    const struct status *status)
 {
-  return looked == -1
-             ? status->sqlite == SQLITE_READONLY_ROLLBACK && !dry_run
-             : formats_is_older (format);
+  return looked == -1 ? status->sqlite == SQLITE_READONLY_ROLLBACK && !dry_run
+                      : formats_is_older (format);
 }
 
 int
