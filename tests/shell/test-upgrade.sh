@@ -38,8 +38,8 @@ bytes ()
     -exec sha256sum {} + | sort
 }
 
-# rows: those of all tables that an upgrade leaves alone, read from a copy with
-# nothing of ours.
+# rows: those of all tables that an upgrade leaves alone, and what it makes of
+# features; read from a copy with nothing of ours.
 rows ()
 {
   rm -rf copy
@@ -49,6 +49,13 @@ rows ()
     sqlite3 copy/db ".mode quote" "SELECT * FROM $table ORDER BY rowid"
   done
   sqlite3 copy/db "SELECT * FROM sqlite_sequence ORDER BY name"
+  if [ "$(sqlite3 copy/db 'PRAGMA user_version')" -lt 6 ]; then
+    sqlite3 copy/db "SELECT name, kind FROM feature ORDER BY name"
+  else
+    sqlite3 copy/db "SELECT name, CASE class WHEN 1 THEN 'compatible'
+        WHEN 2 THEN 'read-only' WHEN 3 THEN 'incompatible' END
+      FROM feature WHERE disk = 0 ORDER BY name"
+  fi
 }
 
 # compare: each disk and snapshot shows what it did.
@@ -86,6 +93,8 @@ upgraded ()
     diff before after | cut -c 1-200 | head
     fail "$1: rows have changed"
   }
+  [ "$(sqlite3 copy/db "SELECT kind, owner, key, length (value)
+    FROM property")" = "0|0|id|16" ] || fail "$1: its properties"
 }
 
 # try_upgrade FORMAT NAME
@@ -382,7 +391,7 @@ kill_in ()
     killed "$name, call $at"
     rm -r work
     mv half work
-    kill_at $((RANDOM % 20 + 1)) || :
+    kill_at $((RANDOM % 60 + 1)) || :
     sqlblock upgrade -q work/db || fail "$name, call $at: it does not go on"
     upgraded "$name, call $at"
     in_order "$name, call $at"
