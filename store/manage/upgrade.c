@@ -40,6 +40,7 @@
 #include "rows/features.h"
 #include "rows/formats.h"
 #include "rows/properties.h"
+#include "sqlite/claim.h"
 #include "sqlite/guard.h"
 #include "sqlite/log.h"
 #include "sqlite/marking.h"
@@ -346,6 +347,13 @@ finish (struct connection *connection, struct status *status)
   return 0;
 }
 
+static int
+fail_open (struct status *status)
+{
+  return status_fail (status, EBUSY,
+                      "another program has the database open; end it first");
+}
+
 /* Lock the whole file: see the head of this one. */
 static int
 keep_others_out (struct connection *connection, struct status *status)
@@ -362,8 +370,7 @@ keep_others_out (struct connection *connection, struct status *status)
       rc = below->pMethods->xLock (below, SQLITE_LOCK_EXCLUSIVE);
     while (rc == SQLITE_BUSY && connection_wait (connection, attempts++));
   if (rc == SQLITE_BUSY)
-    return status_fail (status, EBUSY,
-                        "another program has the database open; end it first");
+    return fail_open (status);
   return rc == SQLITE_OK ? 0
                          : status_fail_sqlite (status, connection->db, rc,
                                                "locking the database");
@@ -440,6 +447,20 @@ check_unserved (const char *path, struct status *status)
                             "a server has the database open; end it first");
 }
 
+/* Would keep_others_out fail?  This process has no connection to the file. */
+static int
+check_closed (const char *path, struct status *status)
+{
+  struct claim claim;
+  bool is_open;
+
+  if (claim_take (&claim, path, CLAIM_NONE, status) == -1)
+    return -1;
+  is_open = claim_is_open (claim_descriptor (&claim));
+  claim_release (&claim);
+  return is_open ? fail_open (status) : 0;
+}
+
 /* Is it to be upgraded?  LOOKED is what look has returned.  What stopped while
  * it changed a file in rollback mode, such as an upgrade that makes it one with
  * a log, has left a journal: who may write rolls that back, and looks then.
@@ -468,8 +489,9 @@ manage_upgrade (const char *path, bool dry_run, int *format,
   r = look (&connections, &from, status);
   if (is_to_be_upgraded (r, from, dry_run, status)) {
     r = check_unserved (path, status);
-    if (r == 0 && !dry_run)
-      r = upgrade_file (&connections, &from, status);
+    if (r == 0)
+      r = dry_run ? check_closed (path, status)
+                  : upgrade_file (&connections, &from, status);
   }
   connections_free (&connections);
   *format = from;
