@@ -377,8 +377,9 @@ keep_others_out (struct connection *connection, struct status *status)
 }
 
 /* What an earlier program left in the log is made durable first, as by a server
- * that begins: whether its last sync failed nobody knows.  Where it is step A,
- * of an upgrade that was interrupted, it still has to get into the file.
+ * that begins: whether its last sync failed nobody knows.  Step A may be there,
+ * too: that of an upgrade which was interrupted, or this one's, where a sync
+ * has failed.
  */
 static int
 upgrade_alone (struct connection *connection, const struct guard_entry *entry,
@@ -389,9 +390,8 @@ upgrade_alone (struct connection *connection, const struct guard_entry *entry,
   if (keep_others_out (connection, status) == -1 ||
       check_alone (connection, format, &has_mark, status) == -1 ||
       log_rewrite (connection, entry, status) == -1 ||
-      (*format < FORMAT_WITH_MARK &&
-       (has_mark ? empty_log (connection, status)
-                 : step_a (connection, status)) == -1) ||
+      (!has_mark && step_a (connection, status) == -1) ||
+      (*format < FORMAT_WITH_MARK && empty_log (connection, status) == -1) ||
       (formats_is_older (*format) && step_b (connection, status) == -1))
     return -1;
   return finish (connection, status);
