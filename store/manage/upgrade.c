@@ -40,6 +40,7 @@
 #include "rows/features.h"
 #include "rows/formats.h"
 #include "rows/properties.h"
+#include "sqlite/claim.h"
 #include "sqlite/guard.h"
 #include "sqlite/log.h"
 #include "sqlite/marking.h"
@@ -322,18 +323,35 @@ step_b (struct connection *connection, struct status *status)
  * All of it.
  */
 
-/* Have the log go, if the connection is the last one. */
+/* Have all that is in the log be in the file. */
 static int
-finish (struct connection *connection, struct status *status)
+empty_log (struct connection *connection, struct status *status)
 {
-  struct marking_end end;
   const int r = checkpoint_complete (connection, status);
 
   if (r == 0)
     return status_fail (status, EBUSY, "the log cannot be emptied");
-  if (r == 1 && marking_is_closed (connection, &end, status) == 1)
-    marking_permit_close (connection, &end, status);
   return r == -1 ? -1 : 0;
+}
+
+/* And have it go, if the connection is the last one. */
+static int
+finish (struct connection *connection, struct status *status)
+{
+  struct marking_end end;
+
+  if (empty_log (connection, status) == -1)
+    return -1;
+  if (marking_is_closed (connection, &end, status) == 1)
+    marking_permit_close (connection, &end, status);
+  return 0;
+}
+
+static int
+fail_open (struct status *status)
+{
+  return status_fail (status, EBUSY,
+                      "another program has the database open; end it first");
 }
 
 /* Lock the whole file: see the head of this one. */
@@ -352,15 +370,15 @@ keep_others_out (struct connection *connection, struct status *status)
       rc = below->pMethods->xLock (below, SQLITE_LOCK_EXCLUSIVE);
     while (rc == SQLITE_BUSY && connection_wait (connection, attempts++));
   if (rc == SQLITE_BUSY)
-    return status_fail (status, EBUSY,
-                        "another program has the database open; end it first");
+    return fail_open (status);
   return rc == SQLITE_OK ? 0
                          : status_fail_sqlite (status, connection->db, rc,
                                                "locking the database");
 }
 
 /* What an earlier program left in the log is made durable first, as by a server
- * that begins: whether its last sync failed nobody knows.
+ * that begins: whether its last sync failed nobody knows.  Where it is step A,
+ * of an upgrade that was interrupted, it still has to get into the file.
  */
 static int
 upgrade_alone (struct connection *connection, const struct guard_entry *entry,
@@ -371,7 +389,9 @@ upgrade_alone (struct connection *connection, const struct guard_entry *entry,
   if (keep_others_out (connection, status) == -1 ||
       check_alone (connection, format, &has_mark, status) == -1 ||
       log_rewrite (connection, entry, status) == -1 ||
-      (!has_mark && step_a (connection, status) == -1) ||
+      (*format < FORMAT_WITH_MARK &&
+       (has_mark ? empty_log (connection, status)
+                 : step_a (connection, status)) == -1) ||
       (formats_is_older (*format) && step_b (connection, status) == -1))
     return -1;
   return finish (connection, status);
@@ -427,6 +447,32 @@ check_unserved (const char *path, struct status *status)
                             "a server has the database open; end it first");
 }
 
+/* Would keep_others_out fail?  This process has no connection to the file. */
+static int
+check_closed (const char *path, struct status *status)
+{
+  struct claim claim;
+  bool is_open;
+
+  if (claim_take (&claim, path, CLAIM_NONE, status) == -1)
+    return -1;
+  is_open = claim_is_open (claim_descriptor (&claim));
+  claim_release (&claim);
+  return is_open ? fail_open (status) : 0;
+}
+
+/* Is it to be upgraded?  LOOKED is what look has returned.  What stopped while
+ * it changed a file in rollback mode, such as an upgrade that makes it one with
+ * a log, has left a journal: who may write rolls that back, and looks then.
+ */
+static bool
+is_to_be_upgraded (int looked, int64_t format, bool dry_run,
+                   const struct status *status)
+{
+  return looked == -1 ? status->sqlite == SQLITE_READONLY_ROLLBACK && !dry_run
+                      : formats_is_older (format);
+}
+
 int
 manage_upgrade (const char *path, bool dry_run, int *format,
                 struct status *status)
@@ -441,10 +487,12 @@ manage_upgrade (const char *path, bool dry_run, int *format,
   if (r == -1 || connections_find (&connections, path, &options, status) == -1)
     return -1;
   r = look (&connections, &from, status);
-  if (r == 0 && formats_is_older (from))
+  if (is_to_be_upgraded (r, from, dry_run, status)) {
     r = check_unserved (path, status);
-  if (r == 0 && formats_is_older (from) && !dry_run)
-    r = upgrade_file (&connections, &from, status);
+    if (r == 0)
+      r = dry_run ? check_closed (path, status)
+                  : upgrade_file (&connections, &from, status);
+  }
   connections_free (&connections);
   *format = from;
   return r == -1 ? status_prefix (status, "upgrading %s", path) : 0;

@@ -25,6 +25,12 @@
 #define READ  ((off_t)1 << 62)
 #define WRITE (READ + NAMES)
 
+/* Of these bytes SQLite has a shared lock while it has a file open that has a
+ * log (SHARED_FIRST and SHARED_SIZE in its os.h).
+ */
+#define SHARED      ((off_t)0x40000002)
+#define SHARED_SIZE 510
+
 /* A file that this process has open. */
 struct claimed_file {
   dev_t device;
@@ -353,4 +359,10 @@ bool
 claim_is_written (int fd)
 {
   return is_locked (fd, WRITE, WRITE + NAMES);
+}
+
+bool
+claim_is_open (int fd)
+{
+  return is_locked (fd, SHARED, SHARED + SHARED_SIZE);
 }
