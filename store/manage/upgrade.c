@@ -16,8 +16,9 @@
  *                 forth is that of any other: it is in a log with an open mark.
  *
  * Whatever stops it, the file is an old one, and upgrading goes on, or a new
- * one.  B does not begin before A is in the file: a checkpoint writes page 1,
- * which would say that there is a mark, before the mark.
+ * one.  B does not begin before A is in the file, whoever began with A: a
+ * checkpoint writes page 1, which would say that there is a mark, before the
+ * mark.
  *
  * Nobody else may have the file open, not even to read: what others know of its
  * tables would be wrong.  SQLite's lock of the whole file sees to that, which
@@ -250,6 +251,17 @@ step_a (struct connection *connection, struct status *status)
   return database_adopt (connection, status);
 }
 
+/* What is in the log gets into the file, durably. */
+static int
+empty_log (struct connection *connection, struct status *status)
+{
+  const int r = checkpoint_complete (connection, status);
+
+  if (r == 0)
+    return status_fail (status, EBUSY, "the log cannot be emptied");
+  return r == -1 ? -1 : 0;
+}
+
 /*--------------------------------------------------------------------
  * Step B.
  */
@@ -327,13 +339,12 @@ static int
 finish (struct connection *connection, struct status *status)
 {
   struct marking_end end;
-  const int r = checkpoint_complete (connection, status);
 
-  if (r == 0)
-    return status_fail (status, EBUSY, "the log cannot be emptied");
-  if (r == 1 && marking_is_closed (connection, &end, status) == 1)
+  if (empty_log (connection, status) == -1)
+    return -1;
+  if (marking_is_closed (connection, &end, status) == 1)
     marking_permit_close (connection, &end, status);
-  return r == -1 ? -1 : 0;
+  return 0;
 }
 
 /* Lock the whole file: see the head of this one. */
@@ -372,6 +383,7 @@ upgrade_alone (struct connection *connection, const struct guard_entry *entry,
       check_alone (connection, format, &has_mark, status) == -1 ||
       log_rewrite (connection, entry, status) == -1 ||
       (!has_mark && step_a (connection, status) == -1) ||
+      (*format < FORMAT_WITH_MARK && empty_log (connection, status) == -1) ||
       (formats_is_older (*format) && step_b (connection, status) == -1))
     return -1;
   return finish (connection, status);
