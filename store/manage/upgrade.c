@@ -251,17 +251,6 @@ step_a (struct connection *connection, struct status *status)
   return database_adopt (connection, status);
 }
 
-/* What is in the log gets into the file, durably. */
-static int
-empty_log (struct connection *connection, struct status *status)
-{
-  const int r = checkpoint_complete (connection, status);
-
-  if (r == 0)
-    return status_fail (status, EBUSY, "the log cannot be emptied");
-  return r == -1 ? -1 : 0;
-}
-
 /*--------------------------------------------------------------------
  * Step B.
  */
@@ -334,7 +323,18 @@ step_b (struct connection *connection, struct status *status)
  * All of it.
  */
 
-/* Have the log go, if the connection is the last one. */
+/* Have all that is in the log be in the file. */
+static int
+empty_log (struct connection *connection, struct status *status)
+{
+  const int r = checkpoint_complete (connection, status);
+
+  if (r == 0)
+    return status_fail (status, EBUSY, "the log cannot be emptied");
+  return r == -1 ? -1 : 0;
+}
+
+/* And have it go, if the connection is the last one. */
 static int
 finish (struct connection *connection, struct status *status)
 {
@@ -371,7 +371,8 @@ keep_others_out (struct connection *connection, struct status *status)
 }
 
 /* What an earlier program left in the log is made durable first, as by a server
- * that begins: whether its last sync failed nobody knows.
+ * that begins: whether its last sync failed nobody knows.  Step A may be among
+ * it, of an upgrade that was interrupted, and has to get into the file.
  */
 static int
 upgrade_alone (struct connection *connection, const struct guard_entry *entry,
@@ -439,6 +440,18 @@ check_unserved (const char *path, struct status *status)
                             "a server has the database open; end it first");
 }
 
+/* Is it to be upgraded?  LOOKED is what look has returned.  What stopped while
+ * it changed a file in rollback mode, such as an upgrade that makes it one with
+ * a log, has left a journal: who may write rolls that back, and looks then.
+ */
+static bool
+is_to_be_upgraded (int looked, int64_t format, bool dry_run,
+                   const struct status *status)
+{
+  return looked == -1 ? status->sqlite == SQLITE_READONLY_ROLLBACK && !dry_run
+                      : formats_is_older (format);
+}
+
 int
 manage_upgrade (const char *path, bool dry_run, int *format,
                 struct status *status)
@@ -453,10 +466,11 @@ manage_upgrade (const char *path, bool dry_run, int *format,
   if (r == -1 || connections_find (&connections, path, &options, status) == -1)
     return -1;
   r = look (&connections, &from, status);
-  if (r == 0 && formats_is_older (from))
+  if (is_to_be_upgraded (r, from, dry_run, status)) {
     r = check_unserved (path, status);
-  if (r == 0 && formats_is_older (from) && !dry_run)
-    r = upgrade_file (&connections, &from, status);
+    if (r == 0 && !dry_run)
+      r = upgrade_file (&connections, &from, status);
+  }
   connections_free (&connections);
   *format = from;
   return r == -1 ? status_prefix (status, "upgrading %s", path) : 0;

@@ -302,6 +302,8 @@ CREATE TABLE reclaim (
 -- an older or an inherited one; then it has a row of codec 0.  (There is
 -- no REFERENCES on layer: it would cost a look-up for every block written.)
 --
+-- Codecs of later programs, with the features that tell of them: none yet.
+--
 -- Encrypted data is a number of the key (32 bits, little-endian), a nonce of 24
 -- bytes, a tag of 16 bytes, and the bytes, which were compressed before.  All
 -- checksums are of what is stored, so nobody needs the key to check or to move

@@ -128,7 +128,7 @@ static bool recording;
 /* The connection that looks at the states, and what it has read. */
 static pthread_mutex_t watcher_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct connection watcher;
-static char *watched;
+static char *watched; /* NULL: nobody looks */
 static struct things watched_others;
 static _Thread_local bool watching;
 
@@ -473,7 +473,7 @@ before (struct shim_call *call)
 
   if (!recording || watching)
     return SQLITE_OK;
-  if (ends_writing (call))
+  if (watched && ends_writing (call))
     watch ();
   if (call->method == SHIM_SYNC)
     return before_sync (call);
@@ -1316,9 +1316,9 @@ run_clients (uint64_t *random)
     pthread_join (pin, NULL);
 }
 
-void
-load_run (struct history *of, const char *database,
-          const struct load_options *given, uint64_t *random)
+static void
+begin (struct history *of, const char *database,
+       const struct load_options *given, uint64_t *random)
 {
   char *log;
 
@@ -1330,6 +1330,13 @@ load_run (struct history *of, const char *database,
   log_exists = access (log, F_OK) == 0;
   free (log);
   log_end = 0;
+}
+
+void
+load_run (struct history *of, const char *database,
+          const struct load_options *given, uint64_t *random)
+{
+  begin (of, database, given, random);
   watched = malloc (history->size);
   assert_non_null (watched);
   recording = true;
@@ -1341,6 +1348,22 @@ load_run (struct history *of, const char *database,
   recording = false;
   check_reads ();
   free (watched);
+  watched = NULL;
+}
+
+int
+load_record (struct history *of, const char *database,
+             const struct load_options *given, uint64_t *random,
+             int (*work) (const char *path, struct status *status),
+             struct status *status)
+{
+  int r;
+
+  begin (of, database, given, random);
+  recording = true;
+  r = work (database, status);
+  recording = false;
+  return r;
 }
 
 void

@@ -115,4 +115,12 @@ void load_install (void);
 void load_run (struct history *history, const char *path,
                const struct load_options *options, uint64_t *random);
 
+/* Record in HISTORY what WORK does to the database PATH, which nobody else
+ * has, and nothing but that: no states.  Returns what it returns.
+ */
+int load_record (struct history *history, const char *path,
+                 const struct load_options *options, uint64_t *random,
+                 int (*work) (const char *path, struct status *status),
+                 struct status *status);
+
 #endif /* SQLBLOCK_TESTS_LOAD_H */

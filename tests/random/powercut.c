@@ -33,24 +33,19 @@
 
 #include "load.h"
 #include "manage.h"
+#include "powercut.h"
 #include "engine/engine.h"
-
-/* What a round cuts at one place: nothing lost, and lost at random. */
-#define CUTS 3
 
 /* How small the page caches are where transactions are to spill. */
 #define SMALL_CACHE 20
 
-/* At most this many seconds may pass without a result. */
-#define LONGEST 300
-
-static struct history history;
+struct history history;
 static struct medium *medium;
-static uint64_t randoms;
-static char *directory;
+uint64_t randoms;
+static char *directory, *old_file;
 static bool passed;
 
-static struct load_options options = { .requests = 60 };
+struct load_options options = { .requests = 60 };
 static bool small_cache;
 static uint64_t block_size = 4096, rounds = 4, places = 60;
 
@@ -66,8 +61,7 @@ static struct {
  * Files.
  */
 
-/* A path in the directory; the caller frees it. */
-static char *
+char *
 path_of (const char *name)
 {
   char *path;
@@ -86,7 +80,7 @@ remove_file (const char *path, const char *suffix)
   free (name);
 }
 
-static void
+void
 remove_database (const char *path)
 {
   remove_file (path, "");
@@ -107,7 +101,8 @@ clean_up (void)
              "log, %s\n",
              cut_place, cut_made.keep[SHIM_DATABASE], cut_made.keep[SHIM_LOG],
              cut_made.torn ? "torn" : "not torn");
-  static const char *const names[] = { "load", "next", "cut", "failed" };
+  static const char *const names[] = { "load", "next", "cut", "failed",
+                                       "begin" };
 
   if (!passed && getenv ("TMPDIR")) {
     fprintf (stderr, "the files are kept in %s\n", directory);
@@ -322,7 +317,7 @@ random_percent (void)
                                 sizeof percents / sizeof percents[0])];
 }
 
-static struct cut
+struct cut
 random_cut (void)
 {
   return (struct cut){
@@ -332,28 +327,36 @@ random_cut (void)
   };
 }
 
+void
+make_cut (const struct medium *of, size_t place, const struct cut *cut,
+          const char *path)
+{
+  uint64_t again = randoms;
+  char *copy = path_of ("failed");
+
+  remove_database (path);
+  cut_place = place;
+  cut_made = *cut;
+  medium_cut (of, cut, &randoms, path);
+  medium_cut (of, cut, &again, copy);
+  free (copy);
+}
+
 /* Cut at event PLACE, and see what is found.  Where nothing is lost, that
  * is at least what was seen.  Returns the state, with the CONTENTS.
  */
 static size_t
 cut_and_check (size_t place, const struct cut *cut, struct contents *contents)
 {
-  const uint64_t start = randoms;
-  char *path = path_of ("cut"), *copy = path_of ("failed");
+  char *path = path_of ("cut");
   const bool whole = cut == &cut_nothing;
   size_t state;
 
-  /* The check changes the files; a copy shows how they were. */
-  remove_database (path);
-  cut_place = place;
-  cut_made = *cut;
-  medium_cut (medium, cut, &randoms, path);
-  medium_cut (medium, cut, &(uint64_t){ start }, copy);
+  make_cut (medium, place, cut, path);
   /* A commit reaches the files a little before it is seen. */
   state = check_found (path, whole ? seen_at (place) : promised_at (place),
                        seen_at (place) + 1, contents);
   free (path);
-  free (copy);
   return state;
 }
 
@@ -368,10 +371,7 @@ cut_at (size_t place, struct contents *contents)
   total.places++;
 }
 
-/* Choose where to cut between the events FIRST and END: half of the places
- * are boundaries of syncs.  Without a number of places, all boundaries are.
- */
-static bool *
+bool *
 choose_places (size_t first, size_t end)
 {
   bool *chosen = calloc (end + 1, sizeof *chosen);
@@ -591,6 +591,7 @@ static void __attribute__ ((noreturn)) usage (int status)
          "  --block-size BYTES\n"
          "  --rounds NUMBER     each runs a load and cuts it\n"
          "  --places NUMBER     to cut in a round; 0: at each sync\n"
+         "  --upgrade DATABASE  of an earlier format, instead of a load\n"
          "  --break WHAT        flush, checkpoint, database, headers,\n"
          "                      commit, forget, and with --manage: change,\n"
          "                      reclaim, snapshot\n",
@@ -627,6 +628,7 @@ static const struct option longs[] = {
   { "block-size", required_argument, NULL, 'b' },
   { "rounds", required_argument, NULL, 'r' },
   { "places", required_argument, NULL, 'n' },
+  { "upgrade", required_argument, NULL, 'u' },
   { "break", required_argument, NULL, 'x' },
   { "help", no_argument, NULL, 'h' },
   { NULL, 0, NULL, 0 },
@@ -672,6 +674,9 @@ parse_options (int argc, char *argv[])
     case 'n':
       places = strtoull (optarg, NULL, 0);
       break;
+    case 'u':
+      old_file = optarg;
+      break;
     case 'x':
       options.broken = parse_broken (optarg);
       break;
@@ -680,16 +685,9 @@ parse_options (int argc, char *argv[])
     }
 }
 
-int
-main (int argc, char *argv[])
+static void
+run_loads (void)
 {
-  parse_options (argc, argv);
-  make_directory ();
-  randoms = unit_seed ();
-  if (small_cache)
-    make_caches_small ();
-  load_install ();
-  history_init (&history, block_size);
   run_rounds ();
   printf ("%" PRIu64 " requests, %" PRIu64 " operations of a manager, %" PRIu64
           " flushes, %" PRIu64 " reads of the whole disk, %" PRIu64 " states\n"
@@ -702,6 +700,22 @@ main (int argc, char *argv[])
           total.events, history.total.syncs, history.total.failed_syncs,
           history.total.rewrites, total.places, rounds, total.kills,
           total.files);
+}
+
+int
+main (int argc, char *argv[])
+{
+  parse_options (argc, argv);
+  make_directory ();
+  randoms = unit_seed ();
+  if (small_cache)
+    make_caches_small ();
+  load_install ();
+  history_init (&history, block_size);
+  if (old_file)
+    upgrade_rounds (old_file, rounds);
+  else
+    run_loads ();
   history_free (&history);
   passed = true;
   return 0;

@@ -80,18 +80,47 @@ for fixtures in "$srcdir"/fixtures/format-*; do
 done
 
 # What the files were made for is in them.
-fixtures=$srcdir/fixtures/format-4
-unpack everything
 holds ()
 {
   [ "$(sqlite3 -readonly everything/everything.sqlite "SELECT $1")" = 1 ] ||
-    fail "not in the fixture: $1"
+    fail "not in the fixture of format $format: $1"
 }
-holds "count (*) = 1 FROM disk WHERE name LIKE '%/receiving'"
-holds "count (DISTINCT block_size) >= 3 FROM disk"
-holds "count (*) >= 1 FROM disk WHERE quota IS NOT NULL"
-holds "count (*) >= 1 FROM snapshot WHERE automatic"
-holds "count (*) >= 1 FROM layer WHERE parent IS NOT NULL"
-holds "count (DISTINCT codec) >= 5 FROM block"
-unpack log
-[ -s log/log.sqlite-wal ] || fail "the log of the fixture"
+for fixtures in "$srcdir"/fixtures/format-*; do
+  format=${fixtures##*-}
+  unpack everything
+  holds "count (*) = 1 FROM disk WHERE name LIKE '%/receiving'"
+  holds "count (DISTINCT block_size) >= 3 FROM disk"
+  holds "count (*) >= 1 FROM disk WHERE quota IS NOT NULL"
+  holds "count (*) >= 1 FROM snapshot WHERE automatic"
+  holds "count (*) >= 1 FROM layer WHERE parent IS NOT NULL"
+  holds "count (DISTINCT codec) >= 5 FROM block"
+  unpack log
+  [ -s log/log.sqlite-wal ] || fail "the log of the fixture"
+done
+
+# The states of marks (store/sqlite/mark.h): what the file says, byte for byte.
+fixtures=$srcdir/fixtures/format-5
+while read -r name state log; do
+  unpack "$name"
+  [ -s "$name/$name.sqlite-wal" ] && found=log || found=alone
+  [ "$found" = "$log" ] || fail "format 5: $name is $found"
+  [ "$(tail -c +12240 "$name/$name.sqlite" | head -c 1 | od -An -tu1)" \
+    -eq "$state" ] || fail "format 5: the state of $name"
+done <<'EOF'
+everything 4 alone
+log 2 log
+ended 3 log
+restarted 3 log
+sums 4 log
+copy 2 alone
+rollback 2 alone
+EOF
+# The header of the log has other salts than the mark that ended the log.
+salts ()
+{
+  unpack "$1"
+  [ "$(tail -c +12273 "$1/$1.sqlite" | head -c 8 | od -An -tx1)" = \
+    "$(tail -c +17 "$1/$1.sqlite-wal" | head -c 8 | od -An -tx1)" ]
+}
+salts ended || fail "format 5: the log of ended has started over"
+! salts restarted || fail "format 5: the log of restarted has not started over"
