@@ -25,6 +25,10 @@
 #define READ  ((off_t)1 << 62)
 #define WRITE (READ + NAMES)
 
+/* SQLite's bytes, PENDING_BYTE and those behind it in its os.h. */
+#define SQLITE_LOCKS     ((off_t)1 << 30)
+#define SQLITE_LOCKS_END (SQLITE_LOCKS + 512)
+
 /* A file that this process has open. */
 struct claimed_file {
   dev_t device;
@@ -353,4 +357,11 @@ bool
 claim_is_written (int fd)
 {
   return is_locked (fd, WRITE, WRITE + NAMES);
+}
+
+bool
+claim_is_used (int fd)
+{
+  return is_locked (fd, SQLITE_LOCKS, SQLITE_LOCKS_END) ||
+         is_locked (fd, READ, READ + NAMES);
 }

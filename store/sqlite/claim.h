@@ -83,6 +83,11 @@ bool claim_is_written_elsewhere (const struct claim *claim);
  */
 bool claim_is_written (int fd);
 
+/* Has anybody the file of which FD is a descriptor open, with its log, or has a
+ * lock of SQLite on it?  Means something only while this process has not.
+ */
+bool claim_is_used (int fd);
+
 /* May the database PATH be used with a log?  Not if it has several names, or is
  * a mount point by itself, or may be another machine's as well (filesystem.h).
  * Returns 0, or -1 with EROFS and what can be done.

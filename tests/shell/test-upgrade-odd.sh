@@ -3,10 +3,10 @@
 # Copyright the sqlblock authors; see LICENSE.
 
 # sqlblock upgrade where things are odd: it is stopped twice, its log has gone
-# meanwhile, or is another's.
+# or is another's, others have the file open, a view has the name of a table.
 
 . "${srcdir:-$(dirname "$(realpath "$0")")/..}/lib/functions.sh"
-need nbdkit nbdsh xz python3
+need nbdkit nbdsh xz python3 sqlite3
 
 use_memory
 PATH=$top_builddir/tool:$PATH
@@ -42,6 +42,68 @@ rm -f work/db-shm
 expect_error "does not belong to" sqlblock list work/db
 expect_error "does not belong to" sqlblock upgrade work/db
 cmp older work/db
+
+# What another program has moved out of the log, and removed, is missing to us;
+# who takes the file without it can go on.
+unpack 5 log
+sqlite3 work/db "SELECT count (*) FROM disk" >/dev/null
+[ ! -e work/db-wal ] || fail "sqlite3 leaves the log"
+expect_error "check --accept" sqlblock upgrade work/db
+sqlblock check -q --accept work/db
+sqlblock upgrade -q work/db
+sqlblock check -q work/db
+
+# --- What is in the way -------------------------------------------------------
+
+# refused TEXT: with a dry run, too, and nothing is changed.
+refused ()
+{
+  cp work/db before
+  expect_error "$1" sqlblock upgrade --dry-run work/db
+  expect_error "$1" sqlblock upgrade work/db
+  cmp before work/db
+}
+
+# A view does no harm, but it can have the name of what is new.
+for format in 4 5; do
+  for view in property mark last was; do
+    [ "$format $view" != "5 mark" ] || continue
+    unpack $format everything
+    change work/db "CREATE VIEW \"${view^}\" AS SELECT 1"
+    sqlblock list work/db >out
+    case $view in
+    property | mark)
+      refused "view '${view^}'"
+      change work/db "DROP VIEW $view"
+      ;;
+    esac
+    sqlblock upgrade -q work/db
+    sqlblock check -q work/db
+  done
+done
+
+# Pages of which none can be that of the mark.
+unpack 4 large
+change work/db "PRAGMA journal_mode = DELETE" >/dev/null
+change work/db "PRAGMA auto_vacuum = NONE"
+sqlite3 work/db "PRAGMA auto_vacuum = NONE; VACUUM"
+"$top_builddir/tests/seal" work/db
+sqlblock list work/db >out
+refused "another program has made the file anew"
+
+# A server has no lock of SQLite on a file in rollback mode while nobody reads.
+for format in 4 5; do
+  for mode in wal delete; do
+    unpack $format everything
+    change work/db "PRAGMA journal_mode = $mode" >out
+    grep -q $mode out || fail "the mode is $(cat out)"
+    start_nbdkit s -r "$plugin" work/db
+    await_answer s
+    refused "another program has the database open"
+    stop_nbdkit
+    sqlblock upgrade -q work/db
+  done
+done
 
 # --- Stopped ------------------------------------------------------------------
 
