@@ -66,14 +66,14 @@ refused ()
 
 # A view does no harm, but it can have the name of what is new.
 for format in 4 5; do
-  for view in property mark last was; do
-    [ "$format $view" != "5 mark" ] || continue
+  for view in property Property mark Mark last was; do
+    [ "$format ${view,}" != "5 mark" ] || continue
     unpack $format everything
-    change work/db "CREATE VIEW \"${view^}\" AS SELECT 1"
+    change work/db "CREATE VIEW $view AS SELECT 1"
     sqlblock list work/db >out
     case $view in
-    property | mark)
-      refused "view '${view^}'"
+    [Pp]roperty | [Mm]ark)
+      refused "view '$view'"
       change work/db "DROP VIEW $view"
       ;;
     esac
