@@ -589,7 +589,8 @@ check_contents (struct connection *connection, enum connection_mode mode,
   if (check_schema (connection, status) == -1 ||
       check_mark_page (connection, status) == -1 ||
       check_statistics (connection, status) == -1 ||
-      features_check (connection, write, status) == -1)
+      features_allow (connection, 0, write ? FEATURE_CHANGE : FEATURE_READ,
+                      status) == -1)
     return -1;
   return write ? use_wal (connection, status) : 0;
 }
