@@ -21,6 +21,24 @@
 #include "base/times.h"
 #include "tool.h"
 
+/* What can be done with a disk, as JSON says it. */
+static const char *
+access_name (enum disk_access access)
+{
+  return access == DISK_OPEN        ? "full"
+         : access == DISK_READ_ONLY ? "read-only"
+                                    : "none";
+}
+
+/* The same for people: "" where it can be used in every way. */
+static const char *
+access_text (enum disk_access access)
+{
+  return access == DISK_OPEN        ? ""
+         : access == DISK_READ_ONLY ? "read-only: it needs a newer program"
+                                    : "unusable: it needs a newer program";
+}
+
 /* Everything about a disk, without what must be counted. */
 static json_t *
 disk_json (const struct disk_info *info, const struct manage_details *details)
@@ -29,7 +47,7 @@ disk_json (const struct disk_info *info, const struct manage_details *details)
 
   store_print_compression (&info->storing.compression, compression);
   return json_pack (
-      "{s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o}", "name",
+      "{s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:s}", "name",
       tool_json_string (info->name), "description",
       tool_json_string (info->description), "size", tool_json_size (info->size),
       "block_size", tool_json_size (info->block_size), "compression",
@@ -39,7 +57,8 @@ disk_json (const struct disk_info *info, const struct manage_details *details)
       info->quota ? tool_json_size (details->quota_used) : json_null (),
       "snapshots", tool_json_size (details->snapshots), "created",
       tool_json_time (info->created), "origin",
-      details->origin[0] ? tool_json_string (details->origin) : json_null ());
+      details->origin[0] ? tool_json_string (details->origin) : json_null (),
+      "access", access_name (info->access));
 }
 
 /* The same about a snapshot. */
@@ -284,7 +303,9 @@ list_disk (struct list *list, size_t i, const struct manage_details *details)
   add_usage_cells (list, i);
   tool_cell (list->table, "%" PRIu64, details->snapshots);
   tool_cell_time (list->table, info->created);
-  tool_cell (list->table, "%s", details->origin);
+  tool_cell (list->table, "%s%s%s", details->origin,
+             details->origin[0] && info->access ? "; " : "",
+             access_text (info->access));
 }
 
 /* Add snapshot I. */
@@ -618,6 +639,8 @@ show_disk (struct store *store, const char *name)
   tool_property ("snapshots", "%" PRIu64, details.snapshots);
   tool_property ("created", "%s", times_local (info.created, text));
   tool_property ("origin", "%s", details.origin);
+  if (info.access != DISK_OPEN)
+    tool_property ("access", "%s", access_text (info.access));
   return code;
 }
 

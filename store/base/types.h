@@ -74,6 +74,11 @@ struct disk_options {
 /* Room for DISK@SNAPSHOT. */
 #define DISK_TARGET_MAX (DISK_NAME_MAX + 1 + SNAPSHOT_NAME_MAX)
 
+/* What this program may do with a disk: all; only read it; or no more than show
+ * it in lists, since the disk has a feature that this program does not have.
+ */
+enum disk_access { DISK_OPEN = 0, DISK_READ_ONLY, DISK_REFUSED };
+
 /* What the database says about a disk. */
 struct disk_info {
   int64_t id;
@@ -85,6 +90,7 @@ struct disk_info {
   int64_t epoch;
   int64_t created; /* seconds since 1970, UTC */
   uint64_t quota;  /* bytes; 0: none */
+  enum disk_access access;
 
   /* Not 0: not the disk but this snapshot of it, which is read only. */
   int64_t snapshot;
@@ -97,10 +103,11 @@ struct snapshot_info {
   char disk_name[DISK_NAME_MAX + 1];
   char name[SNAPSHOT_NAME_MAX + 1];
   int64_t guid;
-  uint64_t size;       /* bytes */
-  uint32_t block_size; /* bytes */
-  int64_t created;     /* seconds since 1970, UTC */
-  bool automatic;      /* made by a server's schedule */
+  uint64_t size;           /* bytes */
+  uint32_t block_size;     /* bytes */
+  int64_t created;         /* seconds since 1970, UTC */
+  bool automatic;          /* made by a server's schedule */
+  enum disk_access access; /* of its disk */
   int64_t layer;
   int64_t generation;
 };

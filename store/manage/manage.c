@@ -45,7 +45,17 @@ take_guard (struct store *store, const struct disk_info *disk, int *guard,
   return status_prefix (status, "disk '%s'", disk->name);
 }
 
-/* The same for the disk that the target names, which becomes the only one
+/* Find the target, of a disk that may be changed. */
+static int
+find_changeable (struct connection *connection, struct request *request,
+                 struct status *status)
+{
+  if (request_find_target (connection, request, status) == -1)
+    return -1;
+  return features_allow (connection, request->disk.id, FEATURE_CHANGE, status);
+}
+
+/* Take the guard of the disk that the target names, which becomes the only one
  * that the request may change.  With FORCE it goes on without the guard.
  */
 static int
@@ -54,7 +64,7 @@ guard_target (struct store *store, struct request *request, bool force,
 {
   *guard = -1;
   if (STORE_READ (store, status, connection,
-                  request_find_target (connection, request, status)) == -1)
+                  find_changeable (connection, request, status)) == -1)
     return -1;
   request->only = request->disk.id;
   if (!force)
@@ -505,7 +515,8 @@ freeze_target (struct connection *connection, struct request *request,
                struct layer_point *frozen, uint64_t *size,
                struct status *status)
 {
-  if (request_find_target (connection, request, status) == -1)
+  if (request_find_target (connection, request, status) == -1 ||
+      features_allow (connection, request->disk.id, FEATURE_READ, status) == -1)
     return -1;
   *size = request->disk.size;
   if (request->snapshot.id != 0) {
@@ -514,6 +525,9 @@ freeze_target (struct connection *connection, struct request *request,
                                     request->snapshot.generation };
     return 0;
   }
+  if (features_allow (connection, request->disk.id, FEATURE_CHANGE, status) ==
+      -1)
+    return status_prefix (status, "only snapshots of it can be cloned");
   if (disks_head (connection, request->disk.id, frozen, status) == -1)
     return -1;
   return layer_set_generation (connection, frozen->layer,
@@ -564,6 +578,9 @@ manage_clone (struct store *store, const char *source, const char *name,
  * guard_keep_rows, and each piece is read in a transaction of its own.  Whoever
  * reclaims meanwhile fails, and space is freed later.
  *
+ * A disk that a feature forbids to change gets none, and is not written
+ * meanwhile, see open_unpinned.
+ *
  * What a client or "sqlblock send" reads is a snapshot with a name, which stays
  * by guard_read_snapshot; nothing is made for it, and others can reclaim.
  */
@@ -593,6 +610,28 @@ unpin (struct connection *connection, void *opaque, struct status *status)
   return snapshots_unpin (connection, *id, status);
 }
 
+/* Open a disk or a snapshot that must not be changed, and so not be pinned:
+ * while this has the guard of the disk, no other program of ours writes it.
+ */
+static struct disk *
+open_unpinned (struct store *store, const struct request *request,
+               struct status *status)
+{
+  struct disk *disk;
+  int guard;
+
+  if (request->snapshot.id != 0)
+    return disk_open (store, request->target, true, status);
+  if (take_guard (store, &request->disk, &guard, status) == -1)
+    return NULL;
+  disk = disk_open_found (store, &request->disk, true, status);
+  if (disk)
+    disk_keep_guard (disk, guard);
+  else
+    guard_release (guard);
+  return disk;
+}
+
 struct disk *
 manage_pin (struct store *store, const char *target, struct status *status)
 {
@@ -603,6 +642,8 @@ manage_pin (struct store *store, const char *target, struct status *status)
   if (STORE_READ (store, status, connection,
                   request_find_target (connection, &request, status)) == -1)
     return NULL;
+  if (request.disk.access != DISK_OPEN && !store_is_immutable (store))
+    return open_unpinned (store, &request, status);
   /* What is read without its log cannot be pinned, and need not be: when it
    * changes, reading fails.
    */
@@ -633,7 +674,7 @@ manage_unpin (struct store *store, struct disk *disk)
   struct status ignored;
 
   /* Where it fails, manage_reclaim does it one day. */
-  if (disk_has_guard (disk))
+  if (id != 0 && disk_has_guard (disk))
     store_change (store, unpin, &id, &ignored);
   disk_close (disk);
 }

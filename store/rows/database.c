@@ -385,7 +385,9 @@ check_contents (struct connection *connection, const char *path,
     return formats_fail_older (path, format, status);
   if (check_statistics (connection, status) == -1 ||
       (!upgrade && formats_show_older (connection, status) == -1) ||
-      (!upgrade && features_check (connection, write, status) == -1))
+      (!upgrade &&
+       features_allow (connection, 0, write ? FEATURE_CHANGE : FEATURE_READ,
+                       status) == -1))
     return -1;
   return write ? use_wal (connection, has_mark, status) : 0;
 }

@@ -15,6 +15,7 @@
 
 #include "base/background.h"
 #include "rows/changes.h"
+#include "rows/features.h"
 #include "base/clock.h"
 #include "base/complaint.h"
 #include "base/grow.h"
@@ -208,6 +209,9 @@ look (struct connection *connection, struct visit *visit, struct status *status)
   r = disks_find_id (connection, visit->disk.id, &visit->disk, status);
   if (r != 1)
     return r; /* it was deleted since the disks were listed */
+  visit->count = 0;
+  if (features_allow (connection, visit->disk.id, FEATURE_CHANGE, status) == -1)
+    return -1;
   if (read_snapshots (connection, visit, status) == -1)
     return -1;
   visit->due = is_due (visit);
