@@ -26,6 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/optional.h"
 #include "base/progress.h"
 #include "base/types.h"
 #include "status.h"
@@ -41,14 +42,16 @@ int manage_create (struct store *store, const struct disk_options *options,
 int manage_rename (struct store *store, const char *target, const char *name,
                    struct status *status);
 
-int manage_describe (struct store *store, const char *disk,
+/* Describe DISK or DISK@SNAPSHOT; "": not at all. */
+int manage_describe (struct store *store, const char *target,
                      const char *description, struct status *status);
 
-/* Change what OPTIONS says of the disk: how new blocks are compressed, and
- * its quota.  A quota holds at once for what is written from then on; what
+/* Change what OPTIONS says of DISK: how new blocks are compressed, its quota,
+ * description and properties; or of DISK@SNAPSHOT, which can have only the last
+ * two (EINVAL).  A quota holds at once for what is written from then on; what
  * was there is to be counted, by manage_count.
  */
-int manage_set (struct store *store, const char *disk,
+int manage_set (struct store *store, const char *target,
                 const struct disk_options *options, struct status *status);
 
 /* Give the disk SIZE bytes.  Growing: the new bytes are zeroes, clients see
@@ -182,6 +185,12 @@ struct manage_details {
 };
 int manage_details (struct store *store, const char *target,
                     struct manage_details *details, struct status *status);
+
+/* Add the properties of DISK or DISK@SNAPSHOT to LIST, see properties_read; it
+ * is freed by optional_free, whatever this returns.
+ */
+int manage_properties (struct store *store, const char *target,
+                       struct optional *list, struct status *status);
 
 /* Count what each of COUNT ITEMS, which are of GROUPS groups, shows, and in
  * FREED[group] the bytes of blocks that deleting a group would free.  An item

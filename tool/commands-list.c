@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/failed.h"
+#include "base/sane.h"
 #include "base/times.h"
 #include "tool.h"
 
@@ -57,6 +58,97 @@ snapshot_json (const struct snapshot_info *info)
                     tool_json_size (info->block_size), "created",
                     tool_json_time (info->created), "automatic",
                     info->automatic, "guid", guid);
+}
+
+/* The value of a property as a text: a new string. */
+static char *
+property_text (const struct property *property)
+{
+  char *hex;
+
+  if (property->damaged)
+    return tool_strdup ("?");
+  if (property->type == PROPERTY_INTEGER)
+    return tool_format ("%" PRId64, property->integer);
+  if (property->type == PROPERTY_TEXT && sane_text (property->bytes) &&
+      strlen (property->bytes) == property->length)
+    return tool_strdup (property->bytes);
+  hex = tool_alloc (2 * property->length + 4);
+  strcpy (hex, "x'");
+  for (size_t i = 0; i < property->length; i++)
+    sprintf (hex + 2 + 2 * i, "%02x", (unsigned char)property->bytes[i]);
+  return strcat (hex, "'");
+}
+
+static json_t *
+property_json (const struct property *property)
+{
+  char *text;
+  json_t *json;
+
+  if (property->damaged)
+    return json_null ();
+  if (property->type == PROPERTY_INTEGER)
+    return json_integer (property->integer);
+  text = property_text (property);
+  json = tool_json_string (text);
+  free (text);
+  return json;
+}
+
+/* What stands behind BEGINNING in the key of the property, or NULL. */
+static const char *
+key_behind (const struct property *property, const char *beginning)
+{
+  const size_t length = strlen (beginning);
+
+  return strncmp (property->key, beginning, length) == 0
+             ? property->key + length
+             : NULL;
+}
+
+/* The description that the snapshot has as a property: a new string. */
+static char *
+description_of (const struct optional *list)
+{
+  for (size_t i = 0; i < list->property_count; i++)
+    if (strcmp (list->properties[i].key, PROPERTY_DESCRIPTION) == 0)
+      return property_text (&list->properties[i]);
+  return tool_strdup ("");
+}
+
+/* Add the properties of a disk, or of a SNAPSHOT, to its JSON. */
+static void
+add_properties (json_t *json, const struct optional *list, bool snapshot)
+{
+  json_t *user = json_object ();
+  char *description = description_of (list);
+
+  for (size_t i = 0; i < list->property_count; i++) {
+    const struct property *property = &list->properties[i];
+    const char *key = key_behind (property, PROPERTY_USER);
+
+    if (key)
+      json_object_set_new (user, key, property_json (property));
+  }
+  if (snapshot)
+    json_object_set_new (json, "description", tool_json_string (description));
+  json_object_set_new (json, "user", user);
+  free (description);
+}
+
+/* Show those of people, each in a line. */
+static void
+show_user (const struct optional *list)
+{
+  for (size_t i = 0; i < list->property_count; i++) {
+    const struct property *property = &list->properties[i];
+    char *text = property_text (property);
+
+    if (key_behind (property, PROPERTY_USER))
+      tool_property (property->key, "%s", text);
+    free (text);
+  }
 }
 
 /* Who made a snapshot. */
@@ -245,12 +337,30 @@ static bool with_usage;
 
 /* A list in the making. */
 struct list {
+  struct store *store;
   const struct contents *contents;
   struct usage usage;
   struct tool_table *table;
   json_t *disks, *snapshots;
   bool of_snapshots; /* and not of disks, perhaps with snapshots */
+  int code;          /* what could not be read, as an exit code */
 };
+
+/* Add to JSON the properties of TARGET.  What has been deleted meanwhile has
+ * none.
+ */
+static void
+list_properties (struct list *list, json_t *json, const char *target)
+{
+  struct optional optional = { 0 };
+  struct status status;
+
+  if (manage_properties (list->store, target, &optional, &status) == -1 &&
+      status.error != ENOENT)
+    list->code = tool_fail (&status);
+  add_properties (json, &optional, strchr (target, '@'));
+  optional_free (&optional);
+}
 
 static void
 add_usage_cells (struct list *list, size_t item)
@@ -272,6 +382,8 @@ list_disk (struct list *list, size_t i, const struct manage_details *details)
   const struct disk_info *info = &list->contents->disks[i];
   json_t *json = disk_json (info, details);
 
+  if (common.json)
+    list_properties (list, json, info->name);
   if (with_usage)
     add_usage (json, &list->usage, i);
   json_array_append_new (list->disks, json);
@@ -294,11 +406,15 @@ list_snapshot (struct list *list, size_t i)
   const struct snapshot_info *info = &list->contents->snapshots[i];
   const size_t item = list->contents->disk_count + i;
   json_t *json = snapshot_json (info);
+  char *name = tool_format ("%s@%s", info->disk_name, info->name);
 
+  if (common.json)
+    list_properties (list, json, name);
   if (with_usage)
     add_usage (json, &list->usage, item);
   json_array_append_new (list->snapshots, json);
-  tool_cell (list->table, "%s@%s", info->disk_name, info->name);
+  tool_cell (list->table, "%s", name);
+  free (name);
   tool_cell_size (list->table, info->size);
   if (!list->of_snapshots)
     tool_cell (list->table, "%s", "");
@@ -311,31 +427,29 @@ list_snapshot (struct list *list, size_t i)
 
 /* Add the disks, and with SNAPSHOTS each one's snapshots.  One that has been
  * deleted meanwhile is left out; so is one that cannot be read, with a
- * message and an exit code.
+ * message.
  */
-static int
-list_disks (struct list *list, struct store *store, bool snapshots)
+static void
+list_disks (struct list *list, bool snapshots)
 {
   const struct contents *contents = list->contents;
   struct manage_details details;
   struct status status;
-  int code = TOOL_DONE;
   size_t next = 0;
 
   for (size_t i = 0; i < contents->disk_count; i++) {
     const struct disk_info *disk = &contents->disks[i];
 
-    if (manage_details (store, disk->name, &details, &status) == 0)
+    if (manage_details (list->store, disk->name, &details, &status) == 0)
       list_disk (list, i, &details);
     else if (status.error != ENOENT)
-      code = tool_fail (&status);
+      list->code = tool_fail (&status);
     for (; next < contents->snapshot_count &&
            contents->snapshots[next].disk <= disk->id;
          next++)
       if (snapshots && contents->snapshots[next].disk == disk->id)
         list_snapshot (list, next);
   }
-  return code;
 }
 
 /* Show CONTENTS as a list; TITLES are the columns, with those of the usage
@@ -346,17 +460,18 @@ show_list (struct store *store, const struct contents *contents,
            bool of_snapshots, bool snapshots, const char *const *titles)
 {
   struct list list = {
+    .store = store,
     .contents = contents,
     .table = tool_table (titles),
     .disks = json_array (),
     .snapshots = json_array (),
     .of_snapshots = of_snapshots,
   };
-  int code, usage_code = TOOL_DONE;
+  int usage_code = TOOL_DONE;
 
   if (with_usage && !count_usage (store, contents, &list.usage, &usage_code))
     return usage_code;
-  code = list_disks (&list, store, snapshots);
+  list_disks (&list, snapshots);
   if (of_snapshots)
     for (size_t i = 0; i < contents->snapshot_count; i++)
       list_snapshot (&list, i);
@@ -369,7 +484,7 @@ show_list (struct store *store, const struct contents *contents,
                                 list.snapshots));
   else
     tool_json_print (json_pack ("{s:o}", "disks", list.disks));
-  return code == TOOL_DONE ? usage_code : code;
+  return list.code == TOOL_DONE ? usage_code : list.code;
 }
 
 /*--------------------------------------------------------------------
@@ -460,12 +575,11 @@ const struct command command_list = {
       "\n"
       "The JSON is {\"disks\": [...]}, each with name, description, size,\n"
       "block_size, compression, dedup, quota and quota_used (or null),\n"
-      "snapshots (how many), created and origin (or null); with\n"
-      "--usage also stored, exclusive (what deleting the disk alone frees)\n"
-      "and history (what deleting it and its snapshots frees); with --all\n"
-      "beside it \"snapshots\", as of \"sqlblock snapshot list\".  With "
-      "--names\n"
-      "it is {\"names\": [...]}.\n"
+      "snapshots (how many), created, origin (or null) and user (what was\n"
+      "set as user:KEY, by KEY); with --usage also stored, exclusive (what\n"
+      "deleting the disk alone frees) and history (what deleting it and its\n"
+      "snapshots frees); with --all beside it \"snapshots\", as of \"sqlblock\n"
+      "snapshot list\".  With --names it is {\"names\": [...]}.\n"
       "\n"
       "Example: sqlblock list disks.sqlite --all --usage\n",
   .options = list_options,
@@ -519,7 +633,8 @@ const struct command command_snapshot_list = {
       "alone would free.\n"
       "\n"
       "The JSON is {\"snapshots\": [...]}, each with disk, snapshot, size,\n"
-      "block_size, created, automatic (made by a server) and guid; with\n"
+      "block_size, created, automatic (made by a server), guid,\n"
+      "description and user (what was set as user:KEY, by KEY); with\n"
       "--usage also stored and exclusive (what deleting it frees).\n"
       "\n"
       "Example: sqlblock snapshot list disks.sqlite web\n",
@@ -573,20 +688,51 @@ show_file (struct store *store, const char *path)
   return TOOL_DONE;
 }
 
+/* The lines about a disk. */
+static void
+show_disk_lines (const struct disk_info *info,
+                 const struct manage_details *details,
+                 const struct usage *usage, const struct optional *optional)
+{
+  char text[TIMES_TEXT_MAX], compression[COMPRESSION_TEXT];
+  char quota[TOOL_SIZE_MAX], used[TOOL_SIZE_MAX];
+
+  tool_property ("disk", "%s", info->name);
+  tool_property ("description", "%s", info->description);
+  tool_property_size ("size", info->size);
+  tool_property_size ("block size", info->block_size);
+  store_print_compression (&info->storing.compression, compression);
+  tool_property ("compression", "%s", compression);
+  tool_property ("dedup", "%s",
+                 info->storing.deduplicate == DISK_ON ? "on" : "off");
+  usage_property ("stored", usage->items[0].stored);
+  usage_property ("only here", usage->exclusive[0]);
+  usage_property ("with its snapshots", usage->history[0]);
+  if (info->quota)
+    tool_property ("quota", "%s, %s%s used", tool_size (info->quota, quota),
+                   details->quota_counted ? "" : "at least ",
+                   tool_size (details->quota_used, used));
+  tool_property ("snapshots", "%" PRIu64, details->snapshots);
+  tool_property ("created", "%s", times_local (info->created, text));
+  tool_property ("origin", "%s", details->origin);
+  show_user (optional);
+}
+
 static int
 show_disk (struct store *store, const char *name)
 {
   struct contents contents = { .disk_count = 1 };
+  struct optional optional = { 0 };
   struct manage_details details;
   struct usage usage;
   struct disk_info info;
   struct status status;
-  char text[TIMES_TEXT_MAX], compression[COMPRESSION_TEXT];
-  char quota[TOOL_SIZE_MAX], used[TOOL_SIZE_MAX];
+  json_t *json;
   int code;
 
   if (store_find (store, name, &info, &status) == -1 ||
       manage_details (store, name, &details, &status) == -1 ||
+      manage_properties (store, name, &optional, &status) == -1 ||
       manage_list_snapshots (store, name, add_snapshot, &contents, &status) ==
           -1)
     return tool_fail (&status);
@@ -594,31 +740,36 @@ show_disk (struct store *store, const char *name)
   if (!count_usage (store, &contents, &usage, &code))
     return code;
   if (common.json) {
-    json_t *json = disk_json (&info, &details);
-
+    json = disk_json (&info, &details);
+    add_properties (json, &optional, false);
     add_usage (json, &usage, 0);
     tool_json_print (json);
-    return code;
   }
-  tool_property ("disk", "%s", info.name);
-  tool_property ("description", "%s", info.description);
-  tool_property_size ("size", info.size);
-  tool_property_size ("block size", info.block_size);
-  store_print_compression (&info.storing.compression, compression);
-  tool_property ("compression", "%s", compression);
-  tool_property ("dedup", "%s",
-                 info.storing.deduplicate == DISK_ON ? "on" : "off");
-  usage_property ("stored", usage.items[0].stored);
-  usage_property ("only here", usage.exclusive[0]);
-  usage_property ("with its snapshots", usage.history[0]);
-  if (info.quota)
-    tool_property ("quota", "%s, %s%s used", tool_size (info.quota, quota),
-                   details.quota_counted ? "" : "at least ",
-                   tool_size (details.quota_used, used));
-  tool_property ("snapshots", "%" PRIu64, details.snapshots);
-  tool_property ("created", "%s", times_local (info.created, text));
-  tool_property ("origin", "%s", details.origin);
+  else
+    show_disk_lines (&info, &details, &usage, &optional);
+  optional_free (&optional);
   return code;
+}
+
+/* The lines about a snapshot. */
+static void
+show_snapshot_lines (const struct snapshot_info *info,
+                     const struct usage *usage, const struct optional *optional)
+{
+  char *description = description_of (optional);
+  char text[TIMES_TEXT_MAX];
+
+  tool_property ("snapshot", "%s@%s", info->disk_name, info->name);
+  tool_property ("description", "%s", description);
+  free (description);
+  tool_property_size ("size", info->size);
+  tool_property_size ("block size", info->block_size);
+  usage_property ("stored", usage->items[0].stored);
+  usage_property ("only here", usage->exclusive[0]);
+  tool_property ("created", "%s", times_local (info->created, text));
+  tool_property ("made by", "%s", maker (info));
+  tool_property ("guid", "%016" PRIx64, (uint64_t)info->guid);
+  show_user (optional);
 }
 
 static int
@@ -626,30 +777,26 @@ show_snapshot (struct store *store, const char *target)
 {
   struct snapshot_info info;
   const struct contents contents = { .snapshots = &info, .snapshot_count = 1 };
+  struct optional optional = { 0 };
   struct usage usage;
   struct status status;
-  char text[TIMES_TEXT_MAX];
+  json_t *json;
   int code;
 
-  if (manage_find_snapshot (store, target, &info, &status) == -1)
+  if (manage_find_snapshot (store, target, &info, &status) == -1 ||
+      manage_properties (store, target, &optional, &status) == -1)
     return tool_fail (&status);
   if (!count_usage (store, &contents, &usage, &code))
     return code;
   if (common.json) {
-    json_t *json = snapshot_json (&info);
-
+    json = snapshot_json (&info);
+    add_properties (json, &optional, true);
     add_usage (json, &usage, 0);
     tool_json_print (json);
-    return code;
   }
-  tool_property ("snapshot", "%s@%s", info.disk_name, info.name);
-  tool_property_size ("size", info.size);
-  tool_property_size ("block size", info.block_size);
-  usage_property ("stored", usage.items[0].stored);
-  usage_property ("only here", usage.exclusive[0]);
-  tool_property ("created", "%s", times_local (info.created, text));
-  tool_property ("made by", "%s", maker (&info));
-  tool_property ("guid", "%016" PRIx64, (uint64_t)info.guid);
+  else
+    show_snapshot_lines (&info, &usage, &optional);
+  optional_free (&optional);
   return code;
 }
 

@@ -15,6 +15,7 @@
 #include "manage/request.h"
 #include "rows/columns.h"
 #include "rows/database.h"
+#include "rows/properties.h"
 #include "rows/quota.h"
 #include "rows/snapshots.h"
 #include "rows/usage.h"
@@ -130,6 +131,29 @@ manage_details (struct store *store, const char *target,
 {
   return STORE_READ (store, status, connection,
                      look_at_details (connection, target, details, status));
+}
+
+static int
+read_properties (struct connection *connection, const char *target,
+                 struct optional *list, struct status *status)
+{
+  struct request request = { .target = target };
+
+  if (request_find_target (connection, &request, status) == -1)
+    return -1;
+  return request.snapshot.id
+             ? properties_read (connection, PROPERTY_SNAPSHOT,
+                                request.snapshot.id, list, status)
+             : properties_read (connection, PROPERTY_DISK, request.disk.id,
+                                list, status);
+}
+
+int
+manage_properties (struct store *store, const char *target,
+                   struct optional *list, struct status *status)
+{
+  return STORE_READ (store, status, connection,
+                     read_properties (connection, target, list, status));
 }
 
 int

@@ -42,7 +42,7 @@ CALLS = {
     "backup": ["out"],
     "compact": [],
     "check": [],
-    "set": ["web", "quota=1G"],
+    "set": ["web", "user:owner=ann"],
     "recompress": ["web"],
     "top": [],
 }
@@ -188,7 +188,9 @@ def bad_values (word, value):
     if word.startswith("PROPERTY"):
         return ["", "quota", "quota=", "quota=10GB", "quota=0", "dedup=maybe",
                 "dedup=", "compression=x", "compression=", "name=x", "=",
-                "Quota=1G"]
+                "Quota=1G", "user", "user=x", "user:", "user:=x", "user:x",
+                "user:a\nb=x", b"user:\xff=x", "user:%s=x" % LONG, "User:x=y",
+                "description", "hold:x=1", "local:x=y"]
     return [""]
 
 def walk_arguments (command):
@@ -268,6 +270,10 @@ def walk_texts (command):
         if name == "block-size":
             calls += [(right, ["--block-size=" + bad])
                       for bad in ("1000", "256", "2M", "3k")]
+    if command == "set":
+        calls += [(["web", join(key, bad)], []) for key in
+                  ("user:a=", "description=")
+                  for bad in ("a\nb", b"\xff", "n" * 4001)]
     for arguments, more in calls:
         before = contents()
         code, out, text = call(command, arguments, more)
@@ -343,7 +349,8 @@ def walk_times (command):
             continue
         arguments = replaced(right, i, "web@9999-01-01")
         restore()
-        if command in ("snapshot create", "snapshot delete", "rename"):
+        if command in ("snapshot create", "snapshot delete", "rename",
+                       "describe", "set"):
             refused(command, arguments, looked=True)
             continue
         out, text = done(command, arguments)

@@ -452,7 +452,11 @@ test_rename ()
   run 0 info "$db" mail --json
   json 'j["description"] == ""'
   run 3 describe "$db" nothing text
-  run 2 describe "$db" mail@monday text
+  run 0 describe "$db" mail@monday text
+  run 0 info "$db" mail@monday --json
+  json 'j["description"] == "text"'
+  run 3 describe "$db" mail@nothing text
+  run 2 describe "$db" mail@9999-01-01 text
   run 1 describe "$db" mail $'two\nlines'
 }
 
