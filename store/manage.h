@@ -242,8 +242,16 @@ struct disk *manage_pin (struct store *store, const char *target,
 void manage_unpin (struct store *store, struct disk *disk);
 
 /*--------------------------------------------------------------------
- * Receiving: a copy from elsewhere that appears complete or not at all.
+ * Receiving: a copy from elsewhere that appears complete or not at all; and
+ * what a stream takes along.
  */
+
+/* Add to LIST what goes with SNAPSHOT into another database: its properties,
+ * the features of its disk, and if the WHOLE disk goes, the properties of that.
+ * It is freed by optional_free, whatever this returns.
+ */
+int manage_outgoing (struct store *store, const struct snapshot_info *snapshot,
+                     bool whole, struct optional *list, struct status *status);
 
 /* What is to be received. */
 struct manage_incoming {
@@ -264,6 +272,7 @@ struct manage_incoming {
                         the snapshot with this guid */
   const char *base;  /* and its name where it comes from */
   bool rollback;     /* give up what was written since the base */
+  const struct optional *optional; /* what comes with both; NULL: nothing */
 };
 
 /* Begin.  DISK must not exist.  With REPLACE or a base it must, and no

@@ -13,6 +13,7 @@
 #include "engine/engine.h"
 #include "manage.h"
 #include "manage/request.h"
+#include "rows/carried.h"
 #include "rows/columns.h"
 #include "rows/database.h"
 #include "rows/properties.h"
@@ -154,6 +155,17 @@ manage_properties (struct store *store, const char *target,
 {
   return STORE_READ (store, status, connection,
                      read_properties (connection, target, list, status));
+}
+
+int
+manage_outgoing (struct store *store, const struct snapshot_info *snapshot,
+                 bool whole, struct optional *list, struct status *status)
+{
+  if (STORE_READ (store, status, connection,
+                  carried_read (connection, snapshot->disk, snapshot->id, whole,
+                                list, status)) == 0)
+    return 0;
+  return status_prefix (status, "disk '%s'", snapshot->disk_name);
 }
 
 int

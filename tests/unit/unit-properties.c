@@ -327,6 +327,56 @@ test_life (void **state)
   end ();
 }
 
+/* Receive "there@monday" with LIST. */
+static int
+receive (const struct optional *list, struct status *status)
+{
+  const struct manage_incoming incoming = {
+    .disk = "there",
+    .size = 1 << 20,
+    .snapshot = "monday",
+    .guid = 5,
+    .created = 1,
+    .optional = list,
+  };
+  struct disk *disk = manage_receive (store, &incoming, status);
+
+  return disk ? manage_receive_end (store, disk, &incoming, status) : -1;
+}
+
+/* Features that come in: those that only ask to be known about are taken. */
+static void
+test_features (void **state)
+{
+  struct disk_feature features[] = { { "sound", 3 }, { "x", 1 } };
+  struct property property = {
+    PROPERTY_SNAPSHOT, "k", PROPERTY_INTEGER, 7, NULL, 0, false
+  };
+  const struct optional list = { &property, 1, features, 2 };
+  struct status status;
+
+  (void)state;
+  begin ();
+  assert_fails (receive (&list, &status), &status, ENOTSUP,
+                "the disk uses the feature 'sound'");
+  features[0].class = 7;
+  assert_fails (receive (&list, &status), &status, ENOTSUP, "'sound'");
+  assert_int_equal (
+      unit_integer_on (path, "SELECT count (*) FROM disk, feature"), 1);
+  features[0].class = 2;
+  assert_ok (receive (&list, &status), &status);
+  end ();
+  assert_int_equal (
+      unit_integer_on (path,
+                       "SELECT sum (class) FROM feature JOIN disk"
+                       " ON feature.disk = disk.id WHERE disk.name = 'there'"
+                       " AND feature.checksum = row_checksum ('feature',"
+                       " feature.id, feature.name, feature.disk, class)"),
+      3);
+  assert_int_equal (
+      unit_integer_on (path, "SELECT value FROM property WHERE kind = 2"), 7);
+}
+
 int
 main (void)
 {
@@ -338,6 +388,7 @@ main (void)
     unit_test (test_snapshot_options),
     unit_test (test_damaged),
     unit_test (test_life),
+    unit_test (test_features),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
