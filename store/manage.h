@@ -76,9 +76,9 @@ int manage_count (struct store *store, progress_made progress, void *opaque,
 
 /* Delete a disk.  One that has snapshots is deleted only with SNAPSHOTS,
  * which deletes them too (ENOTEMPTY otherwise, or EBUSY where one of them is
- * open, see disk_open); clones of it live on.  With FORCE also while a server
- * has it or them open, whose requests then fail.  The space is freed by
- * manage_reclaim.
+ * open, see disk_open, or held, also with FORCE); clones of it live on.  With
+ * FORCE also while a server has it or them open, whose requests then fail.  The
+ * space is freed by manage_reclaim.
  */
 int manage_delete (struct store *store, const char *disk, bool snapshots,
                    bool force, struct status *status);
@@ -88,10 +88,19 @@ int manage_snapshot (struct store *store, const char *const *disks,
                      size_t count, const char *name, struct status *status);
 
 /* Delete COUNT snapshots DISK@SNAPSHOT, all or none, by name only; EBUSY where
- * one is open (see disk_open).  The space is freed by manage_reclaim.
+ * one is open (see disk_open) or held.  The space is freed by manage_reclaim.
  */
 int manage_delete_snapshots (struct store *store, const char *const *targets,
                              size_t count, struct status *status);
+
+/* Hold DISK@SNAPSHOT, or release it: while it has a hold, of whatever TAG,
+ * nothing deletes it.  EEXIST or ENOENT where it has that one already, or has
+ * it not.
+ */
+int manage_hold (struct store *store, const char *target, const char *tag,
+                 struct status *status);
+int manage_release (struct store *store, const char *target, const char *tag,
+                    struct status *status);
 
 /* Make DISK what it was at DISK@SNAPSHOT, its size included.  What was
  * written since is lost, unless a snapshot has it; newer snapshots stay.

@@ -117,24 +117,75 @@ description_of (const struct optional *list)
   return tool_strdup ("");
 }
 
+/* Since when there is a hold, a time; null where that is damaged. */
+static json_t *
+hold_json (const struct property *property)
+{
+  return property->damaged || property->type != PROPERTY_INTEGER
+             ? json_null ()
+             : tool_json_time (property->integer);
+}
+
 /* Add the properties of a disk, or of a SNAPSHOT, to its JSON. */
 static void
 add_properties (json_t *json, const struct optional *list, bool snapshot)
 {
-  json_t *user = json_object ();
+  json_t *user = json_object (), *holds = json_object ();
   char *description = description_of (list);
 
   for (size_t i = 0; i < list->property_count; i++) {
     const struct property *property = &list->properties[i];
     const char *key = key_behind (property, PROPERTY_USER);
+    const char *tag = key_behind (property, PROPERTY_HOLD);
 
     if (key)
       json_object_set_new (user, key, property_json (property));
+    else if (tag)
+      json_object_set_new (holds, tag, hold_json (property));
   }
-  if (snapshot)
-    json_object_set_new (json, "description", tool_json_string (description));
   json_object_set_new (json, "user", user);
+  if (snapshot) {
+    json_object_set_new (json, "description", tool_json_string (description));
+    json_object_set (json, "holds", holds);
+  }
+  json_decref (holds);
   free (description);
+}
+
+/* The tags of the holds, with a "," between them: a new string. */
+static char *
+hold_tags (const struct optional *list)
+{
+  char *tags = tool_strdup (""), *more;
+
+  for (size_t i = 0; i < list->property_count; i++) {
+    const char *tag = key_behind (&list->properties[i], PROPERTY_HOLD);
+
+    if (tag) {
+      more = tool_format ("%s%s%s", tags, tags[0] ? "," : "", tag);
+      free (tags);
+      tags = more;
+    }
+  }
+  return tags;
+}
+
+/* Show the holds, each in a line. */
+static void
+show_holds (const struct optional *list)
+{
+  char text[TIMES_TEXT_MAX];
+
+  for (size_t i = 0; i < list->property_count; i++) {
+    const struct property *property = &list->properties[i];
+    const char *tag = key_behind (property, PROPERTY_HOLD);
+
+    if (tag)
+      tool_property ("held by", "%s, since %s", tag,
+                     property->damaged || property->type != PROPERTY_INTEGER
+                         ? "?"
+                         : times_local (property->integer, text));
+  }
 }
 
 /* Show those of people, each in a line. */
@@ -343,23 +394,25 @@ struct list {
   struct tool_table *table;
   json_t *disks, *snapshots;
   bool of_snapshots; /* and not of disks, perhaps with snapshots */
+  bool unknown;      /* properties cannot be read */
   int code;          /* what could not be read, as an exit code */
 };
 
-/* Add to JSON the properties of TARGET.  What has been deleted meanwhile has
- * none.
+/* Read the properties of TARGET.  What has been deleted meanwhile has none;
+ * where they cannot be read that is said once, and the others are not tried.
  */
 static void
-list_properties (struct list *list, json_t *json, const char *target)
+read_properties (struct list *list, const char *target,
+                 struct optional *optional)
 {
-  struct optional optional = { 0 };
   struct status status;
 
-  if (manage_properties (list->store, target, &optional, &status) == -1 &&
-      status.error != ENOENT)
-    list->code = tool_fail (&status);
-  add_properties (json, &optional, strchr (target, '@'));
-  optional_free (&optional);
+  if (list->unknown ||
+      manage_properties (list->store, target, optional, &status) == 0 ||
+      status.error == ENOENT)
+    return;
+  list->code = tool_fail (&status);
+  list->unknown = true;
 }
 
 static void
@@ -381,9 +434,12 @@ list_disk (struct list *list, size_t i, const struct manage_details *details)
 {
   const struct disk_info *info = &list->contents->disks[i];
   json_t *json = disk_json (info, details);
+  struct optional optional = { 0 };
 
   if (common.json)
-    list_properties (list, json, info->name);
+    read_properties (list, info->name, &optional);
+  add_properties (json, &optional, false);
+  optional_free (&optional);
   if (with_usage)
     add_usage (json, &list->usage, i);
   json_array_append_new (list->disks, json);
@@ -407,9 +463,11 @@ list_snapshot (struct list *list, size_t i)
   const size_t item = list->contents->disk_count + i;
   json_t *json = snapshot_json (info);
   char *name = tool_format ("%s@%s", info->disk_name, info->name);
+  struct optional optional = { 0 };
 
-  if (common.json)
-    list_properties (list, json, name);
+  if (common.json || list->of_snapshots)
+    read_properties (list, name, &optional);
+  add_properties (json, &optional, true);
   if (with_usage)
     add_usage (json, &list->usage, item);
   json_array_append_new (list->snapshots, json);
@@ -423,6 +481,13 @@ list_snapshot (struct list *list, size_t i)
     tool_cell (list->table, "%s", "");
   tool_cell_time (list->table, info->created);
   tool_cell (list->table, "%s", list->of_snapshots ? maker (info) : "");
+  if (list->of_snapshots) {
+    char *tags = hold_tags (&optional);
+
+    tool_cell (list->table, "%s", list->unknown ? "?" : tags);
+    free (tags);
+  }
+  optional_free (&optional);
 }
 
 /* Add the disks, and with SNAPSHOTS each one's snapshots.  One that has been
@@ -601,11 +666,11 @@ static const struct tool_option snapshot_options[] = {
 static int
 run_snapshot_list (int argc, char *argv[])
 {
-  static const char *const titles[] = { "NAME", ">SIZE", "CREATED", "BY",
-                                        NULL };
+  static const char *const titles[] = { "NAME", ">SIZE", "CREATED",
+                                        "BY",   "HOLDS", NULL };
   static const char *const usage_titles[] = { "NAME",   ">SIZE",   ">STORED",
                                               ">FREES", "CREATED", "BY",
-                                              NULL };
+                                              "HOLDS",  NULL };
   struct contents contents = { 0 };
   struct disk_info disk;
   struct status status;
@@ -628,14 +693,15 @@ const struct command command_snapshot_list = {
   .help =
       "They stand by disk, and those of a disk in the order in which they\n"
       "were taken.  BY is whose it is: \"user\", or \"server\" for those of\n"
-      "a server's history that nobody has renamed.  With --usage, STORED is\n"
-      "what the snapshot shows that is not zeroes, and FREES what deleting it\n"
-      "alone would free.\n"
+      "a server's history that nobody has renamed.  HOLDS are the tags of\n"
+      "\"sqlblock snapshot hold\".  With --usage, STORED is what the snapshot\n"
+      "shows that is not zeroes, and FREES what deleting it alone would free.\n"
       "\n"
       "The JSON is {\"snapshots\": [...]}, each with disk, snapshot, size,\n"
       "block_size, created, automatic (made by a server), guid,\n"
-      "description and user (what was set as user:KEY, by KEY); with\n"
-      "--usage also stored and exclusive (what deleting it frees).\n"
+      "description, user (what was set as user:KEY, by KEY) and holds (when\n"
+      "they began, by their tags); with --usage also stored and exclusive\n"
+      "(what deleting it frees).\n"
       "\n"
       "Example: sqlblock snapshot list disks.sqlite web\n",
   .options = snapshot_options,
@@ -718,6 +784,20 @@ show_disk_lines (const struct disk_info *info,
   show_user (optional);
 }
 
+/* Read the properties of TARGET.  Returns an exit code, with which the rest
+ * goes on.
+ */
+static int
+try_properties (struct store *store, const char *target,
+                struct optional *optional)
+{
+  struct status status;
+
+  return manage_properties (store, target, optional, &status) == -1
+             ? tool_fail (&status)
+             : TOOL_DONE;
+}
+
 static int
 show_disk (struct store *store, const char *name)
 {
@@ -727,18 +807,18 @@ show_disk (struct store *store, const char *name)
   struct usage usage;
   struct disk_info info;
   struct status status;
+  int code, properties_code;
   json_t *json;
-  int code;
 
   if (store_find (store, name, &info, &status) == -1 ||
       manage_details (store, name, &details, &status) == -1 ||
-      manage_properties (store, name, &optional, &status) == -1 ||
       manage_list_snapshots (store, name, add_snapshot, &contents, &status) ==
           -1)
     return tool_fail (&status);
   contents.disks = &info;
   if (!count_usage (store, &contents, &usage, &code))
     return code;
+  properties_code = try_properties (store, name, &optional);
   if (common.json) {
     json = disk_json (&info, &details);
     add_properties (json, &optional, false);
@@ -748,7 +828,7 @@ show_disk (struct store *store, const char *name)
   else
     show_disk_lines (&info, &details, &usage, &optional);
   optional_free (&optional);
-  return code;
+  return code == TOOL_DONE ? properties_code : code;
 }
 
 /* The lines about a snapshot. */
@@ -769,6 +849,7 @@ show_snapshot_lines (const struct snapshot_info *info,
   tool_property ("created", "%s", times_local (info->created, text));
   tool_property ("made by", "%s", maker (info));
   tool_property ("guid", "%016" PRIx64, (uint64_t)info->guid);
+  show_holds (optional);
   show_user (optional);
 }
 
@@ -780,14 +861,14 @@ show_snapshot (struct store *store, const char *target)
   struct optional optional = { 0 };
   struct usage usage;
   struct status status;
+  int code, properties_code;
   json_t *json;
-  int code;
 
-  if (manage_find_snapshot (store, target, &info, &status) == -1 ||
-      manage_properties (store, target, &optional, &status) == -1)
+  if (manage_find_snapshot (store, target, &info, &status) == -1)
     return tool_fail (&status);
   if (!count_usage (store, &contents, &usage, &code))
     return code;
+  properties_code = try_properties (store, target, &optional);
   if (common.json) {
     json = snapshot_json (&info);
     add_properties (json, &optional, true);
@@ -797,7 +878,7 @@ show_snapshot (struct store *store, const char *target)
   else
     show_snapshot_lines (&info, &usage, &optional);
   optional_free (&optional);
-  return code;
+  return code == TOOL_DONE ? properties_code : code;
 }
 
 static int

@@ -107,7 +107,6 @@ struct snapshot_info {
   uint32_t block_size; /* bytes */
   int64_t created;     /* seconds since 1970, UTC */
   bool automatic;      /* made by a server's schedule */
-  bool held;           /* has a property hold:..., damaged or not */
   int64_t layer;
   int64_t generation;
 };

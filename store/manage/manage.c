@@ -369,7 +369,8 @@ delete_disk (struct connection *connection, void *opaque, struct status *status)
                         "disk '%s' has %s; delete them first, or ask for all "
                         "with --snapshots",
                         request->disk.name, COUNT (count, "snapshot"));
-  if (!request->force && keep_readers_out (connection, request, status) == -1)
+  if (snapshots_check_held_all (connection, request->disk.id, status) == -1 ||
+      (!request->force && keep_readers_out (connection, request, status) == -1))
     return -1;
   if (snapshots_delete_all (connection, request->disk.id, status) == -1)
     return -1;
@@ -457,6 +458,22 @@ manage_snapshot (struct store *store, const char *const *disks, size_t count,
   return store_change (store, snapshot_disks, &request, status);
 }
 
+/* A hold stays, other than a reader, for whom make_change waits: so it is
+ * looked for before readers are kept out.
+ */
+static int
+check_all_held (struct connection *connection, struct request *request,
+                struct status *status)
+{
+  for (size_t i = 0; i < request->count; i++) {
+    request->target = request->targets[i];
+    if (request_find_snapshot (connection, request, false, status) == -1 ||
+        snapshots_check_held (connection, &request->snapshot, status) == -1)
+      return -1;
+  }
+  return 0;
+}
+
 static int
 delete_snapshots (struct connection *connection, void *opaque,
                   struct status *status)
@@ -464,6 +481,8 @@ delete_snapshots (struct connection *connection, void *opaque,
   struct request *request = opaque;
 
   connection_frees_space (connection);
+  if (check_all_held (connection, request, status) == -1)
+    return -1;
   for (size_t i = 0; i < request->count; i++) {
     request->target = request->targets[i];
     if (request_find_snapshot (connection, request, false, status) == -1 ||

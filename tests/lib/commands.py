@@ -30,6 +30,8 @@ CALLS = {
     "snapshot create": ["web@wednesday"],
     "snapshot list": ["web"],
     "snapshot delete": ["web@monday"],
+    "snapshot hold": ["web@monday", "backup"],
+    "snapshot release": ["web@tuesday", "keep"],
     "rollback": ["web@monday"],
     "clone": ["web@monday", "copy"],
     "flatten": ["child"],
@@ -81,6 +83,7 @@ def make ():
                   ["create", DB, "mail", "--size=1M"],
                   ["snapshot", "create", DB, "web@monday"],
                   ["snapshot", "create", DB, "web@tuesday"],
+                  ["snapshot", "hold", DB, "web@tuesday", "keep"],
                   ["import", DB, "web", "image", "--overwrite"],
                   ["clone", DB, "web", "child"],
                   ["import", "other.sqlite", "sent", "image", "--create"],
@@ -191,6 +194,8 @@ def bad_values (word, value):
                 "Quota=1G", "user", "user=x", "user:", "user:=x", "user:x",
                 "user:a\nb=x", b"user:\xff=x", "user:%s=x" % LONG, "User:x=y",
                 "description", "hold:x=1", "local:x=y"]
+    if word == "TAG":
+        return ["", "a\nb", b"\xff", "n" * 196]
     return [""]
 
 def walk_arguments (command):
@@ -350,7 +355,7 @@ def walk_times (command):
         arguments = replaced(right, i, "web@9999-01-01")
         restore()
         if command in ("snapshot create", "snapshot delete", "rename",
-                       "describe", "set"):
+                       "describe", "set", "snapshot hold", "snapshot release"):
             refused(command, arguments, looked=True)
             continue
         out, text = done(command, arguments)

@@ -91,7 +91,7 @@ has_not ()
 
 has "sqlblock " create list info snapshot map help --help --version
 offers "sqlblock cr" create
-offers "sqlblock snapshot " create list delete
+offers "sqlblock snapshot " create list delete hold release
 offers "sqlblock snapshot l" list
 offers "sqlblock help fl" flatten
 offers "sqlblock help snapshot de" delete
