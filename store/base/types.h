@@ -61,6 +61,11 @@ struct storing {
 /* As a quota: no limit. */
 #define QUOTA_NONE INT64_MAX
 
+/* A property user:... that is to have this text; "" removes it. */
+struct property_setting {
+  const char *key, *text;
+};
+
 /* What a user asks of a disk.  NULL and 0 mean "not said". */
 struct disk_options {
   const char *name; /* or DISK@SNAPSHOT, with nothing else said */
@@ -69,6 +74,8 @@ struct disk_options {
   uint32_t block_size; /* bytes, a power of two from 512 to 1 MiB */
   struct storing storing;
   uint64_t quota; /* bytes, or QUOTA_NONE */
+  const struct property_setting *settings;
+  size_t settings_count;
 };
 
 /* Room for DISK@SNAPSHOT. */

@@ -196,53 +196,94 @@ manage_rename (struct store *store, const char *target, const char *name,
   return store_change (store, rename_target, &request, status);
 }
 
+/* Give the target the properties that were asked for. */
 static int
-describe (struct connection *connection, void *opaque, struct status *status)
+set_properties (struct connection *connection, const struct request *request,
+                struct status *status)
 {
-  struct request *request = opaque;
+  const bool of_disk = request->snapshot.id == 0;
+  const enum property_kind kind = of_disk ? PROPERTY_DISK : PROPERTY_SNAPSHOT;
+  const int64_t owner = of_disk ? request->disk.id : request->snapshot.id;
+  const struct disk_options *options = request->options;
 
-  if (request_find_disk (connection, request, status) == -1)
+  if (options->description && !of_disk &&
+      properties_set_text (connection, kind, owner, PROPERTY_DESCRIPTION,
+                           options->description, status) == -1)
     return -1;
-  return disks_describe (connection, request->disk.id,
-                         request->options->description, status);
+  for (size_t i = 0; i < options->settings_count; i++)
+    if (properties_set_text (connection, kind, owner, options->settings[i].key,
+                             options->settings[i].text, status) == -1)
+      return -1;
+  return 0;
 }
 
-int
-manage_describe (struct store *store, const char *disk, const char *description,
-                 struct status *status)
+static int
+set_snapshot (struct connection *connection, struct request *request,
+              struct status *status)
 {
-  const struct disk_options options = { .description = description };
-  struct request request = { .target = disk, .options = &options };
+  const struct disk_options *options = request->options;
 
-  if (sane_check_options (&options, status) == -1)
+  if (request_find_snapshot (connection, request, false, status) == -1)
     return -1;
-  return store_change (store, describe, &request, status);
+  if (options->storing.compression.codec || options->storing.deduplicate ||
+      options->quota)
+    return status_fail (status, EINVAL,
+                        "'%s' is a snapshot: what it can be given is a "
+                        "description, and user:KEY=VALUE",
+                        request->target);
+  if (set_properties (connection, request, status) == 0)
+    return 0;
+  return status_prefix (status, "snapshot '%s'", request->target);
+}
+
+static int
+set_disk (struct connection *connection, struct request *request,
+          struct status *status)
+{
+  const struct disk_options *options = request->options;
+  const int64_t id = request->disk.id;
+
+  if (request_find_disk (connection, request, status) == -1 ||
+      disks_set_storing (connection, id, &options->storing, status) == -1 ||
+      (options->quota &&
+       quota_set (connection, id, options->quota, status) == -1) ||
+      (options->description &&
+       disks_describe (connection, id, options->description, status) == -1))
+    return -1;
+  if (set_properties (connection, request, status) == 0)
+    return 0;
+  return status_prefix (status, "disk '%s'", request->disk.name);
 }
 
 static int
 set (struct connection *connection, void *opaque, struct status *status)
 {
   struct request *request = opaque;
-  const struct disk_options *options = request->options;
-  int r = request_find_disk (connection, request, status);
 
-  if (r == 0)
-    r = disks_set_storing (connection, request->disk.id, &options->storing,
-                           status);
-  if (r == 0 && options->quota)
-    r = quota_set (connection, request->disk.id, options->quota, status);
-  return r;
+  if (request_find_target (connection, request, status) == -1)
+    return -1;
+  return request->snapshot.id ? set_snapshot (connection, request, status)
+                              : set_disk (connection, request, status);
 }
 
 int
-manage_set (struct store *store, const char *disk,
+manage_set (struct store *store, const char *target,
             const struct disk_options *options, struct status *status)
 {
-  struct request request = { .target = disk, .options = options };
+  struct request request = { .target = target, .options = options };
 
   if (sane_check_options (options, status) == -1)
     return -1;
   return store_change (store, set, &request, status);
+}
+
+int
+manage_describe (struct store *store, const char *target,
+                 const char *description, struct status *status)
+{
+  const struct disk_options options = { .description = description };
+
+  return manage_set (store, target, &options, status);
 }
 
 int
@@ -338,7 +379,8 @@ delete_disk (struct connection *connection, void *opaque, struct status *status)
                         "disk '%s' has %s; delete them first, or ask for all "
                         "with --snapshots",
                         request->disk.name, COUNT (count, "snapshot"));
-  if (!request->force && keep_readers_out (connection, request, status) == -1)
+  if (snapshots_check_held_all (connection, request->disk.id, status) == -1 ||
+      (!request->force && keep_readers_out (connection, request, status) == -1))
     return -1;
   if (snapshots_delete_all (connection, request->disk.id, status) == -1)
     return -1;
@@ -426,6 +468,22 @@ manage_snapshot (struct store *store, const char *const *disks, size_t count,
   return store_change (store, snapshot_disks, &request, status);
 }
 
+/* A hold stays, other than a reader, for whom make_change waits: so it is
+ * looked for before readers are kept out.
+ */
+static int
+check_all_held (struct connection *connection, struct request *request,
+                struct status *status)
+{
+  for (size_t i = 0; i < request->count; i++) {
+    request->target = request->targets[i];
+    if (request_find_snapshot (connection, request, false, status) == -1 ||
+        snapshots_check_held (connection, &request->snapshot, status) == -1)
+      return -1;
+  }
+  return 0;
+}
+
 static int
 delete_snapshots (struct connection *connection, void *opaque,
                   struct status *status)
@@ -433,6 +491,8 @@ delete_snapshots (struct connection *connection, void *opaque,
   struct request *request = opaque;
 
   connection_frees_space (connection);
+  if (check_all_held (connection, request, status) == -1)
+    return -1;
   for (size_t i = 0; i < request->count; i++) {
     request->target = request->targets[i];
     if (request_find_snapshot (connection, request, false, status) == -1 ||

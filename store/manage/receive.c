@@ -42,6 +42,7 @@
 #include "base/failed.h"
 #include "base/grow.h"
 #include "sqlite/guard.h"
+#include "rows/carried.h"
 #include "rows/features.h"
 #include "rows/layers.h"
 #include "manage.h"
@@ -770,7 +771,8 @@ check_incoming (struct reception *reception, struct status *status)
                   status) == -1 ||
       sane_check_options (&options, status) == -1 ||
       (incoming->snapshot &&
-       sane_check_snapshot (incoming->snapshot, status) == -1))
+       sane_check_snapshot (incoming->snapshot, status) == -1) ||
+      (incoming->optional && carried_check (incoming->optional, status) == -1))
     return -1;
   reception->hidden = (struct disk_info){
     .size = incoming->size,
@@ -942,9 +944,13 @@ change_end (struct connection *connection, void *opaque, struct status *status)
   if (incoming->snapshot == NULL)
     return 0;
   disk.size = incoming->size;
-  return snapshots_create (connection, &disk, incoming->snapshot, false,
-                           incoming->guid, incoming->created, &snapshot,
-                           status);
+  if (snapshots_create (connection, &disk, incoming->snapshot, false,
+                        incoming->guid, incoming->created, &snapshot,
+                        status) == -1)
+    return -1;
+  return incoming->optional ? carried_put (connection, disk.id, snapshot,
+                                           incoming->optional, status)
+                            : 0;
 }
 
 /* Delete DISK/receiving, but not what it may have become already. */

@@ -359,6 +359,71 @@ snapshots_list (struct connection *connection, int64_t disk,
   return r;
 }
 
+/* SQL: a hold, of whatever value and checksum, and whose it is. */
+#define HOLD                                                                   \
+  "SELECT (SELECT name FROM disk WHERE disk.id = snapshot.disk) || '@' ||"     \
+  " snapshot.name, substr (property.key, 1 + length ('" PROPERTY_HOLD "'))"    \
+  " FROM snapshot JOIN property ON " PROPERTY_HOLDS
+
+/* Fail where HELD, SQL that begins as HOLD, finds something for ID. */
+static int
+check_held (struct connection *connection, const char *held, int64_t id,
+            struct status *status)
+{
+  CLEANUP_STATEMENT sqlite3_stmt *hold =
+      connection_statement (connection, held, status);
+  const char *name, *tag;
+  int r;
+
+  if (hold == NULL)
+    return -1;
+  sqlite3_bind_int64 (hold, 1, id);
+  r = connection_step (connection, hold, status);
+  if (r != 1)
+    return r;
+  name = (const char *)sqlite3_column_text (hold, 0);
+  tag = (const char *)sqlite3_column_text (hold, 1);
+  return status_fail (status, EBUSY,
+                      "snapshot '%.401s' is held by '%.200s'; if nobody needs "
+                      "it any more, release it: \"sqlblock snapshot release "
+                      "DATABASE DISK@SNAPSHOT TAG\"",
+                      name ? name : "", tag ? tag : "");
+}
+
+int
+snapshots_is_held (struct connection *connection,
+                   const struct snapshot_info *info, bool *held,
+                   struct status *status)
+{
+  static const char held_sql[] =
+      "SELECT EXISTS (" HOLD " WHERE snapshot.id = ?1)";
+  int64_t is_held;
+
+  if (connection_integer_for (connection, held_sql, info->id, &is_held,
+                              status) == -1)
+    return -1;
+  *held = is_held;
+  return 0;
+}
+
+int
+snapshots_check_held (struct connection *connection,
+                      const struct snapshot_info *info, struct status *status)
+{
+  static const char held_sql[] = HOLD " WHERE snapshot.id = ?1 LIMIT 1";
+
+  return check_held (connection, held_sql, info->id, status);
+}
+
+int
+snapshots_check_held_all (struct connection *connection, int64_t disk,
+                          struct status *status)
+{
+  static const char held_sql[] = HOLD " WHERE snapshot.disk = ?1 LIMIT 1";
+
+  return check_held (connection, held_sql, disk, status);
+}
+
 int
 snapshots_delete (struct connection *connection,
                   const struct snapshot_info *info, struct status *status)
@@ -366,6 +431,7 @@ snapshots_delete (struct connection *connection,
   static const char delete_sql[] = "DELETE FROM snapshot WHERE id = ?1";
 
   if (features_allow (connection, info->disk, FEATURE_CHANGE, status) == -1 ||
+      snapshots_check_held (connection, info, status) == -1 ||
       properties_drop (connection, PROPERTY_SNAPSHOT, info->id, status) == -1 ||
       connection_run_for (connection, delete_sql, info->id, status) == -1)
     return -1;
@@ -392,17 +458,17 @@ int
 snapshots_unpin (struct connection *connection, int64_t id,
                  struct status *status)
 {
-  static const char held_sql[] =
+  static const char reclaim_sql[] =
       RECLAIM_ADD ("SELECT layer FROM snapshot"
                    " WHERE name LIKE '" SNAPSHOT_COPY "%'"
                    " AND ?1 IN (0, id)");
-  static const char release_sql[] =
+  static const char unpin_sql[] =
       "DELETE FROM snapshot WHERE name LIKE '" SNAPSHOT_COPY "%'"
       " AND ?1 IN (0, id)";
 
-  if (connection_run_for (connection, held_sql, id, status) == -1)
+  if (connection_run_for (connection, reclaim_sql, id, status) == -1)
     return -1;
-  return connection_run_for (connection, release_sql, id, status);
+  return connection_run_for (connection, unpin_sql, id, status);
 }
 
 int
@@ -417,6 +483,7 @@ snapshots_delete_all (struct connection *connection, int64_t disk,
   static const char delete_all_sql[] = "DELETE FROM snapshot WHERE disk = ?1";
 
   if (features_allow (connection, disk, FEATURE_CHANGE, status) == -1 ||
+      snapshots_check_held_all (connection, disk, status) == -1 ||
       connection_run_for (connection, reclaim_sql, disk, status) == -1 ||
       connection_run_for (connection, properties_sql, disk, status) == -1)
     return -1;
