@@ -78,7 +78,10 @@ static struct store *store;
 /* Ends waiting when the server ends. */
 static pthread_t watcher;
 
-/* Report a failure of the store; always returns -1. */
+/* Report a failure of the store; always returns -1.  A feature or a codec that
+ * this program lacks is EIO to a client: NBD has ENOTSUP for what a request
+ * asks in vain only, and nbdkit aborts where a zero fails with it.
+ */
 static int
 report (const struct status *status)
 {
@@ -86,7 +89,7 @@ report (const struct status *status)
     nbdkit_debug ("%s", status->message);
   else
     nbdkit_error ("%s", status->message);
-  nbdkit_set_error (status->error);
+  nbdkit_set_error (status->error == ENOTSUP ? EIO : status->error);
   return -1;
 }
 
@@ -463,10 +466,14 @@ sqlblock_cleanup (void)
   server = NULL;
 }
 
-/* Add a disk to nbdkit's list of exports; stop where that is full. */
+/* Add a disk to nbdkit's list of exports, unless it cannot be served; stop
+ * where that is full.
+ */
 static int
 add_export (const struct disk_info *info, void *exports)
 {
+  if (info->access == DISK_REFUSED)
+    return 0;
   return nbdkit_add_export (exports, info->name, info->description);
 }
 
@@ -476,7 +483,8 @@ add_snapshot (const struct snapshot_info *snapshot, void *exports)
 {
   struct disk_info info;
 
-  if (export_name && strcmp (snapshot->disk_name, export_name) != 0)
+  if (snapshot->access == DISK_REFUSED ||
+      (export_name && strcmp (snapshot->disk_name, export_name) != 0))
     return 0;
   store_show_snapshot (snapshot, &info);
   return nbdkit_add_export (exports, info.name, info.description);

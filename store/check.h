@@ -127,6 +127,10 @@ struct check_counts {
   uint64_t blocks, bytes; /* rows, and bytes of their data */
   uint64_t problems;      /* without the leftovers */
   uint64_t leftovers;
+  /* Rows of blocks and contents with a codec that this program does not know,
+   * and a right checksum: no problem.
+   */
+  uint64_t unknown;
   uint64_t without_checksum; /* pages; no problem, see check/sealing.h */
   /* SQLite's own check was given up, since others write so much. */
   bool file_not_checked;

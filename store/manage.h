@@ -26,6 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/optional.h"
 #include "base/progress.h"
 #include "base/types.h"
 #include "status.h"
@@ -51,14 +52,16 @@ int manage_create (struct store *store, const struct disk_options *options,
 int manage_rename (struct store *store, const char *target, const char *name,
                    struct status *status);
 
-int manage_describe (struct store *store, const char *disk,
+/* Describe DISK or DISK@SNAPSHOT; "": not at all. */
+int manage_describe (struct store *store, const char *target,
                      const char *description, struct status *status);
 
-/* Change what OPTIONS says of the disk: how new blocks are compressed, and
- * its quota.  A quota holds at once for what is written from then on; what
+/* Change what OPTIONS says of DISK: how new blocks are compressed, its quota,
+ * description and properties; or of DISK@SNAPSHOT, which can have only the last
+ * two (EINVAL).  A quota holds at once for what is written from then on; what
  * was there is to be counted, by manage_count.
  */
-int manage_set (struct store *store, const char *disk,
+int manage_set (struct store *store, const char *target,
                 const struct disk_options *options, struct status *status);
 
 /* Give the disk SIZE bytes.  Growing: the new bytes are zeroes, clients see
@@ -83,9 +86,9 @@ int manage_count (struct store *store, progress_made progress, void *opaque,
 
 /* Delete a disk.  One that has snapshots is deleted only with SNAPSHOTS,
  * which deletes them too (ENOTEMPTY otherwise, or EBUSY where one of them is
- * open, see disk_open); clones of it live on.  With FORCE also while a server
- * has it or them open, whose requests then fail.  The space is freed by
- * manage_reclaim.
+ * open, see disk_open, or held, also with FORCE); clones of it live on.  With
+ * FORCE also while a server has it or them open, whose requests then fail.  The
+ * space is freed by manage_reclaim.
  */
 int manage_delete (struct store *store, const char *disk, bool snapshots,
                    bool force, struct status *status);
@@ -95,10 +98,19 @@ int manage_snapshot (struct store *store, const char *const *disks,
                      size_t count, const char *name, struct status *status);
 
 /* Delete COUNT snapshots DISK@SNAPSHOT, all or none, by name only; EBUSY where
- * one is open (see disk_open).  The space is freed by manage_reclaim.
+ * one is open (see disk_open) or held.  The space is freed by manage_reclaim.
  */
 int manage_delete_snapshots (struct store *store, const char *const *targets,
                              size_t count, struct status *status);
+
+/* Hold DISK@SNAPSHOT, or release it: while it has a hold, of whatever TAG,
+ * nothing deletes it.  EEXIST or ENOENT where it has that one already, or has
+ * it not.
+ */
+int manage_hold (struct store *store, const char *target, const char *tag,
+                 struct status *status);
+int manage_release (struct store *store, const char *target, const char *tag,
+                    struct status *status);
 
 /* Make DISK what it was at DISK@SNAPSHOT, its size included.  What was
  * written since is lost, unless a snapshot has it; newer snapshots stay.
@@ -193,6 +205,12 @@ struct manage_details {
 int manage_details (struct store *store, const char *target,
                     struct manage_details *details, struct status *status);
 
+/* Add the properties of DISK or DISK@SNAPSHOT to LIST, see properties_read; it
+ * is freed by optional_free, whatever this returns.
+ */
+int manage_properties (struct store *store, const char *target,
+                       struct optional *list, struct status *status);
+
 /* Count what each of COUNT ITEMS, which are of GROUPS groups, shows, and in
  * FREED[group] the bytes of blocks that deleting a group would free.  An item
  * that is not there counts nothing.  What is damaged does not keep the others
@@ -243,8 +261,16 @@ struct disk *manage_pin (struct store *store, const char *target,
 void manage_unpin (struct store *store, struct disk *disk);
 
 /*--------------------------------------------------------------------
- * Receiving: a copy from elsewhere that appears complete or not at all.
+ * Receiving: a copy from elsewhere that appears complete or not at all; and
+ * what a stream takes along.
  */
+
+/* Add to LIST what goes with SNAPSHOT into another database: its properties,
+ * the features of its disk, and if the WHOLE disk goes, the properties of that.
+ * It is freed by optional_free, whatever this returns.
+ */
+int manage_outgoing (struct store *store, const struct snapshot_info *snapshot,
+                     bool whole, struct optional *list, struct status *status);
 
 /* What is to be received. */
 struct manage_incoming {
@@ -265,6 +291,7 @@ struct manage_incoming {
                         the snapshot with this guid */
   const char *base;  /* and its name where it comes from */
   bool rollback;     /* give up what was written since the base */
+  const struct optional *optional; /* what comes with both; NULL: nothing */
 };
 
 /* Begin.  DISK must not exist.  With REPLACE or a base it must, and no

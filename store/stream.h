@@ -8,13 +8,16 @@
  * file.  It is read from beginning to end, never trusted, and applied only
  * when all of it has arrived.
  *
- *   preamble | BEGIN | ZEROES or DATA ... | END          and nothing behind
+ *   preamble | BEGIN | PROPERTY ... | FEATURE ... | ZEROES or DATA ... | END
+ *                                                        and nothing behind
  *
  * All numbers are little-endian.  The preamble has 24 bytes: the text
  * "sqlblock-stream\n", the version as 32 bits, and 32 bits that are zero.
+ * Version 1 has no PROPERTY and no FEATURE, and is written where there are
+ * none, so that programs which know no more can read it.
  * Each record has a head of 48 bytes, and then its payload:
  *
- *    0  32 bits  kind: 1 BEGIN, 2 ZEROES, 3 DATA, 4 END
+ *    0  32 bits  kind: 1 BEGIN, 2 ZEROES, 3 DATA, 4 END, 5 PROPERTY, 6 FEATURE
  *    4   8 bits  codec of the payload: 0 none, 1 as it is; others will be
  *                as in block.codec (schema.sql)
  *    5  24 bits  zero
@@ -37,6 +40,18 @@
  *         disk, its description, the snapshot, the base.  All but the
  *         lengths are 64 bits.  Without a base the disk is zeroes where the
  *         stream does not say otherwise; with one it is what the base was.
+ *         In version 2 the head's count is how many PROPERTY and FEATURE
+ *         follow.
+ * PROPERTY  what is optional about the disk, or with a base of the snapshot
+ *         only (the table property, schema.sql):
+ *            0  32 bits  kind: 1 of the disk, 2 of the snapshot
+ *            4  16 bits  type of the value: 1 integer, 3 text, 4 bytes
+ *            6  16 bits  length of the key
+ *            8  the key, and the value behind it; an integer has 64 bits
+ *         Their kinds and keys go upwards, compared byte by byte.  None has a
+ *         key that stays where it is (optional_stays).
+ * FEATURE what a program must know to use the disk (the table feature): the
+ *         class as 64 bits, and the name.  The names go upwards.
  * ZEROES  the range is zeroes; no payload.
  * DATA    the range is these bytes, at most STREAM_DATA_MAX of them.
  * END     the payload has three numbers of 64 bits: how many records came
@@ -53,10 +68,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/optional.h"
 #include "base/types.h"
 #include "status.h"
 
-#define STREAM_VERSION 1
+#define STREAM_VERSION 2
 
 /* The most bytes of the disk that one DATA record has. */
 #define STREAM_DATA_MAX 1048576
@@ -95,7 +111,9 @@ struct stream {
    */
   int (*interrupted) (void);
 
+  uint32_t version;
   struct stream_header header;
+  struct optional optional; /* that was read */
   struct stream_counts counts;
   uint64_t bytes;   /* of the stream itself */
   uint64_t next;    /* the first byte of the disk that may come next */
@@ -109,11 +127,13 @@ struct stream {
 };
 
 /* Write the beginning of a stream to FD, which is not closed here.  HEADER
- * has values that a disk and a snapshot can have.  Returns 0, or -1: EPIPE
- * where nobody reads (SIGPIPE is ignored by the caller), EIO, ENOSPC.
+ * has values that a disk and a snapshot can have, and OPTIONAL, which may be
+ * NULL, what is optional about them, as carried_read gives it.  Returns 0, or
+ * -1: EPIPE where nobody reads (SIGPIPE is ignored by the caller), EIO, ENOSPC.
  */
 int stream_begin (struct stream *stream, int fd, int (*interrupted) (void),
-                  const struct stream_header *header, struct status *status);
+                  const struct stream_header *header,
+                  const struct optional *optional, struct status *status);
 
 /* Write a range; data is split as needed. */
 int stream_write (struct stream *stream, const struct stream_range *range,
@@ -122,9 +142,9 @@ int stream_write (struct stream *stream, const struct stream_range *range,
 /* Write the end. */
 int stream_end (struct stream *stream, struct status *status);
 
-/* Read the beginning of a stream from FD into stream->header.  Returns 0,
- * or -1: EINVAL for what is no stream or is damaged, ENOTSUP for a version
- * or a codec that this program does not know.
+/* Read the beginning of a stream from FD into stream->header and
+ * stream->optional.  Returns 0, or -1: EINVAL for what is no stream or is
+ * damaged, ENOTSUP for a version or a codec that this program does not know.
  */
 int stream_open (struct stream *stream, int fd, int (*interrupted) (void),
                  struct status *status);

@@ -178,6 +178,8 @@ print_json (struct report *report, const struct check_counts *counts)
       salvage ? json_integer (report->salvage.lost + report->salvage.unknown)
               : json_null ());
   json_object_set_new (object, "leftovers", json_integer (counts->leftovers));
+  json_object_set_new (object, "unknown_blocks",
+                       json_integer (counts->unknown));
   json_object_set_new (object, "pages_without_checksum",
                        json_integer (counts->without_checksum));
   json_object_set_new (object, "file_checked",
@@ -201,6 +203,10 @@ say_counts (const struct check_counts *counts)
             tool_count (counts->blocks, "block"),
             tool_amount (counts->bytes, text),
             tool_count (counts->problems, "problem"));
+  if (counts->unknown > 0)
+    tool_say ("%s stored in a way that this program does not know; a newer "
+              "one, or one that was built with it, reads them",
+              tool_count (counts->unknown, "block"));
   if (counts->without_checksum > 0)
     tool_say ("%s without a checksum, since another program wrote there; a "
               "server gives them one some time later, and --repair now",

@@ -168,7 +168,6 @@ run_rename (int argc, char *argv[])
 {
   const struct target from = tool_target (argv[1]);
   const char *name = from.snapshot ? snapshot_name (from, argv[2]) : argv[2];
-  struct resolved resolved;
   struct status status;
   struct store *store;
   int code;
@@ -178,11 +177,9 @@ run_rename (int argc, char *argv[])
   if (code != TOOL_DONE)
     return code;
   store = tool_open (argv[0], true);
-  if (tool_resolve (store, argv[1], &resolved, &status) == -1)
-    return tool_fail (&status);
-  if (resolved.time)
-    return tool_usage ("'%s' is a time; give the name of the snapshot, '%s'",
-                       argv[1], resolved.name);
+  code = tool_check_no_time (store, argv[1]);
+  if (code != TOOL_DONE)
+    return code;
   if (manage_rename (store, argv[1], name, &status) == -1)
     return tool_fail (&status);
   if (strcmp (from.snapshot ? from.snapshot : from.disk, name) == 0) {
@@ -218,30 +215,38 @@ static int
 run_describe (int argc, char *argv[])
 {
   const struct disk_options options = { .description = argv[2] };
+  const char *what = strchr (argv[1], '@') ? "snapshot" : "disk";
   struct status status;
+  struct store *store;
+  int code;
 
   (void)argc;
   if (sane_check_options (&options, &status) == -1)
     return tool_fail (&status);
-  if (manage_describe (tool_open (argv[0], true), argv[1], argv[2], &status) ==
-      -1)
+  store = tool_open (argv[0], true);
+  code = tool_check_no_time (store, argv[1]);
+  if (code != TOOL_DONE)
+    return code;
+  if (manage_describe (store, argv[1], argv[2], &status) == -1)
     return tool_fail (&status);
   if (argv[2][0])
-    tool_say ("described disk '%s' as '%s'", argv[1], argv[2]);
+    tool_say ("described %s '%s' as '%s'", what, argv[1], argv[2]);
   else
-    tool_say ("disk '%s' has no description now", argv[1]);
+    tool_say ("%s '%s' has no description now", what, argv[1]);
   return TOOL_DONE;
 }
 
 const struct command command_describe = {
   .name = "describe",
-  .arguments = "DATABASE DISK TEXT",
-  .summary = "Say in a line for people what a disk is",
+  .arguments = "DATABASE DISK[@SNAPSHOT] TEXT",
+  .summary = "Say in a line for people what a disk or a snapshot is",
   .help = "The description is UTF-8 of at most 4000 bytes without control\n"
           "characters, and may be empty.  \"info\" shows it, and clients see\n"
-          "it too.\n"
+          "that of a disk, too.\n"
           "\n"
-          "Example: sqlblock describe disks.sqlite web \"the shop's server\"\n",
+          "Examples:\n"
+          "  sqlblock describe disks.sqlite web \"the shop's server\"\n"
+          "  sqlblock describe disks.sqlite web@monday \"before the update\"\n",
   .least = 3,
   .most = 3,
   .run = run_describe,

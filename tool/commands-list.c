@@ -18,8 +18,27 @@
 #include <string.h>
 
 #include "base/failed.h"
+#include "base/sane.h"
 #include "base/times.h"
 #include "tool.h"
+
+/* What can be done with a disk, as JSON says it. */
+static const char *
+access_name (enum disk_access access)
+{
+  return access == DISK_OPEN        ? "full"
+         : access == DISK_READ_ONLY ? "read-only"
+                                    : "none";
+}
+
+/* The same for people: "" where it can be used in every way. */
+static const char *
+access_text (enum disk_access access)
+{
+  return access == DISK_OPEN        ? ""
+         : access == DISK_READ_ONLY ? "read-only: it needs a newer program"
+                                    : "unusable: it needs a newer program";
+}
 
 /* Everything about a disk, without what must be counted. */
 static json_t *
@@ -29,7 +48,7 @@ disk_json (const struct disk_info *info, const struct manage_details *details)
 
   store_print_compression (&info->storing.compression, compression);
   return json_pack (
-      "{s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o}", "name",
+      "{s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:s}", "name",
       tool_json_string (info->name), "description",
       tool_json_string (info->description), "size", tool_json_size (info->size),
       "block_size", tool_json_size (info->block_size), "compression",
@@ -39,7 +58,8 @@ disk_json (const struct disk_info *info, const struct manage_details *details)
       info->quota ? tool_json_size (details->quota_used) : json_null (),
       "snapshots", tool_json_size (details->snapshots), "created",
       tool_json_time (info->created), "origin",
-      details->origin[0] ? tool_json_string (details->origin) : json_null ());
+      details->origin[0] ? tool_json_string (details->origin) : json_null (),
+      "access", access_name (info->access));
 }
 
 /* The same about a snapshot. */
@@ -57,6 +77,148 @@ snapshot_json (const struct snapshot_info *info)
                     tool_json_size (info->block_size), "created",
                     tool_json_time (info->created), "automatic",
                     info->automatic, "guid", guid);
+}
+
+/* The value of a property as a text: a new string. */
+static char *
+property_text (const struct property *property)
+{
+  char *hex;
+
+  if (property->damaged)
+    return tool_strdup ("?");
+  if (property->type == PROPERTY_INTEGER)
+    return tool_format ("%" PRId64, property->integer);
+  if (property->type == PROPERTY_TEXT && sane_text (property->bytes) &&
+      strlen (property->bytes) == property->length)
+    return tool_strdup (property->bytes);
+  hex = tool_alloc (2 * property->length + 4);
+  strcpy (hex, "x'");
+  for (size_t i = 0; i < property->length; i++)
+    sprintf (hex + 2 + 2 * i, "%02x", (unsigned char)property->bytes[i]);
+  return strcat (hex, "'");
+}
+
+static json_t *
+property_json (const struct property *property)
+{
+  char *text;
+  json_t *json;
+
+  if (property->damaged)
+    return json_null ();
+  if (property->type == PROPERTY_INTEGER)
+    return json_integer (property->integer);
+  text = property_text (property);
+  json = tool_json_string (text);
+  free (text);
+  return json;
+}
+
+/* What stands behind BEGINNING in the key of the property, or NULL. */
+static const char *
+key_behind (const struct property *property, const char *beginning)
+{
+  const size_t length = strlen (beginning);
+
+  return strncmp (property->key, beginning, length) == 0
+             ? property->key + length
+             : NULL;
+}
+
+/* The description that the snapshot has as a property: a new string. */
+static char *
+description_of (const struct optional *list)
+{
+  for (size_t i = 0; i < list->property_count; i++)
+    if (strcmp (list->properties[i].key, PROPERTY_DESCRIPTION) == 0)
+      return property_text (&list->properties[i]);
+  return tool_strdup ("");
+}
+
+/* Since when there is a hold, a time; null where that is damaged. */
+static json_t *
+hold_json (const struct property *property)
+{
+  return property->damaged || property->type != PROPERTY_INTEGER
+             ? json_null ()
+             : tool_json_time (property->integer);
+}
+
+/* Add the properties of a disk, or of a SNAPSHOT, to its JSON. */
+static void
+add_properties (json_t *json, const struct optional *list, bool snapshot)
+{
+  json_t *user = json_object (), *holds = json_object ();
+  char *description = description_of (list);
+
+  for (size_t i = 0; i < list->property_count; i++) {
+    const struct property *property = &list->properties[i];
+    const char *key = key_behind (property, PROPERTY_USER);
+    const char *tag = key_behind (property, PROPERTY_HOLD);
+
+    if (key)
+      json_object_set_new (user, key, property_json (property));
+    else if (tag)
+      json_object_set_new (holds, tag, hold_json (property));
+  }
+  json_object_set_new (json, "user", user);
+  if (snapshot) {
+    json_object_set_new (json, "description", tool_json_string (description));
+    json_object_set (json, "holds", holds);
+  }
+  json_decref (holds);
+  free (description);
+}
+
+/* The tags of the holds, with a "," between them: a new string. */
+static char *
+hold_tags (const struct optional *list)
+{
+  char *tags = tool_strdup (""), *more;
+
+  for (size_t i = 0; i < list->property_count; i++) {
+    const char *tag = key_behind (&list->properties[i], PROPERTY_HOLD);
+
+    if (tag) {
+      more = tool_format ("%s%s%s", tags, tags[0] ? "," : "", tag);
+      free (tags);
+      tags = more;
+    }
+  }
+  return tags;
+}
+
+/* Show the holds, each in a line. */
+static void
+show_holds (const struct optional *list)
+{
+  char text[TIMES_TEXT_MAX];
+
+  for (size_t i = 0; i < list->property_count; i++) {
+    const struct property *property = &list->properties[i];
+    const char *tag = key_behind (property, PROPERTY_HOLD);
+
+    if (tag)
+      tool_property ("held by", "%s, since %s", tag,
+                     property->damaged || property->type != PROPERTY_INTEGER
+                         ? "?"
+                         : times_local (property->integer, text));
+  }
+}
+
+/* Show those of people, each in a line. */
+static void
+show_user (const struct optional *list)
+{
+  for (size_t i = 0; i < list->property_count; i++) {
+    const struct property *property = &list->properties[i];
+    char *text = property_text (property);
+
+    if (key_behind (property, PROPERTY_USER))
+      tool_property (property->key, "%s", text);
+    free (text);
+  }
 }
 
 /* Who made a snapshot. */
@@ -245,12 +407,32 @@ static bool with_usage;
 
 /* A list in the making. */
 struct list {
+  struct store *store;
   const struct contents *contents;
   struct usage usage;
   struct tool_table *table;
   json_t *disks, *snapshots;
   bool of_snapshots; /* and not of disks, perhaps with snapshots */
+  bool unknown;      /* properties cannot be read */
+  int code;          /* what could not be read, as an exit code */
 };
+
+/* Read the properties of TARGET.  What has been deleted meanwhile has none;
+ * where they cannot be read that is said once, and the others are not tried.
+ */
+static void
+read_properties (struct list *list, const char *target,
+                 struct optional *optional)
+{
+  struct status status;
+
+  if (list->unknown ||
+      manage_properties (list->store, target, optional, &status) == 0 ||
+      status.error == ENOENT)
+    return;
+  list->code = tool_fail (&status);
+  list->unknown = true;
+}
 
 static void
 add_usage_cells (struct list *list, size_t item)
@@ -271,7 +453,12 @@ list_disk (struct list *list, size_t i, const struct manage_details *details)
 {
   const struct disk_info *info = &list->contents->disks[i];
   json_t *json = disk_json (info, details);
+  struct optional optional = { 0 };
 
+  if (common.json)
+    read_properties (list, info->name, &optional);
+  add_properties (json, &optional, false);
+  optional_free (&optional);
   if (with_usage)
     add_usage (json, &list->usage, i);
   json_array_append_new (list->disks, json);
@@ -284,7 +471,9 @@ list_disk (struct list *list, size_t i, const struct manage_details *details)
   add_usage_cells (list, i);
   tool_cell (list->table, "%" PRIu64, details->snapshots);
   tool_cell_time (list->table, info->created);
-  tool_cell (list->table, "%s", details->origin);
+  tool_cell (list->table, "%s%s%s", details->origin,
+             details->origin[0] && info->access ? "; " : "",
+             access_text (info->access));
 }
 
 /* Add snapshot I. */
@@ -294,11 +483,17 @@ list_snapshot (struct list *list, size_t i)
   const struct snapshot_info *info = &list->contents->snapshots[i];
   const size_t item = list->contents->disk_count + i;
   json_t *json = snapshot_json (info);
+  char *name = tool_format ("%s@%s", info->disk_name, info->name);
+  struct optional optional = { 0 };
 
+  if (common.json || list->of_snapshots)
+    read_properties (list, name, &optional);
+  add_properties (json, &optional, true);
   if (with_usage)
     add_usage (json, &list->usage, item);
   json_array_append_new (list->snapshots, json);
-  tool_cell (list->table, "%s@%s", info->disk_name, info->name);
+  tool_cell (list->table, "%s", name);
+  free (name);
   tool_cell_size (list->table, info->size);
   if (!list->of_snapshots)
     tool_cell (list->table, "%s", "");
@@ -307,35 +502,40 @@ list_snapshot (struct list *list, size_t i)
     tool_cell (list->table, "%s", "");
   tool_cell_time (list->table, info->created);
   tool_cell (list->table, "%s", list->of_snapshots ? maker (info) : "");
+  if (list->of_snapshots) {
+    char *tags = hold_tags (&optional);
+
+    tool_cell (list->table, "%s", list->unknown ? "?" : tags);
+    free (tags);
+  }
+  optional_free (&optional);
 }
 
 /* Add the disks, and with SNAPSHOTS each one's snapshots.  One that has been
  * deleted meanwhile is left out; so is one that cannot be read, with a
- * message and an exit code.
+ * message.
  */
-static int
-list_disks (struct list *list, struct store *store, bool snapshots)
+static void
+list_disks (struct list *list, bool snapshots)
 {
   const struct contents *contents = list->contents;
   struct manage_details details;
   struct status status;
-  int code = TOOL_DONE;
   size_t next = 0;
 
   for (size_t i = 0; i < contents->disk_count; i++) {
     const struct disk_info *disk = &contents->disks[i];
 
-    if (manage_details (store, disk->name, &details, &status) == 0)
+    if (manage_details (list->store, disk->name, &details, &status) == 0)
       list_disk (list, i, &details);
     else if (status.error != ENOENT)
-      code = tool_fail (&status);
+      list->code = tool_fail (&status);
     for (; next < contents->snapshot_count &&
            contents->snapshots[next].disk <= disk->id;
          next++)
       if (snapshots && contents->snapshots[next].disk == disk->id)
         list_snapshot (list, next);
   }
-  return code;
 }
 
 /* Show CONTENTS as a list; TITLES are the columns, with those of the usage
@@ -346,17 +546,18 @@ show_list (struct store *store, const struct contents *contents,
            bool of_snapshots, bool snapshots, const char *const *titles)
 {
   struct list list = {
+    .store = store,
     .contents = contents,
     .table = tool_table (titles),
     .disks = json_array (),
     .snapshots = json_array (),
     .of_snapshots = of_snapshots,
   };
-  int code, usage_code = TOOL_DONE;
+  int usage_code = TOOL_DONE;
 
   if (with_usage && !count_usage (store, contents, &list.usage, &usage_code))
     return usage_code;
-  code = list_disks (&list, store, snapshots);
+  list_disks (&list, snapshots);
   if (of_snapshots)
     for (size_t i = 0; i < contents->snapshot_count; i++)
       list_snapshot (&list, i);
@@ -369,7 +570,7 @@ show_list (struct store *store, const struct contents *contents,
                                 list.snapshots));
   else
     tool_json_print (json_pack ("{s:o}", "disks", list.disks));
-  return code == TOOL_DONE ? usage_code : code;
+  return list.code == TOOL_DONE ? usage_code : list.code;
 }
 
 /*--------------------------------------------------------------------
@@ -460,12 +661,11 @@ const struct command command_list = {
       "\n"
       "The JSON is {\"disks\": [...]}, each with name, description, size,\n"
       "block_size, compression, dedup, quota and quota_used (or null),\n"
-      "snapshots (how many), created and origin (or null); with\n"
-      "--usage also stored, exclusive (what deleting the disk alone frees)\n"
-      "and history (what deleting it and its snapshots frees); with --all\n"
-      "beside it \"snapshots\", as of \"sqlblock snapshot list\".  With "
-      "--names\n"
-      "it is {\"names\": [...]}.\n"
+      "snapshots (how many), created, origin (or null) and user (what was\n"
+      "set as user:KEY, by KEY); with --usage also stored, exclusive (what\n"
+      "deleting the disk alone frees) and history (what deleting it and its\n"
+      "snapshots frees); with --all beside it \"snapshots\", as of \"sqlblock\n"
+      "snapshot list\".  With --names it is {\"names\": [...]}.\n"
       "\n"
       "Example: sqlblock list disks.sqlite --all --usage\n",
   .options = list_options,
@@ -487,11 +687,11 @@ static const struct tool_option snapshot_options[] = {
 static int
 run_snapshot_list (int argc, char *argv[])
 {
-  static const char *const titles[] = { "NAME", ">SIZE", "CREATED", "BY",
-                                        NULL };
+  static const char *const titles[] = { "NAME", ">SIZE", "CREATED",
+                                        "BY",   "HOLDS", NULL };
   static const char *const usage_titles[] = { "NAME",   ">SIZE",   ">STORED",
                                               ">FREES", "CREATED", "BY",
-                                              NULL };
+                                              "HOLDS",  NULL };
   struct contents contents = { 0 };
   struct disk_info disk;
   struct status status;
@@ -514,13 +714,15 @@ const struct command command_snapshot_list = {
   .help =
       "They stand by disk, and those of a disk in the order in which they\n"
       "were taken.  BY is whose it is: \"user\", or \"server\" for those of\n"
-      "a server's history that nobody has renamed.  With --usage, STORED is\n"
-      "what the snapshot shows that is not zeroes, and FREES what deleting it\n"
-      "alone would free.\n"
+      "a server's history that nobody has renamed.  HOLDS are the tags of\n"
+      "\"sqlblock snapshot hold\".  With --usage, STORED is what the snapshot\n"
+      "shows that is not zeroes, and FREES what deleting it alone would free.\n"
       "\n"
       "The JSON is {\"snapshots\": [...]}, each with disk, snapshot, size,\n"
-      "block_size, created, automatic (made by a server) and guid; with\n"
-      "--usage also stored and exclusive (what deleting it frees).\n"
+      "block_size, created, automatic (made by a server), guid,\n"
+      "description, user (what was set as user:KEY, by KEY) and holds (when\n"
+      "they began, by their tags); with --usage also stored and exclusive\n"
+      "(what deleting it frees).\n"
       "\n"
       "Example: sqlblock snapshot list disks.sqlite web\n",
   .options = snapshot_options,
@@ -573,17 +775,63 @@ show_file (struct store *store, const char *path)
   return TOOL_DONE;
 }
 
+/* The lines about a disk. */
+static void
+show_disk_lines (const struct disk_info *info,
+                 const struct manage_details *details,
+                 const struct usage *usage, const struct optional *optional)
+{
+  char text[TIMES_TEXT_MAX], compression[COMPRESSION_TEXT];
+  char quota[TOOL_SIZE_MAX], used[TOOL_SIZE_MAX];
+
+  tool_property ("disk", "%s", info->name);
+  tool_property ("description", "%s", info->description);
+  tool_property_size ("size", info->size);
+  tool_property_size ("block size", info->block_size);
+  store_print_compression (&info->storing.compression, compression);
+  tool_property ("compression", "%s", compression);
+  tool_property ("dedup", "%s",
+                 info->storing.deduplicate == DISK_ON ? "on" : "off");
+  usage_property ("stored", usage->items[0].stored);
+  usage_property ("only here", usage->exclusive[0]);
+  usage_property ("with its snapshots", usage->history[0]);
+  if (info->quota)
+    tool_property ("quota", "%s, %s%s used", tool_size (info->quota, quota),
+                   details->quota_counted ? "" : "at least ",
+                   tool_size (details->quota_used, used));
+  tool_property ("snapshots", "%" PRIu64, details->snapshots);
+  tool_property ("created", "%s", times_local (info->created, text));
+  tool_property ("origin", "%s", details->origin);
+  if (info->access != DISK_OPEN)
+    tool_property ("access", "%s", access_text (info->access));
+  show_user (optional);
+}
+
+/* Read the properties of TARGET.  Returns an exit code, with which the rest
+ * goes on.
+ */
+static int
+try_properties (struct store *store, const char *target,
+                struct optional *optional)
+{
+  struct status status;
+
+  return manage_properties (store, target, optional, &status) == -1
+             ? tool_fail (&status)
+             : TOOL_DONE;
+}
+
 static int
 show_disk (struct store *store, const char *name)
 {
   struct contents contents = { .disk_count = 1 };
+  struct optional optional = { 0 };
   struct manage_details details;
   struct usage usage;
   struct disk_info info;
   struct status status;
-  char text[TIMES_TEXT_MAX], compression[COMPRESSION_TEXT];
-  char quota[TOOL_SIZE_MAX], used[TOOL_SIZE_MAX];
-  int code;
+  int code, properties_code;
+  json_t *json;
 
   if (store_find (store, name, &info, &status) == -1 ||
       manage_details (store, name, &details, &status) == -1 ||
@@ -593,32 +841,39 @@ show_disk (struct store *store, const char *name)
   contents.disks = &info;
   if (!count_usage (store, &contents, &usage, &code))
     return code;
+  properties_code = try_properties (store, name, &optional);
   if (common.json) {
-    json_t *json = disk_json (&info, &details);
-
+    json = disk_json (&info, &details);
+    add_properties (json, &optional, false);
     add_usage (json, &usage, 0);
     tool_json_print (json);
-    return code;
   }
-  tool_property ("disk", "%s", info.name);
-  tool_property ("description", "%s", info.description);
-  tool_property_size ("size", info.size);
-  tool_property_size ("block size", info.block_size);
-  store_print_compression (&info.storing.compression, compression);
-  tool_property ("compression", "%s", compression);
-  tool_property ("dedup", "%s",
-                 info.storing.deduplicate == DISK_ON ? "on" : "off");
-  usage_property ("stored", usage.items[0].stored);
-  usage_property ("only here", usage.exclusive[0]);
-  usage_property ("with its snapshots", usage.history[0]);
-  if (info.quota)
-    tool_property ("quota", "%s, %s%s used", tool_size (info.quota, quota),
-                   details.quota_counted ? "" : "at least ",
-                   tool_size (details.quota_used, used));
-  tool_property ("snapshots", "%" PRIu64, details.snapshots);
-  tool_property ("created", "%s", times_local (info.created, text));
-  tool_property ("origin", "%s", details.origin);
-  return code;
+  else
+    show_disk_lines (&info, &details, &usage, &optional);
+  optional_free (&optional);
+  return code == TOOL_DONE ? properties_code : code;
+}
+
+/* The lines about a snapshot. */
+static void
+show_snapshot_lines (const struct snapshot_info *info,
+                     const struct usage *usage, const struct optional *optional)
+{
+  char *description = description_of (optional);
+  char text[TIMES_TEXT_MAX];
+
+  tool_property ("snapshot", "%s@%s", info->disk_name, info->name);
+  tool_property ("description", "%s", description);
+  free (description);
+  tool_property_size ("size", info->size);
+  tool_property_size ("block size", info->block_size);
+  usage_property ("stored", usage->items[0].stored);
+  usage_property ("only here", usage->exclusive[0]);
+  tool_property ("created", "%s", times_local (info->created, text));
+  tool_property ("made by", "%s", maker (info));
+  tool_property ("guid", "%016" PRIx64, (uint64_t)info->guid);
+  show_holds (optional);
+  show_user (optional);
 }
 
 static int
@@ -626,31 +881,27 @@ show_snapshot (struct store *store, const char *target)
 {
   struct snapshot_info info;
   const struct contents contents = { .snapshots = &info, .snapshot_count = 1 };
+  struct optional optional = { 0 };
   struct usage usage;
   struct status status;
-  char text[TIMES_TEXT_MAX];
-  int code;
+  int code, properties_code;
+  json_t *json;
 
   if (manage_find_snapshot (store, target, &info, &status) == -1)
     return tool_fail (&status);
   if (!count_usage (store, &contents, &usage, &code))
     return code;
+  properties_code = try_properties (store, target, &optional);
   if (common.json) {
-    json_t *json = snapshot_json (&info);
-
+    json = snapshot_json (&info);
+    add_properties (json, &optional, true);
     add_usage (json, &usage, 0);
     tool_json_print (json);
-    return code;
   }
-  tool_property ("snapshot", "%s@%s", info.disk_name, info.name);
-  tool_property_size ("size", info.size);
-  tool_property_size ("block size", info.block_size);
-  usage_property ("stored", usage.items[0].stored);
-  usage_property ("only here", usage.exclusive[0]);
-  tool_property ("created", "%s", times_local (info.created, text));
-  tool_property ("made by", "%s", maker (&info));
-  tool_property ("guid", "%016" PRIx64, (uint64_t)info.guid);
-  return code;
+  else
+    show_snapshot_lines (&info, &usage, &optional);
+  optional_free (&optional);
+  return code == TOOL_DONE ? properties_code : code;
 }
 
 static int

@@ -110,16 +110,14 @@ make_header (const struct sending *sending, struct stream_header *header,
   return 0;
 }
 
+/* Write the stream; OPTIONAL goes along. */
 static int
-send_stream (struct sending *sending, struct status *status)
+write_stream (struct sending *sending, const struct stream_header *header,
+              const struct optional *optional, struct status *status)
 {
-  struct stream_header header;
-  int r = make_header (sending, &header, status);
+  int r = stream_begin (&sending->stream, STDOUT_FILENO, tool_interrupted,
+                        header, optional, status);
 
-  if (r == -1)
-    return -1;
-  r = stream_begin (&sending->stream, STDOUT_FILENO, tool_interrupted, &header,
-                    status);
   if (r == 0)
     r = sending->base.id != 0
             ? send_differences (sending, status)
@@ -127,6 +125,22 @@ send_stream (struct sending *sending, struct status *status)
   if (r == 0)
     r = stream_end (&sending->stream, status);
   stream_close (&sending->stream);
+  return r;
+}
+
+static int
+send_stream (struct sending *sending, struct status *status)
+{
+  struct optional optional = { 0 };
+  struct stream_header header;
+  int r = make_header (sending, &header, status);
+
+  if (r == 0)
+    r = manage_outgoing (sending->store, &sending->snapshot,
+                         sending->base.id == 0, &optional, status);
+  if (r == 0)
+    r = write_stream (sending, &header, &optional, status);
+  optional_free (&optional);
   return r;
 }
 
@@ -325,6 +339,7 @@ receive_stream (struct store *store, struct stream *stream, const char *name,
     .base_guid = header->base_guid,
     .base = header->base_guid != 0 ? header->base : NULL,
     .rollback = receive_rollback,
+    .optional = &stream->optional,
   };
   struct disk *disk = manage_receive (store, &incoming, status);
 

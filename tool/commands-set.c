@@ -2,7 +2,8 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* Commands about how a disk is stored: set, recompress. */
+/* Commands about how a disk is stored, and what is said of it: set, recompress.
+ */
 
 #include <config.h>
 
@@ -12,6 +13,7 @@
 
 #include "copy.h"
 #include "base/count.h"
+#include "base/sane.h"
 #include "manage.h"
 #include "tool.h"
 
@@ -25,7 +27,25 @@ begins (const char *text, const char *with)
   return strncmp (text, with, strlen (with)) == 0;
 }
 
-/* Read PROPERTY=VALUE.  Returns an exit code. */
+/* Read user:KEY=TEXT into SETTINGS, which has room for it. */
+static int
+parse_setting (const char *text, struct property_setting *settings,
+               size_t *count)
+{
+  const char *value = strchr (text, '=');
+  char *key = tool_format ("%.*s", (int)(value - text), text);
+  struct status status;
+
+  if (sane_check_key (key, &status) == -1)
+    return tool_usage ("%s", status.message);
+  for (size_t i = 0; i < *count; i++)
+    if (strcmp (settings[i].key, key) == 0)
+      return tool_usage ("'%s' was given twice", key);
+  settings[(*count)++] = (struct property_setting){ key, value + 1 };
+  return TOOL_DONE;
+}
+
+/* Read another PROPERTY=VALUE.  Returns an exit code. */
 static int
 parse_property (const char *text, struct disk_options *options)
 {
@@ -39,17 +59,38 @@ parse_property (const char *text, struct disk_options *options)
     twice = options->storing.deduplicate;
   else if (begins (text, "quota="))
     twice = options->quota;
+  else if (begins (text, "description="))
+    twice = options->description;
   else
     return tool_usage ("'%s' is no property that can be set; give "
-                       "compression=HOW, dedup=on, dedup=off or quota=SIZE",
+                       "compression=HOW, dedup=on, dedup=off, quota=SIZE, "
+                       "description=TEXT or user:KEY=TEXT",
                        text);
   if (twice)
     return tool_usage ("'%.*s' was given twice", (int)(value - text - 1), text);
-  return text[0] == 'c'
-             ? tool_parse_compression (value, &options->storing.compression)
-         : text[0] == 'd'
-             ? tool_parse_choice (value, &options->storing.deduplicate)
-             : tool_parse_quota (value, &options->quota);
+  if (begins (text, "compression="))
+    return tool_parse_compression (value, &options->storing.compression);
+  if (begins (text, "dedup="))
+    return tool_parse_choice (value, &options->storing.deduplicate);
+  if (begins (text, "quota="))
+    return tool_parse_quota (value, &options->quota);
+  options->description = value;
+  return TOOL_DONE;
+}
+
+/* Read all of them. */
+static int
+parse_properties (int count, char *argv[], struct disk_options *options)
+{
+  struct property_setting *settings = tool_alloc (count * sizeof *settings);
+  int code = TOOL_DONE;
+
+  options->settings = settings;
+  for (int i = 0; i < count && code == TOOL_DONE; i++)
+    code = begins (argv[i], PROPERTY_USER) && strchr (argv[i], '=')
+               ? parse_setting (argv[i], settings, &options->settings_count)
+               : parse_property (argv[i], options);
+  return code;
 }
 
 /* The quota holds; count what the disk has. */
@@ -68,31 +109,51 @@ count (struct store *store)
                  : TOOL_DONE;
 }
 
+/* Say what has become of the properties ARGV of the disk or snapshot NAME. */
+static void
+say_set (const char *name, int count, char *argv[])
+{
+  const char *what = strchr (name, '@') ? "snapshot" : "disk";
+
+  for (int i = 0; i < count; i++) {
+    const int key = strcspn (argv[i], "=");
+
+    if (argv[i][key + 1])
+      tool_say ("set %s of %s '%s'", argv[i], what, name);
+    else
+      tool_say ("%s '%s' has no %.*s now", what, name, key, argv[i]);
+  }
+}
+
 static int
 run_set (int argc, char *argv[])
 {
   struct disk_options options = { 0 };
   struct status status;
   struct store *store;
-  int code;
+  int code = parse_properties (argc - 2, argv + 2, &options);
 
-  for (int i = 2; i < argc; i++) {
-    code = parse_property (argv[i], &options);
-    if (code != TOOL_DONE)
-      return code;
-  }
+  if (code != TOOL_DONE)
+    return code;
+  if (strchr (argv[1], '@') && (options.storing.compression.codec ||
+                                options.storing.deduplicate || options.quota))
+    return tool_usage ("'%s' is a snapshot, which can have only a description "
+                       "and user:KEY=TEXT",
+                       argv[1]);
   store = tool_open (argv[0], true);
+  code = tool_check_no_time (store, argv[1]);
+  if (code != TOOL_DONE)
+    return code;
   if (manage_set (store, argv[1], &options, &status) == -1)
     return tool_fail (&status);
-  for (int i = 2; i < argc; i++)
-    tool_say ("set %s of disk '%s'", argv[i], argv[1]);
+  say_set (argv[1], argc - 2, argv + 2);
   return options.quota ? count (store) : TOOL_DONE;
 }
 
 const struct command command_set = {
   .name = "set",
-  .arguments = "DATABASE DISK PROPERTY=VALUE...",
-  .summary = "Change how a disk is stored",
+  .arguments = "DATABASE DISK[@SNAPSHOT] PROPERTY=VALUE...",
+  .summary = "Change how a disk is stored, or what is said of it",
   .help =
       "The properties are:\n"
       "\n"
@@ -106,12 +167,20 @@ const struct command command_set = {
       "                     snapshots may take.  Writes that would exceed\n"
       "                     it fail for lack of space; reading, trimming and\n"
       "                     deleting go on.  What is there is counted first.\n"
+      "  description=TEXT   a line for people, as by describe\n"
+      "  user:KEY=TEXT      whatever you want to note, by any name.  KEY is\n"
+      "                     UTF-8 without '='; user:KEY has at most 200\n"
+      "                     bytes.  Clones and copies get it, too.\n"
+      "\n"
+      "A TEXT is UTF-8 of at most 4000 bytes without control characters; an\n"
+      "empty one removes the property.  A snapshot can have these two.\n"
       "\n"
       "A server that has the disk open goes by it from its next request\n"
       "on.\n"
       "\n"
       "Example: sqlblock set disks.sqlite web compression=zstd:3\n"
-      "         sqlblock set disks.sqlite web quota=50G\n",
+      "         sqlblock set disks.sqlite web quota=50G\n"
+      "         sqlblock set disks.sqlite web@monday user:ticket=4711\n",
   .common = COMMON_PROGRESS,
   .least = 3,
   .most = -1,

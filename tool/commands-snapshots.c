@@ -2,7 +2,7 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* Commands that change snapshots: snapshot create, snapshot delete. */
+/* Commands that change snapshots: snapshot create, delete, hold, release. */
 
 #include <config.h>
 
@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sane.h"
 #include "base/times.h"
 #include "tool.h"
 
@@ -438,7 +439,8 @@ const struct command command_snapshot_delete = {
       "DISK@A..B are the snapshots from A to B, both included, in the order\n"
       "in which they were made; DISK@A.. goes on to the newest, DISK@..B\n"
       "begins with the oldest.  With --all it is DISK, and means all that it\n"
-      "has.  If one cannot be deleted, none is.  The disk and what was cloned\n"
+      "has.  If one cannot be deleted, since somebody holds or reads it or it\n"
+      "is not there, none is.  The disk and what was cloned\n"
       "from the snapshots stay as they are.\n"
       "\n"
       "Examples: sqlblock snapshot delete disks.sqlite web@monday\n"
@@ -449,4 +451,91 @@ const struct command command_snapshot_delete = {
   .least = 2,
   .most = -1,
   .run = run_delete,
+};
+
+/*--------------------------------------------------------------------
+ * hold, release
+ */
+
+/* Open the database for a hold on the snapshot ARGV[1], of the tag ARGV[2], if
+ * that can be.  Returns an exit code.
+ */
+static int
+open_for_hold (char *argv[], struct store **store)
+{
+  const struct target target = tool_target (argv[1]);
+  char *key = tool_format (PROPERTY_HOLD "%s", argv[2]);
+  struct status status;
+  const int r = sane_check_key (key, &status);
+
+  free (key);
+  if (target.snapshot == NULL)
+    return tool_usage ("'%s' is no snapshot: give %s@SNAPSHOT", argv[1],
+                       argv[1]);
+  if (r == -1)
+    return tool_usage ("%s", status.message);
+  *store = tool_open (argv[0], true);
+  return tool_check_no_time (*store, argv[1]);
+}
+
+static int
+run_hold (int argc, char *argv[])
+{
+  struct status status;
+  struct store *store;
+  const int code = open_for_hold (argv, &store);
+
+  (void)argc;
+  if (code != TOOL_DONE)
+    return code;
+  if (manage_hold (store, argv[1], argv[2], &status) == -1)
+    return tool_fail (&status);
+  tool_say ("snapshot '%s' is held by '%s'", argv[1], argv[2]);
+  return TOOL_DONE;
+}
+
+const struct command command_snapshot_hold = {
+  .name = "snapshot hold",
+  .arguments = "DATABASE DISK@SNAPSHOT TAG",
+  .summary = "Keep a snapshot from being deleted",
+  .help =
+      "While a snapshot has a hold, of whatever tag, nothing deletes it: no\n"
+      "command, with --force or not, and no server's history.  TAG says who\n"
+      "needs it; several can, each by another tag (exit code 4 for one that\n"
+      "it has already).  \"info\" shows them.\n"
+      "\n"
+      "Example: sqlblock snapshot hold disks.sqlite web@monday backup\n",
+  .least = 3,
+  .most = 3,
+  .run = run_hold,
+};
+
+static int
+run_release (int argc, char *argv[])
+{
+  struct status status;
+  struct store *store;
+  const int code = open_for_hold (argv, &store);
+
+  (void)argc;
+  if (code != TOOL_DONE)
+    return code;
+  if (manage_release (store, argv[1], argv[2], &status) == -1)
+    return tool_fail (&status);
+  tool_say ("snapshot '%s' is no longer held by '%s'", argv[1], argv[2]);
+  return TOOL_DONE;
+}
+
+const struct command command_snapshot_release = {
+  .name = "snapshot release",
+  .arguments = "DATABASE DISK@SNAPSHOT TAG",
+  .summary = "End a hold on a snapshot",
+  .help = "Ends what \"sqlblock snapshot hold\" has begun with that tag (exit\n"
+          "code 3 where there is none).  The snapshot can be deleted when no\n"
+          "hold is left; nothing deletes it now.\n"
+          "\n"
+          "Example: sqlblock snapshot release disks.sqlite web@monday backup\n",
+  .least = 3,
+  .most = 3,
+  .run = run_release,
 };

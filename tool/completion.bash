@@ -132,10 +132,11 @@ _sqlblock_argument ()
   done < <(_sqlblock_options)
 }
 
-# _sqlblock_properties: what "set" takes, each as KEY=WHAT on a line.
+# _sqlblock_properties: what "set" takes, each as KEY=WHAT on a line; of
+# "user:KEY=" people make the rest up.
 _sqlblock_properties ()
 {
-  sed -n 's/^  \([a-z]\{1,\}=[^ ]*\).*/\1/p' <<<"$usage"
+  sed -n 's/^  \([a-z]\{1,\}[:=][^ ]*\).*/\1/p' <<<"$usage"
 }
 
 # _sqlblock_complete_property: KEY= or, behind that, its value. "=" breaks
@@ -144,7 +145,8 @@ _sqlblock_complete_property ()
 {
   local key=${cur%%=*} i
   if [[ $cur != *=* ]]; then
-    _sqlblock_offer < <(_sqlblock_properties | sed 's/=.*/=/')
+    [[ $cur == *:* ]] ||
+      _sqlblock_offer < <(_sqlblock_properties | sed 's/[A-Z]*=.*/=/; s/:=/:/')
     compopt -o nospace
     return
   fi

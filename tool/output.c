@@ -379,13 +379,14 @@ tool_table_print (struct tool_table *table)
 void
 tool_property (const char *name, const char *format, ...)
 {
+  const int room = PROPERTY_WIDTH - 1 - display_width (name);
   va_list arguments;
   char *text;
 
   va_start (arguments, format);
   text = format_list (format, arguments);
   va_end (arguments);
-  printf ("%s:%*s%s\n", name, PROPERTY_WIDTH - 1 - display_width (name), "",
+  printf ("%s:%*s%s\n", name, room > 0 ? room : 1, "",
           text[0] ? printable (text) : "-");
   free (text);
 }

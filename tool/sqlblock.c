@@ -34,6 +34,8 @@
   X (snapshot_create)                                                          \
   X (snapshot_list)                                                            \
   X (snapshot_delete)                                                          \
+  X (snapshot_hold)                                                            \
+  X (snapshot_release)                                                         \
   X (rollback)                                                                 \
   X (clone)                                                                    \
   X (flatten)                                                                  \

@@ -195,6 +195,20 @@ tool_resolve (struct store *store, const char *text, struct resolved *resolved,
   return 0;
 }
 
+int
+tool_check_no_time (struct store *store, const char *text)
+{
+  struct resolved resolved;
+  struct status status;
+
+  if (tool_resolve (store, text, &resolved, &status) == -1)
+    return tool_fail (&status);
+  if (resolved.time == NULL)
+    return TOOL_DONE;
+  return tool_usage ("'%s' is a time; give the name of the snapshot, '%s'",
+                     text, resolved.name);
+}
+
 /* The factor that the letter of a unit stands for, 0 where it is none. */
 static uint64_t
 unit_factor (char letter)

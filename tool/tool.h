@@ -163,6 +163,11 @@ struct resolved {
 int tool_resolve (struct store *store, const char *text,
                   struct resolved *resolved, struct status *status);
 
+/* What is changed is called by its name: fail where TEXT, DISK or
+ * DISK@SNAPSHOT, is a time, or names nothing.  Returns an exit code.
+ */
+int tool_check_no_time (struct store *store, const char *text);
+
 /* Fail where the file PATH, which is to be written, is the database DATABASE
  * or belongs to it; returns 0, or -1 (EEXIST, EINVAL).
  */

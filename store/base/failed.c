@@ -16,8 +16,9 @@
 bool
 failed_is_local (const struct status *status)
 {
-  return status_is_damage (status) ||
-         (status->error == EIO && status->sqlite == 0);
+  return status_is_damage (status) || status->error == ENOTSUP ||
+         (status->sqlite == 0 &&
+          (status->error == EIO || status->error == EROFS));
 }
 
 bool
@@ -33,17 +34,20 @@ int
 failed_layers_add (struct failed_layers *failed, int64_t layer,
                    struct status *status)
 {
+  const bool passed = status->error == ENOTSUP;
   int64_t *layers;
 
-  if (layer == 0 || !failed_is_local (status))
+  if (layer == 0 || (!passed && !failed_is_local (status)))
     return -1;
   layers = grow (failed->layers, failed->count, sizeof *layers);
   if (layers == NULL)
     return status_no_memory (status);
   failed->layers = layers;
   layers[failed->count++] = layer;
-  if (failed->count == 1)
+  if (!passed && failed->failures++ == 0) {
+    failed->failed = layer;
     failed->first = *status;
+  }
   return 0;
 }
 
@@ -51,15 +55,15 @@ int
 failed_layers_end (struct failed_layers *failed, int result,
                    struct status *status)
 {
-  const size_t count = result == 0 ? failed->count : 0;
+  const size_t count = result == 0 ? failed->failures : 0;
 
   if (count > 0)
     *status = failed->first;
   if (count == 1)
-    status_prefix (status, "layer %" PRId64, failed->layers[0]);
+    status_prefix (status, "layer %" PRId64, failed->failed);
   if (count > 1)
     status_prefix (status, "%zu layers, and first layer %" PRId64, count,
-                   failed->layers[0]);
+                   failed->failed);
   free (failed->layers);
   *failed = (struct failed_layers){ .count = 0 };
   return count > 0 ? -1 : result;

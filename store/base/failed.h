@@ -4,7 +4,8 @@
 
 /* Layers that work which goes from one to the next has failed at.  It goes on
  * with the others, so that one that is damaged does not keep them from their
- * turn, and fails at its end.
+ * turn, and fails at its end.  One with rows that this program does not
+ * understand (ENOTSUP) is passed by, and that is no failure.
  */
 
 #ifndef SQLBLOCK_FAILED_H
@@ -16,8 +17,9 @@
 
 #include "status.h"
 
-/* Is STATUS a failure of what is stored, so that work on something else may
- * succeed: not one of a lock, of memory or of room?
+/* Is STATUS a failure of what is stored, or what this program does not know how
+ * to treat, so that work on something else may succeed: not one of a lock, of
+ * memory or of room?
  */
 bool failed_is_local (const struct status *status);
 
@@ -25,7 +27,9 @@ bool failed_is_local (const struct status *status);
 struct failed_layers {
   int64_t *layers;
   size_t count;
-  struct status first; /* why, if there is one */
+  size_t failures;     /* without those that are passed by */
+  int64_t failed;      /* the first of them, */
+  struct status first; /* and why */
 };
 
 /* Has the work failed at LAYER?  FAILED may be NULL. */

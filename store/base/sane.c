@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/optional.h"
 #include "base/sane.h"
 #include "base/times.h"
 #include "base/types.h"
@@ -83,6 +84,51 @@ sane_description (const char *text)
   return strlen (text) <= DISK_DESCRIPTION_MAX && sane_text (text);
 }
 
+bool
+sane_key (const char *key)
+{
+  return key && *key && strlen (key) <= PROPERTY_KEY_MAX && sane_text (key);
+}
+
+int
+sane_check_key (const char *key, struct status *status)
+{
+  const char *colon = strchr (key, ':');
+
+  if (key[0] == '\0' || (colon && colon[1] == '\0'))
+    return status_fail (status, EINVAL,
+                        "the name of a property is missing behind '%s'", key);
+  if (strlen (key) > PROPERTY_KEY_MAX)
+    return status_fail (status, EINVAL,
+                        "'%.40s...' is longer than the %d bytes that the name "
+                        "of a property may have",
+                        key, PROPERTY_KEY_MAX);
+  if (!sane_text (key))
+    return status_fail (status, EINVAL,
+                        "'%s' cannot be the name of a property: it must be "
+                        "UTF-8 without control characters",
+                        key);
+  return 0;
+}
+
+/* Check the properties that a user asks for. */
+static int
+check_settings (const struct disk_options *options, struct status *status)
+{
+  for (size_t i = 0; i < options->settings_count; i++) {
+    const struct property_setting *setting = &options->settings[i];
+
+    if (sane_check_key (setting->key, status) == -1)
+      return -1;
+    if (!sane_description (setting->text))
+      return status_fail (status, EINVAL,
+                          "the value of %s must be UTF-8 without control "
+                          "characters, of at most %d bytes",
+                          setting->key, DISK_DESCRIPTION_MAX);
+  }
+  return 0;
+}
+
 int
 sane_check_options (const struct disk_options *options, struct status *status)
 {
@@ -117,7 +163,7 @@ sane_check_options (const struct disk_options *options, struct status *status)
                         "the block size %" PRIu32
                         " is not a power of two from 512 to 1M",
                         options->block_size);
-  return 0;
+  return check_settings (options, status);
 }
 
 int

@@ -40,8 +40,18 @@ bool sane_block_size (int64_t bytes);
 /* Can TEXT be the description of a disk? */
 bool sane_description (const char *text);
 
-/* Check what the user asks: name, description, size and block size have
- * permitted values.  Returns 0, or -1 and EINVAL.
+/* Can KEY, from a row or a stream, be that of a property or the name of a
+ * feature: a text of 1 to 200 bytes?  NULL cannot.
+ */
+bool sane_key (const char *key);
+
+/* Check that KEY can be that of a new property: a text of at most 200 bytes
+ * with something behind its colon, if it has one.  Returns 0, or -1 and EINVAL.
+ */
+int sane_check_key (const char *key, struct status *status);
+
+/* Check what the user asks: name, description, size, block size and properties
+ * have permitted values.  Returns 0, or -1 and EINVAL.
  */
 int sane_check_options (const struct disk_options *options,
                         struct status *status);

@@ -61,6 +61,11 @@ struct storing {
 /* As a quota: no limit. */
 #define QUOTA_NONE INT64_MAX
 
+/* A property user:... that is to have this text; "" removes it. */
+struct property_setting {
+  const char *key, *text;
+};
+
 /* What a user asks of a disk.  NULL and 0 mean "not said". */
 struct disk_options {
   const char *name; /* or DISK@SNAPSHOT, with nothing else said */
@@ -69,10 +74,17 @@ struct disk_options {
   uint32_t block_size; /* bytes, a power of two from 512 to 1 MiB */
   struct storing storing;
   uint64_t quota; /* bytes, or QUOTA_NONE */
+  const struct property_setting *settings;
+  size_t settings_count;
 };
 
 /* Room for DISK@SNAPSHOT. */
 #define DISK_TARGET_MAX (DISK_NAME_MAX + 1 + SNAPSHOT_NAME_MAX)
+
+/* What this program may do with a disk: all; only read it; or no more than show
+ * it in lists, since the disk has a feature that this program does not have.
+ */
+enum disk_access { DISK_OPEN = 0, DISK_READ_ONLY, DISK_REFUSED };
 
 /* What the database says about a disk. */
 struct disk_info {
@@ -85,6 +97,7 @@ struct disk_info {
   int64_t epoch;
   int64_t created; /* seconds since 1970, UTC */
   uint64_t quota;  /* bytes; 0: none */
+  enum disk_access access;
 
   /* Not 0: not the disk but this snapshot of it, which is read only. */
   int64_t snapshot;
@@ -97,10 +110,11 @@ struct snapshot_info {
   char disk_name[DISK_NAME_MAX + 1];
   char name[SNAPSHOT_NAME_MAX + 1];
   int64_t guid;
-  uint64_t size;       /* bytes */
-  uint32_t block_size; /* bytes */
-  int64_t created;     /* seconds since 1970, UTC */
-  bool automatic;      /* made by a server's schedule */
+  uint64_t size;           /* bytes */
+  uint32_t block_size;     /* bytes */
+  int64_t created;         /* seconds since 1970, UTC */
+  bool automatic;          /* made by a server's schedule */
+  enum disk_access access; /* of its disk */
   int64_t layer;
   int64_t generation;
 };

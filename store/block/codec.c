@@ -342,6 +342,23 @@ codec_hash_block (struct encoded *encoded, uint32_t block_size)
  * Decoding.
  */
 
+bool
+codec_is_known (int64_t codec)
+{
+  return codec == CODEC_ZERO || codec == CODEC_CONTENT ||
+         find_codec (codec) != NULL;
+}
+
+int
+codec_fail_unknown (int64_t codec, int error, struct status *status)
+{
+  return status_fail (status, error,
+                      "the block is stored with the codec %" PRId64
+                      ", which this program does not know: use a newer one, or "
+                      "one that was built with it",
+                      codec);
+}
+
 int
 codec_check (int64_t codec, size_t length, uint32_t block_size,
              struct status *status)
@@ -349,10 +366,13 @@ codec_check (int64_t codec, size_t length, uint32_t block_size,
   const struct codec_row *row = find_codec (codec);
   bool possible;
 
+  if (!codec_is_known (codec))
+    return codec_fail_unknown (codec, EIO, status);
   if (codec != CODEC_ZERO && row == NULL)
     return status_fail (status, EIO,
-                        "the row is damaged: there is no codec %" PRId64
-                        "; restore the block from a backup",
+                        "the row is damaged: codec %" PRId64
+                        " is not one of its bytes; restore the block from a "
+                        "backup",
                         codec);
   if (codec == CODEC_ZERO)
     possible = length == 0;

@@ -87,6 +87,21 @@ int compression_check (int64_t codec, int64_t level, struct status *status);
  */
 bool codec_next (enum codec *codec);
 
+/* Is CODEC, of a row of a block or of a content, one of those that there are,
+ * also if this program was built without it?
+ */
+bool codec_is_known (int64_t codec);
+
+/* Say that a row has CODEC, which is none of those, with ERROR; returns -1. */
+int codec_fail_unknown (int64_t codec, int error, struct status *status);
+
+/* SQL, of a row of TABLE: is its codec known?  Where not, the statement fails
+ * with ENOTSUP (connection.h).  For whatever changes, moves or deletes rows:
+ * one that is not understood stays as it is.
+ */
+#define CODEC_UNDERSTOOD(table)                                                \
+  "(" table ".codec BETWEEN 0 AND 4 OR understood (" table ".codec))"
+
 /* The feature that a database has which uses this codec, or NULL. */
 const char *codec_feature (enum codec codec);
 
@@ -119,8 +134,9 @@ void codec_encode (struct codec_workspace *workspace,
 void codec_hash_block (struct encoded *encoded, uint32_t block_size);
 
 /* Check that LENGTH bytes of data can be a block of BLOCK_SIZE bytes under
- * CODEC.  Returns 0, or -1: EIO, and ENOTSUP for a codec that this program
- * was built without.  Thread rules: any thread.
+ * CODEC.  Returns 0, or -1: EIO, also for a codec that is not known, and
+ * ENOTSUP for one that this program was built without.  Thread rules: any
+ * thread.
  */
 int codec_check (int64_t codec, size_t length, uint32_t block_size,
                  struct status *status);

@@ -25,6 +25,7 @@
 #include "check/check-parts.h"
 #include "block/checksum.h"
 #include "block/codec.h"
+#include "rows/features.h"
 #include "rows/layers.h"
 #include "rows/snapshots.h"
 #include "rows/viewers.h"
@@ -156,6 +157,8 @@ fits_plan (struct check *check, struct connection *connection,
     return 0;
   if (row->number < 0 || row->number > INT64_MAX / layer->block_size)
     return status_fail (status, EIO, "no disk has so many blocks");
+  if (!codec_is_known (row->codec))
+    return 0;
   if (row->codec != CODEC_CONTENT)
     return decode (check, connection, row->codec, row->data, row->length,
                    layer->block_size, status);
@@ -339,6 +342,8 @@ check_block (struct check *check, struct connection *connection,
   r = judge (check, connection, &row, &why);
   if (r == -1)
     *status = why;
+  if (r == 0 && !codec_is_known (row.codec))
+    check->counts->unknown++;
   return r == 1 ? tell_row (check, connection, &row, &why, status) : r;
 }
 
@@ -476,6 +481,10 @@ judge_content (struct check *check, struct connection *connection,
     status_fail (why, EIO, "its id or its size is impossible");
     return 1;
   }
+  if (!codec_is_known (codec)) {
+    check->counts->unknown++;
+    return 0;
+  }
   if (decode (check, connection, codec, data, length, size, why) == -1)
     return why->error == ENOMEM ? -1 : 1;
   if (checksum_bytes (check->block, size) != (uint64_t)hash) {
@@ -555,6 +564,22 @@ is_waiting (struct connection *connection, int64_t layer, struct status *status)
     return -1;
   sqlite3_bind_int64 (waiting, 1, layer);
   return connection_step (connection, waiting, status);
+}
+
+/* The same, or will this program free none of its rows? */
+static int
+is_left_alone (struct connection *connection, int64_t layer,
+               struct status *status)
+{
+  struct status why;
+  int r = is_waiting (connection, layer, status);
+
+  if (r == 0) {
+    r = features_forbid_layer (connection, layer, FEATURE_CHANGE, &why);
+    if (r == -1)
+      *status = why;
+  }
+  return r;
 }
 
 /* The index has an entry for a row that may not be there. */
@@ -704,7 +729,7 @@ entries_begin (struct check *check, struct connection *connection,
   r = connection_step (connection, layer, status);
   entries->is_layer = r == 1;
   if (r == 1)
-    r = is_waiting (connection, check->layer, status);
+    r = is_left_alone (connection, check->layer, status);
   entries->waiting = r == 1;
   sqlite3_bind_int64 (entries->rows, 1, check->layer);
   sqlite3_bind_int64 (entries->rows, 2, check->number);

@@ -18,6 +18,7 @@
 #include "check/check-parts.h"
 #include "rows/follow.h"
 #include "base/grow.h"
+#include "rows/features.h"
 #include "sqlite/guard.h"
 #include "rows/layers.h"
 #include "rows/snapshots.h"
@@ -113,6 +114,25 @@ read_layers (struct plan *plan, struct connection *connection,
   return r;
 }
 
+/* What a disk means with its rows that uses an unknown feature is not known. */
+static int
+forget_refused (struct plan *plan, struct connection *connection,
+                struct status *status)
+{
+  struct status why;
+  int r = 0;
+
+  for (size_t i = 0; r != -1 && i < plan->count; i++) {
+    r = features_forbid_layer (connection, plan->layers[i].id, FEATURE_READ,
+                               &why);
+    if (r == 1)
+      plan->layers[i].block_size = 0;
+  }
+  if (r == -1)
+    *status = why;
+  return r == -1 ? -1 : 0;
+}
+
 /* Find out the block sizes: all that look at a layer have the same. */
 static int
 read_block_sizes (struct plan *plan, struct connection *connection,
@@ -142,7 +162,7 @@ read_block_sizes (struct plan *plan, struct connection *connection,
     if (layer && layer->block_size == 0)
       layer->block_size = plan->layers[i - 1].block_size;
   }
-  return r;
+  return r == -1 ? -1 : forget_refused (plan, connection, status);
 }
 
 int

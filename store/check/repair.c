@@ -22,6 +22,7 @@
 #include "sqlite/log.h"
 #include "sqlite/marking.h"
 #include "rows/columns.h"
+#include "rows/features.h"
 #include "rows/layers.h"
 #include "rows/properties.h"
 #include "check/sealing.h"
@@ -193,7 +194,8 @@ read_bad_row (struct connection *connection, struct bad_row *row,
   row->codec = sqlite3_column_int64 (find, 1);
   row->checksum = sqlite3_column_int64 (find, 2);
   row->length = sqlite3_column_bytes (find, 3);
-  if (row->length == 0 || row->codec == CODEC_CONTENT)
+  if (row->length == 0 || row->codec == CODEC_CONTENT ||
+      !codec_is_known (row->codec))
     return 0;
   row->data = malloc (row->length);
   if (row->data == NULL)
@@ -206,7 +208,8 @@ static int
 write_row (struct connection *connection, void *opaque, struct status *status)
 {
   static const char write_sql[] = "UPDATE block SET data = ?3, checksum = ?4"
-                                  " WHERE id = ?1 AND checksum = ?2";
+                                  " WHERE id = ?1 AND checksum = ?2"
+                                  " AND " CODEC_UNDERSTOOD ("block");
   const struct bad_row *row = opaque;
   CLEANUP_STATEMENT sqlite3_stmt *write =
       connection_statement (connection, write_sql, status);
@@ -245,6 +248,29 @@ mend_block (struct repair *repair, struct mend *mend, struct status *status)
   return r == -1 ? -1 : found;
 }
 
+/* May a row of LAYER be mended?  Returns 1, 0 with what to say, -1. */
+static int
+may_mend (struct repair *repair, int64_t layer, struct status *status)
+{
+  const int r = STORE_READ (
+      repair->store, status, connection,
+      features_forbid_layer (connection, layer, FEATURE_CHANGE, status));
+
+  return r == -1 ? -1 : !r;
+}
+
+/* Has WHAT failed, as STATUS says, since this program does not know how to
+ * treat it?  Then it is left as it is, and that is said.
+ */
+static bool
+is_left (struct repair *repair, const char *what, const struct status *status)
+{
+  if (status->error != ENOTSUP && (status->error != EROFS || status->sqlite))
+    return false;
+  say (repair, status->error, "%s is left as it is: %s", what, status->message);
+  return true;
+}
+
 static int
 mend_blocks (struct repair *repair, struct status *status)
 {
@@ -256,7 +282,13 @@ mend_blocks (struct repair *repair, struct status *status)
       continue;
     if (report_progress (0, 0, repair) != 0)
       return status_fail (status, ECANCELED, "interrupted");
-    r = mend_block (repair, mend, status);
+    r = may_mend (repair, mend->layer, status);
+    if (r == 1)
+      r = mend_block (repair, mend, status);
+    else if (r == 0)
+      say (repair, EROFS,
+           "block %" PRId64 " of layer %" PRId64 " is left as it is: %s",
+           mend->number, mend->layer, status->message);
     if (r == -1)
       return -1;
     if (r == 1)
@@ -299,7 +331,11 @@ reindex (struct repair *repair, struct status *status)
 {
   /* What is sorted may not fit into memory. */
   static const char files_sql[] = "PRAGMA temp_store = FILE";
-  static const char reindex_sql[] = "REINDEX";
+  /* Not those of other programs, which may need what this one lacks. */
+  static const char *const tables[] = {
+    "REINDEX feature",  "REINDEX layer", "REINDEX disk",    "REINDEX snapshot",
+    "REINDEX property", "REINDEX block", "REINDEX content", NULL,
+  };
   struct connection connection;
   int r;
 
@@ -308,8 +344,8 @@ reindex (struct repair *repair, struct status *status)
   r = connection_run (&connection, files_sql, status);
   if (r == 0)
     r = marking_begin (&connection, status);
-  if (r == 0)
-    r = connection_run (&connection, reindex_sql, status);
+  for (size_t i = 0; r == 0 && tables[i]; i++)
+    r = connection_run (&connection, tables[i], status);
   if (r == 0)
     r = connection_commit (&connection, status);
   if (r == 0 && checkpoint_complete (&connection, status) == -1)
@@ -372,10 +408,11 @@ mend_step (struct connection *connection, void *opaque, struct status *status)
   static const char rows_sql[] =
       "DELETE FROM block WHERE id IN (SELECT id FROM block"
       " INDEXED BY block_by_number WHERE layer = ?1"
-      " AND ?1 NOT IN (SELECT id FROM layer) LIMIT 2048)";
+      " AND ?1 NOT IN (SELECT id FROM layer) LIMIT 2048)"
+      " AND " CODEC_UNDERSTOOD ("block");
   static const char content_sql[] =
       "DELETE FROM content WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM block"
-      " WHERE codec = 4 AND content = ?1)";
+      " WHERE codec = 4 AND content = ?1) AND " CODEC_UNDERSTOOD ("content");
   static const char reclaim_sql[] =
       "DELETE FROM reclaim WHERE layer = ?1 AND layer NOT IN"
       " (SELECT id FROM layer)";
@@ -457,7 +494,7 @@ mend_one (struct repair *repair, struct mend *mend, struct status *status)
     if (report_progress (0, 0, repair) != 0)
       return status_fail (status, ECANCELED, "interrupted");
     else if (store_change (repair->store, mend_step, mend, status) == -1)
-      return -1;
+      return is_left (repair, "what should be mended", status) ? 0 : -1;
   while (mend->changes > 0);
   if (say_words[1])
     say (repair, 0, "%s %" PRId64 " %s", say_words[0], mend->subject,
@@ -472,7 +509,7 @@ static int
 clear_end (struct repair *repair, int64_t id, struct status *status)
 {
   if (store_clear_end (repair->store, id, status) == -1)
-    return -1;
+    return is_left (repair, "what lies behind the end", status) ? 0 : -1;
   say (repair, 0,
        "what lay behind the end of disk number %" PRId64 " is cleared", id);
   return 0;

@@ -23,6 +23,7 @@
 #include "engine/engine.h"
 #include "engine/prefetch.h"
 #include "engine/store-parts.h"
+#include "rows/features.h"
 #include "rows/layers.h"
 #include "sqlite/guard.h"
 #include "statistics.h"
@@ -126,6 +127,26 @@ find_to_read (struct store *store, const char *name, struct disk_info *info,
   return 0;
 }
 
+/* May the disk INFO be opened?  A server says why it only reads one. */
+static int
+check_access (struct store *store, const struct disk_info *info, bool readonly,
+              struct status *status)
+{
+  struct status why;
+
+  if (info->access == DISK_REFUSED)
+    return STORE_READ (
+        store, status, connection,
+        features_allow (connection, info->id, FEATURE_READ, status));
+  if (info->access == DISK_READ_ONLY && !readonly && info->snapshot == 0 &&
+      !store->options.command &&
+      STORE_READ (
+          store, &why, connection,
+          features_allow (connection, info->id, FEATURE_CHANGE, &why)) == -1)
+    store->options.warn (why.message);
+  return 0;
+}
+
 struct disk *
 disk_open (struct store *store, const char *name, bool readonly,
            struct status *status)
@@ -166,12 +187,16 @@ disk_open_found (struct store *store, const struct disk_info *info,
     status_no_memory (status);
     return NULL;
   }
+  if (check_access (store, info, readonly, status) == -1) {
+    free (disk);
+    return NULL;
+  }
   disk->store = store;
   disk->info = *info;
   disk->guard = disk->reads = -1;
   /* Who reads without the log would not see what is written. */
-  disk->readonly =
-      readonly || info->snapshot != 0 || store_is_immutable (store);
+  disk->readonly = readonly || info->snapshot != 0 ||
+                   info->access != DISK_OPEN || store_is_immutable (store);
   if (!disk->readonly && store_begin_writing (store, info->id, status) == -1) {
     if (!store_may_only_read (status)) {
       status_prefix (status, "disk '%s'", info->name);

@@ -15,6 +15,7 @@
 #include "engine/connections.h"
 #include "engine/engine.h"
 #include "rows/database.h"
+#include "rows/features.h"
 #include "rows/snapshots.h"
 #include "sqlite/files.h"
 #include "store.h"
@@ -24,6 +25,16 @@ static const char *
 new_name (const struct disk_options *options)
 {
   return options->name ? options->name : DISK_NAME_DEFAULT;
+}
+
+/* May the disk INFO be read?  One that nobody has named is one of those that a
+ * server serves; its clients are told.
+ */
+static int
+check_access (struct connection *connection, const struct disk_info *info,
+              struct status *status)
+{
+  return features_allow (connection, info->id, FEATURE_READ, status);
 }
 
 /* Check the disk that OPTIONS asks for in an open database.  Returns 1 when
@@ -39,14 +50,18 @@ check_disk (struct connection *connection, const struct disk_options *options,
 
   if (options->name && strchr (options->name, '@'))
     return snapshots_find_target (connection, options->name, &info, &snapshot,
-                                  status) == -1
+                                  status) == -1 ||
+                   check_access (connection, &info, status) == -1
                ? -1
                : 1;
   r = disks_find (connection, options->name, &info, status);
   if (r == -1)
     return -1;
   if (r == 1)
-    return disks_check_match (&info, options, status) == -1 ? -1 : 1;
+    return (options->name && check_access (connection, &info, status) == -1) ||
+                   disks_check_match (&info, options, status) == -1
+               ? -1
+               : 1;
   if (options->size == 0) {
     disks_fail_unknown (connection, new_name (options), status);
     return status_prefix (status, "give size=SIZE to make the disk");

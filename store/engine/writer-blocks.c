@@ -36,6 +36,7 @@
 #include "block/checksum.h"
 #include "block/codec.h"
 #include "rows/content.h"
+#include "rows/features.h"
 #include "rows/viewers.h"
 #include "engine/writer-parts.h"
 #include "base/count.h"
@@ -115,6 +116,9 @@ look_at (struct writer *writer, const struct disk_info *disk,
   if (disks_view (&writer->connection, disk->id, disk->epoch, view, status) ==
       -1)
     return -1;
+  if (view->access != DISK_OPEN)
+    return features_allow (&writer->connection, disk->id, FEATURE_CHANGE,
+                           status);
   if (view->block_size != disk->block_size)
     return status_fail (status, EIO,
                         "the disk's block size was changed under this "
@@ -175,7 +179,8 @@ delete_in (struct writer *writer, const struct layer_point *layer,
   static const char delete_sql[] =
       "DELETE FROM block INDEXED BY block_by_number"
       " WHERE layer = ?1 AND number >= ?2 AND number < ?3"
-      " AND generation > ?4 AND generation <= ?5";
+      " AND generation > ?4 AND generation <= ?5"
+      " AND " CODEC_UNDERSTOOD ("block");
   CLEANUP_STATEMENT sqlite3_stmt *delete =
       connection_statement (&writer->connection, delete_sql, status);
 
@@ -243,7 +248,8 @@ put_row (struct writer *writer, int64_t number, const struct encoded *encoded,
       " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
       " ON CONFLICT (layer, number, generation) DO UPDATE SET"
       " codec = excluded.codec, checksum = excluded.checksum,"
-      " data = excluded.data, content = excluded.content";
+      " data = excluded.data, content = excluded.content"
+      " WHERE " CODEC_UNDERSTOOD ("block");
   const struct layer_point *layer = &writer->view.layers[0];
   CLEANUP_STATEMENT sqlite3_stmt *put =
       connection_statement (&writer->connection, put_sql, status);
@@ -533,9 +539,10 @@ static int
 run_change (struct writer *writer, const struct operation *operation,
             struct status *status)
 {
-  const int r =
-      operation->change (&writer->connection, operation->opaque, status);
+  int r = features_allow (&writer->connection, 0, FEATURE_CHANGE, status);
 
+  if (r == 0)
+    r = operation->change (&writer->connection, operation->opaque, status);
   writer_forget (writer);
   writer->changed = true;
   return r == -1 ? -1

@@ -28,6 +28,7 @@
 #include "block/checksum.h"
 #include "rows/content.h"
 #include "rows/database.h"
+#include "rows/features.h"
 #include "rows/follow.h"
 #include "base/grow.h"
 #include "sqlite/guard.h"
@@ -40,6 +41,11 @@
  */
 #define CHUNK_BYTES (4 * 1024 * 1024)
 #define CHUNK_ROWS  16384
+
+/* The most bytes of one row: a whole block, with what belongs to a codec that
+ * is not known.
+ */
+#define ROW_BYTES (DISK_BLOCK_SIZE_MAX + 4096)
 
 /* The page cache of the new file, in KiB: its index is filled at random. */
 static const char cache_sql[] = "PRAGMA cache_size = -65536";
@@ -54,6 +60,7 @@ static const char cache_sql[] = "PRAGMA cache_size = -65536";
 struct chunk_row {
   int64_t id, layer, number, generation, codec, checksum;
   size_t offset, length; /* of its data in the chunk's bytes */
+  bool bare;             /* there is none, not even an empty one */
 
   /* Codec 4: to which content it refers, and, where the copy does not have
    * that yet, the rest of it, with its data in the chunk's bytes.
@@ -73,6 +80,8 @@ struct backup {
 
   int64_t *pins; /* snapshots that keep rows from being overwritten */
   size_t pins_count;
+  int *guards; /* of disks that get none */
+  size_t guards_count;
   struct layer_point *layers; /* that are copied, by id, and up to where */
   size_t layers_count;
   int64_t last_id; /* of the rows that are copied */
@@ -178,6 +187,21 @@ clear_tables (struct connection *copy, struct status *status)
   return 0;
 }
 
+/* Does DISK, of this id or 0, write a generation that is not copied?  Returns
+ * 1, 0, -1.
+ */
+static int
+is_pinned (struct backup *backup, int64_t disk, struct status *status)
+{
+  enum disk_access access;
+
+  if (disk == 0 || !backup->pinned)
+    return 0;
+  if (features_access (backup->copy, disk, &access, status) == -1)
+    return -1;
+  return access == DISK_OPEN;
+}
+
 /* Note which layers the new file has, and up to which generation their rows
  * are shown: for that of a disk the one that was pinned, for others the
  * highest that is looked at.
@@ -187,11 +211,12 @@ note_layers (struct backup *backup, struct status *status)
 {
   static const char limits_sql[] =
       "SELECT layer.id, ifnull ("
-      "(SELECT layer.generation - ?1 FROM disk WHERE disk.layer = layer.id),"
+      "(SELECT layer.generation FROM disk WHERE disk.layer = layer.id),"
       " max (ifnull ((SELECT max (snapshot.generation) FROM snapshot"
       "               WHERE snapshot.layer = layer.id), 0),"
       "      ifnull ((SELECT max (child.parent_generation) FROM layer AS child"
-      "               WHERE child.parent = layer.id), 0)))"
+      "               WHERE child.parent = layer.id), 0))),"
+      " (SELECT id FROM disk WHERE disk.layer = layer.id)"
       " FROM layer ORDER BY layer.id";
   static const char count_sql[] = "SELECT count (*) FROM layer";
   CLEANUP_STATEMENT sqlite3_stmt *limits =
@@ -202,17 +227,20 @@ note_layers (struct backup *backup, struct status *status)
   if (limits == NULL ||
       connection_integer (backup->copy, count_sql, &count, status) == -1)
     return -1;
-  sqlite3_bind_int (limits, 1, backup->pinned);
   free (backup->layers);
   backup->layers_count = 0;
   backup->layers = calloc (count + 1, sizeof *backup->layers);
   if (backup->layers == NULL)
     return status_no_memory (status);
-  while ((r = connection_step (backup->copy, limits, status)) == 1)
+  while ((r = connection_step (backup->copy, limits, status)) == 1) {
+    r = is_pinned (backup, sqlite3_column_int64 (limits, 2), status);
+    if (r == -1)
+      return -1;
     backup->layers[backup->layers_count++] = (struct layer_point){
       .layer = sqlite3_column_int64 (limits, 0),
-      .generation = sqlite3_column_int64 (limits, 1),
+      .generation = sqlite3_column_int64 (limits, 1) - r,
     };
+  }
   return r;
 }
 
@@ -264,24 +292,69 @@ next_disk (struct connection *connection, int64_t id, struct disk_info *disk,
              : r;
 }
 
-/* Pin what every disk shows now. */
+/* Pin what DISK shows now. */
+static int
+pin_disk (struct connection *connection, struct backup *backup,
+          const struct disk_info *disk, struct status *status)
+{
+  const struct snapshot_info none = { .id = 0 };
+  int64_t *pins = grow (backup->pins, backup->pins_count, sizeof *pins);
+
+  if (pins == NULL)
+    return status_no_memory (status);
+  backup->pins = pins;
+  return snapshots_pin (connection, disk, &none, &pins[backup->pins_count++],
+                        status);
+}
+
+/* A disk that must not be changed gets no pin: it stays as it is while this has
+ * its guard, without which other programs of ours do not write it.
+ */
+static int
+hold_disk (struct backup *backup, const struct disk_info *disk,
+           struct status *status)
+{
+  int *guards, guard;
+
+  if (store_is_immutable (backup->store))
+    return 0;
+  guards = grow (backup->guards, backup->guards_count, sizeof *guards);
+  if (guards == NULL)
+    return status_no_memory (status);
+  backup->guards = guards;
+  guard = guard_take (store_path (backup->store), disk->id, false, status);
+  if (guard == -1)
+    return -1;
+  guards[backup->guards_count++] = guard;
+  return 0;
+}
+
+static void
+let_go (struct backup *backup)
+{
+  while (backup->guards_count > 0)
+    guard_release (backup->guards[--backup->guards_count]);
+}
+
+/* Pin or hold what every disk shows now.  All must be readable: a copy without
+ * one of them would be none.
+ */
 static int
 pin_disks (struct connection *connection, struct backup *backup,
            struct status *status)
 {
-  const struct snapshot_info none = { .id = 0 };
   struct disk_info disk = { .id = 0 };
-  int64_t *pins;
   int r;
 
   backup->pins_count = 0;
+  let_go (backup); /* a first try may have been undone */
   while ((r = next_disk (connection, disk.id, &disk, status)) == 1) {
-    pins = grow (backup->pins, backup->pins_count, sizeof *pins);
-    if (pins == NULL)
-      return status_no_memory (status);
-    backup->pins = pins;
-    if (snapshots_pin (connection, &disk, &none, &pins[backup->pins_count++],
-                       status) == -1)
+    r = features_allow (connection, disk.id, FEATURE_READ, status);
+    if (r == 0 && disk.access != DISK_OPEN)
+      r = hold_disk (backup, &disk, status);
+    else if (r == 0 && backup->pinned)
+      r = pin_disk (connection, backup, &disk, status);
+    if (r == -1)
       return status_prefix (status, "disk '%s'", disk.name);
   }
   return r;
@@ -310,7 +383,7 @@ begin_copy (struct connection *connection, void *opaque, struct status *status)
   struct backup *backup = opaque;
 
   if (clear_tables (backup->copy, status) == -1 ||
-      (backup->pinned && pin_disks (connection, backup, status) == -1) ||
+      pin_disks (connection, backup, status) == -1 ||
       copy_tables (connection, backup->copy, status) == -1 ||
       connection_integer (connection, last_sql, &backup->last_id, status) == -1)
     return -1;
@@ -368,10 +441,15 @@ take_content (struct connection *connection, struct backup *backup,
   r = has_content (backup->copy, id, status);
   if (r != 0)
     return r == -1 ? -1 : 0;
-  if (content_find (connection, id, 0, &row->content, &found, status) == -1)
+  if (content_find_as_is (connection, id, &row->content, &found, status) == -1)
     return status_prefix (
         status, "block %" PRId64 " of layer %" PRId64 ", generation %" PRId64,
         row->number, row->layer, row->generation);
+  if (row->content.length > ROW_BYTES)
+    return status_fail (status, EIO,
+                        "content %" PRId64 " is damaged; restore it from an "
+                        "earlier backup",
+                        id);
   take_bytes (backup, row->content.data, row->content.length);
   return 0;
 }
@@ -396,8 +474,8 @@ take_row (struct connection *connection, struct backup *backup,
 
   if (!is_copied (backup, found.layer, found.generation))
     return 0;
-  if (found.length > DISK_BLOCK_SIZE_MAX ||
-      (found.data == NULL && found.length > 0) || !checksum_fits (&found))
+  if (found.length > ROW_BYTES || (found.data == NULL && found.length > 0) ||
+      !checksum_fits (&found))
     return fail_row (&found, status);
   *row = (struct chunk_row){
     .id = found.id,
@@ -413,6 +491,8 @@ take_row (struct connection *connection, struct backup *backup,
       return -1;
   }
   else {
+    row->bare = sqlite3_column_type (blocks, 6) == SQLITE_NULL;
+    row->content.id = found.content; /* of a codec that is not known */
     row->length = found.length;
     take_bytes (backup, found.data, found.length);
   }
@@ -500,9 +580,9 @@ write_chunk (struct backup *backup, struct status *status)
     sqlite3_bind_int64 (insert, 4, row->generation);
     sqlite3_bind_int64 (insert, 5, row->codec);
     sqlite3_bind_int64 (insert, 6, row->checksum);
-    if (row->codec == CODEC_CONTENT)
+    if (row->content.id != 0)
       sqlite3_bind_int64 (insert, 8, row->content.id);
-    else if (row->codec != CODEC_ZERO)
+    if (row->codec != CODEC_CONTENT && !row->bare)
       sqlite3_bind_blob64 (insert, 7, backup->bytes + row->offset, row->length,
                            SQLITE_STATIC);
     if (connection_step (backup->copy, insert, status) == -1)
@@ -582,10 +662,27 @@ make_copy (struct backup *backup, const char *path, struct status *status)
     return -1;
   backup->total = file.size - file.free;
   backup->rows = calloc (CHUNK_ROWS, sizeof *backup->rows);
-  backup->bytes = malloc (CHUNK_BYTES + DISK_BLOCK_SIZE_MAX);
+  backup->bytes = malloc (CHUNK_BYTES + ROW_BYTES);
   if (backup->rows == NULL || backup->bytes == NULL)
     return status_no_memory (status);
   return database_make (path, file.page_size, fill, backup, status);
+}
+
+/* Find out whether disks can be pinned: not where the file itself has a feature
+ * that forbids to change it.
+ */
+static int
+may_pin (struct backup *backup, struct status *status)
+{
+  struct status why;
+  const int r =
+      STORE_READ (backup->store, &why, connection,
+                  features_forbid (connection, 0, FEATURE_CHANGE, &why));
+
+  if (r == -1)
+    *status = why;
+  backup->pinned = r == 0;
+  return r == -1 ? -1 : 0;
 }
 
 int
@@ -604,10 +701,9 @@ manage_backup (struct store *store, const char *path, progress_made progress,
   /* A database that is read without its log cannot be pinned, and need not
    * be: when it changes, reading fails.
    */
-  backup.pinned = !store_is_immutable (store);
-  if (backup.pinned) {
+  if (!store_is_immutable (store)) {
     guard = guard_keep_rows (store_path (store), status);
-    r = guard == -1 ? -1 : 0;
+    r = guard == -1 ? -1 : may_pin (&backup, status);
   }
   if (r == 0)
     r = make_copy (&backup, path, status);
@@ -616,6 +712,8 @@ manage_backup (struct store *store, const char *path, progress_made progress,
     store_change (store, unpin_disks, &backup, &ignored);
   if (guard != -1)
     guard_release (guard);
+  let_go (&backup);
+  free (backup.guards);
   free (backup.pins);
   free (backup.layers);
   free (backup.rows);

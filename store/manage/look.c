@@ -13,8 +13,10 @@
 #include "engine/engine.h"
 #include "manage.h"
 #include "manage/request.h"
+#include "rows/carried.h"
 #include "rows/columns.h"
 #include "rows/formats.h"
+#include "rows/properties.h"
 #include "rows/quota.h"
 #include "rows/snapshots.h"
 #include "rows/usage.h"
@@ -130,6 +132,40 @@ manage_details (struct store *store, const char *target,
 {
   return STORE_READ (store, status, connection,
                      look_at_details (connection, target, details, status));
+}
+
+static int
+read_properties (struct connection *connection, const char *target,
+                 struct optional *list, struct status *status)
+{
+  struct request request = { .target = target };
+
+  if (request_find_target (connection, &request, status) == -1)
+    return -1;
+  return request.snapshot.id
+             ? properties_read (connection, PROPERTY_SNAPSHOT,
+                                request.snapshot.id, list, status)
+             : properties_read (connection, PROPERTY_DISK, request.disk.id,
+                                list, status);
+}
+
+int
+manage_properties (struct store *store, const char *target,
+                   struct optional *list, struct status *status)
+{
+  return STORE_READ (store, status, connection,
+                     read_properties (connection, target, list, status));
+}
+
+int
+manage_outgoing (struct store *store, const struct snapshot_info *snapshot,
+                 bool whole, struct optional *list, struct status *status)
+{
+  if (STORE_READ (store, status, connection,
+                  carried_read (connection, snapshot->disk, snapshot->id, whole,
+                                list, status)) == 0)
+    return 0;
+  return status_prefix (status, "disk '%s'", snapshot->disk_name);
 }
 
 int

@@ -45,7 +45,17 @@ take_guard (struct store *store, const struct disk_info *disk, int *guard,
   return status_prefix (status, "disk '%s'", disk->name);
 }
 
-/* The same for the disk that the target names, which becomes the only one
+/* Find the target, of a disk that may be changed. */
+static int
+find_changeable (struct connection *connection, struct request *request,
+                 struct status *status)
+{
+  if (request_find_target (connection, request, status) == -1)
+    return -1;
+  return features_allow (connection, request->disk.id, FEATURE_CHANGE, status);
+}
+
+/* Take the guard of the disk that the target names, which becomes the only one
  * that the request may change.  With FORCE it goes on without the guard.
  */
 static int
@@ -54,7 +64,7 @@ guard_target (struct store *store, struct request *request, bool force,
 {
   *guard = -1;
   if (STORE_READ (store, status, connection,
-                  request_find_target (connection, request, status)) == -1)
+                  find_changeable (connection, request, status)) == -1)
     return -1;
   request->only = request->disk.id;
   if (!force)
@@ -186,53 +196,94 @@ manage_rename (struct store *store, const char *target, const char *name,
   return store_change (store, rename_target, &request, status);
 }
 
+/* Give the target the properties that were asked for. */
 static int
-describe (struct connection *connection, void *opaque, struct status *status)
+set_properties (struct connection *connection, const struct request *request,
+                struct status *status)
 {
-  struct request *request = opaque;
+  const bool of_disk = request->snapshot.id == 0;
+  const enum property_kind kind = of_disk ? PROPERTY_DISK : PROPERTY_SNAPSHOT;
+  const int64_t owner = of_disk ? request->disk.id : request->snapshot.id;
+  const struct disk_options *options = request->options;
 
-  if (request_find_disk (connection, request, status) == -1)
+  if (options->description && !of_disk &&
+      properties_set_text (connection, kind, owner, PROPERTY_DESCRIPTION,
+                           options->description, status) == -1)
     return -1;
-  return disks_describe (connection, request->disk.id,
-                         request->options->description, status);
+  for (size_t i = 0; i < options->settings_count; i++)
+    if (properties_set_text (connection, kind, owner, options->settings[i].key,
+                             options->settings[i].text, status) == -1)
+      return -1;
+  return 0;
 }
 
-int
-manage_describe (struct store *store, const char *disk, const char *description,
-                 struct status *status)
+static int
+set_snapshot (struct connection *connection, struct request *request,
+              struct status *status)
 {
-  const struct disk_options options = { .description = description };
-  struct request request = { .target = disk, .options = &options };
+  const struct disk_options *options = request->options;
 
-  if (sane_check_options (&options, status) == -1)
+  if (request_find_snapshot (connection, request, false, status) == -1)
     return -1;
-  return store_change (store, describe, &request, status);
+  if (options->storing.compression.codec || options->storing.deduplicate ||
+      options->quota)
+    return status_fail (status, EINVAL,
+                        "'%s' is a snapshot: what it can be given is a "
+                        "description, and user:KEY=VALUE",
+                        request->target);
+  if (set_properties (connection, request, status) == 0)
+    return 0;
+  return status_prefix (status, "snapshot '%s'", request->target);
+}
+
+static int
+set_disk (struct connection *connection, struct request *request,
+          struct status *status)
+{
+  const struct disk_options *options = request->options;
+  const int64_t id = request->disk.id;
+
+  if (request_find_disk (connection, request, status) == -1 ||
+      disks_set_storing (connection, id, &options->storing, status) == -1 ||
+      (options->quota &&
+       quota_set (connection, id, options->quota, status) == -1) ||
+      (options->description &&
+       disks_describe (connection, id, options->description, status) == -1))
+    return -1;
+  if (set_properties (connection, request, status) == 0)
+    return 0;
+  return status_prefix (status, "disk '%s'", request->disk.name);
 }
 
 static int
 set (struct connection *connection, void *opaque, struct status *status)
 {
   struct request *request = opaque;
-  const struct disk_options *options = request->options;
-  int r = request_find_disk (connection, request, status);
 
-  if (r == 0)
-    r = disks_set_storing (connection, request->disk.id, &options->storing,
-                           status);
-  if (r == 0 && options->quota)
-    r = quota_set (connection, request->disk.id, options->quota, status);
-  return r;
+  if (request_find_target (connection, request, status) == -1)
+    return -1;
+  return request->snapshot.id ? set_snapshot (connection, request, status)
+                              : set_disk (connection, request, status);
 }
 
 int
-manage_set (struct store *store, const char *disk,
+manage_set (struct store *store, const char *target,
             const struct disk_options *options, struct status *status)
 {
-  struct request request = { .target = disk, .options = options };
+  struct request request = { .target = target, .options = options };
 
   if (sane_check_options (options, status) == -1)
     return -1;
   return store_change (store, set, &request, status);
+}
+
+int
+manage_describe (struct store *store, const char *target,
+                 const char *description, struct status *status)
+{
+  const struct disk_options options = { .description = description };
+
+  return manage_set (store, target, &options, status);
 }
 
 int
@@ -328,7 +379,8 @@ delete_disk (struct connection *connection, void *opaque, struct status *status)
                         "disk '%s' has %s; delete them first, or ask for all "
                         "with --snapshots",
                         request->disk.name, COUNT (count, "snapshot"));
-  if (!request->force && keep_readers_out (connection, request, status) == -1)
+  if (snapshots_check_held_all (connection, request->disk.id, status) == -1 ||
+      (!request->force && keep_readers_out (connection, request, status) == -1))
     return -1;
   if (snapshots_delete_all (connection, request->disk.id, status) == -1)
     return -1;
@@ -416,6 +468,22 @@ manage_snapshot (struct store *store, const char *const *disks, size_t count,
   return store_change (store, snapshot_disks, &request, status);
 }
 
+/* A hold stays, other than a reader, for whom make_change waits: so it is
+ * looked for before readers are kept out.
+ */
+static int
+check_all_held (struct connection *connection, struct request *request,
+                struct status *status)
+{
+  for (size_t i = 0; i < request->count; i++) {
+    request->target = request->targets[i];
+    if (request_find_snapshot (connection, request, false, status) == -1 ||
+        snapshots_check_held (connection, &request->snapshot, status) == -1)
+      return -1;
+  }
+  return 0;
+}
+
 static int
 delete_snapshots (struct connection *connection, void *opaque,
                   struct status *status)
@@ -423,6 +491,8 @@ delete_snapshots (struct connection *connection, void *opaque,
   struct request *request = opaque;
 
   connection_frees_space (connection);
+  if (check_all_held (connection, request, status) == -1)
+    return -1;
   for (size_t i = 0; i < request->count; i++) {
     request->target = request->targets[i];
     if (request_find_snapshot (connection, request, false, status) == -1 ||
@@ -505,7 +575,8 @@ freeze_target (struct connection *connection, struct request *request,
                struct layer_point *frozen, uint64_t *size,
                struct status *status)
 {
-  if (request_find_target (connection, request, status) == -1)
+  if (request_find_target (connection, request, status) == -1 ||
+      features_allow (connection, request->disk.id, FEATURE_READ, status) == -1)
     return -1;
   *size = request->disk.size;
   if (request->snapshot.id != 0) {
@@ -514,6 +585,9 @@ freeze_target (struct connection *connection, struct request *request,
                                     request->snapshot.generation };
     return 0;
   }
+  if (features_allow (connection, request->disk.id, FEATURE_CHANGE, status) ==
+      -1)
+    return status_prefix (status, "only snapshots of it can be cloned");
   if (disks_head (connection, request->disk.id, frozen, status) == -1)
     return -1;
   return layer_set_generation (connection, frozen->layer,
@@ -564,6 +638,9 @@ manage_clone (struct store *store, const char *source, const char *name,
  * guard_keep_rows, and each piece is read in a transaction of its own.  Whoever
  * reclaims meanwhile fails, and space is freed later.
  *
+ * A disk that a feature forbids to change gets none, and is not written
+ * meanwhile, see open_unpinned.
+ *
  * What a client or "sqlblock send" reads is a snapshot with a name, which stays
  * by guard_read_snapshot; nothing is made for it, and others can reclaim.
  */
@@ -593,6 +670,28 @@ unpin (struct connection *connection, void *opaque, struct status *status)
   return snapshots_unpin (connection, *id, status);
 }
 
+/* Open a disk or a snapshot that must not be changed, and so not be pinned:
+ * while this has the guard of the disk, no other program of ours writes it.
+ */
+static struct disk *
+open_unpinned (struct store *store, const struct request *request,
+               struct status *status)
+{
+  struct disk *disk;
+  int guard;
+
+  if (request->snapshot.id != 0)
+    return disk_open (store, request->target, true, status);
+  if (take_guard (store, &request->disk, &guard, status) == -1)
+    return NULL;
+  disk = disk_open_found (store, &request->disk, true, status);
+  if (disk)
+    disk_keep_guard (disk, guard);
+  else
+    guard_release (guard);
+  return disk;
+}
+
 struct disk *
 manage_pin (struct store *store, const char *target, struct status *status)
 {
@@ -603,6 +702,8 @@ manage_pin (struct store *store, const char *target, struct status *status)
   if (STORE_READ (store, status, connection,
                   request_find_target (connection, &request, status)) == -1)
     return NULL;
+  if (request.disk.access != DISK_OPEN && !store_is_immutable (store))
+    return open_unpinned (store, &request, status);
   /* What is read without its log cannot be pinned, and need not be: when it
    * changes, reading fails.
    */
@@ -633,7 +734,7 @@ manage_unpin (struct store *store, struct disk *disk)
   struct status ignored;
 
   /* Where it fails, manage_reclaim does it one day. */
-  if (disk_has_guard (disk))
+  if (id != 0 && disk_has_guard (disk))
     store_change (store, unpin, &id, &ignored);
   disk_close (disk);
 }

@@ -42,6 +42,8 @@
 #include "base/failed.h"
 #include "base/grow.h"
 #include "sqlite/guard.h"
+#include "rows/carried.h"
+#include "rows/features.h"
 #include "rows/layers.h"
 #include "manage.h"
 #include "rows/quota.h"
@@ -336,7 +338,7 @@ delete_rows (struct connection *connection, struct loan *loan,
   static const char delete_sql[] =
       "DELETE FROM block WHERE id IN (SELECT id FROM block NOT INDEXED"
       "  WHERE id > ?3 AND layer = ?1 AND generation > ?2 ORDER BY id LIMIT ?4)"
-      " RETURNING id";
+      " AND " CODEC_UNDERSTOOD ("block") " RETURNING id";
   CLEANUP_STATEMENT sqlite3_stmt *delete =
       connection_statement (connection, delete_sql, status);
   int64_t last = loan->last;
@@ -356,6 +358,22 @@ delete_rows (struct connection *connection, struct loan *loan,
   return r == -1 ? -1 : count;
 }
 
+/* The same; but a disk that has got a feature meanwhile which forbids to change
+ * it stays where it stands.
+ */
+static int
+find_changeable_loan (struct connection *connection, struct loan *loan,
+                      struct status *status)
+{
+  int r = find_loan (connection, loan, status);
+
+  if (r == 1) {
+    r = features_forbid (connection, loan->disk, FEATURE_CHANGE, status);
+    r = r == -1 ? -1 : !r;
+  }
+  return r;
+}
+
 static int
 change_take_back (struct connection *connection, void *opaque,
                   struct status *status)
@@ -364,7 +382,7 @@ change_take_back (struct connection *connection, void *opaque,
   int r, count;
 
   connection_frees_space (connection);
-  r = find_loan (connection, loan, status);
+  r = find_changeable_loan (connection, loan, status);
   loan->done = r == 0;
   loan->returned = false;
   if (r != 1)
@@ -664,6 +682,8 @@ begin_replacing (struct connection *connection, struct reception *reception,
 
   if (snapshots_find_target (connection, reception->incoming->disk,
                              &reception->disk, &none, status) == -1 ||
+      features_allow (connection, reception->disk.id, FEATURE_CHANGE, status) ==
+          -1 ||
       check_block_size (reception, status) == -1)
     return -1;
   options->storing = reception->disk.storing;
@@ -686,6 +706,8 @@ begin_changes (struct connection *connection, struct reception *reception,
   /* What was found before the transaction may have changed. */
   if (snapshots_find_target (connection, incoming->disk, &reception->disk,
                              &none, status) == -1 ||
+      features_allow (connection, reception->disk.id, FEATURE_CHANGE, status) ==
+          -1 ||
       find_base (connection, reception, status) == -1)
     return -1;
   if (reception->disk.id != disk || reception->base.layer != base.layer ||
@@ -749,7 +771,8 @@ check_incoming (struct reception *reception, struct status *status)
                   status) == -1 ||
       sane_check_options (&options, status) == -1 ||
       (incoming->snapshot &&
-       sane_check_snapshot (incoming->snapshot, status) == -1))
+       sane_check_snapshot (incoming->snapshot, status) == -1) ||
+      (incoming->optional && carried_check (incoming->optional, status) == -1))
     return -1;
   reception->hidden = (struct disk_info){
     .size = incoming->size,
@@ -798,6 +821,10 @@ take_guard (struct reception *reception, int *guard, struct status *status)
   if (incoming->base_guid != 0 &&
       STORE_READ (reception->store, status, connection,
                   look_at_snapshots (connection, reception, status)) == -1)
+    return -1;
+  if (STORE_READ (reception->store, status, connection,
+                  features_allow (connection, reception->disk.id,
+                                  FEATURE_CHANGE, status)) == -1)
     return -1;
   *guard =
       guard_await (store_path (reception->store), reception->disk.id, status);
@@ -917,9 +944,13 @@ change_end (struct connection *connection, void *opaque, struct status *status)
   if (incoming->snapshot == NULL)
     return 0;
   disk.size = incoming->size;
-  return snapshots_create (connection, &disk, incoming->snapshot, false,
-                           incoming->guid, incoming->created, &snapshot,
-                           status);
+  if (snapshots_create (connection, &disk, incoming->snapshot, false,
+                        incoming->guid, incoming->created, &snapshot,
+                        status) == -1)
+    return -1;
+  return incoming->optional ? carried_put (connection, disk.id, snapshot,
+                                           incoming->optional, status)
+                            : 0;
 }
 
 /* Delete DISK/receiving, but not what it may have become already. */

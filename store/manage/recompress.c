@@ -30,6 +30,7 @@
 #include "block/checksum.h"
 #include "block/codec.h"
 #include "rows/content.h"
+#include "rows/features.h"
 #include "manage.h"
 #include "engine/engine.h"
 #include "rows/snapshots.h"
@@ -73,7 +74,8 @@ struct recompression {
   bool end; /* there are no more */
 
   /* The step. */
-  uint64_t most; /* bytes that it may write */
+  int64_t step_layer; /* of its rows; 0: of several */
+  uint64_t most;      /* bytes that it may write */
   struct new_row rows[STEP_ROWS];
   size_t count;
   struct recompressed written; /* by it */
@@ -106,6 +108,8 @@ look_at_disk (struct connection *connection,
 
   if (snapshots_find_disk (connection, recompression->name,
                            &recompression->disk, status) == -1 ||
+      features_allow (connection, recompression->disk.id, FEATURE_CHANGE,
+                      status) == -1 ||
       connection_integer_for (connection, count_sql, recompression->disk.id,
                               &rows, status) == -1)
     return -1;
@@ -113,10 +117,10 @@ look_at_disk (struct connection *connection,
   return 0;
 }
 
-/* Go on with the next layer of the disk and its snapshots, if there is one. */
+/* The same without a look at who reads it. */
 static int
-next_layer (struct connection *connection, struct recompression *recompression,
-            struct status *status)
+step_to_layer (struct connection *connection,
+               struct recompression *recompression, struct status *status)
 {
   static const char layer_sql[] =
       "SELECT min (layer) FROM"
@@ -136,6 +140,29 @@ next_layer (struct connection *connection, struct recompression *recompression,
   recompression->number = -1;
   recompression->generation = 0;
   return 0;
+}
+
+/* Go on with the next layer of the disk and its snapshots, if there is one: of
+ * those that no disk reads which must not be changed.
+ */
+static int
+next_layer (struct connection *connection, struct recompression *recompression,
+            struct status *status)
+{
+  struct status why;
+  int r = 1;
+
+  while (r == 1) {
+    if (step_to_layer (connection, recompression, status) == -1)
+      return -1;
+    r = recompression->end
+            ? 0
+            : features_forbid_layer (connection, recompression->layer,
+                                     FEATURE_CHANGE, &why);
+  }
+  if (r == -1)
+    *status = why;
+  return r;
 }
 
 /* Decode the content to which a row refers. */
@@ -270,6 +297,7 @@ read_step (struct connection *connection, struct recompression *recompression,
   if (statement == NULL)
     return -1;
   recompression->count = recompression->used = 0;
+  recompression->step_layer = recompression->layer;
   sqlite3_bind_int64 (statement, 1, recompression->layer);
   sqlite3_bind_int64 (statement, 2, recompression->number);
   sqlite3_bind_int64 (statement, 3, recompression->generation);
@@ -293,7 +321,7 @@ read_step (struct connection *connection, struct recompression *recompression,
     recompression->seen++;
     recompression->number = found.number;
     recompression->generation = found.generation;
-    if (found.codec == CODEC_ZERO)
+    if (found.codec == CODEC_ZERO || !codec_is_known (found.codec))
       continue;
     row = &recompression->rows[recompression->count];
     if (decode_row (connection, recompression, &found, row) == -1)
@@ -312,7 +340,7 @@ store_row (struct connection *connection, const struct new_row *row,
 {
   static const char store_sql[] =
       "UPDATE block SET codec = ?3, checksum = ?4, data = ?5, content = ?6"
-      " WHERE id = ?1 AND checksum = ?2";
+      " WHERE id = ?1 AND checksum = ?2 AND " CODEC_UNDERSTOOD ("block");
   CLEANUP_STATEMENT sqlite3_stmt *store =
       connection_statement (connection, store_sql, status);
 
@@ -338,7 +366,7 @@ store_content (struct connection *connection,
 {
   static const char store_sql[] =
       "UPDATE content SET codec = ?3, checksum = ?4, data = ?5"
-      " WHERE id = ?1 AND checksum = ?2";
+      " WHERE id = ?1 AND checksum = ?2 AND " CODEC_UNDERSTOOD ("content");
   const struct encoded *encoded = &row->encoded;
   CLEANUP_STATEMENT sqlite3_stmt *store =
       connection_statement (connection, store_sql, status);
@@ -408,14 +436,38 @@ unshare_row (struct connection *connection, struct recompression *recompression,
   return 0;
 }
 
-/* Write what a step has encoded. */
+/* May the step at hand still be written?  A feature may have come since it was
+ * read.
+ */
+static int
+check_step (struct connection *connection,
+            const struct recompression *recompression, struct status *status)
+{
+  if (features_allow (connection, recompression->disk.id, FEATURE_CHANGE,
+                      status) == -1)
+    return -1;
+  return recompression->step_layer
+             ? features_allow_layer (connection, recompression->step_layer,
+                                     status)
+             : 0;
+}
+
+/* Write what a step has encoded.  Contents stay as they are where some disk
+ * must not be changed: it may have them, too.
+ */
 static int
 write_step (struct connection *connection, void *opaque, struct status *status)
 {
   struct recompression *recompression = opaque;
+  struct status why;
+  const int stay = features_forbid_any (connection, &why);
   int64_t next_id = 0;
-  int r = 0;
+  int r = check_step (connection, recompression, status);
 
+  if (stay == -1) {
+    *status = why;
+    return -1;
+  }
   recompression->written = (struct recompressed){ 0 };
   for (size_t i = 0; i < recompression->count && r == 0; i++) {
     const struct new_row *row = &recompression->rows[i];
@@ -424,7 +476,7 @@ write_step (struct connection *connection, void *opaque, struct status *status)
       r = unshare_row (connection, recompression, row, status);
     else if (row->content == 0)
       r = share_row (connection, recompression, row, &next_id, status);
-    else
+    else if (!stay)
       r = store_content (connection, recompression, row, status);
   }
   return r;
@@ -504,6 +556,7 @@ read_back_step (struct connection *connection,
   const struct grown *grown;
 
   recompression->count = recompression->used = 0;
+  recompression->step_layer = 0;
   for (int rows = 0; rows < BACK_ROWS && recompression->grown_count > 0 &&
                      recompression->used < recompression->most;
        rows++) {

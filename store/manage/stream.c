@@ -26,7 +26,14 @@ struct preamble {
   uint32_t zero;
 };
 
-enum kind { BEGIN = 1, ZEROES = 2, DATA = 3, END = 4 };
+enum kind {
+  BEGIN = 1,
+  ZEROES = 2,
+  DATA = 3,
+  END = 4,
+  PROPERTY = 5,
+  FEATURE = 6
+};
 
 enum payload_codec { PAYLOAD_NONE = 0, PAYLOAD_RAW = 1 };
 
@@ -53,6 +60,13 @@ struct begin {
   uint16_t lengths[TEXTS];
 };
 
+/* The key and the value stand behind it. */
+struct property_head {
+  uint32_t kind;
+  uint16_t type;
+  uint16_t key_length;
+};
+
 struct end {
   uint64_t records;
   uint64_t data;
@@ -60,12 +74,19 @@ struct end {
 };
 
 _Static_assert(sizeof (struct preamble) == 24 && sizeof (struct head) == 48 &&
-                   sizeof (struct begin) == 48 && sizeof (struct end) == 24,
+                   sizeof (struct begin) == 48 && sizeof (struct end) == 24 &&
+                   sizeof (struct property_head) == 8,
                "these have no gaps");
 
 #define BEGIN_MAX                                                              \
   (sizeof (struct begin) + DISK_NAME_MAX + DISK_DESCRIPTION_MAX +              \
    2 * SNAPSHOT_NAME_MAX)
+#define PROPERTY_RECORD_MAX                                                    \
+  (sizeof (struct property_head) + PROPERTY_KEY_MAX + PROPERTY_VALUE_MAX)
+#define FEATURE_RECORD_MAX (sizeof (uint64_t) + PROPERTY_KEY_MAX)
+
+/* As many PROPERTY and FEATURE can follow BEGIN. */
+#define OPTIONAL_MAX (2 * PROPERTIES_MAX + FEATURES_MAX)
 
 /* Where text I of a header lies, and the most bytes it may have. */
 static char *
@@ -118,6 +139,7 @@ stream_close (struct stream *stream)
 {
   free (stream->payload);
   stream->payload = NULL;
+  optional_free (&stream->optional);
 }
 
 /* Is a call to be made again that a signal has interrupted? */
@@ -185,7 +207,7 @@ write_record (struct stream *stream, const struct head *given,
 }
 
 static int
-write_begin (struct stream *stream, struct status *status)
+write_begin (struct stream *stream, uint64_t follow, struct status *status)
 {
   struct stream_header *header = &stream->header;
   unsigned char bytes[BEGIN_MAX];
@@ -207,25 +229,82 @@ write_begin (struct stream *stream, struct status *status)
     length += size;
   }
   memcpy (bytes, &begin, sizeof begin);
+  return write_record (
+      stream,
+      &(struct head){ .kind = BEGIN, .codec = PAYLOAD_RAW, .count = follow },
+      bytes, length, status);
+}
+
+static int
+write_property (struct stream *stream, const struct property *property,
+                struct status *status)
+{
+  const uint64_t integer = htole64 (property->integer);
+  const bool is_integer = property->type == PROPERTY_INTEGER;
+  const size_t key_length = strlen (property->key);
+  const size_t length = is_integer ? sizeof integer : property->length;
+  const struct property_head head = {
+    .kind = htole32 (property->kind),
+    .type = htole16 (property->type),
+    .key_length = htole16 (key_length),
+  };
+  unsigned char *bytes = stream->payload;
+
+  memcpy (bytes, &head, sizeof head);
+  bytes += sizeof head;
+  memcpy (bytes, property->key, key_length);
+  bytes += key_length;
+  if (length > 0)
+    memcpy (bytes, is_integer ? (const void *)&integer : property->bytes,
+            length);
+  return write_record (
+      stream, &(struct head){ .kind = PROPERTY, .codec = PAYLOAD_RAW },
+      stream->payload, sizeof head + key_length + length, status);
+}
+
+static int
+write_feature (struct stream *stream, const struct disk_feature *feature,
+               struct status *status)
+{
+  const uint64_t class = htole64 (feature->class);
+  const size_t length = strlen (feature->name);
+
+  memcpy (stream->payload, &class, sizeof class);
+  memcpy (stream->payload + sizeof class, feature->name, length);
   return write_record (stream,
-                       &(struct head){ .kind = BEGIN, .codec = PAYLOAD_RAW },
-                       bytes, length, status);
+                       &(struct head){ .kind = FEATURE, .codec = PAYLOAD_RAW },
+                       stream->payload, sizeof class + length, status);
 }
 
 int
 stream_begin (struct stream *stream, int fd, int (*interrupted) (void),
-              const struct stream_header *header, struct status *status)
+              const struct stream_header *header,
+              const struct optional *optional, struct status *status)
 {
-  struct preamble preamble = { .version = htole32 (STREAM_VERSION) };
+  static const struct optional nothing = { 0 };
+  struct preamble preamble;
+  uint64_t follow;
 
+  if (optional == NULL)
+    optional = &nothing;
+  follow = optional->property_count + optional->feature_count;
   if (set_up (stream, fd, interrupted, status) == -1)
     return -1;
   stream->header = *header;
+  stream->version = follow ? STREAM_VERSION : 1;
+  preamble = (struct preamble){ .version = htole32 (stream->version) };
   memcpy (preamble.magic, MAGIC, sizeof preamble.magic);
   stream->chained = checksum_bytes (&preamble, sizeof preamble);
-  if (write_bytes (stream, &preamble, sizeof preamble, status) == -1)
+  if (write_bytes (stream, &preamble, sizeof preamble, status) == -1 ||
+      write_begin (stream, follow, status) == -1)
     return -1;
-  return write_begin (stream, status);
+  for (size_t i = 0; i < optional->property_count; i++)
+    if (write_property (stream, &optional->properties[i], status) == -1)
+      return -1;
+  for (size_t i = 0; i < optional->feature_count; i++)
+    if (write_feature (stream, &optional->features[i], status) == -1)
+      return -1;
+  return 0;
 }
 
 int
@@ -331,6 +410,10 @@ most_payload (uint32_t kind)
     return STREAM_DATA_MAX;
   case END:
     return sizeof (struct end);
+  case PROPERTY:
+    return PROPERTY_RECORD_MAX;
+  case FEATURE:
+    return FEATURE_RECORD_MAX;
   default:
     return 0;
   }
@@ -341,8 +424,10 @@ static int
 check_head (const struct stream *stream, const struct head *head,
             struct status *status)
 {
+  const uint32_t last = stream->version == 1 ? END : FEATURE;
+
   if (head->zero[0] || head->zero[1] || head->zero[2] || head->kind < BEGIN ||
-      head->kind > END)
+      head->kind > last)
     return status_fail (status, ENOTSUP,
                         "the stream has a record of kind %" PRIu32
                         ", which this version does not know; use a newer one",
@@ -435,6 +520,115 @@ check_header (const struct stream *stream, struct status *status)
   return 0;
 }
 
+/* Is A of KIND and KEY before B? */
+static bool
+is_before (const struct property *a, const struct property *b)
+{
+  return a->kind != b->kind ? a->kind < b->kind : strcmp (a->key, b->key) < 0;
+}
+
+/* Does the property, which is not in the list yet, fit what came before? */
+static bool
+property_fits (const struct stream *stream, const struct property *property)
+{
+  const struct optional *list = &stream->optional;
+  const size_t count = list->property_count;
+
+  return list->feature_count == 0 &&
+         (property->kind == PROPERTY_SNAPSHOT ||
+          (property->kind == PROPERTY_DISK && !stream->header.base_guid)) &&
+         (count == 0 || is_before (&list->properties[count - 1], property)) &&
+         (count < PROPERTIES_MAX ||
+          list->properties[count - PROPERTIES_MAX].kind != property->kind);
+}
+
+/* Take a PROPERTY, of LENGTH bytes. */
+static int
+take_property (struct stream *stream, size_t length, struct status *status)
+{
+  struct property_head head;
+  struct property property = { 0 };
+  char key[PROPERTY_KEY_MAX + 1];
+  size_t key_length;
+
+  if (length < sizeof head)
+    return fail_damaged (stream, "a property is too short", status);
+  memcpy (&head, stream->payload, sizeof head);
+  key_length = le16toh (head.key_length);
+  length -= sizeof head;
+  if (key_length > PROPERTY_KEY_MAX || key_length > length)
+    return fail_damaged (stream, "the key of a property is impossible", status);
+  memcpy (key, stream->payload + sizeof head, key_length);
+  key[key_length] = '\0';
+  property.kind = le32toh (head.kind);
+  property.type = le16toh (head.type);
+  property.key = key;
+  property.bytes = (char *)stream->payload + sizeof head + key_length;
+  property.length = length - key_length;
+  if (strlen (key) != key_length || !sane_key (key) || optional_stays (key) ||
+      !property_fits (stream, &property))
+    return fail_damaged (stream, "a property does not belong there", status);
+  if (property.type == PROPERTY_INTEGER &&
+      property.length == sizeof (int64_t)) {
+    memcpy (&property.integer, property.bytes, sizeof property.integer);
+    property.integer = le64toh (property.integer);
+    property.length = 0;
+  }
+  else if ((property.type != PROPERTY_TEXT &&
+            property.type != PROPERTY_BYTES) ||
+           property.length > PROPERTY_VALUE_MAX)
+    return fail_damaged (stream, "the value of a property is impossible",
+                         status);
+  return optional_add_property (&stream->optional, &property, status);
+}
+
+/* Take a FEATURE, of LENGTH bytes. */
+static int
+take_feature (struct stream *stream, size_t length, struct status *status)
+{
+  const struct optional *list = &stream->optional;
+  const size_t count = list->feature_count;
+  char name[PROPERTY_KEY_MAX + 1];
+  uint64_t class;
+
+  if (length < sizeof class || count == FEATURES_MAX)
+    return fail_damaged (stream, "a feature is impossible", status);
+  memcpy (&class, stream->payload, sizeof class);
+  length -= sizeof class;
+  memcpy (name, stream->payload + sizeof class, length);
+  name[length] = '\0';
+  if (strlen (name) != length || !sane_key (name) ||
+      (int64_t)le64toh (class) <= 0 ||
+      (count > 0 && strcmp (list->features[count - 1].name, name) >= 0))
+    return fail_damaged (stream, "a feature is impossible", status);
+  return optional_add_feature (
+      &stream->optional,
+      &(struct disk_feature){ .name = name, .class = le64toh (class) }, status);
+}
+
+/* Read the PROPERTY and FEATURE that follow BEGIN, of which there are COUNT. */
+static int
+read_optional (struct stream *stream, uint64_t count, struct status *status)
+{
+  struct head head;
+  int r = 0;
+
+  if (count > OPTIONAL_MAX)
+    return fail_damaged (stream, "it has too many properties", status);
+  for (; r == 0 && count > 0; count--) {
+    if (read_record (stream, &head, status) == -1)
+      return -1;
+    if (head.offset || head.count)
+      return fail_damaged (stream, "a property has a range", status);
+    stream->counts.records++;
+    r = head.kind == PROPERTY ? take_property (stream, head.length, status)
+        : head.kind == FEATURE
+            ? take_feature (stream, head.length, status)
+            : fail_damaged (stream, "properties are missing", status);
+  }
+  return r;
+}
+
 static int
 read_begin (struct stream *stream, struct status *status)
 {
@@ -444,8 +638,8 @@ read_begin (struct stream *stream, struct status *status)
 
   if (read_record (stream, &head, status) == -1)
     return -1;
-  if (head.kind != BEGIN || head.offset || head.count ||
-      head.length < sizeof begin)
+  if (head.kind != BEGIN || head.offset ||
+      (head.count && stream->version == 1) || head.length < sizeof begin)
     return fail_damaged (stream, "its header is missing", status);
   memcpy (&begin, stream->payload, sizeof begin);
   if (le64toh (begin.block_size) > DISK_BLOCK_SIZE_MAX)
@@ -459,7 +653,7 @@ read_begin (struct stream *stream, struct status *status)
       check_header (stream, status) == -1)
     return -1;
   stream->counts.records++;
-  return 0;
+  return read_optional (stream, head.count, status);
 }
 
 int
@@ -485,12 +679,13 @@ stream_open (struct stream *stream, int fd, int (*interrupted) (void),
     return status_fail (status, EINVAL,
                         "this is not a stream of sqlblock send");
   }
-  if (got == sizeof preamble &&
-      (le32toh (preamble.version) != STREAM_VERSION || preamble.zero))
+  stream->version = le32toh (preamble.version);
+  if (got == sizeof preamble && (stream->version < 1 || preamble.zero ||
+                                 stream->version > STREAM_VERSION))
     return status_fail (status, ENOTSUP,
                         "the stream has version %" PRIu32 ", this program "
-                        "knows only %d; use a newer one",
-                        le32toh (preamble.version), STREAM_VERSION);
+                        "knows only 1 to %d; use a newer one",
+                        stream->version, STREAM_VERSION);
   if ((size_t)got < sizeof preamble)
     return fail_damaged (stream, "it ends in its first bytes", status);
   stream->chained = checksum_bytes (&preamble, sizeof preamble);
@@ -554,6 +749,8 @@ stream_read (struct stream *stream, struct stream_range *range,
     return check_end (stream, &head, status);
   if (head.kind == BEGIN)
     return fail_damaged (stream, "it begins twice", status);
+  if (head.kind != ZEROES && head.kind != DATA)
+    return fail_damaged (stream, "a property comes too late", status);
   if (check_range (stream, &head, status) == -1)
     return -1;
   stream->next = head.offset + head.count;

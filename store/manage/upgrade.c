@@ -16,8 +16,9 @@
  *                 forth is that of any other: it is in a log with an open mark.
  *
  * Whatever stops it, the file is an old one, and upgrading goes on, or a new
- * one.  B does not begin before A is in the file: a checkpoint writes page 1,
- * which would say that there is a mark, before the mark.
+ * one.  B does not begin before A is in the file, whoever began with A: a
+ * checkpoint writes page 1, which would say that there is a mark, before the
+ * mark.
  *
  * Nobody else may have the file open, not even to read: what others know of its
  * tables would be wrong.  SQLite's lock of the whole file sees to that, which
@@ -30,7 +31,9 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "engine/checkpoint.h"
 #include "engine/connections.h"
 #include "manage.h"
@@ -45,8 +48,11 @@
 #include "sqlite/log.h"
 #include "sqlite/marking.h"
 
-/* How long to wait for others to close the file, in milliseconds. */
-#define OTHERS_WAIT 2000
+/* How long to wait for others to close the file, in milliseconds, and between
+ * two looks, in nanoseconds.
+ */
+#define OTHERS_WAIT  2000
+#define OTHERS_PAUSE 10000000
 
 /*--------------------------------------------------------------------
  * SQL that changes the schema, which is not worth being kept prepared.
@@ -182,6 +188,54 @@ check_features (struct connection *connection, struct status *status)
   return r;
 }
 
+/* A view may have any name, also that of what is new. */
+static int
+check_name (struct connection *connection, const char *name, const char *text,
+            struct status *status)
+{
+  static const char view_sql[] =
+      "SELECT name FROM main.sqlite_schema"
+      " WHERE type = 'view' AND name = ?1 COLLATE NOCASE";
+  CLEANUP_STATEMENT sqlite3_stmt *row =
+      connection_statement (connection, view_sql, status);
+  int r;
+
+  (void)text;
+  if (row == NULL)
+    return -1;
+  sqlite3_bind_text (row, 1, name, -1, SQLITE_STATIC);
+  r = connection_step (connection, row, status);
+  return r == 1 ? status_fail (status, EEXIST,
+                               "it has a view '%s', which is the name of a "
+                               "table or index of format %d; drop the view, "
+                               "or give it another name",
+                               (const char *)sqlite3_column_text (row, 0),
+                               DATABASE_FORMAT)
+                : r;
+}
+
+/* A file without a mark gets it on its page: see add_mark. */
+static int
+check_place (struct connection *connection, struct status *status)
+{
+  static const char moves_sql[] = "PRAGMA auto_vacuum";
+  static const char root_sql[] = "SELECT rootpage FROM main.sqlite_schema"
+                                 " WHERE type = 'table' AND name = 'feature'";
+  int64_t moves, root;
+
+  if (connection_integer (connection, moves_sql, &moves, status) == -1 ||
+      connection_integer (connection, root_sql, &root, status) == -1)
+    return -1;
+  return moves && root == MARK_PAGE
+             ? 0
+             : status_fail (status, EINVAL,
+                            "the table 'feature' begins on page %" PRId64
+                            ", or its pages do not move: another program has "
+                            "made the file anew; \"sqlblock check --salvage\" "
+                            "copies what is in it",
+                            root);
+}
+
 /* Nobody else has it open, so what is true now stays so. */
 static int
 check_alone (struct connection *connection, int64_t *format, bool *has_mark,
@@ -193,9 +247,11 @@ check_alone (struct connection *connection, int64_t *format, bool *has_mark,
     return -1;
   if (!formats_is_older (*format))
     return 0;
-  return check_features (connection, status) == -1
-             ? -1
-             : check_rows (connection, status);
+  if (check_features (connection, status) == -1 ||
+      formats_each (connection, DATABASE_FORMAT, check_name, status) == -1 ||
+      (!*has_mark && check_place (connection, status) == -1))
+    return -1;
+  return check_rows (connection, status);
 }
 
 /*--------------------------------------------------------------------
@@ -216,16 +272,18 @@ add_mark (struct connection *connection, struct status *status)
       "SELECT rootpage FROM sqlite_schema WHERE name = 'mark'";
   int64_t root;
 
+  /* No view has the name of the table that goes. */
   if (run (connection,
            "CREATE TEMP TABLE was AS SELECT * FROM main.feature ORDER BY rowid",
            status) == -1 ||
       formats_each (connection, FORMAT_WITH_MARK, make_mark, status) == -1 ||
-      run (connection, "CREATE TABLE main.last (x); DROP TABLE main.feature",
+      run (connection,
+           "CREATE TABLE main.property (x); DROP TABLE main.feature",
            status) == -1 ||
       formats_each (connection, FORMAT_WITH_MARK, make_missing, status) == -1 ||
       run (connection,
            "INSERT INTO main.feature SELECT * FROM temp.was;"
-           " DROP TABLE temp.was; DROP TABLE main.last",
+           " DROP TABLE temp.was; DROP TABLE main.property",
            status) == -1 ||
       run (connection, mark_sql, status) == -1 ||
       connection_integer (connection, root_sql, &root, status) == -1)
@@ -348,7 +406,7 @@ finish (struct connection *connection, struct status *status)
 }
 
 static int
-fail_open (struct status *status)
+fail_busy (struct status *status)
 {
   return status_fail (status, EBUSY,
                       "another program has the database open; end it first");
@@ -370,7 +428,7 @@ keep_others_out (struct connection *connection, struct status *status)
       rc = below->pMethods->xLock (below, SQLITE_LOCK_EXCLUSIVE);
     while (rc == SQLITE_BUSY && connection_wait (connection, attempts++));
   if (rc == SQLITE_BUSY)
-    return fail_open (status);
+    return fail_busy (status);
   return rc == SQLITE_OK ? 0
                          : status_fail_sqlite (status, connection->db, rc,
                                                "locking the database");
@@ -436,29 +494,38 @@ look (struct connections *connections, int64_t *format, struct status *status)
   return r;
 }
 
+/* Has anybody else the file open?  In rollback mode SQLite's locks tell only of
+ * who reads just now, but our claims of all others, too.
+ */
 static int
-check_unserved (const char *path, struct status *status)
-{
-  const int served = guard_is_served (path, status);
-
-  return served != 1
-             ? served
-             : status_fail (status, EBUSY,
-                            "a server has the database open; end it first");
-}
-
-/* Would keep_others_out fail?  This process has no connection to the file. */
-static int
-check_closed (const char *path, struct status *status)
+is_open (const char *path, struct status *status)
 {
   struct claim claim;
-  bool is_open;
+  bool used;
 
   if (claim_take (&claim, path, CLAIM_NONE, status) == -1)
     return -1;
-  is_open = claim_is_open (claim_descriptor (&claim));
+  used = claim_is_used (claim_descriptor (&claim));
   claim_release (&claim);
-  return is_open ? fail_open (status) : 0;
+  return used;
+}
+
+/* Wait for others to close it, while this process has not opened it. */
+static int
+await_others (const char *path, struct status *status)
+{
+  const uint64_t began = clock_now ();
+  int r = guard_is_served (path, status);
+
+  if (r == 1)
+    return status_fail (status, EBUSY,
+                        "a server has the database open; end it first");
+  while (r != -1 && (r = is_open (path, status)) == 1) {
+    if (clock_now () - began >= OTHERS_WAIT * CLOCK_MILLISECOND)
+      return fail_busy (status);
+    nanosleep (&(struct timespec){ .tv_nsec = OTHERS_PAUSE }, NULL);
+  }
+  return r;
 }
 
 /* Is it to be upgraded?  LOOKED is what look has returned.  What stopped while
@@ -488,10 +555,9 @@ manage_upgrade (const char *path, bool dry_run, int *format,
     return -1;
   r = look (&connections, &from, status);
   if (is_to_be_upgraded (r, from, dry_run, status)) {
-    r = check_unserved (path, status);
-    if (r == 0)
-      r = dry_run ? check_closed (path, status)
-                  : upgrade_file (&connections, &from, status);
+    r = await_others (path, status);
+    if (r == 0 && !dry_run)
+      r = upgrade_file (&connections, &from, status);
   }
   connections_free (&connections);
   *format = from;

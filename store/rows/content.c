@@ -47,10 +47,10 @@ is_whole (const struct content *content, uint64_t data_hash)
  * Reading.
  */
 
-int
-content_find (struct connection *connection, int64_t id, uint32_t block_size,
-              struct content *content, sqlite3_stmt **row,
-              struct status *status)
+/* Find content ID, of BLOCK_SIZE bytes or 0, without a look at its codec. */
+static int
+find_whole (struct connection *connection, int64_t id, uint32_t block_size,
+            struct content *content, sqlite3_stmt **row, struct status *status)
 {
   static const char find_sql[] =
       "SELECT id, hash, size, codec, checksum, data FROM content WHERE id = ?1";
@@ -76,7 +76,30 @@ content_find (struct connection *connection, int64_t id, uint32_t block_size,
                         "its content, number %" PRId64 ", is damaged; "
                         "restore the block from a backup",
                         id);
+  return 0;
+}
+
+int
+content_find (struct connection *connection, int64_t id, uint32_t block_size,
+              struct content *content, sqlite3_stmt **row,
+              struct status *status)
+{
+  if (find_whole (connection, id, block_size, content, row, status) == -1)
+    return -1;
   return codec_check (content->codec, content->length, block_size, status);
+}
+
+int
+content_find_as_is (struct connection *connection, int64_t id,
+                    struct content *content, sqlite3_stmt **row,
+                    struct status *status)
+{
+  if (find_whole (connection, id, 0, content, row, status) == -1)
+    return -1;
+  return codec_is_known (content->codec)
+             ? codec_check (content->codec, content->length, content->size,
+                            status)
+             : 0;
 }
 
 int

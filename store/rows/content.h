@@ -53,13 +53,18 @@ struct content {
   size_t length; /* of data, in bytes */
 };
 
-/* Find content ID, of a block of BLOCK_SIZE bytes, or for 0 of any size,
- * check it, and fill CONTENT, whose data is valid until statement_done (ROW).
- * Returns 0, or -1: EIO where it is missing or damaged.
+/* Find content ID, of a block of BLOCK_SIZE bytes, check it, and fill CONTENT,
+ * whose data is valid until statement_done (ROW).  Returns 0, or -1: EIO where
+ * it is missing or damaged, or has a codec that is not known.
  */
 int content_find (struct connection *connection, int64_t id,
                   uint32_t block_size, struct content *content,
                   sqlite3_stmt **row, struct status *status);
+
+/* The same for one of any size, also of a codec that is not known. */
+int content_find_as_is (struct connection *connection, int64_t id,
+                        struct content *content, sqlite3_stmt **row,
+                        struct status *status);
 
 /* Copy COUNT bytes from byte OFFSET of content ID, of a block of BLOCK_SIZE
  * bytes, into BUFFER.  Returns 0, or -1: EIO where it is missing or damaged.

@@ -366,7 +366,7 @@ check_format (struct connection *connection, int64_t *format, bool *has_mark,
 }
 
 /* What is read of an older format is shown as one of today; it is written by
- * who upgrades it.
+ * who upgrades it, and its mark by who takes it without its log.
  */
 static int
 check_contents (struct connection *connection, const char *path,
@@ -375,16 +375,19 @@ check_contents (struct connection *connection, const char *path,
 {
   const bool write = mode == CONNECTION_WRITE || mode == CONNECTION_GATHER;
   const bool upgrade = patience && patience->upgrade;
+  const bool older = upgrade || (patience && patience->without_log);
   int64_t format;
   bool has_mark;
 
   if (check_format (connection, &format, &has_mark, status) == -1)
     return -1;
-  if (formats_is_older (format) && write && !upgrade)
+  if (formats_is_older (format) && write && !older)
     return formats_fail_older (path, format, status);
   if (check_statistics (connection, status) == -1 ||
       (!upgrade && formats_show_older (connection, status) == -1) ||
-      (!upgrade && features_check (connection, write, status) == -1))
+      (!upgrade &&
+       features_allow (connection, 0, write ? FEATURE_CHANGE : FEATURE_READ,
+                       status) == -1))
     return -1;
   return write ? use_wal (connection, has_mark, status) : 0;
 }

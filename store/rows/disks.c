@@ -148,14 +148,17 @@ fail_taken (struct connection *connection, const char *name,
   return -1;
 }
 
-/* The row of disk ID was changed. */
+/* The row of disk ID was changed, if that is allowed: whoever changes one comes
+ * here, and takes it back where this fails.
+ */
 static int
 set_checksum (struct connection *connection, int64_t id, struct status *status)
 {
   static const char checksum_sql[] =
       "UPDATE disk SET checksum = " DISK_CHECKSUM " WHERE id = ?1";
 
-  if (connection_run_for (connection, checksum_sql, id, status) == -1)
+  if (features_allow (connection, id, FEATURE_CHANGE, status) == -1 ||
+      connection_run_for (connection, checksum_sql, id, status) == -1)
     return -1;
   return quota_follow (connection, id, status);
 }
@@ -270,18 +273,43 @@ storing_from_row (sqlite3_stmt *row, struct storing *storing,
   return 0;
 }
 
-/* Fill INFO from a row of DISK_SELECT; -1 and EIO for a damaged one. */
+/* The same where this program may do no more than ACCESS with the disk: what it
+ * does not write there it need not understand.
+ */
 static int
-info_from_row (sqlite3_stmt *row, struct disk_info *info, struct status *status)
+storing_for (enum disk_access access, sqlite3_stmt *row,
+             struct storing *storing, struct status *status)
+{
+  if (storing_from_row (row, storing, status) == 0)
+    return 0;
+  *storing = (struct storing){
+    .compression = { sqlite3_column_int64 (row, DISK_COMPRESSION),
+                     sqlite3_column_int64 (row, DISK_COMPRESSION_LEVEL) },
+    .deduplicate = DISK_OFF,
+  };
+  return access == DISK_OPEN ? -1 : 0;
+}
+
+/* Fill INFO from a row of DISK_SELECT; -1 and EIO for a damaged one.  The size
+ * of the blocks of one that is only listed may be any.
+ */
+static int
+info_from_row (struct connection *connection, sqlite3_stmt *row,
+               struct disk_info *info, struct status *status)
 {
   const char *name = (const char *)sqlite3_column_text (row, DISK_NAME);
   const char *description =
       (const char *)sqlite3_column_text (row, DISK_DESCRIPTION);
+  enum disk_access access;
 
+  if (features_access (connection, sqlite3_column_int64 (row, DISK_ID), &access,
+                       status) == -1)
+    return -1;
   if (!sqlite3_column_int (row, DISK_SUM) ||
       sqlite3_column_int64 (row, DISK_ID) < 1 ||
-      !sane_geometry (sqlite3_column_int64 (row, DISK_SIZE),
-                      sqlite3_column_int64 (row, DISK_BLOCK_SIZE)) ||
+      (access != DISK_REFUSED &&
+       !sane_geometry (sqlite3_column_int64 (row, DISK_SIZE),
+                       sqlite3_column_int64 (row, DISK_BLOCK_SIZE))) ||
       !has_text (row, DISK_NAME) || !has_text (row, DISK_DESCRIPTION) ||
       !sane_name (name, DISK_NAME_MAX) || !sane_description (description))
     return status_fail (status, EIO,
@@ -295,10 +323,11 @@ info_from_row (sqlite3_stmt *row, struct disk_info *info, struct status *status)
     .epoch = sqlite3_column_int64 (row, DISK_EPOCH),
     .quota = sqlite3_column_int64 (row, DISK_QUOTA),
     .created = sqlite3_column_int64 (row, DISK_CREATED),
+    .access = access,
   };
   strcpy (info->name, name);
   strcpy (info->description, description);
-  return storing_from_row (row, &info->storing, status);
+  return storing_for (access, row, &info->storing, status);
 }
 
 int
@@ -329,7 +358,7 @@ disks_find (struct connection *connection, const char *name,
   if (named)
     sqlite3_bind_text (find, 1, name, -1, SQLITE_STATIC);
   r = connection_step (connection, find, status);
-  if (r == 1 && info_from_row (find, info, status) == -1)
+  if (r == 1 && info_from_row (connection, find, info, status) == -1)
     return -1;
   return r;
 }
@@ -347,7 +376,7 @@ disks_find_id (struct connection *connection, int64_t id,
     return -1;
   sqlite3_bind_int64 (find, 1, id);
   r = connection_step (connection, find, status);
-  if (r == 1 && info_from_row (find, info, status) == -1)
+  if (r == 1 && info_from_row (connection, find, info, status) == -1)
     return -1;
   return r;
 }
@@ -367,7 +396,8 @@ disks_list (struct connection *connection,
   if (list == NULL)
     return -1;
   while ((r = connection_step (connection, list, status)) > 0)
-    if (info_from_row (list, &info, status) == 0 && found (&info, opaque))
+    if (info_from_row (connection, list, &info, status) == 0 &&
+        found (&info, opaque))
       return 0;
   return r;
 }
@@ -424,13 +454,17 @@ disks_view (struct connection *connection, int64_t id, int64_t epoch,
     return status_fail (status, EIO,
                         "the disk was deleted or rolled back under this "
                         "connection; connect again");
+  if (features_access (connection, id, &view->access, status) == -1)
+    return -1;
+  if (view->access == DISK_REFUSED)
+    return features_allow (connection, id, FEATURE_READ, status);
   if (!sqlite3_column_int (disk, DISK_SUM) ||
       !sane_geometry (sqlite3_column_int64 (disk, DISK_SIZE),
                       sqlite3_column_int64 (disk, DISK_BLOCK_SIZE)))
     return status_fail (status, EIO,
                         "the disk's row is damaged; restore the database "
                         "from a backup");
-  if (storing_from_row (disk, &view->storing, status) == -1)
+  if (storing_for (view->access, disk, &view->storing, status) == -1)
     return -1;
   view->size = sqlite3_column_int64 (disk, DISK_SIZE);
   view->block_size = sqlite3_column_int64 (disk, DISK_BLOCK_SIZE);
@@ -630,7 +664,8 @@ delete_row (struct connection *connection, int64_t id, struct layer_point *head,
 {
   static const char delete_sql[] = "DELETE FROM disk WHERE id = ?1";
 
-  if (disks_head (connection, id, head, status) == -1 ||
+  if (features_allow (connection, id, FEATURE_CHANGE, status) == -1 ||
+      disks_head (connection, id, head, status) == -1 ||
       features_drop (connection, id, status) == -1 ||
       properties_drop (connection, PROPERTY_DISK, id, status) == -1)
     return -1;

@@ -116,7 +116,8 @@ int disks_fail_unknown (struct connection *connection, const char *name,
 
 /* What disk ID looks like now: its size, epoch and layers.  Inside the
  * transaction in which the blocks are then read or written.  Returns 0, or
- * -1: EIO where the disk is gone or its epoch is not EPOCH.
+ * -1: EIO where the disk is gone or its epoch is not EPOCH, as features_allow
+ * where it may not be read.  Who writes looks at view->access, too.
  */
 int disks_view (struct connection *connection, int64_t id, int64_t epoch,
                 struct view *view, struct status *status);
@@ -128,7 +129,8 @@ int disks_view (struct connection *connection, int64_t id, int64_t epoch,
 int disks_head (struct connection *connection, int64_t id,
                 struct layer_point *head, struct status *status);
 
-/* Changes of the row of disk ID, inside a write transaction of the caller.
+/* Changes of the row of disk ID, inside a write transaction of the caller, here
+ * and below.  They fail as features_allow where it may not be changed.
  * The new values were checked (sane_check_options).  All return 0, or -1;
  * disks_rename with EEXIST where the name is taken.  What STORING does not say
  * stays as it is.

@@ -7,6 +7,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "block/codec.h"
@@ -21,54 +22,220 @@ features_know (const char *name)
          (codec_has_feature (name) || strcmp (name, CONTENT_FEATURE) == 0);
 }
 
-/* Say that the feature in which ROW stands keeps this program off. */
-static int
-fail_feature (sqlite3_stmt *row, struct status *status)
-{
-  const char *name = (const char *)sqlite3_column_text (row, FEATURE_NAME);
+/*--------------------------------------------------------------------
+ * Asking.
+ */
 
-  if (!sqlite3_column_int (row, FEATURE_SUM))
-    return status_fail (status, EIO,
-                        "the row of the feature '%.100s' is damaged; restore "
-                        "the database from a backup, or see 'sqlblock check "
-                        "--salvage'",
-                        name ? name : "");
-  return status_fail (
-      status,
-      sqlite3_column_int64 (row, FEATURE_CLASS) == FEATURE_READ_ONLY ? EROFS
-                                                                     : ENOTSUP,
-      "the database uses the feature '%.100s', which this program does not "
-      "have; use a newer one, or one that was built with it",
-      name ? name : "");
+/* Rows of features: of the file and disk ?1; of disks that read layer ?1; of
+ * all disks.
+ */
+/* clang-format off */
+#define FEATURES \
+  "SELECT feature.id" EACH_FEATURE_COLUMN (COLUMN_NAME) " FROM feature"
+
+/* With IN (0, ?1) it takes half as long again, and it is asked often. */
+static const char of_disk_sql[] = FEATURES " WHERE feature.disk = 0"
+  " UNION ALL " FEATURES " WHERE feature.disk = ?1 AND ?1 <> 0";
+
+static const char of_layer_sql[] =
+  "WITH RECURSIVE above (layer) AS (SELECT ?1"
+  "  UNION SELECT layer.id FROM above JOIN layer ON layer.parent = above.layer)"
+  " " FEATURES " WHERE feature.disk <> 0 AND feature.disk IN"
+  "  (SELECT disk.id FROM above JOIN disk USING (layer)"
+  "   UNION SELECT snapshot.disk FROM above JOIN snapshot USING (layer))";
+
+static const char of_disks_sql[] = FEATURES " WHERE feature.disk > ?1";
+/* clang-format on */
+
+/* Has the feature in which ROW stands a right checksum?  Only of those that are
+ * not known this is asked: a disk's features are looked at for each
+ * transaction, and to compute checksums would take most of that time.  Returns
+ * 1, 0, -1.
+ */
+static int
+is_whole (struct connection *connection, sqlite3_stmt *row,
+          struct status *status)
+{
+  static const char whole_sql[] =
+      "SELECT checksum = " FEATURE_CHECKSUM " FROM feature WHERE id = ?1";
+  int64_t whole;
+
+  return connection_integer_for (connection, whole_sql,
+                                 sqlite3_column_int64 (row, FEATURE_ID), &whole,
+                                 status) == -1
+             ? -1
+             : whole == 1;
 }
 
-/* A row that this program knows may be damaged: what is missing then is only
- * what others are told.
+/* What the feature in which ROW stands asks of this program; -1 for a failure.
  */
-int
-features_check (struct connection *connection, bool write,
-                struct status *status)
+static int
+class_of (struct connection *connection, sqlite3_stmt *row,
+          struct status *status)
 {
-  static const char features_sql[] = "SELECT feature.id" EACH_FEATURE_COLUMN (
-      COLUMN_NAME) ", feature.checksum = " FEATURE_CHECKSUM
-                   " FROM feature NOT INDEXED";
-  CLEANUP_STATEMENT sqlite3_stmt *row =
-      connection_statement (connection, features_sql, status);
+  const int64_t class = sqlite3_column_int64 (row, FEATURE_CLASS);
+  int whole;
+
+  if (features_know ((const char *)sqlite3_column_text (row, FEATURE_NAME)))
+    return FEATURE_IGNORABLE;
+  whole = is_whole (connection, row, status);
+  if (whole == 1 && (class == FEATURE_IGNORABLE || class == FEATURE_READ_ONLY))
+    return class;
+  return whole == -1 ? -1 : FEATURE_REFUSE;
+}
+
+/* Write of what ROW is a feature, "the database" or "disk 'NAME'", to WHAT. */
+static int
+name_owner (struct connection *connection, sqlite3_stmt *row,
+            char what[DISK_NAME_MAX + 20], struct status *status)
+{
+  static const char name_sql[] = "SELECT name FROM disk WHERE id = ?1";
+  const int64_t disk = sqlite3_column_int64 (row, FEATURE_DISK);
+  CLEANUP_STATEMENT sqlite3_stmt *found =
+      connection_statement (connection, name_sql, status);
+  const char *name;
   int r;
+
+  if (found == NULL)
+    return -1;
+  sqlite3_bind_int64 (found, 1, disk);
+  r = disk == 0 ? 0 : connection_step (connection, found, status);
+  if (r == -1)
+    return -1;
+  name = r == 1 ? (const char *)sqlite3_column_text (found, 0) : NULL;
+  if (disk == 0)
+    snprintf (what, DISK_NAME_MAX + 20, "the database");
+  else
+    snprintf (what, DISK_NAME_MAX + 20, "disk '%.*s'", DISK_NAME_MAX,
+              name ? name : "?");
+  return 0;
+}
+
+/* Say that the feature in which ROW stands keeps this program off; returns 1,
+ * or -1 where that cannot be said.
+ */
+static int
+say_forbidden (struct connection *connection, sqlite3_stmt *row,
+               struct status *status)
+{
+  const int whole = is_whole (connection, row, status);
+  const bool reads =
+      sqlite3_column_int64 (row, FEATURE_CLASS) == FEATURE_READ_ONLY;
+  char what[DISK_NAME_MAX + 20];
+  const char *name;
+
+  if (whole == -1 || name_owner (connection, row, what, status) == -1)
+    return -1;
+  name = (const char *)sqlite3_column_text (row, FEATURE_NAME);
+  if (!whole)
+    status_fail (status, EIO,
+                 "the row of the feature '%.100s' of %s is damaged; restore "
+                 "the database from a backup, or see 'sqlblock check "
+                 "--salvage'",
+                 name ? name : "", what);
+  else
+    status_fail (status, reads ? EROFS : ENOTSUP,
+                 "%s uses the feature '%.100s', which this program does not "
+                 "have%s; use a newer one, or one that was built with it",
+                 what, name ? name : "",
+                 reads ? ", and so can only be read" : "");
+  return 1;
+}
+
+/* Does a row of SQL, about ID, forbid this USE? */
+static int
+forbid (struct connection *connection, const char *sql, int64_t id,
+        enum feature_use use, struct status *status)
+{
+  const enum feature_class most =
+      use == FEATURE_READ ? FEATURE_READ_ONLY : FEATURE_IGNORABLE;
+  CLEANUP_STATEMENT sqlite3_stmt *row =
+      connection_statement (connection, sql, status);
+  int r, class;
 
   if (row == NULL)
     return -1;
+  sqlite3_bind_int64 (row, 1, id);
   while ((r = connection_step (connection, row, status)) == 1) {
-    const int64_t class = sqlite3_column_int64 (row, FEATURE_CLASS);
-
-    if (features_know ((const char *)sqlite3_column_text (row, FEATURE_NAME)))
-      continue;
-    if (!sqlite3_column_int (row, FEATURE_SUM) ||
-        (class != FEATURE_IGNORABLE && (class != FEATURE_READ_ONLY || write)))
-      return fail_feature (row, status);
+    class = class_of (connection, row, status);
+    if (class == -1)
+      return -1;
+    if (class > (int)most)
+      return say_forbidden (connection, row, status);
   }
   return r;
 }
+
+int
+features_forbid (struct connection *connection, int64_t disk,
+                 enum feature_use use, struct status *status)
+{
+  return forbid (connection, of_disk_sql, disk, use, status);
+}
+
+int
+features_allow (struct connection *connection, int64_t disk,
+                enum feature_use use, struct status *status)
+{
+  return features_forbid (connection, disk, use, status) == 0 ? 0 : -1;
+}
+
+int
+features_forbid_layer (struct connection *connection, int64_t layer,
+                       enum feature_use use, struct status *status)
+{
+  static const char any_sql[] =
+      "SELECT EXISTS (SELECT 1 FROM feature WHERE disk > 0)";
+  int64_t any;
+
+  if (connection_integer (connection, any_sql, &any, status) == -1)
+    return -1;
+  return any ? forbid (connection, of_layer_sql, layer, use, status) : 0;
+}
+
+int
+features_allow_layer (struct connection *connection, int64_t layer,
+                      struct status *status)
+{
+  return features_forbid_layer (connection, layer, FEATURE_CHANGE, status) == 0
+             ? 0
+             : -1;
+}
+
+int
+features_forbid_any (struct connection *connection, struct status *status)
+{
+  return forbid (connection, of_disks_sql, 0, FEATURE_CHANGE, status);
+}
+
+int
+features_access (struct connection *connection, int64_t disk,
+                 enum disk_access *access, struct status *status)
+{
+  CLEANUP_STATEMENT sqlite3_stmt *row =
+      connection_statement (connection, of_disk_sql, status);
+  int worst = FEATURE_IGNORABLE;
+  int r, class;
+
+  if (row == NULL)
+    return -1;
+  sqlite3_bind_int64 (row, 1, disk);
+  while ((r = connection_step (connection, row, status)) == 1) {
+    class = class_of (connection, row, status);
+    if (class == -1)
+      return -1;
+    if (class > worst)
+      worst = class;
+  }
+  *access = worst == FEATURE_IGNORABLE   ? DISK_OPEN
+            : worst == FEATURE_READ_ONLY ? DISK_READ_ONLY
+                                         : DISK_REFUSED;
+  return r;
+}
+
+/*--------------------------------------------------------------------
+ * Rows that come and go.
+ */
 
 int
 features_add (struct connection *connection, const char *name,

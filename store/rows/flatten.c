@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "rows/disks.h"
+#include "rows/features.h"
 #include "rows/flatten.h"
 #include "rows/layers.h"
 #include "rows/viewers.h"
@@ -44,7 +45,7 @@ copy_row (struct flatten *flatten, int64_t number,
       " number, generation, codec, ifnull (data, content), ?5, ?6), data,"
       " content FROM block"
       " WHERE layer = ?1 AND number = ?2 AND generation = ?3"
-      " RETURNING ifnull (length (data), 0)";
+      " AND " CODEC_UNDERSTOOD ("block") " RETURNING ifnull (length (data), 0)";
   CLEANUP_STATEMENT sqlite3_stmt *copy =
       connection_statement (flatten->connection, copy_sql, status);
   int r;
@@ -112,7 +113,7 @@ take_back (struct flatten *flatten, int64_t first_id, int64_t number,
       " WHERE below.layer = ?1 AND below.number = ?2 AND below.generation = ?3"
       " AND below.codec = block.codec AND below.data IS block.data"
       " AND below.content IS block.content)"
-      " RETURNING 1";
+      " AND " CODEC_UNDERSTOOD ("block") " RETURNING 1";
   CLEANUP_STATEMENT sqlite3_stmt *take =
       connection_statement (flatten->connection, take_sql, status);
   int r;
@@ -190,6 +191,8 @@ flatten_copy_step (struct connection *connection, int64_t disk,
     return -1;
   if (progress->layer != head.layer)
     *next = 0; /* the first step, or the disk was rolled back since */
+  if (features_allow_layer (connection, head.layer, status) == -1)
+    return -1;
   progress->layer = flatten.layer = head.layer;
   r = viewers_lowest (connection, head.layer, &flatten.lowest, &child, status);
   if (r == 0)
@@ -225,6 +228,8 @@ flatten_undo_step (struct connection *connection, int64_t disk,
     return -1;
   if (head.layer != progress->layer) /* it was rolled back since */
     return 0;
+  if (features_allow_layer (connection, head.layer, status) == -1)
+    return -1;
   r = look_below (&flatten, status);
   if (r == 1)
     r = view_next_row (connection, &flatten.below, *next, progress->next, next,

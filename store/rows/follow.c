@@ -6,6 +6,7 @@
 
 #include <config.h>
 
+#include "block/codec.h"
 #include "rows/content.h"
 #include "rows/follow.h"
 
@@ -67,8 +68,9 @@ static const char *const not_counting_sql[] = {
 /* Sharing.  It comes after a row has gone. */
 #define RELEASE \
   "  BEGIN" \
-  "   DELETE FROM content WHERE id = old.content AND NOT EXISTS" \
-  "    (SELECT 1 FROM block WHERE codec = 4 AND content = old.content);" \
+  "   DELETE FROM content WHERE id = old.content AND CASE WHEN EXISTS" \
+  "    (SELECT 1 FROM block WHERE codec = 4 AND content = old.content)" \
+  "    THEN false ELSE " CODEC_UNDERSTOOD ("content") " END;" \
   "  END"
 
 static const char *const sharing_sql[] = {

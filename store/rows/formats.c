@@ -248,8 +248,8 @@ int
 formats_check_schema (struct connection *connection, int64_t format,
                       bool *has_mark, struct status *status)
 {
-  static const char mark_sql[] =
-      "SELECT count (*) FROM sqlite_schema WHERE name = 'mark'";
+  static const char mark_sql[] = "SELECT count (*) FROM sqlite_schema"
+                                 " WHERE type = 'table' AND name = 'mark'";
   struct connection *reference;
   int64_t marks;
   int r = -1;

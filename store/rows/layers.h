@@ -57,9 +57,10 @@ struct view_ahead {
 };
 
 struct view {
-  uint64_t size;          /* bytes */
-  uint32_t block_size;    /* bytes */
-  struct storing storing; /* if it is a disk */
+  uint64_t size;           /* bytes */
+  uint32_t block_size;     /* bytes */
+  struct storing storing;  /* if it is a disk; */
+  enum disk_access access; /* and what may be done with it */
   struct layer_point *layers;
   size_t depth;    /* how many layers */
   size_t capacity; /* room for how many; kept from one use to the next */

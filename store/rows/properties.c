@@ -6,8 +6,171 @@
 
 #include <config.h>
 
+#include <errno.h>
+#include <string.h>
+
+#include "base/sane.h"
 #include "rows/columns.h"
 #include "rows/properties.h"
+
+/* Bind KIND, OWNER and KEY, which may be NULL, as the first parameters. */
+static void
+bind_key (sqlite3_stmt *statement, enum property_kind kind, int64_t owner,
+          const char *key)
+{
+  sqlite3_bind_int (statement, 1, kind);
+  sqlite3_bind_int64 (statement, 2, owner);
+  if (key)
+    sqlite3_bind_text (statement, 3, key, -1, SQLITE_STATIC);
+}
+
+/* Add what ROW says to LIST. */
+static int
+add_row (sqlite3_stmt *row, struct optional *list, struct status *status)
+{
+  const char *key = (const char *)sqlite3_column_text (row, PROPERTY_KEY);
+  const int type = sqlite3_column_type (row, PROPERTY_VALUE);
+  struct property property = {
+    .kind = sqlite3_column_int (row, PROPERTY_KIND),
+    .key = key,
+    .type = type == SQLITE_INTEGER ? PROPERTY_INTEGER
+            : type == SQLITE_TEXT  ? PROPERTY_TEXT
+                                   : PROPERTY_BYTES,
+    .damaged = !sqlite3_column_int (row, PROPERTY_SUM),
+  };
+
+  if (!sane_key (key) ||
+      strlen (key) != (size_t)sqlite3_column_bytes (row, PROPERTY_KEY))
+    return 0;
+  if (type == SQLITE_INTEGER)
+    property.integer = sqlite3_column_int64 (row, PROPERTY_VALUE);
+  else {
+    property.bytes = sqlite3_column_blob (row, PROPERTY_VALUE);
+    property.length = sqlite3_column_bytes (row, PROPERTY_VALUE);
+  }
+  if (property.length > PROPERTY_VALUE_MAX) {
+    property.length = 0;
+    property.damaged = true;
+  }
+  return optional_add_property (list, &property, status);
+}
+
+int
+properties_read (struct connection *connection, enum property_kind kind,
+                 int64_t owner, struct optional *list, struct status *status)
+{
+  static const char read_sql[] = "SELECT property.id" EACH_PROPERTY_COLUMN (
+      COLUMN_NAME) ", property.checksum = " PROPERTY_CHECKSUM
+                   " FROM property WHERE kind = ?1 AND owner = ?2"
+                   " ORDER BY key LIMIT ?3";
+  CLEANUP_STATEMENT sqlite3_stmt *read =
+      connection_statement (connection, read_sql, status);
+  int r;
+
+  if (read == NULL)
+    return -1;
+  bind_key (read, kind, owner, NULL);
+  sqlite3_bind_int (read, 3, PROPERTIES_MAX + 1);
+  while ((r = connection_step (connection, read, status)) == 1)
+    if (add_row (read, list, status) == -1)
+      return -1;
+  return r;
+}
+
+/* Fail where OWNER cannot have one more, of KEY. */
+static int
+check_room (struct connection *connection, int64_t owner,
+            const struct property *property, struct status *status)
+{
+  static const char count_sql[] =
+      "SELECT count (*) FROM property"
+      " WHERE kind = ?1 AND owner = ?2 AND key <> ?3";
+  CLEANUP_STATEMENT sqlite3_stmt *count =
+      connection_statement (connection, count_sql, status);
+
+  if (count == NULL)
+    return -1;
+  bind_key (count, property->kind, owner, property->key);
+  if (connection_step (connection, count, status) == -1)
+    return -1;
+  if (sqlite3_column_int64 (count, 0) < PROPERTIES_MAX)
+    return 0;
+  return status_fail (status, EDQUOT,
+                      "it has %d properties, and cannot have more; remove one",
+                      PROPERTIES_MAX);
+}
+
+static void
+bind_value (sqlite3_stmt *statement, int parameter,
+            const struct property *property)
+{
+  if (property->type == PROPERTY_INTEGER)
+    sqlite3_bind_int64 (statement, parameter, property->integer);
+  else if (property->type == PROPERTY_TEXT)
+    sqlite3_bind_text (statement, parameter, property->bytes, property->length,
+                       SQLITE_STATIC);
+  else
+    sqlite3_bind_blob (statement, parameter, property->bytes, property->length,
+                       SQLITE_STATIC);
+}
+
+int
+properties_set (struct connection *connection, int64_t owner,
+                const struct property *property, struct status *status)
+{
+  static const char set_sql[] =
+      "WITH property (id, kind, owner, key, value) AS"
+      " (SELECT ifnull ((SELECT id FROM main.property"
+      "   WHERE kind = ?1 AND owner = ?2 AND key = ?3),"
+      "   (SELECT ifnull (max (id), 0) + 1 FROM main.property)),"
+      "  ?1, ?2, ?3, ?4)"
+      " INSERT OR REPLACE INTO main.property SELECT *, " PROPERTY_CHECKSUM
+      " FROM property";
+  CLEANUP_STATEMENT sqlite3_stmt *set =
+      connection_statement (connection, set_sql, status);
+
+  if (set == NULL || check_room (connection, owner, property, status) == -1)
+    return -1;
+  bind_key (set, property->kind, owner, property->key);
+  bind_value (set, 4, property);
+  return connection_step (connection, set, status);
+}
+
+int
+properties_remove (struct connection *connection, enum property_kind kind,
+                   int64_t owner, const char *key, struct status *status)
+{
+  static const char remove_sql[] =
+      "DELETE FROM property WHERE kind = ?1 AND owner = ?2 AND key = ?3";
+  CLEANUP_STATEMENT sqlite3_stmt *statement =
+      connection_statement (connection, remove_sql, status);
+
+  if (statement == NULL)
+    return -1;
+  bind_key (statement, kind, owner, key);
+  if (connection_step (connection, statement, status) == -1)
+    return -1;
+  return sqlite3_changes (connection->db) > 0;
+}
+
+int
+properties_set_text (struct connection *connection, enum property_kind kind,
+                     int64_t owner, const char *key, const char *text,
+                     struct status *status)
+{
+  const struct property property = {
+    .kind = kind,
+    .key = key,
+    .type = PROPERTY_TEXT,
+    .bytes = text,
+    .length = strlen (text),
+  };
+
+  if (text[0])
+    return properties_set (connection, owner, &property, status);
+  return properties_remove (connection, kind, owner, key, status) == -1 ? -1
+                                                                        : 0;
+}
 
 int
 properties_drop (struct connection *connection, enum property_kind kind,
@@ -20,8 +183,7 @@ properties_drop (struct connection *connection, enum property_kind kind,
 
   if (drop == NULL)
     return -1;
-  sqlite3_bind_int (drop, 1, kind);
-  sqlite3_bind_int64 (drop, 2, owner);
+  bind_key (drop, kind, owner, NULL);
   return connection_step (connection, drop, status);
 }
 
@@ -35,7 +197,8 @@ properties_clone (struct connection *connection, int64_t from, int64_t to,
       "   row_number () OVER (ORDER BY id), kind, ?2, key, value"
       "  FROM main.property WHERE kind = 1 AND owner = ?1"
       "   AND checksum = row_checksum ('property', id, kind, owner, key, value)"
-      "   AND key NOT LIKE 'hold:%' AND key NOT LIKE 'local:%')"
+      "   AND key <> 'id' AND key NOT GLOB '" PROPERTY_HOLD
+      "*' AND key NOT GLOB '" PROPERTY_LOCAL "*')"
       " INSERT INTO main.property SELECT *, " PROPERTY_CHECKSUM
       " FROM property";
   CLEANUP_STATEMENT sqlite3_stmt *clone =

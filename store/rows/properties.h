@@ -17,14 +17,9 @@
 
 #include <stdint.h>
 
+#include "base/optional.h"
 #include "sqlite/connection.h"
 #include "status.h"
-
-/* Bytes of a key, and of a value that is a text or bytes: so all rows of an
- * owner have a bound.
- */
-#define PROPERTY_KEY_MAX   200
-#define PROPERTY_VALUE_MAX 8192
 
 /* SQL: is there what a row is about?  Of other kinds nobody knows. */
 #define PROPERTY_HAS_OWNER                                                     \
@@ -33,22 +28,46 @@
   " WHEN 2 THEN property.owner IN (SELECT id FROM snapshot)"                   \
   " WHEN 3 THEN property.owner IN (SELECT id FROM layer) ELSE true END"
 
-/* What rows are about. */
-enum property_kind {
-  PROPERTY_FILE,
-  PROPERTY_DISK,
-  PROPERTY_SNAPSHOT,
-  PROPERTY_LAYER
-};
+/* SQL: does a row hold the snapshot in whose row this stands? */
+#define PROPERTY_HOLDS                                                         \
+  "property.kind = 2 AND property.owner = snapshot.id"                         \
+  " AND property.key GLOB '" PROPERTY_HOLD "*'"
+
+/* Add to LIST the properties of OWNER, in the order of their keys, compared
+ * byte by byte; at most one more than PROPERTIES_MAX.  Those whose keys are
+ * impossible are left out.  Returns 0 or -1.  Thread rules, here and below:
+ * those of the connection.
+ */
+int properties_read (struct connection *connection, enum property_kind kind,
+                     int64_t owner, struct optional *list,
+                     struct status *status);
+
+/* OWNER, of the property's kind, gets PROPERTY, in place of one of that key.
+ * In a transaction.  Returns 0, or -1: EDQUOT where it has PROPERTIES_MAX
+ * already.
+ */
+int properties_set (struct connection *connection, int64_t owner,
+                    const struct property *property, struct status *status);
+
+/* The same for a text, of which "" removes the property. */
+int properties_set_text (struct connection *connection, enum property_kind kind,
+                         int64_t owner, const char *key, const char *text,
+                         struct status *status);
+
+/* OWNER loses its property KEY.  In a transaction.  Returns 1, 0 where there is
+ * none, or -1.
+ */
+int properties_remove (struct connection *connection, enum property_kind kind,
+                       int64_t owner, const char *key, struct status *status);
 
 /* The disk, snapshot or layer OWNER goes; so do its rows.  In a transaction.
- * Returns 0 or -1.  Thread rules, here and below: those of the connection.
+ * Returns 0 or -1.
  */
 int properties_drop (struct connection *connection, enum property_kind kind,
                      int64_t owner, struct status *status);
 
-/* Disk TO is a clone of FROM, and gets its rows, but for what is only of that
- * one or of this file (schema.sql).  In a transaction.  Returns 0 or -1.
+/* Disk TO is a clone of FROM, and gets its rows, but for those that stay where
+ * they are (optional_stays).  In a transaction.  Returns 0 or -1.
  */
 int properties_clone (struct connection *connection, int64_t from, int64_t to,
                       struct status *status);

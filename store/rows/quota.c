@@ -10,6 +10,7 @@
 #include <inttypes.h>
 
 #include "rows/columns.h"
+#include "rows/features.h"
 #include "rows/follow.h"
 #include "rows/layers.h"
 #include "rows/quota.h"
@@ -220,7 +221,8 @@ quota_set (struct connection *connection, int64_t id, int64_t limit,
   static const char count_sql[] = WITH_FAMILY COUNT_BELOW;
   static const char forget_sql[] = WITH_FAMILY FORGET_BELOW;
 
-  if (set_limit (connection, set_incoming_sql, id, limit, status) == -1 ||
+  if (features_allow (connection, id, FEATURE_CHANGE, status) == -1 ||
+      set_limit (connection, set_incoming_sql, id, limit, status) == -1 ||
       set_limit (connection, set_sql, id, limit, status) == -1 ||
       connection_run_for (connection, checksum_sql, id, status) == -1)
     return -1;

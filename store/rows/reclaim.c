@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "rows/disks.h"
+#include "rows/features.h"
 #include "rows/hiding.h"
 #include "rows/layers.h"
 #include "rows/quota.h"
@@ -54,19 +55,43 @@ reclaim_check (struct connection *connection, struct status *status)
                       COUNT (layers, "layer"));
 }
 
+/* Does a disk read the layer that a feature keeps this program off?  Then it is
+ * left to the programs that have the feature.  Returns 1, 0, -1.
+ */
+static int
+is_foreign (struct connection *connection, int64_t layer, struct status *status)
+{
+  struct status why;
+  const int r = features_forbid_layer (connection, layer, FEATURE_CHANGE, &why);
+
+  if (r == -1)
+    *status = why;
+  return r;
+}
+
 int
 reclaim_is_needed (struct connection *connection, bool *needed,
                    struct status *status)
 {
-  static const char needed_sql[] = "SELECT EXISTS (SELECT 1 FROM reclaim)"
-                                   " OR EXISTS (SELECT 1 FROM snapshot"
+  static const char copies_sql[] = "SELECT EXISTS (SELECT 1 FROM snapshot"
                                    "  WHERE name LIKE '" SNAPSHOT_COPY "%')";
-  int64_t answer;
+  static const char waiting_sql[] = "SELECT layer FROM reclaim";
+  CLEANUP_STATEMENT sqlite3_stmt *waiting =
+      connection_statement (connection, waiting_sql, status);
+  int64_t copies;
+  int r = 0;
 
-  if (connection_integer (connection, needed_sql, &answer, status) == -1)
+  if (waiting == NULL ||
+      connection_integer (connection, copies_sql, &copies, status) == -1)
     return -1;
-  *needed = answer != 0;
-  return 0;
+  *needed = copies != 0;
+  while (!*needed && (r = connection_step (connection, waiting, status)) == 1) {
+    r = is_foreign (connection, sqlite3_column_int64 (waiting, 0), status);
+    *needed = r == 0;
+    if (r == -1)
+      break;
+  }
+  return r == -1 ? -1 : 0;
 }
 
 /*--------------------------------------------------------------------
@@ -104,15 +129,21 @@ find_work (struct work *work, const struct failed_layers *failed,
       " ORDER BY reclaim.layer DESC";
   CLEANUP_STATEMENT sqlite3_stmt *next =
       connection_statement (work->connection, next_sql, status);
-  int r;
+  int r, passed = 1;
 
   if (next == NULL)
     return -1;
-  do
+  while (passed == 1) {
     r = connection_step (work->connection, next, status);
-  while (r == 1 && failed_layers_has (failed, sqlite3_column_int64 (next, 0)));
-  if (r != 1)
-    return r;
+    if (r != 1)
+      return r;
+    passed = failed_layers_has (failed, sqlite3_column_int64 (next, 0))
+                 ? 1
+                 : is_foreign (work->connection, sqlite3_column_int64 (next, 0),
+                               status);
+  }
+  if (passed == -1)
+    return -1;
   work->layer = work->step->layer = sqlite3_column_int64 (next, 0);
   work->number = sqlite3_column_int64 (next, 1);
   work->generation = sqlite3_column_int64 (next, 2);
@@ -193,7 +224,7 @@ delete_row (struct work *work, int64_t number, int64_t generation,
   static const char delete_sql[] =
       "DELETE FROM block"
       " WHERE layer = ?1 AND number = ?2 AND generation = ?3"
-      " RETURNING length (data)";
+      " AND " CODEC_UNDERSTOOD ("block") " RETURNING length (data)";
   CLEANUP_STATEMENT sqlite3_stmt *delete =
       connection_statement (work->connection, delete_sql, status);
 
@@ -213,7 +244,7 @@ move_row (struct work *work, int64_t number, int64_t generation,
       " checksum = moved_checksum (checksum, layer, number, generation, codec,"
       " ifnull (data, content), ?4, ?5)"
       " WHERE layer = ?1 AND number = ?2 AND generation = ?3"
-      " RETURNING ifnull (length (data), 0)";
+      " AND " CODEC_UNDERSTOOD ("block") " RETURNING ifnull (length (data), 0)";
   CLEANUP_STATEMENT sqlite3_stmt *move =
       connection_statement (work->connection, move_sql, status);
 
@@ -482,7 +513,8 @@ delete_some (struct work *work, struct status *status)
   static const char some_sql[] =
       "DELETE FROM block WHERE id IN"
       " (SELECT id FROM block INDEXED BY block_by_number"
-      " WHERE layer = ?1 LIMIT ?2) RETURNING length (data)";
+      " WHERE layer = ?1 LIMIT ?2)"
+      " AND " CODEC_UNDERSTOOD ("block") " RETURNING length (data)";
   CLEANUP_STATEMENT sqlite3_stmt *some =
       connection_statement (work->connection, some_sql, status);
   uint64_t deleted = 0;

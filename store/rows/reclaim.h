@@ -19,6 +19,9 @@
  *                              again when something of the child goes
  *   else                       rows that no generation looked at shows go
  *
+ * Passed by are layers that a disk reads which a feature keeps this program off
+ * (features.h).
+ *
  *   number 3 of a layer that is looked at, at generations 4 and 9:
  *     rows of generations    1    3    5    8    11
  *     seen at                -    4    -    9     -
@@ -62,7 +65,7 @@ struct reclaim_step {
 
 /* One bounded step, which passes by the layers in FAILED (may be NULL).
  * Inside a write transaction of the caller.  Returns 1, 0 where nothing is
- * left to do, -1.
+ * left to do, -1: ENOTSUP where a row has a codec that is not known.
  */
 int reclaim_step (struct connection *connection,
                   const struct failed_layers *failed, struct reclaim_step *step,

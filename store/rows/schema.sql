@@ -172,7 +172,7 @@ CREATE TABLE feature (
   disk INTEGER NOT NULL,
   class INTEGER NOT NULL CHECK (class > 0),
   checksum INTEGER NOT NULL,
-  UNIQUE (name, disk)
+  UNIQUE (disk, name)
 ) STRICT;
 
 

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "base/sane.h"
+#include "rows/features.h"
 #include "rows/properties.h"
 #include "rows/snapshots.h"
 #include "base/times.h"
@@ -60,7 +61,8 @@ insert_row (struct connection *connection, const struct snapshot_info *row,
   CLEANUP_STATEMENT sqlite3_stmt *insert =
       connection_statement (connection, insert_sql, status);
 
-  if (insert == NULL)
+  if (insert == NULL ||
+      features_allow (connection, row->disk, FEATURE_CHANGE, status) == -1)
     return -1;
   sqlite3_bind_int64 (insert, 1, row->disk);
   sqlite3_bind_text (insert, 2, row->name, -1, SQLITE_STATIC);
@@ -109,20 +111,27 @@ snapshots_create (struct connection *connection, const struct disk_info *disk,
                                status);
 }
 
-/* Fill INFO from a row of SNAPSHOT_INFO; -1 and EIO for a damaged one. */
+/* Fill INFO from a row of SNAPSHOT_INFO; -1 and EIO for a damaged one.  The
+ * size of the blocks of one that is only listed may be any.
+ */
 static int
-info_from_row (sqlite3_stmt *row, struct snapshot_info *info,
-               struct status *status)
+info_from_row (struct connection *connection, sqlite3_stmt *row,
+               struct snapshot_info *info, struct status *status)
 {
   const char *disk_name =
       (const char *)sqlite3_column_text (row, SNAPSHOT_DISK_NAME);
   const char *name = (const char *)sqlite3_column_text (row, SNAPSHOT_NAME);
+  enum disk_access access;
 
+  if (features_access (connection, sqlite3_column_int64 (row, SNAPSHOT_DISK),
+                       &access, status) == -1)
+    return -1;
   if (!sqlite3_column_int (row, SNAPSHOT_SUM) ||
       !sane_name (disk_name, DISK_NAME_MAX) ||
       !sane_name (name, SNAPSHOT_NAME_MAX) ||
-      !sane_geometry (sqlite3_column_int64 (row, SNAPSHOT_SIZE),
-                      sqlite3_column_int64 (row, SNAPSHOT_BLOCK_SIZE)))
+      (access != DISK_REFUSED &&
+       !sane_geometry (sqlite3_column_int64 (row, SNAPSHOT_SIZE),
+                       sqlite3_column_int64 (row, SNAPSHOT_BLOCK_SIZE))))
     return status_fail (status, EIO,
                         "the row of snapshot number %lld is damaged; restore "
                         "the database from a backup",
@@ -137,6 +146,7 @@ info_from_row (sqlite3_stmt *row, struct snapshot_info *info,
     .block_size = sqlite3_column_int64 (row, SNAPSHOT_BLOCK_SIZE),
     .created = sqlite3_column_int64 (row, SNAPSHOT_CREATED),
     .automatic = sqlite3_column_int (row, SNAPSHOT_AUTOMATIC),
+    .access = access,
   };
   strcpy (info->disk_name, disk_name);
   strcpy (info->name, name);
@@ -150,7 +160,8 @@ find_info (struct connection *connection, sqlite3_stmt *find,
 {
   const int r = connection_step (connection, find, status);
 
-  return r == 1 && info_from_row (find, info, status) == -1 ? -1 : r;
+  return r == 1 && info_from_row (connection, find, info, status) == -1 ? -1
+                                                                        : r;
 }
 
 static int
@@ -307,8 +318,10 @@ view_snapshot (struct connection *connection, int64_t id, struct view *view,
   if (r == 0)
     return status_fail (status, EIO,
                         "the snapshot was deleted under this connection");
-  if (r == -1)
+  if (r == -1 ||
+      features_allow (connection, info.disk, FEATURE_READ, status) == -1)
     return -1;
+  view->access = info.access;
   view->size = info.size;
   view->block_size = info.block_size;
   return view_layers (connection, info.layer, info.generation, view, status);
@@ -340,9 +353,75 @@ snapshots_list (struct connection *connection, int64_t disk,
     return -1;
   sqlite3_bind_int64 (list, 1, disk);
   while ((r = connection_step (connection, list, status)) > 0)
-    if (info_from_row (list, &info, status) == 0 && found (&info, opaque))
+    if (info_from_row (connection, list, &info, status) == 0 &&
+        found (&info, opaque))
       return 0;
   return r;
+}
+
+/* SQL: a hold, of whatever value and checksum, and whose it is. */
+#define HOLD                                                                   \
+  "SELECT (SELECT name FROM disk WHERE disk.id = snapshot.disk) || '@' ||"     \
+  " snapshot.name, substr (property.key, 1 + length ('" PROPERTY_HOLD "'))"    \
+  " FROM snapshot JOIN property ON " PROPERTY_HOLDS
+
+/* Fail where HELD, SQL that begins as HOLD, finds something for ID. */
+static int
+check_held (struct connection *connection, const char *held, int64_t id,
+            struct status *status)
+{
+  CLEANUP_STATEMENT sqlite3_stmt *hold =
+      connection_statement (connection, held, status);
+  const char *name, *tag;
+  int r;
+
+  if (hold == NULL)
+    return -1;
+  sqlite3_bind_int64 (hold, 1, id);
+  r = connection_step (connection, hold, status);
+  if (r != 1)
+    return r;
+  name = (const char *)sqlite3_column_text (hold, 0);
+  tag = (const char *)sqlite3_column_text (hold, 1);
+  return status_fail (status, EBUSY,
+                      "snapshot '%.401s' is held by '%.200s'; if nobody needs "
+                      "it any more, release it: \"sqlblock snapshot release "
+                      "DATABASE DISK@SNAPSHOT TAG\"",
+                      name ? name : "", tag ? tag : "");
+}
+
+int
+snapshots_is_held (struct connection *connection,
+                   const struct snapshot_info *info, bool *held,
+                   struct status *status)
+{
+  static const char held_sql[] =
+      "SELECT EXISTS (" HOLD " WHERE snapshot.id = ?1)";
+  int64_t is_held;
+
+  if (connection_integer_for (connection, held_sql, info->id, &is_held,
+                              status) == -1)
+    return -1;
+  *held = is_held;
+  return 0;
+}
+
+int
+snapshots_check_held (struct connection *connection,
+                      const struct snapshot_info *info, struct status *status)
+{
+  static const char held_sql[] = HOLD " WHERE snapshot.id = ?1 LIMIT 1";
+
+  return check_held (connection, held_sql, info->id, status);
+}
+
+int
+snapshots_check_held_all (struct connection *connection, int64_t disk,
+                          struct status *status)
+{
+  static const char held_sql[] = HOLD " WHERE snapshot.disk = ?1 LIMIT 1";
+
+  return check_held (connection, held_sql, disk, status);
 }
 
 int
@@ -351,7 +430,9 @@ snapshots_delete (struct connection *connection,
 {
   static const char delete_sql[] = "DELETE FROM snapshot WHERE id = ?1";
 
-  if (properties_drop (connection, PROPERTY_SNAPSHOT, info->id, status) == -1 ||
+  if (features_allow (connection, info->disk, FEATURE_CHANGE, status) == -1 ||
+      snapshots_check_held (connection, info, status) == -1 ||
+      properties_drop (connection, PROPERTY_SNAPSHOT, info->id, status) == -1 ||
       connection_run_for (connection, delete_sql, info->id, status) == -1)
     return -1;
   return reclaim_add (connection, info->layer, status);
@@ -377,17 +458,17 @@ int
 snapshots_unpin (struct connection *connection, int64_t id,
                  struct status *status)
 {
-  static const char held_sql[] =
+  static const char reclaim_sql[] =
       RECLAIM_ADD ("SELECT layer FROM snapshot"
                    " WHERE name LIKE '" SNAPSHOT_COPY "%'"
                    " AND ?1 IN (0, id)");
-  static const char release_sql[] =
+  static const char unpin_sql[] =
       "DELETE FROM snapshot WHERE name LIKE '" SNAPSHOT_COPY "%'"
       " AND ?1 IN (0, id)";
 
-  if (connection_run_for (connection, held_sql, id, status) == -1)
+  if (connection_run_for (connection, reclaim_sql, id, status) == -1)
     return -1;
-  return connection_run_for (connection, release_sql, id, status);
+  return connection_run_for (connection, unpin_sql, id, status);
 }
 
 int
@@ -401,7 +482,9 @@ snapshots_delete_all (struct connection *connection, int64_t disk,
       " AND owner IN (SELECT id FROM snapshot WHERE disk = ?1)";
   static const char delete_all_sql[] = "DELETE FROM snapshot WHERE disk = ?1";
 
-  if (connection_run_for (connection, reclaim_sql, disk, status) == -1 ||
+  if (features_allow (connection, disk, FEATURE_CHANGE, status) == -1 ||
+      snapshots_check_held_all (connection, disk, status) == -1 ||
+      connection_run_for (connection, reclaim_sql, disk, status) == -1 ||
       connection_run_for (connection, properties_sql, disk, status) == -1)
     return -1;
   return connection_run_for (connection, delete_all_sql, disk, status);
@@ -436,6 +519,8 @@ snapshots_rename (struct connection *connection,
   static const char rename_sql[] =
       "UPDATE snapshot SET name = ?2, automatic = 0 WHERE id = ?1";
 
+  if (features_allow (connection, info->disk, FEATURE_CHANGE, status) == -1)
+    return -1;
   if (connection_run_for_text (connection, rename_sql, info->id, name,
                                status) == -1)
     return fail_taken (connection, name, status);

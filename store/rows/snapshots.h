@@ -92,8 +92,25 @@ int snapshots_list (struct connection *connection, int64_t disk,
 int snapshots_view (struct connection *connection, const struct disk_info *disk,
                     struct view *view, struct status *status);
 
-/* Delete a snapshot; what only it could see is freed later (reclaim.h).
- * Inside a write transaction of the caller.
+/* Say in *HELD whether the snapshot is held: has a property hold:..., damaged
+ * or not.  Nothing deletes it then.  (It is no part of its info, so that who
+ * reads what it shows does not depend on what is optional.)
+ */
+int snapshots_is_held (struct connection *connection,
+                       const struct snapshot_info *info, bool *held,
+                       struct status *status);
+
+/* Fail with EBUSY where the snapshot, or one of disk ID, hidden or not, is
+ * held.
+ */
+int snapshots_check_held (struct connection *connection,
+                          const struct snapshot_info *info,
+                          struct status *status);
+int snapshots_check_held_all (struct connection *connection, int64_t disk,
+                              struct status *status);
+
+/* Delete a snapshot that is not held; what only it could see is freed later
+ * (reclaim.h).  Inside a write transaction of the caller.
  */
 int snapshots_delete (struct connection *connection,
                       const struct snapshot_info *info, struct status *status);

@@ -15,6 +15,7 @@
 
 #include "base/background.h"
 #include "rows/changes.h"
+#include "rows/features.h"
 #include "base/clock.h"
 #include "base/complaint.h"
 #include "base/grow.h"
@@ -91,6 +92,7 @@ struct tended {
 struct entry {
   struct snapshot_info info;
   bool future;   /* it was made later than now, as it says */
+  bool held;     /* somebody keeps it from being deleted */
   int64_t taken; /* when it was taken, as far as can be told */
 };
 
@@ -208,6 +210,9 @@ look (struct connection *connection, struct visit *visit, struct status *status)
   r = disks_find_id (connection, visit->disk.id, &visit->disk, status);
   if (r != 1)
     return r; /* it was deleted since the disks were listed */
+  visit->count = 0;
+  if (features_allow (connection, visit->disk.id, FEATURE_CHANGE, status) == -1)
+    return -1;
   if (read_snapshots (connection, visit, status) == -1)
     return -1;
   visit->due = is_due (visit);
@@ -276,7 +281,7 @@ static bool
 is_kept (const struct visit *visit, size_t i)
 {
   /* The newest is what tells when the next is due. */
-  if (i + 1 == visit->count)
+  if (i + 1 == visit->count || visit->entries[i].held)
     return true;
   for (size_t rule = 0; rule < visit->options->rules_count; rule++)
     if (rule_keeps (&visit->options->rules[rule], visit, i))
@@ -306,6 +311,20 @@ delete_unread (struct connection *connection, struct visit *visit,
   return snapshots_delete (connection, snapshot, status) == -1 ? -1 : 1;
 }
 
+/* Find out which of those that were read are held.  Only deleting depends on
+ * that: where it cannot be read, snapshots are still taken.
+ */
+static int
+find_held (struct connection *connection, struct visit *visit,
+           struct status *status)
+{
+  for (size_t i = 0; i < visit->count; i++)
+    if (snapshots_is_held (connection, &visit->entries[i].info,
+                           &visit->entries[i].held, status) == -1)
+      return -1;
+  return 0;
+}
+
 /* Delete what no rule keeps, the oldest first, as many as may be.  Somebody
  * may have renamed one since they were read: it is his now.  One that somebody
  * reads waits for a later run.
@@ -318,7 +337,8 @@ thin_out (struct connection *connection, void *opaque, struct status *status)
   int r;
 
   connection_frees_space (connection);
-  if (read_snapshots (connection, visit, status) == -1)
+  if (read_snapshots (connection, visit, status) == -1 ||
+      find_held (connection, visit, status) == -1)
     return -1;
   for (size_t i = 0; i < visit->count && deleted < deletions_left (visit); i++)
     if (!is_kept (visit, i)) {
@@ -368,6 +388,9 @@ visit_disk (struct store *store, struct visit *visit, struct status *status)
     r = store_change (store, take, visit, status);
     tended->taken += r == 0;
   }
+  if (r == 0)
+    r = STORE_READ (store, status, connection,
+                    find_held (connection, visit, status));
   if (r == 0 && has_surplus (visit) && deletions_left (visit) > 0) {
     r = store_change (store, thin_out, visit, status);
     if (r == 0)

@@ -25,11 +25,9 @@
 #define READ  ((off_t)1 << 62)
 #define WRITE (READ + NAMES)
 
-/* Of these bytes SQLite has a shared lock while it has a file open that has a
- * log (SHARED_FIRST and SHARED_SIZE in its os.h).
- */
-#define SHARED      ((off_t)0x40000002)
-#define SHARED_SIZE 510
+/* SQLite's bytes, PENDING_BYTE and those behind it in its os.h. */
+#define SQLITE_LOCKS     ((off_t)1 << 30)
+#define SQLITE_LOCKS_END (SQLITE_LOCKS + 512)
 
 /* A file that this process has open. */
 struct claimed_file {
@@ -362,7 +360,8 @@ claim_is_written (int fd)
 }
 
 bool
-claim_is_open (int fd)
+claim_is_used (int fd)
 {
-  return is_locked (fd, SHARED, SHARED + SHARED_SIZE);
+  return is_locked (fd, SQLITE_LOCKS, SQLITE_LOCKS_END) ||
+         is_locked (fd, READ, READ + NAMES);
 }

@@ -83,10 +83,10 @@ bool claim_is_written_elsewhere (const struct claim *claim);
  */
 bool claim_is_written (int fd);
 
-/* Does another process, of ours or not, read or write the file of which FD is a
- * descriptor with SQLite?  This one must not.
+/* Has anybody the file of which FD is a descriptor open, with its log, or has a
+ * lock of SQLite on it?  Means something only while this process has not.
  */
-bool claim_is_open (int fd);
+bool claim_is_used (int fd);
 
 /* May the database PATH be used with a log?  Not if it has several names, or is
  * a mount point by itself, or may be another machine's as well (filesystem.h).

@@ -187,6 +187,23 @@ visit (sqlite3_context *context, int argc, sqlite3_value **argv)
                                  sqlite3_value_int64 (argv[2])));
 }
 
+/* understood (codec): 1, or it stops the statement, see CODEC_UNDERSTOOD. */
+static void
+understood (sqlite3_context *context, int argc, sqlite3_value **argv)
+{
+  struct connection *connection = sqlite3_user_data (context);
+  const int64_t codec = sqlite3_value_int64 (argv[0]);
+
+  (void)argc;
+  if (codec_is_known (codec)) {
+    sqlite3_result_int (context, 1);
+    return;
+  }
+  connection->stopped = true;
+  connection->unknown_codec = codec;
+  sqlite3_result_error (context, "unknown codec", -1);
+}
+
 /* Nothing that stands in the file may run: no triggers, no views.  Settings
  * make SQLite read the schema, which may be in the log, and takes a large
  * part of the time to open a connection; so they are only made where they
@@ -222,6 +239,10 @@ set_up (struct connection *connection)
     rc = sqlite3_create_function_v2 (db, "visit", 3,
                                      SQLITE_UTF8 | SQLITE_DIRECTONLY, NULL,
                                      visit, NULL, NULL, NULL);
+  if (rc == SQLITE_OK)
+    rc = sqlite3_create_function_v2 (db, "understood", 1,
+                                     SQLITE_UTF8 | SQLITE_INNOCUOUS, connection,
+                                     understood, NULL, NULL, NULL);
   if (rc == SQLITE_OK)
     rc = checksum_register (db);
   return rc;
@@ -384,6 +405,10 @@ connection_step (struct connection *connection, sqlite3_stmt *statement,
   case SQLITE_DONE:
     return 0;
   default:
+    if (connection->stopped) {
+      connection->stopped = false;
+      return codec_fail_unknown (connection->unknown_codec, ENOTSUP, status);
+    }
     return status_fail_sqlite (status, connection->db, rc,
                                "using the database");
   }

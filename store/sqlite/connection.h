@@ -30,8 +30,10 @@
 #include "sqlite/vfs-checksum.h"
 #include "sqlite/watch.h"
 
-/* More than the statements of the busiest connection. */
-#define CONNECTION_STATEMENTS 96
+/* More than the statements of the busiest connection, which are nearly all that
+ * there are: that of the writer, after it has done all that can be asked.
+ */
+#define CONNECTION_STATEMENTS 256
 
 /* How long a request waits for another program's lock, in milliseconds,
  * with what it waited for a connection; the manual states it.
@@ -115,6 +117,8 @@ struct connection {
 
   struct codec_workspace workspace;
   uint64_t content_freed; /* bytes of contents that have gone, see follow.h */
+  bool stopped; /* a statement, by a row with a codec that is not known: */
+  int64_t unknown_codec;
 
   struct {
     const char *sql;

@@ -204,8 +204,11 @@ look_at_file (int fd, struct mark_look *look)
                             (int64_t)(MARK_PAGE - 1) * page_size) == 0 &&
                    vfs_checksum_fits (page, page_size, MARK_PAGE) &&
                    mark_parse (&look->mark, page, page_size);
-  look->unmarked = !look->readable &&
-                   big_endian (header + PAGE_HEADER_FORMAT) == FORMAT_UNMARKED;
+  if (!look->readable &&
+      big_endian (header + PAGE_HEADER_FORMAT) == FORMAT_UNMARKED) {
+    look->moving = big_endian (header + PAGE_HEADER_SCHEMA) >= MARK_SCHEMA;
+    look->unmarked = !look->moving;
+  }
   look->torn = look->readable && !look->copied &&
                is_torn (fd, &look->mark, page, header, page_size);
   free (page);
@@ -372,6 +375,25 @@ begins_after (const struct mark_look *look)
           (mark->state != MARK_OPEN && !look->copied));
 }
 
+/* Does the log of a file of format 4 fit?  If it has marks it is the one with
+ * the first, before which there is none.
+ */
+static enum mark_fit
+fit_unmarked (const struct mark_look *look)
+{
+  static const unsigned char none[MARK_ID_SIZE];
+  const struct mark *first = &look->log_first;
+
+  if (look->log_frames == 0)
+    return look->moving ? MARK_MISSING : MARK_FITS;
+  if (!look->log_has_marks)
+    return look->moving ? MARK_FOREIGN : MARK_FITS;
+  return first->state == MARK_CLOSED &&
+                 memcmp (first->previous, none, sizeof none) == 0
+             ? MARK_FITS
+             : MARK_FOREIGN;
+}
+
 /* The table of mark.h. */
 static enum mark_fit
 fit (const struct mark_look *look)
@@ -380,8 +402,8 @@ fit (const struct mark_look *look)
 
   if (look->rollback)
     return look->log_frames > 0 ? MARK_FOREIGN : MARK_FITS;
-  if (look->unmarked)
-    return MARK_FITS;
+  if (look->unmarked || look->moving)
+    return fit_unmarked (look);
   if (!look->readable)
     return MARK_DAMAGED;
   if (look->log_frames == 0 && look->torn)

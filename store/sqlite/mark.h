@@ -119,7 +119,11 @@
  *   was made over another file and has as many pages as its header says.
  * - A mark that cannot be read, since its page does not fit its checksum, fits
  *   nothing.  No power cut does that.  But a file of format 4 without one has
- *   none yet, and any log passes for its own, as it then did.
+ *   none yet, and any log of that format passes for its own, as it then did.
+ *   An upgrade puts the first mark, closed and after none, into that log, and
+ *   then page 1, with the counter of the schema, into the file before it.  So
+ *   with such a counter there must be a log, and one with another first mark is
+ *   of another time.
  *
  * Where a server or a command of ours has the file open for writing nobody
  * looks: the log is in use, and theirs.
@@ -193,6 +197,8 @@ struct mark_look {
   bool alone;    /* it fits, and the file alone is everything: nothing is in a
                     log */
   bool unmarked; /* the file is of format 4, and has none */
+  bool moving;   /* the same, and its first one is in a log that was being moved
+                    into it */
   bool rollback; /* the file is in rollback mode */
   bool copied;   /* SQLite's backup API has made it */
   bool readable; /* `mark` is that of the file */

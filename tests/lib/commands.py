@@ -30,6 +30,8 @@ CALLS = {
     "snapshot create": ["web@wednesday"],
     "snapshot list": ["web"],
     "snapshot delete": ["web@monday"],
+    "snapshot hold": ["web@monday", "backup"],
+    "snapshot release": ["web@tuesday", "keep"],
     "rollback": ["web@monday"],
     "clone": ["web@monday", "copy"],
     "flatten": ["child"],
@@ -43,7 +45,7 @@ CALLS = {
     "upgrade": [],
     "compact": [],
     "check": [],
-    "set": ["web", "quota=1G"],
+    "set": ["web", "user:owner=ann"],
     "recompress": ["web"],
     "top": [],
 }
@@ -82,6 +84,7 @@ def make ():
                   ["create", DB, "mail", "--size=1M"],
                   ["snapshot", "create", DB, "web@monday"],
                   ["snapshot", "create", DB, "web@tuesday"],
+                  ["snapshot", "hold", DB, "web@tuesday", "keep"],
                   ["import", DB, "web", "image", "--overwrite"],
                   ["clone", DB, "web", "child"],
                   ["import", "other.sqlite", "sent", "image", "--create"],
@@ -189,7 +192,11 @@ def bad_values (word, value):
     if word.startswith("PROPERTY"):
         return ["", "quota", "quota=", "quota=10GB", "quota=0", "dedup=maybe",
                 "dedup=", "compression=x", "compression=", "name=x", "=",
-                "Quota=1G"]
+                "Quota=1G", "user", "user=x", "user:", "user:=x", "user:x",
+                "user:a\nb=x", b"user:\xff=x", "user:%s=x" % LONG, "User:x=y",
+                "description", "hold:x=1", "local:x=y"]
+    if word == "TAG":
+        return ["", "a\nb", b"\xff", "n" * 196]
     return [""]
 
 def walk_arguments (command):
@@ -269,6 +276,10 @@ def walk_texts (command):
         if name == "block-size":
             calls += [(right, ["--block-size=" + bad])
                       for bad in ("1000", "256", "2M", "3k")]
+    if command == "set":
+        calls += [(["web", join(key, bad)], []) for key in
+                  ("user:a=", "description=")
+                  for bad in ("a\nb", b"\xff", "n" * 4001)]
     for arguments, more in calls:
         before = contents()
         code, out, text = call(command, arguments, more)
@@ -344,7 +355,8 @@ def walk_times (command):
             continue
         arguments = replaced(right, i, "web@9999-01-01")
         restore()
-        if command in ("snapshot create", "snapshot delete", "rename"):
+        if command in ("snapshot create", "snapshot delete", "rename",
+                       "describe", "set", "snapshot hold", "snapshot release"):
             refused(command, arguments, looked=True)
             continue
         out, text = done(command, arguments)

@@ -25,7 +25,9 @@
 #include "sqlite/marking.h"
 #include "sqlite/vfs.h"
 
-/* A test is killed after this many seconds. */
+/* A test is killed after this many seconds; SQLBLOCK_SLOW in the environment
+ * says how many times that it may take (check-with).
+ */
 #define LONGEST 300
 
 static char directory[] = "/tmp/sqlblock-unit-XXXXXX";
@@ -51,8 +53,10 @@ const char unit_property_checksums[] =
 int
 unit_setup (void **state)
 {
+  const char *slow = getenv ("SQLBLOCK_SLOW");
+
   (void)state;
-  alarm (LONGEST);
+  alarm (LONGEST * (slow ? atoi (slow) : 1));
   strcpy (directory + strlen (directory) - 6, "XXXXXX");
   assert_non_null (mkdtemp (directory));
   return 0;

@@ -270,6 +270,33 @@ ignore_difference (uint64_t offset, uint64_t count, bool hole, void *opaque)
   return count_step (0, 0, opaque);
 }
 
+/* What is optional about them: set, read, and made ready for a stream. */
+static void
+manage_optional (struct store *store)
+{
+  const struct property_setting setting = { "user:owner", "eve" };
+  const struct disk_options options = {
+    .description = "another",
+    .settings = &setting,
+    .settings_count = 1,
+  };
+  struct snapshot_info snapshot;
+  struct optional list = { 0 };
+  struct status status;
+
+  manage_set (store, "plain", &options, &status);
+  manage_set (store, "plain@second", &options, &status);
+  manage_hold (store, "plain@second", "eve", &status);
+  manage_release (store, "plain@first", "backup", &status);
+  manage_hold (store, "plain@first", "backup", &status);
+  manage_release (store, "plain@second", "eve", &status);
+  manage_properties (store, "plain", &list, &status);
+  manage_properties (store, "plain@first", &list, &status);
+  if (manage_find_snapshot (store, "plain@first", &snapshot, &status) == 0)
+    manage_outgoing (store, &snapshot, true, &list, &status);
+  optional_free (&list);
+}
+
 /* What the command does; the disks and snapshots that stay must read as
  * before.
  */
@@ -288,6 +315,7 @@ manage (struct store *store)
   pinned = manage_pin (store, "clone", &status);
   manage_rollback (store, "plain@first", false, &status);
   manage_clone (store, snapshot, "new", NULL, &status);
+  manage_optional (store);
   if (pinned)
     manage_unpin (store, pinned);
   steps = 0;

@@ -91,7 +91,7 @@ has_not ()
 
 has "sqlblock " create list info snapshot map help --help --version
 offers "sqlblock cr" create
-offers "sqlblock snapshot " create list delete
+offers "sqlblock snapshot " create list delete hold release
 offers "sqlblock snapshot l" list
 offers "sqlblock help fl" flatten
 offers "sqlblock help snapshot de" delete
@@ -113,10 +113,12 @@ offers "sqlblock map $db web --color n" never
 offers "sqlblock create $db new --size="
 offers "sqlblock create $db new --compression=zs" zstd
 offers "sqlblock -q li" list
-offers "sqlblock --quiet set $db web de" dedup=
+offers "sqlblock --quiet set $db web de" dedup= description=
 
 # What set takes.
-offers "sqlblock set $db web " compression= dedup= quota=
+offers "sqlblock set $db web " compression= dedup= description= quota= user:
+offers "sqlblock set $db web us" user:
+offers "sqlblock set $db web user:o"
 [ "$options" = "-o nospace" ] || fail "a space after compression="
 offers "sqlblock set $db web dedup=o" on off
 has "sqlblock set $db web compression=" none lz4 zstd

@@ -75,6 +75,39 @@ opened=$(grep -nE '\b(connection_open|connection_open_asked|database_open) \(' \
   store/{engine,manage,check,server}/*.c | grep -v '/connections\.c:') || :
 [ -z "$opened" ] || fail "a connection that others do not know: $opened"
 
+# Whoever changes a row asks whether a feature forbids it, and leaves rows of
+# codecs that are not known: "FILE:FUNCTION" of those who do not. Others have
+# done so for these, or they write what is new, or a pin.
+asked='rows/disks.c:(insert_disk|rename_incoming)
+  rows/snapshots.c:(set_checksum|snapshots_unpin)
+  rows/layers.c:(layer_create|set_layer_checksum|layer_set_(generation|parent))
+  rows/layers.c:layer_remove rows/content.c:insert manage/backup.c:[a-z_]+'
+unasked=$(cd store &&
+  awk -v asked="$(echo $asked | tr ' ' '|')" '
+    FNR == 1 { text = name = "" }
+    /^[a-z_]+ \(/ { name = $1 }
+    /^#define|^static const char \*const .*= \{$|^\{$/ { text = "" }
+    { text = text "\n" $0 }
+    /^\}|^$/ {
+      changes = "(UPDATE|DELETE FROM|INSERT( OR [A-Z]+)? INTO) (main\\.)?"
+      rows = changes "(disk|snapshot|layer)[ \"]"
+      blocks = changes "(block|content)[ \"]"
+      ask = "features_(allow|forbid)"
+      if (FILENAME == "rows/disks.c")
+        ask = ask "|set_(checksum|layer) \\("
+      counted = text
+      unknown = gsub (blocks, "", counted) - gsub (/CODEC_UNDERSTOOD/, "", counted)
+      if (FILENAME ":" name !~ "^(" asked ")$" &&
+          ((text ~ rows && text ~ /^\n\{/ && text !~ ask) ||
+           unknown > 0) &&
+          ($0 != "" || text !~ /^\n\{/))
+        print FILENAME ":" name
+      if ($0 != "" || text !~ /^\n\{/)
+        text = ""
+    }' {base,block,sqlite,rows,engine,manage,server}/*.c \
+    check/{check,repair,sealing}*.c)
+[ -z "$unasked" ] || fail "changes rows and does not ask: $unasked"
+
 # The generated schema.h is not in git.
 licence='SPDX-License-Identifier: BSD-3-Clause\n.*authors; see LICENSE\.\n'
 bare=$(find configure.ac Makefile.am quickstart bench plugin store tests tool \

@@ -93,6 +93,7 @@ diff expected changed || fail "a clone got something else"
 sqlblock delete -q disks copy
 list disks >after
 diff before after || fail "what was about the clone did not go with it"
+sqlblock snapshot release -q disks web@monday backup
 sqlblock snapshot delete -q disks web@monday
 grep -v '^2|1|' before >expected
 list disks >after

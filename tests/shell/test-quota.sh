@@ -159,4 +159,4 @@ expect_error "quota" nbdkit -U - "$plugin" $db quota=0 --run true
 expect_error "is not a quota" sqlblock set $db web quota=0
 expect_error "is not a quota" sqlblock set $db web quota=much
 expect_error "is not a quota" sqlblock create $db new --size=1M --quota=-1
-expect_error "has no snapshot" sqlblock set $db web@full quota=1M
+expect_error "is a snapshot" sqlblock set $db web@full quota=1M

@@ -297,10 +297,10 @@ h.trim(1 << 20, 10 << 20)' web
   json '[s["exclusive"] for s in j["snapshots"]] == [3 << 19, 0]'
   json 'all(re.match("[0-9a-f]{16}$", s["guid"]) for s in j["snapshots"])'
   run 0 snapshot list "$db" web
-  grep -qE '^web@monday +64M +20.* user$' out ||
+  grep -qE '^web@monday +64M +20.* user +-$' out ||
     fail "snapshot list: $(cat out)"
   run 0 snapshot list "$db" web -u
-  grep -qE '^web@monday +64M +2M +1.5M +20.* user$' out ||
+  grep -qE '^web@monday +64M +2M +1.5M +20.* user +-$' out ||
     fail "snapshot list: $(cat out)"
   run 3 snapshot list "$db" nothing
   run 2 snapshot list "$db" web@monday
@@ -452,7 +452,11 @@ test_rename ()
   run 0 info "$db" mail --json
   json 'j["description"] == ""'
   run 3 describe "$db" nothing text
-  run 2 describe "$db" mail@monday text
+  run 0 describe "$db" mail@monday text
+  run 0 info "$db" mail@monday --json
+  json 'j["description"] == "text"'
+  run 3 describe "$db" mail@nothing text
+  run 2 describe "$db" mail@9999-01-01 text
   run 1 describe "$db" mail $'two\nlines'
 }
 

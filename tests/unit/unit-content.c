@@ -402,8 +402,8 @@ test_hostile (void **state)
     const char *text;
   } hostile[] = {
     { BLOCK, 0, BLOCK, "512 bytes of data" },
-    { BLOCK, 4, BLOCK, "there is no codec 4" },
-    { BLOCK, -1, BLOCK, "there is no codec -1" },
+    { BLOCK, 4, BLOCK, "codec 4 is not one of its bytes" },
+    { BLOCK, -1, BLOCK, "stored with the codec -1" },
     { BLOCK, 1, BLOCK - 1, "511 bytes of data" },
     { BLOCK, 1, 0, "0 bytes of data" },
     { BLOCK, 2, 100, "" },

@@ -168,9 +168,9 @@ test_hostile_block (void **state)
   rows_put (&rows, 1, 5, 1, CODEC_ZERO, data, 1);
   expect_damaged_block (&rows, "1 byte of data for a block of 4096");
   rows_put (&rows, 1, 5, 1, 99, data, BLOCK);
-  expect_damaged_block (&rows, "there is no codec 99");
+  expect_damaged_block (&rows, "stored with the codec 99");
   rows_put (&rows, 1, 5, 1, -1, data, BLOCK);
-  expect_damaged_block (&rows, "there is no codec -1");
+  expect_damaged_block (&rows, "stored with the codec -1");
   rows_close (&rows);
 }
 

@@ -833,8 +833,8 @@ test_features (void **state)
     { "shiny", "4", 0, ENOTSUP, ENOTSUP },
     { "shiny", "9223372036854775807", 0, ENOTSUP, ENOTSUP },
     { "shiny", "1", 1, 0, 0 },
-    { "shiny", "2", 1, 0, EROFS },
-    { "shiny", "3", 1, ENOTSUP, ENOTSUP },
+    { "shiny", "2", 1, 0, 0 },
+    { "shiny", "3", 1, 0, 0 },
     { "dedup", "3", 0, 0, 0 },
     { "dedup", "4", 0, 0, 0 },
   };
@@ -887,7 +887,7 @@ test_damaged_features (void **state)
   unit_sql_hostile (path, "INSERT INTO feature VALUES (2, 'shiny', 0, 1, 0)");
   assert_fails (
       database_open (&connection, path, CONNECTION_READ, NULL, &status),
-      &status, EIO, "'shiny' is damaged");
+      &status, EIO, "'shiny' of the database is damaged");
 }
 
 /* A database that somebody switched to another journal gets its log back

@@ -374,7 +374,7 @@ test_killed_and_ended (void **state)
   unit_close (&one);
   unit_open (&one, path, CONNECTION_WRITE);
   unit_open (&two, path, CONNECTION_WRITE);
-  unit_sql (two.db, "UPDATE feature SET kind = 'compatible'");
+  unit_sql (two.db, "UPDATE feature SET class = 1");
   reader = unit_open_raw (path);
   unit_sql (reader, "BEGIN; SELECT * FROM disk");
   unit_sql (two.db,

@@ -460,6 +460,53 @@ test_renamed (void **state)
   store_close (store);
 }
 
+/* What is held is not thinned out, and all else goes as without it; when it is
+ * released it goes, too.
+ */
+static void
+test_held (void **state)
+{
+  static const char target[] = "web@auto-2026-11-22T11:40:00Z";
+  static const char *const targets[] = { target };
+  const int64_t start = INT64_C (1795344000);
+  struct status status;
+  int64_t without = 0, with = 0;
+
+  (void)state;
+  for (int hold = 0; hold < 2; hold++) {
+    begin ();
+    set_schedule (HOUR, "all:1h");
+    fill_web (1);
+    look_at (start + HOUR);
+    if (hold)
+      assert_ok (manage_hold (store, target, "me", &status), &status);
+    for (uint32_t i = 2; i <= 10; i++) {
+      fill_web (i);
+      look_at (start + i * HOUR);
+    }
+    *(hold ? &with : &without) = ask ("SELECT count (*) FROM snapshot");
+    if (hold == 0) {
+      store_close (store);
+      unlink (path);
+    }
+  }
+  assert_int_equal (with, without + 1);
+  assert_int_equal (number_of (target), 1);
+  assert_fails (manage_delete_snapshots (store, targets, 1, &status), &status,
+                EBUSY, "is held by 'me'");
+  /* Also where the row of the hold is damaged. */
+  unit_sql_on (path, "UPDATE property SET checksum = 1");
+  fill_web (11);
+  look_at (start + 11 * HOUR);
+  assert_int_equal (number_of (target), 1);
+  assert_ok (manage_release (store, target, "me", &status), &status);
+  fill_web (12);
+  look_at (start + 12 * HOUR);
+  assert_int_equal (
+      ask ("SELECT count (*) FROM snapshot WHERE created < 1795347601"), 0);
+  store_close (store);
+}
+
 /* The clock was set back, to a time of which there is a snapshot. */
 static void
 test_slots_again (void **state)
@@ -1338,6 +1385,7 @@ main (void)
     unit_test (test_renamed),
     unit_test (test_slots_again),
     unit_test (test_thinning),
+    unit_test (test_held),
     unit_test (test_clock_ahead),
     unit_test (test_backlog),
     unit_test (test_damaged_disk),

@@ -30,6 +30,9 @@
 /* XXH3 of the stream that make_stream makes. */
 #define FORMAT_CHECKSUM UINT64_C (0x4f981ed8151af5a3)
 
+/* And of the one with what is optional. */
+#define OPTIONAL_CHECKSUM UINT64_C (0x52ea6b3c4135171e)
+
 static const struct stream_header header = {
   .disk = "web",
   .description = "the web server",
@@ -72,10 +75,27 @@ set_file (int fd, const void *bytes, size_t size)
   assert_int_equal (lseek (fd, 0, SEEK_SET), 0);
 }
 
-/* A whole stream in a new buffer. */
+/* What goes along with a whole disk. */
+static const struct property properties[] = {
+  { PROPERTY_DISK, "other", PROPERTY_BYTES, 0, "\0\1\377", 3, false },
+  { PROPERTY_DISK, "user:owner", PROPERTY_TEXT, 0, "ann", 3, false },
+  { PROPERTY_SNAPSHOT, "empty", PROPERTY_TEXT, 0, "", 0, false },
+  { PROPERTY_SNAPSHOT, "number", PROPERTY_INTEGER, -5, NULL, 0, false },
+};
+static const struct disk_feature features[] = { { "color", 1 },
+                                                { "sound", 3 } };
+static const struct optional optional = {
+  .properties = (struct property *)properties,
+  .property_count = sizeof properties / sizeof properties[0],
+  .features = (struct disk_feature *)features,
+  .feature_count = sizeof features / sizeof features[0],
+};
+
+/* A whole stream in a new buffer, with CARRIED (may be NULL). */
 static unsigned char *
-make_stream (size_t *size)
+make_stream_with (const struct optional *carried, size_t *size)
 {
+  struct stream_header begins = header;
   const int fd = make_file ();
   struct stream stream;
   struct status status;
@@ -83,7 +103,12 @@ make_stream (size_t *size)
 
   for (size_t i = 0; i < sizeof block; i++)
     block[i] = i * 7 + i / 256 + 1;
-  assert_ok (stream_begin (&stream, fd, NULL, &header, &status), &status);
+  if (carried) {
+    begins.base[0] = '\0';
+    begins.base_guid = 0;
+  }
+  assert_ok (stream_begin (&stream, fd, NULL, &begins, carried, &status),
+             &status);
   for (size_t i = 0; i < RANGES; i++)
     assert_ok (stream_write (&stream, &ranges[i], &status), &status);
   assert_ok (stream_end (&stream, &status), &status);
@@ -95,6 +120,12 @@ make_stream (size_t *size)
   assert_int_equal (pread (fd, bytes, *size, 0), *size);
   close (fd);
   return bytes;
+}
+
+static unsigned char *
+make_stream (size_t *size)
+{
+  return make_stream_with (NULL, size);
 }
 
 /* Read a stream from FD to its end.  Returns 0, or -1. */
@@ -156,6 +187,56 @@ test_round_trip (void **state)
   close (fd);
 }
 
+static void
+assert_properties (const struct optional *found)
+{
+  assert_int_equal (found->property_count, optional.property_count);
+  for (size_t i = 0; i < found->property_count; i++) {
+    const struct property *property = &found->properties[i];
+
+    assert_int_equal (property->kind, properties[i].kind);
+    assert_string_equal (property->key, properties[i].key);
+    assert_int_equal (property->type, properties[i].type);
+    assert_int_equal (property->integer, properties[i].integer);
+    assert_int_equal (property->length, properties[i].length);
+    if (property->length > 0)
+      assert_memory_equal (property->bytes, properties[i].bytes,
+                           property->length);
+  }
+  assert_int_equal (found->feature_count, optional.feature_count);
+  for (size_t i = 0; i < found->feature_count; i++) {
+    assert_string_equal (found->features[i].name, features[i].name);
+    assert_int_equal (found->features[i].class, features[i].class);
+  }
+}
+
+static void
+test_optional (void **state)
+{
+  const int fd = make_file ();
+  struct stream_range range;
+  struct stream stream;
+  struct status status;
+  unsigned char *bytes;
+  size_t size;
+  int r;
+
+  (void)state;
+  bytes = make_stream_with (&optional, &size);
+  assert_int_equal (bytes[16], 2);
+  assert_int_equal (checksum_bytes (bytes, size), OPTIONAL_CHECKSUM);
+  set_file (fd, bytes, size);
+  assert_ok (stream_open (&stream, fd, NULL, &status), &status);
+  assert_properties (&stream.optional);
+  while ((r = stream_read (&stream, &range, &status)) == 1)
+    ;
+  assert_ok (r, &status);
+  assert_int_equal (stream.counts.records, 1 + 6 + RANGES);
+  stream_close (&stream);
+  free (bytes);
+  close (fd);
+}
+
 /* A version that writes other bytes is another version. */
 static void
 test_format (void **state)
@@ -187,7 +268,7 @@ test_large_data (void **state)
   (void)state;
   assert_non_null (data);
   large.size = count;
-  assert_ok (stream_begin (&stream, fd, NULL, &large, &status), &status);
+  assert_ok (stream_begin (&stream, fd, NULL, &large, NULL, &status), &status);
   assert_ok (stream_write (&stream, &all, &status), &status);
   assert_ok (stream_end (&stream, &status), &status);
   stream_close (&stream);
@@ -234,15 +315,14 @@ test_pipe (void **state)
  */
 
 static void
-test_each_bit (void **state)
+try_each_bit (const struct optional *carried)
 {
   const int fd = make_file ();
   struct status status;
   unsigned char *bytes;
   size_t size;
 
-  (void)state;
-  bytes = make_stream (&size);
+  bytes = make_stream_with (carried, &size);
   for (size_t i = 0; i < size * 8; i++) {
     bytes[i / 8] ^= 1 << (i % 8);
     set_file (fd, bytes, size);
@@ -257,15 +337,22 @@ test_each_bit (void **state)
 }
 
 static void
-test_each_end (void **state)
+test_each_bit (void **state)
+{
+  (void)state;
+  try_each_bit (NULL);
+  try_each_bit (&optional);
+}
+
+static void
+try_each_end (const struct optional *carried)
 {
   const int fd = make_file ();
   struct status status;
   unsigned char *bytes;
   size_t size;
 
-  (void)state;
-  bytes = make_stream (&size);
+  bytes = make_stream_with (carried, &size);
   for (size_t i = 0; i < size; i++) {
     set_file (fd, bytes, i);
     assert_int_equal (read_all (fd, &status), -1);
@@ -276,6 +363,14 @@ test_each_end (void **state)
   assert_fails (read_all (fd, &status), &status, EINVAL, "follows its end");
   free (bytes);
   close (fd);
+}
+
+static void
+test_each_end (void **state)
+{
+  (void)state;
+  try_each_end (NULL);
+  try_each_end (&optional);
 }
 
 /* A part is missing, comes twice, or has changed places with another. */
@@ -314,7 +409,7 @@ test_moved_records (void **state)
 
 /* A stream that is being forged. */
 struct forgery {
-  unsigned char bytes[20000];
+  unsigned char bytes[100000];
   size_t size;
   uint64_t chained;
 };
@@ -352,10 +447,12 @@ forge (struct forgery *f, uint64_t kind_and_codec, uint64_t offset,
 }
 
 /* Kind and codec, as they stand in the head. */
-#define BEGIN  (1 | UINT64_C (1) << 32)
-#define ZEROES UINT64_C (2)
-#define DATA   (3 | UINT64_C (1) << 32)
-#define END    (4 | UINT64_C (1) << 32)
+#define BEGIN    (1 | UINT64_C (1) << 32)
+#define ZEROES   UINT64_C (2)
+#define DATA     (3 | UINT64_C (1) << 32)
+#define END      (4 | UINT64_C (1) << 32)
+#define PROPERTY (5 | UINT64_C (1) << 32)
+#define FEATURE  (6 | UINT64_C (1) << 32)
 
 /* The beginning of a stream about a disk of SIZE bytes. */
 static void
@@ -375,6 +472,55 @@ forge_begin (struct forgery *f, uint64_t size, uint64_t block_size,
   forge_preamble (f, 1);
   forge (f, BEGIN, 0, 0, 48 + strlen (disk) + 1 + strlen (base), payload,
          48 + strlen (disk) + 1 + strlen (base));
+}
+
+/* The beginning of one of version 2, with or without a base, which says that
+ * COUNT records of what is optional follow.
+ */
+static void
+forge_begin_2 (struct forgery *f, bool base, uint64_t count)
+{
+  unsigned char payload[60];
+  const uint64_t numbers[5] = { htole64 (10 * BLOCK), htole64 (BLOCK),
+                                htole64 (1), 0, htole64 (base ? 2 : 0) };
+  const uint16_t lengths[4] = { htole16 (3), 0, htole16 (1), htole16 (base) };
+
+  memcpy (payload, numbers, 40);
+  memcpy (payload + 40, lengths, 8);
+  memcpy (payload + 48, "websb", 5);
+  forge_preamble (f, 2);
+  forge (f, BEGIN, 0, count, 52 + base, payload, 52 + base);
+}
+
+/* A property, with the lengths that are given; CUT bytes are missing. */
+static void
+forge_property (struct forgery *f, uint32_t kind, uint16_t type,
+                const char *key, uint16_t key_length, size_t length, size_t cut)
+{
+  static unsigned char payload[20000];
+  const size_t size = 8 + strlen (key) + length - cut;
+
+  kind = htole32 (kind);
+  type = htole16 (type);
+  key_length = htole16 (key_length);
+  memset (payload, 'v', sizeof payload);
+  memcpy (payload, &kind, 4);
+  memcpy (payload + 4, &type, 2);
+  memcpy (payload + 6, &key_length, 2);
+  memcpy (payload + 8, key, strlen (key));
+  forge (f, PROPERTY, 0, 0, size, payload, size);
+}
+
+static void
+forge_feature (struct forgery *f, int64_t class, const char *name, size_t cut)
+{
+  unsigned char payload[1000];
+  const uint64_t number = htole64 (class);
+
+  memcpy (payload, &number, 8);
+  memcpy (payload + 8, name, strlen (name));
+  forge (f, FEATURE, 0, 0, 8 + strlen (name) - cut, payload,
+         8 + strlen (name) - cut);
 }
 
 /* A sane beginning, of ten blocks and a half. */
@@ -416,8 +562,8 @@ test_other_versions (void **state)
   struct forgery f;
 
   (void)state;
-  forge_preamble (&f, 2);
-  expect (&f, ENOTSUP, "version 2");
+  forge_preamble (&f, 3);
+  expect (&f, ENOTSUP, "version 3");
   forge_preamble (&f, 0);
   expect (&f, ENOTSUP, "version 0");
   forge_sane (&f);
@@ -559,6 +705,178 @@ test_hostile_ranges (void **state)
   }
 }
 
+/* What one property can be. */
+static void
+test_hostile_properties (void **state)
+{
+#define KEY_200                                                                \
+  "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk"   \
+  "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk"   \
+  "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk"
+  static const struct {
+    bool base;
+    uint32_t kind;
+    uint16_t type;
+    const char *key;
+    int more; /* than its length, says the head of the property */
+    size_t length, cut;
+    const char *text;
+  } cases[] = {
+    { false, 1, 1, "key", 0, 8, 0, NULL },
+    { false, 1, 3, "key", 0, 0, 0, NULL },
+    { true, 2, 4, KEY_200, 0, 8192, 0, NULL },
+    { false, 1, 4, KEY_200 "k", 0, 1, 0, "key of a property is impossible" },
+    { false, 1, 4, "key", 0, 8193, 0, "value of a property is impossible" },
+    { false, 1, 4, "key", 0, 8390, 0, "length is impossible" },
+    { false, 1, 1, "key", 0, 7, 0, "value of a property is impossible" },
+    { false, 1, 1, "key", 0, 9, 0, "value of a property is impossible" },
+    { false, 1, 1, "key", 0, 0, 0, "value of a property is impossible" },
+    { false, 1, 2, "key", 0, 8, 0, "value of a property is impossible" },
+    { false, 1, 0, "key", 0, 8, 0, "value of a property is impossible" },
+    { false, 1, 3, "key", 0xfff0, 8, 0, "key of a property is impossible" },
+    { false, 1, 3, "key", 6, 5, 0, "key of a property is impossible" },
+    { false, 1, 3, "", 0, 5, 0, "does not belong" },
+    { false, 1, 3, "", 0, 0, 1, "too short" },
+    { false, 1, 3, "", 0, 0, 7, "too short" },
+    { false, 1, 3, "k\n", 0, 5, 0, "does not belong" },
+    { false, 1, 3, "\xff", 0, 5, 0, "does not belong" },
+    { false, 1, 3, "id", 0, 5, 0, "does not belong" },
+    { false, 2, 1, "hold:x", 0, 8, 0, "does not belong" },
+    { false, 1, 3, "local:x", 0, 5, 0, "does not belong" },
+    { false, 0, 3, "key", 0, 5, 0, "does not belong" },
+    { false, 3, 3, "key", 0, 5, 0, "does not belong" },
+    { false, UINT32_MAX, 3, "key", 0, 5, 0, "does not belong" },
+    { true, 1, 3, "key", 0, 5, 0, "does not belong" },
+  };
+  struct forgery f;
+
+  (void)state;
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    forge_begin_2 (&f, cases[i].base, 1);
+    forge_property (&f, cases[i].kind, cases[i].type, cases[i].key,
+                    strlen (cases[i].key) + cases[i].more, cases[i].length,
+                    cases[i].cut);
+    forge_end (&f, 2, 0, 0);
+    expect (&f, EINVAL, cases[i].text);
+  }
+}
+
+static void
+test_hostile_features (void **state)
+{
+  static const struct {
+    int64_t class;
+    const char *name;
+    size_t cut;
+    const char *text;
+  } cases[] = {
+    { 1, "color", 0, NULL },
+    { INT64_MAX, KEY_200, 0, NULL },
+    { 0, "color", 0, "feature is impossible" },
+    { -1, "color", 0, "feature is impossible" },
+    { 1, "", 0, "feature is impossible" },
+    { 1, "", 1, "feature is impossible" },
+    { 1, "co\nlor", 0, "feature is impossible" },
+    { 1, KEY_200 "k", 0, "length is impossible" },
+  };
+  struct forgery f;
+
+  (void)state;
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    forge_begin_2 (&f, true, 1);
+    forge_feature (&f, cases[i].class, cases[i].name, cases[i].cut);
+    forge_end (&f, 2, 0, 0);
+    expect (&f, EINVAL, cases[i].text);
+  }
+}
+
+/* A stream of these properties, "KIND:KEY" or of features "f:NAME". */
+static void
+forge_list (struct forgery *f, uint64_t count, const char *const *list)
+{
+  uint64_t records = 1;
+
+  forge_begin_2 (f, false, count);
+  for (; *list; list++, records++)
+    if (**list == 'f')
+      forge_feature (f, 2, *list + 2, 0);
+    else
+      forge_property (f, **list - '0', 3, *list + 2, strlen (*list + 2), 1, 0);
+  forge_end (f, records, 0, 0);
+}
+
+/* They come in order, and as many as the beginning has said. */
+static void
+test_hostile_lists (void **state)
+{
+  static const struct {
+    const char *list[6];
+    uint64_t count;
+    const char *text;
+  } cases[] = {
+    { { "1:a", "1:b", "2:a", "f:a", "f:b" }, 5, NULL },
+    { { "1:b", "1:a" }, 2, "does not belong" },
+    { { "1:a", "1:a" }, 2, "does not belong" },
+    { { "2:a", "1:b" }, 2, "does not belong" },
+    { { "2:a", "2:a" }, 2, "does not belong" },
+    { { "f:a", "1:b" }, 2, "does not belong" },
+    { { "f:b", "f:a" }, 2, "feature is impossible" },
+    { { "f:a", "f:a" }, 2, "feature is impossible" },
+    { { "1:a" }, 0, "comes too late" },
+    { { "1:a", "f:b" }, 1, "comes too late" },
+    { { "1:a" }, 2, "properties are missing" },
+    { { "1:a" }, 3001, "too many" },
+    { { "1:a" }, UINT64_MAX, "too many" },
+  };
+  struct forgery f;
+
+  (void)state;
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    forge_list (&f, cases[i].count, cases[i].list);
+    expect (&f, EINVAL, cases[i].text);
+  }
+  /* Version 1 has none of this. */
+  forge_sane (&f);
+  forge_property (&f, 1, 3, "key", 3, 5, 0);
+  expect (&f, ENOTSUP, "kind 5");
+  forge_begin_2 (&f, false, 1);
+  forge (&f, 7 | UINT64_C (1) << 32, 0, 0, 1, "x", 1);
+  expect (&f, ENOTSUP, "kind 7");
+  forge_begin_2 (&f, false, 1);
+  forge (&f, FEATURE, 0, 1, 9, "\1\0\0\0\0\0\0\0x", 9);
+  expect (&f, EINVAL, "has a range");
+}
+
+/* At most as many as one owner can have. */
+static void
+test_hostile_counts (void **state)
+{
+  struct forgery f;
+  char key[10];
+
+  (void)state;
+  for (int more = 0; more < 2; more++)
+    for (int kind = 0; kind < 3; kind++) {
+      forge_begin_2 (&f, false, 1001 + more);
+      if (kind != 1)
+        forge_property (&f, 1, 3, "first", 5, 1, 0);
+      for (int i = 0; i < 1000 + more; i++) {
+        snprintf (key, sizeof key, "n%04d", i);
+        if (kind == 0)
+          forge_feature (&f, 1, key, 0);
+        else
+          forge_property (&f, kind, 3, key, 5, 1, 0);
+      }
+      if (kind == 1)
+        forge_property (&f, 2, 3, "last", 4, 1, 0);
+      forge_end (&f, 1002, 0, 0);
+      expect (&f, EINVAL,
+              more == 0   ? NULL
+              : kind == 0 ? "feature is impossible"
+                          : "does not belong");
+    }
+}
+
 /* Ranges that overlap or go back; counts that are wrong. */
 static void
 test_hostile_order (void **state)
@@ -619,13 +937,15 @@ int
 main (void)
 {
   const struct CMUnitTest tests[] = {
-    unit_test (test_round_trip),      unit_test (test_format),
-    unit_test (test_large_data),      unit_test (test_pipe),
-    unit_test (test_each_bit),        unit_test (test_each_end),
-    unit_test (test_moved_records),   unit_test (test_other_versions),
-    unit_test (test_hostile_headers), unit_test (test_hostile_lengths),
-    unit_test (test_hostile_ranges),  unit_test (test_hostile_order),
-    unit_test (test_interrupted),
+    unit_test (test_round_trip),         unit_test (test_format),
+    unit_test (test_large_data),         unit_test (test_pipe),
+    unit_test (test_each_bit),           unit_test (test_each_end),
+    unit_test (test_moved_records),      unit_test (test_other_versions),
+    unit_test (test_hostile_headers),    unit_test (test_hostile_lengths),
+    unit_test (test_hostile_ranges),     unit_test (test_hostile_order),
+    unit_test (test_interrupted),        unit_test (test_optional),
+    unit_test (test_hostile_properties), unit_test (test_hostile_features),
+    unit_test (test_hostile_lists),      unit_test (test_hostile_counts),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
+/* What is optional: see optional.h. */
+
+#include <config.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/grow.h"
+#include "base/optional.h"
+
+/* A new copy of LENGTH bytes, with a NUL behind them. */
+static char *
+copy_bytes (const char *bytes, size_t length)
+{
+  char *copy = malloc (length + 1);
+
+  if (copy == NULL)
+    return NULL;
+  if (length > 0)
+    memcpy (copy, bytes, length);
+  copy[length] = '\0';
+  return copy;
+}
+
+int
+optional_add_property (struct optional *list, const struct property *property,
+                       struct status *status)
+{
+  struct property *properties =
+      grow (list->properties, list->property_count, sizeof *list->properties);
+  char *key = copy_bytes (property->key, strlen (property->key));
+  char *bytes = copy_bytes (property->bytes, property->length);
+
+  if (properties)
+    list->properties = properties;
+  if (properties == NULL || key == NULL || bytes == NULL) {
+    free (key);
+    free (bytes);
+    return status_no_memory (status);
+  }
+  properties[list->property_count] = *property;
+  properties[list->property_count].key = key;
+  properties[list->property_count++].bytes = bytes;
+  return 0;
+}
+
+int
+optional_add_feature (struct optional *list, const struct disk_feature *feature,
+                      struct status *status)
+{
+  struct disk_feature *features =
+      grow (list->features, list->feature_count, sizeof *list->features);
+  char *name = copy_bytes (feature->name, strlen (feature->name));
+
+  if (features)
+    list->features = features;
+  if (features == NULL || name == NULL) {
+    free (name);
+    return status_no_memory (status);
+  }
+  features[list->feature_count++] = (struct disk_feature){
+    .name = name,
+    .class = feature->class,
+  };
+  return 0;
+}
+
+void
+optional_free (struct optional *list)
+{
+  for (size_t i = 0; i < list->property_count; i++) {
+    free ((char *)list->properties[i].key);
+    free ((char *)list->properties[i].bytes);
+  }
+  for (size_t i = 0; i < list->feature_count; i++)
+    free ((char *)list->features[i].name);
+  free (list->properties);
+  free (list->features);
+  *list = (struct optional){ 0 };
+}
+
+bool
+optional_stays (const char *key)
+{
+  return strcmp (key, "id") == 0 ||
+         strncmp (key, PROPERTY_HOLD, strlen (PROPERTY_HOLD)) == 0 ||
+         strncmp (key, PROPERTY_LOCAL, strlen (PROPERTY_LOCAL)) == 0;
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
+/* Holds of snapshots, for manage.h: properties hold:TAG, whose value is when
+ * they were made.  What they keep from being deleted is looked at where rows of
+ * snapshots are deleted (snapshots_check_held).
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/sane.h"
+#include "engine/engine.h"
+#include "manage.h"
+#include "manage/request.h"
+#include "rows/properties.h"
+
+/* A hold that is to be, or with RELEASE is to be no more. */
+struct hold {
+  struct request request;
+  const char *key, *tag; /* the tag is the end of the key */
+  bool release;
+};
+
+/* The tag of PROPERTY, or NULL where it is no hold. */
+static const char *
+tag_of (const struct property *property)
+{
+  const size_t length = strlen (PROPERTY_HOLD);
+
+  return strncmp (property->key, PROPERTY_HOLD, length) == 0
+             ? property->key + length
+             : NULL;
+}
+
+static bool
+has_hold (const struct optional *list, const char *key)
+{
+  for (size_t i = 0; i < list->property_count; i++)
+    if (strcmp (list->properties[i].key, key) == 0)
+      return true;
+  return false;
+}
+
+/* There is no such hold among LIST; say which there are. */
+static int
+fail_no_hold (const struct hold *hold, const struct optional *list,
+              struct status *status)
+{
+  bool any = false;
+
+  for (size_t i = 0; i < list->property_count; i++)
+    any |= tag_of (&list->properties[i]) != NULL;
+  status_fail (status, ENOENT, "it is not held by '%s'; it is held by%s",
+               hold->tag, any ? ":" : " nobody");
+  for (size_t i = 0; i < list->property_count; i++) {
+    const char *tag = tag_of (&list->properties[i]);
+
+    if (tag && status_list_name (status, tag))
+      break;
+  }
+  return -1;
+}
+
+static int
+add_hold (struct connection *connection, const struct hold *hold,
+          const struct optional *list, struct status *status)
+{
+  const struct property property = {
+    .kind = PROPERTY_SNAPSHOT,
+    .key = hold->key,
+    .type = PROPERTY_INTEGER,
+    .integer = time (NULL),
+  };
+
+  if (has_hold (list, hold->key))
+    return status_fail (status, EEXIST, "it is held by '%s' already",
+                        hold->tag);
+  return properties_set (connection, hold->request.snapshot.id, &property,
+                         status);
+}
+
+static int
+end_hold (struct connection *connection, const struct hold *hold,
+          const struct optional *list, struct status *status)
+{
+  const int r =
+      properties_remove (connection, PROPERTY_SNAPSHOT,
+                         hold->request.snapshot.id, hold->key, status);
+
+  return r == 0 ? fail_no_hold (hold, list, status) : r == 1 ? 0 : -1;
+}
+
+static int
+change_hold (struct connection *connection, void *opaque, struct status *status)
+{
+  struct hold *hold = opaque;
+  struct optional list = { 0 };
+  int r;
+
+  if (request_find_snapshot (connection, &hold->request, false, status) == -1)
+    return -1;
+  r = properties_read (connection, PROPERTY_SNAPSHOT, hold->request.snapshot.id,
+                       &list, status);
+  if (r == 0)
+    r = hold->release ? end_hold (connection, hold, &list, status)
+                      : add_hold (connection, hold, &list, status);
+  optional_free (&list);
+  return r == -1 ? status_prefix (status, "snapshot '%s'", hold->request.target)
+                 : 0;
+}
+
+static int
+hold_or_release (struct store *store, const char *target, const char *tag,
+                 bool release, struct status *status)
+{
+  char key[PROPERTY_KEY_MAX + 2];
+  struct hold hold = {
+    .request.target = target,
+    .key = key,
+    .tag = tag,
+    .release = release,
+  };
+
+  /* A tag that is too long is cut off, and still too long. */
+  snprintf (key, sizeof key, PROPERTY_HOLD "%s", tag);
+  if (sane_check_key (key, status) == -1)
+    return -1;
+  return store_change (store, change_hold, &hold, status);
+}
+
+int
+manage_hold (struct store *store, const char *target, const char *tag,
+             struct status *status)
+{
+  return hold_or_release (store, target, tag, false, status);
+}
+
+int
+manage_release (struct store *store, const char *target, const char *tag,
+                struct status *status)
+{
+  return hold_or_release (store, target, tag, true, status);
+}

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
+/* What is optional and goes along: see carried.h. */
+
+#include <config.h>
+
+#include <errno.h>
+
+#include "base/sane.h"
+#include "rows/carried.h"
+#include "rows/columns.h"
+#include "rows/features.h"
+#include "rows/properties.h"
+
+/* Add those of FOUND that go along to LIST. */
+static int
+add_properties (const struct optional *found, struct optional *list,
+                struct status *status)
+{
+  if (found->property_count > PROPERTIES_MAX)
+    return status_fail (status, EIO,
+                        "there are more than %d properties of one disk or "
+                        "snapshot, which no program makes",
+                        PROPERTIES_MAX);
+  for (size_t i = 0; i < found->property_count; i++) {
+    const struct property *property = &found->properties[i];
+
+    if (!property->damaged && !optional_stays (property->key) &&
+        optional_add_property (list, property, status) == -1)
+      return -1;
+  }
+  return 0;
+}
+
+static int
+read_properties (struct connection *connection, enum property_kind kind,
+                 int64_t owner, struct optional *list, struct status *status)
+{
+  struct optional found = { 0 };
+  int r = properties_read (connection, kind, owner, &found, status);
+
+  if (r == 0)
+    r = add_properties (&found, list, status);
+  optional_free (&found);
+  return r;
+}
+
+static int
+read_features (struct connection *connection, int64_t disk,
+               struct optional *list, struct status *status)
+{
+  static const char features_sql[] = "SELECT feature.id" EACH_FEATURE_COLUMN (
+      COLUMN_NAME) ", feature.checksum = " FEATURE_CHECKSUM
+                   " FROM feature WHERE disk = ?1 ORDER BY name";
+  CLEANUP_STATEMENT sqlite3_stmt *row =
+      connection_statement (connection, features_sql, status);
+  int r;
+
+  if (row == NULL)
+    return -1;
+  sqlite3_bind_int64 (row, 1, disk);
+  while ((r = connection_step (connection, row, status)) == 1) {
+    const struct disk_feature feature = {
+      .name = (const char *)sqlite3_column_text (row, FEATURE_NAME),
+      .class = sqlite3_column_int64 (row, FEATURE_CLASS),
+    };
+
+    if (!sqlite3_column_int (row, FEATURE_SUM) || !sane_key (feature.name) ||
+        list->feature_count == FEATURES_MAX)
+      return status_fail (status, EIO,
+                          "the rows of its features are damaged; \"sqlblock "
+                          "check\" says more");
+    if (optional_add_feature (list, &feature, status) == -1)
+      return -1;
+  }
+  return r;
+}
+
+int
+carried_read (struct connection *connection, int64_t disk, int64_t snapshot,
+              bool whole, struct optional *list, struct status *status)
+{
+  if (whole &&
+      read_properties (connection, PROPERTY_DISK, disk, list, status) == -1)
+    return -1;
+  if (read_properties (connection, PROPERTY_SNAPSHOT, snapshot, list, status) ==
+      -1)
+    return -1;
+  return read_features (connection, disk, list, status);
+}
+
+int
+carried_check (const struct optional *list, struct status *status)
+{
+  for (size_t i = 0; i < list->feature_count; i++) {
+    const struct disk_feature *feature = &list->features[i];
+
+    if (feature->class != FEATURE_IGNORABLE &&
+        feature->class != FEATURE_READ_ONLY && !features_know (feature->name))
+      return status_fail (status, ENOTSUP,
+                          "the disk uses the feature '%s', which this program "
+                          "does not have; use a newer one, or one that was "
+                          "built with it",
+                          feature->name);
+  }
+  return 0;
+}
+
+static int
+put_feature (struct connection *connection, int64_t disk,
+             const struct disk_feature *feature, struct status *status)
+{
+  static const char put_sql[] =
+      "WITH feature (id, name, disk, class) AS"
+      " (SELECT (SELECT ifnull (max (id), 0) + 1 FROM main.feature), ?1, ?2,"
+      "   ?3)"
+      " INSERT INTO main.feature SELECT *, " FEATURE_CHECKSUM " FROM feature"
+      " WHERE true ON CONFLICT (name, disk) DO NOTHING";
+  CLEANUP_STATEMENT sqlite3_stmt *put =
+      connection_statement (connection, put_sql, status);
+
+  if (put == NULL)
+    return -1;
+  sqlite3_bind_text (put, 1, feature->name, -1, SQLITE_STATIC);
+  sqlite3_bind_int64 (put, 2, disk);
+  sqlite3_bind_int64 (put, 3, feature->class);
+  return connection_step (connection, put, status);
+}
+
+int
+carried_put (struct connection *connection, int64_t disk, int64_t snapshot,
+             const struct optional *list, struct status *status)
+{
+  for (size_t i = 0; i < list->property_count; i++) {
+    const struct property *property = &list->properties[i];
+    const int64_t owner = property->kind == PROPERTY_DISK ? disk : snapshot;
+
+    if (properties_set (connection, owner, property, status) == -1)
+      return -1;
+  }
+  for (size_t i = 0; i < list->feature_count; i++)
+    if (put_feature (connection, disk, &list->features[i], status) == -1)
+      return -1;
+  return 0;
+}
