@@ -313,6 +313,8 @@ upgrade_rounds (const char *file, uint64_t rounds)
   remove_database (next);
   free (path);
   free (next);
+  /* Each round begins with one. */
+  assert_true (total.old > 0);
   printf ("%" PRIu64 " events in %" PRIu64 " rounds, %" PRIu64
           " of them after a cut\n"
           "%" PRIu64 " cut points: %" PRIu64 " databases checked, %" PRIu64

@@ -348,8 +348,7 @@ killed ()
     old=$((old + 1))
     return
   fi
-  sqlblock describe -q work/db none "" >out 2>&1 || :
-  if grep -q "there is no disk" out; then
+  if sqlblock create -q work/db another --size=1M >out 2>&1; then
     new=$((new + 1))
   else
     grep -q "sqlblock upgrade" out || fail "$1: after a kill: $(cat out)"
