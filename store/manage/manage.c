@@ -677,14 +677,21 @@ static struct disk *
 open_unpinned (struct store *store, const struct request *request,
                struct status *status)
 {
-  struct disk *disk;
-  int guard;
+  struct disk_info now = { .id = request->disk.id };
+  struct disk *disk = NULL;
+  int guard, r;
 
   if (request->snapshot.id != 0)
     return disk_open (store, request->target, true, status);
   if (take_guard (store, &request->disk, &guard, status) == -1)
     return NULL;
-  disk = disk_open_found (store, &request->disk, true, status);
+  /* It may have been changed until then. */
+  r = STORE_READ (store, status, connection,
+                  disks_find_id (connection, now.id, &now, status));
+  if (r == 0)
+    status_fail (status, ENOENT, "the disk is gone");
+  if (r == 1)
+    disk = disk_open_found (store, &now, true, status);
   if (disk)
     disk_keep_guard (disk, guard);
   else
