@@ -435,8 +435,9 @@ keep_others_out (struct connection *connection, struct status *status)
 }
 
 /* What an earlier program left in the log is made durable first, as by a server
- * that begins: whether its last sync failed nobody knows.  Step A may be among
- * it, of an upgrade that was interrupted, and has to get into the file.
+ * that begins: whether its last sync failed nobody knows.  Step A may be there,
+ * too: that of an upgrade which was interrupted, or this one's, where a sync
+ * has failed.
  */
 static int
 upgrade_alone (struct connection *connection, const struct guard_entry *entry,

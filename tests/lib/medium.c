@@ -79,7 +79,9 @@ image_reserve (struct image *image, uint64_t capacity)
 {
   if (capacity <= image->capacity)
     return;
-  capacity = 2 * capacity;
+  /* Of a file of some GiB there are several. */
+  if (image->capacity > 0)
+    capacity += capacity / 8 + SECTOR;
   image->bytes = realloc (image->bytes, capacity);
   assert_non_null (image->bytes);
   memset (image->bytes + image->capacity, 0, capacity - image->capacity);

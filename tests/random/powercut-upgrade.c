@@ -55,18 +55,26 @@ upgrade (const char *path, struct status *status)
  * What stands in a file.
  */
 
+/* Piece by piece: it may have some GiB. */
 static void
 copy_file (const char *from, const char *to, const char *suffix)
 {
-  char *source, *target, *bytes;
-  size_t size;
+  static char piece[1 << 20];
+  char *source, *target;
+  FILE *in, *out;
+  size_t count;
 
   assert_true (asprintf (&source, "%s%s", from, suffix) > 0);
   assert_true (asprintf (&target, "%s%s", to, suffix) > 0);
-  bytes = unit_read_file (source, &size);
-  if (bytes)
-    unit_write_file (target, bytes, size);
-  free (bytes);
+  in = fopen (source, "r");
+  if (in) {
+    out = fopen (target, "w");
+    assert_non_null (out);
+    while ((count = fread (piece, 1, sizeof piece, in)) > 0)
+      assert_int_equal (fwrite (piece, 1, count, out), count);
+    assert_int_equal (fclose (out), 0);
+    fclose (in);
+  }
   free (source);
   free (target);
 }
