@@ -558,6 +558,7 @@ manage_upgrade (const char *path, bool dry_run, int *format,
     if (r == 0 && !dry_run)
       r = upgrade_file (&connections, &from, status);
   }
+  connections_remove_empty_log (&connections);
   connections_free (&connections);
   *format = from;
   return r == -1 ? status_prefix (status, "upgrading %s", path) : 0;

@@ -68,6 +68,9 @@ refuse sqlblock snapshot create -q log disk@now
 [ ! -e copy ] || fail "half a backup"
 
 [ "$(sums)" = "$before" ] || fail "reading or refusing has changed a file"
+sqlblock upgrade -q --dry-run everything
+sqlblock list everything >/dev/null
+[ ! -e everything-wal ] && [ ! -e everything-shm ] || fail "a log is left"
 
 # What can be salvaged of it is a file of today.
 sqlblock check -q --salvage=saved everything
