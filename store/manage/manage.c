@@ -204,8 +204,11 @@ set_properties (struct connection *connection, const struct request *request,
   const bool of_disk = request->snapshot.id == 0;
   const enum property_kind kind = of_disk ? PROPERTY_DISK : PROPERTY_SNAPSHOT;
   const int64_t owner = of_disk ? request->disk.id : request->snapshot.id;
+  const int64_t disk = of_disk ? request->disk.id : request->snapshot.disk;
   const struct disk_options *options = request->options;
 
+  if (features_allow (connection, disk, FEATURE_CHANGE, status) == -1)
+    return -1;
   if (options->description && !of_disk &&
       properties_set_text (connection, kind, owner, PROPERTY_DESCRIPTION,
                            options->description, status) == -1)
