@@ -16,7 +16,8 @@
  * nothing changed unless they say otherwise.  Common errors: ENOENT for
  * unknown names, EEXIST for taken ones, EINVAL for impossible ones, EBUSY
  * where a server has the disk open for writing, for longer than a moment, or
- * where others have just renamed it, EROFS, ENOSPC, EIO.
+ * where others have just renamed it, EROFS, ENOSPC, EIO; EROFS and ENOTSUP also
+ * for a disk with a feature that this program lacks (rows/features.h).
  */
 
 #ifndef SQLBLOCK_MANAGE_H
@@ -132,7 +133,8 @@ int manage_try_rollback (struct store *store, const char *target, bool force,
                          struct status *status);
 
 /* Make the disk NAME, which begins as DISK or DISK@SNAPSHOT is now and is
- * independent from then on.  DESCRIPTION may be NULL: none.
+ * independent from then on.  DESCRIPTION may be NULL: none.  Of a disk that
+ * must not be changed only a snapshot can be cloned.
  */
 int manage_clone (struct store *store, const char *source, const char *name,
                   const char *description, struct status *status);
@@ -254,7 +256,8 @@ int manage_diff_found (struct store *store, const struct disk_info *from,
 /* Open DISK as it is now, or DISK@SNAPSHOT, for reading only, for a copy
  * that takes long: it does not change meanwhile, whatever others write, and
  * it stays when the snapshot is deleted.  Closed by manage_unpin.  NULL on
- * failure.
+ * failure; EBUSY where the disk must not be changed here, and somebody has it
+ * open for writing.
  */
 struct disk *manage_pin (struct store *store, const char *target,
                          struct status *status);

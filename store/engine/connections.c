@@ -12,6 +12,7 @@
 #include "rows/database.h"
 #include "rows/formats.h"
 #include "sqlite/files.h"
+#include "sqlite/mark.h"
 #include "sqlite/marking.h"
 
 /* How long to wait for a lock to remove a log, in milliseconds. */
@@ -105,6 +106,24 @@ connections_open_reader (struct connections *connections,
                                          CONNECTION_READ, asked, status);
 }
 
+/* Is the file complete without a log?  Returns 1 and notes that in END.  One of
+ * format 4 without a mark is, when its log is empty.
+ */
+static int
+is_closed (struct connection *connection, const char *path,
+           struct marking_end *end, struct status *status)
+{
+  struct mark_look look;
+
+  if (mark_look (path, &look, status) == -1)
+    return -1;
+  if (!look.unmarked)
+    return marking_is_closed (connection, end, status);
+  return connection_touch (connection, status) == 0 &&
+         marking_note (connection, end, status) == 0 &&
+         files_size (path, "-wal") == 0;
+}
+
 /* Nobody wrote, so nobody has to be waited for but who does the same, and what
  * cannot be read is left as it is: without patience.
  */
@@ -123,7 +142,7 @@ connections_remove_empty_log (struct connections *connections)
           -1)
     return;
   connection.longest_wait = REMOVE_WAIT;
-  if (marking_is_closed (&connection, &end, &ignored) == 1)
+  if (is_closed (&connection, path, &end, &ignored) == 1)
     marking_permit_close (&connection, &end, &ignored);
   connection_close (&connection);
 }

@@ -18,6 +18,7 @@
 #include "engine/engine.h"
 #include "manage.h"
 #include "manage/request.h"
+#include "rows/features.h"
 #include "rows/properties.h"
 
 /* A hold that is to be, or with RELEASE is to be no more. */
@@ -103,7 +104,9 @@ change_hold (struct connection *connection, void *opaque, struct status *status)
   struct optional list = { 0 };
   int r;
 
-  if (request_find_snapshot (connection, &hold->request, false, status) == -1)
+  if (request_find_snapshot (connection, &hold->request, false, status) == -1 ||
+      features_allow (connection, hold->request.snapshot.disk, FEATURE_CHANGE,
+                      status) == -1)
     return -1;
   r = properties_read (connection, PROPERTY_SNAPSHOT, hold->request.snapshot.id,
                        &list, status);

@@ -204,8 +204,11 @@ set_properties (struct connection *connection, const struct request *request,
   const bool of_disk = request->snapshot.id == 0;
   const enum property_kind kind = of_disk ? PROPERTY_DISK : PROPERTY_SNAPSHOT;
   const int64_t owner = of_disk ? request->disk.id : request->snapshot.id;
+  const int64_t disk = of_disk ? request->disk.id : request->snapshot.disk;
   const struct disk_options *options = request->options;
 
+  if (features_allow (connection, disk, FEATURE_CHANGE, status) == -1)
+    return -1;
   if (options->description && !of_disk &&
       properties_set_text (connection, kind, owner, PROPERTY_DESCRIPTION,
                            options->description, status) == -1)
@@ -677,14 +680,21 @@ static struct disk *
 open_unpinned (struct store *store, const struct request *request,
                struct status *status)
 {
-  struct disk *disk;
-  int guard;
+  struct disk_info now = { .id = request->disk.id };
+  struct disk *disk = NULL;
+  int guard, r;
 
   if (request->snapshot.id != 0)
     return disk_open (store, request->target, true, status);
   if (take_guard (store, &request->disk, &guard, status) == -1)
     return NULL;
-  disk = disk_open_found (store, &request->disk, true, status);
+  /* It may have been changed until then. */
+  r = STORE_READ (store, status, connection,
+                  disks_find_id (connection, now.id, &now, status));
+  if (r == 0)
+    status_fail (status, ENOENT, "the disk is gone");
+  if (r == 1)
+    disk = disk_open_found (store, &now, true, status);
   if (disk)
     disk_keep_guard (disk, guard);
   else

@@ -44,6 +44,7 @@
 #include "rows/formats.h"
 #include "rows/properties.h"
 #include "sqlite/claim.h"
+#include "sqlite/files.h"
 #include "sqlite/guard.h"
 #include "sqlite/log.h"
 #include "sqlite/marking.h"
@@ -494,6 +495,18 @@ look (struct connections *connections, int64_t *format, struct status *status)
   return r;
 }
 
+/* May this user write it, and what must lie beside it? */
+static int
+check_writable (const char *path, struct status *status)
+{
+  if (claim_check_name (path, status) == -1)
+    return -1;
+  return files_are_read_only (path)
+             ? status_fail (status, EROFS,
+                            "the file or its directory is read-only")
+             : 0;
+}
+
 /* Has anybody else the file open?  In rollback mode SQLite's locks tell only of
  * who reads just now, but our claims of all others, too.
  */
@@ -555,10 +568,13 @@ manage_upgrade (const char *path, bool dry_run, int *format,
     return -1;
   r = look (&connections, &from, status);
   if (is_to_be_upgraded (r, from, dry_run, status)) {
-    r = await_others (path, status);
+    r = check_writable (path, status);
+    if (r == 0)
+      r = await_others (path, status);
     if (r == 0 && !dry_run)
       r = upgrade_file (&connections, &from, status);
   }
+  connections_remove_empty_log (&connections);
   connections_free (&connections);
   *format = from;
   return r == -1 ? status_prefix (status, "upgrading %s", path) : 0;

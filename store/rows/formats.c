@@ -321,10 +321,13 @@ formats_check_number (int64_t format, struct status *status)
 int
 formats_fail_older (const char *path, int64_t format, struct status *status)
 {
-  return status_fail (status, EROFS,
-                      "it has format %" PRId64 ", which can only be read; "
-                      "\"sqlblock upgrade %s\" makes it one of format %d",
-                      format, path, DATABASE_FORMAT);
+  status_fail (status, EROFS,
+               "it has format %" PRId64 ", which can only be read; "
+               "\"sqlblock upgrade %s\" makes it one of format %d",
+               format, path, DATABASE_FORMAT);
+  /* As of a file that is read-only: it is not about one disk (failed.h). */
+  status->sqlite = SQLITE_READONLY;
+  return -1;
 }
 
 int

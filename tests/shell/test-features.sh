@@ -179,6 +179,10 @@ changes ()
   refused describe disks web text
   refused set disks web compression=none
   refused set disks web quota=1G
+  refused set disks web user:key=text
+  refused set disks web@monday user:key=text
+  refused describe disks web@monday text
+  refused snapshot hold disks web@monday tag
   refused resize disks web 2M
   refused resize disks web 512k --shrink
   refused snapshot create disks web@wednesday

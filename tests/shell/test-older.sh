@@ -68,6 +68,12 @@ refuse sqlblock snapshot create -q log disk@now
 [ ! -e copy ] || fail "half a backup"
 
 [ "$(sums)" = "$before" ] || fail "reading or refusing has changed a file"
+for command in list "upgrade --dry-run"; do
+  # shellcheck disable=SC2086
+  sqlblock $command everything >/dev/null
+  [ ! -e everything-wal ] && [ ! -e everything-shm ] ||
+    fail "$command leaves a log"
+done
 
 # What can be salvaged of it is a file of today.
 sqlblock check -q --salvage=saved everything

@@ -91,6 +91,18 @@ sqlite3 work/db "PRAGMA auto_vacuum = NONE; VACUUM"
 sqlblock list work/db >out
 refused "another program has made the file anew"
 
+# Several names, and what cannot be written.
+unpack 5 everything
+ln work/db work/other
+refused "several names"
+rm work/other
+read_only ()
+{
+  expect_error "read-only" "$@" sqlblock upgrade --dry-run work/db
+  expect_error "read-only" "$@" sqlblock upgrade work/db
+}
+mounted_read_only work read_only
+
 # A server has no lock of SQLite on a file in rollback mode while nobody reads.
 for format in 4 5; do
   for mode in wal delete; do
