@@ -449,7 +449,7 @@ test_many_names (void **state)
                     STATISTICS_DISKS_MAX);
   opened = disk_open (store, "web", false, &status);
   assert_non_null (opened);
-  assert_ok (disk_write (opened, name, 0, sizeof name, false, &status),
+  assert_ok (disk_write (opened, name, 0, strlen (name), false, &status),
              &status);
   disk_close (opened);
   store_close (store);
