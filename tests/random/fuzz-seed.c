@@ -157,8 +157,8 @@ insert_disks (sqlite3 *db)
       unit_sql (
           db,
           "INSERT INTO disk (id, name, description, size, block_size, layer,"
-          " epoch, compression, compression_level, deduplicate, created, "
-          "checksum)"
+          " epoch, compression, compression_level, deduplicate, created,"
+          " checksum)"
           " VALUES (%lld, %Q, 'a disk', %lld, %u, %lld, 1, 1, 0, 0, 0, 0)",
           (long long)disk->id, disk->name, (long long)disk->size,
           disk->block_size, (long long)disk->layers[0].layer);

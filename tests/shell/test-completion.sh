@@ -111,7 +111,7 @@ offers "sqlblock snapshot delete --all $db we" weather web
 offers "sqlblock map $db web --color=a" always auto
 offers "sqlblock map $db web --color n" never
 offers "sqlblock create $db new --size="
-offers "sqlblock create $db new --compression=zs" zstd
+offers "sqlblock create $db new --compression=z" zstd
 offers "sqlblock -q li" list
 offers "sqlblock --quiet set $db web de" dedup= description=
 
@@ -121,7 +121,7 @@ offers "sqlblock set $db web us" user:
 offers "sqlblock set $db web user:o"
 [ "$options" = "-o nospace" ] || fail "a space after compression="
 offers "sqlblock set $db web dedup=o" on off
-has "sqlblock set $db web compression=" none lz4 zstd
+offers "sqlblock set $db web compression=" none lz4 zstd
 offers "sqlblock set $db web dedup=on quota=n" none
 offers "sqlblock set $db web nonsense="
 

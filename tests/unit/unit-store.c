@@ -1518,24 +1518,30 @@ test_lock (void **state)
   close_store ();
 }
 
-/* What a server that was killed left in the log is in the database, and
- * synced, before the next one serves.
- */
+/* A server that is killed when it has written. */
 static void
-test_log_of_dead_server (void **state)
+write_and_die (void)
 {
   int wait_status;
-  pid_t pid;
+  pid_t pid = fork ();
 
-  (void)state;
-  make_disk (BLOCK);
-  pid = fork ();
   if (pid == 0) {
     open_store ();
     _exit (do_write () == 0 ? 0 : 1);
   }
   assert_int_equal (waitpid (pid, &wait_status, 0), pid);
   assert_int_equal (wait_status, 0);
+}
+
+/* What a server that was killed left in the log is in the database, and
+ * synced, before the next one serves.
+ */
+static void
+test_log_of_dead_server (void **state)
+{
+  (void)state;
+  make_disk (BLOCK);
+  write_and_die ();
   assert_true (log_size () > 0);
   bytes[0]++;
 
@@ -1555,18 +1561,9 @@ static void
 test_log_in_doubt (void **state)
 {
   struct connection other;
-  int wait_status;
-  pid_t pid;
-
   (void)state;
   make_disk (BLOCK);
-  pid = fork ();
-  if (pid == 0) {
-    open_store ();
-    _exit (do_write () == 0 ? 0 : 1);
-  }
-  assert_int_equal (waitpid (pid, &wait_status, 0), pid);
-  assert_int_equal (wait_status, 0);
+  write_and_die ();
 
   lock_database (&other);
   reset_counts ();
@@ -1590,18 +1587,9 @@ test_begins_again (void **state)
     .warn = keep_warning,
   };
   struct status status;
-  int wait_status;
-  pid_t pid;
-
   (void)state;
   make_disk (BLOCK);
-  pid = fork ();
-  if (pid == 0) {
-    open_store ();
-    _exit (do_write () == 0 ? 0 : 1);
-  }
-  assert_int_equal (waitpid (pid, &wait_status, 0), pid);
-  assert_int_equal (wait_status, 0);
+  write_and_die ();
 
   reset_counts ();
   store = store_open (path, &opened, &status);
