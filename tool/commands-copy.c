@@ -198,6 +198,23 @@ open_pipe (struct output *output, struct status *status)
   return 0;
 }
 
+/* A database is no image of a disk: with it would go all that it has, also
+ * snapshots that are held, and under a server that has it open.
+ */
+static int
+check_no_database (const struct output *output, struct status *status)
+{
+  struct status other;
+  const int r = store_examine (output->path, &other);
+
+  if (r == 0 || (r == -1 && other.error != ENOTSUP))
+    return 0;
+  return status_fail (status, EEXIST,
+                      "%s is a database of sqlblock, which is not replaced; "
+                      "give another file, or remove it first",
+                      output->path);
+}
+
 /* Open what output->path names, for output->total bytes. */
 static int
 open_output (struct output *output, struct status *status)
@@ -226,6 +243,8 @@ open_output (struct output *output, struct status *status)
                         output->path);
   if (S_ISBLK (st.st_mode))
     return open_device (output, status);
+  if (check_no_database (output, status) == -1)
+    return -1;
   output->final = realpath (output->path, NULL);
   if (output->final == NULL)
     return fail_errno (status, "opening", output->path);
@@ -345,8 +364,8 @@ const struct command command_export = {
   .help = "Copies the disk, as it is at this moment, or a snapshot of it.  A\n"
           "server may go on writing meanwhile.  What is not stored becomes a\n"
           "hole in FILE.  FILE appears when it is complete; one that is there\n"
-          "already is replaced only with --overwrite (exit code 4).\n"
-          "SNAPSHOT may be a time.\n",
+          "already is replaced only with --overwrite (exit code 4), and a\n"
+          "database never.  SNAPSHOT may be a time.\n",
   .options = export_options,
   .common = COMMON_PROGRESS,
   .least = 3,

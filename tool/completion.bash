@@ -143,7 +143,7 @@ _sqlblock_properties ()
 # words in most shells, and then readline keeps what is in front of it.
 _sqlblock_complete_property ()
 {
-  local key=${cur%%=*} i
+  local key=${cur%%=*} line what= i
   if [[ $cur != *=* ]]; then
     [[ $cur == *:* ]] ||
       _sqlblock_offer < <(_sqlblock_properties | sed 's/[A-Z]*=.*/=/; s/:=/:/')
@@ -151,7 +151,13 @@ _sqlblock_complete_property ()
     return
   fi
   cur=${cur#*=}
-  _sqlblock_complete_value "$(_sqlblock_properties | sed -n "s/^$key=//p")"
+  # A key of people may have any characters.
+  while IFS= read -r line; do
+    if [[ $line == "$key"=* ]]; then
+      what=${line#*=}
+    fi
+  done < <(_sqlblock_properties)
+  _sqlblock_complete_value "$what"
   if [[ $COMP_WORDBREAKS != *=* ]]; then
     for i in "${!COMPREPLY[@]}"; do
       COMPREPLY[i]=$key=${COMPREPLY[i]}

@@ -182,6 +182,9 @@ rename_target (struct connection *connection, void *opaque,
   }
   if (request_find_disk (connection, request, status) == -1 ||
       sane_check ("the name of a disk", request->name, DISK_NAME_MAX, status) ==
+          -1 ||
+      /* It would be looked at, too, when the row has the new name. */
+      features_allow (connection, request->disk.id, FEATURE_CHANGE, status) ==
           -1)
     return -1;
   return disks_rename (connection, request->disk.id, request->name, status);

@@ -772,7 +772,8 @@ check_incoming (struct reception *reception, struct status *status)
       sane_check_options (&options, status) == -1 ||
       (incoming->snapshot &&
        sane_check_snapshot (incoming->snapshot, status) == -1) ||
-      (incoming->optional && carried_check (incoming->optional, status) == -1))
+      (incoming->optional &&
+       carried_check (incoming->optional, incoming->base_guid, status) == -1))
     return -1;
   reception->hidden = (struct disk_info){
     .size = incoming->size,

@@ -91,19 +91,30 @@ carried_read (struct connection *connection, int64_t disk, int64_t snapshot,
   return read_features (connection, disk, list, status);
 }
 
+/* Can this program take a disk with FEATURE, see carried_check? */
+static bool
+can_take (const struct disk_feature *feature, bool changes)
+{
+  return feature->class == FEATURE_IGNORABLE ||
+         (feature->class == FEATURE_READ_ONLY && !changes) ||
+         features_know (feature->name);
+}
+
 int
-carried_check (const struct optional *list, struct status *status)
+carried_check (const struct optional *list, bool changes, struct status *status)
 {
   for (size_t i = 0; i < list->feature_count; i++) {
     const struct disk_feature *feature = &list->features[i];
 
-    if (feature->class != FEATURE_IGNORABLE &&
-        feature->class != FEATURE_READ_ONLY && !features_know (feature->name))
+    if (!can_take (feature, changes))
       return status_fail (status, ENOTSUP,
                           "the disk uses the feature '%s', which this program "
-                          "does not have; use a newer one, or one that was "
+                          "does not have%s; use a newer one, or one that was "
                           "built with it",
-                          feature->name);
+                          feature->name,
+                          feature->class == FEATURE_READ_ONLY
+                              ? ", and so can only take whole, as a new disk"
+                              : "");
   }
   return 0;
 }

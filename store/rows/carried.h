@@ -9,7 +9,8 @@
  * A feature that is not known goes along too, so that who gets the disk keeps
  * off, if he does not know it, as far as he would have here.  He does not
  * take a disk that he could not even read (class 3, or a class that is not
- * known).
+ * known); nor, into a disk that he has, what changed of one that he could not
+ * write (class 2): from then on he could not even delete it.
  */
 
 #ifndef SQLBLOCK_CARRIED_H
@@ -32,9 +33,10 @@ int carried_read (struct connection *connection, int64_t disk, int64_t snapshot,
                   bool whole, struct optional *list, struct status *status);
 
 /* Fail with ENOTSUP where this program cannot take a disk with the features of
- * LIST.
+ * LIST; with CHANGES it is there already, and is to be changed.
  */
-int carried_check (const struct optional *list, struct status *status);
+int carried_check (const struct optional *list, bool changes,
+                   struct status *status);
 
 /* Give DISK and SNAPSHOT what LIST has.  In a transaction, and at its end: a
  * feature may then keep this program off.  Returns 0 or -1.

@@ -124,6 +124,12 @@ offers "sqlblock set $db web dedup=o" on off
 offers "sqlblock set $db web compression=" none lz4 zstd
 offers "sqlblock set $db web dedup=on quota=n" none
 offers "sqlblock set $db web nonsense="
+for key in 'user:a/b' 'user:[' 'user:.*' 'user:\(' 'user:KEY'; do
+  complete_line "sqlblock set $db web $key=o" 2>err
+  [ "${COMPREPLY[*]}" = "" ] && [ ! -s err ] ||
+    fail "behind $key=: ${COMPREPLY[*]} $(cat err)"
+done
+rm -f err
 
 # --- Files, disks, snapshots ------------------------------------------------
 

@@ -175,6 +175,7 @@ done
 changes ()
 {
   refused rename disks web other
+  grep -qF "disk 'web' uses" err || fail "renaming it: $(cat err)"
   refused rename disks web@monday other
   refused describe disks web text
   refused set disks web compression=none

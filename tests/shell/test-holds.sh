@@ -140,6 +140,17 @@ shows web@2 2
 shows web@3 3
 says 5 "$held" snapshot delete disks web@2
 
+# Nor with its file, also under a server.
+sqlblock create -q another web --size=1M
+for option in --overwrite --force; do
+  says 4 "disks is a database of sqlblock" export another web disks $option
+done
+says 0 "" export another web image --overwrite
+nbdkit -U - "$plugin" disks --run \
+  'sqlblock export another web disks --force' 2>out && fail "under a server"
+grep -qF "disks is a database of sqlblock" out || fail "export: $(cat out)"
+shows web@2 2
+
 # Nor by what is received.
 sqlblock snapshot create -q disks web@base
 sqlblock send -q disks web@base >stream

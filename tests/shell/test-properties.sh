@@ -224,3 +224,18 @@ sqlblock receive -q kept <stream
 rows kept >found
 grep -qx "feature|sound|2|1" found || fail "the feature is lost: $(cat found)"
 has kept web user '{"more":"x","owner":"ann"}'
+
+# But not into a disk that he has, and could then not even delete.
+sqlblock send -q disks web@tuesday --from=monday >changes
+sqlblock list old --all --json >before
+for option in "" --rollback; do
+  # An option, or none.
+  # shellcheck disable=SC2086
+  if sqlblock receive -q old $option <changes 2>err; then
+    fail "a disk cannot be written any more"
+  fi
+  grep -q "the feature 'sound', .* can only take whole" err ||
+    fail "receive: $(cat err)"
+done
+sqlblock list old --all --json | diff before - || fail "old has changed"
+sqlblock delete -q old web --snapshots
