@@ -269,6 +269,9 @@ snapshots_find_target (struct connection *connection, const char *target,
   r = snapshots_find (connection, disk->id, at + 1, snapshot, status);
   if (r == 0)
     return fail_unknown (connection, disk, at + 1, status);
+  /* The row of the disk, from which this was read here, has a checksum. */
+  if (r == 1)
+    strcpy (snapshot->disk_name, disk->name);
   return r == -1 ? -1 : 0;
 }
 
