@@ -542,3 +542,15 @@ for codec in 99 259; do
   sqlblock backup -q disks backup
   sqlblock check -q backup
 done
+
+# To a content that is not known, blocks may refer in a way that is not known.
+cp good disks
+seal disks live "DELETE FROM block WHERE codec = 4 AND content =
+    (SELECT min (id) FROM content);
+  UPDATE content SET codec = 259,
+    checksum = content_checksum (id, hash, size, 259, data)
+    WHERE id = (SELECT min (id) FROM content)"
+seal disks
+sqlblock check -q disks --repair || fail "such a content is an orphan"
+expect 1 "$(query disks "SELECT count (*) FROM content WHERE codec = 259")" \
+  "contents of another codec"
