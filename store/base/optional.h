@@ -17,12 +17,13 @@
 
 /* Bytes of a key, or of the name of a feature, and of a value that is a text or
  * bytes; how many properties or features one owner may have.  So all of an
- * owner has a bound.
+ * owner has a bound.  Features are few, since they are looked at for each disk
+ * of a list, and for each transaction.
  */
 #define PROPERTY_KEY_MAX   200
 #define PROPERTY_VALUE_MAX 8192
 #define PROPERTIES_MAX     1000
-#define FEATURES_MAX       1000
+#define FEATURES_MAX       100
 
 /* What keys begin with, or are. */
 #define PROPERTY_USER        "user:"

@@ -518,7 +518,10 @@ check_content (struct check *check, struct connection *connection,
     status_prefix (&why, "content %" PRId64 ", to which it refers", id);
     return tell_references (check, connection, id, &why, status);
   }
-  r = is_unused (connection, id, status);
+  /* To what is not known, blocks may refer in a way that is not known. */
+  r = codec_is_known (sqlite3_column_int64 (contents, 3))
+          ? is_unused (connection, id, status)
+          : 0;
   if (r == 1)
     check_tell (check, &problem, "no block refers to content %" PRId64, id);
   return r == -1 ? -1 : 0;

@@ -14,6 +14,7 @@
 #include "rows/columns.h"
 #include "rows/content.h"
 #include "rows/features.h"
+#include "base/optional.h"
 
 bool
 features_know (const char *name)
@@ -67,6 +68,16 @@ is_whole (struct connection *connection, sqlite3_stmt *row,
              : whole == 1;
 }
 
+/* Is the feature in which ROW stands known?  Its name may hold a zero. */
+static bool
+is_known (sqlite3_stmt *row)
+{
+  const char *name = (const char *)sqlite3_column_text (row, FEATURE_NAME);
+
+  return features_know (name) &&
+         strlen (name) == (size_t)sqlite3_column_bytes (row, FEATURE_NAME);
+}
+
 /* What the feature in which ROW stands asks of this program; -1 for a failure.
  */
 static int
@@ -76,7 +87,7 @@ class_of (struct connection *connection, sqlite3_stmt *row,
   const int64_t class = sqlite3_column_int64 (row, FEATURE_CLASS);
   int whole;
 
-  if (features_know ((const char *)sqlite3_column_text (row, FEATURE_NAME)))
+  if (is_known (row))
     return FEATURE_IGNORABLE;
   whole = is_whole (connection, row, status);
   if (whole == 1 && (class == FEATURE_IGNORABLE || class == FEATURE_READ_ONLY))
@@ -142,6 +153,39 @@ say_forbidden (struct connection *connection, sqlite3_stmt *row,
   return 1;
 }
 
+/* The features of one owner, which come one after the other. */
+struct owner {
+  int64_t disk;
+  int count;
+};
+
+/* ROW is the next one.  Has its owner more than anybody may have? */
+static bool
+has_too_many (struct owner *owner, sqlite3_stmt *row)
+{
+  const int64_t disk = sqlite3_column_int64 (row, FEATURE_DISK);
+
+  owner->count = owner->disk == disk ? owner->count + 1 : 1;
+  owner->disk = disk;
+  return owner->count > FEATURES_MAX;
+}
+
+/* As say_forbidden, for one that has too many. */
+static int
+say_too_many (struct connection *connection, sqlite3_stmt *row,
+              struct status *status)
+{
+  char what[DISK_NAME_MAX + 20];
+
+  if (name_owner (connection, row, what, status) == -1)
+    return -1;
+  status_fail (status, ENOTSUP,
+               "%s has more than %d features, which is impossible; restore "
+               "the database from a backup",
+               what, FEATURES_MAX);
+  return 1;
+}
+
 /* Does a row of SQL, about ID, forbid this USE? */
 static int
 forbid (struct connection *connection, const char *sql, int64_t id,
@@ -151,12 +195,15 @@ forbid (struct connection *connection, const char *sql, int64_t id,
       use == FEATURE_READ ? FEATURE_READ_ONLY : FEATURE_IGNORABLE;
   CLEANUP_STATEMENT sqlite3_stmt *row =
       connection_statement (connection, sql, status);
+  struct owner owner = { 0 };
   int r, class;
 
   if (row == NULL)
     return -1;
   sqlite3_bind_int64 (row, 1, id);
   while ((r = connection_step (connection, row, status)) == 1) {
+    if (has_too_many (&owner, row))
+      return say_too_many (connection, row, status);
     class = class_of (connection, row, status);
     if (class == -1)
       return -1;
@@ -214,14 +261,17 @@ features_access (struct connection *connection, int64_t disk,
 {
   CLEANUP_STATEMENT sqlite3_stmt *row =
       connection_statement (connection, of_disk_sql, status);
+  struct owner owner = { 0 };
   int worst = FEATURE_IGNORABLE;
-  int r, class;
+  int r = 1, class;
 
   if (row == NULL)
     return -1;
   sqlite3_bind_int64 (row, 1, disk);
-  while ((r = connection_step (connection, row, status)) == 1) {
-    class = class_of (connection, row, status);
+  while (worst != FEATURE_REFUSE &&
+         (r = connection_step (connection, row, status)) == 1) {
+    class = has_too_many (&owner, row) ? FEATURE_REFUSE
+                                       : class_of (connection, row, status);
     if (class == -1)
       return -1;
     if (class > worst)
@@ -230,7 +280,7 @@ features_access (struct connection *connection, int64_t disk,
   *access = worst == FEATURE_IGNORABLE   ? DISK_OPEN
             : worst == FEATURE_READ_ONLY ? DISK_READ_ONLY
                                          : DISK_REFUSED;
-  return r;
+  return r == -1 ? -1 : 0;
 }
 
 /*--------------------------------------------------------------------

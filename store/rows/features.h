@@ -14,7 +14,8 @@
  *
  * What this program knows are contents, which blocks share, and the codecs that
  * it was built with.  A row of a name that it does not know, and whose checksum
- * is wrong, counts as one of class 3.
+ * is wrong, counts as one of class 3; so does who has more than FEATURES_MAX,
+ * which bounds how long it takes to ask.
  *
  * Whoever reads or changes a disk asks here, in the transaction in which he
  * does: the row may have come from another program a moment ago.

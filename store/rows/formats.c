@@ -23,16 +23,34 @@
 /* What may differ from the schema: statistics, views and the tables of
  * Litestream, which are never used, and the bookkeeping of AUTOINCREMENT.
  */
-static const char objects_sql[] =
-    "SELECT type, name, tbl_name, ifnull (sql, '') FROM sqlite_schema"
-    " WHERE NOT (type = 'view' AND sql LIKE 'CREATE VIEW %'"
-    " AND name NOT LIKE 'sqlite_%')"
-    " AND NOT (type = 'table' AND sql IN"
-    " ('CREATE TABLE sqlite_stat1(tbl,idx,stat)',"
-    " 'CREATE TABLE sqlite_stat4(tbl,idx,neq,nlt,ndlt,sample)',"
-    " 'CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER)',"
-    " 'CREATE TABLE _litestream_lock (id INTEGER)'))"
-    " ORDER BY type, name";
+/* clang-format off */
+#define OBJECTS(more) \
+  "SELECT type, name, tbl_name, ifnull (sql, '')" more " FROM sqlite_schema" \
+  " WHERE NOT (type = 'view' AND sql LIKE 'CREATE VIEW %'" \
+  " AND name NOT LIKE 'sqlite_%')" \
+  " AND NOT (type = 'table' AND sql IN" \
+  " ('CREATE TABLE sqlite_stat1(tbl,idx,stat)'," \
+  " 'CREATE TABLE sqlite_stat4(tbl,idx,neq,nlt,ndlt,sample)'," \
+  " 'CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER)'," \
+  " 'CREATE TABLE _litestream_lock (id INTEGER)'))" \
+  " ORDER BY type, name"
+
+static const char objects_sql[] = OBJECTS ("");
+
+/* The same, and whether it is of a feature of the file or a disk: its table is
+ * named after that, and nothing of ours depends on what is in it.  The names
+ * are sorted once, since a file from elsewhere may have many of both; and not
+ * at all where there are only tables of ours.
+ */
+static const char objects_of_features_sql[] = OBJECTS (
+  ", CASE WHEN type IN ('index', 'table') AND instr (tbl_name, '_') > 1"
+  "   AND tbl_name NOT LIKE 'sqlite^_%' ESCAPE '^' THEN"
+  "   substr (tbl_name, 1, instr (tbl_name, '_') - 1) IN"
+  "    (SELECT name FROM feature)"
+  "   AND (type = 'index' OR (sql LIKE 'CREATE TABLE %'"
+  "    AND sql NOT LIKE '%REFERENCES%'))"
+  "  END");
+/* clang-format on */
 
 #define OBJECT_COLUMNS 4
 
@@ -80,35 +98,6 @@ fail_schema (sqlite3_stmt *actual, bool has_actual, sqlite3_stmt *expected,
                                   : "is foreign");
 }
 
-/* Is this row of objects_sql, which is not ours, of a feature of the file?  Its
- * table must be named after it, and nothing of ours may depend on what is in
- * it.  Returns 1, 0 or -1.
- */
-static int
-is_of_feature (struct connection *connection, sqlite3_stmt *object,
-               struct status *status)
-{
-  static const char feature_sql[] =
-      "SELECT EXISTS (SELECT 1 FROM feature WHERE name NOT IN ('', 'sqlite')"
-      " AND substr (?1, 1, length (name) + 1) = name || '_')"
-      " AND (?3 = 'index' OR (?2 LIKE 'CREATE TABLE %'"
-      "      AND ?2 NOT LIKE '%REFERENCES%'))";
-  CLEANUP_STATEMENT sqlite3_stmt *feature = NULL;
-  int r;
-
-  if (strcmp (text_of (object, 0), "index") != 0 &&
-      strcmp (text_of (object, 0), "table") != 0)
-    return 0;
-  feature = connection_statement (connection, feature_sql, status);
-  if (feature == NULL)
-    return -1;
-  sqlite3_bind_text (feature, 1, text_of (object, 2), -1, SQLITE_TRANSIENT);
-  sqlite3_bind_text (feature, 2, text_of (object, 3), -1, SQLITE_TRANSIENT);
-  sqlite3_bind_text (feature, 3, text_of (object, 0), -1, SQLITE_TRANSIENT);
-  r = connection_step (connection, feature, status);
-  return r == 1 ? sqlite3_column_int (feature, 0) : r;
-}
-
 /* Is the table of features that of the reference, so that it can be asked?
  * Returns 1, 0 or -1.
  */
@@ -136,35 +125,33 @@ static int
 compare_objects (struct connection *connection, struct connection *reference,
                  int64_t format, struct status *status)
 {
-  CLEANUP_STATEMENT sqlite3_stmt *actual =
-      connection_statement (connection, objects_sql, status);
+  /* No older format has tables of features. */
+  const int features = formats_is_older (format)
+                           ? 0
+                           : has_features (connection, reference, status);
+  CLEANUP_STATEMENT sqlite3_stmt *actual = connection_statement (
+      connection, features == 1 ? objects_of_features_sql : objects_sql,
+      status);
   CLEANUP_STATEMENT sqlite3_stmt *expected =
       connection_statement (reference, objects_sql, status);
-  int got, wanted, order, extra, features;
+  int got, wanted, order;
+  bool extra;
 
-  if (actual == NULL || expected == NULL)
+  if (features == -1 || actual == NULL || expected == NULL)
     return -1;
-  /* No older format has tables of features. */
-  features = formats_is_older (format)
-                 ? 0
-                 : has_features (connection, reference, status);
   got = connection_step (connection, actual, status);
   wanted = connection_step (reference, expected, status);
-  while (features != -1 && got != -1 && wanted != -1 && (got || wanted)) {
+  while (got != -1 && wanted != -1 && (got || wanted)) {
     order = compare_rows (actual, got, expected, wanted);
-    extra =
-        order < 0 && features ? is_of_feature (connection, actual, status) : 0;
-    if (extra == -1)
-      return -1;
+    extra = order < 0 && features == 1 &&
+            sqlite3_column_int (actual, OBJECT_COLUMNS) == 1;
     if (order != 0 && !extra)
       return fail_schema (actual, got, expected, wanted, format, status);
     got = connection_step (connection, actual, status);
     if (order == 0)
       wanted = connection_step (reference, expected, status);
   }
-  if (features == -1 || got == -1 || wanted == -1)
-    return -1;
-  return 0;
+  return got == -1 || wanted == -1 ? -1 : 0;
 }
 
 /*--------------------------------------------------------------------

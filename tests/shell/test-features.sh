@@ -443,6 +443,38 @@ cp good disks
 change disks "INSERT INTO feature VALUES (50, 'novel', 0, 1, 77)"
 fails 1 "the row of the feature 'novel' of the database is damaged" list disks
 
+# So does one whose name only begins as one that is known.
+cp good disks
+seal disks live "INSERT INTO feature
+  VALUES (50, CAST (x'6c7a34002e' AS TEXT), $web, 3, 0)"
+seal disks
+sqlblock list disks >out
+grep -q "^web .*unusable" out || fail "the list: $(cat out)"
+
+# As many as there may be are looked at, also where they do not matter; one more
+# is impossible, since they would be looked at again and again.
+cp good disks
+seal disks live "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n
+    WHERE i < 100)
+  INSERT INTO feature SELECT 100 + i, 'x' || i, $web, 1, 0 FROM n"
+seal disks
+sqlblock snapshot create -q disks web@many
+feature more "$web" 1
+seal disks
+sqlblock list disks >out
+grep -q "^web .*unusable" out || fail "the list: $(cat out)"
+fails 1 "disk 'web' has more than 100 features" export disks web image
+sqlblock snapshot create -q disks mail@many
+seal disks live "UPDATE feature SET disk = 0 WHERE disk = $web; DELETE FROM
+  feature WHERE name LIKE 'x__'"
+seal disks
+sqlblock snapshot create -q disks web@more
+seal disks live "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n
+    WHERE i < 100)
+  INSERT INTO feature SELECT 300 + i, 'y' || i, 0, 1, 0 FROM n"
+seal disks
+fails 1 "the database has more than 100 features" list disks
+
 # Options that this program does not know are those of whoever has the feature.
 cp good disks
 feature novel "$web" 3
@@ -511,3 +543,15 @@ for codec in 99 259; do
   sqlblock backup -q disks backup
   sqlblock check -q backup
 done
+
+# To a content that is not known, blocks may refer in a way that is not known.
+cp good disks
+seal disks live "DELETE FROM block WHERE codec = 4 AND content =
+    (SELECT min (id) FROM content);
+  UPDATE content SET codec = 259,
+    checksum = content_checksum (id, hash, size, 259, data)
+    WHERE id = (SELECT min (id) FROM content)"
+seal disks
+sqlblock check -q disks --repair || fail "such a content is an orphan"
+expect 1 "$(query disks "SELECT count (*) FROM content WHERE codec = 259")" \
+  "contents of another codec"

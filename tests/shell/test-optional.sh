@@ -166,6 +166,19 @@ refused "INSERT INTO feature VALUES (60, 'sqlite', 0, 1, 0);
     WHERE name = 'sqlitex'" "foreign"
 refused "ANALYZE; INSERT INTO sqlite_stat1 VALUES ('block', 'block_zero',
   '1000 10 sz=5')" "statistics"
+# Many features and many of their tables: not each with each.
+cp good disks
+{
+  echo "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n
+      WHERE i < 99999)
+    INSERT INTO feature SELECT 100 + i, 'x' || i, 99, 1, 0 FROM n;"
+  for i in {1..1000}; do
+    echo "CREATE TABLE x99999_$i (a);"
+  done
+} >many
+change "BEGIN; $(cat many) COMMIT"
+timeout 10 sqlblock list -q disks >/dev/null ||
+  fail "many features and tables: $?"
 cp good disks
 
 # --- Hidden names of others ---------------------------------------------------

@@ -857,10 +857,12 @@ test_hostile_counts (void **state)
   (void)state;
   for (int more = 0; more < 2; more++)
     for (int kind = 0; kind < 3; kind++) {
-      forge_begin_2 (&f, false, 1001 + more);
+      const int most = kind == 0 ? FEATURES_MAX : PROPERTIES_MAX;
+
+      forge_begin_2 (&f, false, most + 1 + more);
       if (kind != 1)
         forge_property (&f, 1, 3, "first", 5, 1, 0);
-      for (int i = 0; i < 1000 + more; i++) {
+      for (int i = 0; i < most + more; i++) {
         snprintf (key, sizeof key, "n%04d", i);
         if (kind == 0)
           forge_feature (&f, 1, key, 0);
@@ -869,7 +871,7 @@ test_hostile_counts (void **state)
       }
       if (kind == 1)
         forge_property (&f, 2, 3, "last", 4, 1, 0);
-      forge_end (&f, 1002, 0, 0);
+      forge_end (&f, most + 2, 0, 0);
       expect (&f, EINVAL,
               more == 0   ? NULL
               : kind == 0 ? "feature is impossible"
