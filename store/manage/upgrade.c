@@ -55,6 +55,9 @@
 #define OTHERS_WAIT  2000
 #define OTHERS_PAUSE 10000000
 
+/* How often to try again when others want to upgrade it, too. */
+#define TURNS 3
+
 /*--------------------------------------------------------------------
  * SQL that changes the schema, which is not worth being kept prepared.
  */
@@ -413,7 +416,19 @@ fail_busy (struct status *status)
                       "another program has the database open; end it first");
 }
 
-/* Lock the whole file: see the head of this one. */
+/* Has a lock of the whole file been begun, so that nobody else comes in? */
+static bool
+is_first (sqlite3_file *below)
+{
+  int level = SQLITE_LOCK_NONE;
+
+  below->pMethods->xFileControl (below, SQLITE_FCNTL_LOCKSTATE, &level);
+  return level >= SQLITE_LOCK_PENDING;
+}
+
+/* Lock the whole file: see the head of this one.  Who is not the first to want
+ * that does not wait, since the first waits for him.
+ */
 static int
 keep_others_out (struct connection *connection, struct status *status)
 {
@@ -427,7 +442,8 @@ keep_others_out (struct connection *connection, struct status *status)
   if (rc == SQLITE_OK)
     do
       rc = below->pMethods->xLock (below, SQLITE_LOCK_EXCLUSIVE);
-    while (rc == SQLITE_BUSY && connection_wait (connection, attempts++));
+    while (rc == SQLITE_BUSY && is_first (below) &&
+           connection_wait (connection, attempts++));
   if (rc == SQLITE_BUSY)
     return fail_busy (status);
   return rc == SQLITE_OK ? 0
@@ -541,6 +557,24 @@ await_others (const char *path, struct status *status)
   return r;
 }
 
+/* When several upgrade it at once, the first does it, and the others find it
+ * done.
+ */
+static int
+upgrade_in_turn (struct connections *connections, int64_t *format,
+                 struct status *status)
+{
+  const char *path = connections->place.path;
+  int r = upgrade_file (connections, format, status);
+
+  for (int i = 0; r == -1 && status->error == EBUSY && i < TURNS; i++) {
+    if (await_others (path, status) == -1)
+      return -1;
+    r = upgrade_file (connections, format, status);
+  }
+  return r;
+}
+
 /* Is it to be upgraded?  LOOKED is what look has returned.  What stopped while
  * it changed a file in rollback mode, such as an upgrade that makes it one with
  * a log, has left a journal: who may write rolls that back, and looks then.
@@ -572,7 +606,7 @@ manage_upgrade (const char *path, bool dry_run, int *format,
     if (r == 0)
       r = await_others (path, status);
     if (r == 0 && !dry_run)
-      r = upgrade_file (&connections, &from, status);
+      r = upgrade_in_turn (&connections, &from, status);
   }
   connections_remove_empty_log (&connections);
   connections_free (&connections);
