@@ -115,17 +115,6 @@ property_json (const struct property *property)
   return json;
 }
 
-/* What stands behind BEGINNING in the key of the property, or NULL. */
-static const char *
-key_behind (const struct property *property, const char *beginning)
-{
-  const size_t length = strlen (beginning);
-
-  return strncmp (property->key, beginning, length) == 0
-             ? property->key + length
-             : NULL;
-}
-
 /* The description that the snapshot has as a property: a new string. */
 static char *
 description_of (const struct optional *list)
@@ -154,8 +143,8 @@ add_properties (json_t *json, const struct optional *list, bool snapshot)
 
   for (size_t i = 0; i < list->property_count; i++) {
     const struct property *property = &list->properties[i];
-    const char *key = key_behind (property, PROPERTY_USER);
-    const char *tag = key_behind (property, PROPERTY_HOLD);
+    const char *key = optional_key_behind (property, PROPERTY_USER);
+    const char *tag = optional_key_behind (property, PROPERTY_HOLD);
 
     if (key)
       json_object_set_new (user, key, property_json (property));
@@ -178,7 +167,7 @@ hold_tags (const struct optional *list)
   char *tags = tool_strdup (""), *more;
 
   for (size_t i = 0; i < list->property_count; i++) {
-    const char *tag = key_behind (&list->properties[i], PROPERTY_HOLD);
+    const char *tag = optional_key_behind (&list->properties[i], PROPERTY_HOLD);
 
     if (tag) {
       more = tool_format ("%s%s%s", tags, tags[0] ? "," : "", tag);
@@ -197,7 +186,7 @@ show_holds (const struct optional *list)
 
   for (size_t i = 0; i < list->property_count; i++) {
     const struct property *property = &list->properties[i];
-    const char *tag = key_behind (property, PROPERTY_HOLD);
+    const char *tag = optional_key_behind (property, PROPERTY_HOLD);
 
     if (tag)
       tool_property ("held by", "%s, since %s", tag,
@@ -215,7 +204,7 @@ show_user (const struct optional *list)
     const struct property *property = &list->properties[i];
     char *text = property_text (property);
 
-    if (key_behind (property, PROPERTY_USER))
+    if (optional_key_behind (property, PROPERTY_USER))
       tool_property (property->key, "%s", text);
     free (text);
   }

@@ -478,20 +478,30 @@ open_for_hold (char *argv[], struct store **store)
   return tool_check_no_time (*store, argv[1]);
 }
 
+/* Make the CHANGE to the hold, after which the snapshot is HELD by the tag. */
 static int
-run_hold (int argc, char *argv[])
+change_hold (char *argv[],
+             int (*change) (struct store *store, const char *target,
+                            const char *tag, struct status *status),
+             const char *held)
 {
   struct status status;
   struct store *store;
   const int code = open_for_hold (argv, &store);
 
-  (void)argc;
   if (code != TOOL_DONE)
     return code;
-  if (manage_hold (store, argv[1], argv[2], &status) == -1)
+  if (change (store, argv[1], argv[2], &status) == -1)
     return tool_fail (&status);
-  tool_say ("snapshot '%s' is held by '%s'", argv[1], argv[2]);
+  tool_say ("snapshot '%s' is %s by '%s'", argv[1], held, argv[2]);
   return TOOL_DONE;
+}
+
+static int
+run_hold (int argc, char *argv[])
+{
+  (void)argc;
+  return change_hold (argv, manage_hold, "held");
 }
 
 const struct command command_snapshot_hold = {
@@ -513,17 +523,8 @@ const struct command command_snapshot_hold = {
 static int
 run_release (int argc, char *argv[])
 {
-  struct status status;
-  struct store *store;
-  const int code = open_for_hold (argv, &store);
-
   (void)argc;
-  if (code != TOOL_DONE)
-    return code;
-  if (manage_release (store, argv[1], argv[2], &status) == -1)
-    return tool_fail (&status);
-  tool_say ("snapshot '%s' is no longer held by '%s'", argv[1], argv[2]);
-  return TOOL_DONE;
+  return change_hold (argv, manage_release, "no longer held");
 }
 
 const struct command command_snapshot_release = {

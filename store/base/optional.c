@@ -90,3 +90,13 @@ optional_stays (const char *key)
          strncmp (key, PROPERTY_HOLD, strlen (PROPERTY_HOLD)) == 0 ||
          strncmp (key, PROPERTY_LOCAL, strlen (PROPERTY_LOCAL)) == 0;
 }
+
+const char *
+optional_key_behind (const struct property *property, const char *beginning)
+{
+  const size_t length = strlen (beginning);
+
+  return strncmp (property->key, beginning, length) == 0
+             ? property->key + length
+             : NULL;
+}

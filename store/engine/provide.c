@@ -27,16 +27,6 @@ new_name (const struct disk_options *options)
   return options->name ? options->name : DISK_NAME_DEFAULT;
 }
 
-/* May the disk INFO be read?  One that nobody has named is one of those that a
- * server serves; its clients are told.
- */
-static int
-check_access (struct connection *connection, const struct disk_info *info,
-              struct status *status)
-{
-  return features_allow (connection, info->id, FEATURE_READ, status);
-}
-
 /* Check the disk that OPTIONS asks for in an open database.  Returns 1 when
  * it is there as it should be, 0 when it is to be made, -1 on failure.
  */
@@ -51,14 +41,19 @@ check_disk (struct connection *connection, const struct disk_options *options,
   if (options->name && strchr (options->name, '@'))
     return snapshots_find_target (connection, options->name, &info, &snapshot,
                                   status) == -1 ||
-                   check_access (connection, &info, status) == -1
+                   features_allow (connection, info.id, FEATURE_READ, status) ==
+                       -1
                ? -1
                : 1;
   r = disks_find (connection, options->name, &info, status);
   if (r == -1)
     return -1;
+  /* One that nobody has named is one of those that a server serves; if it may
+   * not be read its clients are told.
+   */
   if (r == 1)
-    return (options->name && check_access (connection, &info, status) == -1) ||
+    return (options->name &&
+            features_allow (connection, info.id, FEATURE_READ, status) == -1) ||
                    disks_check_match (&info, options, status) == -1
                ? -1
                : 1;

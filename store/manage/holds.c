@@ -28,17 +28,6 @@ struct hold {
   bool release;
 };
 
-/* The tag of PROPERTY, or NULL where it is no hold. */
-static const char *
-tag_of (const struct property *property)
-{
-  const size_t length = strlen (PROPERTY_HOLD);
-
-  return strncmp (property->key, PROPERTY_HOLD, length) == 0
-             ? property->key + length
-             : NULL;
-}
-
 static bool
 has_hold (const struct optional *list, const char *key)
 {
@@ -56,11 +45,11 @@ fail_no_hold (const struct hold *hold, const struct optional *list,
   bool any = false;
 
   for (size_t i = 0; i < list->property_count; i++)
-    any |= tag_of (&list->properties[i]) != NULL;
+    any |= optional_key_behind (&list->properties[i], PROPERTY_HOLD) != NULL;
   status_fail (status, ENOENT, "it is not held by '%s'; it is held by%s",
                hold->tag, any ? ":" : " nobody");
   for (size_t i = 0; i < list->property_count; i++) {
-    const char *tag = tag_of (&list->properties[i]);
+    const char *tag = optional_key_behind (&list->properties[i], PROPERTY_HOLD);
 
     if (tag && status_list_name (status, tag))
       break;

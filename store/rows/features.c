@@ -326,12 +326,6 @@ features_clone (struct connection *connection, int64_t from, int64_t to,
       "   row_number () OVER (ORDER BY id), name, ?2, class"
       "  FROM main.feature WHERE disk = ?1)"
       " INSERT INTO main.feature SELECT *, " FEATURE_CHECKSUM " FROM feature";
-  CLEANUP_STATEMENT sqlite3_stmt *clone =
-      connection_statement (connection, clone_sql, status);
 
-  if (clone == NULL)
-    return -1;
-  sqlite3_bind_int64 (clone, 1, from);
-  sqlite3_bind_int64 (clone, 2, to);
-  return connection_step (connection, clone, status);
+  return connection_run_for_integer (connection, clone_sql, from, to, status);
 }

@@ -201,14 +201,8 @@ properties_clone (struct connection *connection, int64_t from, int64_t to,
       "*' AND key NOT GLOB '" PROPERTY_LOCAL "*')"
       " INSERT INTO main.property SELECT *, " PROPERTY_CHECKSUM
       " FROM property";
-  CLEANUP_STATEMENT sqlite3_stmt *clone =
-      connection_statement (connection, clone_sql, status);
 
-  if (clone == NULL)
-    return -1;
-  sqlite3_bind_int64 (clone, 1, from);
-  sqlite3_bind_int64 (clone, 2, to);
-  return connection_step (connection, clone, status);
+  return connection_run_for_integer (connection, clone_sql, from, to, status);
 }
 
 int

@@ -124,6 +124,14 @@ expect_error ()
   }
 }
 
+# unpack_fixture FIXTURE FILE: the database FIXTURE.sqlite.xz as FILE, with its
+# log if it has one.
+unpack_fixture ()
+{
+  xz -dc "$1.sqlite.xz" >"$2"
+  [ ! -e "$1.sqlite-wal.xz" ] || xz -dc "$1.sqlite-wal.xz" >"$2-wal"
+}
+
 # fails CODE TEXT ARGUMENT...: sqlblock must end with CODE and say TEXT. It
 # reads the file $fails_input, if that is set. What it prints is in the files
 # out and err.

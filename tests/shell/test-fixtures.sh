@@ -14,12 +14,9 @@ cd "$tmp"
 # unpack NAME: a fixture into a new directory NAME, with its log if it has one.
 unpack ()
 {
-  local file
   rm -rf "$1"
   mkdir "$1"
-  for file in "$fixtures/$1".sqlite*.xz; do
-    xz -dc "$file" >"$1/$(basename "${file%.xz}")"
-  done
+  unpack_fixture "$fixtures/$1" "$1/$1.sqlite"
 }
 
 # content NAME: checksums of the files of a fixture.

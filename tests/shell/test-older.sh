@@ -12,9 +12,8 @@ PATH=$top_builddir/tool:$PATH
 cd "$tmp"
 
 for file in everything log; do
-  xz -dc "$srcdir/fixtures/format-4/$file.sqlite.xz" >$file
+  unpack_fixture "$srcdir/fixtures/format-4/$file" $file
 done
-xz -dc "$srcdir/fixtures/format-4/log.sqlite-wal.xz" >log-wal
 sums ()
 {
   sha256sum everything log log-wal

@@ -15,14 +15,9 @@ cd "$tmp"
 # unpack FORMAT NAME: a fixture, with its log if it has one, as work/db.
 unpack ()
 {
-  local file
   rm -rf work
   mkdir work
-  for file in "" -wal; do
-    if [ -e "$srcdir/fixtures/format-$1/$2.sqlite$file.xz" ]; then
-      xz -dc "$srcdir/fixtures/format-$1/$2.sqlite$file.xz" >"work/db$file"
-    fi
-  done
+  unpack_fixture "$srcdir/fixtures/format-$1/$2" work/db
 }
 
 # --- Another's log ------------------------------------------------------------
