@@ -457,11 +457,11 @@ const struct command command_snapshot_delete = {
  * hold, release
  */
 
-/* Open the database for a hold on the snapshot ARGV[1], of the tag ARGV[2], if
- * that can be.  Returns an exit code.
+/* Check that ARGV[1] can be a snapshot, and ARGV[2] the tag of a hold on it.
+ * Returns an exit code.
  */
 static int
-open_for_hold (char *argv[], struct store **store)
+check_hold (char *argv[])
 {
   const struct target target = tool_target (argv[1]);
   char *key = tool_format (PROPERTY_HOLD "%s", argv[2]);
@@ -474,8 +474,7 @@ open_for_hold (char *argv[], struct store **store)
                        argv[1]);
   if (r == -1)
     return tool_usage ("%s", status.message);
-  *store = tool_open (argv[0], true);
-  return tool_check_no_time (*store, argv[1]);
+  return TOOL_DONE;
 }
 
 /* Make the CHANGE to the hold, after which the snapshot is HELD by the tag. */
@@ -487,8 +486,12 @@ change_hold (char *argv[],
 {
   struct status status;
   struct store *store;
-  const int code = open_for_hold (argv, &store);
+  int code = check_hold (argv);
 
+  if (code != TOOL_DONE)
+    return code;
+  store = tool_open (argv[0], true);
+  code = tool_check_no_time (store, argv[1]);
   if (code != TOOL_DONE)
     return code;
   if (change (store, argv[1], argv[2], &status) == -1)
