@@ -24,7 +24,7 @@
 #define FREE_SHARE  8
 #define START_LEAST (UINT64_C (1) << 20)
 
-/* What a transaction takes of the log's bound. */
+/* What a transaction takes of the log's bound, at most. */
 #define BATCH_SHARE 8
 
 const struct checkpoint_limits checkpoint_limits_default = {
@@ -45,6 +45,12 @@ checkpoint_set_bound (struct checkpoint_limits *limits, uint64_t bytes,
   limits->bound = bytes;
   limits->start = bytes / 4;
   return 0;
+}
+
+uint64_t
+checkpoint_share (const struct checkpoint_limits *limits)
+{
+  return limits->bound / BATCH_SHARE;
 }
 
 /* The leader of the writer tells of each commit. */
@@ -271,8 +277,8 @@ checkpointer_open (struct checkpointer *checkpointer, struct writer *writer,
   clock_init_condition (&checkpointer->wake);
   clock_init_condition (&checkpointer->made);
   choose_start (checkpointer);
-  if (writer->batch_bytes > limits->bound / BATCH_SHARE)
-    writer->batch_bytes = limits->bound / BATCH_SHARE;
+  if (writer->batch_bytes > checkpoint_share (limits))
+    writer->batch_bytes = checkpoint_share (limits);
   writer->committed = note_commit;
   writer->make_room = make_room;
   writer->await_room = await_room;

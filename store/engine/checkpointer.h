@@ -68,6 +68,9 @@
 /* The smallest bound that can be set, in bytes. */
 #define CHECKPOINT_BOUND_MIN (UINT64_C (1) << 20)
 
+/* How many bytes of the bound one transaction takes, at most. */
+uint64_t checkpoint_share (const struct checkpoint_limits *limits);
+
 struct checkpointer {
   struct connection connection;
   struct writer *writer;

@@ -118,6 +118,11 @@ uint64_t store_commits (struct store *store);
  */
 uint64_t store_transaction_bytes (struct store *store);
 
+/* The same for a transaction that makes the file shorter, of which there may be
+ * larger ones.
+ */
+uint64_t store_log_share (struct store *store);
+
 /* Have the log moved into the database soon, while others write, so that the
  * file gets shorter.  Only after a disk was opened for writing.
  */

@@ -214,6 +214,16 @@ store_transaction_bytes (struct store *store)
              : store->writer.batch_bytes;
 }
 
+uint64_t
+store_log_share (struct store *store)
+{
+  struct status ignored;
+
+  return store_need_write_side (store, &ignored) == -1
+             ? UINT64_MAX
+             : checkpoint_share (&store->checkpointer.limits);
+}
+
 void
 store_ask_checkpoint (struct store *store)
 {

@@ -31,6 +31,7 @@ struct shrinking {
   uint64_t many;        /* from this many free pages on they are many */
   uint64_t keep;        /* pages that stay free */
   uint64_t nanoseconds; /* that a step takes */
+  uint64_t most;        /* pages that one transaction moves */
   uint64_t moves;       /* all go at once if at most this many move */
   uint64_t cut;         /* the list is in order for pages behind this one */
   uint64_t least;       /* since then at least this many were free */

@@ -198,9 +198,10 @@ reclaim_some (struct store *store, struct reclaiming *reclaiming,
   const int guard = guard_reclaim (store_path (store), status);
   int r;
 
-  reclaiming->step = (struct reclaim_step){ .layer = 0 };
   if (guard == -1)
     return -1;
+  reclaiming->step =
+      (struct reclaim_step){ .most = store_transaction_bytes (store) };
   r = store_change (store, reclaim, reclaiming, status);
   guard_release (guard);
   return r;
@@ -385,6 +386,14 @@ manage_count (struct store *store, progress_made progress, void *opaque,
  * then go one by one; then for the next.
  */
 
+/* At most this many pages move in one transaction. */
+static uint64_t
+moves_at_once (const struct shrinking *shrinking)
+{
+  return shrinking->moves < shrinking->most ? shrinking->moves
+                                            : shrinking->most;
+}
+
 /* Can all pages go at once?  Returns 1, 0, -1. */
 static int
 survey (struct connection *connection, struct shrinking *shrinking,
@@ -392,8 +401,8 @@ survey (struct connection *connection, struct shrinking *shrinking,
 {
   if (shrink_look (connection, &shrinking->pages, status) == -1)
     return -1;
-  return shrink_moves_few (connection, &shrinking->pages, shrinking->moves,
-                           status);
+  return shrink_moves_few (connection, &shrinking->pages,
+                           moves_at_once (shrinking), status);
 }
 
 int
@@ -410,15 +419,15 @@ shrink (struct connection *connection, void *opaque, struct status *status)
   struct shrinking *shrinking = opaque;
 
   connection_frees_space (connection);
-  return shrink_step (connection, shrinking->keep, shrinking->nanoseconds,
-                      &shrinking->pages, status);
+  return shrink_step (connection, shrinking->keep, shrinking->most,
+                      shrinking->nanoseconds, &shrinking->pages, status);
 }
 
 static int
 shrink_all (struct connection *connection, void *opaque, struct status *status)
 {
   struct shrinking *shrinking = opaque;
-  const int r = shrink_at_once (connection, shrinking->moves, status);
+  const int r = shrink_at_once (connection, moves_at_once (shrinking), status);
 
   shrinking->done = r == 1;
   return r == -1 ? -1 : 0;
@@ -484,6 +493,7 @@ int
 manage_shrink_step (struct store *store, struct shrinking *shrinking,
                     struct status *status)
 {
+  shrinking->most = store_log_share (store) / shrinking->pages.size;
   if (is_disordered (shrinking) && shrink_many (store, shrinking, status) == -1)
     return -1;
   /* So it gets on also where others free as much in that time. */

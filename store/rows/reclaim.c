@@ -434,12 +434,14 @@ static int
 make_changes (struct search *search, struct status *status)
 {
   struct work *work = search->work;
+  const uint64_t most =
+      work->step->most < STEP_BYTES ? work->step->most : STEP_BYTES;
   struct change *change;
   int r = 0;
 
   for (size_t i = 0; i < search->count && r == 0; i++) {
     change = &search->changes[i];
-    if (work->bytes >= STEP_BYTES) {
+    if (work->bytes >= most) {
       work->number = change->number;
       work->generation = change->generation;
       return 1;
@@ -606,7 +608,7 @@ reclaim_step (struct connection *connection, const struct failed_layers *failed,
   const uint64_t freed = connection->content_freed;
   int r;
 
-  *step = (struct reclaim_step){ 0 };
+  *step = (struct reclaim_step){ .most = step->most };
   r = find_work (&work, failed, status);
   if (r == 1) {
     r = viewers_find (connection, work.layer, &work.viewers, status);

@@ -58,6 +58,7 @@ int reclaim_is_needed (struct connection *connection, bool *needed,
 
 /* What one step did. */
 struct reclaim_step {
+  uint64_t most;  /* bytes to rewrite; there is a limit as well */
   int64_t layer;  /* at which; 0: it did not come to one */
   uint64_t rows;  /* looked at */
   uint64_t freed; /* bytes of blocks that were deleted */

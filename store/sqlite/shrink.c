@@ -277,22 +277,23 @@ shrink_arrange (struct connection *connection, uint64_t count, uint64_t *cut,
 }
 
 int
-shrink_step (struct connection *connection, uint64_t keep, uint64_t nanoseconds,
-             struct shrink_pages *pages, struct status *status)
+shrink_step (struct connection *connection, uint64_t keep, uint64_t most,
+             uint64_t nanoseconds, struct shrink_pages *pages,
+             struct status *status)
 {
   /* It takes one page off for each row that it returns. */
   static const char vacuum_sql[] = "PRAGMA incremental_vacuum";
   const uint64_t end = clock_now () + nanoseconds;
   CLEANUP_STATEMENT sqlite3_stmt *vacuum =
       connection_statement (connection, vacuum_sql, status);
-  uint64_t left;
+  uint64_t taken = 0;
   int r = 1;
 
   if (vacuum == NULL || shrink_look (connection, pages, status) == -1)
     return -1;
-  for (left = pages->free; r == 1 && left > keep; left--) {
+  while (r == 1 && pages->free > keep + taken) {
     r = connection_step (connection, vacuum, status);
-    if (clock_now () >= end)
+    if (++taken >= most || clock_now () >= end)
       break;
   }
   statement_done (&vacuum);

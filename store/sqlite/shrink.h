@@ -73,11 +73,11 @@ int shrink_at_once (struct connection *connection, uint64_t limit,
 int shrink_arrange (struct connection *connection, uint64_t count,
                     uint64_t *cut, struct status *status);
 
-/* Take free pages off the file one by one until KEEP are left or NANOSECONDS
- * have passed, but at least one; then look at what there is.  Inside a write
- * transaction of the caller.  Returns 0, or -1.
+/* Take free pages off the file one by one until KEEP are left, MOST were taken
+ * or NANOSECONDS have passed, but at least one; then look at what there is.
+ * Inside a write transaction of the caller.  Returns 0, or -1.
  */
-int shrink_step (struct connection *connection, uint64_t keep,
+int shrink_step (struct connection *connection, uint64_t keep, uint64_t most,
                  uint64_t nanoseconds, struct shrink_pages *pages,
                  struct status *status);
 

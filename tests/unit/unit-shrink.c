@@ -155,8 +155,8 @@ take_off (uint64_t count)
   assert_ok (shrink_look (&connection, &pages, &status), &status);
   before = pages.free;
   looks (&connection);
-  assert_ok (shrink_step (&connection, before - count, UINT64_MAX / 2, &pages,
-                          &status),
+  assert_ok (shrink_step (&connection, before - count, UINT64_MAX,
+                          UINT64_MAX / 2, &pages, &status),
              &status);
   looked = looks (&connection);
   assert_int_equal (before - pages.free, count);
