@@ -31,6 +31,11 @@
 int unit_setup (void **state);
 int unit_teardown (void **state);
 
+/* Kill this process after so many SECONDS; SQLBLOCK_SLOW in the environment
+ * says how many times that it may take (check-with).
+ */
+void unit_alarm (unsigned seconds);
+
 /* A test with a directory of its own.  (cmocka.h has an old macro of this
  * name, which it deprecates.)
  */
