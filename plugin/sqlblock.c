@@ -38,6 +38,7 @@
 #include "base/sane.h"
 #include "base/times.h"
 #include "server.h"
+#include "status.h"
 #include "store.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
@@ -78,6 +79,35 @@ static struct store *store;
 /* Ends waiting when the server ends. */
 static pthread_t watcher;
 
+/* When a client that has no disk yet asks in vain, nbdkit 1.42 and newer send
+ * it what was said last on its thread, be it about that or not.  The log has
+ * names, paths and processes, which a client that is not let in is not to
+ * learn: so a text without any comes after what was said.
+ */
+static _Thread_local bool said;
+
+static void
+say_to_client (const char *text)
+{
+  if (said)
+    nbdkit_error ("%s", text);
+  said = false;
+}
+
+/* The same after what a client asked for; FAILED is NULL if it got it. */
+static void
+answer_client (const struct status *failed)
+{
+  if (failed == NULL)
+    say_to_client ("the server's log has a warning");
+  else if (failed->error == ENOENT)
+    say_to_client ("there is no such export; the server's log says more");
+  else if (failed->error == EBUSY)
+    say_to_client ("the export is in use; the server's log says by whom");
+  else
+    say_to_client ("the export cannot be served; the server's log says why");
+}
+
 /* Report a failure of the store; always returns -1.  A feature or a codec that
  * this program lacks is EIO to a client: NBD has ENOTSUP for what a request
  * asks in vain only, and nbdkit aborts where a zero fails with it.
@@ -87,8 +117,10 @@ report (const struct status *status)
 {
   if (status->known)
     nbdkit_debug ("%s", status->message);
-  else
+  else {
     nbdkit_error ("%s", status->message);
+    said = true;
+  }
   nbdkit_set_error (status->error == ENOTSUP ? EIO : status->error);
   return -1;
 }
@@ -430,6 +462,7 @@ static void
 warn (const char *message)
 {
   nbdkit_error ("warning: %s: %s", path, message);
+  said = true;
 }
 
 /* Make what is missing, open the store and start what runs beside requests. */
@@ -466,6 +499,15 @@ sqlblock_cleanup (void)
   server = NULL;
 }
 
+/* A client has come.  With -s it has the thread on which the server started. */
+static int
+sqlblock_preconnect (int readonly)
+{
+  (void)readonly;
+  answer_client (NULL);
+  return 0;
+}
+
 /* Add a disk to nbdkit's list of exports, unless it cannot be served; stop
  * where that is full.
  */
@@ -490,29 +532,36 @@ add_snapshot (const struct snapshot_info *snapshot, void *exports)
   return nbdkit_add_export (exports, info.name, info.description);
 }
 
-/* The disks of the database, or the one that export= asks for, and then
- * their snapshots.
- */
+/* The disks of the database, or the one that export= asks for. */
+static int
+add_exports (struct nbdkit_exports *exports, struct status *status)
+{
+  struct disk_info info;
+
+  if (export_name == NULL)
+    return store_list (store, add_export, exports, status);
+  if (store_find (store, export_name, &info, status) == -1)
+    return -1;
+  add_export (&info, exports);
+  return 0;
+}
+
+/* These, and then their snapshots. */
 static int
 sqlblock_list_exports (int readonly, int is_tls, struct nbdkit_exports *exports)
 {
-  struct disk_info info;
   struct status status;
+  int r;
 
   (void)readonly;
   (void)is_tls;
-  if (export_name) {
-    if (store_find (store, export_name, &info, &status) == -1)
-      return report (&status);
-    if (add_export (&info, exports) == -1)
-      return -1;
-  }
-  else if (store_list (store, add_export, exports, &status) == -1)
-    return report (&status);
-  if (snapshots_listed &&
-      store_list_snapshots (store, add_snapshot, exports, &status) == -1)
-    return report (&status);
-  return 0;
+  r = add_exports (exports, &status);
+  if (r == 0 && snapshots_listed)
+    r = store_list_snapshots (store, add_snapshot, exports, &status);
+  if (r == -1)
+    report (&status);
+  answer_client (r == -1 ? &status : NULL);
+  return r;
 }
 
 /* The export that the empty name means. */
@@ -528,8 +577,10 @@ sqlblock_default_export (int readonly, int is_tls)
     return export_name;
   if (store_find (store, "", &info, &status) == -1) {
     report (&status);
+    answer_client (&status);
     return NULL;
   }
+  answer_client (NULL);
   return nbdkit_strdup_intern (info.name);
 }
 
@@ -543,6 +594,19 @@ is_served (const char *name)
                                  (name[length] == '\0' || name[length] == '@'));
 }
 
+/* Open the export NAME, unless export= allows another one only. */
+static struct disk *
+open_export (const char *name, bool readonly, struct status *status)
+{
+  if (name[0] == '\0' && export_name)
+    name = export_name;
+  if (is_served (name))
+    return disk_open (store, name, readonly, status);
+  status_fail (status, ENOENT, "this server has only the export '%s'",
+               export_name);
+  return NULL;
+}
+
 /* A client connects. */
 static void *
 sqlblock_open (int readonly)
@@ -553,16 +617,10 @@ sqlblock_open (int readonly)
 
   if (name == NULL)
     return NULL;
-  if (name[0] == '\0' && export_name)
-    name = export_name;
-  if (!is_served (name)) {
-    nbdkit_error ("this server has only the export '%s'", export_name);
-    nbdkit_set_error (ENOENT);
-    return NULL;
-  }
-  disk = disk_open (store, name, readonly, &status);
+  disk = open_export (name, readonly, &status);
   if (disk == NULL)
     report (&status);
+  answer_client (disk ? NULL : &status);
   return disk;
 }
 
@@ -754,6 +812,7 @@ static struct nbdkit_plugin plugin = {
   .get_ready = sqlblock_get_ready,
   .after_fork = sqlblock_after_fork,
   .cleanup = sqlblock_cleanup,
+  .preconnect = sqlblock_preconnect,
   .list_exports = sqlblock_list_exports,
   .default_export = sqlblock_default_export,
   .open = sqlblock_open,
