@@ -607,7 +607,10 @@ open_export (const char *name, bool readonly, struct status *status)
   return NULL;
 }
 
-/* A client connects. */
+/* A client connects; or a filter opens a disk before there is any client, as
+ * ext2 does since nbdkit 1.44: there is no name then, which means the same as
+ * an empty one.
+ */
 static void *
 sqlblock_open (int readonly)
 {
@@ -615,9 +618,7 @@ sqlblock_open (int readonly)
   struct status status;
   struct disk *disk;
 
-  if (name == NULL)
-    return NULL;
-  disk = open_export (name, readonly, &status);
+  disk = open_export (name ? name : "", readonly, &status);
   if (disk == NULL)
     report (&status);
   answer_client (disk ? NULL : &status);

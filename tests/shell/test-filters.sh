@@ -293,6 +293,23 @@ EOF2
   tried="$tried pause"
 fi
 
+# A filter may open a disk while there is no client, whose export it would be:
+# then it is the default one.
+early=$top_builddir/tests/.libs/nbdkit-early-filter.so
+for export in '' other; do
+  serve "$plugin" disks.sqlite
+  nbdcopy data "$(uri s disk)"
+  nbdcopy data "$(uri s other)"
+  serve --filter="$early" "$plugin" disks.sqlite ${export:+"export=$export"}
+  { printf early; tail -c +6 data; } >expected
+  requests expected 0 "$export" ||
+    fail "a disk is opened before there is a client, export='$export'"
+  requests expected 20 "$export" || fail "clients past filter early"
+  stop_nbdkit
+  serve "$plugin" disks.sqlite
+  requests expected 0 "${export:-disk}" || fail "after filter early"
+done
+
 # Filters that look into what is stored on a disk.
 copy_in ()
 {
