@@ -3,10 +3,12 @@
 # Copyright the sqlblock authors; see LICENSE.
 
 # ./quickstart hands nbdkit its options, however they are written, and says
-# where it listens. What it would start is replaced: nothing is installed or
+# where it listens. make format leaves the code alone with another version of
+# clang-format. What they would start is replaced: nothing is installed or
 # built here.
 
 . "${srcdir:-$(dirname "$(realpath "$0")")/..}/lib/functions.sh"
+need make
 [ -x "$srcdir/../quickstart" ] || skip "there is no quickstart here"
 
 # A clone in which all is built, and programs in place of those that it calls.
@@ -108,3 +110,34 @@ for name in --timeout --name -p -t; do
   fi
   grep -q "the value of $name is missing" "$tmp/said" || fail "$(cat "$tmp/said")"
 done
+
+# Another clang-format than the one whose layout the code has.
+program clang-format 'echo "$@" >>"$OUT/formatted"
+[ "$1" != --version ] || echo "Debian clang-format version $FORMATTER"'
+rm -f "$tmp/bin/make"
+# format VERSION TARGET: what clang-format was asked for is in "formatted".
+format ()
+{
+  rm -f "$tmp/formatted"
+  OUT=$tmp FORMATTER=$1 PATH=$tmp/bin:/usr/bin:/bin \
+    make -C "$top_builddir" "$2" >"$tmp/said" 2>&1
+}
+program clang-format-14 'exit 1'
+for version in 19.1.7 4.14.0 140.0.0; do
+  format $version format-check ||
+    fail "format-check with $version: $(cat "$tmp/said")"
+  grep -q "takes clang-format 14.*$version" "$tmp/said" ||
+    fail "format-check with $version does not say so: $(cat "$tmp/said")"
+  if format $version format; then
+    fail "make format with clang-format $version"
+  fi
+  if grep -qv -- --version "$tmp/formatted"; then
+    fail "clang-format $version was used: $(cat "$tmp/formatted")"
+  fi
+done
+format 14.0.6 format-check || fail "format-check with 14.0.6"
+grep -q -- "--dry-run.*sqlblock.c" "$tmp/formatted" || fail "nothing was checked"
+program clang-format 'exit 127'
+if format none format-check; then
+  fail "format-check without clang-format"
+fi
