@@ -37,6 +37,7 @@
 
 #include "base/sane.h"
 #include "base/times.h"
+#include "base/values.h"
 #include "server.h"
 #include "status.h"
 #include "store.h"
@@ -203,31 +204,23 @@ sqlblock_config (const char *key, const char *value)
   return -1;
 }
 
-/* Read a size that must not be zero; nbdkit says what is wrong with others.
- */
+/* Say what is wrong with the value of a parameter; always returns -1. */
 static int
-parse_size (const char *key, const char *value, int64_t *bytes)
+wrong_value (const char *key, struct status *status)
 {
-  *bytes = nbdkit_parse_size (value);
-  if (*bytes == -1) {
-    nbdkit_error ("%s=%s is not a size", key, value);
-    return -1;
-  }
-  if (*bytes == 0) {
-    nbdkit_error ("%s=%s: it must not be zero", key, value);
-    return -1;
-  }
-  return 0;
+  status_prefix (status, "%s=", key);
+  return report (status);
 }
 
-/* Read a boolean, if it was given; nbdkit says what is wrong. */
+/* Read a boolean, if it was given. */
 static int
-parse_bool (const char *value, bool *result)
+parse_bool (const char *key, const char *value, bool *result)
 {
-  const int r = value ? nbdkit_parse_bool (value) : *result;
+  struct status status;
 
-  *result = r == 1;
-  return r;
+  if (value && values_choice (value, result, &status) == -1)
+    return wrong_value (key, &status);
+  return 0;
 }
 
 /* Read auto-snapshot= and keep=. */
@@ -252,8 +245,7 @@ parse_history (void)
   if (history_parse_rules (&server_options.history,
                            keep ? keep : HISTORY_RULES_DEFAULT,
                            &status) == -1) {
-    status_prefix (&status, "keep=");
-    return report (&status);
+    return wrong_value ("keep", &status);
   }
   server_options.history.disk = export_name;
   return 0;
@@ -274,24 +266,21 @@ parse_scrub (void)
 static int
 parse_reclaim (void)
 {
-  int64_t bytes;
-  int r;
+  struct status status;
+  uint64_t bytes;
 
   server_options.tidy.shrink = true;
   if (reclaim == NULL)
     return 0;
-  if (reclaim[0] >= '0' && reclaim[0] <= '9') {
-    bytes = nbdkit_parse_size (reclaim);
-    if (bytes == -1)
-      nbdkit_error ("reclaim=%s is not a size", reclaim);
+  if (values_parse_size (reclaim, &bytes)) {
     server_options.tidy.keep = bytes;
-    return bytes == -1 ? -1 : 0;
+    return 0;
   }
-  r = nbdkit_parse_bool (reclaim);
-  if (r == -1)
-    nbdkit_error ("reclaim=%s is neither a size nor true or false", reclaim);
-  server_options.tidy.shrink = r == 1;
-  return r == -1 ? -1 : 0;
+  if (values_choice (reclaim, &server_options.tidy.shrink, &status) == 0)
+    return 0;
+  status_fail (&status, EINVAL, "'%.100s' is neither a size nor on nor off",
+               reclaim);
+  return wrong_value ("reclaim", &status);
 }
 
 /* Read log-size=, shared= and one-machine=. */
@@ -300,38 +289,18 @@ parse_store (void)
 {
   struct status status;
   bool is_one_machine = false;
-  int64_t bytes;
+  uint64_t bytes;
 
   server_options.store.limits = checkpoint_limits_default;
-  if (log_size) {
-    if (parse_size ("log-size", log_size, &bytes) == -1)
-      return -1;
-    if (checkpoint_set_bound (&server_options.store.limits, bytes, &status) ==
-        -1)
-      return report (&status);
-  }
-  if (parse_bool (shared, &server_options.store.shared) == -1 ||
-      parse_bool (one_machine, &is_one_machine) == -1)
+  if (log_size &&
+      (values_size ("a size of the log", log_size, &bytes, &status) == -1 ||
+       checkpoint_set_bound (&server_options.store.limits, bytes, &status) ==
+           -1))
+    return wrong_value ("log-size", &status);
+  if (parse_bool ("shared", shared, &server_options.store.shared) == -1 ||
+      parse_bool ("one-machine", one_machine, &is_one_machine) == -1)
     return -1;
   store_set_one_machine (is_one_machine);
-  return 0;
-}
-
-/* Read quota=. */
-static int
-parse_quota (void)
-{
-  int64_t bytes;
-
-  if (quota == NULL)
-    return 0;
-  if (strcmp (quota, "none") == 0) {
-    options.quota = QUOTA_NONE;
-    return 0;
-  }
-  if (parse_size ("quota", quota, &bytes) == -1)
-    return -1;
-  options.quota = bytes;
   return 0;
 }
 
@@ -341,34 +310,24 @@ parse_disk (void)
 {
   struct status status;
   bool deduplicate = false;
-  int64_t bytes;
 
   options.name = export_name;
   options.description = description;
-  if (size) {
-    if (parse_size ("size", size, &bytes) == -1)
-      return -1;
-    options.size = bytes;
-  }
-  if (block_size) {
-    if (parse_size ("block-size", block_size, &bytes) == -1)
-      return -1;
-    if (bytes > DISK_BLOCK_SIZE_MAX) {
-      nbdkit_error ("block-size=%s: the largest is 1M", block_size);
-      return -1;
-    }
-    options.block_size = bytes;
-  }
+  if (size && values_disk_size (size, &options.size, &status) == -1)
+    return wrong_value ("size", &status);
+  if (block_size &&
+      values_block_size (block_size, &options.block_size, &status) == -1)
+    return wrong_value ("block-size", &status);
+  if (quota && values_quota (quota, &options.quota, &status) == -1)
+    return wrong_value ("quota", &status);
   if (compression &&
       store_parse_compression (compression, &options.storing.compression,
                                &status) == -1)
     return report (&status);
-  if (parse_bool (dedup, &deduplicate) == -1)
+  if (parse_bool ("dedup", dedup, &deduplicate) == -1)
     return -1;
   if (dedup)
     options.storing.deduplicate = deduplicate ? DISK_ON : DISK_OFF;
-  if (parse_quota () == -1)
-    return -1;
   if (sane_check_options (&options, &status) == -1)
     return report (&status);
   return 0;
@@ -383,7 +342,7 @@ sqlblock_config_complete (void)
     return -1;
   }
   if (parse_store () == -1 ||
-      parse_bool (list_snapshots, &snapshots_listed) == -1 ||
+      parse_bool ("list-snapshots", list_snapshots, &snapshots_listed) == -1 ||
       parse_history () == -1 || parse_scrub () == -1 ||
       parse_reclaim () == -1 || parse_disk () == -1)
     return -1;
