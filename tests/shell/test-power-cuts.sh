@@ -41,7 +41,7 @@ notices ()
   shift
   TMPDIR=$tmp run "$@" || status=$?
   if [ $status -ne 255 ] && [ $status -ne 1 ] ||
-    ! grep -q "^the files are kept in" "$tmp/out"; then
+    ! grep -q "the files are kept in" "$tmp/out"; then
     cat "$tmp/out" >&2
     fail "$what goes unnoticed (status $status)"
   fi
