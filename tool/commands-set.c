@@ -14,6 +14,7 @@
 #include "copy.h"
 #include "base/count.h"
 #include "base/sane.h"
+#include "base/values.h"
 #include "manage.h"
 #include "tool.h"
 
@@ -45,6 +46,30 @@ parse_setting (const char *text, struct property_setting *settings,
   return TOOL_DONE;
 }
 
+/* Read "on" or "off".  Returns an exit code. */
+static int
+read_choice (const char *text, enum disk_choice *choice)
+{
+  struct status status;
+  bool on;
+
+  if (values_choice (text, &on, &status) == -1)
+    return tool_wrong_value (&status);
+  *choice = on ? DISK_ON : DISK_OFF;
+  return TOOL_DONE;
+}
+
+/* The same for a quota. */
+static int
+read_quota (const char *text, uint64_t *bytes)
+{
+  struct status status;
+
+  if (values_quota (text, bytes, &status) == -1)
+    return tool_wrong_value (&status);
+  return TOOL_DONE;
+}
+
 /* Read another PROPERTY=VALUE.  Returns an exit code. */
 static int
 parse_property (const char *text, struct disk_options *options)
@@ -71,9 +96,9 @@ parse_property (const char *text, struct disk_options *options)
   if (begins (text, "compression="))
     return tool_parse_compression (value, &options->storing.compression);
   if (begins (text, "dedup="))
-    return tool_parse_choice (value, &options->storing.deduplicate);
+    return read_choice (value, &options->storing.deduplicate);
   if (begins (text, "quota="))
-    return tool_parse_quota (value, &options->quota);
+    return read_quota (value, &options->quota);
   options->description = value;
   return TOOL_DONE;
 }

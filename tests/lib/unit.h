@@ -27,6 +27,11 @@
 #include "status.h"
 #include "store.h"
 
+/* cmocka 1 has this by another name, of which cmocka 2 warns. */
+#ifndef assert_uint_in_range
+#define assert_uint_in_range assert_in_range
+#endif
+
 /* Fixtures of a test, or of a group of tests that share the directory. */
 int unit_setup (void **state);
 int unit_teardown (void **state);
