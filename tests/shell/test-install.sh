@@ -59,7 +59,8 @@ done
 for file in "$bindir/sqlblock" "$plugindir/nbdkit-sqlblock-plugin.so" \
   "$mandir/man1/nbdkit-sqlblock-plugin.1" "$mandir/man1/sqlblock.1" \
   "$bashcompletiondir/sqlblock" "$docdir/CHANGELOG.md" "$docdir/LICENSE" \
-  "$docdir/README.md" "$docdir/schema.sql"; do
+  "$docdir/README.md" "$docdir/schema.sql" "$docdir/examples/example.conf" \
+  "$docdir/examples/sqlblock@.service"; do
   echo "$file"
 done | sort >wanted
 find "$tmp/d" ! -type d | sort >got
