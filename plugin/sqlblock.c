@@ -33,8 +33,6 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
-#include <sqlite3.h>
-
 #include "base/sane.h"
 #include "base/times.h"
 #include "base/values.h"
@@ -382,8 +380,15 @@ sqlblock_config_complete (void)
 static void
 sqlblock_dump_plugin (void)
 {
+  const char *codec;
+
   printf ("sqlblock_format=%d\n", DATABASE_FORMAT);
-  printf ("sqlblock_sqlite_version=%s\n", sqlite3_libversion ());
+  printf ("sqlblock_codecs=");
+  for (unsigned i = 0; (codec = store_codec (i)) != NULL; i++)
+    printf ("%s%s", i == 0 ? "" : " ", codec);
+  printf ("\n");
+  printf ("sqlblock_sqlite_compiled=%s\n", store_sqlite_compiled ());
+  printf ("sqlblock_sqlite_version=%s\n", store_sqlite_used ());
   printf ("sqlblock_sqlite_wal_reset=%s\n",
           store_sqlite_is_fixed () ? "fixed" : "possible");
 }
