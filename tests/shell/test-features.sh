@@ -341,6 +341,77 @@ sqlite3 disks "DELETE FROM feature WHERE name = 'novel'"
 seal disks
 sqlblock check -q disks --repair || fail "it is not mended"
 
+# --- A disk whose row is lost -------------------------------------------------
+
+# salvaged SQL: what is saved of the file "lonely", after SQL, is "saved"; its
+# disks are in $all, those with the feature in $kept.
+salvaged ()
+{
+  cp lonely disks
+  sqlite3 disks "PRAGMA foreign_keys = OFF; $1"
+  seal disks rows
+  rm -f saved
+  sqlblock check disks --salvage=saved >out 2>err || :
+  all=$(echo $(query saved "SELECT name FROM disk ORDER BY layer"))
+  kept=$(echo $(query saved "SELECT disk.name FROM disk JOIN feature
+    ON feature.disk = disk.id WHERE feature.name = 'novel' ORDER BY layer"))
+  sqlblock check -q saved >check 2>&1 || fail "what is saved: $(cat check)"
+}
+
+rm -f lonely
+sqlblock import -q --create -c none lonely web whole
+sqlblock import -q lonely post whole
+sqlblock import -q lonely mail whole
+novel="INSERT INTO feature SELECT 50, 'novel', id, 3, 0 FROM disk
+    WHERE name = 'web'; INSERT INTO property SELECT 50, 1, id, 'user:a', 'b', 0
+    FROM disk WHERE name = 'mail'"
+for class in 2 3 7; do
+  salvaged "${novel/, 3,/, $class,}; DELETE FROM disk WHERE name = 'web'"
+  expect "recovered-1 post mail" "$all" "what is saved"
+  expect recovered-1 "$kept" "what has the feature"
+  grep -q "recovered-NUMBER.* 'novel'" out || fail "not said: $(cat out err)"
+  fails 1 "uses the feature 'novel'" set saved recovered-1 user:a=b
+  if [ $class = 2 ]; then
+    sqlblock export -q saved recovered-1 image --overwrite
+    cmp -n 262144 whole image
+  else
+    fails 1 "uses the feature 'novel'" export saved recovered-1 image \
+      --overwrite
+  fi
+  sqlblock set -q saved mail user:c=d
+done
+# Nobody knows which one it was; and none gets what was about another one.
+salvaged "$novel; DELETE FROM disk WHERE name <> 'post'"
+expect "recovered-1 post recovered-3" "$all" "what is saved"
+expect "recovered-1 recovered-3" "$kept" "what has the feature"
+expect 0 "$(query saved "SELECT count (*) FROM property WHERE kind = 1")" \
+  "properties of others"
+# Its snapshots tell who it was; what it showed is not in their layer.
+cp lonely single
+sqlblock snapshot create -q lonely web@monday
+sqlblock rollback -q lonely web@monday
+salvaged "$novel; DELETE FROM disk WHERE name = 'web'"
+expect "recovered-1 post mail recovered-4" "$all" "what is saved"
+expect "recovered-1 recovered-4" "$kept" "what has the feature"
+fails 1 "uses the feature 'novel'" export saved recovered-4 image --overwrite
+# One that is there keeps its own; one that does not matter is nobody's.
+cp single lonely
+salvaged "$novel; DELETE FROM disk WHERE name = 'mail'"
+expect "web post recovered-3" "$all" "what is saved"
+expect web "$kept" "what has the feature"
+salvaged "${novel/, 3,/, 1,}; DELETE FROM disk WHERE name = 'web'"
+expect "recovered-1 post mail" "$all" "what is saved"
+expect "" "$kept" "what has the feature"
+sqlblock export -q saved recovered-1 image --overwrite
+cmp -n 262144 whole image
+# Ids that leave no room.
+salvaged "$novel; DELETE FROM disk WHERE name = 'web'; INSERT INTO feature
+  SELECT 60 + i, 'x' || i, 9223372036854775807, 3, 0 FROM
+  (SELECT 1 AS i UNION ALL SELECT 2)"
+expect "recovered-1 post mail" "$all" "what is saved"
+expect 3 "$(query saved "SELECT count (*) FROM feature JOIN disk
+  ON disk.id = feature.disk")" "features of what is saved"
+
 # --- A disk: servers ----------------------------------------------------------
 
 # A class that is there when the server begins.
