@@ -292,6 +292,27 @@ print ([disk["access"] for disk in json.load (open ("json"))["disks"]
   others
 done
 
+# Who copies a disk that must not be changed keeps nobody else from that, but
+# those who write, as a newer program would.
+cp good disks
+feature novel "$web" 2
+seal disks
+before=$(rows "$web")
+mkfifo pipe
+sqlblock export -q disks web - >pipe &
+started_pids+=($!)
+exec 8<pipe
+head -c 4096 <&8 >begin
+works export disks web image --overwrite
+cmp whole image
+rm -f backup
+works backup disks backup
+works map disks web
+cat begin - <&8 >rest
+exec 8<&-
+cmp whole rest
+wait "${started_pids[-1]}"
+
 # An increment for a disk that would take it.
 cp good disks
 sqlblock receive -q disks copy <stream-0
