@@ -362,6 +362,56 @@ sqlite3 disks "DELETE FROM feature WHERE name = 'novel'"
 seal disks
 sqlblock check -q disks --repair || fail "it is not mended"
 
+# What another program left of a reception of web: new, or with web's own layer,
+# in whose place that has a stand-in.
+for class in 2 3; do
+  for lent in no yes; do
+    cp good disks
+    sqlite3 disks "INSERT INTO layer SELECT 50, id, 2, 1, 0 FROM layer
+        WHERE id = (SELECT layer FROM disk WHERE id = $web);
+      INSERT INTO disk SELECT 50, 'web/receiving', description, size,
+        block_size, 50, epoch, compression, compression_level, deduplicate,
+        quota, created, 0 FROM disk WHERE id = $web"
+    if [ $lent = yes ]; then
+      sqlite3 disks "PRAGMA foreign_keys = OFF;
+        CREATE TEMP TABLE own AS SELECT layer FROM disk WHERE id = $web;
+        UPDATE disk SET layer = 51 WHERE id = 50;
+        UPDATE disk SET layer = 50 WHERE id = $web;
+        UPDATE disk SET layer = (SELECT layer FROM own) WHERE id = 50"
+    fi
+    seal disks rows
+    sqlblock check disks >out || fail "check: $(cat out)"
+    grep -q "interrupted" out || fail "it is not found: $(cat out)"
+    feature novel 50 $class
+    seal disks
+    cp disks left
+    own=$web web=50
+    before=$(rows 50)
+    refused rename disks web other
+    grep -qF "disk 'web/receiving' uses" err || fail "renaming it: $(cat err)"
+    expect web "$(query disks "SELECT name FROM disk WHERE id = $own")" "a name"
+    refused import disks web whole --overwrite
+    works check disks
+    ! grep "interrupted" out || fail "another's reception is told of"
+    works check disks --repair
+    works compact disks
+    works rename disks mail post
+    works snapshot create disks web@wednesday
+    works list disks
+    # Without the feature it is one of ours.
+    sqlite3 disks "DELETE FROM feature WHERE name = 'novel'"
+    seal disks
+    sqlblock rename -q disks web other
+    expect other/receiving \
+      "$(query disks "SELECT name FROM disk WHERE id = 50")" "its name"
+    sqlblock compact -q disks
+    expect 0 "$(query disks "SELECT count (*) FROM disk WHERE id = 50")" \
+      "disks that are left behind"
+    sqlblock check -q disks
+    web=$own
+  done
+done
+
 # --- A disk whose row is lost -------------------------------------------------
 
 # salvaged SQL: what is saved of the file "lonely", after SQL, is "saved"; its
