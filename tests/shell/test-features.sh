@@ -313,6 +313,13 @@ exec 8<&-
 cmp whole rest
 wait "${started_pids[-1]}"
 
+# What has come whole may be one that can only be read, which is said.
+sqlblock send -q disks web@monday >stream-2
+sqlblock receive disks copy <stream-2 2>err || fail "receive: $(cat err)"
+grep -q "disk 'copy' can only be read here" err || fail "not said: $(cat err)"
+sqlblock receive disks other <stream-0 2>err || fail "receive: $(cat err)"
+! grep "only be read" err || fail "this can be written"
+
 # An increment for a disk that would take it.
 cp good disks
 sqlblock receive -q disks copy <stream-0
