@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -79,10 +80,13 @@ static int
 end_hold (struct connection *connection, const struct hold *hold,
           const struct optional *list, struct status *status)
 {
-  const int r =
-      properties_remove (connection, PROPERTY_SNAPSHOT,
-                         hold->request.snapshot.id, hold->key, status);
+  const int64_t id = hold->request.snapshot.id;
+  int r =
+      properties_remove (connection, PROPERTY_SNAPSHOT, id, hold->key, status);
 
+  if (r == 0)
+    r = properties_remove_shown (connection, PROPERTY_SNAPSHOT, id, hold->key,
+                                 status);
   return r == 0 ? fail_no_hold (hold, list, status) : r == 1 ? 0 : -1;
 }
 
@@ -111,19 +115,23 @@ static int
 hold_or_release (struct store *store, const char *target, const char *tag,
                  bool release, struct status *status)
 {
-  char key[PROPERTY_KEY_MAX + 2];
   struct hold hold = {
     .request.target = target,
-    .key = key,
     .tag = tag,
     .release = release,
   };
+  char *key;
+  int r;
 
-  /* A tag that is too long is cut off, and still too long. */
-  snprintf (key, sizeof key, PROPERTY_HOLD "%s", tag);
-  if (sane_check_key (key, status) == -1)
-    return -1;
-  return store_change (store, change_hold, &hold, status);
+  if (asprintf (&key, PROPERTY_HOLD "%s", tag) == -1)
+    return status_no_memory (status);
+  hold.key = key;
+  /* Whatever holds it can be released. */
+  r = release ? 0 : sane_check_key (key, status);
+  if (r == 0)
+    r = store_change (store, change_hold, &hold, status);
+  free (key);
+  return r;
 }
 
 int

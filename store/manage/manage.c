@@ -676,6 +676,19 @@ unpin (struct connection *connection, void *opaque, struct status *status)
   return snapshots_unpin (connection, *id, status);
 }
 
+/* Keep others from writing disk ID, which may be about to be closed. */
+static int
+keep_from_writing (struct store *store, int64_t id, struct status *status)
+{
+  unsigned tries = 0;
+  int guard;
+
+  do
+    guard = guard_copy (store_path (store), id, status);
+  while (guard == -1 && status->error == EBUSY && guard_wait (&tries));
+  return guard;
+}
+
 /* Open a disk or a snapshot that must not be changed, and so not be pinned:
  * while this has the guard of the disk, no other program of ours writes it.
  */
@@ -689,8 +702,11 @@ open_unpinned (struct store *store, const struct request *request,
 
   if (request->snapshot.id != 0)
     return disk_open (store, request->target, true, status);
-  if (take_guard (store, &request->disk, &guard, status) == -1)
+  guard = keep_from_writing (store, now.id, status);
+  if (guard == -1) {
+    status_prefix (status, "disk '%s'", request->disk.name);
     return NULL;
+  }
   /* It may have been changed until then. */
   r = STORE_READ (store, status, connection,
                   disks_find_id (connection, now.id, &now, status));
