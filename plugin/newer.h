@@ -21,4 +21,7 @@
  */
 extern void nbdkit_disconnect (int force) __attribute__ ((weak));
 
+/* 1.48: the value of nbdkit's option --name, or NULL. */
+extern const char *nbdkit_name (void) __attribute__ ((weak));
+
 #endif /* SQLBLOCK_NEWER_H */

@@ -443,6 +443,7 @@ sqlblock_after_fork (void)
     return report (&status);
   server_options.store.warn = warn;
   server_options.statistics = stats;
+  server_options.name = nbdkit_name ? nbdkit_name () : NULL;
   server = server_start (path, &server_options, &status);
   if (server == NULL)
     return report (&status);
