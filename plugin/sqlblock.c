@@ -36,6 +36,7 @@
 #include "base/sane.h"
 #include "base/times.h"
 #include "base/values.h"
+#include "newer.h"
 #include "server.h"
 #include "status.h"
 #include "store.h"
@@ -439,6 +440,7 @@ sqlblock_after_fork (void)
     return report (&status);
   server_options.store.warn = warn;
   server_options.statistics = stats;
+  server_options.name = nbdkit_name ? nbdkit_name () : NULL;
   server = server_start (path, &server_options, &status);
   if (server == NULL)
     return report (&status);
@@ -667,6 +669,35 @@ sqlblock_can_multi_conn (void *handle)
   return 1;
 }
 
+/* Report why a request failed; always returns -1.  A client whose disk is no
+ * longer what it has opened, since that was deleted, rolled back or cut off,
+ * would get errors from now on, until it connects again.  Where nbdkit can do
+ * it:
+ *
+ * - One that only reads is disconnected: many connect again by themselves, and
+ *   go on with what is there now.
+ * - One that may write must not, since it would send what it has not written
+ *   yet, and that belongs to what is gone.  So its requests are answered, and
+ *   from then on nbdkit refuses them (ESHUTDOWN): whoever is behind it notices.
+ *
+ * A disk that has grown is no reason: NBD tells a client the size once, and all
+ * that it knows of is there as before.
+ */
+static int
+fail_request (const struct disk *disk, const struct status *status)
+{
+  const bool reads = disk_is_readonly (disk);
+
+  if (!status->changed || nbdkit_disconnect == NULL)
+    return report (status);
+  nbdkit_error ("%s (%s)", status->message,
+                reads ? "disconnecting the client"
+                      : "refusing its requests from now on");
+  nbdkit_set_error (status->error);
+  nbdkit_disconnect (reads);
+  return -1;
+}
+
 /* Read. */
 static int
 sqlblock_pread (void *handle, void *buffer, uint32_t count, uint64_t offset,
@@ -676,7 +707,7 @@ sqlblock_pread (void *handle, void *buffer, uint32_t count, uint64_t offset,
 
   (void)flags;
   if (disk_read (handle, buffer, offset, count, &status) == -1)
-    return report (&status);
+    return fail_request (handle, &status);
   return 0;
 }
 
@@ -689,7 +720,7 @@ sqlblock_pwrite (void *handle, const void *buffer, uint32_t count,
   struct status status;
 
   if (disk_write (handle, buffer, offset, count, fua, &status) == -1)
-    return report (&status);
+    return fail_request (handle, &status);
   return 0;
 }
 
@@ -700,7 +731,8 @@ sqlblock_flush (void *handle, uint32_t flags)
   struct status status;
 
   (void)flags;
-  return disk_flush (handle, &status) == -1 ? report (&status) : 0;
+  return disk_flush (handle, &status) == -1 ? fail_request (handle, &status)
+                                            : 0;
 }
 
 /* Discard whole blocks. */
@@ -711,7 +743,7 @@ sqlblock_trim (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
   struct status status;
 
   if (disk_trim (handle, offset, count, fua, &status) == -1)
-    return report (&status);
+    return fail_request (handle, &status);
   return 0;
 }
 
@@ -725,7 +757,7 @@ sqlblock_zero (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
   struct status status;
 
   if (disk_zero (handle, offset, count, fua, &status) == -1)
-    return report (&status);
+    return fail_request (handle, &status);
   return 0;
 }
 
@@ -746,7 +778,7 @@ sqlblock_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flags,
 
   if (disk_extents (handle, offset, count, one, add_extent, extents, &status) ==
       -1)
-    return report (&status);
+    return fail_request (handle, &status);
   return 0;
 }
 

@@ -451,9 +451,9 @@ disks_view (struct connection *connection, int64_t id, int64_t epoch,
   if (r == -1)
     return -1;
   if (r == 0 || sqlite3_column_int64 (disk, DISK_EPOCH) != epoch)
-    return status_fail (status, EIO,
-                        "the disk was deleted or rolled back under this "
-                        "connection; connect again");
+    return status_fail_changed (status, EIO,
+                                "the disk was deleted or rolled back under "
+                                "this connection; connect again");
   if (features_access (connection, id, &view->access, status) == -1)
     return -1;
   if (view->access == DISK_REFUSED)

@@ -78,6 +78,14 @@ skip ()
   exit 77
 }
 
+# nbdkit_is VERSION: is nbdkit of this version, or newer?
+nbdkit_is ()
+{
+  local version
+  version=$(nbdkit --version)
+  printf '%s\n' "$1" "${version#nbdkit }" | sort -V -C
+}
+
 # need COMMAND...: skip the test when one of them is not installed.
 need ()
 {
