@@ -32,7 +32,7 @@ static const char *set_unset;
 
 static const struct tool_option set_options[] = {
   { "unset", 0, "KEY", &set_unset,
-    "remove the property KEY, user:..., which may have a '='" },
+    "remove the property KEY, which is user:..." },
   { NULL, 0, NULL, NULL, NULL },
 };
 
