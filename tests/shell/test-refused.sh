@@ -7,7 +7,7 @@
 # last error with their answer; older ones send no text.
 
 . "${srcdir:-$(dirname "$(realpath "$0")")/..}/lib/functions.sh"
-need nbdkit nbdsh sqlite3
+need nbdkit nbdsh sqlite3 xz
 PATH=$top_builddir/tests:$top_builddir/tool:$PATH
 cd "$tmp" || exit 1
 
