@@ -129,11 +129,9 @@ put_feature (struct connection *connection, int64_t disk,
 {
   static const char put_sql[] =
       "WITH feature (id, name, disk, class) AS"
-      " (SELECT " HIGHEST_ID (
-          "feature") " + 1, ?1, ?2, ?3)"
-                     " INSERT INTO main.feature SELECT *, " FEATURE_CHECKSUM
-                     " FROM feature"
-                     " WHERE true ON CONFLICT (name, disk) DO NOTHING";
+      " (SELECT " HIGHEST_FEATURE " + 1, ?1, ?2, ?3)"
+      " INSERT INTO main.feature SELECT *, " FEATURE_CHECKSUM " FROM feature"
+      " WHERE true ON CONFLICT (name, disk) DO NOTHING";
   CLEANUP_STATEMENT sqlite3_stmt *put =
       connection_statement (connection, put_sql, status);
 

@@ -111,6 +111,8 @@ enum property_column {
  */
 #define HIGHEST_ID(table) \
   "(SELECT ifnull (max (id), 0) FROM main." table " WHERE id < 1 << 62)"
+#define HIGHEST_FEATURE  HIGHEST_ID ("feature")
+#define HIGHEST_PROPERTY HIGHEST_ID ("property")
 
 /* SQL: all columns of a row, but in place of its checksum whether that is
  * right.

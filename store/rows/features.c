@@ -293,11 +293,9 @@ features_add (struct connection *connection, const char *name,
 {
   static const char add_sql[] =
       "WITH feature (id, name, disk, class) AS"
-      " (SELECT " HIGHEST_ID (
-          "feature") " + 1, ?1, 0, 3)"
-                     " INSERT INTO main.feature SELECT *, " FEATURE_CHECKSUM
-                     " FROM feature"
-                     " WHERE true ON CONFLICT (name, disk) DO NOTHING";
+      " (SELECT " HIGHEST_FEATURE " + 1, ?1, 0, 3)"
+      " INSERT INTO main.feature SELECT *, " FEATURE_CHECKSUM " FROM feature"
+      " WHERE true ON CONFLICT (name, disk) DO NOTHING";
   CLEANUP_STATEMENT sqlite3_stmt *add = NULL;
 
   if (name == NULL)
@@ -324,12 +322,10 @@ features_clone (struct connection *connection, int64_t from, int64_t to,
 {
   static const char clone_sql[] =
       "WITH feature (id, name, disk, class) AS"
-      " (SELECT " HIGHEST_ID (
-          "feature") " +"
-                     "   row_number () OVER (ORDER BY id), name, ?2, class"
-                     "  FROM main.feature WHERE disk = ?1)"
-                     " INSERT INTO main.feature SELECT *, " FEATURE_CHECKSUM
-                     " FROM feature";
+      " (SELECT " HIGHEST_FEATURE " +"
+      "   row_number () OVER (ORDER BY id), name, ?2, class"
+      "  FROM main.feature WHERE disk = ?1)"
+      " INSERT INTO main.feature SELECT *, " FEATURE_CHECKSUM " FROM feature";
 
   return connection_run_for_integer (connection, clone_sql, from, to, status);
 }

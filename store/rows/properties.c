@@ -125,11 +125,10 @@ properties_set (struct connection *connection, int64_t owner,
       "WITH property (id, kind, owner, key, value) AS"
       " (SELECT ifnull ((SELECT id FROM main.property"
       "   WHERE kind = ?1 AND owner = ?2 AND key = ?3),"
-      "   " HIGHEST_ID ("property") " + 1),"
-                                    "  ?1, ?2, ?3, ?4)"
-                                    " INSERT OR REPLACE INTO main.property "
-                                    "SELECT *, " PROPERTY_CHECKSUM
-                                    " FROM property";
+      "   " HIGHEST_PROPERTY " + 1),"
+      "  ?1, ?2, ?3, ?4)"
+      " INSERT OR REPLACE INTO main.property SELECT *, " PROPERTY_CHECKSUM
+      " FROM property";
   CLEANUP_STATEMENT sqlite3_stmt *set =
       connection_statement (connection, set_sql, status);
 
@@ -241,17 +240,14 @@ properties_clone (struct connection *connection, int64_t from, int64_t to,
 {
   static const char clone_sql[] =
       "WITH property (id, kind, owner, key, value) AS"
-      " (SELECT " HIGHEST_ID (
-          "property") " +"
-                      "   row_number () OVER (ORDER BY id), kind, ?2, key, "
-                      "value"
-                      "  FROM main.property WHERE kind = 1 AND owner = ?1"
-                      "   AND checksum = row_checksum ('property', id, kind, "
-                      "owner, key, value)"
-                      "   AND key <> 'id' AND key NOT GLOB '" PROPERTY_HOLD
-                      "*' AND key NOT GLOB '" PROPERTY_LOCAL "*')"
-                      " INSERT INTO main.property SELECT *, " PROPERTY_CHECKSUM
-                      " FROM property";
+      " (SELECT " HIGHEST_PROPERTY " +"
+      "   row_number () OVER (ORDER BY id), kind, ?2, key, value"
+      "  FROM main.property WHERE kind = 1 AND owner = ?1"
+      "   AND checksum = row_checksum ('property', id, kind, owner, key, value)"
+      "   AND key <> 'id' AND key NOT GLOB '" PROPERTY_HOLD "*'"
+      "   AND key NOT GLOB '" PROPERTY_LOCAL "*')"
+      " INSERT INTO main.property SELECT *, " PROPERTY_CHECKSUM
+      " FROM property";
 
   return connection_run_for_integer (connection, clone_sql, from, to, status);
 }
