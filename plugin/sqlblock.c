@@ -242,10 +242,8 @@ parse_history (void)
     return -1;
   }
   if (history_parse_rules (&server_options.history,
-                           keep ? keep : HISTORY_RULES_DEFAULT,
-                           &status) == -1) {
+                           keep ? keep : HISTORY_RULES_DEFAULT, &status) == -1)
     return wrong_value ("keep", &status);
-  }
   server_options.history.disk = export_name;
   return 0;
 }
@@ -402,10 +400,8 @@ sqlblock_get_ready (void)
 
   if (store_check (path, &options, &status) == -1)
     return report (&status);
-  if (stats && server_check_statistics (stats, path, &status) == -1) {
-    status_prefix (&status, "stats=");
-    return report (&status);
-  }
+  if (stats && server_check_statistics (stats, path, &status) == -1)
+    return wrong_value ("stats", &status);
   return 0;
 }
 

@@ -46,11 +46,12 @@ fail_no_hold (const struct hold *hold, const struct optional *list,
   bool any = false;
 
   for (size_t i = 0; i < list->property_count; i++)
-    any |= optional_key_behind (&list->properties[i], PROPERTY_HOLD) != NULL;
+    any |= optional_key_behind (list->properties[i].key, PROPERTY_HOLD) != NULL;
   status_fail (status, ENOENT, "it is not held by '%s'; it is held by%s",
                hold->tag, any ? ":" : " nobody");
   for (size_t i = 0; i < list->property_count; i++) {
-    const char *tag = optional_key_behind (&list->properties[i], PROPERTY_HOLD);
+    const char *tag =
+        optional_key_behind (list->properties[i].key, PROPERTY_HOLD);
 
     if (tag && status_list_name (status, tag))
       break;
@@ -80,13 +81,10 @@ static int
 end_hold (struct connection *connection, const struct hold *hold,
           const struct optional *list, struct status *status)
 {
-  const int64_t id = hold->request.snapshot.id;
-  int r =
-      properties_remove (connection, PROPERTY_SNAPSHOT, id, hold->key, status);
+  const int r =
+      properties_remove (connection, PROPERTY_SNAPSHOT,
+                         hold->request.snapshot.id, hold->key, status);
 
-  if (r == 0)
-    r = properties_remove_shown (connection, PROPERTY_SNAPSHOT, id, hold->key,
-                                 status);
   return r == 0 ? fail_no_hold (hold, list, status) : r == 1 ? 0 : -1;
 }
 

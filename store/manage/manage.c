@@ -676,19 +676,6 @@ unpin (struct connection *connection, void *opaque, struct status *status)
   return snapshots_unpin (connection, *id, status);
 }
 
-/* Keep others from writing disk ID, which may be about to be closed. */
-static int
-keep_from_writing (struct store *store, int64_t id, struct status *status)
-{
-  unsigned tries = 0;
-  int guard;
-
-  do
-    guard = guard_copy (store_path (store), id, status);
-  while (guard == -1 && status->error == EBUSY && guard_wait (&tries));
-  return guard;
-}
-
 /* Open a disk or a snapshot that must not be changed, and so not be pinned:
  * while this has the guard of the disk, no other program of ours writes it.
  */
@@ -702,7 +689,7 @@ open_unpinned (struct store *store, const struct request *request,
 
   if (request->snapshot.id != 0)
     return disk_open (store, request->target, true, status);
-  guard = keep_from_writing (store, now.id, status);
+  guard = guard_await_copy (store_path (store), now.id, status);
   if (guard == -1) {
     status_prefix (status, "disk '%s'", request->disk.name);
     return NULL;

@@ -88,7 +88,7 @@ check_room (struct connection *connection, int64_t owner,
       " AND (key GLOB '" PROPERTY_HOLD "*') = (?3 GLOB '" PROPERTY_HOLD "*')";
   CLEANUP_STATEMENT sqlite3_stmt *count =
       connection_statement (connection, count_sql, status);
-  const bool hold = optional_key_behind (property, PROPERTY_HOLD) != NULL;
+  const bool hold = optional_key_behind (property->key, PROPERTY_HOLD) != NULL;
 
   if (count == NULL)
     return -1;
@@ -139,9 +139,12 @@ properties_set (struct connection *connection, int64_t owner,
   return connection_step (connection, set, status);
 }
 
-int
-properties_remove (struct connection *connection, enum property_kind kind,
-                   int64_t owner, const char *key, struct status *status)
+/* Remove the property of exactly this key.  Returns 1, 0 where there is none,
+ * or -1.
+ */
+static int
+remove_key (struct connection *connection, enum property_kind kind,
+            int64_t owner, const char *key, struct status *status)
 {
   static const char remove_sql[] =
       "DELETE FROM property WHERE kind = ?1 AND owner = ?2 AND key = ?3";
@@ -173,9 +176,10 @@ is_shown_as (const char *text, size_t length, const char *printed)
   return shown[i] == '\0' && (i == length || key[i] == '\0');
 }
 
-int
-properties_remove_shown (struct connection *connection, enum property_kind kind,
-                         int64_t owner, const char *key, struct status *status)
+/* The same for one whose key nobody can type: for KEY as it is printed. */
+static int
+remove_shown (struct connection *connection, enum property_kind kind,
+              int64_t owner, const char *key, struct status *status)
 {
   static const char keys_sql[] =
       "SELECT id, key FROM property WHERE kind = ?1 AND owner = ?2";
@@ -198,6 +202,15 @@ properties_remove_shown (struct connection *connection, enum property_kind kind,
 }
 
 int
+properties_remove (struct connection *connection, enum property_kind kind,
+                   int64_t owner, const char *key, struct status *status)
+{
+  const int r = remove_key (connection, kind, owner, key, status);
+
+  return r == 0 ? remove_shown (connection, kind, owner, key, status) : r;
+}
+
+int
 properties_set_text (struct connection *connection, enum property_kind kind,
                      int64_t owner, const char *key, const char *text,
                      struct status *status)
@@ -209,14 +222,11 @@ properties_set_text (struct connection *connection, enum property_kind kind,
     .bytes = text,
     .length = strlen (text),
   };
-  int r;
 
   if (text[0])
     return properties_set (connection, owner, &property, status);
-  r = properties_remove (connection, kind, owner, key, status);
-  if (r == 0)
-    r = properties_remove_shown (connection, kind, owner, key, status);
-  return r == -1 ? -1 : 0;
+  return properties_remove (connection, kind, owner, key, status) == -1 ? -1
+                                                                        : 0;
 }
 
 int

@@ -54,18 +54,13 @@ int properties_set_text (struct connection *connection, enum property_kind kind,
                          int64_t owner, const char *key, const char *text,
                          struct status *status);
 
-/* OWNER loses its property KEY.  In a transaction.  Returns 1, 0 where there is
- * none, or -1.
+/* OWNER loses its property KEY; where there is none, one whose key nobody can
+ * type, since it has control characters or is no UTF-8, and that is printed as
+ * KEY, with '?' in their place.  In a transaction.  Returns 1, 0 where there is
+ * none either, or -1.
  */
 int properties_remove (struct connection *connection, enum property_kind kind,
                        int64_t owner, const char *key, struct status *status);
-
-/* The same for a property whose key nobody can type, since it has control
- * characters or is no UTF-8: for KEY as it is printed, with '?' in their place.
- */
-int properties_remove_shown (struct connection *connection,
-                             enum property_kind kind, int64_t owner,
-                             const char *key, struct status *status);
 
 /* The disk, snapshot or layer OWNER goes; so do its rows.  In a transaction.
  * Returns 0 or -1.

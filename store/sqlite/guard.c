@@ -343,16 +343,28 @@ guard_wait (unsigned *tries)
   return sleep_before_try (tries, DISK_TRIES);
 }
 
-int
-guard_await (const char *path, int64_t id, struct status *status)
+static int
+await (const char *path, int64_t id, enum holder holder, struct status *status)
 {
   unsigned tries = 0;
   int guard;
 
   do
-    guard = guard_take (path, id, false, status);
+    guard = take (path, id, holder, status);
   while (guard == -1 && status->error == EBUSY && guard_wait (&tries));
   return guard;
+}
+
+int
+guard_await (const char *path, int64_t id, struct status *status)
+{
+  return await (path, id, ALONE, status);
+}
+
+int
+guard_await_copy (const char *path, int64_t id, struct status *status)
+{
+  return await (path, id, COPY, status);
 }
 
 /*--------------------------------------------------------------------

@@ -84,6 +84,9 @@ int guard_copy (const char *path, int64_t id, struct status *status);
 /* The same as guard_take, not shared, with such tries. */
 int guard_await (const char *path, int64_t id, struct status *status);
 
+/* The same as guard_copy, with such tries. */
+int guard_await_copy (const char *path, int64_t id, struct status *status);
+
 /* Say that this process reads the snapshot ID of the database PATH, so that
  * nobody deletes it; any number of readers can.  It waits a moment for somebody
  * who deletes it just now, then it is EBUSY.  Look for the snapshot afterwards:
