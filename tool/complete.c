@@ -17,8 +17,8 @@
  *
  * So all of this comes from the struct command: its name, its options, and the
  * words of its usage and of its options' arguments, which tell what each
- * is (see arguments.c).  There are no errors: who presses Tab does not want
- * any.
+ * is (see arguments.c).  What fails, as where there is no such file, offers
+ * nothing; the shells do not show what is said of it.
  */
 
 #include <config.h>
@@ -208,11 +208,11 @@ offer_snapshot (const struct snapshot_info *info, void *opaque)
   return 0;
 }
 
-/* Offer the snapshots of DISK, behind BEFORE. */
+/* Offer the snapshots of DISK, if one was named, behind BEFORE. */
 static void
 offer_snapshots (const char *disk, char *before)
 {
-  struct store *store = open_database ();
+  struct store *store = disk[0] ? open_database () : NULL;
   struct status status;
 
   if (store)
@@ -567,7 +567,7 @@ complete (int count, char *words[])
   bool help = false;
 
   if (count == 0)
-    return TOOL_USAGE;
+    return tool_usage ("complete which words?");
   typed = words[--count];
   while (first < count && words[first][0] == '-')
     first++;

@@ -70,6 +70,7 @@ asks "sqlblock delete $db we" weather web
 asks "sqlblock info $db we" weather weather@ web web@
 asks "sqlblock rollback $db web@" web@monday web@morning
 asks "sqlblock diff $db web@monday @m" @monday @morning
+asks "sqlblock diff $db @m"
 asks "sqlblock map $db web --since=m" --since=monday --since=morning
 asks "sqlblock map $db web --since m" monday morning
 asks "sqlblock snapshot release $db web@monday n" news nightly
