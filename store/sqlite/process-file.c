@@ -1,0 +1,519 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
+/* A file that is shared in this process: see process-file.h. */
+
+#include <config.h>
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "block/checksum.h"
+#include "base/grow.h"
+#include "sqlite/process-cache.h"
+#include "sqlite/process-file.h"
+
+/* So many that read in order are told apart. */
+#define READERS 8
+
+/* What is read again of the last write to an object, at most: longer than a
+ * frame of the log, of which no two are the same.
+ */
+#define PROOF 8192
+
+/* A read of the file, while it goes on. */
+struct reading {
+  struct reading *next;
+  int64_t from, to;
+  bool stale; /* something was written there */
+};
+
+/* Who reads in order, and how much is read at once for him. */
+struct reader {
+  int64_t next;   /* where he goes on */
+  int64_t window; /* bytes */
+  uint64_t used;
+};
+
+/* The end of what was last written to an object. */
+struct proof {
+  int64_t object;
+  int64_t offset;
+  int count;
+  uint64_t checksum;
+};
+
+struct process_file {
+  pthread_mutex_t writing;
+  pthread_mutex_t lock;
+  struct process_cache *cache;
+  int64_t size;
+  int64_t written; /* the size of the file below */
+  struct reading *readings;
+  struct reader readers[READERS];
+  uint64_t reads; /* counts those that miss the cache */
+
+  /* What is gathered. */
+  unsigned char *buffer;
+  int64_t start;
+  int length;
+
+  /* What is not proved yet; `writing`. */
+  bool verify;
+  struct proof *proofs;
+  size_t proof_count;
+
+  sqlite3_file *below; /* follows in memory */
+};
+
+/*--------------------------------------------------------------------
+ * Syncs that are not believed.  Called with `writing` held.
+ */
+
+/* The checksum that proves COUNT bytes of DATA at OFFSET. */
+static uint64_t
+prove (const void *data, int count, int64_t offset)
+{
+  return checksum_bytes (data, count) ^ (uint64_t)offset;
+}
+
+static struct proof *
+proof_of (struct process_file *file, int64_t object)
+{
+  struct proof *proofs;
+
+  for (size_t i = 0; i < file->proof_count; i++)
+    if (file->proofs[i].object == object)
+      return &file->proofs[i];
+  proofs = grow (file->proofs, file->proof_count, sizeof *proofs);
+  if (proofs == NULL)
+    return NULL;
+  file->proofs = proofs;
+  return &proofs[file->proof_count++];
+}
+
+/* COUNT bytes of one object were written. */
+static int
+note_proof (struct process_file *file, const unsigned char *data, int count,
+            int64_t offset)
+{
+  const int rest = count > PROOF ? count - PROOF : 0;
+  struct proof *proof;
+
+  if (!file->verify)
+    return SQLITE_OK;
+  proof = proof_of (file, offset / PROCESS_OBJECT);
+  if (proof == NULL)
+    return SQLITE_NOMEM;
+  *proof = (struct proof){
+    .object = offset / PROCESS_OBJECT,
+    .offset = offset + rest,
+    .count = count - rest,
+    .checksum = prove (data + rest, count - rest, offset + rest),
+  };
+  return SQLITE_OK;
+}
+
+/* The file ends at SIZE now. */
+static void
+forget_proofs (struct process_file *file, int64_t size)
+{
+  size_t kept = 0;
+
+  for (size_t i = 0; i < file->proof_count; i++)
+    if (file->proofs[i].offset + file->proofs[i].count <= size)
+      file->proofs[kept++] = file->proofs[i];
+  file->proof_count = kept;
+}
+
+static int
+verify (struct process_file *file)
+{
+  unsigned char there[PROOF];
+  int rc;
+
+  for (size_t i = 0; i < file->proof_count; i++) {
+    const struct proof *proof = &file->proofs[i];
+
+    rc = file->below->pMethods->xRead (file->below, there, proof->count,
+                                       proof->offset);
+    if (rc != SQLITE_OK ||
+        prove (there, proof->count, proof->offset) != proof->checksum)
+      return SQLITE_IOERR_FSYNC;
+  }
+  file->proof_count = 0;
+  return SQLITE_OK;
+}
+
+/*--------------------------------------------------------------------
+ * Writing.
+ */
+
+/* Write what is gathered.  Called with `writing` held. */
+static int
+write_out (struct process_file *file)
+{
+  int rc;
+
+  if (file->length == 0)
+    return SQLITE_OK;
+  rc = file->below->pMethods->xWrite (file->below, file->buffer, file->length,
+                                      file->start);
+  if (rc == SQLITE_OK)
+    rc = note_proof (file, file->buffer, file->length, file->start);
+  if (rc != SQLITE_OK)
+    return rc;
+  pthread_mutex_lock (&file->lock);
+  if (file->written < file->start + file->length)
+    file->written = file->start + file->length;
+  file->length = 0;
+  pthread_mutex_unlock (&file->lock);
+  return SQLITE_OK;
+}
+
+/* Is the byte at OFFSET the next one of what is gathered, and of its object? */
+static bool
+goes_on (const struct process_file *file, int64_t offset)
+{
+  return file->length == 0 ||
+         (offset == file->start + file->length && offset % PROCESS_OBJECT != 0);
+}
+
+/* Gather COUNT bytes, or less, up to the end of the object.  Returns how many.
+ * Called with `writing` held.
+ */
+static int
+gather (struct process_file *file, const unsigned char *data, int count,
+        int64_t offset)
+{
+  const int64_t room = PROCESS_OBJECT - offset % PROCESS_OBJECT;
+
+  if (count > room)
+    count = room;
+  pthread_mutex_lock (&file->lock);
+  if (file->length == 0)
+    file->start = offset;
+  memcpy (file->buffer + file->length, data, count);
+  file->length += count;
+  if (file->size < offset + count)
+    file->size = offset + count;
+  process_cache_put (file->cache, data, count, offset);
+  for (struct reading *reading = file->readings; reading;
+       reading = reading->next)
+    if (offset < reading->to && offset + count > reading->from)
+      reading->stale = true;
+  pthread_mutex_unlock (&file->lock);
+  return count;
+}
+
+int
+process_file_write (struct process_file *file, const void *data, int count,
+                    int64_t offset)
+{
+  const unsigned char *bytes = data;
+  int rc = SQLITE_OK, part;
+
+  pthread_mutex_lock (&file->writing);
+  while (rc == SQLITE_OK && count > 0) {
+    if (!goes_on (file, offset))
+      rc = write_out (file);
+    if (rc != SQLITE_OK)
+      break;
+    part = gather (file, bytes, count, offset);
+    bytes += part;
+    offset += part;
+    count -= part;
+  }
+  pthread_mutex_unlock (&file->writing);
+  return rc;
+}
+
+int
+process_file_truncate (struct process_file *file, int64_t size)
+{
+  int rc;
+
+  pthread_mutex_lock (&file->writing);
+  rc = write_out (file);
+  if (rc == SQLITE_OK)
+    rc = file->below->pMethods->xTruncate (file->below, size);
+  if (rc == SQLITE_OK) {
+    forget_proofs (file, size);
+    pthread_mutex_lock (&file->lock);
+    file->size = file->written = size;
+    process_cache_forget (file->cache, size);
+    for (struct reading *reading = file->readings; reading;
+         reading = reading->next)
+      if (reading->to > size)
+        reading->stale = true;
+    pthread_mutex_unlock (&file->lock);
+  }
+  pthread_mutex_unlock (&file->writing);
+  return rc;
+}
+
+int
+process_file_sync (struct process_file *file, int flags)
+{
+  int rc;
+
+  pthread_mutex_lock (&file->writing);
+  rc = write_out (file);
+  if (rc == SQLITE_OK)
+    rc = file->below->pMethods->xSync (file->below, flags);
+  if (rc == SQLITE_OK)
+    rc = verify (file);
+  pthread_mutex_unlock (&file->writing);
+  return rc;
+}
+
+int64_t
+process_file_size (struct process_file *file)
+{
+  int64_t size;
+
+  pthread_mutex_lock (&file->lock);
+  size = file->size;
+  pthread_mutex_unlock (&file->lock);
+  return size;
+}
+
+/*--------------------------------------------------------------------
+ * Reading.
+ */
+
+/* Up to where the file is to be read from the chunk at OFFSET on: one chunk,
+ * and each time twice as much where it is read in order.  Called with the lock
+ * held.
+ */
+static int64_t
+end_of_window (struct process_file *file, int64_t offset)
+{
+  struct reader *reader = NULL, *longest_ago = &file->readers[0];
+  int64_t end = (offset / PROCESS_OBJECT + 1) * PROCESS_OBJECT;
+
+  for (struct reader *one = file->readers; one < file->readers + READERS;
+       one++) {
+    if (one->next == offset && one->used)
+      reader = one;
+    if (one->used < longest_ago->used)
+      longest_ago = one;
+  }
+  if (reader == NULL) {
+    reader = longest_ago;
+    reader->window = PROCESS_CHUNK;
+  }
+  else if (reader->window < PROCESS_OBJECT)
+    reader->window *= 2;
+  if (end > offset + reader->window)
+    end = offset + reader->window;
+  if (end > file->size)
+    end = file->size;
+  reader->next = end;
+  reader->used = ++file->reads;
+  return end;
+}
+
+/* Has what is gathered to be written before the range is read?  Also where the
+ * file does not reach so far yet.
+ */
+static bool
+must_settle (const struct process_file *file, int64_t from, int64_t to)
+{
+  return file->length > 0 &&
+         (to > file->written ||
+          (from < file->start + file->length && to > file->start));
+}
+
+static void
+end_reading (struct process_file *file, struct reading *reading)
+{
+  struct reading **link = &file->readings;
+
+  while (*link != reading)
+    link = &(*link)->next;
+  *link = reading->next;
+}
+
+/* Read what READING says from the file, into the cache, and COUNT bytes of it
+ * from OFFSET on into DATA.  Called with the lock held, lets go of it
+ * meanwhile.
+ */
+static int
+read_below (struct process_file *file, struct reading *reading, void *data,
+            int count, int64_t offset)
+{
+  const int length = reading->to - reading->from;
+  unsigned char *room;
+  int rc;
+
+  reading->next = file->readings;
+  file->readings = reading;
+  pthread_mutex_unlock (&file->lock);
+  room = malloc (length);
+  rc = room ? file->below->pMethods->xRead (file->below, room, length,
+                                            reading->from)
+            : SQLITE_NOMEM;
+  if (rc == SQLITE_OK)
+    memcpy (data, room + (offset - reading->from), count);
+  pthread_mutex_lock (&file->lock);
+  end_reading (file, reading);
+  if (rc == SQLITE_OK && !reading->stale)
+    process_cache_put (file->cache, room, length, reading->from);
+  free (room);
+  if (rc != SQLITE_IOERR_SHORT_READ)
+    return rc;
+  /* Somebody has cut the file meanwhile; or else it is not what it was. */
+  return reading->stale ? SQLITE_BUSY : SQLITE_IOERR_READ;
+}
+
+/* Write what is gathered, where the range is to be read.  Called with the lock
+ * held, lets go of it meanwhile.
+ */
+static int
+settle (struct process_file *file, int64_t from, int64_t to)
+{
+  int rc = SQLITE_OK;
+
+  pthread_mutex_unlock (&file->lock);
+  pthread_mutex_lock (&file->writing);
+  if (must_settle (file, from, to))
+    rc = write_out (file);
+  pthread_mutex_unlock (&file->writing);
+  pthread_mutex_lock (&file->lock);
+  return rc;
+}
+
+/* Read COUNT bytes of one chunk, all of which the file has.  Returns SQLITE_OK,
+ * an error, or SQLITE_BUSY where it has to be looked at again.  Called with the
+ * lock held.
+ */
+static int
+read_part (struct process_file *file, void *data, int count, int64_t offset)
+{
+  struct reading reading = { .from = offset / PROCESS_CHUNK * PROCESS_CHUNK };
+  int rc;
+
+  if (process_cache_read (file->cache, data, count, offset))
+    return SQLITE_OK;
+  reading.to = end_of_window (file, reading.from);
+  /* What nobody asked for yet is no reason to write it. */
+  if (file->length > 0 && file->start >= offset + count &&
+      file->start < reading.to)
+    reading.to = file->start;
+  if (must_settle (file, reading.from, reading.to)) {
+    rc = settle (file, reading.from, reading.to);
+    return rc == SQLITE_OK ? SQLITE_BUSY : rc;
+  }
+  return read_below (file, &reading, data, count, offset);
+}
+
+int
+process_file_read (struct process_file *file, void *data, int count,
+                   int64_t offset)
+{
+  unsigned char *bytes = data;
+  int rc = SQLITE_OK;
+
+  pthread_mutex_lock (&file->lock);
+  while (rc == SQLITE_OK && count > 0 && offset < file->size) {
+    int part = PROCESS_CHUNK - offset % PROCESS_CHUNK;
+
+    if (part > count)
+      part = count;
+    if (part > file->size - offset)
+      part = file->size - offset;
+    rc = read_part (file, bytes, part, offset);
+    if (rc == SQLITE_BUSY) {
+      rc = SQLITE_OK;
+      continue;
+    }
+    bytes += part;
+    offset += part;
+    count -= part;
+  }
+  pthread_mutex_unlock (&file->lock);
+  if (rc == SQLITE_OK && count > 0) {
+    memset (bytes, 0, count);
+    rc = SQLITE_IOERR_SHORT_READ;
+  }
+  return rc;
+}
+
+/*--------------------------------------------------------------------
+ * Opening and closing.
+ */
+
+static void
+release (struct process_file *file)
+{
+  if (file->cache)
+    process_cache_free (file->cache);
+  pthread_mutex_destroy (&file->lock);
+  pthread_mutex_destroy (&file->writing);
+  free (file->buffer);
+  free (file->proofs);
+  free (file);
+}
+
+/* Open the file below.  Returns a result of SQLite. */
+static int
+open_below (struct process_file *file, sqlite3_vfs *below, const char *name,
+            int flags)
+{
+  sqlite3_int64 size;
+  int rc = below->xOpen (below, name, file->below, flags, NULL);
+
+  if (rc != SQLITE_OK) {
+    if (file->below->pMethods)
+      file->below->pMethods->xClose (file->below);
+    return rc;
+  }
+  rc = file->below->pMethods->xFileSize (file->below, &size);
+  file->size = file->written = size;
+  if (rc != SQLITE_OK)
+    file->below->pMethods->xClose (file->below);
+  return rc;
+}
+
+struct process_file *
+process_file_open (sqlite3_vfs *below, const char *name, int flags,
+                   uint64_t cache, int options, int *rc)
+{
+  struct process_file *file = calloc (1, sizeof *file + below->szOsFile);
+
+  *rc = SQLITE_NOMEM;
+  if (file == NULL)
+    return NULL;
+  file->below = (sqlite3_file *)(file + 1);
+  file->verify = options & PROCESS_VERIFY;
+  pthread_mutex_init (&file->lock, NULL);
+  pthread_mutex_init (&file->writing, NULL);
+  file->cache = process_cache_new (cache);
+  file->buffer = malloc (PROCESS_OBJECT);
+  if (file->cache && file->buffer)
+    *rc = open_below (file, below, name, flags);
+  if (*rc == SQLITE_OK)
+    return file;
+  release (file);
+  return NULL;
+}
+
+int
+process_file_close (struct process_file *file)
+{
+  const int written = write_out (file);
+  const int closed = file->below->pMethods->xClose (file->below);
+
+  release (file);
+  return written == SQLITE_OK ? closed : written;
+}
+
+sqlite3_file *
+process_file_below (struct process_file *file)
+{
+  return file->below;
+}
