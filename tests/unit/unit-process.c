@@ -334,12 +334,14 @@ test_threads (void **state)
  * Under SQLite.
  */
 
+static const char *database; /* of the test that runs */
+
 static sqlite3 *
 open_database (void)
 {
   sqlite3 *db;
 
-  assert_int_equal (sqlite3_open_v2 (unit_database (), &db,
+  assert_int_equal (sqlite3_open_v2 (database, &db,
                                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
                                      PROCESS_NAME),
                     SQLITE_OK);
@@ -407,10 +409,9 @@ change_elsewhere (void)
 
   if (child == 0) {
     /* By a VFS that has no memory of this process. */
-    sqlite3_open_v2 (unit_database (), &db, SQLITE_OPEN_READWRITE,
-                     "unix-dotfile");
+    sqlite3_open_v2 (database, &db, SQLITE_OPEN_READWRITE, "unix-dotfile");
     sqlite3_close (db);
-    sqlite3_open_v2 (unit_database (), &db, SQLITE_OPEN_READWRITE, "unix");
+    sqlite3_open_v2 (database, &db, SQLITE_OPEN_READWRITE, "unix");
     _exit (sqlite3_exec (db, "DELETE FROM account", NULL, NULL, NULL));
   }
   waitpid (child, &status, 0);
@@ -435,10 +436,12 @@ test_sqlite (void **state)
       " WHERE i < 999)"
       "INSERT INTO account SELECT i, 0, hex (randomblob (900)) FROM n";
   pthread_t threads[3];
-  sqlite3 *db = open_database (), *plain;
+  sqlite3 *db, *plain;
   void *result;
 
   (void)state;
+  database = unit_database ();
+  db = open_database ();
   done = false;
   run (db, make_sql);
   pthread_create (&threads[0], NULL, watch_sum, NULL);
