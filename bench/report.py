@@ -288,6 +288,7 @@ class Chart:
             '<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" '
             'font-family="sans-serif" font-size="11">' % (
                 self.LEFT + self.WIDTH + 50, self.bottom + 6),
+            "<!-- SPDX-License-Identifier: BSD-3-Clause -->",
             '<rect width="100%" height="100%" fill="#fff"/>',
             self.text(self.LEFT, 14, title), *self.legend(), *parts,
             one % (self.x(1), self.TOP - 6, self.bottom - 4),

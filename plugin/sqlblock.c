@@ -33,11 +33,12 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
-#include <sqlite3.h>
-
 #include "base/sane.h"
 #include "base/times.h"
+#include "base/values.h"
+#include "newer.h"
 #include "server.h"
+#include "status.h"
 #include "store.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
@@ -78,6 +79,35 @@ static struct store *store;
 /* Ends waiting when the server ends. */
 static pthread_t watcher;
 
+/* When a client that has no disk yet asks in vain, nbdkit 1.42 and newer send
+ * it what was said last on its thread, be it about that or not.  The log has
+ * names, paths and processes, which a client that is not let in is not to
+ * learn: so a text without any comes after what was said.
+ */
+static _Thread_local bool said;
+
+static void
+say_to_client (const char *text)
+{
+  if (said)
+    nbdkit_error ("%s", text);
+  said = false;
+}
+
+/* The same after what a client asked for; FAILED is NULL if it got it. */
+static void
+answer_client (const struct status *failed)
+{
+  if (failed == NULL)
+    say_to_client ("the server's log has a warning");
+  else if (failed->error == ENOENT)
+    say_to_client ("there is no such export; the server's log says more");
+  else if (failed->error == EBUSY)
+    say_to_client ("the export is in use; the server's log says by whom");
+  else
+    say_to_client ("the export cannot be served; the server's log says why");
+}
+
 /* Report a failure of the store; always returns -1.  A feature or a codec that
  * this program lacks is EIO to a client: NBD has ENOTSUP for what a request
  * asks in vain only, and nbdkit aborts where a zero fails with it.
@@ -87,8 +117,10 @@ report (const struct status *status)
 {
   if (status->known)
     nbdkit_debug ("%s", status->message);
-  else
+  else {
     nbdkit_error ("%s", status->message);
+    said = true;
+  }
   nbdkit_set_error (status->error == ENOTSUP ? EIO : status->error);
   return -1;
 }
@@ -171,31 +203,23 @@ sqlblock_config (const char *key, const char *value)
   return -1;
 }
 
-/* Read a size that must not be zero; nbdkit says what is wrong with others.
- */
+/* Say what is wrong with the value of a parameter; always returns -1. */
 static int
-parse_size (const char *key, const char *value, int64_t *bytes)
+wrong_value (const char *key, struct status *status)
 {
-  *bytes = nbdkit_parse_size (value);
-  if (*bytes == -1) {
-    nbdkit_error ("%s=%s is not a size", key, value);
-    return -1;
-  }
-  if (*bytes == 0) {
-    nbdkit_error ("%s=%s: it must not be zero", key, value);
-    return -1;
-  }
-  return 0;
+  status_prefix (status, "%s=", key);
+  return report (status);
 }
 
-/* Read a boolean, if it was given; nbdkit says what is wrong. */
+/* Read a boolean, if it was given. */
 static int
-parse_bool (const char *value, bool *result)
+parse_bool (const char *key, const char *value, bool *result)
 {
-  const int r = value ? nbdkit_parse_bool (value) : *result;
+  struct status status;
 
-  *result = r == 1;
-  return r;
+  if (value && values_choice (value, result, &status) == -1)
+    return wrong_value (key, &status);
+  return 0;
 }
 
 /* Read auto-snapshot= and keep=. */
@@ -218,11 +242,8 @@ parse_history (void)
     return -1;
   }
   if (history_parse_rules (&server_options.history,
-                           keep ? keep : HISTORY_RULES_DEFAULT,
-                           &status) == -1) {
-    status_prefix (&status, "keep=");
-    return report (&status);
-  }
+                           keep ? keep : HISTORY_RULES_DEFAULT, &status) == -1)
+    return wrong_value ("keep", &status);
   server_options.history.disk = export_name;
   return 0;
 }
@@ -242,24 +263,21 @@ parse_scrub (void)
 static int
 parse_reclaim (void)
 {
-  int64_t bytes;
-  int r;
+  struct status status;
+  uint64_t bytes;
 
   server_options.tidy.shrink = true;
   if (reclaim == NULL)
     return 0;
-  if (reclaim[0] >= '0' && reclaim[0] <= '9') {
-    bytes = nbdkit_parse_size (reclaim);
-    if (bytes == -1)
-      nbdkit_error ("reclaim=%s is not a size", reclaim);
+  if (values_parse_size (reclaim, &bytes)) {
     server_options.tidy.keep = bytes;
-    return bytes == -1 ? -1 : 0;
+    return 0;
   }
-  r = nbdkit_parse_bool (reclaim);
-  if (r == -1)
-    nbdkit_error ("reclaim=%s is neither a size nor true or false", reclaim);
-  server_options.tidy.shrink = r == 1;
-  return r == -1 ? -1 : 0;
+  if (values_choice (reclaim, &server_options.tidy.shrink, &status) == 0)
+    return 0;
+  status_fail (&status, EINVAL, "'%.100s' is neither a size nor on nor off",
+               reclaim);
+  return wrong_value ("reclaim", &status);
 }
 
 /* Read log-size=, shared= and one-machine=. */
@@ -268,38 +286,18 @@ parse_store (void)
 {
   struct status status;
   bool is_one_machine = false;
-  int64_t bytes;
+  uint64_t bytes;
 
   server_options.store.limits = checkpoint_limits_default;
-  if (log_size) {
-    if (parse_size ("log-size", log_size, &bytes) == -1)
-      return -1;
-    if (checkpoint_set_bound (&server_options.store.limits, bytes, &status) ==
-        -1)
-      return report (&status);
-  }
-  if (parse_bool (shared, &server_options.store.shared) == -1 ||
-      parse_bool (one_machine, &is_one_machine) == -1)
+  if (log_size &&
+      (values_size ("a size of the log", log_size, &bytes, &status) == -1 ||
+       checkpoint_set_bound (&server_options.store.limits, bytes, &status) ==
+           -1))
+    return wrong_value ("log-size", &status);
+  if (parse_bool ("shared", shared, &server_options.store.shared) == -1 ||
+      parse_bool ("one-machine", one_machine, &is_one_machine) == -1)
     return -1;
   store_set_one_machine (is_one_machine);
-  return 0;
-}
-
-/* Read quota=. */
-static int
-parse_quota (void)
-{
-  int64_t bytes;
-
-  if (quota == NULL)
-    return 0;
-  if (strcmp (quota, "none") == 0) {
-    options.quota = QUOTA_NONE;
-    return 0;
-  }
-  if (parse_size ("quota", quota, &bytes) == -1)
-    return -1;
-  options.quota = bytes;
   return 0;
 }
 
@@ -309,34 +307,24 @@ parse_disk (void)
 {
   struct status status;
   bool deduplicate = false;
-  int64_t bytes;
 
   options.name = export_name;
   options.description = description;
-  if (size) {
-    if (parse_size ("size", size, &bytes) == -1)
-      return -1;
-    options.size = bytes;
-  }
-  if (block_size) {
-    if (parse_size ("block-size", block_size, &bytes) == -1)
-      return -1;
-    if (bytes > DISK_BLOCK_SIZE_MAX) {
-      nbdkit_error ("block-size=%s: the largest is 1M", block_size);
-      return -1;
-    }
-    options.block_size = bytes;
-  }
+  if (size && values_disk_size (size, &options.size, &status) == -1)
+    return wrong_value ("size", &status);
+  if (block_size &&
+      values_block_size (block_size, &options.block_size, &status) == -1)
+    return wrong_value ("block-size", &status);
+  if (quota && values_quota (quota, &options.quota, &status) == -1)
+    return wrong_value ("quota", &status);
   if (compression &&
       store_parse_compression (compression, &options.storing.compression,
                                &status) == -1)
     return report (&status);
-  if (parse_bool (dedup, &deduplicate) == -1)
+  if (parse_bool ("dedup", dedup, &deduplicate) == -1)
     return -1;
   if (dedup)
     options.storing.deduplicate = deduplicate ? DISK_ON : DISK_OFF;
-  if (parse_quota () == -1)
-    return -1;
   if (sane_check_options (&options, &status) == -1)
     return report (&status);
   return 0;
@@ -351,7 +339,7 @@ sqlblock_config_complete (void)
     return -1;
   }
   if (parse_store () == -1 ||
-      parse_bool (list_snapshots, &snapshots_listed) == -1 ||
+      parse_bool ("list-snapshots", list_snapshots, &snapshots_listed) == -1 ||
       parse_history () == -1 || parse_scrub () == -1 ||
       parse_reclaim () == -1 || parse_disk () == -1)
     return -1;
@@ -391,8 +379,15 @@ sqlblock_config_complete (void)
 static void
 sqlblock_dump_plugin (void)
 {
+  const char *codec;
+
   printf ("sqlblock_format=%d\n", DATABASE_FORMAT);
-  printf ("sqlblock_sqlite_version=%s\n", sqlite3_libversion ());
+  printf ("sqlblock_codecs=");
+  for (unsigned i = 0; (codec = store_codec (i)) != NULL; i++)
+    printf ("%s%s", i == 0 ? "" : " ", codec);
+  printf ("\n");
+  printf ("sqlblock_sqlite_compiled=%s\n", store_sqlite_compiled ());
+  printf ("sqlblock_sqlite_version=%s\n", store_sqlite_used ());
   printf ("sqlblock_sqlite_wal_reset=%s\n",
           store_sqlite_is_fixed () ? "fixed" : "possible");
 }
@@ -405,10 +400,8 @@ sqlblock_get_ready (void)
 
   if (store_check (path, &options, &status) == -1)
     return report (&status);
-  if (stats && server_check_statistics (stats, path, &status) == -1) {
-    status_prefix (&status, "stats=");
-    return report (&status);
-  }
+  if (stats && server_check_statistics (stats, path, &status) == -1)
+    return wrong_value ("stats", &status);
   return 0;
 }
 
@@ -430,6 +423,7 @@ static void
 warn (const char *message)
 {
   nbdkit_error ("warning: %s: %s", path, message);
+  said = true;
 }
 
 /* Make what is missing, open the store and start what runs beside requests. */
@@ -442,6 +436,7 @@ sqlblock_after_fork (void)
     return report (&status);
   server_options.store.warn = warn;
   server_options.statistics = stats;
+  server_options.name = nbdkit_name ? nbdkit_name () : NULL;
   server = server_start (path, &server_options, &status);
   if (server == NULL)
     return report (&status);
@@ -464,6 +459,15 @@ sqlblock_cleanup (void)
   pthread_join (watcher, NULL);
   server_stop (server);
   server = NULL;
+}
+
+/* A client has come.  With -s it has the thread on which the server started. */
+static int
+sqlblock_preconnect (int readonly)
+{
+  (void)readonly;
+  answer_client (NULL);
+  return 0;
 }
 
 /* Add a disk to nbdkit's list of exports, unless it cannot be served; stop
@@ -490,29 +494,36 @@ add_snapshot (const struct snapshot_info *snapshot, void *exports)
   return nbdkit_add_export (exports, info.name, info.description);
 }
 
-/* The disks of the database, or the one that export= asks for, and then
- * their snapshots.
- */
+/* The disks of the database, or the one that export= asks for. */
+static int
+add_exports (struct nbdkit_exports *exports, struct status *status)
+{
+  struct disk_info info;
+
+  if (export_name == NULL)
+    return store_list (store, add_export, exports, status);
+  if (store_find (store, export_name, &info, status) == -1)
+    return -1;
+  add_export (&info, exports);
+  return 0;
+}
+
+/* These, and then their snapshots. */
 static int
 sqlblock_list_exports (int readonly, int is_tls, struct nbdkit_exports *exports)
 {
-  struct disk_info info;
   struct status status;
+  int r;
 
   (void)readonly;
   (void)is_tls;
-  if (export_name) {
-    if (store_find (store, export_name, &info, &status) == -1)
-      return report (&status);
-    if (add_export (&info, exports) == -1)
-      return -1;
-  }
-  else if (store_list (store, add_export, exports, &status) == -1)
-    return report (&status);
-  if (snapshots_listed &&
-      store_list_snapshots (store, add_snapshot, exports, &status) == -1)
-    return report (&status);
-  return 0;
+  r = add_exports (exports, &status);
+  if (r == 0 && snapshots_listed)
+    r = store_list_snapshots (store, add_snapshot, exports, &status);
+  if (r == -1)
+    report (&status);
+  answer_client (r == -1 ? &status : NULL);
+  return r;
 }
 
 /* The export that the empty name means. */
@@ -528,8 +539,10 @@ sqlblock_default_export (int readonly, int is_tls)
     return export_name;
   if (store_find (store, "", &info, &status) == -1) {
     report (&status);
+    answer_client (&status);
     return NULL;
   }
+  answer_client (NULL);
   return nbdkit_strdup_intern (info.name);
 }
 
@@ -543,7 +556,23 @@ is_served (const char *name)
                                  (name[length] == '\0' || name[length] == '@'));
 }
 
-/* A client connects. */
+/* Open the export NAME, unless export= allows another one only. */
+static struct disk *
+open_export (const char *name, bool readonly, struct status *status)
+{
+  if (name[0] == '\0' && export_name)
+    name = export_name;
+  if (is_served (name))
+    return disk_open (store, name, readonly, status);
+  status_fail (status, ENOENT, "this server has only the export '%s'",
+               export_name);
+  return NULL;
+}
+
+/* A client connects; or a filter opens a disk before there is any client, as
+ * ext2 does since nbdkit 1.44: there is no name then, which means the same as
+ * an empty one.
+ */
 static void *
 sqlblock_open (int readonly)
 {
@@ -551,18 +580,10 @@ sqlblock_open (int readonly)
   struct status status;
   struct disk *disk;
 
-  if (name == NULL)
-    return NULL;
-  if (name[0] == '\0' && export_name)
-    name = export_name;
-  if (!is_served (name)) {
-    nbdkit_error ("this server has only the export '%s'", export_name);
-    nbdkit_set_error (ENOENT);
-    return NULL;
-  }
-  disk = disk_open (store, name, readonly, &status);
+  disk = open_export (name ? name : "", readonly, &status);
   if (disk == NULL)
     report (&status);
+  answer_client (disk ? NULL : &status);
   return disk;
 }
 
@@ -644,6 +665,35 @@ sqlblock_can_multi_conn (void *handle)
   return 1;
 }
 
+/* Report why a request failed; always returns -1.  A client whose disk is no
+ * longer what it has opened, since that was deleted, rolled back or cut off,
+ * would get errors from now on, until it connects again.  Where nbdkit can do
+ * it:
+ *
+ * - One that only reads is disconnected: many connect again by themselves, and
+ *   go on with what is there now.
+ * - One that may write must not, since it would send what it has not written
+ *   yet, and that belongs to what is gone.  So its requests are answered, and
+ *   from then on nbdkit refuses them (ESHUTDOWN): whoever is behind it notices.
+ *
+ * A disk that has grown is no reason: NBD tells a client the size once, and all
+ * that it knows of is there as before.
+ */
+static int
+fail_request (const struct disk *disk, const struct status *status)
+{
+  const bool reads = disk_is_readonly (disk);
+
+  if (!status->changed || nbdkit_disconnect == NULL)
+    return report (status);
+  nbdkit_error ("%s (%s)", status->message,
+                reads ? "disconnecting the client"
+                      : "refusing its requests from now on");
+  nbdkit_set_error (status->error);
+  nbdkit_disconnect (reads);
+  return -1;
+}
+
 /* Read. */
 static int
 sqlblock_pread (void *handle, void *buffer, uint32_t count, uint64_t offset,
@@ -653,7 +703,7 @@ sqlblock_pread (void *handle, void *buffer, uint32_t count, uint64_t offset,
 
   (void)flags;
   if (disk_read (handle, buffer, offset, count, &status) == -1)
-    return report (&status);
+    return fail_request (handle, &status);
   return 0;
 }
 
@@ -666,7 +716,7 @@ sqlblock_pwrite (void *handle, const void *buffer, uint32_t count,
   struct status status;
 
   if (disk_write (handle, buffer, offset, count, fua, &status) == -1)
-    return report (&status);
+    return fail_request (handle, &status);
   return 0;
 }
 
@@ -677,7 +727,8 @@ sqlblock_flush (void *handle, uint32_t flags)
   struct status status;
 
   (void)flags;
-  return disk_flush (handle, &status) == -1 ? report (&status) : 0;
+  return disk_flush (handle, &status) == -1 ? fail_request (handle, &status)
+                                            : 0;
 }
 
 /* Discard whole blocks. */
@@ -688,7 +739,7 @@ sqlblock_trim (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
   struct status status;
 
   if (disk_trim (handle, offset, count, fua, &status) == -1)
-    return report (&status);
+    return fail_request (handle, &status);
   return 0;
 }
 
@@ -702,7 +753,7 @@ sqlblock_zero (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
   struct status status;
 
   if (disk_zero (handle, offset, count, fua, &status) == -1)
-    return report (&status);
+    return fail_request (handle, &status);
   return 0;
 }
 
@@ -723,7 +774,7 @@ sqlblock_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flags,
 
   if (disk_extents (handle, offset, count, one, add_extent, extents, &status) ==
       -1)
-    return report (&status);
+    return fail_request (handle, &status);
   return 0;
 }
 
@@ -754,6 +805,7 @@ static struct nbdkit_plugin plugin = {
   .get_ready = sqlblock_get_ready,
   .after_fork = sqlblock_after_fork,
   .cleanup = sqlblock_cleanup,
+  .preconnect = sqlblock_preconnect,
   .list_exports = sqlblock_list_exports,
   .default_export = sqlblock_default_export,
   .open = sqlblock_open,

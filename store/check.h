@@ -73,8 +73,8 @@ enum check_mend {
   MEND_CONTENT,   /* delete the content, to which nothing refers */
   MEND_CLEAR_END, /* clear what lies behind the end of the disk */
   MEND_FORGET,    /* delete what is kept about the layer, which is gone */
-  MEND_FEATURE,   /* delete the feature of a disk that is gone, or give a known
-                     one its checksum */
+  MEND_FEATURE,   /* give the feature, which is known, its checksum */
+  MEND_DISOWNED,  /* delete the feature of a disk that is gone */
   MEND_PROPERTY,  /* delete the property of what is gone */
   MEND_COUNT,     /* count the layer anew */
   MEND_SEQUENCE,  /* have ids go on after the highest */
@@ -159,8 +159,9 @@ int check_database (struct store *store, const struct check_options *options,
  *   and the file are well otherwise             what is on them is not read
  *   a block of which one byte has changed       gets that byte back
  *
- * While rows of disks, snapshots or layers are damaged, or the file is, what
- * nobody seems to see may still be needed, and stays.
+ * While rows of disks, snapshots, layers or features are damaged, or the file
+ * is, what nobody seems to see may still be needed, and stays.  So it does
+ * while a disk is missing that had a feature which this program does not have.
  */
 
 /* Enough rows, or blocks, to look into for a byte that has changed: some take

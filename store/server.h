@@ -60,7 +60,8 @@ struct server_options {
   struct tidy_options tidy;
   struct history_options history;
   int64_t scrub_period;   /* seconds in which all is checked once; 0: never */
-  const char *statistics; /* the name of a file for Prometheus, or NULL */
+  const char *statistics; /* the name of a file for Prometheus, or NULL; */
+  const char *name;       /* that of the server, told in it, or NULL */
 };
 
 /* Check that FILE can be written for Prometheus, and is neither the database

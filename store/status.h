@@ -24,9 +24,10 @@
 struct sqlite3;
 
 struct status {
-  int error;  /* an errno */
-  int sqlite; /* the result of SQLite behind it, or SQLITE_OK */
-  bool known; /* the same was told before; it need not fill the log */
+  int error;    /* an errno */
+  int sqlite;   /* the result of SQLite behind it, or SQLITE_OK */
+  bool known;   /* the same was told before; it need not fill the log */
+  bool changed; /* what the client has open has: it is to connect again */
   char message[1000];
 };
 
@@ -35,6 +36,11 @@ struct status {
  */
 int status_fail (struct status *status, int error, const char *format, ...)
     __attribute__ ((format (printf, 3, 4)));
+
+/* The same where what the client has open is not there any more as it was, so
+ * that it sees what is there now only when it connects again.
+ */
+int status_fail_changed (struct status *status, int error, const char *text);
 
 /* Record that there is no memory; always returns -1. */
 int status_no_memory (struct status *status);

@@ -79,6 +79,17 @@ bool store_has_descriptor (const char *path, int fd);
  */
 int store_rename_new (const char *from, const char *to);
 
+/* The name of the NUMBERth codec, as a compression, of those that this program
+ * was built with, or NULL behind the last.
+ */
+const char *store_codec (unsigned number);
+
+/* The version of SQLite with which the store was compiled, and of the one that
+ * it uses now: a distribution may replace the library.
+ */
+const char *store_sqlite_compiled (void);
+const char *store_sqlite_used (void);
+
 /* Does the SQLite that is used never lose commits when its log starts over
  * ("The WAL-Reset Bug" in its wal.html), by its version?  Distributions mend
  * older ones without a new number.

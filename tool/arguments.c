@@ -10,7 +10,7 @@
  *   DATABASE FILE       a file, FILE|- also a pipe
  *   DISK                a disk's name
  *   DISK@SNAPSHOT ...   names of a disk and of a snapshot of it
- *   TEXT                anything
+ *   TEXT TAG            anything
  *   NAME SIZE ...       the command looks at it
  *
  * So no command can forget that a name is never empty: for NBD that is the
@@ -112,7 +112,8 @@ check_argument (const struct command *command, const char *word, size_t length,
   char *name = tool_format ("%.*s", (int)length, word);
   int code = TOOL_DONE;
 
-  if (strcmp (name, "TEXT") == 0)
+  /* A hold of another program may have any tag. */
+  if (strcmp (name, "TEXT") == 0 || strcmp (name, "TAG") == 0)
     code = TOOL_DONE;
   else if (text[0] == '\0')
     code = tool_usage ("the argument %s is empty", name);

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/sane.h"
+#include "base/values.h"
 #include "copy.h"
 #include "base/count.h"
 #include "image.h"
@@ -711,7 +712,6 @@ read_options (struct manage_incoming *incoming)
 {
   struct disk_options options;
   struct status status;
-  uint64_t bytes = 0;
 
   if (import_overwrite &&
       (import_size || import_block_size || import_description ||
@@ -721,15 +721,12 @@ read_options (struct manage_incoming *incoming)
   if (import_overwrite && import_create)
     return tool_usage ("--overwrite needs a disk that is there, so --create "
                        "makes nothing; leave one of them out");
-  if (import_size && (tool_parse_size (import_size, &incoming->size) == -1 ||
-                      incoming->size == 0))
-    return tool_usage ("'%s' is not a size of a disk: " TOOL_A_SIZE,
-                       import_size);
-  if (import_block_size && (tool_parse_size (import_block_size, &bytes) == -1 ||
-                            bytes == 0 || bytes > UINT32_MAX))
-    return tool_usage ("'%s' is not a size of blocks: " TOOL_A_SIZE,
-                       import_block_size);
-  incoming->block_size = bytes;
+  if ((import_size &&
+       values_disk_size (import_size, &incoming->size, &status) == -1) ||
+      (import_block_size &&
+       values_block_size (import_block_size, &incoming->block_size, &status) ==
+           -1))
+    return tool_wrong_value (&status);
   incoming->description = import_description;
   incoming->replace = import_overwrite;
   incoming->storing.deduplicate = import_dedup ? DISK_ON : DISK_UNSAID;

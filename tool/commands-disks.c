@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/sane.h"
+#include "base/values.h"
 #include "copy.h"
 #include "tool.h"
 
@@ -80,35 +81,28 @@ run_create (int argc, char *argv[])
     .description = create_description,
     .storing.deduplicate = create_dedup ? DISK_ON : DISK_UNSAID,
   };
-  uint64_t block_size = 0;
+  uint64_t ignored;
   char text[TOOL_SIZE_MAX];
   struct status status;
   int code;
 
-  if (argc > 2 && tool_parse_size (argv[2], &block_size) == 0)
+  if (argc > 2 && values_parse_size (argv[2], &ignored))
     return tool_usage ("the size is an option: give --size=%s", argv[2]);
   if (argc > 2)
     return tool_usage ("'%s' is an argument too many", argv[2]);
   if (create_size == NULL)
     return tool_usage ("how large?  Give --size=SIZE, such as --size=10G");
-  if (tool_parse_size (create_size, &options.size) == -1 || options.size == 0)
-    return tool_usage ("'%s' is not a size of a disk: " TOOL_A_SIZE,
-                       create_size);
-  if (create_block_size &&
-      (tool_parse_size (create_block_size, &block_size) == -1 ||
-       block_size == 0 || block_size > UINT32_MAX))
-    return tool_usage ("'%s' is not a size of blocks: " TOOL_A_SIZE,
-                       create_block_size);
-  options.block_size = block_size;
+  if (values_disk_size (create_size, &options.size, &status) == -1 ||
+      (create_block_size &&
+       values_block_size (create_block_size, &options.block_size, &status) ==
+           -1) ||
+      (create_quota &&
+       values_quota (create_quota, &options.quota, &status) == -1))
+    return tool_wrong_value (&status);
   code =
       tool_parse_compression (create_compression, &options.storing.compression);
   if (code != TOOL_DONE)
     return code;
-  if (create_quota) {
-    code = tool_parse_quota (create_quota, &options.quota);
-    if (code != TOOL_DONE)
-      return code;
-  }
   if (sane_check_options (&options, &status) == -1)
     return tool_fail (&status);
   code = create_disk (argv[0], &options);
@@ -287,11 +281,10 @@ run_resize (int argc, char *argv[])
   uint64_t amount, size;
 
   (void)argc;
-  if (tool_parse_size (argv[2] + (sign == '+' || sign == '-'), &amount) == -1 ||
-      amount == 0)
-    return tool_usage ("'%s' is not a size: give SIZE, +SIZE or "
-                       "-SIZE; " TOOL_A_SIZE,
-                       argv[2]);
+  if (values_size ("SIZE, +SIZE or -SIZE",
+                   argv[2] + (sign == '+' || sign == '-'), &amount,
+                   &status) == -1)
+    return tool_wrong_value (&status);
   store = tool_open (argv[0], true);
   if (store_find (store, argv[1], &info, &status) == -1)
     return tool_fail (&status);

@@ -143,8 +143,8 @@ add_properties (json_t *json, const struct optional *list, bool snapshot)
 
   for (size_t i = 0; i < list->property_count; i++) {
     const struct property *property = &list->properties[i];
-    const char *key = optional_key_behind (property, PROPERTY_USER);
-    const char *tag = optional_key_behind (property, PROPERTY_HOLD);
+    const char *key = optional_key_behind (property->key, PROPERTY_USER);
+    const char *tag = optional_key_behind (property->key, PROPERTY_HOLD);
 
     if (key)
       json_object_set_new (user, key, property_json (property));
@@ -167,7 +167,8 @@ hold_tags (const struct optional *list)
   char *tags = tool_strdup (""), *more;
 
   for (size_t i = 0; i < list->property_count; i++) {
-    const char *tag = optional_key_behind (&list->properties[i], PROPERTY_HOLD);
+    const char *tag =
+        optional_key_behind (list->properties[i].key, PROPERTY_HOLD);
 
     if (tag) {
       more = tool_format ("%s%s%s", tags, tags[0] ? "," : "", tag);
@@ -186,7 +187,7 @@ show_holds (const struct optional *list)
 
   for (size_t i = 0; i < list->property_count; i++) {
     const struct property *property = &list->properties[i];
-    const char *tag = optional_key_behind (property, PROPERTY_HOLD);
+    const char *tag = optional_key_behind (property->key, PROPERTY_HOLD);
 
     if (tag)
       tool_property ("held by", "%s, since %s", tag,
@@ -204,7 +205,7 @@ show_user (const struct optional *list)
     const struct property *property = &list->properties[i];
     char *text = property_text (property);
 
-    if (optional_key_behind (property, PROPERTY_USER))
+    if (optional_key_behind (property->key, PROPERTY_USER))
       tool_property (property->key, "%s", text);
     free (text);
   }

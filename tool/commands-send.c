@@ -394,6 +394,21 @@ open_stream (struct stream *stream, int argc, char *argv[],
                       format->name);
 }
 
+/* Say what has come, and what cannot be done with it. */
+static void
+say_received (struct store *store, const char *name, const char *snapshot)
+{
+  struct disk_info info;
+  struct status ignored;
+
+  tool_say ("received '%s@%s'", name, snapshot);
+  if (store_find (store, name, &info, &ignored) == 0 &&
+      info.access == DISK_READ_ONLY)
+    tool_say ("disk '%s' can only be read here: it uses a feature that this "
+              "program does not have",
+              name);
+}
+
 static int
 run_receive (int argc, char *argv[])
 {
@@ -423,7 +438,7 @@ run_receive (int argc, char *argv[])
   r = receive_stream (store, &stream, name, &compression, &status);
   tool_progress_end (r);
   if (r == 0)
-    tool_say ("received '%s@%s'", name, stream.header.snapshot);
+    say_received (store, name, stream.header.snapshot);
   stream_close (&stream);
   r = r == -1 ? tool_fail (&status) : TOOL_DONE;
   if (r != TOOL_DONE && status.error == ENOSPC)

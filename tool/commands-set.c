@@ -14,6 +14,7 @@
 #include "copy.h"
 #include "base/count.h"
 #include "base/sane.h"
+#include "base/values.h"
 #include "manage.h"
 #include "tool.h"
 
@@ -27,6 +28,14 @@ begins (const char *text, const char *with)
   return strncmp (text, with, strlen (with)) == 0;
 }
 
+static const char *set_unset;
+
+static const struct tool_option set_options[] = {
+  { "unset", 0, "KEY", &set_unset,
+    "remove the property KEY, which is user:..." },
+  { NULL, 0, NULL, NULL, NULL },
+};
+
 /* Read user:KEY=TEXT into SETTINGS, which has room for it. */
 static int
 parse_setting (const char *text, struct property_setting *settings,
@@ -36,12 +45,36 @@ parse_setting (const char *text, struct property_setting *settings,
   char *key = tool_format ("%.*s", (int)(value - text), text);
   struct status status;
 
-  if (sane_check_key (key, &status) == -1)
+  if (value[1] && sane_check_key (key, &status) == -1)
     return tool_usage ("%s", status.message);
   for (size_t i = 0; i < *count; i++)
     if (strcmp (settings[i].key, key) == 0)
       return tool_usage ("'%s' was given twice", key);
   settings[(*count)++] = (struct property_setting){ key, value + 1 };
+  return TOOL_DONE;
+}
+
+/* Read "on" or "off".  Returns an exit code. */
+static int
+read_choice (const char *text, enum disk_choice *choice)
+{
+  struct status status;
+  bool on;
+
+  if (values_choice (text, &on, &status) == -1)
+    return tool_wrong_value (&status);
+  *choice = on ? DISK_ON : DISK_OFF;
+  return TOOL_DONE;
+}
+
+/* The same for a quota. */
+static int
+read_quota (const char *text, uint64_t *bytes)
+{
+  struct status status;
+
+  if (values_quota (text, bytes, &status) == -1)
+    return tool_wrong_value (&status);
   return TOOL_DONE;
 }
 
@@ -71,9 +104,9 @@ parse_property (const char *text, struct disk_options *options)
   if (begins (text, "compression="))
     return tool_parse_compression (value, &options->storing.compression);
   if (begins (text, "dedup="))
-    return tool_parse_choice (value, &options->storing.deduplicate);
+    return read_choice (value, &options->storing.deduplicate);
   if (begins (text, "quota="))
-    return tool_parse_quota (value, &options->quota);
+    return read_quota (value, &options->quota);
   options->description = value;
   return TOOL_DONE;
 }
@@ -82,10 +115,19 @@ parse_property (const char *text, struct disk_options *options)
 static int
 parse_properties (int count, char *argv[], struct disk_options *options)
 {
-  struct property_setting *settings = tool_alloc (count * sizeof *settings);
+  struct property_setting *settings =
+      tool_alloc ((count + 1) * sizeof *settings);
   int code = TOOL_DONE;
 
   options->settings = settings;
+  if (set_unset && !begins (set_unset, PROPERTY_USER))
+    return tool_usage ("'%s' cannot be removed; give --unset=user:KEY",
+                       set_unset);
+  if (set_unset)
+    settings[options->settings_count++] =
+        (struct property_setting){ set_unset, "" };
+  else if (count == 0)
+    return tool_usage ("give a PROPERTY=VALUE, or --unset=user:KEY");
   for (int i = 0; i < count && code == TOOL_DONE; i++)
     code = begins (argv[i], PROPERTY_USER) && strchr (argv[i], '=')
                ? parse_setting (argv[i], settings, &options->settings_count)
@@ -147,12 +189,15 @@ run_set (int argc, char *argv[])
   if (manage_set (store, argv[1], &options, &status) == -1)
     return tool_fail (&status);
   say_set (argv[1], argc - 2, argv + 2);
+  if (set_unset)
+    tool_say ("%s '%s' has no %s now",
+              strchr (argv[1], '@') ? "snapshot" : "disk", argv[1], set_unset);
   return options.quota ? count (store) : TOOL_DONE;
 }
 
 const struct command command_set = {
   .name = "set",
-  .arguments = "DATABASE DISK[@SNAPSHOT] PROPERTY=VALUE...",
+  .arguments = "DATABASE DISK[@SNAPSHOT] [PROPERTY=VALUE...]",
   .summary = "Change how a disk is stored, or what is said of it",
   .help =
       "The properties are:\n"
@@ -181,8 +226,9 @@ const struct command command_set = {
       "Example: sqlblock set disks.sqlite web compression=zstd:3\n"
       "         sqlblock set disks.sqlite web quota=50G\n"
       "         sqlblock set disks.sqlite web@monday user:ticket=4711\n",
+  .options = set_options,
   .common = COMMON_PROGRESS,
-  .least = 3,
+  .least = 2,
   .most = -1,
   .run = run_set,
 };

@@ -457,11 +457,11 @@ const struct command command_snapshot_delete = {
  * hold, release
  */
 
-/* Check that ARGV[1] can be a snapshot, and ARGV[2] the tag of a hold on it.
- * Returns an exit code.
+/* Check that ARGV[1] can be a snapshot, and ARGV[2] the tag of a hold on it,
+ * which where one is to END can be anything.  Returns an exit code.
  */
 static int
-check_hold (char *argv[])
+check_hold (char *argv[], bool end)
 {
   const struct target target = tool_target (argv[1]);
   char *key = tool_format (PROPERTY_HOLD "%s", argv[2]);
@@ -472,7 +472,7 @@ check_hold (char *argv[])
   if (target.snapshot == NULL)
     return tool_usage ("'%s' is no snapshot: give %s@SNAPSHOT", argv[1],
                        argv[1]);
-  if (r == -1)
+  if (r == -1 && !end)
     return tool_usage ("%s", status.message);
   return TOOL_DONE;
 }
@@ -486,7 +486,7 @@ change_hold (char *argv[],
 {
   struct status status;
   struct store *store;
-  int code = check_hold (argv);
+  int code = check_hold (argv, change == manage_release);
 
   if (code != TOOL_DONE)
     return code;
@@ -494,8 +494,10 @@ change_hold (char *argv[],
   code = tool_check_no_time (store, argv[1]);
   if (code != TOOL_DONE)
     return code;
-  if (change (store, argv[1], argv[2], &status) == -1)
-    return tool_fail (&status);
+  if (change (store, argv[1], argv[2], &status) == -1) {
+    code = status.error == ENOENT ? check_hold (argv, false) : TOOL_DONE;
+    return code == TOOL_DONE ? tool_fail (&status) : code;
+  }
   tool_say ("snapshot '%s' is %s by '%s'", argv[1], held, argv[2]);
   return TOOL_DONE;
 }

@@ -703,14 +703,15 @@ read_options (double *seconds, uint64_t *count)
   *count = 0;
   if (interval_text) {
     *seconds = strtod (interval_text, &end);
-    if (end == interval_text || *end || !(*seconds >= 0.1 && *seconds <= 86400))
+    if (interval_text[strspn (interval_text, "0123456789.")] != '\0' ||
+        end == interval_text || *end || !(*seconds >= 0.1 && *seconds <= 86400))
       return tool_usage ("--interval=%s: give seconds, from 0.1 to 86400",
                          interval_text);
   }
   if (count_text) {
     errno = 0;
     *count = strtoul (count_text, &end, 10);
-    if (*count == 0 || errno || *end || count_text[0] == '-')
+    if (*count == 0 || errno || count_text[strspn (count_text, "0123456789")])
       return tool_usage ("--count=%s: give a number from 1 on", count_text);
   }
   if (once && (interval_text || count_text))

@@ -34,6 +34,13 @@ _sqlblock_snapshots ()
     disk=$1 awk -F @ '$1 == ENVIRON["disk"] && NF == 2 { print $2 }'
 }
 
+# _sqlblock_tags DISK@SNAPSHOT: of its holds.
+_sqlblock_tags ()
+{
+  "$tool" info -- "$database" "$1" 2>/dev/null |
+    sed -n 's/^held by: *\(.*\), since [^,]*$/\1/p'
+}
+
 # _sqlblock_unquote WORD: the word without quotes and backslashes.
 _sqlblock_unquote ()
 {
@@ -217,7 +224,7 @@ _sqlblock_complete_operand ()
   read -ra kinds <<<"${usage#"Usage: sqlblock $command "}"
   unset "kinds[${#kinds[@]} - 1]" # [OPTION]...
   kind=${kinds[${#operands[@]}]-}
-  if [[ -z $kind && ${kinds[*]} == *... ]]; then
+  if [[ -z $kind && ${kinds[*]} == *...?(\]) ]]; then
     kind=${kinds[${#kinds[@]} - 1]}
   fi
   case $command:$kind in
@@ -233,6 +240,9 @@ _sqlblock_complete_operand ()
         kind=DISK
       fi
       _sqlblock_complete_name "$kind"
+      ;;
+    "snapshot release":TAG)
+      _sqlblock_offer < <(_sqlblock_tags "${operands[1]}")
       ;;
     *DATABASE*) _sqlblock_complete_database ;;
     *PROPERTY*) _sqlblock_complete_property ;;

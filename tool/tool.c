@@ -8,14 +8,12 @@
 
 #include <config.h>
 
-#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -209,43 +207,11 @@ tool_check_no_time (struct store *store, const char *text)
                      text, resolved.name);
 }
 
-/* The factor that the letter of a unit stands for, 0 where it is none. */
-static uint64_t
-unit_factor (char letter)
-{
-  static const char units[] = "bkmgtpe";
-  const char *unit = strchr (units, tolower ((unsigned char)letter));
-
-  if (letter == '\0')
-    return 1;
-  if (letter == 's')
-    return 512;
-  return unit ? UINT64_C (1) << 10 * (unit - units) : 0;
-}
-
 int
-tool_parse_size (const char *text, uint64_t *bytes)
+tool_wrong_value (const struct status *status)
 {
-  uint64_t whole = 0, factor;
-  double part = 0, weight = 1;
-
-  if (!isdigit ((unsigned char)*text))
-    return -1;
-  for (; isdigit ((unsigned char)*text); text++)
-    if (__builtin_mul_overflow (whole, 10, &whole) ||
-        __builtin_add_overflow (whole, *text - '0', &whole))
-      return -1;
-  if (*text == '.')
-    for (text++; isdigit ((unsigned char)*text); text++)
-      part += (*text - '0') * (weight /= 10);
-  factor = unit_factor (*text);
-  if (factor == 0 || (*text && text[1]) || (factor == 1 && part > 0))
-    return -1;
-  if (__builtin_mul_overflow (whole, factor, bytes) ||
-      __builtin_add_overflow (*bytes, (uint64_t)(part * factor + 0.5), bytes) ||
-      *bytes > INT64_MAX)
-    return -1;
-  return 0;
+  return status->error == EINVAL ? tool_usage ("%s", status->message)
+                                 : tool_fail (status);
 }
 
 int
@@ -255,34 +221,7 @@ tool_parse_compression (const char *text, struct compression *compression)
 
   if (text == NULL || store_parse_compression (text, compression, &status) == 0)
     return TOOL_DONE;
-  return status.error == EINVAL ? tool_usage ("%s", status.message)
-                                : tool_fail (&status);
-}
-
-int
-tool_parse_quota (const char *text, uint64_t *bytes)
-{
-  if (strcmp (text, "none") == 0)
-    *bytes = QUOTA_NONE;
-  else if (tool_parse_size (text, bytes) == -1 || *bytes == 0)
-    return tool_usage (
-        "'%s' is not a quota: give a size, or none; " TOOL_A_SIZE, text);
-  return TOOL_DONE;
-}
-
-int
-tool_parse_choice (const char *text, enum disk_choice *choice)
-{
-  /* As nbdkit_parse_bool, which reads dedup= of the plugin. */
-  static const char *const on[] = { "on", "true", "t", "yes", "y", "1" };
-  static const char *const off[] = { "off", "false", "f", "no", "n", "0" };
-
-  for (size_t i = 0; i < sizeof on / sizeof on[0]; i++)
-    if (strcasecmp (text, on[i]) == 0 || strcasecmp (text, off[i]) == 0) {
-      *choice = strcasecmp (text, on[i]) == 0 ? DISK_ON : DISK_OFF;
-      return TOOL_DONE;
-    }
-  return tool_usage ("'%s' is neither on nor off", text);
+  return tool_wrong_value (&status);
 }
 
 /*--------------------------------------------------------------------

@@ -174,30 +174,13 @@ int tool_check_no_time (struct store *store, const char *text);
 int tool_check_output (const char *database, const char *path,
                        struct status *status);
 
-/* Read a size: 512, 4k, 1.5G, 10G; k M G T P E are powers of 1024, s is 512
- * bytes.  Returns 0, or -1 where it is none or has more than 63 bits.
- */
-int tool_parse_size (const char *text, uint64_t *bytes);
-
-/* What a size is, for messages about one that is none. */
-#define TOOL_A_SIZE                                                            \
-  "a size is a number of bytes, or has a letter, such as 10G; k M G T P E "    \
-  "are powers of 1024"
-
-/* Read "on" or "off", or what else nbdkit takes for them; returns an exit
- * code.
- */
-int tool_parse_choice (const char *text, enum disk_choice *choice);
+/* Say what is wrong with a value that the user gave; returns an exit code. */
+int tool_wrong_value (const struct status *status);
 
 /* Read the compression TEXT, or NULL for one that was not said.  Returns 0,
  * or an exit code.
  */
 int tool_parse_compression (const char *text, struct compression *compression);
-
-/* Read a quota: a size that is not 0, or "none" (QUOTA_NONE).  Returns an exit
- * code.
- */
-int tool_parse_quota (const char *text, uint64_t *bytes);
 
 /* Free what nobody sees after something was deleted, with progress; says on
  * stderr what was freed.  Where it fails, it warns that "sqlblock compact"

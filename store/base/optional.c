@@ -83,20 +83,17 @@ optional_free (struct optional *list)
   *list = (struct optional){ 0 };
 }
 
-bool
-optional_stays (const char *key)
-{
-  return strcmp (key, "id") == 0 ||
-         strncmp (key, PROPERTY_HOLD, strlen (PROPERTY_HOLD)) == 0 ||
-         strncmp (key, PROPERTY_LOCAL, strlen (PROPERTY_LOCAL)) == 0;
-}
-
 const char *
-optional_key_behind (const struct property *property, const char *beginning)
+optional_key_behind (const char *key, const char *beginning)
 {
   const size_t length = strlen (beginning);
 
-  return strncmp (property->key, beginning, length) == 0
-             ? property->key + length
-             : NULL;
+  return strncmp (key, beginning, length) == 0 ? key + length : NULL;
+}
+
+bool
+optional_stays (const char *key)
+{
+  return strcmp (key, "id") == 0 || optional_key_behind (key, PROPERTY_HOLD) ||
+         optional_key_behind (key, PROPERTY_LOCAL);
 }

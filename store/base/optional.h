@@ -85,10 +85,9 @@ void optional_free (struct optional *list);
  */
 bool optional_stays (const char *key);
 
-/* What stands behind BEGINNING in the key of PROPERTY, such as the tag of a
+/* What stands behind BEGINNING in the KEY of a property, such as the tag of a
  * hold, or NULL where it begins otherwise.
  */
-const char *optional_key_behind (const struct property *property,
-                                 const char *beginning);
+const char *optional_key_behind (const char *key, const char *beginning);
 
 #endif /* SQLBLOCK_OPTIONAL_H */

@@ -118,7 +118,8 @@ check_settings (const struct disk_options *options, struct status *status)
   for (size_t i = 0; i < options->settings_count; i++) {
     const struct property_setting *setting = &options->settings[i];
 
-    if (sane_check_key (setting->key, status) == -1)
+    /* Whatever is there can be removed. */
+    if (setting->text[0] && sane_check_key (setting->key, status) == -1)
       return -1;
     if (!sane_description (setting->text))
       return status_fail (status, EINVAL,

@@ -34,11 +34,19 @@ status_fail (struct status *status, int error, const char *format, ...)
 
   status->error = error;
   status->sqlite = SQLITE_OK;
-  status->known = false;
+  status->known = status->changed = false;
   va_start (args, format);
   vsnprintf (status->message, sizeof status->message, format, args);
   va_end (args);
   make_printable (status);
+  return -1;
+}
+
+int
+status_fail_changed (struct status *status, int error, const char *text)
+{
+  status_fail (status, error, "%s", text);
+  status->changed = true;
   return -1;
 }
 
@@ -167,7 +175,7 @@ status_fail_sqlite (struct status *status, sqlite3 *db, int rc,
 
   status->error = status_errno (code);
   status->sqlite = code;
-  status->known = false;
+  status->known = status->changed = false;
   va_start (args, format);
   vsnprintf (status->message, sizeof status->message, format, args);
   va_end (args);

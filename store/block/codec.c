@@ -164,6 +164,15 @@ compression_check (int64_t codec, int64_t level, struct status *status)
   return check_built (row, status);
 }
 
+const char *
+codec_built (unsigned number)
+{
+  for (size_t i = 0; i < CODECS; i++)
+    if (is_built (&codecs[i]) && number-- == 0)
+      return codecs[i].name;
+  return NULL;
+}
+
 bool
 codec_next (enum codec *codec)
 {

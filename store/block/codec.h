@@ -82,6 +82,11 @@ void compression_print (const struct compression *compression,
  */
 int compression_check (int64_t codec, int64_t level, struct status *status);
 
+/* The name of the NUMBERth codec of those that this program was built with, or
+ * NULL behind the last.
+ */
+const char *codec_built (unsigned number);
+
 /* All codecs that a disk can have, one after the other: CODEC_ZERO becomes the
  * first.  Returns false after the last one.
  */

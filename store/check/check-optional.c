@@ -33,6 +33,30 @@ is_word (sqlite3_stmt *row, int column)
          sane_text (text);
 }
 
+/* What is wrong with a row of features, or NULL.  Where its disk is missing,
+ * one that kept this program off stays: a program that has it may save the
+ * disk.
+ */
+static const char *
+feature_fault (sqlite3_stmt *row, struct check_problem *problem)
+{
+  const bool known =
+      is_word (row, FEATURE_NAME) &&
+      features_know ((const char *)sqlite3_column_text (row, FEATURE_NAME));
+
+  if (!sqlite3_column_int (row, FEATURE_SUM)) {
+    problem->mend = known ? MEND_FEATURE : MEND_NOT;
+    return "its checksum is wrong";
+  }
+  if (!is_word (row, FEATURE_NAME))
+    return "its name is impossible";
+  if (sqlite3_column_int (row, HAS_OWNER))
+    return NULL;
+  if (known || sqlite3_column_int64 (row, FEATURE_CLASS) == FEATURE_IGNORABLE)
+    problem->mend = MEND_DISOWNED;
+  return "its disk is missing";
+}
+
 static int
 check_features (struct check *check, struct connection *connection,
                 struct status *status)
@@ -52,19 +76,8 @@ check_features (struct check *check, struct connection *connection,
       .kind = CHECK_FEATURE,
       .subject = sqlite3_column_int64 (row, FEATURE_ID),
     };
-    const char *fault = NULL;
+    const char *fault = feature_fault (row, &problem);
 
-    if (!sqlite3_column_int (row, FEATURE_SUM)) {
-      fault = "its checksum is wrong";
-      if (features_know ((const char *)sqlite3_column_text (row, FEATURE_NAME)))
-        problem.mend = MEND_FEATURE;
-    }
-    else if (!is_word (row, FEATURE_NAME))
-      fault = "its name is impossible";
-    else if (!sqlite3_column_int (row, HAS_OWNER)) {
-      fault = "its disk is missing";
-      problem.mend = MEND_FEATURE;
-    }
     if (fault)
       check_tell (check, &problem, "feature number %" PRId64 ": %s",
                   problem.subject, fault);

@@ -299,22 +299,30 @@ has_suffix (const char *name, const char *suffix)
   return length > end && strcmp (name + length - end, suffix) == 0;
 }
 
-/* A disk on its way in is no leftover while somebody has its guard. */
-static void
-tell_hidden_disk (struct check *check, int64_t id)
+/* A disk on its way in is no leftover while somebody has its guard, or where a
+ * feature forbids to remove it.
+ */
+static int
+tell_hidden_disk (struct check *check, struct connection *connection,
+                  int64_t id, struct status *status)
 {
   struct check_problem problem = {
     .kind = CHECK_LEFTOVER,
     .mend = MEND_CLEAN,
   };
-  struct status status;
-  const int guard = guard_take (store_path (check->store), id, false, &status);
+  const int r = features_forbid (connection, id, FEATURE_CHANGE, status);
+  struct status held;
+  int guard;
 
-  if (guard == -1 && status.error == EBUSY)
-    return;
+  if (r != 0)
+    return r == -1 ? -1 : 0;
+  guard = guard_take (store_path (check->store), id, false, &held);
+  if (guard == -1 && held.error == EBUSY)
+    return 0;
   if (guard != -1)
     guard_release (guard);
   check_tell (check, &problem, "an interrupted reception or import");
+  return 0;
 }
 
 static int
@@ -342,8 +350,8 @@ check_disk (struct check *check, struct connection *connection,
     if (r == 0 || (r == 1 && info.id != id))
       r = status_fail (&fault, EIO, "it is not found by its name");
     if (r == 1 && has_suffix (info.name, DISK_RECEIVING))
-      tell_hidden_disk (check, id);
-    else if (r != 1 || !strchr (info.name, '/'))
+      return tell_hidden_disk (check, connection, id, status);
+    if (r != 1 || !strchr (info.name, '/'))
       check->counts->disks++;
     if (r == 1)
       return 0;

@@ -65,6 +65,7 @@ is_grave (const struct check_problem *problem)
 {
   switch (problem->kind) {
   case CHECK_FILE:
+  case CHECK_FEATURE:
     return problem->mend == MEND_NOT;
   case CHECK_LAYER:
   case CHECK_DISK:
@@ -446,9 +447,9 @@ mend_step (struct connection *connection, void *opaque, struct status *status)
       return -1;
     return connection_run_for (connection, counted_sql, mend->subject, status);
   case MEND_FEATURE:
-    if (connection_run_for (connection, gone_sql, mend->subject, status) == -1)
-      return -1;
     return connection_run_for (connection, feature_sql, mend->subject, status);
+  case MEND_DISOWNED:
+    return connection_run_for (connection, gone_sql, mend->subject, status);
   case MEND_PROPERTY:
     return connection_run_for (connection, property_sql, mend->subject, status);
   case MEND_COUNT:
@@ -468,6 +469,7 @@ static const char *const words[][2] = {
   [MEND_CONTENT] = { "content", "to which nothing refers, is deleted" },
   [MEND_FORGET] = { "what was kept about layer", "which is gone, is deleted" },
   [MEND_FEATURE] = { "feature", "is set right" },
+  [MEND_DISOWNED] = { "feature", "of what is gone, is deleted" },
   [MEND_PROPERTY] = { "property", "of what is gone, is deleted" },
   [MEND_COUNT] = { "layer", "is counted anew" },
   [MEND_SEQUENCE] = { "the counters of the ids are set", NULL },
@@ -477,7 +479,8 @@ static const char *const words[][2] = {
 static bool
 deletes (enum check_mend how)
 {
-  return how == MEND_RECLAIM || how == MEND_DELETE || how == MEND_CONTENT;
+  return how == MEND_RECLAIM || how == MEND_DELETE || how == MEND_CONTENT ||
+         how == MEND_DISOWNED || how == MEND_PROPERTY;
 }
 
 /* Mend one thing, in steps. */
@@ -648,8 +651,8 @@ mend_all (struct repair *repair, struct status *status)
   if (!repair->keep)
     return clear_ends (repair, status) == -1 ? -1 : clean (repair, status);
   say (repair, EIO,
-       "nothing was freed or deleted, since rows of disks, snapshots or "
-       "layers, or the file's structures, are damaged: what they show may "
+       "nothing was freed or deleted, since rows of disks, snapshots, layers "
+       "or features, or the file's structures, are damaged: what they show may "
        "still be needed");
   return 0;
 }

@@ -219,8 +219,9 @@ static const char layers_sql[] =
   "   FROM needed WHERE id > 0 AND id NOT IN (SELECT id FROM layer)";
 
 /* Disks that are lost, for the snapshots that they have and for layers at
- * which nobody looks: of FOUND (id, layer, size, bytes), where the id may be
- * NULL.  How large they were, and their blocks, is guessed.
+ * which nobody looks: of FOUND (id, layer, size, bytes).  How large they were,
+ * and their blocks, is guessed.  Who they were is known for the former only;
+ * the latter get ids that nobody had, so that nothing of others becomes theirs.
  */
 #define INSERT_FOUND \
   " INSERT OR IGNORE INTO disk (id, name, description, size, block_size," \
@@ -230,6 +231,7 @@ static const char layers_sql[] =
   "    layer, 1, 1, 0, 0, NULL," \
   "    CAST (strftime ('%s') AS INTEGER), 0" \
   "   FROM found"
+#define RECOVERED "disk.checksum = 0 AND disk.name LIKE 'recovered-%'"
 #define BLOCK_SIZE \
   "ifnull ((SELECT max (length (data)) FROM block" \
   "  WHERE block.layer = lost.layer AND codec = 1 AND length (data) IN" \
@@ -245,8 +247,12 @@ static const char snapshot_disks_sql[] =
   INSERT_FOUND;
 
 static const char layer_disks_sql[] =
-  "WITH lost (id, layer) AS ("
-  "   SELECT NULL, id FROM layer"
+  "WITH taken (id) AS (SELECT id FROM disk UNION SELECT disk FROM snapshot"
+  "   UNION SELECT disk FROM feature"
+  "   UNION SELECT owner FROM property WHERE kind = 1),"
+  "  lost (id, layer) AS ("
+  "   SELECT (SELECT ifnull (max (id), 0) FROM taken WHERE id < 1 << 61)"
+  "     + row_number () OVER (ORDER BY id), id FROM layer"
   "    WHERE id NOT IN (SELECT layer FROM disk)"
   "     AND id NOT IN (SELECT layer FROM snapshot)"
   "     AND id NOT IN (SELECT parent FROM layer WHERE parent IS NOT NULL)"
@@ -256,9 +262,30 @@ static const char layer_disks_sql[] =
   "     WHERE block.layer = sized.layer), 0)) AS size FROM sized)"
   INSERT_FOUND;
 
+/* A disk of which nobody knows who it was may be one that had a feature, of
+ * those that keep a program off: so it gets what disks had that are lost.
+ */
+static const char recovered_features_sql[] =
+  "WITH unknown (id) AS (SELECT id FROM disk WHERE " RECOVERED
+  "   AND id NOT IN (SELECT disk FROM snapshot)),"
+  "  kept (name, class) AS ("
+  "   SELECT name, max (class) FROM main.feature"
+  "    WHERE disk <> 0 AND class <> 1"
+  "     AND disk NOT IN (SELECT id FROM disk WHERE NOT (" RECOVERED "))"
+  "    GROUP BY name LIMIT ?1),"
+  "  feature (id, name, disk, class) AS ("
+  "   SELECT (SELECT ifnull (max (id), 0) FROM main.feature"
+  "      WHERE id < 1 << 61) + row_number () OVER (ORDER BY unknown.id, name),"
+  "     name, unknown.id, class FROM kept, unknown)"
+  " INSERT OR IGNORE INTO main.feature SELECT *, " FEATURE_CHECKSUM
+  "  FROM feature";
+
+static const char recovered_sql[] =
+  "SELECT DISTINCT name FROM feature WHERE class <> 1"
+  " AND disk IN (SELECT id FROM disk WHERE " RECOVERED ") LIMIT ?1";
+
 static const char disk_checksums_sql[] =
-  "UPDATE disk SET checksum = " DISK_CHECKSUM
-  " WHERE checksum = 0 AND name LIKE 'recovered-%'";
+  "UPDATE disk SET checksum = " DISK_CHECKSUM " WHERE " RECOVERED;
 
 /* Snapshots whose disk is not even known cannot be kept. */
 static const char snapshots_sql[] =
@@ -324,6 +351,32 @@ add_features (struct salvage *salvage, struct status *status)
   return add_feature (salvage, CODEC_CONTENT, CONTENT_FEATURE, status);
 }
 
+/* Give the disks that were recovered the features that they may have had, and
+ * say so: one more than a disk can have keeps everybody off.
+ */
+static int
+recover_features (struct salvage *salvage, struct status *status)
+{
+  CLEANUP_STATEMENT sqlite3_stmt *row =
+      connection_statement (salvage->out, recovered_sql, status);
+  const char *name;
+  int r;
+
+  if (row == NULL || connection_run_for (salvage->out, recovered_features_sql,
+                                         FEATURES_MAX + 1, status) == -1)
+    return -1;
+  sqlite3_bind_int (row, 1, FEATURES_MAX + 1);
+  while ((r = connection_step (salvage->out, row, status)) == 1) {
+    name = (const char *)sqlite3_column_text (row, 0);
+    if (!features_know (name))
+      salvage_lose (salvage,
+                    "recovered-NUMBER may be a disk with the feature '%.100s', "
+                    "which this program does not have, and so has it",
+                    name ? name : "");
+  }
+  return r;
+}
+
 int
 salvage_fit_together (struct salvage *salvage, struct status *status)
 {
@@ -339,6 +392,7 @@ salvage_fit_together (struct salvage *salvage, struct status *status)
                    "disks were lost, and are called recovered-NUMBER; check "
                    "their sizes",
                    status) == -1 ||
+      recover_features (salvage, status) == -1 ||
       connection_run (salvage->out, disk_checksums_sql, status) == -1 ||
       run_and_say (salvage, snapshots_sql,
                    "snapshots are left out, since their disk is lost",

@@ -414,8 +414,12 @@ walk_known (struct salvage *salvage, struct roots *roots, struct status *status)
       salvage->blocks_are_complete = false;
     if (trees[i].loss)
       salvage_lose (salvage,
-                    "the table of %s is damaged; some of them may be lost",
-                    trees[i].loss);
+                    "the table of %s is damaged; some of them may be lost%s",
+                    trees[i].loss,
+                    i == TREE_FEATURE
+                        ? ", and what only a newer program can read may then "
+                          "look as if this one could"
+                        : "");
   }
   salvage->block_root = roots->known[TREE_BLOCK];
   return use_orphans (salvage, zero_is_complete, status);

@@ -283,8 +283,10 @@ read_once (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
     *again = false;
     return -1;
   }
-  r = view_read (&reader->connection, &reader->view, buffer, offset, count,
-                 status);
+  r = view_check_range (&reader->view, offset, count, EIO, status);
+  if (r == 0)
+    r = view_read (&reader->connection, &reader->view, buffer, offset, count,
+                   status);
   statistics_cache (disk->counters, reader->connection.db);
   return reader_end_or_again (readers, reader, r, again, status);
 }
@@ -523,8 +525,10 @@ disk_extents (struct disk *disk, uint64_t offset, uint64_t count, bool one,
   int r = -1;
 
   if (reader) {
-    r = view_extents (&reader->connection, &reader->view, offset, count, one,
-                      found, opaque, status);
+    r = view_check_range (&reader->view, offset, count, EIO, status);
+    if (r == 0)
+      r = view_extents (&reader->connection, &reader->view, offset, count, one,
+                        found, opaque, status);
     statistics_cache (disk->counters, reader->connection.db);
     r = reader_end (&disk->store->readers, reader, r, status);
   }

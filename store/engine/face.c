@@ -61,6 +61,24 @@ store_rename_new (const char *from, const char *to)
   return files_rename_new (from, to);
 }
 
+const char *
+store_codec (unsigned number)
+{
+  return codec_built (number);
+}
+
+const char *
+store_sqlite_compiled (void)
+{
+  return SQLITE_VERSION;
+}
+
+const char *
+store_sqlite_used (void)
+{
+  return sqlite3_libversion ();
+}
+
 bool
 store_sqlite_is_fixed (void)
 {

@@ -555,10 +555,9 @@ run_request (struct writer *writer, struct operation *operation,
 {
   if (operation->kind == RESIZE)
     return run_resize (writer, operation, status);
-  if (operation->offset > writer->view.size ||
-      operation->count > writer->view.size - operation->offset)
-    return status_fail (status, ENOSPC,
-                        "the disk has shrunk; connect again to see its size");
+  if (view_check_range (&writer->view, operation->offset, operation->count,
+                        ENOSPC, status) == -1)
+    return -1;
   if (operation->kind == WRITE)
     return run_write (writer, operation, status);
   return run_clear (writer, operation, status);

@@ -322,7 +322,7 @@ hold_disk (struct backup *backup, const struct disk_info *disk,
   if (guards == NULL)
     return status_no_memory (status);
   backup->guards = guards;
-  guard = guard_take (store_path (backup->store), disk->id, false, status);
+  guard = guard_copy (store_path (backup->store), disk->id, status);
   if (guard == -1)
     return -1;
   guards[backup->guards_count++] = guard;

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -45,11 +46,12 @@ fail_no_hold (const struct hold *hold, const struct optional *list,
   bool any = false;
 
   for (size_t i = 0; i < list->property_count; i++)
-    any |= optional_key_behind (&list->properties[i], PROPERTY_HOLD) != NULL;
+    any |= optional_key_behind (list->properties[i].key, PROPERTY_HOLD) != NULL;
   status_fail (status, ENOENT, "it is not held by '%s'; it is held by%s",
                hold->tag, any ? ":" : " nobody");
   for (size_t i = 0; i < list->property_count; i++) {
-    const char *tag = optional_key_behind (&list->properties[i], PROPERTY_HOLD);
+    const char *tag =
+        optional_key_behind (list->properties[i].key, PROPERTY_HOLD);
 
     if (tag && status_list_name (status, tag))
       break;
@@ -111,19 +113,23 @@ static int
 hold_or_release (struct store *store, const char *target, const char *tag,
                  bool release, struct status *status)
 {
-  char key[PROPERTY_KEY_MAX + 2];
   struct hold hold = {
     .request.target = target,
-    .key = key,
     .tag = tag,
     .release = release,
   };
+  char *key;
+  int r;
 
-  /* A tag that is too long is cut off, and still too long. */
-  snprintf (key, sizeof key, PROPERTY_HOLD "%s", tag);
-  if (sane_check_key (key, status) == -1)
-    return -1;
-  return store_change (store, change_hold, &hold, status);
+  if (asprintf (&key, PROPERTY_HOLD "%s", tag) == -1)
+    return status_no_memory (status);
+  hold.key = key;
+  /* Whatever holds it can be released. */
+  r = release ? 0 : sane_check_key (key, status);
+  if (r == 0)
+    r = store_change (store, change_hold, &hold, status);
+  free (key);
+  return r;
 }
 
 int

@@ -689,8 +689,11 @@ open_unpinned (struct store *store, const struct request *request,
 
   if (request->snapshot.id != 0)
     return disk_open (store, request->target, true, status);
-  if (take_guard (store, &request->disk, &guard, status) == -1)
+  guard = guard_await_copy (store_path (store), now.id, status);
+  if (guard == -1) {
+    status_prefix (status, "disk '%s'", request->disk.name);
     return NULL;
+  }
   /* It may have been changed until then. */
   r = STORE_READ (store, status, connection,
                   disks_find_id (connection, now.id, &now, status));

@@ -358,8 +358,8 @@ delete_rows (struct connection *connection, struct loan *loan,
   return r == -1 ? -1 : count;
 }
 
-/* The same; but a disk that has got a feature meanwhile which forbids to change
- * it stays where it stands.
+/* The same; but where one of the two has got a feature meanwhile which forbids
+ * to change it, both stay where they stand.
  */
 static int
 find_changeable_loan (struct connection *connection, struct loan *loan,
@@ -367,11 +367,12 @@ find_changeable_loan (struct connection *connection, struct loan *loan,
 {
   int r = find_loan (connection, loan, status);
 
-  if (r == 1) {
-    r = features_forbid (connection, loan->disk, FEATURE_CHANGE, status);
-    r = r == -1 ? -1 : !r;
-  }
-  return r;
+  if (r != 1)
+    return r;
+  r = features_forbid (connection, loan->disk, FEATURE_CHANGE, status);
+  if (r == 0)
+    r = features_forbid (connection, loan->hidden, FEATURE_CHANGE, status);
+  return r == -1 ? -1 : !r;
 }
 
 static int
@@ -527,7 +528,7 @@ look_for_hidden (struct connection *connection, struct cleaning *cleaning,
 }
 
 /* Delete the disk at hand, unless it has come in completely since, and is
- * hidden no more.
+ * hidden no more; or a feature forbids that, which is left to who has it.
  */
 static int
 change_remove (struct connection *connection, void *opaque,
@@ -545,8 +546,11 @@ change_remove (struct connection *connection, void *opaque,
   if (connection_integer_for (connection, hidden_sql, cleaning->id, &hidden,
                               status) == -1)
     return -1;
-  if (!hidden)
-    return 0;
+  r = hidden
+          ? features_forbid (connection, cleaning->id, FEATURE_CHANGE, status)
+          : 1;
+  if (r != 0)
+    return r == -1 ? -1 : 0;
   r = delete_hidden (connection, store_path (cleaning->store), cleaning->id,
                      status);
   cleaning->done = r == 1;

@@ -19,15 +19,19 @@ static int
 add_properties (const struct optional *found, struct optional *list,
                 struct status *status)
 {
-  if (found->property_count > PROPERTIES_MAX)
-    return status_fail (status, EIO,
-                        "there are more than %d properties of one disk or "
-                        "snapshot, which no program makes",
-                        PROPERTIES_MAX);
+  size_t count = 0;
+
   for (size_t i = 0; i < found->property_count; i++) {
     const struct property *property = &found->properties[i];
 
-    if (!property->damaged && !optional_stays (property->key) &&
+    if (optional_stays (property->key))
+      continue;
+    if (++count > PROPERTIES_MAX)
+      return status_fail (status, EIO,
+                          "there are more than %d properties of one disk or "
+                          "snapshot, which no program makes",
+                          PROPERTIES_MAX);
+    if (!property->damaged &&
         optional_add_property (list, property, status) == -1)
       return -1;
   }
@@ -125,8 +129,7 @@ put_feature (struct connection *connection, int64_t disk,
 {
   static const char put_sql[] =
       "WITH feature (id, name, disk, class) AS"
-      " (SELECT (SELECT ifnull (max (id), 0) + 1 FROM main.feature), ?1, ?2,"
-      "   ?3)"
+      " (SELECT " HIGHEST_FEATURE " + 1, ?1, ?2, ?3)"
       " INSERT INTO main.feature SELECT *, " FEATURE_CHECKSUM " FROM feature"
       " WHERE true ON CONFLICT (name, disk) DO NOTHING";
   CLEANUP_STATEMENT sqlite3_stmt *put =

@@ -105,6 +105,15 @@ enum property_column {
 #define PROPERTY_CHECKSUM \
   "row_checksum ('property', property.id" EACH_PROPERTY_COLUMN (COLUMN_NAME) ")"
 
+/* SQL: the highest id of TABLE, behind which new ones come, or 0.  There is no
+ * room behind the highest that there can be: what somebody has put there is
+ * passed by.
+ */
+#define HIGHEST_ID(table) \
+  "(SELECT ifnull (max (id), 0) FROM main." table " WHERE id < 1 << 62)"
+#define HIGHEST_FEATURE  HIGHEST_ID ("feature")
+#define HIGHEST_PROPERTY HIGHEST_ID ("property")
+
 /* SQL: all columns of a row, but in place of its checksum whether that is
  * right.
  */

@@ -451,9 +451,9 @@ disks_view (struct connection *connection, int64_t id, int64_t epoch,
   if (r == -1)
     return -1;
   if (r == 0 || sqlite3_column_int64 (disk, DISK_EPOCH) != epoch)
-    return status_fail (status, EIO,
-                        "the disk was deleted or rolled back under this "
-                        "connection; connect again");
+    return status_fail_changed (status, EIO,
+                                "the disk was deleted or rolled back under "
+                                "this connection; connect again");
   if (features_access (connection, id, &view->access, status) == -1)
     return -1;
   if (view->access == DISK_REFUSED)
@@ -504,27 +504,31 @@ disks_head (struct connection *connection, int64_t id, struct layer_point *head,
 }
 
 /* What comes in for disk ID, or was left by a reception that died, goes on
- * belonging to it under the NAME that it will have.
+ * belonging to it under the NAME that it will have; so where a feature forbids
+ * to change that, the disk keeps its name.
  */
 static int
 rename_incoming (struct connection *connection, int64_t id, const char *name,
                  struct status *status)
 {
   static const char incoming_sql[] =
+      "SELECT ifnull ((SELECT id FROM disk WHERE name ="
+      " (SELECT name FROM disk WHERE id = ?1) || '" DISK_RECEIVING "'), 0)";
+  static const char name_sql[] =
       "UPDATE OR IGNORE disk SET name = ?2 || '" DISK_RECEIVING "'"
-      " WHERE name = (SELECT name FROM disk WHERE id = ?1)"
-      " || '" DISK_RECEIVING "'";
-  static const char checksum_sql[] =
-      "UPDATE disk SET checksum = " DISK_CHECKSUM
-      " WHERE name = ?2 || '" DISK_RECEIVING "' AND ?1 > 0";
+      " WHERE id = ?1";
+  int64_t incoming;
 
-  if (connection_run_for_text (connection, incoming_sql, id, name, status) ==
-      -1)
+  if (connection_integer_for (connection, incoming_sql, id, &incoming,
+                              status) == -1)
     return -1;
-  return sqlite3_changes (connection->db) == 0
-             ? 0
-             : connection_run_for_text (connection, checksum_sql, id, name,
-                                        status);
+  if (incoming == 0)
+    return 0;
+  if (features_allow (connection, incoming, FEATURE_CHANGE, status) == -1 ||
+      connection_run_for_text (connection, name_sql, incoming, name, status) ==
+          -1)
+    return -1;
+  return set_checksum (connection, incoming, status);
 }
 
 int

@@ -293,7 +293,7 @@ features_add (struct connection *connection, const char *name,
 {
   static const char add_sql[] =
       "WITH feature (id, name, disk, class) AS"
-      " (SELECT (SELECT ifnull (max (id), 0) + 1 FROM main.feature), ?1, 0, 3)"
+      " (SELECT " HIGHEST_FEATURE " + 1, ?1, 0, 3)"
       " INSERT INTO main.feature SELECT *, " FEATURE_CHECKSUM " FROM feature"
       " WHERE true ON CONFLICT (name, disk) DO NOTHING";
   CLEANUP_STATEMENT sqlite3_stmt *add = NULL;
@@ -322,7 +322,7 @@ features_clone (struct connection *connection, int64_t from, int64_t to,
 {
   static const char clone_sql[] =
       "WITH feature (id, name, disk, class) AS"
-      " (SELECT (SELECT max (id) FROM main.feature) +"
+      " (SELECT " HIGHEST_FEATURE " +"
       "   row_number () OVER (ORDER BY id), name, ?2, class"
       "  FROM main.feature WHERE disk = ?1)"
       " INSERT INTO main.feature SELECT *, " FEATURE_CHECKSUM " FROM feature";

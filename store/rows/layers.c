@@ -25,6 +25,16 @@ view_free (struct view *view)
   *view = (struct view){ 0 };
 }
 
+int
+view_check_range (const struct view *view, uint64_t offset, uint64_t count,
+                  int error, struct status *status)
+{
+  if (offset <= view->size && count <= view->size - offset)
+    return 0;
+  return status_fail_changed (
+      status, error, "the disk has shrunk; connect again to see its size");
+}
+
 uint64_t
 view_blocks (const struct view *view)
 {

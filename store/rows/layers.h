@@ -70,6 +70,13 @@ struct view {
 /* Free what a view holds; a view of all zeroes is a valid empty one. */
 void view_free (struct view *view);
 
+/* Are COUNT bytes from OFFSET on inside the disk as it is now?  Its client
+ * asks by the size that it had when he came, and it may have shrunk since.
+ * Returns 0, or -1 and ERROR.
+ */
+int view_check_range (const struct view *view, uint64_t offset, uint64_t count,
+                      int error, struct status *status);
+
 /* Make a layer over PARENT, or for NULL one without a parent; its id goes
  * to *ID.  Inside a write transaction of the caller.  Returns 0, or -1.
  */

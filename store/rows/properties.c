@@ -70,7 +70,7 @@ properties_read (struct connection *connection, enum property_kind kind,
   if (read == NULL)
     return -1;
   bind_key (read, kind, owner, NULL);
-  sqlite3_bind_int (read, 3, PROPERTIES_MAX + 1);
+  sqlite3_bind_int (read, 3, 2 * PROPERTIES_MAX + 1);
   while ((r = connection_step (connection, read, status)) == 1)
     if (add_row (read, list, status) == -1)
       return -1;
@@ -84,9 +84,11 @@ check_room (struct connection *connection, int64_t owner,
 {
   static const char count_sql[] =
       "SELECT count (*) FROM property"
-      " WHERE kind = ?1 AND owner = ?2 AND key <> ?3";
+      " WHERE kind = ?1 AND owner = ?2 AND key <> ?3"
+      " AND (key GLOB '" PROPERTY_HOLD "*') = (?3 GLOB '" PROPERTY_HOLD "*')";
   CLEANUP_STATEMENT sqlite3_stmt *count =
       connection_statement (connection, count_sql, status);
+  const bool hold = optional_key_behind (property->key, PROPERTY_HOLD) != NULL;
 
   if (count == NULL)
     return -1;
@@ -96,8 +98,9 @@ check_room (struct connection *connection, int64_t owner,
   if (sqlite3_column_int64 (count, 0) < PROPERTIES_MAX)
     return 0;
   return status_fail (status, EDQUOT,
-                      "it has %d properties, and cannot have more; remove one",
-                      PROPERTIES_MAX);
+                      "it has %d %s, and cannot have more; %s one",
+                      PROPERTIES_MAX, hold ? "holds" : "properties",
+                      hold ? "release" : "remove");
 }
 
 static void
@@ -122,7 +125,7 @@ properties_set (struct connection *connection, int64_t owner,
       "WITH property (id, kind, owner, key, value) AS"
       " (SELECT ifnull ((SELECT id FROM main.property"
       "   WHERE kind = ?1 AND owner = ?2 AND key = ?3),"
-      "   (SELECT ifnull (max (id), 0) + 1 FROM main.property)),"
+      "   " HIGHEST_PROPERTY " + 1),"
       "  ?1, ?2, ?3, ?4)"
       " INSERT OR REPLACE INTO main.property SELECT *, " PROPERTY_CHECKSUM
       " FROM property";
@@ -136,9 +139,12 @@ properties_set (struct connection *connection, int64_t owner,
   return connection_step (connection, set, status);
 }
 
-int
-properties_remove (struct connection *connection, enum property_kind kind,
-                   int64_t owner, const char *key, struct status *status)
+/* Remove the property of exactly this key.  Returns 1, 0 where there is none,
+ * or -1.
+ */
+static int
+remove_key (struct connection *connection, enum property_kind kind,
+            int64_t owner, const char *key, struct status *status)
 {
   static const char remove_sql[] =
       "DELETE FROM property WHERE kind = ?1 AND owner = ?2 AND key = ?3";
@@ -151,6 +157,57 @@ properties_remove (struct connection *connection, enum property_kind kind,
   if (connection_step (connection, statement, status) == -1)
     return -1;
   return sqlite3_changes (connection->db) > 0;
+}
+
+/* Is TEXT, of LENGTH bytes, PRINTED so, and not to be typed? */
+static bool
+is_shown_as (const char *text, size_t length, const char *printed)
+{
+  const signed char *key = (const signed char *)text;
+  const signed char *shown = (const signed char *)printed;
+  size_t i = 0;
+
+  if (strlen (text) == length && sane_text (text))
+    return false;
+  while (i < length && key[i] && shown[i] &&
+         (key[i] == shown[i] ||
+          (shown[i] == '?' && (key[i] < ' ' || key[i] == 0x7f))))
+    i++;
+  return shown[i] == '\0' && (i == length || key[i] == '\0');
+}
+
+/* The same for one whose key nobody can type: for KEY as it is printed. */
+static int
+remove_shown (struct connection *connection, enum property_kind kind,
+              int64_t owner, const char *key, struct status *status)
+{
+  static const char keys_sql[] =
+      "SELECT id, key FROM property WHERE kind = ?1 AND owner = ?2";
+  static const char remove_sql[] = "DELETE FROM property WHERE id = ?1";
+  CLEANUP_STATEMENT sqlite3_stmt *row =
+      connection_statement (connection, keys_sql, status);
+  int r;
+
+  if (row == NULL)
+    return -1;
+  bind_key (row, kind, owner, NULL);
+  while ((r = connection_step (connection, row, status)) == 1)
+    if (is_shown_as ((const char *)sqlite3_column_text (row, 1),
+                     sqlite3_column_bytes (row, 1), key))
+      return connection_run_for (connection, remove_sql,
+                                 sqlite3_column_int64 (row, 0), status) == -1
+                 ? -1
+                 : 1;
+  return r;
+}
+
+int
+properties_remove (struct connection *connection, enum property_kind kind,
+                   int64_t owner, const char *key, struct status *status)
+{
+  const int r = remove_key (connection, kind, owner, key, status);
+
+  return r == 0 ? remove_shown (connection, kind, owner, key, status) : r;
 }
 
 int
@@ -193,12 +250,12 @@ properties_clone (struct connection *connection, int64_t from, int64_t to,
 {
   static const char clone_sql[] =
       "WITH property (id, kind, owner, key, value) AS"
-      " (SELECT (SELECT max (id) FROM main.property) +"
+      " (SELECT " HIGHEST_PROPERTY " +"
       "   row_number () OVER (ORDER BY id), kind, ?2, key, value"
       "  FROM main.property WHERE kind = 1 AND owner = ?1"
       "   AND checksum = row_checksum ('property', id, kind, owner, key, value)"
-      "   AND key <> 'id' AND key NOT GLOB '" PROPERTY_HOLD
-      "*' AND key NOT GLOB '" PROPERTY_LOCAL "*')"
+      "   AND key <> 'id' AND key NOT GLOB '" PROPERTY_HOLD "*'"
+      "   AND key NOT GLOB '" PROPERTY_LOCAL "*')"
       " INSERT INTO main.property SELECT *, " PROPERTY_CHECKSUM
       " FROM property";
 

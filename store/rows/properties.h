@@ -34,9 +34,9 @@
   " AND property.key GLOB '" PROPERTY_HOLD "*'"
 
 /* Add to LIST the properties of OWNER, in the order of their keys, compared
- * byte by byte; at most one more than PROPERTIES_MAX.  Those whose keys are
- * impossible are left out.  Returns 0 or -1.  Thread rules, here and below:
- * those of the connection.
+ * byte by byte; at most one more than it can have, which is PROPERTIES_MAX
+ * holds and as many others.  Those whose keys are impossible are left out.
+ * Returns 0 or -1.  Thread rules, here and below: those of the connection.
  */
 int properties_read (struct connection *connection, enum property_kind kind,
                      int64_t owner, struct optional *list,
@@ -44,7 +44,7 @@ int properties_read (struct connection *connection, enum property_kind kind,
 
 /* OWNER, of the property's kind, gets PROPERTY, in place of one of that key.
  * In a transaction.  Returns 0, or -1: EDQUOT where it has PROPERTIES_MAX
- * already.
+ * already; holds do not count as others, so that there is room for one.
  */
 int properties_set (struct connection *connection, int64_t owner,
                     const struct property *property, struct status *status);
@@ -54,8 +54,10 @@ int properties_set_text (struct connection *connection, enum property_kind kind,
                          int64_t owner, const char *key, const char *text,
                          struct status *status);
 
-/* OWNER loses its property KEY.  In a transaction.  Returns 1, 0 where there is
- * none, or -1.
+/* OWNER loses its property KEY; where there is none, one whose key nobody can
+ * type, since it has control characters or is no UTF-8, and that is printed as
+ * KEY, with '?' in their place.  In a transaction.  Returns 1, 0 where there is
+ * none either, or -1.
  */
 int properties_remove (struct connection *connection, enum property_kind kind,
                        int64_t owner, const char *key, struct status *status);

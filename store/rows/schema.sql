@@ -341,6 +341,8 @@ CREATE INDEX block_content ON block (content) WHERE codec = 4;
 
 -- What blocks of disks with deduplicate = 1 hold, each once.  A row to which
 -- no block refers is deleted in the transaction that removes the last one.
+-- Only rows of codec 4 count as references.  What rows of other codecs refer to
+-- needs a codec here, too, that other programs do not know: then they keep it.
 CREATE TABLE content (
   -- Ids are never used again.
   id INTEGER PRIMARY KEY AUTOINCREMENT,

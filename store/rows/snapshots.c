@@ -319,8 +319,8 @@ view_snapshot (struct connection *connection, int64_t id, struct view *view,
   sqlite3_bind_int64 (find, 1, id);
   r = find_info (connection, find, &info, status);
   if (r == 0)
-    return status_fail (status, EIO,
-                        "the snapshot was deleted under this connection");
+    return status_fail_changed (
+        status, EIO, "the snapshot was deleted under this connection");
   if (r == -1 ||
       features_allow (connection, info.disk, FEATURE_READ, status) == -1)
     return -1;

@@ -44,7 +44,7 @@ struct prometheus {
   struct statistics *statistics;
   struct prometheus_options options;
   char *new_file;
-  char *server; /* the value of the label */
+  char *labels; /* of all series */
   struct background background;
 };
 
@@ -329,19 +329,17 @@ static int
 put_all (struct prometheus *prometheus, FILE *file)
 {
   struct statistics *statistics = prometheus->statistics;
-  char *database = escape (prometheus->options.database), *server = NULL;
+  char *database = escape (prometheus->options.database);
   struct series *series = NULL;
   size_t count;
   int r = -1;
 
-  if (asprintf (&server, "server=\"%s\"", prometheus->server) == -1)
-    server = NULL;
   statistics_begin_reading (statistics);
-  if (database && server)
-    series = gather_series (statistics, server, &count);
+  if (database)
+    series = gather_series (statistics, prometheus->labels, &count);
   if (series) {
     fputs (first_line, file);
-    put_server (file, statistics->server, server, database);
+    put_server (file, statistics->server, prometheus->labels, database);
     if (count > 0) /* a family has at least one series */
       put_disks (file, series, count);
     free_series (series, count);
@@ -351,7 +349,6 @@ put_all (struct prometheus *prometheus, FILE *file)
     errno = ENOMEM;
   statistics_end_reading (statistics);
   free (database);
-  free (server);
   return r;
 }
 
@@ -478,7 +475,7 @@ static void
 free_prometheus (struct prometheus *prometheus)
 {
   free (prometheus->new_file);
-  free (prometheus->server);
+  free (prometheus->labels);
   free (prometheus);
 }
 
@@ -497,6 +494,23 @@ server_name (const char *file)
   return name;
 }
 
+/* A new string: the labels of all series, without braces. */
+static char *
+make_server_labels (const struct prometheus_options *options)
+{
+  const bool named = options->name && options->name[0];
+  char *server = server_name (options->file), *labels = NULL;
+  char *name = escape (named ? options->name : "");
+
+  if (server && name &&
+      asprintf (&labels, "server=\"%s\"%s%s%s", server, named ? ",name=\"" : "",
+                name, named ? "\"" : "") == -1)
+    labels = NULL;
+  free (server);
+  free (name);
+  return labels;
+}
+
 static struct prometheus *
 make_prometheus (struct statistics *statistics,
                  const struct prometheus_options *options,
@@ -508,8 +522,8 @@ make_prometheus (struct statistics *statistics,
     prometheus->statistics = statistics;
     prometheus->options = *options;
     prometheus->new_file = new_name (options->file);
-    prometheus->server = server_name (options->file);
-    if (prometheus->new_file && prometheus->server)
+    prometheus->labels = make_server_labels (options);
+    if (prometheus->new_file && prometheus->labels)
       return prometheus;
     free_prometheus (prometheus);
   }

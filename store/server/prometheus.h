@@ -11,7 +11,8 @@
  *
  * The names of all series are stable.  Each has the label "server", made of
  * the name of the file: so the files of several servers in one directory
- * never have the same series.
+ * never have the same series.  A server that was given a name has it in the
+ * label "name".
  */
 
 #ifndef SQLBLOCK_PROMETHEUS_H
@@ -27,6 +28,7 @@ struct statistics;
 struct prometheus_options {
   const char *file;     /* its name */
   const char *database; /* the name of the database, to be told */
+  const char *name;     /* the server's own, or NULL */
   int interval;         /* milliseconds */
   /* Takes lines for the server's log; called from the thread. */
   void (*warn) (const char *message);

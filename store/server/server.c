@@ -48,6 +48,7 @@ start_statistics (struct server *server, struct status *status)
   const struct prometheus_options options = {
     .file = server->options.statistics,
     .database = store_path (server->store),
+    .name = server->options.name,
     .interval = PROMETHEUS_INTERVAL,
     .warn = server->options.store.warn,
   };

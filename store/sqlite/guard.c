@@ -29,6 +29,8 @@
  * snapshot of that id, and its readers have names of their own.
  */
 #define HOLDER_SIZE   128
+#define COPIES_PLACE  1 /* to be locked */
+#define SHARERS_PLACE 2
 #define READERS       3
 #define READERS_PLACE (HOLDER_SIZE + 1)
 #define NAMES_PLACE   (READERS_PLACE + READERS)
@@ -167,16 +169,6 @@ sign (int fd, off_t offset, size_t length)
   (void)written;
 }
 
-/* Say who has the guard at OFFSET. */
-static void
-fail_held (int fd, off_t offset, struct status *status)
-{
-  char holder[HOLDER_SIZE + 1];
-
-  read_name (fd, offset, HOLDER_SIZE, holder);
-  status_fail (status, EBUSY, "%s has the disk open for writing", holder);
-}
-
 /* Lock the byte at OFFSET, for reading or writing; -1 with errno. */
 static int
 lock_byte (int fd, off_t offset, short type)
@@ -205,6 +197,20 @@ is_locked (int fd, off_t offset)
   };
 
   return fcntl (fd, F_OFD_GETLK, &lock) == -1 ? -1 : lock.l_type != F_UNLCK;
+}
+
+/* Say who has the guard at OFFSET. */
+static void
+fail_held (int fd, off_t offset, struct status *status)
+{
+  char holder[HOLDER_SIZE + 1];
+
+  if (is_locked (fd, offset + COPIES_PLACE) == 1) {
+    status_fail (status, EBUSY, "a copy of the disk is being made");
+    return;
+  }
+  read_name (fd, offset, HOLDER_SIZE, holder);
+  status_fail (status, EBUSY, "%s has the disk open for writing", holder);
 }
 
 /* Did the last lock fail because somebody has it? */
@@ -267,8 +273,36 @@ place_of (int64_t id, struct status *status)
   return (off_t)id * PLACE;
 }
 
-int
-guard_take (const char *path, int64_t id, bool shared, struct status *status)
+/* Who has a guard, and does he let others have it? */
+enum holder { ALONE, SHARER, COPY };
+
+/* Lock the byte at OFFSET, and then, of those who let others have it, sharers
+ * keep copies out, and copies sharers: each says that it is there before it
+ * looks for the others.  Returns 0, or -1 with errno.
+ */
+static int
+lock_guard (int fd, off_t offset, enum holder holder)
+{
+  static const off_t places[] = {
+    [SHARER] = SHARERS_PLACE,
+    [COPY] = COPIES_PLACE,
+  };
+  int others;
+
+  if (lock_byte (fd, offset, holder == ALONE ? F_WRLCK : F_RDLCK) == -1)
+    return -1;
+  if (holder == ALONE)
+    return 0;
+  if (lock_byte (fd, offset + places[holder], F_RDLCK) == -1)
+    return -1;
+  others = is_locked (fd, offset + places[holder == COPY ? SHARER : COPY]);
+  if (others == 1)
+    errno = EAGAIN;
+  return others == 0 ? 0 : -1;
+}
+
+static int
+take (const char *path, int64_t id, enum holder holder, struct status *status)
 {
   const off_t offset = place_of (id, status);
   int fd;
@@ -278,8 +312,9 @@ guard_take (const char *path, int64_t id, bool shared, struct status *status)
   fd = open_lock_file (path, O_RDWR | O_CREAT, status);
   if (fd == -1)
     return -1;
-  if (lock_byte (fd, offset, shared ? F_RDLCK : F_WRLCK) == 0) {
-    sign (fd, offset, HOLDER_SIZE);
+  if (lock_guard (fd, offset, holder) == 0) {
+    if (holder != COPY)
+      sign (fd, offset, HOLDER_SIZE);
     return fd;
   }
   if (is_held ())
@@ -290,22 +325,46 @@ guard_take (const char *path, int64_t id, bool shared, struct status *status)
   return -1;
 }
 
+int
+guard_take (const char *path, int64_t id, bool shared, struct status *status)
+{
+  return take (path, id, shared ? SHARER : ALONE, status);
+}
+
+int
+guard_copy (const char *path, int64_t id, struct status *status)
+{
+  return take (path, id, COPY, status);
+}
+
 bool
 guard_wait (unsigned *tries)
 {
   return sleep_before_try (tries, DISK_TRIES);
 }
 
-int
-guard_await (const char *path, int64_t id, struct status *status)
+static int
+await (const char *path, int64_t id, enum holder holder, struct status *status)
 {
   unsigned tries = 0;
   int guard;
 
   do
-    guard = guard_take (path, id, false, status);
+    guard = take (path, id, holder, status);
   while (guard == -1 && status->error == EBUSY && guard_wait (&tries));
   return guard;
+}
+
+int
+guard_await (const char *path, int64_t id, struct status *status)
+{
+  return await (path, id, ALONE, status);
+}
+
+int
+guard_await_copy (const char *path, int64_t id, struct status *status)
+{
+  return await (path, id, COPY, status);
 }
 
 /*--------------------------------------------------------------------

@@ -10,6 +10,10 @@
  *   byte   0        256 x id               256 x (id + 1)
  *          |  ...   |*process 1234 on host |  ...          * the byte locked
  *
+ * Who copies a disk that it must not change has that byte shared, and the next
+ * one as well, so that copies do not keep each other out; who writes one that
+ * he shares has the one behind that.
+ *
  * The second half of the 256 bytes belongs to the snapshot of that id, which
  * has nothing to do with the disk:
  *
@@ -70,8 +74,18 @@ int guard_take (const char *path, int64_t id, bool shared,
  */
 bool guard_wait (unsigned *tries);
 
+/* Keep others from writing disk ID of the database PATH, as long as a copy is
+ * made of what it is: for who must not change the disk.  Any number of
+ * processes can do this.  EBUSY where somebody has it open for writing, shared
+ * or not.  Returns and thread rules as guard_take.
+ */
+int guard_copy (const char *path, int64_t id, struct status *status);
+
 /* The same as guard_take, not shared, with such tries. */
 int guard_await (const char *path, int64_t id, struct status *status);
+
+/* The same as guard_copy, with such tries. */
+int guard_await_copy (const char *path, int64_t id, struct status *status);
 
 /* Say that this process reads the snapshot ID of the database PATH, so that
  * nobody deletes it; any number of readers can.  It waits a moment for somebody

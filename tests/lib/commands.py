@@ -146,7 +146,7 @@ if set(COMMANDS) != set(CALLS):
 def values_of (name, argument):
     return {"SIZE": "1M", "HOW": "lz4", "TEXT": "text", "SNAPSHOT": "monday",
             "FILE": "saved", "WHEN": "never", "COLUMNS": "80", "LINES": "24",
-            "SECONDS": "1", "NUMBER": "1"}[argument]
+            "SECONDS": "1", "NUMBER": "1", "KEY": "user:other"}[argument]
 
 def option_of (name, argument):
     return "--%s%s" % (name, argument and "=" + values_of(name, argument))
@@ -175,9 +175,9 @@ def join (*parts):
 def replaced (arguments, i, value):
     return [*arguments[:i], value, *arguments[i + 1:]]
 
-def bad_values (word, value):
+def bad_values (command, word, value):
     """What cannot stand where the usage says WORD."""
-    if word == "TEXT":
+    if word == "TEXT" or (command, word) == ("snapshot release", "TAG"):
         return []
     if "@SNAPSHOT" in word:
         bad = [join("web@", name) for name in BAD_NAMES]
@@ -189,7 +189,7 @@ def bad_values (word, value):
             (["web@monday"] if "DISK" in word else [])
     if word.startswith("SIZE"):
         return ["", "0", "x", "+", "-", "10GB", "10GiB", "1 G", "9E"]
-    if word.startswith("PROPERTY"):
+    if word.startswith("[PROPERTY"):
         return ["", "quota", "quota=", "quota=10GB", "quota=0", "dedup=maybe",
                 "dedup=", "compression=x", "compression=", "name=x", "=",
                 "Quota=1G", "user", "user=x", "user:", "user:=x", "user:x",
@@ -204,7 +204,7 @@ def walk_arguments (command):
     for i, word in enumerate(usage[command]):
         if word.startswith("--") or i >= len(right):
             continue
-        for bad in bad_values(word.removesuffix("..."), right[i]):
+        for bad in bad_values(command, word.removesuffix("..."), right[i]):
             refused(command, replaced(right, i, bad))
     refused(command, right, ["--no-such-option"])
     refused(command, right, ["-Z"])

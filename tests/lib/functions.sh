@@ -30,7 +30,12 @@ plugin=$top_builddir/plugin/.libs/nbdkit-sqlblock-plugin.so
 
 # Short, since a unix socket's path is limited to 107 bytes.
 tmp=$(mktemp -d /tmp/sqlblock-test.XXXXXX)
+export tmp
 started_pids=()
+
+# "${own_mounts[@]}" COMMAND...: what the command mounts in $tmp is for it
+# alone; fails where that needs root.
+own_mounts=(bash "$srcdir/lib/own-mounts")
 
 # use_memory: have $tmp in memory, if there is space for it (the tests that
 # use this need at most 20 MiB).  For what syncs much and needs no disk.
@@ -52,6 +57,9 @@ cleanup ()
     kill -9 "$pid" 2>/dev/null || :
   done
   wait 2>/dev/null || :
+  while mountpoint -q "$tmp" 2>/dev/null; do
+    umount --lazy "$tmp" || break
+  done
   rm -rf "$tmp"
   exit "$status"
 }
@@ -70,6 +78,14 @@ skip ()
   exit 77
 }
 
+# nbdkit_is VERSION: is nbdkit of this version, or newer?
+nbdkit_is ()
+{
+  local version
+  version=$(nbdkit --version)
+  printf '%s\n' "$1" "${version#nbdkit }" | sort -V -C
+}
+
 # need COMMAND...: skip the test when one of them is not installed.
 need ()
 {
@@ -85,9 +101,9 @@ need ()
 in_own_mounts ()
 {
   [ -z "${mounts-}" ] || return 0
-  unshare --mount true 2>/dev/null || skip "mounting needs root"
+  "${own_mounts[@]}" true 2>/dev/null || skip "mounting needs root"
   export srcdir top_builddir mounts=$tmp
-  unshare --mount --propagation private bash "$0" "$@"
+  "${own_mounts[@]}" bash "$0" "$@"
   exit
 }
 
@@ -102,8 +118,8 @@ mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" || exit 99
 shift
 exec "$@"
 EOF2
-  set -- "$@" unshare --mount bash "$tmp/mounted" "$directory"
-  if unshare --mount bash "$tmp/mounted" "$directory" true 2>/dev/null; then
+  set -- "$@" "${own_mounts[@]}" bash "$tmp/mounted" "$directory"
+  if "${own_mounts[@]}" bash "$tmp/mounted" "$directory" true 2>/dev/null; then
     "$@"
   else
     echo "no read-only mount tried: mounting does not work here"

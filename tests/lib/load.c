@@ -1280,7 +1280,7 @@ start (uint64_t *random)
 }
 
 static void
-stop (void)
+finish (void)
 {
   stop_watching ();
   for (int i = 0; i < CLIENTS; i++) {
@@ -1343,7 +1343,7 @@ load_run (struct history *of, const char *database,
   for (int i = 0; i < STARTS; i++) {
     start (random);
     run_clients (random);
-    stop ();
+    finish ();
   }
   recording = false;
   check_reads ();

@@ -71,8 +71,8 @@ random_disk (struct things *things, struct thing *disk, uint64_t *random)
 static void
 set_name (char *name, const char *first, const char *second)
 {
-  assert_in_range (snprintf (name, THING_NAME, "%s%s", first, second), 1,
-                   THING_NAME - 1);
+  assert_uint_in_range (snprintf (name, THING_NAME, "%s%s", first, second), 1,
+                        THING_NAME - 1);
 }
 
 static void

@@ -49,8 +49,9 @@ make (struct things *things, const char *name, uint64_t size)
     assert_true (things->count < THINGS_MOST);
     thing = &things->all[things->count++];
     *thing = (struct thing){ .size = 0 };
-    assert_in_range (snprintf (thing->name, sizeof thing->name, "%s", name), 1,
-                     sizeof thing->name - 1);
+    assert_uint_in_range (
+        snprintf (thing->name, sizeof thing->name, "%s", name), 1,
+        sizeof thing->name - 1);
   }
   thing->bytes = realloc (thing->bytes, size);
   assert_non_null (thing->bytes);
@@ -120,10 +121,10 @@ add_name (struct names *names, const char *disk, const char *snapshot)
 {
   if (names->count == THINGS_MOST)
     fail_msg ("there are too many disks and snapshots");
-  assert_in_range (snprintf (names->all[names->count++], THING_NAME, "%s%s%s",
-                             disk, snapshot ? "@" : "",
-                             snapshot ? snapshot : ""),
-                   1, THING_NAME - 1);
+  assert_uint_in_range (snprintf (names->all[names->count++], THING_NAME,
+                                  "%s%s%s", disk, snapshot ? "@" : "",
+                                  snapshot ? snapshot : ""),
+                        1, THING_NAME - 1);
 }
 
 static int

@@ -25,9 +25,7 @@
 #include "sqlite/marking.h"
 #include "sqlite/vfs.h"
 
-/* A test is killed after this many seconds; SQLBLOCK_SLOW in the environment
- * says how many times that it may take (check-with).
- */
+/* A test is killed after this many seconds. */
 #define LONGEST 300
 
 static char directory[] = "/tmp/sqlblock-unit-XXXXXX";
@@ -50,13 +48,19 @@ const char unit_feature_checksums[] =
 const char unit_property_checksums[] =
     "UPDATE property SET checksum = " PROPERTY_CHECKSUM;
 
-int
-unit_setup (void **state)
+void
+unit_alarm (unsigned seconds)
 {
   const char *slow = getenv ("SQLBLOCK_SLOW");
 
+  alarm (seconds * (slow ? atoi (slow) : 1));
+}
+
+int
+unit_setup (void **state)
+{
   (void)state;
-  alarm (LONGEST * (slow ? atoi (slow) : 1));
+  unit_alarm (LONGEST);
   strcpy (directory + strlen (directory) - 6, "XXXXXX");
   assert_non_null (mkdtemp (directory));
   return 0;

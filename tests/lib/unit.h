@@ -27,9 +27,19 @@
 #include "status.h"
 #include "store.h"
 
+/* cmocka 1 has this by another name, of which cmocka 2 warns. */
+#ifndef assert_uint_in_range
+#define assert_uint_in_range assert_in_range
+#endif
+
 /* Fixtures of a test, or of a group of tests that share the directory. */
 int unit_setup (void **state);
 int unit_teardown (void **state);
+
+/* Kill this process after so many SECONDS; SQLBLOCK_SLOW in the environment
+ * says how many times that it may take (check-with).
+ */
+void unit_alarm (unsigned seconds);
 
 /* A test with a directory of its own.  (cmocka.h has an old macro of this
  * name, which it deprecates.)

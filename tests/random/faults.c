@@ -618,7 +618,7 @@ check_all (void)
 static void
 run_session (void)
 {
-  alarm (LONGEST);
+  unit_alarm (LONGEST);
   install ();
   try ("making the database", provide, provide_failed);
   open_all ();

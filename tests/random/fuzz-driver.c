@@ -100,7 +100,7 @@ run_child (struct shared *shared, uint64_t seed, time_t seconds)
 
   while (time (NULL) < end) {
     make_case (shared, &seed);
-    alarm (LONGEST);
+    unit_alarm (LONGEST);
     fuzz_run (shared->bytes, shared->length);
     shared->counts = fuzz_counts;
   }
@@ -172,7 +172,7 @@ run_file (const char *name)
   }
   printf ("%s\n", name);
   fflush (stdout);
-  alarm (LONGEST);
+  unit_alarm (LONGEST);
   fuzz_run ((uint8_t *)bytes, length);
   free (bytes);
 }

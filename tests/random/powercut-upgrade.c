@@ -225,7 +225,7 @@ cut_upgrade (const struct medium *medium, size_t place, bool must_be_new)
   for (int i = 0; i < UPGRADE_CUTS; i++) {
     const struct cut cut = i == 0 ? cut_nothing : random_cut ();
 
-    alarm (LONGEST);
+    unit_alarm (LONGEST);
     make_cut (medium, place, &cut, path);
     if (!check_upgrade (path) && must_be_new)
       fail_msg ("the upgrade had returned, but the old file is found");

@@ -262,7 +262,7 @@ check_found (const char *path, size_t first, size_t last,
 {
   struct state found;
 
-  alarm (LONGEST);
+  unit_alarm (LONGEST);
   find_contents (path, contents);
   check_integrity (path);
   state_of (&history, contents->disk, &contents->others, &found);
@@ -508,7 +508,7 @@ run_round (char *path, char *next)
 
   if (medium == NULL)
     medium = medium_new (path);
-  alarm (LONGEST);
+  unit_alarm (LONGEST);
   load_run (&history, path, &options, &randoms);
   total.events += history.events_count - first;
   total.states += history.states_count - first_state;

@@ -148,13 +148,13 @@ fails 1 "checksum does not match" backup damaged.sqlite new.sqlite
 
 # --- A full file system ------------------------------------------------------
 
-if ! unshare --mount true 2>/dev/null; then
+if ! "${own_mounts[@]}" true 2>/dev/null; then
   echo "mounting needs root: full file systems were not tried"
   exit
 fi
 export -f fails fail
 export db
-unshare --mount --propagation private bash -euo pipefail <<'EOF2'
+"${own_mounts[@]}" bash -euo pipefail <<'EOF2'
 mkdir small
 mount -t tmpfs -o size=6M none small
 fails 1 "full" backup "$db" small/copy.sqlite

@@ -73,7 +73,7 @@ refused "db.* empty" db= size=1M
 refused "size=" new.sqlite
 refused "size=" new.sqlite export=web
 refused "size=" new.sqlite block-size=4096 description=text
-for size in 0 -1 -1G garbage 1Q 1.5G "" 9223372036854775808 8E 16E \
+for size in 0 -1 -1G garbage 1Q 1.5 "" 9223372036854775808 8E 16E \
   18446744073709551616 99999999999999999999; do
   refused "size=" new.sqlite size="$size"
 done
@@ -90,6 +90,88 @@ refused size new.sqlite size=1M size=1M
 refused export new.sqlite size=1M export=a export=b
 refused "block.size" new.sqlite size=1M block-size=4096 block-size=4096
 refused description new.sqlite size=1M description=a description=a
+
+# What a size or a choice means does not depend on nbdkit: numbers are decimal,
+# and the command says the same, by the same words.
+made ()
+{
+  query made.sqlite \
+    "SELECT size, block_size, quota, deduplicate FROM disk WHERE name = 'disk'"
+}
+
+# same COMMAND PARAMETER...: the plugin and the command make the same disk, or
+# say the same of the last value. The command gets the parameters as options.
+same ()
+{
+  local by_plugin by_command option options=()
+  rm -f made.sqlite*
+  by_plugin=$(timeout 20 nbdkit -U - "$plugin" made.sqlite "$@" --run true \
+    2>&1 && made) || by_plugin=${by_plugin#*=: }
+  rm -f made.sqlite*
+  for option; do
+    [ "$option" = dedup=off ] || options+=("--${option/dedup=on/dedup}")
+  done
+  by_command=$("$top_builddir/tool/sqlblock" -q create made.sqlite disk \
+    "${options[@]}" 2>&1 && made) || by_command=${by_command#*: }
+  rm -f made.sqlite*
+  [ "$by_plugin" = "${by_command%%$'\n'*}" ] ||
+    fail "$*: «$by_plugin» by the plugin, «$by_command» by the command"
+  said=$by_plugin
+}
+while read -r text bytes; do
+  same size="$text"
+  [ "$said" = "$bytes 4096 None 0" ] || fail "size=$text: $said"
+  same size=1M quota="$text"
+  [ "$said" = "1048576 4096 $bytes 0" ] || fail "quota=$text: $said"
+done <<'EOF2'
+010M 10485760
+0010 10
+1.5G 1610612736
+01.50k 1536
+8S 4096
+4096b 4096
+3g 3221225472
+4e 4611686018427387904
+EOF2
+for text in 0x10 0x10M 010x 1e3 +1M -1M 1MB 1MiB 1_000 "1 M" .5G 0 00 0b101 \
+  9223372036854775808 8E 1Q; do
+  same size="$text"
+  [ "${said#"'$text' is not a size of a disk: "}" != "$said" ] ||
+    fail "size=$text: $said"
+  same size=1M block-size="$text"
+  [ "${said#"'$text' is not a size of blocks: "}" != "$said" ] ||
+    fail "block-size=$text: $said"
+  same size=1M quota="$text"
+  [ "${said#"'$text' is not a quota: "}" != "$said" ] ||
+    fail "quota=$text: $said"
+  refused "log-size=: '.*' is not a size" new.sqlite size=1M log-size="$text"
+  case $text in
+    0|00) ;;
+    *) refused "reclaim=: '.*' is neither" new.sqlite size=1M \
+         reclaim="$text" ;;
+  esac
+done
+same size=1M block-size=0512
+[ "$said" = "1048576 512 None 0" ] || fail "block-size=0512: $said"
+for text in on True T yes Y 1; do
+  same size=1M dedup=on
+  accepted new.sqlite size=1M dedup="$text"
+  [ "$(query new.sqlite "SELECT deduplicate FROM disk")" = 1 ] ||
+    fail "dedup=$text"
+  rm new.sqlite*
+done
+for text in 01 2 maybe ""; do
+  for key in dedup shared one-machine list-snapshots; do
+    refused "$key=: '.*' is neither on nor off" new.sqlite size=1M \
+      "$key=$text"
+  done
+done
+# Spans of time, and levels, have always been read by one function.
+for text in 010x 0x10m 10 1.5h +1h " 1h" 0h ""; do
+  refused "auto-snapshot=" new.sqlite size=1M auto-snapshot="$text"
+  refused "keep=" new.sqlite size=1M auto-snapshot=1h keep="$text:1d"
+  refused "scrub=" new.sqlite size=1M scrub="$text"
+done
 
 # Names and descriptions.
 refused name\|export new.sqlite size=1M export=

@@ -223,12 +223,12 @@ head -c 65536 copy.raw | tr -d x | cmp - /dev/null ||
 
 # --- A full file system --------------------------------------------------------
 
-if ! unshare --mount true 2>/dev/null; then
+if ! "${own_mounts[@]}" true 2>/dev/null; then
   echo "mounting needs root: full file systems were not tried"
   exit
 fi
 export -f check fail
-unshare --mount --propagation private bash -euo pipefail <<'EOF2'
+"${own_mounts[@]}" bash -euo pipefail <<'EOF2'
 mkdir small
 mount -t tmpfs -o size=1M none small
 check 1 "full" good.sqlite --salvage=small/saved.sqlite

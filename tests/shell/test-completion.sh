@@ -108,6 +108,15 @@ offers "sqlblock create --si" --size=
 [ "$options" = "-o nospace" ] || fail "a space after --size="
 offers "sqlblock snapshot delete $db --dr" --dry-run
 offers "sqlblock snapshot delete --all $db we" weather web
+cp "$db" held.sqlite
+offers "sqlblock snapshot release held.sqlite web@monday "
+for tag in nightly news "a, since b"; do
+  "$top_builddir/tool/sqlblock" snapshot hold -q held.sqlite web@monday "$tag"
+done
+offers "sqlblock snapshot release held.sqlite web@monday n" news nightly
+offers "sqlblock snapshot release held.sqlite web@monday a" 'a\,\ since\ b'
+offers "sqlblock snapshot hold held.sqlite web@monday "
+rm -f held.sqlite*
 offers "sqlblock map $db web --color=a" always auto
 offers "sqlblock map $db web --color n" never
 offers "sqlblock create $db new --size="

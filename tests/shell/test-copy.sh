@@ -295,13 +295,13 @@ exec 9>&-
 
 # --- A full file system ------------------------------------------------------
 
-if ! unshare --mount true 2>/dev/null; then
+if ! "${own_mounts[@]}" true 2>/dev/null; then
   echo "mounting needs root: full file systems were not tried"
   exit
 fi
 export -f fails fail same_as_served query
 export db plugin
-unshare --mount --propagation private bash -euo pipefail <<'EOF2'
+"${own_mounts[@]}" bash -euo pipefail <<'EOF2'
 mkdir small
 mount -t tmpfs -o size=12M none small
 fails 1 "" export "$db" large small/file

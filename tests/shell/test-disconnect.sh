@@ -23,13 +23,10 @@ disconnect=$top_builddir/tests/disconnect
 [ -x "$disconnect" ] || skip "disconnect needs libnbd to be built"
 export TMPDIR="${TMPDIR:-$tmp}"
 
-version=$(nbdkit --version)
-version=${version#nbdkit }
-oldest=$(printf '%s\n' 1.34 "$version" | sort -V | head -1)
-if [ "$oldest" = 1.34 ]; then
+if nbdkit_is 1.34; then
   load=(--connections 4 --victims 3)
 else
-  echo "nbdkit $version: one thread for each connection"
+  echo "$(nbdkit --version): one thread for each connection"
   load=(--threads 1 --connections 8 --victims 8)
 fi
 

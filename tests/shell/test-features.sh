@@ -292,6 +292,34 @@ print ([disk["access"] for disk in json.load (open ("json"))["disks"]
   others
 done
 
+# Who copies a disk that must not be changed keeps nobody else from that, but
+# those who write, as a newer program would.
+cp good disks
+feature novel "$web" 2
+seal disks
+before=$(rows "$web")
+mkfifo pipe
+sqlblock export -q disks web - >pipe &
+started_pids+=($!)
+exec 8<pipe
+head -c 4096 <&8 >begin
+works export disks web image --overwrite
+cmp whole image
+rm -f backup
+works backup disks backup
+works map disks web
+cat begin - <&8 >rest
+exec 8<&-
+cmp whole rest
+wait "${started_pids[-1]}"
+
+# What has come whole may be one that can only be read, which is said.
+sqlblock send -q disks web@monday >stream-2
+sqlblock receive disks copy <stream-2 2>err || fail "receive: $(cat err)"
+grep -q "disk 'copy' can only be read here" err || fail "not said: $(cat err)"
+sqlblock receive disks other <stream-0 2>err || fail "receive: $(cat err)"
+! grep "only be read" err || fail "this can be written"
+
 # An increment for a disk that would take it.
 cp good disks
 sqlblock receive -q disks copy <stream-0
@@ -340,6 +368,127 @@ expect "$before" "$(rows "$web")" "the damaged disk after a repair"
 sqlite3 disks "DELETE FROM feature WHERE name = 'novel'"
 seal disks
 sqlblock check -q disks --repair || fail "it is not mended"
+
+# What another program left of a reception of web: new, or with web's own layer,
+# in whose place that has a stand-in.
+for class in 2 3; do
+  for lent in no yes; do
+    cp good disks
+    sqlite3 disks "INSERT INTO layer SELECT 50, id, 2, 1, 0 FROM layer
+        WHERE id = (SELECT layer FROM disk WHERE id = $web);
+      INSERT INTO disk SELECT 50, 'web/receiving', description, size,
+        block_size, 50, epoch, compression, compression_level, deduplicate,
+        quota, created, 0 FROM disk WHERE id = $web"
+    if [ $lent = yes ]; then
+      sqlite3 disks "PRAGMA foreign_keys = OFF;
+        CREATE TEMP TABLE own AS SELECT layer FROM disk WHERE id = $web;
+        UPDATE disk SET layer = 51 WHERE id = 50;
+        UPDATE disk SET layer = 50 WHERE id = $web;
+        UPDATE disk SET layer = (SELECT layer FROM own) WHERE id = 50"
+    fi
+    seal disks rows
+    sqlblock check disks >out || fail "check: $(cat out)"
+    grep -q "interrupted" out || fail "it is not found: $(cat out)"
+    feature novel 50 $class
+    seal disks
+    cp disks left
+    own=$web web=50
+    before=$(rows 50)
+    refused rename disks web other
+    grep -qF "disk 'web/receiving' uses" err || fail "renaming it: $(cat err)"
+    expect web "$(query disks "SELECT name FROM disk WHERE id = $own")" "a name"
+    refused import disks web whole --overwrite
+    works check disks
+    ! grep "interrupted" out || fail "another's reception is told of"
+    works check disks --repair
+    works compact disks
+    works rename disks mail post
+    works snapshot create disks web@wednesday
+    works list disks
+    # Without the feature it is one of ours.
+    sqlite3 disks "DELETE FROM feature WHERE name = 'novel'"
+    seal disks
+    sqlblock rename -q disks web other
+    expect other/receiving \
+      "$(query disks "SELECT name FROM disk WHERE id = 50")" "its name"
+    sqlblock compact -q disks
+    expect 0 "$(query disks "SELECT count (*) FROM disk WHERE id = 50")" \
+      "disks that are left behind"
+    sqlblock check -q disks
+    web=$own
+  done
+done
+
+# --- A disk whose row is lost -------------------------------------------------
+
+# salvaged SQL: what is saved of the file "lonely", after SQL, is "saved"; its
+# disks are in $all, those with the feature in $kept.
+salvaged ()
+{
+  cp lonely disks
+  sqlite3 disks "PRAGMA foreign_keys = OFF; $1"
+  seal disks rows
+  rm -f saved
+  sqlblock check disks --salvage=saved >out 2>err || :
+  all=$(echo $(query saved "SELECT name FROM disk ORDER BY layer"))
+  kept=$(echo $(query saved "SELECT disk.name FROM disk JOIN feature
+    ON feature.disk = disk.id WHERE feature.name = 'novel' ORDER BY layer"))
+  sqlblock check -q saved >check 2>&1 || fail "what is saved: $(cat check)"
+}
+
+rm -f lonely
+sqlblock import -q --create -c none lonely web whole
+sqlblock import -q lonely post whole
+sqlblock import -q lonely mail whole
+novel="INSERT INTO feature SELECT 50, 'novel', id, 3, 0 FROM disk
+    WHERE name = 'web'; INSERT INTO property SELECT 50, 1, id, 'user:a', 'b', 0
+    FROM disk WHERE name = 'mail'"
+for class in 2 3 7; do
+  salvaged "${novel/, 3,/, $class,}; DELETE FROM disk WHERE name = 'web'"
+  expect "recovered-1 post mail" "$all" "what is saved"
+  expect recovered-1 "$kept" "what has the feature"
+  grep -q "recovered-NUMBER.* 'novel'" out || fail "not said: $(cat out err)"
+  fails 1 "uses the feature 'novel'" set saved recovered-1 user:a=b
+  if [ $class = 2 ]; then
+    sqlblock export -q saved recovered-1 image --overwrite
+    cmp -n 262144 whole image
+  else
+    fails 1 "uses the feature 'novel'" export saved recovered-1 image \
+      --overwrite
+  fi
+  sqlblock set -q saved mail user:c=d
+done
+# Nobody knows which one it was; and none gets what was about another one.
+salvaged "$novel; DELETE FROM disk WHERE name <> 'post'"
+expect "recovered-1 post recovered-3" "$all" "what is saved"
+expect "recovered-1 recovered-3" "$kept" "what has the feature"
+expect 0 "$(query saved "SELECT count (*) FROM property WHERE kind = 1")" \
+  "properties of others"
+# Its snapshots tell who it was; what it showed is not in their layer.
+cp lonely single
+sqlblock snapshot create -q lonely web@monday
+sqlblock rollback -q lonely web@monday
+salvaged "$novel; DELETE FROM disk WHERE name = 'web'"
+expect "recovered-1 post mail recovered-4" "$all" "what is saved"
+expect "recovered-1 recovered-4" "$kept" "what has the feature"
+fails 1 "uses the feature 'novel'" export saved recovered-4 image --overwrite
+# One that is there keeps its own; one that does not matter is nobody's.
+cp single lonely
+salvaged "$novel; DELETE FROM disk WHERE name = 'mail'"
+expect "web post recovered-3" "$all" "what is saved"
+expect web "$kept" "what has the feature"
+salvaged "${novel/, 3,/, 1,}; DELETE FROM disk WHERE name = 'web'"
+expect "recovered-1 post mail" "$all" "what is saved"
+expect "" "$kept" "what has the feature"
+sqlblock export -q saved recovered-1 image --overwrite
+cmp -n 262144 whole image
+# Ids that leave no room.
+salvaged "$novel; DELETE FROM disk WHERE name = 'web'; INSERT INTO feature
+  SELECT 60 + i, 'x' || i, 9223372036854775807, 3, 0 FROM
+  (SELECT 1 AS i UNION ALL SELECT 2)"
+expect "recovered-1 post mail" "$all" "what is saved"
+expect 3 "$(query saved "SELECT count (*) FROM feature JOIN disk
+  ON disk.id = feature.disk")" "features of what is saved"
 
 # --- A disk: servers ----------------------------------------------------------
 

@@ -83,6 +83,20 @@ serve ()
   start_nbdkit s "$@"
 }
 
+# exchange FILE: the two sectors that map is told to exchange.
+exchange ()
+{
+  python3 - "$1" <<'EOF2'
+import sys
+with open(sys.argv[1], "r+b") as file:
+    data = bytearray(file.read())
+    data[0:512], data[4096:4608] = data[4096:4608], data[0:512]
+    file.seek(0)
+    file.write(data)
+EOF2
+}
+
+printf '0 64K\n128K 128K hole\n' >extents
 tried=
 timeout 20 nbdkit -U - "$plugin" disks.sqlite size=256K --run true
 timeout 20 nbdkit -U - "$plugin" disks.sqlite export=other size=256K --run true
@@ -101,6 +115,9 @@ while read -r filter parameters; do
   [ "$filter" = exitlast ] || requests shadow 10 ||
     fail "filter $filter $parameters, second connection"
   serve "$plugin" disks.sqlite
+  case $parameters in
+    map=*) exchange shadow ;;
+  esac
   requests shadow 0 || fail "after filter $filter $parameters"
   tried="$tried $filter"
 done <<'EOF2'
@@ -110,9 +127,13 @@ cache cache=writeback
 cache cache=writethrough
 cache cache=writethrough cache-on-read=true
 cacheextents
+count
 delay delay-read=1ms delay-write=1ms delay-zero=1ms delay-trim=1ms
 error error-pwrite-rate=0
+evil evil-probability=0
 exitlast
+exitwhen exit-when-file-created=/nonexistent/file
+extentlist extentlist=extents
 exportname exportname=disk exportname-strict=false
 fua fuamode=force
 fua fuamode=emulate
@@ -120,6 +141,8 @@ fua
 ip allow=all
 limit limit=3
 log logfile=/dev/null
+map
+map map=0-511:4096 map=4096-4607:0
 multi-conn multi-conn-mode=emulate
 multi-conn multi-conn-mode=disable
 nocache cachemode=none
@@ -130,12 +153,17 @@ noparallel serialize=requests
 nozero
 nozero zeromode=emulate
 nozero zeromode=notrim
+openonce
 rate rate=800M
 readahead
+readonly readonly-file=/nonexistent
 retry retry-delay=1
 retry-request retry-request-delay=1
+rotational
 scan
+spinning min-seek-time=0 half-seek-time=0 max-seek-time=0
 stats statsfile=/dev/null
+time-limit time-limit=3600
 EOF2
 kinds=wwwrzt
 
@@ -226,6 +254,141 @@ h.pwrite(b'x', 4608)" || fail "filter protect"
   tried="$tried protect"
 fi
 
+# openonce keeps each disk open, and knows one from the other.
+if has openonce; then
+  serve "$plugin" disks.sqlite
+  nbdcopy data "$(uri s other)"
+  head -c 262144 /dev/urandom >expected
+  nbdcopy expected "$(uri s disk)"
+  serve --filter=openonce "$plugin" disks.sqlite
+  for _ in 1 2; do
+    requests data 0 other || fail "filter openonce, the other disk"
+    requests expected 10 || fail "filter openonce"
+  done
+fi
+
+# readonly, where it is told so: from the start, or when a file appears.
+if has readonly; then
+  for file in '' switch; do
+    rm -f switch
+    serve --filter=readonly "$plugin" disks.sqlite \
+      ${file:+"readonly-file=$tmp/switch"}
+    python3 - "$(uri s)" "$file" <<'EOF2' || fail "filter readonly $file"
+import nbd, sys
+h = nbd.NBD()
+h.connect_uri(sys.argv[1])
+assert h.is_read_only() == (sys.argv[2] == "")
+if sys.argv[2]:
+    h.pwrite(h.pread(512, 0), 0)
+    open(sys.argv[2], "w").close()
+h.set_strict_mode(0)
+try:
+    h.pwrite(b"x", 0)
+except nbd.Error as error:
+    assert error.errno in ("EPERM", "EROFS"), error.errno
+else:
+    sys.exit("it was written")
+EOF2
+  done
+  tried="$tried readonly"
+fi
+if has rotational; then
+  serve --filter=rotational "$plugin" disks.sqlite
+  python3 -c "import nbd; h = nbd.NBD(); h.connect_uri('$(uri s)')
+assert h.is_rotational()" || fail "filter rotational"
+fi
+
+# time-limit ends a connection, and with that no other one.
+if has time-limit; then
+  serve --filter=time-limit "$plugin" disks.sqlite time-limit=1
+  python3 - "$(uri s)" <<'EOF2' || fail "filter time-limit"
+import nbd, sys, time
+h = nbd.NBD()
+h.connect_uri(sys.argv[1])
+h.pwrite(h.pread(512, 0), 0)
+time.sleep(1.5)
+try:
+    h.pread(512, 0)
+except nbd.Error:
+    h = nbd.NBD()
+    h.connect_uri(sys.argv[1])
+    h.pread(512, 0)
+else:
+    sys.exit("the time has no limit")
+EOF2
+fi
+
+# exitwhen ends the server.
+if has exitwhen; then
+  serve --filter=exitwhen "$plugin" disks.sqlite \
+    exit-when-file-created="$tmp/enough" exit-when-poll=1
+  touch enough
+  wait_for eval '! kill -0 "$nbdkit_pid" 2>/dev/null'
+fi
+
+# ddrescue shows what its map says was saved.
+if has ddrescue; then
+  serve "$plugin" disks.sqlite
+  nbdcopy --flush data "$(uri s)"
+  printf '%s\n' '# Mapfile.' '0x0 + 1' '0x00000000 0x00030000 +' \
+    '0x00030000 0x00010000 -' >map
+  serve --filter=ddrescue "$plugin" disks.sqlite ddrescue-mapfile=map
+  python3 - "$(uri s)" <<'EOF2' || fail "filter ddrescue"
+import nbd, sys
+h = nbd.NBD()
+h.connect_uri(sys.argv[1])
+assert h.is_read_only()
+assert h.pread(0x30000, 0) == open("data", "rb").read(0x30000)
+try:
+    h.pread(512, 0x30000)
+except nbd.Error as error:
+    assert error.errno == "EIO", error.errno
+else:
+    sys.exit("what was not saved was read")
+EOF2
+  tried="$tried ddrescue"
+fi
+
+# tls-fallback: the disk is there for clients with TLS only.
+if has tls-fallback && nbdkit --dump-config | grep -qx tls=yes; then
+  printf 'alice:%s\n' "$(printf %064d 1)" >keys.psk
+  serve --tls=on --tls-psk=keys.psk --filter=tls-fallback "$plugin" disks.sqlite
+  size=$(nbdinfo --size "$(uri s)")
+  [ "$size" -lt 262144 ] || fail "filter tls-fallback, without TLS: $size"
+  nbdcopy "nbds+unix://alice@/?socket=$tmp/s&tls-psk-file=$tmp/keys.psk" out
+  cmp data out || fail "filter tls-fallback, with TLS"
+  tried="$tried tls-fallback"
+fi
+
+# xor: other bytes are on the disk than clients see.
+if has xor; then
+  serve --filter=xor "$plugin" disks.sqlite xor=0xff xorlen=1
+  nbdcopy --flush data "$(uri s)"
+  rm -f shadow
+  kinds=wwwr
+  requests shadow 30 || fail "filter xor"
+  kinds=wwwrzt
+  serve "$plugin" disks.sqlite
+  python3 -c "import sys
+data = open('shadow', 'rb').read()
+open('shadow', 'wb').write(bytes(255 - byte for byte in data))"
+  requests shadow 0 || fail "after filter xor"
+  tried="$tried xor"
+fi
+
+# evil changes what is read, and nothing on the disk.
+if has evil; then
+  serve "$plugin" disks.sqlite
+  nbdcopy --flush data "$(uri s)"
+  serve --filter=evil "$plugin" disks.sqlite evil-probability=1e-4
+  nbdcopy "$(uri s)" out
+  if cmp -s data out; then
+    fail "filter evil changed nothing"
+  fi
+  serve "$plugin" disks.sqlite
+  requests data 0 || fail "filter evil changed the disk"
+fi
+
 # partition: the second of two in an MBR.
 if has partition; then
   python3 - data <<'EOF2'
@@ -293,6 +456,23 @@ EOF2
   tried="$tried pause"
 fi
 
+# A filter may open a disk while there is no client, whose export it would be:
+# then it is the default one.
+early=$top_builddir/tests/.libs/nbdkit-early-filter.so
+for export in '' other; do
+  serve "$plugin" disks.sqlite
+  nbdcopy data "$(uri s disk)"
+  nbdcopy data "$(uri s other)"
+  serve --filter="$early" "$plugin" disks.sqlite ${export:+"export=$export"}
+  { printf early; tail -c +6 data; } >expected
+  requests expected 0 "$export" ||
+    fail "a disk is opened before there is a client, export='$export'"
+  requests expected 20 "$export" || fail "clients past filter early"
+  stop_nbdkit
+  serve "$plugin" disks.sqlite
+  requests expected 0 "${export:-disk}" || fail "after filter early"
+done
+
 # Filters that look into what is stored on a disk.
 copy_in ()
 {
@@ -301,7 +481,7 @@ copy_in ()
   nbdcopy --flush "$1" "$(uri s)"
 }
 head -c 200000 /dev/urandom >inside
-for program in gzip xz; do
+for program in bzip2 gzip lzip xz; do
   has $program && type -P $program >/dev/null || continue
   $program -c inside >packed
   copy_in packed
@@ -310,6 +490,26 @@ for program in gzip xz; do
   cmp inside out || fail "filter $program"
   tried="$tried $program"
 done
+if has indexed-gzip && type -P gzip >/dev/null; then
+  gzip -c inside >packed
+  copy_in packed
+  serve -r --filter=indexed-gzip "$plugin" inside.sqlite \
+    gzip-index-path="$tmp/index"
+  nbdcopy "$(uri s)" out
+  cmp inside out || fail "filter indexed-gzip"
+  tried="$tried indexed-gzip"
+fi
+if has qcow2dec && type -P qemu-img >/dev/null; then
+  truncate -s 262144 inside.raw
+  dd if=inside of=inside.raw conv=notrunc status=none
+  rm -f packed
+  qemu-img convert -f raw -O qcow2 inside.raw packed
+  copy_in packed
+  serve -r --filter=qcow2dec "$plugin" inside.sqlite
+  nbdcopy "$(uri s)" out
+  cmp inside.raw out || fail "filter qcow2dec"
+  tried="$tried qcow2dec"
+fi
 if has tar && type -P tar >/dev/null; then
   tar cf packed inside data
   copy_in packed
@@ -351,4 +551,8 @@ if has luks && type -P qemu-img >/dev/null && make_luks; then
   tried="$tried luks"
 fi
 
+for filter in $tried; do
+  grep -q "^ $filter  *yes\b" "$srcdir/../nbdkit-sqlblock-plugin.pod" ||
+    fail "the manual's table does not have filter $filter"
+done
 echo "tried:$(printf '%s\n' $tried | sort -u | tr '\n' ' ')"

@@ -78,7 +78,7 @@ opened=$(grep -nE '\b(connection_open|connection_open_asked|database_open) \(' \
 # Whoever changes a row asks whether a feature forbids it, and leaves rows of
 # codecs that are not known: "FILE:FUNCTION" of those who do not. Others have
 # done so for these, or they write what is new, or a pin.
-asked='rows/disks.c:(insert_disk|rename_incoming)
+asked='rows/disks.c:insert_disk
   rows/snapshots.c:(set_checksum|snapshots_unpin)
   rows/layers.c:(layer_create|set_layer_checksum|layer_set_(generation|parent))
   rows/layers.c:layer_remove rows/content.c:insert manage/backup.c:[a-z_]+'
@@ -108,10 +108,27 @@ unasked=$(cd store &&
     check/{check,repair,sealing}*.c)
 [ -z "$unasked" ] || fail "changes rows and does not ask: $unasked"
 
-# The generated schema.h is not in git.
-licence='SPDX-License-Identifier: BSD-3-Clause\n.*authors; see LICENSE\.\n'
-bare=$(find configure.ac Makefile.am quickstart bench plugin store tests tool \
-  -type f -regextype egrep ! -name schema.h \
-  -regex '.*(\.([ch]|ac|am|bash|map|py|sh|sql|supp)|quickstart|check-with)' \
-  -exec grep -LzP "\A(#!.*\n)?.*$licence" {} +) || :
-[ -z "$bare" ] || fail "without the two lines of the licence: $bare"
+# All files in git, or in a tarball those of these folders that were not made.
+files ()
+{
+  { [ -e .git ] && git ls-files 2>/dev/null; } ||
+    find .ci .clang-format ./*.md ./*.pod configure.ac Makefile.am quickstart \
+      bench debian packaging plugin store tests tool -type f ! -name schema.h \
+      -regextype egrep -regex \
+      '.*(\.([ch]|ac|am|bash|map|md|pod|py|sh|sql|supp|svg)|/(run|rules))'
+}
+
+# Those that cannot have a comment, or are the licence.
+bare='LICENSE|debian/(changelog|copyright|source/format|.*\.README\.Debian)'
+bare="$bare|tests/fixtures/.*\.(sums|xz)"
+licensed=$(files | sed 's,^\./,,' | grep -vxE "$bare")
+[ "$(wc -l <<<"$licensed")" -gt 300 ] || fail "no files to look at"
+
+# In programs it is in front, with whose they are.
+text='.*\.(md|pod|svg)'
+licence='SPDX-License-Identifier: BSD-3-Clause'
+lines="\\A(#!.*\\n)?.*$licence\\n.*authors; see LICENSE\\.\\n"
+bare=$(grep -vxE "$text" <<<"$licensed" |
+  xargs -d '\n' grep -LzP "$lines"
+  grep -xE "$text" <<<"$licensed" | xargs -d '\n' grep -L "$licence") || :
+[ -z "$bare" ] || fail "without the line of the licence: $bare"

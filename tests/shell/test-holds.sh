@@ -290,3 +290,46 @@ says 0 "" delete disks web --snapshots
 [ "$(sqlite3 disks "SELECT count (*) FROM property WHERE kind = 2")" = 0 ] ||
   fail "properties are left"
 sqlblock check disks >out 2>&1 || fail "check: $(cat out)"
+
+# --- Of another program ---------------------------------------------------------
+
+# By any tag, as it is printed; what is printed so and can be typed goes first.
+# The highest id that there can be leaves room for others.
+cp good disks
+sqlite3 disks "DELETE FROM property WHERE kind = 2;
+  INSERT INTO property VALUES (9223372036854775807, 2, 2, 'hold:a?c', 5, 0),
+    (71, 2, 2, 'hold:a' || char (7) || 'c', 5, 0),
+    (72, 2, 2, CAST (x'686f6c643a64ff66' AS TEXT), 5, 0),
+    (73, 2, 2, CAST (x'686f6c643a670068' AS TEXT), 5, 0),
+    (74, 2, 2, 'hold:', 5, 0), (75, 2, 2, 'hold:' || printf ('%.300d', 0), 5, 0),
+    (76, 2, 2, 'hold:i' || char (10) || 'j', 5, 0)"
+"$top_builddir/tests/seal" disks rows
+left ()
+{
+  query disks "SELECT count (*) FROM property WHERE kind = 2"
+}
+says 3 "it is not held by 'b?c'" snapshot release disks web@2 "b?c"
+says 3 "it is not held by 'a?'" snapshot release disks web@2 "a?"
+says 3 "it is not held by '???'" snapshot release disks web@2 "???"
+[ "$(left)" = 7 ] || fail "one was released"
+says 0 "" snapshot release disks web@2 "a?c"
+[ "$(query disks "SELECT count (*) FROM property WHERE key = 'hold:a?c'")" = 0 ] ||
+  fail "another one was released"
+says 0 "" snapshot release disks web@2 "a?c"
+says 0 "" snapshot release disks web@2 $'i\nj'
+says 0 "" snapshot release disks web@2 "d?f"
+says 0 "" snapshot release disks web@2 g
+says 0 "" snapshot release disks web@2 ""
+says 5 "is held by '000" snapshot delete disks web@2
+says 0 "" snapshot release disks web@2 "$(printf '%.300d' 0)"
+[ "$(left)" = 0 ] || fail "not all were released"
+sqlite3 disks "INSERT INTO property
+  VALUES (9223372036854775807, 1, 1, 'other', 5, 0)"
+"$top_builddir/tests/seal" disks rows
+says 0 "" snapshot hold disks web@2 backup
+says 0 "" set disks web user:a=b
+says 0 "" clone disks web copy
+sqlblock check disks >out || [ "$(grep -c "^[a-z]*:" out)" = 0 ] ||
+  fail "check: $(cat out)"
+says 0 "" snapshot release disks web@2 backup
+says 0 "" snapshot delete disks web@2

@@ -7,7 +7,7 @@
 # it means to, and each parameter that --help shows is in the manual.
 
 . "${srcdir:-$(dirname "$(realpath "$0")")/..}/lib/functions.sh"
-need nbdkit nm
+need nbdkit nm pkg-config python3
 
 manual=$srcdir/../nbdkit-sqlblock-plugin.pod
 version=$(sed -n 's/^#define PACKAGE_VERSION "\(.*\)"$/\1/p' \
@@ -32,7 +32,16 @@ has dump "version=$version"
 has dump "magic_config_key=db"
 has dump "thread_model=parallel"
 has dump "max_thread_model=parallel"
-has dump 'sqlblock_sqlite_version=3\.[0-9]+\.[0-9]+'
+has dump "sqlblock_sqlite_compiled=$(pkg-config --modversion sqlite3)"
+used=$(python3 -c 'import sqlite3; print (sqlite3.sqlite_version)')
+has dump "sqlblock_sqlite_version=$used"
+codecs=none
+for codec in zstd lz4; do
+  if grep -qi "^#define HAVE_$codec 1" "$top_builddir/config.h"; then
+    codecs="$codecs $codec"
+  fi
+done
+has dump "sqlblock_codecs=$codecs"
 has dump 'sqlblock_sqlite_wal_reset=(fixed|possible)'
 has dump 'sqlblock_format=[0-9]+'
 

@@ -202,7 +202,7 @@ class Reader(threading.Thread):
                     self.wrong = "it reads what it was not"
                 self.reads += 1
         except nbd.Error as error:
-            if error.errnum != errno.EIO:
+            if error.errnum not in (errno.EIO, errno.ESHUTDOWN):
                 self.wrong = str(error)
 
 def forced_round():

@@ -196,16 +196,16 @@ cat >mount-file <<'EOF2'
 mount --bind one.sqlite mounted.sqlite || exit 99
 exec "$@"
 EOF2
-if ! unshare --mount bash mount-file true 2>/dev/null; then
+if ! "${own_mounts[@]}" bash mount-file true 2>/dev/null; then
   echo "no mounted file tried: mounting does not work here"
   exit 0
 fi
-unshare --mount bash mount-file true
-reads mounted.sqlite unshare --mount bash mount-file
-refused "mounted by itself" mounted.sqlite unshare --mount bash mount-file
+"${own_mounts[@]}" bash mount-file true
+reads mounted.sqlite "${own_mounts[@]}" bash mount-file
+refused "mounted by itself" mounted.sqlite "${own_mounts[@]}" bash mount-file
 start_nbdkit s "$plugin" one.sqlite
 nbdsh -u "$(uri s)" -c 'h.pwrite(b"1" * 2**19, 0); h.flush()'
-expect_error "mounted.sqlite" timeout 20 unshare --mount bash mount-file \
+expect_error "mounted.sqlite" timeout 20 "${own_mounts[@]}" bash mount-file \
   nbdkit -U - "$plugin" mounted.sqlite --run 'nbdsh -u "$uri" -c "
 h.pwrite(b\"2\" * 2**19, 2**19); h.flush()"'
 stop_nbdkit
@@ -221,6 +221,6 @@ exec "$@"
 EOF2
 start_nbdkit s "$plugin" one.sqlite
 nbdsh -u "$(uri s)" -c 'h.pwrite(b"c" * 2**20, 0); h.flush()'
-unshare --mount bash mount-directory \
+"${own_mounts[@]}" bash mount-directory \
   "$top_builddir/tool/sqlblock" create there/one.sqlite more --size=1M --quiet
 stop_nbdkit

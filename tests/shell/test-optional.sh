@@ -241,3 +241,49 @@ sqlite3 disks "UPDATE feature SET checksum = 1 WHERE id = 1"
 check 6 "feature number 1: its checksum is wrong"
 sqlblock check disks --repair >/dev/null 2>&1
 same disks
+
+# What may be another program's stays where its disk is gone, and what nobody
+# seems to show with it: it may be that disk's.
+cp good disks
+change "INSERT INTO feature VALUES (30, 'novel', 99, 7, 0),
+    (31, 'novel', 98, 3, 0), (32, 'novel', 97, 2, 0), (33, 'novel', 96, 1, 0),
+    (34, 'lz4', 95, 3, 0);
+  INSERT INTO property VALUES (30, 1, 99, 'user:owner', 'bob', 0);
+  INSERT INTO layer (id, generation, checksum) VALUES (70, 1, 0)"
+for number in 30 31 32; do
+  check 6 "feature number $number: its disk is missing"
+done
+check 6 "nobody looks at layer 70"
+sqlblock check disks --repair >out 2>&1 || true
+grep -q "nothing was freed or deleted" out || fail "repair: $(cat out)"
+rows disks >found
+for number in 30 31 32 33 34; do
+  grep -q "^$number|.*" found || fail "row $number is gone: $(cat found)"
+done
+grep -q "user:owner|'bob'" found || fail "the property of a lost disk is gone"
+[ "$(sqlite3 disks "SELECT count (*) FROM layer WHERE id = 70")" = 1 ] ||
+  fail "the layer of a lost disk is gone"
+# Those that do not matter, or are known, go.
+change "DELETE FROM feature WHERE id IN (30, 31, 32)"
+sqlblock check disks --repair >/dev/null 2>&1
+check 0 " 0 problems"
+same disks
+
+# Where the row of a disk cannot be believed, what it seems to be about may be
+# another one's.
+cp good disks
+sqlite3 disks "PRAGMA foreign_keys = OFF; UPDATE disk SET id = 9"
+"$top_builddir/tests/seal" disks
+check 6 "feature number 21: its disk is missing"
+check 6 "property number 11: what it is about is missing"
+sqlblock check disks --repair >/dev/null 2>&1 || true
+rows disks >found
+diff wanted found || fail "what is optional went with a damaged disk"
+
+# One whose name only begins as one that is known gets no checksum.
+cp good disks
+sqlite3 disks "INSERT INTO feature
+  VALUES (30, CAST (x'6c7a34002e' AS TEXT), 1, 1, 77)"
+"$top_builddir/tests/seal" disks
+sqlblock check disks --repair >/dev/null 2>&1 || true
+check 6 "feature number 30: its checksum is wrong"

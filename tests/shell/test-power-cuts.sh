@@ -33,17 +33,27 @@ run ()
   timeout --foreground "$seconds" "$power_cuts" "$@" >"$tmp/out" 2>&1
 }
 
-# What each breaks stands in load.h.  With these options it is found within
-# seconds, which ends the rounds; 255 says that a check has failed.
-while read -r broken options; do
-  status=0
-  # Options are a list of words.
-  TMPDIR=$tmp run --rounds 300 --break "$broken" $options || status=$?
-  if [ $status -ne 255 ]; then
+# notices WHAT OPTION...: a check fails, and what it was about is kept. With
+# cmocka 1 the program then ends with 255, with cmocka 2 with 1.
+notices ()
+{
+  local what=$1 status=0
+  shift
+  TMPDIR=$tmp run "$@" || status=$?
+  if [ $status -ne 255 ] && [ $status -ne 1 ] ||
+    ! grep -q "the files are kept in" "$tmp/out"; then
     cat "$tmp/out" >&2
-    fail "a store with a broken $broken goes unnoticed (status $status)"
+    fail "$what goes unnoticed (status $status)"
   fi
-  echo "a store with a broken $broken is noticed"
+  echo "$what is noticed"
+}
+
+# What each breaks stands in load.h.  With these options it is found within
+# seconds, which ends the rounds.
+while read -r broken options; do
+  # Options are a list of words.
+  notices "a store with a broken $broken" --rounds 300 --break "$broken" \
+    $options
 done <<'EOF'
 flush
 checkpoint
@@ -94,14 +104,8 @@ unpack ()
 
 while read -r broken fixture; do
   unpack "$fixture"
-  status=0
-  TMPDIR=$tmp run --rounds 100 --break "$broken" --upgrade "$tmp/old" ||
-    status=$?
-  if [ $status -ne 255 ]; then
-    cat "$tmp/out" >&2
-    fail "an upgrade with a broken $broken goes unnoticed (status $status)"
-  fi
-  echo "an upgrade with a broken $broken is noticed"
+  notices "an upgrade with a broken $broken" --rounds 100 --break "$broken" \
+    --upgrade "$tmp/old"
 done <<'EOF'
 flush format-4/log
 checkpoint format-4/log

@@ -57,6 +57,24 @@ sqlblock list disks --all --json >out
   ask 'j["snapshots"][0]["user"]')" = '{"ticket":"4711"}' ] ||
   fail "snapshot list"
 
+# What came by another program can be removed, by any key.
+cp disks odd
+sqlite3 odd "INSERT INTO property VALUES (70, 1, 1, 'user:', 'x', 0),
+  (71, 1, 1, 'user:a=b', 'x', 0), (72, 1, 1, 'user:a', 'x', 0),
+  (73, 1, 1, 'user:b' || char (7) || 'c', 'x', 0)"
+"$top_builddir/tests/seal" odd rows
+has odd web user '{"":"x","a":"x","a b":"c=d","a=b":"x","owner":"ann","ümlaut":"ß"}'
+sqlblock set odd web user:= --unset=user:a=b 2>out
+grep -qx "disk 'web' has no user:a=b now" out || fail "set: $(cat out)"
+sqlblock set -q odd web --unset=user:owner
+sqlblock set -q odd web "user:b?c="
+[ "$(query odd "SELECT count (*) FROM property WHERE id IN (70, 71, 73)")" = 0 ] ||
+  fail "not all is removed"
+has odd web user '{"a":"x","a b":"c=d","ümlaut":"ß"}'
+fails 2 "give a PROPERTY=VALUE" set odd web
+fails 2 "cannot be removed" set odd web --unset=id
+fails 2 "missing behind" set odd web user:=x
+
 sqlblock set disks web user:owner= 2>out
 grep -qx "disk 'web' has no user:owner now" out || fail "set: $(cat out)"
 sqlblock set -q disks web description=another

@@ -206,5 +206,6 @@ done
 kill_nbdkit
 check
 for word in maybe -1 3x; do
-  expect_error "reclaim=$word" nbdkit -U - "$plugin" $db reclaim=$word --run true
+  expect_error "reclaim=: '$word'" \
+    nbdkit -U - "$plugin" $db reclaim=$word --run true
 done

@@ -358,7 +358,7 @@ kill -9 "$writer" "$other"
 
 # --- A full file system ------------------------------------------------------
 
-if ! unshare --mount true 2>/dev/null; then
+if ! "${own_mounts[@]}" true 2>/dev/null; then
   echo "mounting needs root: full file systems were not tried"
   exit
 fi
@@ -367,7 +367,7 @@ sqlblock import "$db" large random
 sqlblock snapshot create -q "$db" large@a
 sqlblock send "$db" large@a >stream
 export -f fails fail
-unshare --mount --propagation private bash -euo pipefail <<'EOF2'
+"${own_mounts[@]}" bash -euo pipefail <<'EOF2'
 mkdir full
 mount -t tmpfs -o size=8M none full
 sqlblock create -q full/disk.sqlite disk --size 1m

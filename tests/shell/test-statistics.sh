@@ -161,6 +161,14 @@ python3 "$srcdir/lib/prometheus.py" killed.prom \
   'sqlblock_start_time_seconds{server="killed"}' any
 server=$nbdkit_pid
 
+# What nbdkit is called is a label, if it tells that.
+if nbdkit_is 1.48; then
+  start named --name='my "disks"' -r "$plugin" $db stats=named.prom
+  python3 "$srcdir/lib/prometheus.py" named.prom \
+    'sqlblock_start_time_seconds{server="named",name="my \"disks\""}' any
+  stop_nbdkit "$nbdkit_pid"
+fi
+
 # --- Files that are something else ------------------------------------------
 
 echo important >letter

@@ -314,9 +314,9 @@ rm link
 
 # --- No space -----------------------------------------------------------------
 
-if unshare --mount true 2>/dev/null; then
+if "${own_mounts[@]}" true 2>/dev/null; then
   export srcdir top_builddir
-  unshare --mount --propagation private bash \
+  "${own_mounts[@]}" bash \
     "$srcdir/shell/test-upgrade.sh" spaces
 else
   echo "no full file system tried: mounting does not work here"

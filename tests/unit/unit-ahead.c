@@ -174,9 +174,9 @@ pages (void)
 static void
 expect_few_reads (int pages_read)
 {
-  assert_in_range (longest, BLOCK + 1, VFS_AHEAD_MOST);
+  assert_uint_in_range (longest, BLOCK + 1, VFS_AHEAD_MOST);
   print_message ("%d reads of %d pages\n", reads, pages_read);
-  assert_in_range (reads, 1, pages_read / 8);
+  assert_uint_in_range (reads, 1, pages_read / 8);
 }
 
 static void
@@ -241,8 +241,8 @@ test_at_random (void **state)
     number %= BLOCKS;
     expect (number, 1, versions);
   }
-  assert_in_range (windows, 0, 2);
-  assert_in_range (longest, BLOCK, 8 * BLOCK);
+  assert_uint_in_range (windows, 0, 2);
+  assert_uint_in_range (longest, BLOCK, 8 * BLOCK);
   end ();
   rows_close (&rows);
 }

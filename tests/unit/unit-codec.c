@@ -151,7 +151,7 @@ test_in_vain (void **state)
     assert_int_equal (encode_blocks (&compression, RANDOM, before), 0);
     assert_int_equal (encode_blocks (&compression, TEXT, 1), 1);
     assert_int_equal (encode_blocks (&compression, RANDOM, before), 0);
-    assert_in_range (encode_blocks (&compression, RANDOM_TWICE, 8), 1, 8);
+    assert_uint_in_range (encode_blocks (&compression, RANDOM_TWICE, 8), 1, 8);
     assert_int_equal (encode_blocks (&compression, RANDOM_TWICE, 8), 8);
   }
 }
@@ -287,7 +287,7 @@ test_help (void **state)
     assert_true (is_tried (text));
     assert_int_not_equal (compression.codec, CODEC_CONTENT);
   }
-  assert_in_range (count, 3, CODECS_MAX);
+  assert_uint_in_range (count, 3, CODECS_MAX);
 }
 
 int

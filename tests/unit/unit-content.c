@@ -300,7 +300,7 @@ test_same_hash (void **state)
     unit_sql (db, "DELETE FROM content WHERE id = 2");
     put (disk, 4, 'x');
     expect (disk, 4, 'x');
-    assert_in_range (
+    assert_uint_in_range (
         unit_integer (db, "SELECT codec FROM block WHERE number = 4"),
         CODEC_RAW, unit_codec ("lz4"));
     sqlite3_close (db);

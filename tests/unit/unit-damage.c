@@ -696,7 +696,7 @@ test_random_damage (void **state)
     }
   }
   print_message ("%d of 500 disks could be read\n", survived);
-  assert_in_range (survived, 1, 499);
+  assert_uint_in_range (survived, 1, 499);
   free (bytes);
   rows_close (&rows);
 }

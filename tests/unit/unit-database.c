@@ -283,7 +283,7 @@ test_create_without_space (void **state)
     const int code = run_child (create_limited, &limit);
     struct connection connection;
 
-    assert_in_range (code, 0, 1);
+    assert_uint_in_range (code, 0, 1);
     if (code == 0) {
       unit_open (&connection, unit_database (), CONNECTION_WRITE);
       unit_close (&connection);
@@ -321,7 +321,7 @@ test_create_race (void **state)
   for (int i = 0; i < CREATORS; i++) {
     assert_true (wait (&status) > 0);
     assert_true (WIFEXITED (status));
-    assert_in_range (WEXITSTATUS (status), 0, 1);
+    assert_uint_in_range (WEXITSTATUS (status), 0, 1);
     good += WEXITSTATUS (status) == 0;
   }
   assert_int_equal (good, 1);

@@ -535,8 +535,15 @@ test_view (void **state)
   assert_int_equal (view.layers[0].generation, 1);
   assert_fails (disks_view (&connection, 2, 2, &view, &status), &status, EIO,
                 "connect again");
+  assert_true (status.changed);
   assert_fails (disks_view (&connection, 4, 1, &view, &status), &status, EIO,
                 "connect again");
+  assert_true (status.changed);
+  assert_fails (view_check_range (&view, 1, INT64_MAX, ENOSPC, &status),
+                &status, ENOSPC, "has shrunk");
+  assert_true (status.changed);
+  status_no_memory (&status);
+  assert_false (status.changed);
   view_free (&view);
   connection_close (&connection);
 }

@@ -205,7 +205,7 @@ test_pages_of_log (void **state)
     last = number;
   assert_int_equal (last, most);
   assert_int_equal (steps, pages->present);
-  assert_in_range (steps, 10, 1000);
+  assert_uint_in_range (steps, 10, 1000);
   rawfile_close (pages);
   assert_ok (salvage_database (path, saved, &options, &counts, &status),
              &status);

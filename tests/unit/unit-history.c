@@ -589,7 +589,7 @@ check_limited (const struct model_disk *disk, int r,
 
   if (r == 0) {
     if (disk->quota && after > disk->quota)
-      assert_in_range (after, 0, before);
+      assert_uint_in_range (after, 0, before);
     return;
   }
   assert_fails (r, status, ENOSPC, "the quota of disk");
@@ -796,11 +796,11 @@ compare_views (sqlite3 *db, const struct model_disk *disk,
 
   if (snapshot)
     /* The view does not look at what is freed in parents. */
-    assert_in_range (unit_integer (db,
-                                   "SELECT bytes FROM snapshot_usage"
-                                   " WHERE disk = %Q AND snapshot = %Q",
-                                   disk->name, snapshot->name),
-                     0, freed);
+    assert_uint_in_range (unit_integer (db,
+                                        "SELECT bytes FROM snapshot_usage"
+                                        " WHERE disk = %Q AND snapshot = %Q",
+                                        disk->name, snapshot->name),
+                          0, freed);
   else
     /* It is less where blocks are compressed. */
     assert_int_equal (

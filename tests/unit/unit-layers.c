@@ -368,7 +368,7 @@ test_extents_stop_early (void **state)
     at = check_extents (&rows, map, at, blocks * 512 - at, false, &extents);
     calls++;
   }
-  assert_in_range (calls, 2, blocks / MAP_TOTAL + 2);
+  assert_uint_in_range (calls, 2, blocks / MAP_TOTAL + 2);
   rows_close (&rows);
   free (map);
 }
@@ -742,10 +742,10 @@ assert_costs (const struct costs *costs, const struct costs *other, int times)
   print_message ("steps: read %" PRIu64 ", map %" PRIu64 ", extents %" PRIu64
                  ", next row %" PRIu64 "\n",
                  costs->read, costs->map, costs->extents, costs->next_row);
-  assert_in_range (costs->read, 1, times * other->read);
-  assert_in_range (costs->map, 1, times * other->map);
-  assert_in_range (costs->extents, 1, times * other->extents);
-  assert_in_range (costs->next_row, 1, times * other->next_row);
+  assert_uint_in_range (costs->read, 1, times * other->read);
+  assert_uint_in_range (costs->map, 1, times * other->map);
+  assert_uint_in_range (costs->extents, 1, times * other->extents);
+  assert_uint_in_range (costs->next_row, 1, times * other->next_row);
 }
 
 /* Give 64 blocks rows of the generations FIRST to LAST, every fourth block
@@ -893,16 +893,16 @@ test_one_extent (void **state)
   steps (&rows);
   assert_int_equal (check_extents (&rows, NULL, 0, size, true, &extents), 512);
   assert_true (extents.hole);
-  assert_in_range (steps (&rows), 1, 5000);
+  assert_uint_in_range (steps (&rows), 1, 5000);
   rows_show (&rows, 1, 0);
   assert_int_equal (
       check_extents (&rows, NULL, 512, size - 512, true, &extents), 11 * 512);
-  assert_in_range (steps (&rows), 1, 5000);
+  assert_uint_in_range (steps (&rows), 1, 5000);
   assert_int_equal (check_extents (&rows, NULL, 100001 * 512,
                                    size - 100001 * 512, false, &extents),
                     size);
   assert_true (extents.hole);
-  assert_in_range (steps (&rows), 1, 100);
+  assert_uint_in_range (steps (&rows), 1, 100);
   rows_close (&rows);
 }
 
@@ -932,7 +932,7 @@ test_extents_in_turn (void **state)
     assert_int_equal (at, ++calls * 512);
   }
   assert_int_equal (calls, 100000);
-  assert_in_range (steps (&rows), calls, 20 * calls);
+  assert_uint_in_range (steps (&rows), calls, 20 * calls);
 
   /* Another view knows nothing of it. */
   unit_sql (rows.db, "DELETE FROM block WHERE number = 99998");
@@ -966,9 +966,9 @@ test_deep_chain (void **state)
 
   /* As many seeks and rows as there are layers: each is asked once. */
   deep = costs (&rows, depth);
-  assert_in_range (deep.read, 1, depth * 100);
-  assert_in_range (deep.map, 1, depth * 150);
-  assert_in_range (deep.next_row, 1, depth * 50);
+  assert_uint_in_range (deep.read, 1, depth * 100);
+  assert_uint_in_range (deep.map, 1, depth * 150);
+  assert_uint_in_range (deep.next_row, 1, depth * 50);
   rows_close (&rows);
 }
 

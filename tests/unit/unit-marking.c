@@ -470,7 +470,7 @@ copy_file (const struct shim_call *call)
   struct copy *copy = &copies[calls - 1];
 
   (void)call;
-  assert_in_range (calls, 1, 256);
+  assert_uint_in_range (calls, 1, 256);
   copy->bytes = unit_read_file (path, &copy->size);
   return SQLITE_OK;
 }
@@ -970,7 +970,7 @@ last_stamp (const char *file, const struct mark_look *look, size_t page_size)
   const size_t end = mark_last (&look->mark) * page_size;
   uint32_t stamp;
 
-  assert_in_range (end, page_size, size);
+  assert_uint_in_range (end, page_size, size);
   stamp =
       vfs_checksum_stamp_of ((unsigned char *)bytes + end - PAGE_CHECKSUM_SIZE);
   free (bytes);

@@ -14,7 +14,10 @@
 #include "unit.h"
 
 #include "base/optional.h"
+#include "engine/engine.h"
 #include "manage.h"
+#include "rows/carried.h"
+#include "rows/properties.h"
 
 static char *path;
 static struct store *store;
@@ -43,6 +46,45 @@ end (void)
                              " row_checksum ('property', id, kind, owner, key,"
                              " value)"),
       0);
+}
+
+/* 1000 properties of other programs leave room for 1000 holds, and no more; all
+ * of them are read.
+ */
+static void
+fill_with_others (void)
+{
+  struct optional list = { 0 };
+  struct status status;
+  char tag[20];
+
+  unit_sql_on (path,
+               "DELETE FROM property WHERE kind = 2;"
+               " WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1"
+               "  FROM n WHERE i < 1000)"
+               " INSERT INTO property SELECT 6000 + i, 2, 1, 'other' || i, 1,"
+               "  row_checksum ('property', 6000 + i, 2, 1, 'other' || i, 1)"
+               "  FROM n");
+  for (int i = 0; i < 1000; i++) {
+    snprintf (tag, sizeof tag, "%d", i);
+    assert_ok (manage_hold (store, "web@monday", tag, &status), &status);
+  }
+  assert_fails (manage_hold (store, "web@monday", "more", &status), &status,
+                EDQUOT, "it has 1000 holds, and cannot have more; release one");
+  assert_ok (STORE_READ (store, &status, connection,
+                         properties_read (connection, PROPERTY_SNAPSHOT, 1,
+                                          &list, &status)),
+             &status);
+  assert_int_equal (list.property_count, 2000);
+  optional_free (&list);
+  assert_ok (
+      STORE_READ (store, &status, connection,
+                  carried_read (connection, 1, 1, false, &list, &status)),
+      &status);
+  assert_int_equal (list.property_count, 1000);
+  optional_free (&list);
+  assert_ok (manage_release (store, "web@monday", "5", &status), &status);
+  assert_ok (manage_hold (store, "web@monday", "more", &status), &status);
 }
 
 /* Set KEY of TARGET. */
@@ -232,6 +274,7 @@ test_most (void **state)
   assert_property ("web", "user:0", "x");
   must_set ("web", "user:5", "changed");
   must_set ("web@monday", "user:new", "x");
+  fill_with_others ();
   must_set ("web", "user:7", "");
   must_set ("web", "user:new", "x");
   end ();

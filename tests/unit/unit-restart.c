@@ -381,7 +381,7 @@ test_starts_over (void **state)
                                                  &frames, &done),
                       SQLITE_OK);
     assert_int_equal (frames, done);
-    assert_in_range (frames, BEFORE, 3 * BEFORE);
+    assert_uint_in_range (frames, BEFORE, 3 * BEFORE);
   }
   end ();
 }

@@ -578,7 +578,7 @@ test_deep_chain (void **state)
              &status);
   unit_assert_reclaimed (subject.path);
   /* They have moved up into the disk's own. */
-  assert_in_range (layers_count (subject.path), 1, 20);
+  assert_uint_in_range (layers_count (subject.path), 1, 20);
   check_all (&subject, "web", subject.numbers);
   disk_close (subject.disk);
   subject.disk = NULL;

@@ -159,11 +159,11 @@ test_count (void **state)
   /* They have been moved, and the log is still there. */
   write_foreign ("PASSIVE");
   pages = count ();
-  assert_in_range (pages, BLOCKS, 2 * BLOCKS);
+  assert_uint_in_range (pages, BLOCKS, 2 * BLOCKS);
   assert_true (store_take_unsealed (store));
   write_foreign ("TRUNCATE");
   pages = count ();
-  assert_in_range (pages, BLOCKS, 2 * BLOCKS);
+  assert_uint_in_range (pages, BLOCKS, 2 * BLOCKS);
   assert_int_equal (seal (), pages);
   store_take_unsealed (store);
   assert_int_equal (count (), 0);
@@ -207,9 +207,9 @@ test_free_pages (void **state)
   unit_sql (rows.db, "DELETE FROM block WHERE number > 100");
   move_foreign ("TRUNCATE");
   pages = count ();
-  assert_in_range (pages, 100, BLOCKS);
-  assert_in_range (unit_integer (rows.db, "PRAGMA freelist_count"), BLOCKS / 2,
-                   2 * BLOCKS);
+  assert_uint_in_range (pages, 100, BLOCKS);
+  assert_uint_in_range (unit_integer (rows.db, "PRAGMA freelist_count"),
+                        BLOCKS / 2, 2 * BLOCKS);
   assert_int_equal (seal (), pages);
   assert_int_equal (count (), 0);
   close_rows ();
@@ -330,7 +330,7 @@ test_readers (void **state)
       fail_msg ("%s", (char *)failed);
   }
   write_foreign ("TRUNCATE");
-  assert_in_range (seal (), BLOCKS, 2 * BLOCKS);
+  assert_uint_in_range (seal (), BLOCKS, 2 * BLOCKS);
   assert_int_equal (count (), 0);
   expect_blocks ();
   close_rows ();

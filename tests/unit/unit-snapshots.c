@@ -1042,6 +1042,57 @@ join (struct holder *holder)
   assert_int_equal (pthread_join (holder->thread, NULL), 0);
 }
 
+/* Take the guard of the disk 'web'; EXPECTED is what is said of it, or NULL. */
+static int
+take_guard (int how, const char *expected)
+{
+  const int64_t id = look_at_web ().id;
+  struct status status;
+  const int guard = how == 2 ? guard_copy (path, id, &status)
+                             : guard_take (path, id, how == 1, &status);
+
+  if (expected) {
+    assert_int_equal (guard, -1);
+    assert_int_equal (status.error, EBUSY);
+    assert_non_null (strstr (status.message, expected));
+  }
+  else
+    assert_int_not_equal (guard, -1);
+  return guard;
+}
+
+/* Alone, shared, for a copy: who keeps whom out. */
+static void
+test_guards (void **state)
+{
+  static const char writing[] = "has the disk open for writing";
+  static const char copying[] = "a copy of the disk is being made";
+  static const char *const expected[3][3] = {
+    { writing, writing, writing },
+    { writing, NULL, writing },
+    { copying, copying, NULL },
+  };
+
+  (void)state;
+  begin ();
+  for (int first = 0; first < 3; first++)
+    for (int second = 0; second < 3; second++) {
+      const int guard = take_guard (first, NULL);
+      const int other = take_guard (second, expected[first][second]);
+
+      guard_release (guard);
+      /* The second, where there is one, goes on to keep others out. */
+      if (other != -1) {
+        for (int third = 0; third < 3; third++)
+          if (third != second)
+            take_guard (third, expected[second][third]);
+        guard_release (other);
+      }
+    }
+  guard_release (take_guard (0, NULL));
+  store_close (store);
+}
+
 /* A client that has just left keeps nobody from his work. */
 static void
 test_guard_goes (void **state)
@@ -1394,6 +1445,7 @@ main (void)
     unit_test (test_size_of_snapshot),
     unit_test (test_resize_of_another_size),
     unit_test (test_open_of_another_epoch),
+    unit_test (test_guards),
     unit_test (test_guard_goes),
     unit_test (test_guard_stays),
     unit_test (test_guard_of_another_disk),

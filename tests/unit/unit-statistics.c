@@ -638,11 +638,12 @@ read_on (void *file)
 }
 
 static struct prometheus *
-start_prometheus (const char *file)
+start_prometheus (const char *file, const char *name)
 {
   const struct prometheus_options options = {
     .file = file,
     .database = path,
+    .name = name,
     .interval = 1,
     .warn = count_warning,
   };
@@ -677,7 +678,7 @@ test_file_is_complete (void **state)
     assert_non_null (
         statistics_open_disk (store_statistics (store), name, &status));
   }
-  prometheus = start_prometheus (file);
+  prometheus = start_prometheus (file, NULL);
   atomic_store (&reading, true);
   assert_int_equal (pthread_create (&reader, NULL, read_on, file), 0);
   for (int i = 0; i < 100; i++)
@@ -690,6 +691,48 @@ test_file_is_complete (void **state)
   prometheus_stop (prometheus);
   assert_int_equal (stat (file, &st), -1);
   assert_int_equal (stat (unit_path ("stats.prom.new"), &st), -1);
+  store_close (store);
+}
+
+/* How many lines of FILE begin as TEXT. */
+static int
+count_lines (const char *file, const char *text)
+{
+  FILE *lines = fopen (file, "r");
+  char line[1000];
+  int count = 0;
+
+  assert_non_null (lines);
+  while (fgets (line, sizeof line, lines))
+    count += strncmp (line, text, strlen (text)) == 0;
+  fclose (lines);
+  return count;
+}
+
+/* The name of a server is a label of all series, if it has one. */
+static void
+test_name_is_label (void **state)
+{
+  static const char named[] =
+      "sqlblock_info{server=\"stats\",name=\"\\\"a\\\"\",database=";
+  static const char nameless[] = "sqlblock_info{server=\"stats\",database=";
+  char *file = unit_path ("stats.prom");
+  struct prometheus *prometheus;
+
+  (void)state;
+  start_server ();
+  prometheus = start_prometheus (file, "\"a\"");
+  assert_int_equal (count_lines (file, named), 1);
+  assert_int_equal (count_lines (file, "sqlblock_log_bytes{server=\"stats\","
+                                       "name=\"\\\"a\\\"\"}"),
+                    1);
+  prometheus_stop (prometheus);
+  prometheus = start_prometheus (file, NULL);
+  assert_int_equal (count_lines (file, nameless), 1);
+  prometheus_stop (prometheus);
+  prometheus = start_prometheus (file, "");
+  assert_int_equal (count_lines (file, nameless), 1);
+  prometheus_stop (prometheus);
   store_close (store);
 }
 
@@ -707,7 +750,7 @@ test_file_fails (void **state)
   start_server ();
   assert_int_equal (mkdir (directory, 0700), 0);
   atomic_store (&warnings, 0);
-  prometheus = start_prometheus (file);
+  prometheus = start_prometheus (file, NULL);
   assert_int_equal (rename (directory, away), 0);
   for (; atomic_load (&warnings) == 0 && tries < 1000; tries++)
     pause_milliseconds (10);
@@ -745,7 +788,7 @@ test_file_has_no_space (void **state)
 
   (void)state;
   start_server ();
-  prometheus = start_prometheus (file);
+  prometheus = start_prometheus (file, NULL);
   signal (SIGXFSZ, SIG_IGN);
   atomic_store (&warnings, 0);
   limit_files (1000);
@@ -818,6 +861,7 @@ main (void)
     unit_test (test_two_servers),
     unit_test (test_hostile),
     unit_test (test_file_is_complete),
+    unit_test (test_name_is_label),
     unit_test (test_file_fails),
     unit_test (test_file_has_no_space),
     unit_test (test_file_is_something_else),

@@ -755,7 +755,7 @@ test_large_ones_in_turn (void **state)
   for (int i = 0; i < THREADS; i++)
     assert_ok (requests[i].result, &requests[i].status);
   /* The trims wait for it, too, but who has ended first is up to the system. */
-  assert_in_range (requests[THREADS - 1].place, 0, THREADS - 3);
+  assert_uint_in_range (requests[THREADS - 1].place, 0, THREADS - 3);
   free (requests[THREADS - 1].data);
   close_writer ();
 }
@@ -1087,7 +1087,7 @@ test_room (void **state)
     assert_ok (write_alone (i, 'a', &status), &status);
     grown += log_size () != size;
     size = log_size ();
-    assert_in_range (size, log_used, 2 * log_used + 65536);
+    assert_uint_in_range (size, log_used, 2 * log_used + 65536);
   }
   assert_true (log_used > 8 << 20);
   assert_true (size <= log_used + (1 << 20) + 65536);
@@ -1408,7 +1408,7 @@ test_longest_wait (void **state)
     pthread_join (waiting[i].request.thread, NULL);
     assert_int_equal (waiting[i].request.result, -1);
     assert_int_equal (waiting[i].request.status.error, EIO);
-    assert_in_range (waiting[i].waited, longest, longest + longest / 2);
+    assert_uint_in_range (waiting[i].waited, longest, longest + longest / 2);
     free (waiting[i].request.data);
   }
   connection_close (&other);
@@ -1437,7 +1437,7 @@ test_waited_before (void **state)
       0);
   assert_int_equal (marking_begin (&connection, &status), -1);
   waited = clock_now () - start;
-  assert_in_range (waited, left, 10 * left);
+  assert_uint_in_range (waited, left, 10 * left);
   connection_close (&connection);
   connection_close (&other);
 }
@@ -1456,7 +1456,7 @@ test_close_beside_lock (void **state)
   lock_database (&other);
   start = clock_now ();
   store_close (unit_open_store (path));
-  assert_in_range (clock_now () - start, 0, 10 * CLOCK_SECOND);
+  assert_uint_in_range (clock_now () - start, 0, 10 * CLOCK_SECOND);
   connection_close (&other);
 }
 

@@ -1,0 +1,96 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
+# What packages are made of: the tarball has all of the sources, and is the
+# same to the byte each time; the unit for systemd is right, and is that of
+# the manual; all say the same version.
+
+. "${srcdir:-$(dirname "$(realpath "$0")")/..}/lib/functions.sh"
+need make tar xz python3
+
+# Not those of "make check".
+unset MAKEFLAGS MAKELEVEL MFLAGS TESTS SOURCE_DATE_EPOCH
+sources=$(cd "$srcdir/.." && pwd)
+name=nbdkit-sqlblock-plugin
+version=$(sed -n 's/^#define PACKAGE_VERSION "\(.*\)"$/\1/p' \
+  "$top_builddir/config.h")
+
+# --- The tarball ------------------------------------------------------------
+
+# dist DIRECTORY [MAKE-VARIABLE...]: make it, under another name so that it is
+# in nobody's way, and move it to the directory in $tmp.
+dist ()
+{
+  local directory=$1 made=$name-test-$$
+  shift
+  mkdir "$tmp/$directory"
+  make -C "$top_builddir" dist distdir="$made" XZ_OPT=-0 "$@" \
+    >"$tmp/log" 2>&1 || fail "make dist: $(tail "$tmp/log")"
+  xz -dc "$top_builddir/$made.tar.xz" >"$tmp/$directory/tar"
+  rm "$top_builddir/$made.tar.xz"
+}
+
+cd "$tmp"
+(umask 022; dist first)
+sleep 1
+(umask 077; TZ=Asia/Tokyo dist second)
+cmp first/tar second/tar || fail "the tarball is another one each time"
+
+# All is as old as the last commit, or as SOURCE_DATE_EPOCH says.
+tar -tvf first/tar | awk '{ print $4, $5 }' | sort -u >times
+[ "$(wc -l <times)" = 1 ] || fail "the times in the tarball differ"
+SOURCE_DATE_EPOCH=86400 TZ=UTC dist third
+TZ=UTC tar -tvf third/tar | grep -qv '1970-01-02 00:00 ' &&
+  fail "SOURCE_DATE_EPOCH is not used"
+
+tar -tf first/tar | sed 's,^[^/]*/,,' | sort >has
+if [ -e "$sources/.git" ] && git -C "$sources" ls-files >files 2>/dev/null; then
+  missing=$(sort files | comm -23 - has | grep -vx .gitignore) || :
+  [ -z "$missing" ] || fail "not in the tarball: $missing"
+fi
+
+# What the documents name.
+for document in README.md CONTRIBUTING.md ARCHITECTURE.md bench/README.md; do
+  grep -oE '\]\([A-Za-z./_-]+\)' "$sources/$document" | tr -d ']()' >links || :
+  while read -r link; do
+    grep -qx "$(dirname "$document" | sed 's,^\.$,,; s,.$,&/,')$link" has ||
+      fail "$document names $link, which is not in the tarball"
+  done <links
+done
+for file in .ci/run quickstart tests/lib/functions.sh debian/rules; do
+  grep -qxF "$file" has || fail "$file is not in the tarball"
+done
+
+# --- The unit ---------------------------------------------------------------
+
+unit=$sources/packaging/sqlblock@.service
+python3 - "$unit" "$sources/$name.pod" <<'EOF2' || fail "the manual's unit"
+import sys
+unit = open(sys.argv[1]).read()
+unit = unit[unit.index("[Unit]"):]
+unit = "".join(" " + line if line != "\n" else line
+               for line in unit.splitlines(keepends=True))
+if unit not in open(sys.argv[2]).read():
+    sys.exit("the manual has another unit than packaging/sqlblock@.service")
+EOF2
+if type -P systemd-analyze >/dev/null; then
+  cp "$unit" sqlblock@.service
+  ln -s sqlblock@.service sqlblock@test.service
+  systemd-analyze verify --man=no "$tmp/sqlblock@test.service" >out 2>&1 || :
+  ! grep -F sqlblock out || fail "systemd does not like the unit"
+else
+  echo "the unit was not tried: there is no systemd-analyze"
+fi
+
+# --- Versions ---------------------------------------------------------------
+
+# says TEXT FILE
+says ()
+{
+  grep -qF -- "$1" "$sources/$2" || fail "$2 does not say «$1»"
+}
+says "$name-$version.tar.xz" README.md
+says "$name ($version)" debian/changelog
+says "Version:        $version" packaging/sqlblock.spec
+says "This manual is for version $version," $name.pod
