@@ -179,16 +179,12 @@ store_check (const char *path, const struct disk_options *options,
              struct status *status)
 {
   struct asked asked = { path, options };
-  int r;
 
-  if (!location_is_cluster (path))
-    return check (path, options, status);
   /* What has no answer in time says so itself, unless it hangs. */
-  r = child_run (check_in_child, &asked, clustered_timeout () + CHILD_MORE,
-                 status);
-  return r == -1 && status->error == ETIMEDOUT
-             ? status_prefix (status, "%s: is the cluster there?", path)
-             : r;
+  return location_is_cluster (path)
+             ? child_run (check_in_child, &asked, path,
+                          clustered_timeout () + CHILD_MORE, status)
+             : check (path, options, status);
 }
 
 static int
