@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
+/* A file that is shared in one process (process.h), where the VFS below fails,
+ * and where it is as that of a cluster: locked late, without methods that
+ * SQLite calls, and with calls that count as made and were not.
+ */
+
+#include <config.h>
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "unit.h"
+
+#include "shim.h"
+#include "sqlite/process.h"
+#include "sqlite/process-file.h"
+
+#define PIECE 65536
+
+/*--------------------------------------------------------------------
+ * The VFS below.
+ */
+
+/* What a test does when a method of a database or of its log is called; then
+ * the call is made.
+ */
+static int (*on_call) (struct shim_call *call);
+
+/* SQLite's own VFS takes no more than 128 KiB at once. */
+static int
+in_pieces (const struct shim_call *call)
+{
+  struct shim_call piece = *call;
+  int rc = SQLITE_OK;
+
+  for (int done = 0; rc == SQLITE_OK && done < call->count; done += PIECE) {
+    piece.number = call->number + done;
+    piece.count = call->count - done < PIECE ? call->count - done : PIECE;
+    piece.memory = (char *)call->memory + done;
+    rc = shim_pass (&piece);
+  }
+  return rc == SQLITE_OK ? SHIM_DONE : rc;
+}
+
+static int
+before (struct shim_call *call)
+{
+  const int rc = on_call && call->file != SHIM_OTHER ? on_call (call) : 0;
+
+  if (rc != SQLITE_OK)
+    return rc;
+  return call->method == SHIM_WRITE || call->method == SHIM_READ
+             ? in_pieces (call)
+             : SQLITE_OK;
+}
+
+static const struct shim_hooks hooks = { .before = before };
+
+/*--------------------------------------------------------------------
+ * SQLite over it.
+ */
+
+static sqlite3 *
+open_database (void)
+{
+  sqlite3 *db;
+
+  assert_int_equal (sqlite3_open_v2 (unit_database (), &db,
+                                     SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
+                                     PROCESS_NAME),
+                    SQLITE_OK);
+  return db;
+}
+
+static void
+run (sqlite3 *db, const char *sql)
+{
+  const int rc = sqlite3_exec (db, sql, NULL, NULL, NULL);
+
+  if (rc != SQLITE_OK)
+    fail_msg ("%s: %s", sql, sqlite3_errmsg (db));
+}
+
+static const char check_sql[] =
+    "SELECT integrity_check = 'ok' FROM pragma_integrity_check";
+
+#define FILL(rows)                                                             \
+  "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n"          \
+  " WHERE i < " rows ") INSERT INTO t SELECT randomblob (3000) FROM n;"
+
+/* As another process does, which has the file before us. */
+static void
+change_elsewhere (const char *sql)
+{
+  static const char vfs[] = "unix";
+  const pid_t child = fork ();
+  sqlite3 *db;
+  int status;
+
+  if (child == 0) {
+    if (sqlite3_open_v2 (unit_database (), &db, SQLITE_OPEN_READWRITE, vfs) !=
+            SQLITE_OK ||
+        sqlite3_exec (db, sql, NULL, NULL, NULL) != SQLITE_OK ||
+        sqlite3_close (db) != SQLITE_OK)
+      _exit (1);
+    _exit (0);
+  }
+  waitpid (child, &status, 0);
+  assert_int_equal (status, 0);
+}
+
+/* Unlike unit_integer_on, which opens what the store has made. */
+static int64_t
+integer_elsewhere (const char *sql)
+{
+  sqlite3 *db;
+  int64_t value;
+
+  assert_int_equal (sqlite3_open (unit_database (), &db), SQLITE_OK);
+  value = unit_integer (db, "%s", sql);
+  sqlite3_close (db);
+  return value;
+}
+
+/* Another process has had the lock, and lets go of it now. */
+static int
+change_before_locked (struct shim_call *call)
+{
+  if (call->method != SHIM_LOCK || call->flags != SQLITE_LOCK_SHARED)
+    return SQLITE_OK;
+  on_call = NULL;
+  change_elsewhere (FILL ("500") "CREATE TABLE other (x)");
+  return SQLITE_OK;
+}
+
+/* Who waits for the lock has the file open already, and SQLite may have read
+ * its header: what was known of the file before is of no use.
+ */
+static void
+changed_before_locked (const char *mode)
+{
+  sqlite3 *db = open_database (), *waiting;
+
+  run (db, mode);
+  run (db, "CREATE TABLE t (x);" FILL ("5"));
+  sqlite3_close (db);
+  on_call = change_before_locked;
+  waiting = open_database ();
+  assert_int_equal (unit_integer (waiting, "SELECT count (*) FROM t"), 505);
+  assert_ptr_equal (on_call, NULL);
+  run (waiting, FILL ("100") "INSERT INTO other VALUES (1)");
+  assert_int_equal (unit_integer (waiting, check_sql), 1);
+  sqlite3_close (waiting);
+  assert_int_equal (integer_elsewhere (check_sql), 1);
+  assert_int_equal (integer_elsewhere ("SELECT count (*) FROM t"), 605);
+}
+
+static void
+test_changed_before_locked (void **state)
+{
+  (void)state;
+  changed_before_locked ("PRAGMA journal_mode = WAL");
+  assert_int_equal (unlink (unit_database ()), 0);
+  changed_before_locked ("PRAGMA journal_mode = DELETE");
+}
+
+/* Where nobody has a log, nothing is left of the index of the last one. */
+static void
+test_modes (void **state)
+{
+  sqlite3 *db = open_database ();
+
+  (void)state;
+  run (db, "PRAGMA journal_mode = WAL; CREATE TABLE t (x);" FILL ("5"));
+  run (db, "PRAGMA journal_mode = DELETE;" FILL ("500"));
+  run (db, "PRAGMA journal_mode = WAL");
+  assert_int_equal (unit_integer (db, "SELECT count (*) FROM t"), 505);
+  run (db, FILL ("100"));
+  assert_int_equal (unit_integer (db, check_sql), 1);
+  sqlite3_close (db);
+  assert_int_equal (integer_elsewhere (check_sql), 1);
+}
+
+/* Another connection waits, by the VFS's xSleep, of which that of a cluster
+ * has none.
+ */
+static void
+test_busy (void **state)
+{
+  sqlite3 *db = open_database (), *other = open_database ();
+
+  (void)state;
+  run (db, "PRAGMA journal_mode = WAL; CREATE TABLE t (x); BEGIN IMMEDIATE");
+  sqlite3_busy_timeout (other, 20);
+  assert_int_equal (sqlite3_exec (other, "BEGIN IMMEDIATE", NULL, NULL, NULL),
+                    SQLITE_BUSY);
+  sqlite3_close (other);
+  sqlite3_close (db);
+}
+
+/*--------------------------------------------------------------------
+ * Errors.
+ */
+
+static bool let_go;       /* the file below is unlocked */
+static int failing_times; /* so many writes fail yet */
+
+static int
+fail_once (struct shim_call *call)
+{
+  if (call->file != SHIM_DATABASE)
+    return SQLITE_OK;
+  if (call->method == SHIM_UNLOCK && call->flags == SQLITE_LOCK_NONE)
+    let_go = true;
+  if (call->method != SHIM_WRITE)
+    return SQLITE_OK;
+  if (let_go)
+    fail_msg ("written without the lock");
+  return failing_times-- > 0 ? SQLITE_IOERR_WRITE : SQLITE_OK;
+}
+
+/* What could not be written before a file is closed is not written after
+ * another process may have it.
+ */
+static void
+test_failing_close (void **state)
+{
+  sqlite3 *db = open_database ();
+
+  (void)state;
+  run (db, "CREATE TABLE t (x)");
+  run (db, "PRAGMA synchronous = OFF");
+  on_call = fail_once;
+  let_go = false;
+  failing_times = 0;
+  run (db, "INSERT INTO t VALUES (1)");
+  failing_times = 1;
+  sqlite3_close (db);
+  on_call = NULL;
+  assert_int_equal (integer_elsewhere (check_sql), 1);
+}
+
+int
+main (void)
+{
+  static const struct CMUnitTest tests[] = {
+    unit_test (test_changed_before_locked),
+    unit_test (test_modes),
+    unit_test (test_busy),
+    unit_test (test_failing_close),
+  };
+  static sqlite3_vfs bare;
+
+  shim_install (&hooks);
+  /* What libcephsqlite leaves out. */
+  bare = *sqlite3_vfs_find (NULL);
+  bare.zName = "bare";
+  bare.xDlOpen = NULL;
+  bare.xDlError = NULL;
+  bare.xDlSym = NULL;
+  bare.xDlClose = NULL;
+  bare.xRandomness = NULL;
+  bare.xSleep = NULL;
+  bare.xCurrentTime = NULL;
+  bare.xGetLastError = NULL;
+  if (process_register (&bare, 1 << 20, PROCESS_VERIFY) != SQLITE_OK)
+    return 1;
+  return cmocka_run_group_tests (tests, NULL, NULL);
+}
