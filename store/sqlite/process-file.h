@@ -54,9 +54,9 @@
 struct process_file;
 
 /* Open the file NAME by the VFS BELOW with FLAGS, those of xOpen, with a cache
- * of CACHE bytes.  A database is locked until it is closed.  OPTIONS may be
- * PROCESS_VERIFY.  Returns NULL where that fails; then *RC is a result of
- * SQLite.
+ * of CACHE bytes.  NAME stays valid until it is closed, and a database is
+ * locked so long.  OPTIONS may be PROCESS_VERIFY.  Returns NULL where that
+ * fails; then *RC is a result of SQLite.
  */
 struct process_file *process_file_open (sqlite3_vfs *below, const char *name,
                                         int flags, uint64_t cache, int options,

@@ -205,6 +205,50 @@ test_busy (void **state)
 }
 
 /*--------------------------------------------------------------------
+ * Names.
+ */
+
+static const char *opened[SHIM_FILES], *closed[SHIM_FILES];
+
+static int
+note_names (struct shim_call *call)
+{
+  if (call->method == SHIM_OPEN)
+    opened[call->file] = call->path;
+  if (call->method == SHIM_CLOSE)
+    closed[call->file] = call->path;
+  return SQLITE_OK;
+}
+
+/* The name is valid as long as the file is open, which is longer than the
+ * connection is that came first.
+ */
+static void
+test_names (void **state)
+{
+  sqlite3 *first = open_database (), *second;
+  const char *name;
+
+  (void)state;
+  sqlite3_close (first);
+  on_call = note_names;
+  first = open_database ();
+  run (first, "PRAGMA journal_mode = WAL; CREATE TABLE t (x)");
+  name = sqlite3_db_filename (first, "main");
+  assert_ptr_not_equal (opened[SHIM_DATABASE], name);
+  assert_ptr_not_equal (opened[SHIM_LOG], sqlite3_filename_wal (name));
+  second = open_database ();
+  run (second, "INSERT INTO t VALUES (1)");
+  sqlite3_close (first);
+  run (second, "INSERT INTO t VALUES (2)");
+  assert_string_equal (opened[SHIM_DATABASE], unit_database ());
+  assert_string_equal (opened[SHIM_LOG], unit_path ("database.sqlite-wal"));
+  sqlite3_close (second);
+  on_call = NULL;
+  assert_ptr_equal (closed[SHIM_DATABASE], opened[SHIM_DATABASE]);
+}
+
+/*--------------------------------------------------------------------
  * Errors.
  */
 
@@ -253,6 +297,7 @@ main (void)
     unit_test (test_changed_before_locked),
     unit_test (test_modes),
     unit_test (test_busy),
+    unit_test (test_names),
     unit_test (test_failing_close),
   };
   static sqlite3_vfs bare;
