@@ -120,14 +120,28 @@ note_proof (struct process_file *file, const unsigned char *data, int count,
   return SQLITE_OK;
 }
 
-/* The file ends at SIZE now. */
+/* Does the end SIZE cut off what proves the writes to an object of which a part
+ * stays?
+ */
+static bool
+cuts_proof (const struct process_file *file, int64_t size)
+{
+  for (size_t i = 0; i < file->proof_count; i++)
+    if (file->proofs[i].object == size / PROCESS_OBJECT &&
+        file->proofs[i].offset + file->proofs[i].count > size &&
+        size % PROCESS_OBJECT != 0)
+      return true;
+  return false;
+}
+
+/* The file ends at SIZE now: nothing is left of the objects behind. */
 static void
 forget_proofs (struct process_file *file, int64_t size)
 {
   size_t kept = 0;
 
   for (size_t i = 0; i < file->proof_count; i++)
-    if (file->proofs[i].offset + file->proofs[i].count <= size)
+    if (file->proofs[i].object * PROCESS_OBJECT < size)
       file->proofs[kept++] = file->proofs[i];
   file->proof_count = kept;
 }
@@ -253,6 +267,18 @@ process_file_write (struct process_file *file, const void *data, int count,
   return rc;
 }
 
+/* Sync what was written, and prove it.  Called with `writing` held. */
+static int
+sync_below (struct process_file *file, int flags)
+{
+  const int rc = file->below->pMethods->xSync (file->below, flags);
+
+  return rc == SQLITE_OK ? verify (file) : rc;
+}
+
+/* What is cut off may be what proves the rest of an object: then it does so
+ * first.
+ */
 int
 process_file_truncate (struct process_file *file, int64_t size)
 {
@@ -260,6 +286,8 @@ process_file_truncate (struct process_file *file, int64_t size)
 
   pthread_mutex_lock (&file->writing);
   rc = write_out (file);
+  if (rc == SQLITE_OK && cuts_proof (file, size))
+    rc = sync_below (file, SQLITE_SYNC_NORMAL);
   if (rc == SQLITE_OK)
     rc = file->below->pMethods->xTruncate (file->below, size);
   if (rc == SQLITE_OK) {
@@ -285,9 +313,7 @@ process_file_sync (struct process_file *file, int flags)
   pthread_mutex_lock (&file->writing);
   rc = write_out (file);
   if (rc == SQLITE_OK)
-    rc = file->below->pMethods->xSync (file->below, flags);
-  if (rc == SQLITE_OK)
-    rc = verify (file);
+    rc = sync_below (file, flags);
   pthread_mutex_unlock (&file->writing);
   return rc;
 }

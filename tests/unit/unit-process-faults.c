@@ -9,6 +9,7 @@
 
 #include <config.h>
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,8 +20,10 @@
 
 #include "shim.h"
 #include "sqlite/process.h"
+#include "sqlite/process-cache.h"
 #include "sqlite/process-file.h"
 
+#define PAGE  4096
 #define PIECE 65536
 
 /*--------------------------------------------------------------------
@@ -61,6 +64,35 @@ before (struct shim_call *call)
 }
 
 static const struct shim_hooks hooks = { .before = before };
+
+/* SQLite's VFS finds parameters behind the name. */
+static struct process_file *
+open_file (int options)
+{
+  const int flags =
+      SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+  static char name[4096];
+  struct process_file *file;
+  int rc;
+
+  memset (name, 0, sizeof name);
+  strcpy (name, unit_database ());
+  file = process_file_open (sqlite3_vfs_find (NULL), name, flags, PROCESS_CHUNK,
+                            options, &rc);
+  assert_int_equal (rc, SQLITE_OK);
+  return file;
+}
+
+static void
+write_pages (struct process_file *file, int first, int count, int byte)
+{
+  unsigned char page[PAGE];
+
+  memset (page, byte, PAGE);
+  for (int i = first; i < first + count; i++)
+    assert_int_equal (process_file_write (file, page, PAGE, (int64_t)i * PAGE),
+                      SQLITE_OK);
+}
 
 /*--------------------------------------------------------------------
  * SQLite over it.
@@ -290,6 +322,48 @@ test_failing_close (void **state)
   assert_int_equal (integer_elsewhere (check_sql), 1);
 }
 
+static atomic_bool swallowing;
+
+static int
+swallow (struct shim_call *call)
+{
+  return swallowing && call->method == SHIM_WRITE ? SHIM_DONE : SQLITE_OK;
+}
+
+/* Write, of which nothing arrives, cut the file to so many PAGES, and sync. */
+static int
+cut_swallowed (int pages)
+{
+  struct process_file *file = open_file (PROCESS_VERIFY);
+  int rc;
+
+  write_pages (file, 0, 1044, 1);
+  assert_int_equal (process_file_sync (file, 0), SQLITE_OK);
+  on_call = swallow;
+  swallowing = true;
+  write_pages (file, 1024, 20, 2);
+  rc = process_file_truncate (file, pages * PAGE);
+  swallowing = false;
+  if (rc == SQLITE_OK)
+    rc = process_file_sync (file, 0);
+  process_file_close (file);
+  on_call = NULL;
+  return rc;
+}
+
+/* What was swallowed before the file was cut is not forgotten, but where
+ * nothing is left of it.
+ */
+static void
+test_swallowed_before_cut (void **state)
+{
+  (void)state;
+  assert_int_equal (cut_swallowed (1044), SQLITE_IOERR_FSYNC);
+  assert_int_equal (cut_swallowed (1034), SQLITE_IOERR_FSYNC);
+  assert_int_equal (cut_swallowed (1024), SQLITE_OK);
+  assert_int_equal (cut_swallowed (0), SQLITE_OK);
+}
+
 int
 main (void)
 {
@@ -299,6 +373,7 @@ main (void)
     unit_test (test_busy),
     unit_test (test_names),
     unit_test (test_failing_close),
+    unit_test (test_swallowed_before_cut),
   };
   static sqlite3_vfs bare;
 
