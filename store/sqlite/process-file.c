@@ -276,6 +276,38 @@ sync_below (struct process_file *file, int flags)
   return rc == SQLITE_OK ? verify (file) : rc;
 }
 
+/* Say that the file has SIZE bytes. */
+static void
+show_size (struct process_file *file, int64_t size)
+{
+  pthread_mutex_lock (&file->lock);
+  file->size = file->written = size;
+  process_cache_forget (file->cache, size);
+  for (struct reading *reading = file->readings; reading;
+       reading = reading->next)
+    if (reading->to > size)
+      reading->stale = true;
+  pthread_mutex_unlock (&file->lock);
+}
+
+/* Readers, who read ahead, know of an end that comes nearer before it is there.
+ * Called with `writing` held and nothing gathered.
+ */
+static int
+truncate_below (struct process_file *file, int64_t size)
+{
+  const int64_t old = file->written;
+  int rc;
+
+  if (size < old)
+    show_size (file, size);
+  rc = file->below->pMethods->xTruncate (file->below, size);
+  if (rc == SQLITE_OK)
+    forget_proofs (file, size);
+  show_size (file, rc == SQLITE_OK ? size : old);
+  return rc;
+}
+
 /* What is cut off may be what proves the rest of an object: then it does so
  * first.
  */
@@ -289,18 +321,7 @@ process_file_truncate (struct process_file *file, int64_t size)
   if (rc == SQLITE_OK && cuts_proof (file, size))
     rc = sync_below (file, SQLITE_SYNC_NORMAL);
   if (rc == SQLITE_OK)
-    rc = file->below->pMethods->xTruncate (file->below, size);
-  if (rc == SQLITE_OK) {
-    forget_proofs (file, size);
-    pthread_mutex_lock (&file->lock);
-    file->size = file->written = size;
-    process_cache_forget (file->cache, size);
-    for (struct reading *reading = file->readings; reading;
-         reading = reading->next)
-      if (reading->to > size)
-        reading->stale = true;
-    pthread_mutex_unlock (&file->lock);
-  }
+    rc = truncate_below (file, size);
   pthread_mutex_unlock (&file->writing);
   return rc;
 }

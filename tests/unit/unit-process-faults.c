@@ -30,10 +30,11 @@
  * The VFS below.
  */
 
-/* What a test does when a method of a database or of its log is called; then
- * the call is made.
+/* What a test does when a method of a database or of its log is called, and
+ * after it; then the call is made.
  */
 static int (*on_call) (struct shim_call *call);
+static void (*on_return) (const struct shim_call *call);
 
 /* SQLite's own VFS takes no more than 128 KiB at once. */
 static int
@@ -63,7 +64,15 @@ before (struct shim_call *call)
              : SQLITE_OK;
 }
 
-static const struct shim_hooks hooks = { .before = before };
+static void
+after (const struct shim_call *call, int result)
+{
+  (void)result;
+  if (on_return && call->file != SHIM_OTHER)
+    on_return (call);
+}
+
+static const struct shim_hooks hooks = { .before = before, .after = after };
 
 /* SQLite's VFS finds parameters behind the name. */
 static struct process_file *
@@ -364,6 +373,40 @@ test_swallowed_before_cut (void **state)
   assert_int_equal (cut_swallowed (0), SQLITE_OK);
 }
 
+/*--------------------------------------------------------------------
+ * A file that is cut, or not whole.
+ */
+
+static struct process_file *cut;
+static int read_beside;
+
+static void
+read_beside_cut (const struct shim_call *call)
+{
+  unsigned char page[PAGE];
+
+  if (call->method == SHIM_TRUNCATE)
+    read_beside = process_file_read (cut, page, PAGE, 0);
+}
+
+/* Who reads a page that stays, and reads ahead what does not, has no error. */
+static void
+test_read_beside_cut (void **state)
+{
+  (void)state;
+  cut = open_file (0);
+  write_pages (cut, 0, 64, 1);
+  assert_int_equal (process_file_close (cut), SQLITE_OK);
+  cut = open_file (0);
+  on_return = read_beside_cut;
+  read_beside = -1;
+  assert_int_equal (process_file_truncate (cut, 5 * PAGE), SQLITE_OK);
+  on_return = NULL;
+  assert_int_equal (read_beside, SQLITE_OK);
+  assert_int_equal (process_file_size (cut), 5 * PAGE);
+  assert_int_equal (process_file_close (cut), SQLITE_OK);
+}
+
 int
 main (void)
 {
@@ -374,6 +417,7 @@ main (void)
     unit_test (test_names),
     unit_test (test_failing_close),
     unit_test (test_swallowed_before_cut),
+    unit_test (test_read_beside_cut),
   };
   static sqlite3_vfs bare;
 
