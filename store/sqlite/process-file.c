@@ -433,10 +433,8 @@ read_below (struct process_file *file, struct reading *reading, void *data,
   if (rc == SQLITE_OK && !reading->stale)
     process_cache_put (file->cache, room, length, reading->from);
   free (room);
-  if (rc != SQLITE_IOERR_SHORT_READ)
-    return rc;
-  /* Somebody has cut the file meanwhile; or else it is not what it was. */
-  return reading->stale ? SQLITE_BUSY : SQLITE_IOERR_READ;
+  /* Somebody may have cut the file meanwhile. */
+  return rc == SQLITE_IOERR_SHORT_READ && reading->stale ? SQLITE_BUSY : rc;
 }
 
 /* Write what is gathered, where the range is to be read.  Called with the lock
@@ -477,7 +475,14 @@ read_part (struct process_file *file, void *data, int count, int64_t offset)
     rc = settle (file, reading.from, reading.to);
     return rc == SQLITE_OK ? SQLITE_BUSY : rc;
   }
-  return read_below (file, &reading, data, count, offset);
+  rc = read_below (file, &reading, data, count, offset);
+  if (rc == SQLITE_IOERR_SHORT_READ) {
+    /* After a crash an object may end before the file does. */
+    reading = (struct reading){ .from = offset, .to = offset + count };
+    rc = read_below (file, &reading, data, count, offset);
+  }
+  /* Not zeros: libcephsqlite 16 says the same where it could not read. */
+  return rc == SQLITE_IOERR_SHORT_READ ? SQLITE_IOERR_READ : rc;
 }
 
 int

@@ -407,6 +407,46 @@ test_read_beside_cut (void **state)
   assert_int_equal (process_file_close (cut), SQLITE_OK);
 }
 
+/* The object ends after ten pages, although the file does not: a server has
+ * died between.
+ */
+static int
+end_object (struct shim_call *call)
+{
+  const int64_t there = 10 * PAGE - call->number;
+
+  if (call->method != SHIM_READ || there >= call->count)
+    return SQLITE_OK;
+  memset (call->memory, 0, call->count);
+  return SQLITE_IOERR_SHORT_READ;
+}
+
+/* What is there is read, and what is not there is no zeros: so this VFS below
+ * shows a read that has failed, too.
+ */
+static void
+test_object_not_whole (void **state)
+{
+  unsigned char page[PAGE], wanted[PAGE];
+  struct process_file *file = open_file (0);
+
+  (void)state;
+  write_pages (file, 0, 64, 1);
+  assert_int_equal (process_file_close (file), SQLITE_OK);
+  file = open_file (0);
+  memset (wanted, 1, PAGE);
+  on_call = end_object;
+  for (int i = 0; i < 12; i++) {
+    const int rc = process_file_read (file, page, PAGE, i * PAGE);
+
+    assert_int_equal (rc, i < 10 ? SQLITE_OK : SQLITE_IOERR_READ);
+    if (i < 10)
+      assert_memory_equal (page, wanted, PAGE);
+  }
+  on_call = NULL;
+  assert_int_equal (process_file_close (file), SQLITE_OK);
+}
+
 int
 main (void)
 {
@@ -418,6 +458,7 @@ main (void)
     unit_test (test_failing_close),
     unit_test (test_swallowed_before_cut),
     unit_test (test_read_beside_cut),
+    unit_test (test_object_not_whole),
   };
   static sqlite3_vfs bare;
 
