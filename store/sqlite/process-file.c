@@ -64,11 +64,15 @@ struct process_file {
 
   /* What is not proved yet; `writing`. */
   bool verify;
-  bool grown;  /* its size was not proved, either */
   bool locked; /* the file below */
   struct proof *proofs;
   size_t proof_count;
+  int64_t proved; /* the size that the file below has */
 
+  /* What is open. */
+  sqlite3_vfs *vfs;
+  const char *name;
+  int flags;
   sqlite3_file *below; /* follows in memory */
 };
 
@@ -146,23 +150,8 @@ forget_proofs (struct process_file *file, int64_t size)
   file->proof_count = kept;
 }
 
-/* The size of the file stands in its first object, and was written after the
- * rest: who may read that one again was let write it.
- */
 static int
-verify_size (struct process_file *file)
-{
-  unsigned char first;
-  int rc = SQLITE_OK;
-
-  if (file->grown)
-    rc = file->below->pMethods->xRead (file->below, &first, 1, 0);
-  file->grown = file->grown && rc != SQLITE_OK;
-  return rc == SQLITE_OK ? SQLITE_OK : SQLITE_IOERR_FSYNC;
-}
-
-static int
-verify (struct process_file *file)
+verify_bytes (struct process_file *file)
 {
   unsigned char there[PROOF];
   int rc;
@@ -175,11 +164,43 @@ verify (struct process_file *file)
     if (rc != SQLITE_OK ||
         prove (there, proof->count, proof->offset) != proof->checksum)
       return SQLITE_IOERR_FSYNC;
-    if (proof->object == 0)
-      file->grown = false; /* see verify_size */
   }
   file->proof_count = 0;
-  return verify_size (file);
+  return SQLITE_OK;
+}
+
+/* The size that somebody finds who opens the file now.  Returns a result of
+ * SQLite.
+ */
+static int
+size_there (struct process_file *file, sqlite3_int64 *size)
+{
+  const int writing = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+  const int flags = (file->flags & ~writing) | SQLITE_OPEN_READONLY;
+  sqlite3_file *again = calloc (1, file->vfs->szOsFile);
+  int rc = again ? file->vfs->xOpen (file->vfs, file->name, again, flags, NULL)
+                 : SQLITE_NOMEM;
+
+  if (rc == SQLITE_OK)
+    rc = again->pMethods->xFileSize (again, size);
+  if (again && again->pMethods)
+    again->pMethods->xClose (again);
+  free (again);
+  return rc;
+}
+
+/* The size is with the first object, and written by itself after the bytes. */
+static int
+verify_size (struct process_file *file)
+{
+  sqlite3_int64 size;
+
+  if (!file->verify || file->written == file->proved)
+    return SQLITE_OK;
+  if (size_there (file, &size) != SQLITE_OK || size != file->written)
+    return SQLITE_IOERR_FSYNC;
+  file->proved = file->written;
+  return SQLITE_OK;
 }
 
 /*--------------------------------------------------------------------
@@ -201,10 +222,8 @@ write_out (struct process_file *file)
   if (rc != SQLITE_OK)
     return rc;
   pthread_mutex_lock (&file->lock);
-  if (file->written < file->start + file->length) {
+  if (file->written < file->start + file->length)
     file->written = file->start + file->length;
-    file->grown = file->verify;
-  }
   file->length = 0;
   pthread_mutex_unlock (&file->lock);
   return SQLITE_OK;
@@ -271,9 +290,11 @@ process_file_write (struct process_file *file, const void *data, int count,
 static int
 sync_below (struct process_file *file, int flags)
 {
-  const int rc = file->below->pMethods->xSync (file->below, flags);
+  int rc = file->below->pMethods->xSync (file->below, flags);
 
-  return rc == SQLITE_OK ? verify (file) : rc;
+  if (rc == SQLITE_OK)
+    rc = verify_bytes (file);
+  return rc == SQLITE_OK ? verify_size (file) : rc;
 }
 
 /* Say that the file has SIZE bytes. */
@@ -577,7 +598,7 @@ open_below (struct process_file *file, sqlite3_vfs *below, const char *name,
     rc = file->below->pMethods->xFileSize (file->below, &size);
   if (rc != SQLITE_OK && file->below->pMethods)
     close_below (file);
-  file->size = file->written = size;
+  file->size = file->written = file->proved = size;
   return rc;
 }
 
@@ -592,6 +613,9 @@ process_file_open (sqlite3_vfs *below, const char *name, int flags,
     return NULL;
   file->below = (sqlite3_file *)(file + 1);
   file->verify = options & PROCESS_VERIFY;
+  file->vfs = below;
+  file->name = name;
+  file->flags = flags;
   pthread_mutex_init (&file->lock, NULL);
   pthread_mutex_init (&file->writing, NULL);
   file->cache = process_cache_new (cache);

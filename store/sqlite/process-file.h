@@ -26,7 +26,8 @@
  *   never arrived.  So after each sync the end of what was last written to each
  *   object is read again, past the cache, and compared.  One request for each
  *   object: writes to one object arrive in their order or not at all.  The
- *   first object has the size of the file, so it is read where that has grown.
+ *   size is kept elsewhere, so where it has changed the file is opened once
+ *   more, to see whether it has that.
  *
  * Locks: `writing` is held by who changes the file below, `lock`, inside it, by
  * who looks at the cache or at what is gathered.  A read of the file holds

@@ -373,6 +373,37 @@ test_swallowed_before_cut (void **state)
   assert_int_equal (cut_swallowed (0), SQLITE_OK);
 }
 
+static int
+swallow_size (struct shim_call *call)
+{
+  if (call->method != SHIM_FILE_SIZE)
+    return SQLITE_OK;
+  *(sqlite3_int64 *)call->memory = 20 * PAGE;
+  return SHIM_DONE;
+}
+
+/* On a cluster the size is kept elsewhere than what was written: both have to
+ * be there.
+ */
+static void
+test_swallowed_size (void **state)
+{
+  struct process_file *file = open_file (PROCESS_VERIFY);
+
+  (void)state;
+  write_pages (file, 0, 20, 1);
+  assert_int_equal (process_file_sync (file, 0), SQLITE_OK);
+  on_call = swallow_size;
+  write_pages (file, 5, 1, 2);
+  assert_int_equal (process_file_sync (file, 0), SQLITE_OK);
+  write_pages (file, 20, 5, 2);
+  assert_int_equal (process_file_sync (file, 0), SQLITE_IOERR_FSYNC);
+  assert_int_equal (process_file_sync (file, 0), SQLITE_IOERR_FSYNC);
+  on_call = NULL;
+  assert_int_equal (process_file_sync (file, 0), SQLITE_OK);
+  assert_int_equal (process_file_close (file), SQLITE_OK);
+}
+
 /*--------------------------------------------------------------------
  * A file that is cut, or not whole.
  */
@@ -457,6 +488,7 @@ main (void)
     unit_test (test_names),
     unit_test (test_failing_close),
     unit_test (test_swallowed_before_cut),
+    unit_test (test_swallowed_size),
     unit_test (test_read_beside_cut),
     unit_test (test_object_not_whole),
   };
