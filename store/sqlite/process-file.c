@@ -150,6 +150,11 @@ forget_proofs (struct process_file *file, int64_t size)
   file->proof_count = kept;
 }
 
+/* A read waits for the writes before it, and a write, also of nothing, looks at
+ * what came of those that are through: that is where libcephsqlite 16 learns
+ * that one has failed, for its next sync.  While the sync waits for them it
+ * does not.
+ */
 static int
 verify_bytes (struct process_file *file)
 {
@@ -165,8 +170,9 @@ verify_bytes (struct process_file *file)
         prove (there, proof->count, proof->offset) != proof->checksum)
       return SQLITE_IOERR_FSYNC;
   }
-  file->proof_count = 0;
-  return SQLITE_OK;
+  if (file->proof_count == 0)
+    return SQLITE_OK;
+  return file->below->pMethods->xWrite (file->below, there, 0, 0);
 }
 
 /* The size that somebody finds who opens the file now.  Returns a result of
@@ -290,11 +296,15 @@ process_file_write (struct process_file *file, const void *data, int count,
 static int
 sync_below (struct process_file *file, int flags)
 {
-  int rc = file->below->pMethods->xSync (file->below, flags);
+  int rc = verify_bytes (file);
 
   if (rc == SQLITE_OK)
-    rc = verify_bytes (file);
-  return rc == SQLITE_OK ? verify_size (file) : rc;
+    rc = file->below->pMethods->xSync (file->below, flags);
+  if (rc == SQLITE_OK)
+    rc = verify_size (file);
+  if (rc == SQLITE_OK)
+    file->proof_count = 0;
+  return rc;
 }
 
 /* Say that the file has SIZE bytes. */

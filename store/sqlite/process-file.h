@@ -23,11 +23,12 @@
  *   each call fails until it is written, and none is told that it was.
  * - The size is known, since nobody else has the file.
  * - "Verified" (PROCESS_VERIFY): the VFS below may say that it has synced what
- *   never arrived.  So after each sync the end of what was last written to each
- *   object is read again, past the cache, and compared.  One request for each
- *   object: writes to one object arrive in their order or not at all.  The
- *   size is kept elsewhere, so where it has changed the file is opened once
- *   more, to see whether it has that.
+ *   never arrived.  So before each sync the end of what was last written to
+ *   each object is read again, past the cache, and compared.  One request for
+ *   each object: writes to one arrive in their order, and that one of them has
+ *   failed the VFS below then knows.  The size is kept elsewhere, so where it
+ *   has changed the file is opened once more afterwards, to see whether it has
+ *   that.
  *
  * Locks: `writing` is held by who changes the file below, `lock`, inside it, by
  * who looks at the cache or at what is gathered.  A read of the file holds

@@ -373,6 +373,48 @@ test_swallowed_before_cut (void **state)
   assert_int_equal (cut_swallowed (0), SQLITE_OK);
 }
 
+/* The first write fails while the next one is on its way already.  As in
+ * libcephsqlite 16, a write looks at those that are through, which are those
+ * before a read, and a sync only knows what a write has seen.
+ */
+static enum { NOT_YET, FAILED, THROUGH, SEEN } first_write;
+
+static int
+fail_first (struct shim_call *call)
+{
+  const bool seen = first_write == SEEN;
+
+  if (call->method == SHIM_WRITE && first_write == NOT_YET) {
+    first_write = FAILED;
+    return SHIM_DONE;
+  }
+  if (call->method == SHIM_READ && first_write == FAILED)
+    first_write = THROUGH;
+  if (call->method == SHIM_WRITE && first_write == THROUGH)
+    first_write = SEEN;
+  if (call->method == SHIM_SYNC)
+    first_write = FAILED;
+  return call->method == SHIM_SYNC && seen ? SQLITE_IOERR : SQLITE_OK;
+}
+
+/* A write to an object may fail and the one after it not. */
+static void
+test_first_write_fails (void **state)
+{
+  struct process_file *file = open_file (PROCESS_VERIFY);
+
+  (void)state;
+  write_pages (file, 0, 20, 1);
+  assert_int_equal (process_file_sync (file, 0), SQLITE_OK);
+  on_call = fail_first;
+  first_write = NOT_YET;
+  write_pages (file, 3, 1, 2);
+  write_pages (file, 7, 1, 2);
+  assert_int_equal (process_file_sync (file, 0), SQLITE_IOERR);
+  on_call = NULL;
+  assert_int_equal (process_file_close (file), SQLITE_OK);
+}
+
 static int
 swallow_size (struct shim_call *call)
 {
@@ -488,6 +530,7 @@ main (void)
     unit_test (test_names),
     unit_test (test_failing_close),
     unit_test (test_swallowed_before_cut),
+    unit_test (test_first_write_fails),
     unit_test (test_swallowed_size),
     unit_test (test_read_beside_cut),
     unit_test (test_object_not_whole),
