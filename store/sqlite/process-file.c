@@ -67,11 +67,15 @@ struct process_file {
 
   /* What is not proved yet; `writing`. */
   bool verify;
-  bool grown;  /* its size was not proved, either */
   bool locked; /* the file below */
   struct proof *proofs;
   size_t proof_count;
+  int64_t proved; /* the size that the file below has */
 
+  /* What is open. */
+  sqlite3_vfs *vfs;
+  const char *name;
+  int flags;
   sqlite3_file *below; /* follows in memory */
 };
 
@@ -128,35 +132,39 @@ note_proof (struct process_file *file, const unsigned char *data, int count,
   return SQLITE_OK;
 }
 
-/* The file ends at SIZE now. */
+/* Does the end SIZE cut off what proves the writes to an object of which a part
+ * stays?
+ */
+static bool
+cuts_proof (const struct process_file *file, int64_t size)
+{
+  for (size_t i = 0; i < file->proof_count; i++)
+    if (file->proofs[i].object == size / PROCESS_OBJECT &&
+        file->proofs[i].offset + file->proofs[i].count > size &&
+        size % PROCESS_OBJECT != 0)
+      return true;
+  return false;
+}
+
+/* The file ends at SIZE now: nothing is left of the objects behind. */
 static void
 forget_proofs (struct process_file *file, int64_t size)
 {
   size_t kept = 0;
 
   for (size_t i = 0; i < file->proof_count; i++)
-    if (file->proofs[i].offset + file->proofs[i].count <= size)
+    if (file->proofs[i].object * PROCESS_OBJECT < size)
       file->proofs[kept++] = file->proofs[i];
   file->proof_count = kept;
 }
 
-/* The size of the file stands in its first object, and was written after the
- * rest: who may read that one again was let write it.
+/* A read waits for the writes before it, and a write, also of nothing, looks at
+ * what came of those that are through: that is where libcephsqlite 16 learns
+ * that one has failed, for its next sync.  While the sync waits for them it
+ * does not.
  */
 static int
-verify_size (struct process_file *file)
-{
-  unsigned char first;
-  int rc = SQLITE_OK;
-
-  if (file->grown)
-    rc = file->below->pMethods->xRead (file->below, &first, 1, 0);
-  file->grown = file->grown && rc != SQLITE_OK;
-  return rc == SQLITE_OK ? SQLITE_OK : SQLITE_IOERR_FSYNC;
-}
-
-static int
-verify (struct process_file *file)
+verify_bytes (struct process_file *file)
 {
   unsigned char there[PROOF];
   int rc;
@@ -169,11 +177,44 @@ verify (struct process_file *file)
     if (rc != SQLITE_OK ||
         prove (there, proof->count, proof->offset) != proof->checksum)
       return SQLITE_IOERR_FSYNC;
-    if (proof->object == 0)
-      file->grown = false; /* see verify_size */
   }
-  file->proof_count = 0;
-  return verify_size (file);
+  if (file->proof_count == 0)
+    return SQLITE_OK;
+  return file->below->pMethods->xWrite (file->below, there, 0, 0);
+}
+
+/* The size that somebody finds who opens the file now.  Returns a result of
+ * SQLite.
+ */
+static int
+size_there (struct process_file *file, sqlite3_int64 *size)
+{
+  const int writing = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+  const int flags = (file->flags & ~writing) | SQLITE_OPEN_READONLY;
+  sqlite3_file *again = calloc (1, file->vfs->szOsFile);
+  int rc = again ? file->vfs->xOpen (file->vfs, file->name, again, flags, NULL)
+                 : SQLITE_NOMEM;
+
+  if (rc == SQLITE_OK)
+    rc = again->pMethods->xFileSize (again, size);
+  if (again && again->pMethods)
+    again->pMethods->xClose (again);
+  free (again);
+  return rc;
+}
+
+/* The size is with the first object, and written by itself after the bytes. */
+static int
+verify_size (struct process_file *file)
+{
+  sqlite3_int64 size;
+
+  if (!file->verify || file->written == file->proved)
+    return SQLITE_OK;
+  if (size_there (file, &size) != SQLITE_OK || size != file->written)
+    return SQLITE_IOERR_FSYNC;
+  file->proved = file->written;
+  return SQLITE_OK;
 }
 
 /*--------------------------------------------------------------------
@@ -195,10 +236,8 @@ write_out (struct process_file *file)
   if (rc != SQLITE_OK)
     return rc;
   pthread_mutex_lock (&file->lock);
-  if (file->written < file->start + file->length) {
+  if (file->written < file->start + file->length)
     file->written = file->start + file->length;
-    file->grown = file->verify;
-  }
   file->length = 0;
   pthread_mutex_unlock (&file->lock);
   return SQLITE_OK;
@@ -290,6 +329,56 @@ process_file_write (struct process_file *file, const void *data, int count,
   return rc;
 }
 
+/* Sync what was written, and prove it.  Called with `writing` held. */
+static int
+sync_below (struct process_file *file, int flags)
+{
+  int rc = verify_bytes (file);
+
+  if (rc == SQLITE_OK)
+    rc = file->below->pMethods->xSync (file->below, flags);
+  if (rc == SQLITE_OK)
+    rc = verify_size (file);
+  if (rc == SQLITE_OK)
+    file->proof_count = 0;
+  return rc;
+}
+
+/* Say that the file has SIZE bytes. */
+static void
+show_size (struct process_file *file, int64_t size)
+{
+  pthread_mutex_lock (&file->lock);
+  file->size = file->written = size;
+  process_cache_forget (file->cache, size);
+  for (struct reading *reading = file->readings; reading;
+       reading = reading->next)
+    if (reading->to > size)
+      reading->stale = true;
+  pthread_mutex_unlock (&file->lock);
+}
+
+/* Readers, who read ahead, know of an end that comes nearer before it is there.
+ * Called with `writing` held and nothing gathered.
+ */
+static int
+truncate_below (struct process_file *file, int64_t size)
+{
+  const int64_t old = file->written;
+  int rc;
+
+  if (size < old)
+    show_size (file, size);
+  rc = file->below->pMethods->xTruncate (file->below, size);
+  if (rc == SQLITE_OK)
+    forget_proofs (file, size);
+  show_size (file, rc == SQLITE_OK ? size : old);
+  return rc;
+}
+
+/* What is cut off may be what proves the rest of an object: then it does so
+ * first.
+ */
 int
 process_file_truncate (struct process_file *file, int64_t size)
 {
@@ -297,19 +386,10 @@ process_file_truncate (struct process_file *file, int64_t size)
 
   pthread_mutex_lock (&file->writing);
   rc = write_out (file);
+  if (rc == SQLITE_OK && cuts_proof (file, size))
+    rc = sync_below (file, SQLITE_SYNC_NORMAL);
   if (rc == SQLITE_OK)
-    rc = file->below->pMethods->xTruncate (file->below, size);
-  if (rc == SQLITE_OK) {
-    forget_proofs (file, size);
-    pthread_mutex_lock (&file->lock);
-    file->size = file->written = size;
-    process_cache_forget (file->cache, size);
-    for (struct reading *reading = file->readings; reading;
-         reading = reading->next)
-      if (reading->to > size)
-        reading->stale = true;
-    pthread_mutex_unlock (&file->lock);
-  }
+    rc = truncate_below (file, size);
   pthread_mutex_unlock (&file->writing);
   return rc;
 }
@@ -322,9 +402,7 @@ process_file_sync (struct process_file *file, int flags)
   pthread_mutex_lock (&file->writing);
   rc = write_out (file);
   if (rc == SQLITE_OK)
-    rc = file->below->pMethods->xSync (file->below, flags);
-  if (rc == SQLITE_OK)
-    rc = verify (file);
+    rc = sync_below (file, flags);
   pthread_mutex_unlock (&file->writing);
   return rc;
 }
@@ -458,10 +536,8 @@ read_below (struct process_file *file, struct reading *reading, void *data,
   if (rc == SQLITE_OK && !reading->stale)
     process_cache_put (file->cache, room, length, reading->from);
   free (room);
-  if (rc != SQLITE_IOERR_SHORT_READ)
-    return rc;
-  /* Somebody has cut the file meanwhile; or else it is not what it was. */
-  return reading->stale ? SQLITE_BUSY : SQLITE_IOERR_READ;
+  /* Somebody may have cut the file meanwhile. */
+  return rc == SQLITE_IOERR_SHORT_READ && reading->stale ? SQLITE_BUSY : rc;
 }
 
 /* Write what is gathered, where the range is to be read.  Called with the lock
@@ -499,7 +575,14 @@ read_part (struct process_file *file, void *data, int count, int64_t offset)
     rc = settle (file, reading.from, reading.to);
     return rc == SQLITE_OK ? SQLITE_BUSY : rc;
   }
-  return read_below (file, &reading, data, count, offset);
+  rc = read_below (file, &reading, data, count, offset);
+  if (rc == SQLITE_IOERR_SHORT_READ) {
+    /* After a crash an object may end before the file does. */
+    reading = (struct reading){ .from = offset, .to = offset + count };
+    rc = read_below (file, &reading, data, count, offset);
+  }
+  /* Not zeros: libcephsqlite 16 says the same where it could not read. */
+  return rc == SQLITE_IOERR_SHORT_READ ? SQLITE_IOERR_READ : rc;
 }
 
 int
@@ -594,7 +677,7 @@ open_below (struct process_file *file, sqlite3_vfs *below, const char *name,
     rc = file->below->pMethods->xFileSize (file->below, &size);
   if (rc != SQLITE_OK && file->below->pMethods)
     close_below (file);
-  file->size = file->written = size;
+  file->size = file->written = file->proved = size;
   return rc;
 }
 
@@ -609,6 +692,9 @@ process_file_open (sqlite3_vfs *below, const char *name, int flags,
     return NULL;
   file->below = (sqlite3_file *)(file + 1);
   file->verify = options & PROCESS_VERIFY;
+  file->vfs = below;
+  file->name = name;
+  file->flags = flags;
   pthread_mutex_init (&file->lock, NULL);
   pthread_mutex_init (&file->writing, NULL);
   file->cache = process_cache_new (cache);

@@ -25,10 +25,12 @@
  *   each call fails until it is written, and none is told that it was.
  * - The size is known, since nobody else has the file.
  * - "Verified" (PROCESS_VERIFY): the VFS below may say that it has synced what
- *   never arrived.  So after each sync the end of what was last written to each
- *   object is read again, past the cache, and compared.  One request for each
- *   object: writes to one object arrive in their order or not at all.  The
- *   first object has the size of the file, so it is read where that has grown.
+ *   never arrived.  So before each sync the end of what was last written to
+ *   each object is read again, past the cache, and compared.  One request for
+ *   each object: writes to one arrive in their order, and that one of them has
+ *   failed the VFS below then knows.  The size is kept elsewhere, so where it
+ *   has changed the file is opened once more afterwards, to see whether it has
+ *   that.
  *
  * Locks: `writing` is held by who changes the file below, `lock`, inside it, by
  * who looks at the cache or at what is gathered.  A read of the file holds
@@ -56,9 +58,9 @@
 struct process_file;
 
 /* Open the file NAME by the VFS BELOW with FLAGS, those of xOpen, with a cache
- * of CACHE bytes.  A database is locked until it is closed.  OPTIONS may be
- * PROCESS_VERIFY.  Returns NULL where that fails; then *RC is a result of
- * SQLite.
+ * of CACHE bytes.  NAME stays valid until it is closed, and a database is
+ * locked so long.  OPTIONS may be PROCESS_VERIFY.  Returns NULL where that
+ * fails; then *RC is a result of SQLite.
  */
 struct process_file *process_file_open (sqlite3_vfs *below, const char *name,
                                         int flags, uint64_t cache, int options,

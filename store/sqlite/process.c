@@ -24,7 +24,7 @@
 /* A file that somebody has open. */
 struct node {
   struct node *next;
-  char *name;
+  const char *name; /* of copy_name */
   unsigned users;
   struct process_file *file;
   struct process_locks locks;
@@ -191,8 +191,33 @@ static void
 free_node (struct node *node)
 {
   process_locks_destroy (&node->locks);
-  free (node->name);
+  sqlite3_free_filename ((char *)node->name);
   free (node);
+}
+
+/* The most parameters of a URI that the VFS below is told. */
+#define PARAMETERS 64
+
+/* NAME, which xOpen has from SQLite, once more: the VFS below may keep it as
+ * long as the file is open, and the given one goes with the connection that
+ * came first.
+ */
+static const char *
+copy_name (const char *name, bool log)
+{
+  const char *database = log ? sqlite3_filename_database (name) : name;
+  const char *parameters[2 * PARAMETERS], *key;
+  int count = 0;
+
+  while (count < PARAMETERS && (key = sqlite3_uri_key (database, count))) {
+    parameters[2 * count] = key;
+    parameters[2 * count + 1] = sqlite3_uri_parameter (database, key);
+    count++;
+  }
+  database = sqlite3_create_filename (
+      database, sqlite3_filename_journal (database),
+      sqlite3_filename_wal (database), count, parameters);
+  return log && database ? sqlite3_filename_wal (database) : database;
 }
 
 /* Open the file NAME below.  It is opened for writing whatever FLAGS say, since
@@ -208,10 +233,10 @@ make_node (const char *name, int flags, int *rc)
   if (node == NULL)
     return NULL;
   process_locks_init (&node->locks);
-  node->name = strdup (name);
+  node->name = copy_name (name, log);
   if (node->name)
     node->file = process_file_open (
-        vfs_below, name,
+        vfs_below, node->name,
         (flags & ~SQLITE_OPEN_READONLY) | SQLITE_OPEN_READWRITE,
         log ? cache_bytes / LOG_SHARE : cache_bytes, file_options, rc);
   if (node->file == NULL) {
