@@ -329,7 +329,11 @@ process_file_write (struct process_file *file, const void *data, int count,
   return rc;
 }
 
-/* Sync what was written, and prove it.  Called with `writing` held. */
+/* Sync what was written, and prove it.  What a log was to have and has not, is
+ * told once: that transaction is undone, and the next one may end before an
+ * object that it had reached.  What a checkpoint wrote has to get there.
+ * Called with `writing` held.
+ */
 static int
 sync_below (struct process_file *file, int flags)
 {
@@ -339,7 +343,7 @@ sync_below (struct process_file *file, int flags)
     rc = file->below->pMethods->xSync (file->below, flags);
   if (rc == SQLITE_OK)
     rc = verify_size (file);
-  if (rc == SQLITE_OK)
+  if (rc == SQLITE_OK || file->flags & SQLITE_OPEN_WAL)
     file->proof_count = 0;
   return rc;
 }

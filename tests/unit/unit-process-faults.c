@@ -74,12 +74,11 @@ after (const struct shim_call *call, int result)
 
 static const struct shim_hooks hooks = { .before = before, .after = after };
 
-/* SQLite's VFS finds parameters behind the name. */
+/* SQLite's VFS finds parameters behind the name.  KIND is an open flag. */
 static struct process_file *
-open_file (int options)
+open_kind (int kind, int options)
 {
-  const int flags =
-      SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+  const int flags = kind | SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
   static char name[4096];
   struct process_file *file;
   int rc;
@@ -90,6 +89,12 @@ open_file (int options)
                             options, &rc);
   assert_int_equal (rc, SQLITE_OK);
   return file;
+}
+
+static struct process_file *
+open_file (int options)
+{
+  return open_kind (SQLITE_OPEN_MAIN_DB, options);
 }
 
 static void
@@ -416,6 +421,38 @@ test_first_write_fails (void **state)
 }
 
 static int
+swallow_write (struct shim_call *call)
+{
+  return call->method == SHIM_WRITE ? SHIM_DONE : SQLITE_OK;
+}
+
+/* What did not get into a log is told once, since nobody writes it again; of a
+ * database, until it is written.
+ */
+static void
+test_swallowed_once (void **state)
+{
+  static const int kinds[] = { SQLITE_OPEN_WAL, SQLITE_OPEN_MAIN_DB };
+
+  (void)state;
+  for (int i = 0; i < 2; i++) {
+    struct process_file *file = open_kind (kinds[i], PROCESS_VERIFY);
+
+    write_pages (file, 0, 20, 1);
+    assert_int_equal (process_file_sync (file, 0), SQLITE_OK);
+    on_call = swallow_write;
+    write_pages (file, 5, 9, 2);
+    assert_int_equal (process_file_sync (file, 0), SQLITE_IOERR_FSYNC);
+    on_call = NULL;
+    assert_int_equal (process_file_sync (file, 0),
+                      i == 0 ? SQLITE_OK : SQLITE_IOERR_FSYNC);
+    write_pages (file, 5, 9, 2);
+    assert_int_equal (process_file_sync (file, 0), SQLITE_OK);
+    assert_int_equal (process_file_close (file), SQLITE_OK);
+  }
+}
+
+static int
 swallow_size (struct shim_call *call)
 {
   if (call->method != SHIM_FILE_SIZE)
@@ -531,6 +568,7 @@ main (void)
     unit_test (test_failing_close),
     unit_test (test_swallowed_before_cut),
     unit_test (test_first_write_fails),
+    unit_test (test_swallowed_once),
     unit_test (test_swallowed_size),
     unit_test (test_read_beside_cut),
     unit_test (test_object_not_whole),
