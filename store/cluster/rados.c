@@ -310,7 +310,7 @@ read_attribute (const struct session *session, const char *object,
     return fail (session, length, "read the attributes of the database",
                  status);
   if (!right)
-    return status_fail (status, EINVAL,
+    return status_fail (status, EIO,
                         "%s: the object '%s' in the pool '%s' is no file of "
                         "Ceph's SQLite (%s)",
                         session->path, object, session->location.pool,
@@ -373,7 +373,7 @@ find_holder (const struct session *session, struct rados_found *found,
 {
   char object[OBJECT_NAME], tag[64];
   char clients[1024], cookies[1024], addresses[2048];
-  struct rados_holder *const holder = &found->holder;
+  struct lock_holder *const holder = &found->holder;
   size_t tag_size = sizeof tag, clients_size = sizeof clients;
   size_t cookies_size = sizeof cookies, addresses_size = sizeof addresses;
   int exclusive;
@@ -447,7 +447,7 @@ static int
 refuse (const struct session *session, const char *address,
         struct status *status)
 {
-  char copy[sizeof ((struct rados_holder *)NULL)->address];
+  char copy[sizeof ((struct lock_holder *)NULL)->address];
   int r;
 
   snprintf (copy, sizeof copy, "%s", address);
@@ -464,7 +464,7 @@ refuse (const struct session *session, const char *address,
 
 /* Break the lock of HOLDER, which may have ended meanwhile. */
 static int
-break_lock (const struct session *session, const struct rados_holder *holder,
+break_lock (const struct session *session, const struct lock_holder *holder,
             struct status *status)
 {
   char object[OBJECT_NAME];
@@ -480,7 +480,7 @@ break_lock (const struct session *session, const struct rados_holder *holder,
 
 int
 rados_fence (const char *path, unsigned timeout,
-             const struct rados_holder *holder, struct status *status)
+             const struct lock_holder *holder, struct status *status)
 {
   struct rados_found found;
   struct session session;
@@ -535,7 +535,7 @@ rados_await_unlocked (const char *path, unsigned timeout,
 
 int
 rados_fence (const char *path, unsigned timeout,
-             const struct rados_holder *holder, struct status *status)
+             const struct lock_holder *holder, struct status *status)
 {
   (void)timeout;
   (void)holder;
