@@ -66,6 +66,17 @@ void store_show_snapshot (const struct snapshot_info *snapshot,
  */
 void store_set_one_machine (bool one_machine);
 
+/* Is PATH a location of a database on a cluster, rados:POOL[:NAMESPACE]/NAME,
+ * and not the name of a file?
+ */
+bool store_is_on_cluster (const char *path);
+
+/* Of databases on clusters: have so many BYTES of each in memory, and wait for
+ * a cluster at most so many SECONDS when one is opened; 0 is what is meant
+ * where nobody says it.  Thread rules: called before anything is opened.
+ */
+void store_set_cluster (uint64_t bytes, unsigned seconds);
+
 /* Is the file, or the open file FD, the database PATH or one of those beside
  * it, by whatever name, or would it become one?  Whoever writes there destroys
  * the database.  No file is opened.
@@ -114,7 +125,8 @@ int store_examine (const char *path, struct status *status);
  */
 int store_make (const char *path, uint32_t block_size, struct status *status);
 
-/* Check whether store_provide would succeed, and change nothing: the file
+/* Check whether store_provide would succeed, and change nothing (on a cluster
+ * in a child process, so that this one does not connect): the file
  * PATH is a database of ours, or can be made; the disk OPTIONS asks for is
  * in it as it should be, or can be made.  Where OPTIONS names no disk, the
  * default disk is meant.  Returns 1 when all is there, 0 when something is

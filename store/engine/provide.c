@@ -11,12 +11,15 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/child.h"
 #include "base/sane.h"
+#include "cluster/location.h"
 #include "engine/connections.h"
 #include "engine/engine.h"
 #include "rows/database.h"
 #include "rows/features.h"
 #include "rows/snapshots.h"
+#include "sqlite/clustered.h"
 #include "sqlite/files.h"
 #include "store.h"
 
@@ -136,9 +139,10 @@ check_new_file (const char *path, const struct disk_options *options,
   return files_check_directory (path, status);
 }
 
-int
-store_check (const char *path, const struct disk_options *options,
-             struct status *status)
+/* As store_check, by this process. */
+static int
+check (const char *path, const struct disk_options *options,
+       struct status *status)
 {
   int r;
 
@@ -148,6 +152,38 @@ store_check (const char *path, const struct disk_options *options,
   if (r == 0)
     return check_new_file (path, options, status);
   return r == 1 ? check_file (path, options, status) : -1;
+}
+
+/* What a child does for store_check. */
+struct asked {
+  const char *path;
+  const struct disk_options *options;
+};
+
+static int
+check_in_child (void *opaque, struct status *status)
+{
+  const struct asked *asked = opaque;
+
+  return check (asked->path, asked->options, status);
+}
+
+/* What connects to a cluster has threads, which a server that forks would lose,
+ * and hangs or aborts where something is wrong.
+ */
+int
+store_check (const char *path, const struct disk_options *options,
+             struct status *status)
+{
+  struct asked asked = { path, options };
+  int r;
+
+  if (!location_is_cluster (path))
+    return check (path, options, status);
+  r = child_run (check_in_child, &asked, clustered_timeout (), status);
+  return r == -1 && status->error == ETIMEDOUT
+             ? status_prefix (status, "%s: is the cluster there?", path)
+             : r;
 }
 
 static int
@@ -190,13 +226,13 @@ int
 store_provide (const char *path, const struct disk_options *options,
                struct status *status)
 {
-  int r = store_check (path, options, status);
+  int r = check (path, options, status);
 
   /* When others make the same at the same time, it is there afterwards. */
   for (int tries = 3; r == 0 && tries > 0; tries--) {
     if (make_missing (path, options, status) == 0)
       return 0;
-    r = status->error == EEXIST ? store_check (path, options, status) : -1;
+    r = status->error == EEXIST ? check (path, options, status) : -1;
   }
   return r == 1 ? 0 : -1;
 }

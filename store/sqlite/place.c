@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "cluster/location.h"
+#include "sqlite/clustered.h"
 #include "sqlite/filesystem.h"
 #include "sqlite/place.h"
 #include "sqlite/claim.h"
@@ -47,12 +49,38 @@ open_directory (const char *path)
   return fd;
 }
 
+/* The same on a cluster: that this process has it open keeps it in its place,
+ * and others from it.
+ */
+static int
+find_on_cluster (struct place *place, const char *path,
+                 void (*warn) (const char *message), struct status *status)
+{
+  int r;
+
+  *place = (struct place){
+    .path = strdup (path),
+    .warn = warn,
+    .directory = -1,
+    .on_cluster = true,
+  };
+  r = place->path ? clustered_open (path, "", false, &place->held, status)
+                  : status_no_memory (status);
+  if (r == 0)
+    r = status_fail (status, ENOENT, "%s: %s", path, strerror (ENOENT));
+  if (r == -1)
+    free (place->path);
+  return r == -1 ? -1 : 0;
+}
+
 int
 place_find (struct place *place, const char *path,
             void (*warn) (const char *message), struct status *status)
 {
   struct stat st;
 
+  if (location_is_cluster (path))
+    return find_on_cluster (place, path, warn, status);
   *place = (struct place){
     .path = realpath (path, NULL),
     .warn = warn,
@@ -81,6 +109,7 @@ place_free (struct place *place)
 {
   if (place->directory != -1)
     close (place->directory);
+  clustered_close (place->held);
   free (place->path);
   free (place->log);
   free (place->index);
@@ -105,7 +134,7 @@ inode_of (const char *name)
 void
 place_watch_log (struct place *place)
 {
-  if (atomic_load (&place->has_log))
+  if (place->on_cluster || atomic_load (&place->has_log))
     return;
   place->log_inode = inode_of (place->log);
   place->index_inode = inode_of (place->index);
@@ -116,6 +145,8 @@ place_watch_log (struct place *place)
 void
 place_watch_guard (struct place *place)
 {
+  if (place->on_cluster)
+    return;
   place->guard_inode = inode_of (place->guard);
   if (place->guard_inode != 0)
     atomic_store (&place->has_guard, true);
@@ -156,6 +187,8 @@ find_state (struct place *place)
   enum place_state state = PLACE_RIGHT;
   struct stat st;
 
+  if (place->on_cluster)
+    return PLACE_RIGHT;
   if (stat (place->path, &st) == -1)
     return errno == ENOENT || errno == ENOTDIR ? PLACE_GONE : PLACE_RIGHT;
   if (st.st_dev != place->device || st.st_ino != place->inode)
@@ -263,21 +296,6 @@ place_tell_log (const struct place *place, int serving)
   guard_tell_log (serving, &log);
 }
 
-/* Does another process write the file PATH? */
-static bool
-is_written (const char *path)
-{
-  struct status ignored;
-  struct claim claim;
-  bool written;
-
-  if (claim_take (&claim, path, CLAIM_NONE, &ignored) == -1)
-    return false;
-  written = claim_is_written (claim_descriptor (&claim));
-  claim_release (&claim);
-  return written;
-}
-
 /* Are LOG and INDEX of the database PATH not those that are in use?  Who writes
  * has both; the guards, which would tell, may be gone, too.
  */
@@ -290,7 +308,8 @@ are_others (const char *path, const char *log, const char *index)
 
   if (guard_is_served (path, &ignored) == 1 && guard_told_log (path, &told))
     return now.log != told.log || now.index != told.index;
-  return (now.log == 0 || now.index == 0) && is_written (path);
+  return (now.log == 0 || now.index == 0) &&
+         claim_ask (path, claim_is_written, &ignored) == 1;
 }
 
 int
@@ -298,7 +317,7 @@ place_check_served (const char *path, struct status *status)
 {
   char *log = files_side (path, "-wal");
   char *index = files_side (path, "-shm");
-  bool others = true;
+  bool others = !location_is_cluster (path);
   int r = 0;
 
   if (log == NULL || index == NULL)

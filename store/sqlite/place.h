@@ -37,7 +37,8 @@
  * any more is moved into the database (rescue.h).  Where there is another
  * -shm, somebody may already be changing the database, so nothing is read
  * either, and nothing can be moved.  A log that was only moved aside may come
- * back.  Other processes of ours do not even open such a database: who serves
+ * back.  On a cluster all of that cannot be: what this process has open is
+ * locked.  Other processes of ours do not even open such a database: who serves
  * it has told which files are in use (guard_tell_log).
  */
 
@@ -48,6 +49,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+#include <sqlite3.h>
 
 #include "status.h"
 
@@ -63,6 +66,8 @@ enum place_state {
 
 struct place {
   char *path; /* without symbolic links, as SQLite uses it */
+  bool on_cluster;
+  sqlite3_file *held; /* there, the database: so long it is locked */
   dev_t device;
   ino_t inode;
   char *log, *index, *guard; /* the names of -wal, -shm and -lock */

@@ -6,6 +6,7 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -63,6 +64,8 @@ struct process_file {
 
   /* What is not proved yet; `writing`. */
   bool verify;
+  bool grown;  /* its size was not proved, either */
+  bool locked; /* the file below */
   struct proof *proofs;
   size_t proof_count;
 
@@ -129,6 +132,21 @@ forget_proofs (struct process_file *file, int64_t size)
   file->proof_count = kept;
 }
 
+/* The size of the file stands in its first object, and was written after the
+ * rest: who may read that one again was let write it.
+ */
+static int
+verify_size (struct process_file *file)
+{
+  unsigned char first;
+  int rc = SQLITE_OK;
+
+  if (file->grown)
+    rc = file->below->pMethods->xRead (file->below, &first, 1, 0);
+  file->grown = file->grown && rc != SQLITE_OK;
+  return rc == SQLITE_OK ? SQLITE_OK : SQLITE_IOERR_FSYNC;
+}
+
 static int
 verify (struct process_file *file)
 {
@@ -143,9 +161,11 @@ verify (struct process_file *file)
     if (rc != SQLITE_OK ||
         prove (there, proof->count, proof->offset) != proof->checksum)
       return SQLITE_IOERR_FSYNC;
+    if (proof->object == 0)
+      file->grown = false; /* see verify_size */
   }
   file->proof_count = 0;
-  return SQLITE_OK;
+  return verify_size (file);
 }
 
 /*--------------------------------------------------------------------
@@ -167,8 +187,10 @@ write_out (struct process_file *file)
   if (rc != SQLITE_OK)
     return rc;
   pthread_mutex_lock (&file->lock);
-  if (file->written < file->start + file->length)
+  if (file->written < file->start + file->length) {
     file->written = file->start + file->length;
+    file->grown = file->verify;
+  }
   file->length = 0;
   pthread_mutex_unlock (&file->lock);
   return SQLITE_OK;
@@ -447,6 +469,14 @@ process_file_read (struct process_file *file, void *data, int count,
  * Opening and closing.
  */
 
+static int
+close_below (struct process_file *file)
+{
+  if (file->locked)
+    file->below->pMethods->xUnlock (file->below, SQLITE_LOCK_NONE);
+  return file->below->pMethods->xClose (file->below);
+}
+
 static void
 release (struct process_file *file)
 {
@@ -459,23 +489,43 @@ release (struct process_file *file)
   free (file);
 }
 
-/* Open the file below.  Returns a result of SQLite. */
+/* Have a database be locked, so that no other process has it open; its log goes
+ * with it.  Returns a result of SQLite.
+ */
+static int
+lock_below (struct process_file *file, int flags)
+{
+  const sqlite3_io_methods *below = file->below->pMethods;
+  int rc;
+
+  if (!(flags & SQLITE_OPEN_MAIN_DB))
+    return SQLITE_OK;
+  rc = below->xLock (file->below, SQLITE_LOCK_SHARED);
+  if (rc == SQLITE_OK)
+    rc = below->xLock (file->below, SQLITE_LOCK_EXCLUSIVE);
+  file->locked = rc == SQLITE_OK;
+  return rc;
+}
+
+/* Open the file below.  What is known of it from before it was locked may be
+ * old.  Returns a result of SQLite.
+ */
 static int
 open_below (struct process_file *file, sqlite3_vfs *below, const char *name,
             int flags)
 {
-  sqlite3_int64 size;
+  sqlite3_int64 size = 0;
   int rc = below->xOpen (below, name, file->below, flags, NULL);
 
-  if (rc != SQLITE_OK) {
-    if (file->below->pMethods)
-      file->below->pMethods->xClose (file->below);
-    return rc;
-  }
-  rc = file->below->pMethods->xFileSize (file->below, &size);
+  if (rc < 0) /* libcephsqlite's errno */
+    rc = rc == -ENOENT ? SQLITE_CANTOPEN : SQLITE_IOERR;
+  if (rc == SQLITE_OK)
+    rc = lock_below (file, flags);
+  if (rc == SQLITE_OK)
+    rc = file->below->pMethods->xFileSize (file->below, &size);
+  if (rc != SQLITE_OK && file->below->pMethods)
+    close_below (file);
   file->size = file->written = size;
-  if (rc != SQLITE_OK)
-    file->below->pMethods->xClose (file->below);
   return rc;
 }
 
@@ -505,8 +555,9 @@ process_file_open (sqlite3_vfs *below, const char *name, int flags,
 int
 process_file_close (struct process_file *file)
 {
-  const int written = write_out (file);
-  const int closed = file->below->pMethods->xClose (file->below);
+  /* While it is locked; what is not synced was never said to be. */
+  const int written = process_file_sync (file, SQLITE_SYNC_NORMAL);
+  const int closed = close_below (file);
 
   release (file);
   return written == SQLITE_OK ? closed : written;

@@ -25,7 +25,8 @@
  * - "Verified" (PROCESS_VERIFY): the VFS below may say that it has synced what
  *   never arrived.  So after each sync the end of what was last written to each
  *   object is read again, past the cache, and compared.  One request for each
- *   object: writes to one object arrive in their order or not at all.
+ *   object: writes to one object arrive in their order or not at all.  The
+ *   first object has the size of the file, so it is read where that has grown.
  *
  * Locks: `writing` is held by who changes the file below, `lock`, inside it, by
  * who looks at the cache or at what is gathered.  A read of the file holds
@@ -53,8 +54,9 @@
 struct process_file;
 
 /* Open the file NAME by the VFS BELOW with FLAGS, those of xOpen, with a cache
- * of CACHE bytes.  OPTIONS may be PROCESS_VERIFY.  Returns NULL where that
- * fails; then *RC is a result of SQLite.
+ * of CACHE bytes.  A database is locked until it is closed.  OPTIONS may be
+ * PROCESS_VERIFY.  Returns NULL where that fails; then *RC is a result of
+ * SQLite.
  */
 struct process_file *process_file_open (sqlite3_vfs *below, const char *name,
                                         int flags, uint64_t cache, int options,
@@ -72,7 +74,7 @@ int process_file_sync (struct process_file *file, int flags);
 /* How many bytes it has, with what is gathered. */
 int64_t process_file_size (struct process_file *file);
 
-/* The file of the VFS below, for its locks. */
+/* The file of the VFS below, for what it says of itself. */
 sqlite3_file *process_file_below (struct process_file *file);
 
 #endif /* SQLBLOCK_PROCESS_FILE_H */

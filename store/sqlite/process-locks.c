@@ -18,12 +18,20 @@ process_locks_init (struct process_locks *locks)
   pthread_mutex_init (&locks->lock, NULL);
 }
 
-void
-process_locks_destroy (struct process_locks *locks)
+static void
+free_index (struct process_locks *locks)
 {
   for (int i = 0; i < locks->region_count; i++)
     free (locks->regions[i]);
   free (locks->regions);
+  locks->regions = NULL;
+  locks->region_count = 0;
+}
+
+void
+process_locks_destroy (struct process_locks *locks)
+{
+  free_index (locks);
   pthread_mutex_destroy (&locks->lock);
 }
 
@@ -102,14 +110,17 @@ process_locks_reserved (struct process_locks *locks)
  */
 
 int
-process_locks_map (struct process_locks *locks, int region, int size,
-                   int extend, void volatile **memory)
+process_locks_map (struct process_locks *locks, struct process_holder *holder,
+                   int region, int size, int extend, void volatile **memory)
 {
   int rc = SQLITE_OK;
   void **regions, *added;
 
   *memory = NULL;
   pthread_mutex_lock (&locks->lock);
+  if (!holder->maps)
+    locks->maps++;
+  holder->maps = true;
   while (rc == SQLITE_OK && extend && region >= locks->region_count) {
     regions = grow (locks->regions, locks->region_count, sizeof *regions);
     if (regions)
@@ -180,5 +191,8 @@ process_locks_unmap (struct process_locks *locks, struct process_holder *holder)
 {
   pthread_mutex_lock (&locks->lock);
   release_index (locks, holder, ~0U);
+  if (holder->maps && --locks->maps == 0)
+    free_index (locks);
+  holder->maps = false;
   pthread_mutex_unlock (&locks->lock);
 }

@@ -25,6 +25,7 @@
 struct process_holder {
   int level;              /* SQLITE_LOCK_... */
   unsigned shared, alone; /* locks of the index, by bits */
+  bool maps;              /* the index */
 };
 
 struct process_locks {
@@ -34,6 +35,7 @@ struct process_locks {
   int index[SQLITE_SHM_NLOCK]; /* how many share it; -1: one has it alone */
   void **regions;              /* of the index */
   int region_count;
+  unsigned maps; /* who map it; with the last one it goes */
 };
 
 void process_locks_init (struct process_locks *locks);
@@ -49,7 +51,8 @@ int process_locks_lower (struct process_locks *locks,
 bool process_locks_reserved (struct process_locks *locks);
 
 /* As xShmMap and xShmLock. */
-int process_locks_map (struct process_locks *locks, int region, int size,
+int process_locks_map (struct process_locks *locks,
+                       struct process_holder *holder, int region, int size,
                        int extend, void volatile **memory);
 int process_locks_index (struct process_locks *locks,
                          struct process_holder *holder, int offset, int count,

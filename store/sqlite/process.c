@@ -28,8 +28,6 @@ struct node {
   unsigned users;
   struct process_file *file;
   struct process_locks locks;
-  pthread_mutex_t holding;
-  bool held; /* the file below is locked */
 };
 
 /* What one connection has of it. */
@@ -126,33 +124,12 @@ characteristics (sqlite3_file *file)
  * Locks.
  */
 
-/* Have the file below locked, so that no other process has it open. */
-static int
-hold (struct node *node)
-{
-  sqlite3_file *below = process_file_below (node->file);
-  int rc = SQLITE_OK;
-
-  pthread_mutex_lock (&node->holding);
-  if (!node->held) {
-    rc = below->pMethods->xLock (below, SQLITE_LOCK_SHARED);
-    if (rc == SQLITE_OK)
-      rc = below->pMethods->xLock (below, SQLITE_LOCK_EXCLUSIVE);
-    node->held = rc == SQLITE_OK;
-  }
-  pthread_mutex_unlock (&node->holding);
-  return rc;
-}
-
 static int
 file_lock (sqlite3_file *file, int level)
 {
   struct handle *handle = handle_of (file);
-  const int rc = hold (handle->node);
 
-  return rc == SQLITE_OK ? process_locks_raise (&handle->node->locks,
-                                                &handle->holder, level)
-                         : rc;
+  return process_locks_raise (&handle->node->locks, &handle->holder, level);
 }
 
 static int
@@ -174,7 +151,9 @@ static int
 shm_map (sqlite3_file *file, int region, int size, int extend,
          void volatile **memory)
 {
-  return process_locks_map (&handle_of (file)->node->locks, region, size,
+  struct handle *handle = handle_of (file);
+
+  return process_locks_map (&handle->node->locks, &handle->holder, region, size,
                             extend, memory);
 }
 
@@ -194,7 +173,6 @@ shm_barrier (sqlite3_file *file)
   __sync_synchronize ();
 }
 
-/* The index goes with the file: nobody else could use it. */
 static int
 shm_unmap (sqlite3_file *file, int delete)
 {
@@ -213,7 +191,6 @@ static void
 free_node (struct node *node)
 {
   process_locks_destroy (&node->locks);
-  pthread_mutex_destroy (&node->holding);
   free (node->name);
   free (node);
 }
@@ -231,7 +208,6 @@ make_node (const char *name, int flags, int *rc)
   if (node == NULL)
     return NULL;
   process_locks_init (&node->locks);
-  pthread_mutex_init (&node->holding, NULL);
   node->name = strdup (name);
   if (node->name)
     node->file = process_file_open (
@@ -251,21 +227,15 @@ make_node (const char *name, int flags, int *rc)
 static int
 close_node (struct node *node)
 {
-  sqlite3_file *below = process_file_below (node->file);
   struct node **link = &nodes;
-  int synced = SQLITE_OK, closed;
+  int rc;
 
   while (*link != node)
     link = &(*link)->next;
   *link = node->next;
-  if (node->held) {
-    /* What is gathered is written while the file is ours. */
-    synced = process_file_sync (node->file, SQLITE_SYNC_NORMAL);
-    below->pMethods->xUnlock (below, SQLITE_LOCK_NONE);
-  }
-  closed = process_file_close (node->file);
+  rc = process_file_close (node->file);
   free_node (node);
-  return synced == SQLITE_OK ? closed : synced;
+  return rc;
 }
 
 static int
@@ -340,6 +310,18 @@ open_file (sqlite3_vfs *self, const char *name, sqlite3_file *file, int flags,
   return vfs_below->xOpen (vfs_below, name, file, flags, out_flags);
 }
 
+bool
+process_has (const char *name)
+{
+  struct node *node;
+
+  pthread_mutex_lock (&nodes_lock);
+  for (node = nodes; node && strcmp (node->name, name) != 0; node = node->next)
+    ;
+  pthread_mutex_unlock (&nodes_lock);
+  return node != NULL;
+}
+
 /* The largest of the files that this VFS opens, in bytes. */
 static int
 largest_file (void)
@@ -365,5 +347,9 @@ process_register (sqlite3_vfs *below, uint64_t cache, int options)
   vfs.zName = PROCESS_NAME;
   vfs.szOsFile = largest_file ();
   vfs.xOpen = open_file;
+  /* One for a cluster lacks some of these. */
+  vfs.xSleep = vfs_local->xSleep;
+  vfs.xRandomness = vfs_local->xRandomness;
+  vfs.xGetLastError = vfs_local->xGetLastError;
   return sqlite3_vfs_register (&vfs, 0);
 }

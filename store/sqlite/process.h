@@ -12,8 +12,8 @@
  *              this VFS            locks, and the index of the log, in memory:
  *                    │             process-locks.h; one process-file.h for the
  *                    │             database, another one for its log
- *            the VFS below         has the file locked from the first lock on
- *                                  until the last connection is closed
+ *            the VFS below         has the database locked as long as one of
+ *                                  them has it open
  *
  * So a file on a cluster, whose VFS has neither shared memory nor locks for
  * more than one connection, has what a log needs: readers beside the writer,
@@ -26,6 +26,7 @@
 #ifndef SQLBLOCK_PROCESS_H
 #define SQLBLOCK_PROCESS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <sqlite3.h>
@@ -38,5 +39,10 @@
  * while nothing is open.
  */
 int process_register (sqlite3_vfs *below, uint64_t cache, int options);
+
+/* Has this process the file NAME open, as xFullPathname of the VFS calls it?
+ * Thread rules: any thread.
+ */
+bool process_has (const char *name);
 
 #endif /* SQLBLOCK_PROCESS_H */

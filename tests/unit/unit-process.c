@@ -463,6 +463,44 @@ test_sqlite (void **state)
   sqlite3_close (plain);
 }
 
+/* The file is locked as long as somebody has it open, also without a
+ * transaction; and the log's index, which belongs to a log that has gone with
+ * its last connection, does not outlive it.
+ */
+static void
+test_held (void **state)
+{
+  sqlite3_vfs *vfs = sqlite3_vfs_find (PROCESS_NAME);
+  sqlite3_file *held = calloc (1, vfs->szOsFile);
+  volatile void *memory;
+  sqlite3 *db;
+
+  (void)state;
+  database = unit_database ();
+  db = open_database ();
+  run (db, "PRAGMA journal_mode = WAL; CREATE TABLE account (id)");
+  assert_true (process_has (sqlite3_db_filename (db, "main")));
+  assert_int_equal (vfs->xOpen (vfs, sqlite3_db_filename (db, "main"), held,
+                                SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_READWRITE,
+                                NULL),
+                    SQLITE_OK);
+  for (int i = 0; i < 3; i++) {
+    run (db, "INSERT INTO account VALUES (1)");
+    sqlite3_close (db);
+    assert_int_equal (change_elsewhere (), SQLITE_BUSY);
+    held->pMethods->xShmMap (held, 0, 32768, 0, &memory);
+    assert_ptr_equal (memory, NULL);
+    held->pMethods->xShmUnmap (held, 0);
+    db = open_database ();
+    assert_int_equal (integer (db, "SELECT count (*) FROM account"), i + 1);
+  }
+  sqlite3_close (db);
+  held->pMethods->xClose (held);
+  free (held);
+  assert_false (process_has (database));
+  assert_int_equal (change_elsewhere (), SQLITE_OK);
+}
+
 int
 main (void)
 {
@@ -470,6 +508,7 @@ main (void)
     unit_test (test_model),          unit_test (test_requests),
     unit_test (test_failing_writes), unit_test (test_swallowed_writes),
     unit_test (test_threads),        unit_test (test_sqlite),
+    unit_test (test_held),
   };
 
   seed = unit_seed ();
