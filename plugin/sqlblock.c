@@ -29,6 +29,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
@@ -53,6 +54,9 @@ _Static_assert(MAXIMUM_REQUEST % DISK_BLOCK_SIZE_MAX == 0,
 
 /* The most that timeout= may say, in seconds. */
 #define TIMEOUT_MOST 86400
+
+/* How long the clients of a server that was fenced have to go, in seconds. */
+#define FENCED_GRACE 2
 
 /* The parameters. */
 static char *path;
@@ -473,6 +477,21 @@ warn (const char *message)
   said = true;
 }
 
+/* Another server has the database by now.  What clients still ask for fails;
+ * those that do not go by themselves are left behind.  The exit code is not 0,
+ * so that a service manager starts the server again, to wait or to be refused.
+ */
+static void
+fenced (const char *message)
+{
+  nbdkit_error ("%s: all requests fail from now on, and this server ends; what "
+                "it has acknowledged as flushed is there",
+                message);
+  nbdkit_shutdown ();
+  sleep (FENCED_GRACE);
+  _exit (EXIT_FAILURE);
+}
+
 /* Make what is missing, open the store and start what runs beside requests. */
 static int
 sqlblock_after_fork (void)
@@ -482,6 +501,7 @@ sqlblock_after_fork (void)
   if (store_provide (path, &options, &status) == -1)
     return report (&status);
   server_options.store.warn = warn;
+  server_options.store.fenced = fenced;
   server_options.statistics = stats;
   server_options.name = nbdkit_name ? nbdkit_name () : NULL;
   server = server_start (path, &server_options, &status);

@@ -168,6 +168,11 @@ struct store_options {
   struct checkpoint_limits limits;
   /* Takes lines for the server's log; called from other threads. */
   void (*warn) (const char *message);
+  /* Of a server with a database on a cluster: called once, from another thread,
+   * when it has lost its lock.  All requests fail from then on with ESHUTDOWN,
+   * and it is to end.  NULL: that is not watched.
+   */
+  void (*fenced) (const char *message);
 };
 
 /* Open the database PATH.  Returns NULL on failure. */

@@ -69,4 +69,16 @@ int rados_await_unlocked (const char *path, unsigned timeout,
 int rados_fence (const char *path, unsigned timeout,
                  const struct lock_holder *holder, struct status *status);
 
+/* A connection that stays, to ask again and again who has the database PATH
+ * open: of FOUND the holder is set.  The limit for each answer is TIMEOUT.
+ * Returns NULL or -1 on failure: ESHUTDOWN where this machine's address is
+ * refused.  Thread rules: one thread at a time uses it.
+ */
+struct rados_session;
+struct rados_session *rados_open (const char *path, unsigned timeout,
+                                  struct status *status);
+int rados_look (const struct rados_session *session, struct rados_found *found,
+                struct status *status);
+void rados_close (struct rados_session *session);
+
 #endif /* SQLBLOCK_RADOS_H */
