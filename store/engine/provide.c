@@ -23,6 +23,9 @@
 #include "sqlite/files.h"
 #include "store.h"
 
+/* How many seconds a child has more than what it does may wait for. */
+#define CHILD_MORE 5
+
 /* The name of the disk that OPTIONS would make. */
 static const char *
 new_name (const struct disk_options *options)
@@ -180,7 +183,9 @@ store_check (const char *path, const struct disk_options *options,
 
   if (!location_is_cluster (path))
     return check (path, options, status);
-  r = child_run (check_in_child, &asked, clustered_timeout (), status);
+  /* What has no answer in time says so itself, unless it hangs. */
+  r = child_run (check_in_child, &asked, clustered_timeout () + CHILD_MORE,
+                 status);
   return r == -1 && status->error == ETIMEDOUT
              ? status_prefix (status, "%s: is the cluster there?", path)
              : r;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "cluster/location.h"
+#include "cluster/rados.h"
 #include "sqlite/clustered.h"
 #include "sqlite/process.h"
 #include "sqlite/process-file.h"
@@ -108,19 +109,69 @@ full_name (sqlite3_vfs *vfs, const char *path, const char *suffix,
   return NULL;
 }
 
-int
-clustered_prepare (const char *path, struct status *status)
+/* Has this process the file of the database PATH open? */
+static bool
+is_ours (const char *path)
+{
+  struct status ignored;
+  char *name = full_name (sqlite3_vfs_find (PROCESS_NAME), path, "", &ignored);
+  const bool ours = name && process_has (name);
+
+  free (name);
+  return ours;
+}
+
+static int
+fail_held (const char *path, const struct rados_holder *holder,
+           struct status *status)
+{
+  return status_fail (status, EBUSY,
+                      "%s is open elsewhere, by %s (%s): end that server or "
+                      "command first; when it has died, its lock ends within "
+                      "30 s",
+                      path, holder->address, holder->client);
+}
+
+/* Have SQLite know the VFS. */
+static int
+prepare_library (const char *path, struct status *status)
 {
   static pthread_once_t once = PTHREAD_ONCE_INIT;
-  struct location location;
 
-  if (location_parse (path, &location, status) == -1)
-    return -1;
   pthread_once (&once, load);
   if (loaded.error == 0)
     return 0;
   *status = loaded;
   return status_prefix (status, "%s", path);
+}
+
+/* As clustered_prepare; returns 1 where there is a database at PATH, or 0. */
+static int
+prepare (const char *path, struct status *status)
+{
+  struct rados_found found;
+  struct location location;
+
+  if (location_parse (path, &location, status) == -1 ||
+      prepare_library (path, status) == -1)
+    return -1;
+  if (is_ours (path))
+    return 1;
+  if (rados_find (path, timeout, &found, status) == -1)
+    return -1;
+  return found.held ? fail_held (path, &found.holder, status) : found.exists;
+}
+
+int
+clustered_prepare (const char *path, struct status *status)
+{
+  return prepare (path, status) == -1 ? -1 : 0;
+}
+
+int
+clustered_look (const char *path, struct status *status)
+{
+  return prepare (path, status);
 }
 
 char *
@@ -153,8 +204,9 @@ clustered_open (const char *path, const char *suffix, bool create,
   int rc;
 
   *file = NULL;
-  if (clustered_prepare (path, status) == -1)
-    return -1;
+  rc = prepare (path, status);
+  if (rc == -1 || (rc == 0 && !create && suffix[0] == '\0'))
+    return rc;
   vfs = sqlite3_vfs_find (PROCESS_NAME);
   name = full_name (vfs, path, suffix, status);
   if (name == NULL)

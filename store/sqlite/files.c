@@ -59,22 +59,12 @@ files_bytes (const char *path, const char *suffix)
 bool
 files_exist (const char *path)
 {
+  struct status ignored;
   struct stat st;
 
   if (location_is_cluster (path))
-    return files_bytes (path, "") > 0;
+    return clustered_look (path, &ignored) != 0;
   return lstat (path, &st) == 0;
-}
-
-/* The same on a cluster, where a file without bytes is one that somebody began
- * to make.
- */
-static int
-look_on_cluster (const char *path, struct status *status)
-{
-  const int64_t size = clustered_size (path, "", status);
-
-  return size == -1 && status->error != ENOENT ? -1 : size > 0;
 }
 
 int
@@ -83,7 +73,7 @@ files_look (const char *path, struct status *status)
   struct stat st;
 
   if (location_is_cluster (path))
-    return look_on_cluster (path, status);
+    return clustered_look (path, status);
   if (stat (path, &st) == 0)
     return S_ISREG (st.st_mode)
                ? 1
