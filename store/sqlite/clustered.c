@@ -122,7 +122,7 @@ is_ours (const char *path)
 }
 
 static int
-fail_held (const char *path, const struct rados_holder *holder,
+fail_held (const char *path, const struct lock_holder *holder,
            struct status *status)
 {
   return status_fail (status, EBUSY,
