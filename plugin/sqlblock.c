@@ -73,6 +73,7 @@ static const char *one_machine;
 static const char *log_size;
 static const char *cache;
 static const char *timeout;
+static const char *takeover;
 static const char *list_snapshots;
 static const char *auto_snapshot;
 static const char *keep;
@@ -204,6 +205,8 @@ sqlblock_config (const char *key, const char *value)
     return set_once (&cache, key, value);
   if (strcmp (key, "timeout") == 0)
     return set_once (&timeout, key, value);
+  if (strcmp (key, "takeover") == 0)
+    return set_once (&takeover, key, value);
   if (strcmp (key, "list-snapshots") == 0)
     return set_once (&list_snapshots, key, value);
   if (strcmp (key, "auto-snapshot") == 0)
@@ -316,7 +319,14 @@ parse_store (void)
   return 0;
 }
 
-/* Read cache= and timeout=, and refuse what a cluster has not. */
+static void
+warn (const char *message)
+{
+  nbdkit_error ("warning: %s: %s", path, message);
+  said = true;
+}
+
+/* Read what only a cluster has, and refuse what it has not. */
 static int
 parse_cluster (void)
 {
@@ -329,9 +339,11 @@ parse_cluster (void)
                   "time");
     return -1;
   }
-  if (!store_is_on_cluster (path) && (cache || timeout)) {
+  if (!store_is_on_cluster (path) && (cache || timeout || takeover)) {
     nbdkit_error ("%s= is for databases on a cluster, db=rados:POOL/NAME",
-                  cache ? "cache" : "timeout");
+                  cache     ? "cache"
+                  : timeout ? "timeout"
+                            : "takeover");
     return -1;
   }
   if (cache &&
@@ -342,7 +354,13 @@ parse_cluster (void)
     nbdkit_error ("timeout=%s is not a span of time such as 30s", timeout);
     return -1;
   }
+  if (takeover && strcmp (takeover, "wait") != 0) {
+    nbdkit_error ("takeover=%s: only takeover=wait is known", takeover);
+    return -1;
+  }
   store_set_cluster (bytes, seconds);
+  if (takeover)
+    store_set_takeover (warn);
   return 0;
 }
 
@@ -418,6 +436,9 @@ sqlblock_config_complete (void)
   "timeout=<TIME>         Of a database on a cluster: how long to wait for "   \
   "it\n"                                                                       \
   "                       at the start (default 30s).\n"                       \
+  "takeover=wait          Of a database on a cluster: wait while another "     \
+  "server\n"                                                                   \
+  "                       has it open, then go on.\n"                          \
   "list-snapshots=<BOOL>  List snapshots among the exports (default true).\n"  \
   "auto-snapshot=<TIME>   Take snapshots by itself, such as every 10m.\n"      \
   "keep=<RULES>           Which of those to keep, EVERY:FOR,...\n"             \
@@ -468,13 +489,6 @@ watch (void *opaque)
     if (nbdkit_nanosleep (0, 100000000) == -1)
       store_interrupt (store);
   return NULL;
-}
-
-static void
-warn (const char *message)
-{
-  nbdkit_error ("warning: %s: %s", path, message);
-  said = true;
 }
 
 /* Another server has the database by now.  What clients still ask for fails;

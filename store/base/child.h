@@ -20,7 +20,7 @@
 typedef int (*child_work) (void *opaque, struct status *status);
 
 /* Have WORK done, and return what it does and its status.  The child is killed
- * when it has taken SECONDS, or this process ends; then this is -1, with
+ * when it has taken SECONDS (0: however long), or this process ends; then this is -1, with
  * ETIMEDOUT.  Thread rules: while this process has no other threads.
  */
 int child_run (child_work work, void *opaque, unsigned seconds,

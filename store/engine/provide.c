@@ -171,6 +171,14 @@ check_in_child (void *opaque, struct status *status)
   return check (asked->path, asked->options, status);
 }
 
+static int
+await_in_child (void *opaque, struct status *status)
+{
+  const struct asked *asked = opaque;
+
+  return clustered_await (asked->path, status);
+}
+
 /* What connects to a cluster has threads, which a server that forks would lose,
  * and hangs or aborts where something is wrong.
  */
@@ -183,6 +191,9 @@ store_check (const char *path, const struct disk_options *options,
 
   if (!location_is_cluster (path))
     return check (path, options, status);
+  if (clustered_takes_over () &&
+      child_run (await_in_child, &asked, 0, status) == -1)
+    return -1;
   /* What has no answer in time says so itself, unless it hangs. */
   r = child_run (check_in_child, &asked, clustered_timeout () + CHILD_MORE,
                  status);

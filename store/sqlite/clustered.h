@@ -44,6 +44,15 @@ void clustered_set_cache (uint64_t bytes);
 void clustered_set_timeout (unsigned seconds);
 unsigned clustered_timeout (void);
 
+/* Where another process has a database open, wait until it has let go, however
+ * long, and have SAY told for whom; NULL: fail.
+ */
+void clustered_set_takeover (void (*say) (const char *message));
+bool clustered_takes_over (void);
+
+/* Wait for that, and open nothing.  Returns 0, or -1. */
+int clustered_await (const char *path, struct status *status);
+
 /* Have SQLite know the VFS that opens PATH, and see to it that it can open it:
  * before SQLite does, since libcephsqlite waits for ever, or aborts the
  * process, where it cannot.  Returns 0 or -1: EBUSY where another process has
