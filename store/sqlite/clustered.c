@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -123,14 +124,23 @@ full_name (sqlite3_vfs *vfs, const char *path, const char *suffix,
   return NULL;
 }
 
+/* A cluster was there when it was asked for.  Before that no method of Ceph's
+ * VFS is called, since each of them connects, and aborts where it cannot.
+ */
+static atomic_bool reached;
+
 /* Has this process the file of the database PATH open? */
 static bool
 is_ours (const char *path)
 {
   struct status ignored;
-  char *name = full_name (sqlite3_vfs_find (PROCESS_NAME), path, "", &ignored);
-  const bool ours = name && process_has (name);
+  bool ours;
+  char *name;
 
+  if (!atomic_load (&reached))
+    return false;
+  name = full_name (sqlite3_vfs_find (PROCESS_NAME), path, "", &ignored);
+  ours = name && process_has (name);
   free (name);
   return ours;
 }
@@ -203,6 +213,7 @@ prepare (const char *path, struct status *status)
     return 1;
   if (find (path, &found, status) == -1)
     return -1;
+  atomic_store (&reached, true);
   return found.held ? fail_held (path, &found.holder, status) : found.exists;
 }
 
