@@ -89,7 +89,7 @@ end_child (pid_t child, int read, unsigned seconds, struct status *status)
 }
 
 int
-child_run (child_work work, void *opaque, unsigned seconds,
+child_run (child_work work, void *opaque, const char *what, unsigned seconds,
            struct status *status)
 {
   struct answer answer = { .result = -1 };
@@ -111,7 +111,7 @@ child_run (child_work work, void *opaque, unsigned seconds,
                    status);
   close (ends[0]);
   if (r == -1)
-    return -1;
+    return status_prefix (status, "%s", what);
   *status = answer.status;
   return answer.result;
 }

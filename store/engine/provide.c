@@ -187,19 +187,15 @@ store_check (const char *path, const struct disk_options *options,
              struct status *status)
 {
   struct asked asked = { path, options };
-  int r;
 
-  if (!location_is_cluster (path))
-    return check (path, options, status);
-  if (clustered_takes_over () &&
-      child_run (await_in_child, &asked, 0, status) == -1)
+  if (location_is_cluster (path) && clustered_takes_over () &&
+      child_run (await_in_child, &asked, path, 0, status) == -1)
     return -1;
   /* What has no answer in time says so itself, unless it hangs. */
-  r = child_run (check_in_child, &asked, clustered_timeout () + CHILD_MORE,
-                 status);
-  return r == -1 && status->error == ETIMEDOUT
-             ? status_prefix (status, "%s: is the cluster there?", path)
-             : r;
+  return location_is_cluster (path)
+             ? child_run (check_in_child, &asked, path,
+                          clustered_timeout () + CHILD_MORE, status)
+             : check (path, options, status);
 }
 
 static int

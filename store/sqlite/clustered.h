@@ -20,6 +20,15 @@
  * and copied then (files.h): its size, which stands in the first object, is
  * written last, and an object of size 0 counts as no database.
  *
+ * libcephsqlite writes asynchronously, and a sync that waits for these writes
+ * does not see that they have failed, as those of a client that the cluster
+ * refuses do: it asks librados for what is always 0, and drops an error at
+ * once (SimpleRADOSStriper::wait_for_aios and ::write).  So what was written is
+ * read back (process-file.h).  The first is right in Ceph's main branch since
+ * September 2026 (https://github.com/ceph/ceph/pull/69195); that was proposed
+ * for Ceph 19, 20 and 21 then, and not for 16 and 18, which Debian 12 and 13
+ * have.  The second was only proposed (.../pull/69198).  Where both are in, test-takeover.sh can tell whether reading back can go.
+ *
  * Thread rules, where nothing else is said: any thread.
  */
 

@@ -55,6 +55,12 @@ static const char settings_sql[] = "PRAGMA trusted_schema = OFF;"
 #define WRITE_CACHE 2000
 #define READ_CACHE  500
 
+/* That of who writes to a cluster.  What of a transaction does not fit is
+ * written to the log, and changed there afterwards, with a request for each
+ * page.
+ */
+#define WRITE_CACHE_CLUSTER 32000
+
 /* SQLite counts every allocation under one process-wide mutex unless it is
  * told not to before its first use.
  */
@@ -255,7 +261,8 @@ set_up (struct connection *connection)
   if (rc == SQLITE_OK &&
       connection_set_cache (connection,
                             sqlite3_db_readonly (db, "main") ? READ_CACHE
-                                                             : WRITE_CACHE,
+                            : connection->on_cluster ? WRITE_CACHE_CLUSTER
+                                                     : WRITE_CACHE,
                             &ignored) == -1)
     rc = sqlite3_errcode (db);
   if (rc == SQLITE_OK)

@@ -32,10 +32,13 @@ struct reading {
   bool stale; /* something was written there */
 };
 
+/* A gap of so many bytes is written anew rather than asking twice. */
+#define BRIDGE 32768
+
 /* Who reads in order, and how much is read at once for him. */
 struct reader {
-  int64_t next;   /* where he goes on */
-  int64_t window; /* bytes */
+  int64_t from, to; /* what was read last */
+  int64_t window;   /* bytes */
   uint64_t used;
 };
 
@@ -98,16 +101,21 @@ proof_of (struct process_file *file, int64_t object)
   return &proofs[file->proof_count++];
 }
 
-/* COUNT bytes of one object were written. */
+/* COUNT bytes of one object were written.  Zeroes at their end, which are put
+ * behind a log (vfs-gather.c), may have stood there before, and prove nothing.
+ */
 static int
 note_proof (struct process_file *file, const unsigned char *data, int count,
             int64_t offset)
 {
-  const int rest = count > PROOF ? count - PROOF : 0;
   struct proof *proof;
+  int rest;
 
-  if (!file->verify)
+  while (count > 0 && data[count - 1] == 0)
+    count--;
+  if (!file->verify || count == 0)
     return SQLITE_OK;
+  rest = count > PROOF ? count - PROOF : 0;
   proof = proof_of (file, offset / PROCESS_OBJECT);
   if (proof == NULL)
     return SQLITE_NOMEM;
@@ -204,6 +212,35 @@ goes_on (const struct process_file *file, int64_t offset)
          (offset == file->start + file->length && offset % PROCESS_OBJECT != 0);
 }
 
+/* Have what is gathered go on up to OFFSET, with what stands in the file there,
+ * if that is near and in the cache: a checkpoint leaves out pages that have not
+ * changed.  Returns whether it does.  Called with `writing` held.
+ */
+static bool
+bridge (struct process_file *file, int64_t offset)
+{
+  int64_t at = file->start + file->length;
+  const int64_t object_end =
+      (file->start / PROCESS_OBJECT + 1) * PROCESS_OBJECT;
+  unsigned char *to = file->buffer + file->length;
+  bool here = at < offset && offset - at <= BRIDGE && offset < object_end;
+
+  pthread_mutex_lock (&file->lock);
+  while (here && at < offset) {
+    int64_t part = PROCESS_CHUNK - at % PROCESS_CHUNK;
+
+    if (part > offset - at)
+      part = offset - at;
+    here = process_cache_read (file->cache, to, part, at);
+    to += part;
+    at += part;
+  }
+  if (here)
+    file->length = offset - file->start;
+  pthread_mutex_unlock (&file->lock);
+  return here;
+}
+
 /* Gather COUNT bytes, or less, up to the end of the object.  Returns how many.
  * Called with `writing` held.
  */
@@ -240,7 +277,7 @@ process_file_write (struct process_file *file, const void *data, int count,
 
   pthread_mutex_lock (&file->writing);
   while (rc == SQLITE_OK && count > 0) {
-    if (!goes_on (file, offset))
+    if (!goes_on (file, offset) && !bridge (file, offset))
       rc = write_out (file);
     if (rc != SQLITE_OK)
       break;
@@ -307,36 +344,71 @@ process_file_size (struct process_file *file)
  * Reading.
  */
 
-/* Up to where the file is to be read from the chunk at OFFSET on: one chunk,
- * and each time twice as much where it is read in order.  Called with the lock
- * held.
+/* Who goes on with the chunk at OFFSET, behind what he has read last, or before
+ * that; or, in the place of who has read longest ago, a new one.  Called with
+ * the lock held.
  */
-static int64_t
-end_of_window (struct process_file *file, int64_t offset)
+static struct reader *
+find_reader (struct process_file *file, int64_t offset)
 {
-  struct reader *reader = NULL, *longest_ago = &file->readers[0];
-  int64_t end = (offset / PROCESS_OBJECT + 1) * PROCESS_OBJECT;
+  struct reader *longest_ago = &file->readers[0];
 
   for (struct reader *one = file->readers; one < file->readers + READERS;
        one++) {
-    if (one->next == offset && one->used)
-      reader = one;
+    if (one->used && (one->to == offset || one->from == offset + PROCESS_CHUNK))
+      return one;
     if (one->used < longest_ago->used)
       longest_ago = one;
   }
-  if (reader == NULL) {
-    reader = longest_ago;
-    reader->window = PROCESS_CHUNK;
-  }
-  else if (reader->window < PROCESS_OBJECT)
+  *longest_ago = (struct reader){ .to = offset, .window = PROCESS_CHUNK / 2 };
+  return longest_ago;
+}
+
+/* What is to be read where the chunk at OFFSET is missing: that, and each time
+ * twice as much where the file is read in order, forwards or backwards (SQLite
+ * takes free pages from the end of its list).  Called with the lock held.
+ */
+static void
+choose_window (struct process_file *file, int64_t offset,
+               struct reading *reading)
+{
+  const int64_t object = offset / PROCESS_OBJECT * PROCESS_OBJECT;
+  struct reader *reader = find_reader (file, offset);
+
+  if (reader->window < PROCESS_OBJECT)
     reader->window *= 2;
-  if (end > offset + reader->window)
-    end = offset + reader->window;
-  if (end > file->size)
-    end = file->size;
-  reader->next = end;
+  reading->from = offset;
+  reading->to = offset + PROCESS_CHUNK;
+  if (reader->to == offset)
+    reading->to = offset + reader->window;
+  else
+    reading->from = reading->to - reader->window;
+  if (reading->from < object)
+    reading->from = object;
+  if (reading->to > object + PROCESS_OBJECT)
+    reading->to = object + PROCESS_OBJECT;
+  if (reading->to > file->size)
+    reading->to = file->size;
+  reader->from = reading->from;
+  reader->to = reading->to;
   reader->used = ++file->reads;
-  return end;
+}
+
+/* What nobody asked for yet, of what is read for COUNT bytes at OFFSET, is no
+ * reason to write what is gathered.
+ */
+static void
+spare_gathered (const struct process_file *file, int count, int64_t offset,
+                struct reading *reading)
+{
+  const int64_t end = file->start + file->length;
+
+  if (file->length == 0)
+    return;
+  if (file->start >= offset + count && file->start < reading->to)
+    reading->to = file->start;
+  if (end <= offset && end > reading->from)
+    reading->from = end;
 }
 
 /* Has what is gathered to be written before the range is read?  Also where the
@@ -416,16 +488,13 @@ settle (struct process_file *file, int64_t from, int64_t to)
 static int
 read_part (struct process_file *file, void *data, int count, int64_t offset)
 {
-  struct reading reading = { .from = offset / PROCESS_CHUNK * PROCESS_CHUNK };
+  struct reading reading = { .stale = false };
   int rc;
 
   if (process_cache_read (file->cache, data, count, offset))
     return SQLITE_OK;
-  reading.to = end_of_window (file, reading.from);
-  /* What nobody asked for yet is no reason to write it. */
-  if (file->length > 0 && file->start >= offset + count &&
-      file->start < reading.to)
-    reading.to = file->start;
+  choose_window (file, offset / PROCESS_CHUNK * PROCESS_CHUNK, &reading);
+  spare_gathered (file, count, offset, &reading);
   if (must_settle (file, reading.from, reading.to)) {
     rc = settle (file, reading.from, reading.to);
     return rc == SQLITE_OK ? SQLITE_BUSY : rc;

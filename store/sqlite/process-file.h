@@ -6,8 +6,8 @@
  * all of this process that have it open (process.h).
  *
  *   reads     from the cache (process-cache.h), else from the file, of which
- *             whole chunks are read; where they are read in order, up to a
- *             whole object of the cluster at once
+ *             whole chunks are read; where they are read in order, in either
+ *             direction, up to a whole object of the cluster at once
  *   writes    go into the cache, and are gathered as long as each begins where
  *             the one before it ended:
  *
@@ -15,6 +15,8 @@
  *                     ######## gathered
  *                             ^ goes on here
  *
+ *             A small gap is filled with what stands in the file, if that is in
+ *             the cache.
  *             They reach the file before another write that does not go on, at
  *             the end of an object, before a read of what they are, and before
  *             the file is synced, truncated or closed.

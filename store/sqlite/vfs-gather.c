@@ -28,9 +28,7 @@
 #define ROOM_MOST 1048576
 
 /* If the log has just grown, put zeroes behind its end.  Where that fails,
- * the log grows with the next write, which tells of the error.  Not on a
- * cluster, where what was written last proves what arrived (process-file.h):
- * zeroes prove nothing.
+ * the log grows with the next write, which tells of the error.
  */
 static void
 make_room (struct vfs_file *file)
@@ -39,7 +37,7 @@ make_room (struct vfs_file *file)
   struct vfs_gather *gather = &file->gather;
   int64_t end, count;
 
-  if (file->on_cluster || gather->highest <= gather->size ||
+  if (gather->highest <= gather->size ||
       below_file_size (&file->base, &gather->size) != SQLITE_OK ||
       gather->highest != gather->size)
     return;
