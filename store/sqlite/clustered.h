@@ -27,7 +27,8 @@
  * read back (process-file.h).  The first is right in Ceph's main branch since
  * September 2026 (https://github.com/ceph/ceph/pull/69195); that was proposed
  * for Ceph 19, 20 and 21 then, and not for 16 and 18, which Debian 12 and 13
- * have.  The second was only proposed (.../pull/69198).  Where both are in, test-takeover.sh can tell whether reading back can go.
+ * have.  The second was only proposed (.../pull/69198).  Where both are in,
+ * test-takeover.sh can tell whether reading back can go.
  *
  * Thread rules, where nothing else is said: any thread.
  */
