@@ -26,6 +26,9 @@
 #define LOOK_EVERY (2 * CLOCK_SECOND)
 #define HOLDS      (6 * CLOCK_SECOND)
 
+/* How long to wait for an answer, in seconds: as long as the lock lasts. */
+#define ANSWER 30
+
 struct lease {
   const char *path;
   struct rados_session *session;
@@ -110,10 +113,13 @@ fail_lost (const struct lease *lease, struct status *status)
   return -1;
 }
 
+/* Was it right at NOW, or since; another thread may have asked meanwhile. */
 static bool
 is_fresh (struct lease *lease, uint64_t now)
 {
-  return now - atomic_load (&lease->confirmed) < HOLDS;
+  const uint64_t confirmed = atomic_load (&lease->confirmed);
+
+  return confirmed >= now || now - confirmed < HOLDS;
 }
 
 /* Look now, unless another thread has done so meanwhile. */
@@ -147,12 +153,12 @@ lease_check (struct lease *lease, struct status *status)
 
 /* Connect, and find out who this process is, which has the lock now. */
 static int
-begin (struct lease *lease, unsigned timeout, struct status *status)
+begin (struct lease *lease, struct status *status)
 {
   struct rados_found found;
   int r;
 
-  lease->session = rados_open (lease->path, timeout, status);
+  lease->session = rados_open (lease->path, ANSWER, status);
   if (lease->session == NULL)
     return -1;
   atomic_store (&lease->confirmed, clock_now ());
@@ -167,8 +173,8 @@ begin (struct lease *lease, unsigned timeout, struct status *status)
 }
 
 struct lease *
-lease_start (const char *path, unsigned timeout,
-             void (*fenced) (const char *message), struct status *status)
+lease_start (const char *path, void (*fenced) (const char *message),
+             struct status *status)
 {
   struct lease *lease = calloc (1, sizeof *lease);
 
@@ -178,7 +184,7 @@ lease_start (const char *path, unsigned timeout,
   }
   lease->path = path;
   lease->fenced = fenced;
-  if (begin (lease, timeout, status) == 0) {
+  if (begin (lease, status) == 0) {
     pthread_mutex_init (&lease->lock, NULL);
     if (background_start (&lease->background, run, lease, status) == 0)
       return lease;

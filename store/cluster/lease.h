@@ -18,7 +18,8 @@
  * refused, looks every 2 seconds whose the lock is.  When it is another's, all
  * requests fail from then on, and who runs the server is told once.  A request
  * that comes when nobody has looked for 6 seconds, as after a stop, first
- * looks itself; where the cluster does not answer then, it fails.
+ * looks itself; where the cluster does not answer for 30 seconds, it fails,
+ * since the lock has ended by then.
  */
 
 #ifndef SQLBLOCK_LEASE_H
@@ -29,10 +30,10 @@
 struct lease;
 
 /* Begin to look whether this process, which has the database PATH open, keeps
- * its lock.  TIMEOUT, in seconds, is that of each answer.  FENCED is called
- * once, by a thread, when it is lost.  Returns NULL on failure.
+ * its lock.  FENCED is called once, by a thread, when it is lost.  Returns NULL
+ * on failure.
  */
-struct lease *lease_start (const char *path, unsigned timeout,
+struct lease *lease_start (const char *path,
                            void (*fenced) (const char *message),
                            struct status *status);
 

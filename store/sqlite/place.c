@@ -125,8 +125,7 @@ place_watch_lock (struct place *place, void (*fenced) (const char *message),
 {
   if (!place->on_cluster)
     return 0;
-  place->lease =
-      lease_start (place->path, clustered_timeout (), fenced, status);
+  place->lease = lease_start (place->path, fenced, status);
   return place->lease ? 0 : -1;
 }
 

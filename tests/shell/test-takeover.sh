@@ -167,6 +167,21 @@ has_ended "$one" one
 has_all two one
 rm changed
 
+# While the cluster does not answer, requests wait: it is not known whose the
+# database is.
+uri=$(uri two) osd=$osd timeout 60 nbdsh -c '
+import os, signal, subprocess, time
+h.connect_uri(os.environ["uri"])
+osd = int(os.environ["osd"])
+os.kill(osd, signal.SIGSTOP)
+time.sleep(7)
+subprocess.Popen(["sh", "-c", "sleep 2; kill -CONT %d" % osd])
+begin = time.monotonic()
+assert h.pread(4096, 2**26 - 4096) == b"2" * 4096
+assert time.monotonic() - begin > 1, "it did not wait"
+h.pwrite(b"2" * 4096, 2**26 - 4096)
+h.flush()' || fail "a cluster that does not answer: $(cat two.log)"
+
 # The lock of one that serves is broken under load.
 write_on two two
 sleep 0.5
