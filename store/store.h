@@ -77,6 +77,12 @@ bool store_is_on_cluster (const char *path);
  */
 void store_set_cluster (uint64_t bytes, unsigned seconds);
 
+/* Where another server has a database on a cluster open, store_check and
+ * store_provide are to wait until it has let go, however long, which SAY is
+ * told; NULL: they fail with EBUSY.  Thread rules: the same.
+ */
+void store_set_takeover (void (*say) (const char *message));
+
 /* Is the file, or the open file FD, the database PATH or one of those beside
  * it, by whatever name, or would it become one?  Whoever writes there destroys
  * the database.  No file is opened.
@@ -168,6 +174,11 @@ struct store_options {
   struct checkpoint_limits limits;
   /* Takes lines for the server's log; called from other threads. */
   void (*warn) (const char *message);
+  /* Of a server with a database on a cluster: called once, from another thread,
+   * when it has lost its lock.  All requests fail from then on with ESHUTDOWN,
+   * and it is to end.  NULL: that is not watched.
+   */
+  void (*fenced) (const char *message);
 };
 
 /* Open the database PATH.  Returns NULL on failure. */

@@ -38,8 +38,8 @@ be_child (int to, child_work work, void *opaque)
   _exit (written == sizeof answer ? 0 : 1);
 }
 
-/* Read the answer, for so many SECONDS.  Returns 1, 0 where there was none in
- * time, -1 where there will be none.
+/* Read the answer, for so many SECONDS (0: however long).  Returns 1, 0 where
+ * there was none in time, -1 where there will be none.
  */
 static int
 read_answer (int from, unsigned seconds, struct answer *answer)
@@ -53,8 +53,9 @@ read_answer (int from, unsigned seconds, struct answer *answer)
     struct pollfd wait = { .fd = from, .events = POLLIN };
     const uint64_t now = clock_now ();
     const int ready =
-        now < until ? poll (&wait, 1, (until - now) / CLOCK_MILLISECOND + 1)
-                    : 0;
+        seconds == 0  ? poll (&wait, 1, -1)
+        : now < until ? poll (&wait, 1, (until - now) / CLOCK_MILLISECOND + 1)
+                      : 0;
 
     if (ready == 0)
       return 0;

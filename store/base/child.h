@@ -20,8 +20,9 @@
 typedef int (*child_work) (void *opaque, struct status *status);
 
 /* Have WORK done on WHAT, and return what it does and its status.  The child is
- * killed when it has taken SECONDS, or this process ends; then this is -1, with
- * ETIMEDOUT.  Thread rules: while this process has no other threads.
+ * killed when it has taken SECONDS (0: however long), or this process ends;
+ * then this is -1, with ETIMEDOUT.  Thread rules: while this process has no
+ * other threads.
  */
 int child_run (child_work work, void *opaque, const char *what,
                unsigned seconds, struct status *status);

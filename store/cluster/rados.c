@@ -7,6 +7,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <string.h>
 
 #include "cluster/rados.h"
 
@@ -17,7 +18,6 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include <rados/librados.h>
@@ -66,8 +66,7 @@ static const char *const attributes[] = {
 /* How often to look whether a lock is gone. */
 static const struct timespec look_again = { .tv_nsec = 500000000 };
 
-/* A connection that is there for one question. */
-struct session {
+struct rados_session {
   const char *path;
   char user[100];
   struct location location;
@@ -111,7 +110,7 @@ need_library (const char *path, struct status *status)
 
 /* The connection was made, but a question about WHAT failed. */
 static int
-fail (const struct session *session, int result, const char *what,
+fail (const struct rados_session *session, int result, const char *what,
       struct status *status)
 {
   const char *path = session->path;
@@ -129,8 +128,8 @@ fail (const struct session *session, int result, const char *what,
 }
 
 static int
-fail_to_connect (const struct session *session, int result, unsigned timeout,
-                 struct status *status)
+fail_to_connect (const struct rados_session *session, int result,
+                 unsigned timeout, struct status *status)
 {
   const char *file = getenv ("CEPH_CONF");
   char monitors[300] = "", why[500];
@@ -159,8 +158,8 @@ fail_to_connect (const struct session *session, int result, unsigned timeout,
  * user be PREFIX and that value.
  */
 static void
-take_user (struct session *session, const char *option, const char *prefix,
-           const char *word, const char *next)
+take_user (struct rados_session *session, const char *option,
+           const char *prefix, const char *word, const char *next)
 {
   const size_t length = strlen (option);
   const char *value = NULL;
@@ -177,7 +176,7 @@ take_user (struct session *session, const char *option, const char *prefix,
  * CEPH_ARGS as libcephsqlite does, which takes all else from there itself.
  */
 static int
-find_user (struct session *session, struct status *status)
+find_user (struct rados_session *session, struct status *status)
 {
   const char *arguments = getenv ("CEPH_ARGS");
   char *words = strdup (arguments ? arguments : "");
@@ -201,7 +200,8 @@ find_user (struct session *session, struct status *status)
 
 /* Read the configuration as libcephsqlite does, but have a limit. */
 static int
-configure (struct session *session, unsigned timeout, struct status *status)
+configure (struct rados_session *session, unsigned timeout,
+           struct status *status)
 {
   static const char *const limits[] = {
     "client_mount_timeout",
@@ -227,7 +227,7 @@ configure (struct session *session, unsigned timeout, struct status *status)
 }
 
 static int
-open_pool (struct session *session, struct status *status)
+open_pool (struct rados_session *session, struct status *status)
 {
   const struct location *location = &session->location;
   const int r =
@@ -246,7 +246,7 @@ open_pool (struct session *session, struct status *status)
 }
 
 static void
-end (struct session *session)
+end (struct rados_session *session)
 {
   if (session->pool)
     rados.ioctx_destroy (session->pool);
@@ -255,12 +255,12 @@ end (struct session *session)
 }
 
 static int
-begin (struct session *session, const char *path, unsigned timeout,
+begin (struct rados_session *session, const char *path, unsigned timeout,
        struct status *status)
 {
   int r;
 
-  *session = (struct session){ .path = path };
+  *session = (struct rados_session){ .path = path };
   if (need_library (path, status) == -1 ||
       location_parse (path, &session->location, status) == -1 ||
       find_user (session, status) == -1)
@@ -284,7 +284,7 @@ begin (struct session *session, const char *path, unsigned timeout,
 
 /* The name of the first object of the file that has ENDING behind its name. */
 static void
-first_object (const struct session *session, const char *ending,
+first_object (const struct rados_session *session, const char *ending,
               char object[OBJECT_NAME])
 {
   snprintf (object, OBJECT_NAME, "%s%s.%016x", session->location.name, ending,
@@ -295,7 +295,7 @@ first_object (const struct session *session, const char *ending,
  * who has the file open.
  */
 static int
-read_attribute (const struct session *session, const char *object,
+read_attribute (const struct rados_session *session, const char *object,
                 const char *attribute, uint64_t *number, struct status *status)
 {
   char text[300] = "";
@@ -310,7 +310,7 @@ read_attribute (const struct session *session, const char *object,
     return fail (session, length, "read the attributes of the database",
                  status);
   if (!right)
-    return status_fail (status, EINVAL,
+    return status_fail (status, EIO,
                         "%s: the object '%s' in the pool '%s' is no file of "
                         "Ceph's SQLite (%s)",
                         session->path, object, session->location.pool,
@@ -323,8 +323,8 @@ read_attribute (const struct session *session, const char *object,
  * set to its size, or to 0.
  */
 static int
-check_file (const struct session *session, const char *ending, uint64_t *size,
-            struct status *status)
+check_file (const struct rados_session *session, const char *ending,
+            uint64_t *size, struct status *status)
 {
   char object[OBJECT_NAME];
   uint64_t number;
@@ -368,12 +368,12 @@ without_type (const char *address)
  * allow, one of them.
  */
 static int
-find_holder (const struct session *session, struct rados_found *found,
+find_holder (const struct rados_session *session, struct rados_found *found,
              struct status *status)
 {
   char object[OBJECT_NAME], tag[64];
   char clients[1024], cookies[1024], addresses[2048];
-  struct rados_holder *const holder = &found->holder;
+  struct lock_holder *const holder = &found->holder;
   size_t tag_size = sizeof tag, clients_size = sizeof clients;
   size_t cookies_size = sizeof cookies, addresses_size = sizeof addresses;
   int exclusive;
@@ -399,7 +399,7 @@ int
 rados_find (const char *path, unsigned timeout, struct rados_found *found,
             struct status *status)
 {
-  struct session session;
+  struct rados_session session;
   uint64_t size, other;
   int r;
 
@@ -424,7 +424,7 @@ rados_await_unlocked (const char *path, unsigned timeout,
                       struct status *status)
 {
   struct rados_found found = { .held = true };
-  struct session session;
+  struct rados_session session;
   int r;
 
   if (begin (&session, path, timeout, status) == -1)
@@ -444,10 +444,10 @@ rados_await_unlocked (const char *path, unsigned timeout,
 /* Have the cluster refuse ADDRESS, and see that all that comes after it does.
  */
 static int
-refuse (const struct session *session, const char *address,
+refuse (const struct rados_session *session, const char *address,
         struct status *status)
 {
-  char copy[sizeof ((struct rados_holder *)NULL)->address];
+  char copy[sizeof ((struct lock_holder *)NULL)->address];
   int r;
 
   snprintf (copy, sizeof copy, "%s", address);
@@ -464,8 +464,8 @@ refuse (const struct session *session, const char *address,
 
 /* Break the lock of HOLDER, which may have ended meanwhile. */
 static int
-break_lock (const struct session *session, const struct rados_holder *holder,
-            struct status *status)
+break_lock (const struct rados_session *session,
+            const struct lock_holder *holder, struct status *status)
 {
   char object[OBJECT_NAME];
   int r;
@@ -480,10 +480,10 @@ break_lock (const struct session *session, const struct rados_holder *holder,
 
 int
 rados_fence (const char *path, unsigned timeout,
-             const struct rados_holder *holder, struct status *status)
+             const struct lock_holder *holder, struct status *status)
 {
   struct rados_found found;
-  struct session session;
+  struct rados_session session;
   int r;
 
   if (begin (&session, path, timeout, status) == -1)
@@ -500,6 +500,33 @@ rados_fence (const char *path, unsigned timeout,
     r = break_lock (&session, holder, status);
   end (&session);
   return r;
+}
+
+struct rados_session *
+rados_open (const char *path, unsigned timeout, struct status *status)
+{
+  struct rados_session *session = malloc (sizeof *session);
+
+  if (session == NULL)
+    status_no_memory (status);
+  else if (begin (session, path, timeout, status) == 0)
+    return session;
+  free (session);
+  return NULL;
+}
+
+int
+rados_look (const struct rados_session *session, struct rados_found *found,
+            struct status *status)
+{
+  return find_holder (session, found, status);
+}
+
+void
+rados_close (struct rados_session *session)
+{
+  end (session);
+  free (session);
 }
 
 #else /* HAVE_RADOS */
@@ -535,11 +562,34 @@ rados_await_unlocked (const char *path, unsigned timeout,
 
 int
 rados_fence (const char *path, unsigned timeout,
-             const struct rados_holder *holder, struct status *status)
+             const struct lock_holder *holder, struct status *status)
 {
   (void)timeout;
   (void)holder;
   return fail (path, status);
+}
+
+struct rados_session *
+rados_open (const char *path, unsigned timeout, struct status *status)
+{
+  (void)timeout;
+  fail (path, status);
+  return NULL;
+}
+
+int
+rados_look (const struct rados_session *session, struct rados_found *found,
+            struct status *status)
+{
+  (void)session;
+  (void)found;
+  return status_fail (status, ENOTSUP, "%s", strerror (ENOTSUP));
+}
+
+void
+rados_close (struct rados_session *session)
+{
+  (void)session;
 }
 
 #endif /* HAVE_RADOS */

@@ -38,25 +38,19 @@
 
 #include <stdbool.h>
 
+#include "base/types.h"
 #include "status.h"
-
-/* Who has a database open, as Ceph calls it. */
-struct rados_holder {
-  char client[64];   /* "client.4123": a number for each connection */
-  char cookie[64];   /* another one for each time that it takes the lock */
-  char address[192]; /* "192.0.2.7:0/3456789" */
-};
 
 struct rados_found {
   bool exists; /* a file of no bytes does not: nothing was committed to it */
   bool held;
-  struct rados_holder holder;
+  struct lock_holder holder;
 };
 
 /* Look at the database PATH, a location.  TIMEOUT is how many seconds
  * connecting may take, and then each question.  Returns 0, or -1: EINVAL for
- * what is no location or no file of libcephsqlite, ENOENT where there is no
- * such pool, EACCES without permission, ETIMEDOUT.
+ * what is no location, ENOENT where there is no such pool, EACCES without
+ * permission, ETIMEDOUT, EIO for what is no file of libcephsqlite.
  */
 int rados_find (const char *path, unsigned timeout, struct rados_found *found,
                 struct status *status);
@@ -73,6 +67,18 @@ int rados_await_unlocked (const char *path, unsigned timeout,
  * hold the lock any more, but another does, and then nothing was done.
  */
 int rados_fence (const char *path, unsigned timeout,
-                 const struct rados_holder *holder, struct status *status);
+                 const struct lock_holder *holder, struct status *status);
+
+/* A connection that stays, to ask again and again who has the database PATH
+ * open: of FOUND the holder is set.  The limit for each answer is TIMEOUT.
+ * Returns NULL or -1 on failure: ESHUTDOWN where this machine's address is
+ * refused.  Thread rules: one thread at a time uses it.
+ */
+struct rados_session;
+struct rados_session *rados_open (const char *path, unsigned timeout,
+                                  struct status *status);
+int rados_look (const struct rados_session *session, struct rados_found *found,
+                struct status *status);
+void rados_close (struct rados_session *session);
 
 #endif /* SQLBLOCK_RADOS_H */

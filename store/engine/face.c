@@ -58,6 +58,12 @@ store_set_cluster (uint64_t bytes, unsigned seconds)
   clustered_set_timeout (seconds ? seconds : CLUSTERED_TIMEOUT);
 }
 
+void
+store_set_takeover (void (*say) (const char *message))
+{
+  clustered_set_takeover (say);
+}
+
 bool
 store_has_file (const char *path, const char *file)
 {

@@ -171,6 +171,14 @@ check_in_child (void *opaque, struct status *status)
   return check (asked->path, asked->options, status);
 }
 
+static int
+await_in_child (void *opaque, struct status *status)
+{
+  const struct asked *asked = opaque;
+
+  return clustered_await (asked->path, status);
+}
+
 /* What connects to a cluster has threads, which a server that forks would lose,
  * and hangs or aborts where something is wrong.
  */
@@ -180,6 +188,9 @@ store_check (const char *path, const struct disk_options *options,
 {
   struct asked asked = { path, options };
 
+  if (location_is_cluster (path) && clustered_takes_over () &&
+      child_run (await_in_child, &asked, path, 0, status) == -1)
+    return -1;
   /* What has no answer in time says so itself, unless it hangs. */
   return location_is_cluster (path)
              ? child_run (check_in_child, &asked, path,

@@ -47,6 +47,20 @@ clustered_timeout (void)
   return timeout;
 }
 
+static void (*takeover) (const char *message);
+
+void
+clustered_set_takeover (void (*say) (const char *message))
+{
+  takeover = say;
+}
+
+bool
+clustered_takes_over (void)
+{
+  return takeover != NULL;
+}
+
 /* What loading it has come to; an errno of 0 is success. */
 static struct status loaded;
 
@@ -132,14 +146,44 @@ is_ours (const char *path)
 }
 
 static int
-fail_held (const char *path, const struct rados_holder *holder,
+fail_held (const char *path, const struct lock_holder *holder,
            struct status *status)
 {
   return status_fail (status, EBUSY,
                       "%s is open elsewhere, by %s (%s): end that server or "
                       "command first; when it has died, its lock ends within "
-                      "30 s",
+                      "30 s, or \"sqlblock break-lock\" breaks it",
                       path, holder->address, holder->client);
+}
+
+/* Find the database PATH; where another has it open, and that is to be waited
+ * for, not before it has let go.
+ */
+static int
+find (const char *path, struct rados_found *found, struct status *status)
+{
+  struct status waiting;
+  int r;
+
+  while ((r = rados_find (path, timeout, found, status)) == 0 && found->held &&
+         takeover) {
+    status_fail (&waiting, EBUSY,
+                 "%s (%s) has it open: waiting until it lets "
+                 "go",
+                 found->holder.address, found->holder.client);
+    takeover (waiting.message);
+    if (rados_await_unlocked (path, timeout, NULL, NULL, status) == -1)
+      return -1;
+  }
+  return r;
+}
+
+int
+clustered_await (const char *path, struct status *status)
+{
+  struct rados_found found;
+
+  return find (path, &found, status);
 }
 
 /* Have SQLite know the VFS. */
@@ -167,7 +211,7 @@ prepare (const char *path, struct status *status)
     return -1;
   if (is_ours (path))
     return 1;
-  if (rados_find (path, timeout, &found, status) == -1)
+  if (find (path, &found, status) == -1)
     return -1;
   atomic_store (&reached, true);
   return found.held ? fail_held (path, &found.holder, status) : found.exists;

@@ -20,6 +20,16 @@
  * and copied then (files.h): its size, which stands in the first object, is
  * written last, and an object of size 0 counts as no database.
  *
+ * libcephsqlite writes asynchronously, and a sync that waits for these writes
+ * does not see that they have failed, as those of a client that the cluster
+ * refuses do: it asks librados for what is always 0, and drops an error at
+ * once (SimpleRADOSStriper::wait_for_aios and ::write).  So what was written is
+ * read back (process-file.h).  The first is right in Ceph's main branch since
+ * September 2026 (https://github.com/ceph/ceph/pull/69195); that was proposed
+ * for Ceph 19, 20 and 21 then, and not for 16 and 18, which Debian 12 and 13
+ * have.  The second was only proposed (.../pull/69198).  Where both are in,
+ * test-takeover.sh can tell whether reading back can go.
+ *
  * Thread rules, where nothing else is said: any thread.
  */
 
@@ -43,6 +53,15 @@ void clustered_set_cache (uint64_t bytes);
 #define CLUSTERED_TIMEOUT 30
 void clustered_set_timeout (unsigned seconds);
 unsigned clustered_timeout (void);
+
+/* Where another process has a database open, wait until it has let go, however
+ * long, and have SAY told for whom; NULL: fail.
+ */
+void clustered_set_takeover (void (*say) (const char *message));
+bool clustered_takes_over (void);
+
+/* Wait for that, and open nothing.  Returns 0, or -1. */
+int clustered_await (const char *path, struct status *status);
 
 /* Have SQLite know the VFS that opens PATH, and see to it that it can open it:
  * before SQLite does, since libcephsqlite waits for ever, or aborts the

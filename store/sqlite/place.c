@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "cluster/lease.h"
 #include "cluster/location.h"
 #include "sqlite/clustered.h"
 #include "sqlite/filesystem.h"
@@ -107,6 +108,8 @@ place_find (struct place *place, const char *path,
 void
 place_free (struct place *place)
 {
+  if (place->lease)
+    lease_stop (place->lease);
   if (place->directory != -1)
     close (place->directory);
   clustered_close (place->held);
@@ -114,6 +117,23 @@ place_free (struct place *place)
   free (place->log);
   free (place->index);
   free (place->guard);
+}
+
+int
+place_watch_lock (struct place *place, void (*fenced) (const char *message),
+                  struct status *status)
+{
+  if (!place->on_cluster)
+    return 0;
+  place->lease = lease_start (place->path, fenced, status);
+  return place->lease ? 0 : -1;
+}
+
+/* All of what is asked of a place on a cluster. */
+static int
+check_lock (struct place *place, struct status *status)
+{
+  return place->lease ? lease_check (place->lease, status) : 0;
 }
 
 void
@@ -187,8 +207,6 @@ find_state (struct place *place)
   enum place_state state = PLACE_RIGHT;
   struct stat st;
 
-  if (place->on_cluster)
-    return PLACE_RIGHT;
   if (stat (place->path, &st) == -1)
     return errno == ENOENT || errno == ENOTDIR ? PLACE_GONE : PLACE_RIGHT;
   if (st.st_dev != place->device || st.st_ino != place->inode)
@@ -342,7 +360,7 @@ place_check_served (const char *path, struct status *status)
 bool
 place_has_lost_log (struct place *place)
 {
-  return find_state (place) == PLACE_LOG_GONE &&
+  return !place->on_cluster && find_state (place) == PLACE_LOG_GONE &&
          !atomic_load (&place->replaced);
 }
 
@@ -380,6 +398,8 @@ place_check (struct place *place, struct status *status)
   enum place_state state;
   int r;
 
+  if (place->on_cluster)
+    return check_lock (place, status);
   atomic_store (&place->changed, directory_rests (place));
   state = find_state (place);
   if (state == PLACE_INDEX_REPLACED)
@@ -397,6 +417,8 @@ place_check (struct place *place, struct status *status)
 int
 place_check_at_times (struct place *place, struct status *status)
 {
+  if (place->on_cluster)
+    return check_lock (place, status);
   if (clock_now () - atomic_load (&place->looked) >= HOLDS * CLOCK_MILLISECOND)
     return place_check (place, status);
   return check_state (place, atomic_load (&place->state), status);
@@ -407,6 +429,8 @@ place_check_flush (struct place *place, struct status *status)
 {
   const int64_t changed = atomic_load (&place->changed);
 
+  if (place->on_cluster)
+    return check_lock (place, status);
   return changed != 0 && changed == directory_changed (place)
              ? place_check_at_times (place, status)
              : place_check (place, status);
@@ -417,6 +441,8 @@ place_check_reading (struct place *place, uint64_t now, struct status *status)
 {
   const uint64_t looked = atomic_load (&place->looked);
 
+  if (place->on_cluster)
+    return check_lock (place, status);
   if (now > looked && now - looked >= HOLDS * CLOCK_MILLISECOND)
     place_check (place, status);
   return atomic_load (&place->state) == PLACE_INDEX_REPLACED

@@ -40,7 +40,7 @@ find (const char *path, unsigned timeout, struct status *status)
 static int
 fence (char **argv, struct status *status)
 {
-  struct rados_holder holder;
+  struct lock_holder holder;
 
   snprintf (holder.client, sizeof holder.client, "%s", argv[3]);
   snprintf (holder.cookie, sizeof holder.cookie, "%s", argv[4]);

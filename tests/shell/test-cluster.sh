@@ -13,6 +13,8 @@ use_memory
 start_cluster
 cd "$tmp"
 
+PATH=$top_builddir/tool:$PATH
+
 ask ()
 {
   timeout 60 "$top_builddir/tests/cluster" "$@"
@@ -83,13 +85,13 @@ finds "none free" rados:sql/empty
 
 # What would abort libcephsqlite.
 rados -p sql put other.0000000000000000 /etc/passwd
-refused EINVAL "'other.0000000000000000' in the pool 'sql' is no file of" \
+refused EIO "'other.0000000000000000' in the pool 'sql' is no file of" \
   find rados:sql/other
 rados -p sql setxattr empty.0000000000000000 striper.version 1x
-refused EINVAL "(striper.version)" find rados:sql/empty
+refused EIO "(striper.version)" find rados:sql/empty
 rados -p sql setxattr empty.0000000000000000 striper.version 0000000000000000
 rados -p sql create web-wal.0000000000000000
-refused EINVAL "'web-wal.0000000000000000'" find rados:sql/web
+refused EIO "'web-wal.0000000000000000'" find rados:sql/web
 rados -p sql rm web-wal.0000000000000000
 
 # A location that is wrong, a pool that is not there.
@@ -146,6 +148,50 @@ wait "$holder" || fail "the holder"
 rm again web.held
 hold web
 [ "$(cat web.held)" = 2 ] || fail "there are $(cat web.held) rows, not 2"
+
+# The command does the same: it shows the holder, asks on a terminal, and says
+# what it has done.
+fails 3 "there is no database rados:sql/none" break-lock rados:sql/none
+fails 2 "there is no '/'" break-lock rados:sql
+fails 3 "no pool 'none'" break-lock rados:none/web
+read -r _ _ client cookie address <<<"$(ask find rados:sql/web)"
+fails 5 "$address has rados:sql/web open" break-lock rados:sql/web
+[ "$(sqlblock break-lock rados:sql/web -n)" = \
+  "would break the lock of $address ($client)" ] || fail "break-lock -n"
+on_terminal ()
+{
+  python3 -c 'import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execvp(sys.argv[2], sys.argv[2:])
+os.write(terminal, sys.argv[1].encode() + b"\n")
+try:
+    while text := os.read(terminal, 1024):
+        os.write(1, text)
+except OSError:
+    pass
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))' "$@"
+}
+code=0
+on_terminal n sqlblock break-lock rados:sql/web >out || code=$?
+[ $code = 5 ] || fail "break-lock and n: $code, $(cat out)"
+grep -qF "$address has rados:sql/web open. If" out || fail "$(cat out)"
+finds "there held $client *" rados:sql/web
+on_terminal y sqlblock break-lock rados:sql/web >out || fail "$(cat out)"
+grep -qF "refuses $address now" out || fail "$(cat out)"
+finds "there free" rados:sql/web
+sqlblock break-lock rados:sql/web 2>&1 |
+  grep -qx "nobody has rados:sql/web open" || fail "break-lock where nobody is"
+sqlblock break-lock rados:sql/web -n | grep -q "^would do nothing" ||
+  fail "break-lock -n where nobody is"
+touch again
+wait "$holder" || fail "the holder"
+rm again web.held
+hold web
+[ "$(cat web.held)" = 3 ] || fail "there are $(cat web.held) rows, not 3"
+sqlblock break-lock --force --quiet rados:sql/web 2>out || fail "$(cat out)"
+[ ! -s out ] || fail "--quiet: $(cat out)"
+finds "there free" rados:sql/web
 kill_nbdkit "$holder"
 
 # Waiting ends with the lock, and not before.
