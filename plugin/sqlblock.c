@@ -29,6 +29,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
@@ -51,6 +52,12 @@
 _Static_assert(MAXIMUM_REQUEST % DISK_BLOCK_SIZE_MAX == 0,
                "the largest request is not a multiple of the block");
 
+/* The most that timeout= may say, in seconds. */
+#define TIMEOUT_MOST 86400
+
+/* How long the clients of a server that was fenced have to go, in seconds. */
+#define FENCED_GRACE 2
+
 /* The parameters. */
 static char *path;
 static const char *export_name;
@@ -64,6 +71,9 @@ static const char *reclaim;
 static const char *shared;
 static const char *one_machine;
 static const char *log_size;
+static const char *cache;
+static const char *timeout;
+static const char *takeover;
 static const char *list_snapshots;
 static const char *auto_snapshot;
 static const char *keep;
@@ -157,7 +167,9 @@ set_path (char **parameter, const char *key, const char *value)
     return -1;
   }
   /* A server in the background runs in another directory. */
-  *parameter = nbdkit_absolute_path (value);
+  *parameter = parameter == &path && store_is_on_cluster (value)
+                   ? strdup (value)
+                   : nbdkit_absolute_path (value);
   return *parameter ? 0 : -1;
 }
 
@@ -189,6 +201,12 @@ sqlblock_config (const char *key, const char *value)
     return set_once (&one_machine, key, value);
   if (strcmp (key, "log-size") == 0)
     return set_once (&log_size, key, value);
+  if (strcmp (key, "cache") == 0)
+    return set_once (&cache, key, value);
+  if (strcmp (key, "timeout") == 0)
+    return set_once (&timeout, key, value);
+  if (strcmp (key, "takeover") == 0)
+    return set_once (&takeover, key, value);
   if (strcmp (key, "list-snapshots") == 0)
     return set_once (&list_snapshots, key, value);
   if (strcmp (key, "auto-snapshot") == 0)
@@ -301,6 +319,51 @@ parse_store (void)
   return 0;
 }
 
+static void
+warn (const char *message)
+{
+  nbdkit_error ("warning: %s: %s", path, message);
+  said = true;
+}
+
+/* Read what only a cluster has, and refuse what it has not. */
+static int
+parse_cluster (void)
+{
+  struct status status;
+  uint64_t bytes = 0;
+  int64_t seconds = 0;
+
+  if (store_is_on_cluster (path) && server_options.store.shared) {
+    nbdkit_error ("shared=true: a database on a cluster has one server at a "
+                  "time");
+    return -1;
+  }
+  if (!store_is_on_cluster (path) && (cache || timeout || takeover)) {
+    nbdkit_error ("%s= is for databases on a cluster, db=rados:POOL/NAME",
+                  cache     ? "cache"
+                  : timeout ? "timeout"
+                            : "takeover");
+    return -1;
+  }
+  if (cache &&
+      values_size ("a size of the cache", cache, &bytes, &status) == -1)
+    return wrong_value ("cache", &status);
+  if (timeout &&
+      (!times_parse_span (timeout, &seconds) || seconds > TIMEOUT_MOST)) {
+    nbdkit_error ("timeout=%s is not a span of time such as 30s", timeout);
+    return -1;
+  }
+  if (takeover && strcmp (takeover, "wait") != 0) {
+    nbdkit_error ("takeover=%s: only takeover=wait is known", takeover);
+    return -1;
+  }
+  store_set_cluster (bytes, seconds);
+  if (takeover)
+    store_set_takeover (warn);
+  return 0;
+}
+
 /* Read what a disk is like that is to be made. */
 static int
 parse_disk (void)
@@ -338,7 +401,7 @@ sqlblock_config_complete (void)
     nbdkit_error ("the database is missing: give db=FILE");
     return -1;
   }
-  if (parse_store () == -1 ||
+  if (parse_store () == -1 || parse_cluster () == -1 ||
       parse_bool ("list-snapshots", list_snapshots, &snapshots_listed) == -1 ||
       parse_history () == -1 || parse_scrub () == -1 ||
       parse_reclaim () == -1 || parse_disk () == -1)
@@ -367,6 +430,15 @@ sqlblock_config_complete (void)
   "its\n"                                                                      \
   "                       file system may be shared with others.\n"            \
   "log-size=<SIZE>        Keep the write-ahead log shorter than this.\n"       \
+  "cache=<SIZE>           Of a database on a cluster: so much of it in "       \
+  "memory\n"                                                                   \
+  "                       (default 64M).\n"                                    \
+  "timeout=<TIME>         Of a database on a cluster: how long to wait for "   \
+  "it\n"                                                                       \
+  "                       at the start (default 30s).\n"                       \
+  "takeover=wait          Of a database on a cluster: wait while another "     \
+  "server\n"                                                                   \
+  "                       has it open, then go on.\n"                          \
   "list-snapshots=<BOOL>  List snapshots among the exports (default true).\n"  \
   "auto-snapshot=<TIME>   Take snapshots by itself, such as every 10m.\n"      \
   "keep=<RULES>           Which of those to keep, EVERY:FOR,...\n"             \
@@ -419,11 +491,19 @@ watch (void *opaque)
   return NULL;
 }
 
+/* Another server has the database by now.  What clients still ask for fails;
+ * those that do not go by themselves are left behind.  The exit code is not 0,
+ * so that a service manager starts the server again, to wait or to be refused.
+ */
 static void
-warn (const char *message)
+fenced (const char *message)
 {
-  nbdkit_error ("warning: %s: %s", path, message);
-  said = true;
+  nbdkit_error ("%s: all requests fail from now on, and this server ends; what "
+                "it has acknowledged as flushed is there",
+                message);
+  nbdkit_shutdown ();
+  sleep (FENCED_GRACE);
+  _exit (EXIT_FAILURE);
 }
 
 /* Make what is missing, open the store and start what runs beside requests. */
@@ -435,6 +515,7 @@ sqlblock_after_fork (void)
   if (store_provide (path, &options, &status) == -1)
     return report (&status);
   server_options.store.warn = warn;
+  server_options.store.fenced = fenced;
   server_options.statistics = stats;
   server_options.name = nbdkit_name ? nbdkit_name () : NULL;
   server = server_start (path, &server_options, &status);

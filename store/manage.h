@@ -43,6 +43,20 @@
 int manage_upgrade (const char *path, bool dry_run, int *format,
                     struct status *status);
 
+/* See who has the database PATH, on a cluster, open.  Returns 1, 0 where nobody
+ * has, or -1: EINVAL for a file, ENOENT where there is no such database or
+ * pool, EACCES, ETIMEDOUT.  Thread rules, here and for the next: any thread.
+ */
+int manage_find_holder (const char *path, struct lock_holder *holder,
+                        struct status *status);
+
+/* Have the cluster refuse HOLDER, which was found by that, whatever it still
+ * asks for, and then break its lock: from then on another can open PATH.
+ * Returns 0, or -1: EBUSY where another has it open by now.
+ */
+int manage_fence (const char *path, const struct lock_holder *holder,
+                  struct status *status);
+
 /* Make a disk. */
 int manage_create (struct store *store, const struct disk_options *options,
                    struct status *status);

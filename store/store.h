@@ -66,6 +66,23 @@ void store_show_snapshot (const struct snapshot_info *snapshot,
  */
 void store_set_one_machine (bool one_machine);
 
+/* Is PATH a location of a database on a cluster, rados:POOL[:NAMESPACE]/NAME,
+ * and not the name of a file?
+ */
+bool store_is_on_cluster (const char *path);
+
+/* Of databases on clusters: have so many BYTES of each in memory, and wait for
+ * a cluster at most so many SECONDS when one is opened; 0 is what is meant
+ * where nobody says it.  Thread rules: called before anything is opened.
+ */
+void store_set_cluster (uint64_t bytes, unsigned seconds);
+
+/* Where another server has a database on a cluster open, store_check and
+ * store_provide are to wait until it has let go, however long, which SAY is
+ * told; NULL: they fail with EBUSY.  Thread rules: the same.
+ */
+void store_set_takeover (void (*say) (const char *message));
+
 /* Is the file, or the open file FD, the database PATH or one of those beside
  * it, by whatever name, or would it become one?  Whoever writes there destroys
  * the database.  No file is opened.
@@ -114,7 +131,8 @@ int store_examine (const char *path, struct status *status);
  */
 int store_make (const char *path, uint32_t block_size, struct status *status);
 
-/* Check whether store_provide would succeed, and change nothing: the file
+/* Check whether store_provide would succeed, and change nothing (on a cluster
+ * in a child process, so that this one does not connect): the file
  * PATH is a database of ours, or can be made; the disk OPTIONS asks for is
  * in it as it should be, or can be made.  Where OPTIONS names no disk, the
  * default disk is meant.  Returns 1 when all is there, 0 when something is
@@ -156,6 +174,11 @@ struct store_options {
   struct checkpoint_limits limits;
   /* Takes lines for the server's log; called from other threads. */
   void (*warn) (const char *message);
+  /* Of a server with a database on a cluster: called once, from another thread,
+   * when it has lost its lock.  All requests fail from then on with ESHUTDOWN,
+   * and it is to end.  NULL: that is not watched.
+   */
+  void (*fenced) (const char *message);
 };
 
 /* Open the database PATH.  Returns NULL on failure. */

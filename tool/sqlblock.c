@@ -49,6 +49,7 @@
   X (upgrade)                                                                  \
   X (compact)                                                                  \
   X (check)                                                                    \
+  X (break_lock)                                                               \
   X (set)                                                                      \
   X (recompress)                                                               \
   X (top)

@@ -75,7 +75,7 @@ tool_try_open (const char *path, bool write, bool tolerant, bool without_log,
   if (found == 0)
     exit (tool_error (
         ENOENT, "there is no file %s; \"sqlblock create\" makes one", path));
-  if (write && access (path, W_OK) == -1)
+  if (write && !store_is_on_cluster (path) && access (path, W_OK) == -1)
     exit (tool_error (EACCES, "%s cannot be changed: %s", path,
                       strerror (errno)));
   database_path = path;

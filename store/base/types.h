@@ -86,6 +86,13 @@ struct disk_options {
  */
 enum disk_access { DISK_OPEN = 0, DISK_READ_ONLY, DISK_REFUSED };
 
+/* Who has a database on a cluster open, as Ceph calls it. */
+struct lock_holder {
+  char client[64];   /* "client.4123": a number for each connection */
+  char cookie[64];   /* another one for each time that it takes the lock */
+  char address[192]; /* "192.0.2.7:0/3456789" */
+};
+
 /* What the database says about a disk. */
 struct disk_info {
   int64_t id;

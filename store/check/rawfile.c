@@ -118,13 +118,15 @@ read_log (struct rawfile *pages, const char *path,
 {
   char *name = files_side (path, "-wal");
   struct log_walk walk;
+  struct raw log;
 
   if (name == NULL)
     return status_no_memory (status);
   pages->log = open (name, O_RDONLY | O_CLOEXEC);
   free (name);
+  log = (struct raw){ .fd = pages->log };
   if (pages->log == -1 || fstat (pages->log, &pages->log_opened) == -1 ||
-      !log_walk_begin (&walk, pages->log) || walk.page_size != pages->page_size)
+      !log_walk_begin (&walk, &log) || walk.page_size != pages->page_size)
     return 0;
   if (read_frames (pages, &walk, status) == -1)
     return -1;

@@ -48,6 +48,7 @@
 #include "check/salvage-parts.h"
 #include "sqlite/vfs-checksum.h"
 #include "base/count.h"
+#include "cluster/location.h"
 
 /* No b-tree is deeper. */
 #define DEPTH_MAX 20
@@ -819,6 +820,11 @@ salvage_database (const char *path, const char *out,
   int r;
 
   *counts = (struct salvage_counts){ 0 };
+  if (location_is_cluster (path))
+    return status_fail (status, ENOTSUP,
+                        "%s is on a cluster: copy its objects into a file "
+                        "(rados get), and salvage that",
+                        path);
   if (files_exist (out))
     return status_fail (status, EEXIST,
                         "there is %s already; nothing is overwritten", out);

@@ -24,6 +24,11 @@ connections_find (struct connections *connections, const char *path,
 {
   if (place_find (&connections->place, path, options->warn, status) == -1)
     return -1;
+  if (options->fenced &&
+      place_watch_lock (&connections->place, options->fenced, status) == -1) {
+    place_free (&connections->place);
+    return -1;
+  }
   connections->reading = CONNECTION_READ;
   pthread_mutex_init (&connections->damaged.lock, NULL);
   connections->damaged.count = 0;

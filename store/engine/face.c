@@ -9,8 +9,10 @@
 #include <sqlite3.h>
 
 #include "block/codec.h"
+#include "cluster/location.h"
 #include "rows/database.h"
 #include "rows/snapshots.h"
+#include "sqlite/clustered.h"
 #include "sqlite/files.h"
 #include "sqlite/filesystem.h"
 #include "sqlite/vfs-restart.h"
@@ -41,6 +43,25 @@ void
 store_set_one_machine (bool one_machine)
 {
   filesystem_set_one_machine (one_machine);
+}
+
+bool
+store_is_on_cluster (const char *path)
+{
+  return location_is_cluster (path);
+}
+
+void
+store_set_cluster (uint64_t bytes, unsigned seconds)
+{
+  clustered_set_cache (bytes ? bytes : CLUSTERED_CACHE);
+  clustered_set_timeout (seconds ? seconds : CLUSTERED_TIMEOUT);
+}
+
+void
+store_set_takeover (void (*say) (const char *message))
+{
+  clustered_set_takeover (say);
 }
 
 bool

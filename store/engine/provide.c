@@ -11,14 +11,20 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/child.h"
 #include "base/sane.h"
+#include "cluster/location.h"
 #include "engine/connections.h"
 #include "engine/engine.h"
 #include "rows/database.h"
 #include "rows/features.h"
 #include "rows/snapshots.h"
+#include "sqlite/clustered.h"
 #include "sqlite/files.h"
 #include "store.h"
+
+/* How many seconds a child has more than what it does may wait for. */
+#define CHILD_MORE 5
 
 /* The name of the disk that OPTIONS would make. */
 static const char *
@@ -136,9 +142,10 @@ check_new_file (const char *path, const struct disk_options *options,
   return files_check_directory (path, status);
 }
 
-int
-store_check (const char *path, const struct disk_options *options,
-             struct status *status)
+/* As store_check, by this process. */
+static int
+check (const char *path, const struct disk_options *options,
+       struct status *status)
 {
   int r;
 
@@ -148,6 +155,47 @@ store_check (const char *path, const struct disk_options *options,
   if (r == 0)
     return check_new_file (path, options, status);
   return r == 1 ? check_file (path, options, status) : -1;
+}
+
+/* What a child does for store_check. */
+struct asked {
+  const char *path;
+  const struct disk_options *options;
+};
+
+static int
+check_in_child (void *opaque, struct status *status)
+{
+  const struct asked *asked = opaque;
+
+  return check (asked->path, asked->options, status);
+}
+
+static int
+await_in_child (void *opaque, struct status *status)
+{
+  const struct asked *asked = opaque;
+
+  return clustered_await (asked->path, status);
+}
+
+/* What connects to a cluster has threads, which a server that forks would lose,
+ * and hangs or aborts where something is wrong.
+ */
+int
+store_check (const char *path, const struct disk_options *options,
+             struct status *status)
+{
+  struct asked asked = { path, options };
+
+  if (location_is_cluster (path) && clustered_takes_over () &&
+      child_run (await_in_child, &asked, path, 0, status) == -1)
+    return -1;
+  /* What has no answer in time says so itself, unless it hangs. */
+  return location_is_cluster (path)
+             ? child_run (check_in_child, &asked, path,
+                          clustered_timeout () + CHILD_MORE, status)
+             : check (path, options, status);
 }
 
 static int
@@ -190,13 +238,13 @@ int
 store_provide (const char *path, const struct disk_options *options,
                struct status *status)
 {
-  int r = store_check (path, options, status);
+  int r = check (path, options, status);
 
   /* When others make the same at the same time, it is there afterwards. */
   for (int tries = 3; r == 0 && tries > 0; tries--) {
     if (make_missing (path, options, status) == 0)
       return 0;
-    r = status->error == EEXIST ? store_check (path, options, status) : -1;
+    r = status->error == EEXIST ? check (path, options, status) : -1;
   }
   return r == 1 ? 0 : -1;
 }

@@ -529,14 +529,7 @@ check_writable (const char *path, struct status *status)
 static int
 is_open (const char *path, struct status *status)
 {
-  struct claim claim;
-  bool used;
-
-  if (claim_take (&claim, path, CLAIM_NONE, status) == -1)
-    return -1;
-  used = claim_is_used (claim_descriptor (&claim));
-  claim_release (&claim);
-  return used;
+  return claim_ask (path, claim_is_used, status);
 }
 
 /* Wait for others to close it, while this process has not opened it. */

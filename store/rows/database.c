@@ -25,6 +25,7 @@
 #include "sqlite/page.h"
 #include "sqlite/filesystem.h"
 #include "sqlite/place.h"
+#include "sqlite/raw.h"
 
 #define APPLICATION_ID 0x73716c62
 
@@ -71,21 +72,18 @@ int
 database_examine (const char *path, struct status *status)
 {
   unsigned char header[PAGE_HEADER_SIZE] = { 0 };
-  struct claim claim;
+  struct raw file;
   int r = files_look (path, status);
 
+  if (r == 1)
+    r = raw_open (&file, path, "", status);
   if (r != 1)
     return r;
-  /* By the descriptor of the claims, which is not closed while SQLite has the
-   * file open.
-   */
-  if (claim_take (&claim, path, CLAIM_NONE, status) == -1)
-    return -1;
-  r = pread (claim_descriptor (&claim), header, sizeof header, 0) == -1
+  r = raw_read (&file, header, sizeof header, 0) == -1
           ? status_fail (status, errno, "reading %s: %s", path,
                          strerror (errno))
           : check_header (path, header, status);
-  claim_release (&claim);
+  raw_close (&file);
   return r;
 }
 
@@ -400,16 +398,9 @@ static bool
 is_written (const char *path)
 {
   struct status ignored;
-  struct claim claim;
-  bool written;
 
-  if (guard_is_served (path, &ignored) == 1)
-    return true;
-  if (claim_take (&claim, path, CLAIM_NONE, &ignored) == -1)
-    return false;
-  written = claim_is_written (claim_descriptor (&claim));
-  claim_release (&claim);
-  return written;
+  return guard_is_served (path, &ignored) == 1 ||
+         claim_ask (path, claim_is_written, &ignored) == 1;
 }
 
 /* Fail where the log that is beside the file PATH is not its own, or the file

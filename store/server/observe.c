@@ -38,6 +38,7 @@
 
 #include "base/clock.h"
 #include "base/grow.h"
+#include "cluster/location.h"
 #include "statistics.h"
 
 /* How the kernel calls the file in memory. */
@@ -332,6 +333,11 @@ observe (const char *path, struct observation *observation,
   int r = 0;
 
   *observation = (struct observation){ .count = 0 };
+  if (location_is_cluster (path)) /* its server may be on another machine */
+    return status_fail (status, ENOTSUP,
+                        "%s: what the server of a database on a cluster does "
+                        "is not seen from here; give it stats=FILE",
+                        path);
   if (stat (path, &search.database) == -1)
     return status_fail (status, errno, "%s: %s", path, strerror (errno));
   list = opendir ("/proc");

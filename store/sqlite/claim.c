@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cluster/location.h"
 #include "sqlite/claim.h"
 #include "sqlite/filesystem.h"
 
@@ -84,6 +85,8 @@ find_name (const char *path, off_t *name)
 int
 claim_check_name (const char *path, struct status *status)
 {
+  if (location_is_cluster (path)) /* it has one name, and no log by another */
+    return 0;
   if (filesystem_has_links (path))
     return status_fail (
         status, EROFS,
@@ -309,6 +312,8 @@ claim_take (struct claim *claim, const char *path, enum claim_kind kind,
   int r = 0;
 
   *claim = (struct claim){ .kind = kind };
+  if (location_is_cluster (path)) /* this process has it alone (process.h) */
+    return 0;
   if (kind != CLAIM_NONE && claim_check_name (path, status) == -1)
     return -1;
   if (find_name (path, &claim->name) == -1)
@@ -364,4 +369,17 @@ claim_is_used (int fd)
 {
   return is_locked (fd, SQLITE_LOCKS, SQLITE_LOCKS_END) ||
          is_locked (fd, READ, READ + NAMES);
+}
+
+int
+claim_ask (const char *path, bool (*ask) (int fd), struct status *status)
+{
+  struct claim claim;
+  bool answer;
+
+  if (claim_take (&claim, path, CLAIM_NONE, status) == -1)
+    return -1;
+  answer = claim.file && ask (claim_descriptor (&claim));
+  claim_release (&claim);
+  return answer;
 }

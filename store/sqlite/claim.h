@@ -37,6 +37,9 @@
  * find out which file a name means, it is opened with O_PATH, which has no
  * locks that could be dropped.
  *
+ * On a cluster a file has one name, and one process has it open: nothing is
+ * claimed, and there is no descriptor.
+ *
  * Other programs know nothing of this.  Therefore a file with several names is
  * not even begun to be written, and not read with a log, whoever has it open:
  * see claim_check_name.
@@ -87,6 +90,11 @@ bool claim_is_written (int fd);
  * lock of SQLite on it?  Means something only while this process has not.
  */
 bool claim_is_used (int fd);
+
+/* Ask one of these two of the file PATH.  Returns 1, 0, or -1 where it cannot
+ * be opened.
+ */
+int claim_ask (const char *path, bool (*ask) (int fd), struct status *status);
 
 /* May the database PATH be used with a log?  Not if it has several names, or is
  * a mount point by itself, or may be another machine's as well (filesystem.h).

@@ -15,6 +15,8 @@
 
 #include "block/checksum.h"
 #include "base/clock.h"
+#include "cluster/location.h"
+#include "sqlite/clustered.h"
 #include "sqlite/connection.h"
 #include "sqlite/vfs.h"
 #include "sqlite/vfs-checksum.h"
@@ -53,6 +55,12 @@ static const char settings_sql[] = "PRAGMA trusted_schema = OFF;"
 #define WRITE_CACHE 2000
 #define READ_CACHE  500
 
+/* That of who writes to a cluster.  What of a transaction does not fit is
+ * written to the log, and changed there afterwards, with a request for each
+ * page.
+ */
+#define WRITE_CACHE_CLUSTER 32000
+
 /* SQLite counts every allocation under one process-wide mutex unless it is
  * told not to before its first use.
  */
@@ -63,6 +71,18 @@ configure_library (void)
   /* If this fails there is no such VFS for whoever opens one. */
   vfs_register ();
 }
+
+/* The same for databases on a cluster. */
+static void
+configure_cluster (void)
+{
+  vfs_register_cluster ();
+}
+
+/* The settings of a connection to one there: a commit that is not synced stands
+ * in the memory of this process alone, and would end with it.
+ */
+static const char cluster_sql[] = "PRAGMA synchronous = FULL";
 
 /* PATH as a URI, with everything but plain characters escaped. */
 static char *
@@ -77,10 +97,17 @@ make_uri (const char *path, enum connection_mode mode)
     [CONNECTION_CREATE] = "&mode=rw",
   };
   char *uri = malloc (strlen (path) * 3 + 80);
-  char *end = uri;
+  char *end = uri, *there;
 
   if (uri == NULL)
     return NULL;
+  if (location_is_cluster (path)) {
+    there = clustered_uri (path);
+    sprintf (uri, "file://%s?vfs=" VFS_CLUSTER_NAME "%s", there ? there : "",
+             parameters[mode]);
+    free (there);
+    return uri;
+  }
   /* "./" keeps ":memory:" a file's name. */
   end += sprintf (end, path[0] == '/' ? "file://" : "file:./");
   for (; *path; path++)
@@ -229,10 +256,13 @@ set_up (struct connection *connection)
   sqlite3_db_config (db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
   sqlite3_db_config (db, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
   rc = sqlite3_exec (db, settings_sql, NULL, NULL, NULL);
+  if (rc == SQLITE_OK && connection->on_cluster)
+    rc = sqlite3_exec (db, cluster_sql, NULL, NULL, NULL);
   if (rc == SQLITE_OK &&
       connection_set_cache (connection,
                             sqlite3_db_readonly (db, "main") ? READ_CACHE
-                                                             : WRITE_CACHE,
+                            : connection->on_cluster ? WRITE_CACHE_CLUSTER
+                                                     : WRITE_CACHE,
                             &ignored) == -1)
     rc = sqlite3_errcode (db);
   if (rc == SQLITE_OK)
@@ -260,8 +290,15 @@ prepare_file (struct connection *connection, const char *path,
     [CONNECTION_LOG] = CLAIM_WRITE,      [CONNECTION_READ] = CLAIM_READ,
     [CONNECTION_IMMUTABLE] = CLAIM_NONE,
   };
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
   const enum connection_mode mode = connection->mode;
 
+  if (connection->on_cluster) {
+    if (clustered_prepare (path, status) == -1)
+      return -1;
+    pthread_once (&once, configure_cluster);
+    return 0;
+  }
   if (mode == CONNECTION_CREATE)
     return 0;
   if (claim_take (&connection->claim, path, kinds[mode], status) == -1)
@@ -299,6 +336,7 @@ connection_open_asked (struct connection *connection, const char *path,
   pthread_once (&once, configure_library);
   *connection = (struct connection){
     .mode = mode,
+    .on_cluster = location_is_cluster (path),
     .patience = patience,
     .longest_wait = CONNECTION_LONGEST_WAIT,
     .asked = asked,

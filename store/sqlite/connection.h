@@ -102,6 +102,7 @@ struct marking {
 struct connection {
   sqlite3 *db;
   enum connection_mode mode;
+  bool on_cluster;
   bool writing; /* in a write transaction */
   bool shared;  /* that transaction is for several requests */
   struct marking marking;

@@ -15,13 +15,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cluster/location.h"
+#include "sqlite/clustered.h"
 #include "sqlite/files.h"
 #include "sqlite/filesystem.h"
 
 char *
 files_side (const char *path, const char *suffix)
 {
-  char *real = realpath (path, NULL);
+  char *real = location_is_cluster (path) ? NULL : realpath (path, NULL);
   char *name;
 
   if (asprintf (&name, "%s%s", real ? real : path, suffix) == -1)
@@ -33,10 +35,15 @@ files_side (const char *path, const char *suffix)
 int64_t
 files_size (const char *path, const char *suffix)
 {
-  char *name = files_side (path, suffix);
+  struct status ignored;
   struct stat st;
-  const bool found = name && stat (name, &st) == 0;
+  char *name;
+  bool found;
 
+  if (location_is_cluster (path))
+    return clustered_size (path, suffix, &ignored);
+  name = files_side (path, suffix);
+  found = name && stat (name, &st) == 0;
   free (name);
   return found ? st.st_size : -1;
 }
@@ -52,8 +59,11 @@ files_bytes (const char *path, const char *suffix)
 bool
 files_exist (const char *path)
 {
+  struct status ignored;
   struct stat st;
 
+  if (location_is_cluster (path))
+    return clustered_look (path, &ignored) != 0;
   return lstat (path, &st) == 0;
 }
 
@@ -62,6 +72,8 @@ files_look (const char *path, struct status *status)
 {
   struct stat st;
 
+  if (location_is_cluster (path))
+    return clustered_look (path, status);
   if (stat (path, &st) == 0)
     return S_ISREG (st.st_mode)
                ? 1
@@ -122,7 +134,8 @@ files_has_descriptor (const char *path, int fd)
 {
   struct stat st;
 
-  return fstat (fd, &st) == 0 && has_inode (path, &st);
+  return !location_is_cluster (path) && fstat (fd, &st) == 0 &&
+         has_inode (path, &st);
 }
 
 bool
@@ -132,6 +145,8 @@ files_has (const char *path, const char *file)
   struct stat st;
   char *future;
 
+  if (location_is_cluster (path))
+    return false;
   if (stat (file, &st) == 0)
     return has_inode (path, &st);
   future = future_name (file);
@@ -158,10 +173,13 @@ files_directory (const char *path)
 int
 files_check_system (const char *path, struct status *status)
 {
-  char *directory = files_directory (path);
+  char *directory;
   struct stat st;
   int r = 0;
 
+  if (location_is_cluster (path)) /* one process has it at a time */
+    return 0;
+  directory = files_directory (path);
   if (directory == NULL)
     return status_no_memory (status);
   /* Who makes the file says what is wrong with the directory. */
@@ -176,10 +194,13 @@ files_check_system (const char *path, struct status *status)
 int
 files_check_directory (const char *path, struct status *status)
 {
-  char *directory = files_directory (path);
+  char *directory;
   struct stat st;
   int r = 0;
 
+  if (location_is_cluster (path)) /* there are none */
+    return 0;
+  directory = files_directory (path);
   if (directory == NULL)
     return status_no_memory (status);
   if (stat (directory, &st) == 0 && !S_ISDIR (st.st_mode))
@@ -226,13 +247,27 @@ files_check_new (const char *path, struct status *status)
   return check_leftover (path, "-journal", status);
 }
 
+/* What the name of a new file begins with: for a cluster, where nothing can be
+ * renamed, in a directory for that here.
+ */
+static int
+format_temporary (char **temporary, const char *path)
+{
+  const char *directory = getenv ("TMPDIR");
+
+  if (!location_is_cluster (path))
+    return asprintf (temporary, "%s.new-XXXXXX", path);
+  return asprintf (temporary, "%s/sqlblock.new-XXXXXX",
+                   directory ? directory : "/var/tmp");
+}
+
 char *
 files_begin (const char *path, struct status *status)
 {
   char *temporary;
   int fd;
 
-  if (asprintf (&temporary, "%s.new-XXXXXX", path) == -1) {
+  if (format_temporary (&temporary, path) == -1) {
     status_no_memory (status);
     return NULL;
   }
@@ -287,12 +322,31 @@ files_rename_new (const char *from, const char *to)
   return link (from, to); /* the caller removes FROM */
 }
 
+/* Copy the complete file TEMPORARY to where PATH is on a cluster. */
+static int
+publish_on_cluster (const char *temporary, const char *path,
+                    struct status *status)
+{
+  const int fd = open (temporary, O_RDONLY | O_CLOEXEC);
+  int r;
+
+  if (fd == -1)
+    return status_fail (status, errno, "creating %s: %s: %s", path, temporary,
+                        strerror (errno));
+  r = clustered_publish (fd, path, status);
+  close (fd);
+  return r == -1 ? status_prefix (status, "creating %s", path) : 0;
+}
+
 int
 files_publish (const char *temporary, const char *path, struct status *status)
 {
-  char *directory = files_directory (path);
+  char *directory;
   int r = -1;
 
+  if (location_is_cluster (path))
+    return publish_on_cluster (temporary, path, status);
+  directory = files_directory (path);
   if (directory == NULL)
     return status_no_memory (status);
   if (sync_path (temporary, O_RDWR) == 0 &&
@@ -324,11 +378,14 @@ is_read_only (const char *name)
 bool
 files_are_read_only (const char *path)
 {
-  char *log = files_side (path, "-wal");
-  char *directory = log ? files_directory (log) : NULL;
-  const bool read_only =
-      directory && (is_read_only (path) || is_read_only (directory));
+  char *log, *directory;
+  bool read_only;
 
+  if (location_is_cluster (path)) /* what can be locked can be written */
+    return false;
+  log = files_side (path, "-wal");
+  directory = log ? files_directory (log) : NULL;
+  read_only = directory && (is_read_only (path) || is_read_only (directory));
   free (directory);
   free (log);
   return read_only;
@@ -340,7 +397,8 @@ files_would_be_in_the_way (const char *path)
   struct stat st;
   bool would = false;
 
-  if (stat (path, &st) == -1 || st.st_uid == geteuid () || !is_read_only (path))
+  if (location_is_cluster (path) || stat (path, &st) == -1 ||
+      st.st_uid == geteuid () || !is_read_only (path))
     return false;
   for (size_t i = 0; i < MADE; i++) {
     char *name = files_side (path, made_suffixes[i]);
@@ -354,7 +412,7 @@ files_would_be_in_the_way (const char *path)
 void
 files_explain (const char *path, struct status *status)
 {
-  if (is_read_only (path))
+  if (location_is_cluster (path) || is_read_only (path))
     return;
   for (size_t i = 0; i < MADE; i++) {
     char *name = files_side (path, made_suffixes[i]);

@@ -12,7 +12,11 @@
  *   web.sqlite-lock      the guards (guard.h)
  *
  * A new file is made under another name beside these, and gets its own when it
- * is complete.  Thread rules: any thread.
+ * is complete.
+ *
+ * On a cluster (location.h) there are the first two only, without owners or
+ * modes, and the directory is the pool; a new file is made on this machine, and
+ * copied when it is complete.  Thread rules: any thread.
  */
 
 #ifndef SQLBLOCK_FILES_H

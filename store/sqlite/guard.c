@@ -14,11 +14,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "cluster/location.h"
 #include "sqlite/files.h"
 #include "sqlite/guard.h"
 
@@ -117,13 +119,96 @@ open_or_make (const char *path, const char *name, int flags)
   return open (name, flags | others, 0600);
 }
 
+/* The FILE-lock of a database on a cluster, which one process has at a time: in
+ * its memory.
+ */
+struct memory {
+  struct memory *next;
+  char *path;
+  int fd;
+};
+
+/* The one of PATH; NULL and errno on failure.  Called with the lock held. */
+static struct memory *
+find_memory (const char *path)
+{
+  static struct memory *memories;
+  struct memory *memory = memories;
+
+  while (memory && strcmp (memory->path, path) != 0)
+    memory = memory->next;
+  if (memory)
+    return memory;
+  memory = malloc (sizeof *memory);
+  if (memory == NULL)
+    return NULL;
+  *memory = (struct memory){
+    .next = memories,
+    .path = strdup (path),
+    .fd = memfd_create ("sqlblock-lock", MFD_CLOEXEC),
+  };
+  if (memory->path && memory->fd != -1) {
+    memories = memory;
+    return memory;
+  }
+  if (memory->fd != -1)
+    close (memory->fd);
+  free (memory->path);
+  free (memory);
+  return NULL;
+}
+
+/* Open it, each time anew, so that its locks exclude each other.  Returns -1
+ * with errno.
+ */
+static int
+open_memory (const char *path)
+{
+  static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+  struct memory *memory;
+  char name[40];
+
+  pthread_mutex_lock (&lock);
+  memory = find_memory (path);
+  if (memory)
+    snprintf (name, sizeof name, "/proc/self/fd/%d", memory->fd);
+  pthread_mutex_unlock (&lock);
+  return memory ? open (name, O_RDWR | O_CLOEXEC) : -1;
+}
+
+/* Open FILE-lock for the database PATH, if it is there, to look at it.  Returns
+ * -1 with errno.
+ */
+static int
+open_to_look (const char *path)
+{
+  char *name;
+  int fd, error;
+
+  if (location_is_cluster (path))
+    return open_memory (path);
+  name = files_side (path, "-lock");
+  fd = name ? open (name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+  error = errno;
+  free (name);
+  errno = error;
+  return fd;
+}
+
 /* Open FILE-lock for the database PATH. */
 static int
 open_lock_file (const char *path, int flags, struct status *status)
 {
-  char *name = files_side (path, "-lock");
+  char *name;
   int fd;
 
+  if (location_is_cluster (path)) {
+    fd = open_memory (path);
+    return fd == -1 ? status_fail (status, EIO, "making a lock in memory: %s",
+                                   strerror (errno))
+                    : fd;
+  }
+  name = files_side (path, "-lock");
   if (name == NULL)
     return status_no_memory (status);
   fd = open_or_make (path, name, flags);
@@ -454,11 +539,9 @@ guard_serve (const char *path, struct status *status)
 int
 guard_is_served (const char *path, struct status *status)
 {
-  char *name = files_side (path, "-lock");
-  const int fd = name ? open (name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+  const int fd = open_to_look (path);
   int r;
 
-  free (name);
   if (fd == -1)
     return errno == ENOENT ? 0 : fail_locking (path, status);
   r = is_locked (fd, BYTE_SERVE);
@@ -522,11 +605,9 @@ guard_tell_log (int serving, const struct guard_log *log)
 bool
 guard_told_log (const char *path, struct guard_log *log)
 {
-  char *name = files_side (path, "-lock");
-  const int fd = name ? open (name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+  const int fd = open_to_look (path);
   bool told;
 
-  free (name);
   if (fd == -1)
     return false;
   told = pread (fd, log, sizeof *log, BYTE_LOG) == sizeof *log &&

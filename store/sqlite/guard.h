@@ -40,6 +40,9 @@
  * The eight bytes from 128 on say how long the log is to be at most, as long as
  * byte 3 is locked, shared, by those who have said it.
  *
+ * A database on a cluster is locked as a whole by one process (process.h): its
+ * FILE-lock is in the memory of that, and keeps its clients apart.
+ *
  * Those who write the log also have a byte each, between 64 and 127:
  *
  *   locked   1   a process that writes

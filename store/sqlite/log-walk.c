@@ -7,7 +7,6 @@
 #include <config.h>
 
 #include <string.h>
-#include <unistd.h>
 
 #include "base/bytes.h"
 #include "sqlite/log-walk.h"
@@ -34,16 +33,10 @@ log_checksum (uint32_t sums[2], const unsigned char *bytes, size_t count,
 }
 
 static bool
-read_all (int fd, unsigned char *bytes, size_t count, uint64_t offset)
+read_all (const struct raw *file, unsigned char *bytes, size_t count,
+          uint64_t offset)
 {
-  ssize_t r;
-
-  for (size_t done = 0; done < count; done += r) {
-    r = pread (fd, bytes + done, count - done, offset + done);
-    if (r <= 0)
-      return false;
-  }
-  return true;
+  return raw_read (file, bytes, count, offset) == (int64_t)count;
 }
 
 /* Are the sums so far those that stand at BYTES? */
@@ -55,12 +48,12 @@ are_sums (const struct log_walk *walk, const unsigned char *bytes)
 }
 
 bool
-log_walk_begin (struct log_walk *walk, int fd)
+log_walk_begin (struct log_walk *walk, const struct raw *file)
 {
   unsigned char header[LOG_HEADER_SIZE];
 
-  *walk = (struct log_walk){ .fd = fd, .next = LOG_HEADER_SIZE };
-  if (!read_all (fd, header, sizeof header, 0))
+  *walk = (struct log_walk){ .file = file, .next = LOG_HEADER_SIZE };
+  if (!read_all (file, header, sizeof header, 0))
     return false;
   walk->is_big_endian = header[3] & 1;
   walk->page_size = big_endian (header + LOG_HEADER_PAGE_SIZE);
@@ -78,8 +71,8 @@ log_walk_next (struct log_walk *walk, unsigned char *page)
   unsigned char header[FRAME_HEADER_SIZE];
 
   walk->offset = walk->next + sizeof header;
-  if (!read_all (walk->fd, header, sizeof header, walk->next) ||
-      !read_all (walk->fd, page, walk->page_size, walk->offset) ||
+  if (!read_all (walk->file, header, sizeof header, walk->next) ||
+      !read_all (walk->file, page, walk->page_size, walk->offset) ||
       memcmp (header + FRAME_HEADER_SALTS, walk->salts, LOG_SALTS_SIZE) != 0)
     return false;
   log_checksum (walk->sums, header, 8, walk->is_big_endian);

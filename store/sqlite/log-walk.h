@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "sqlite/log-format.h"
+#include "sqlite/raw.h"
 
 /* Add COUNT bytes, a multiple of 8, to the two sums of a checksum; the log's
  * header says in which order of bytes.
@@ -24,7 +25,7 @@ void log_checksum (uint32_t sums[2], const unsigned char *bytes, size_t count,
 
 /* A log that is read as a file, frame by frame, as SQLite's recovery does. */
 struct log_walk {
-  int fd;
+  const struct raw *file;
   uint32_t page_size;
   bool is_big_endian;
   unsigned char salts[LOG_SALTS_SIZE];
@@ -38,10 +39,10 @@ struct log_walk {
   uint64_t offset; /* where the page stands */
 };
 
-/* Begin with the log that is open as FD.  Returns false where its header is
- * not valid.
+/* Begin with the log that is open as FILE, which is used until the end. Returns
+ * false where its header is not valid.
  */
-bool log_walk_begin (struct log_walk *walk, int fd);
+bool log_walk_begin (struct log_walk *walk, const struct raw *file);
 
 /* Go on to the next frame and read its page, of walk->page_size bytes, into
  * PAGE.  Returns false where there is none that is valid.

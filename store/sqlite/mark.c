@@ -7,19 +7,15 @@
 #include <config.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/bytes.h"
 #include "sqlite/vfs-checksum.h"
-#include "sqlite/files.h"
 #include "sqlite/mark.h"
 #include "sqlite/page.h"
-#include "sqlite/claim.h"
+#include "sqlite/raw.h"
 
 /* The header of the database: its version for reading, which is that for
  * writing, too.
@@ -136,25 +132,20 @@ mark_stamp (const struct mark *mark)
  * 0, or -1 and errno.
  */
 static int
-read_at (int fd, unsigned char *bytes, size_t count, int64_t offset)
+read_at (const struct raw *file, unsigned char *bytes, size_t count,
+         int64_t offset)
 {
-  ssize_t r = 1;
-
   memset (bytes, 0, count);
-  for (size_t done = 0; done < count && r > 0; done += r)
-    r = pread (fd, bytes + done, count - done, offset + done);
-  return r == -1 ? -1 : 0;
+  return raw_read (file, bytes, count, offset) == -1 ? -1 : 0;
 }
 
 /* Has the backup API made the file, with this HEADER, to its end? */
 static bool
-is_copied (int fd, const unsigned char *header, uint32_t page_size)
+is_copied (const struct raw *file, const unsigned char *header,
+           uint32_t page_size)
 {
-  struct stat st;
-
   return big_endian (header + PAGE_HEADER_SCHEMA) < MARK_SCHEMA &&
-         fstat (fd, &st) == 0 &&
-         st.st_size >=
+         raw_size (file) >=
              (int64_t)big_endian (header + PAGE_HEADER_PAGES) * page_size;
 }
 
@@ -163,8 +154,9 @@ is_copied (int fd, const unsigned char *header, uint32_t page_size)
  * if there are fewer pages now, one has removed it.
  */
 static bool
-is_torn (int fd, const struct mark *mark, const unsigned char *page,
-         const unsigned char *header, uint32_t page_size)
+is_torn (const struct raw *file, const struct mark *mark,
+         const unsigned char *page, const unsigned char *header,
+         uint32_t page_size)
 {
   const uint32_t last = mark_last (mark);
   const int64_t end = (int64_t)last * page_size;
@@ -174,7 +166,7 @@ is_torn (int fd, const struct mark *mark, const unsigned char *page,
   if (last == 0 || last > big_endian (header + PAGE_HEADER_PAGES) ||
       vfs_checksum_stamp_of (page + page_usable (page_size)) == 0)
     return false;
-  if (pread (fd, sum, sizeof sum, end - PAGE_CHECKSUM_SIZE) != sizeof sum)
+  if (raw_read (file, sum, sizeof sum, end - PAGE_CHECKSUM_SIZE) != sizeof sum)
     return true;
   stamp = vfs_checksum_stamp_of (sum);
   return stamp != 0 && stamp != mark_stamp (mark);
@@ -184,23 +176,23 @@ is_torn (int fd, const struct mark *mark, const unsigned char *page,
  * damage like any other.
  */
 static int
-look_at_file (int fd, struct mark_look *look)
+look_at_file (const struct raw *file, struct mark_look *look)
 {
   unsigned char header[PAGE_HEADER_SIZE], *page;
   uint32_t page_size;
 
-  if (read_at (fd, header, sizeof header, 0) == -1)
+  if (read_at (file, header, sizeof header, 0) == -1)
     return -1;
   look->rollback = header[HEADER_VERSION] == VERSION_ROLLBACK &&
                    header[HEADER_VERSION + 1] == VERSION_ROLLBACK;
   page_size = page_size_of (header);
   if (page_size == 0)
     return 0;
-  look->copied = !look->rollback && is_copied (fd, header, page_size);
+  look->copied = !look->rollback && is_copied (file, header, page_size);
   page = malloc (page_size);
   if (page == NULL)
     return -1;
-  look->readable = read_at (fd, page, page_size,
+  look->readable = read_at (file, page, page_size,
                             (int64_t)(MARK_PAGE - 1) * page_size) == 0 &&
                    vfs_checksum_fits (page, page_size, MARK_PAGE) &&
                    mark_parse (&look->mark, page, page_size);
@@ -210,27 +202,26 @@ look_at_file (int fd, struct mark_look *look)
     look->unmarked = !look->moving;
   }
   look->torn = look->readable && !look->copied &&
-               is_torn (fd, &look->mark, page, header, page_size);
+               is_torn (file, &look->mark, page, header, page_size);
   free (page);
   return 0;
 }
 
-/* By the descriptor of the claims, which is not closed while SQLite has the
- * file open (claim.h).
- */
 static int
 read_file (const char *path, struct mark_look *look, struct status *status)
 {
-  struct claim claim;
-  int r;
+  struct raw file;
+  int r = raw_open (&file, path, "", status);
 
-  if (claim_take (&claim, path, CLAIM_NONE, status) == -1)
+  if (r == -1)
     return -1;
-  r = look_at_file (claim_descriptor (&claim), look);
+  if (r == 0)
+    return status_fail (status, ENOENT, "%s: %s", path, strerror (ENOENT));
+  r = look_at_file (&file, look);
   if (r == -1)
     status_fail (status, errno, "reading the mark of %s: %s", path,
                  strerror (errno));
-  claim_release (&claim);
+  raw_close (&file);
   return r;
 }
 
@@ -294,40 +285,24 @@ read_frames (struct mark_look *look, unsigned char *page)
   }
 }
 
-/* Open the log; *FD becomes -1 where there is none. */
-static int
-open_log (const char *path, int *fd, struct status *status)
-{
-  char *name = files_side (path, "-wal");
-  int r = 0;
-
-  if (name == NULL)
-    return status_no_memory (status);
-  *fd = open (name, O_RDONLY | O_CLOEXEC);
-  if (*fd == -1 && errno != ENOENT)
-    r = status_fail (status, errno, "%s: %s", name, strerror (errno));
-  free (name);
-  return r;
-}
-
 static int
 read_log (const char *path, struct mark_look *look, struct status *status)
 {
+  struct raw file;
+  const int r = raw_open (&file, path, "-wal", status);
   unsigned char *page;
-  int fd;
 
-  if (open_log (path, &fd, status) == -1)
+  if (r == -1)
     return -1;
   page = malloc (PAGE_SIZE_MAX);
-  if (page && fd != -1) {
-    look->log_exists = lseek (fd, 0, SEEK_END) > 0;
-    look->log_has_header = log_walk_begin (&look->walk, fd);
+  if (page && r == 1) {
+    look->log_exists = raw_size (&file) > 0;
+    look->log_has_header = log_walk_begin (&look->walk, &file);
     if (look->log_has_header)
       read_frames (look, page);
   }
   free (page);
-  if (fd != -1)
-    close (fd);
+  raw_close (&file);
   return page ? 0 : status_no_memory (status);
 }
 
@@ -338,13 +313,13 @@ log_is_same (const char *path, const struct mark_look *look,
 {
   struct log_walk now;
   bool has_header;
-  int fd;
+  struct raw file;
+  const int r = raw_open (&file, path, "-wal", status);
 
-  if (open_log (path, &fd, status) == -1)
+  if (r == -1)
     return -1;
-  has_header = fd != -1 && log_walk_begin (&now, fd);
-  if (fd != -1)
-    close (fd);
+  has_header = r == 1 && log_walk_begin (&now, &file);
+  raw_close (&file);
   return has_header == look->log_has_header &&
          (!has_header ||
           memcmp (now.salts, look->walk.salts, LOG_SALTS_SIZE) == 0);

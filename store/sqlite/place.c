@@ -15,6 +15,9 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "cluster/lease.h"
+#include "cluster/location.h"
+#include "sqlite/clustered.h"
 #include "sqlite/filesystem.h"
 #include "sqlite/place.h"
 #include "sqlite/claim.h"
@@ -47,12 +50,38 @@ open_directory (const char *path)
   return fd;
 }
 
+/* The same on a cluster: that this process has it open keeps it in its place,
+ * and others from it.
+ */
+static int
+find_on_cluster (struct place *place, const char *path,
+                 void (*warn) (const char *message), struct status *status)
+{
+  int r;
+
+  *place = (struct place){
+    .path = strdup (path),
+    .warn = warn,
+    .directory = -1,
+    .on_cluster = true,
+  };
+  r = place->path ? clustered_open (path, "", false, &place->held, status)
+                  : status_no_memory (status);
+  if (r == 0)
+    r = status_fail (status, ENOENT, "%s: %s", path, strerror (ENOENT));
+  if (r == -1)
+    free (place->path);
+  return r == -1 ? -1 : 0;
+}
+
 int
 place_find (struct place *place, const char *path,
             void (*warn) (const char *message), struct status *status)
 {
   struct stat st;
 
+  if (location_is_cluster (path))
+    return find_on_cluster (place, path, warn, status);
   *place = (struct place){
     .path = realpath (path, NULL),
     .warn = warn,
@@ -79,12 +108,32 @@ place_find (struct place *place, const char *path,
 void
 place_free (struct place *place)
 {
+  if (place->lease)
+    lease_stop (place->lease);
   if (place->directory != -1)
     close (place->directory);
+  clustered_close (place->held);
   free (place->path);
   free (place->log);
   free (place->index);
   free (place->guard);
+}
+
+int
+place_watch_lock (struct place *place, void (*fenced) (const char *message),
+                  struct status *status)
+{
+  if (!place->on_cluster)
+    return 0;
+  place->lease = lease_start (place->path, fenced, status);
+  return place->lease ? 0 : -1;
+}
+
+/* All of what is asked of a place on a cluster. */
+static int
+check_lock (struct place *place, struct status *status)
+{
+  return place->lease ? lease_check (place->lease, status) : 0;
 }
 
 void
@@ -105,7 +154,7 @@ inode_of (const char *name)
 void
 place_watch_log (struct place *place)
 {
-  if (atomic_load (&place->has_log))
+  if (place->on_cluster || atomic_load (&place->has_log))
     return;
   place->log_inode = inode_of (place->log);
   place->index_inode = inode_of (place->index);
@@ -116,6 +165,8 @@ place_watch_log (struct place *place)
 void
 place_watch_guard (struct place *place)
 {
+  if (place->on_cluster)
+    return;
   place->guard_inode = inode_of (place->guard);
   if (place->guard_inode != 0)
     atomic_store (&place->has_guard, true);
@@ -263,21 +314,6 @@ place_tell_log (const struct place *place, int serving)
   guard_tell_log (serving, &log);
 }
 
-/* Does another process write the file PATH? */
-static bool
-is_written (const char *path)
-{
-  struct status ignored;
-  struct claim claim;
-  bool written;
-
-  if (claim_take (&claim, path, CLAIM_NONE, &ignored) == -1)
-    return false;
-  written = claim_is_written (claim_descriptor (&claim));
-  claim_release (&claim);
-  return written;
-}
-
 /* Are LOG and INDEX of the database PATH not those that are in use?  Who writes
  * has both; the guards, which would tell, may be gone, too.
  */
@@ -290,7 +326,8 @@ are_others (const char *path, const char *log, const char *index)
 
   if (guard_is_served (path, &ignored) == 1 && guard_told_log (path, &told))
     return now.log != told.log || now.index != told.index;
-  return (now.log == 0 || now.index == 0) && is_written (path);
+  return (now.log == 0 || now.index == 0) &&
+         claim_ask (path, claim_is_written, &ignored) == 1;
 }
 
 int
@@ -298,7 +335,7 @@ place_check_served (const char *path, struct status *status)
 {
   char *log = files_side (path, "-wal");
   char *index = files_side (path, "-shm");
-  bool others = true;
+  bool others = !location_is_cluster (path);
   int r = 0;
 
   if (log == NULL || index == NULL)
@@ -323,7 +360,7 @@ place_check_served (const char *path, struct status *status)
 bool
 place_has_lost_log (struct place *place)
 {
-  return find_state (place) == PLACE_LOG_GONE &&
+  return !place->on_cluster && find_state (place) == PLACE_LOG_GONE &&
          !atomic_load (&place->replaced);
 }
 
@@ -361,6 +398,8 @@ place_check (struct place *place, struct status *status)
   enum place_state state;
   int r;
 
+  if (place->on_cluster)
+    return check_lock (place, status);
   atomic_store (&place->changed, directory_rests (place));
   state = find_state (place);
   if (state == PLACE_INDEX_REPLACED)
@@ -378,6 +417,8 @@ place_check (struct place *place, struct status *status)
 int
 place_check_at_times (struct place *place, struct status *status)
 {
+  if (place->on_cluster)
+    return check_lock (place, status);
   if (clock_now () - atomic_load (&place->looked) >= HOLDS * CLOCK_MILLISECOND)
     return place_check (place, status);
   return check_state (place, atomic_load (&place->state), status);
@@ -388,6 +429,8 @@ place_check_flush (struct place *place, struct status *status)
 {
   const int64_t changed = atomic_load (&place->changed);
 
+  if (place->on_cluster)
+    return check_lock (place, status);
   return changed != 0 && changed == directory_changed (place)
              ? place_check_at_times (place, status)
              : place_check (place, status);
@@ -398,6 +441,8 @@ place_check_reading (struct place *place, uint64_t now, struct status *status)
 {
   const uint64_t looked = atomic_load (&place->looked);
 
+  if (place->on_cluster)
+    return check_lock (place, status);
   if (now > looked && now - looked >= HOLDS * CLOCK_MILLISECOND)
     place_check (place, status);
   return atomic_load (&place->state) == PLACE_INDEX_REPLACED

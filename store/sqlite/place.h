@@ -37,8 +37,10 @@
  * any more is moved into the database (rescue.h).  Where there is another
  * -shm, somebody may already be changing the database, so nothing is read
  * either, and nothing can be moved.  A log that was only moved aside may come
- * back.  Other processes of ours do not even open such a database: who serves
- * it has told which files are in use (guard_tell_log).
+ * back.  On a cluster all of that cannot be: what this process has open is
+ * locked, and once it is not any more nothing is read or written.  Other
+ * processes of ours do not even open such a database: who serves it has told
+ * which files are in use (guard_tell_log).
  */
 
 #ifndef SQLBLOCK_PLACE_H
@@ -48,6 +50,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+#include <sqlite3.h>
 
 #include "status.h"
 
@@ -61,8 +65,13 @@ enum place_state {
   PLACE_GUARD_GONE,     /* -lock */
 };
 
+struct lease;
+
 struct place {
   char *path; /* without symbolic links, as SQLite uses it */
+  bool on_cluster;
+  sqlite3_file *held;  /* there, the database: so long it is locked */
+  struct lease *lease; /* and whether it still is, where that is watched */
   dev_t device;
   ino_t inode;
   char *log, *index, *guard; /* the names of -wal, -shm and -lock */
@@ -100,6 +109,14 @@ void place_watch_log (struct place *place);
 
 /* The same for the file of the guards. */
 void place_watch_guard (struct place *place);
+
+/* On a cluster, see from now on whether this process still has the database
+ * locked (lease.h); FENCED is called once, by a thread, when it has not.
+ * Of a file nothing is to be seen.  Returns 0, or -1.  Thread rules: before
+ * others use PLACE.
+ */
+int place_watch_lock (struct place *place, void (*fenced) (const char *message),
+                      struct status *status);
 
 /* Tell others which log and index there are, as SERVING (guard_serve). */
 void place_tell_log (const struct place *place, int serving);

@@ -13,6 +13,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "cluster/location.h"
 #include "sqlite/files.h"
 #include "sqlite/reserve.h"
 #include "sqlite/filesystem.h"
@@ -38,10 +39,13 @@ reserve_size (int descriptor)
 static int
 open_lock_file (const char *path, off_t *end)
 {
-  char *name = files_side (path, "-lock");
+  char *name;
   struct stat st;
   int fd;
 
+  if (location_is_cluster (path)) /* a cluster reserves nothing */
+    return -1;
+  name = files_side (path, "-lock");
   if (name == NULL)
     return -1;
   fd = open (name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);

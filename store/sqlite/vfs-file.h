@@ -115,6 +115,7 @@ struct vfs_shown {
 struct vfs_file {
   sqlite3_file base;
   sqlite3_file *below;
+  bool on_cluster; /* nothing of it is a file that this machine knows */
   struct vfs_shown shown;
 
   /* Of a database. */

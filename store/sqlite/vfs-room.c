@@ -218,6 +218,8 @@ lock_writers (struct vfs_file *file)
 static int
 cut (struct vfs_file *file, int64_t size)
 {
+  if (file->on_cluster)
+    return below_truncate (&file->base, size);
   pthread_mutex_lock (&lock);
   if (file->room.shared->allocated > size)
     file->room.shared->allocated = size;
@@ -286,8 +288,11 @@ int
 vfs_room_shm_map (struct vfs_file *file, int region, int size, int extend,
                   void volatile **memory)
 {
-  const int rc = map_all (file, region, size, extend, memory);
+  int rc;
 
+  if (file->on_cluster) /* it is in memory */
+    return below_shm_map (&file->base, region, size, extend, memory);
+  rc = map_all (file, region, size, extend, memory);
   if (rc != SQLITE_IOERR_SHMSIZE)
     return rc;
   reserve_release (file->room.path);
@@ -352,7 +357,8 @@ fill_holes (struct vfs_file *file)
 void
 vfs_room_after_shm_lock (struct vfs_file *file, int first, int flags)
 {
-  if (first == LOG_LOCK_CHECKPOINT && flags & SQLITE_SHM_LOCK)
+  if (first == LOG_LOCK_CHECKPOINT && flags & SQLITE_SHM_LOCK &&
+      !file->on_cluster)
     fill_holes (file);
 }
 
@@ -449,6 +455,8 @@ vfs_room_before_open (struct vfs_file *file, const char *name)
 {
   struct stat st;
 
+  if (file->on_cluster)
+    return SQLITE_OK;
   if (stat (name, &st) == -1)
     return SQLITE_CANTOPEN;
   file->room.path = strdup (name);
@@ -462,6 +470,8 @@ vfs_room_after_open (struct vfs_file *file, int flags, const int *out_flags)
   struct vfs_room_shared *shared = file->room.shared;
   struct stat st;
 
+  if (file->on_cluster)
+    return SQLITE_OK;
   if (stat (file->room.path, &st) == -1 || st.st_dev != shared->device ||
       st.st_ino != shared->inode)
     return SQLITE_CANTOPEN;
@@ -559,6 +569,8 @@ vfs_room_write_log (struct vfs_file *file, const void *data, int count,
   int64_t pages = 0;
   int rc;
 
+  if (file->on_cluster)
+    return below_write (&file->base, data, count, offset);
   if (offset == 0 && count == LOG_HEADER_SIZE) {
     log->held = 0;
     log->salt = big_endian ((const unsigned char *)data + LOG_HEADER_SALTS);
@@ -635,6 +647,6 @@ vfs_room_refill (sqlite3 *db)
 {
   struct vfs_file *file;
 
-  if (vfs_file_find (db, &file) == SQLITE_OK)
+  if (vfs_file_find (db, &file) == SQLITE_OK && !file->on_cluster)
     reserve_take (file->room.path);
 }

@@ -53,6 +53,8 @@
  * begins (SQLITE_FCNTL_SIZE_HINT), and by then it is committed.  No failure
  * can take it back any more.
  *
+ * On a cluster nothing is allocated beforehand: all of this does nothing.
+ *
  * A quota of the file system, and a limit for the size of a file (ulimit -f),
  * are the same to all this as a file system that is full.
  */

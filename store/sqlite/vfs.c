@@ -7,6 +7,7 @@
 #include <config.h>
 
 #include "base/bytes.h"
+#include "sqlite/process.h"
 #include "sqlite/vfs-ahead.h"
 #include "sqlite/vfs-checksum.h"
 #include "sqlite/vfs-file.h"
@@ -20,8 +21,13 @@
 #define SQLITE_IOCAP_SUBPAGE_READ 0x00008000
 #endif
 
-static sqlite3_vfs vfs;
-static sqlite3_vfs *vfs_below;
+/* A VFS of ours, and what lies below it. */
+struct stack {
+  sqlite3_vfs vfs; /* first: SQLite knows only this */
+  sqlite3_vfs *below;
+};
+
+static struct stack on_files, on_cluster;
 
 /*--------------------------------------------------------------------
  * A database.
@@ -165,17 +171,18 @@ static const sqlite3_io_methods database_methods = {
 };
 
 static int
-open_database (const char *name, struct vfs_file *file, int flags,
-               int *out_flags)
+open_database (const struct stack *stack, const char *name,
+               struct vfs_file *file, int flags, int *out_flags)
 {
   int rc;
 
   *file = (struct vfs_file){
+    .on_cluster = stack == &on_cluster,
     .gathers = sqlite3_uri_boolean (name, VFS_GATHER_PARAMETER, 0),
   };
   rc = vfs_room_before_open (file, name);
   if (rc == SQLITE_OK)
-    rc = vfs_file_open (file, vfs_below, name, flags, out_flags);
+    rc = vfs_file_open (file, stack->below, name, flags, out_flags);
   if (rc == SQLITE_OK)
     rc = vfs_room_after_open (file, flags, out_flags);
   if (rc != SQLITE_OK) {
@@ -293,11 +300,12 @@ static const sqlite3_io_methods log_methods = {
 };
 
 static int
-open_log (const char *name, struct vfs_file *file, int flags, int *out_flags)
+open_log (const struct stack *stack, const char *name, struct vfs_file *file,
+          int flags, int *out_flags)
 {
   int rc;
 
-  *file = (struct vfs_file){ .below = NULL };
+  *file = (struct vfs_file){ .on_cluster = stack == &on_cluster };
   rc = vfs_file_find_handle (sqlite3_database_file_object (name),
                              &file->database);
   if (rc == SQLITE_OK)
@@ -305,7 +313,7 @@ open_log (const char *name, struct vfs_file *file, int flags, int *out_flags)
   if (rc != SQLITE_OK)
     return rc;
   vfs_room_open_log (file, name);
-  rc = vfs_file_open (file, vfs_below, name, flags, out_flags);
+  rc = vfs_file_open (file, stack->below, name, flags, out_flags);
   if (file->below->pMethods == NULL) {
     vfs_gather_close (file);
     return rc;
@@ -323,27 +331,41 @@ static int
 open_file (sqlite3_vfs *self, const char *name, sqlite3_file *handle, int flags,
            int *out_flags)
 {
-  (void)self;
+  const struct stack *stack = (const struct stack *)self;
+
   handle->pMethods = NULL;
   if (flags & SQLITE_OPEN_MAIN_DB)
-    return open_database (name, vfs_file_of (handle), flags, out_flags);
+    return open_database (stack, name, vfs_file_of (handle), flags, out_flags);
   if (flags & SQLITE_OPEN_WAL)
-    return open_log (name, vfs_file_of (handle), flags, out_flags);
-  return vfs_below->xOpen (vfs_below, name, handle, flags, out_flags);
+    return open_log (stack, name, vfs_file_of (handle), flags, out_flags);
+  return stack->below->xOpen (stack->below, name, handle, flags, out_flags);
+}
+
+/* Make STACK known to SQLite, as NAME, above BELOW, which may be NULL. */
+static int
+register_above (struct stack *stack, const char *name, sqlite3_vfs *below)
+{
+  if (below == NULL)
+    return SQLITE_ERROR;
+  stack->below = below;
+  stack->vfs = *below;
+  stack->vfs.pNext = NULL;
+  stack->vfs.zName = name;
+  stack->vfs.szOsFile = sizeof (struct vfs_file) + below->szOsFile;
+  stack->vfs.xOpen = open_file;
+  return sqlite3_vfs_register (&stack->vfs, 0);
 }
 
 int
 vfs_register (void)
 {
-  /* This is the place where it is chosen what lies below. */
-  vfs_below = sqlite3_vfs_find (NULL);
-  if (vfs_below == NULL)
-    return SQLITE_ERROR;
   vfs_room_prepare ();
-  vfs = *vfs_below;
-  vfs.pNext = NULL;
-  vfs.zName = VFS_NAME;
-  vfs.szOsFile = sizeof (struct vfs_file) + vfs_below->szOsFile;
-  vfs.xOpen = open_file;
-  return sqlite3_vfs_register (&vfs, 0);
+  return register_above (&on_files, VFS_NAME, sqlite3_vfs_find (NULL));
+}
+
+int
+vfs_register_cluster (void)
+{
+  return register_above (&on_cluster, VFS_CLUSTER_NAME,
+                         sqlite3_vfs_find (PROCESS_NAME));
 }

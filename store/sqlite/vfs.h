@@ -17,12 +17,14 @@
  *       has room for what is in the log            │
  *            └──────────────────┬──────────────────┘
  *                               ▼
- *             the VFS below: what was the default one
+ *             the VFS below: what was the default one; for a database
+ *             on a cluster, another VFS of ours (process.h)
  *
- * There is one VFS, and one struct vfs_file (vfs-file.h) for each open file, of
- * which each part has some.  Other files are those of the VFS below.  Reading
- * ahead is for connections that never write, and gathering for those whose URI
- * asks for it; a part that has nothing to do changes nothing.
+ * There is one VFS for each of these two, and one struct vfs_file (vfs-file.h)
+ * for each open file, of which each part has some.  Other files are those of
+ * the VFS below.  Reading ahead is for connections that never write, and
+ * gathering for those whose URI asks for it; a part that has nothing to do
+ * changes nothing.
  *
  * Who acts on a call, in this order, where "file" is the one below.  Who calls
  * others has them in brackets.
@@ -49,19 +51,27 @@
  * - The room of a checkpoint is filled under SQLite's lock of checkpoints, and
  *   before restart looks for a read mark, which may take a while.
  *
- * What lies below is chosen by vfs_register, and nowhere else.  Besides what
- * SQLite asks of it, it must have shared memory for the log's index (restart,
- * room), and files that can be opened by their names (room).
+ * - On a cluster room does nothing: there is nothing to allocate.
+ *
+ * What lies below is chosen here, and nowhere else.  Besides what SQLite asks
+ * of it, it must have shared memory for the log's index (restart), and files
+ * that can be opened by their names (room).
  */
 
 #ifndef SQLBLOCK_VFS_H
 #define SQLBLOCK_VFS_H
 
-#define VFS_NAME "sqlblock"
+#define VFS_NAME         "sqlblock"
+#define VFS_CLUSTER_NAME "sqlblock-cluster"
 
 /* Make the VFS known to SQLite, above the VFS that is the default now.
  * Returns an SQLite result code.  Thread rules: called once.
  */
 int vfs_register (void);
+
+/* The same for databases on clusters, above the VFS of process.h, which is
+ * known.
+ */
+int vfs_register_cluster (void);
 
 #endif /* SQLBLOCK_VFS_H */

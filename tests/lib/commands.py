@@ -45,6 +45,7 @@ CALLS = {
     "upgrade": [],
     "compact": [],
     "check": [],
+    "break-lock": [],
     "set": ["web", "user:owner=ann"],
     "recompress": ["web"],
     "top": [],
@@ -53,6 +54,8 @@ CALLS = {
 REPORTS = {"list", "info", "snapshot list", "diff", "map", "top"}
 # These make the database where it is missing, or do not open it.
 WITHOUT_FILE = {"create", "receive"}
+# On a file these are refused; test-cluster.sh has them on a cluster.
+ON_CLUSTER = {"break-lock"}
 # Only with this is it clear what the option does.
 COMPANIONS = {"zero-lost": ["--salvage=saved"]}
 
@@ -130,7 +133,7 @@ with open("image", "wb") as file:
 make()
 
 help_text = sqlblock(["--help"])[1]
-COMMANDS = re.findall(r"^  ([a-z]+(?: [a-z]+)?)  ", help_text, re.M)
+COMMANDS = re.findall(r"^  ([a-z-]+(?: [a-z]+)?)  ", help_text, re.M)
 usage, options = {}, {}     # options: of each command (letter, name, argument)
 for command in COMMANDS:
     code, text, _ = sqlblock(["help", *command.split()])
@@ -508,6 +511,9 @@ for command in COMMANDS:
     restore()
     walk_arguments(command)
     walk_options(command)
+    if command in ON_CLUSTER:
+        refused(command, CALLS[command], says="d.sqlite is a file")
+        continue
     walk_texts(command)
     walk_right(command)
     walk_missing(command)

@@ -98,6 +98,8 @@ usage (const struct number_option *own, unsigned own_count)
 
   printf ("usage: %s [OPTION VALUE]...\n"
           "  --plugin PATH      the plugin to test (needed)\n"
+          "  --database PATH    where it is to be made (on a cluster)\n"
+          "  --killed COMMAND   to run after each kill\n"
           "  --size SIZE        of the disk\n"
           "  --block-size SIZE  of the disk\n"
           "  --connections N    how many at once, at most %d\n"
@@ -166,6 +168,10 @@ parse_options (int argc, char *argv[], const struct number_option *own,
   for (i = 1; i + 1 < argc && strncmp (argv[i], "--", 2) == 0; i += 2) {
     if (strcmp (argv[i], "--plugin") == 0)
       settings.plugin = argv[i + 1];
+    else if (strcmp (argv[i], "--database") == 0)
+      settings.database = argv[i + 1];
+    else if (strcmp (argv[i], "--killed") == 0)
+      settings.killed = argv[i + 1];
     else if (!set_option (common, common_count, argv[i] + 2, argv[i + 1]) &&
              !set_option (own, own_count, argv[i] + 2, argv[i + 1]))
       break;
@@ -227,7 +233,8 @@ static void __attribute__ ((noreturn)) run_server (void)
   if (log == -1 || dup2 (log, STDERR_FILENO) == -1)
     _exit (126);
   snprintf (socket, sizeof socket, "%s", path_of ("socket"));
-  snprintf (db, sizeof db, "db=%s", path_of ("disk.sqlite"));
+  snprintf (db, sizeof db, "db=%s",
+            settings.database ? settings.database : path_of ("disk.sqlite"));
   snprintf (size, sizeof size, "size=%" PRIu64, settings.size);
   snprintf (block_size, sizeof block_size, "block-size=%" PRIu64,
             settings.block_size);
@@ -263,6 +270,8 @@ server_kill (void)
   if (waitpid (pid, NULL, 0) != pid)
     fail ("waitpid: %s", strerror (errno));
   pid = 0;
+  if (settings.killed && system (settings.killed) != 0)
+    fail ("%s has failed", settings.killed);
 }
 
 /* End the server and remove all that it had. */

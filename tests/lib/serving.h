@@ -4,7 +4,8 @@
 
 /* The server that a randomized check starts, kills and starts again.
  *
- * A program has one server, on a fresh database in a temporary directory.
+ * A program has one server, on a fresh database in a temporary directory, or on
+ * a cluster.
  * It ends with the program, however that ends.  See serving.c.
  */
 
@@ -20,6 +21,8 @@
  */
 struct settings {
   const char *plugin;   /* path of the plugin */
+  const char *database; /* where it is; NULL: a file of the program's own */
+  const char *killed;   /* a command to run after each kill, or NULL */
   uint64_t size;        /* of the disk */
   uint64_t block_size;  /* of the disk */
   uint64_t connections; /* how many a program opens */

@@ -10,7 +10,7 @@
 . "${srcdir:-$(dirname "$(realpath "$0")")/..}/lib/functions.sh"
 
 cd "$srcdir/.."
-floors='base block sqlite rows engine manage check server'
+floors='base block cluster sqlite rows engine manage check server'
 
 # A header that lies directly in store/ counts as on the floor that it is the
 # face of.

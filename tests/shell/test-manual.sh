@@ -91,7 +91,7 @@ def option_name (option):
 
 manual = open(sys.argv[1]).read()
 help_text = ask("--help")
-commands = re.findall(r"^  ([a-z]+(?: [a-z]+)?)  ", help_text, re.M)
+commands = re.findall(r"^  ([a-z-]+(?: [a-z]+)?)  ", help_text, re.M)
 commands_text = section(manual, "COMMANDS", 1)
 several = items(section(manual, "OPTIONS OF SEVERAL COMMANDS", 1))
 synopsis = re.findall(r"^ sqlblock (.*)$",

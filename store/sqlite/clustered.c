@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
+/* The files of a database on a cluster: see clustered.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cluster/location.h"
+#include "cluster/rados.h"
+#include "sqlite/clustered.h"
+#include "sqlite/process.h"
+#include "sqlite/process-file.h"
+
+#define EXTENSION "libcephsqlite.so"
+
+/*--------------------------------------------------------------------
+ * Ceph's VFS, and ours over it.
+ */
+
+static uint64_t cache = CLUSTERED_CACHE;
+
+void
+clustered_set_cache (uint64_t bytes)
+{
+  cache = bytes;
+}
+
+static unsigned timeout = CLUSTERED_TIMEOUT;
+
+void
+clustered_set_timeout (unsigned seconds)
+{
+  timeout = seconds;
+}
+
+unsigned
+clustered_timeout (void)
+{
+  return timeout;
+}
+
+static void (*takeover) (const char *message);
+
+void
+clustered_set_takeover (void (*say) (const char *message))
+{
+  takeover = say;
+}
+
+bool
+clustered_takes_over (void)
+{
+  return takeover != NULL;
+}
+
+/* What loading it has come to; an errno of 0 is success. */
+static struct status loaded;
+
+static int
+load_extension (sqlite3 *db)
+{
+  char *error = NULL;
+  int r = 0;
+
+  sqlite3_db_config (db, SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 1, NULL);
+  if (sqlite3_load_extension (db, EXTENSION, NULL, &error) != SQLITE_OK)
+    r = status_fail (&loaded, EIO,
+                     "databases on a cluster need Ceph's library for SQLite, "
+                     "%s (Debian: libsqlite3-mod-ceph), and it cannot be "
+                     "loaded: %s",
+                     EXTENSION, error ? error : "no memory");
+  sqlite3_free (error);
+  return r;
+}
+
+static void
+load (void)
+{
+  sqlite3 *db = NULL;
+  int rc = sqlite3_open_v2 (":memory:", &db,
+                            SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
+
+  if (rc != SQLITE_OK)
+    status_no_memory (&loaded);
+  else if (load_extension (db) == 0) {
+    /* libcephsqlite does not tell of all failures. */
+    rc = process_register (sqlite3_vfs_find ("ceph"), cache, PROCESS_VERIFY);
+    if (rc != SQLITE_OK)
+      status_fail_sqlite (&loaded, NULL, rc, "preparing %s", EXTENSION);
+  }
+  sqlite3_close (db);
+}
+
+/* The name of a file of the database PATH, as the VFS calls it; a new string,
+ * or NULL.
+ */
+static char *
+full_name (sqlite3_vfs *vfs, const char *path, const char *suffix,
+           struct status *status)
+{
+  char *name = calloc (1, vfs->mxPathname + strlen (suffix) + 1);
+  char *uri = clustered_uri (path);
+
+  if (name == NULL || uri == NULL)
+    status_no_memory (status);
+  else if (vfs->xFullPathname (vfs, uri, vfs->mxPathname, name) != SQLITE_OK)
+    status_fail (status, EINVAL, "%s: Ceph's SQLite does not take this name",
+                 path);
+  else {
+    strcat (name, suffix);
+    free (uri);
+    return name;
+  }
+  free (name);
+  free (uri);
+  return NULL;
+}
+
+/* A cluster was there when it was asked for.  Before that no method of Ceph's
+ * VFS is called, since each of them connects, and aborts where it cannot.
+ */
+static atomic_bool reached;
+
+/* Has this process the file of the database PATH open? */
+static bool
+is_ours (const char *path)
+{
+  struct status ignored;
+  bool ours;
+  char *name;
+
+  if (!atomic_load (&reached))
+    return false;
+  name = full_name (sqlite3_vfs_find (PROCESS_NAME), path, "", &ignored);
+  ours = name && process_has (name);
+  free (name);
+  return ours;
+}
+
+static int
+fail_held (const char *path, const struct lock_holder *holder,
+           struct status *status)
+{
+  return status_fail (status, EBUSY,
+                      "%s is open elsewhere, by %s (%s): end that server or "
+                      "command first; when it has died, its lock ends within "
+                      "30 s, or \"sqlblock break-lock\" breaks it",
+                      path, holder->address, holder->client);
+}
+
+/* Find the database PATH; where another has it open, and that is to be waited
+ * for, not before it has let go.
+ */
+static int
+find (const char *path, struct rados_found *found, struct status *status)
+{
+  struct status waiting;
+  int r;
+
+  while ((r = rados_find (path, timeout, found, status)) == 0 && found->held &&
+         takeover) {
+    status_fail (&waiting, EBUSY,
+                 "%s (%s) has it open: waiting until it lets "
+                 "go",
+                 found->holder.address, found->holder.client);
+    takeover (waiting.message);
+    if (rados_await_unlocked (path, timeout, NULL, NULL, status) == -1)
+      return -1;
+  }
+  return r;
+}
+
+int
+clustered_await (const char *path, struct status *status)
+{
+  struct rados_found found;
+
+  return find (path, &found, status);
+}
+
+/* Have SQLite know the VFS. */
+static int
+prepare_library (const char *path, struct status *status)
+{
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+  pthread_once (&once, load);
+  if (loaded.error == 0)
+    return 0;
+  *status = loaded;
+  return status_prefix (status, "%s", path);
+}
+
+/* As clustered_prepare; returns 1 where there is a database at PATH, or 0. */
+static int
+prepare (const char *path, struct status *status)
+{
+  struct rados_found found;
+  struct location location;
+
+  if (location_parse (path, &location, status) == -1 ||
+      prepare_library (path, status) == -1)
+    return -1;
+  if (is_ours (path))
+    return 1;
+  if (find (path, &found, status) == -1)
+    return -1;
+  atomic_store (&reached, true);
+  return found.held ? fail_held (path, &found.holder, status) : found.exists;
+}
+
+int
+clustered_prepare (const char *path, struct status *status)
+{
+  return prepare (path, status) == -1 ? -1 : 0;
+}
+
+int
+clustered_look (const char *path, struct status *status)
+{
+  return prepare (path, status);
+}
+
+char *
+clustered_uri (const char *path)
+{
+  struct location location;
+  struct status ignored;
+  char *uri;
+
+  if (location_parse (path, &location, &ignored) == -1)
+    return NULL;
+  uri = malloc (LOCATION_URI_PATH);
+  if (uri)
+    location_uri_path (&location, uri);
+  return uri;
+}
+
+/*--------------------------------------------------------------------
+ * Past SQLite.
+ */
+
+int
+clustered_open (const char *path, const char *suffix, bool create,
+                sqlite3_file **file, struct status *status)
+{
+  const int flags = (suffix[0] ? SQLITE_OPEN_WAL : SQLITE_OPEN_MAIN_DB) |
+                    SQLITE_OPEN_READWRITE | (create ? SQLITE_OPEN_CREATE : 0);
+  sqlite3_vfs *vfs;
+  char *name;
+  int rc;
+
+  *file = NULL;
+  rc = prepare (path, status);
+  if (rc == -1 || (rc == 0 && !create && suffix[0] == '\0'))
+    return rc;
+  vfs = sqlite3_vfs_find (PROCESS_NAME);
+  name = full_name (vfs, path, suffix, status);
+  if (name == NULL)
+    return -1;
+  *file = calloc (1, vfs->szOsFile);
+  rc = *file ? vfs->xOpen (vfs, name, *file, flags, NULL) : SQLITE_NOMEM;
+  free (name);
+  if (rc == SQLITE_OK)
+    return 1;
+  free (*file);
+  *file = NULL;
+  return rc == SQLITE_CANTOPEN
+             ? 0
+             : status_fail_sqlite (status, NULL, rc, "opening %s%s", path,
+                                   suffix);
+}
+
+void
+clustered_close (sqlite3_file *file)
+{
+  if (file)
+    file->pMethods->xClose (file);
+  free (file);
+}
+
+int64_t
+clustered_size (const char *path, const char *suffix, struct status *status)
+{
+  sqlite3_int64 size = -1;
+  sqlite3_file *file;
+  int r = clustered_open (path, suffix, false, &file, status);
+
+  if (r == 1)
+    file->pMethods->xFileSize (file, &size);
+  else if (r == 0)
+    status_fail (status, ENOENT, "%s%s is not there", path, suffix);
+  clustered_close (file);
+  return size;
+}
+
+/* Write all that FD has into FILE.  Returns a result of SQLite, or -1 and
+ * errno.
+ */
+static int
+copy_bytes (int fd, sqlite3_file *file)
+{
+  char *bytes = malloc (PROCESS_OBJECT);
+  int rc = bytes ? SQLITE_OK : SQLITE_NOMEM;
+  int64_t at = 0;
+  ssize_t count = 1;
+
+  while (rc == SQLITE_OK && count > 0) {
+    count = pread (fd, bytes, PROCESS_OBJECT, at);
+    if (count > 0)
+      rc = file->pMethods->xWrite (file, bytes, count, at);
+    at += count;
+  }
+  free (bytes);
+  if (rc == SQLITE_OK && count == 0)
+    rc = file->pMethods->xSync (file, SQLITE_SYNC_NORMAL);
+  return count == -1 ? -1 : rc;
+}
+
+int
+clustered_publish (int fd, const char *path, struct status *status)
+{
+  sqlite3_int64 size = 0;
+  sqlite3_file *file;
+  int rc;
+
+  if (clustered_open (path, "", true, &file, status) == -1)
+    return -1;
+  file->pMethods->xFileSize (file, &size);
+  rc = size == 0 ? copy_bytes (fd, file) : SQLITE_OK;
+  clustered_close (file);
+  if (rc == -1)
+    return status_fail (status, errno, "%s", strerror (errno));
+  if (rc != SQLITE_OK)
+    return status_fail_sqlite (status, NULL, rc, "writing %s", path);
+  return size == 0 ? 0 : status_fail (status, EEXIST, "%s", strerror (EEXIST));
+}

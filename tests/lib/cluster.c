@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
+/* Asks what the store asks of a cluster before SQLite opens a database:
+ *
+ *   cluster find LOCATION [TIMEOUT]   prints "none" or "there", then "free", or
+ *                                     "held" and the holder
+ *   cluster await LOCATION            until nobody holds it
+ *   cluster fence LOCATION CLIENT COOKIE ADDRESS
+ *
+ * What fails prints its errno and message and ends with 1.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cluster/rados.h"
+
+static int
+find (const char *path, unsigned timeout, struct status *status)
+{
+  struct rados_found found;
+
+  if (rados_find (path, timeout, &found, status) == -1)
+    return -1;
+  printf ("%s", found.exists ? "there" : "none");
+  if (found.held)
+    printf (" held %s %s %s\n", found.holder.client, found.holder.cookie,
+            found.holder.address);
+  else
+    printf (" free\n");
+  return 0;
+}
+
+static int
+fence (char **argv, struct status *status)
+{
+  struct lock_holder holder;
+
+  snprintf (holder.client, sizeof holder.client, "%s", argv[3]);
+  snprintf (holder.cookie, sizeof holder.cookie, "%s", argv[4]);
+  snprintf (holder.address, sizeof holder.address, "%s", argv[5]);
+  return rados_fence (argv[2], 10, &holder, status);
+}
+
+int
+main (int argc, char **argv)
+{
+  struct status status;
+  int r = 2;
+
+  if (argc >= 3 && strcmp (argv[1], "find") == 0)
+    r = find (argv[2], argc > 3 ? atoi (argv[3]) : 10, &status);
+  else if (argc == 3 && strcmp (argv[1], "await") == 0)
+    r = rados_await_unlocked (argv[2], 10, NULL, NULL, &status);
+  else if (argc == 6 && strcmp (argv[1], "fence") == 0)
+    r = fence (argv, &status);
+  if (r == -1)
+    printf ("%s: %s\n", strerrorname_np (status.error), status.message);
+  return r == 0 ? 0 : r == -1 ? 1 : r;
+}
