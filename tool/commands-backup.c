@@ -54,6 +54,7 @@ const struct command command_backup = {
   .common = COMMON_PROGRESS,
   .least = 2,
   .most = 2,
+  .alone = true,
   .run = run_backup,
 };
 
@@ -96,6 +97,7 @@ const struct command command_upgrade = {
   .common = COMMON_DRY_RUN,
   .least = 1,
   .most = 1,
+  .alone = true,
   .run = run_upgrade,
 };
 

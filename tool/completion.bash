@@ -190,7 +190,7 @@ _sqlblock_complete_value ()
       _sqlblock_offer < <(_sqlblock_snapshots "${operands[1]%%@*}")
       ;;
     WHEN) _sqlblock_offer < <(printf '%s\n' always auto never) ;;
-    FILE) _filedir ;;
+    FILE | SOCKET) _filedir ;;
     DIRECTORY) _filedir -d ;;
     DISK) _sqlblock_offer < <(_sqlblock_names) ;;
   esac

@@ -35,6 +35,7 @@
 #include "rows/layers.h"
 #include "rows/snapshots.h"
 #include "engine/engine.h"
+#include "engine/remote.h"
 
 /* What is read in one transaction at most: bytes of blocks, rows, and rows
  * that are passed over.
@@ -698,6 +699,8 @@ manage_backup (struct store *store, const char *path, progress_made progress,
   struct status ignored;
   int guard = -1, r = 0;
 
+  if (store_remote (store))
+    return remote_refuse (status);
   /* A database that is read without its log cannot be pinned, and need not
    * be: when it changes, reading fails.
    */

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -85,6 +86,31 @@ place_free (struct place *place)
   free (place->log);
   free (place->index);
   free (place->guard);
+}
+
+static void
+write_identity (dev_t device, ino_t inode, char identity[PLACE_IDENTITY])
+{
+  snprintf (identity, PLACE_IDENTITY, "file %ju:%ju", (uintmax_t)device,
+            (uintmax_t)inode);
+}
+
+int
+place_identify (const char *path, char identity[PLACE_IDENTITY],
+                struct status *status)
+{
+  struct stat st;
+
+  if (stat (path, &st) == -1)
+    return status_fail (status, errno, "%s: %s", path, strerror (errno));
+  write_identity (st.st_dev, st.st_ino, identity);
+  return 0;
+}
+
+void
+place_write_identity (const struct place *place, char identity[PLACE_IDENTITY])
+{
+  write_identity (place->device, place->inode, identity);
 }
 
 void
