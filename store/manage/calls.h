@@ -21,8 +21,7 @@ struct manage_call {
   const char *const *targets;
   size_t target_count;
   bool shrink, snapshots, force, whole;
-  int64_t id, epoch;
-  uint64_t size, old_size, keep, freed;
+  uint64_t size, keep, freed;
   uint32_t open; /* the number of a disk that is open */
   uint32_t removed;
   struct disk_options options;
@@ -49,7 +48,7 @@ extern const struct field manage_fields[];
   X (manage_describe, "target text", "")                                       \
   X (manage_set, "target options", "")                                         \
   X (manage_resize, "disk size shrink?", "")                                   \
-  X (manage_resize_found, "disk id epoch old_size size shrink", "")            \
+  X (manage_resize_found, "info size shrink", "")                              \
   X (manage_count, "", "")                                                     \
   X (manage_delete, "disk snapshots? force?", "")                              \
   X (manage_try_delete, "disk snapshots? force?", "")                          \

@@ -286,7 +286,7 @@ int
 manage_file (struct store *store, struct manage_file *file,
              struct status *status)
 {
-  struct manage_call call = { .id = 0 };
+  struct manage_call call = { .size = 0 };
   int r;
 
   if (store_remote (store)) {

@@ -313,14 +313,10 @@ manage_resize_found (struct store *store, const struct disk_info *disk,
   int r;
 
   if (store_remote (store))
-    return calls_ask (store, &call_manage_resize_found,
-                      &(struct manage_call){ .disk = disk->name,
-                                             .id = disk->id,
-                                             .epoch = disk->epoch,
-                                             .old_size = disk->size,
-                                             .size = size,
-                                             .shrink = shrink },
-                      status);
+    return calls_ask (
+        store, &call_manage_resize_found,
+        &(struct manage_call){ .info = *disk, .size = size, .shrink = shrink },
+        status);
   if (size == 0)
     return status_fail (status, EINVAL, "the size must not be zero");
   if (sane_check_options (&options, status) == -1)

@@ -239,7 +239,7 @@ manage_forget_copies (struct store *store, struct status *status)
 
   if (store_remote (store))
     return calls_ask (store, &call_manage_forget_copies,
-                      &(struct manage_call){ .id = 0 }, status);
+                      &(struct manage_call){ .size = 0 }, status);
   guard = guard_reclaim (store_path (store), status);
   if (guard == -1)
     return -1;
@@ -327,7 +327,7 @@ manage_reclaim_hidden (struct store *store, struct status *status)
 {
   if (store_remote (store))
     return calls_ask (store, &call_manage_reclaim_hidden,
-                      &(struct manage_call){ .id = 0 }, status);
+                      &(struct manage_call){ .size = 0 }, status);
   return store_change (store, reclaim_hidden, NULL, status);
 }
 
@@ -394,7 +394,7 @@ manage_count (struct store *store, progress_made progress, void *opaque,
 
   if (store_remote (store))
     return calls_ask_long (store, &call_manage_count,
-                           &(struct manage_call){ .id = 0 }, progress, opaque,
+                           &(struct manage_call){ .size = 0 }, progress, opaque,
                            status);
   r = failed_layers_end (&failed, r, status);
   return r == -1 ? status_prefix (status, "counting for quotas") : 0;

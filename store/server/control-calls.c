@@ -13,7 +13,6 @@
 #include <config.h>
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -363,21 +362,17 @@ SERVE (manage_shrink_file,
        manage_shrink_file (STORE, call->keep, session_progress,
                            serving->session, status))
 
-/* The client has looked at the disk; only what that said of it counts. */
+/* What the client has seen of the disk is compared with what it is. */
 static int
 serve_manage_resize_found (struct serving *serving, void *values,
                            struct status *status)
 {
   struct manage_call *call = values;
-  struct disk_info info = {
-    .id = call->id,
-    .epoch = call->epoch,
-    .size = call->old_size,
-    .block_size = DISK_BLOCK_SIZE_DEFAULT,
-  };
 
-  snprintf (info.name, sizeof info.name, "%s", call->disk);
-  return manage_resize_found (STORE, &info, call->size, call->shrink, status);
+  if (!sane_geometry (call->info.size, call->info.block_size))
+    return status_fail (status, EINVAL, "no disk can be so");
+  return manage_resize_found (STORE, &call->info, call->size, call->shrink,
+                              status);
 }
 
 static int

@@ -102,7 +102,10 @@ place_identify (const char *path, char identity[PLACE_IDENTITY],
   struct stat st;
 
   if (stat (path, &st) == -1)
-    return status_fail (status, errno, "%s: %s", path, strerror (errno));
+    return status_fail (status, errno,
+                        errno == ENOENT ? "there is no file %s"
+                                        : "%s cannot be looked at",
+                        path);
   write_identity (st.st_dev, st.st_ino, identity);
   return 0;
 }
