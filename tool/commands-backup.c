@@ -54,7 +54,6 @@ const struct command command_backup = {
   .common = COMMON_PROGRESS,
   .least = 2,
   .most = 2,
-  .alone = true,
   .run = run_backup,
 };
 

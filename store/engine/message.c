@@ -612,18 +612,17 @@ message_read (const struct field *fields, const char *names, bool strict,
 static const struct error {
   int number;
   const char *name;
-} errors[] = { ERROR (E2BIG),     ERROR (EACCES),     ERROR (EADDRINUSE),
-               ERROR (EAGAIN),    ERROR (EBADF),      ERROR (EBUSY),
-               ERROR (ECANCELED), ERROR (ECONNRESET), ERROR (EDQUOT),
-               ERROR (EEXIST),    ERROR (EFBIG),      ERROR (EINTR),
-               ERROR (EINVAL),    ERROR (EIO),        ERROR (EISDIR),
-               ERROR (ELOOP),     ERROR (EMFILE),     ERROR (ENFILE),
-               ERROR (ENODEV),    ERROR (ENOENT),     ERROR (ENAMETOOLONG),
-               ERROR (ENOMEM),    ERROR (ENOSPC),     ERROR (ENOTDIR),
-               ERROR (ENOTEMPTY), ERROR (ENOTSUP),    ERROR (ENXIO),
-               ERROR (EOVERFLOW), ERROR (EPERM),      ERROR (EPIPE),
-               ERROR (EROFS),     ERROR (ESHUTDOWN),  ERROR (ESTALE),
-               ERROR (ETIMEDOUT) };
+} errors[] = {
+  ERROR (E2BIG),        ERROR (EACCES),  ERROR (EADDRINUSE), ERROR (EAGAIN),
+  ERROR (EBADF),        ERROR (EBUSY),   ERROR (ECANCELED),  ERROR (ECONNRESET),
+  ERROR (EDQUOT),       ERROR (EEXIST),  ERROR (EFBIG),      ERROR (EINTR),
+  ERROR (EINVAL),       ERROR (EIO),     ERROR (EISDIR),     ERROR (ELOOP),
+  ERROR (EMFILE),       ERROR (ENFILE),  ERROR (ENODEV),     ERROR (ENOENT),
+  ERROR (ENAMETOOLONG), ERROR (ENOMEM),  ERROR (ENOSPC),     ERROR (ENOTDIR),
+  ERROR (ENOTEMPTY),    ERROR (ENOTSUP), ERROR (ENXIO),      ERROR (EOVERFLOW),
+  ERROR (EPERM),        ERROR (EPIPE),   ERROR (EROFS),      ERROR (ESHUTDOWN),
+  ERROR (EXDEV),        ERROR (ESTALE),  ERROR (ETIMEDOUT)
+};
 
 #define ERRORS (sizeof errors / sizeof errors[0])
 

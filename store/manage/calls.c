@@ -70,6 +70,12 @@ static const struct field recompressed_fields[] = {
   FIELD_END,
 };
 
+static const struct field backup_fields[] = {
+  FIELD (struct backup_counts, blocks, "blocks", UNSIGNED),
+  FIELD (struct backup_counts, bytes, "bytes", UNSIGNED),
+  FIELD_END,
+};
+
 static const struct field property_fields[] = {
   FIELD (struct property, kind, "kind", UNSIGNED),
   FIELD (struct property, key, "key", TEXT),
@@ -151,6 +157,9 @@ const struct field manage_fields[] = {
   FIELD_OF (struct manage_call, details, "details", details_fields),
   FIELD_OF (struct manage_call, file, "file", file_fields),
   FIELD_OF (struct manage_call, done, "done", recompressed_fields),
+  FIELD (struct manage_call, path, "path", TEXT),
+  FIELD (struct manage_call, directory, "directory", TEXT),
+  FIELD_OF (struct manage_call, copied, "copied", backup_fields),
   FIELD_OF (struct manage_call, optional, "optional", optional_fields),
   FIELD_OF (struct manage_call, incoming, "incoming", incoming_fields),
   FIELD_LIST_OF (struct manage_call, items, item_count, "items", item_fields),

@@ -33,6 +33,8 @@ struct manage_call {
   struct manage_details details;
   struct manage_file file;
   struct recompressed done;
+  const char *path, *directory;
+  struct backup_counts copied;
   struct optional optional;
   struct manage_incoming incoming; /* without its optional */
   struct usage_item *items;
@@ -80,7 +82,8 @@ extern const struct field manage_fields[];
   X (manage_receive_end, "open size", "")                                      \
   X (manage_receive_cancel, "open", "")                                        \
   X (manage_receive_clean, "", "removed")                                      \
-  X (recompress_disk, "disk", "done")
+  X (recompress_disk, "disk", "done")                                          \
+  X (manage_backup, "path directory", "copied")
 
 EACH_MANAGE_CALL (CALL_DECLARED)
 

@@ -23,6 +23,7 @@
 #include "engine/remote.h"
 #include "manage/calls.h"
 #include "server/control-parts.h"
+#include "sqlite/files.h"
 
 #define STORE serving->session->store
 
@@ -712,6 +713,38 @@ serve_manage_receive_clean (struct serving *serving, void *values,
 
   serving->has_results = true;
   return manage_receive_clean (STORE, &call->removed, status);
+}
+
+/* A server may have directories of its own, such as a /tmp. */
+static int
+check_same_directory (const struct manage_call *call, struct status *status)
+{
+  char *directory = files_directory (call->path);
+  char identity[PLACE_IDENTITY];
+  int r = directory ? place_identify (directory, identity, status)
+                    : status_no_memory (status);
+
+  free (directory);
+  if (r == 0 && strcmp (identity, call->directory) != 0)
+    r = status_fail (status, EXDEV,
+                     "%s: the server has another directory of that name; give "
+                     "one that both have",
+                     call->path);
+  return r;
+}
+
+static int
+serve_manage_backup (struct serving *serving, void *values,
+                     struct status *status)
+{
+  struct manage_call *call = values;
+
+  if (call->path[0] != '/')
+    return status_fail (status, EINVAL, "the name of the file is relative");
+  if (check_same_directory (call, status) == -1)
+    return -1;
+  return manage_backup (STORE, call->path, session_progress, serving->session,
+                        &call->copied, status);
 }
 
 /*--------------------------------------------------------------------

@@ -245,6 +245,19 @@ try:
         sys.exit("the reception of a client that has gone is still there")
     c.close()
 
+    # --- A backup, only where both see it -----------------------------------
+
+    here = os.stat(".")
+    for path, directory, wanted in (
+            ("saved", "file %d:%d" % (here.st_dev, here.st_ino), "EINVAL"),
+            (os.path.abspath("saved"), "file 1:1", "EXDEV"),
+            (DATABASE, "file %d:%d" % (here.st_dev, here.st_ino), "EEXIST")):
+        c = Client()
+        same("backup", c.call("manage_backup", path=path,
+                              directory=directory), wanted)
+        c.close()
+    same("a file", os.path.exists("saved"), False)
+
     # --- What finds ranges waits, and serves other calls meanwhile ------------
 
     c = Client()

@@ -64,7 +64,11 @@ await_answer s
 fails 1 "serves another database" list other.sqlite --control="$control"
 fails 3 "no server answers" list d.sqlite --control=nothing
 fails 3 "there is no file" list nothing.sqlite --control="$control"
-fails 1 "does not work through a server" backup d.sqlite out \
+fails 1 "does not work through a server" upgrade d.sqlite \
+  --control="$control"
+fails 1 "does not work through a server" check d.sqlite --salvage=out \
+  --control="$control"
+fails 3 "No such file or directory" backup d.sqlite none/out \
   --control="$control"
 fails 1 "does not work through a server" check d.sqlite --repair \
   --control="$control"

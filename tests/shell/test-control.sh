@@ -165,6 +165,13 @@ ends 1 resize d.sqlite web 4k
 ends 0 resize d.sqlite web 64k --shrink
 ends 0 check d.sqlite
 ends 0 check d.sqlite --json
+ends 0 backup d.sqlite saved
+ends 4 backup d.sqlite saved
+ends 4 backup d.sqlite d.sqlite
+sqlblock check -q through/saved
+sqlblock export -q through/saved web saved.web
+sqlblock export -q through/d.sqlite web - | cmp - saved.web ||
+  fail "another disk was backed up"
 ends 2 list
 ends 2 list d.sqlite --nothing
 
