@@ -17,9 +17,6 @@
 #include "engine/remote.h"
 #include "sqlite/place.h"
 
-/* How long the server may take to read a request, in milliseconds. */
-#define SEND_WAIT 60000
-
 const struct field store_fields[] = {
   FIELD (struct store_call, name, "name", TEXT),
   FIELD (struct store_call, database, "database", TEXT),
@@ -169,7 +166,7 @@ send_line (struct remote *remote, json_t *line, struct status *status)
 {
   if (channel_queue (&remote->channel, line, status) == -1)
     return -1;
-  return channel_flush (&remote->channel, SEND_WAIT, status);
+  return channel_flush (&remote->channel, CHANNEL_EVER, status);
 }
 
 /* Send the request. */
@@ -206,7 +203,7 @@ send_request (struct remote *remote, const struct call_type *type,
     return -1;
   }
   free (text);
-  return channel_flush (&remote->channel, SEND_WAIT, status);
+  return channel_flush (&remote->channel, CHANNEL_EVER, status);
 }
 
 /* Ask the server to stop; it then replies soon. */

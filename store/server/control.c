@@ -20,11 +20,13 @@
 #include "server/control.h"
 
 /* How long a client may take, in milliseconds: between two requests, if it has
- * nothing open; to send one that it has begun; to take a part of the reply.
+ * nothing open; to send one that it has begun; the same if it has something
+ * open, and to take a part of the reply.  Somebody may have stopped it for a
+ * while, or reads page by page what it prints; nobody else waits for it.
  */
 #define IDLE_WAIT    60000
-#define REQUEST_WAIT 10000
-#define REPLY_WAIT   60000
+#define REQUEST_WAIT 60000
+#define LONG_WAIT    3600000
 
 /* How often progress is told, in nanoseconds. */
 #define TELL_INTERVAL (100 * CLOCK_MILLISECOND)
@@ -130,6 +132,22 @@ session_tell (struct session *session, json_t *found)
  * Requests.
  */
 
+static bool
+has_disks (const struct session *session)
+{
+  for (size_t i = 0; i < SESSION_DISKS; i++)
+    if (session->disks[i].by != OPENED_NOT)
+      return true;
+  return false;
+}
+
+/* How long the client may take to send a request. */
+static int
+request_wait (const struct session *session)
+{
+  return has_disks (session) ? LONG_WAIT : REQUEST_WAIT;
+}
+
 /* A call fails; always returns -1. */
 static int
 queue_failure (struct session *session, const struct status *failure,
@@ -225,7 +243,7 @@ read_data (struct serving *serving, const json_t *line, struct status *status)
     return status_no_memory (status);
   serving->data_length = length;
   return channel_read_bytes (&serving->session->channel, serving->data, length,
-                             REQUEST_WAIT, status);
+                             request_wait (serving->session), status);
 }
 
 /* Serve the request LINE, and send the reply. */
@@ -256,7 +274,7 @@ serve_line (struct session *session, json_t *line)
   else
     make_call (&serving, call);
   free (serving.data);
-  if (channel_flush (&session->channel, REPLY_WAIT, &status) == -1)
+  if (channel_flush (&session->channel, LONG_WAIT, &status) == -1)
     session->broken = true;
 }
 
@@ -270,7 +288,7 @@ wait_for_client (struct session *session)
 
   while (!session->broken && !session->cancelled &&
          !atomic_load (session->stopping)) {
-    r = channel_read (&session->channel, CHANNEL_EVER, REQUEST_WAIT, &line,
+    r = channel_read (&session->channel, CHANNEL_EVER, LONG_WAIT, &line,
                       &ignored);
     /* One that has said its last can only take what comes. */
     if (r == 0 && !channel_is_gone (&session->channel) &&
@@ -300,7 +318,7 @@ session_tell_and_wait (struct session *session, json_t *found)
   if (channel_queue (&session->channel,
                      json_pack ("{s:o, s:b}", "found", found, "waiting", 1),
                      &ignored) == -1 ||
-      channel_flush (&session->channel, REPLY_WAIT, &ignored) == -1)
+      channel_flush (&session->channel, LONG_WAIT, &ignored) == -1)
     session->broken = true;
   else {
     session->waiting = true;
@@ -313,15 +331,6 @@ session_tell_and_wait (struct session *session, json_t *found)
 /*--------------------------------------------------------------------
  * Sessions.
  */
-
-static bool
-has_disks (const struct session *session)
-{
-  for (size_t i = 0; i < SESSION_DISKS; i++)
-    if (session->disks[i].by != OPENED_NOT)
-      return true;
-  return false;
-}
 
 /* Is the client this user, or root? */
 static int
@@ -349,7 +358,7 @@ serve_requests (struct session *session)
   while (r == 1 && !session->broken && !atomic_load (session->stopping)) {
     r = channel_read (&session->channel,
                       has_disks (session) ? CHANNEL_EVER : IDLE_WAIT,
-                      REQUEST_WAIT, &line, &status);
+                      request_wait (session), &line, &status);
     if (r == 1) {
       session->cancelled = false;
       /* One that comes when its call has ended already. */

@@ -93,7 +93,7 @@ void place_free (struct place *place);
  * names it has and from where it is seen: for a command and a server to know
  * that they mean the same.  Returns 0, or -1.
  */
-#define PLACE_IDENTITY 64
+#define PLACE_IDENTITY 512
 int place_identify (const char *path, char identity[PLACE_IDENTITY],
                     struct status *status);
 void place_write_identity (const struct place *place,
