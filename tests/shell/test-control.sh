@@ -306,4 +306,27 @@ for way in beside through; do
   [ ! -e "$way.control" ] || fail "a socket was left behind"
   sqlblock check -q "$way/d.sqlite"
 done
+
+# What is damaged is found and said in the same way, and fails with the same.
+for way in beside through; do
+  rm "$way"/d.sqlite*
+  sqlblock import -q "$way/d.sqlite" hurt image --create
+  change "$way/d.sqlite" "UPDATE block SET data = zeroblob (4096)
+    WHERE layer = (SELECT layer FROM disk WHERE name = 'hurt')
+    AND number IN (3, 5)"
+  change "$way/d.sqlite" "INSERT INTO property (kind, owner, key, value,
+    checksum) SELECT 1, id, 'user:bad', 'x', 0 FROM disk WHERE name = 'hurt'"
+  start_nbdkit "$way.nbd" "$plugin" "$tmp/$way/d.sqlite" \
+    control="$tmp/$way.control"
+  await_answer "$way.nbd"
+done
+ends 6 check d.sqlite
+ends 6 check d.sqlite --json
+grep -q '"block": 5' through.out || fail "a block is not named"
+ends 1 export d.sqlite hurt -
+ends 0 info d.sqlite hurt --json
+ends 1 recompress d.sqlite hurt
+for way in beside through; do
+  stop_nbdkit "$(cat "$way.nbd.pid")"
+done
 echo "$calls calls in both ways"
