@@ -24,10 +24,10 @@
 
 #include "status.h"
 
-/* The most bytes of a request's line, and behind a line; a reply is as long as
- * what it tells of.
+/* The most bytes of a request's line, enough for 100,000 snapshots, and of what
+ * is behind a line; a reply is as long as what it tells of.
  */
-#define CHANNEL_REQUEST_MAX ((size_t)16 << 20)
+#define CHANNEL_REQUEST_MAX ((size_t)8 << 20)
 #define CHANNEL_BYTES_MAX   ((size_t)4 << 20)
 
 /* Wait as long as it takes. */

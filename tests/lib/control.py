@@ -218,6 +218,30 @@ try:
                                                       "class": 0}]}):
         same("what comes along", c.call("manage_receive", incoming=incoming,
                                         optional=optional), "EINVAL")
+    for more in ({"base_guid": 5, "base": "x", "replace": True},
+                 {"base_guid": 5, "snapshot": "x"},
+                 {"base_guid": 5, "snapshot": "x", "base": "a@b"},
+                 {"disk": "web", "base_guid": 5, "snapshot": "x", "base": "y"},
+                 {"disk": "web", "replace": True, "block_size": 512},
+                 {"disk": "web@monday", "replace": True}):
+        got = c.call("manage_receive", incoming={**incoming, **more})
+        same("incoming with %r" % more, got in ("EINVAL", "EBUSY"), True)
+    for call, arguments in (
+            ("manage_create", {"options": {"name": "x"}}),
+            ("manage_create", {"options": {"name": "", "size": 4096}}),
+            ("manage_create", {"options": {"name": "a@b", "size": 4096}}),
+            ("manage_create", {"options": {"name": "x", "size": 4096,
+                                           "block_size": 3}}),
+            ("manage_clone", {"source": "web", "name": ""}),
+            ("manage_hold", {"target": "web@monday", "tag": {"hex": "ff"}}),
+            ("manage_hold", {"target": "web@monday", "tag": ""}),
+            ("manage_set", {"target": "web", "options": {"settings": [
+                {"key": {"hex": "ff"}, "text": "x"}]}}),
+            ("manage_find_snapshot", {"target": "web"}),
+            ("manage_delete_snapshots", {"targets": ["web"]}),
+            ("manage_rollback", {"target": "web", "force": True}),
+            ("manage_snapshot", {"targets": ["web"], "name": "2026-11-22"})):
+        same("%s %r" % (call, arguments), c.call(call, **arguments), "EINVAL")
     number = c.call("manage_receive", incoming=incoming)["open"]
     same("a part", c.call("disk_fill", b"x" * 4096, disk=number, offset=0,
                           count=4096), {})

@@ -112,6 +112,9 @@ python3 -B "$srcdir/lib/control.py" "$control" "$tmp/d.sqlite" \
 # The server ends while a call runs and clients wait; nothing is left of what
 # they did.
 head -c 40000000 /dev/urandom >image
+sqlblock import -q d.sqlite big image
+sqlblock snapshot create -q d.sqlite big@all
+sqlblock clone -q d.sqlite big@all clone
 mkfifo fifo
 sqlblock import d.sqlite coming fifo 2>import.err &
 import=$!
@@ -128,17 +131,29 @@ time.sleep(100)
 EOF2
 started_pids+=("$!")
 sleep 0.5
+sqlblock flatten -q d.sqlite clone 9>&- 2>flatten.err &
+flatten=$!
+started_pids+=("$flatten")
+sleep 0.1
 before=$SECONDS
 stop_nbdkit
 [ $((SECONDS - before)) -lt 15 ] || fail "a client has kept the server"
 exec 9>&-
+code=0
+wait "$flatten" || code=$?
+[ "$code" = 0 ] || { [ "$code" = 1 ] && grep -q "ended\|inter" flatten.err; } ||
+  fail "the command ended with $code: $(cat flatten.err)"
+echo "flattening ended with $code"
 code=0
 wait "$import" || code=$?
 [ "$code" = 1 ] || fail "the command ended with $code: $(cat import.err)"
 grep -q "server has ended\|has ended" import.err ||
   fail "the command does not say why: $(cat import.err)"
 unset SQLBLOCK_CONTROL
-[ "$(sqlblock list d.sqlite --names)" = web ] || fail "something is left"
+[ "$(echo $(sqlblock list d.sqlite --names))" = "web big clone" ] ||
+  fail "something is left"
+sqlblock flatten -q d.sqlite clone
+sqlblock export d.sqlite clone - | cmp - image || fail "another clone"
 query d.sqlite "SELECT count (*) FROM disk WHERE name LIKE '%/%'" |
   grep -qx 0 || fail "a reception is left"
 
