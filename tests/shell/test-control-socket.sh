@@ -106,12 +106,21 @@ else
   echo "not root: no other user was tried"
 fi
 
+# What was done last is told, also where it ends soon after that.
+head -c 40000000 /dev/urandom >image
+sqlblock import -q d.sqlite big image
+sqlblock snapshot create -q d.sqlite big@all
+sqlblock clone -q d.sqlite big@all clone
+sqlblock flatten d.sqlite clone 2>said
+grep -qF "copied 38.1M; disk 'clone'" said || fail "not so: $(cat said)"
+sqlblock delete -q d.sqlite clone
+sqlblock delete -q d.sqlite big --snapshots
+
 python3 -B "$srcdir/lib/control.py" "$control" "$tmp/d.sqlite" \
   "$(uri s web)" "$nbdkit_pid"
 
 # The server ends while a call runs and clients wait; nothing is left of what
 # they did.
-head -c 40000000 /dev/urandom >image
 sqlblock import -q d.sqlite big image
 sqlblock snapshot create -q d.sqlite big@all
 sqlblock clone -q d.sqlite big@all clone

@@ -185,8 +185,8 @@ sqlblock resize -q source.sqlite sent +64k
 sqlblock snapshot create -q source.sqlite sent@b
 sqlblock send -q source.sqlite sent@a >whole
 sqlblock send -q source.sqlite sent@b --from=a >changes
-head -c 100000 whole >cut
-input=cut ends 1 receive d.sqlite
+head -c 100000 whole >torn
+input=torn ends 1 receive d.sqlite
 input=changes ends 3 receive d.sqlite
 input=whole ends 0 receive d.sqlite
 input=whole ends 4 receive d.sqlite
