@@ -128,6 +128,8 @@ int
 store_connect (struct store *store, struct connection *connection,
                struct status *status)
 {
+  if (store->remote)
+    return remote_refuse (status);
   return connections_open (&store->connections, connection, CONNECTION_WRITE,
                            status);
 }
