@@ -79,6 +79,7 @@ static const char *auto_snapshot;
 static const char *keep;
 static const char *scrub_time;
 static char *stats;
+static char *control;
 static bool snapshots_listed = true;
 static struct server_options server_options = { .tidy.keep = UINT64_MAX };
 static struct disk_options options;
@@ -140,6 +141,7 @@ sqlblock_unload (void)
 {
   free (path);
   free (stats);
+  free (control);
 }
 
 /* Keep the value of a parameter that may be given once. */
@@ -217,6 +219,8 @@ sqlblock_config (const char *key, const char *value)
     return set_once (&scrub_time, key, value);
   if (strcmp (key, "stats") == 0)
     return set_path (&stats, key, value);
+  if (strcmp (key, "control") == 0)
+    return set_path (&control, key, value);
   nbdkit_error ("unknown parameter '%s'", key);
   return -1;
 }
@@ -445,7 +449,8 @@ sqlblock_config_complete (void)
   "                       (default " HISTORY_RULES_DEFAULT ").\n"              \
   "scrub=<TIME>           Check everything once within this time, such as "    \
   "7d.\n"                                                                      \
-  "stats=<FILE>           Write statistics for Prometheus to this file."
+  "stats=<FILE>           Write statistics for Prometheus to this file.\n"     \
+  "control=<SOCKET>       Let sqlblock --control=SOCKET manage the disks."
 
 /* Print what this plugin is made of. */
 static void
@@ -474,6 +479,8 @@ sqlblock_get_ready (void)
     return report (&status);
   if (stats && server_check_statistics (stats, path, &status) == -1)
     return wrong_value ("stats", &status);
+  if (control && server_check_control (control, &status) == -1)
+    return wrong_value ("control", &status);
   return 0;
 }
 
@@ -517,6 +524,7 @@ sqlblock_after_fork (void)
   server_options.store.warn = warn;
   server_options.store.fenced = fenced;
   server_options.statistics = stats;
+  server_options.control = control;
   server_options.name = nbdkit_name ? nbdkit_name () : NULL;
   server = server_start (path, &server_options, &status);
   if (server == NULL)

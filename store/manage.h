@@ -10,7 +10,8 @@
  * one short transaction, or several of which the last one makes the change
  * visible; it is durable when the call returns.  They go through the
  * store's own queue of writers, so they can run in a server, and beside
- * one in another process.
+ * one in another process; where the store is a server's (the option control
+ * of struct store_options), the server runs them.
  *
  * Thread rules: any thread, with the store open.  All return 0, or -1 with
  * nothing changed unless they say otherwise.  Common errors: ENOENT for

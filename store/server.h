@@ -62,6 +62,7 @@ struct server_options {
   int64_t scrub_period;   /* seconds in which all is checked once; 0: never */
   const char *statistics; /* the name of a file for Prometheus, or NULL; */
   const char *name;       /* that of the server, told in it, or NULL */
+  const char *control;    /* the name of a socket (control.h), or NULL */
 };
 
 /* Check that FILE can be written for Prometheus, and is neither the database
@@ -70,6 +71,11 @@ struct server_options {
  */
 int server_check_statistics (const char *file, const char *path,
                              struct status *status);
+
+/* Check that the control socket PATH can be made, where no server is already.
+ * Changes nothing.  Returns 0, or -1.
+ */
+int server_check_control (const char *path, struct status *status);
 
 /* Open the database PATH and start the threads.  What OPTIONS points to
  * outlives the server.  Returns NULL on failure, with nothing left.

@@ -170,6 +170,10 @@ struct store_options {
   bool tolerant;
   /* Open a file whose log is missing; see store_accept. */
   bool without_log;
+  /* The control socket of the server that has it open, through which all is
+   * done, or NULL: open it here.  Of the rest nothing counts then.
+   */
+  const char *control;
   /* When to checkpoint. */
   struct checkpoint_limits limits;
   /* Takes lines for the server's log; called from other threads. */

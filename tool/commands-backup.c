@@ -96,6 +96,7 @@ const struct command command_upgrade = {
   .common = COMMON_DRY_RUN,
   .least = 1,
   .most = 1,
+  .alone = true,
   .run = run_upgrade,
 };
 

@@ -438,6 +438,8 @@ run_check (int argc, char *argv[])
   int code;
 
   (void)argc;
+  if (common.control && (salvage || repair || accept_file))
+    return tool_alone ("check with --salvage, --repair or --accept");
   if (salvage && repair)
     return tool_usage ("--salvage and --repair exclude each other");
   if (accept_file && (salvage || repair))

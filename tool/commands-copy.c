@@ -781,9 +781,9 @@ run_import (int argc, char *argv[])
       measure_input (&input, &status) == -1 ||
       check_format (&input, &status) == -1 ||
       (import_create &&
-       store_make (argv[0], incoming.block_size, &status) == -1))
+       tool_make (argv[0], incoming.block_size, &status) == -1))
     return tool_fail (&status);
-  if (!import_create && store_examine (argv[0], &status) == 0)
+  if (!import_create && tool_examine (argv[0], &status) == 0)
     return tool_error (ENOENT, "there is no file %s; with --create it is made",
                        argv[0]);
   store = tool_open (argv[0], true);

@@ -63,7 +63,7 @@ static int
 create_disk (const char *path, const struct disk_options *options)
 {
   struct status status;
-  const int found = store_examine (path, &status);
+  const int found = tool_examine (path, &status);
   int r;
 
   if (found == -1)

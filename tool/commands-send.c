@@ -358,7 +358,7 @@ make_database (const char *path, const struct stream_header *header,
                struct status *status)
 {
   if (header->base_guid != 0) {
-    const int r = store_examine (path, status);
+    const int r = tool_examine (path, status);
 
     return r != 0 ? (r == 1 ? 0 : -1)
                   : status_fail (status, ENOENT,
@@ -367,7 +367,7 @@ make_database (const char *path, const struct stream_header *header,
                                  "that first",
                                  path, header->disk, header->base);
   }
-  return store_make (path, header->block_size, status);
+  return tool_make (path, header->block_size, status);
 }
 
 /* Open the stream; a file of another kind is named, with what can be done. */

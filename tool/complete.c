@@ -373,7 +373,7 @@ offer_value (const char *kind)
     offer ("auto", "");
     offer ("never", "");
   }
-  else if (strcmp (kind, "FILE") == 0)
+  else if (strcmp (kind, "FILE") == 0 || strcmp (kind, "SOCKET") == 0)
     offer_files ("file");
   else if (strcmp (kind, "DISK") == 0)
     offer_disks (true, false);

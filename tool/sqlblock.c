@@ -68,6 +68,10 @@ const struct command *const tool_commands[] = { EACH_COMMAND (LISTED) NULL };
 struct common common;
 
 static bool want_help, want_progress, want_no_progress, is_one_machine;
+static const char *control;
+
+/* Says what --control says, where that is not given. */
+#define CONTROL_VARIABLE "SQLBLOCK_CONTROL"
 
 static const struct tool_option json_option[] = {
   { "json", 0, NULL, &common.json, "print JSON; sizes are in bytes" },
@@ -94,6 +98,10 @@ static const struct tool_option all_options[] = {
   { "one-machine", 0, NULL, &is_one_machine,
     "no other machine has DATABASE open, though its file\n"
     "system may be shared with others" },
+  { "control", 0, "SOCKET", &control,
+    "do it through the server that has DATABASE open and\n"
+    "control=SOCKET (default: " CONTROL_VARIABLE " in the\n"
+    "environment, if that is set)" },
   { "quiet", 'q', NULL, &common.quiet, "print no more than data and errors" },
   { "help", 'h', NULL, &want_help, "print this help" },
   { NULL, 0, NULL, NULL, NULL },
@@ -433,8 +441,20 @@ read_options (int argc, char *argv[], char *operands[])
     return -1;
   }
   store_set_one_machine (is_one_machine);
+  if (control == NULL)
+    control = getenv (CONTROL_VARIABLE);
+  common.control = control && control[0] ? control : NULL;
   common.progress = want_progress ? 1 : want_no_progress ? -1 : 0;
   return operand_count;
+}
+
+int
+tool_alone (const char *what)
+{
+  return tool_error (ENOTSUP,
+                     "%s does not work through a server: it opens the database "
+                     "by itself; leave out --control, or unset %s",
+                     what, CONTROL_VARIABLE);
 }
 
 /* Do the command whose name ends before ARGV[1]. */
@@ -456,6 +476,8 @@ run (int argc, char *argv[])
     code = tool_usage ("'%s' is an argument too many", operands[current->most]);
   else {
     code = arguments_check (current, count, operands);
+    if (code == TOOL_DONE && common.control && current->alone)
+      code = tool_alone (current->name);
     if (code == TOOL_DONE) {
       tool_check_redirection (operands[0]);
       tool_doing (current->name, count, operands);

@@ -57,6 +57,18 @@ tool_check_output (const char *database, const char *path,
                       path, database);
 }
 
+int
+tool_examine (const char *path, struct status *status)
+{
+  return common.control ? 1 : store_examine (path, status);
+}
+
+int
+tool_make (const char *path, uint32_t block_size, struct status *status)
+{
+  return common.control ? 0 : store_make (path, block_size, status);
+}
+
 struct store *
 tool_try_open (const char *path, bool write, bool tolerant, bool without_log,
                struct status *status)
@@ -65,17 +77,19 @@ tool_try_open (const char *path, bool write, bool tolerant, bool without_log,
     .command = true,
     .tolerant = tolerant,
     .without_log = without_log,
+    .control = common.control,
     .limits = checkpoint_limits_default,
     .warn = warn,
   };
-  const int found = store_examine (path, status);
+  const int found = tool_examine (path, status);
 
   if (found == -1)
     return NULL;
   if (found == 0)
     exit (tool_error (
         ENOENT, "there is no file %s; \"sqlblock create\" makes one", path));
-  if (write && !store_is_on_cluster (path) && access (path, W_OK) == -1)
+  if (write && common.control == NULL && !store_is_on_cluster (path) &&
+      access (path, W_OK) == -1)
     exit (tool_error (EACCES, "%s cannot be changed: %s", path,
                       strerror (errno)));
   database_path = path;

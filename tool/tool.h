@@ -70,7 +70,8 @@ enum {
 
 struct common {
   bool json, quiet, dry_run, force;
-  int progress; /* 1: --progress, -1: --no-progress, 0: neither */
+  int progress;        /* 1: --progress, -1: --no-progress, 0: neither */
+  const char *control; /* the control socket of a server, or NULL */
 };
 extern struct common common; /* what the user said */
 
@@ -83,6 +84,7 @@ struct command {
   unsigned common;                   /* COMMON_... */
   int least, most;                   /* how many arguments; most -1: any */
   bool any_disk;                     /* DISK may be left out of DISK@SNAPSHOT */
+  bool alone;            /* it opens DATABASE by itself: not through a server */
   const char *snapshots; /* the command that does this, or something like it,
                             with a snapshot; may be NULL */
   /* Do it.  ARGV are the ARGC arguments, without the name and the options:
@@ -111,6 +113,11 @@ tool_gather_options (const struct command *command,
  * completion of shells (complete.c).  Returns an exit code.
  */
 int complete (int count, char *words[]);
+
+/* Fail, since WHAT opens the database by itself, and a server has it open.
+ * Returns an exit code.
+ */
+int tool_alone (const char *what);
 
 /* Print a usage error and how to get help; returns TOOL_USAGE. */
 int tool_usage (const char *format, ...)
@@ -148,8 +155,14 @@ void tool_check_redirection (const char *database);
  */
 struct store *tool_open (const char *path, bool write);
 
-/* The same, but returns NULL where what is there cannot be opened; TOLERANT
- * and WITHOUT_LOG are those of struct store_options.
+/* store_examine and store_make, where the database is opened here; where a
+ * server has it open it is there.
+ */
+int tool_examine (const char *path, struct status *status);
+int tool_make (const char *path, uint32_t block_size, struct status *status);
+
+/* The same as tool_open, but returns NULL where what is there cannot be opened;
+ * TOLERANT and WITHOUT_LOG are those of struct store_options.
  */
 struct store *tool_try_open (const char *path, bool write, bool tolerant,
                              bool without_log, struct status *status);

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "check/check-call.h"
 #include "check/check-parts.h"
 #include "base/background.h"
 #include "base/clock.h"
@@ -521,11 +522,13 @@ check_database (struct store *store, const struct check_options *options,
     .options = options,
     .counts = counts,
     .lookups = LOOKUPS,
-    .block = malloc (DISK_BLOCK_SIZE_MAX),
   };
   int r;
 
+  if (store_remote (store))
+    return check_on_server (store, options, counts, status);
   *counts = (struct check_counts){ 0 };
+  check.block = malloc (DISK_BLOCK_SIZE_MAX);
   r = check.block ? check_all (&check, status) : status_no_memory (status);
   free (check.block);
   free (check.plan.layers);

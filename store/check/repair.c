@@ -27,6 +27,7 @@
 #include "rows/properties.h"
 #include "check/sealing.h"
 #include "engine/engine.h"
+#include "engine/remote.h"
 #include "engine/checkpoint.h"
 #include "manage.h"
 #include "base/count.h"
@@ -692,8 +693,11 @@ repair_database (struct store *store, const struct repair_options *options,
     .progress = report_progress,
     .opaque = &repair,
   };
-  int r = check_database (store, &check, counts, status);
+  int r;
 
+  if (store_remote (store))
+    return remote_refuse (status);
+  r = check_database (store, &check, counts, status);
   if (r == 0 && repair.no_memory)
     r = status_no_memory (status);
   if (r == 0 && counts->problems + counts->leftovers > 0) {

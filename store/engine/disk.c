@@ -20,8 +20,10 @@
 #include "base/clock.h"
 #include "base/count.h"
 #include "base/counters.h"
+#include "engine/channel.h"
 #include "engine/engine.h"
 #include "engine/prefetch.h"
+#include "engine/remote.h"
 #include "engine/store-parts.h"
 #include "rows/features.h"
 #include "rows/layers.h"
@@ -44,8 +46,9 @@ struct disk {
   atomic_int codec, level, deduplicate;
   struct disk_counters *counters; /* or NULL */
   bool readonly;
-  int guard; /* released at the end, or -1 */
-  int reads; /* guard_read_snapshot, or -1 */
+  uint32_t remote; /* its number, where a server has it open */
+  int guard;       /* released at the end, or -1 */
+  int reads;       /* guard_read_snapshot, or -1 */
 };
 
 /* What a thread has seen, for the others; it rarely changes. */
@@ -148,6 +151,48 @@ check_access (struct store *store, const struct disk_info *info, bool readonly,
 }
 
 struct disk *
+disk_open_remote (struct store *store, uint32_t number,
+                  const struct disk_info *info, bool readonly,
+                  struct status *status)
+{
+  struct disk *disk = calloc (1, sizeof *disk);
+
+  if (disk == NULL) {
+    /* The server closes it at the end of the connection. */
+    status_no_memory (status);
+    return NULL;
+  }
+  disk->store = store;
+  disk->info = *info;
+  disk->readonly = readonly;
+  disk->remote = number;
+  disk->guard = disk->reads = -1;
+  return disk;
+}
+
+uint32_t
+disk_remote (const struct disk *disk)
+{
+  return disk->remote;
+}
+
+/* Open what a server has, for reading. */
+static struct disk *
+open_on_server (struct store *store, const char *name, bool readonly,
+                struct status *status)
+{
+  struct store_call call = { .name = name };
+
+  if (!readonly) {
+    remote_refuse (status);
+    return NULL;
+  }
+  if (remote_call (store->remote, &call_disk_open, &call, NULL, status) == -1)
+    return NULL;
+  return disk_open_remote (store, call.disk, &call.info, call.readonly, status);
+}
+
+struct disk *
 disk_open (struct store *store, const char *name, bool readonly,
            struct status *status)
 {
@@ -155,6 +200,8 @@ disk_open (struct store *store, const char *name, bool readonly,
   struct disk *disk;
   int reads;
 
+  if (store->remote)
+    return open_on_server (store, name, readonly, status);
   for (;;) {
     if (find_to_read (store, name, &info, &reads, status) == -1)
       return NULL;
@@ -231,8 +278,22 @@ disk_has_guard (const struct disk *disk)
 }
 
 void
+disk_forget (struct disk *disk)
+{
+  free (disk);
+}
+
+void
 disk_close (struct disk *disk)
 {
+  struct store_call call = { .disk = disk->remote };
+  struct status ignored;
+
+  if (disk->store->remote) {
+    remote_call (disk->store->remote, &call_disk_close, &call, NULL, &ignored);
+    free (disk);
+    return;
+  }
   if (!disk->readonly)
     store_end_writing (disk->store, disk->info.id);
   if (disk->guard != -1)
@@ -268,6 +329,59 @@ failed_range (const struct disk *disk, const char *doing, uint64_t offset,
                         disk->info.name, doing, COUNT (count, "byte"), offset);
 }
 
+/* The same requests of a disk that a server has open: it takes them in pieces,
+ * and says of a failure itself what was being done.
+ */
+static int
+ask_server (struct disk *disk, const struct call_type *type, void *buffer,
+            const void *data, uint64_t offset, uint64_t count,
+            struct status *status)
+{
+  const bool moves = buffer || data;
+  struct remote_more more;
+  struct store_call call;
+  uint64_t part, done;
+
+  for (done = 0; done < count; done += part) {
+    part = moves && count - done > CHANNEL_BYTES_MAX ? CHANNEL_BYTES_MAX
+                                                     : count - done;
+    call = (struct store_call){ .disk = disk->remote,
+                                .offset = offset + done,
+                                .count = part };
+    more = (struct remote_more){ .data_length = data ? part : 0,
+                                 .buffer_length = buffer ? part : 0 };
+    if (data)
+      more.data = (const char *)data + done;
+    if (buffer)
+      more.buffer = (char *)buffer + done;
+    if (remote_call (disk->store->remote, type, &call, &more, status) == -1)
+      return -1;
+  }
+  return 0;
+}
+
+static int
+ask_server_extents (struct disk *disk, uint64_t offset, uint64_t count,
+                    bool one, extent_found found, void *opaque,
+                    struct status *status)
+{
+  struct store_call call = {
+    .disk = disk->remote,
+    .offset = offset,
+    .count = count,
+    .one = one,
+  };
+
+  if (remote_call (disk->store->remote, &call_disk_extents, &call, NULL,
+                   status) == -1)
+    return -1;
+  for (size_t i = 0; i < call.extent_count; i++)
+    if (found (call.extents[i].offset, call.extents[i].length,
+               call.extents[i].hole, opaque) != 0)
+      return status_no_memory (status);
+  return 0;
+}
+
 /* Read into BUFFER, and count how the cache was used; maybe AGAIN, see
  * reader.h.
  */
@@ -298,6 +412,9 @@ read_range (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
   bool again = true;
   int r = -1;
 
+  if (disk->store->remote)
+    return ask_server (disk, &call_disk_read, buffer, NULL, offset, count,
+                       status);
   for (int tries = READ_TRIES; r == -1 && again; tries--) {
     again = tries > 1;
     r = read_once (disk, buffer, offset, count, &again, status);
@@ -341,6 +458,8 @@ flush (struct disk *disk, struct status *status)
 {
   if (disk->readonly)
     return 0;
+  if (disk->store->remote)
+    return remote_refuse (status);
   if (flusher_flush (&disk->store->flusher, status) == -1) {
     checkpointer_wake (&disk->store->checkpointer);
     return status_prefix (status, "disk '%s': flushing", disk->info.name);
@@ -443,6 +562,8 @@ write_range (struct disk *disk, const void *data, uint64_t offset,
   };
   int r;
 
+  if (disk->store->remote)
+    return remote_refuse (status);
   prefetch (disk, offset, count);
   read_edges (disk, &request);
   r = writer_write (&disk->store->writer, &disk->info, &request, status);
@@ -475,6 +596,9 @@ disk_fill (struct disk *disk, const void *data, uint64_t offset, uint64_t count,
   uint64_t part;
   int r = 0;
 
+  if (disk->store->remote)
+    return ask_server (disk, &call_disk_fill, NULL, data, offset, count,
+                       status);
   for (; r == 0 && count > 0; bytes += part, offset += part, count -= part) {
     part = most - offset % block_size;
     if (part > count)
@@ -490,8 +614,9 @@ clear (struct disk *disk, uint64_t offset, uint64_t count, bool edges, bool fua,
        struct status *status)
 {
   const uint64_t began = clock_now ();
-  int r = writer_clear (&disk->store->writer, &disk->info, offset, count, edges,
-                        status);
+  int r = disk->store->remote ? remote_refuse (status)
+                              : writer_clear (&disk->store->writer, &disk->info,
+                                              offset, count, edges, status);
 
   if (r == -1)
     failed_range (disk, edges ? "zeroing" : "trimming", offset, count, status);
@@ -512,6 +637,9 @@ int
 disk_zero (struct disk *disk, uint64_t offset, uint64_t count, bool fua,
            struct status *status)
 {
+  if (disk->store->remote && !fua)
+    return ask_server (disk, &call_disk_zero, NULL, NULL, offset, count,
+                       status);
   return clear (disk, offset, count, true, fua, status);
 }
 
@@ -520,10 +648,12 @@ disk_extents (struct disk *disk, uint64_t offset, uint64_t count, bool one,
               extent_found found, void *opaque, struct status *status)
 {
   const uint64_t began = clock_now ();
-  struct reader *reader =
-      reader_take_disk (&disk->store->readers, &disk->info, status);
+  struct reader *reader;
   int r = -1;
 
+  if (disk->store->remote)
+    return ask_server_extents (disk, offset, count, one, found, opaque, status);
+  reader = reader_take_disk (&disk->store->readers, &disk->info, status);
   if (reader) {
     r = view_check_range (&reader->view, offset, count, EIO, status);
     if (r == 0)

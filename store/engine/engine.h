@@ -24,8 +24,10 @@
 
 #include "engine/writer.h"
 #include "sqlite/connection.h"
+#include "sqlite/place.h"
 #include "store.h"
 
+struct remote;
 struct statistics;
 
 /* Read in a transaction: evaluate CALL with a new variable NAME, the
@@ -102,8 +104,8 @@ int store_checkpoint (struct store *store, struct status *status);
 int store_apart (struct store *store, writer_change work, void *opaque,
                  struct status *status);
 
-/* Did another program serve the database when this one, a command, began to
- * write?  Returns 1, 0, -1.
+/* Is the database served: by this store, or where this is a command's, by
+ * another program when it began to write?  Returns 1, 0, -1.
  */
 int store_is_served (struct store *store, struct status *status);
 
@@ -133,6 +135,17 @@ void store_ask_checkpoint (struct store *store);
  */
 bool store_is_immutable (const struct store *store);
 
+/* The server that has the database open instead, see remote.h; NULL: it is open
+ * here.
+ */
+struct remote *store_remote (const struct store *store);
+
+/* Which database it is, see place.h. */
+void store_identity (const struct store *store, char identity[PLACE_IDENTITY]);
+
+/* Were others told that the server ends (store_interrupt)? */
+bool store_is_interrupted (const struct store *store);
+
 /* The path of the database. */
 const char *store_path (const struct store *store);
 
@@ -142,6 +155,16 @@ struct statistics *store_statistics (const struct store *store);
 /* The same for a disk that was found, whatever its name. */
 struct disk *disk_open_found (struct store *store, const struct disk_info *info,
                               bool readonly, struct status *status);
+
+/* The same for one that a server has open under NUMBER, in a store of which
+ * that is true (remote.h).  disk_remote returns the number; disk_forget frees
+ * what is here, where the server has closed it.
+ */
+struct disk *disk_open_remote (struct store *store, uint32_t number,
+                               const struct disk_info *info, bool readonly,
+                               struct status *status);
+uint32_t disk_remote (const struct disk *disk);
+void disk_forget (struct disk *disk);
 
 /* Have a guard released when DISK is closed (guard.h). */
 void disk_keep_guard (struct disk *disk, int guard);

@@ -21,8 +21,11 @@
 #include "store.h"
 
 struct held;
+struct remote;
 
 struct store {
+  struct remote *remote; /* not NULL: a server's, and nothing else is open */
+
   struct connections connections;
   struct store_options options;
   struct reader_pool readers;

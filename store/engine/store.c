@@ -11,6 +11,7 @@
 
 #include "base/counters.h"
 #include "engine/engine.h"
+#include "engine/remote.h"
 #include "engine/store-parts.h"
 #include "rows/formats.h"
 #include "rows/snapshots.h"
@@ -68,6 +69,19 @@ warn_of_format (struct store *store)
   store->options.warn (status.message);
 }
 
+/* Make STORE that of the server whose control socket OPTIONS has. */
+static struct store *
+open_remote (struct store *store, const char *path,
+             const struct store_options *options, struct status *status)
+{
+  store->options = *options;
+  store->remote = remote_open (options->control, path, status);
+  if (store->remote)
+    return store;
+  free (store);
+  return NULL;
+}
+
 struct store *
 store_open (const char *path, const struct store_options *options,
             struct status *status)
@@ -78,6 +92,8 @@ store_open (const char *path, const struct store_options *options,
     status_no_memory (status);
     return NULL;
   }
+  if (options->control)
+    return open_remote (store, path, options, status);
   if (connections_find (&store->connections, path, options, status) == -1) {
     free (store);
     return NULL;
@@ -112,6 +128,11 @@ store_open (const char *path, const struct store_options *options,
 void
 store_close (struct store *store)
 {
+  if (store->remote) {
+    remote_close (store->remote);
+    free (store);
+    return;
+  }
   if (store->writable)
     checkpointer_stop (&store->checkpointer);
   reader_pool_close (&store->readers);
@@ -155,6 +176,17 @@ store_list (struct store *store,
             int (*found) (const struct disk_info *info, void *opaque),
             void *opaque, struct status *status)
 {
+  struct store_call call = { .disk_count = 0 };
+
+  if (store->remote) {
+    if (remote_call (store->remote, &call_store_list, &call, NULL, status) ==
+        -1)
+      return -1;
+    for (size_t i = 0; i < call.disk_count; i++)
+      if (found (&call.disks[i], opaque) != 0)
+        break;
+    return 0;
+  }
   return STORE_READ (store, status, connection,
                      disks_list (connection, found, opaque, status));
 }
@@ -165,6 +197,17 @@ store_list_snapshots (struct store *store,
                                     void *opaque),
                       void *opaque, struct status *status)
 {
+  struct store_call call = { .snapshot_count = 0 };
+
+  if (store->remote) {
+    if (remote_call (store->remote, &call_store_list_snapshots, &call, NULL,
+                     status) == -1)
+      return -1;
+    for (size_t i = 0; i < call.snapshot_count; i++)
+      if (found (&call.snapshots[i], opaque) != 0)
+        break;
+    return 0;
+  }
   return STORE_READ (store, status, connection,
                      snapshots_list (connection, 0, found, opaque, status));
 }
@@ -173,8 +216,16 @@ int
 store_find (struct store *store, const char *name, struct disk_info *info,
             struct status *status)
 {
+  struct store_call call = { .name = name ? name : "" };
   struct snapshot_info snapshot;
 
+  if (store->remote) {
+    if (remote_call (store->remote, &call_store_find, &call, NULL, status) ==
+        -1)
+      return -1;
+    *info = call.info;
+    return 0;
+  }
   if (STORE_READ (store, status, connection,
                   snapshots_find_target (connection, name, info, &snapshot,
                                          status)) == -1)

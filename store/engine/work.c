@@ -13,6 +13,7 @@
 
 #include "engine/checkpoint.h"
 #include "engine/engine.h"
+#include "engine/remote.h"
 #include "engine/store-parts.h"
 #include "sqlite/log.h"
 #include "sqlite/marking.h"
@@ -21,8 +22,13 @@
 struct connection *
 store_begin_read (struct store *store, struct status *status)
 {
-  struct reader *reader = reader_take (&store->readers, status);
+  struct reader *reader;
 
+  if (store->remote) {
+    remote_refuse (status);
+    return NULL;
+  }
+  reader = reader_take (&store->readers, status);
   return reader ? &reader->connection : NULL;
 }
 
@@ -122,6 +128,8 @@ int
 store_connect (struct store *store, struct connection *connection,
                struct status *status)
 {
+  if (store->remote)
+    return remote_refuse (status);
   return connections_open (&store->connections, connection, CONNECTION_WRITE,
                            status);
 }
@@ -189,7 +197,9 @@ store_accept (struct store *store, struct status *status)
 int
 store_is_served (struct store *store, struct status *status)
 {
-  return store_need_write_side (store, status) == -1 ? -1 : store->served;
+  return store_need_write_side (store, status) == -1
+             ? -1
+             : !store->options.command || store->served;
 }
 
 uint64_t
@@ -240,6 +250,24 @@ const char *
 store_path (const struct store *store)
 {
   return store->connections.place.path;
+}
+
+struct remote *
+store_remote (const struct store *store)
+{
+  return store->remote;
+}
+
+void
+store_identity (const struct store *store, char identity[PLACE_IDENTITY])
+{
+  place_write_identity (&store->connections.place, identity);
+}
+
+bool
+store_is_interrupted (const struct store *store)
+{
+  return patience_is_interrupted (&store->connections.patience);
 }
 
 struct statistics *

@@ -22,6 +22,7 @@
 
 #include "base/clock.h"
 #include "engine/checkpoint.h"
+#include "engine/remote.h"
 #include "engine/rescue.h"
 #include "engine/store-parts.h"
 #include "sqlite/files.h"
@@ -271,6 +272,8 @@ store_need_write_side (struct store *store, struct status *status)
 {
   int r = 0;
 
+  if (store->remote)
+    return remote_refuse (status);
   if (place_check (&store->connections.place, status) == -1) {
     status->error = EROFS; /* it can still be read */
     return -1;

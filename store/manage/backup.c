@@ -35,6 +35,8 @@
 #include "rows/layers.h"
 #include "rows/snapshots.h"
 #include "engine/engine.h"
+#include "manage/calls.h"
+#include "sqlite/files.h"
 
 /* What is read in one transaction at most: bytes of blocks, rows, and rows
  * that are passed over.
@@ -685,6 +687,32 @@ may_pin (struct backup *backup, struct status *status)
   return r == -1 ? -1 : 0;
 }
 
+/* The same as manage_backup, where a server has the database: it makes the
+ * file, in the directory that is meant here.
+ */
+static int
+backup_on_server (struct store *store, const char *path, progress_made progress,
+                  void *opaque, struct backup_counts *counts,
+                  struct status *status)
+{
+  char *absolute = files_absolute (path, status);
+  char *directory = absolute ? files_directory (absolute) : NULL;
+  char identity[PLACE_IDENTITY];
+  struct manage_call call = { .path = absolute, .directory = identity };
+  int r = -1;
+
+  if (absolute && directory == NULL)
+    status_no_memory (status);
+  else if (absolute && place_identify (directory, identity, status) == 0)
+    r = calls_ask_long (store, &call_manage_backup, &call, progress, opaque,
+                        status);
+  free (absolute);
+  free (directory);
+  if (counts)
+    *counts = call.copied;
+  return r;
+}
+
 int
 manage_backup (struct store *store, const char *path, progress_made progress,
                void *opaque, struct backup_counts *counts,
@@ -698,6 +726,8 @@ manage_backup (struct store *store, const char *path, progress_made progress,
   struct status ignored;
   int guard = -1, r = 0;
 
+  if (store_remote (store))
+    return backup_on_server (store, path, progress, opaque, counts, status);
   /* A database that is read without its log cannot be pinned, and need not
    * be: when it changes, reading fails.
    */

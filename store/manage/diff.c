@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "rows/layers.h"
+#include "manage/calls.h"
 #include "manage.h"
 #include "engine/engine.h"
 #include "rows/snapshots.h"
@@ -131,9 +132,11 @@ compare (struct store *store, struct comparison *comparison,
          struct status *status)
 {
   do
-    if (STORE_READ (store, status, connection,
-                    look_at_part (connection, comparison, status)) == -1 ||
-        compare_part (comparison, status) == -1)
+    if (store_is_interrupted (store))
+      return status_fail (status, ECANCELED, "interrupted");
+    else if (STORE_READ (store, status, connection,
+                         look_at_part (connection, comparison, status)) == -1 ||
+             compare_part (comparison, status) == -1)
       return -1;
   while (comparison->count > 0);
   return report_range (comparison, status);
@@ -145,6 +148,10 @@ manage_diff (struct store *store, const char *from, const char *to,
 {
   struct disk_info from_info, to_info;
 
+  if (store_remote (store))
+    return calls_ask_ranges (store, &call_manage_diff,
+                             &(struct manage_call){ .from = from, .to = to },
+                             found, opaque, status);
   if ((from && store_find (store, from, &from_info, status) == -1) ||
       store_find (store, to, &to_info, status) == -1)
     return -1;
@@ -162,10 +169,14 @@ manage_diff_found (struct store *store, const struct disk_info *from,
     .found = found,
     .opaque = opaque,
   };
+  struct manage_call call = { .to_info = *to };
   int r;
 
   if (from)
-    comparison.from = *from;
+    comparison.from = call.from_info = *from;
+  if (store_remote (store))
+    return calls_ask_ranges (store, &call_manage_diff_found, &call, found,
+                             opaque, status);
   if (from && from->block_size != to->block_size)
     return status_fail (status, EINVAL,
                         "'%s' and '%s' have different block sizes", from->name,

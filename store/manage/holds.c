@@ -17,6 +17,7 @@
 
 #include "base/sane.h"
 #include "engine/engine.h"
+#include "manage/calls.h"
 #include "manage.h"
 #include "manage/request.h"
 #include "rows/features.h"
@@ -136,6 +137,10 @@ int
 manage_hold (struct store *store, const char *target, const char *tag,
              struct status *status)
 {
+  if (store_remote (store))
+    return calls_ask (store, &call_manage_hold,
+                      &(struct manage_call){ .target = target, .tag = tag },
+                      status);
   return hold_or_release (store, target, tag, false, status);
 }
 
@@ -143,5 +148,9 @@ int
 manage_release (struct store *store, const char *target, const char *tag,
                 struct status *status)
 {
+  if (store_remote (store))
+    return calls_ask (store, &call_manage_release,
+                      &(struct manage_call){ .target = target, .tag = tag },
+                      status);
   return hold_or_release (store, target, tag, true, status);
 }

@@ -7,10 +7,12 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "engine/engine.h"
+#include "manage/calls.h"
 #include "manage.h"
 #include "manage/request.h"
 #include "rows/carried.h"
@@ -27,7 +29,14 @@ manage_find_snapshot (struct store *store, const char *target,
                       struct snapshot_info *info, struct status *status)
 {
   struct request request = { .target = target };
+  struct manage_call call = { .target = target };
+  int r;
 
+  if (store_remote (store)) {
+    r = calls_ask (store, &call_manage_find_snapshot, &call, status);
+    *info = call.snapshot;
+    return r;
+  }
   if (STORE_READ (store, status, connection,
                   request_find_snapshot (connection, &request, true, status)) ==
       -1)
@@ -54,6 +63,16 @@ manage_list_snapshots (struct store *store, const char *disk,
                                      void *opaque),
                        void *opaque, struct status *status)
 {
+  struct manage_call call = { .disk = disk };
+
+  if (store_remote (store)) {
+    if (calls_ask (store, &call_manage_list_snapshots, &call, status) == -1)
+      return -1;
+    for (size_t i = 0; i < call.list_count; i++)
+      if (found (&call.list[i], opaque) != 0)
+        break;
+    return 0;
+  }
   return STORE_READ (store, status, connection,
                      list_snapshots (connection, disk, found, opaque, status));
 }
@@ -130,6 +149,14 @@ int
 manage_details (struct store *store, const char *target,
                 struct manage_details *details, struct status *status)
 {
+  struct manage_call call = { .target = target };
+  int r;
+
+  if (store_remote (store)) {
+    r = calls_ask (store, &call_manage_details, &call, status);
+    *details = call.details;
+    return r;
+  }
   return STORE_READ (store, status, connection,
                      look_at_details (connection, target, details, status));
 }
@@ -149,10 +176,32 @@ read_properties (struct connection *connection, const char *target,
                                 list, status);
 }
 
+/* Add what a server has read, as CALL has it, to LIST. */
+static int
+add_optional (const struct manage_call *call, struct optional *list,
+              struct status *status)
+{
+  const struct optional *read = &call->optional;
+
+  for (size_t i = 0; i < read->property_count; i++)
+    if (optional_add_property (list, &read->properties[i], status) == -1)
+      return -1;
+  for (size_t i = 0; i < read->feature_count; i++)
+    if (optional_add_feature (list, &read->features[i], status) == -1)
+      return -1;
+  return 0;
+}
+
 int
 manage_properties (struct store *store, const char *target,
                    struct optional *list, struct status *status)
 {
+  struct manage_call call = { .target = target };
+
+  if (store_remote (store))
+    return calls_ask (store, &call_manage_properties, &call, status) == 0
+               ? add_optional (&call, list, status)
+               : -1;
   return STORE_READ (store, status, connection,
                      read_properties (connection, target, list, status));
 }
@@ -161,6 +210,12 @@ int
 manage_outgoing (struct store *store, const struct snapshot_info *snapshot,
                  bool whole, struct optional *list, struct status *status)
 {
+  struct manage_call call = { .snapshot = *snapshot, .whole = whole };
+
+  if (store_remote (store))
+    return calls_ask (store, &call_manage_outgoing, &call, status) == 0
+               ? add_optional (&call, list, status)
+               : -1;
   if (STORE_READ (store, status, connection,
                   carried_read (connection, snapshot->disk, snapshot->id, whole,
                                 list, status)) == 0)
@@ -168,11 +223,40 @@ manage_outgoing (struct store *store, const struct snapshot_info *snapshot,
   return status_prefix (status, "disk '%s'", snapshot->disk_name);
 }
 
+/* The same as manage_usage, where a server has the database. */
+static int
+ask_for_usage (struct store *store, struct usage_item *items, size_t count,
+               uint64_t *freed, size_t groups, progress_made progress,
+               void *opaque, struct status *status)
+{
+  struct manage_call call = {
+    .items = items,
+    .item_count = count,
+    .groups = groups,
+  };
+  const int r = calls_ask_long (store, &call_manage_usage, &call, progress,
+                                opaque, status);
+  /* Not where it has failed before it could count. */
+  const bool counted = call.items != items && call.item_count == count &&
+                       call.frees_count == groups;
+
+  for (size_t i = 0; i < count; i++)
+    items[i].stored = counted ? call.items[i].stored : USAGE_UNKNOWN;
+  for (size_t i = 0; i < groups; i++)
+    freed[i] = counted ? call.frees[i] : USAGE_UNKNOWN;
+  return r == 0 && !counted
+             ? status_fail (status, EIO, "the server has counted other things")
+             : r;
+}
+
 int
 manage_usage (struct store *store, struct usage_item *items, size_t count,
               uint64_t *freed, size_t groups, progress_made progress,
               void *opaque, struct status *status)
 {
+  if (store_remote (store))
+    return ask_for_usage (store, items, count, freed, groups, progress, opaque,
+                          status);
   return STORE_READ (store, status, connection,
                      usage_count (connection, items, count, freed, groups,
                                   progress, opaque, status));
@@ -202,6 +286,14 @@ int
 manage_file (struct store *store, struct manage_file *file,
              struct status *status)
 {
+  struct manage_call call = { .size = 0 };
+  int r;
+
+  if (store_remote (store)) {
+    r = calls_ask (store, &call_manage_file, &call, status);
+    *file = call.file;
+    return r;
+  }
   file->size = files_bytes (store_path (store), "");
   file->log = files_bytes (store_path (store), "-wal");
   return STORE_READ (store, status, connection,

@@ -20,6 +20,7 @@
 #include "engine/engine.h"
 #include "rows/snapshots.h"
 #include "base/count.h"
+#include "manage/calls.h"
 #include "manage.h"
 
 /* How often, each 50 ms, to try to delete a snapshot that somebody reads: a
@@ -160,6 +161,9 @@ manage_create (struct store *store, const struct disk_options *options,
 {
   struct request request = { .options = options };
 
+  if (store_remote (store))
+    return calls_ask (store, &call_manage_create,
+                      &(struct manage_call){ .options = *options }, status);
   if (sane_check_options (options, status) == -1)
     return -1;
   if (options->size == 0)
@@ -196,6 +200,10 @@ manage_rename (struct store *store, const char *target, const char *name,
 {
   struct request request = { .target = target, .name = name };
 
+  if (store_remote (store))
+    return calls_ask (store, &call_manage_rename,
+                      &(struct manage_call){ .target = target, .name = name },
+                      status);
   return store_change (store, rename_target, &request, status);
 }
 
@@ -278,6 +286,10 @@ manage_set (struct store *store, const char *target,
 {
   struct request request = { .target = target, .options = options };
 
+  if (store_remote (store))
+    return calls_ask (
+        store, &call_manage_set,
+        &(struct manage_call){ .target = target, .options = *options }, status);
   if (sane_check_options (options, status) == -1)
     return -1;
   return store_change (store, set, &request, status);
@@ -300,6 +312,11 @@ manage_resize_found (struct store *store, const struct disk_info *disk,
   int guard = -1;
   int r;
 
+  if (store_remote (store))
+    return calls_ask (
+        store, &call_manage_resize_found,
+        &(struct manage_call){ .info = *disk, .size = size, .shrink = shrink },
+        status);
   if (size == 0)
     return status_fail (status, EINVAL, "the size must not be zero");
   if (sane_check_options (&options, status) == -1)
@@ -326,6 +343,11 @@ manage_resize (struct store *store, const char *disk, uint64_t size,
 {
   struct request request = { .target = disk };
 
+  if (store_remote (store))
+    return calls_ask (
+        store, &call_manage_resize,
+        &(struct manage_call){ .disk = disk, .size = size, .shrink = shrink },
+        status);
   if (STORE_READ (store, status, connection,
                   request_find_disk (connection, &request, status)) == -1)
     return -1;
@@ -427,6 +449,12 @@ int
 manage_delete (struct store *store, const char *disk, bool snapshots,
                bool force, struct status *status)
 {
+  if (store_remote (store))
+    return calls_ask (store, &call_manage_delete,
+                      &(struct manage_call){ .disk = disk,
+                                             .snapshots = snapshots,
+                                             .force = force },
+                      status);
   return delete_or_try (store, false, disk, snapshots, force, status);
 }
 
@@ -434,6 +462,12 @@ int
 manage_try_delete (struct store *store, const char *disk, bool snapshots,
                    bool force, struct status *status)
 {
+  if (store_remote (store))
+    return calls_ask (store, &call_manage_try_delete,
+                      &(struct manage_call){ .disk = disk,
+                                             .snapshots = snapshots,
+                                             .force = force },
+                      status);
   return delete_or_try (store, true, disk, snapshots, force, status);
 }
 
@@ -469,6 +503,12 @@ manage_snapshot (struct store *store, const char *const *disks, size_t count,
     .name = name,
   };
 
+  if (store_remote (store))
+    return calls_ask (store, &call_manage_snapshot,
+                      &(struct manage_call){ .targets = disks,
+                                             .target_count = count,
+                                             .name = name },
+                      status);
   if (sane_check_snapshot (name, status) == -1)
     return -1;
   return store_change (store, snapshot_disks, &request, status);
@@ -530,6 +570,11 @@ int
 manage_delete_snapshots (struct store *store, const char *const *targets,
                          size_t count, struct status *status)
 {
+  if (store_remote (store))
+    return calls_ask (
+        store, &call_manage_delete_snapshots,
+        &(struct manage_call){ .targets = targets, .target_count = count },
+        status);
   return delete_snapshots_or_try (store, false, targets, count, status);
 }
 
@@ -537,6 +582,11 @@ int
 manage_try_delete_snapshots (struct store *store, const char *const *targets,
                              size_t count, struct status *status)
 {
+  if (store_remote (store))
+    return calls_ask (
+        store, &call_manage_try_delete_snapshots,
+        &(struct manage_call){ .targets = targets, .target_count = count },
+        status);
   return delete_snapshots_or_try (store, true, targets, count, status);
 }
 
@@ -561,6 +611,10 @@ manage_rollback (struct store *store, const char *target, bool force,
 {
   struct request request = { .target = target, .change = rollback };
 
+  if (store_remote (store))
+    return calls_ask (store, &call_manage_rollback,
+                      &(struct manage_call){ .target = target, .force = force },
+                      status);
   return change_guarded (store, false, force, &request, status);
 }
 
@@ -570,6 +624,10 @@ manage_try_rollback (struct store *store, const char *target, bool force,
 {
   struct request request = { .target = target, .change = rollback };
 
+  if (store_remote (store))
+    return calls_ask (store, &call_manage_try_rollback,
+                      &(struct manage_call){ .target = target, .force = force },
+                      status);
   return change_guarded (store, true, force, &request, status);
 }
 
@@ -629,6 +687,11 @@ manage_clone (struct store *store, const char *source, const char *name,
   };
   struct request request = { .target = source, .options = &options };
 
+  if (store_remote (store))
+    return calls_ask (store, &call_manage_clone,
+                      &(struct manage_call){
+                          .source = source, .name = name, .text = description },
+                      status);
   if (sane_check ("the name of a disk", name, DISK_NAME_MAX, status) == -1 ||
       sane_check_options (&options, status) == -1)
     return -1;
@@ -713,8 +776,14 @@ manage_pin (struct store *store, const char *target, struct status *status)
 {
   struct request request = { .target = target };
   struct disk *disk = NULL;
+  struct manage_call call = { .target = target };
   int guard;
 
+  if (store_remote (store))
+    return calls_ask (store, &call_manage_pin, &call, status) == 0
+               ? disk_open_remote (store, call.open, &call.info, call.readonly,
+                                   status)
+               : NULL;
   if (STORE_READ (store, status, connection,
                   request_find_target (connection, &request, status)) == -1)
     return NULL;
@@ -749,6 +818,12 @@ manage_unpin (struct store *store, struct disk *disk)
   int64_t id = disk_get_info (disk)->snapshot;
   struct status ignored;
 
+  if (store_remote (store)) {
+    calls_ask (store, &call_manage_unpin,
+               &(struct manage_call){ .open = disk_remote (disk) }, &ignored);
+    disk_forget (disk);
+    return;
+  }
   /* Where it fails, manage_reclaim does it one day. */
   if (id != 0 && disk_has_guard (disk))
     store_change (store, unpin, &id, &ignored);

@@ -45,6 +45,7 @@
 #include "rows/carried.h"
 #include "rows/features.h"
 #include "rows/layers.h"
+#include "manage/calls.h"
 #include "manage.h"
 #include "rows/quota.h"
 #include "engine/engine.h"
@@ -591,11 +592,17 @@ manage_receive_clean (struct store *store, unsigned *removed,
                       struct status *status)
 {
   struct cleaning cleaning = { .store = store };
+  struct manage_call call = { .removed = 0 };
   struct status failure;
-  int r = STORE_READ (store, status, connection,
-                      look_for_hidden (connection, &cleaning, status));
-  int one;
+  int one, r;
 
+  if (store_remote (store)) {
+    r = calls_ask (store, &call_manage_receive_clean, &call, status);
+    *removed = call.removed;
+    return r;
+  }
+  r = STORE_READ (store, status, connection,
+                  look_for_hidden (connection, &cleaning, status));
   *removed = 0;
   for (size_t i = 0; cleaning.ids && cleaning.ids[i] != 0; i++) {
     cleaning.id = cleaning.ids[i];
@@ -873,6 +880,21 @@ look_for_given_up (struct reception *reception, struct status *status)
                                   NULL, NULL, status));
 }
 
+/* The same, where a server has the database. */
+static struct disk *
+receive_on_server (struct store *store, const struct manage_incoming *incoming,
+                   struct status *status)
+{
+  struct manage_call call = { .incoming = *incoming };
+
+  if (incoming->optional)
+    call.optional = *incoming->optional;
+  return calls_ask (store, &call_manage_receive, &call, status) == 0
+             ? disk_open_remote (store, call.open, &call.info, call.readonly,
+                                 status)
+             : NULL;
+}
+
 struct disk *
 manage_receive (struct store *store, const struct manage_incoming *incoming,
                 struct status *status)
@@ -881,6 +903,8 @@ manage_receive (struct store *store, const struct manage_incoming *incoming,
   struct disk *disk = NULL;
   int guard = -1;
 
+  if (store_remote (store))
+    return receive_on_server (store, incoming, status);
   if (check_incoming (&reception, status) == 0 &&
       take_guard (&reception, &guard, status) == 0 &&
       (incoming->base_guid == 0 ||
@@ -979,8 +1003,14 @@ void
 manage_receive_cancel (struct store *store, struct disk *incoming_disk)
 {
   struct disk_info hidden = *disk_get_info (incoming_disk);
+  struct manage_call call = { .open = disk_remote (incoming_disk) };
   struct status ignored;
 
+  if (store_remote (store)) {
+    calls_ask (store, &call_manage_receive_cancel, &call, &ignored);
+    disk_forget (incoming_disk);
+    return;
+  }
   take_back (store, hidden.id, &ignored);
 
   /* Where that fails, the next reception or manage_receive_clean does it. */
@@ -998,8 +1028,17 @@ manage_receive_end (struct store *store, struct disk *incoming_disk,
     .incoming = incoming,
     .hidden = *disk_get_info (incoming_disk),
   };
+  struct manage_call call = {
+    .open = disk_remote (incoming_disk),
+    .size = incoming->size,
+  };
   int r = 0;
 
+  if (store_remote (store)) {
+    r = calls_ask (store, &call_manage_receive_end, &call, status);
+    disk_forget (incoming_disk);
+    return r;
+  }
   if (reception.hidden.size != incoming->size)
     r = store_resize (store, &reception.hidden, incoming->size, status);
   if (r == 0)

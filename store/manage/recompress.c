@@ -31,6 +31,7 @@
 #include "block/codec.h"
 #include "rows/content.h"
 #include "rows/features.h"
+#include "manage/calls.h"
 #include "manage.h"
 #include "engine/engine.h"
 #include "rows/snapshots.h"
@@ -628,10 +629,18 @@ int
 recompress_disk (struct store *store, const char *disk, progress_made progress,
                  void *opaque, struct recompressed *done, struct status *status)
 {
-  struct recompression *recompression = calloc (1, sizeof *recompression);
+  struct recompression *recompression;
+  struct manage_call call = { .disk = disk };
   int r = -1;
 
+  if (store_remote (store)) {
+    r = calls_ask_long (store, &call_recompress_disk, &call, progress, opaque,
+                        status);
+    *done = call.done;
+    return r;
+  }
   *done = (struct recompressed){ 0 };
+  recompression = calloc (1, sizeof *recompression);
   if (recompression)
     recompression->room = malloc (STEP_BYTES + 3 * DISK_BLOCK_SIZE_MAX);
   if (recompression == NULL || recompression->room == NULL) {

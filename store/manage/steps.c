@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/failed.h"
 #include "engine/engine.h"
+#include "manage/calls.h"
 #include "manage.h"
 #include "manage/manage-parts.h"
 #include "manage/request.h"
@@ -160,6 +161,10 @@ manage_flatten (struct store *store, const char *disk, progress_made progress,
   struct flattening flattening = { .request.target = disk };
   int guard, r;
 
+  if (store_remote (store))
+    return calls_ask_long (store, &call_manage_flatten,
+                           &(struct manage_call){ .disk = disk }, progress,
+                           opaque, status);
   if (STORE_READ (store, status, connection,
                   look_for_flattened (connection, &flattening, status)) == -1)
     return -1;
@@ -230,9 +235,12 @@ release_all (struct connection *connection, void *opaque, struct status *status)
 int
 manage_forget_copies (struct store *store, struct status *status)
 {
-  const int guard = guard_reclaim (store_path (store), status);
-  int r;
+  int guard, r;
 
+  if (store_remote (store))
+    return calls_ask (store, &call_manage_forget_copies,
+                      &(struct manage_call){ .size = 0 }, status);
+  guard = guard_reclaim (store_path (store), status);
   if (guard == -1)
     return -1;
   r = store_change (store, release_all, NULL, status);
@@ -277,10 +285,18 @@ manage_reclaim (struct store *store, progress_made progress, void *opaque,
                 uint64_t *freed, struct status *status)
 {
   struct reclaiming reclaiming = { .done = false };
+  struct manage_call call = { .freed = 0 };
   uint64_t total = 0;
   bool needed;
   int r;
 
+  if (store_remote (store)) {
+    r = calls_ask_long (store, &call_manage_reclaim, &call, progress, opaque,
+                        status);
+    if (freed)
+      *freed = call.freed;
+    return r;
+  }
   if (freed)
     *freed = 0;
   if (STORE_READ (store, status, connection,
@@ -309,6 +325,9 @@ reclaim_hidden (struct connection *connection, void *opaque,
 int
 manage_reclaim_hidden (struct store *store, struct status *status)
 {
+  if (store_remote (store))
+    return calls_ask (store, &call_manage_reclaim_hidden,
+                      &(struct manage_call){ .size = 0 }, status);
   return store_change (store, reclaim_hidden, NULL, status);
 }
 
@@ -373,6 +392,10 @@ manage_count (struct store *store, progress_made progress, void *opaque,
   struct failed_layers failed = { .count = 0 };
   int r = count_all (store, &failed, progress, opaque, status);
 
+  if (store_remote (store))
+    return calls_ask_long (store, &call_manage_count,
+                           &(struct manage_call){ .size = 0 }, progress, opaque,
+                           status);
   r = failed_layers_end (&failed, r, status);
   return r == -1 ? status_prefix (status, "counting for quotas") : 0;
 }
@@ -537,8 +560,13 @@ manage_shrink_file (struct store *store, uint64_t keep, progress_made progress,
   };
   struct manage_file file;
   uint64_t start, failed = 0;
-  const int served = store_is_served (store, status);
+  int served;
 
+  if (store_remote (store))
+    return calls_ask_long (store, &call_manage_shrink_file,
+                           &(struct manage_call){ .keep = keep }, progress,
+                           opaque, status);
+  served = store_is_served (store, status);
   if (served == -1 || manage_file (store, &file, status) == -1 ||
       manage_free_pages (store, &shrinking.pages, status) == -1)
     return -1;

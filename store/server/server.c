@@ -12,6 +12,7 @@
 #include "check/sealing.h"
 #include "engine/engine.h"
 #include "server.h"
+#include "server/control.h"
 #include "server/history.h"
 #include "server/prometheus.h"
 #include "server/scrub.h"
@@ -28,6 +29,7 @@ struct server {
   struct history *history;
   struct prometheus *prometheus;
   struct scrub *scrub;
+  struct control *control;
 };
 
 int
@@ -40,6 +42,21 @@ server_check_statistics (const char *file, const char *path,
                         "file",
                         file);
   return prometheus_check (file, status);
+}
+
+int
+server_check_control (const char *path, struct status *status)
+{
+  return control_check (path, status);
+}
+
+/* Last of all: from then on there are clients. */
+static int
+start_control (struct server *server, struct status *status)
+{
+  server->control =
+      control_start (server->store, server->options.control, status);
+  return server->control ? 0 : status_prefix (status, "control=");
 }
 
 static int
@@ -90,7 +107,9 @@ start_threads (struct server *server, struct status *status)
   }
   if (options->statistics && start_statistics (server, status) == -1)
     return -1;
-  return options->scrub_period > 0 ? start_scrub (server, status) : 0;
+  if (options->scrub_period > 0 && start_scrub (server, status) == -1)
+    return -1;
+  return options->control ? start_control (server, status) : 0;
 }
 
 struct server *
@@ -118,6 +137,8 @@ server_stop (struct server *server)
 {
   if (server->store)
     store_interrupt (server->store);
+  if (server->control)
+    control_stop (server->control);
   if (server->history)
     history_stop (server->history);
   if (server->prometheus)

@@ -158,6 +158,12 @@ patience_interrupt (struct patience *patience)
   pthread_mutex_unlock (&patience->lock);
 }
 
+bool
+patience_is_interrupted (const struct patience *patience)
+{
+  return atomic_load (&patience->interrupted);
+}
+
 /* Somebody waits, and goes on waiting unless this returns false. */
 static bool
 patience_wait (struct patience *patience)

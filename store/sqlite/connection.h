@@ -87,6 +87,7 @@ bool patience_await_wait (struct patience *patience);
 
 /* End all waiting, in failure, now and later.  Thread rules: any thread. */
 void patience_interrupt (struct patience *patience);
+bool patience_is_interrupted (const struct patience *patience);
 
 /* What a connection knows about the mark (marking.h). */
 struct marking {

@@ -170,6 +170,27 @@ files_directory (const char *path)
   return directory;
 }
 
+char *
+files_absolute (const char *path, struct status *status)
+{
+  char *directory = files_directory (path), *copy = strdup (path);
+  char *real = directory ? realpath (directory, NULL) : NULL;
+  char *absolute = NULL;
+
+  if (directory && copy && real == NULL)
+    status_fail (status, errno, "%s: directory %s: %s", path, directory,
+                 strerror (errno));
+  else if (real == NULL || copy == NULL ||
+           asprintf (&absolute, "%s/%s", real, basename (copy)) == -1) {
+    absolute = NULL;
+    status_no_memory (status);
+  }
+  free (directory);
+  free (copy);
+  free (real);
+  return absolute;
+}
+
 int
 files_check_system (const char *path, struct status *status)
 {

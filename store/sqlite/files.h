@@ -62,6 +62,11 @@ bool files_has_descriptor (const char *path, int fd);
 /* A new string: the directory of PATH, or NULL. */
 char *files_directory (const char *path);
 
+/* The name of the file PATH, which need not be there, for a program that runs
+ * in another directory: a new string, or NULL where its own is not there.
+ */
+char *files_absolute (const char *path, struct status *status);
+
 /* Check that PATH, which is made to be used, lies on a file system of this
  * machine.  Returns 0, or -1 and EROFS (filesystem.h).
  */

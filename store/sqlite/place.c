@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -134,6 +135,49 @@ static int
 check_lock (struct place *place, struct status *status)
 {
   return place->lease ? lease_check (place->lease, status) : 0;
+}
+
+/* A file, by whatever name, or a location, of which there is one. */
+static int
+write_identity (const char *path, dev_t device, ino_t inode,
+                char identity[PLACE_IDENTITY], struct status *status)
+{
+  struct location location;
+  char name[LOCATION_URI_PATH];
+
+  if (!location_is_cluster (path)) {
+    snprintf (identity, PLACE_IDENTITY, "file %ju:%ju", (uintmax_t)device,
+              (uintmax_t)inode);
+    return 0;
+  }
+  if (location_parse (path, &location, status) == -1)
+    return -1;
+  location_uri_path (&location, name);
+  snprintf (identity, PLACE_IDENTITY, "cluster %s", name);
+  return 0;
+}
+
+int
+place_identify (const char *path, char identity[PLACE_IDENTITY],
+                struct status *status)
+{
+  struct stat st = { .st_dev = 0 };
+
+  if (!location_is_cluster (path) && stat (path, &st) == -1)
+    return status_fail (status, errno,
+                        errno == ENOENT ? "there is no file %s"
+                                        : "%s cannot be looked at",
+                        path);
+  return write_identity (path, st.st_dev, st.st_ino, identity, status);
+}
+
+void
+place_write_identity (const struct place *place, char identity[PLACE_IDENTITY])
+{
+  struct status ignored;
+
+  /* The location was parsed when it was opened. */
+  write_identity (place->path, place->device, place->inode, identity, &ignored);
 }
 
 void

@@ -98,6 +98,16 @@ int place_find (struct place *place, const char *path,
                 void (*warn) (const char *message), struct status *status);
 void place_free (struct place *place);
 
+/* Which database PATH is, a file or a location, or PLACE was when it was found,
+ * whatever names it has and from where it is seen: for a command and a server
+ * to know that they mean the same.  Returns 0, or -1.
+ */
+#define PLACE_IDENTITY 1024
+int place_identify (const char *path, char identity[PLACE_IDENTITY],
+                    struct status *status);
+void place_write_identity (const struct place *place,
+                           char identity[PLACE_IDENTITY]);
+
 /* Have several names count as right.  Thread rules: before others use PLACE. */
 void place_allow_links (struct place *place);
 

@@ -149,7 +149,7 @@ if set(COMMANDS) != set(CALLS):
 def values_of (name, argument):
     return {"SIZE": "1M", "HOW": "lz4", "TEXT": "text", "SNAPSHOT": "monday",
             "FILE": "saved", "WHEN": "never", "COLUMNS": "80", "LINES": "24",
-            "SECONDS": "1", "NUMBER": "1", "KEY": "user:other"}[argument]
+            "SECONDS": "1", "SOCKET": "none", "NUMBER": "1", "KEY": "user:other"}[argument]
 
 def option_of (name, argument):
     return "--%s%s" % (name, argument and "=" + values_of(name, argument))

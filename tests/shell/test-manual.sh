@@ -120,7 +120,7 @@ for command in commands:
         same("usage of " + command, usage, block)
     # In the usage all but those of every command, with their arguments.
     optional = {re.sub(r"^-., ", "", option) for option in options}
-    optional -= {"--one-machine", "--quiet", "--help"}
+    optional -= {"--one-machine", "--control=SOCKET", "--quiet", "--help"}
     same("options in the usage of " + command, sorted(optional),
          sorted(set(re.findall(r"--[a-z-]+(?:=[A-Z]+)?", block))))
     for option in options - own - several:
