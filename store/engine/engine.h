@@ -143,6 +143,12 @@ struct statistics *store_statistics (const struct store *store);
 struct disk *disk_open_found (struct store *store, const struct disk_info *info,
                               bool readonly, struct status *status);
 
+/* Count a request for extents of DISK, COUNT bytes, that began at BEGAN and was
+ * answered without disk_extents; returns RESULT.
+ */
+int disk_count_extents (struct disk *disk, uint64_t began, uint64_t count,
+                        int result);
+
 /* Have a guard released when DISK is closed (guard.h). */
 void disk_keep_guard (struct disk *disk, int guard);
 bool disk_has_guard (const struct disk *disk);
