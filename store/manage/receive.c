@@ -68,8 +68,8 @@ struct reception {
  * The base.
  */
 
-/* Does DISK have the incoming snapshot, or another one of that name?  Then
- * nothing that can be said about the base helps.
+/* Does DISK have the incoming snapshot, if one comes in, or another one of that
+ * name?  Then nothing that can be said about the base helps.
  */
 static int
 compare_snapshot (const struct snapshot_info *info, void *opaque)
@@ -89,6 +89,8 @@ check_snapshot (struct connection *connection, const struct reception *given,
 {
   struct reception reception = *given;
 
+  if (given->incoming->snapshot == NULL)
+    return 0;
   reception.base.id = 0;
   if (snapshots_list (connection, given->disk.id, compare_snapshot, &reception,
                       status) == -1)
