@@ -21,6 +21,17 @@ _sqlblock_commands ()
   }'
 }
 
+# _sqlblock_full WORD: what the word stands for, if it is a short name.
+_sqlblock_full ()
+{
+  "$tool" --help 2>/dev/null | word=$1 awk '
+    /^Short names:/ {
+      for (i = 3; i < NF; i += 3)
+        if ($i == ENVIRON["word"]) { full = $(i + 2); sub (/[,.]$/, "", full) }
+    }
+    END { print full == "" ? ENVIRON["word"] : full }'
+}
+
 # _sqlblock_names OPTION...: disks, with --all also snapshots.
 _sqlblock_names ()
 {
@@ -294,7 +305,7 @@ _sqlblock ()
   if [ "${words[1]}" = help ] && ((cword > 1)); then
     first=2
   fi
-  command=${words[first]}
+  command=$(_sqlblock_full "${words[first]}")
   if ((cword == first)); then
     _sqlblock_complete_command ""
     if [ "$first" = 1 ]; then
@@ -305,7 +316,7 @@ _sqlblock ()
   elif ((cword == first + 1)); then
     _sqlblock_complete_command "$command"
   elif [ "${words[1]}" != help ]; then
-    command+=" ${words[first + 1]}"
+    command+=" $(_sqlblock_full "${words[first + 1]}")"
     _sqlblock_complete_argument "$first"
   fi
 }

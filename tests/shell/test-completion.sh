@@ -93,6 +93,10 @@ has "sqlblock " create list info snapshot map help --help --version
 offers "sqlblock cr" create
 offers "sqlblock snapshot " create list delete hold release
 offers "sqlblock snapshot l" list
+offers "sqlblock snap l" list
+offers "sqlblock ls $db --na" --names
+offers "sqlblock rm $db we" weather web
+offers "sqlblock -q snap rm $db web@mor" web@morning
 offers "sqlblock help fl" flatten
 offers "sqlblock help snapshot de" delete
 offers "sqlblock help list "
