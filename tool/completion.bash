@@ -190,6 +190,28 @@ _sqlblock_compressions ()
     tr -s ', ' '\n'
 }
 
+# _sqlblock_titles: those of the columns of a list, each on a line.
+_sqlblock_titles ()
+{
+  sed -n '/^Columns: /,/\./ { s/^Columns: //; s/\..*//; p; }' <<<"$usage" |
+    tr -s ' ' '\n' | tr '[:upper:]' '[:lower:]'
+}
+
+# _sqlblock_complete_titles: the last of those that are typed, which have
+# commas between them.
+_sqlblock_complete_titles ()
+{
+  local before= title
+  if [[ $cur == *,* ]]; then
+    before=${cur%,*},
+  fi
+  while IFS= read -r title; do
+    if [[ $before$title == "$cur"* ]]; then
+      COMPREPLY+=("$before$title")
+    fi
+  done < <(_sqlblock_titles)
+}
+
 # _sqlblock_complete_value ARGUMENT: what an option or a property is given.
 _sqlblock_complete_value ()
 {
@@ -200,6 +222,8 @@ _sqlblock_complete_value ()
     SNAPSHOT)
       _sqlblock_offer < <(_sqlblock_snapshots "${operands[1]%%@*}")
       ;;
+    TITLE) _sqlblock_offer < <(_sqlblock_titles) ;;
+    TITLES) _sqlblock_complete_titles ;;
     WHEN) _sqlblock_offer < <(printf '%s\n' always auto never) ;;
     FILE) _filedir ;;
     DIRECTORY) _filedir -d ;;

@@ -113,6 +113,18 @@ static const struct tool_option force_option[] = {
     "clients' requests then fail" },
   { NULL, 0, NULL, NULL, NULL },
 };
+static const struct tool_option table_options[] = {
+  { "columns", 'o', "TITLES", &common.columns,
+    "show these columns, with commas between them" },
+  { "sort", 's', "TITLE", &common.sort, "sort by this column" },
+  { "sort-down", 'S', "TITLE", &common.sort_down,
+    "the same, with the largest or last first" },
+  { "exact", 'p', NULL, &common.exact,
+    "sizes in bytes, times in seconds since 1970" },
+  { "bare", 'H', NULL, &common.bare,
+    "print no titles, and tabs between columns" },
+  { NULL, 0, NULL, NULL, NULL },
+};
 static const struct tool_option progress_options[] = {
   { "progress", 0, NULL, &want_progress,
     "show progress even if stderr is no terminal" },
@@ -140,6 +152,7 @@ gather_options (const struct command *command,
     command->options,
     command->common & COMMON_FORCE ? force_option : NULL,
     command->common & COMMON_DRY_RUN ? dry_run_option : NULL,
+    command->common & COMMON_TABLE ? table_options : NULL,
     command->common & COMMON_JSON ? json_option : NULL,
     command->common & COMMON_PROGRESS ? progress_options : NULL,
     all_options,

@@ -122,6 +122,10 @@ offers "sqlblock snapshot release held.sqlite web@monday a" 'a\,\ since\ b'
 offers "sqlblock snapshot hold held.sqlite web@monday "
 rm -f held.sqlite*
 offers "sqlblock map $db web --color=a" always auto
+offers "sqlblock list $db -o s" size stored snapshots
+offers "sqlblock list $db --columns=name,s" name,size name,stored name,snapshots
+offers "sqlblock snap ls $db --sort-down=" name size stored frees exclusive \
+  created by holds guid description
 offers "sqlblock map $db web --color n" never
 offers "sqlblock create $db new --size="
 offers "sqlblock create $db new --compression=z" zstd
