@@ -158,8 +158,8 @@ find_base (struct connection *connection, struct reception *reception,
   if (!reception->newest && !reception->incoming->rollback)
     return status_fail (status, EINVAL,
                         "disk '%s' has snapshots that are newer than '%s', "
-                        "with which the stream begins; delete those, or "
-                        "receive with --rollback",
+                        "with which this begins; delete those, or use "
+                        "--rollback",
                         reception->disk.name, reception->base.name);
   return 0;
 }
@@ -252,8 +252,8 @@ fail_written (const struct reception *reception, struct status *status)
 {
   return status_fail (status, EINVAL,
                       "disk '%s' was written since its snapshot '%s', with "
-                      "which the stream begins; roll it back to that, or "
-                      "receive with --rollback",
+                      "which this begins; roll it back to that, or use "
+                      "--rollback",
                       reception->disk.name, reception->base.name);
 }
 
