@@ -404,16 +404,23 @@ struct input {
 static int
 open_input (struct input *input, struct status *status)
 {
-  struct stat st;
-  off_t end;
-
   if (strcmp (input->path, "-") == 0) {
     input->fd = STDIN_FILENO;
     input->path = "standard input";
   }
   else
     input->fd = open (input->path, O_RDONLY | O_CLOEXEC);
-  if (input->fd == -1 || fstat (input->fd, &st) == -1)
+  return input->fd == -1 ? fail_errno (status, "opening", input->path) : 0;
+}
+
+/* Find out how large the input is, if it has a size. */
+static int
+measure_input (struct input *input, struct status *status)
+{
+  struct stat st;
+  off_t end;
+
+  if (fstat (input->fd, &st) == -1)
     return fail_errno (status, "opening", input->path);
   if (isatty (input->fd))
     return status_fail (status, EINVAL,
@@ -851,6 +858,7 @@ run_import (int argc, char *argv[])
   import_disk_name = argv[1];
   if (open_input (&input, &status) == -1 ||
       check_input (argv[0], &input, &status) == -1 ||
+      measure_input (&input, &status) == -1 ||
       check_format (&input, &status) == -1 ||
       (import_create &&
        store_make (argv[0], incoming.block_size, &status) == -1))

@@ -59,9 +59,7 @@
 
 EACH_COMMAND (DECLARED)
 
-static const struct command *const commands[] = { EACH_COMMAND (LISTED) };
-
-#define COMMANDS (sizeof commands / sizeof commands[0])
+const struct command *const tool_commands[] = { EACH_COMMAND (LISTED) NULL };
 
 /* Other names, as of other programs: the words that can stand for a word of a
  * command's name.
@@ -140,13 +138,9 @@ static const struct tool_option all_options[] = {
   { NULL, 0, NULL, NULL, NULL },
 };
 
-/* Enough for every command; checked where they are gathered. */
-#define OPTIONS_MAX 32
-
-/* All options of COMMAND; returns how many. */
-static size_t
-gather_options (const struct command *command,
-                const struct tool_option *options[OPTIONS_MAX])
+size_t
+tool_gather_options (const struct command *command,
+                     const struct tool_option *options[TOOL_OPTIONS_MAX])
 {
   const struct tool_option *const tables[] = {
     command->options,
@@ -162,7 +156,7 @@ gather_options (const struct command *command,
   for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
     for (const struct tool_option *option = tables[i]; option && option->name;
          option++) {
-      if (count == OPTIONS_MAX)
+      if (count == TOOL_OPTIONS_MAX)
         abort ();
       options[count++] = option;
     }
@@ -248,8 +242,8 @@ print_option (const struct tool_option *option)
 static int
 print_help (const struct command *command)
 {
-  const struct tool_option *options[OPTIONS_MAX];
-  const size_t count = gather_options (command, options);
+  const struct tool_option *options[TOOL_OPTIONS_MAX];
+  const size_t count = tool_gather_options (command, options);
 
   printf ("Usage: sqlblock %s %s [OPTION]...\n\n%s.\n\n%s\nOptions:\n",
           command->name, command->arguments, command->summary, command->help);
@@ -262,8 +256,8 @@ static int
 print_commands (void)
 {
   fputs (usage_text, stdout);
-  for (size_t i = 0; i < COMMANDS; i++)
-    printf ("  %-18s %s\n", commands[i]->name, commands[i]->summary);
+  for (const struct command *const *c = tool_commands; *c; c++)
+    printf ("  %-18s %s\n", (*c)->name, (*c)->summary);
   fputs (more_help_text, stdout);
   for (size_t i = 0; i < sizeof exit_codes / sizeof exit_codes[0]; i++)
     print_indented (exit_codes[i], printf ("  %zu", i), CODE_COLUMN);
@@ -302,9 +296,8 @@ is_family (const char *word)
 {
   const size_t length = strlen (word);
 
-  for (size_t i = 0; i < COMMANDS; i++)
-    if (strncmp (commands[i]->name, word, length) == 0 &&
-        commands[i]->name[length] == ' ')
+  for (const struct command *const *c = tool_commands; *c; c++)
+    if (strncmp ((*c)->name, word, length) == 0 && (*c)->name[length] == ' ')
       return true;
   return false;
 }
@@ -323,21 +316,19 @@ resolve_aliases (int count, char *words[])
       }
 }
 
-/* The command whose name the first of the COUNT WORDS are; USED tells how
- * many of them.  NULL where there is none.
- */
-static const struct command *
-find_command (int count, char *words[], int *used)
+const struct command *
+tool_find_command (int count, char *words[], int *used)
 {
-  for (size_t i = 0; i < COMMANDS; i++) {
-    const char *name = commands[i]->name;
+  resolve_aliases (count, words);
+  for (const struct command *const *c = tool_commands; *c; c++) {
+    const char *name = (*c)->name;
     const size_t length = strcspn (name, " ");
 
     if (strlen (words[0]) != length || strncmp (name, words[0], length) != 0)
       continue;
     *used = name[length] == ' ' ? 2 : 1;
     if (*used == 1 || (count > 1 && strcmp (name + length + 1, words[1]) == 0))
-      return commands[i];
+      return *c;
   }
   return NULL;
 }
@@ -348,11 +339,9 @@ print_family (FILE *output, const char *word)
 {
   const size_t length = strlen (word);
 
-  for (size_t i = 0; i < COMMANDS; i++)
-    if (strncmp (commands[i]->name, word, length) == 0 &&
-        commands[i]->name[length] == ' ')
-      fprintf (output, "  sqlblock %-18s %s\n", commands[i]->name,
-               commands[i]->summary);
+  for (const struct command *const *c = tool_commands; *c; c++)
+    if (strncmp ((*c)->name, word, length) == 0 && (*c)->name[length] == ' ')
+      fprintf (output, "  sqlblock %-18s %s\n", (*c)->name, (*c)->summary);
 }
 
 /* "; did you mean ...?" for WORD, which is no first word of a command. */
@@ -365,9 +354,8 @@ suggest_command (const char *word)
     if (strcmp (word, hints[i].word) == 0)
       return tool_format ("; did you mean '%s'?", hints[i].means);
   suggestion_begin (&suggestion, word);
-  for (size_t i = 0; i < COMMANDS; i++)
-    suggestion_offer (&suggestion, commands[i]->name,
-                      strcspn (commands[i]->name, " "));
+  for (const struct command *const *c = tool_commands; *c; c++)
+    suggestion_offer (&suggestion, (*c)->name, strcspn ((*c)->name, " "));
   return suggestion_text (&suggestion, "");
 }
 
@@ -379,8 +367,8 @@ suggest_second (const char *family, const char *word)
   struct suggestion suggestion;
 
   suggestion_begin (&suggestion, word);
-  for (size_t i = 0; i < COMMANDS; i++) {
-    const char *name = commands[i]->name;
+  for (const struct command *const *c = tool_commands; *c; c++) {
+    const char *name = (*c)->name;
 
     if (strncmp (name, family, length) == 0 && name[length] == ' ')
       suggestion_offer (&suggestion, name + length + 1,
@@ -428,7 +416,7 @@ help (int count, char *words[])
     print_family (stdout, words[0]);
     return TOOL_DONE;
   }
-  current = find_command (count, words, &used);
+  current = tool_find_command (count, words, &used);
   if (current == NULL)
     return unknown_command (count, words);
   if (used < count)
@@ -504,8 +492,8 @@ refuse_option (const struct tool_option *const *options, size_t count,
 
 /* What getopt_long is told: the options in the form that it wants. */
 struct getopt_tables {
-  struct option names[OPTIONS_MAX + 1];
-  char letters[2 + 2 * OPTIONS_MAX + 3 * 10 + 1];
+  struct option names[TOOL_OPTIONS_MAX + 1];
+  char letters[2 + 2 * TOOL_OPTIONS_MAX + 3 * 10 + 1];
 };
 
 static void
@@ -547,8 +535,8 @@ find_option (const struct tool_option *const *options, size_t count, int found)
 static int
 read_options (int argc, char *argv[], char *operands[])
 {
-  const struct tool_option *options[OPTIONS_MAX];
-  const size_t count = gather_options (current, options);
+  const struct tool_option *options[TOOL_OPTIONS_MAX];
+  const size_t count = tool_gather_options (current, options);
   struct getopt_tables tables = { 0 };
   int found, operand_count = 0;
 
@@ -647,8 +635,7 @@ find_and_run (int argc, char *argv[])
     return first == 1
                ? tool_usage ("which command?")
                : tool_usage ("which command?  '%s' is an option", argv[1]);
-  resolve_aliases (argc - first, argv + first);
-  current = find_command (argc - first, argv + first, &used);
+  current = tool_find_command (argc - first, argv + first, &used);
   if (current == NULL)
     return unknown_command (argc - first, argv + first);
   move_options (first, used, argv);
@@ -669,6 +656,8 @@ main (int argc, char *argv[])
     code = print_commands ();
   else if (strcmp (word, "help") == 0)
     code = help (argc - 2, argv + 2);
+  else if (strcmp (word, "--complete") == 0)
+    code = complete (argc - 2, argv + 2);
   else
     code = find_and_run (argc, argv);
   code = finish_output (code);

@@ -8,7 +8,7 @@
  * counts its arguments; then it calls the command's function, which works
  * through the store library and reports through output.c.
  *
- *   sqlblock.c ──► commands-*.c ──► store/manage.h
+ *   sqlblock.c ──► commands-*.c, complete.c ──► store/manage.h
  *       │               │
  *       │               └──► output.c  (tables, JSON, progress)
  *       └──► arguments.c  (what arguments can be)
@@ -93,6 +93,28 @@ struct command {
    */
   int (*run) (int argc, char *argv[]);
 };
+
+/* All of them, in the order of the help; NULL is behind the last. */
+extern const struct command *const tool_commands[];
+
+/* The command whose name the first of the COUNT WORDS are; USED tells how
+ * many of them.  Short names among the words become what they stand for.  NULL
+ * where there is none.
+ */
+const struct command *tool_find_command (int count, char *words[], int *used);
+
+/* All options of COMMAND; returns how many.  There is room for them all, which
+ * is checked.
+ */
+#define TOOL_OPTIONS_MAX 32
+size_t
+tool_gather_options (const struct command *command,
+                     const struct tool_option *options[TOOL_OPTIONS_MAX]);
+
+/* Print what can stand in the place of the last of the COUNT WORDS, for the
+ * completion of shells (complete.c).  Returns an exit code.
+ */
+int complete (int count, char *words[]);
 
 /* Print a usage error and how to get help; returns TOOL_USAGE. */
 int tool_usage (const char *format, ...)

@@ -120,10 +120,13 @@ done
 offers "sqlblock snapshot release held.sqlite web@monday n" news nightly
 offers "sqlblock snapshot release held.sqlite web@monday a" 'a\,\ since\ b'
 offers "sqlblock snapshot hold held.sqlite web@monday "
+offers "sqlblock snapshot hold held.sqlite web@morning n" news nightly
+offers "sqlblock snapshot hold held.sqlite web@morning nightly "
 rm -f held.sqlite*
 offers "sqlblock map $db web --color=a" always auto
 offers "sqlblock list $db -o s" size stored snapshots
-offers "sqlblock list $db --columns=name,s" name,size name,stored name,snapshots
+offers "sqlblock list $db --columns=name,s" 'name\,size' 'name\,stored' \
+  'name\,snapshots'
 offers "sqlblock snap ls $db --sort-down=" name size stored frees exclusive \
   created by holds guid description
 offers "sqlblock map $db web --color n" never
@@ -134,9 +137,9 @@ offers "sqlblock --quiet set $db web de" dedup= description=
 
 # What set takes.
 offers "sqlblock set $db web " compression= dedup= description= quota= user:
+[ "$options" = "-o nospace" ] || fail "a space after compression="
 offers "sqlblock set $db web us" user:
 offers "sqlblock set $db web user:o"
-[ "$options" = "-o nospace" ] || fail "a space after compression="
 offers "sqlblock set $db web dedup=o" on off
 offers "sqlblock set $db web compression=" none lz4 zstd
 offers "sqlblock set $db web dedup=on quota=n" none

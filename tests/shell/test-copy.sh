@@ -187,6 +187,10 @@ sqlblock export waiting.sqlite one - >>waiting.sqlite-wal 2>err || got=$?
 [ "$got" = 1 ] && grep -q "standard output is the database" err ||
   fail "into the log: $got $(cat err)"
 stop_nbdkit
+# Also when there is nothing in it, as behind a checkpoint.
+rm -f waiting.sqlite-wal
+touch waiting.sqlite-wal
+fails 1 "belongs to it" import waiting.sqlite new waiting.sqlite-wal
 sqlblock check -q waiting.sqlite
 rm link.sqlite
 expect_error "stats=" nbdkit -fU bad "$plugin" waiting.sqlite \

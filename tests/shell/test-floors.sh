@@ -115,7 +115,7 @@ files ()
     find .ci .clang-format ./*.md ./*.pod configure.ac Makefile.am quickstart \
       bench debian packaging plugin store tests tool -type f ! -name schema.h \
       -regextype egrep -regex \
-      '.*(\.([ch]|ac|am|bash|map|md|pod|py|sh|sql|supp|svg)|/(run|rules))'
+      '.*(\.([ch]|ac|am|bash|fish|map|md|pod|py|sh|sql|supp|svg|zsh)|/(run|rules))'
 }
 
 # Those that cannot have a comment, or are the licence.
@@ -124,10 +124,10 @@ bare="$bare|tests/fixtures/.*\.(sums|xz)"
 licensed=$(files | sed 's,^\./,,' | grep -vxE "$bare")
 [ "$(wc -l <<<"$licensed")" -gt 300 ] || fail "no files to look at"
 
-# In programs it is in front, with whose they are.
+# In programs it is in front, with whose they are. zsh wants a line before it.
 text='.*\.(md|pod|svg)'
 licence='SPDX-License-Identifier: BSD-3-Clause'
-lines="\\A(#!.*\\n)?.*$licence\\n.*authors; see LICENSE\\.\\n"
+lines="\\A(#(!|compdef ).*\\n)?.*$licence\\n.*authors; see LICENSE\\.\\n"
 bare=$(grep -vxE "$text" <<<"$licensed" |
   xargs -d '\n' grep -LzP "$lines"
   grep -xE "$text" <<<"$licensed" | xargs -d '\n' grep -L "$licence") || :

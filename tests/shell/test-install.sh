@@ -48,17 +48,19 @@ fi
 cd "$tmp"
 make -C "$top_builddir" install DESTDIR="$tmp/d" >log 2>&1 ||
   fail "make install: $(cat log)"
-for directory in bindir plugindir mandir docdir bashcompletiondir; do
+for directory in bindir plugindir mandir docdir \
+  bashcompletiondir fishcompletiondir zshcompletiondir; do
   case $directory in
     plugindir) makefile=plugin ;;
-    bashcompletiondir) makefile=tool ;;
+    *completiondir) makefile=tool ;;
     *) makefile=. ;;
   esac
   declare "$directory=$tmp/d$(variable "$top_builddir/$makefile" $directory)"
 done
 for file in "$bindir/sqlblock" "$plugindir/nbdkit-sqlblock-plugin.so" \
   "$mandir/man1/nbdkit-sqlblock-plugin.1" "$mandir/man1/sqlblock.1" \
-  "$bashcompletiondir/sqlblock" "$docdir/CHANGELOG.md" "$docdir/LICENSE" \
+  "$bashcompletiondir/sqlblock" "$fishcompletiondir/sqlblock.fish" \
+  "$zshcompletiondir/_sqlblock" "$docdir/CHANGELOG.md" "$docdir/LICENSE" \
   "$docdir/README.md" "$docdir/schema.sql" "$docdir/examples/example.conf" \
   "$docdir/examples/sqlblock@.service"; do
   echo "$file"

@@ -3,8 +3,8 @@
 # Copyright the sqlblock authors; see LICENSE.
 
 # What packages are made of: the tarball has all of the sources, and is the
-# same to the byte each time; the unit for systemd is right, and is that of
-# the manual; all say the same version.
+# same to the byte each time; the unit for systemd is right, gives nbdkit what
+# it has, and is that of the manual; all say the same version.
 
 . "${srcdir:-$(dirname "$(realpath "$0")")/..}/lib/functions.sh"
 need make tar xz python3
@@ -82,6 +82,45 @@ if type -P systemd-analyze >/dev/null; then
 else
   echo "the unit was not tried: there is no systemd-analyze"
 fi
+
+# What it starts, as systemd reads it: nbdkit with those of its newer options
+# that are in its help.
+mkdir bin
+cat >bin/nbdkit <<'EOF2'
+#!/bin/sh
+if [ "$*" = --help ]; then
+  echo "nbdkit [-f] $has"
+else
+  echo "$@"
+fi
+EOF2
+chmod +x bin/nbdkit
+cat >start.py <<'EOF2'
+import re, shlex, subprocess, sys
+unit = open(sys.argv[1]).read().replace("\\\n", " ")
+given = {"NBDKIT_LISTEN": ["-U", "s"], "NBDKIT_OPTIONS": ["-r"],
+         "SQLBLOCK_PARAMETERS": []}
+command = []
+for word in shlex.split(re.search("^ExecStart=(.*)", unit, re.M)[1]):
+    if word[0] == "$":
+        command += given[word[1:]]
+    else:
+        command.append(word.replace("%i", "main").replace("%%", "%")
+                       .replace("$$", "$"))
+subprocess.run(command, check=True)
+EOF2
+# starts WANTED HAS: these options first, where nbdkit has those.
+starts ()
+{
+  local got wanted="-f $1-P /run/sqlblock/main/pid -U s -r"
+  wanted+=" sqlblock /var/lib/sqlblock/main.sqlite"
+  got=$(has=$2 PATH=$tmp/bin:$PATH python3 start.py "$unit")
+  [ "$got" = "$wanted" ] || fail "the unit starts «$got», not «$wanted»"
+}
+starts "" "[--exportname NAME]"
+starts "--timeout=60 --keepalive " "[--keepalive] [--timeout=TIMEOUT]"
+starts "--name=sqlblock@main --timeout=60 --keepalive " \
+  "[--keepalive] [--name=NAME] [--timeout=TIMEOUT]"
 
 # --- Versions ---------------------------------------------------------------
 
