@@ -37,6 +37,7 @@
 #include "base/sane.h"
 #include "base/times.h"
 #include "base/values.h"
+#include "manage.h"
 #include "newer.h"
 #include "server.h"
 #include "status.h"
@@ -645,17 +646,27 @@ is_served (const char *name)
                                  (name[length] == '\0' || name[length] == '@'));
 }
 
+/* A client of the disk DISK, or of an increment that ends with it. */
+struct client {
+  struct disk *disk;
+  struct increment *increment; /* or NULL */
+};
+
 /* Open the export NAME, unless export= allows another one only. */
-static struct disk *
-open_export (const char *name, bool readonly, struct status *status)
+static int
+open_export (struct client *client, const char *name, bool readonly,
+             struct status *status)
 {
   if (name[0] == '\0' && export_name)
     name = export_name;
-  if (is_served (name))
-    return disk_open (store, name, readonly, status);
-  status_fail (status, ENOENT, "this server has only the export '%s'",
-               export_name);
-  return NULL;
+  if (!is_served (name))
+    return status_fail (status, ENOENT, "this server has only the export '%s'",
+                        export_name);
+  if (manage_increment (store, name, &client->increment, status) == -1)
+    return -1;
+  client->disk = client->increment ? increment_disk (client->increment)
+                                   : disk_open (store, name, readonly, status);
+  return client->disk ? 0 : -1;
 }
 
 /* A client connects; or a filter opens a disk before there is any client, as
@@ -666,33 +677,56 @@ static void *
 sqlblock_open (int readonly)
 {
   const char *name = nbdkit_export_name ();
+  struct client *client = calloc (1, sizeof *client);
   struct status status;
-  struct disk *disk;
+  int r;
 
-  disk = open_export (name ? name : "", readonly, &status);
-  if (disk == NULL)
+  r = client ? open_export (client, name ? name : "", readonly, &status)
+             : status_fail (&status, ENOMEM, "out of memory");
+  if (r == -1) {
     report (&status);
-  answer_client (disk ? NULL : &status);
-  return disk;
+    free (client);
+    client = NULL;
+  }
+  answer_client (client ? NULL : &status);
+  return client;
 }
 
 /* A client has gone. */
 static void
 sqlblock_close (void *handle)
 {
-  disk_close (handle);
+  struct client *client = handle;
+
+  if (client->increment)
+    increment_close (client->increment);
+  else
+    disk_close (client->disk);
+  free (client);
+}
+
+/* The disk of a client. */
+static struct disk *
+disk_of (const void *handle)
+{
+  const struct client *client = handle;
+
+  return client->disk;
 }
 
 static int64_t
 sqlblock_get_size (void *handle)
 {
-  return disk_get_info (handle)->size;
+  return disk_get_info (disk_of (handle))->size;
 }
 
 static const char *
 sqlblock_export_description (void *handle)
 {
-  const char *text = disk_get_info (handle)->description;
+  const struct client *client = handle;
+  const char *text = client->increment
+                         ? increment_text (client->increment)
+                         : disk_get_info (client->disk)->description;
 
   return text[0] ? nbdkit_strdup_intern (text) : NULL;
 }
@@ -703,7 +737,7 @@ sqlblock_block_size (void *handle, uint32_t *minimum, uint32_t *preferred,
                      uint32_t *maximum)
 {
   *minimum = 1;
-  *preferred = disk_get_info (handle)->block_size;
+  *preferred = disk_get_info (disk_of (handle))->block_size;
   *maximum = MAXIMUM_REQUEST;
   return 0;
 }
@@ -711,7 +745,7 @@ sqlblock_block_size (void *handle, uint32_t *minimum, uint32_t *preferred,
 static int
 sqlblock_can_write (void *handle)
 {
-  return !disk_is_readonly (handle);
+  return !disk_is_readonly (disk_of (handle));
 }
 
 static int
@@ -745,13 +779,15 @@ sqlblock_can_cache (void *handle)
 
 /* Several connections see the same disk: every acknowledged write is in the
  * database, where all read; and a flush on any of them syncs the one log
- * that holds the commits of all.
+ * that holds the commits of all.  But each that freezes the disk has its own
+ * moment.
  */
 static int
 sqlblock_can_multi_conn (void *handle)
 {
-  (void)handle;
-  return 1;
+  const struct client *client = handle;
+
+  return client->increment == NULL || !increment_is_frozen (client->increment);
 }
 
 /* Report why a request failed; always returns -1.  A client whose disk is no
@@ -769,9 +805,9 @@ sqlblock_can_multi_conn (void *handle)
  * that it knows of is there as before.
  */
 static int
-fail_request (const struct disk *disk, const struct status *status)
+fail_request (const void *handle, const struct status *status)
 {
-  const bool reads = disk_is_readonly (disk);
+  const bool reads = disk_is_readonly (disk_of (handle));
 
   if (!status->changed || nbdkit_disconnect == NULL)
     return report (status);
@@ -791,7 +827,7 @@ sqlblock_pread (void *handle, void *buffer, uint32_t count, uint64_t offset,
   struct status status;
 
   (void)flags;
-  if (disk_read (handle, buffer, offset, count, &status) == -1)
+  if (disk_read (disk_of (handle), buffer, offset, count, &status) == -1)
     return fail_request (handle, &status);
   return 0;
 }
@@ -804,7 +840,7 @@ sqlblock_pwrite (void *handle, const void *buffer, uint32_t count,
   const bool fua = flags & NBDKIT_FLAG_FUA;
   struct status status;
 
-  if (disk_write (handle, buffer, offset, count, fua, &status) == -1)
+  if (disk_write (disk_of (handle), buffer, offset, count, fua, &status) == -1)
     return fail_request (handle, &status);
   return 0;
 }
@@ -816,8 +852,9 @@ sqlblock_flush (void *handle, uint32_t flags)
   struct status status;
 
   (void)flags;
-  return disk_flush (handle, &status) == -1 ? fail_request (handle, &status)
-                                            : 0;
+  return disk_flush (disk_of (handle), &status) == -1
+             ? fail_request (handle, &status)
+             : 0;
 }
 
 /* Discard whole blocks. */
@@ -827,7 +864,7 @@ sqlblock_trim (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
   const bool fua = flags & NBDKIT_FLAG_FUA;
   struct status status;
 
-  if (disk_trim (handle, offset, count, fua, &status) == -1)
+  if (disk_trim (disk_of (handle), offset, count, fua, &status) == -1)
     return fail_request (handle, &status);
   return 0;
 }
@@ -841,7 +878,7 @@ sqlblock_zero (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
   const bool fua = flags & NBDKIT_FLAG_FUA;
   struct status status;
 
-  if (disk_zero (handle, offset, count, fua, &status) == -1)
+  if (disk_zero (disk_of (handle), offset, count, fua, &status) == -1)
     return fail_request (handle, &status);
   return 0;
 }
@@ -853,18 +890,40 @@ add_extent (uint64_t offset, uint64_t count, bool hole, void *extents)
                             hole ? NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO : 0);
 }
 
-/* What is stored and what is a hole. */
+/* Of an increment HOLE says that a range does not differ, and ZERO that it is
+ * zeroes for whoever has only what there was before.  So who skips holes does
+ * not pass by what was trimmed, and who zeroes what is zero leaves alone what
+ * is the same.
+ */
+static int
+add_change (uint64_t offset, uint64_t count, enum increment_kind kind,
+            void *extents)
+{
+  static const uint32_t types[] = {
+    [INCREMENT_SAME] = NBDKIT_EXTENT_HOLE,
+    [INCREMENT_DATA] = 0,
+    [INCREMENT_ZEROES] = NBDKIT_EXTENT_ZERO,
+    [INCREMENT_NEW] = NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO,
+  };
+
+  return nbdkit_add_extent (extents, offset, count, types[kind]);
+}
+
+/* What is stored and what is a hole, or what has changed. */
 static int
 sqlblock_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flags,
                   struct nbdkit_extents *extents)
 {
+  const struct client *client = handle;
   const bool one = flags & NBDKIT_FLAG_REQ_ONE;
   struct status status;
+  int r;
 
-  if (disk_extents (handle, offset, count, one, add_extent, extents, &status) ==
-      -1)
-    return fail_request (handle, &status);
-  return 0;
+  r = client->increment ? increment_extents (client->increment, offset, count,
+                                             one, add_change, extents, &status)
+                        : disk_extents (client->disk, offset, count, one,
+                                        add_extent, extents, &status);
+  return r == -1 ? fail_request (handle, &status) : 0;
 }
 
 /* Prefetch: reading brings the blocks into the page cache.  It always
@@ -876,7 +935,7 @@ sqlblock_cache (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
   struct status ignored;
 
   (void)flags;
-  disk_cache (handle, offset, count, &ignored);
+  disk_cache (disk_of (handle), offset, count, &ignored);
   return 0;
 }
 

@@ -279,6 +279,74 @@ struct disk *manage_pin (struct store *store, const char *target,
 void manage_unpin (struct store *store, struct disk *disk);
 
 /*--------------------------------------------------------------------
+ * Increments: what changed between two snapshots, for a client that copies it
+ * (increment.c).
+ */
+
+struct increment;
+
+/* Open the increment NAME, DISK@[FROM]..[TO], each a snapshot or a time:
+ * without FROM what changed since there was nothing, without TO up to now, and
+ * then it is frozen: what is written from then on is not in it.  Its snapshots
+ * are not deleted while it is open.  *INCREMENT is NULL where NAME is none, but
+ * perhaps what disk_open takes.  Returns 0, or -1: EINVAL where FROM is the
+ * newer one, EROFS where the disk would have to be frozen and cannot be.
+ */
+int manage_increment (struct store *store, const char *name,
+                      struct increment **increment, struct status *status);
+void increment_close (struct increment *increment);
+
+/* What it ends with: all bytes of that can be read, changed or not. */
+struct disk *increment_disk (const struct increment *increment);
+
+/* Does another increment of this name, opened later, have something else? */
+bool increment_is_frozen (const struct increment *increment);
+
+/* What a range is: as it was before, whatever that is; other bytes; zeroes
+ * where there was something else; or zeroes where the disk did not reach.
+ */
+enum increment_kind {
+  INCREMENT_SAME = 0,
+  INCREMENT_DATA,
+  INCREMENT_ZEROES,
+  INCREMENT_NEW,
+};
+
+/* As disk_extents.  Ranges begin and end with blocks, and what was written with
+ * what it had before is data.
+ */
+typedef int (*increment_found) (uint64_t offset, uint64_t count,
+                                enum increment_kind kind, void *opaque);
+int increment_extents (struct increment *increment, uint64_t offset,
+                       uint64_t count, bool one, increment_found found,
+                       void *opaque, struct status *status);
+
+/* What an increment is between, as a client is told:
+ *
+ *   changes of DISK@FROM/GUID..TO/GUID/CREATED
+ *
+ * The guids are those of the snapshots, in 16 hexadecimal digits, and CREATED
+ * is when TO was made, in seconds since 1970.  Where there is no snapshot the
+ * name is empty and the guid 0.
+ */
+struct increment_ends {
+  char disk[DISK_NAME_MAX + 1];
+  char from[SNAPSHOT_NAME_MAX + 1];
+  int64_t from_guid;
+  char to[SNAPSHOT_NAME_MAX + 1];
+  int64_t to_guid;
+  int64_t created;
+};
+
+/* Room for it. */
+#define INCREMENT_TEXT_MAX (DISK_TARGET_MAX + 2 * SNAPSHOT_NAME_MAX + 100)
+
+const char *increment_text (const struct increment *increment);
+
+/* Read that, from elsewhere.  Returns false where it is something else. */
+bool increment_parse (const char *text, struct increment_ends *ends);
+
+/*--------------------------------------------------------------------
  * Receiving: a copy from elsewhere that appears complete or not at all; and
  * what a stream takes along.
  */

@@ -2,7 +2,8 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* export and import: between disks and raw files.
+/* export and import: between disks and raw files; and what changed, from an
+ * increment (increment.h).
  *
  * A file appears under its name complete or not at all, like everything
  * that this program makes: it has no name while it is written.  A disk that
@@ -27,6 +28,7 @@
 #include "copy.h"
 #include "base/count.h"
 #include "image.h"
+#include "increment.h"
 #include "tool.h"
 
 /*--------------------------------------------------------------------
@@ -381,6 +383,7 @@ const struct command command_export = {
 static const char *import_size, *import_block_size, *import_description;
 static const char *import_compression;
 static bool import_overwrite, import_create, import_dedup, import_raw;
+static bool import_increment, import_rollback;
 
 /* For advice: what the user wrote. */
 static const char *import_database, *import_disk_name;
@@ -720,6 +723,11 @@ read_options (struct manage_incoming *incoming)
   struct disk_options options;
   struct status status;
 
+  if (import_increment && (import_size || import_overwrite || import_raw))
+    return tool_usage ("--increment says itself what the disk becomes; leave "
+                       "out --size, --overwrite and --raw");
+  if (import_rollback && !import_increment)
+    return tool_usage ("--rollback goes with --increment only");
   if (import_overwrite &&
       (import_size || import_block_size || import_description ||
        import_compression || import_dedup))
@@ -736,6 +744,7 @@ read_options (struct manage_incoming *incoming)
     return tool_wrong_value (&status);
   incoming->description = import_description;
   incoming->replace = import_overwrite;
+  incoming->rollback = import_rollback;
   incoming->storing.deduplicate = import_dedup ? DISK_ON : DISK_UNSAID;
   options = (struct disk_options){ .block_size = incoming->block_size,
                                    .description = incoming->description };
@@ -759,6 +768,75 @@ find_old_disk (struct store *store, struct manage_incoming *incoming,
   return 0;
 }
 
+/* Say what has come. */
+static void
+say_applied (const char *disk, const struct increment_ends *ends)
+{
+  if (ends->from_guid && ends->to_guid)
+    tool_say ("imported what changed: '%s@%s'", disk, ends->to);
+  else if (ends->to_guid)
+    tool_say ("imported '%s@%s', a new disk", disk, ends->to);
+  else
+    tool_say ("imported what changed: '%s' has no snapshot of that, so no "
+              "increment can go on from there",
+              disk);
+}
+
+/* The command with --increment. */
+static int
+import_changes (struct increment_source *source,
+                struct manage_incoming *incoming)
+{
+  struct store *store = tool_open (import_database, true);
+  const uint64_t before = copy_free_pages (store);
+  struct status status;
+  int r;
+
+  tool_progress_begin (tool_format ("importing %s", incoming->disk));
+  r = increment_apply (store, source, incoming, &status);
+  tool_progress_end (r);
+  if (r == 0)
+    say_applied (incoming->disk, increment_source_ends (source));
+  r = r == -1 ? tool_fail (&status) : TOOL_DONE;
+  if (r != TOOL_DONE && status.error == ENOSPC)
+    copy_give_back (store, before);
+  else
+    copy_free_space (store);
+  return r;
+}
+
+static int
+fail_no_database (const char *database)
+{
+  return tool_error (ENOENT, "there is no file %s; with --create it is made",
+                     database);
+}
+
+static int
+run_import_increment (const char *name, struct manage_incoming *incoming)
+{
+  const char *database = import_database;
+  struct increment_source *source;
+  struct status status;
+  int r;
+
+  if (!import_create && tool_examine (database, &status) == 0)
+    return fail_no_database (database);
+  source = increment_source_open (name, &status);
+  if (source == NULL)
+    return tool_fail (&status);
+  if (increment_source_is_of (source, database))
+    r = tool_error (EINVAL, "%s is the database %s, or belongs to it", name,
+                    database);
+  else if (import_create &&
+           tool_make (database, incoming->block_size, &status) == -1)
+    r = tool_fail (&status);
+  else
+    r = import_changes (source, incoming);
+  increment_source_close (source);
+  return r;
+}
+
 static int
 run_import (int argc, char *argv[])
 {
@@ -775,6 +853,8 @@ run_import (int argc, char *argv[])
   if (r != TOOL_DONE)
     return r;
   import_database = argv[0];
+  if (import_increment)
+    return run_import_increment (argv[2], &incoming);
   import_disk_name = argv[1];
   if (open_input (&input, &status) == -1 ||
       check_input (argv[0], &input, &status) == -1 ||
@@ -784,8 +864,7 @@ run_import (int argc, char *argv[])
        tool_make (argv[0], incoming.block_size, &status) == -1))
     return tool_fail (&status);
   if (!import_create && tool_examine (argv[0], &status) == 0)
-    return tool_error (ENOENT, "there is no file %s; with --create it is made",
-                       argv[0]);
+    return fail_no_database (argv[0]);
   store = tool_open (argv[0], true);
   if (import_overwrite && find_old_disk (store, &incoming, &status) == -1)
     return tool_fail (&status);
@@ -820,6 +899,12 @@ static const struct tool_option import_options[] = {
     "take FILE as it is, also an image of another format\n"
     "or something compressed" },
   { "create", 0, NULL, &import_create, "make DATABASE if it is not there" },
+  { "increment", 0, NULL, &import_increment,
+    "FILE is what changed between two snapshots: the\n"
+    "URI of an export DISK@A..B, or a file with FILE.map" },
+  { "rollback", 'F', NULL, &import_rollback,
+    "with --increment: give up what was written to the\n"
+    "disk since the older snapshot; newer snapshots stay" },
   { NULL, 0, NULL, NULL, NULL },
 };
 
@@ -833,7 +918,16 @@ const struct command command_import = {
       "and\n"
       "compressed files are refused, with what to do. A pipe must bring as "
       "much\n"
-      "as --size says.\n",
+      "as --size says.\n"
+      "\n"
+      "With --increment FILE goes to a disk that is at the older of two "
+      "snapshots,\n"
+      "which then gets the newer one:\n"
+      "\n"
+      "  sqlblock import --increment copy.sqlite web "
+      "nbd://host/web@..monday\n"
+      "  sqlblock import --increment copy.sqlite web "
+      "nbd://host/web@monday..tuesday\n",
   .options = import_options,
   .common = COMMON_PROGRESS,
   .least = 3,

@@ -362,6 +362,13 @@ usage_cell (struct tool_table *table, uint64_t bytes)
 }
 
 static void
+no_cells (struct tool_table *table, int count)
+{
+  while (count-- > 0)
+    tool_cell (table, "%s", "");
+}
+
+static void
 usage_property (const char *name, uint64_t bytes)
 {
   if (bytes == USAGE_UNKNOWN)
@@ -424,17 +431,80 @@ read_properties (struct list *list, const char *target,
   list->unknown = true;
 }
 
+/* STORED, FREES and EXCLUSIVE. */
 static void
 add_usage_cells (struct list *list, size_t item)
 {
   const struct usage *usage = &list->usage;
 
-  if (with_usage) {
-    usage_cell (list->table, usage->items[item].stored);
-    usage_cell (list->table, usage->items[item].snapshot
-                                 ? usage->exclusive[item]
-                                 : usage->history[item]);
+  if (!with_usage) {
+    no_cells (list->table, 3);
+    return;
   }
+  usage_cell (list->table, usage->items[item].stored);
+  usage_cell (list->table, usage->items[item].snapshot ? usage->exclusive[item]
+                                                       : usage->history[item]);
+  usage_cell (list->table, usage->exclusive[item]);
+}
+
+/* The columns of a disk, which are those of list. */
+static void
+add_disk_cells (struct list *list, size_t i,
+                const struct manage_details *details)
+{
+  const struct disk_info *info = &list->contents->disks[i];
+  struct tool_table *table = list->table;
+  char compression[COMPRESSION_TEXT];
+
+  tool_cell (table, "%s", info->name);
+  tool_cell_size (table, info->size);
+  if (info->quota)
+    tool_cell_size (table, info->quota);
+  else
+    no_cells (table, 1);
+  add_usage_cells (list, i);
+  tool_cell_count (table, details->snapshots);
+  tool_cell_time (table, info->created);
+  tool_cell (table, "%s%s%s", details->origin,
+             details->origin[0] && info->access ? "; " : "",
+             access_text (info->access));
+  tool_cell_size (table, info->block_size);
+  store_print_compression (&info->storing.compression, compression);
+  tool_cell (table, "%s", compression);
+  tool_cell (table, "%s", info->storing.deduplicate == DISK_ON ? "on" : "off");
+  tool_cell (table, "%s", info->description);
+}
+
+/* Those of a snapshot, in the same table or, of snapshots, in one of theirs. */
+static void
+add_snapshot_cells (struct list *list, size_t i, const char *name,
+                    const struct optional *optional)
+{
+  const struct snapshot_info *info = &list->contents->snapshots[i];
+  char *description = description_of (optional), *tags = hold_tags (optional);
+  struct tool_table *table = list->table;
+
+  tool_cell (table, "%s", name);
+  tool_cell_size (table, info->size);
+  if (!list->of_snapshots)
+    no_cells (table, 1);
+  add_usage_cells (list, list->contents->disk_count + i);
+  if (!list->of_snapshots)
+    no_cells (table, 1);
+  tool_cell_time (table, info->created);
+  if (list->of_snapshots) {
+    tool_cell (table, "%s", maker (info));
+    tool_cell (table, "%s", list->unknown ? "?" : tags);
+    tool_cell (table, "%016" PRIx64, (uint64_t)info->guid);
+  }
+  else {
+    no_cells (table, 1);
+    tool_cell_size (table, info->block_size);
+    no_cells (table, 2);
+  }
+  tool_cell (table, "%s", list->unknown ? "?" : description);
+  free (description);
+  free (tags);
 }
 
 /* Add disk I, of DETAILS. */
@@ -452,18 +522,7 @@ list_disk (struct list *list, size_t i, const struct manage_details *details)
   if (with_usage)
     add_usage (json, &list->usage, i);
   json_array_append_new (list->disks, json);
-  tool_cell (list->table, "%s", info->name);
-  tool_cell_size (list->table, info->size);
-  if (info->quota)
-    tool_cell_size (list->table, info->quota);
-  else
-    tool_cell (list->table, "%s", "");
-  add_usage_cells (list, i);
-  tool_cell (list->table, "%" PRIu64, details->snapshots);
-  tool_cell_time (list->table, info->created);
-  tool_cell (list->table, "%s%s%s", details->origin,
-             details->origin[0] && info->access ? "; " : "",
-             access_text (info->access));
+  add_disk_cells (list, i, details);
 }
 
 /* Add snapshot I. */
@@ -476,28 +535,15 @@ list_snapshot (struct list *list, size_t i)
   char *name = tool_format ("%s@%s", info->disk_name, info->name);
   struct optional optional = { 0 };
 
-  if (common.json || list->of_snapshots)
+  if (common.json || list->of_snapshots ||
+      tool_table_needs (list->table, "DESCRIPTION"))
     read_properties (list, name, &optional);
   add_properties (json, &optional, true);
   if (with_usage)
     add_usage (json, &list->usage, item);
   json_array_append_new (list->snapshots, json);
-  tool_cell (list->table, "%s", name);
+  add_snapshot_cells (list, i, name, &optional);
   free (name);
-  tool_cell_size (list->table, info->size);
-  if (!list->of_snapshots)
-    tool_cell (list->table, "%s", "");
-  add_usage_cells (list, item);
-  if (!list->of_snapshots)
-    tool_cell (list->table, "%s", "");
-  tool_cell_time (list->table, info->created);
-  tool_cell (list->table, "%s", list->of_snapshots ? maker (info) : "");
-  if (list->of_snapshots) {
-    char *tags = hold_tags (&optional);
-
-    tool_cell (list->table, "%s", list->unknown ? "?" : tags);
-    free (tags);
-  }
   optional_free (&optional);
 }
 
@@ -528,17 +574,30 @@ list_disks (struct list *list, bool snapshots)
   }
 }
 
-/* Show CONTENTS as a list; TITLES are the columns, with those of the usage
- * where that was asked for.
+/* Choose the columns of a list, or with usage other ones; those that must be
+ * counted are then.  Returns an exit code.
  */
 static int
+choose_columns (struct tool_table *table, const char *usual, const char *usage)
+{
+  const int code = tool_table_choose (table, with_usage ? usage : usual);
+
+  if (code == TOOL_DONE)
+    with_usage = with_usage || tool_table_needs (table, "STORED") ||
+                 tool_table_needs (table, "FREES") ||
+                 tool_table_needs (table, "EXCLUSIVE");
+  return code;
+}
+
+/* Show CONTENTS as a list, in TABLE. */
+static int
 show_list (struct store *store, const struct contents *contents,
-           bool of_snapshots, bool snapshots, const char *const *titles)
+           bool of_snapshots, bool snapshots, struct tool_table *table)
 {
   struct list list = {
     .store = store,
     .contents = contents,
-    .table = tool_table (titles),
+    .table = table,
     .disks = json_array (),
     .snapshots = json_array (),
     .of_snapshots = of_snapshots,
@@ -614,27 +673,33 @@ print_names (const struct contents *contents)
 static int
 run_list (int argc, char *argv[])
 {
-  static const char *const titles[] = { "NAME",       ">SIZE",   ">QUOTA",
-                                        ">SNAPSHOTS", "CREATED", "ORIGIN",
-                                        NULL };
-  static const char *const usage_titles[] = { "NAME",    ">SIZE",  ">QUOTA",
-                                              ">STORED", ">FREES", ">SNAPSHOTS",
-                                              "CREATED", "ORIGIN", NULL };
+  static const char *const titles[] = {
+    "NAME",        ">SIZE",      ">QUOTA",      ">STORED", ">FREES",
+    ">EXCLUSIVE",  ">SNAPSHOTS", "CREATED",     "ORIGIN",  ">BLOCK",
+    "COMPRESSION", "DEDUP",      "DESCRIPTION", NULL,
+  };
+  struct tool_table *table = tool_table (titles);
   struct contents contents = { 0 };
   struct store *store;
   int code;
 
-  if (list_names && with_usage)
-    return tool_usage ("--names and --usage exclude each other");
+  (void)argc;
+  code =
+      choose_columns (table, "NAME,SIZE,QUOTA,SNAPSHOTS,CREATED,ORIGIN",
+                      "NAME,SIZE,QUOTA,STORED,FREES,SNAPSHOTS,CREATED,ORIGIN");
+  if (code != TOOL_DONE)
+    return code;
+  if (list_names && (with_usage || common.columns || common.sort ||
+                     common.sort_down || common.exact || common.bare))
+    return tool_usage ("--names prints names only; leave out --usage and what "
+                       "is about columns");
   store = tool_open (argv[0], false);
   /* A disk's usage is that of its snapshots, too. */
   code = read_contents (store, list_all || with_usage, &contents);
-  (void)argc;
   if (code != TOOL_DONE)
     return code;
   if (!list_names)
-    return show_list (store, &contents, false, list_all,
-                      with_usage ? usage_titles : titles);
+    return show_list (store, &contents, false, list_all, table);
   print_names (&contents);
   return TOOL_DONE;
 }
@@ -649,6 +714,12 @@ const struct command command_list = {
       "zeroes, and FREES what deleting it and its snapshots would free, or\n"
       "for a snapshot, deleting it alone.\n"
       "\n"
+      "Columns: NAME SIZE QUOTA STORED FREES EXCLUSIVE SNAPSHOTS CREATED "
+      "ORIGIN\n"
+      "BLOCK COMPRESSION DEDUP DESCRIPTION.  EXCLUSIVE is what deleting the\n"
+      "disk without its snapshots would free.  STORED, FREES and EXCLUSIVE\n"
+      "are counted, as with --usage.\n"
+      "\n"
       "The JSON is {\"disks\": [...]}, each with name, description, size,\n"
       "block_size, compression, dedup, quota and quota_used (or null),\n"
       "snapshots (how many), created, origin (or null) and user (what was\n"
@@ -657,9 +728,10 @@ const struct command command_list = {
       "snapshots frees); with --all beside it \"snapshots\", as of \"sqlblock\n"
       "snapshot list\".  With --names it is {\"names\": [...]}.\n"
       "\n"
-      "Example: sqlblock list disks.sqlite --all --usage\n",
+      "Examples: sqlblock list disks.sqlite --all --usage\n"
+      "          sqlblock list disks.sqlite -Hp -o name,stored -S stored\n",
   .options = list_options,
-  .common = COMMON_JSON | COMMON_PROGRESS,
+  .common = COMMON_JSON | COMMON_PROGRESS | COMMON_TABLE,
   .least = 1,
   .most = 1,
   .run = run_list,
@@ -677,24 +749,27 @@ static const struct tool_option snapshot_options[] = {
 static int
 run_snapshot_list (int argc, char *argv[])
 {
-  static const char *const titles[] = { "NAME", ">SIZE", "CREATED",
-                                        "BY",   "HOLDS", NULL };
-  static const char *const usage_titles[] = { "NAME",   ">SIZE",   ">STORED",
-                                              ">FREES", "CREATED", "BY",
-                                              "HOLDS",  NULL };
+  static const char *const titles[] = {
+    "NAME", ">SIZE", ">STORED", ">FREES",      ">EXCLUSIVE", "CREATED",
+    "BY",   "HOLDS", "GUID",    "DESCRIPTION", NULL,
+  };
+  struct tool_table *table = tool_table (titles);
   struct contents contents = { 0 };
   struct disk_info disk;
   struct status status;
   struct store *store;
+  const int code = choose_columns (table, "NAME,SIZE,CREATED,BY,HOLDS",
+                                   "NAME,SIZE,STORED,FREES,CREATED,BY,HOLDS");
 
+  if (code != TOOL_DONE)
+    return code;
   store = tool_open (argv[0], false);
   if (argc > 1 && store_find (store, argv[1], &disk, &status) == -1)
     return tool_fail (&status);
   if (manage_list_snapshots (store, argv[1], add_snapshot, &contents,
                              &status) == -1)
     return tool_fail (&status);
-  return show_list (store, &contents, true, false,
-                    with_usage ? usage_titles : titles);
+  return show_list (store, &contents, true, false, table);
 }
 
 const struct command command_snapshot_list = {
@@ -708,6 +783,9 @@ const struct command command_snapshot_list = {
       "\"sqlblock snapshot hold\".  With --usage, STORED is what the snapshot\n"
       "shows that is not zeroes, and FREES what deleting it alone would free.\n"
       "\n"
+      "Columns: NAME SIZE STORED FREES EXCLUSIVE CREATED BY HOLDS GUID\n"
+      "DESCRIPTION.\n"
+      "\n"
       "The JSON is {\"snapshots\": [...]}, each with disk, snapshot, size,\n"
       "block_size, created, automatic (made by a server), guid,\n"
       "description, user (what was set as user:KEY, by KEY) and holds (when\n"
@@ -716,7 +794,7 @@ const struct command command_snapshot_list = {
       "\n"
       "Example: sqlblock snapshot list disks.sqlite web\n",
   .options = snapshot_options,
-  .common = COMMON_JSON | COMMON_PROGRESS,
+  .common = COMMON_JSON | COMMON_PROGRESS | COMMON_TABLE,
   .least = 1,
   .most = 2,
   .snapshots = "info",

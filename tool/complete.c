@@ -23,6 +23,7 @@
 
 #include <config.h>
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -353,6 +354,31 @@ offer_property (void)
  * Arguments.
  */
 
+/* Offer the titles of the columns of a list, of which SEVERAL may stand with
+ * commas between them; its help has them, up to a full stop.
+ */
+static void
+offer_titles (bool several)
+{
+  const char *comma = several ? strrchr (typed + kept, ',') : NULL;
+  const char *at = strstr (line.command->help, "Columns: ");
+  bool last = at == NULL;
+
+  if (comma)
+    kept = comma + 1 - typed;
+  at += last ? 0 : strlen ("Columns: ");
+  while (!last) {
+    char *title = next_word (&at, " .\n");
+
+    for (char *letter = title; letter && *letter; letter++)
+      *letter = tolower ((unsigned char)*letter);
+    if (title)
+      offer (title, "");
+    last = title == NULL || *at == '.';
+    free (title);
+  }
+}
+
 /* Offer what an option or a property of the KIND can be. */
 static void
 offer_value (const char *kind)
@@ -368,6 +394,8 @@ offer_value (const char *kind)
 
     offer_snapshots (current_disk (), before);
   }
+  else if (strcmp (kind, "TITLE") == 0 || strcmp (kind, "TITLES") == 0)
+    offer_titles (kind[strlen ("TITLE")] == 'S');
   else if (strcmp (kind, "WHEN") == 0) {
     offer ("always", "");
     offer ("auto", "");

@@ -202,11 +202,19 @@ tool_count (uint64_t count, const char *one)
  * Tables.
  */
 
+struct cell {
+  char *text;
+  bool is_number; /* then it is sorted by this: */
+  int64_t number;
+};
+
 struct tool_table {
   const char *const *titles;
   size_t columns, cells, capacity;
-  char **cell; /* row by row */
-  int width;   /* at most; 0: any */
+  struct cell *cell; /* row by row */
+  size_t *shown;     /* columns, in their order */
+  size_t shown_count;
+  int width; /* at most; 0: any */
 };
 
 /* How many columns of a terminal TEXT takes. */
@@ -255,19 +263,127 @@ tool_table (const char *const *titles)
   table->titles = titles;
   while (titles[table->columns])
     table->columns++;
+  table->shown = tool_alloc (table->columns * sizeof *table->shown);
+  for (; table->shown_count < table->columns; table->shown_count++)
+    table->shown[table->shown_count] = table->shown_count;
   return table;
+}
+
+/* The title of a column, without what says how it is aligned. */
+static const char *
+title_of (const struct tool_table *table, size_t column)
+{
+  const char *title = table->titles[column];
+
+  return title + (title[0] == '>');
+}
+
+/* The column of the title that is the LENGTH bytes of TEXT; as many as there
+ * are where there is none.
+ */
+static size_t
+find_column (const struct tool_table *table, const char *text, size_t length)
+{
+  size_t i = 0;
+
+  for (; i < table->columns; i++)
+    if (strlen (title_of (table, i)) == length &&
+        strncasecmp (title_of (table, i), text, length) == 0)
+      break;
+  return i;
+}
+
+/* There is no such title; say which there are. */
+static int
+refuse_column (const struct tool_table *table, const char *text, size_t length)
+{
+  char *titles = tool_strdup (""), *more;
+  int code;
+
+  for (size_t i = 0; i < table->columns; i++) {
+    more =
+        tool_format ("%s%s%s", titles, i > 0 ? ", " : "", title_of (table, i));
+    free (titles);
+    titles = more;
+  }
+  code = tool_usage ("there is no column '%.*s'; there are: %s", (int)length,
+                     text, titles);
+  free (titles);
+  return code;
+}
+
+/* Show the columns of these titles, with a "," between them. */
+static int
+show_columns (struct tool_table *table, const char *titles)
+{
+  size_t count = 1;
+
+  for (const char *text = titles; *text; text++)
+    count += *text == ',';
+  table->shown = tool_realloc (table->shown, count * sizeof *table->shown);
+  table->shown_count = 0;
+  for (const char *text = titles;; text++) {
+    const size_t length = strcspn (text, ",");
+    const size_t column = find_column (table, text, length);
+
+    if (column == table->columns)
+      return refuse_column (table, text, length);
+    table->shown[table->shown_count++] = column;
+    text += length;
+    if (*text == '\0')
+      return TOOL_DONE;
+  }
+}
+
+/* The title of the column that is sorted by, or NULL. */
+static const char *
+sorted_title (void)
+{
+  return common.sort ? common.sort : common.sort_down;
+}
+
+int
+tool_table_choose (struct tool_table *table, const char *columns)
+{
+  const char *sort = sorted_title ();
+
+  if (common.json && (common.columns || sort || common.bare || common.exact))
+    return tool_usage ("--columns, --exact, --bare and --sort are about "
+                       "tables; JSON has everything, and exactly");
+  if (common.sort && common.sort_down)
+    return tool_usage ("--sort and --sort-down exclude each other");
+  if (sort && find_column (table, sort, strlen (sort)) == table->columns)
+    return refuse_column (table, sort, strlen (sort));
+  return show_columns (table, common.columns ? common.columns : columns);
+}
+
+bool
+tool_table_needs (const struct tool_table *table, const char *title)
+{
+  const size_t column = find_column (table, title, strlen (title));
+
+  if (sorted_title () && strcasecmp (sorted_title (), title) == 0)
+    return true;
+  for (size_t i = 0; i < table->shown_count; i++)
+    if (table->shown[i] == column)
+      return true;
+  return false;
 }
 
 /* Takes TEXT over. */
 static void
-add_cell (struct tool_table *table, char *text)
+add_cell (struct tool_table *table, char *text, bool is_number, int64_t number)
 {
   if (table->cells == table->capacity) {
     table->capacity = 2 * table->capacity + 64;
     table->cell =
         tool_realloc (table->cell, table->capacity * sizeof *table->cell);
   }
-  table->cell[table->cells++] = printable (text);
+  table->cell[table->cells++] = (struct cell){
+    .text = printable (text),
+    .is_number = is_number,
+    .number = number,
+  };
 }
 
 void
@@ -276,8 +392,14 @@ tool_cell (struct tool_table *table, const char *format, ...)
   va_list arguments;
 
   va_start (arguments, format);
-  add_cell (table, format_list (format, arguments));
+  add_cell (table, format_list (format, arguments), false, 0);
   va_end (arguments);
+}
+
+void
+tool_cell_count (struct tool_table *table, uint64_t count)
+{
+  add_cell (table, tool_format ("%" PRIu64, count), true, count);
 }
 
 void
@@ -285,7 +407,10 @@ tool_cell_size (struct tool_table *table, uint64_t bytes)
 {
   char text[TOOL_SIZE_MAX];
 
-  add_cell (table, tool_strdup (tool_size (bytes, text)));
+  if (common.exact)
+    tool_cell_count (table, bytes);
+  else
+    add_cell (table, tool_strdup (tool_size (bytes, text)), true, bytes);
 }
 
 void
@@ -293,13 +418,19 @@ tool_cell_time (struct tool_table *table, int64_t seconds)
 {
   char text[TIMES_TEXT_MAX];
 
-  add_cell (table, tool_strdup (times_local (seconds, text)));
+  add_cell (table,
+            common.exact ? tool_format ("%" PRId64, seconds)
+                         : tool_strdup (times_local (seconds, text)),
+            true, seconds);
 }
 
+/* What is shown of the cell of ROW in the column that is shown in place I. */
 static const char *
-cell_text (const struct tool_table *table, size_t i)
+cell_text (const struct tool_table *table, size_t row, size_t i)
 {
-  return table->cell[i][0] ? table->cell[i] : "-";
+  const char *text = table->cell[row * table->columns + table->shown[i]].text;
+
+  return text[0] ? text : "-";
 }
 
 /* Print TEXT in a column; the last one of a line is not filled up. */
@@ -318,13 +449,13 @@ tool_table_fit (struct tool_table *table, int width)
   table->width = width;
 }
 
-/* How many columns of these WIDTHS have a place. */
+/* How many of the columns that are shown, of these WIDTHS, have a place. */
 static size_t
 count_fitting (const struct tool_table *table, const int *widths)
 {
   size_t count = 0;
 
-  for (int width = 0; count < table->columns; count++) {
+  for (int width = 0; count < table->shown_count; count++) {
     width += widths[count] + (count > 0 ? 2 : 0);
     if (table->width > 0 && width > table->width)
       break;
@@ -332,43 +463,112 @@ count_fitting (const struct tool_table *table, const int *widths)
   return count > 0 ? count : 1;
 }
 
-/* How wide each column is, in a new array. */
+/* How wide each column that is shown is, in a new array. */
 static int *
 column_widths (const struct tool_table *table)
 {
-  int *widths = tool_alloc (table->columns * sizeof *widths);
+  const size_t rows = table->cells / table->columns;
+  int *widths = tool_alloc (table->shown_count * sizeof *widths);
 
-  for (size_t i = 0; i < table->columns; i++) {
-    const char *title = table->titles[i];
-
-    widths[i] = display_width (title + (title[0] == '>'));
-    for (size_t j = i; j < table->cells; j += table->columns)
-      if (display_width (cell_text (table, j)) > widths[i])
-        widths[i] = display_width (cell_text (table, j));
+  for (size_t i = 0; i < table->shown_count; i++) {
+    widths[i] = display_width (title_of (table, table->shown[i]));
+    for (size_t row = 0; row < rows; row++)
+      if (display_width (cell_text (table, row, i)) > widths[i])
+        widths[i] = display_width (cell_text (table, row, i));
   }
   return widths;
+}
+
+/* A row, for qsort: by its cell in a column, then by its place. */
+struct sorted_row {
+  const struct cell *cell;
+  size_t row;
+  bool down;
+};
+
+/* Texts, such as "-" and "?", stand before numbers. */
+static int
+compare_rows (const void *left, const void *right)
+{
+  const struct sorted_row *a = left, *b = right;
+  int order;
+
+  if (a->cell->is_number != b->cell->is_number)
+    order = a->cell->is_number ? 1 : -1;
+  else if (a->cell->is_number)
+    order = (a->cell->number > b->cell->number) -
+            (a->cell->number < b->cell->number);
+  else
+    order = strcmp (a->cell->text, b->cell->text);
+  if (order != 0)
+    return a->down ? -order : order;
+  return (a->row > b->row) - (a->row < b->row);
+}
+
+/* In which order the rows are shown, in a new array. */
+static size_t *
+order_rows (const struct tool_table *table)
+{
+  const size_t rows = table->cells / table->columns;
+  const char *title = sorted_title ();
+  const size_t column =
+      title ? find_column (table, title, strlen (title)) : table->columns;
+  struct sorted_row *sorted = tool_alloc (rows * sizeof *sorted);
+  size_t *order = tool_alloc (rows * sizeof *order);
+
+  for (size_t row = 0; row < rows && column < table->columns; row++)
+    sorted[row] = (struct sorted_row){
+      .cell = &table->cell[row * table->columns + column],
+      .row = row,
+      .down = common.sort_down != NULL,
+    };
+  if (column < table->columns && rows > 0)
+    qsort (sorted, rows, sizeof *sorted, compare_rows);
+  for (size_t row = 0; row < rows; row++)
+    order[row] = column < table->columns ? sorted[row].row : row;
+  free (sorted);
+  return order;
+}
+
+/* For programs: without a heading, and with tabs, which no cell has. */
+static void
+print_bare (const struct tool_table *table, const size_t *order)
+{
+  for (size_t row = 0; row < table->cells / table->columns; row++)
+    for (size_t i = 0; i < table->shown_count; i++)
+      printf ("%s%c", cell_text (table, order[row], i),
+              i + 1 == table->shown_count ? '\n' : '\t');
+}
+
+static void
+print_aligned (const struct tool_table *table, const size_t *order)
+{
+  int *widths = column_widths (table);
+  const size_t fitting = count_fitting (table, widths);
+
+  for (size_t i = 0; i < fitting; i++)
+    print_cell (title_of (table, table->shown[i]), widths[i],
+                table->titles[table->shown[i]][0] == '>', i + 1 == fitting);
+  for (size_t row = 0; row < table->cells / table->columns; row++)
+    for (size_t i = 0; i < fitting; i++)
+      print_cell (cell_text (table, order[row], i), widths[i],
+                  table->titles[table->shown[i]][0] == '>', i + 1 == fitting);
+  free (widths);
 }
 
 void
 tool_table_print (struct tool_table *table)
 {
-  int *widths = column_widths (table);
-  const size_t shown = count_fitting (table, widths);
+  size_t *order = order_rows (table);
 
-  for (size_t i = 0; i < shown; i++) {
-    const bool right = table->titles[i][0] == '>';
-
-    print_cell (table->titles[i] + right, widths[i], right, i + 1 == shown);
-  }
-  for (size_t i = 0; i < table->cells; i++) {
-    const size_t column = i % table->columns;
-
-    if (column < shown)
-      print_cell (cell_text (table, i), widths[column],
-                  table->titles[column][0] == '>', column + 1 == shown);
-    free (table->cell[i]);
-  }
-  free (widths);
+  if (common.bare)
+    print_bare (table, order);
+  else
+    print_aligned (table, order);
+  for (size_t i = 0; i < table->cells; i++)
+    free (table->cell[i].text);
+  free (order);
+  free (table->shown);
   free (table->cell);
   free (table);
 }

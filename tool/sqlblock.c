@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "suggest.h"
 #include "tool.h"
 
 /* All of them, in the order of the help; each is in a commands-*.c or a file
@@ -61,6 +62,33 @@ EACH_COMMAND (DECLARED)
 
 const struct command *const tool_commands[] = { EACH_COMMAND (LISTED) NULL };
 
+/* Other names, as of other programs: the words that can stand for a word of a
+ * command's name.
+ */
+static const struct {
+  const char *word, *stands_for;
+} aliases[] = {
+  { "ls", "list" },
+  { "rm", "delete" },
+  { "snap", "snapshot" },
+};
+
+#define ALIASES (sizeof aliases / sizeof aliases[0])
+
+/* What people call a command who know zfs, rbd, lvm or a shell, but what is no
+ * name of it here.
+ */
+static const struct {
+  const char *word, *means;
+} hints[] = {
+  { "destroy", "delete" }, { "remove", "delete" },   { "new", "create" },
+  { "mv", "rename" },      { "recv", "receive" },    { "get", "info" },
+  { "show", "info" },      { "status", "top" },      { "verify", "check" },
+  { "scrub", "check" },    { "revert", "rollback" },
+};
+
+#define HINTS (sizeof hints / sizeof hints[0])
+
 /*--------------------------------------------------------------------
  * Options that many commands have.
  */
@@ -86,6 +114,18 @@ static const struct tool_option force_option[] = {
   { "force", 'f', NULL, &common.force,
     "do it even while a server has the disk open; its\n"
     "clients' requests then fail" },
+  { NULL, 0, NULL, NULL, NULL },
+};
+static const struct tool_option table_options[] = {
+  { "columns", 'o', "TITLES", &common.columns,
+    "show these columns, with commas between them" },
+  { "sort", 's', "TITLE", &common.sort, "sort by this column" },
+  { "sort-down", 'S', "TITLE", &common.sort_down,
+    "the same, with the largest or last first" },
+  { "exact", 'p', NULL, &common.exact,
+    "sizes in bytes, times in seconds since 1970" },
+  { "bare", 'H', NULL, &common.bare,
+    "print no titles, and tabs between columns" },
   { NULL, 0, NULL, NULL, NULL },
 };
 static const struct tool_option progress_options[] = {
@@ -115,6 +155,7 @@ tool_gather_options (const struct command *command,
     command->options,
     command->common & COMMON_FORCE ? force_option : NULL,
     command->common & COMMON_DRY_RUN ? dry_run_option : NULL,
+    command->common & COMMON_TABLE ? table_options : NULL,
     command->common & COMMON_JSON ? json_option : NULL,
     command->common & COMMON_PROGRESS ? progress_options : NULL,
     all_options,
@@ -144,6 +185,8 @@ static const char usage_text[] =
     "Commands:\n";
 
 static const char more_help_text[] =
+    "\n"
+    "Short names: ls is list, rm is delete, snap is snapshot.\n"
     "\n"
     "\"sqlblock COMMAND --help\" says more about a command, "
     "\"sqlblock --version\" which\n"
@@ -256,9 +299,36 @@ tool_usage (const char *format, ...)
  * From the command line to a command.
  */
 
+/* Is WORD the first of two words of a command's name? */
+static bool
+is_family (const char *word)
+{
+  const size_t length = strlen (word);
+
+  for (const struct command *const *c = tool_commands; *c; c++)
+    if (strncmp ((*c)->name, word, length) == 0 && (*c)->name[length] == ' ')
+      return true;
+  return false;
+}
+
+/* Put what they stand for in place of aliases among the first two of COUNT
+ * WORDS: of the second only where the first is one of two.
+ */
+static void
+resolve_aliases (int count, char *words[])
+{
+  for (int i = 0; i < count && i < 2 && (i == 0 || is_family (words[0])); i++)
+    for (size_t j = 0; j < ALIASES; j++)
+      if (strcmp (words[i], aliases[j].word) == 0) {
+        words[i] = tool_strdup (aliases[j].stands_for);
+        break;
+      }
+}
+
 const struct command *
 tool_find_command (int count, char *words[], int *used)
 {
+  resolve_aliases (count, words);
   for (const struct command *const *c = tool_commands; *c; c++) {
     const char *name = (*c)->name;
     const size_t length = strcspn (name, " ");
@@ -272,18 +342,6 @@ tool_find_command (int count, char *words[], int *used)
   return NULL;
 }
 
-/* Is WORD the first of two words of a command's name? */
-static bool
-is_family (const char *word)
-{
-  const size_t length = strlen (word);
-
-  for (const struct command *const *c = tool_commands; *c; c++)
-    if (strncmp ((*c)->name, word, length) == 0 && (*c)->name[length] == ' ')
-      return true;
-  return false;
-}
-
 /* List the commands whose first word is WORD. */
 static void
 print_family (FILE *output, const char *word)
@@ -295,22 +353,62 @@ print_family (FILE *output, const char *word)
       fprintf (output, "  sqlblock %-18s %s\n", (*c)->name, (*c)->summary);
 }
 
+/* "; did you mean ...?" for WORD, which is no first word of a command. */
+static char *
+suggest_command (const char *word)
+{
+  struct suggestion suggestion;
+
+  for (size_t i = 0; i < HINTS; i++)
+    if (strcmp (word, hints[i].word) == 0)
+      return tool_format ("; did you mean '%s'?", hints[i].means);
+  suggestion_begin (&suggestion, word);
+  for (const struct command *const *c = tool_commands; *c; c++)
+    suggestion_offer (&suggestion, (*c)->name, strcspn ((*c)->name, " "));
+  return suggestion_text (&suggestion, "");
+}
+
+/* The same for the second word behind FAMILY. */
+static char *
+suggest_second (const char *family, const char *word)
+{
+  const size_t length = strlen (family);
+  struct suggestion suggestion;
+
+  suggestion_begin (&suggestion, word);
+  for (const struct command *const *c = tool_commands; *c; c++) {
+    const char *name = (*c)->name;
+
+    if (strncmp (name, family, length) == 0 && name[length] == ' ')
+      suggestion_offer (&suggestion, name + length + 1,
+                        strlen (name + length + 1));
+  }
+  return suggestion_text (&suggestion, family);
+}
+
 /* Fail for WORDS, which are no command. */
 static int
 unknown_command (int count, char *words[])
 {
+  char *suggested;
   int code;
 
-  if (!is_family (words[0]))
-    return tool_usage ("there is no command '%s'", words[0]);
+  if (!is_family (words[0])) {
+    suggested = suggest_command (words[0]);
+    code = tool_usage ("there is no command '%s'%s", words[0], suggested);
+    free (suggested);
+    return code;
+  }
   if (count > 1 &&
       (strcmp (words[1], "--help") == 0 || strcmp (words[1], "-h") == 0)) {
     print_family (stdout, words[0]);
     return TOOL_DONE;
   }
-  code = count > 1
-             ? tool_usage ("there is no command '%s %s'", words[0], words[1])
-             : tool_usage ("'%s' needs a second word", words[0]);
+  suggested = suggest_second (words[0], count > 1 ? words[1] : "");
+  code = count > 1 ? tool_usage ("there is no command '%s %s'%s", words[0],
+                                 words[1], suggested)
+                   : tool_usage ("'%s' needs a second word", words[0]);
+  free (suggested);
   print_family (stderr, words[0]);
   return code;
 }
@@ -322,6 +420,7 @@ help (int count, char *words[])
 
   if (count == 0)
     return print_commands ();
+  resolve_aliases (count, words);
   if (count == 1 && is_family (words[0])) {
     print_family (stdout, words[0]);
     return TOOL_DONE;
@@ -355,10 +454,35 @@ set_option (const struct tool_option *option, const char *argument)
   return 0;
 }
 
-/* Say why getopt_long did not like WORD. */
-static int
-refuse_option (int found, const char *word)
+/* "; did you mean ...?" for WORD, which is none of the COUNT OPTIONS. */
+static char *
+suggest_option (const struct tool_option *const *options, size_t count,
+                const char *word)
 {
+  char *name = tool_strdup (word);
+  struct suggestion suggestion;
+  char *text;
+
+  name[strcspn (name, "=")] = '\0';
+  suggestion_begin (&suggestion, name);
+  for (size_t i = 0; i < count; i++) {
+    char *option = tool_format ("--%s", options[i]->name);
+
+    suggestion_offer (&suggestion, option, strlen (option));
+    free (option);
+  }
+  text = suggestion_text (&suggestion, "");
+  free (name);
+  return text;
+}
+
+/* Say why getopt_long did not like WORD, where there are COUNT OPTIONS. */
+static int
+refuse_option (const struct tool_option *const *options, size_t count,
+               int found, const char *word)
+{
+  char *suggested;
+
   if (found == ':')
     tool_usage ("option '%s' needs an argument", word);
   else if (optopt >= 256)
@@ -366,8 +490,12 @@ refuse_option (int found, const char *word)
                 word);
   else if (optopt)
     tool_usage ("there is no option '-%c'", optopt);
-  else
-    tool_usage ("there is no option '%s', or it could be several", word);
+  else {
+    suggested = suggest_option (options, count, word);
+    tool_usage ("there is no option '%s', or it could be several%s", word,
+                suggested);
+    free (suggested);
+  }
   return -1;
 }
 
@@ -430,7 +558,7 @@ read_options (int argc, char *argv[], char *operands[])
     if (option && set_option (option, optarg) == -1)
       return -1;
     if (option == NULL && (found == '?' || found == ':'))
-      return refuse_option (found, argv[optind - 1]);
+      return refuse_option (options, count, found, argv[optind - 1]);
     if (option == NULL)
       operands[operand_count++] = found == 1 ? optarg : argv[optind - 1];
   }

@@ -66,12 +66,15 @@ enum {
   COMMON_PROGRESS = 2, /* --progress, --no-progress */
   COMMON_DRY_RUN = 4,  /* --dry-run */
   COMMON_FORCE = 8,    /* --force; the command's help says what it does */
+  COMMON_TABLE = 16,   /* --columns, --sort, ...: of a table of one's choice */
 };
 
 struct common {
   bool json, quiet, dry_run, force;
   int progress;        /* 1: --progress, -1: --no-progress, 0: neither */
   const char *control; /* the control socket of a server, or NULL */
+  bool bare, exact;
+  const char *columns, *sort, *sort_down; /* titles, or NULL */
 };
 extern struct common common; /* what the user said */
 
@@ -97,7 +100,8 @@ struct command {
 extern const struct command *const tool_commands[];
 
 /* The command whose name the first of the COUNT WORDS are; USED tells how
- * many of them.  NULL where there is none.
+ * many of them.  Short names among the words become what they stand for.  NULL
+ * where there is none.
  */
 const struct command *tool_find_command (int count, char *words[], int *used);
 
@@ -283,10 +287,22 @@ void tool_cell (struct tool_table *table, const char *format, ...)
     __attribute__ ((format (printf, 2, 3))); /* row by row */
 void tool_cell_size (struct tool_table *table, uint64_t bytes);
 void tool_cell_time (struct tool_table *table, int64_t seconds);
+void tool_cell_count (struct tool_table *table, uint64_t count);
 void tool_table_print (struct tool_table *table); /* and free it */
 
 /* Leave out the last columns, as far as they have no place in WIDTH. */
 void tool_table_fit (struct tool_table *table, int width);
+
+/* Show what the options of COMMON_TABLE ask for, and without them the columns
+ * of these titles: "NAME,SIZE".  Returns an exit code, TOOL_USAGE for a title
+ * that TABLE does not have.
+ */
+int tool_table_choose (struct tool_table *table, const char *columns);
+
+/* Is the column of that title shown, or sorted by?  Else its cells may be
+ * empty.
+ */
+bool tool_table_needs (const struct tool_table *table, const char *title);
 
 /* One line of a list of properties: "name:   value", aligned. */
 void tool_property (const char *name, const char *format, ...)

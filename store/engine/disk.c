@@ -664,5 +664,13 @@ disk_extents (struct disk *disk, uint64_t offset, uint64_t count, bool one,
   }
   if (r == -1)
     failed_range (disk, "mapping", offset, count, status);
-  return statistics_request (disk->counters, REQUEST_EXTENTS, began, count, r);
+  return disk_count_extents (disk, began, count, r);
+}
+
+int
+disk_count_extents (struct disk *disk, uint64_t began, uint64_t count,
+                    int result)
+{
+  return statistics_request (disk->counters, REQUEST_EXTENTS, began, count,
+                             result);
 }

@@ -166,6 +166,12 @@ struct disk *disk_open_remote (struct store *store, uint32_t number,
 uint32_t disk_remote (const struct disk *disk);
 void disk_forget (struct disk *disk);
 
+/* Count a request for extents of DISK, COUNT bytes, that began at BEGAN and was
+ * answered without disk_extents; returns RESULT.
+ */
+int disk_count_extents (struct disk *disk, uint64_t began, uint64_t count,
+                        int result);
+
 /* Have a guard released when DISK is closed (guard.h). */
 void disk_keep_guard (struct disk *disk, int guard);
 bool disk_has_guard (const struct disk *disk);

@@ -69,8 +69,8 @@ struct reception {
  * The base.
  */
 
-/* Does DISK have the incoming snapshot, or another one of that name?  Then
- * nothing that can be said about the base helps.
+/* Does DISK have the incoming snapshot, if one comes in, or another one of that
+ * name?  Then nothing that can be said about the base helps.
  */
 static int
 compare_snapshot (const struct snapshot_info *info, void *opaque)
@@ -90,6 +90,8 @@ check_snapshot (struct connection *connection, const struct reception *given,
 {
   struct reception reception = *given;
 
+  if (given->incoming->snapshot == NULL)
+    return 0;
   reception.base.id = 0;
   if (snapshots_list (connection, given->disk.id, compare_snapshot, &reception,
                       status) == -1)
@@ -157,8 +159,8 @@ find_base (struct connection *connection, struct reception *reception,
   if (!reception->newest && !reception->incoming->rollback)
     return status_fail (status, EINVAL,
                         "disk '%s' has snapshots that are newer than '%s', "
-                        "with which the stream begins; delete those, or "
-                        "receive with --rollback",
+                        "with which this begins; delete those, or use "
+                        "--rollback",
                         reception->disk.name, reception->base.name);
   return 0;
 }
@@ -251,8 +253,8 @@ fail_written (const struct reception *reception, struct status *status)
 {
   return status_fail (status, EINVAL,
                       "disk '%s' was written since its snapshot '%s', with "
-                      "which the stream begins; roll it back to that, or "
-                      "receive with --rollback",
+                      "which this begins; roll it back to that, or use "
+                      "--rollback",
                       reception->disk.name, reception->base.name);
 }
 

@@ -241,20 +241,17 @@ fail_unknown (struct connection *connection, const struct disk_info *disk,
   return -1;
 }
 
-int
-snapshots_find_target (struct connection *connection, const char *target,
-                       struct disk_info *disk, struct snapshot_info *snapshot,
-                       struct status *status)
+/* Find the disk that TARGET names up to its "@", if it has one; *AT is that. */
+static int
+find_disk_of (struct connection *connection, const char *target,
+              struct disk_info *disk, const char **at, struct status *status)
 {
   char disk_name[DISK_NAME_MAX + 2];
-  const char *at;
   size_t length;
   int r;
 
-  if (target == NULL)
-    target = "";
-  at = strchr (target, '@');
-  length = at ? (size_t)(at - target) : strlen (target);
+  *at = strchr (target, '@');
+  length = *at ? (size_t)(*at - target) : strlen (target);
   snprintf (disk_name, sizeof disk_name, "%.*s",
             length > DISK_NAME_MAX ? DISK_NAME_MAX + 1 : (int)length, target);
   /* A disk on its way in is not there yet. */
@@ -263,9 +260,22 @@ snapshots_find_target (struct connection *connection, const char *target,
           : disks_find (connection, disk_name, disk, status);
   if (r == 0)
     return disks_fail_unknown (connection, disk_name, status);
+  return r == -1 ? -1 : 0;
+}
+
+int
+snapshots_find_target (struct connection *connection, const char *target,
+                       struct disk_info *disk, struct snapshot_info *snapshot,
+                       struct status *status)
+{
+  const char *at;
+  int r;
+
   snapshot->id = 0;
-  if (r == -1 || at == NULL)
-    return r == -1 ? -1 : 0;
+  if (find_disk_of (connection, target ? target : "", disk, &at, status) == -1)
+    return -1;
+  if (at == NULL)
+    return 0;
   r = snapshots_find (connection, disk->id, at + 1, snapshot, status);
   if (r == 0)
     return fail_unknown (connection, disk, at + 1, status);
@@ -287,6 +297,129 @@ snapshots_find_disk (struct connection *connection, const char *target,
     return 0;
   return status_fail (status, EINVAL, "'%s' is a snapshot; give a disk",
                       target);
+}
+
+/* Two snapshots, of which each may be missing: then its id is 0. */
+struct sides {
+  struct snapshot_info from, to;
+};
+
+/* Find what stands on one side of "..": NAME of LENGTH bytes, or for 0 nothing.
+ * Returns 1, 0 where there is no such snapshot, -1.
+ */
+static int
+find_side (struct connection *connection, const struct disk_info *disk,
+           const char *name, size_t length, struct snapshot_info *info,
+           struct status *status)
+{
+  char copy[SNAPSHOT_NAME_MAX + 1];
+  int r;
+
+  info->id = 0;
+  if (length == 0)
+    return 1;
+  if (length > SNAPSHOT_NAME_MAX)
+    return 0;
+  snprintf (copy, sizeof copy, "%.*s", (int)length, name);
+  r = snapshots_find (connection, disk->id, copy, info, status);
+  if (r == 1)
+    strcpy (info->disk_name, disk->name);
+  return r;
+}
+
+/* The same for both sides of the ".." at DOTS in NAMES. */
+static int
+find_sides (struct connection *connection, const struct disk_info *disk,
+            const char *names, const char *dots, struct sides *sides,
+            struct status *status)
+{
+  const int r =
+      find_side (connection, disk, names, dots - names, &sides->from, status);
+
+  return r == 1 ? find_side (connection, disk, dots + 2, strlen (dots + 2),
+                             &sides->to, status)
+                : r;
+}
+
+/* A name may have ".." in it, so each of them is tried as the one between the
+ * two.  Returns how many are, at most 2, or -1.
+ */
+static int
+try_sides (struct connection *connection, const struct disk_info *disk,
+           const char *names, struct sides *sides, struct status *status)
+{
+  const bool too_long = strlen (names) > 2 * SNAPSHOT_NAME_MAX + 2;
+  const char *dots = too_long ? NULL : strstr (names, "..");
+  struct sides tried;
+  int count = 0;
+
+  for (; dots && count < 2; dots = strstr (dots + 1, "..")) {
+    const int r = find_sides (connection, disk, names, dots, &tried, status);
+
+    if (r == -1)
+      return -1;
+    if (r == 1)
+      *sides = tried;
+    count += r;
+  }
+  return count;
+}
+
+/* No ".." is between two snapshots; say which one there is not. */
+static int
+fail_sides (struct connection *connection, const struct disk_info *disk,
+            const char *names, struct status *status)
+{
+  const char *dots = strstr (names, "..");
+  char from[SNAPSHOT_NAME_MAX + 2];
+  struct snapshot_info info;
+  const int r =
+      find_side (connection, disk, names, dots - names, &info, status);
+
+  if (r == -1)
+    return -1;
+  snprintf (from, sizeof from, "%.*s",
+            dots - names > SNAPSHOT_NAME_MAX ? SNAPSHOT_NAME_MAX + 1
+                                             : (int)(dots - names),
+            names);
+  return fail_unknown (connection, disk, r == 0 ? from : dots + 2, status);
+}
+
+int
+snapshots_find_range (struct connection *connection, const char *target,
+                      struct disk_info *disk, struct snapshot_info *from,
+                      struct snapshot_info *to, struct status *status)
+{
+  const char *names = strchr (target, '@');
+  struct sides sides;
+  int r;
+
+  if (names == NULL || strstr (names, "..") == NULL)
+    return 0;
+  if (find_disk_of (connection, target, disk, &names, status) == -1)
+    return -1;
+  names++;
+  r = find_by_name (connection, disk->id, names, from, status);
+  if (r != 0)
+    return r == -1 ? -1 : 0;
+  r = try_sides (connection, disk, names, &sides, status);
+  if (r == 0)
+    return fail_sides (connection, disk, names, status);
+  if (r == 2)
+    return status_fail (status, EINVAL,
+                        "'%s@%s' can be read in two ways, since names of "
+                        "snapshots have '..' in them; rename one",
+                        disk->name, names);
+  if (r == -1)
+    return -1;
+  *from = sides.from;
+  *to = sides.to;
+  if (to->id == 0 || from->id <= to->id)
+    return 1;
+  return status_fail (status, EINVAL,
+                      "'%s@%s' was made after '%s@%s': what changed is shown "
+                      "from the older one to the newer one",
+                      disk->name, from->name, disk->name, to->name);
 }
 
 void

@@ -71,6 +71,15 @@ int snapshots_find_target (struct connection *connection, const char *target,
 int snapshots_find_disk (struct connection *connection, const char *target,
                          struct disk_info *disk, struct status *status);
 
+/* Find what TARGET names as a range of snapshots, DISK@FROM..TO: both as
+ * snapshots_find, FROM not newer than TO (EINVAL).  Where one is missing its id
+ * is 0, which means nothing but zeroes, and the disk as it is now.  Returns 1,
+ * 0 where TARGET is no range, or names a snapshot that is called so, -1.
+ */
+int snapshots_find_range (struct connection *connection, const char *target,
+                          struct disk_info *disk, struct snapshot_info *from,
+                          struct snapshot_info *to, struct status *status);
+
 /* Make DISK, a disk's own info, that of its SNAPSHOT. */
 void snapshots_as_disk (const struct snapshot_info *snapshot,
                         struct disk_info *disk);

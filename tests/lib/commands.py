@@ -149,7 +149,8 @@ if set(COMMANDS) != set(CALLS):
 def values_of (name, argument):
     return {"SIZE": "1M", "HOW": "lz4", "TEXT": "text", "SNAPSHOT": "monday",
             "FILE": "saved", "WHEN": "never", "COLUMNS": "80", "LINES": "24",
-            "SECONDS": "1", "SOCKET": "none", "NUMBER": "1", "KEY": "user:other"}[argument]
+            "SECONDS": "1", "SOCKET": "none", "NUMBER": "1", "KEY": "user:other",
+            "TITLES": "size,name", "TITLE": "created"}[argument]
 
 def option_of (name, argument):
     return "--%s%s" % (name, argument and "=" + values_of(name, argument))
@@ -251,6 +252,8 @@ def walk_options (command):
             bad += ["0", "x", "-1", "1x", "99999999999999999999"]
         elif argument == "WHEN":
             bad += ["sometimes"]
+        elif argument in ("TITLES", "TITLE"):
+            bad += ["nothing", "name,", ",size", "na"]
         for value in bad:
             refused(command, rest, ["--%s=%s" % (name, value)],
                     says="a size is" if argument == "SIZE" and value and
@@ -262,6 +265,9 @@ def walk_letters ():
     meaning = {}
     for command in COMMANDS:
         for letter, name, _ in options[command]:
+            # Lists are sorted by -s, as those of zfs.
+            if (letter, name) == ("s", "sort"):
+                continue
             if letter and meaning.setdefault(letter, name) != name:
                 fail([command, "-" + letter], "-", "", "is also --"
                      + meaning[letter])

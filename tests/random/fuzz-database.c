@@ -297,6 +297,35 @@ manage_optional (struct store *store)
   optional_free (&list);
 }
 
+static int
+ignore_change (uint64_t offset, uint64_t count, enum increment_kind kind,
+               void *opaque)
+{
+  (void)offset;
+  (void)count;
+  (void)kind;
+  (void)opaque;
+  return 0;
+}
+
+/* What a client of an increment asks. */
+static void
+map_increment (struct store *store, const char *name)
+{
+  struct increment *increment;
+  struct status status;
+  char byte;
+
+  if (manage_increment (store, name, &increment, &status) == -1 ||
+      increment == NULL)
+    return;
+  increment_extents (increment, 0,
+                     disk_get_info (increment_disk (increment))->size, false,
+                     ignore_change, NULL, &status);
+  disk_read (increment_disk (increment), &byte, 0, 1, &status);
+  increment_close (increment);
+}
+
 /* What the command does; the disks and snapshots that stay must read as
  * before.
  */
@@ -311,6 +340,8 @@ manage (struct store *store)
 
   manage_diff (store, "plain@first", "plain@second", ignore_difference, &steps,
                &status);
+  map_increment (store, "plain@first..second");
+  map_increment (store, "clone@..");
   manage_snapshot (store, disks, 2, "third", &status);
   pinned = manage_pin (store, "clone", &status);
   manage_rollback (store, "plain@first", false, &status);

@@ -93,6 +93,10 @@ has "sqlblock " create list info snapshot map help --help --version
 offers "sqlblock cr" create
 offers "sqlblock snapshot " create list delete hold release
 offers "sqlblock snapshot l" list
+offers "sqlblock snap l" list
+offers "sqlblock ls $db --na" --names
+offers "sqlblock rm $db we" weather web
+offers "sqlblock -q snap rm $db web@mor" web@morning
 offers "sqlblock help fl" flatten
 offers "sqlblock help snapshot de" delete
 offers "sqlblock help list "
@@ -120,6 +124,11 @@ offers "sqlblock snapshot hold held.sqlite web@morning n" news nightly
 offers "sqlblock snapshot hold held.sqlite web@morning nightly "
 rm -f held.sqlite*
 offers "sqlblock map $db web --color=a" always auto
+offers "sqlblock list $db -o s" size stored snapshots
+offers "sqlblock list $db --columns=name,s" 'name\,size' 'name\,stored' \
+  'name\,snapshots'
+offers "sqlblock snap ls $db --sort-down=" name size stored frees exclusive \
+  created by holds guid description
 offers "sqlblock map $db web --color n" never
 offers "sqlblock create $db new --size="
 offers "sqlblock create $db new --compression=z" zstd

@@ -277,6 +277,63 @@ compare_difference (void)
   free (from_target);
 }
 
+/* An increment that is compared. */
+struct compared {
+  const struct contents *from; /* NULL: nothing */
+  const struct contents *to;
+};
+
+static int
+check_change (uint64_t offset, uint64_t count, enum increment_kind kind,
+              void *opaque)
+{
+  const struct compared *compared = opaque;
+  const struct contents *from = compared->from, *to = compared->to;
+
+  for (uint64_t i = offset / BLOCK; i * BLOCK < offset + count; i++) {
+    const bool is_new = from == NULL || i >= blocks_of (from);
+
+    if (kind == INCREMENT_SAME)
+      assert_true (!is_new && from->blocks[i] == to->blocks[i]);
+    else
+      assert_int_equal (to->blocks[i] != 0, kind == INCREMENT_DATA);
+    if (kind == INCREMENT_ZEROES || kind == INCREMENT_NEW)
+      assert_int_equal (is_new, kind == INCREMENT_NEW);
+  }
+  return 0;
+}
+
+/* Of what is the same nothing may differ, and so on. */
+static void
+compare_increment (void)
+{
+  struct model_disk *disk = random_disk ();
+  struct model_snapshot *from = below (5) ? random_snapshot (disk) : NULL;
+  struct model_snapshot *to = below (2) ? random_snapshot (disk) : NULL;
+  struct compared compared;
+  struct increment *increment;
+  struct status status;
+  char name[60];
+
+  if (from && to && atoi (from->name + 1) > atoi (to->name + 1)) {
+    struct model_snapshot *newer = from;
+
+    from = to;
+    to = newer;
+  }
+  compared.from = from ? &from->contents : NULL;
+  compared.to = to ? &to->contents : &disk->contents;
+  snprintf (name, sizeof name, "%s@%s..%s", disk->name, from ? from->name : "",
+            to ? to->name : "");
+  assert_ok (manage_increment (store, name, &increment, &status), &status);
+  assert_non_null (increment);
+  compare_reads (increment_disk (increment), name, compared.to);
+  assert_ok (increment_extents (increment, 0, compared.to->size, false,
+                                check_change, &compared, &status),
+             &status);
+  increment_close (increment);
+}
+
 /*--------------------------------------------------------------------
  * Usage.
  */
@@ -855,34 +912,16 @@ make_first_disk (void)
 
 /* Which steps there are, and how often. */
 static void (*const steps[]) (void) = {
-  step_write,
-  step_write,
-  step_write,
-  step_write,
-  step_write,
-  step_write,
-  step_write,
-  step_snapshot,
-  step_snapshot,
-  step_snapshot,
-  step_delete_snapshot,
-  step_rollback,
-  step_rollback,
-  step_clone,
-  step_delete_disk,
-  step_flatten,
-  step_resize,
-  step_delete_snapshot,
-  step_reclaim,
-  step_reclaim,
-  step_reopen,
-  compare_difference,
-  compare_usage,
-  step_quota,
-  step_count,
-  step_set,
-  step_set,
-  step_recompress,
+  step_write,         step_write,           step_write,
+  step_write,         step_write,           step_write,
+  step_write,         step_snapshot,        step_snapshot,
+  step_snapshot,      step_delete_snapshot, step_rollback,
+  step_rollback,      step_clone,           step_delete_disk,
+  step_flatten,       step_resize,          step_delete_snapshot,
+  step_reclaim,       step_reclaim,         step_reopen,
+  compare_difference, compare_increment,    compare_usage,
+  step_quota,         step_count,           step_set,
+  step_set,           step_recompress,
 };
 
 static void
