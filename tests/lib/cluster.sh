@@ -13,13 +13,19 @@
 
 need ceph-mon ceph-osd ceph rados
 
+# monitor_addresses PORT: where the monitor listens.
+monitor_addresses ()
+{
+  echo "v2:127.0.0.1:$1/0"
+}
+
 # write_cluster_conf PORT
 write_cluster_conf ()
 {
   cat >"$CEPH_CONF" <<END
 [global]
 fsid = $fsid
-mon_host = v2:127.0.0.1:$1/0
+mon_host = [$(monitor_addresses "$1")]
 mon_initial_members = a
 public_network = 127.0.0.0/8
 keyring = $cluster/keyring
@@ -56,7 +62,7 @@ make_keyring ()
   ceph-authtool --create-keyring "$cluster/keyring" \
     --gen-key -n mon. --cap mon 'allow *' >/dev/null
   ceph-authtool "$cluster/keyring" --gen-key -n client.admin \
-    --cap mon 'allow *' --cap osd 'allow *' >/dev/null
+    --cap mon 'allow *' --cap osd 'allow *' --cap mgr 'allow *' >/dev/null
 }
 
 # daemon NAME ARGUMENT...: run it until the test ends.
@@ -79,7 +85,7 @@ start_monitor ()
     mkdir "$cluster/mon"
     write_cluster_conf "$port"
     monmaptool --create --clobber --fsid "$fsid" \
-      --addv a "[v2:127.0.0.1:$port]" "$cluster/monmap" >/dev/null
+      --addv a "[$(monitor_addresses "$port")]" "$cluster/monmap" >/dev/null
     ceph-mon -i a --mkfs --monmap "$cluster/monmap" \
       --keyring "$cluster/keyring" >>"$cluster/log/ceph-mon.out" 2>&1
     daemon ceph-mon -f -i a

@@ -74,7 +74,7 @@ find_guest_modules ()
 # /tools, the programs, with the libraries that they need.
 make_tree ()
 {
-  local dir=$1 program library
+  local dir=$1 program
   shift
   mkdir -p "$dir"/{bin,tools,proc,sys,dev,tmp,mnt,modules}
   cp -L "$(type -P busybox)" "$dir/bin/busybox"
@@ -82,13 +82,33 @@ make_tree ()
   for program; do
     cp -L "$(type -P "$program")" "$dir/tools/"
   done
-  for program in "$dir"/bin/* "$dir"/tools/*; do
-    # Of a static program ldd names none.
+  add_libraries "$dir" "$dir"/bin/* "$dir"/tools/*
+}
+
+# add_libraries DIRECTORY PROGRAM...: to a tree, those that they need.
+add_libraries ()
+{
+  local dir=$1 program library
+  shift
+  for program; do
+    # Of a static program, or what is none, ldd names none.
     for library in $(ldd "$program" 2>/dev/null | grep -o '/[^ ]*'); do
       mkdir -p "$dir${library%/*}"
       cp -L "$library" "$dir$library"
     done
   done
+}
+
+# add_files DIRECTORY FILE...: to a tree, with their paths and libraries.
+add_files ()
+{
+  local dir=$1 file
+  shift
+  for file; do
+    mkdir -p "$dir${file%/*}"
+    cp -L "$file" "$dir$file"
+  done
+  add_libraries "$dir" "$@"
 }
 
 # make_initrd FILE TREE: pack TREE as an initramfs, with the modules and
