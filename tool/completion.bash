@@ -8,12 +8,29 @@
 # share their variables: cur, words and cword as bash-completion makes them,
 # and typed, which is cur without quotes.
 
-# _sqlblock_unquote WORD: the word without quotes and backslashes.
+# _sqlblock_unquote WORD: the word without quotes and backslashes, as bash would
+# take it; but nothing in it is expanded.
 _sqlblock_unquote ()
 {
-  local word=${1#[\"\']}
-  word=${word%[\"\']}
-  printf '%s\n' "${word//\\/}"
+  local i character quote= plain=
+  for ((i = 0; i < ${#1}; i++)); do
+    character=${1:i:1}
+    if [[ $quote ]]; then
+      if [[ $character == "$quote" ]]; then
+        quote=
+        continue
+      fi
+    elif [[ $character == [\"\'] ]]; then
+      quote=$character
+      continue
+    fi
+    if [[ $character == \\ && $quote != \' &&
+      (-z $quote || ${1:i+1:1} == [\\\"\$\`]) ]]; then
+      ((++i))
+    fi
+    plain+=${1:i:1}
+  done
+  printf '%s\n' "$plain"
 }
 
 # _sqlblock_kept: how much of the word is not offered, since readline keeps
@@ -31,14 +48,32 @@ _sqlblock_kept ()
   printf '%s\n' "$kept"
 }
 
-# _sqlblock_offer WORD: quoted as it must be. Nothing breaks one in quotes.
+# _sqlblock_quote WORD: as it must stand behind what is typed, so that nothing
+# in it is expanded or run. An open quotation mark stays open: readline closes
+# it, but not where the word ends in one.
+_sqlblock_quote ()
+{
+  local word=$1 character
+  case $cur in
+    \'*) word=${word//\'/"'\''"} ;;
+    \"*)
+      for character in \\ \" \$ \`; do
+        word=${word//"$character"/"\\$character"}
+      done
+      # History is expanded there, and a backslash would stay.
+      word=${word//!/"\"'!'\""} ;;
+    *) printf -v word %q "${word#"$(_sqlblock_kept)"}" ;;
+  esac
+  if [[ $cur == [\"\']* && $word == *"${cur:0:1}" ]]; then
+    word+=${cur:0:1}
+  fi
+  printf '%s\n' "$word"
+}
+
+# _sqlblock_offer WORD
 _sqlblock_offer ()
 {
-  if [[ $cur == [\"\']* ]]; then
-    COMPREPLY+=("$1")
-  else
-    COMPREPLY+=("$(printf '%q' "${1#"$(_sqlblock_kept)"}")")
-  fi
+  COMPREPLY+=("$(_sqlblock_quote "$1")")
   if [[ $1 == *[=:@] ]]; then
     compopt -o nospace
   fi
