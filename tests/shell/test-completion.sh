@@ -197,6 +197,29 @@ COMP_WORDBREAKS+=@
 offers_snapshots ""
 COMP_WORDBREAKS=${COMP_WORDBREAKS//@/}
 
+# A disk that looks like an option is offered where it is taken for a disk.
+sqlblock create -q --size=1M -- directory/dash.sqlite --all
+offers "sqlblock delete directory/dash.sqlite "
+offers "sqlblock delete -- directory/dash.sqlite " --all
+
+# Another program's lock is not waited for, and nothing is left.
+cp $db directory/locked.sqlite
+python3 -c '
+import sqlite3, time
+c = sqlite3.connect("directory/locked.sqlite", isolation_level=None)
+c.execute("PRAGMA locking_mode = EXCLUSIVE")
+c.execute("BEGIN EXCLUSIVE")
+open("locked", "w").close()
+time.sleep(300)' &
+started_pids+=($!)
+wait_for test -e locked
+ls -l directory >before
+SECONDS=0
+offers "sqlblock delete directory/locked.sqlite "
+[ $SECONDS -lt 15 ] || fail "completion waited $SECONDS seconds for a lock"
+ls -l directory | cmp - before || fail "completion changed something"
+kill "${started_pids[-1]}"
+
 # Names that bash must not take apart.
 offers "sqlblock delete $db my" 'my\ disk'
 offers 'sqlblock delete disks.sqlite my\ d' 'my\ disk'
