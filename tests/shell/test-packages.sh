@@ -152,4 +152,7 @@ says ()
 says "$name-$version.tar.xz" README.md
 says "$name ($version)" debian/changelog
 says "Version:        $version" packaging/sqlblock.spec
+# What the library's symbols ask for is older than what the database needs.
+sqlite=$(sed -n 's/.*\[sqlite3 >= \(.*\)\].*/\1/p' "$sources/configure.ac")
+says " libsqlite3-0 (>= $sqlite)," debian/control
 says "This manual is for version $version," $name.pod
