@@ -6,7 +6,7 @@
 #
 # Needs the package bash-completion. The names that begin with _sqlblock_
 # share their variables: cur, words and cword as bash-completion makes them,
-# and typed, which is cur without quotes.
+# typed, which is cur without quotes, and kept.
 
 # _sqlblock_unquote WORD: the word without quotes and backslashes, as bash would
 # take it; but nothing in it is expanded.
@@ -37,21 +37,21 @@ _sqlblock_unquote ()
 # what is in front of a character that breaks words.
 _sqlblock_kept ()
 {
-  local character before kept=
+  local character before longest=
   for character in = : @; do
     before=${typed%"$character"*}$character
     if [[ $COMP_WORDBREAKS == *"$character"* && $typed == *"$character"* &&
-      ${#before} -gt ${#kept} ]]; then
-      kept=$before
+      ${#before} -gt ${#longest} ]]; then
+      longest=$before
     fi
   done
-  printf '%s\n' "$kept"
+  printf '%s\n' "$longest"
 }
 
-# _sqlblock_quote WORD: as it must stand behind what is typed, so that nothing
+# _sqlblock_offer WORD: as it must stand behind what is typed, so that nothing
 # in it is expanded or run. An open quotation mark stays open: readline closes
-# it, but not where the word ends in one.
-_sqlblock_quote ()
+# it, but not where the word ends in one. There may be thousands: no subshell.
+_sqlblock_offer ()
 {
   local word=$1 character
   case $cur in
@@ -62,18 +62,12 @@ _sqlblock_quote ()
       done
       # History is expanded there, and a backslash would stay.
       word=${word//!/"\"'!'\""} ;;
-    *) printf -v word %q "${word#"$(_sqlblock_kept)"}" ;;
+    *) printf -v word %q "${word#"$kept"}" ;;
   esac
   if [[ $cur == [\"\']* && $word == *"${cur:0:1}" ]]; then
     word+=${cur:0:1}
   fi
-  printf '%s\n' "$word"
-}
-
-# _sqlblock_offer WORD
-_sqlblock_offer ()
-{
-  COMPREPLY+=("$(_sqlblock_quote "$1")")
+  COMPREPLY+=("$word")
   if [[ $1 == *[=:@] ]]; then
     compopt -o nospace
   fi
@@ -102,9 +96,10 @@ _sqlblock_offer_files ()
 
 _sqlblock ()
 {
-  local cur prev words cword split word line typed asked=()
+  local cur prev words cword split word line typed kept asked=()
   _init_completion -n @:= || return
   typed=$(_sqlblock_unquote "$cur")
+  kept=$(_sqlblock_kept)
   for word in "${words[@]:1:cword - 1}"; do
     asked+=("$(_sqlblock_unquote "$word")")
   done

@@ -232,6 +232,16 @@ offers 'sqlblock $(touch ran) '
 offers 'sqlblock info $(touch ran) web@'
 [ ! -e ran ] || fail "completion ran what was typed"
 
+# Thousands of snapshots are offered without a wait.
+many ()
+{
+  seq --format='web@%.0f	now' 10000
+}
+SECONDS=0
+complete_line "many info $db web@"
+[ "${#COMPREPLY[@]}" -eq 10000 ] || fail "${#COMPREPLY[@]} are offered"
+[ $SECONDS -lt 15 ] || fail "10000 snapshots took $SECONDS seconds"
+
 # Names are not run either, once they stand on the line: whatever the quotes,
 # the shell takes the word for the name, and so does what completes the next.
 for name in "${names[@]}"; do
