@@ -18,20 +18,26 @@
  * So all of this comes from the struct command: its name, its options, and the
  * words of its usage and of its options' arguments, which tell what each
  * is (see arguments.c).  What fails, as where there is no such file, offers
- * nothing; the shells do not show what is said of it.
+ * nothing; the shells do not show what is said of it.  Neither does it keep the
+ * user who pressed Tab waiting, as for another program's lock: see give_up.
  */
 
 #include <config.h>
 
 #include <ctype.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/optional.h"
 #include "base/sane.h"
 #include "base/times.h"
 #include "tool.h"
+
+/* After how many seconds nothing more is offered. */
+#define PATIENCE 2
 
 /* The word at the cursor, and how much of it stays, such as "--since=" where
  * a snapshot is completed.
@@ -70,6 +76,23 @@ next_word (const char **list, const char *separators)
   return length ? tool_format ("%.*s", (int)length, first) : NULL;
 }
 
+/* Would WORD be an option among operands? */
+static bool
+is_option (const char *word)
+{
+  return word[0] == '-' && word[1] != '\0' && (word[1] < '0' || word[1] > '9');
+}
+
+/* Would it be one in the place of the word typed, which is none?  So no disk
+ * that is named --all turns into that.
+ */
+static bool
+is_mistaken (const char *word)
+{
+  return is_option (word) && line.command && line.waiting == NULL &&
+         !line.only_operands && kept == 0 && typed[0] != '-';
+}
+
 /* Offer WORD behind what stays of the word typed, if it continues that; TEXT
  * says in any number of lines what it means.  A name that is damaged may have
  * any bytes.
@@ -77,7 +100,7 @@ next_word (const char **list, const char *separators)
 static void
 offer (const char *word, const char *text)
 {
-  if (!begins (word, typed + kept) || !sane_text (word))
+  if (!begins (word, typed + kept) || !sane_text (word) || is_mistaken (word))
     return;
   printf ("%.*s%s\t", (int)kept, typed, word);
   for (; *text; text++)
@@ -526,8 +549,7 @@ read_words (int count, char *words[])
 
     if (line.waiting)
       line.waiting = NULL;
-    else if (line.only_operands || word[0] != '-' || word[1] == '\0' ||
-             (word[1] >= '0' && word[1] <= '9'))
+    else if (line.only_operands || !is_option (word))
       line.operands[line.operand_count++] = word;
     else if (strcmp (word, "--") == 0)
       line.only_operands = true;
@@ -588,6 +610,14 @@ offer_behind (int count, char *words[], bool help)
   }
 }
 
+/* The database is locked, or its file system is slow. */
+static void
+give_up (int number)
+{
+  (void)number;
+  _exit (TOOL_DONE);
+}
+
 int
 complete (int count, char *words[])
 {
@@ -596,6 +626,8 @@ complete (int count, char *words[])
 
   if (count == 0)
     return tool_usage ("complete which words?");
+  signal (SIGALRM, give_up);
+  alarm (PATIENCE);
   typed = words[--count];
   while (first < count && words[first][0] == '-')
     first++;

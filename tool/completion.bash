@@ -6,39 +6,68 @@
 #
 # Needs the package bash-completion. The names that begin with _sqlblock_
 # share their variables: cur, words and cword as bash-completion makes them,
-# and typed, which is cur without quotes.
+# typed, which is cur without quotes, and kept.
 
-# _sqlblock_unquote WORD: the word without quotes and backslashes.
+# _sqlblock_unquote WORD: the word without quotes and backslashes, as bash would
+# take it; but nothing in it is expanded.
 _sqlblock_unquote ()
 {
-  local word=${1#[\"\']}
-  word=${word%[\"\']}
-  printf '%s\n' "${word//\\/}"
+  local i character quote= plain=
+  for ((i = 0; i < ${#1}; i++)); do
+    character=${1:i:1}
+    if [[ $quote ]]; then
+      if [[ $character == "$quote" ]]; then
+        quote=
+        continue
+      fi
+    elif [[ $character == [\"\'] ]]; then
+      quote=$character
+      continue
+    fi
+    if [[ $character == \\ && $quote != \' &&
+      (-z $quote || ${1:i+1:1} == [\\\"\$\`]) ]]; then
+      ((++i))
+    fi
+    plain+=${1:i:1}
+  done
+  printf '%s\n' "$plain"
 }
 
 # _sqlblock_kept: how much of the word is not offered, since readline keeps
 # what is in front of a character that breaks words.
 _sqlblock_kept ()
 {
-  local character before kept=
+  local character before longest=
   for character in = : @; do
     before=${typed%"$character"*}$character
     if [[ $COMP_WORDBREAKS == *"$character"* && $typed == *"$character"* &&
-      ${#before} -gt ${#kept} ]]; then
-      kept=$before
+      ${#before} -gt ${#longest} ]]; then
+      longest=$before
     fi
   done
-  printf '%s\n' "$kept"
+  printf '%s\n' "$longest"
 }
 
-# _sqlblock_offer WORD: quoted as it must be. Nothing breaks one in quotes.
+# _sqlblock_offer WORD: as it must stand behind what is typed, so that nothing
+# in it is expanded or run. An open quotation mark stays open: readline closes
+# it, but not where the word ends in one. There may be thousands: no subshell.
 _sqlblock_offer ()
 {
-  if [[ $cur == [\"\']* ]]; then
-    COMPREPLY+=("$1")
-  else
-    COMPREPLY+=("$(printf '%q' "${1#"$(_sqlblock_kept)"}")")
+  local word=$1 character
+  case $cur in
+    \'*) word=${word//\'/"'\''"} ;;
+    \"*)
+      for character in \\ \" \$ \`; do
+        word=${word//"$character"/"\\$character"}
+      done
+      # History is expanded there, and a backslash would stay.
+      word=${word//!/"\"'!'\""} ;;
+    *) printf -v word %q "${word#"$kept"}" ;;
+  esac
+  if [[ $cur == [\"\']* && $word == *"${cur:0:1}" ]]; then
+    word+=${cur:0:1}
   fi
+  COMPREPLY+=("$word")
   if [[ $1 == *[=:@] ]]; then
     compopt -o nospace
   fi
@@ -67,9 +96,10 @@ _sqlblock_offer_files ()
 
 _sqlblock ()
 {
-  local cur prev words cword split word line typed asked=()
+  local cur prev words cword split word line typed kept asked=()
   _init_completion -n @:= || return
   typed=$(_sqlblock_unquote "$cur")
+  kept=$(_sqlblock_kept)
   for word in "${words[@]:1:cword - 1}"; do
     asked+=("$(_sqlblock_unquote "$word")")
   done

@@ -24,6 +24,16 @@ sqlblock snapshot create -q $db "my disk@late evening"
 mkdir directory
 touch other.sqlite
 
+# Names that a shell would take for something else, each with a letter of its
+# own in front.
+odd=directory/odd.sqlite
+names=('a$(touch ran)' 'b`touch ran`' 'c"$HOME' "d's; touch ran" 'e *[x]?~!'
+       'f\\g' 'h&"' "i'" 'j|touch ran' 'k>ran')
+for name in "${names[@]}"; do
+  sqlblock create -q $odd "$name" --size=1M
+  sqlblock snapshot create -q $odd "$name@first"
+done
+
 # It is not written for "set -eu".
 set +eu
 . $library
@@ -44,8 +54,8 @@ complete_line ()
   mapfile -t COMP_WORDS < <(python3 -c '
 import re, sys
 line, breaks = sys.argv[1], re.escape("=" + "@" * ("@" in sys.argv[2]))
-words = re.findall(r"""[%s]|(?:\\.|"[^"]*"?|[^\s%s\\"])+"""
-                   % (breaks, breaks), line)
+words = re.findall(r"""[%s]|(?:\\.|"(?:\\.|[^"])*"?|\x27[^\x27]*\x27?|
+                       [^\s%s\\"\x27])+""" % (breaks, breaks), line, re.X)
 if line[-1] == " ":
     words.append("")
 print("\n".join(words))' "$1" "$COMP_WORDBREAKS")
@@ -196,6 +206,29 @@ COMP_WORDBREAKS+=@
 offers_snapshots ""
 COMP_WORDBREAKS=${COMP_WORDBREAKS//@/}
 
+# A disk that looks like an option is offered where it is taken for a disk.
+sqlblock create -q --size=1M -- directory/dash.sqlite --all
+offers "sqlblock delete directory/dash.sqlite "
+offers "sqlblock delete -- directory/dash.sqlite " --all
+
+# Another program's lock is not waited for, and nothing is left.
+cp $db directory/locked.sqlite
+python3 -c '
+import sqlite3, time
+c = sqlite3.connect("directory/locked.sqlite", isolation_level=None)
+c.execute("PRAGMA locking_mode = EXCLUSIVE")
+c.execute("BEGIN EXCLUSIVE")
+open("locked", "w").close()
+time.sleep(300)' &
+started_pids+=($!)
+wait_for test -e locked
+ls -l directory >before
+SECONDS=0
+offers "sqlblock delete directory/locked.sqlite "
+[ $SECONDS -lt 15 ] || fail "completion waited $SECONDS seconds for a lock"
+ls -l directory | cmp - before || fail "completion changed something"
+kill "${started_pids[-1]}"
+
 # Names that bash must not take apart.
 offers "sqlblock delete $db my" 'my\ disk'
 offers 'sqlblock delete disks.sqlite my\ d' 'my\ disk'
@@ -207,6 +240,31 @@ offers 'sqlblock /etouch ran; '
 offers 'sqlblock $(touch ran) '
 offers 'sqlblock info $(touch ran) web@'
 [ ! -e ran ] || fail "completion ran what was typed"
+
+# Thousands of snapshots are offered without a wait.
+many ()
+{
+  seq --format='web@%.0f	now' 10000
+}
+SECONDS=0
+complete_line "many info $db web@"
+[ "${#COMPREPLY[@]}" -eq 10000 ] || fail "${#COMPREPLY[@]} are offered"
+[ $SECONDS -lt 15 ] || fail "10000 snapshots took $SECONDS seconds"
+
+# Names are not run either, once they stand on the line: whatever the quotes,
+# the shell takes the word for the name, and so does what completes the next.
+for name in "${names[@]}"; do
+  for quote in '' \" \'; do
+    complete_line "sqlblock delete $odd $quote${name:0:1}"
+    word=$quote${COMPREPLY[0]}
+    # As readline does it.
+    [ -z "$quote" ] || [ "${word: -1}" = "$quote" ] || word+=$quote
+    [ "$(eval "printf '%s' $word")" = "$name" ] ||
+      fail "«$name» is completed as «$word»"
+    offers "sqlblock map $odd $word --since=f" first
+  done
+done
+[ ! -e ran ] || fail "a name was run"
 
 # --- bash itself ------------------------------------------------------------
 
@@ -250,5 +308,16 @@ for typed, whole in (
         (b"sqlblock rollback disks.sqlite weat\t",
          b"sqlblock rollback disks.sqlite weather@")):
     type_and_expect(typed + show, whole)
+os.write(fd, b"""cd directory
+sqlblock () { if [ "$1" = --complete ]; then command sqlblock "$@"
+else printf '<%s>\\n' "$3"; fi; }
+""")
+for typed, name in (
+        (b'"a', b"a$(touch ran)"), (b"a", b"a$(touch ran)"),
+        (b'"b', b"b`touch ran`"), (b"'d", b"d's; touch ran"),
+        (b'"e', b"e *[x]?~!"), (b'"h', b'h&"'), (b"'i", b"i'")):
+    type_and_expect(b"sqlblock delete odd.sqlite " + typed + b"\t\n", name)
+if os.path.exists("directory/ran"):
+    sys.exit("a name was run")
 os.write(fd, b"exit\n")
 EOF2

@@ -3,8 +3,9 @@
 # Copyright the sqlblock authors; see LICENSE.
 
 # What packages are made of: the tarball has all of the sources, and is the
-# same to the byte each time; the unit for systemd is right, gives nbdkit what
-# it has, and is that of the manual; all say the same version.
+# same to the byte each time, and debian/copyright knows whose they are; the
+# unit for systemd is right, gives nbdkit what it has, and is that of the
+# manual; all say the same version.
 
 . "${srcdir:-$(dirname "$(realpath "$0")")/..}/lib/functions.sh"
 need make tar xz python3
@@ -61,6 +62,25 @@ done
 for file in .ci/run quickstart tests/lib/functions.sh debian/rules; do
   grep -qxF "$file" has || fail "$file is not in the tarball"
 done
+
+# Whose all this is: what is not ours, such as files of autoconf, is not under
+# "Files: *".
+python3 - "$tmp/first/tar" "$sources/debian/copyright" <<'EOF2' ||
+import fnmatch, re, sys, tarfile
+named = re.findall(r"^Files:(.*(?:\n .*)*)", open(sys.argv[2]).read(), re.M)
+patterns = set(" ".join(named).split()) - {"*"}
+tar = tarfile.open(sys.argv[1])
+wrong = []
+for member in filter(tarfile.TarInfo.isfile, tar):
+    name = member.name.partition("/")[2]
+    others = re.search(rb"(?i)copyright *(\(c\)|\xc2\xa9) *\d{4}"
+                       rb"(?!,? the sqlblock authors)",
+                       tar.extractfile(member).read())
+    if others and not any(fnmatch.fnmatch(name, p) for p in patterns):
+        wrong.append(name)
+sys.exit(" ".join(wrong) or 0)
+EOF2
+  fail "debian/copyright does not say whose these are"
 
 # --- The unit ---------------------------------------------------------------
 
@@ -132,4 +152,7 @@ says ()
 says "$name-$version.tar.xz" README.md
 says "$name ($version)" debian/changelog
 says "Version:        $version" packaging/sqlblock.spec
+# What the library's symbols ask for is older than what the database needs.
+sqlite=$(sed -n 's/.*\[sqlite3 >= \(.*\)\].*/\1/p' "$sources/configure.ac")
+says " libsqlite3-0 (>= $sqlite)," debian/control
 says "This manual is for version $version," $name.pod
