@@ -37,7 +37,7 @@
 #include "base/sane.h"
 #include "copy.h"
 #include "increment.h"
-#include "remote.h"
+#include "nbd-export.h"
 #include "tool.h"
 
 struct extent {
@@ -52,7 +52,7 @@ struct increment_source {
   uint32_t block_size; /* of the disk; 0: not known */
   uint64_t next;       /* where the next extent begins, in bytes */
 
-  struct remote *remote; /* or NULL: then a file, and its map */
+  struct nbd_export *remote; /* or NULL: then a file, and its map */
   int fd;
   FILE *map;
   char *map_name;
@@ -91,7 +91,7 @@ take_description (struct increment_source *source, const char *text,
 static int
 open_remote (struct increment_source *source, struct status *status)
 {
-  source->remote = remote_open (source->name, status);
+  source->remote = nbd_export_open (source->name, status);
   if (source->remote == NULL)
     return -1;
   source->size = source->remote->size;
@@ -151,8 +151,8 @@ increment_source_open (const char *name, struct status *status)
 
   source->name = name;
   source->fd = -1;
-  r = remote_is_uri (name) ? open_remote (source, status)
-                           : open_files (source, status);
+  r = nbd_export_is_uri (name) ? open_remote (source, status)
+                               : open_files (source, status);
   if (r == 0)
     return source;
   increment_source_close (source);
@@ -163,7 +163,7 @@ void
 increment_source_close (struct increment_source *source)
 {
   if (source->remote)
-    remote_close (source->remote);
+    nbd_export_close (source->remote);
   if (source->fd != -1)
     close (source->fd);
   if (source->map)
@@ -214,9 +214,9 @@ next_of_remote (struct increment_source *source, struct extent *extent,
     return 0;
   if (source->used == source->count) {
     source->used = source->count = 0;
-    if (remote_extents (source->remote, source->next,
-                        source->size - source->next, remember, source,
-                        status) == -1)
+    if (nbd_export_extents (source->remote, source->next,
+                            source->size - source->next, remember, source,
+                            status) == -1)
       return status_prefix (status, "%s", source->name);
   }
   *extent = source->list[source->used++];
@@ -257,7 +257,8 @@ next_extent (struct increment_source *source, struct extent *extent,
   if (r != 1)
     return r;
   if (extent->offset != source->next || extent->count == 0 ||
-      extent->count > left || extent->flags > (REMOTE_HOLE | REMOTE_ZERO))
+      extent->count > left ||
+      extent->flags > (NBD_EXPORT_HOLE | NBD_EXPORT_ZERO))
     return status_fail (status, EINVAL,
                         "%s: what it says of %" PRIu64
                         " bytes at offset %" PRIu64 " makes no sense",
@@ -275,7 +276,7 @@ read_bytes (struct increment_source *source, char *buffer, uint64_t offset,
   ssize_t n;
 
   if (source->remote)
-    return remote_read (source->remote, buffer, offset, count, status) == -1
+    return nbd_export_read (source->remote, buffer, offset, count, status) == -1
                ? status_prefix (status, "%s", source->name)
                : 0;
   for (; count > 0; buffer += n, offset += n, count -= n) {
@@ -331,10 +332,10 @@ copy_changes (struct increment_source *source, struct disk *disk,
                          status) == -1)
       return -1;
     r = 0;
-    if (extent.flags & REMOTE_ZERO)
+    if (extent.flags & NBD_EXPORT_ZERO)
       r = is_new ? 0
                  : disk_zero (disk, extent.offset, extent.count, false, status);
-    else if (!(extent.flags & REMOTE_HOLE))
+    else if (!(extent.flags & NBD_EXPORT_HOLE))
       r = copy_bytes (source, disk, extent.offset, extent.count, status);
     if (r == -1)
       return -1;

@@ -11,8 +11,8 @@
  * Thread rules: one thread.  All fail with -1, or NULL, and STATUS filled.
  */
 
-#ifndef SQLBLOCK_REMOTE_H
-#define SQLBLOCK_REMOTE_H
+#ifndef SQLBLOCK_NBD_EXPORT_H
+#define SQLBLOCK_NBD_EXPORT_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,10 +20,10 @@
 #include "status.h"
 
 /* What is said of a range: base:allocation in the NBD protocol. */
-#define REMOTE_HOLE UINT32_C (1)
-#define REMOTE_ZERO UINT32_C (2)
+#define NBD_EXPORT_HOLE UINT32_C (1)
+#define NBD_EXPORT_ZERO UINT32_C (2)
 
-struct remote {
+struct nbd_export {
   uint64_t size;       /* bytes */
   uint32_t block_size; /* that the server prefers, in bytes; 0: none */
   char *description;   /* "" where there is none */
@@ -31,22 +31,23 @@ struct remote {
 };
 
 /* Does TEXT look like the URI of an export: nbd://..., nbd+unix:///...? */
-bool remote_is_uri (const char *text);
+bool nbd_export_is_uri (const char *text);
 
 /* Connect to the export URI, which must tell of its extents. */
-struct remote *remote_open (const char *uri, struct status *status);
-void remote_close (struct remote *remote);
+struct nbd_export *nbd_export_open (const char *uri, struct status *status);
+void nbd_export_close (struct nbd_export *remote);
 
 /* Call FOUND for extents from byte OFFSET on, in order, of COUNT bytes or fewer
  * all together, but at least one, and none of no bytes.  FOUND returns 0.
  */
-typedef int (*remote_found) (uint64_t offset, uint64_t count, uint32_t flags,
-                             void *opaque);
-int remote_extents (struct remote *remote, uint64_t offset, uint64_t count,
-                    remote_found found, void *opaque, struct status *status);
+typedef int (*nbd_export_found) (uint64_t offset, uint64_t count,
+                                 uint32_t flags, void *opaque);
+int nbd_export_extents (struct nbd_export *remote, uint64_t offset,
+                        uint64_t count, nbd_export_found found, void *opaque,
+                        struct status *status);
 
 /* Read COUNT bytes at byte OFFSET; not more than COPY_PIECE (copy.h). */
-int remote_read (struct remote *remote, void *buffer, uint64_t offset,
-                 uint64_t count, struct status *status);
+int nbd_export_read (struct nbd_export *remote, void *buffer, uint64_t offset,
+                     uint64_t count, struct status *status);
 
-#endif /* SQLBLOCK_REMOTE_H */
+#endif /* SQLBLOCK_NBD_EXPORT_H */

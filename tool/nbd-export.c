@@ -10,11 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "remote.h"
+#include "nbd-export.h"
 #include "tool.h"
 
 bool
-remote_is_uri (const char *text)
+nbd_export_is_uri (const char *text)
 {
   static const char *const schemes[] = {
     "nbd://",       "nbds://",      "nbd+unix://",
@@ -88,7 +88,7 @@ fail (const char *doing, struct status *status)
 }
 
 static int
-connect_to (struct remote *remote, const char *uri, struct status *status)
+connect_to (struct nbd_export *remote, const char *uri, struct status *status)
 {
   struct nbd_handle *handle = nbd.create ();
   int64_t size;
@@ -116,10 +116,10 @@ connect_to (struct remote *remote, const char *uri, struct status *status)
   return 0;
 }
 
-struct remote *
-remote_open (const char *uri, struct status *status)
+struct nbd_export *
+nbd_export_open (const char *uri, struct status *status)
 {
-  struct remote *remote;
+  struct nbd_export *remote;
 
   if (load (status) == -1)
     return NULL;
@@ -127,12 +127,12 @@ remote_open (const char *uri, struct status *status)
   if (connect_to (remote, uri, status) == 0)
     return remote;
   status_prefix (status, "%s", uri);
-  remote_close (remote);
+  nbd_export_close (remote);
   return NULL;
 }
 
 void
-remote_close (struct remote *remote)
+nbd_export_close (struct nbd_export *remote)
 {
   if (remote->handle)
     nbd.close (remote->handle);
@@ -143,7 +143,7 @@ remote_close (struct remote *remote)
 /* What an answer is told to; it may come in parts. */
 struct answer {
   uint64_t next, end; /* bytes */
-  remote_found found;
+  nbd_export_found found;
   void *opaque;
 };
 
@@ -173,8 +173,8 @@ take_extents (void *opaque, const char *context, uint64_t offset,
 #define ASKED_MOST (UINT64_C (1) << 30)
 
 int
-remote_extents (struct remote *remote, uint64_t offset, uint64_t count,
-                remote_found found, void *opaque, struct status *status)
+nbd_export_extents (struct nbd_export *remote, uint64_t offset, uint64_t count,
+                    nbd_export_found found, void *opaque, struct status *status)
 {
   const uint64_t asked = count < ASKED_MOST ? count : ASKED_MOST;
   struct answer answer = {
@@ -196,8 +196,8 @@ remote_extents (struct remote *remote, uint64_t offset, uint64_t count,
 }
 
 int
-remote_read (struct remote *remote, void *buffer, uint64_t offset,
-             uint64_t count, struct status *status)
+nbd_export_read (struct nbd_export *remote, void *buffer, uint64_t offset,
+                 uint64_t count, struct status *status)
 {
   if (nbd.pread (remote->handle, buffer, count, offset, 0) == -1)
     return fail ("reading", status);
@@ -206,8 +206,8 @@ remote_read (struct remote *remote, void *buffer, uint64_t offset,
 
 #else /* !HAVE_LIBNBD */
 
-struct remote *
-remote_open (const char *uri, struct status *status)
+struct nbd_export *
+nbd_export_open (const char *uri, struct status *status)
 {
   status_fail (status, ENOTSUP,
                "%s: this program was built without libnbd, by which an NBD "
@@ -218,22 +218,22 @@ remote_open (const char *uri, struct status *status)
 
 /* Nobody has one. */
 void
-remote_close (struct remote *remote)
+nbd_export_close (struct nbd_export *remote)
 {
   (void)remote;
 }
 
 int
-remote_extents (struct remote *remote, uint64_t offset, uint64_t count,
-                remote_found found, void *opaque, struct status *status)
+nbd_export_extents (struct nbd_export *remote, uint64_t offset, uint64_t count,
+                    nbd_export_found found, void *opaque, struct status *status)
 {
   (void)remote, (void)offset, (void)count, (void)found, (void)opaque;
   return status_fail (status, ENOTSUP, "built without libnbd");
 }
 
 int
-remote_read (struct remote *remote, void *buffer, uint64_t offset,
-             uint64_t count, struct status *status)
+nbd_export_read (struct nbd_export *remote, void *buffer, uint64_t offset,
+                 uint64_t count, struct status *status)
 {
   (void)remote, (void)buffer, (void)offset, (void)count;
   return status_fail (status, ENOTSUP, "built without libnbd");
