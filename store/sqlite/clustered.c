@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -99,29 +100,55 @@ load (void)
   sqlite3_close (db);
 }
 
-/* The name of a file of the database PATH, as the VFS calls it; a new string,
- * or NULL.
+/* The names of the files of the database NAME, as SQLite makes them for a VFS
+ * (sqlite3_create_filename); NULL where there is no memory.
  */
 static char *
-full_name (sqlite3_vfs *vfs, const char *path, const char *suffix,
-           struct status *status)
+name_files (const char *name)
 {
-  char *name = calloc (1, vfs->mxPathname + strlen (suffix) + 1);
+  char *journal = NULL, *log = NULL, *names = NULL;
+
+  if (asprintf (&journal, "%s-journal", name) == -1)
+    journal = NULL;
+  if (asprintf (&log, "%s-wal", name) == -1)
+    log = NULL;
+  if (journal && log)
+    names = (char *)sqlite3_create_filename (name, journal, log, 0, NULL);
+  free (journal);
+  free (log);
+  return names;
+}
+
+/* The name of the database PATH, as the VFS calls it, which has those of the
+ * files beside it; it is freed by sqlite3_free_filename.  NULL on failure.
+ */
+static char *
+full_name (sqlite3_vfs *vfs, const char *path, struct status *status)
+{
+  char *name = calloc (1, vfs->mxPathname + 1);
   char *uri = clustered_uri (path);
+  char *names = NULL;
 
   if (name == NULL || uri == NULL)
     status_no_memory (status);
   else if (vfs->xFullPathname (vfs, uri, vfs->mxPathname, name) != SQLITE_OK)
     status_fail (status, EINVAL, "%s: Ceph's SQLite does not take this name",
                  path);
-  else {
-    strcat (name, suffix);
-    free (uri);
-    return name;
-  }
+  else if ((names = name_files (name)) == NULL)
+    status_no_memory (status);
   free (name);
   free (uri);
-  return NULL;
+  return names;
+}
+
+/* The one of NAME, of full_name, that ends with SUFFIX. */
+static const char *
+file_of (const char *name, const char *suffix)
+{
+  if (suffix[0] == '\0')
+    return name;
+  return strcmp (suffix, "-wal") == 0 ? sqlite3_filename_wal (name)
+                                      : sqlite3_filename_journal (name);
 }
 
 /* A cluster was there when it was asked for.  Before that no method of Ceph's
@@ -139,9 +166,9 @@ is_ours (const char *path)
 
   if (!atomic_load (&reached))
     return false;
-  name = full_name (sqlite3_vfs_find (PROCESS_NAME), path, "", &ignored);
+  name = full_name (sqlite3_vfs_find (PROCESS_NAME), path, &ignored);
   ours = name && process_has (name);
-  free (name);
+  sqlite3_free_filename (name);
   return ours;
 }
 
@@ -263,12 +290,13 @@ clustered_open (const char *path, const char *suffix, bool create,
   if (rc == -1 || (rc == 0 && !create && suffix[0] == '\0'))
     return rc;
   vfs = sqlite3_vfs_find (PROCESS_NAME);
-  name = full_name (vfs, path, suffix, status);
+  name = full_name (vfs, path, status);
   if (name == NULL)
     return -1;
   *file = calloc (1, vfs->szOsFile);
-  rc = *file ? vfs->xOpen (vfs, name, *file, flags, NULL) : SQLITE_NOMEM;
-  free (name);
+  rc = *file ? vfs->xOpen (vfs, file_of (name, suffix), *file, flags, NULL)
+             : SQLITE_NOMEM;
+  sqlite3_free_filename (name);
   if (rc == SQLITE_OK)
     return 1;
   free (*file);

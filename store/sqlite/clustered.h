@@ -78,8 +78,9 @@ int clustered_look (const char *path, struct status *status);
 /* A new string: the name of PATH in a URI for SQLite, or NULL. */
 char *clustered_uri (const char *path);
 
-/* Open the file of the database PATH with SUFFIX ("", or "-wal"), which is
- * read, or with CREATE written.  Returns 1, 0 where there is none, or -1.
+/* Open the file of the database PATH with SUFFIX ("", "-wal" or "-journal"),
+ * which is read, or with CREATE written.  Returns 1, 0 where there is none, or
+ * -1.
  */
 int clustered_open (const char *path, const char *suffix, bool create,
                     sqlite3_file **file, struct status *status);

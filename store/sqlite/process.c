@@ -198,14 +198,14 @@ free_node (struct node *node)
 /* The most parameters of a URI that the VFS below is told. */
 #define PARAMETERS 64
 
-/* NAME, which xOpen has from SQLite, once more: the VFS below may keep it as
- * long as the file is open, and the given one goes with the connection that
- * came first.
+/* NAME, which xOpen has from SQLite, once more, of a database or, with SIDE, of
+ * what is beside one: the VFS below may keep it as long as the file is open,
+ * and the given one goes with the connection that came first.
  */
 static const char *
-copy_name (const char *name, bool log)
+copy_name (const char *name, bool side)
 {
-  const char *database = log ? sqlite3_filename_database (name) : name;
+  const char *database = side ? sqlite3_filename_database (name) : name;
   const char *parameters[2 * PARAMETERS], *key;
   int count = 0;
 
@@ -217,7 +217,11 @@ copy_name (const char *name, bool log)
   database = sqlite3_create_filename (
       database, sqlite3_filename_journal (database),
       sqlite3_filename_wal (database), count, parameters);
-  return log && database ? sqlite3_filename_wal (database) : database;
+  if (!side || database == NULL)
+    return database;
+  return strcmp (name, sqlite3_filename_journal (database)) == 0
+             ? sqlite3_filename_journal (database)
+             : sqlite3_filename_wal (database);
 }
 
 /* Open the file NAME below.  It is opened for writing whatever FLAGS say, since

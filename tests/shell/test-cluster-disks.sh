@@ -134,6 +134,30 @@ count=$(($(requests) - before))
 echo "requests for 500 writes: $count"
 [ "$count" -ge 500 ] || fail "commits are not on the cluster: $count requests"
 [ "$count" -le 1300 ] || fail "$count requests for 500 writes"
+# Commands beside the server go through it.
+kill "$nbdkit_pid"
+wait "$nbdkit_pid"
+control=$tmp/control
+start_nbdkit s "$plugin" db="$db" control="$control"
+await_answer s
+beside ()
+{
+  timeout 60 sqlblock --control="$control" "$@" >out 2>err || {
+    cat out err >&2
+    fail "through the server: sqlblock $*"
+  }
+}
+beside snapshot create "$db" disk@beside
+beside create "$db" other --size=16M
+beside list --names "$db"
+grep -qx other out || fail "the new disk is not in the list"
+nbdsh -u "nbd+unix:///other?socket=$tmp/s" -c 'h.pwrite (b"x" * 65536, 0)'
+beside export "$db" other beside.img
+cmp -n 65536 beside.img <(head -c 64K /dev/zero | tr '\0' x)
+beside check "$db"
+grep -q '0 problems' out err || fail "the check through the server says nothing"
+beside delete "$db" other
+fails 1 "serves another database" --control="$control" list rados:sql:disks/no
 # Trim, in a file that is served.
 nbdsh -u "nbd+unix:///?socket=$tmp/s" -c 'h.trim (32 << 20, 0)' \
   -c 'h.flush ()' -c 'assert h.pread (4096, 0) == bytes (4096)'
