@@ -390,12 +390,13 @@ manage_count (struct store *store, progress_made progress, void *opaque,
               struct status *status)
 {
   struct failed_layers failed = { .count = 0 };
-  int r = count_all (store, &failed, progress, opaque, status);
+  int r;
 
   if (store_remote (store))
     return calls_ask_long (store, &call_manage_count,
                            &(struct manage_call){ .size = 0 }, progress, opaque,
                            status);
+  r = count_all (store, &failed, progress, opaque, status);
   r = failed_layers_end (&failed, r, status);
   return r == -1 ? status_prefix (status, "counting for quotas") : 0;
 }
