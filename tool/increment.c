@@ -335,7 +335,7 @@ copy_changes (struct increment_source *source, struct disk *disk,
     if (extent.flags & NBD_EXPORT_ZERO)
       r = is_new ? 0
                  : disk_zero (disk, extent.offset, extent.count, false, status);
-    else if (!(extent.flags & NBD_EXPORT_HOLE))
+    else if (is_new || !(extent.flags & NBD_EXPORT_HOLE))
       r = copy_bytes (source, disk, extent.offset, extent.count, status);
     if (r == -1)
       return -1;
@@ -390,6 +390,10 @@ increment_apply (struct store *store, struct increment_source *source,
   const struct increment_ends *ends = &source->ends;
   struct disk *disk;
 
+  if (source->size == 0)
+    return status_fail (status, EINVAL,
+                        "%s is empty: an increment is as large as the disk",
+                        source->name);
   incoming->size = source->size;
   incoming->guid = ends->to_guid;
   incoming->created = ends->created;

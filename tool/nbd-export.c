@@ -2,7 +2,7 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* An export of an NBD server: see remote.h. */
+/* An export of an NBD server: see nbd-export.h. */
 
 #include <config.h>
 

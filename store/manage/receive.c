@@ -788,6 +788,9 @@ check_incoming (struct reception *reception, struct status *status)
       (incoming->optional &&
        carried_check (incoming->optional, incoming->base_guid, status) == -1))
     return -1;
+  if (incoming->size == 0)
+    return status_fail (status, EINVAL,
+                        "a disk of no bytes cannot be received");
   reception->hidden = (struct disk_info){
     .size = incoming->size,
     .block_size =

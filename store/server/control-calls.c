@@ -640,9 +640,8 @@ check_optional (const struct optional *optional, struct status *status)
 static int
 check_incoming (const struct manage_incoming *incoming, struct status *status)
 {
-  if (incoming->base_guid != 0 &&
-      (incoming->base == NULL || incoming->snapshot == NULL))
-    return status_fail (status, EINVAL, "a snapshot has no name");
+  if (incoming->base_guid != 0 && incoming->base == NULL)
+    return status_fail (status, EINVAL, "the base has no name");
   return incoming->base ? sane_check ("the name of a snapshot", incoming->base,
                                       SNAPSHOT_NAME_MAX, status)
                         : 0;

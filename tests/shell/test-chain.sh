@@ -220,6 +220,10 @@ truncate -s -1 bad
 refused 1 "makes no sense" web bad
 : >bad.map
 refused 1 "is no increment" web bad
+# Nothing but the first line, as where there was no space for more.
+: >bad
+head -n 1 plain.1.map >bad.map
+refused 1 "bad is empty" web bad
 
 # Random changes of a map: refused, or taken for what they say; no harm is done.
 cat >mutate.py <<'EOF2'

@@ -41,6 +41,11 @@ h.trim(8192, 4096 * random.randrange(400))
 h.trim(131072, 65536 * random.randrange(25))
 h.zero(50, size - 60)
 h.pwrite(random.randbytes(30), size - 30)
+# More zeroes than nbdcopy asks for at once, where there was data.
+if sys.argv[2] == "4":
+    h.pwrite(random.randbytes(1 << 20), 1 << 18)
+if sys.argv[2] == "5":
+    h.trim(3 << 18, 1 << 18)
 EOF2
 }
 
@@ -110,7 +115,7 @@ for extents in "" --no-extents; do
         right "nbdcopy$options to a server with zeroes" new
         cp a old
         nbdcopy $options "$increment" -- [ nbdkit --exit-with-parent file old ]
-        if [ -z "$zero" ] || [ -n "$allocated" ] || [ "$how" = --sparse=0 ]; then
+        if [ -z "$zero" ]; then
           right "nbdcopy$options over a copy, in a server" old
         else
           wrong "nbdcopy$options over a copy, in a server" old
