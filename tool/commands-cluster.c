@@ -73,7 +73,7 @@ run_break_lock (int argc, char *argv[])
 const struct command command_break_lock = {
   .name = "break-lock",
   .arguments = "DATABASE",
-  .summary = "Have a server that is gone let go of a database on a cluster",
+  .summary = "Have a server that is gone let go of a database on Ceph",
   .help =
       "Where a server has ended without closing its database on a cluster,\n"
       "rados:POOL/NAME, its lock stays for 30 seconds. This shows who has it,\n"

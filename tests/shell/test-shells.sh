@@ -41,7 +41,7 @@ asks ()
   printf '%s\n' "$line${*:+$IFS}$*" >>"$questions"
 }
 
-sqlblock --help | sed -n '/^Commands:/,/^$/s/^  \([a-z][a-z ]*[a-z]\)  .*/\1/p' \
+sqlblock --help | sed -n '/^Commands:/,/^$/s/^  \([a-z][a-z -]*[a-z]\)  .*/\1/p' \
   >"$tmp/commands"
 [ "$(wc -l <"$tmp/commands")" -gt 20 ] || fail "no commands in --help"
 
