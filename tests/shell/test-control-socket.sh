@@ -72,6 +72,8 @@ fails 3 "No such file or directory" backup d.sqlite none/out \
   --control="$control"
 fails 1 "does not work through a server" check d.sqlite --repair \
   --control="$control"
+fails 1 "not made through a server" backup d.sqlite rados:pool/name \
+  --control="$control"
 fails 2 "is empty" list d.sqlite --control=
 fails 1 "is longer" list d.sqlite --control="$(printf 'x%.0s' $(seq 108))"
 export SQLBLOCK_CONTROL=$control
