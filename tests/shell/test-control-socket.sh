@@ -80,6 +80,25 @@ export SQLBLOCK_CONTROL=$control
 fails 1 "serves another database" list other.sqlite
 fails 3 "no server answers" list d.sqlite --control=nothing
 SQLBLOCK_CONTROL='' sqlblock list other.sqlite >/dev/null
+
+# completes WANTED WORD...: these are the words that can stand at the end. A
+# server that has another database offers none.
+completes ()
+{
+  local wanted=$1 got
+  shift
+  got=$(sqlblock --complete "$@" 2>/dev/null | cut -f 1) || :
+  [ "$got" = "$wanted" ] || fail "completion of $*: $got, wanted $wanted"
+}
+completes web delete d.sqlite we
+completes "" delete other.sqlite we
+unset SQLBLOCK_CONTROL
+completes web delete other.sqlite we
+completes "" delete --control="$control" other.sqlite we
+completes "" delete --control "$control" other.sqlite we
+completes "" --control="$control" delete other.sqlite we
+completes web delete --control="$control" d.sqlite we
+export SQLBLOCK_CONTROL=$control
 ln d.sqlite second
 sqlblock list second >/dev/null
 rm second
