@@ -30,10 +30,15 @@ sqlblock create -q d.sqlite web --size=64M
 sqlblock create -q other.sqlite web --size=1M
 
 # Where it cannot be.
+touch file
 refused "longer than the 107 bytes" d.sqlite \
   control="$tmp/$(printf 'x%.0s' $(seq 108))"
 refused "No such file or directory" d.sqlite control="$tmp/none/control"
-refused "is no socket" d.sqlite control="$tmp/d.sqlite"
+refused "is no socket" d.sqlite control="$tmp/file"
+refused "is the database, or belongs to it" d.sqlite control="$tmp/d.sqlite"
+refused "is the database, or belongs to it" d.sqlite \
+  control="$tmp/d.sqlite-wal"
+refused "is the file of stats=" d.sqlite control="$tmp/x" stats="$tmp/x"
 refused "is empty" d.sqlite control=
 mkdir -m 777 open
 refused "others could replace" d.sqlite control="$tmp/open/control"
