@@ -122,6 +122,13 @@ serve_store_open (struct serving *serving, void *values, struct status *status)
   char identity[PLACE_IDENTITY];
   struct store_call *call = values;
 
+  /* What a call takes and gives may differ. */
+  if (strcmp (call->version, PACKAGE_VERSION) != 0)
+    return status_fail (status, ENOTSUP,
+                        "the server is of version %s, and the command of "
+                        "version %.40s: restart the server, or use the command "
+                        "of its version",
+                        PACKAGE_VERSION, call->version);
   store_identity (STORE, identity);
   if (strcmp (call->database, identity) == 0)
     return 0;

@@ -181,6 +181,10 @@ try:
     same("resized", c.call("manage_resize_found", info=info,
                            size=info["size"] + 4096, shrink=False), {})
 
+    same("another version", c.call("store_open", database="x", version="0"),
+         "ENOTSUP")
+    same("no version", c.call("store_open", database="x"), "EINVAL")
+
     # --- Disks that are open ----------------------------------------------
 
     opened = c.call("manage_pin", target="web")

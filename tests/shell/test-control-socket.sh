@@ -132,6 +132,62 @@ else
   echo "not root: no other user was tried"
 fi
 
+# What a server says is not believed either: here one of a kind of problem that
+# does not exist, then extents that are none of the disk.
+cat >odd.py <<'EOF2'
+import json, os, socket, sys
+path, extents = sys.argv[1], json.loads(sys.argv[2])
+info = {"id": 1, "name": "web", "description": "", "size": 1 << 20,
+        "block_size": 4096, "compression": {"codec": 1, "level": 0},
+        "dedup": False, "epoch": 0, "created": 0, "quota": 0, "access": 0,
+        "snapshot": 0}
+problem = {"kind": 12345678, "mend": 0, "subject": 0, "message": "x",
+           "layer": 0, "number": 0, "generation": 0, "offset": 0, "count": 0,
+           "shown": [], "shown_total": 0}
+counts = dict.fromkeys(("disks", "snapshots", "layers", "blocks", "bytes",
+                        "problems", "leftovers", "unknown",
+                        "without_checksum"), 0)
+results = {
+    "store_open": {"database": ""},
+    "check_database": {"counts": {**counts, "problems": 1,
+                                  "file_not_checked": False}},
+    "manage_pin": {"open": 0, "info": info, "readonly": True},
+    "disk_open": {"disk": 0, "info": info, "readonly": True},
+    "store_find": {"info": info},
+    "disk_extents": {"extents": extents},
+}
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(path)
+listener.listen()
+file = listener.accept()[0].makefile("rw")
+for line in file:
+    call = json.loads(line)["call"]
+    if call == "check_database":
+        print(json.dumps({"found": {"problem": problem}}), file=file)
+    print(json.dumps({"result": results.get(call, {})}), file=file, flush=True)
+EOF2
+# odd EXTENTS TEXT CODE ARGUMENT...: such a server is asked.
+odd ()
+{
+  local extents=$1 text=$2 code=$3 got=0
+  shift 3
+  rm -f odd
+  python3 odd.py odd "$extents" &
+  started_pids+=($!)
+  wait_for test -S odd
+  timeout 20 sqlblock "$@" --control=odd >said 2>&1 || got=$?
+  [ "$got" = "$code" ] && grep -qaF "$text" said ||
+    fail "exit code $got, wanted $code and «$text»: $(cat said)"
+}
+odd '[]' "what has no name" 6 check d.sqlite
+for extents in '' '{"offset": 0, "length": 0, "hole": true}' \
+  '{"offset": 4096, "length": 4096, "hole": true}' \
+  '{"offset": 0, "length": 1048577, "hole": true}' \
+  '{"offset": 0, "length": 4096, "hole": true},
+   {"offset": 0, "length": 4096, "hole": true}'; do
+  odd "[$extents]" "not those of the range" 1 export d.sqlite web -
+done
+
 # What was done last is told, also where it ends soon after that.
 head -c 40000000 /dev/urandom >image
 sqlblock import -q d.sqlite big image
