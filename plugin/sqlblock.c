@@ -480,7 +480,7 @@ sqlblock_get_ready (void)
     return report (&status);
   if (stats && server_check_statistics (stats, path, &status) == -1)
     return wrong_value ("stats", &status);
-  if (control && server_check_control (control, &status) == -1)
+  if (control && server_check_control (control, path, stats, &status) == -1)
     return wrong_value ("control", &status);
   return 0;
 }

@@ -115,7 +115,9 @@ struct check_options {
   bool rows_only;
   /* The same when the log grows by more than this many bytes; 0: only then. */
   int64_t log_growth;
-  /* Called for each problem; may be NULL. */
+  /* Called for each problem, perhaps in another thread than PROGRESS is, but
+   * never while that is called; may be NULL.
+   */
   void (*found) (const struct check_problem *problem, void *opaque);
   /* Told how far it is, in bytes of the file; may be NULL. */
   progress_made progress;

@@ -72,10 +72,12 @@ struct server_options {
 int server_check_statistics (const char *file, const char *path,
                              struct status *status);
 
-/* Check that the control socket PATH can be made, where no server is already.
- * Changes nothing.  Returns 0, or -1.
+/* Check that the socket CONTROL can be made, where no server is already, and is
+ * neither the database PATH or a part of it nor the file STATISTICS, which may
+ * be NULL.  Changes nothing.  Returns 0, or -1.
  */
-int server_check_control (const char *path, struct status *status);
+int server_check_control (const char *control, const char *path,
+                          const char *statistics, struct status *status);
 
 /* Open the database PATH and start the threads.  What OPTIONS points to
  * outlives the server.  Returns NULL on failure, with nothing left.

@@ -19,7 +19,8 @@
  * words of its usage and of its options' arguments, which tell what each
  * is (see arguments.c).  What fails, as where there is no such file, offers
  * nothing; the shells do not show what is said of it.  Neither does it keep the
- * user who pressed Tab waiting, as for another program's lock: see give_up.
+ * user who pressed Tab waiting, as for another program's lock: see give_up.  A
+ * server is asked where the command would ask it.
  */
 
 #include <config.h>
@@ -174,18 +175,24 @@ offer_options (void)
  * Disks and snapshots.
  */
 
+/* The file that the word PATH names, as the shell would pass it. */
+static const char *
+path_of_word (const char *path)
+{
+  const char *home = getenv ("HOME");
+
+  return begins (path, "~/") && home ? tool_format ("%s%s", home, path + 1)
+                                     : path;
+}
+
 /* The database that the command line names, or NULL. */
 static struct store *
 open_database (void)
 {
   static struct store *store;
-  const char *path = line.operand_count ? line.operands[0] : NULL;
-  const char *home = getenv ("HOME");
 
-  if (path && begins (path, "~/") && home)
-    path = tool_format ("%s%s", home, path + 1);
-  if (store == NULL && path)
-    store = tool_open (path, false);
+  if (store == NULL && line.operand_count)
+    store = tool_open (path_of_word (line.operands[0]), false);
   return store;
 }
 
@@ -502,6 +509,14 @@ offer_operand (void)
  * The command line.
  */
 
+/* Take the VALUE of an option: where there is a server, it is to be asked. */
+static void
+take_value (const struct tool_option *option, const char *value)
+{
+  if (strcmp (option->name, "control") == 0)
+    common.control = value[0] ? value : NULL;
+}
+
 /* Take the option at NUMBER; VALUE is what stands in its word behind it, or
  * NULL where that would be the next word.
  */
@@ -511,6 +526,8 @@ take_option (size_t number, const char *value)
   line.given[number] = true;
   if (line.options[number]->argument && value == NULL)
     line.waiting = line.options[number];
+  else if (value)
+    take_value (line.options[number], value);
 }
 
 /* Read WORD, which begins with "--". */
@@ -547,8 +564,10 @@ read_words (int count, char *words[])
   for (int i = 0; i < count; i++) {
     char *word = words[i];
 
-    if (line.waiting)
+    if (line.waiting) {
+      take_value (line.waiting, path_of_word (word));
       line.waiting = NULL;
+    }
     else if (line.only_operands || !is_option (word))
       line.operands[line.operand_count++] = word;
     else if (strcmp (word, "--") == 0)
@@ -621,6 +640,8 @@ give_up (int number)
 int
 complete (int count, char *words[])
 {
+  static const char front[] = "--control=";
+  const char *control = getenv (TOOL_CONTROL_VARIABLE);
   int first = 0;
   bool help = false;
 
@@ -629,8 +650,11 @@ complete (int count, char *words[])
   signal (SIGALRM, give_up);
   alarm (PATIENCE);
   typed = words[--count];
-  while (first < count && words[first][0] == '-')
-    first++;
+  if (control && control[0])
+    common.control = control;
+  for (; first < count && words[first][0] == '-'; first++)
+    if (begins (words[first], front) && words[first][sizeof front - 1])
+      common.control = words[first] + sizeof front - 1;
   if (first == 0 && count > 0 && strcmp (words[0], "help") == 0) {
     help = true;
     first = 1;

@@ -98,9 +98,6 @@ struct common common;
 static bool want_help, want_progress, want_no_progress, is_one_machine;
 static const char *control;
 
-/* Says what --control says, where that is not given. */
-#define CONTROL_VARIABLE "SQLBLOCK_CONTROL"
-
 static const struct tool_option json_option[] = {
   { "json", 0, NULL, &common.json, "print JSON; sizes are in bytes" },
   { NULL, 0, NULL, NULL, NULL },
@@ -140,7 +137,7 @@ static const struct tool_option all_options[] = {
     "system may be shared with others" },
   { "control", 0, "SOCKET", &control,
     "do it through the server that has DATABASE open and\n"
-    "control=SOCKET (default: " CONTROL_VARIABLE " in the\n"
+    "control=SOCKET (default: " TOOL_CONTROL_VARIABLE " in the\n"
     "environment, if that is set)" },
   { "quiet", 'q', NULL, &common.quiet, "print no more than data and errors" },
   { "help", 'h', NULL, &want_help, "print this help" },
@@ -570,7 +567,7 @@ read_options (int argc, char *argv[], char *operands[])
   }
   store_set_one_machine (is_one_machine);
   if (control == NULL)
-    control = getenv (CONTROL_VARIABLE);
+    control = getenv (TOOL_CONTROL_VARIABLE);
   common.control = control && control[0] ? control : NULL;
   common.progress = want_progress ? 1 : want_no_progress ? -1 : 0;
   return operand_count;
@@ -582,7 +579,7 @@ tool_alone (const char *what)
   return tool_error (ENOTSUP,
                      "%s does not work through a server: it opens the database "
                      "by itself; leave out --control, or unset %s",
-                     what, CONTROL_VARIABLE);
+                     what, TOOL_CONTROL_VARIABLE);
 }
 
 /* Do the command whose name ends before ARGV[1]. */

@@ -78,6 +78,9 @@ struct common {
 };
 extern struct common common; /* what the user said */
 
+/* Says what --control says, where that is not given. */
+#define TOOL_CONTROL_VARIABLE "SQLBLOCK_CONTROL"
+
 struct command {
   const char *name;      /* may be two words: "snapshot create" */
   const char *arguments; /* "DATABASE DISK [SIZE]" */

@@ -6,6 +6,8 @@
 
 #include <config.h>
 
+#include <errno.h>
+
 #include "check/check-call.h"
 #include "engine/engine.h"
 
@@ -62,10 +64,13 @@ take_problem (const json_t *json, void *opaque)
   struct check_call call = { .problem.count = 0 };
   struct message_memory memory = { 0 };
   struct status unclear;
+  int r = message_read (check_fields, CHECK_CALL_FOUND, false, json, &call,
+                        &memory, &unclear);
 
-  if (message_read (check_fields, CHECK_CALL_FOUND, false, json, &call, &memory,
-                    &unclear) == -1) {
-    call.problem.kind = CHECK_FILE;
+  if (r == 0 && call.problem.kind > CHECK_LEFTOVER)
+    r = status_fail (&unclear, EIO, "the server has found what has no name");
+  if (r == -1) {
+    call.problem = (struct check_problem){ .kind = CHECK_FILE };
     call.problem.message = unclear.message;
   }
   options->found (&call.problem, options->opaque);

@@ -15,6 +15,8 @@
 #ifndef SQLBLOCK_CHECK_PARTS_H
 #define SQLBLOCK_CHECK_PARTS_H
 
+#include <pthread.h>
+
 #include "check.h"
 #include "sqlite/connection.h"
 
@@ -32,6 +34,7 @@ struct plan {
 struct check {
   struct store *store;
   const struct check_options *options;
+  pthread_mutex_t telling; /* the watcher of SQLite's check tells, too */
   struct check_counts *counts;
   struct plan plan;
   bool plan_is_fresh; /* it was read in the transaction at hand */

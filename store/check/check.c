@@ -79,8 +79,11 @@ check_tell (struct check *check, struct check_problem *problem,
     check->counts->problems++;
   told = *problem;
   told.message = message.message;
-  if (check->options->found)
+  if (check->options->found) {
+    pthread_mutex_lock (&check->telling);
     check->options->found (&told, check->options->opaque);
+    pthread_mutex_unlock (&check->telling);
+  }
 }
 
 void
@@ -117,9 +120,13 @@ progress (struct check *check, struct status *status)
 {
   const struct check_options *options = check->options;
   const uint64_t done = check->done < check->total ? check->done : check->total;
+  int r;
 
-  return progress_report (options->progress, done, check->total,
-                          options->opaque, status);
+  pthread_mutex_lock (&check->telling);
+  r = progress_report (options->progress, done, check->total, options->opaque,
+                       status);
+  pthread_mutex_unlock (&check->telling);
+  return r;
 }
 
 /*--------------------------------------------------------------------
@@ -520,6 +527,7 @@ check_database (struct store *store, const struct check_options *options,
   struct check check = {
     .store = store,
     .options = options,
+    .telling = PTHREAD_MUTEX_INITIALIZER,
     .counts = counts,
     .lookups = LOOKUPS,
   };

@@ -360,6 +360,23 @@ ask_server (struct disk *disk, const struct call_type *type, void *buffer,
   return 0;
 }
 
+/* Are the extents those of the range, one behind the other, from its start? */
+static bool
+are_extents (const struct store_call *call)
+{
+  uint64_t left = call->count;
+
+  for (size_t i = 0; i < call->extent_count; i++) {
+    const struct message_range *extent = &call->extents[i];
+
+    if (extent->offset != call->offset + (call->count - left) ||
+        extent->length == 0 || extent->length > left)
+      return false;
+    left -= extent->length;
+  }
+  return call->extent_count > 0;
+}
+
 static int
 ask_server_extents (struct disk *disk, uint64_t offset, uint64_t count,
                     bool one, extent_found found, void *opaque,
@@ -375,6 +392,11 @@ ask_server_extents (struct disk *disk, uint64_t offset, uint64_t count,
   if (remote_call (disk->store->remote, &call_disk_extents, &call, NULL,
                    status) == -1)
     return -1;
+  if (!are_extents (&call))
+    return status_fail (status, EIO,
+                        "disk '%s': the extents that the server tells are not "
+                        "those of the range",
+                        disk->info.name);
   for (size_t i = 0; i < call.extent_count; i++)
     if (found (call.extents[i].offset, call.extents[i].length,
                call.extents[i].hole, opaque) != 0)
@@ -590,15 +612,15 @@ disk_fill (struct disk *disk, const void *data, uint64_t offset, uint64_t count,
            struct status *status)
 {
   const uint32_t block_size = disk->info.block_size;
-  const uint64_t blocks = disk->store->writer.batch_bytes / block_size;
-  const uint64_t most = (blocks ? blocks : 1) * block_size;
   const char *bytes = data;
-  uint64_t part;
+  uint64_t blocks, most, part;
   int r = 0;
 
   if (disk->store->remote)
     return ask_server (disk, &call_disk_fill, NULL, data, offset, count,
                        status);
+  blocks = disk->store->writer.batch_bytes / block_size;
+  most = (blocks ? blocks : 1) * block_size;
   for (; r == 0 && count > 0; bytes += part, offset += part, count -= part) {
     part = most - offset % block_size;
     if (part > count)

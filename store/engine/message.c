@@ -23,13 +23,21 @@
 /* At most this many are in a list that is read. */
 #define LIST_MAX 10000000
 
+/* That of a disk which only another program can use may be any. */
+static const struct field stored_compression[] = {
+  FIELD (struct compression, codec, "codec", UNSIGNED),
+  FIELD (struct compression, level, "level", SIGNED),
+  FIELD_END,
+};
+
 const struct field message_disk_info[] = {
   FIELD (struct disk_info, id, "id", SIGNED),
   FIELD (struct disk_info, name, "name", CHARS),
   FIELD (struct disk_info, description, "description", CHARS),
   FIELD (struct disk_info, size, "size", UNSIGNED),
   FIELD (struct disk_info, block_size, "block_size", UNSIGNED),
-  FIELD (struct disk_info, storing.compression, "compression", COMPRESSION),
+  FIELD_OF (struct disk_info, storing.compression, "compression",
+            stored_compression),
   FIELD (struct disk_info, storing.deduplicate, "dedup", CHOICE),
   FIELD (struct disk_info, epoch, "epoch", SIGNED),
   FIELD (struct disk_info, created, "created", SIGNED),

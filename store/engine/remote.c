@@ -20,6 +20,7 @@
 const struct field store_fields[] = {
   FIELD (struct store_call, name, "name", TEXT),
   FIELD (struct store_call, database, "database", TEXT),
+  FIELD (struct store_call, version, "version", TEXT),
   FIELD_OF (struct store_call, info, "info", message_disk_info),
   FIELD (struct store_call, disk, "disk", UNSIGNED),
   FIELD (struct store_call, readonly, "readonly", BOOL),
@@ -115,7 +116,7 @@ struct remote *
 remote_open (const char *socket_path, const char *path, struct status *status)
 {
   char database[PLACE_IDENTITY];
-  struct store_call call = { .database = database };
+  struct store_call call = { .database = database, .version = PACKAGE_VERSION };
   struct remote *remote;
   int fd;
 

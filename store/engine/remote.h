@@ -76,7 +76,7 @@ int remote_refuse (struct status *status);
  */
 
 struct store_call {
-  const char *name, *database;
+  const char *name, *database, *version;
   struct disk_info info;
   uint32_t disk; /* the number of one that is open */
   bool readonly, one;
@@ -91,7 +91,7 @@ struct store_call {
 extern const struct field store_fields[];
 
 #define EACH_STORE_CALL(X)                                                     \
-  X (store_open, "database", "database")                                       \
+  X (store_open, "database version", "database")                               \
   X (store_list, "", "disks")                                                  \
   X (store_list_snapshots, "", "snapshots")                                    \
   X (store_find, "name?", "info")                                              \

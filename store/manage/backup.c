@@ -26,6 +26,7 @@
 
 #include "manage.h"
 #include "block/checksum.h"
+#include "cluster/location.h"
 #include "rows/content.h"
 #include "rows/database.h"
 #include "rows/features.h"
@@ -726,6 +727,11 @@ manage_backup (struct store *store, const char *path, progress_made progress,
   struct status ignored;
   int guard = -1, r = 0;
 
+  if (store_remote (store) && location_is_cluster (path))
+    return status_fail (status, ENOTSUP,
+                        "%s: a backup on a cluster is not made through a "
+                        "server: leave out its control socket",
+                        path);
   if (store_remote (store))
     return backup_on_server (store, path, progress, opaque, counts, status);
   /* A database that is read without its log cannot be pinned, and need not

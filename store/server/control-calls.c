@@ -122,6 +122,13 @@ serve_store_open (struct serving *serving, void *values, struct status *status)
   char identity[PLACE_IDENTITY];
   struct store_call *call = values;
 
+  /* What a call takes and gives may differ. */
+  if (strcmp (call->version, PACKAGE_VERSION) != 0)
+    return status_fail (status, ENOTSUP,
+                        "the server is of version %s, and the command of "
+                        "version %.40s: restart the server, or use the command "
+                        "of its version",
+                        PACKAGE_VERSION, call->version);
   store_identity (STORE, identity);
   if (strcmp (call->database, identity) == 0)
     return 0;
@@ -309,6 +316,23 @@ serve_disk_extents (struct serving *serving, void *values,
  * Changing disks and snapshots.
  */
 
+/* No transaction is to look up much more than this while clients of NBD wait
+ * to write.
+ */
+#define TARGETS_MAX  100000
+#define SETTINGS_MAX (2 * PROPERTIES_MAX)
+
+static int
+check_lists (const struct manage_call *call, struct status *status)
+{
+  if (call->target_count <= TARGETS_MAX &&
+      call->options.settings_count <= SETTINGS_MAX)
+    return 0;
+  return status_fail (status, E2BIG,
+                      "this is too much to be asked of a server at once; ask "
+                      "for less at a time");
+}
+
 /* A call of one function, which returns what that EXPRESSION does; CALL is what
  * it takes.
  */
@@ -318,8 +342,8 @@ serve_disk_extents (struct serving *serving, void *values,
   {                                                                            \
     struct manage_call *call = values;                                         \
                                                                                \
-    (void)call;                                                                \
-                                                                               \
+    if (check_lists (call, status) == -1)                                      \
+      return -1;                                                               \
     return expression;                                                         \
   }
 

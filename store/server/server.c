@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "check/sealing.h"
 #include "engine/engine.h"
@@ -45,9 +46,18 @@ server_check_statistics (const char *file, const char *path,
 }
 
 int
-server_check_control (const char *path, struct status *status)
+server_check_control (const char *control, const char *path,
+                      const char *statistics, struct status *status)
 {
-  return control_check (path, status);
+  if (files_has (path, control))
+    return status_fail (status, EINVAL,
+                        "%s is the database, or belongs to it; give another "
+                        "name",
+                        control);
+  if (statistics && strcmp (statistics, control) == 0)
+    return status_fail (status, EINVAL,
+                        "%s is the file of stats=; give another name", control);
+  return control_check (control, status);
 }
 
 /* Last of all: from then on there are clients. */

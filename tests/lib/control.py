@@ -152,6 +152,18 @@ try:
          "EINVAL")
     same("an odd list", c.call("manage_snapshot", targets=["web", None],
                                name="x"), "EINVAL")
+    for call, more in (("manage_snapshot", {"name": "x"}),
+                       ("manage_delete_snapshots", {}),
+                       ("manage_try_delete_snapshots", {})):
+        same("too many of %s" % call, c.call(call, targets=["web@b"] * 100001,
+                                             **more), "E2BIG")
+    for call, more in (("manage_create", {"name": "x", "size": 4096}),
+                       ("manage_set", {})):
+        arguments = {"options": {**more, "settings": [
+            {"key": "user:x", "text": ""}] * 20001}}
+        if call == "manage_set":
+            arguments["target"] = "web"
+        same("too many of %s" % call, c.call(call, **arguments), "E2BIG")
     same("no disk of it", c.call("manage_snapshot", targets=[], name="x"), {})
     for items, groups in (([{"disk": 1, "snapshot": 0, "group": 5}], 1),
                           ([{"disk": 1, "snapshot": 0, "group": "1" * 19}], 2),
@@ -168,6 +180,10 @@ try:
             shrink=True) in ("EINVAL", "EBUSY", "EIO", "ENOENT"), True)
     same("resized", c.call("manage_resize_found", info=info,
                            size=info["size"] + 4096, shrink=False), {})
+
+    same("another version", c.call("store_open", database="x", version="0"),
+         "ENOTSUP")
+    same("no version", c.call("store_open", database="x"), "EINVAL")
 
     # --- Disks that are open ----------------------------------------------
 

@@ -30,10 +30,15 @@ sqlblock create -q d.sqlite web --size=64M
 sqlblock create -q other.sqlite web --size=1M
 
 # Where it cannot be.
+touch file
 refused "longer than the 107 bytes" d.sqlite \
   control="$tmp/$(printf 'x%.0s' $(seq 108))"
 refused "No such file or directory" d.sqlite control="$tmp/none/control"
-refused "is no socket" d.sqlite control="$tmp/d.sqlite"
+refused "is no socket" d.sqlite control="$tmp/file"
+refused "is the database, or belongs to it" d.sqlite control="$tmp/d.sqlite"
+refused "is the database, or belongs to it" d.sqlite \
+  control="$tmp/d.sqlite-wal"
+refused "is the file of stats=" d.sqlite control="$tmp/x" stats="$tmp/x"
 refused "is empty" d.sqlite control=
 mkdir -m 777 open
 refused "others could replace" d.sqlite control="$tmp/open/control"
@@ -72,12 +77,33 @@ fails 3 "No such file or directory" backup d.sqlite none/out \
   --control="$control"
 fails 1 "does not work through a server" check d.sqlite --repair \
   --control="$control"
+fails 1 "not made through a server" backup d.sqlite rados:pool/name \
+  --control="$control"
 fails 2 "is empty" list d.sqlite --control=
 fails 1 "is longer" list d.sqlite --control="$(printf 'x%.0s' $(seq 108))"
 export SQLBLOCK_CONTROL=$control
 fails 1 "serves another database" list other.sqlite
 fails 3 "no server answers" list d.sqlite --control=nothing
 SQLBLOCK_CONTROL='' sqlblock list other.sqlite >/dev/null
+
+# completes WANTED WORD...: these are the words that can stand at the end. A
+# server that has another database offers none.
+completes ()
+{
+  local wanted=$1 got
+  shift
+  got=$(sqlblock --complete "$@" 2>/dev/null | cut -f 1) || :
+  [ "$got" = "$wanted" ] || fail "completion of $*: $got, wanted $wanted"
+}
+completes web delete d.sqlite we
+completes "" delete other.sqlite we
+unset SQLBLOCK_CONTROL
+completes web delete other.sqlite we
+completes "" delete --control="$control" other.sqlite we
+completes "" delete --control "$control" other.sqlite we
+completes "" --control="$control" delete other.sqlite we
+completes web delete --control="$control" d.sqlite we
+export SQLBLOCK_CONTROL=$control
 ln d.sqlite second
 sqlblock list second >/dev/null
 rm second
@@ -105,6 +131,62 @@ EOF2
 else
   echo "not root: no other user was tried"
 fi
+
+# What a server says is not believed either: here one of a kind of problem that
+# does not exist, then extents that are none of the disk.
+cat >odd.py <<'EOF2'
+import json, os, socket, sys
+path, extents = sys.argv[1], json.loads(sys.argv[2])
+info = {"id": 1, "name": "web", "description": "", "size": 1 << 20,
+        "block_size": 4096, "compression": {"codec": 1, "level": 0},
+        "dedup": False, "epoch": 0, "created": 0, "quota": 0, "access": 0,
+        "snapshot": 0}
+problem = {"kind": 12345678, "mend": 0, "subject": 0, "message": "x",
+           "layer": 0, "number": 0, "generation": 0, "offset": 0, "count": 0,
+           "shown": [], "shown_total": 0}
+counts = dict.fromkeys(("disks", "snapshots", "layers", "blocks", "bytes",
+                        "problems", "leftovers", "unknown",
+                        "without_checksum"), 0)
+results = {
+    "store_open": {"database": ""},
+    "check_database": {"counts": {**counts, "problems": 1,
+                                  "file_not_checked": False}},
+    "manage_pin": {"open": 0, "info": info, "readonly": True},
+    "disk_open": {"disk": 0, "info": info, "readonly": True},
+    "store_find": {"info": info},
+    "disk_extents": {"extents": extents},
+}
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(path)
+listener.listen()
+file = listener.accept()[0].makefile("rw")
+for line in file:
+    call = json.loads(line)["call"]
+    if call == "check_database":
+        print(json.dumps({"found": {"problem": problem}}), file=file)
+    print(json.dumps({"result": results.get(call, {})}), file=file, flush=True)
+EOF2
+# odd EXTENTS TEXT CODE ARGUMENT...: such a server is asked.
+odd ()
+{
+  local extents=$1 text=$2 code=$3 got=0
+  shift 3
+  rm -f odd
+  python3 odd.py odd "$extents" &
+  started_pids+=($!)
+  wait_for test -S odd
+  timeout 20 sqlblock "$@" --control=odd >said 2>&1 || got=$?
+  [ "$got" = "$code" ] && grep -qaF "$text" said ||
+    fail "exit code $got, wanted $code and «$text»: $(cat said)"
+}
+odd '[]' "what has no name" 6 check d.sqlite
+for extents in '' '{"offset": 0, "length": 0, "hole": true}' \
+  '{"offset": 4096, "length": 4096, "hole": true}' \
+  '{"offset": 0, "length": 1048577, "hole": true}' \
+  '{"offset": 0, "length": 4096, "hole": true},
+   {"offset": 0, "length": 4096, "hole": true}'; do
+  odd "[$extents]" "not those of the range" 1 export d.sqlite web -
+done
 
 # What was done last is told, also where it ends soon after that.
 head -c 40000000 /dev/urandom >image

@@ -311,6 +311,14 @@ done
 for way in beside through; do
   rm "$way"/d.sqlite*
   sqlblock import -q "$way/d.sqlite" hurt image --create
+  # A disk of a program that stores it in a way of its own.
+  sqlblock create -q "$way/d.sqlite" novel --size=1M
+  "$top_builddir/tests/seal" "$way/d.sqlite" live "INSERT INTO feature
+    SELECT (SELECT max (id) + 1 FROM feature), 'novel', id, 3, 0
+    FROM disk WHERE name = 'novel'"
+  query "$way/d.sqlite" "UPDATE disk SET compression = 99, deduplicate = 7
+    WHERE name = 'novel'"
+  "$top_builddir/tests/seal" "$way/d.sqlite" rows
   change "$way/d.sqlite" "UPDATE block SET data = zeroblob (4096)
     WHERE layer = (SELECT layer FROM disk WHERE name = 'hurt')
     AND number IN (3, 5)"
@@ -325,6 +333,9 @@ ends 6 check d.sqlite --json
 grep -q '"block": 5' through.out || fail "a block is not named"
 ends 1 export d.sqlite hurt -
 ends 0 info d.sqlite hurt --json
+ends 0 list d.sqlite --all
+grep -q "^novel .*unusable" through.out || fail "the list: $(cat through.out)"
+ends 0 info d.sqlite novel --json
 ends 1 recompress d.sqlite hurt
 for way in beside through; do
   stop_nbdkit "$(cat "$way.nbd.pid")"

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -311,17 +312,15 @@ test_changes (void **state)
   }
 }
 
-/* An index that disagrees with its table: what the table says counts. */
+/* Have an index that disagrees with its table. */
 static void
-test_index (void **state)
+change_index (const char *path)
 {
-  char *path = make_database ();
   sqlite3 *db = unit_open_raw (path);
   sqlite3_stmt *index;
   char *sql;
   int root;
 
-  (void)state;
   assert_int_equal (
       sqlite3_prepare_v2 (db,
                           "SELECT rootpage, sql FROM sqlite_schema"
@@ -343,6 +342,16 @@ test_index (void **state)
             root, sql);
   free (sql);
   assert_int_equal (sqlite3_close (db), SQLITE_OK);
+}
+
+/* What the table says counts. */
+static void
+test_index (void **state)
+{
+  char *path = make_database ();
+
+  (void)state;
+  change_index (path);
   expect (path, "row 13 missing from index block_by_number");
   mend (path);
   expect (path, NULL);
@@ -568,6 +577,59 @@ test_interrupted (void **state)
   store_close (store);
 }
 
+/* Whoever is told of a problem takes some time, and hears nothing else. */
+struct listener {
+  atomic_bool told;
+  atomic_int problems, overlaps;
+};
+
+static void
+listen_slowly (const struct check_problem *problem, void *opaque)
+{
+  struct listener *listener = opaque;
+
+  (void)problem;
+  atomic_store (&listener->told, true);
+  usleep (100000);
+  atomic_store (&listener->told, false);
+  atomic_fetch_add (&listener->problems, 1);
+}
+
+static int
+listen_to_progress (uint64_t done, uint64_t total, void *opaque)
+{
+  struct listener *listener = opaque;
+
+  (void)done;
+  (void)total;
+  if (atomic_load (&listener->told))
+    atomic_fetch_add (&listener->overlaps, 1);
+  return 0;
+}
+
+static void
+test_told_one_by_one (void **state)
+{
+  struct listener listener = { .problems = 0 };
+  const struct check_options options = {
+    .found = listen_slowly,
+    .progress = listen_to_progress,
+    .opaque = &listener,
+  };
+  char *path = make_database ();
+  struct check_counts counts;
+  struct store *store;
+  struct status status;
+
+  (void)state;
+  change_index (path);
+  store = unit_open_store (path);
+  assert_ok (check_database (store, &options, &counts, &status), &status);
+  store_close (store);
+  assert_int_not_equal (atomic_load (&listener.problems), 0);
+  assert_int_equal (atomic_load (&listener.overlaps), 0);
+}
+
 /* While the database is read, which takes some time, others commit. */
 static struct connection beside;
 static bool committing;
@@ -632,6 +694,7 @@ main (void)
     unit_test (test_foreign_change),
     unit_test (test_changed_key),
     unit_test (test_interrupted),
+    unit_test (test_told_one_by_one),
     unit_test (test_given_up),
   };
 
