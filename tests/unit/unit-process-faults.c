@@ -452,6 +452,86 @@ test_swallowed_once (void **state)
   }
 }
 
+/* The names of a database and of what is beside it, as SQLite makes them. */
+static const char *
+make_names (void)
+{
+  char *database = strdup (unit_database ());
+  char *journal = strdup (unit_path ("database.sqlite-journal"));
+  const char *names = sqlite3_create_filename (
+      database, journal, unit_path ("database.sqlite-wal"), 0, NULL);
+
+  free (database);
+  free (journal);
+  assert_non_null (names);
+  return names;
+}
+
+/* As one connection opens the log. */
+static sqlite3_file *
+open_log (const char *names)
+{
+  const int flags =
+      SQLITE_OPEN_WAL | SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+  sqlite3_vfs *process = sqlite3_vfs_find (PROCESS_NAME);
+  sqlite3_file *log = calloc (1, process->szOsFile);
+
+  assert_int_equal (
+      process->xOpen (process, sqlite3_filename_wal (names), log, flags, NULL),
+      SQLITE_OK);
+  return log;
+}
+
+static int
+write_log (sqlite3_file *log, int page)
+{
+  unsigned char bytes[PAGE];
+
+  memset (bytes, page + 1, PAGE);
+  return log->pMethods->xWrite (log, bytes, PAGE, page * PAGE);
+}
+
+static int
+sync_log (sqlite3_file *log)
+{
+  return log->pMethods->xSync (log, SQLITE_SYNC_NORMAL);
+}
+
+/* Another connection's sync, of a flush or of a checkpoint, finds that what
+ * this one wrote has not arrived: both are told, and who writes afterwards is
+ * not.
+ */
+static void
+test_swallowed_told_to_writer (void **state)
+{
+  const char *names = make_names ();
+  sqlite3 *db = open_database ();
+  sqlite3_file *writer, *other, *files[2];
+
+  (void)state;
+  run (db, "CREATE TABLE t (x)");
+  writer = files[0] = open_log (names);
+  other = files[1] = open_log (names);
+  assert_int_equal (write_log (writer, 0), SQLITE_OK);
+  assert_int_equal (sync_log (writer), SQLITE_OK);
+  on_call = swallow_write;
+  assert_int_equal (write_log (writer, 1), SQLITE_OK);
+  assert_int_equal (sync_log (other), SQLITE_IOERR_FSYNC);
+  on_call = NULL;
+  assert_int_equal (write_log (writer, 2), SQLITE_OK);
+  assert_int_equal (write_log (other, 3), SQLITE_OK);
+  assert_int_equal (sync_log (other), SQLITE_OK);
+  assert_int_equal (sync_log (writer), SQLITE_IOERR_FSYNC);
+  assert_int_equal (write_log (writer, 1), SQLITE_OK);
+  assert_int_equal (sync_log (writer), SQLITE_OK);
+  for (int i = 0; i < 2; i++) {
+    assert_int_equal (files[i]->pMethods->xClose (files[i]), SQLITE_OK);
+    free (files[i]);
+  }
+  sqlite3_close (db);
+  sqlite3_free_filename ((char *)names);
+}
+
 static int
 swallow_size (struct shim_call *call)
 {
@@ -569,6 +649,7 @@ main (void)
     unit_test (test_swallowed_before_cut),
     unit_test (test_first_write_fails),
     unit_test (test_swallowed_once),
+    unit_test (test_swallowed_told_to_writer),
     unit_test (test_swallowed_size),
     unit_test (test_read_beside_cut),
     unit_test (test_object_not_whole),
