@@ -82,13 +82,17 @@ load_extension (sqlite3 *db)
   return r;
 }
 
+/* The first use of SQLite may be here: so this is what connection.c says, too.
+ */
 static void
 load (void)
 {
   sqlite3 *db = NULL;
-  int rc = sqlite3_open_v2 (":memory:", &db,
-                            SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
+  int rc;
 
+  sqlite3_config (SQLITE_CONFIG_MEMSTATUS, 0);
+  rc = sqlite3_open_v2 (":memory:", &db,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
   if (rc != SQLITE_OK)
     status_no_memory (&loaded);
   else if (load_extension (db) == 0) {
