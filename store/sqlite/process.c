@@ -352,6 +352,8 @@ open_file (sqlite3_vfs *self, const char *name, sqlite3_file *file, int flags,
   file->pMethods = NULL;
   if (name == NULL)
     return vfs_local->xOpen (vfs_local, name, file, flags, out_flags);
+  if (name[0] == '\0')
+    return SQLITE_CANTOPEN;
   if (flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL))
     return open_shared (name, handle_of (file), flags, out_flags);
   return vfs_below->xOpen (vfs_below, name, file, flags, out_flags);

@@ -57,6 +57,8 @@ before (struct shim_call *call)
 {
   const int rc = on_call && call->file != SHIM_OTHER ? on_call (call) : 0;
 
+  if (call->method == SHIM_OPEN && call->path && call->path[0] == '\0')
+    fail_msg ("the VFS below is to open a file without a name");
   if (rc != SQLITE_OK)
     return rc;
   return call->method == SHIM_WRITE || call->method == SHIM_READ
@@ -294,6 +296,40 @@ test_names (void **state)
   assert_ptr_equal (closed[SHIM_DATABASE], opened[SHIM_DATABASE]);
 }
 
+/* The names of a database and of what is beside it, as SQLite makes them. */
+static const char *
+make_names (const char *journal, const char *log)
+{
+  const char *names =
+      sqlite3_create_filename (unit_database (), journal, log, 0, NULL);
+
+  assert_non_null (names);
+  return names;
+}
+
+/* libcephsqlite aborts where it is to open a file without a name: who asks for
+ * a log by names that have none is refused before.
+ */
+static void
+test_no_name (void **state)
+{
+  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+  sqlite3_vfs *process = sqlite3_vfs_find (PROCESS_NAME);
+  sqlite3_file *file = calloc (1, process->szOsFile);
+  const char *names = make_names ("", "");
+
+  (void)state;
+  assert_int_equal (process->xOpen (process, sqlite3_filename_wal (names), file,
+                                    flags | SQLITE_OPEN_WAL, NULL),
+                    SQLITE_CANTOPEN);
+  assert_int_equal (
+      process->xOpen (process, names, file, flags | SQLITE_OPEN_MAIN_DB, NULL),
+      SQLITE_OK);
+  assert_int_equal (file->pMethods->xClose (file), SQLITE_OK);
+  free (file);
+  sqlite3_free_filename ((char *)names);
+}
+
 /*--------------------------------------------------------------------
  * Errors.
  */
@@ -452,21 +488,6 @@ test_swallowed_once (void **state)
   }
 }
 
-/* The names of a database and of what is beside it, as SQLite makes them. */
-static const char *
-make_names (void)
-{
-  char *database = strdup (unit_database ());
-  char *journal = strdup (unit_path ("database.sqlite-journal"));
-  const char *names = sqlite3_create_filename (
-      database, journal, unit_path ("database.sqlite-wal"), 0, NULL);
-
-  free (database);
-  free (journal);
-  assert_non_null (names);
-  return names;
-}
-
 /* As one connection opens the log. */
 static sqlite3_file *
 open_log (const char *names)
@@ -504,7 +525,7 @@ sync_log (sqlite3_file *log)
 static void
 test_swallowed_told_to_writer (void **state)
 {
-  const char *names = make_names ();
+  const char *names = make_names ("journal", unit_path ("database.sqlite-wal"));
   sqlite3 *db = open_database ();
   sqlite3_file *writer, *other, *files[2];
 
@@ -645,6 +666,7 @@ main (void)
     unit_test (test_modes),
     unit_test (test_busy),
     unit_test (test_names),
+    unit_test (test_no_name),
     unit_test (test_failing_close),
     unit_test (test_swallowed_before_cut),
     unit_test (test_first_write_fails),
