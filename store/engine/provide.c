@@ -24,8 +24,10 @@
 #include "sqlite/files.h"
 #include "store.h"
 
-/* How many seconds a child has more than what it does may wait for. */
-#define CHILD_MORE 5
+/* How many seconds a child has more than it may wait for one answer: it reads a
+ * log twice, and one that is killed leaves its lock behind.
+ */
+#define CHILD_MORE 60
 
 /* The name of the disk that OPTIONS would make. */
 static const char *
