@@ -331,6 +331,25 @@ warn (const char *message)
   said = true;
 }
 
+/* Have the configuration of Ceph that is named from here be found by a server
+ * in the background, too, which runs in another directory.  Returns 0 or -1.
+ */
+static int
+keep_configuration (void)
+{
+  const char *file = getenv ("CEPH_CONF");
+  char *absolute;
+  int r;
+
+  /* Ceph takes a list as well. */
+  if (file == NULL || file[0] == '\0' || strpbrk (file, ",; ="))
+    return 0;
+  absolute = nbdkit_absolute_path (file);
+  r = absolute ? setenv ("CEPH_CONF", absolute, 1) : -1;
+  free (absolute);
+  return r;
+}
+
 /* Read what only a cluster has, and refuse what it has not. */
 static int
 parse_cluster (void)
@@ -363,6 +382,8 @@ parse_cluster (void)
     nbdkit_error ("takeover=%s: only takeover=wait is known", takeover);
     return -1;
   }
+  if (store_is_on_cluster (path) && keep_configuration () == -1)
+    return -1;
   store_set_cluster (bytes, seconds);
   if (takeover)
     store_set_takeover (warn);

@@ -77,9 +77,9 @@ bool store_is_on_cluster (const char *path);
  */
 void store_set_cluster (uint64_t bytes, unsigned seconds);
 
-/* Where another server has a database on a cluster open, store_check and
- * store_provide are to wait until it has let go, however long, which SAY is
- * told; NULL: they fail with EBUSY.  Thread rules: the same.
+/* Where another server has a database on a cluster open, store_check is to wait
+ * until it has let go, however long, which SAY is told; NULL: it fails with
+ * EBUSY, as what comes after it does.  Thread rules: the same.
  */
 void store_set_takeover (void (*say) (const char *message));
 

@@ -37,11 +37,21 @@ struct lease {
   struct background background;
 
   pthread_mutex_t lock; /* held while one thread looks; of what follows */
-  uint64_t failed;      /* when there was no answer, by clock_now */
+  uint64_t failed;      /* when there was no answer, by time_now */
   char why[300];        /* why there was none, or how it was lost */
   atomic_bool lost;
   atomic_uint_fast64_t confirmed; /* when it was asked for what was right */
 };
+
+/* As clock_now, but it goes on while the machine is suspended, too. */
+static uint64_t
+time_now (void)
+{
+  struct timespec time;
+
+  clock_gettime (CLOCK_BOOTTIME, &time);
+  return time.tv_sec * CLOCK_SECOND + time.tv_nsec;
+}
 
 static bool
 is_ours (const struct lease *lease, const struct rados_found *found)
@@ -68,7 +78,7 @@ lose (struct lease *lease, const struct rados_found *found)
 static void
 look (struct lease *lease)
 {
-  const uint64_t asked = clock_now ();
+  const uint64_t asked = time_now ();
   struct rados_found found;
   struct status status;
 
@@ -84,7 +94,7 @@ look (struct lease *lease)
     lose (lease, NULL);
   else {
     snprintf (lease->why, sizeof lease->why, "%.290s", status.message);
-    lease->failed = clock_now ();
+    lease->failed = time_now ();
   }
 }
 
@@ -143,7 +153,7 @@ look_again (struct lease *lease, uint64_t now, struct status *status)
 int
 lease_check (struct lease *lease, struct status *status)
 {
-  const uint64_t now = clock_now ();
+  const uint64_t now = time_now ();
 
   if (!atomic_load (&lease->lost) && !is_fresh (lease, now) &&
       look_again (lease, now, status) == -1)
@@ -161,7 +171,7 @@ begin (struct lease *lease, struct status *status)
   lease->session = rados_open (lease->path, ANSWER, status);
   if (lease->session == NULL)
     return -1;
-  atomic_store (&lease->confirmed, clock_now ());
+  atomic_store (&lease->confirmed, time_now ());
   r = rados_look (lease->session, &found, status);
   if (r == 0 && !found.held)
     r = status_fail (status, EIO, "%s: it is open, but not locked",

@@ -172,6 +172,18 @@ take_user (struct rados_session *session, const char *option,
     snprintf (session->user, sizeof session->user, "%s%s", prefix, value);
 }
 
+/* The next word of what REST says; blanks may be several. */
+static char *
+next_word (char **rest)
+{
+  char *word;
+
+  do
+    word = strsep (rest, " ");
+  while (word && word[0] == '\0');
+  return word;
+}
+
 /* Who the user is.  librados leaves that to the program, so this reads
  * CEPH_ARGS as libcephsqlite does, which takes all else from there itself.
  */
@@ -180,13 +192,13 @@ find_user (struct rados_session *session, struct status *status)
 {
   const char *arguments = getenv ("CEPH_ARGS");
   char *words = strdup (arguments ? arguments : "");
-  char *rest = words, *word = words ? strsep (&rest, " ") : NULL;
+  char *rest = words, *word = words ? next_word (&rest) : NULL;
 
   if (words == NULL)
     return status_no_memory (status);
   strcpy (session->user, "client.admin");
   while (word) {
-    char *next = strsep (&rest, " ");
+    char *next = next_word (&rest);
 
     take_user (session, "--id", "client.", word, next);
     take_user (session, "--user", "client.", word, next);

@@ -9,6 +9,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "base/child.h"
@@ -23,8 +24,10 @@
 #include "sqlite/files.h"
 #include "store.h"
 
-/* How many seconds a child has more than what it does may wait for. */
-#define CHILD_MORE 5
+/* How many seconds a child has more than it may wait for one answer: it reads a
+ * log twice, and one that is killed leaves its lock behind.
+ */
+#define CHILD_MORE 60
 
 /* The name of the disk that OPTIONS would make. */
 static const char *
@@ -168,6 +171,8 @@ check_in_child (void *opaque, struct status *status)
 {
   const struct asked *asked = opaque;
 
+  /* It has only so long, and is not where to wait. */
+  clustered_set_takeover (NULL);
   return check (asked->path, asked->options, status);
 }
 
@@ -180,22 +185,34 @@ await_in_child (void *opaque, struct status *status)
 }
 
 /* What connects to a cluster has threads, which a server that forks would lose,
- * and hangs or aborts where something is wrong.
+ * and hangs or aborts where something is wrong.  Who waits until another has
+ * let go may find that a third one came first, and waits again.
  */
+static int
+check_in_children (struct asked *asked, struct status *status)
+{
+  const bool waits = clustered_takes_over ();
+  int r;
+
+  do {
+    if (waits &&
+        child_run (await_in_child, asked, asked->path, 0, status) == -1)
+      return -1;
+    /* What has no answer in time says so itself, unless it hangs. */
+    r = child_run (check_in_child, asked, asked->path,
+                   clustered_timeout () + CHILD_MORE, status);
+  } while (r == -1 && waits && status->error == EBUSY);
+  return r;
+}
+
 int
 store_check (const char *path, const struct disk_options *options,
              struct status *status)
 {
   struct asked asked = { path, options };
 
-  if (location_is_cluster (path) && clustered_takes_over () &&
-      child_run (await_in_child, &asked, path, 0, status) == -1)
-    return -1;
-  /* What has no answer in time says so itself, unless it hangs. */
-  return location_is_cluster (path)
-             ? child_run (check_in_child, &asked, path,
-                          clustered_timeout () + CHILD_MORE, status)
-             : check (path, options, status);
+  return location_is_cluster (path) ? check_in_children (&asked, status)
+                                    : check (path, options, status);
 }
 
 static int
@@ -238,8 +255,13 @@ int
 store_provide (const char *path, const struct disk_options *options,
                struct status *status)
 {
-  int r = check (path, options, status);
+  int r;
 
+  /* A server listens by now: whom others have forestalled ends, rather than
+   * have clients wait, and be deaf to signals.
+   */
+  clustered_set_takeover (NULL);
+  r = check (path, options, status);
   /* When others make the same at the same time, it is there afterwards. */
   for (int tries = 3; r == 0 && tries > 0; tries--) {
     if (make_missing (path, options, status) == 0)

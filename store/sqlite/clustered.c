@@ -82,13 +82,17 @@ load_extension (sqlite3 *db)
   return r;
 }
 
+/* The first use of SQLite may be here: so this is what connection.c says, too.
+ */
 static void
 load (void)
 {
   sqlite3 *db = NULL;
-  int rc = sqlite3_open_v2 (":memory:", &db,
-                            SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
+  int rc;
 
+  sqlite3_config (SQLITE_CONFIG_MEMSTATUS, 0);
+  rc = sqlite3_open_v2 (":memory:", &db,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
   if (rc != SQLITE_OK)
     status_no_memory (&loaded);
   else if (load_extension (db) == 0) {
@@ -358,15 +362,19 @@ clustered_publish (int fd, const char *path, struct status *status)
 {
   sqlite3_int64 size = 0;
   sqlite3_file *file;
-  int rc;
+  int rc, error;
 
   if (clustered_open (path, "", true, &file, status) == -1)
     return -1;
   file->pMethods->xFileSize (file, &size);
   rc = size == 0 ? copy_bytes (fd, file) : SQLITE_OK;
+  error = errno;
+  /* Closing writes what is there: nothing is, of a part. */
+  if (rc != SQLITE_OK)
+    file->pMethods->xTruncate (file, 0);
   clustered_close (file);
   if (rc == -1)
-    return status_fail (status, errno, "%s", strerror (errno));
+    return status_fail (status, error, "%s", strerror (error));
   if (rc != SQLITE_OK)
     return status_fail_sqlite (status, NULL, rc, "writing %s", path);
   return size == 0 ? 0 : status_fail (status, EEXIST, "%s", strerror (EEXIST));

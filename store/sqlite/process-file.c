@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,6 +72,7 @@ struct process_file {
   struct proof *proofs;
   size_t proof_count;
   int64_t proved; /* the size that the file below has */
+  atomic_uint failures;
 
   /* What is open. */
   sqlite3_vfs *vfs;
@@ -330,9 +332,9 @@ process_file_write (struct process_file *file, const void *data, int count,
 }
 
 /* Sync what was written, and prove it.  What a log was to have and has not, is
- * told once: that transaction is undone, and the next one may end before an
- * object that it had reached.  What a checkpoint wrote has to get there.
- * Called with `writing` held.
+ * told once, and by `failures` to who wrote it: that transaction is undone, and
+ * the next one may end before an object that it had reached.  What a checkpoint
+ * wrote has to get there.  Called with `writing` held.
  */
 static int
 sync_below (struct process_file *file, int flags)
@@ -345,6 +347,8 @@ sync_below (struct process_file *file, int flags)
     rc = verify_size (file);
   if (rc == SQLITE_OK || file->flags & SQLITE_OPEN_WAL)
     file->proof_count = 0;
+  if (rc != SQLITE_OK)
+    atomic_fetch_add (&file->failures, 1);
   return rc;
 }
 
@@ -409,6 +413,12 @@ process_file_sync (struct process_file *file, int flags)
     rc = sync_below (file, flags);
   pthread_mutex_unlock (&file->writing);
   return rc;
+}
+
+unsigned
+process_file_failures (struct process_file *file)
+{
+  return atomic_load (&file->failures);
 }
 
 int64_t

@@ -75,6 +75,11 @@ int process_file_write (struct process_file *file, const void *data, int count,
 int process_file_truncate (struct process_file *file, int64_t size);
 int process_file_sync (struct process_file *file, int flags);
 
+/* How many syncs of it have failed.  Who wrote before one of them, and syncs
+ * after it, is not told by his own.
+ */
+unsigned process_file_failures (struct process_file *file);
+
 /* How many bytes it has, with what is gathered. */
 int64_t process_file_size (struct process_file *file);
 

@@ -35,6 +35,8 @@ struct handle {
   sqlite3_file base;
   struct node *node;
   struct process_holder holder;
+  bool wrote;        /* since its last sync */
+  unsigned failures; /* process_file_failures, when it began to */
 };
 
 static sqlite3_vfs vfs, *vfs_below, *vfs_local;
@@ -69,6 +71,12 @@ static int
 file_write (sqlite3_file *file, const void *data, int count,
             sqlite3_int64 offset)
 {
+  struct handle *handle = handle_of (file);
+
+  if (!handle->wrote) {
+    handle->wrote = true;
+    handle->failures = process_file_failures (file_of (file));
+  }
   return process_file_write (file_of (file), data, count, offset);
 }
 
@@ -78,10 +86,20 @@ file_truncate (sqlite3_file *file, sqlite3_int64 size)
   return process_file_truncate (file_of (file), size);
 }
 
+/* Where another connection's sync has found that something written before did
+ * not arrive, that may be what this one wrote.
+ */
 static int
 file_sync (sqlite3_file *file, int flags)
 {
-  return process_file_sync (file_of (file), flags);
+  struct handle *handle = handle_of (file);
+  int rc = process_file_sync (file_of (file), flags);
+
+  if (rc == SQLITE_OK && handle->wrote &&
+      handle->failures != process_file_failures (file_of (file)))
+    rc = SQLITE_IOERR_FSYNC;
+  handle->wrote = false;
+  return rc;
 }
 
 static int
@@ -334,6 +352,8 @@ open_file (sqlite3_vfs *self, const char *name, sqlite3_file *file, int flags,
   file->pMethods = NULL;
   if (name == NULL)
     return vfs_local->xOpen (vfs_local, name, file, flags, out_flags);
+  if (name[0] == '\0')
+    return SQLITE_CANTOPEN;
   if (flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL))
     return open_shared (name, handle_of (file), flags, out_flags);
   return vfs_below->xOpen (vfs_below, name, file, flags, out_flags);

@@ -7,6 +7,8 @@
  *   cluster find LOCATION [TIMEOUT]   prints "none" or "there", then "free", or
  *                                     "held" and the holder
  *   cluster await LOCATION            until nobody holds it
+ *   cluster memory LOCATION           prepares SQLite to open it, and prints
+ * how much memory SQLite says that it has: 0, since it is not to count that
  *   cluster fence LOCATION CLIENT COOKIE ADDRESS
  *
  * What fails prints its errno and message and ends with 1.
@@ -20,6 +22,7 @@
 #include <string.h>
 
 #include "cluster/rados.h"
+#include "sqlite/clustered.h"
 
 static int
 find (const char *path, unsigned timeout, struct status *status)
@@ -34,6 +37,15 @@ find (const char *path, unsigned timeout, struct status *status)
             found.holder.address);
   else
     printf (" free\n");
+  return 0;
+}
+
+static int
+memory (const char *path, struct status *status)
+{
+  if (clustered_prepare (path, status) == -1)
+    return -1;
+  printf ("%lld\n", (long long)sqlite3_memory_used ());
   return 0;
 }
 
@@ -58,6 +70,8 @@ main (int argc, char **argv)
     r = find (argv[2], argc > 3 ? atoi (argv[3]) : 10, &status);
   else if (argc == 3 && strcmp (argv[1], "await") == 0)
     r = rados_await_unlocked (argv[2], 10, NULL, NULL, &status);
+  else if (argc == 3 && strcmp (argv[1], "memory") == 0)
+    r = memory (argv[2], &status);
   else if (argc == 6 && strcmp (argv[1], "fence") == 0)
     r = fence (argv, &status);
   if (r == -1)

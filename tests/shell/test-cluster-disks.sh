@@ -41,6 +41,17 @@ CEPH_CONF=$tmp/away.conf refused "did not answer within 2 s" \
   db="$db" size=1M timeout=2s
 [ "$SECONDS" -lt 15 ] || fail "the monitors were waited for for $SECONDS s"
 
+# A configuration that is named from here, for a server in the background, which
+# runs elsewhere.
+cp "$CEPH_CONF" here.conf
+CEPH_CONF=here.conf nbdkit -U "$tmp/background" -P "$tmp/background.pid" \
+  "$plugin" rados:sql/background size=1M
+wait_for test -s "$tmp/background.pid"
+background=$(cat "$tmp/background.pid")
+started_pids+=("$background")
+await_answer background
+kill "$background"
+
 # What was acknowledged, flushed or not, is there after kill -9; the file
 # "acknowledged" has what was written last to each block.
 cat >write.py <<'END'

@@ -94,6 +94,9 @@ rados -p sql create web-wal.0000000000000000
 refused EIO "'web-wal.0000000000000000'" find rados:sql/web
 rados -p sql rm web-wal.0000000000000000
 
+# SQLite does not count its memory under a lock of the whole process.
+[ "$(ask memory rados:sql/web)" = 0 ] || fail "SQLite counts its memory"
+
 # A location that is wrong, a pool that is not there.
 refused EINVAL "there is no '/'" find rados:sql
 refused ENOENT "the cluster has no pool 'none'" find rados:none/web
@@ -116,8 +119,8 @@ ceph auth get-or-create client.writer mon 'allow r' osd 'allow rwx' \
   >writer.keyring
 sed 's/key = .*/key = AQBO+QtrAAAAABAAKzDZrEd4EPHkbxNwpZ7ZhQ==/' \
   writer.keyring >wrong.keyring
-CEPH_ARGS="--id writer --keyring none" refused EACCES \
-  "client.writer): it does not let this user in" find rados:sql/web
+CEPH_ARGS="  --id  writer --keyring none" refused EACCES \
+  "user client.writer): it does not let this user in" find rados:sql/web
 CEPH_ARGS="--name=client.nobody" refused EACCES "user client.nobody): it does" \
   find rados:sql/web
 CEPH_ARGS="--id writer --keyring wrong.keyring" refused EACCES \

@@ -192,5 +192,59 @@ uri=$(uri three) nbdsh -c 'import os; h.connect_uri(os.environ["uri"])' \
   -c 'h.pwrite(b"3" * 4096, 2**26 - 4096); h.flush()'
 has_ended "$two" two
 has_all three two
-stop_nbdkit
+
+# stand_by NAME: a server that waits; its process is $standing.
+stand_by ()
+{
+  nbdkit -f -U "$tmp/$1" -P "$1.pid" "$plugin" $db takeover=wait \
+    >"$1.log" 2>&1 &
+  standing=$!
+  started_pids+=("$standing")
+  wait_for grep -q "has it open: waiting" "$1.log"
+}
+
+# serves NAME: it has a socket, and answers on it.
+serves ()
+{
+  [ -e "$tmp/$1" ] && timeout 2 nbdsh -c "h.set_opt_mode (True)" \
+    -c "h.connect_unix ('$tmp/$1')" -c "h.opt_abort ()" 2>/dev/null
+}
+
+# ended PID
+ended ()
+{
+  ! kill -0 "$1" 2>/dev/null
+}
+
+# Of two that stand by for one that dies, one takes over. The other one waits
+# on without a socket, or has said who was first and ended: it does not hang.
+stand_by four
+four=$standing
+stand_by five
+five=$standing
+kill -KILL "$nbdkit_pid"
+sqlblock break-lock -qf $db
+for _ in $(seq 100); do
+  ! serves four || break
+  ! serves five || break
+  sleep 0.1
+done
+if serves four; then
+  loser=$five name=five
+else
+  serves five || fail "none takes over: $(cat four.log five.log)"
+  loser=$four name=four
+fi
+sleep 1
+if kill -0 "$loser" 2>/dev/null; then
+  [ ! -e "$tmp/$name" ] || fail "$name listens, but waits: $(cat $name.log)"
+else
+  grep -q "is open elsewhere" $name.log ||
+    fail "$name has ended: $(cat $name.log)"
+fi
+kill -TERM "$loser" 2>/dev/null || :
+wait_for ended "$loser"
+kill -TERM "$four" "$five" 2>/dev/null || :
+wait_for ended "$four"
+wait_for ended "$five"
 check $db

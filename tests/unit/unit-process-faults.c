@@ -57,6 +57,8 @@ before (struct shim_call *call)
 {
   const int rc = on_call && call->file != SHIM_OTHER ? on_call (call) : 0;
 
+  if (call->method == SHIM_OPEN && call->path && call->path[0] == '\0')
+    fail_msg ("the VFS below is to open a file without a name");
   if (rc != SQLITE_OK)
     return rc;
   return call->method == SHIM_WRITE || call->method == SHIM_READ
@@ -294,6 +296,40 @@ test_names (void **state)
   assert_ptr_equal (closed[SHIM_DATABASE], opened[SHIM_DATABASE]);
 }
 
+/* The names of a database and of what is beside it, as SQLite makes them. */
+static const char *
+make_names (const char *journal, const char *log)
+{
+  const char *names =
+      sqlite3_create_filename (unit_database (), journal, log, 0, NULL);
+
+  assert_non_null (names);
+  return names;
+}
+
+/* libcephsqlite aborts where it is to open a file without a name: who asks for
+ * a log by names that have none is refused before.
+ */
+static void
+test_no_name (void **state)
+{
+  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+  sqlite3_vfs *process = sqlite3_vfs_find (PROCESS_NAME);
+  sqlite3_file *file = calloc (1, process->szOsFile);
+  const char *names = make_names ("", "");
+
+  (void)state;
+  assert_int_equal (process->xOpen (process, sqlite3_filename_wal (names), file,
+                                    flags | SQLITE_OPEN_WAL, NULL),
+                    SQLITE_CANTOPEN);
+  assert_int_equal (
+      process->xOpen (process, names, file, flags | SQLITE_OPEN_MAIN_DB, NULL),
+      SQLITE_OK);
+  assert_int_equal (file->pMethods->xClose (file), SQLITE_OK);
+  free (file);
+  sqlite3_free_filename ((char *)names);
+}
+
 /*--------------------------------------------------------------------
  * Errors.
  */
@@ -452,6 +488,71 @@ test_swallowed_once (void **state)
   }
 }
 
+/* As one connection opens the log. */
+static sqlite3_file *
+open_log (const char *names)
+{
+  const int flags =
+      SQLITE_OPEN_WAL | SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+  sqlite3_vfs *process = sqlite3_vfs_find (PROCESS_NAME);
+  sqlite3_file *log = calloc (1, process->szOsFile);
+
+  assert_int_equal (
+      process->xOpen (process, sqlite3_filename_wal (names), log, flags, NULL),
+      SQLITE_OK);
+  return log;
+}
+
+static int
+write_log (sqlite3_file *log, int page)
+{
+  unsigned char bytes[PAGE];
+
+  memset (bytes, page + 1, PAGE);
+  return log->pMethods->xWrite (log, bytes, PAGE, page * PAGE);
+}
+
+static int
+sync_log (sqlite3_file *log)
+{
+  return log->pMethods->xSync (log, SQLITE_SYNC_NORMAL);
+}
+
+/* Another connection's sync, of a flush or of a checkpoint, finds that what
+ * this one wrote has not arrived: both are told, and who writes afterwards is
+ * not.
+ */
+static void
+test_swallowed_told_to_writer (void **state)
+{
+  const char *names = make_names ("journal", unit_path ("database.sqlite-wal"));
+  sqlite3 *db = open_database ();
+  sqlite3_file *writer, *other, *files[2];
+
+  (void)state;
+  run (db, "CREATE TABLE t (x)");
+  writer = files[0] = open_log (names);
+  other = files[1] = open_log (names);
+  assert_int_equal (write_log (writer, 0), SQLITE_OK);
+  assert_int_equal (sync_log (writer), SQLITE_OK);
+  on_call = swallow_write;
+  assert_int_equal (write_log (writer, 1), SQLITE_OK);
+  assert_int_equal (sync_log (other), SQLITE_IOERR_FSYNC);
+  on_call = NULL;
+  assert_int_equal (write_log (writer, 2), SQLITE_OK);
+  assert_int_equal (write_log (other, 3), SQLITE_OK);
+  assert_int_equal (sync_log (other), SQLITE_OK);
+  assert_int_equal (sync_log (writer), SQLITE_IOERR_FSYNC);
+  assert_int_equal (write_log (writer, 1), SQLITE_OK);
+  assert_int_equal (sync_log (writer), SQLITE_OK);
+  for (int i = 0; i < 2; i++) {
+    assert_int_equal (files[i]->pMethods->xClose (files[i]), SQLITE_OK);
+    free (files[i]);
+  }
+  sqlite3_close (db);
+  sqlite3_free_filename ((char *)names);
+}
+
 static int
 swallow_size (struct shim_call *call)
 {
@@ -565,10 +666,12 @@ main (void)
     unit_test (test_modes),
     unit_test (test_busy),
     unit_test (test_names),
+    unit_test (test_no_name),
     unit_test (test_failing_close),
     unit_test (test_swallowed_before_cut),
     unit_test (test_first_write_fails),
     unit_test (test_swallowed_once),
+    unit_test (test_swallowed_told_to_writer),
     unit_test (test_swallowed_size),
     unit_test (test_read_beside_cut),
     unit_test (test_object_not_whole),
