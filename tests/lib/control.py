@@ -235,13 +235,16 @@ try:
         same("what comes along", c.call("manage_receive", incoming=incoming,
                                         optional=optional), "EINVAL")
     for more in ({"base_guid": 5, "base": "x", "replace": True},
+                 {"disk": "web", "base_guid": 5, "base": "x"},
+                 {"disk": "web", "base_guid": 5, "base": "x", "replace": True},
                  {"base_guid": 5, "snapshot": "x"},
                  {"base_guid": 5, "snapshot": "x", "base": "a@b"},
                  {"disk": "web", "base_guid": 5, "snapshot": "x", "base": "y"},
                  {"disk": "web", "replace": True, "block_size": 512},
                  {"disk": "web@monday", "replace": True}):
         got = c.call("manage_receive", incoming={**incoming, **more})
-        same("incoming with %r" % more, got in ("EINVAL", "EBUSY"), True)
+        same("incoming with %r" % more, got in ("EINVAL", "EBUSY", "ENOENT"),
+             True)
     for call, arguments in (
             ("manage_create", {"options": {"name": "x"}}),
             ("manage_create", {"options": {"name": "", "size": 4096}}),
