@@ -797,12 +797,7 @@ import_changes (struct increment_source *source,
   tool_progress_end (r);
   if (r == 0)
     say_applied (incoming->disk, increment_source_ends (source));
-  r = r == -1 ? tool_fail (&status) : TOOL_DONE;
-  if (r != TOOL_DONE && status.error == ENOSPC)
-    copy_give_back (store, before);
-  else
-    copy_free_space (store);
-  return r;
+  return copy_end (store, before, r, &status);
 }
 
 static int

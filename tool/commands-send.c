@@ -440,12 +440,7 @@ run_receive (int argc, char *argv[])
   if (r == 0)
     say_received (store, name, stream.header.snapshot);
   stream_close (&stream);
-  r = r == -1 ? tool_fail (&status) : TOOL_DONE;
-  if (r != TOOL_DONE && status.error == ENOSPC)
-    copy_give_back (store, before);
-  else
-    copy_free_space (store);
-  return r;
+  return copy_end (store, before, r, &status);
 }
 
 static const struct tool_option receive_options[] = {

@@ -149,3 +149,16 @@ copy_give_back (struct store *store, uint64_t before)
   if (r == -1)
     tool_fail (&status);
 }
+
+int
+copy_end (struct store *store, uint64_t before, int r,
+          const struct status *status)
+{
+  const int code = r == -1 ? tool_fail (status) : TOOL_DONE;
+
+  if (code != TOOL_DONE && status->error == ENOSPC)
+    copy_give_back (store, before);
+  else
+    copy_free_space (store);
+  return code;
+}

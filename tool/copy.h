@@ -43,6 +43,13 @@ void copy_free_space (struct store *store);
  */
 void copy_give_back (struct store *store, uint64_t before);
 
+/* What has ended with R, 0 or -1 and STATUS, had BEFORE bytes in free pages
+ * when it began: say why it has failed, and do one of these two.  Returns an
+ * exit code.
+ */
+int copy_end (struct store *store, uint64_t before, int r,
+              const struct status *status);
+
 /* How many bytes are in free pages now; where that is not known, all. */
 uint64_t copy_free_pages (struct store *store);
 

@@ -232,7 +232,7 @@ channel_read_bytes (struct channel *channel, void *buffer, size_t length,
   while (length > 0 && r != -1) {
     part = channel->end - channel->start;
     part = part < length ? part : length;
-    if (next && part > 0) {
+    if (part > 0) {
       memcpy (next, channel->room + channel->start, part);
       next += part;
     }

@@ -64,8 +64,7 @@ void channel_close (struct channel *channel);
 int channel_read (struct channel *channel, int first, int rest, json_t **json,
                   struct status *status);
 
-/* Read LENGTH bytes that follow a line, within MILLISECONDS; BUFFER NULL: throw
- * them away.  Returns 0, or -1.
+/* Read LENGTH bytes that follow a line, within MILLISECONDS.  Returns 0, or -1.
  */
 int channel_read_bytes (struct channel *channel, void *buffer, size_t length,
                         int milliseconds, struct status *status);

@@ -180,30 +180,21 @@ send_request (struct remote *remote, const struct call_type *type,
   json_t *line = arguments ? json_pack ("{s:s, s:o}", "call", type->name,
                                         "arguments", arguments)
                            : NULL;
-  char *text;
 
   if (line && more && more->data)
     json_object_set_new (line, "bytes", json_integer (more->data_length));
-  text = line ? json_dumps (line, JSON_COMPACT) : NULL;
-  json_decref (line);
-  if (text == NULL)
-    return status_no_memory (status);
-  if (strlen (text) > CHANNEL_REQUEST_MAX) {
-    free (text);
+  if (channel_queue (&remote->channel, line, status) == -1)
+    return -1;
+  if (remote->channel.queued > CHANNEL_REQUEST_MAX + 1) { /* with its newline */
+    remote->channel.queued = 0;
     return status_fail (status, E2BIG,
                         "this is too much to be asked of a server at once; ask "
                         "for less at a time");
   }
-  if (channel_queue_bytes (&remote->channel, text, strlen (text), status) ==
-          -1 ||
-      channel_queue_bytes (&remote->channel, "\n", 1, status) == -1 ||
-      (more && more->data &&
-       channel_queue_bytes (&remote->channel, more->data, more->data_length,
-                            status) == -1)) {
-    free (text);
+  if (more && more->data &&
+      channel_queue_bytes (&remote->channel, more->data, more->data_length,
+                           status) == -1)
     return -1;
-  }
-  free (text);
   return channel_flush (&remote->channel, CHANNEL_EVER, status);
 }
 

@@ -114,29 +114,6 @@ struct work {
   uint64_t bytes;       /* rewritten */
 };
 
-/* Can the entry of the layer be found, to be changed and taken off?  In a
- * damaged file it may be out of its place, and would come again and again.
- */
-static int
-check_entry (const struct work *work, struct status *status)
-{
-  static const char entry_sql[] = "SELECT 1 FROM reclaim WHERE layer = ?1";
-  CLEANUP_STATEMENT sqlite3_stmt *entry =
-      connection_statement (work->connection, entry_sql, status);
-  int r;
-
-  if (entry == NULL)
-    return -1;
-  sqlite3_bind_int64 (entry, 1, work->layer);
-  r = connection_step (work->connection, entry, status);
-  if (r == 0)
-    return status_fail (status, EIO,
-                        "the entry of layer %" PRId64 " in the table reclaim "
-                        "is damaged: \"sqlblock check\" says more",
-                        work->layer);
-  return r == 1 ? 0 : -1;
-}
-
 /* Take a layer off the table: the highest first, so that children go before
  * their parents.  Returns 1, 0 where there is none, -1.
  */
@@ -147,7 +124,9 @@ find_work (struct work *work, const struct failed_layers *failed,
   static const char next_sql[] =
       "SELECT reclaim.layer, reclaim.number, reclaim.generation,"
       " layer.parent, layer.parent_generation,"
-      " layer.checksum = " LAYER_CHECKSUM
+      " layer.checksum = " LAYER_CHECKSUM ","
+      " EXISTS (SELECT 1 FROM reclaim AS entry"
+      "  WHERE entry.layer = reclaim.layer)"
       " FROM reclaim JOIN layer ON layer.id = reclaim.layer"
       " ORDER BY reclaim.layer DESC";
   CLEANUP_STATEMENT sqlite3_stmt *next =
@@ -177,7 +156,15 @@ find_work (struct work *work, const struct failed_layers *failed,
                         "layer %" PRId64 " is damaged; restore the database "
                         "from a backup",
                         work->layer);
-  return check_entry (work, status) == 0 ? 1 : -1;
+  /* An entry that is out of its place in a damaged file can neither be changed
+   * nor taken off, and would come again and again.
+   */
+  if (!sqlite3_column_int (next, 6))
+    return status_fail (status, EIO,
+                        "the entry of layer %" PRId64 " in the table reclaim "
+                        "is damaged: \"sqlblock check\" says more",
+                        work->layer);
+  return 1;
 }
 
 /* Find out what the only child hides. */

@@ -230,9 +230,8 @@ prepare_library (const char *path, struct status *status)
   return status_prefix (status, "%s", path);
 }
 
-/* As clustered_prepare; returns 1 where there is a database at PATH, or 0. */
-static int
-prepare (const char *path, struct status *status)
+int
+clustered_prepare (const char *path, struct status *status)
 {
   struct rados_found found;
   struct location location;
@@ -246,18 +245,6 @@ prepare (const char *path, struct status *status)
     return -1;
   atomic_store (&reached, true);
   return found.held ? fail_held (path, &found.holder, status) : found.exists;
-}
-
-int
-clustered_prepare (const char *path, struct status *status)
-{
-  return prepare (path, status) == -1 ? -1 : 0;
-}
-
-int
-clustered_look (const char *path, struct status *status)
-{
-  return prepare (path, status);
 }
 
 char *
@@ -290,7 +277,7 @@ clustered_open (const char *path, const char *suffix, bool create,
   int rc;
 
   *file = NULL;
-  rc = prepare (path, status);
+  rc = clustered_prepare (path, status);
   if (rc == -1 || (rc == 0 && !create && suffix[0] == '\0'))
     return rc;
   vfs = sqlite3_vfs_find (PROCESS_NAME);

@@ -65,15 +65,10 @@ int clustered_await (const char *path, struct status *status);
 
 /* Have SQLite know the VFS that opens PATH, and see to it that it can open it:
  * before SQLite does, since libcephsqlite waits for ever, or aborts the
- * process, where it cannot.  Returns 0 or -1: EBUSY where another process has
- * it open.
+ * process, where it cannot.  Returns 1 where there is a database at PATH, 0, or
+ * -1: EBUSY where another process has it open.
  */
 int clustered_prepare (const char *path, struct status *status);
-
-/* Is there a database at PATH?  Returns 1, 0, or -1: EBUSY where another
- * process has it open.
- */
-int clustered_look (const char *path, struct status *status);
 
 /* A new string: the name of PATH in a URI for SQLite, or NULL. */
 char *clustered_uri (const char *path);

@@ -58,6 +58,24 @@ open_directory (const char *file, int *fd)
   return system_open_directory (file, fd);
 }
 
+/* How many bytes of a long call are passed on at once. */
+#define PIECE 65536
+
+int
+shim_pass_in_pieces (const struct shim_call *call)
+{
+  struct shim_call piece = *call;
+  int rc = SQLITE_OK;
+
+  for (int done = 0; rc == SQLITE_OK && done < call->count; done += PIECE) {
+    piece.number = call->number + done;
+    piece.count = call->count - done < PIECE ? call->count - done : PIECE;
+    piece.memory = (char *)call->memory + done;
+    rc = shim_pass (&piece);
+  }
+  return rc == SQLITE_OK ? SHIM_DONE : rc;
+}
+
 int
 shim_pass (struct shim_call *call)
 {

@@ -92,6 +92,11 @@ void shim_install (const struct shim_hooks *hooks);
  */
 int shim_pass (struct shim_call *call);
 
+/* The same for a read or a write of any length, of which the system's VFS takes
+ * no more than 128 KiB at once.  Returns SHIM_DONE or an error.
+ */
+int shim_pass_in_pieces (const struct shim_call *call);
+
 /* Of a write CALL, of which PART bytes were to be made: how many that are,
  * since of the database, and of the header of the log, each sector is written
  * as a whole or not at all.  store/sqlite/mark.h relies on that.

@@ -20,37 +20,13 @@ sed -n '/^ import nbd, os, sys$/,/^With it as/p' "$srcdir/../sqlblock.pod" |
   sed '/^[^ ]/d; s/^ //' >increment.py
 grep -q "file=map" increment.py || fail "the manual has no client"
 
-cat >change.py <<'EOF2'
-# SOCKET DISK SEED: random writes, trims and zeroes.
-import nbd, random, sys
-random.seed(int(sys.argv[3]))
-h = nbd.NBD()
-h.set_export_name(sys.argv[2])
-h.connect_unix(sys.argv[1])
-size = h.get_size()
-for _ in range(25):
-    offset = random.randrange(size)
-    count = min(1 + random.randrange(100000), size - offset)
-    what = random.randrange(5)
-    if what < 3:
-        part = random.randbytes(1 + random.randrange(20000))
-        if what == 0:
-            part = part[:4096] * 20
-        h.pwrite(part[:count], offset)
-    elif what == 3:
-        h.trim(count, offset)
-    else:
-        h.zero(count, offset)
-h.pwrite(random.randbytes(9), size - 9)
-EOF2
-
 seed=$RANDOM
 echo "seed $seed"
 
 # change DISK
 change ()
 {
-  python3 change.py "$tmp/s" "$1" "$((seed++))"
+  python3 "$srcdir/lib/change.py" "$tmp/s" "$1" "$((seed++))" 25
 }
 
 # keep DISK I: take the snapshot sI, and keep what changed since the one before.

@@ -87,30 +87,6 @@ print(len(said), "blocks, changed", len(changed))
 assert changed or len(new) > len(old)
 EOF2
 
-cat >change.py <<'EOF2'
-# SOCKET EXPORT SEED COUNT: random writes, trims and zeroes.
-import nbd, random, sys
-random.seed(int(sys.argv[3]))
-h = nbd.NBD()
-h.set_export_name(sys.argv[2])
-h.connect_unix(sys.argv[1])
-size = h.get_size()
-for _ in range(int(sys.argv[4])):
-    offset = random.randrange(size)
-    count = min(1 + random.randrange(200000), size - offset)
-    what = random.randrange(5)
-    if what < 3:
-        part = random.randbytes(1 + random.randrange(30000))
-        if what == 0:
-            part = part[:4096] * 50
-        h.pwrite(part[:count], offset)
-    elif what == 3:
-        h.trim(count, offset)
-    else:
-        h.zero(count, offset)
-h.pwrite(b"the end", size - 7)
-EOF2
-
 # look DISK FROM TO BLOCK
 look ()
 {
@@ -121,7 +97,7 @@ look ()
 
 change ()
 {
-  python3 change.py "$tmp/s" "$1" "$2" 40
+  python3 "$srcdir/lib/change.py" "$tmp/s" "$1" "$2" 40
 }
 
 sqlblock create -q disks.sqlite plain --size=3000001 --compression=none

@@ -23,8 +23,7 @@
 #include "sqlite/process-cache.h"
 #include "sqlite/process-file.h"
 
-#define PAGE  4096
-#define PIECE 65536
+#define PAGE 4096
 
 /*--------------------------------------------------------------------
  * The VFS below.
@@ -36,22 +35,6 @@
 static int (*on_call) (struct shim_call *call);
 static void (*on_return) (const struct shim_call *call);
 
-/* SQLite's own VFS takes no more than 128 KiB at once. */
-static int
-in_pieces (const struct shim_call *call)
-{
-  struct shim_call piece = *call;
-  int rc = SQLITE_OK;
-
-  for (int done = 0; rc == SQLITE_OK && done < call->count; done += PIECE) {
-    piece.number = call->number + done;
-    piece.count = call->count - done < PIECE ? call->count - done : PIECE;
-    piece.memory = (char *)call->memory + done;
-    rc = shim_pass (&piece);
-  }
-  return rc == SQLITE_OK ? SHIM_DONE : rc;
-}
-
 static int
 before (struct shim_call *call)
 {
@@ -62,7 +45,7 @@ before (struct shim_call *call)
   if (rc != SQLITE_OK)
     return rc;
   return call->method == SHIM_WRITE || call->method == SHIM_READ
-             ? in_pieces (call)
+             ? shim_pass_in_pieces (call)
              : SQLITE_OK;
 }
 

@@ -23,8 +23,7 @@
 #include "sqlite/process-cache.h"
 #include "sqlite/process-file.h"
 
-#define PAGE  4096
-#define PIECE 65536
+#define PAGE 4096
 
 static uint64_t seed;
 
@@ -34,22 +33,6 @@ static uint64_t seed;
 
 static atomic_int calls[SHIM_METHODS]; /* of databases */
 static atomic_int failing;             /* writes fail with this result */
-
-/* SQLite's own VFS takes no more than 128 KiB at once. */
-static int
-in_pieces (const struct shim_call *call)
-{
-  struct shim_call piece = *call;
-  int rc = SQLITE_OK;
-
-  for (int done = 0; rc == SQLITE_OK && done < call->count; done += PIECE) {
-    piece.number = call->number + done;
-    piece.count = call->count - done < PIECE ? call->count - done : PIECE;
-    piece.memory = (char *)call->memory + done;
-    rc = shim_pass (&piece);
-  }
-  return rc == SQLITE_OK ? SHIM_DONE : rc;
-}
 
 static int
 before (struct shim_call *call)
@@ -61,7 +44,7 @@ before (struct shim_call *call)
     return failing;
   if (call->method != SHIM_WRITE && call->method != SHIM_READ)
     return SQLITE_OK;
-  return in_pieces (call);
+  return shim_pass_in_pieces (call);
 }
 
 static const struct shim_hooks hooks = { .before = before };
