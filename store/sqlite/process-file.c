@@ -31,6 +31,12 @@ struct reading {
   struct reading *next;
   int64_t from, to;
   bool stale; /* something was written there */
+
+  /* What was asked for, and whether it was written meanwhile: then a part may
+   * be from before that, and a part from after it.
+   */
+  int64_t asked, asked_end;
+  bool torn;
 };
 
 /* A gap of so many bytes is written anew rather than asking twice. */
@@ -303,8 +309,11 @@ gather (struct process_file *file, const unsigned char *data, int count,
   process_cache_put (file->cache, data, count, offset);
   for (struct reading *reading = file->readings; reading;
        reading = reading->next)
-    if (offset < reading->to && offset + count > reading->from)
+    if (offset < reading->to && offset + count > reading->from) {
       reading->stale = true;
+      if (offset < reading->asked_end && offset + count > reading->asked)
+        reading->torn = true;
+    }
   pthread_mutex_unlock (&file->lock);
   return count;
 }
@@ -536,6 +545,8 @@ read_below (struct process_file *file, struct reading *reading, void *data,
   unsigned char *room;
   int rc;
 
+  reading->asked = offset;
+  reading->asked_end = offset + count;
   reading->next = file->readings;
   file->readings = reading;
   pthread_mutex_unlock (&file->lock);
@@ -551,7 +562,9 @@ read_below (struct process_file *file, struct reading *reading, void *data,
     process_cache_put (file->cache, room, length, reading->from);
   free (room);
   /* Somebody may have cut the file meanwhile. */
-  return rc == SQLITE_IOERR_SHORT_READ && reading->stale ? SQLITE_BUSY : rc;
+  return reading->torn || (rc == SQLITE_IOERR_SHORT_READ && reading->stale)
+             ? SQLITE_BUSY
+             : rc;
 }
 
 /* Write what is gathered, where the range is to be read.  Called with the lock

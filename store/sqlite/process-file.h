@@ -35,7 +35,8 @@
  * Locks: `writing` is held by who changes the file below, `lock`, inside it, by
  * who looks at the cache or at what is gathered.  A read of the file holds
  * neither: it is in a list, and what is written to its range meanwhile says so
- * there, so that what was read does not come into the cache.
+ * there, so that what was read does not come into the cache.  What was asked
+ * for and written meanwhile is read again.
  *
  * Thread rules: any thread at any time, but for opening and closing.
  */

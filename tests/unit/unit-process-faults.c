@@ -571,7 +571,7 @@ test_swallowed_size (void **state)
  * A file that is cut, or not whole.
  */
 
-static struct process_file *cut;
+static struct process_file *cut; /* or written, beside a read */
 static int read_beside;
 
 static void
@@ -598,6 +598,45 @@ test_read_beside_cut (void **state)
   on_return = NULL;
   assert_int_equal (read_beside, SQLITE_OK);
   assert_int_equal (process_file_size (cut), 5 * PAGE);
+  assert_int_equal (process_file_close (cut), SQLITE_OK);
+}
+
+/* While the first page is read, it is written between its halves. */
+static int
+write_between (struct shim_call *call)
+{
+  struct shim_call half = *call;
+  int rc;
+
+  if (call->method != SHIM_READ || call->number != 0)
+    return SQLITE_OK;
+  on_call = NULL;
+  half.count = PAGE / 2;
+  rc = shim_pass (&half);
+  write_pages (cut, 0, 1, 2);
+  assert_int_equal (process_file_sync (cut, 0), SQLITE_OK);
+  half.number = PAGE / 2;
+  half.memory = (char *)call->memory + PAGE / 2;
+  half.count = call->count - PAGE / 2;
+  return rc == SQLITE_OK ? shim_pass_in_pieces (&half) : rc;
+}
+
+/* A page that is written while it is read is read as it was, or as it is. */
+static void
+test_written_while_read (void **state)
+{
+  unsigned char page[PAGE];
+
+  (void)state;
+  cut = open_file (0);
+  write_pages (cut, 0, 4, 1);
+  assert_int_equal (process_file_close (cut), SQLITE_OK);
+  cut = open_file (0);
+  on_call = write_between;
+  assert_int_equal (process_file_read (cut, page, PAGE, 0), SQLITE_OK);
+  assert_null (on_call);
+  for (int i = 1; i < PAGE; i++)
+    assert_int_equal (page[i], page[0]);
   assert_int_equal (process_file_close (cut), SQLITE_OK);
 }
 
@@ -657,6 +696,7 @@ main (void)
     unit_test (test_swallowed_told_to_writer),
     unit_test (test_swallowed_size),
     unit_test (test_read_beside_cut),
+    unit_test (test_written_while_read),
     unit_test (test_object_not_whole),
   };
   static sqlite3_vfs bare;
