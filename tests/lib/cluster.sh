@@ -65,12 +65,13 @@ make_keyring ()
     --cap mon 'allow *' --cap osd 'allow *' --cap mgr 'allow *' >/dev/null
 }
 
-# daemon NAME ARGUMENT...: run it until the test ends.
+# daemon NAME ARGUMENT...: run it until the test ends. In "/", since the OSDs of
+# Debian 13 look there for lib/.../rados-classes, by a relative path.
 daemon ()
 {
   local name=$1
   shift
-  "$name" "$@" >>"$cluster/log/$name.out" 2>&1 &
+  (cd / && exec "$name" "$@") >>"$cluster/log/$name.out" 2>&1 &
   started_pids+=($!)
 }
 
