@@ -31,8 +31,8 @@
 
 struct lease {
   const char *path;
+  const char *client; /* this process */
   struct rados_session *session;
-  struct lock_holder ours;
   void (*fenced) (const char *message);
   struct background background;
 
@@ -56,9 +56,7 @@ time_now (void)
 static bool
 is_ours (const struct lease *lease, const struct rados_found *found)
 {
-  return found->held &&
-         strcmp (found->holder.client, lease->ours.client) == 0 &&
-         strcmp (found->holder.cookie, lease->ours.cookie) == 0;
+  return found->held && strcmp (found->holder.client, lease->client) == 0;
 }
 
 /* Note that it is lost, to whom FOUND says; NULL: it is not known. */
@@ -161,7 +159,7 @@ lease_check (struct lease *lease, struct status *status)
   return atomic_load (&lease->lost) ? fail_lost (lease, status) : 0;
 }
 
-/* Connect, and find out who this process is, which has the lock now. */
+/* Connect, and see that this process has the lock now. */
 static int
 begin (struct lease *lease, struct status *status)
 {
@@ -173,18 +171,18 @@ begin (struct lease *lease, struct status *status)
     return -1;
   atomic_store (&lease->confirmed, time_now ());
   r = rados_look (lease->session, &found, status);
-  if (r == 0 && !found.held)
-    r = status_fail (status, EIO, "%s: it is open, but not locked",
-                     lease->path);
-  lease->ours = found.holder;
+  if (r == 0 && !is_ours (lease, &found)) {
+    lose (lease, &found);
+    r = fail_lost (lease, status);
+  }
   if (r == -1)
     rados_close (lease->session);
   return r;
 }
 
 struct lease *
-lease_start (const char *path, void (*fenced) (const char *message),
-             struct status *status)
+lease_start (const char *path, const char *client,
+             void (*fenced) (const char *message), struct status *status)
 {
   struct lease *lease = calloc (1, sizeof *lease);
 
@@ -193,6 +191,7 @@ lease_start (const char *path, void (*fenced) (const char *message),
     return NULL;
   }
   lease->path = path;
+  lease->client = client;
   lease->fenced = fenced;
   if (begin (lease, status) == 0) {
     pthread_mutex_init (&lease->lock, NULL);

@@ -29,11 +29,12 @@
 
 struct lease;
 
-/* Begin to look whether this process, which has the database PATH open, keeps
- * its lock.  FENCED is called once, by a thread, when it is lost.  Returns NULL
- * on failure.
+/* Begin to look whether this process, which has the database PATH open as
+ * CLIENT (struct lock_holder), keeps its lock.  FENCED is called once, by a
+ * thread, when it is lost.  PATH and CLIENT stay valid as long.  Returns NULL
+ * on failure, also where another has the lock already.
  */
-struct lease *lease_start (const char *path,
+struct lease *lease_start (const char *path, const char *client,
                            void (*fenced) (const char *message),
                            struct status *status);
 

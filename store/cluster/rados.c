@@ -39,6 +39,7 @@
   FUNCTION (ioctx_destroy)                                                     \
   FUNCTION (ioctx_set_namespace)                                               \
   FUNCTION (list_lockers)                                                      \
+  FUNCTION (lock_shared)                                                       \
   FUNCTION (shutdown)                                                          \
   FUNCTION (stat)                                                              \
   FUNCTION (wait_for_latest_osdmap)
@@ -63,8 +64,11 @@ static const char *const attributes[] = {
   "striper.version",
 };
 
-/* How often to look whether a lock is gone. */
-static const struct timespec look_again = { .tv_nsec = 500000000 };
+/* The lock of whose turn it is, and its object, which is none of a file: their
+ * names end with a number.
+ */
+static const char turn_name[] = "sqlblock.turn";
+static const char turn_ending[] = "-turn";
 
 struct rados_session {
   const char *path;
@@ -121,8 +125,9 @@ fail (const struct rados_session *session, int result, const char *what,
   if (result == -ETIMEDOUT)
     return status_fail (status, ETIMEDOUT,
                         "%s: the cluster did not answer in time when it was "
-                        "asked to %s: are its OSDs running?",
-                        path, what);
+                        "asked to %s: are its OSDs running, and may the user "
+                        "%s use them?",
+                        path, what, session->user);
   return status_fail (status, -result, "%s: the cluster cannot %s: %s", path,
                       what, strerror (-result));
 }
@@ -376,6 +381,47 @@ without_type (const char *address)
   return typed ? address + 3 : address;
 }
 
+/* Who has a lock: COUNT names, one behind the other, in each. */
+struct lockers {
+  int count;
+  char tag[64], clients[1024], cookies[1024], addresses[2048];
+};
+
+/* List who has the lock NAME of OBJECT. */
+static int
+list (const struct rados_session *session, const char *object, const char *name,
+      struct lockers *lockers, struct status *status)
+{
+  size_t tag_size = sizeof lockers->tag, clients_size = sizeof lockers->clients;
+  size_t cookies_size = sizeof lockers->cookies;
+  size_t addresses_size = sizeof lockers->addresses;
+  int exclusive;
+  const ssize_t r = rados.list_lockers (
+      session->pool, object, name, &exclusive, lockers->tag, &tag_size,
+      lockers->clients, &clients_size, lockers->cookies, &cookies_size,
+      lockers->addresses, &addresses_size);
+
+  lockers->count = r > 0 ? r : 0;
+  return r < 0 && r != -ENOENT
+             ? fail (session, r, "list who has the database open", status)
+             : 0;
+}
+
+/* The first of them, of one at least. */
+static int
+take_first (const struct rados_session *session, const struct lockers *lockers,
+            struct lock_holder *holder, struct status *status)
+{
+  return copy (holder->client, sizeof holder->client, lockers->clients) &&
+                 copy (holder->cookie, sizeof holder->cookie,
+                       lockers->cookies) &&
+                 copy (holder->address, sizeof holder->address,
+                       without_type (lockers->addresses))
+             ? 0
+             : fail (session, -ERANGE, "list who has the database open",
+                     status);
+}
+
 /* See who holds the database; where several do, as a newer libcephsqlite may
  * allow, one of them.
  */
@@ -383,27 +429,30 @@ static int
 find_holder (const struct rados_session *session, struct rados_found *found,
              struct status *status)
 {
-  char object[OBJECT_NAME], tag[64];
-  char clients[1024], cookies[1024], addresses[2048];
-  struct lock_holder *const holder = &found->holder;
-  size_t tag_size = sizeof tag, clients_size = sizeof clients;
-  size_t cookies_size = sizeof cookies, addresses_size = sizeof addresses;
-  int exclusive;
-  ssize_t r;
+  char object[OBJECT_NAME];
+  struct lockers lockers;
 
   first_object (session, "", object);
-  r = rados.list_lockers (session->pool, object, lock_name, &exclusive, tag,
-                          &tag_size, clients, &clients_size, cookies,
-                          &cookies_size, addresses, &addresses_size);
-  found->held = r > 0;
-  if (r == 0 || r == -ENOENT)
-    return 0;
-  if (r < 0)
-    return fail (session, r, "list who has the database open", status);
-  if (!copy (holder->client, sizeof holder->client, clients) ||
-      !copy (holder->cookie, sizeof holder->cookie, cookies) ||
-      !copy (holder->address, sizeof holder->address, without_type (addresses)))
-    return fail (session, -ERANGE, "list who has the database open", status);
+  if (list (session, object, lock_name, &lockers, status) == -1)
+    return -1;
+  found->held = lockers.count > 0;
+  return found->held ? take_first (session, &lockers, &found->holder, status)
+                     : 0;
+}
+
+int
+rados_examine (const struct rados_session *session, struct rados_found *found,
+               struct status *status)
+{
+  uint64_t size, other;
+
+  *found = (struct rados_found){ .exists = false };
+  if (check_file (session, "", &size, status) == -1 ||
+      check_file (session, "-wal", &other, status) == -1 ||
+      check_file (session, "-journal", &other, status) == -1 ||
+      find_holder (session, found, status) == -1)
+    return -1;
+  found->exists = size > 0;
   return 0;
 }
 
@@ -412,45 +461,97 @@ rados_find (const char *path, unsigned timeout, struct rados_found *found,
             struct status *status)
 {
   struct rados_session session;
-  uint64_t size, other;
   int r;
 
   *found = (struct rados_found){ .exists = false };
   if (begin (&session, path, timeout, status) == -1)
     return -1;
-  r = check_file (&session, "", &size, status);
-  if (r == 0)
-    r = check_file (&session, "-wal", &other, status);
-  if (r == 0)
-    r = check_file (&session, "-journal", &other, status);
-  if (r == 0)
-    r = find_holder (&session, found, status);
-  found->exists = size > 0;
+  r = rados_examine (&session, found, status);
   end (&session);
   return r;
 }
 
-int
-rados_await_unlocked (const char *path, unsigned timeout,
-                      bool (*interrupted) (void *opaque), void *opaque,
-                      struct status *status)
+static void
+turn_object (const struct rados_session *session, char object[OBJECT_NAME])
 {
-  struct rados_found found = { .held = true };
-  struct rados_session session;
+  snprintf (object, OBJECT_NAME, "%s%s", session->location.name, turn_ending);
+}
+
+int
+rados_take_turn (const struct rados_session *session, const char *token,
+                 unsigned seconds, struct lock_holder *holder,
+                 struct status *status)
+{
+  struct timeval duration = { .tv_sec = seconds };
+  char object[OBJECT_NAME];
+  struct lockers lockers;
   int r;
 
-  if (begin (&session, path, timeout, status) == -1)
+  turn_object (session, object);
+  /* Shared by those who give the same tag. */
+  r = rados.lock_shared (session->pool, object, turn_name, token, token,
+                         "opening", &duration, LIBRADOS_LOCK_FLAG_MAY_RENEW);
+  if (r == 0)
+    return 1;
+  if (r != -EBUSY)
+    return fail (session, r, "lock the database", status);
+  *holder = (struct lock_holder){ .address = "another client" };
+  if (list (session, object, turn_name, &lockers, status) == -1 ||
+      (lockers.count > 0 &&
+       take_first (session, &lockers, holder, status) == -1))
     return -1;
-  while ((r = find_holder (&session, &found, status)) == 0 && found.held) {
-    if (interrupted && interrupted (opaque)) {
-      r = status_fail (status, EINTR, "%s: interrupted while %s had it open",
-                       path, found.holder.address);
-      break;
-    }
-    nanosleep (&look_again, NULL);
+  return 0;
+}
+
+/* Break the lock NAME of OBJECT, where CLIENT has it with COOKIE; it may have
+ * ended meanwhile.
+ */
+static int
+break_lock (const struct rados_session *session, const char *object,
+            const char *name, const char *client, const char *cookie,
+            struct status *status)
+{
+  const int r = rados.break_lock (session->pool, object, name, client, cookie);
+
+  return r < 0 && r != -ENOENT
+             ? fail (session, r, "break the lock of the database", status)
+             : 0;
+}
+
+int
+rados_end_turn (const struct rados_session *session, const char *token,
+                struct status *status)
+{
+  char object[OBJECT_NAME];
+  struct lockers lockers;
+  const char *client = lockers.clients, *cookie = lockers.cookies;
+  int r;
+
+  turn_object (session, object);
+  r = list (session, object, turn_name, &lockers, status);
+  if (r == 0 && strcmp (lockers.tag, token) != 0)
+    return 0;
+  for (int i = 0; r == 0 && i < lockers.count; i++) {
+    r = break_lock (session, object, turn_name, client, cookie, status);
+    client += strlen (client) + 1;
+    cookie += strlen (cookie) + 1;
   }
-  end (&session);
   return r;
+}
+
+static int
+fail_to_refuse (const struct rados_session *session, struct status *status)
+{
+  const char *profile = "profile simple-rados-client-with-blocklist";
+
+  return status_fail (
+      status, EACCES,
+      "%s: the user %s may not have the cluster refuse another client, which "
+      "needs the capability mon '%s': an administrator gives it by \"ceph auth "
+      "caps %s mon '%s' osd 'allow rwx pool=%s'\", which has to name all that "
+      "this user is to have",
+      session->path, session->user, profile, session->user, profile,
+      session->location.pool);
 }
 
 /* Have the cluster refuse ADDRESS, and see that all that comes after it does.
@@ -464,36 +565,20 @@ refuse (const struct rados_session *session, const char *address,
 
   snprintf (copy, sizeof copy, "%s", address);
   r = rados.blocklist_add (session->cluster, copy, 0);
+  if (r == -EACCES || r == -EPERM)
+    return fail_to_refuse (session, status);
   if (r < 0)
-    return fail (session, r,
-                 "have the cluster refuse another client (the command \"osd "
-                 "blocklist\" of its monitors)",
-                 status);
+    return fail (session, r, "have the cluster refuse another client", status);
   /* An OSD that sees the next request of ours, with this map, has it, too. */
   r = rados.wait_for_latest_osdmap (session->cluster);
   return r < 0 ? fail (session, r, "tell its map", status) : 0;
-}
-
-/* Break the lock of HOLDER, which may have ended meanwhile. */
-static int
-break_lock (const struct rados_session *session,
-            const struct lock_holder *holder, struct status *status)
-{
-  char object[OBJECT_NAME];
-  int r;
-
-  first_object (session, "", object);
-  r = rados.break_lock (session->pool, object, lock_name, holder->client,
-                        holder->cookie);
-  return r < 0 && r != -ENOENT
-             ? fail (session, r, "break the lock of the database", status)
-             : 0;
 }
 
 int
 rados_fence (const char *path, unsigned timeout,
              const struct lock_holder *holder, struct status *status)
 {
+  char object[OBJECT_NAME];
   struct rados_found found;
   struct rados_session session;
   int r;
@@ -508,8 +593,11 @@ rados_fence (const char *path, unsigned timeout,
                      found.holder.address, holder->address);
   if (r == 0)
     r = refuse (&session, holder->address, status);
-  if (r == 0)
-    r = break_lock (&session, holder, status);
+  if (r == 0) {
+    first_object (&session, "", object);
+    r = break_lock (&session, object, lock_name, holder->client, holder->cookie,
+                    status);
+  }
   end (&session);
   return r;
 }
@@ -518,11 +606,13 @@ struct rados_session *
 rados_open (const char *path, unsigned timeout, struct status *status)
 {
   struct rados_session *session = malloc (sizeof *session);
+  char *own = strdup (path);
 
-  if (session == NULL)
+  if (session == NULL || own == NULL)
     status_no_memory (status);
-  else if (begin (session, path, timeout, status) == 0)
+  else if (begin (session, own, timeout, status) == 0)
     return session;
+  free (own);
   free (session);
   return NULL;
 }
@@ -538,6 +628,7 @@ void
 rados_close (struct rados_session *session)
 {
   end (session);
+  free ((char *)session->path);
   free (session);
 }
 
@@ -562,17 +653,6 @@ rados_find (const char *path, unsigned timeout, struct rados_found *found,
 }
 
 int
-rados_await_unlocked (const char *path, unsigned timeout,
-                      bool (*interrupted) (void *opaque), void *opaque,
-                      struct status *status)
-{
-  (void)timeout;
-  (void)interrupted;
-  (void)opaque;
-  return fail (path, status);
-}
-
-int
 rados_fence (const char *path, unsigned timeout,
              const struct lock_holder *holder, struct status *status)
 {
@@ -589,13 +669,50 @@ rados_open (const char *path, unsigned timeout, struct status *status)
   return NULL;
 }
 
+/* What wants a session, of which there is none. */
+static int
+fail_session (struct status *status)
+{
+  return status_fail (status, ENOTSUP, "%s", strerror (ENOTSUP));
+}
+
 int
 rados_look (const struct rados_session *session, struct rados_found *found,
             struct status *status)
 {
   (void)session;
   (void)found;
-  return status_fail (status, ENOTSUP, "%s", strerror (ENOTSUP));
+  return fail_session (status);
+}
+
+int
+rados_examine (const struct rados_session *session, struct rados_found *found,
+               struct status *status)
+{
+  (void)session;
+  (void)found;
+  return fail_session (status);
+}
+
+int
+rados_take_turn (const struct rados_session *session, const char *token,
+                 unsigned seconds, struct lock_holder *holder,
+                 struct status *status)
+{
+  (void)session;
+  (void)token;
+  (void)seconds;
+  (void)holder;
+  return fail_session (status);
+}
+
+int
+rados_end_turn (const struct rados_session *session, const char *token,
+                struct status *status)
+{
+  (void)session;
+  (void)token;
+  return fail_session (status);
 }
 
 void

@@ -55,13 +55,6 @@ struct rados_found {
 int rados_find (const char *path, unsigned timeout, struct rados_found *found,
                 struct status *status);
 
-/* Wait until nobody holds the database PATH, or INTERRUPTED says true, which
- * fails with EINTR.  INTERRUPTED may be NULL.  Returns 0, or -1.
- */
-int rados_await_unlocked (const char *path, unsigned timeout,
-                          bool (*interrupted) (void *opaque), void *opaque,
-                          struct status *status);
-
 /* Have the cluster refuse HOLDER, as rados_find has found it, and then break
  * its lock on the database PATH.  Returns 0, or -1: EBUSY where it does not
  * hold the lock any more, but another does, and then nothing was done.
@@ -69,16 +62,35 @@ int rados_await_unlocked (const char *path, unsigned timeout,
 int rados_fence (const char *path, unsigned timeout,
                  const struct lock_holder *holder, struct status *status);
 
-/* A connection that stays, to ask again and again who has the database PATH
- * open: of FOUND the holder is set.  The limit for each answer is TIMEOUT.
- * Returns NULL or -1 on failure: ESHUTDOWN where this machine's address is
- * refused.  Thread rules: one thread at a time uses it.
+/* A connection that stays, to ask again and again.  The limit for each answer
+ * is TIMEOUT.  Returns NULL on failure: ESHUTDOWN where this machine's address
+ * is refused, here and in what asks.  Thread rules: one thread at a time uses
+ * it.
  */
 struct rados_session;
 struct rados_session *rados_open (const char *path, unsigned timeout,
                                   struct status *status);
+void rados_close (struct rados_session *session);
+
+/* As rados_find; or only set the holder of FOUND. */
+int rados_examine (const struct rados_session *session,
+                   struct rados_found *found, struct status *status);
 int rados_look (const struct rados_session *session, struct rados_found *found,
                 struct status *status);
-void rados_close (struct rados_session *session);
+
+/* Whose turn it is to open the database, if nobody has it open: of those that
+ * see this at the same time libcephsqlite would have all but one wait for ever.
+ * It is a lock of an object of its own, which stays, as NAME-turn.
+ *
+ * Take it for at most so many SECONDS; others with the same TOKEN share it.
+ * Returns 1, 0 where it is HOLDER's, or -1.
+ */
+int rados_take_turn (const struct rados_session *session, const char *token,
+                     unsigned seconds, struct lock_holder *holder,
+                     struct status *status);
+
+/* Give it back for all that have TOKEN. */
+int rados_end_turn (const struct rados_session *session, const char *token,
+                    struct status *status);
 
 #endif /* SQLBLOCK_RADOS_H */

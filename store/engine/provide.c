@@ -170,10 +170,17 @@ static int
 check_in_child (void *opaque, struct status *status)
 {
   const struct asked *asked = opaque;
+  int r;
 
   /* It has only so long, and is not where to wait. */
   clustered_set_takeover (NULL);
-  return check (asked->path, asked->options, status);
+  clustered_keep_turn ();
+  r = check (asked->path, asked->options, status);
+  if (r == -1)
+    clustered_end_turn ();
+  else
+    clustered_pass_turn ();
+  return r;
 }
 
 static int
@@ -186,7 +193,7 @@ await_in_child (void *opaque, struct status *status)
 
 /* What connects to a cluster has threads, which a server that forks would lose,
  * and hangs or aborts where something is wrong.  Who waits until another has
- * let go may find that a third one came first, and waits again.
+ * let go may still find that a third one came first, and waits again.
  */
 static int
 check_in_children (struct asked *asked, struct status *status)
@@ -194,6 +201,7 @@ check_in_children (struct asked *asked, struct status *status)
   const bool waits = clustered_takes_over ();
   int r;
 
+  clustered_share_turn ();
   do {
     if (waits &&
         child_run (await_in_child, asked, asked->path, 0, status) == -1)
@@ -251,6 +259,22 @@ make_missing (const char *path, const struct disk_options *options,
   return r == 1 ? add_disk (path, options, status) : -1;
 }
 
+/* As store_provide. */
+static int
+provide (const char *path, const struct disk_options *options,
+         struct status *status)
+{
+  int r = check (path, options, status);
+
+  /* When others make the same at the same time, it is there afterwards. */
+  for (int tries = 3; r == 0 && tries > 0; tries--) {
+    if (make_missing (path, options, status) == 0)
+      return 0;
+    r = status->error == EEXIST ? check (path, options, status) : -1;
+  }
+  return r == 1 ? 0 : -1;
+}
+
 int
 store_provide (const char *path, const struct disk_options *options,
                struct status *status)
@@ -261,12 +285,10 @@ store_provide (const char *path, const struct disk_options *options,
    * have clients wait, and be deaf to signals.
    */
   clustered_set_takeover (NULL);
-  r = check (path, options, status);
-  /* When others make the same at the same time, it is there afterwards. */
-  for (int tries = 3; r == 0 && tries > 0; tries--) {
-    if (make_missing (path, options, status) == 0)
-      return 0;
-    r = status->error == EEXIST ? check (path, options, status) : -1;
-  }
-  return r == 1 ? 0 : -1;
+  clustered_keep_turn ();
+  r = provide (path, options, status);
+  /* Until the server has it open: place_watch_lock. */
+  if (r == -1)
+    clustered_end_turn ();
+  return r;
 }

@@ -7,13 +7,16 @@
 #include <config.h>
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "cluster/location.h"
 #include "cluster/rados.h"
 #include "sqlite/clustered.h"
@@ -21,6 +24,9 @@
 #include "sqlite/process-file.h"
 
 #define EXTENSION "libcephsqlite.so"
+
+/* The longest name of a client. */
+#define CLIENT sizeof ((struct lock_holder *)NULL)->client
 
 /*--------------------------------------------------------------------
  * Ceph's VFS, and ours over it.
@@ -82,6 +88,60 @@ load_extension (sqlite3 *db)
   return r;
 }
 
+/* What libcephsqlite says of its connection.  It begins with its number. */
+static const char ask_client[] = "SELECT ceph_status ()";
+
+/* Who libcephsqlite is to the cluster now, as lock_holder has it; it connects
+ * if it has not.  Returns 0, or -1 where it does not say.
+ */
+static int
+ask_for_client (char client[CLIENT])
+{
+  sqlite3_stmt *statement = NULL;
+  sqlite3 *db = NULL;
+  uint64_t number;
+  int r = -1;
+
+  if (sqlite3_open (":memory:", &db) == SQLITE_OK &&
+      sqlite3_prepare_v2 (db, ask_client, -1, &statement, NULL) == SQLITE_OK &&
+      sqlite3_step (statement) == SQLITE_ROW) {
+    const char *text = (const char *)sqlite3_column_text (statement, 0);
+
+    if (text && sscanf (text, "{\"id\":%" SCNu64, &number) == 1) {
+      snprintf (client, CLIENT, "client.%" PRIu64, number);
+      r = 0;
+    }
+  }
+  sqlite3_finalize (statement);
+  sqlite3_close (db);
+  return r;
+}
+
+/* Who it was when a database was opened first; "": that was not yet. */
+static char first_client[CLIENT];
+
+const char *
+clustered_client (void)
+{
+  return first_client;
+}
+
+/* Is it still that one?  Libcephsqlite 18 connects anew when the cluster has
+ * refused it, and what it opens then is not refused, though others have the
+ * database by now.
+ */
+static bool
+is_first_client (void)
+{
+  char client[CLIENT];
+
+  if (ask_for_client (client) == -1)
+    return false;
+  if (first_client[0] == '\0')
+    memcpy (first_client, client, sizeof first_client);
+  return strcmp (first_client, client) == 0;
+}
+
 /* The first use of SQLite may be here: so this is what connection.c says, too.
  */
 static void
@@ -97,7 +157,8 @@ load (void)
     status_no_memory (&loaded);
   else if (load_extension (db) == 0) {
     /* libcephsqlite does not tell of all failures. */
-    rc = process_register (sqlite3_vfs_find ("ceph"), cache, PROCESS_VERIFY);
+    rc = process_register (sqlite3_vfs_find ("ceph"), cache, PROCESS_VERIFY,
+                           is_first_client);
     if (rc != SQLITE_OK)
       status_fail_sqlite (&loaded, NULL, rc, "preparing %s", EXTENSION);
   }
@@ -187,34 +248,229 @@ fail_held (const char *path, const struct lock_holder *holder,
                       path, holder->address, holder->client);
 }
 
-/* Find the database PATH; where another has it open, and that is to be waited
- * for, not before it has let go.
+/*--------------------------------------------------------------------
+ * One after the other: see rados_take_turn.
+ */
+
+/* How long a turn lasts, if it is not given back, in seconds: where a server
+ * begins, its processes pass it on.
+ */
+#define TURN 30
+
+/* How often to look whether another has let go. */
+static const struct timespec look_again = { .tv_nsec = 200000000 };
+
+/* The same for one that the next process of a server is to have. */
+#define PASSED 10
+
+/* By what this process is known, and its children when they share its turn. */
+static char token[48];
+
+/* Who has the turn, if it is this process's; it is kept when a file is open. */
+static pthread_mutex_t turn_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct rados_session *turn;
+static bool keeps_turn;
+
+static void
+make_token (void)
+{
+  uint64_t random;
+
+  sqlite3_randomness (sizeof random, &random);
+  snprintf (token, sizeof token, "%ld-%016" PRIx64, (long)getpid (), random);
+}
+
+static pthread_once_t token_once = PTHREAD_ONCE_INIT;
+
+void
+clustered_share_turn (void)
+{
+  pthread_once (&token_once, make_token);
+}
+
+/* Looks until the database can be opened. */
+struct waiting {
+  const char *path;
+  struct rados_session *session;
+  bool turn;      /* it is ours */
+  bool looked;    /* the cluster has answered */
+  uint64_t until; /* to wait for another's turn, by clock_now */
+  char said[300]; /* what the user was told last */
+};
+
+/* Tell the user once for what this waits. */
+static void
+say (struct waiting *waiting, const char *format, const char *address,
+     const char *client)
+{
+  char message[sizeof waiting->said];
+
+  snprintf (message, sizeof message, format, address, client);
+  if (strcmp (message, waiting->said) != 0)
+    takeover (message);
+  memcpy (waiting->said, message, sizeof message);
+}
+
+static void
+give_back (const struct rados_session *session)
+{
+  struct status ignored;
+
+  rados_end_turn (session, token, &ignored);
+}
+
+/* HOLDER has the database open.  Returns 0 to look again, or -1. */
+static int
+await_holder (struct waiting *waiting, const struct lock_holder *holder,
+              struct status *status)
+{
+  if (waiting->turn)
+    give_back (waiting->session);
+  waiting->turn = false;
+  if (takeover == NULL)
+    return fail_held (waiting->path, holder, status);
+  say (waiting, "%s (%s) has it open: waiting until it lets go",
+       holder->address, holder->client);
+  return 0;
+}
+
+/* It is HOLDER's turn, who will soon have it open.  As await_holder. */
+static int
+await_turn (struct waiting *waiting, const struct lock_holder *holder,
+            struct status *status)
+{
+  if (takeover)
+    say (waiting, "%s (%s) is opening it: waiting until it lets go",
+         holder->address, holder->client);
+  else if (clock_now () > waiting->until)
+    return status_fail (status, EBUSY,
+                        "%s is being opened elsewhere, by %s (%s): try again "
+                        "later",
+                        waiting->path, holder->address, holder->client);
+  return 0;
+}
+
+/* The cluster has not answered as STATUS says.  Who stands by goes on.  */
+static int
+await_answer (struct waiting *waiting, const struct status *status)
+{
+  if (takeover == NULL || !waiting->looked || status->error != ETIMEDOUT)
+    return -1;
+  say (waiting, "the cluster does not answer: waiting until it does%s%s", "",
+       "");
+  return 0;
+}
+
+/* Look once, and take the turn when nobody has the database open.  Returns 1
+ * when it is ours, 0 to look again, or -1.
  */
 static int
-find (const char *path, struct rados_found *found, struct status *status)
+look (struct waiting *waiting, struct rados_found *found, struct status *status)
 {
-  struct status waiting;
+  struct lock_holder holder;
+  int r = rados_examine (waiting->session, found, status);
+
+  if (r == -1)
+    return await_answer (waiting, status);
+  waiting->looked = true;
+  if (found->held)
+    return await_holder (waiting, &found->holder, status);
+  if (waiting->turn)
+    return 1;
+  r = rados_take_turn (waiting->session, token, TURN, &holder, status);
+  if (r == -1)
+    return await_answer (waiting, status);
+  waiting->turn = r == 1;
+  /* Who had the turn before may have it open now. */
+  return r == 1 ? look (waiting, found, status)
+                : await_turn (waiting, &holder, status);
+}
+
+/* Be who has the turn, with SESSION.  Where another thread has it already they
+ * share it.
+ */
+static void
+keep_session (struct rados_session *session)
+{
+  pthread_mutex_lock (&turn_lock);
+  if (turn)
+    rados_close (session);
+  else
+    turn = session;
+  pthread_mutex_unlock (&turn_lock);
+}
+
+/* Wait for the turn to open PATH, or fail where another has it open and that
+ * is not to be waited for.
+ */
+static int
+take_turn (const char *path, struct rados_found *found, struct status *status)
+{
+  struct waiting waiting = {
+    .path = path,
+    .session = rados_open (path, timeout, status),
+    .until = clock_now () + timeout * CLOCK_SECOND,
+  };
   int r;
 
-  while ((r = rados_find (path, timeout, found, status)) == 0 && found->held &&
-         takeover) {
-    status_fail (&waiting, EBUSY,
-                 "%s (%s) has it open: waiting until it lets "
-                 "go",
-                 found->holder.address, found->holder.client);
-    takeover (waiting.message);
-    if (rados_await_unlocked (path, timeout, NULL, NULL, status) == -1)
-      return -1;
+  if (waiting.session == NULL)
+    return -1;
+  clustered_share_turn ();
+  while ((r = look (&waiting, found, status)) == 0)
+    nanosleep (&look_again, NULL);
+  if (r == 1) {
+    keep_session (waiting.session);
+    return 0;
   }
-  return r;
+  if (waiting.turn)
+    give_back (waiting.session);
+  rados_close (waiting.session);
+  return -1;
+}
+
+void
+clustered_keep_turn (void)
+{
+  keeps_turn = true;
+}
+
+void
+clustered_end_turn (void)
+{
+  keeps_turn = false;
+  clustered_leave ();
+}
+
+void
+clustered_pass_turn (void)
+{
+  struct lock_holder holder;
+  struct status ignored;
+
+  if (turn)
+    rados_take_turn (turn, token, PASSED, &holder, &ignored);
+}
+
+void
+clustered_leave (void)
+{
+  pthread_mutex_lock (&turn_lock);
+  if (turn && !keeps_turn) {
+    give_back (turn);
+    rados_close (turn);
+    turn = NULL;
+  }
+  pthread_mutex_unlock (&turn_lock);
 }
 
 int
 clustered_await (const char *path, struct status *status)
 {
   struct rados_found found;
+  const int r = take_turn (path, &found, status);
 
-  return find (path, &found, status);
+  clustered_pass_turn ();
+  return r;
 }
 
 /* Have SQLite know the VFS. */
@@ -231,7 +487,7 @@ prepare_library (const char *path, struct status *status)
 }
 
 int
-clustered_prepare (const char *path, struct status *status)
+clustered_enter (const char *path, struct status *status)
 {
   struct rados_found found;
   struct location location;
@@ -241,10 +497,19 @@ clustered_prepare (const char *path, struct status *status)
     return -1;
   if (is_ours (path))
     return 1;
-  if (find (path, &found, status) == -1)
+  if (take_turn (path, &found, status) == -1)
     return -1;
   atomic_store (&reached, true);
-  return found.held ? fail_held (path, &found.holder, status) : found.exists;
+  return found.exists;
+}
+
+int
+clustered_look (const char *path, struct status *status)
+{
+  const int r = clustered_enter (path, status);
+
+  clustered_leave ();
+  return r;
 }
 
 char *
@@ -266,9 +531,10 @@ clustered_uri (const char *path)
  * Past SQLite.
  */
 
-int
-clustered_open (const char *path, const char *suffix, bool create,
-                sqlite3_file **file, struct status *status)
+/* As clustered_open, when the turn to do so is ours. */
+static int
+open_file (const char *path, const char *suffix, bool create,
+           sqlite3_file **file, struct status *status)
 {
   const int flags = (suffix[0] ? SQLITE_OPEN_WAL : SQLITE_OPEN_MAIN_DB) |
                     SQLITE_OPEN_READWRITE | (create ? SQLITE_OPEN_CREATE : 0);
@@ -276,10 +542,6 @@ clustered_open (const char *path, const char *suffix, bool create,
   char *name;
   int rc;
 
-  *file = NULL;
-  rc = clustered_prepare (path, status);
-  if (rc == -1 || (rc == 0 && !create && suffix[0] == '\0'))
-    return rc;
   vfs = sqlite3_vfs_find (PROCESS_NAME);
   name = full_name (vfs, path, status);
   if (name == NULL)
@@ -296,6 +558,19 @@ clustered_open (const char *path, const char *suffix, bool create,
              ? 0
              : status_fail_sqlite (status, NULL, rc, "opening %s%s", path,
                                    suffix);
+}
+
+int
+clustered_open (const char *path, const char *suffix, bool create,
+                sqlite3_file **file, struct status *status)
+{
+  int r = clustered_enter (path, status);
+
+  *file = NULL;
+  if (r == 1 || (r == 0 && (create || suffix[0])))
+    r = open_file (path, suffix, create, file, status);
+  clustered_leave ();
+  return r;
 }
 
 void

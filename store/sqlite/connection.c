@@ -300,7 +300,7 @@ prepare_file (struct connection *connection, const char *path,
   const enum connection_mode mode = connection->mode;
 
   if (connection->on_cluster) {
-    if (clustered_prepare (path, status) == -1)
+    if (clustered_enter (path, status) == -1)
       return -1;
     pthread_once (&once, configure_cluster);
     return 0;
@@ -352,6 +352,8 @@ connection_open_asked (struct connection *connection, const char *path,
     return -1;
   }
   rc = open_database (connection, path, write);
+  if (connection->on_cluster)
+    clustered_leave ();
   if (rc == SQLITE_OK && mode == CONNECTION_CREATE)
     rc = vfs_checksum_reserve (connection->db);
   if (rc == SQLITE_OK && patience && patience->damaged)

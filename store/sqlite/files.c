@@ -63,7 +63,7 @@ files_exist (const char *path)
   struct stat st;
 
   if (location_is_cluster (path))
-    return clustered_prepare (path, &ignored) != 0;
+    return clustered_look (path, &ignored) != 0;
   return lstat (path, &st) == 0;
 }
 
@@ -73,7 +73,7 @@ files_look (const char *path, struct status *status)
   struct stat st;
 
   if (location_is_cluster (path))
-    return clustered_prepare (path, status);
+    return clustered_look (path, status);
   if (stat (path, &st) == 0)
     return S_ISREG (st.st_mode)
                ? 1

@@ -126,7 +126,9 @@ place_watch_lock (struct place *place, void (*fenced) (const char *message),
 {
   if (!place->on_cluster)
     return 0;
-  place->lease = lease_start (place->path, fenced, status);
+  /* A server has it open for good now. */
+  clustered_end_turn ();
+  place->lease = lease_start (place->path, clustered_client (), fenced, status);
   return place->lease ? 0 : -1;
 }
 

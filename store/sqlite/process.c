@@ -42,8 +42,15 @@ struct handle {
 static sqlite3_vfs vfs, *vfs_below, *vfs_local;
 static uint64_t cache_bytes;
 static int file_options;
+static bool (*same_client) (void);
 static pthread_mutex_t nodes_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct node *nodes;
+
+static bool
+is_same (void)
+{
+  return same_client == NULL || same_client ();
+}
 
 static struct handle *
 handle_of (sqlite3_file *file)
@@ -285,6 +292,22 @@ close_node (struct node *node)
   return rc;
 }
 
+/* As make_node, by who has locked the database below. */
+static struct node *
+open_node (const char *name, int flags, int *rc)
+{
+  struct node *node = NULL;
+
+  *rc = SQLITE_IOERR;
+  if (is_same ())
+    node = make_node (name, flags, rc);
+  if (node == NULL || is_same ())
+    return node;
+  close_node (node);
+  *rc = SQLITE_IOERR;
+  return NULL;
+}
+
 static int
 file_close (sqlite3_file *file)
 {
@@ -332,7 +355,7 @@ open_shared (const char *name, struct handle *handle, int flags, int *out_flags)
   for (node = nodes; node && strcmp (node->name, name) != 0; node = node->next)
     ;
   if (node == NULL)
-    node = make_node (name, flags, &rc);
+    node = open_node (name, flags, &rc);
   if (node) {
     node->users++;
     handle->node = node;
@@ -356,7 +379,16 @@ open_file (sqlite3_vfs *self, const char *name, sqlite3_file *file, int flags,
     return SQLITE_CANTOPEN;
   if (flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL))
     return open_shared (name, handle_of (file), flags, out_flags);
-  return vfs_below->xOpen (vfs_below, name, file, flags, out_flags);
+  return is_same () ? vfs_below->xOpen (vfs_below, name, file, flags, out_flags)
+                    : SQLITE_IOERR;
+}
+
+static int
+delete_file (sqlite3_vfs *self, const char *name, int sync)
+{
+  (void)self;
+  return is_same () ? vfs_below->xDelete (vfs_below, name, sync)
+                    : SQLITE_IOERR_DELETE;
 }
 
 bool
@@ -383,7 +415,8 @@ largest_file (void)
 }
 
 int
-process_register (sqlite3_vfs *below, uint64_t cache, int options)
+process_register (sqlite3_vfs *below, uint64_t cache, int options,
+                  bool (*same) (void))
 {
   vfs_local = sqlite3_vfs_find (NULL);
   if (vfs_local == NULL)
@@ -391,11 +424,13 @@ process_register (sqlite3_vfs *below, uint64_t cache, int options)
   vfs_below = below;
   cache_bytes = cache;
   file_options = options;
+  same_client = same;
   vfs = *below;
   vfs.pNext = NULL;
   vfs.zName = PROCESS_NAME;
   vfs.szOsFile = largest_file ();
   vfs.xOpen = open_file;
+  vfs.xDelete = delete_file;
   /* One for a cluster lacks some of these. */
   vfs.xSleep = vfs_local->xSleep;
   vfs.xRandomness = vfs_local->xRandomness;

@@ -35,10 +35,14 @@
 
 /* Make the VFS known to SQLite, over the one BELOW.  CACHE bytes are for each
  * database, and a quarter of that for its log; OPTIONS are those of
- * process_file_open.  Returns a result of SQLite.  Thread rules: called once,
- * while nothing is open.
+ * process_file_open.  Only the database is locked below, and what is beside it
+ * goes with it: so SAME, unless it is NULL, says whether the VFS below is
+ * still the client that it was when it was asked first.  If not, nothing is
+ * opened or deleted any more.  Returns a result of SQLite.  Thread rules:
+ * called once, while nothing is open.
  */
-int process_register (sqlite3_vfs *below, uint64_t cache, int options);
+int process_register (sqlite3_vfs *below, uint64_t cache, int options,
+                      bool (*same) (void));
 
 /* Has this process the file NAME open, as xFullPathname of the VFS calls it?
  * Thread rules: any thread.

@@ -40,10 +40,28 @@ find (const char *path, unsigned timeout, struct status *status)
   return 0;
 }
 
+static void
+ignore (const char *message)
+{
+  (void)message;
+}
+
+static int
+await (const char *path, struct status *status)
+{
+  int r;
+
+  clustered_set_takeover (ignore);
+  r = clustered_await (path, status);
+  if (r == 0)
+    clustered_end_turn ();
+  return r;
+}
+
 static int
 memory (const char *path, struct status *status)
 {
-  if (clustered_prepare (path, status) == -1)
+  if (clustered_look (path, status) == -1)
     return -1;
   printf ("%lld\n", (long long)sqlite3_memory_used ());
   return 0;
@@ -69,7 +87,7 @@ main (int argc, char **argv)
   if (argc >= 3 && strcmp (argv[1], "find") == 0)
     r = find (argv[2], argc > 3 ? atoi (argv[3]) : 10, &status);
   else if (argc == 3 && strcmp (argv[1], "await") == 0)
-    r = rados_await_unlocked (argv[2], 10, NULL, NULL, &status);
+    r = await (argv[2], &status);
   else if (argc == 3 && strcmp (argv[1], "memory") == 0)
     r = memory (argv[2], &status);
   else if (argc == 6 && strcmp (argv[1], "fence") == 0)

@@ -114,7 +114,8 @@ CEPH_CONF=$tmp/no-answer refused ETIMEDOUT \
 [ $((SECONDS - before)) -lt 10 ] || fail "the timeout of 2 s took longer"
 
 # Users: no key, a wrong one, one who may only read, one who may not fence.
-ceph auth get-or-create client.reader mon 'allow r' >reader.keyring
+ceph auth get-or-create client.reader mon 'allow r' \
+  osd 'allow r pool=other' >reader.keyring
 ceph auth get-or-create client.writer mon 'allow r' osd 'allow rwx' \
   >writer.keyring
 sed 's/key = .*/key = AQBO+QtrAAAAABAAKzDZrEd4EPHkbxNwpZ7ZhQ==/' \
@@ -175,6 +176,21 @@ except OSError:
     pass
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))' "$@"
 }
+# Who may not do it is told what an administrator does, and that helps.
+export CEPH_ARGS="--id writer --keyring writer.keyring"
+fails 1 "client.writer may not have the cluster refuse" \
+  break-lock -f rados:sql/web
+unset CEPH_ARGS
+finds "there held $client *" rados:sql/web
+caps=$(sed -n 's/.* gives it by "\(ceph auth caps [^"]*\)".*/\1/p' err)
+eval "$caps" 2>caps.log || fail "$caps: $(cat caps.log err)"
+CEPH_ARGS="--id writer --keyring writer.keyring" \
+  sqlblock break-lock -qf rados:sql/web || fail "after $caps"
+finds "there free" rados:sql/web
+kill_nbdkit "$holder"
+rm web.held
+hold web
+read -r _ _ client cookie address <<<"$(ask find rados:sql/web)"
 code=0
 on_terminal n sqlblock break-lock rados:sql/web >out || code=$?
 [ $code = 5 ] || fail "break-lock and n: $code, $(cat out)"
@@ -191,7 +207,7 @@ touch again
 wait "$holder" || fail "the holder"
 rm again web.held
 hold web
-[ "$(cat web.held)" = 3 ] || fail "there are $(cat web.held) rows, not 3"
+[ "$(cat web.held)" = 4 ] || fail "there are $(cat web.held) rows, not 4"
 sqlblock break-lock --force --quiet rados:sql/web 2>out || fail "$(cat out)"
 [ ! -s out ] || fail "--quiet: $(cat out)"
 finds "there free" rados:sql/web

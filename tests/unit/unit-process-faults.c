@@ -713,7 +713,7 @@ main (void)
   bare.xSleep = NULL;
   bare.xCurrentTime = NULL;
   bare.xGetLastError = NULL;
-  if (process_register (&bare, 1 << 20, PROCESS_VERIFY) != SQLITE_OK)
+  if (process_register (&bare, 1 << 20, PROCESS_VERIFY, NULL) != SQLITE_OK)
     return 1;
   return cmocka_run_group_tests (tests, NULL, NULL);
 }

@@ -500,8 +500,8 @@ main (void)
 
   seed = unit_seed ();
   shim_install (&hooks);
-  if (process_register (sqlite3_vfs_find (NULL), 1 << 20, PROCESS_VERIFY) !=
-      SQLITE_OK)
+  if (process_register (sqlite3_vfs_find (NULL), 1 << 20, PROCESS_VERIFY,
+                        NULL) != SQLITE_OK)
     return 1;
   return cmocka_run_group_tests (tests, NULL, NULL);
 }
