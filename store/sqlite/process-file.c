@@ -166,29 +166,53 @@ forget_proofs (struct process_file *file, int64_t size)
   file->proof_count = kept;
 }
 
-/* A read waits for the writes before it, and a write, also of nothing, looks at
- * what came of those that are through: that is where libcephsqlite 16 learns
- * that one has failed, for its next sync.  While the sync waits for them it
- * does not.
- */
-static int
-verify_bytes (struct process_file *file)
+/* Are the bytes there that PROOF is of? */
+static bool
+is_proved (const struct process_file *file, const struct proof *proof)
 {
   unsigned char there[PROOF];
-  int rc;
 
+  return file->below->pMethods->xRead (file->below, there, proof->count,
+                                       proof->offset) == SQLITE_OK &&
+         prove (there, proof->count, proof->offset) == proof->checksum;
+}
+
+/* A write, also of nothing, looks at what came of those that are through: that
+ * is where libcephsqlite 16 learns that one has failed, for its next sync.
+ */
+static int
+look_at_writes (const struct process_file *file)
+{
+  return file->below->pMethods->xWrite (file->below, "", 0, 0);
+}
+
+/* Wait for all writes.  While the sync does that, it does not learn what came
+ * of them.
+ */
+static int
+await_writes (const struct process_file *file, int flags)
+{
+  int rc = look_at_writes (file);
+
+  if (rc == SQLITE_OK)
+    rc = file->below->pMethods->xSync (file->below, flags);
+  return rc;
+}
+
+/* A read waits for the writes before it, but for those that have to wait until
+ * a full pool has space.
+ */
+static int
+verify_bytes (const struct process_file *file, int flags)
+{
   for (size_t i = 0; i < file->proof_count; i++) {
     const struct proof *proof = &file->proofs[i];
 
-    rc = file->below->pMethods->xRead (file->below, there, proof->count,
-                                       proof->offset);
-    if (rc != SQLITE_OK ||
-        prove (there, proof->count, proof->offset) != proof->checksum)
+    if (!is_proved (file, proof) && (await_writes (file, flags) != SQLITE_OK ||
+                                     !is_proved (file, proof)))
       return SQLITE_IOERR_FSYNC;
   }
-  if (file->proof_count == 0)
-    return SQLITE_OK;
-  return file->below->pMethods->xWrite (file->below, there, 0, 0);
+  return file->proof_count == 0 ? SQLITE_OK : look_at_writes (file);
 }
 
 /* The size that somebody finds who opens the file now.  Returns a result of
@@ -348,7 +372,7 @@ process_file_write (struct process_file *file, const void *data, int count,
 static int
 sync_below (struct process_file *file, int flags)
 {
-  int rc = verify_bytes (file);
+  int rc = verify_bytes (file, flags);
 
   if (rc == SQLITE_OK)
     rc = file->below->pMethods->xSync (file->below, flags);

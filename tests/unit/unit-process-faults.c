@@ -471,6 +471,54 @@ test_swallowed_once (void **state)
   }
 }
 
+/* Writes that wait, as for space in a pool, until somebody waits for them: what
+ * is read meanwhile is what was there before.
+ */
+static struct shim_call waiting[4];
+static int waiting_count;
+
+static int
+write_late (struct shim_call *call)
+{
+  struct shim_call *one = &waiting[waiting_count];
+
+  if (call->method == SHIM_WRITE && call->count > 0) {
+    assert_true (waiting_count < 4);
+    *one = *call;
+    one->memory = malloc (call->count);
+    assert_non_null (one->memory);
+    memcpy (one->memory, call->memory, call->count);
+    waiting_count++;
+    return SHIM_DONE;
+  }
+  if (call->method != SHIM_SYNC)
+    return SQLITE_OK;
+  for (; waiting_count > 0; waiting_count--) {
+    one = &waiting[waiting_count - 1];
+    assert_int_equal (shim_pass_in_pieces (one), SHIM_DONE);
+    free (one->memory);
+  }
+  return SQLITE_OK;
+}
+
+/* A sync waits for them, also for those behind the end; it does not fail. */
+static void
+test_writes_wait (void **state)
+{
+  struct process_file *file = open_file (PROCESS_VERIFY);
+
+  (void)state;
+  write_pages (file, 0, 20, 1);
+  assert_int_equal (process_file_sync (file, 0), SQLITE_OK);
+  on_call = write_late;
+  write_pages (file, 5, 1, 2);
+  write_pages (file, 1030, 1, 2);
+  assert_int_equal (process_file_sync (file, 0), SQLITE_OK);
+  assert_int_equal (waiting_count, 0);
+  on_call = NULL;
+  assert_int_equal (process_file_close (file), SQLITE_OK);
+}
+
 /* As one connection opens the log. */
 static sqlite3_file *
 open_log (const char *names)
@@ -694,6 +742,7 @@ main (void)
     unit_test (test_first_write_fails),
     unit_test (test_swallowed_once),
     unit_test (test_swallowed_told_to_writer),
+    unit_test (test_writes_wait),
     unit_test (test_swallowed_size),
     unit_test (test_read_beside_cut),
     unit_test (test_written_while_read),
