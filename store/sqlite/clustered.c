@@ -6,6 +6,7 @@
 
 #include <config.h>
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -142,6 +143,19 @@ is_first_client (void)
   return strcmp (first_client, client) == 0;
 }
 
+/* libcephsqlite 18 looks for its VFS in SQLite's list when the process exits.
+ * By then nbdkit has unloaded its plugin: so that, which is in the list, and
+ * SQLite stay.
+ */
+static void
+stay_loaded (void)
+{
+  Dl_info here;
+
+  if (dladdr (&loaded, &here) != 0)
+    dlopen (here.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+}
+
 /* The first use of SQLite may be here: so this is what connection.c says, too.
  */
 static void
@@ -156,6 +170,7 @@ load (void)
   if (rc != SQLITE_OK)
     status_no_memory (&loaded);
   else if (load_extension (db) == 0) {
+    stay_loaded ();
     /* libcephsqlite does not tell of all failures. */
     rc = process_register (sqlite3_vfs_find ("ceph"), cache, PROCESS_VERIFY,
                            is_first_client);
@@ -361,29 +376,43 @@ await_answer (struct waiting *waiting, const struct status *status)
   return 0;
 }
 
-/* Look once, and take the turn when nobody has the database open.  Returns 1
- * when it is ours, 0 to look again, or -1.
+/* Take the turn, if it is not ours yet.  Returns 1 when it is, 0 to try again,
+ * or -1.
  */
 static int
-look (struct waiting *waiting, struct rados_found *found, struct status *status)
+get_turn (struct waiting *waiting, struct status *status)
 {
   struct lock_holder holder;
-  int r = rados_examine (waiting->session, found, status);
+  int r;
 
-  if (r == -1)
-    return await_answer (waiting, status);
-  waiting->looked = true;
-  if (found->held)
-    return await_holder (waiting, &found->holder, status);
   if (waiting->turn)
     return 1;
   r = rados_take_turn (waiting->session, token, TURN, &holder, status);
   if (r == -1)
     return await_answer (waiting, status);
   waiting->turn = r == 1;
-  /* Who had the turn before may have it open now. */
-  return r == 1 ? look (waiting, found, status)
-                : await_turn (waiting, &holder, status);
+  return r == 1 ? 1 : await_turn (waiting, &holder, status);
+}
+
+/* Look once whether nobody has the database open.  Who does not wait for that
+ * first has the turn, so that whom he is told of is no server that only looks,
+ * before it begins.  Returns 1 when it is ours, 0 to look again, or -1.
+ */
+static int
+look (struct waiting *waiting, struct rados_found *found, struct status *status)
+{
+  const int r = takeover ? 1 : get_turn (waiting, status);
+
+  if (r != 1)
+    return r;
+  if (rados_examine (waiting->session, found, status) == -1)
+    return await_answer (waiting, status);
+  waiting->looked = true;
+  if (found->held)
+    return await_holder (waiting, &found->holder, status);
+  if (waiting->turn)
+    return 1;
+  return get_turn (waiting, status) == -1 ? -1 : 0;
 }
 
 /* Be who has the turn, with SESSION.  Where another thread has it already they

@@ -72,7 +72,7 @@ struct process_file {
   int64_t start;
   int length;
 
-  /* What is not proved yet; `writing`. */
+  /* What is not proved yet; `writing`, and to change the proofs both. */
   bool verify;
   bool locked; /* the file below */
   struct proof *proofs;
@@ -115,6 +115,7 @@ proof_of (struct process_file *file, int64_t object)
 
 /* COUNT bytes of one object were written.  Zeroes at their end, which are put
  * behind a log (vfs-gather.c), may have stood there before, and prove nothing.
+ * Called with the lock held.
  */
 static int
 note_proof (struct process_file *file, const unsigned char *data, int count,
@@ -154,16 +155,32 @@ cuts_proof (const struct process_file *file, int64_t size)
   return false;
 }
 
-/* The file ends at SIZE now: nothing is left of the objects behind. */
+/* The file ends at SIZE now, or all of it is proved, and that is 0: nothing is
+ * left of the objects behind.
+ */
 static void
 forget_proofs (struct process_file *file, int64_t size)
 {
   size_t kept = 0;
 
+  pthread_mutex_lock (&file->lock);
   for (size_t i = 0; i < file->proof_count; i++)
     if (file->proofs[i].object * PROCESS_OBJECT < size)
       file->proofs[kept++] = file->proofs[i];
   file->proof_count = kept;
+  pthread_mutex_unlock (&file->lock);
+}
+
+/* Is something of the object at OFFSET written and not proved?  Called with the
+ * lock or `writing` held.
+ */
+static bool
+is_unproved (const struct process_file *file, int64_t offset)
+{
+  for (size_t i = 0; i < file->proof_count; i++)
+    if (file->proofs[i].object == offset / PROCESS_OBJECT)
+      return true;
+  return false;
 }
 
 /* Are the bytes there that PROOF is of? */
@@ -208,8 +225,8 @@ verify_bytes (const struct process_file *file, int flags)
   for (size_t i = 0; i < file->proof_count; i++) {
     const struct proof *proof = &file->proofs[i];
 
-    if (!is_proved (file, proof) && (await_writes (file, flags) != SQLITE_OK ||
-                                     !is_proved (file, proof)))
+    if (!is_proved (file, proof) &&
+        (await_writes (file, flags) != SQLITE_OK || !is_proved (file, proof)))
       return SQLITE_IOERR_FSYNC;
   }
   return file->proof_count == 0 ? SQLITE_OK : look_at_writes (file);
@@ -263,16 +280,17 @@ write_out (struct process_file *file)
     return SQLITE_OK;
   rc = file->below->pMethods->xWrite (file->below, file->buffer, file->length,
                                       file->start);
-  if (rc == SQLITE_OK)
-    rc = note_proof (file, file->buffer, file->length, file->start);
   if (rc != SQLITE_OK)
     return rc;
   pthread_mutex_lock (&file->lock);
-  if (file->written < file->start + file->length)
-    file->written = file->start + file->length;
-  file->length = 0;
+  rc = note_proof (file, file->buffer, file->length, file->start);
+  if (rc == SQLITE_OK) {
+    if (file->written < file->start + file->length)
+      file->written = file->start + file->length;
+    file->length = 0;
+  }
   pthread_mutex_unlock (&file->lock);
-  return SQLITE_OK;
+  return rc;
 }
 
 /* Is the byte at OFFSET the next one of what is gathered, and of its object? */
@@ -379,7 +397,7 @@ sync_below (struct process_file *file, int flags)
   if (rc == SQLITE_OK)
     rc = verify_size (file);
   if (rc == SQLITE_OK || file->flags & SQLITE_OPEN_WAL)
-    file->proof_count = 0;
+    forget_proofs (file, 0);
   if (rc != SQLITE_OK)
     atomic_fetch_add (&file->failures, 1);
   return rc;
@@ -540,11 +558,21 @@ spare_gathered (const struct process_file *file, int count, int64_t offset,
  * file does not reach so far yet.
  */
 static bool
-must_settle (const struct process_file *file, int64_t from, int64_t to)
+must_write (const struct process_file *file, int64_t from, int64_t to)
 {
   return file->length > 0 &&
          (to > file->written ||
           (from < file->start + file->length && to > file->start));
+}
+
+/* Has something to be done before the range, of one object, is read?  What was
+ * written to it may not be there, and what was before is read then: the write
+ * has failed, or waits until there is space.
+ */
+static bool
+must_settle (const struct process_file *file, int64_t from, int64_t to)
+{
+  return must_write (file, from, to) || is_unproved (file, from);
 }
 
 static void
@@ -591,8 +619,9 @@ read_below (struct process_file *file, struct reading *reading, void *data,
              : rc;
 }
 
-/* Write what is gathered, where the range is to be read.  Called with the lock
- * held, lets go of it meanwhile.
+/* Write what is gathered, and see that what was written is there, where the
+ * range is to be read.  Called with the lock held, lets go of it meanwhile; has
+ * it again before somebody else writes.
  */
 static int
 settle (struct process_file *file, int64_t from, int64_t to)
@@ -601,10 +630,12 @@ settle (struct process_file *file, int64_t from, int64_t to)
 
   pthread_mutex_unlock (&file->lock);
   pthread_mutex_lock (&file->writing);
-  if (must_settle (file, from, to))
+  if (must_write (file, from, to))
     rc = write_out (file);
-  pthread_mutex_unlock (&file->writing);
+  if (rc == SQLITE_OK && is_unproved (file, from))
+    rc = sync_below (file, SQLITE_SYNC_NORMAL);
   pthread_mutex_lock (&file->lock);
+  pthread_mutex_unlock (&file->writing);
   return rc;
 }
 

@@ -28,9 +28,10 @@
  *   never arrived.  So before each sync the end of what was last written to
  *   each object is read again, past the cache, and compared.  One request for
  *   each object: writes to one arrive in their order, and that one of them has
- *   failed the VFS below then knows.  The size is kept elsewhere, so where it
- *   has changed the file is opened once more afterwards, to see whether it has
- *   that.
+ *   failed the VFS below then knows.  The same before something of an object is
+ *   read from the file that was written and not synced.  The size is kept
+ * elsewhere, so where it has changed the file is opened once more afterwards,
+ * to see whether it has that.
  *
  * Locks: `writing` is held by who changes the file below, `lock`, inside it, by
  * who looks at the cache or at what is gathered.  A read of the file holds

@@ -519,6 +519,42 @@ test_writes_wait (void **state)
   assert_int_equal (process_file_close (file), SQLITE_OK);
 }
 
+/* A page that was written, as by a part of a checkpoint, which does not sync,
+ * and is not in the cache any more: it is read as it was written, or not at
+ * all.  ON_WRITE says what comes of the write; READ is a result.
+ */
+static void
+read_written (int (*on_write) (struct shim_call *call), int read)
+{
+  struct process_file *file = open_file (PROCESS_VERIFY);
+  unsigned char page[PAGE];
+
+  write_pages (file, 0, 20, 1);
+  assert_int_equal (process_file_sync (file, 0), SQLITE_OK);
+  on_call = on_write;
+  write_pages (file, 3, 1, 2);
+  write_pages (file, 1030, 16, 3);
+  if (on_write == swallow_write)
+    on_call = NULL;
+  assert_int_equal (process_file_read (file, page, PAGE, 3 * PAGE), read);
+  if (read == SQLITE_OK)
+    assert_int_equal (page[0], 2);
+  on_call = NULL;
+  assert_int_equal (process_file_sync (file, 0), read);
+  write_pages (file, 3, 1, 2);
+  write_pages (file, 1030, 16, 3);
+  assert_int_equal (process_file_sync (file, 0), SQLITE_OK);
+  assert_int_equal (process_file_close (file), SQLITE_OK);
+}
+
+static void
+test_read_what_was_written (void **state)
+{
+  (void)state;
+  read_written (write_late, SQLITE_OK);
+  read_written (swallow_write, SQLITE_IOERR_FSYNC);
+}
+
 /* As one connection opens the log. */
 static sqlite3_file *
 open_log (const char *names)
@@ -743,6 +779,7 @@ main (void)
     unit_test (test_swallowed_once),
     unit_test (test_swallowed_told_to_writer),
     unit_test (test_writes_wait),
+    unit_test (test_read_what_was_written),
     unit_test (test_swallowed_size),
     unit_test (test_read_beside_cut),
     unit_test (test_written_while_read),
