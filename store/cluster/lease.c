@@ -173,7 +173,7 @@ begin (struct lease *lease, struct status *status)
   r = rados_look (lease->session, &found, status);
   if (r == 0 && !is_ours (lease, &found)) {
     lose (lease, &found);
-    r = fail_lost (lease, status);
+    r = status_fail (status, ESHUTDOWN, "%s", lease->why);
   }
   if (r == -1)
     rados_close (lease->session);

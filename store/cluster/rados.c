@@ -308,8 +308,8 @@ first_object (const struct rados_session *session, const char *ending,
             0);
 }
 
-/* Read an attribute of a file, which is a number unless it is that of
- * who has the file open.
+/* Read an attribute of a file, which is a number; of who has the file open its
+ * length is.
  */
 static int
 read_attribute (const struct rados_session *session, const char *object,
@@ -332,23 +332,24 @@ read_attribute (const struct rados_session *session, const char *object,
                         "Ceph's SQLite (%s)",
                         session->path, object, session->location.pool,
                         attribute);
-  *number = strtoull (text, NULL, 10);
+  *number = attribute == holder_attribute ? (uint64_t)length
+                                          : strtoull (text, NULL, 10);
   return 0;
 }
 
-/* Check that the file with ENDING is one of libcephsqlite, or none; *SIZE is
- * set to its size, or to 0.
+/* Check that the file with ENDING is one of libcephsqlite, or none, and note
+ * what is known of it.
  */
 static int
 check_file (const struct rados_session *session, const char *ending,
-            uint64_t *size, struct status *status)
+            struct rados_found *found, struct status *status)
 {
   char object[OBJECT_NAME];
   uint64_t number;
   time_t changed;
   int r;
 
-  *size = 0;
+  *found = (struct rados_found){ .exists = false };
   first_object (session, ending, object);
   r = rados.stat (session->pool, object, &number, &changed);
   if (r == -ENOENT)
@@ -359,7 +360,9 @@ check_file (const struct rados_session *session, const char *ending,
     if (read_attribute (session, object, attributes[i], &number, status) == -1)
       return -1;
     if (attributes[i] == size_attribute)
-      *size = number;
+      found->exists = number > 0;
+    if (attributes[i] == holder_attribute)
+      found->left = number > 0;
   }
   return 0;
 }
@@ -444,16 +447,13 @@ int
 rados_examine (const struct rados_session *session, struct rados_found *found,
                struct status *status)
 {
-  uint64_t size, other;
+  struct rados_found beside;
 
-  *found = (struct rados_found){ .exists = false };
-  if (check_file (session, "", &size, status) == -1 ||
-      check_file (session, "-wal", &other, status) == -1 ||
-      check_file (session, "-journal", &other, status) == -1 ||
-      find_holder (session, found, status) == -1)
+  if (check_file (session, "-wal", &beside, status) == -1 ||
+      check_file (session, "-journal", &beside, status) == -1 ||
+      check_file (session, "", found, status) == -1)
     return -1;
-  found->exists = size > 0;
-  return 0;
+  return find_holder (session, found, status);
 }
 
 int

@@ -43,6 +43,7 @@
 
 struct rados_found {
   bool exists; /* a file of no bytes does not: nothing was committed to it */
+  bool left;   /* who had it open last, or has, has not closed it */
   bool held;
   struct lock_holder holder;
 };

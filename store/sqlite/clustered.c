@@ -541,6 +541,23 @@ clustered_look (const char *path, struct status *status)
   return r;
 }
 
+int
+clustered_explain (const char *path, struct status *status)
+{
+  struct rados_found found;
+  struct status ignored;
+
+  /* When it has failed in this libcephsqlite keeps the lock. */
+  if (rados_find (path, timeout, &found, &ignored) == 0 && found.left &&
+      (!found.held || strcmp (found.holder.client, first_client) == 0))
+    status_prefix (status,
+                   "who had the database open last has not closed it, so the "
+                   "cluster has to refuse that client first; does the user of "
+                   "Ceph have the capability mon 'profile "
+                   "simple-rados-client-with-blocklist'?");
+  return -1;
+}
+
 char *
 clustered_uri (const char *path)
 {
@@ -583,10 +600,10 @@ open_file (const char *path, const char *suffix, bool create,
     return 1;
   free (*file);
   *file = NULL;
-  return rc == SQLITE_CANTOPEN
-             ? 0
-             : status_fail_sqlite (status, NULL, rc, "opening %s%s", path,
-                                   suffix);
+  if (rc == SQLITE_CANTOPEN)
+    return 0;
+  status_fail_sqlite (status, NULL, rc, "opening %s%s", path, suffix);
+  return clustered_explain (path, status);
 }
 
 int

@@ -78,6 +78,11 @@ void clustered_leave (void);
 /* The same in one. */
 int clustered_look (const char *path, struct status *status);
 
+/* Opening PATH has failed, as STATUS says: say why, too, where that can be
+ * seen. Returns -1.
+ */
+int clustered_explain (const char *path, struct status *status);
+
 /* A server that begins opens its database several times, in two processes, and
  * nobody is to come between:
  *

@@ -366,6 +366,8 @@ connection_open_asked (struct connection *connection, const char *path,
     rc = set_up (connection);
   if (rc != SQLITE_OK) {
     status_fail_sqlite (status, connection->db, rc, "opening %s", path);
+    if (connection->on_cluster)
+      clustered_explain (path, status);
     connection_close (connection);
     return -1;
   }

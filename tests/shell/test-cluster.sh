@@ -213,6 +213,18 @@ sqlblock break-lock --force --quiet rados:sql/web 2>out || fail "$(cat out)"
 finds "there free" rados:sql/web
 kill_nbdkit "$holder"
 
+# Who may not refuse the one that was killed is told so, when he opens it.
+sqlblock create -q rados:sql/killed disk --size=1M
+hold killed
+kill_nbdkit "$holder"
+read -r _ _ client cookie address <<<"$(ask find rados:sql/killed)"
+rados -p sql lock break killed.0000000000000000 striper.lock "$client" \
+  --lock-cookie "$cookie"
+ceph auth get-or-create client.weak mon 'allow r' osd 'allow rwx' >weak.keyring
+CEPH_ARGS="--id weak --keyring weak.keyring" fails 1 \
+  "does the user of Ceph have the capability mon 'profile simple-rados" \
+  list rados:sql/killed
+
 # Waiting ends with the lock, and not before.
 rados -p sql lock get empty.0000000000000000 striper.lock --lock-cookie c \
   --lock-duration 3
