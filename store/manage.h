@@ -222,6 +222,40 @@ struct manage_details {
 int manage_details (struct store *store, const char *target,
                     struct manage_details *details, struct status *status);
 
+/*--------------------------------------------------------------------
+ * Bookmarks: what a snapshot was, as the base of a later increment when it is
+ * gone (rows/bookmarks.h).  They go with their disk; clones get none.
+ */
+
+/* Can a new bookmark be called NAME?  Returns 0, or -1 and EINVAL.  Thread
+ * rules: any thread.
+ */
+int manage_check_bookmark (const char *name, struct status *status);
+
+/* Make the bookmark NAME of DISK@SNAPSHOT, which is no time. */
+int manage_bookmark (struct store *store, const char *target, const char *name,
+                     struct status *status);
+
+/* Find DISK#BOOKMARK. */
+int manage_find_bookmark (struct store *store, const char *target,
+                          struct bookmark_info *info, struct status *status);
+
+/* Call FOUND for each bookmark of DISK, or for NULL of all disks, until it
+ * returns non-zero.
+ */
+int manage_list_bookmarks (struct store *store, const char *disk,
+                           int (*found) (const struct bookmark_info *info,
+                                         void *opaque),
+                           void *opaque, struct status *status);
+
+/* Delete bookmarks, DISK#BOOKMARK: all or none. */
+int manage_delete_bookmarks (struct store *store, const char *const *targets,
+                             size_t count, struct status *status);
+
+/*--------------------------------------------------------------------
+ * Looking (look.c, diff.c).
+ */
+
 /* Add the properties of DISK or DISK@SNAPSHOT to LIST, see properties_read; it
  * is freed by optional_free, whatever this returns.
  */
@@ -267,6 +301,15 @@ int manage_diff (struct store *store, const char *from, const char *to,
 int manage_diff_found (struct store *store, const struct disk_info *from,
                        const struct disk_info *to, difference_found found,
                        void *opaque, struct status *status);
+
+/* The same for what changed since a bookmark: blocks that are zeroes count as
+ * different, and those that are data where they were written since.  Fails with
+ * EINVAL where TO does not come from it.
+ */
+int manage_diff_bookmark (struct store *store,
+                          const struct bookmark_info *bookmark,
+                          const struct disk_info *to, difference_found found,
+                          void *opaque, struct status *status);
 
 /* Open DISK as it is now, or DISK@SNAPSHOT, for reading only, for a copy
  * that takes long: it does not change meanwhile, whatever others write, and

@@ -30,7 +30,8 @@ static const char *send_from;
 /* A snapshot that is being sent. */
 struct sending {
   struct store *store;
-  struct snapshot_info snapshot, base; /* base.id 0: everything is sent */
+  struct snapshot_info snapshot, base; /* base.id 0: there is none */
+  struct bookmark_info bookmark;       /* or this is the base; disk 0: no */
   char *target, *base_target;          /* their names, DISK@SNAPSHOT */
   struct resolved named, base_named;   /* and what the user called them */
   struct disk *disk, *base_disk;       /* open: nobody deletes them */
@@ -70,14 +71,28 @@ send_difference (uint64_t offset, uint64_t count, bool hole, void *opaque)
                     &sending->status);
 }
 
+/* Is only sent what changed since something? */
+static bool
+has_base (const struct sending *sending)
+{
+  return sending->base.id != 0 || sending->bookmark.disk != 0;
+}
+
 /* Send what changed since the base. */
 static int
 send_differences (struct sending *sending, struct status *status)
 {
+  const struct disk_info *to = disk_get_info (sending->disk);
+  int r;
+
   sending->status.error = 0;
-  if (manage_diff_found (sending->store, disk_get_info (sending->base_disk),
-                         disk_get_info (sending->disk), send_difference,
-                         sending, status) == 0)
+  if (sending->bookmark.disk != 0)
+    r = manage_diff_bookmark (sending->store, &sending->bookmark, to,
+                              send_difference, sending, status);
+  else
+    r = manage_diff_found (sending->store, disk_get_info (sending->base_disk),
+                           to, send_difference, sending, status);
+  if (r == 0)
     return 0;
   if (sending->status.error != 0)
     *status = sending->status;
@@ -107,6 +122,10 @@ make_header (const struct sending *sending, struct stream_header *header,
     strcpy (header->base, sending->base.name);
     header->base_guid = sending->base.guid;
   }
+  else if (sending->bookmark.disk != 0) {
+    strcpy (header->base, sending->bookmark.snapshot);
+    header->base_guid = sending->bookmark.guid;
+  }
   return 0;
 }
 
@@ -119,7 +138,7 @@ write_stream (struct sending *sending, const struct stream_header *header,
                         header, optional, status);
 
   if (r == 0)
-    r = sending->base.id != 0
+    r = has_base (sending)
             ? send_differences (sending, status)
             : copy_disk (sending->disk, send_data_piece, sending, status);
   if (r == 0)
@@ -137,11 +156,42 @@ send_stream (struct sending *sending, struct status *status)
 
   if (r == 0)
     r = manage_outgoing (sending->store, &sending->snapshot,
-                         sending->base.id == 0, &optional, status);
+                         !has_base (sending), &optional, status);
   if (r == 0)
     r = write_stream (sending, &header, &optional, status);
   optional_free (&optional);
   return r;
+}
+
+/* Does --from name a bookmark, #BOOKMARK or DISK#BOOKMARK? */
+static bool
+is_from_bookmark (const char *disk)
+{
+  const size_t length = strlen (disk);
+
+  return send_from &&
+         (send_from[0] == '#' ||
+          (strncmp (send_from, disk, length) == 0 && send_from[length] == '#'));
+}
+
+/* Find the bookmark that is the base. */
+static int
+find_bookmark (struct sending *sending, const char *disk, struct status *status)
+{
+  const char *name = strrchr (send_from, '#') + 1;
+
+  sending->base_target = tool_format ("%s#%s", disk, name);
+  if (manage_find_bookmark (sending->store, sending->base_target,
+                            &sending->bookmark, status) == -1)
+    return -1;
+  sending->base_named.text = tool_format ("bookmark '%s'",
+                                          sending->base_target);
+  if (sending->bookmark.guid != sending->snapshot.guid)
+    return 0;
+  return status_fail (status, EINVAL,
+                      "bookmark '%s' is of '%s' itself: only what came later "
+                      "can be sent",
+                      sending->base_target, sending->target);
 }
 
 /* Find the snapshots by what the user wrote; a time may mean another one a
@@ -160,8 +210,11 @@ find_snapshots (struct sending *sending, const char *disk, const char *target,
     return -1;
   sending->target = tool_format ("%s@%s", disk, sending->snapshot.name);
   base->id = 0;
+  sending->bookmark.disk = 0;
   if (send_from == NULL)
     return 0;
+  if (is_from_bookmark (disk))
+    return find_bookmark (sending, disk, status);
   sending->base_target = tool_format ("%s@%s", disk, at ? at + 1 : send_from);
   if (manage_find_snapshot (sending->store, sending->base_target, base,
                             status) == -1 ||
@@ -257,7 +310,7 @@ run_send (int argc, char *argv[])
   close_snapshots (&sending);
   if (r == -1)
     return tool_fail (&status);
-  if (sending.base.id != 0)
+  if (has_base (&sending))
     tool_say ("sent what changed from %s to %s", sending.base_named.text,
               sending.named.text);
   else
@@ -268,7 +321,8 @@ run_send (int argc, char *argv[])
 static const struct tool_option send_options[] = {
   { "from", 0, "SNAPSHOT", &send_from,
     "send only what changed since this older snapshot\n"
-    "of the disk, which the other database must have" },
+    "of the disk, or since its bookmark #NAME; the\n"
+    "other database must have what that was" },
   { NULL, 0, NULL, NULL, NULL },
 };
 

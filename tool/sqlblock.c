@@ -37,6 +37,9 @@
   X (snapshot_delete)                                                          \
   X (snapshot_hold)                                                            \
   X (snapshot_release)                                                         \
+  X (bookmark_create)                                                          \
+  X (bookmark_list)                                                            \
+  X (bookmark_delete)                                                          \
   X (rollback)                                                                 \
   X (clone)                                                                    \
   X (flatten)                                                                  \

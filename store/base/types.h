@@ -126,6 +126,28 @@ struct snapshot_info {
   int64_t generation;
 };
 
+/* The most bytes of a bookmark's name: with "local:bookmark:" it is a key. */
+#define BOOKMARK_NAME_MAX 185
+
+/* Room for DISK#BOOKMARK. */
+#define BOOKMARK_TARGET_MAX (DISK_NAME_MAX + 1 + BOOKMARK_NAME_MAX)
+
+/* What a bookmark says of the snapshot that it was made of, which may be gone.
+ */
+struct bookmark_info {
+  int64_t disk;
+  char disk_name[DISK_NAME_MAX + 1];
+  char name[BOOKMARK_NAME_MAX + 1];
+  char snapshot[SNAPSHOT_NAME_MAX + 1]; /* its name then */
+  int64_t guid;
+  uint64_t size;       /* bytes */
+  uint32_t block_size; /* bytes */
+  int64_t created;     /* seconds since 1970, UTC: the snapshot */
+  int64_t layer;
+  int64_t generation;
+  bool usable; /* the disk as it is now comes from it */
+};
+
 /* What cannot be counted, since what says it cannot be read. */
 #define USAGE_UNKNOWN UINT64_MAX
 

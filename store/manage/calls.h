@@ -30,6 +30,9 @@ struct manage_call {
   struct snapshot_info snapshot;
   const struct snapshot_info *list;
   size_t list_count;
+  struct bookmark_info bookmark;
+  const struct bookmark_info *bookmarks;
+  size_t bookmark_count;
   struct manage_details details;
   struct manage_file file;
   struct recompressed done;
@@ -59,6 +62,10 @@ extern const struct field manage_fields[];
   X (manage_try_delete_snapshots, "targets", "")                               \
   X (manage_hold, "target tag", "")                                            \
   X (manage_release, "target tag", "")                                         \
+  X (manage_bookmark, "target name", "")                                       \
+  X (manage_find_bookmark, "target", "bookmark")                               \
+  X (manage_list_bookmarks, "disk?", "bookmarks")                              \
+  X (manage_delete_bookmarks, "targets", "")                                   \
   X (manage_rollback, "target force?", "")                                     \
   X (manage_try_rollback, "target force?", "")                                 \
   X (manage_clone, "source name text?", "")                                    \
@@ -75,6 +82,7 @@ extern const struct field manage_fields[];
   X (manage_file, "", "file")                                                  \
   X (manage_diff, "from? to", "")                                              \
   X (manage_diff_found, "from_info? to_info", "")                              \
+  X (manage_diff_bookmark, "bookmark to_info", "")                             \
   X (manage_pin, "target", "open info readonly")                               \
   X (manage_unpin, "open", "")                                                 \
   X (manage_outgoing, "snapshot whole", "optional")                            \

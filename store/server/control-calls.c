@@ -369,6 +369,11 @@ SERVE (manage_try_delete_snapshots,
                                     status))
 SERVE (manage_hold, manage_hold (STORE, call->target, call->tag, status))
 SERVE (manage_release, manage_release (STORE, call->target, call->tag, status))
+SERVE (manage_bookmark,
+       manage_bookmark (STORE, call->target, call->name, status))
+SERVE (manage_delete_bookmarks,
+       manage_delete_bookmarks (STORE, call->targets, call->target_count,
+                                status))
 SERVE (manage_rollback,
        manage_rollback (STORE, call->target, call->force, status))
 SERVE (manage_try_rollback,
@@ -428,6 +433,8 @@ serve_recompress_disk (struct serving *serving, void *values,
 
 SERVE (manage_find_snapshot,
        manage_find_snapshot (STORE, call->target, &call->snapshot, status))
+SERVE (manage_find_bookmark,
+       manage_find_bookmark (STORE, call->target, &call->bookmark, status))
 SERVE (manage_details,
        manage_details (STORE, call->target, &call->details, status))
 SERVE (manage_file, manage_file (STORE, &call->file, status))
@@ -443,6 +450,26 @@ serve_manage_list_snapshots (struct serving *serving, void *values,
 
   call->list = (struct snapshot_info *)list.items;
   call->list_count = list.count;
+  return keep_list (serving, &list, r, status);
+}
+
+static int
+add_bookmark (const struct bookmark_info *info, void *opaque)
+{
+  return add_to_list (opaque, info);
+}
+
+static int
+serve_manage_list_bookmarks (struct serving *serving, void *values,
+                             struct status *status)
+{
+  struct list list = { .size = sizeof (struct bookmark_info) };
+  struct manage_call *call = values;
+  const int r =
+      manage_list_bookmarks (STORE, call->disk, add_bookmark, &list, status);
+
+  call->bookmarks = (struct bookmark_info *)list.items;
+  call->bookmark_count = list.count;
   return keep_list (serving, &list, r, status);
 }
 
@@ -603,6 +630,29 @@ serve_manage_diff_found (struct serving *serving, void *values,
                    manage_diff_found (STORE, has_from ? &call->from_info : NULL,
                                       &call->to_info, add_range, &telling,
                                       status),
+                   status);
+}
+
+static int
+serve_manage_diff_bookmark (struct serving *serving, void *values,
+                            struct status *status)
+{
+  struct manage_call *call = values;
+  const struct disk_info *to =
+      find_info (serving->session, &call->to_info, status);
+  struct telling telling;
+
+  if (to == NULL)
+    return -1;
+  if (call->bookmark.size == 0 || call->bookmark.size > INT64_MAX ||
+      call->bookmark.block_size != to->block_size)
+    return status_fail (status, EINVAL, "no bookmark can be so");
+  if (begin_diff (serving, &telling, status) == -1)
+    return -1;
+  call->to_info = *to;
+  return end_diff (&telling,
+                   manage_diff_bookmark (STORE, &call->bookmark, &call->to_info,
+                                         add_range, &telling, status),
                    status);
 }
 
