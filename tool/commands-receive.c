@@ -37,6 +37,18 @@ struct receiving {
   uint64_t passed;   /* those whose snapshots were there already */
 };
 
+/* Are blocks that come as they are stored there to be stored anew, as the disk
+ * here is?
+ */
+static bool
+is_stored_anew (const struct stream *stream, const struct disk *disk)
+{
+  const struct compression *there = &stream->header.storing.compression;
+  const struct compression *here = &disk_get_info (disk)->storing.compression;
+
+  return there->codec != here->codec || there->level != here->level;
+}
+
 /* Write what the stream says to DISK. */
 static int
 receive_ranges (struct stream *stream, struct disk *disk, struct status *status)
@@ -49,8 +61,9 @@ receive_ranges (struct stream *stream, struct disk *disk, struct status *status)
     if (progress_report (tool_progress, range.offset, stream->header.size, NULL,
                          status) == -1)
       return -1;
-    r = range.packed
-            ? status_fail (status, ENOTSUP, "blocks as they are stored")
+    r = range.packed ? disk_fill_packed (disk, range.data, range.packed,
+                                         range.offset, range.count,
+                                         is_stored_anew (stream, disk), status)
         : range.data
             ? disk_fill (disk, range.data, range.offset, range.count, status)
             : disk_zero (disk, range.offset, range.count, false, status);

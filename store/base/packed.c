@@ -46,7 +46,7 @@ bool
 packed_fits (const void *packed, size_t length, size_t count,
              uint32_t block_size)
 {
-  if (length < PACKED_HEAD (count))
+  if (packed == NULL || length < PACKED_HEAD (count))
     return false;
   length -= PACKED_HEAD (count);
   for (size_t i = 0; i < count; i++) {

@@ -21,6 +21,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The most bytes of a disk that are packed together. */
+#define PACKED_MAX 1048576
+
 /* What stands before the data of COUNT blocks, in bytes. */
 #define PACKED_HEAD(count) ((count) * sizeof (uint32_t))
 
