@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/grow.h"
+#include "base/packed.h"
 #include "base/sane.h"
 #include "check/check-call.h"
 #include "engine/engine.h"
@@ -253,6 +254,53 @@ serve_disk_read (struct serving *serving, void *values, struct status *status)
   return disk_read (disk, serving->reply, call->offset, call->count, status);
 }
 
+/* The disk that CALL asks for blocks of it to be packed, not too many. */
+static struct disk *
+find_packed (struct serving *serving, const struct store_call *call,
+             struct status *status)
+{
+  struct disk *disk = find_range (serving, call, status);
+
+  if (disk == NULL || (call->count <= PACKED_MAX &&
+                       call->offset % disk_get_info (disk)->block_size == 0))
+    return disk;
+  status_fail (status, EINVAL, "at most %d bytes are packed at a time",
+               PACKED_MAX);
+  return NULL;
+}
+
+static int
+serve_disk_read_packed (struct serving *serving, void *values,
+                        struct status *status)
+{
+  struct store_call *call = values;
+  struct disk *disk = find_packed (serving, call, status);
+
+  if (disk == NULL)
+    return -1;
+  serving->reply =
+      malloc (PACKED_ROOM (call->count, disk_get_info (disk)->block_size));
+  if (serving->reply == NULL)
+    return status_no_memory (status);
+  return disk_read_packed (disk, serving->reply, call->offset, call->count,
+                           &serving->reply_length, status);
+}
+
+static int
+serve_disk_measure_packed (struct serving *serving, void *values,
+                           struct status *status)
+{
+  struct store_call *call = values;
+  struct disk *disk = find_packed (serving, call, status);
+  size_t length = 0;
+
+  if (disk == NULL || disk_read_packed (disk, NULL, call->offset, call->count,
+                                        &length, status) == -1)
+    return -1;
+  call->length = length;
+  return 0;
+}
+
 /* Only what comes in is written through the socket. */
 static struct disk *
 find_written (struct serving *serving, const struct store_call *call,
@@ -275,6 +323,18 @@ serve_disk_fill (struct serving *serving, void *values, struct status *status)
     return status_fail (status, EINVAL,
                         "other bytes have come than are to be written");
   return disk_fill (disk, serving->data, call->offset, call->count, status);
+}
+
+static int
+serve_disk_fill_packed (struct serving *serving, void *values,
+                        struct status *status)
+{
+  struct store_call *call = values;
+  struct disk *disk = find_written (serving, call, status);
+
+  return disk ? disk_fill_packed (disk, serving->data, serving->data_length,
+                                  call->offset, call->count, call->anew, status)
+              : -1;
 }
 
 static int

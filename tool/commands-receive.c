@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
+/* receive: what "send" has written becomes disks and snapshots.
+ *
+ * The streams are described in stream.h.  Each is complete by itself: what it
+ * brings is written to a disk that nobody sees, and becomes the disk and the
+ * snapshot in one transaction, when its end was read and is right.  What comes
+ * behind it changes nothing of that.  So a reception that was cut off is gone
+ * on with by sending all again, or the rest: a snapshot that is there already,
+ * by its guid, is passed by.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "copy.h"
+#include "image.h"
+#include "tool.h"
+
+static bool receive_rollback, receive_dedup;
+static const char *receive_compression;
+
+/* What comes in. */
+struct receiving {
+  struct store *store;
+  struct stream stream;
+  const char *name; /* of the disk, here; NULL: as it is called there */
+  struct compression compression;
+  uint64_t received; /* streams that were applied */
+  uint64_t passed;   /* those whose snapshots were there already */
+};
+
+/* Are blocks that come as they are stored there to be stored anew, as the disk
+ * here is?
+ */
+static bool
+is_stored_anew (const struct stream *stream, const struct disk *disk)
+{
+  const struct compression *there = &stream->header.storing.compression;
+  const struct compression *here = &disk_get_info (disk)->storing.compression;
+
+  return there->codec != here->codec || there->level != here->level;
+}
+
+/* Write what the stream says to DISK. */
+static int
+receive_ranges (struct stream *stream, struct disk *disk, struct status *status)
+{
+  struct stream_range range;
+  int r;
+
+  while ((r = stream_read (stream, &range, status)) == 1) {
+    /* What does not come is as it was. */
+    if (progress_report (tool_progress, range.offset, stream->header.size, NULL,
+                         status) == -1)
+      return -1;
+    r = range.packed ? disk_fill_packed (disk, range.data, range.packed,
+                                         range.offset, range.count,
+                                         is_stored_anew (stream, disk), status)
+        : range.data
+            ? disk_fill (disk, range.data, range.offset, range.count, status)
+            : disk_zero (disk, range.offset, range.count, false, status);
+    if (r == -1)
+      return -1;
+  }
+  return r;
+}
+
+/* What the stream that was opened brings, as a snapshot of the disk NAME. */
+static struct manage_incoming
+incoming_of (const struct receiving *receiving, const char *name)
+{
+  const struct stream_header *header = &receiving->stream.header;
+
+  return (struct manage_incoming){
+    .disk = name,
+    .description = header->description,
+    .size = header->size,
+    .block_size = header->block_size,
+    .storing.compression = receiving->compression,
+    .storing.deduplicate = receive_dedup ? DISK_ON : DISK_UNSAID,
+    .snapshot = header->snapshot,
+    .guid = header->guid,
+    .created = header->created,
+    .base_guid = header->base_guid,
+    .base = header->base_guid != 0 ? header->base : NULL,
+    .rollback = receive_rollback,
+    .optional = &receiving->stream.optional,
+  };
+}
+
+/* Receive it. */
+static int
+receive_stream (struct receiving *receiving, const char *name,
+                struct status *status)
+{
+  const struct manage_incoming incoming = incoming_of (receiving, name);
+  struct disk *disk = manage_receive (receiving->store, &incoming, status);
+
+  if (disk == NULL)
+    return -1;
+  if (receive_ranges (&receiving->stream, disk, status) == -1) {
+    manage_receive_cancel (receiving->store, disk);
+    return -1;
+  }
+  return manage_receive_end (receiving->store, disk, &incoming, status);
+}
+
+/* A snapshot that is looked for. */
+struct search {
+  int64_t guid;
+  char name[SNAPSHOT_NAME_MAX + 1]; /* "": not found */
+};
+
+static int
+compare_guid (const struct snapshot_info *info, void *opaque)
+{
+  struct search *search = opaque;
+
+  if (info->guid != search->guid)
+    return 0;
+  strcpy (search->name, info->name);
+  return 1;
+}
+
+/* Is the snapshot that comes one of the disk NAME already?  Then that one's
+ * name goes to SEARCH.  Returns 0, or -1.
+ */
+static int
+look_for_snapshot (struct receiving *receiving, const char *name,
+                   struct search *search, struct status *status)
+{
+  *search = (struct search){ .guid = receiving->stream.header.guid };
+  if (manage_list_snapshots (receiving->store, name, compare_guid, search,
+                             status) == 0)
+    return 0;
+  return status->error == ENOENT ? 0 : -1;
+}
+
+/* Pass by the stream that was opened, whose snapshot is there.  It need not be
+ * there twice, but it must be right.
+ */
+static int
+pass_by (struct receiving *receiving, struct status *status)
+{
+  struct stream_range range;
+  int r;
+
+  while ((r = stream_read (&receiving->stream, &range, status)) == 1)
+    if (progress_report (tool_progress, range.offset,
+                         receiving->stream.header.size, NULL, status) == -1)
+      return -1;
+  receiving->passed++;
+  return r;
+}
+
+/* The only stream was passed by: fail, as it would have if it were received. */
+static int
+fail_there (struct receiving *receiving, const char *name,
+            struct status *status)
+{
+  const struct manage_incoming incoming = incoming_of (receiving, name);
+  struct disk *disk = manage_receive (receiving->store, &incoming, status);
+
+  if (disk == NULL)
+    return -1;
+  manage_receive_cancel (receiving->store, disk);
+  return status_fail (status, EBUSY,
+                      "snapshot '%s@%s' was there, and has just been deleted",
+                      name, incoming.snapshot);
+}
+
+/* Say what has come, and what cannot be done with it. */
+static void
+say_received (struct store *store, const char *name, const char *snapshot)
+{
+  struct disk_info info;
+  struct status ignored;
+
+  tool_say ("received '%s@%s'", name, snapshot);
+  if (store_find (store, name, &info, &ignored) == 0 &&
+      info.access == DISK_READ_ONLY)
+    tool_say ("disk '%s' can only be read here: it uses a feature that this "
+              "program does not have",
+              name);
+}
+
+/* The disk here to which the stream goes. */
+static const char *
+target_of (const struct receiving *receiving)
+{
+  return receiving->name ? receiving->name : receiving->stream.header.disk;
+}
+
+/* Receive the stream that was opened, or pass it by. */
+static int
+take_stream (struct receiving *receiving, struct status *status)
+{
+  const struct stream_header *header = &receiving->stream.header;
+  const char *name = target_of (receiving);
+  struct search search;
+  int r;
+
+  if (receiving->name && header->disks > 1)
+    return status_fail (status, EINVAL,
+                        "%" PRIu32 " disks come together, and keep their "
+                        "names; leave out '%s'",
+                        header->disks, receiving->name);
+  if (look_for_snapshot (receiving, name, &search, status) == -1)
+    return -1;
+  tool_progress_begin (tool_format ("receiving %s@%s", name, header->snapshot));
+  r = search.name[0] ? pass_by (receiving, status)
+                     : receive_stream (receiving, name, status);
+  tool_progress_end (r);
+  if (r == 0 && search.name[0] == '\0') {
+    say_received (receiving->store, name, header->snapshot);
+    receiving->received++;
+  }
+  return r;
+}
+
+/* Receive the stream that was opened, and those that follow it. */
+static int
+take_streams (struct receiving *receiving, struct status *status)
+{
+  const bool sequence = receiving->stream.header.count > 0;
+  int r;
+
+  do {
+    r = take_stream (receiving, status);
+    if (r == 0)
+      r = stream_next (&receiving->stream, status);
+  } while (r == 1);
+  if (r == 0 && receiving->passed == 1 && receiving->received == 0 && !sequence)
+    return fail_there (receiving, target_of (receiving), status);
+  if (receiving->passed > 0 && (r == 0 || receiving->received > 0))
+    tool_say ("%s there already", tool_count (receiving->passed, "snapshot"));
+  if (r == -1 && receiving->received > 0)
+    tool_say ("what was received before it failed stays; to go on, send all "
+              "again, or from there on with --from");
+  return r;
+}
+
+/* Make the database PATH if it is not there, for a whole disk. */
+static int
+make_database (const char *path, const struct stream_header *header,
+               struct status *status)
+{
+  if (header->base_guid != 0) {
+    const int r = tool_examine (path, status);
+
+    return r != 0 ? (r == 1 ? 0 : -1)
+                  : status_fail (status, ENOENT,
+                                 "there is no file %s; the stream has only "
+                                 "what changed since snapshot '%s@%s', receive "
+                                 "that first",
+                                 path, header->disk, header->base);
+  }
+  return tool_make (path, header->block_size, status);
+}
+
+/* Open the stream; a file of another kind is named, with what can be done. */
+static int
+open_stream (struct stream *stream, int argc, char *argv[],
+             struct status *status)
+{
+  const struct image_format *format;
+
+  if (stream_open (stream, STDIN_FILENO, tool_interrupted, status) == 0)
+    return 0;
+  format = image_of_head (stream->foreign, stream->foreign_count);
+  if (format == NULL)
+    return -1;
+  if (format->remedy == IMAGE_UNPACK)
+    return status_fail (status, EINVAL,
+                        "this is %s, not a stream of sqlblock send; if the "
+                        "stream is in it, unpack it: \"%s FILE | sqlblock "
+                        "receive %s%s%s\"",
+                        format->name, format->program, argv[0],
+                        argc > 1 ? " " : "", argc > 1 ? argv[1] : "");
+  return status_fail (status, EINVAL,
+                      "this is %s, not a stream of sqlblock send",
+                      format->name);
+}
+
+static int
+run_receive (int argc, char *argv[])
+{
+  struct receiving receiving = { .name = argc > 1 ? argv[1] : NULL };
+  struct status status;
+  uint64_t before;
+  int r = tool_parse_compression (receive_compression, &receiving.compression);
+
+  if (r != TOOL_DONE)
+    return r;
+  if (isatty (STDIN_FILENO))
+    return tool_error (EINVAL, "a stream is not read from a terminal; give a "
+                               "file or a pipe from \"sqlblock send\"");
+  if (open_stream (&receiving.stream, argc, argv, &status) == -1 ||
+      make_database (argv[0], &receiving.stream.header, &status) == -1) {
+    stream_close (&receiving.stream);
+    return tool_fail (&status);
+  }
+  receiving.store = tool_open (argv[0], true);
+  before = copy_free_pages (receiving.store);
+  r = take_streams (&receiving, &status);
+  stream_close (&receiving.stream);
+  return copy_end (receiving.store, before, r, &status);
+}
+
+static const struct tool_option receive_options[] = {
+  { "compression", 'c', "HOW", &receive_compression,
+    "of a new disk:\n" COMPRESSION_HELP ";\n"
+    "default: lz4" },
+  { "dedup", 0, NULL, &receive_dedup,
+    "a new disk stores blocks that are equal only once" },
+  { "rollback", 'F', NULL, &receive_rollback,
+    "give up what was written to the disk since the\n"
+    "older snapshot; newer snapshots stay" },
+  { NULL, 0, NULL, NULL, NULL },
+};
+
+const struct command command_receive = {
+  .name = "receive",
+  .arguments = "DATABASE [DISK]",
+  .summary = "Make a snapshot from a stream on standard input",
+  .help =
+      "Reads what \"sqlblock send\" has written. A whole snapshot becomes a\n"
+      "new disk, under its own name or as DISK; the database is made if it is\n"
+      "not there. What changed between two snapshots goes to the disk that\n"
+      "has the older one, and must not have been written since.\n"
+      "The disk and the snapshot appear when all has arrived and its\n"
+      "checksums are right; else nothing is changed.\n",
+  .options = receive_options,
+  .common = COMMON_PROGRESS,
+  .least = 1,
+  .most = 2,
+  .run = run_receive,
+};
