@@ -421,6 +421,8 @@ struct manage_incoming {
   const char *base;  /* and its name where it comes from */
   bool rollback;     /* give up what was written since the base */
   const struct optional *optional; /* what comes with both; NULL: nothing */
+  uint64_t resumed; /* not 0: what was kept of an earlier reception is gone on
+                       with, from this byte on */
 };
 
 /* Begin.  DISK must not exist.  With REPLACE or a base it must, and no
@@ -429,7 +431,8 @@ struct manage_incoming {
  *
  * Returns a disk for writing, which begins as the base or as zeroes, and is
  * seen by nobody else; NULL on failure.  What an earlier reception of DISK
- * has left behind is removed.
+ * has left behind is removed; but where that was kept it is EEXIST, unless what
+ * comes now goes on exactly there (RESUMED), else EINVAL.
  */
 struct disk *manage_receive (struct store *store,
                              const struct manage_incoming *incoming,
@@ -443,13 +446,37 @@ int manage_receive_end (struct store *store, struct disk *incoming_disk,
                         const struct manage_incoming *incoming,
                         struct status *status);
 
-/* Give up: remove what was received, and close INCOMING_DISK.  The space is
- * freed by manage_reclaim.
+/* Keep what has come in so far, which is all up to the byte POSITION, a multiple
+ * of the block or the end: from then on it stays when the reception fails or
+ * dies, and can be gone on with, until manage_receive_abort, or until nothing
+ * more came for a week.  The disk stays open, and this may be called again and
+ * again.
+ */
+int manage_receive_keep (struct store *store, struct disk *incoming_disk,
+                         const struct manage_incoming *incoming,
+                         uint64_t position, struct status *status);
+
+/* Call FOUND for all that is kept, until it returns non-zero; it may be coming
+ * in just now.
+ */
+int manage_list_partial (struct store *store,
+                         int (*found) (const struct partial_info *info,
+                                       void *opaque),
+                         void *opaque, struct status *status);
+
+/* Remove what is kept for DISK.  ENOENT where that is nothing, EBUSY where it is
+ * just coming in.  The space is freed by manage_reclaim.
+ */
+int manage_receive_abort (struct store *store, const char *disk,
+                          struct status *status);
+
+/* Give up: remove what was received, unless it is kept, and close
+ * INCOMING_DISK.  The space is freed by manage_reclaim.
  */
 void manage_receive_cancel (struct store *store, struct disk *incoming_disk);
 
-/* Remove what receptions have left whose process died; how many goes to
- * *REMOVED.  Where one cannot be removed, the others are before it fails.
+/* Remove what receptions have left whose process died, and what was kept too
+ * long; how many goes to *REMOVED.  Where one cannot be removed, the others are before it fails.
  */
 int manage_receive_clean (struct store *store, unsigned *removed,
                           struct status *status);

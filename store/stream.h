@@ -52,7 +52,10 @@
  *           48  number of the stream in its sequence, from 1
  *           52  how many the sequence has; both are 0 where there is none
  *           56  how many disks these are of
- *           60  flags: 1 the base is of another disk, and the disk a clone
+ *           60  flags: 1 the base is of another disk, and the disk a clone;
+ *               2 the stream goes on where an earlier one of the same snapshot
+ *               and base was cut off: the head's offset says where, and
+ *               nothing before that is in it
  *           64  codec of new blocks (schema.sql), or 0: not said
  *           68  its level
  *           72  are equal blocks stored once: 0 not said, 1 no, 2 yes
@@ -114,7 +117,32 @@ struct stream_header {
                                         sent together, or 0 */
   uint32_t disks;                    /* of so many disks */
   struct storing storing; /* of the disk; its blocks come as they are stored */
+  uint64_t resumed; /* not 0: the stream begins at this byte of the disk, a
+                       multiple of the block or the end */
 };
+
+/* Where a reception was interrupted, and of what: as a text, the token, it goes
+ * from who receives to who sends.
+ */
+struct stream_token {
+  int64_t guid;        /* of the snapshot */
+  int64_t base_guid;   /* 0 without a base */
+  uint64_t size;       /* bytes */
+  uint64_t position;   /* as stream_header.resumed */
+  uint32_t block_size; /* bytes */
+};
+
+/* Room for the text. */
+#define STREAM_TOKEN_MAX 100
+
+void stream_token_print (const struct stream_token *token,
+                         char text[STREAM_TOKEN_MAX]);
+
+/* Read it again.  Returns 0, or -1 and EINVAL where it is none, or damaged.
+ * Thread rules, here and above: any thread.
+ */
+int stream_token_read (const char *text, struct stream_token *token,
+                       struct status *status);
 
 /* A range of the disk. */
 struct stream_range {

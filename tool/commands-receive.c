@@ -20,11 +20,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "copy.h"
 #include "image.h"
 #include "tool.h"
 
-static bool receive_rollback, receive_dedup;
+static bool receive_rollback, receive_dedup, receive_resumable, receive_abort;
 static const char *receive_compression;
 
 /* What comes in. */
@@ -49,10 +50,39 @@ is_stored_anew (const struct stream *stream, const struct disk *disk)
   return there->codec != here->codec || there->level != here->level;
 }
 
-/* Write what the stream says to DISK. */
+/* How often it is noted how far something has come that is to be kept: if the
+ * process is killed, what came since then comes again.
+ */
+#define NOTE_EVERY CLOCK_SECOND
+
+/* Something that is to be kept if the rest does not come. */
+struct keeping {
+  struct store *store;
+  struct disk *disk;
+  const struct manage_incoming *incoming;
+  bool keep;
+  uint64_t position; /* byte: what is before it has been written */
+  uint64_t noted;    /* when that was last noted */
+};
+
+/* Note how far it has come.  Where that fails, what was noted before holds. */
 static int
-receive_ranges (struct stream *stream, struct disk *disk, struct status *status)
+note_position (struct keeping *keeping, struct status *status)
 {
+  keeping->noted = clock_now ();
+  return keeping->keep && keeping->position > keeping->incoming->resumed
+             ? manage_receive_keep (keeping->store, keeping->disk,
+                                    keeping->incoming, keeping->position,
+                                    status)
+             : 0;
+}
+
+/* Write what the stream says. */
+static int
+receive_ranges (struct stream *stream, struct keeping *keeping,
+                struct status *status)
+{
+  struct disk *disk = keeping->disk;
   struct stream_range range;
   int r;
 
@@ -69,7 +99,13 @@ receive_ranges (struct stream *stream, struct disk *disk, struct status *status)
             : disk_zero (disk, range.offset, range.count, false, status);
     if (r == -1)
       return -1;
+    keeping->position = range.offset + range.count;
+    if (clock_now () - keeping->noted >= NOTE_EVERY &&
+        note_position (keeping, status) == -1)
+      return -1;
   }
+  if (r == 0)
+    keeping->position = stream->header.size;
   return r;
 }
 
@@ -93,6 +129,7 @@ incoming_of (const struct receiving *receiving, const char *name)
     .base = header->base_guid != 0 ? header->base : NULL,
     .rollback = receive_rollback,
     .optional = &receiving->stream.optional,
+    .resumed = header->resumed,
   };
 }
 
@@ -102,15 +139,27 @@ receive_stream (struct receiving *receiving, const char *name,
                 struct status *status)
 {
   const struct manage_incoming incoming = incoming_of (receiving, name);
-  struct disk *disk = manage_receive (receiving->store, &incoming, status);
+  struct keeping keeping = {
+    .store = receiving->store,
+    .disk = manage_receive (receiving->store, &incoming, status),
+    .incoming = &incoming,
+    .keep = receive_resumable || incoming.resumed > 0,
+    .noted = clock_now (),
+  };
+  struct status ignored;
 
-  if (disk == NULL)
+  if (keeping.disk == NULL)
     return -1;
-  if (receive_ranges (&receiving->stream, disk, status) == -1) {
-    manage_receive_cancel (receiving->store, disk);
+  if (receive_ranges (&receiving->stream, &keeping, status) == -1) {
+    note_position (&keeping, &ignored);
+    manage_receive_cancel (receiving->store, keeping.disk);
     return -1;
   }
-  return manage_receive_end (receiving->store, disk, &incoming, status);
+  if (note_position (&keeping, status) == -1) {
+    manage_receive_cancel (receiving->store, keeping.disk);
+    return -1;
+  }
+  return manage_receive_end (receiving->store, keeping.disk, &incoming, status);
 }
 
 /* A snapshot that is looked for. */
@@ -199,6 +248,49 @@ target_of (const struct receiving *receiving)
   return receiving->name ? receiving->name : receiving->stream.header.disk;
 }
 
+/* What is kept for a disk; `info.id` is 0 where that is nothing. */
+struct kept {
+  const char *disk;
+  struct partial_info info;
+};
+
+static int
+compare_kept (const struct partial_info *info, void *opaque)
+{
+  struct kept *kept = opaque;
+
+  if (strcmp (info->disk_name, kept->disk) != 0)
+    return 0;
+  kept->info = *info;
+  return 1;
+}
+
+/* Say what of the stream that has failed is kept, and how it goes on. */
+static void
+say_kept (const struct receiving *receiving)
+{
+  struct kept kept = { .disk = target_of (receiving) };
+  char token[STREAM_TOKEN_MAX], arrived[TOOL_SIZE_MAX], all[TOOL_SIZE_MAX];
+  struct status ignored;
+  json_t *json = json_null ();
+
+  if (manage_list_partial (receiving->store, compare_kept, &kept, &ignored) ==
+          0 &&
+      kept.info.id != 0) {
+    tool_token (&kept.info, token);
+    tool_say ("%s of %s of '%s@%s' are kept; to go on, send the rest: "
+              "\"sqlblock send DATABASE --resume=%s\"",
+              tool_size (kept.info.position, arrived),
+              tool_size (kept.info.size, all), kept.disk, kept.info.snapshot,
+              token);
+    json = tool_json_partial (&kept.info);
+  }
+  if (common.json)
+    tool_json_print (json_pack ("{s:o}", "kept", json));
+  else
+    json_decref (json);
+}
+
 /* Receive the stream that was opened, or pass it by. */
 static int
 take_stream (struct receiving *receiving, struct status *status)
@@ -219,6 +311,8 @@ take_stream (struct receiving *receiving, struct status *status)
   r = search.name[0] ? pass_by (receiving, status)
                      : receive_stream (receiving, name, status);
   tool_progress_end (r);
+  if (r == -1)
+    say_kept (receiving);
   if (r == 0 && search.name[0] == '\0') {
     say_received (receiving->store, name, header->snapshot);
     receiving->received++;
@@ -253,10 +347,16 @@ static int
 make_database (const char *path, const struct stream_header *header,
                struct status *status)
 {
-  if (header->base_guid != 0) {
+  if (header->base_guid != 0 || header->resumed != 0) {
     const int r = tool_examine (path, status);
 
     return r != 0 ? (r == 1 ? 0 : -1)
+           : header->base_guid == 0
+               ? status_fail (status, ENOENT,
+                              "there is no file %s; the stream has only the "
+                              "rest of snapshot '%s@%s', receive the beginning "
+                              "first",
+                              path, header->disk, header->snapshot)
                   : status_fail (status, ENOENT,
                                  "there is no file %s; the stream has only "
                                  "what changed since snapshot '%s@%s', receive "
@@ -290,6 +390,27 @@ open_stream (struct stream *stream, int argc, char *argv[],
                       format->name);
 }
 
+/* Give up what is kept for the disk NAME. */
+static int
+abort_reception (const char *database, const char *name)
+{
+  struct store *store;
+  struct status status;
+
+  if (name == NULL)
+    return tool_usage ("--abort needs the name of the disk; \"sqlblock list\" "
+                       "shows for which ones something is kept");
+  if (receive_rollback || receive_dedup || receive_resumable ||
+      receive_compression)
+    return tool_usage ("with --abort nothing is received; leave out the other "
+                       "options");
+  store = tool_open (database, true);
+  if (manage_receive_abort (store, name, &status) == -1)
+    return tool_fail (&status);
+  tool_say ("gave up what was kept for disk '%s'", name);
+  return tool_reclaim (store);
+}
+
 static int
 run_receive (int argc, char *argv[])
 {
@@ -300,6 +421,8 @@ run_receive (int argc, char *argv[])
 
   if (r != TOOL_DONE)
     return r;
+  if (receive_abort)
+    return abort_reception (argv[0], receiving.name);
   if (isatty (STDIN_FILENO))
     return tool_error (EINVAL, "a stream is not read from a terminal; give a "
                                "file or a pipe from \"sqlblock send\"");
@@ -324,6 +447,11 @@ static const struct tool_option receive_options[] = {
   { "rollback", 'F', NULL, &receive_rollback,
     "give up what was written to the disk since the\n"
     "older snapshot; newer snapshots stay" },
+  { "resumable", 's', NULL, &receive_resumable,
+    "if the stream is cut off, keep what has arrived, for\n"
+    "\"send --resume\"" },
+  { "abort", 'A', NULL, &receive_abort,
+    "give up what is kept for DISK; nothing is read" },
   { NULL, 0, NULL, NULL, NULL },
 };
 
@@ -337,9 +465,12 @@ const struct command command_receive = {
       "not there. What changed between two snapshots goes to the disk that\n"
       "has the older one, and must not have been written since.\n"
       "The disk and the snapshot appear when all has arrived and its\n"
-      "checksums are right; else nothing is changed.\n",
+      "checksums are right; else nothing is changed.\n"
+      "\n"
+      "With --json, where it fails the JSON is {\"kept\": ...}: null, or what\n"
+      "is kept, as \"sqlblock list\" has it under \"receiving\".\n",
   .options = receive_options,
-  .common = COMMON_PROGRESS,
+  .common = COMMON_JSON | COMMON_PROGRESS,
   .least = 1,
   .most = 2,
   .run = run_receive,

@@ -148,6 +148,17 @@ struct bookmark_info {
   bool usable; /* the disk as it is now comes from it */
 };
 
+/* What has arrived of a snapshot, whose rest may come later. */
+struct partial_info {
+  int64_t id;                           /* of the hidden disk */
+  char disk_name[DISK_NAME_MAX + 1];    /* whose snapshot it is to be */
+  char snapshot[SNAPSHOT_NAME_MAX + 1]; /* as it is called where it comes from */
+  int64_t guid, base_guid;
+  uint64_t size, position; /* bytes: all, and those that are there */
+  uint32_t block_size;     /* bytes */
+  int64_t updated;         /* when something came last, since 1970 */
+};
+
 /* What cannot be counted, since what says it cannot be read. */
 #define USAGE_UNKNOWN UINT64_MAX
 

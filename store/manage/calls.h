@@ -33,6 +33,8 @@ struct manage_call {
   struct bookmark_info bookmark;
   const struct bookmark_info *bookmarks;
   size_t bookmark_count;
+  const struct partial_info *partial;
+  size_t partial_count;
   struct manage_details details;
   struct manage_file file;
   struct recompressed done;
@@ -88,6 +90,9 @@ extern const struct field manage_fields[];
   X (manage_outgoing, "snapshot whole", "optional")                            \
   X (manage_receive, "incoming optional?", "open info readonly")               \
   X (manage_receive_end, "open size", "")                                      \
+  X (manage_receive_keep, "open size", "")                                     \
+  X (manage_list_partial, "", "partial")                                       \
+  X (manage_receive_abort, "disk", "")                                         \
   X (manage_receive_cancel, "open", "")                                        \
   X (manage_receive_clean, "", "removed")                                      \
   X (recompress_disk, "disk", "done")                                          \

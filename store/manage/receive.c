@@ -26,6 +26,9 @@
  *
  *   other contents   DISK gets the layer of DISK/receiving.
  *
+ * What is kept of a reception that was interrupted (partial.h) stays as it is
+ * "during": DISK goes on on layer 8, and may be read.
+ *
  * Who receives has the guards of both disks: so what a process that died
  * has left can be told from what comes in just now.
  */
@@ -37,6 +40,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/sane.h"
 #include "base/failed.h"
@@ -45,6 +49,7 @@
 #include "rows/carried.h"
 #include "rows/features.h"
 #include "rows/layers.h"
+#include "rows/partial.h"
 #include "manage/calls.h"
 #include "manage.h"
 #include "rows/quota.h"
@@ -479,8 +484,8 @@ delete_leftover (struct connection *connection,
   return r == -1 ? -1 : 0;
 }
 
-/* The ids of all hidden disks, or that of the one for the disk NAME, in a new
- * array that ends with 0.
+/* The ids of all hidden disks, or that of the one for the disk NAME, without
+ * what is kept, in a new array that ends with 0.
  */
 static int64_t *
 list_hidden (struct connection *connection, const char *name,
@@ -488,15 +493,18 @@ list_hidden (struct connection *connection, const char *name,
 {
   static const char list_sql[] =
       "SELECT id FROM disk WHERE name LIKE '%" DISK_RECEIVING "'"
-      " AND (?1 IS NULL OR name = ?1 || '" DISK_RECEIVING "')";
+      " AND (?1 IS NULL OR name = ?1 || '" DISK_RECEIVING "')"
+      " AND NOT " PARTIAL_IS_KEPT ("?2");
   CLEANUP_STATEMENT sqlite3_stmt *list =
       connection_statement (connection, list_sql, status);
   int64_t *ids = NULL, *more;
   size_t count = 0;
   int r = list ? 1 : -1;
 
-  if (list)
+  if (list) {
     sqlite3_bind_text (list, 1, name, -1, SQLITE_STATIC);
+    sqlite3_bind_int64 (list, 2, time (NULL));
+  }
   while (r == 1) {
     r = connection_step (connection, list, status);
     more = grow (ids, count, sizeof *ids);
@@ -638,10 +646,10 @@ make_hidden (struct connection *connection, struct reception *reception,
                           status);
 }
 
-/* Make DISK/receiving where DISK must not be there. */
+/* Check that DISK is not there. */
 static int
-begin_new (struct connection *connection, struct reception *reception,
-           const struct disk_options *options, struct status *status)
+check_new (struct connection *connection, struct reception *reception,
+           struct status *status)
 {
   const int r = disks_find (connection, reception->incoming->disk,
                             &reception->disk, status);
@@ -656,7 +664,16 @@ begin_new (struct connection *connection, struct reception *reception,
                         reception->incoming->snapshot
                             ? ""
                             : ", or replace its contents with --overwrite");
-  if (r == -1 || disks_check_packing (connection, options, status) == -1)
+  return r;
+}
+
+/* Make DISK/receiving where DISK must not be there. */
+static int
+begin_new (struct connection *connection, struct reception *reception,
+           const struct disk_options *options, struct status *status)
+{
+  if (check_new (connection, reception, status) == -1 ||
+      disks_check_packing (connection, options, status) == -1)
     return -1;
   return make_hidden (connection, reception, options, NULL, status);
 }
@@ -743,6 +760,107 @@ begin_changes (struct connection *connection, struct reception *reception,
   return make_hidden (connection, reception, options, &base, status);
 }
 
+/*--------------------------------------------------------------------
+ * Going on.
+ */
+
+/* Nothing begins anew where something is kept. */
+static int
+check_kept (struct connection *connection, const struct reception *reception,
+            struct status *status)
+{
+  const char *disk = reception->incoming->disk;
+  struct partial_info kept;
+  const int r = partial_find (connection, disk, &kept, status);
+
+  if (r != 1)
+    return r;
+  return status_fail (status, EEXIST,
+                      "a part of snapshot '%s' has been received for disk '%s' "
+                      "and is kept; send the rest with the token that "
+                      "\"sqlblock list\" shows, or give it up: \"sqlblock "
+                      "receive --abort DATABASE %s\"",
+                      kept.snapshot, disk, disk);
+}
+
+/* What comes in must go on exactly where what is kept ends. */
+static int
+check_goes_on (const struct manage_incoming *incoming,
+               const struct partial_info *kept, struct status *status)
+{
+  if (kept->guid != incoming->guid || kept->base_guid != incoming->base_guid ||
+      kept->size != incoming->size || kept->block_size != incoming->block_size)
+    return status_fail (status, EINVAL,
+                        "what is kept for it is a part of snapshot '%s', and "
+                        "the stream goes on with another one%s; \"sqlblock "
+                        "list\" shows the token with which to send",
+                        kept->snapshot,
+                        kept->guid == incoming->guid ? ", from another base"
+                                                     : "");
+  if (kept->position != incoming->resumed)
+    return status_fail (status, EINVAL,
+                        "what is kept ends at byte %" PRIu64
+                        ", and the stream goes on at byte %" PRIu64
+                        ": its token is an old one; \"sqlblock list\" shows the "
+                        "present one",
+                        kept->position, incoming->resumed);
+  return 0;
+}
+
+/* May DISK still become what has come in? */
+static int
+check_still (struct connection *connection, struct reception *reception,
+             struct status *status)
+{
+  const struct manage_incoming *incoming = reception->incoming;
+  struct snapshot_info none;
+
+  if (incoming->base_guid == 0)
+    return check_new (connection, reception, status);
+  if (snapshots_find_target (connection, incoming->disk, &reception->disk,
+                             &none, status) == -1 ||
+      features_allow (connection, reception->disk.id, FEATURE_CHANGE, status) ==
+          -1 ||
+      find_base (connection, reception, status) == -1 ||
+      compare_contents (connection, reception, 0, status) == -1)
+    return -1;
+  return reception->clean || incoming->rollback
+             ? 0
+             : fail_written (reception, status);
+}
+
+/* Go on with the hidden disk NAME. */
+static int
+begin_again (struct connection *connection, struct reception *reception,
+             const char *name, struct status *status)
+{
+  const struct manage_incoming *incoming = reception->incoming;
+  struct partial_info kept;
+  int guard, r;
+
+  if (check_still (connection, reception, status) == -1)
+    return -1;
+  r = partial_find (connection, incoming->disk, &kept, status);
+  if (r == 0)
+    return status_fail (status, EINVAL,
+                        "the stream goes on where an earlier one was cut off, "
+                        "but nothing of that is kept here for disk '%s'; "
+                        "send everything, without a token",
+                        incoming->disk);
+  if (r == -1 || check_goes_on (incoming, &kept, status) == -1)
+    return -1;
+  guard = guard_take (store_path (reception->store), kept.id, false, status);
+  if (guard == -1)
+    return status->error == EBUSY
+               ? status_fail (status, EBUSY,
+                              "disk '%s' is being received already",
+                              incoming->disk)
+               : -1;
+  guard_release (guard);
+  return disks_find (connection, name, &reception->hidden, status) == 1 ? 0
+                                                                         : -1;
+}
+
 static int
 change_begin (struct connection *connection, void *opaque,
               struct status *status)
@@ -759,7 +877,10 @@ change_begin (struct connection *connection, void *opaque,
   };
 
   snprintf (name, sizeof name, "%s" DISK_RECEIVING, incoming->disk);
-  if (delete_leftover (connection, reception, name, status) == -1)
+  if (incoming->resumed)
+    return begin_again (connection, reception, name, status);
+  if (check_kept (connection, reception, status) == -1 ||
+      delete_leftover (connection, reception, name, status) == -1)
     return -1;
   if (incoming->base_guid)
     return begin_changes (connection, reception, &options, status);
@@ -914,8 +1035,9 @@ manage_receive (struct store *store, const struct manage_incoming *incoming,
       take_guard (&reception, &guard, status) == 0 &&
       (incoming->base_guid == 0 ||
        take_old_back (store, incoming->disk, status) == 0) &&
-      look_for_base (&reception, status) == 0 &&
-      look_for_given_up (&reception, status) == 0 &&
+      (incoming->resumed ||
+       (look_for_base (&reception, status) == 0 &&
+        look_for_given_up (&reception, status) == 0)) &&
       store_change (store, change_begin, &reception, status) == 0)
     disk = disk_open_found (store, &reception.hidden, false, status);
   if (disk) {
@@ -965,7 +1087,8 @@ change_end (struct connection *connection, void *opaque, struct status *status)
   int64_t snapshot;
 
   if (incoming->base_guid == 0 && !incoming->replace) {
-    if (disks_rename (connection, disk.id, incoming->disk, status) == -1)
+    if (partial_drop (connection, disk.id, status) == -1 ||
+        disks_rename (connection, disk.id, incoming->disk, status) == -1)
       return -1;
   }
   else {
@@ -1004,6 +1127,118 @@ change_cancel (struct connection *connection, void *opaque,
   return r;
 }
 
+/*--------------------------------------------------------------------
+ * Keeping what has come in.
+ */
+
+/* Is what comes in as the hidden disk ID kept?  In doubt it is. */
+static bool
+is_kept (struct store *store, int64_t id)
+{
+  struct partial_info kept;
+  struct status ignored;
+
+  return STORE_READ (store, &ignored, connection,
+                     partial_find_id (connection, id, &kept, &ignored)) != 0;
+}
+
+struct keeping {
+  int64_t hidden;
+  struct partial_info info;
+};
+
+static int
+change_keep (struct connection *connection, void *opaque, struct status *status)
+{
+  const struct keeping *keeping = opaque;
+
+  return partial_put (connection, keeping->hidden, &keeping->info, status);
+}
+
+int
+manage_receive_keep (struct store *store, struct disk *incoming_disk,
+                     const struct manage_incoming *incoming, uint64_t position,
+                     struct status *status)
+{
+  struct manage_call call = {
+    .open = disk_remote (incoming_disk),
+    .size = position,
+  };
+  struct keeping keeping = {
+    .hidden = disk_get_info (incoming_disk)->id,
+    .info = {
+      .guid = incoming->guid,
+      .base_guid = incoming->base_guid,
+      .size = incoming->size,
+      .position = position,
+      .block_size = incoming->block_size,
+      .updated = time (NULL),
+    },
+  };
+
+  if (store_remote (store))
+    return calls_ask (store, &call_manage_receive_keep, &call, status);
+  if (incoming->snapshot == NULL || position == 0 || position > incoming->size ||
+      incoming->block_size == 0 ||
+      (position % incoming->block_size && position != incoming->size))
+    return status_fail (status, EINVAL,
+                        "what has come in of disk '%s' cannot be kept",
+                        incoming->disk);
+  snprintf (keeping.info.snapshot, sizeof keeping.info.snapshot, "%s",
+            incoming->snapshot);
+  return store_change (store, change_keep, &keeping, status);
+}
+
+int
+manage_list_partial (struct store *store,
+                     int (*found) (const struct partial_info *info,
+                                   void *opaque),
+                     void *opaque, struct status *status)
+{
+  struct manage_call call = { .partial_count = 0 };
+
+  if (store_remote (store)) {
+    if (calls_ask (store, &call_manage_list_partial, &call, status) == -1)
+      return -1;
+    for (size_t i = 0; i < call.partial_count; i++)
+      if (found (&call.partial[i], opaque) != 0)
+        break;
+    return 0;
+  }
+  return STORE_READ (store, status, connection,
+                     partial_list (connection, found, opaque, status));
+}
+
+int
+manage_receive_abort (struct store *store, const char *disk,
+                      struct status *status)
+{
+  struct cleaning cleaning = { .store = store };
+  struct partial_info kept;
+  int r;
+
+  if (store_remote (store))
+    return calls_ask (store, &call_manage_receive_abort,
+                      &(struct manage_call){ .disk = disk }, status);
+  r = STORE_READ (store, status, connection,
+                  partial_find (connection, disk, &kept, status));
+  if (r == 0)
+    return status_fail (status, ENOENT,
+                        "nothing that was received for disk '%s' is kept",
+                        disk);
+  if (r == -1)
+    return -1;
+  cleaning.id = kept.id;
+  r = remove_hidden (&cleaning, status);
+  if (r == 0)
+    return status_fail (status, EBUSY, "disk '%s' is just being received",
+                        disk);
+  return r == -1 ? status_prefix (status, "giving up what was received for "
+                                          "disk '%s'",
+                                  disk)
+                 : 0;
+}
+
 void
 manage_receive_cancel (struct store *store, struct disk *incoming_disk)
 {
@@ -1014,6 +1249,10 @@ manage_receive_cancel (struct store *store, struct disk *incoming_disk)
   if (store_remote (store)) {
     calls_ask (store, &call_manage_receive_cancel, &call, &ignored);
     disk_forget (incoming_disk);
+    return;
+  }
+  if (is_kept (store, hidden.id)) {
+    disk_close (incoming_disk);
     return;
   }
   take_back (store, hidden.id, &ignored);

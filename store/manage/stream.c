@@ -70,7 +70,7 @@ struct begin_more {
   uint32_t base_disk_length;
 };
 
-enum { FLAG_CLONE = 1 };
+enum { FLAG_CLONE = 1, FLAG_RESUMED = 2 };
 
 /* The key and the value stand behind it. */
 struct property_head {
@@ -241,7 +241,8 @@ add_more (const struct stream_header *header, unsigned char *bytes,
     .number = htole32 (header->number),
     .count = htole32 (header->count),
     .disks = htole32 (header->disks),
-    .flags = htole32 (header->clone ? FLAG_CLONE : 0),
+    .flags = htole32 ((header->clone ? FLAG_CLONE : 0) |
+                      (header->resumed ? FLAG_RESUMED : 0)),
     .codec = htole32 (header->storing.compression.codec),
     .level = htole32 (header->storing.compression.level),
     .deduplicate = htole32 (header->storing.deduplicate),
@@ -279,10 +280,12 @@ write_begin (struct stream *stream, uint64_t follow, struct status *status)
     length += size;
   }
   memcpy (bytes, &begin, sizeof begin);
-  return write_record (
-      stream,
-      &(struct head){ .kind = BEGIN, .codec = PAYLOAD_RAW, .count = follow },
-      bytes, length, status);
+  return write_record (stream,
+                       &(struct head){ .kind = BEGIN,
+                                       .codec = PAYLOAD_RAW,
+                                       .offset = header->resumed,
+                                       .count = follow },
+                       bytes, length, status);
 }
 
 static int
@@ -330,7 +333,7 @@ write_feature (struct stream *stream, const struct disk_feature *feature,
 static uint32_t
 version_of (const struct stream_header *header, const struct optional *optional)
 {
-  if (header->clone || header->count > 0 ||
+  if (header->clone || header->count > 0 || header->resumed > 0 ||
       header->storing.compression.codec != 0)
     return 3;
   return optional->property_count + optional->feature_count > 0 ? 2 : 1;
@@ -597,7 +600,8 @@ check_header (const struct stream *stream, struct status *status)
       header->number > header->count ||
       (header->number == 0) != (header->count == 0) ||
       (header->number == 0) != (header->disks == 0) ||
-      header->disks > header->count)
+      header->disks > header->count || header->resumed > header->size ||
+      (header->resumed % header->block_size && header->resumed != header->size))
     return fail_damaged (stream, "its header makes no sense", status);
   return 0;
 }
@@ -712,10 +716,12 @@ read_optional (struct stream *stream, uint64_t count, struct status *status)
   return r;
 }
 
-/* Take what only version 3 says, which is in the payload of LENGTH bytes. */
+/* Take what only version 3 says, which is in the payload of LENGTH bytes; OFFSET
+ * is that of the head.
+ */
 static int
-take_more (struct stream *stream, struct begin_more *more, size_t length,
-           struct status *status)
+take_more (struct stream *stream, struct begin_more *more, uint64_t offset,
+           size_t length, struct status *status)
 {
   struct stream_header *header = &stream->header;
   uint32_t flags;
@@ -724,12 +730,16 @@ take_more (struct stream *stream, struct begin_more *more, size_t length,
     return fail_damaged (stream, "its header is missing", status);
   memcpy (more, stream->payload + sizeof (struct begin), sizeof *more);
   flags = le32toh (more->flags);
-  if (flags & ~FLAG_CLONE)
+  if (flags & ~(FLAG_CLONE | FLAG_RESUMED))
     return status_fail (status, ENOTSUP,
                         "the stream uses something that this version does not "
                         "know (flags %" PRIu32 "); use a newer one",
                         flags);
   header->clone = flags & FLAG_CLONE;
+  header->resumed = flags & FLAG_RESUMED ? offset : 0;
+  if ((header->resumed == 0) != (offset == 0) ||
+      (header->resumed == 0) != !(flags & FLAG_RESUMED))
+    return fail_damaged (stream, "its header makes no sense", status);
   header->number = le32toh (more->number);
   header->count = le32toh (more->count);
   header->disks = le32toh (more->disks);
@@ -753,7 +763,7 @@ read_begin (struct stream *stream, struct status *status)
 
   if (read_record (stream, &head, status) == -1)
     return -1;
-  if (head.kind != BEGIN || head.offset ||
+  if (head.kind != BEGIN || (head.offset && stream->version < 3) ||
       (head.count && stream->version == 1) || head.length < sizeof begin)
     return fail_damaged (stream, "its header is missing", status);
   memcpy (&begin, stream->payload, sizeof begin);
@@ -765,12 +775,13 @@ read_begin (struct stream *stream, struct status *status)
   header->created = le64toh (begin.created);
   header->base_guid = le64toh (begin.base_guid);
   if ((stream->version >= 3 &&
-       take_more (stream, &more, head.length, status) == -1) ||
+       take_more (stream, &more, head.offset, head.length, status) == -1) ||
       take_texts (stream, &begin, more.base_disk_length, head.length, status) ==
           -1 ||
       check_header (stream, status) == -1)
     return -1;
   stream->counts.records++;
+  stream->next = header->resumed;
   return read_optional (stream, head.count, status);
 }
 

@@ -825,6 +825,40 @@ serve_manage_receive_end (struct serving *serving, void *values,
 }
 
 static int
+serve_manage_receive_keep (struct serving *serving, void *values,
+                           struct status *status)
+{
+  struct manage_call *call = values;
+  struct opened *opened =
+      find_open (serving->session, call->open, OPENED_INCOMING, status);
+
+  return opened ? manage_receive_keep (STORE, opened->disk, &opened->incoming,
+                                       call->size, status)
+                : -1;
+}
+
+SERVE (manage_receive_abort, manage_receive_abort (STORE, call->disk, status))
+
+static int
+add_partial (const struct partial_info *info, void *opaque)
+{
+  return add_to_list (opaque, info);
+}
+
+static int
+serve_manage_list_partial (struct serving *serving, void *values,
+                           struct status *status)
+{
+  struct list list = { .size = sizeof (struct partial_info) };
+  struct manage_call *call = values;
+  const int r = manage_list_partial (STORE, add_partial, &list, status);
+
+  call->partial = (struct partial_info *)list.items;
+  call->partial_count = list.count;
+  return keep_list (serving, &list, r, status);
+}
+
+static int
 serve_manage_receive_cancel (struct serving *serving, void *values,
                              struct status *status)
 {
