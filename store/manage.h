@@ -419,15 +419,20 @@ struct manage_incoming {
   int64_t base_guid; /* 0: everything is received; else what changed since
                         the snapshot with this guid */
   const char *base;  /* and its name where it comes from */
-  bool rollback;     /* give up what was written since the base */
+  /* DISK is new, and becomes a clone of whichever disk has the base; that is
+   * called so where it comes from.  NULL: the base is one of DISK itself.
+   */
+  const char *origin;
+  bool rollback;                   /* give up what was written since the base */
   const struct optional *optional; /* what comes with both; NULL: nothing */
   uint64_t resumed; /* not 0: what was kept of an earlier reception is gone on
                        with, from this byte on */
 };
 
-/* Begin.  DISK must not exist.  With REPLACE or a base it must, and no
- * server may have it open for writing (EBUSY).  A base must be its newest
- * snapshot, with nothing written since (EINVAL), unless ROLLBACK.
+/* Begin.  DISK must not exist.  With REPLACE or a base of its own it must, and
+ * no server may have it open for writing (EBUSY).  Such a base must be its
+ * newest snapshot, with nothing written since (EINVAL), unless ROLLBACK.  With
+ * an ORIGIN some disk must have the base (ENOENT).
  *
  * Returns a disk for writing, which begins as the base or as zeroes, and is
  * seen by nobody else; NULL on failure.  What an earlier reception of DISK

@@ -120,13 +120,16 @@ incoming_of (const struct receiving *receiving, const char *name)
     .description = header->description,
     .size = header->size,
     .block_size = header->block_size,
-    .storing.compression = receiving->compression,
-    .storing.deduplicate = receive_dedup ? DISK_ON : DISK_UNSAID,
+    .storing.compression = receive_compression ? receiving->compression
+                                               : header->storing.compression,
+    .storing.deduplicate =
+        receive_dedup ? DISK_ON : header->storing.deduplicate,
     .snapshot = header->snapshot,
     .guid = header->guid,
     .created = header->created,
     .base_guid = header->base_guid,
     .base = header->base_guid != 0 ? header->base : NULL,
+    .origin = header->clone ? header->base_disk : NULL,
     .rollback = receive_rollback,
     .optional = &receiving->stream.optional,
     .resumed = header->resumed,
@@ -348,6 +351,7 @@ make_database (const char *path, const struct stream_header *header,
                struct status *status)
 {
   if (header->base_guid != 0 || header->resumed != 0) {
+    const char *disk = header->clone ? header->base_disk : header->disk;
     const int r = tool_examine (path, status);
 
     return r != 0 ? (r == 1 ? 0 : -1)
@@ -361,7 +365,7 @@ make_database (const char *path, const struct stream_header *header,
                                  "there is no file %s; the stream has only "
                                  "what changed since snapshot '%s@%s', receive "
                                  "that first",
-                                 path, header->disk, header->base);
+                                 path, disk, header->base);
   }
   return tool_make (path, header->block_size, status);
 }

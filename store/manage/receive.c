@@ -9,6 +9,9 @@
  *
  *   a new disk       DISK/receiving gets the name DISK.
  *
+ *   a clone          The same, and DISK/receiving begins on a layer over the
+ *                    snapshot that is its base.
+ *
  *   what changed     before    DISK ──► layer 7
  *   since a base               DISK@base ──► layer 7 as of 3
  *
@@ -45,6 +48,7 @@
 #include "base/sane.h"
 #include "base/failed.h"
 #include "base/grow.h"
+#include "block/codec.h"
 #include "sqlite/guard.h"
 #include "rows/carried.h"
 #include "rows/features.h"
@@ -69,6 +73,13 @@ struct reception {
   int64_t known;     /* `clean` holds up to this id of a block, at least */
   uint64_t given_up; /* bytes that go when DISK is replaced */
 };
+
+/* Is it for a disk that is there, or for a new one? */
+static bool
+is_for_new (const struct manage_incoming *incoming)
+{
+  return !incoming->replace && (incoming->base_guid == 0 || incoming->origin);
+}
 
 /*--------------------------------------------------------------------
  * The base.
@@ -167,6 +178,43 @@ find_base (struct connection *connection, struct reception *reception,
                         "with which this begins; delete those, or use "
                         "--rollback",
                         reception->disk.name, reception->base.name);
+  return 0;
+}
+
+/* Look for the base of a clone among the snapshots of all disks. */
+static int
+compare_origin (const struct snapshot_info *info, void *opaque)
+{
+  struct reception *reception = opaque;
+
+  if (info->guid != reception->incoming->base_guid || info->access != DISK_OPEN)
+    return 0;
+  reception->base = *info;
+  return 1;
+}
+
+static int
+find_origin (struct connection *connection, struct reception *reception,
+             struct status *status)
+{
+  const struct manage_incoming *incoming = reception->incoming;
+
+  reception->base.id = 0;
+  if (snapshots_list (connection, 0, compare_origin, reception, status) == -1)
+    return -1;
+  if (reception->base.id == 0)
+    return status_fail (status, ENOENT,
+                        "no disk here has the snapshot '%s@%s', of which it is "
+                        "a clone; receive that first, or send all of it, "
+                        "without what it was cloned from",
+                        incoming->origin, incoming->base);
+  if (reception->base.block_size != reception->hidden.block_size)
+    return status_fail (status, EINVAL,
+                        "'%s@%s' has blocks of %" PRIu32 " bytes, the clone of "
+                        "%" PRIu32,
+                        reception->base.disk_name, reception->base.name,
+                        reception->base.block_size,
+                        reception->hidden.block_size);
   return 0;
 }
 
@@ -646,6 +694,27 @@ make_hidden (struct connection *connection, struct reception *reception,
                           status);
 }
 
+/* Make DISK/receiving for a clone of the base. */
+static int
+begin_clone (struct connection *connection, struct reception *reception,
+             struct disk_options *options, struct status *status)
+{
+  struct layer_point base;
+
+  /* What was found before the transaction may have gone. */
+  if (find_origin (connection, reception, status) == -1 ||
+      features_allow (connection, reception->base.disk, FEATURE_CHANGE,
+                      status) == -1)
+    return -1;
+  base =
+      (struct layer_point){ reception->base.layer, reception->base.generation };
+  options->size = reception->hidden.size = reception->base.size;
+  if (make_hidden (connection, reception, options, &base, status) == -1)
+    return -1;
+  return features_clone (connection, reception->base.disk, reception->hidden.id,
+                         status);
+}
+
 /* Check that DISK is not there. */
 static int
 check_new (struct connection *connection, struct reception *reception,
@@ -670,12 +739,14 @@ check_new (struct connection *connection, struct reception *reception,
 /* Make DISK/receiving where DISK must not be there. */
 static int
 begin_new (struct connection *connection, struct reception *reception,
-           const struct disk_options *options, struct status *status)
+           struct disk_options *options, struct status *status)
 {
   if (check_new (connection, reception, status) == -1 ||
       disks_check_packing (connection, options, status) == -1)
     return -1;
-  return make_hidden (connection, reception, options, NULL, status);
+  return reception->incoming->origin
+             ? begin_clone (connection, reception, options, status)
+             : make_hidden (connection, reception, options, NULL, status);
 }
 
 static int
@@ -815,7 +886,7 @@ check_still (struct connection *connection, struct reception *reception,
   const struct manage_incoming *incoming = reception->incoming;
   struct snapshot_info none;
 
-  if (incoming->base_guid == 0)
+  if (is_for_new (incoming))
     return check_new (connection, reception, status);
   if (snapshots_find_target (connection, incoming->disk, &reception->disk,
                              &none, status) == -1 ||
@@ -882,11 +953,25 @@ change_begin (struct connection *connection, void *opaque,
   if (check_kept (connection, reception, status) == -1 ||
       delete_leftover (connection, reception, name, status) == -1)
     return -1;
-  if (incoming->base_guid)
-    return begin_changes (connection, reception, &options, status);
-  if (incoming->replace)
-    return begin_replacing (connection, reception, &options, status);
-  return begin_new (connection, reception, &options, status);
+  if (is_for_new (incoming))
+    return begin_new (connection, reception, &options, status);
+  return incoming->replace
+             ? begin_replacing (connection, reception, &options, status)
+             : begin_changes (connection, reception, &options, status);
+}
+
+/* Can this program write what a new disk is to have? */
+static int
+check_compression (const struct compression *compression, struct status *status)
+{
+  if (compression->codec == 0 ||
+      compression_check (compression->codec, compression->level, status) == 0)
+    return 0;
+  return status->error == EIO
+             ? status_fail (status, ENOTSUP,
+                            "this program does not know how the disk is "
+                            "compressed; use a newer one, or --compression")
+             : -1;
 }
 
 /* Check what is to come in. */
@@ -907,7 +992,9 @@ check_incoming (struct reception *reception, struct status *status)
       (incoming->snapshot &&
        sane_check_snapshot (incoming->snapshot, status) == -1) ||
       (incoming->optional &&
-       carried_check (incoming->optional, incoming->base_guid, status) == -1))
+       carried_check (incoming->optional, !is_for_new (incoming), status) ==
+           -1) ||
+      check_compression (&incoming->storing.compression, status) == -1)
     return -1;
   if (incoming->size == 0)
     return status_fail (status, EINVAL,
@@ -943,7 +1030,7 @@ take_guard (struct reception *reception, int *guard, struct status *status)
 {
   const struct manage_incoming *incoming = reception->incoming;
 
-  if (incoming->base_guid == 0 && !incoming->replace)
+  if (is_for_new (incoming))
     return 0;
   if (store_find (reception->store, incoming->disk, &reception->disk, status) ==
       -1) {
@@ -975,7 +1062,7 @@ look_for_base (struct reception *reception, struct status *status)
 {
   const struct manage_incoming *incoming = reception->incoming;
 
-  if (incoming->base_guid == 0)
+  if (incoming->base_guid == 0 || incoming->origin)
     return 0;
   if (STORE_READ (reception->store, status, connection,
                   look_at_base (connection, reception, status)) == -1)
@@ -996,7 +1083,7 @@ look_for_given_up (struct reception *reception, struct status *status)
 {
   const struct manage_incoming *incoming = reception->incoming;
   const bool gives_up =
-      incoming->replace || (incoming->base_guid && !reception->clean);
+      !is_for_new (incoming) && (incoming->replace || !reception->clean);
   struct usage_item item = { .disk = reception->disk.id };
 
   if (!gives_up || reception->disk.quota == 0)
@@ -1004,6 +1091,24 @@ look_for_given_up (struct reception *reception, struct status *status)
   return STORE_READ (reception->store, status, connection,
                      usage_count (connection, &item, 1, &reception->given_up, 1,
                                   NULL, NULL, status));
+}
+
+/* A clone that comes in has the size of its base; give it its own where that is
+ * larger, with zeroes behind the other's end.  If this fails, what is left of
+ * it is removed by the next reception.
+ */
+static int
+grow_clone (struct reception *reception, struct status *status)
+{
+  const uint64_t size = reception->incoming->size;
+
+  if (reception->incoming->origin == NULL || size <= reception->hidden.size ||
+      reception->incoming->resumed)
+    return 0;
+  if (store_resize (reception->store, &reception->hidden, size, status) == -1)
+    return -1;
+  reception->hidden.size = size;
+  return 0;
 }
 
 /* The same, where a server has the database. */
@@ -1033,12 +1138,13 @@ manage_receive (struct store *store, const struct manage_incoming *incoming,
     return receive_on_server (store, incoming, status);
   if (check_incoming (&reception, status) == 0 &&
       take_guard (&reception, &guard, status) == 0 &&
-      (incoming->base_guid == 0 ||
+      (incoming->base_guid == 0 || incoming->origin ||
        take_old_back (store, incoming->disk, status) == 0) &&
       (incoming->resumed ||
        (look_for_base (&reception, status) == 0 &&
         look_for_given_up (&reception, status) == 0)) &&
-      store_change (store, change_begin, &reception, status) == 0)
+      store_change (store, change_begin, &reception, status) == 0 &&
+      grow_clone (&reception, status) == 0)
     disk = disk_open_found (store, &reception.hidden, false, status);
   if (disk) {
     disk_keep_guard (disk, guard);
@@ -1086,7 +1192,7 @@ change_end (struct connection *connection, void *opaque, struct status *status)
   struct disk_info disk = reception->hidden;
   int64_t snapshot;
 
-  if (incoming->base_guid == 0 && !incoming->replace) {
+  if (is_for_new (incoming)) {
     if (partial_drop (connection, disk.id, status) == -1 ||
         disks_rename (connection, disk.id, incoming->disk, status) == -1)
       return -1;

@@ -774,8 +774,12 @@ check_optional (const struct optional *optional, struct status *status)
 static int
 check_incoming (const struct manage_incoming *incoming, struct status *status)
 {
-  if (incoming->base_guid != 0 && incoming->base == NULL)
+  if ((incoming->base_guid != 0 && incoming->base == NULL) ||
+      (incoming->base_guid == 0 && incoming->origin))
     return status_fail (status, EINVAL, "the base has no name");
+  if (incoming->origin && sane_check ("the name of a disk", incoming->origin,
+                                      DISK_NAME_MAX, status) == -1)
+    return -1;
   return incoming->base ? sane_check ("the name of a snapshot", incoming->base,
                                       SNAPSHOT_NAME_MAX, status)
                         : 0;
