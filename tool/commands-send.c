@@ -7,6 +7,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,7 +16,7 @@
 #include "copy.h"
 #include "tool.h"
 
-static const char *send_from;
+static const char *send_from, *send_resume;
 
 /* A snapshot that is being sent. */
 struct sending {
@@ -25,6 +26,7 @@ struct sending {
   char *target, *base_target;          /* their names, DISK@SNAPSHOT */
   struct resolved named, base_named;   /* and what the user called them */
   struct disk *disk, *base_disk;       /* open: nobody deletes them */
+  uint64_t position; /* byte: what is before it has arrived */
   struct stream stream;
   struct status status; /* what went wrong, error 0: nothing */
 };
@@ -52,9 +54,16 @@ send_data_piece (const struct stream_range *piece, void *opaque,
 static int
 send_difference (uint64_t offset, uint64_t count, bool hole, void *opaque)
 {
-  const struct stream_range zeroes = { .offset = offset, .count = count };
   struct sending *sending = opaque;
+  const uint64_t end = offset + count;
+  struct stream_range zeroes;
 
+  if (end <= sending->position)
+    return 0;
+  if (offset < sending->position)
+    offset = sending->position;
+  count = end - offset;
+  zeroes = (struct stream_range){ .offset = offset, .count = count };
   if (hole)
     return send_piece (&zeroes, sending, &sending->status);
   return copy_data (sending->disk, offset, count, send_piece, sending,
@@ -89,6 +98,31 @@ send_differences (struct sending *sending, struct status *status)
   return -1;
 }
 
+/* The first difference is enough. */
+static int
+note_difference (uint64_t offset, uint64_t count, bool hole, void *opaque)
+{
+  (void)offset;
+  (void)count;
+  (void)hole;
+  *(bool *)opaque = true;
+  return 1;
+}
+
+/* Check, before anything is written, that the bookmark can be used. */
+static int
+check_bookmark (const struct sending *sending, struct status *status)
+{
+  bool differs = false;
+
+  if (sending->bookmark.disk == 0 ||
+      manage_diff_bookmark (sending->store, &sending->bookmark,
+                            disk_get_info (sending->disk), note_difference,
+                            &differs, status) == 0)
+    return 0;
+  return differs ? 0 : -1;
+}
+
 /* Say what is sent. */
 static int
 make_header (const struct sending *sending, struct stream_header *header,
@@ -104,6 +138,7 @@ make_header (const struct sending *sending, struct stream_header *header,
     .block_size = snapshot->block_size,
     .guid = snapshot->guid,
     .created = snapshot->created,
+    .resumed = sending->position,
   };
   strcpy (header->disk, snapshot->disk_name);
   strcpy (header->description, disk.description);
@@ -111,6 +146,9 @@ make_header (const struct sending *sending, struct stream_header *header,
   if (sending->base.id != 0) {
     strcpy (header->base, sending->base.name);
     header->base_guid = sending->base.guid;
+    header->clone = sending->base.disk != snapshot->disk;
+    if (header->clone)
+      strcpy (header->base_disk, sending->base.disk_name);
   }
   else if (sending->bookmark.disk != 0) {
     strcpy (header->base, sending->bookmark.snapshot);
@@ -130,7 +168,8 @@ write_stream (struct sending *sending, const struct stream_header *header,
   if (r == 0)
     r = has_base (sending)
             ? send_differences (sending, status)
-            : copy_disk (sending->disk, send_data_piece, sending, status);
+            : copy_rest (sending->disk, sending->position, send_data_piece,
+                         sending, status);
   if (r == 0)
     r = stream_end (&sending->stream, status);
   stream_close (&sending->stream);
@@ -142,8 +181,10 @@ send_stream (struct sending *sending, struct status *status)
 {
   struct optional optional = { 0 };
   struct stream_header header;
-  int r = make_header (sending, &header, status);
+  int r = check_bookmark (sending, status);
 
+  if (r == 0)
+    r = make_header (sending, &header, status);
   if (r == 0)
     r = manage_outgoing (sending->store, &sending->snapshot,
                          !has_base (sending), &optional, status);
@@ -220,6 +261,139 @@ find_snapshots (struct sending *sending, const char *disk, const char *target,
   return 0;
 }
 
+/*--------------------------------------------------------------------
+ * Going on: what the token says is looked for.
+ */
+
+/* What has a guid: the first one of the disk `disk`, or else of any, but not of
+ * the others where `only` says so.
+ */
+struct search {
+  int64_t guid, disk;
+  bool only;
+  struct snapshot_info snapshot; /* id 0: not found */
+  struct bookmark_info bookmark; /* disk 0: not found */
+};
+
+static int
+compare_snapshot (const struct snapshot_info *info, void *opaque)
+{
+  struct search *search = opaque;
+  const bool own = info->disk == search->disk;
+
+  if (info->guid != search->guid || (search->only && !own) ||
+      (search->snapshot.id != 0 && !own))
+    return 0;
+  search->snapshot = *info;
+  return own;
+}
+
+static int
+compare_bookmark (const struct bookmark_info *info, void *opaque)
+{
+  struct search *search = opaque;
+
+  if (info->guid != search->guid)
+    return 0;
+  search->bookmark = *info;
+  return 1;
+}
+
+/* Find what SNAPSHOT was sent from: an older snapshot of its disk, a bookmark
+ * of that, or a snapshot of which it is a clone.  Returns 1, 0, or -1.
+ */
+static int
+find_token_base (struct sending *sending, int64_t guid, struct status *status)
+{
+  struct search search = {
+    .guid = guid,
+    .disk = sending->snapshot.disk,
+  };
+
+  sending->base.id = sending->bookmark.disk = 0;
+  if (guid == 0)
+    return 1;
+  if (manage_list_snapshots (sending->store, NULL, compare_snapshot, &search,
+                             status) == -1)
+    return -1;
+  if (search.snapshot.id == 0 || search.snapshot.disk != search.disk) {
+    if (manage_list_bookmarks (sending->store, sending->snapshot.disk_name,
+                               compare_bookmark, &search, status) == -1)
+      return -1;
+    if (search.bookmark.disk != 0) {
+      sending->bookmark = search.bookmark;
+      sending->base_target = tool_format ("%s#%s", search.bookmark.disk_name,
+                                          search.bookmark.name);
+      sending->base_named.text =
+          tool_format ("bookmark '%s'", sending->base_target);
+      return 1;
+    }
+  }
+  if (search.snapshot.id == 0)
+    return 0;
+  sending->base = search.snapshot;
+  sending->base_target = tool_format ("%s@%s", search.snapshot.disk_name,
+                                      search.snapshot.name);
+  sending->base_named.text = tool_format ("'%s'", sending->base_target);
+  return 1;
+}
+
+/* Find what the token is about.  TARGET, DISK@SNAPSHOT, may be NULL: then it is
+ * the first snapshot that fits.
+ */
+static int
+find_by_token (struct sending *sending, const char *target,
+               struct status *status)
+{
+  struct search search = { .disk = 0 };
+  struct stream_token token;
+  int r;
+
+  if (stream_token_read (send_resume, &token, status) == -1)
+    return -1;
+  search.guid = token.guid;
+  if (target) {
+    if (manage_find_snapshot (sending->store, target, &sending->snapshot,
+                              status) == -1)
+      return -1;
+    search.disk = sending->snapshot.disk;
+    search.only = true;
+  }
+  if (manage_list_snapshots (sending->store, NULL, compare_snapshot, &search,
+                             status) == -1)
+    return -1;
+  if (search.snapshot.id == 0)
+    return status_fail (status, ENOENT,
+                        "the token is about a snapshot with the guid "
+                        "%016" PRIx64 ", which %s does not have: it was "
+                        "deleted, or comes from another database; send another "
+                        "one, after \"sqlblock receive --abort\" there",
+                        (uint64_t)token.guid,
+                        target ? "this disk" : "this database");
+  sending->snapshot = search.snapshot;
+  if (token.size != sending->snapshot.size ||
+      token.block_size != sending->snapshot.block_size)
+    return status_fail (status, EINVAL,
+                        "the token does not fit '%s@%s', whose guid it has",
+                        sending->snapshot.disk_name, sending->snapshot.name);
+  r = find_token_base (sending, token.base_guid, status);
+  if (r == 0)
+    return status_fail (status, ENOENT,
+                        "'%s@%s' was sent from a snapshot with the guid "
+                        "%016" PRIx64 ", which is not here any more, nor a "
+                        "bookmark of it; send from another one, after "
+                        "\"sqlblock receive --abort\" there",
+                        sending->snapshot.disk_name, sending->snapshot.name,
+                        (uint64_t)token.base_guid);
+  if (r == -1)
+    return -1;
+  sending->position = token.position;
+  sending->target = tool_format ("%s@%s", sending->snapshot.disk_name,
+                                 sending->snapshot.name);
+  sending->named.text = tool_format ("the rest of '%s'", sending->target);
+  return 0;
+}
+
 /* Open the snapshot of that id, TARGET, which nobody can delete from then on.
  */
 static struct disk *
@@ -275,24 +449,30 @@ is_other_disk (const char *disk)
 static int
 run_send (int argc, char *argv[])
 {
-  const struct target target = tool_target (argv[1]);
-  struct sending sending;
+  const struct target target =
+      argc > 1 ? tool_target (argv[1]) : (struct target){ .disk = NULL };
+  struct sending sending = { .position = 0 };
   struct status status;
   int r;
 
-  (void)argc;
-  if (target.snapshot == NULL)
+  if (send_resume && send_from)
+    return tool_usage ("the token says from what is sent; leave out --from");
+  if (argc == 1 && send_resume == NULL)
+    return tool_usage ("give DISK@SNAPSHOT, or --resume=TOKEN");
+  if (argc > 1 && target.snapshot == NULL)
     return tool_usage ("a snapshot is sent, DISK@SNAPSHOT; \"sqlblock "
                        "snapshot create\" makes one");
-  if (is_other_disk (target.disk))
+  if (send_from && is_other_disk (target.disk))
     return tool_usage ("--from names a snapshot of the same disk");
   if (isatty (STDOUT_FILENO))
     return tool_error (EINVAL, "a stream is not written to a terminal; send it "
                                "to a file or through a pipe");
   signal (SIGPIPE, SIG_IGN);
   sending.store = tool_open (argv[0], false);
-  if (find_snapshots (&sending, target.disk, argv[1], &status) == -1 ||
-      open_snapshots (&sending, &status) == -1)
+  r = send_resume
+          ? find_by_token (&sending, argv[1], &status)
+          : find_snapshots (&sending, target.disk, argv[1], &status);
+  if (r == -1 || open_snapshots (&sending, &status) == -1)
     return tool_fail (&status);
   tool_progress_begin (tool_format ("sending %s", sending.target));
   r = send_stream (&sending, &status);
@@ -313,12 +493,15 @@ static const struct tool_option send_options[] = {
     "send only what changed since this older snapshot\n"
     "of the disk, or since its bookmark #NAME; the\n"
     "other database must have what that was" },
+  { "resume", 0, "TOKEN", &send_resume,
+    "send the rest of what was cut off; \"receive\" and\n"
+    "\"list\" of the other database say the token" },
   { NULL, 0, NULL, NULL, NULL },
 };
 
 const struct command command_send = {
   .name = "send",
-  .arguments = "DATABASE DISK@SNAPSHOT",
+  .arguments = "DATABASE [DISK@SNAPSHOT]",
   .summary = "Write a snapshot, or what changed, to standard output",
   .help =
       "Writes a stream from which \"sqlblock receive\" makes the snapshot in\n"
@@ -331,7 +514,7 @@ const struct command command_send = {
       "    ssh host sqlblock receive there.sqlite\n",
   .options = send_options,
   .common = COMMON_PROGRESS,
-  .least = 2,
+  .least = 1,
   .most = 2,
   .run = run_send,
 };
