@@ -206,6 +206,16 @@ int manage_list_snapshots (struct store *store, const char *disk,
                                          void *opaque),
                            void *opaque, struct status *status);
 
+/* The same for each snapshot of another disk on which SNAPSHOT stands, since
+ * its disk, or what that was made from, is a clone: those that show most of the
+ * same blocks first.
+ */
+int manage_list_origins (struct store *store,
+                         const struct snapshot_info *snapshot,
+                         int (*found) (const struct snapshot_info *info,
+                                       void *opaque),
+                         void *opaque, struct status *status);
+
 /* More about a disk or a snapshot. */
 struct manage_details {
   uint64_t snapshots; /* for a disk: how many it has */

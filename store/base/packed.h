@@ -31,7 +31,8 @@
  * is stored is not larger than its block.
  */
 #define PACKED_ROOM(count, block_size)                                         \
-  ((count) + (block_size) + PACKED_HEAD ((count) / (block_size) + 1))
+  (((count) + (block_size)-1) / (block_size) *                                 \
+   ((block_size) + sizeof (uint32_t)))
 
 /* Say in HEAD what block I is. */
 void packed_set (void *head, size_t i, uint32_t codec, uint32_t length);

@@ -78,6 +78,7 @@ extern const struct field manage_fields[];
   X (manage_shrink_file, "keep", "")                                           \
   X (manage_find_snapshot, "target", "snapshot")                               \
   X (manage_list_snapshots, "disk?", "list")                                   \
+  X (manage_list_origins, "snapshot", "list")                                  \
   X (manage_details, "target", "details")                                      \
   X (manage_properties, "target", "optional")                                  \
   X (manage_usage, "items groups", "items frees")                              \

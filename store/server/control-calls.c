@@ -534,6 +534,20 @@ serve_manage_list_bookmarks (struct serving *serving, void *values,
 }
 
 static int
+serve_manage_list_origins (struct serving *serving, void *values,
+                           struct status *status)
+{
+  struct list list = { .size = sizeof (struct snapshot_info) };
+  struct manage_call *call = values;
+  const int r = manage_list_origins (STORE, &call->snapshot, add_snapshot,
+                                     &list, status);
+
+  call->list = (struct snapshot_info *)list.items;
+  call->list_count = list.count;
+  return keep_list (serving, &list, r, status);
+}
+
+static int
 serve_manage_properties (struct serving *serving, void *values,
                          struct status *status)
 {
