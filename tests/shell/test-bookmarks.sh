@@ -95,7 +95,7 @@ fails 2 "the name of a bookmark" bookmark create "$db" web@8 'x/y'
 fails 2 "one of the snapshot's disk" bookmark create "$db" web@8 'mail#x'
 fails 2 "made of a snapshot" bookmark create "$db" web x
 fails 3 "no snapshot 'y'" bookmark create "$db" web@y x
-fails 3 "no bookmark 'y'; it has: last second" bookmark delete "$db" 'web#y'
+fails 3 "no bookmark 'y'; it has: 'last' 'second'" bookmark delete "$db" 'web#y'
 fails 3 "no bookmark 'y'" bookmark delete "$db" 'web#last' 'web#y'
 fails 2 "give DISK#BOOKMARK" bookmark delete "$db" web
 sqlblock bookmark delete "$db" 'web#last' -n |
@@ -107,7 +107,8 @@ fails 2 "does not begin with a bookmark" send "$db" -R web --from='#last'
 
 # A name with a '#' can be a disk's and a snapshot's.
 sqlblock create -q "$db" 'a#b' --size 10000
-sqlblock snapshot create -q "$db" 'a#b@#one' 'a#b@two'
+sqlblock snapshot create -q "$db" 'a#b@#one'
+sqlblock snapshot create -q "$db" 'a#b@two'
 sqlblock send -q "$db" 'a#b@two' --from='@#one' >stream
 sqlblock bookmark create -q "$db" 'a#b@two' x
 sqlblock bookmark list "$db" 'a#b' --bare -o name | grep -qxF 'a#b#x'
