@@ -453,6 +453,11 @@ struct disk *manage_receive (struct store *store,
                              const struct manage_incoming *incoming,
                              struct status *status);
 
+/* Fail as that would fail now, and change nothing. */
+int manage_try_receive (struct store *store,
+                        const struct manage_incoming *incoming,
+                        struct status *status);
+
 /* Make what was written to INCOMING_DISK the disk and the snapshot, in one
  * transaction, and close it.  On failure it is removed, as by
  * manage_receive_cancel.

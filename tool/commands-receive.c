@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -28,14 +29,25 @@
 static bool receive_rollback, receive_dedup, receive_resumable, receive_abort;
 static const char *receive_compression;
 
+/* A snapshot that would be there by now, if this were no dry run. */
+struct would {
+  char disk[DISK_NAME_MAX + 1];
+  int64_t guid;
+};
+
 /* What comes in. */
 struct receiving {
   struct store *store;
   struct stream stream;
   const char *name; /* of the disk, here; NULL: as it is called there */
   struct compression compression;
+  json_t *kept;      /* what is kept of what was cut off, or NULL */
   uint64_t received; /* streams that were applied */
+  char *last;        /* the name of the last of them */
   uint64_t passed;   /* those whose snapshots were there already */
+
+  struct would *would;
+  size_t would_count;
 };
 
 /* Are blocks that come as they are stored there to be stored anew, as the disk
@@ -190,27 +202,12 @@ look_for_snapshot (struct receiving *receiving, const char *name,
                    struct search *search, struct status *status)
 {
   *search = (struct search){ .guid = receiving->stream.header.guid };
+  if (receiving->store == NULL)
+    return 0;
   if (manage_list_snapshots (receiving->store, name, compare_guid, search,
                              status) == 0)
     return 0;
   return status->error == ENOENT ? 0 : -1;
-}
-
-/* Pass by the stream that was opened, whose snapshot is there.  It need not be
- * there twice, but it must be right.
- */
-static int
-pass_by (struct receiving *receiving, struct status *status)
-{
-  struct stream_range range;
-  int r;
-
-  while ((r = stream_read (&receiving->stream, &range, status)) == 1)
-    if (progress_report (tool_progress, range.offset,
-                         receiving->stream.header.size, NULL, status) == -1)
-      return -1;
-  receiving->passed++;
-  return r;
 }
 
 /* The only stream was passed by: fail, as it would have if it were received. */
@@ -244,6 +241,113 @@ say_received (struct store *store, const char *name, const char *snapshot)
               name);
 }
 
+/*--------------------------------------------------------------------
+ * What would be received.
+ */
+
+/* The newest snapshot that the disk NAME would have, or for NULL that of this
+ * GUID of any disk; NULL where there is none.
+ */
+static const struct would *
+find_would (const struct receiving *receiving, const char *name, int64_t guid)
+{
+  for (size_t i = receiving->would_count; i-- > 0;) {
+    const struct would *would = &receiving->would[i];
+
+    if (name ? strcmp (would->disk, name) == 0 : would->guid == guid)
+      return would;
+  }
+  return NULL;
+}
+
+/* Fail as receiving the stream as disk NAME would fail, when what came before
+ * it is there.
+ */
+static int
+try_stream (struct receiving *receiving, const char *name,
+            struct status *status)
+{
+  const struct manage_incoming incoming = incoming_of (receiving, name);
+  const struct would *newest = find_would (receiving, name, 0);
+  const bool is_new = incoming.base_guid == 0 || incoming.origin;
+  struct disk_info info;
+
+  if (newest && is_new)
+    return status_fail (status, EEXIST,
+                        "receiving disk '%s': there would be a disk '%s' "
+                        "already; give another name",
+                        name, name);
+  if (newest && newest->guid != incoming.base_guid)
+    return status_fail (status, EINVAL,
+                        "receiving disk '%s': its newest snapshot would not be "
+                        "'%s', with which this begins",
+                        name, incoming.base);
+  if (newest)
+    return 0;
+  /* What it is a clone of need not be there yet. */
+  if (incoming.origin && find_would (receiving, NULL, incoming.base_guid))
+    return receiving->store &&
+                   store_find (receiving->store, name, &info, status) == 0
+               ? status_fail (status, EEXIST,
+                              "receiving disk '%s': there is a disk '%s' "
+                              "already; give another name",
+                              name, name)
+               : 0;
+  if (receiving->store)
+    return manage_try_receive (receiving->store, &incoming, status);
+  return incoming.base_guid == 0
+             ? 0
+             : status_fail (status, ENOENT,
+                            "receiving disk '%s': there would be no snapshot "
+                            "'%s', with which this begins; receive that first",
+                            name, incoming.base);
+}
+
+/* Read the stream that was opened to its end, without a use for it. */
+static int
+read_to_end (struct receiving *receiving, struct status *status)
+{
+  struct stream_range range;
+  int r;
+
+  while ((r = stream_read (&receiving->stream, &range, status)) == 1)
+    if (progress_report (tool_progress, range.offset,
+                         receiving->stream.header.size, NULL, status) == -1)
+      return -1;
+  return r;
+}
+
+/* Say what the stream would become. */
+static int
+would_receive (struct receiving *receiving, const char *name,
+               struct status *status)
+{
+  const struct stream_header *header = &receiving->stream.header;
+  const size_t size = (receiving->would_count + 1) * sizeof (struct would);
+  struct would *would;
+
+  if (try_stream (receiving, name, status) == -1 ||
+      read_to_end (receiving, status) == -1)
+    return -1;
+  receiving->would = tool_realloc (receiving->would, size);
+  would = &receiving->would[receiving->would_count++];
+  strcpy (would->disk, name);
+  would->guid = header->guid;
+  if (header->clone)
+    tool_print ("would receive '%s@%s', of a new disk, a clone of '%s@%s'",
+                name, header->snapshot, header->base_disk, header->base);
+  else if (header->base_guid == 0)
+    tool_print ("would receive '%s@%s', of a new disk", name, header->snapshot);
+  else
+    tool_print ("would receive '%s@%s', what changed since '%s'", name,
+                header->snapshot, header->base);
+  return 0;
+}
+
+/*--------------------------------------------------------------------
+ * One stream after the other.
+ */
+
 /* The disk here to which the stream goes. */
 static const char *
 target_of (const struct receiving *receiving)
@@ -270,12 +374,11 @@ compare_kept (const struct partial_info *info, void *opaque)
 
 /* Say what of the stream that has failed is kept, and how it goes on. */
 static void
-say_kept (const struct receiving *receiving)
+say_kept (struct receiving *receiving)
 {
   struct kept kept = { .disk = target_of (receiving) };
   char token[STREAM_TOKEN_MAX], arrived[TOOL_SIZE_MAX], all[TOOL_SIZE_MAX];
   struct status ignored;
-  json_t *json = json_null ();
 
   if (manage_list_partial (receiving->store, compare_kept, &kept, &ignored) ==
           0 &&
@@ -286,12 +389,8 @@ say_kept (const struct receiving *receiving)
               tool_size (kept.info.position, arrived),
               tool_size (kept.info.size, all), kept.disk, kept.info.snapshot,
               token);
-    json = tool_json_partial (&kept.info);
+    receiving->kept = tool_json_partial (&kept.info);
   }
-  if (common.json)
-    tool_json_print (json_pack ("{s:o}", "kept", json));
-  else
-    json_decref (json);
 }
 
 /* Receive the stream that was opened, or pass it by. */
@@ -311,14 +410,21 @@ take_stream (struct receiving *receiving, struct status *status)
   if (look_for_snapshot (receiving, name, &search, status) == -1)
     return -1;
   tool_progress_begin (tool_format ("receiving %s@%s", name, header->snapshot));
-  r = search.name[0] ? pass_by (receiving, status)
-                     : receive_stream (receiving, name, status);
+  /* What is there need not be there twice, but must be right. */
+  r = search.name[0]   ? read_to_end (receiving, status)
+      : common.dry_run ? would_receive (receiving, name, status)
+                       : receive_stream (receiving, name, status);
   tool_progress_end (r);
-  if (r == -1)
+  if (r == -1 && receiving->store)
     say_kept (receiving);
-  if (r == 0 && search.name[0] == '\0') {
-    say_received (receiving->store, name, header->snapshot);
+  if (r == 0 && search.name[0])
+    receiving->passed++;
+  else if (r == 0) {
     receiving->received++;
+    free (receiving->last);
+    receiving->last = tool_format ("%s@%s", name, header->snapshot);
+    if (!common.dry_run)
+      say_received (receiving->store, name, header->snapshot);
   }
   return r;
 }
@@ -337,11 +443,15 @@ take_streams (struct receiving *receiving, struct status *status)
   } while (r == 1);
   if (r == 0 && receiving->passed == 1 && receiving->received == 0 && !sequence)
     return fail_there (receiving, target_of (receiving), status);
-  if (receiving->passed > 0 && (r == 0 || receiving->received > 0))
+  if (receiving->passed > 0 && common.dry_run)
+    tool_print ("would do nothing about %s, there already",
+                tool_count (receiving->passed, "snapshot"));
+  else if (receiving->passed > 0 && (r == 0 || receiving->received > 0))
     tool_say ("%s there already", tool_count (receiving->passed, "snapshot"));
-  if (r == -1 && receiving->received > 0)
-    tool_say ("what was received before it failed stays; to go on, send all "
-              "again, or from there on with --from");
+  if (r == -1 && receiving->received > 0 && !common.dry_run)
+    tool_say ("what was received before it failed stays, the last is '%s'; to "
+              "go on, send all again, or what came later with --from",
+              receiving->last);
   return r;
 }
 
@@ -408,11 +518,45 @@ abort_reception (const char *database, const char *name)
       receive_compression)
     return tool_usage ("with --abort nothing is received; leave out the other "
                        "options");
-  store = tool_open (database, true);
+  store = tool_open (database, !common.dry_run);
+  if (common.dry_run) {
+    struct kept kept = { .disk = name };
+
+    if (manage_list_partial (store, compare_kept, &kept, &status) == -1)
+      return tool_fail (&status);
+    if (kept.info.id == 0)
+      return tool_error (ENOENT, "nothing that was received for disk '%s' is "
+                                 "kept",
+                         name);
+    tool_print ("would give up what is kept of '%s@%s'", name,
+                kept.info.snapshot);
+    return TOOL_DONE;
+  }
   if (manage_receive_abort (store, name, &status) == -1)
     return tool_fail (&status);
   tool_say ("gave up what was kept for disk '%s'", name);
   return tool_reclaim (store);
+}
+
+/* Open the database PATH, and make it if it is to be made; there is none where
+ * it would be.
+ */
+static int
+open_database (struct receiving *receiving, const char *path,
+               struct status *status)
+{
+  const struct stream_header *header = &receiving->stream.header;
+
+  if (common.dry_run && header->base_guid == 0) {
+    const int found = tool_examine (path, status);
+
+    if (found != 1)
+      return found;
+  }
+  else if (make_database (path, header, status) == -1)
+    return -1;
+  receiving->store = tool_open (path, true);
+  return 0;
 }
 
 static int
@@ -425,20 +569,30 @@ run_receive (int argc, char *argv[])
 
   if (r != TOOL_DONE)
     return r;
+  if (common.json && (common.dry_run || receive_abort))
+    return tool_usage ("JSON says what is kept of a stream that is received; "
+                       "leave out --json");
   if (receive_abort)
     return abort_reception (argv[0], receiving.name);
   if (isatty (STDIN_FILENO))
     return tool_error (EINVAL, "a stream is not read from a terminal; give a "
                                "file or a pipe from \"sqlblock send\"");
   if (open_stream (&receiving.stream, argc, argv, &status) == -1 ||
-      make_database (argv[0], &receiving.stream.header, &status) == -1) {
+      open_database (&receiving, argv[0], &status) == -1) {
     stream_close (&receiving.stream);
     return tool_fail (&status);
   }
-  receiving.store = tool_open (argv[0], true);
+  if (common.dry_run) {
+    r = take_streams (&receiving, &status);
+    stream_close (&receiving.stream);
+    return r == 0 ? TOOL_DONE : tool_fail (&status);
+  }
   before = copy_free_pages (receiving.store);
   r = take_streams (&receiving, &status);
   stream_close (&receiving.stream);
+  if (common.json)
+    tool_json_print (json_pack (
+        "{s:o}", "kept", receiving.kept ? receiving.kept : json_null ()));
   return copy_end (receiving.store, before, r, &status);
 }
 
@@ -470,11 +624,13 @@ const struct command command_receive = {
       "has the older one, and must not have been written since.\n"
       "The disk and the snapshot appear when all has arrived and its\n"
       "checksums are right; else nothing is changed.\n"
+      "Several streams may follow each other.  Snapshots that are there\n"
+      "already are passed by, so a chain that was cut off can be sent again.\n"
       "\n"
-      "With --json, where it fails the JSON is {\"kept\": ...}: null, or what\n"
-      "is kept, as \"sqlblock list\" has it under \"receiving\".\n",
+      "The JSON is {\"kept\": ...}: null, or what is kept of a stream that was\n"
+      "cut off, as \"sqlblock list\" has it under \"receiving\".\n",
   .options = receive_options,
-  .common = COMMON_JSON | COMMON_PROGRESS,
+  .common = COMMON_DRY_RUN | COMMON_JSON | COMMON_PROGRESS,
   .least = 1,
   .most = 2,
   .run = run_receive,

@@ -90,6 +90,7 @@ extern const struct field manage_fields[];
   X (manage_unpin, "open", "")                                                 \
   X (manage_outgoing, "snapshot whole", "optional")                            \
   X (manage_receive, "incoming optional?", "open info readonly")               \
+  X (manage_try_receive, "incoming optional?", "")                             \
   X (manage_receive_end, "open size", "")                                      \
   X (manage_receive_keep, "open size", "")                                     \
   X (manage_list_partial, "", "partial")                                       \

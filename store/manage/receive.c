@@ -72,6 +72,7 @@ struct reception {
   bool clean;                /* nothing was written to DISK since */
   int64_t known;     /* `clean` holds up to this id of a block, at least */
   uint64_t given_up; /* bytes that go when DISK is replaced */
+  bool would;        /* what was only tried would be done */
 };
 
 /* Is it for a disk that is there, or for a new one? */
@@ -1154,6 +1155,41 @@ manage_receive (struct store *store, const struct manage_incoming *incoming,
     guard_release (guard);
   status_prefix (status, "receiving disk '%s'", incoming->disk);
   return NULL;
+}
+
+static int
+try_begin (struct connection *connection, void *opaque, struct status *status)
+{
+  struct reception *reception = opaque;
+
+  reception->would = change_begin (connection, reception, status) == 0;
+  return reception->would
+             ? status_fail (status, ECANCELED, "this was only tried")
+             : -1;
+}
+
+int
+manage_try_receive (struct store *store, const struct manage_incoming *incoming,
+                    struct status *status)
+{
+  struct reception reception = { .store = store, .incoming = incoming };
+  struct manage_call call = { .incoming = *incoming };
+  int guard = -1;
+
+  if (store_remote (store)) {
+    if (incoming->optional)
+      call.optional = *incoming->optional;
+    return calls_ask (store, &call_manage_try_receive, &call, status);
+  }
+  if (check_incoming (&reception, status) == 0 &&
+      take_guard (&reception, &guard, status) == 0 &&
+      look_for_base (&reception, status) == 0)
+    store_change (store, try_begin, &reception, status);
+  if (guard != -1)
+    guard_release (guard);
+  return reception.would
+             ? 0
+             : status_prefix (status, "receiving disk '%s'", incoming->disk);
 }
 
 /*--------------------------------------------------------------------

@@ -270,6 +270,8 @@ CREATE INDEX snapshot_by_last_block ON snapshot (last_block);
 --                           digits of hex, and its name, with a space between
 --                           them.  What the disk shows of rows that were there
 --                           then is as it was, zeroes perhaps not
+--   local:resume  disk      it is DISK/receiving, and is kept although nobody
+--                           receives it: a text, see partial.h
 --   local:...     any       of this file only
 --   others        any       of those who know them
 --

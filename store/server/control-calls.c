@@ -539,8 +539,8 @@ serve_manage_list_origins (struct serving *serving, void *values,
 {
   struct list list = { .size = sizeof (struct snapshot_info) };
   struct manage_call *call = values;
-  const int r = manage_list_origins (STORE, &call->snapshot, add_snapshot,
-                                     &list, status);
+  const int r =
+      manage_list_origins (STORE, &call->snapshot, add_snapshot, &list, status);
 
   call->list = (struct snapshot_info *)list.items;
   call->list_count = list.count;
@@ -821,6 +821,19 @@ serve_manage_receive (struct serving *serving, void *values,
   opened->memory = serving->memory;
   serving->memory = (struct message_memory){ 0 };
   return 0;
+}
+
+static int
+serve_manage_try_receive (struct serving *serving, void *values,
+                          struct status *status)
+{
+  struct manage_call *call = values;
+
+  if (check_optional (&call->optional, status) == -1 ||
+      check_incoming (&call->incoming, status) == -1)
+    return -1;
+  call->incoming.optional = &call->optional;
+  return manage_try_receive (STORE, &call->incoming, status);
 }
 
 static int
