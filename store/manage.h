@@ -466,11 +466,11 @@ int manage_receive_end (struct store *store, struct disk *incoming_disk,
                         const struct manage_incoming *incoming,
                         struct status *status);
 
-/* Keep what has come in so far, which is all up to the byte POSITION, a multiple
- * of the block or the end: from then on it stays when the reception fails or
- * dies, and can be gone on with, until manage_receive_abort, or until nothing
- * more came for a week.  The disk stays open, and this may be called again and
- * again.
+/* Keep what has come in so far, which is all up to the byte POSITION, a
+ * multiple of the block or the end: from then on it stays when the reception
+ * fails or dies, and can be gone on with, until manage_receive_abort, or until
+ * nothing more came for a week.  The disk stays open, and this may be called
+ * again and again.
  */
 int manage_receive_keep (struct store *store, struct disk *incoming_disk,
                          const struct manage_incoming *incoming,
@@ -484,8 +484,8 @@ int manage_list_partial (struct store *store,
                                        void *opaque),
                          void *opaque, struct status *status);
 
-/* Remove what is kept for DISK.  ENOENT where that is nothing, EBUSY where it is
- * just coming in.  The space is freed by manage_reclaim.
+/* Remove what is kept for DISK.  ENOENT where that is nothing, EBUSY where it
+ * is just coming in.  The space is freed by manage_reclaim.
  */
 int manage_receive_abort (struct store *store, const char *disk,
                           struct status *status);
@@ -496,7 +496,8 @@ int manage_receive_abort (struct store *store, const char *disk,
 void manage_receive_cancel (struct store *store, struct disk *incoming_disk);
 
 /* Remove what receptions have left whose process died, and what was kept too
- * long; how many goes to *REMOVED.  Where one cannot be removed, the others are before it fails.
+ * long; how many goes to *REMOVED.  Where one cannot be removed, the others are
+ * before it fails.
  */
 int manage_receive_clean (struct store *store, unsigned *removed,
                           struct status *status);

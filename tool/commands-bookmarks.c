@@ -88,14 +88,13 @@ add_bookmark (const struct bookmark_info *info, void *opaque)
   tool_cell (list->table, "%s", info->usable ? "yes" : "no");
   tool_cell (list->table, "%s", guid);
   json_array_append_new (
-      list->json,
-      json_pack ("{s:o, s:o, s:o, s:o, s:o, s:b, s:s}", "disk",
-                 tool_json_string (info->disk_name), "bookmark",
-                 tool_json_string (info->name), "snapshot",
-                 tool_json_string (info->snapshot), "size",
-                 tool_json_size (info->size), "created",
-                 tool_json_time (info->created), "usable", info->usable, "guid",
-                 guid));
+      list->json, json_pack ("{s:o, s:o, s:o, s:o, s:o, s:b, s:s}", "disk",
+                             tool_json_string (info->disk_name), "bookmark",
+                             tool_json_string (info->name), "snapshot",
+                             tool_json_string (info->snapshot), "size",
+                             tool_json_size (info->size), "created",
+                             tool_json_time (info->created), "usable",
+                             info->usable, "guid", guid));
   free (name);
   return 0;
 }
@@ -129,16 +128,16 @@ const struct command command_bookmark_list = {
   .name = "bookmark list",
   .arguments = "DATABASE [DISK]",
   .summary = "Show the bookmarks of all disks, or of one",
-  .help =
-      "SNAPSHOT is what the snapshot was called, and CREATED when it was\n"
-      "made.  USABLE says whether the disk as it is now comes from it.\n"
-      "\n"
-      "Columns: NAME SNAPSHOT SIZE CREATED USABLE GUID.\n"
-      "\n"
-      "The JSON is {\"bookmarks\": [...]}, each with disk, bookmark, snapshot,\n"
-      "size, created, usable and guid.\n"
-      "\n"
-      "Example: sqlblock bookmark list disks.sqlite web\n",
+  .help = "SNAPSHOT is what the snapshot was called, and CREATED when it was\n"
+          "made.  USABLE says whether the disk as it is now comes from it.\n"
+          "\n"
+          "Columns: NAME SNAPSHOT SIZE CREATED USABLE GUID.\n"
+          "\n"
+          "The JSON is {\"bookmarks\": [...]}, each with disk, bookmark, "
+          "snapshot,\n"
+          "size, created, usable and guid.\n"
+          "\n"
+          "Example: sqlblock bookmark list disks.sqlite web\n",
   .common = COMMON_JSON | COMMON_TABLE,
   .least = 1,
   .most = 2,

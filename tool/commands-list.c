@@ -407,8 +407,7 @@ add_reception (const struct partial_info *info, void *opaque)
 
   if (receptions->name && strcmp (info->disk_name, receptions->name) != 0)
     return 0;
-  receptions->list =
-      grow (receptions->list, receptions->count, sizeof *info);
+  receptions->list = grow (receptions->list, receptions->count, sizeof *info);
   receptions->list[receptions->count++] = *info;
   return 0;
 }
@@ -678,8 +677,8 @@ show_list (struct store *store, const struct contents *contents,
   struct status status;
   int usage_code = TOOL_DONE;
 
-  if (!of_snapshots && manage_list_partial (store, add_reception, &receptions,
-                                            &status) == -1)
+  if (!of_snapshots &&
+      manage_list_partial (store, add_reception, &receptions, &status) == -1)
     return tool_fail (&status);
   if (with_usage && !count_usage (store, contents, &list.usage, &usage_code))
     return usage_code;

@@ -471,11 +471,11 @@ make_database (const char *path, const struct stream_header *header,
                               "rest of snapshot '%s@%s', receive the beginning "
                               "first",
                               path, header->disk, header->snapshot)
-                  : status_fail (status, ENOENT,
-                                 "there is no file %s; the stream has only "
-                                 "what changed since snapshot '%s@%s', receive "
-                                 "that first",
-                                 path, disk, header->base);
+               : status_fail (status, ENOENT,
+                              "there is no file %s; the stream has only "
+                              "what changed since snapshot '%s@%s', receive "
+                              "that first",
+                              path, disk, header->base);
   }
   return tool_make (path, header->block_size, status);
 }
@@ -525,8 +525,9 @@ abort_reception (const char *database, const char *name)
     if (manage_list_partial (store, compare_kept, &kept, &status) == -1)
       return tool_fail (&status);
     if (kept.info.id == 0)
-      return tool_error (ENOENT, "nothing that was received for disk '%s' is "
-                                 "kept",
+      return tool_error (ENOENT,
+                         "nothing that was received for disk '%s' is "
+                         "kept",
                          name);
     tool_print ("would give up what is kept of '%s@%s'", name,
                 kept.info.snapshot);
@@ -627,7 +628,8 @@ const struct command command_receive = {
       "Several streams may follow each other.  Snapshots that are there\n"
       "already are passed by, so a chain that was cut off can be sent again.\n"
       "\n"
-      "The JSON is {\"kept\": ...}: null, or what is kept of a stream that was\n"
+      "The JSON is {\"kept\": ...}: null, or what is kept of a stream that "
+      "was\n"
       "cut off, as \"sqlblock list\" has it under \"receiving\".\n",
   .options = receive_options,
   .common = COMMON_DRY_RUN | COMMON_JSON | COMMON_PROGRESS,

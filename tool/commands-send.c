@@ -633,7 +633,7 @@ plan_all (struct sending *sending, int count, char *targets[],
 /* What has a guid. */
 struct guid_search {
   int64_t guid;
-  int64_t disk; /* that of this disk is the best one */
+  int64_t disk;                  /* that of this disk is the best one */
   struct snapshot_info snapshot; /* id 0: not found */
   struct bookmark_info bookmark; /* disk 0: not found */
 };

@@ -150,9 +150,10 @@ struct bookmark_info {
 
 /* What has arrived of a snapshot, whose rest may come later. */
 struct partial_info {
-  int64_t id;                           /* of the hidden disk */
-  char disk_name[DISK_NAME_MAX + 1];    /* whose snapshot it is to be */
-  char snapshot[SNAPSHOT_NAME_MAX + 1]; /* as it is called where it comes from */
+  int64_t id;                        /* of the hidden disk */
+  char disk_name[DISK_NAME_MAX + 1]; /* whose snapshot it is to be */
+  char
+      snapshot[SNAPSHOT_NAME_MAX + 1]; /* as it is called where it comes from */
   int64_t guid, base_guid;
   uint64_t size, position; /* bytes: all, and those that are there */
   uint32_t block_size;     /* bytes */

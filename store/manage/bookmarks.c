@@ -205,10 +205,10 @@ manage_delete_bookmarks (struct store *store, const char *const *targets,
   struct deleting deleting = { targets, count };
 
   if (store_remote (store))
-    return calls_ask (store, &call_manage_delete_bookmarks,
-                      &(struct manage_call){ .targets = targets,
-                                             .target_count = count },
-                      status);
+    return calls_ask (
+        store, &call_manage_delete_bookmarks,
+        &(struct manage_call){ .targets = targets, .target_count = count },
+        status);
   return store_change (store, change_delete, &deleting, status);
 }
 

@@ -217,9 +217,9 @@ struct later {
   const struct bookmark_info *bookmark;
   struct view view; /* of `to` */
   struct layer_point rows[DIFF_BLOCKS];
-  uint64_t first;   /* block */
-  uint64_t at;      /* the next one of which there is a row, */
-  uint32_t count;   /* and how many are looked at from there on */
+  uint64_t first; /* block */
+  uint64_t at;    /* the next one of which there is a row, */
+  uint32_t count; /* and how many are looked at from there on */
 };
 
 /* Look at a part of TO from later->first on. */
@@ -270,8 +270,7 @@ add_later (struct growing *growing, const struct later *later,
     const bool hole = later->rows[i].layer == 0;
 
     if (hole ? number < limit
-             : number >= limit ||
-                   !bookmark_has_row (bookmark, &later->rows[i]))
+             : number >= limit || !bookmark_has_row (bookmark, &later->rows[i]))
       if (add_range (growing, start, start + size, hole, status) == -1)
         return -1;
   }

@@ -870,12 +870,13 @@ check_goes_on (const struct manage_incoming *incoming,
                         kept->guid == incoming->guid ? ", from another base"
                                                      : "");
   if (kept->position != incoming->resumed)
-    return status_fail (status, EINVAL,
-                        "what is kept ends at byte %" PRIu64
-                        ", and the stream goes on at byte %" PRIu64
-                        ": its token is an old one; \"sqlblock list\" shows the "
-                        "present one",
-                        kept->position, incoming->resumed);
+    return status_fail (
+        status, EINVAL,
+        "what is kept ends at byte %" PRIu64
+        ", and the stream goes on at byte %" PRIu64
+        ": its token is an old one; \"sqlblock list\" shows the "
+        "present one",
+        kept->position, incoming->resumed);
   return 0;
 }
 
@@ -930,7 +931,7 @@ begin_again (struct connection *connection, struct reception *reception,
                : -1;
   guard_release (guard);
   return disks_find (connection, name, &reception->hidden, status) == 1 ? 0
-                                                                         : -1;
+                                                                        : -1;
 }
 
 static int
@@ -1141,9 +1142,8 @@ manage_receive (struct store *store, const struct manage_incoming *incoming,
       take_guard (&reception, &guard, status) == 0 &&
       (incoming->base_guid == 0 || incoming->origin ||
        take_old_back (store, incoming->disk, status) == 0) &&
-      (incoming->resumed ||
-       (look_for_base (&reception, status) == 0 &&
-        look_for_given_up (&reception, status) == 0)) &&
+      (incoming->resumed || (look_for_base (&reception, status) == 0 &&
+                             look_for_given_up (&reception, status) == 0)) &&
       store_change (store, change_begin, &reception, status) == 0 &&
       grow_clone (&reception, status) == 0)
     disk = disk_open_found (store, &reception.hidden, false, status);
@@ -1320,8 +1320,8 @@ manage_receive_keep (struct store *store, struct disk *incoming_disk,
 
   if (store_remote (store))
     return calls_ask (store, &call_manage_receive_keep, &call, status);
-  if (incoming->snapshot == NULL || position == 0 || position > incoming->size ||
-      incoming->block_size == 0 ||
+  if (incoming->snapshot == NULL || position == 0 ||
+      position > incoming->size || incoming->block_size == 0 ||
       (position % incoming->block_size && position != incoming->size))
     return status_fail (status, EINVAL,
                         "what has come in of disk '%s' cannot be kept",
@@ -1375,8 +1375,9 @@ manage_receive_abort (struct store *store, const char *disk,
   if (r == 0)
     return status_fail (status, EBUSY, "disk '%s' is just being received",
                         disk);
-  return r == -1 ? status_prefix (status, "giving up what was received for "
-                                          "disk '%s'",
+  return r == -1 ? status_prefix (status,
+                                  "giving up what was received for "
+                                  "disk '%s'",
                                   disk)
                  : 0;
 }

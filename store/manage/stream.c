@@ -716,8 +716,8 @@ read_optional (struct stream *stream, uint64_t count, struct status *status)
   return r;
 }
 
-/* Take what only version 3 says, which is in the payload of LENGTH bytes; OFFSET
- * is that of the head.
+/* Take what only version 3 says, which is in the payload of LENGTH bytes;
+ * OFFSET is that of the head.
  */
 static int
 take_more (struct stream *stream, struct begin_more *more, uint64_t offset,

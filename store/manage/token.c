@@ -23,8 +23,8 @@
 #define NUMBERS   5
 #define BYTES     (NUMBERS * 8 + 4)
 
-_Static_assert (sizeof BEGINNING + (size_t)2 * BYTES <= STREAM_TOKEN_MAX,
-                "there is room");
+_Static_assert(sizeof BEGINNING + (size_t)2 * BYTES <= STREAM_TOKEN_MAX,
+               "there is room");
 
 static void
 put_number (unsigned char *bytes, uint64_t number)

@@ -29,7 +29,8 @@
 /* The key. */
 #define PARTIAL_KEY "local:resume"
 
-/* For how long something is kept of which nothing comes any more, in seconds. */
+/* For how long something is kept of which nothing comes any more, in seconds.
+ */
 #define PARTIAL_KEPT "604800"
 
 /* SQL: is the disk in whose row this stands kept?  NOW is a parameter, the

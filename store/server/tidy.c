@@ -178,8 +178,8 @@ clean (struct tidy *tidy, struct status *status)
   tidy->cleaned = now;
   if (manage_receive_clean (tidy->store, &removed, status) == -1)
     return -1;
-  if (removed == 0 || manage_reclaim (tidy->store, is_stopping, tidy, NULL,
-                                      status) == 0)
+  if (removed == 0 ||
+      manage_reclaim (tidy->store, is_stopping, tidy, NULL, status) == 0)
     return 0;
   /* Somebody else does it. */
   return status->error == ECANCELED || status->error == EBUSY ? 0 : -1;

@@ -58,7 +58,7 @@ struct model_bookmark {
 struct model_disk {
   char name[20]; /* empty: there is none */
   struct contents contents;
-  uint64_t quota; /* bytes; 0: none */
+  uint64_t quota;  /* bytes; 0: none */
   uint32_t jumped; /* the number then; it was rolled back or flattened */
   struct model_snapshot snapshots[THINGS];
   struct model_bookmark bookmarks[THINGS];

@@ -161,9 +161,9 @@ test_goes_on (void **state)
   assert_ok (manage_receive_abort (store, "web", &status) == -1 ? 0 : -1,
              &status);
   assert_fails (-1, &status, EBUSY, "just being received");
-  assert_ok (disk_fill (disk, data, rest.resumed, sizeof data - rest.resumed,
-                        &status),
-             &status);
+  assert_ok (
+      disk_fill (disk, data, rest.resumed, sizeof data - rest.resumed, &status),
+      &status);
   assert_ok (manage_receive_end (store, disk, &rest, &status), &status);
   assert_int_equal (kept (), 0);
   disk = disk_open (store, "web@one", true, &status);
@@ -199,8 +199,7 @@ test_odd (void **state)
       manage_receive_keep (store, disk, &whole, sizeof data + BLOCK, &status),
       &status, EINVAL, "cannot be kept");
   manage_receive_cancel (store, disk);
-  assert_int_equal (
-      unit_integer_on (path, "SELECT count (*) FROM disk"), 1);
+  assert_int_equal (unit_integer_on (path, "SELECT count (*) FROM disk"), 1);
   receive_part (&whole, 5);
   store_close (store);
   unit_sql_on (path, "UPDATE property SET value = value || 'x'"
