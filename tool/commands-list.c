@@ -412,6 +412,32 @@ add_reception (const struct partial_info *info, void *opaque)
   return 0;
 }
 
+/* Gather them; what cannot be read is told.  Returns an exit code, with which
+ * the rest goes on.
+ */
+static int
+try_receptions (struct store *store, struct receptions *receptions)
+{
+  struct status status;
+
+  return manage_list_partial (store, add_reception, receptions, &status) == -1
+             ? tool_fail (&status)
+             : TOOL_DONE;
+}
+
+/* Gather them; what cannot be read is told.  Returns an exit code, with which
+ * the rest goes on.
+ */
+static int
+try_receptions (struct store *store, struct receptions *receptions)
+{
+  struct status status;
+
+  return manage_list_partial (store, add_reception, receptions, &status) == -1
+             ? tool_fail (&status)
+             : TOOL_DONE;
+}
+
 static json_t *
 receptions_json (const struct receptions *receptions)
 {
@@ -674,18 +700,16 @@ show_list (struct store *store, const struct contents *contents,
     .of_snapshots = of_snapshots,
   };
   struct receptions receptions = { .name = NULL };
-  struct status status;
   int usage_code = TOOL_DONE;
 
-  if (!of_snapshots &&
-      manage_list_partial (store, add_reception, &receptions, &status) == -1)
-    return tool_fail (&status);
   if (with_usage && !count_usage (store, contents, &list.usage, &usage_code))
     return usage_code;
   list_disks (&list, snapshots);
   if (of_snapshots)
     for (size_t i = 0; i < contents->snapshot_count; i++)
       list_snapshot (&list, i);
+  else if (!list.unknown && try_receptions (store, &receptions) != TOOL_DONE)
+    list.code = TOOL_FAILED;
   if (!common.json) {
     tool_table_print (list.table);
     say_receptions (&receptions);
@@ -989,13 +1013,14 @@ show_disk (struct store *store, const char *name)
   if (store_find (store, name, &info, &status) == -1 ||
       manage_details (store, name, &details, &status) == -1 ||
       manage_list_snapshots (store, name, add_snapshot, &contents, &status) ==
-          -1 ||
-      manage_list_partial (store, add_reception, &receptions, &status) == -1)
+          -1)
     return tool_fail (&status);
   contents.disks = &info;
   if (!count_usage (store, &contents, &usage, &code))
     return code;
   properties_code = try_properties (store, name, &optional);
+  if (properties_code == TOOL_DONE)
+    properties_code = try_receptions (store, &receptions);
   if (common.json) {
     json = disk_json (&info, &details);
     add_properties (json, &optional, false);

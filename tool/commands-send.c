@@ -851,6 +851,15 @@ check_targets (int count, char *targets[])
   return TOOL_DONE;
 }
 
+/* What PART begins with: a new string, or NULL for nothing. */
+static char *
+name_of_base (const struct part *part)
+{
+  return part->bookmark.disk != 0 ? name_of_bookmark (&part->bookmark)
+         : part->base.id != 0     ? name_of (&part->base)
+                                  : NULL;
+}
+
 /* Say how many bytes the streams will have. */
 static void
 print_estimate (const struct sending *sending)
@@ -861,12 +870,11 @@ print_estimate (const struct sending *sending)
 
   for (size_t i = 0; i < sending->count; i++) {
     const struct part *part = &sending->parts[i];
+    char *base = name_of_base (part);
 
     tool_cell (table, "%s@%s", part->snapshot.disk_name, part->snapshot.name);
-    if (part->base.id == 0)
-      tool_cell (table, "%s", "");
-    else
-      tool_cell (table, "%s@%s", part->base.disk_name, part->base.name);
+    tool_cell (table, "%s", base ? base : "");
+    free (base);
     tool_cell_size (table, part->bytes);
     total += part->bytes;
   }
@@ -884,7 +892,7 @@ print_estimate_json (const struct sending *sending)
 
   for (size_t i = 0; i < sending->count; i++) {
     const struct part *part = &sending->parts[i];
-    char *base = part->base.id ? name_of (&part->base) : NULL;
+    char *base = name_of_base (part);
 
     json_array_append_new (
         streams,

@@ -930,8 +930,10 @@ begin_again (struct connection *connection, struct reception *reception,
                               incoming->disk)
                : -1;
   guard_release (guard);
-  return disks_find (connection, name, &reception->hidden, status) == 1 ? 0
-                                                                        : -1;
+  if (disks_find (connection, name, &reception->hidden, status) != 1)
+    return -1;
+  strcpy (reception->hidden.name, incoming->disk);
+  return 0;
 }
 
 static int
