@@ -206,6 +206,16 @@ int manage_list_snapshots (struct store *store, const char *disk,
                                          void *opaque),
                            void *opaque, struct status *status);
 
+/* The same for each snapshot of another disk on which SNAPSHOT stands, since
+ * its disk, or what that was made from, is a clone: those that show most of the
+ * same blocks first.
+ */
+int manage_list_origins (struct store *store,
+                         const struct snapshot_info *snapshot,
+                         int (*found) (const struct snapshot_info *info,
+                                       void *opaque),
+                         void *opaque, struct status *status);
+
 /* More about a disk or a snapshot. */
 struct manage_details {
   uint64_t snapshots; /* for a disk: how many it has */
@@ -221,6 +231,40 @@ struct manage_details {
 };
 int manage_details (struct store *store, const char *target,
                     struct manage_details *details, struct status *status);
+
+/*--------------------------------------------------------------------
+ * Bookmarks: what a snapshot was, as the base of a later increment when it is
+ * gone (rows/bookmarks.h).  They go with their disk; clones get none.
+ */
+
+/* Can a new bookmark be called NAME?  Returns 0, or -1 and EINVAL.  Thread
+ * rules: any thread.
+ */
+int manage_check_bookmark (const char *name, struct status *status);
+
+/* Make the bookmark NAME of DISK@SNAPSHOT, which is no time. */
+int manage_bookmark (struct store *store, const char *target, const char *name,
+                     struct status *status);
+
+/* Find DISK#BOOKMARK. */
+int manage_find_bookmark (struct store *store, const char *target,
+                          struct bookmark_info *info, struct status *status);
+
+/* Call FOUND for each bookmark of DISK, or for NULL of all disks, until it
+ * returns non-zero.
+ */
+int manage_list_bookmarks (struct store *store, const char *disk,
+                           int (*found) (const struct bookmark_info *info,
+                                         void *opaque),
+                           void *opaque, struct status *status);
+
+/* Delete bookmarks, DISK#BOOKMARK: all or none. */
+int manage_delete_bookmarks (struct store *store, const char *const *targets,
+                             size_t count, struct status *status);
+
+/*--------------------------------------------------------------------
+ * Looking (look.c, diff.c).
+ */
 
 /* Add the properties of DISK or DISK@SNAPSHOT to LIST, see properties_read; it
  * is freed by optional_free, whatever this returns.
@@ -267,6 +311,15 @@ int manage_diff (struct store *store, const char *from, const char *to,
 int manage_diff_found (struct store *store, const struct disk_info *from,
                        const struct disk_info *to, difference_found found,
                        void *opaque, struct status *status);
+
+/* The same for what changed since a bookmark: blocks that are zeroes count as
+ * different, and those that are data where they were written since.  Fails with
+ * EINVAL where TO does not come from it.
+ */
+int manage_diff_bookmark (struct store *store,
+                          const struct bookmark_info *bookmark,
+                          const struct disk_info *to, difference_found found,
+                          void *opaque, struct status *status);
 
 /* Open DISK as it is now, or DISK@SNAPSHOT, for reading only, for a copy
  * that takes long: it does not change meanwhile, whatever others write, and
@@ -376,21 +429,34 @@ struct manage_incoming {
   int64_t base_guid; /* 0: everything is received; else what changed since
                         the snapshot with this guid */
   const char *base;  /* and its name where it comes from */
-  bool rollback;     /* give up what was written since the base */
+  /* DISK is new, and becomes a clone of whichever disk has the base; that is
+   * called so where it comes from.  NULL: the base is one of DISK itself.
+   */
+  const char *origin;
+  bool rollback;                   /* give up what was written since the base */
   const struct optional *optional; /* what comes with both; NULL: nothing */
+  uint64_t resumed; /* not 0: what was kept of an earlier reception is gone on
+                       with, from this byte on */
 };
 
-/* Begin.  DISK must not exist.  With REPLACE or a base it must, and no
- * server may have it open for writing (EBUSY).  A base must be its newest
- * snapshot, with nothing written since (EINVAL), unless ROLLBACK.
+/* Begin.  DISK must not exist.  With REPLACE or a base of its own it must, and
+ * no server may have it open for writing (EBUSY).  Such a base must be its
+ * newest snapshot, with nothing written since (EINVAL), unless ROLLBACK.  With
+ * an ORIGIN some disk must have the base (ENOENT).
  *
  * Returns a disk for writing, which begins as the base or as zeroes, and is
  * seen by nobody else; NULL on failure.  What an earlier reception of DISK
- * has left behind is removed.
+ * has left behind is removed; but where that was kept it is EEXIST, unless what
+ * comes now goes on exactly there (RESUMED), else EINVAL.
  */
 struct disk *manage_receive (struct store *store,
                              const struct manage_incoming *incoming,
                              struct status *status);
+
+/* Fail as that would fail now, and change nothing. */
+int manage_try_receive (struct store *store,
+                        const struct manage_incoming *incoming,
+                        struct status *status);
 
 /* Make what was written to INCOMING_DISK the disk and the snapshot, in one
  * transaction, and close it.  On failure it is removed, as by
@@ -400,13 +466,38 @@ int manage_receive_end (struct store *store, struct disk *incoming_disk,
                         const struct manage_incoming *incoming,
                         struct status *status);
 
-/* Give up: remove what was received, and close INCOMING_DISK.  The space is
- * freed by manage_reclaim.
+/* Keep what has come in so far, which is all up to the byte POSITION, a
+ * multiple of the block or the end: from then on it stays when the reception
+ * fails or dies, and can be gone on with, until manage_receive_abort, or until
+ * nothing more came for a week.  The disk stays open, and this may be called
+ * again and again.
+ */
+int manage_receive_keep (struct store *store, struct disk *incoming_disk,
+                         const struct manage_incoming *incoming,
+                         uint64_t position, struct status *status);
+
+/* Call FOUND for all that is kept, until it returns non-zero; it may be coming
+ * in just now.
+ */
+int manage_list_partial (struct store *store,
+                         int (*found) (const struct partial_info *info,
+                                       void *opaque),
+                         void *opaque, struct status *status);
+
+/* Remove what is kept for DISK.  ENOENT where that is nothing, EBUSY where it
+ * is just coming in.  The space is freed by manage_reclaim.
+ */
+int manage_receive_abort (struct store *store, const char *disk,
+                          struct status *status);
+
+/* Give up: remove what was received, unless it is kept, and close
+ * INCOMING_DISK.  The space is freed by manage_reclaim.
  */
 void manage_receive_cancel (struct store *store, struct disk *incoming_disk);
 
-/* Remove what receptions have left whose process died; how many goes to
- * *REMOVED.  Where one cannot be removed, the others are before it fails.
+/* Remove what receptions have left whose process died, and what was kept too
+ * long; how many goes to *REMOVED.  Where one cannot be removed, the others are
+ * before it fails.
  */
 int manage_receive_clean (struct store *store, unsigned *removed,
                           struct status *status);

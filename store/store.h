@@ -251,6 +251,14 @@ bool disk_is_readonly (const struct disk *disk);
  */
 int disk_read (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
                struct status *status);
+
+/* Read COUNT bytes, at most PACKED_MAX of whole blocks, or up to the end of the
+ * disk, as they are stored (base/packed.h).  BUFFER has PACKED_ROOM; *LENGTH
+ * tells how many bytes of it are used, where BUFFER is NULL would be.
+ */
+int disk_read_packed (struct disk *disk, void *buffer, uint64_t offset,
+                      uint64_t count, size_t *length, struct status *status);
+
 int disk_write (struct disk *disk, const void *data, uint64_t offset,
                 uint64_t count, bool fua, struct status *status);
 
@@ -259,6 +267,15 @@ int disk_write (struct disk *disk, const void *data, uint64_t offset,
  */
 int disk_fill (struct disk *disk, const void *data, uint64_t offset,
                uint64_t count, struct status *status);
+
+/* The same for COUNT bytes that are packed, in LENGTH bytes, from elsewhere: as
+ * disk_read_packed gives them.  They stay as they are stored, or ANEW are
+ * stored as others that are written to this disk.  EINVAL where they are no
+ * such blocks, ENOTSUP where this program was built without their codec.
+ */
+int disk_fill_packed (struct disk *disk, const void *packed, size_t length,
+                      uint64_t offset, uint64_t count, bool anew,
+                      struct status *status);
 
 /* Make whole blocks zeroes and free them; the parts of blocks at the edges
  * keep their bytes (NBD_CMD_TRIM).

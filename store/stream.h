@@ -8,16 +8,23 @@
  * file.  It is read from beginning to end, never trusted, and applied only
  * when all of it has arrived.
  *
- *   preamble | BEGIN | PROPERTY ... | FEATURE ... | ZEROES or DATA ... | END
- *                                                        and nothing behind
+ *   preamble | BEGIN | PROPERTY ... | FEATURE ...
+ *            | ZEROES or DATA or BLOCKS ... | END
+ *
+ * Behind its end there is nothing, or another stream: each is complete by
+ * itself, has its own checksums, and is applied as soon as it has arrived.
+ * Streams that were sent together are a sequence, whose parts are numbered, so
+ * that who reads them knows when one is missing.
  *
  * All numbers are little-endian.  The preamble has 24 bytes: the text
  * "sqlblock-stream\n", the version as 32 bits, and 32 bits that are zero.
- * Version 1 has no PROPERTY and no FEATURE, and is written where there are
- * none, so that programs which know no more can read it.
+ * Version 1 has no PROPERTY and no FEATURE; version 2 no BLOCKS, no sequences
+ * and no clones.  The lowest that does is written, so that programs which know
+ * no more can read it.
  * Each record has a head of 48 bytes, and then its payload:
  *
- *    0  32 bits  kind: 1 BEGIN, 2 ZEROES, 3 DATA, 4 END, 5 PROPERTY, 6 FEATURE
+ *    0  32 bits  kind: 1 BEGIN, 2 ZEROES, 3 DATA, 4 END, 5 PROPERTY, 6 FEATURE,
+ *                7 BLOCKS
  *    4   8 bits  codec of the payload: 0 none, 1 as it is; others will be
  *                as in block.codec (schema.sql)
  *    5  24 bits  zero
@@ -40,10 +47,22 @@
  *         disk, its description, the snapshot, the base.  All but the
  *         lengths are 64 bits.  Without a base the disk is zeroes where the
  *         stream does not say otherwise; with one it is what the base was.
- *         In version 2 the head's count is how many PROPERTY and FEATURE
- *         follow.
- * PROPERTY  what is optional about the disk, or with a base of the snapshot
- *         only (the table property, schema.sql):
+ *         From version 2 on the head's count is how many PROPERTY and
+ *         FEATURE follow.  From version 3 on there stand before the texts:
+ *           48  number of the stream in its sequence, from 1
+ *           52  how many the sequence has; both are 0 where there is none
+ *           56  how many disks these are of
+ *           60  flags: 1 the base is of another disk, and the disk a clone;
+ *               2 the stream goes on where an earlier one of the same snapshot
+ *               and base was cut off: the head's offset says where, and
+ *               nothing before that is in it
+ *           64  codec of new blocks (schema.sql), or 0: not said
+ *           68  its level
+ *           72  are equal blocks stored once: 0 not said, 1 no, 2 yes
+ *           76  length of a fifth text, the disk of the base of a clone
+ *         These are 32 bits each.
+ * PROPERTY  what is optional about the disk, or with a base that is no other
+ *         disk's of the snapshot only (the table property, schema.sql):
  *            0  32 bits  kind: 1 of the disk, 2 of the snapshot
  *            4  16 bits  type of the value: 1 integer, 3 text, 4 bytes
  *            6  16 bits  length of the key
@@ -54,6 +73,8 @@
  *         class as 64 bits, and the name.  The names go upwards.
  * ZEROES  the range is zeroes; no payload.
  * DATA    the range is these bytes, at most STREAM_DATA_MAX of them.
+ * BLOCKS  the range is these blocks, as they are stored: so they need not be
+ *         compressed anew (base/packed.h).  Its bytes are at most as many.
  * END     the payload has three numbers of 64 bits: how many records came
  *         before, and how many bytes of the disk were DATA and ZEROES.
  *
@@ -72,9 +93,9 @@
 #include "base/types.h"
 #include "status.h"
 
-#define STREAM_VERSION 2
+#define STREAM_VERSION 3
 
-/* The most bytes of the disk that one DATA record has. */
+/* The most bytes of the disk that one DATA or BLOCKS record has. */
 #define STREAM_DATA_MAX 1048576
 
 /* What a stream is about. */
@@ -88,18 +109,53 @@ struct stream_header {
   int64_t guid;                     /* of the snapshot */
   int64_t created;                  /* when it was made */
   int64_t base_guid;                /* 0 without a base */
+
+  /* What only version 3 says; all zeroes where nothing of it is said. */
+  bool clone; /* the disk begins as the base, which is of another disk, */
+  char base_disk[DISK_NAME_MAX + 1]; /* of that name */
+  uint32_t number, count;            /* which stream of how many that were
+                                        sent together, or 0 */
+  uint32_t disks;                    /* of so many disks */
+  struct storing storing; /* of the disk; its blocks come as they are stored */
+  uint64_t resumed; /* not 0: the stream begins at this byte of the disk, a
+                       multiple of the block or the end */
 };
+
+/* Where a reception was interrupted, and of what: as a text, the token, it goes
+ * from who receives to who sends.
+ */
+struct stream_token {
+  int64_t guid;        /* of the snapshot */
+  int64_t base_guid;   /* 0 without a base */
+  uint64_t size;       /* bytes */
+  uint64_t position;   /* as stream_header.resumed */
+  uint32_t block_size; /* bytes */
+};
+
+/* Room for the text. */
+#define STREAM_TOKEN_MAX 100
+
+void stream_token_print (const struct stream_token *token,
+                         char text[STREAM_TOKEN_MAX]);
+
+/* Read it again.  Returns 0, or -1 and EINVAL where it is none, or damaged.
+ * Thread rules, here and above: any thread.
+ */
+int stream_token_read (const char *text, struct stream_token *token,
+                       struct status *status);
 
 /* A range of the disk. */
 struct stream_range {
   uint64_t offset, count; /* bytes */
   const void *data;       /* NULL: zeroes */
+  size_t packed; /* bytes of data, where that is blocks as they are stored
+                    (base/packed.h); 0: the bytes of the disk */
 };
 
 /* What was written or read so far. */
 struct stream_counts {
   uint64_t records; /* before END, BEGIN included */
-  uint64_t data;    /* bytes of the disk in DATA records */
+  uint64_t data;    /* bytes of the disk in DATA and BLOCKS records */
   uint64_t zeroes;  /* bytes of the disk in ZEROES records */
 };
 
@@ -115,7 +171,8 @@ struct stream {
   struct stream_header header;
   struct optional optional; /* that was read */
   struct stream_counts counts;
-  uint64_t bytes;   /* of the stream itself */
+  uint64_t bytes;   /* of the stream itself, and those before it */
+  uint64_t begins;  /* how many of these are before it */
   uint64_t next;    /* the first byte of the disk that may come next */
   uint64_t chained; /* the checksum of the last head */
   bool ended;
@@ -126,6 +183,11 @@ struct stream {
   size_t foreign_count;
 };
 
+/* As FD of a stream that is written: it goes nowhere.  Then its bytes are
+ * counted, and data is not looked at.
+ */
+#define STREAM_NOWHERE (-1)
+
 /* Write the beginning of a stream to FD, which is not closed here.  HEADER
  * has values that a disk and a snapshot can have, and OPTIONAL, which may be
  * NULL, what is optional about them, as carried_read gives it.  Returns 0, or
@@ -135,7 +197,9 @@ int stream_begin (struct stream *stream, int fd, int (*interrupted) (void),
                   const struct stream_header *header,
                   const struct optional *optional, struct status *status);
 
-/* Write a range; data is split as needed. */
+/* Write a range; data is split as needed, but not what is packed: that has at
+ * most STREAM_DATA_MAX bytes of the disk, and its header says how it is stored.
+ */
 int stream_write (struct stream *stream, const struct stream_range *range,
                   struct status *status);
 
@@ -150,10 +214,16 @@ int stream_open (struct stream *stream, int fd, int (*interrupted) (void),
                  struct status *status);
 
 /* Read the next range, whose data is valid until the next call.  Returns 1,
- * 0 when all was read, the end was right and nothing follows it, -1.
+ * 0 when all was read and the end was right, -1.
  */
 int stream_read (struct stream *stream, struct stream_range *range,
                  struct status *status);
+
+/* After that: read the beginning of the stream that follows, as stream_open.
+ * Returns 1, 0 where nothing follows and nothing is missing, -1: EINVAL where
+ * something else follows than a stream, or the sequence is not complete.
+ */
+int stream_next (struct stream *stream, struct status *status);
 
 /* Free what STREAM holds, after stream_begin or stream_open, whatever they
  * returned.

@@ -390,6 +390,103 @@ add_usage (json_t *json, const struct usage *usage, size_t i)
 }
 
 /*--------------------------------------------------------------------
+ * What is kept of receptions.
+ */
+
+/* What is gathered: of the disk NAME, or for NULL of all. */
+struct receptions {
+  const char *name;
+  struct partial_info *list;
+  size_t count;
+};
+
+static int
+add_reception (const struct partial_info *info, void *opaque)
+{
+  struct receptions *receptions = opaque;
+
+  if (receptions->name && strcmp (info->disk_name, receptions->name) != 0)
+    return 0;
+  receptions->list = grow (receptions->list, receptions->count, sizeof *info);
+  receptions->list[receptions->count++] = *info;
+  return 0;
+}
+
+/* Gather them; what cannot be read is told.  Returns an exit code, with which
+ * the rest goes on.
+ */
+static int
+try_receptions (struct store *store, struct receptions *receptions)
+{
+  struct status status;
+
+  return manage_list_partial (store, add_reception, receptions, &status) == -1
+             ? tool_fail (&status)
+             : TOOL_DONE;
+}
+
+/* Gather them; what cannot be read is told.  Returns an exit code, with which
+ * the rest goes on.
+ */
+static int
+try_receptions (struct store *store, struct receptions *receptions)
+{
+  struct status status;
+
+  return manage_list_partial (store, add_reception, receptions, &status) == -1
+             ? tool_fail (&status)
+             : TOOL_DONE;
+}
+
+static json_t *
+receptions_json (const struct receptions *receptions)
+{
+  json_t *json = json_array ();
+
+  for (size_t i = 0; i < receptions->count; i++)
+    json_array_append_new (json, tool_json_partial (&receptions->list[i]));
+  return json;
+}
+
+/* How much of it is there: a new string. */
+static char *
+reception_text (const struct partial_info *info)
+{
+  char arrived[TOOL_SIZE_MAX], all[TOOL_SIZE_MAX], updated[TIMES_TEXT_MAX];
+  char token[STREAM_TOKEN_MAX];
+
+  tool_token (info, token);
+  return tool_format ("%s of %s of '%s@%s', the last at %s; --resume=%s",
+                      tool_size (info->position, arrived),
+                      tool_size (info->size, all), info->disk_name,
+                      info->snapshot, times_local (info->updated, updated),
+                      token);
+}
+
+static void
+show_receptions (const struct receptions *receptions)
+{
+  for (size_t i = 0; i < receptions->count; i++) {
+    char *text = reception_text (&receptions->list[i]);
+
+    tool_property ("received", "%s", text);
+    free (text);
+  }
+}
+
+/* Below a list of disks they are told of, and are no part of it. */
+static void
+say_receptions (const struct receptions *receptions)
+{
+  for (size_t i = 0; i < receptions->count; i++) {
+    char *text = reception_text (&receptions->list[i]);
+
+    tool_say ("received and kept: %s", text);
+    free (text);
+  }
+}
+
+/*--------------------------------------------------------------------
  * Lists.
  */
 
@@ -602,6 +699,7 @@ show_list (struct store *store, const struct contents *contents,
     .snapshots = json_array (),
     .of_snapshots = of_snapshots,
   };
+  struct receptions receptions = { .name = NULL };
   int usage_code = TOOL_DONE;
 
   if (with_usage && !count_usage (store, contents, &list.usage, &usage_code))
@@ -610,15 +708,22 @@ show_list (struct store *store, const struct contents *contents,
   if (of_snapshots)
     for (size_t i = 0; i < contents->snapshot_count; i++)
       list_snapshot (&list, i);
-  if (!common.json)
+  else if (!list.unknown && try_receptions (store, &receptions) != TOOL_DONE)
+    list.code = TOOL_FAILED;
+  if (!common.json) {
     tool_table_print (list.table);
+    say_receptions (&receptions);
+  }
   else if (of_snapshots)
     tool_json_print (json_pack ("{s:o}", "snapshots", list.snapshots));
   else if (snapshots)
-    tool_json_print (json_pack ("{s:o, s:o}", "disks", list.disks, "snapshots",
-                                list.snapshots));
+    tool_json_print (json_pack ("{s:o, s:o, s:o}", "disks", list.disks,
+                                "snapshots", list.snapshots, "receiving",
+                                receptions_json (&receptions)));
   else
-    tool_json_print (json_pack ("{s:o}", "disks", list.disks));
+    tool_json_print (json_pack ("{s:o, s:o}", "disks", list.disks, "receiving",
+                                receptions_json (&receptions)));
+  free (receptions.list);
   return list.code == TOOL_DONE ? usage_code : list.code;
 }
 
@@ -726,7 +831,10 @@ const struct command command_list = {
       "set as user:KEY, by KEY); with --usage also stored, exclusive (what\n"
       "deleting the disk alone frees) and history (what deleting it and its\n"
       "snapshots frees); with --all beside it \"snapshots\", as of \"sqlblock\n"
-      "snapshot list\".  With --names it is {\"names\": [...]}.\n"
+      "snapshot list\"; always \"receiving\", what is kept of receptions that\n"
+      "were cut off, each with disk, snapshot, size, position (bytes that are\n"
+      "there), updated (when something came last) and token (for \"sqlblock\n"
+      "send --resume\").  With --names it is {\"names\": [...]}.\n"
       "\n"
       "Examples: sqlblock list disks.sqlite --all --usage\n"
       "          sqlblock list disks.sqlite -Hp -o name,stored -S stored\n",
@@ -892,6 +1000,7 @@ try_properties (struct store *store, const char *target,
 static int
 show_disk (struct store *store, const char *name)
 {
+  struct receptions receptions = { .name = name };
   struct contents contents = { .disk_count = 1 };
   struct optional optional = { 0 };
   struct manage_details details;
@@ -910,14 +1019,20 @@ show_disk (struct store *store, const char *name)
   if (!count_usage (store, &contents, &usage, &code))
     return code;
   properties_code = try_properties (store, name, &optional);
+  if (properties_code == TOOL_DONE)
+    properties_code = try_receptions (store, &receptions);
   if (common.json) {
     json = disk_json (&info, &details);
     add_properties (json, &optional, false);
     add_usage (json, &usage, 0);
+    json_object_set_new (json, "receiving", receptions_json (&receptions));
     tool_json_print (json);
   }
-  else
+  else {
     show_disk_lines (&info, &details, &usage, &optional);
+    show_receptions (&receptions);
+  }
+  free (receptions.list);
   optional_free (&optional);
   return code == TOOL_DONE ? properties_code : code;
 }

@@ -83,9 +83,15 @@ int
 copy_disk (struct disk *disk, copy_taken take, void *opaque,
            struct status *status)
 {
+  return copy_rest (disk, 0, take, opaque, status);
+}
+
+int
+copy_rest (struct disk *disk, uint64_t offset, copy_taken take, void *opaque,
+           struct status *status)
+{
   const uint64_t size = disk_get_info (disk)->size;
   struct extents extents = { 0 };
-  uint64_t offset = 0;
   int r = 0;
 
   while (r == 0 && offset < size) {

@@ -29,6 +29,10 @@ typedef int (*copy_taken) (const struct stream_range *piece, void *opaque,
 int copy_disk (struct disk *disk, copy_taken take, void *opaque,
                struct status *status);
 
+/* The same from byte OFFSET on. */
+int copy_rest (struct disk *disk, uint64_t offset, copy_taken take,
+               void *opaque, struct status *status);
+
 /* The same for COUNT bytes at OFFSET, all of it as data. */
 int copy_data (struct disk *disk, uint64_t offset, uint64_t count,
                copy_taken take, void *opaque, struct status *status);

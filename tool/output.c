@@ -671,6 +671,31 @@ tool_json_time (int64_t seconds)
 }
 
 void
+tool_token (const struct partial_info *info, char token[STREAM_TOKEN_MAX])
+{
+  stream_token_print (&(struct stream_token){ .guid = info->guid,
+                                              .base_guid = info->base_guid,
+                                              .size = info->size,
+                                              .position = info->position,
+                                              .block_size = info->block_size },
+                      token);
+}
+
+json_t *
+tool_json_partial (const struct partial_info *info)
+{
+  char token[STREAM_TOKEN_MAX];
+
+  tool_token (info, token);
+  return json_pack ("{s:o, s:o, s:o, s:o, s:o, s:s}", "disk",
+                    tool_json_string (info->disk_name), "snapshot",
+                    tool_json_string (info->snapshot), "size",
+                    tool_json_size (info->size), "position",
+                    tool_json_size (info->position), "updated",
+                    tool_json_time (info->updated), "token", token);
+}
+
+void
 tool_json_print (json_t *value)
 {
   json_dumpf (made (value), stdout, JSON_INDENT (2) | JSON_REAL_PRECISION (15));

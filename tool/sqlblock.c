@@ -37,6 +37,9 @@
   X (snapshot_delete)                                                          \
   X (snapshot_hold)                                                            \
   X (snapshot_release)                                                         \
+  X (bookmark_create)                                                          \
+  X (bookmark_list)                                                            \
+  X (bookmark_delete)                                                          \
   X (rollback)                                                                 \
   X (clone)                                                                    \
   X (flatten)                                                                  \
@@ -46,6 +49,7 @@
   X (import)                                                                   \
   X (send)                                                                     \
   X (receive)                                                                  \
+  X (stream_info)                                                              \
   X (backup)                                                                   \
   X (upgrade)                                                                  \
   X (compact)                                                                  \
@@ -582,6 +586,16 @@ tool_alone (const char *what)
                      what, TOOL_CONTROL_VARIABLE);
 }
 
+/* Does TEXT begin with WORD, alone? */
+static bool
+is_word (const char *text, const char *word)
+{
+  const size_t length = strlen (word);
+
+  return strncmp (text, word, length) == 0 &&
+         (text[length] == ' ' || text[length] == '\0');
+}
+
 /* Do the command whose name ends before ARGV[1]. */
 static int
 run (int argc, char *argv[])
@@ -604,7 +618,8 @@ run (int argc, char *argv[])
     if (code == TOOL_DONE && common.control && current->alone)
       code = tool_alone (current->name);
     if (code == TOOL_DONE) {
-      tool_check_redirection (operands[0]);
+      if (is_word (current->arguments, "DATABASE"))
+        tool_check_redirection (operands[0]);
       tool_doing (current->name, count, operands);
       code = current->run (count, operands);
     }

@@ -31,6 +31,7 @@
 #include "manage.h"
 #include "status.h"
 #include "store.h"
+#include "stream.h"
 
 /* What a command returns, and the process as its exit code.  What each means
  * for people stands in sqlblock.c, for --help, and in the manual.
@@ -319,6 +320,10 @@ json_t *tool_json_string (const char *text);
 json_t *tool_json_size (uint64_t bytes);
 json_t *tool_json_time (int64_t seconds);
 void tool_json_print (json_t *value); /* and free it */
+
+/* What is kept of a reception, and the token with which it goes on. */
+void tool_token (const struct partial_info *info, char token[STREAM_TOKEN_MAX]);
+json_t *tool_json_partial (const struct partial_info *info);
 
 /* A bar on stderr with rate and remaining time, while something goes on
  * that the words WHAT tell ("exporting web").  It is shown where stderr is

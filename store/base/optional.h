@@ -30,6 +30,7 @@
 #define PROPERTY_HOLD        "hold:"
 #define PROPERTY_LOCAL       "local:"
 #define PROPERTY_DESCRIPTION "description"
+#define PROPERTY_BOOKMARK    PROPERTY_LOCAL "bookmark:"
 
 /* What properties are about. */
 enum property_kind {

@@ -126,6 +126,40 @@ struct snapshot_info {
   int64_t generation;
 };
 
+/* The most bytes of a bookmark's name: with "local:bookmark:" it is a key. */
+#define BOOKMARK_NAME_MAX 185
+
+/* Room for DISK#BOOKMARK. */
+#define BOOKMARK_TARGET_MAX (DISK_NAME_MAX + 1 + BOOKMARK_NAME_MAX)
+
+/* What a bookmark says of the snapshot that it was made of, which may be gone.
+ */
+struct bookmark_info {
+  int64_t disk;
+  char disk_name[DISK_NAME_MAX + 1];
+  char name[BOOKMARK_NAME_MAX + 1];
+  char snapshot[SNAPSHOT_NAME_MAX + 1]; /* its name then */
+  int64_t guid;
+  uint64_t size;       /* bytes */
+  uint32_t block_size; /* bytes */
+  int64_t created;     /* seconds since 1970, UTC: the snapshot */
+  int64_t layer;
+  int64_t generation;
+  bool usable; /* the disk as it is now comes from it */
+};
+
+/* What has arrived of a snapshot, whose rest may come later. */
+struct partial_info {
+  int64_t id;                        /* of the hidden disk */
+  char disk_name[DISK_NAME_MAX + 1]; /* whose snapshot it is to be */
+  char
+      snapshot[SNAPSHOT_NAME_MAX + 1]; /* as it is called where it comes from */
+  int64_t guid, base_guid;
+  uint64_t size, position; /* bytes: all, and those that are there */
+  uint32_t block_size;     /* bytes */
+  int64_t updated;         /* when something came last, since 1970 */
+};
+
 /* What cannot be counted, since what says it cannot be read. */
 #define USAGE_UNKNOWN UINT64_MAX
 

@@ -458,6 +458,30 @@ codec_copy (struct codec_workspace *workspace, int64_t codec, const void *data,
 }
 
 int
+codec_adopt (struct codec_workspace *workspace, int64_t codec, const void *data,
+             size_t length, uint32_t block_size, void *block,
+             struct encoded *encoded, struct status *status)
+{
+  if (codec_check (codec, length, block_size, status) == -1 ||
+      codec_copy (workspace, codec, data, length, block_size, 0, block_size,
+                  block, status) == -1)
+    return -1;
+  *encoded = (struct encoded){
+    .codec = codec,
+    .data = codec == CODEC_RAW ? block : data,
+    .length = length,
+    .block = block,
+  };
+  if (all_zero (block, block_size)) {
+    encoded->codec = CODEC_ZERO;
+    encoded->data = NULL;
+    encoded->length = 0;
+  }
+  encoded->hash = checksum_bytes (encoded->data, encoded->length);
+  return 0;
+}
+
+int
 codec_compare (struct codec_workspace *workspace, int64_t codec,
                const void *data, size_t length, const void *block,
                uint32_t block_size, struct status *status)

@@ -157,6 +157,15 @@ int codec_copy (struct codec_workspace *workspace, int64_t codec,
                 uint32_t offset, uint32_t count, void *buffer,
                 struct status *status);
 
+/* Take LENGTH bytes of DATA under CODEC, from elsewhere, for a block that is
+ * ready to be stored: ENCODED refers to them.  They are decoded into BLOCK, of
+ * BLOCK_SIZE bytes, and what then is all zeroes is CODEC_ZERO.  Otherwise as
+ * codec_check and codec_copy.
+ */
+int codec_adopt (struct codec_workspace *workspace, int64_t codec,
+                 const void *data, size_t length, uint32_t block_size,
+                 void *block, struct encoded *encoded, struct status *status);
+
 /* Does DATA hold the bytes of BLOCK?  Otherwise as codec_copy.  Returns 1, 0,
  * -1.
  */

@@ -15,6 +15,7 @@
 
 #include "base/sane.h"
 #include "check/check-parts.h"
+#include "rows/bookmarks.h"
 #include "rows/columns.h"
 #include "rows/features.h"
 #include "rows/properties.h"
@@ -85,6 +86,19 @@ check_features (struct check *check, struct connection *connection,
   return r;
 }
 
+/* Is a row of properties a bookmark that cannot be? */
+static bool
+is_odd_bookmark (sqlite3_stmt *row)
+{
+  const char *key = (const char *)sqlite3_column_text (row, PROPERTY_KEY);
+  const char *value = (const char *)sqlite3_column_text (row, PROPERTY_VALUE);
+
+  return sqlite3_column_int (row, PROPERTY_KIND) == PROPERTY_DISK &&
+         optional_key_behind (key, PROPERTY_BOOKMARK) &&
+         (value == NULL || !bookmark_is_sane (value) ||
+          strlen (value) != (size_t)sqlite3_column_bytes (row, PROPERTY_VALUE));
+}
+
 /* What is wrong with a row of properties, or NULL. */
 static const char *
 property_fault (sqlite3_stmt *row, struct check_problem *problem)
@@ -98,6 +112,8 @@ property_fault (sqlite3_stmt *row, struct check_problem *problem)
   if (type != SQLITE_INTEGER &&
       sqlite3_column_bytes (row, PROPERTY_VALUE) > PROPERTY_VALUE_MAX)
     return "its value is too long";
+  if (is_odd_bookmark (row))
+    return "no bookmark can be so";
   if (sqlite3_column_int (row, PROPERTY_COLUMNS))
     return NULL;
   problem->mend = MEND_PROPERTY;

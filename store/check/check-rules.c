@@ -21,6 +21,7 @@
 #include "rows/features.h"
 #include "sqlite/guard.h"
 #include "rows/layers.h"
+#include "rows/partial.h"
 #include "rows/snapshots.h"
 #include "engine/engine.h"
 #include "base/count.h"
@@ -299,8 +300,8 @@ has_suffix (const char *name, const char *suffix)
   return length > end && strcmp (name + length - end, suffix) == 0;
 }
 
-/* A disk on its way in is no leftover while somebody has its guard, or where a
- * feature forbids to remove it.
+/* A disk on its way in is no leftover while somebody has its guard, where a
+ * feature forbids to remove it, or where it is kept.
  */
 static int
 tell_hidden_disk (struct check *check, struct connection *connection,
@@ -310,10 +311,12 @@ tell_hidden_disk (struct check *check, struct connection *connection,
     .kind = CHECK_LEFTOVER,
     .mend = MEND_CLEAN,
   };
-  const int r = features_forbid (connection, id, FEATURE_CHANGE, status);
+  struct partial_info kept;
   struct status held;
-  int guard;
+  int guard, r = features_forbid (connection, id, FEATURE_CHANGE, status);
 
+  if (r == 0)
+    r = partial_find_id (connection, id, &kept, status);
   if (r != 0)
     return r == -1 ? -1 : 0;
   guard = guard_take (store_path (check->store), id, false, &held);

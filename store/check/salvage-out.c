@@ -291,11 +291,14 @@ static const char disk_checksums_sql[] =
 static const char snapshots_sql[] =
   "DELETE FROM snapshot WHERE disk NOT IN (SELECT id FROM disk)";
 
-/* What is optional about what is lost. */
+/* What is optional about what is lost; and bookmarks, since a disk that has
+ * lost blocks may show older ones, which these would take for unchanged.
+ */
 static const char features_sql[] =
   "DELETE FROM feature WHERE disk <> 0 AND disk NOT IN (SELECT id FROM disk)";
 static const char properties_sql[] =
-  "DELETE FROM property WHERE NOT " PROPERTY_HAS_OWNER;
+  "DELETE FROM property WHERE key GLOB '" PROPERTY_BOOKMARK "*' OR NOT "
+  PROPERTY_HAS_OWNER;
 
 /* Rows whose ids were taken get new ones: after all others, as if they had
  * been written last.

@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/count.h"
 #include "base/counters.h"
+#include "base/packed.h"
 #include "engine/channel.h"
 #include "engine/engine.h"
 #include "engine/prefetch.h"
@@ -404,12 +405,37 @@ ask_server_extents (struct disk *disk, uint64_t offset, uint64_t count,
   return 0;
 }
 
-/* Read into BUFFER, and count how the cache was used; maybe AGAIN, see
+/* What is to be read. */
+struct reading {
+  void *buffer;
+  uint64_t offset, count; /* bytes */
+  size_t *packed; /* not NULL: as it is stored, and its length goes there */
+};
+
+static int
+read_view (struct reader *reader, const struct reading *reading,
+           struct status *status)
+{
+  const uint32_t block_size = reader->view.block_size;
+  const uint64_t first = reading->offset / block_size;
+  const uint64_t end = (reading->offset + reading->count - 1) / block_size + 1;
+
+  if (view_check_range (&reader->view, reading->offset, reading->count, EIO,
+                        status) == -1)
+    return -1;
+  return reading->packed
+             ? view_pack (&reader->connection, &reader->view, first,
+                          end - first, reading->buffer, reading->packed, status)
+             : view_read (&reader->connection, &reader->view, reading->buffer,
+                          reading->offset, reading->count, status);
+}
+
+/* Read what READING says, and count how the cache was used; maybe AGAIN, see
  * reader.h.
  */
 static int
-read_once (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
-           bool *again, struct status *status)
+read_once (struct disk *disk, const struct reading *reading, bool *again,
+           struct status *status)
 {
   struct reader_pool *readers = &disk->store->readers;
   struct reader *reader = reader_take_disk (readers, &disk->info, status);
@@ -419,31 +445,38 @@ read_once (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
     *again = false;
     return -1;
   }
-  r = view_check_range (&reader->view, offset, count, EIO, status);
-  if (r == 0)
-    r = view_read (&reader->connection, &reader->view, buffer, offset, count,
-                   status);
+  r = read_view (reader, reading, status);
   statistics_cache (disk->counters, reader->connection.db);
   return reader_end_or_again (readers, reader, r, again, status);
+}
+
+static int
+read_here (struct disk *disk, const struct reading *reading,
+           struct status *status)
+{
+  bool again = true;
+  int r = -1;
+
+  for (int tries = READ_TRIES; r == -1 && again; tries--) {
+    again = tries > 1;
+    r = read_once (disk, reading, &again, status);
+  }
+  if (r == -1)
+    return failed_range (disk, "reading", reading->offset, reading->count,
+                         status);
+  return 0;
 }
 
 static int
 read_range (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
             struct status *status)
 {
-  bool again = true;
-  int r = -1;
+  const struct reading reading = { buffer, offset, count, NULL };
 
   if (disk->store->remote)
     return ask_server (disk, &call_disk_read, buffer, NULL, offset, count,
                        status);
-  for (int tries = READ_TRIES; r == -1 && again; tries--) {
-    again = tries > 1;
-    r = read_once (disk, buffer, offset, count, &again, status);
-  }
-  if (r == -1)
-    return failed_range (disk, "reading", offset, count, status);
-  return 0;
+  return read_here (disk, &reading, status);
 }
 
 int
@@ -452,6 +485,44 @@ disk_read (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
 {
   const uint64_t began = clock_now ();
   const int r = read_range (disk, buffer, offset, count, status);
+
+  return statistics_request (disk->counters, REQUEST_READ, began, count, r);
+}
+
+/* Read what a server has, as it is stored. */
+static int
+ask_server_packed (struct disk *disk, const struct reading *reading,
+                   struct status *status)
+{
+  struct store_call call = {
+    .disk = disk->remote,
+    .offset = reading->offset,
+    .count = reading->count,
+  };
+  const struct remote_more more = {
+    .buffer = reading->buffer,
+    .buffer_length = PACKED_ROOM (reading->count, disk->info.block_size),
+    .got = reading->packed,
+  };
+
+  if (reading->buffer)
+    return remote_call (disk->store->remote, &call_disk_read_packed, &call,
+                        &more, status);
+  if (remote_call (disk->store->remote, &call_disk_measure_packed, &call, NULL,
+                   status) == -1)
+    return -1;
+  *reading->packed = call.length;
+  return 0;
+}
+
+int
+disk_read_packed (struct disk *disk, void *buffer, uint64_t offset,
+                  uint64_t count, size_t *length, struct status *status)
+{
+  const struct reading reading = { buffer, offset, count, length };
+  const uint64_t began = clock_now ();
+  const int r = disk->store->remote ? ask_server_packed (disk, &reading, status)
+                                    : read_here (disk, &reading, status);
 
   return statistics_request (disk->counters, REQUEST_READ, began, count, r);
 }
@@ -571,13 +642,16 @@ prefetch (struct disk *disk, uint64_t offset, uint64_t count)
   prefetch_note (&writer->prefetch, before);
 }
 
-/* Write, and make durable with FUA. */
+/* Write, and make durable with FUA; of whole blocks that are ENCODED already
+ * these are stored.
+ */
 static int
-write_range (struct disk *disk, const void *data, uint64_t offset,
-             uint64_t count, bool fua, struct status *status)
+write_range (struct disk *disk, const void *data, const struct encoded *encoded,
+             uint64_t offset, uint64_t count, bool fua, struct status *status)
 {
   struct write_request request = {
     .data = data,
+    .encoded = encoded,
     .offset = offset,
     .count = count,
     .storing = seen_storing (disk),
@@ -602,32 +676,121 @@ disk_write (struct disk *disk, const void *data, uint64_t offset,
             uint64_t count, bool fua, struct status *status)
 {
   const uint64_t began = clock_now ();
-  const int r = write_range (disk, data, offset, count, fua, status);
+  const int r = write_range (disk, data, NULL, offset, count, fua, status);
 
   return statistics_request (disk->counters, REQUEST_WRITE, began, count, r);
+}
+
+/* Write, of whole blocks what is ENCODED if that is not NULL, in transactions
+ * as the log wants them.
+ */
+static int
+fill (struct disk *disk, const void *data, const struct encoded *encoded,
+      uint64_t offset, uint64_t count, struct status *status)
+{
+  const uint32_t block_size = disk->info.block_size;
+  const uint64_t blocks = disk->store->writer.batch_bytes / block_size;
+  const uint64_t most = (blocks ? blocks : 1) * block_size;
+  const char *bytes = data;
+  uint64_t began, part;
+  int r = 0;
+
+  for (; r == 0 && count > 0; bytes += part, offset += part, count -= part) {
+    began = clock_now ();
+    part = most - offset % block_size;
+    if (part > count)
+      part = count;
+    r = write_range (disk, bytes, encoded, offset, part, false, status);
+    statistics_request (disk->counters, REQUEST_WRITE, began, part, r);
+    if (encoded)
+      encoded += part / block_size;
+  }
+  return r;
 }
 
 int
 disk_fill (struct disk *disk, const void *data, uint64_t offset, uint64_t count,
            struct status *status)
 {
-  const uint32_t block_size = disk->info.block_size;
-  const char *bytes = data;
-  uint64_t blocks, most, part;
-  int r = 0;
-
   if (disk->store->remote)
     return ask_server (disk, &call_disk_fill, NULL, data, offset, count,
                        status);
-  blocks = disk->store->writer.batch_bytes / block_size;
-  most = (blocks ? blocks : 1) * block_size;
-  for (; r == 0 && count > 0; bytes += part, offset += part, count -= part) {
-    part = most - offset % block_size;
-    if (part > count)
-      part = count;
-    r = disk_write (disk, bytes, offset, part, false, status);
+  return fill (disk, data, NULL, offset, count, status);
+}
+
+/* Decode COUNT PACKED blocks of BLOCK_SIZE bytes into BLOCKS, and say in
+ * ENCODED how they are stored.
+ */
+static int
+unpack (struct codec_workspace *workspace, const char *packed, size_t count,
+        uint32_t block_size, char *blocks, struct encoded *encoded,
+        struct status *status)
+{
+  const char *data = packed + PACKED_HEAD (count);
+  int r = workspace ? 0 : status_no_memory (status);
+
+  for (size_t i = 0; r == 0 && i < count; i++) {
+    const size_t length = packed_length (packed, i);
+
+    r = codec_adopt (workspace, packed_codec (packed, i), data, length,
+                     block_size, blocks + i * block_size, &encoded[i], status);
+    data += length;
   }
+  if (r == -1 && status->error == EIO)
+    status_fail (status, EINVAL, "what comes is no block; send it again");
   return r;
+}
+
+/* The same as disk_fill_packed, here. */
+static int
+fill_packed (struct disk *disk, const void *packed, uint64_t offset,
+             uint64_t count, bool anew, struct status *status)
+{
+  struct codec_pool *workspaces = &disk->store->writer.workspaces;
+  const uint32_t block_size = disk->info.block_size;
+  const size_t number = (count - 1) / block_size + 1;
+  struct codec_workspace *workspace = codec_take (workspaces);
+  struct encoded *encoded = malloc (number * sizeof *encoded);
+  char *blocks = malloc (number * block_size);
+  int r = encoded && blocks ? unpack (workspace, packed, number, block_size,
+                                      blocks, encoded, status)
+                            : status_no_memory (status);
+
+  codec_return (workspaces, workspace);
+  if (r == -1)
+    failed_range (disk, "filling", offset, count, status);
+  else
+    r = fill (disk, blocks, anew ? NULL : encoded, offset, count, status);
+  free (encoded);
+  free (blocks);
+  return r;
+}
+
+int
+disk_fill_packed (struct disk *disk, const void *packed, size_t length,
+                  uint64_t offset, uint64_t count, bool anew,
+                  struct status *status)
+{
+  const uint32_t block_size = disk->info.block_size;
+  struct store_call call = {
+    .disk = disk->remote,
+    .offset = offset,
+    .count = count,
+    .anew = anew,
+  };
+  const struct remote_more more = { .data = packed, .data_length = length };
+
+  if (offset % block_size || count > PACKED_MAX ||
+      !packed_fits (packed, length, (count - 1) / block_size + 1, block_size) ||
+      (count % block_size && offset + count != disk->info.size))
+    return status_fail (status, EINVAL,
+                        "disk '%s': what comes are no blocks of it; send it "
+                        "again",
+                        disk->info.name);
+  return disk->store->remote
+             ? remote_call (disk->store->remote, &call_disk_fill_packed, &call,
+                            &more, status)
+             : fill_packed (disk, packed, offset, count, anew, status);
 }
 
 /* A trim, or with EDGES a zero. */

@@ -25,8 +25,10 @@ const struct field store_fields[] = {
   FIELD (struct store_call, disk, "disk", UNSIGNED),
   FIELD (struct store_call, readonly, "readonly", BOOL),
   FIELD (struct store_call, one, "one", BOOL),
+  FIELD (struct store_call, anew, "anew", BOOL),
   FIELD (struct store_call, offset, "offset", UNSIGNED),
   FIELD (struct store_call, count, "count", UNSIGNED),
+  FIELD (struct store_call, length, "length", UNSIGNED),
   FIELD_LIST_OF (struct store_call, disks, disk_count, "disks",
                  message_disk_info),
   FIELD_LIST_OF (struct store_call, snapshots, snapshot_count, "snapshots",
@@ -282,6 +284,7 @@ take_reply (struct remote *remote, const struct call_type *type, void *values,
   const json_t *result = json_object_get (remote->reply, "result");
   const size_t bytes =
       json_integer_value (json_object_get (remote->reply, "bytes"));
+  const size_t most = more ? more->buffer_length : 0;
   struct status unclear;
 
   if (result &&
@@ -296,9 +299,11 @@ take_reply (struct remote *remote, const struct call_type *type, void *values,
     message_read_status (error, status);
     return -1;
   }
-  if (result == NULL || bytes != (more ? more->buffer_length : 0))
+  if (result == NULL || bytes > most || (bytes < most && more->got == NULL))
     return status_fail (status, EIO, "the server has no answer to %s",
                         type->name);
+  if (more && more->got)
+    *more->got = bytes;
   return channel_read_bytes (&remote->channel, more ? more->buffer : NULL,
                              bytes, CHANNEL_EVER, status);
 }

@@ -58,6 +58,7 @@ struct remote_more {
   size_t data_length;
   void *buffer;
   size_t buffer_length;
+  size_t *got; /* how many came, at most that many; NULL: all */
 };
 
 /* Have the server make the call TYPE with what is in VALUES, where its results
@@ -79,8 +80,8 @@ struct store_call {
   const char *name, *database, *version;
   struct disk_info info;
   uint32_t disk; /* the number of one that is open */
-  bool readonly, one;
-  uint64_t offset, count; /* bytes */
+  bool readonly, one, anew;
+  uint64_t offset, count, length; /* bytes */
   const struct disk_info *disks;
   size_t disk_count;
   const struct snapshot_info *snapshots;
@@ -100,6 +101,9 @@ extern const struct field store_fields[];
   X (disk_read, "disk offset count", "")                                       \
   X (disk_fill, "disk offset count", "")                                       \
   X (disk_zero, "disk offset count", "")                                       \
+  X (disk_read_packed, "disk offset count", "")                                \
+  X (disk_measure_packed, "disk offset count", "length")                       \
+  X (disk_fill_packed, "disk offset count anew", "")                           \
   X (disk_extents, "disk offset count one", "extents")
 
 #define CALL_DECLARED(name, arguments, results)                                \

@@ -456,6 +456,15 @@ struct encoding {
   size_t used;
 };
 
+/* Find the hash that is needed where equal blocks are stored once. */
+static void
+hash_block (const struct encoding *encoding, struct encoded *encoded)
+{
+  if (encoding->request->storing.deduplicate == DISK_ON &&
+      encoded->codec != CODEC_ZERO)
+    codec_hash_block (encoded, encoding->block_size);
+}
+
 /* Encode BLOCK. */
 static void
 encode (struct encoding *encoding, const void *block, struct encoded *encoded)
@@ -464,9 +473,7 @@ encode (struct encoding *encoding, const void *block, struct encoded *encoded)
 
   codec_encode (encoding->workspace, &encoding->request->storing.compression,
                 block, encoding->block_size, room, encoded);
-  if (encoding->request->storing.deduplicate == DISK_ON &&
-      encoded->codec != CODEC_ZERO)
-    codec_hash_block (encoded, encoding->block_size);
+  hash_block (encoding, encoded);
   if (encoded->data == room)
     encoding->used += encoded->length;
 }
@@ -515,7 +522,11 @@ encode_blocks (struct encoding *encoding, struct writer *writer,
     count = block_size - offset % block_size;
     if (count > left)
       count = left;
-    if (count == block_size)
+    if (count == block_size && request->encoded) {
+      encoding->whole[i] = request->encoded[i];
+      hash_block (encoding, &encoding->whole[i++]);
+    }
+    else if (count == block_size)
       encode (encoding, data, &encoding->whole[i++]);
     else
       merge (encoding, data, offset, count, offset != request->offset);

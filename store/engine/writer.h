@@ -170,6 +170,8 @@ struct write_request {
   const void *data; /* must stay as it is */
   uint64_t offset, count;
   struct storing storing; /* then as the disk now says, for the next request */
+  /* Its whole blocks, as they are to be stored, or NULL: encode them. */
+  const struct encoded *encoded;
   /* Of the first and the last block, if only a part of it is written. */
   struct block_before before[2];
 };

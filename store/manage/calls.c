@@ -114,7 +114,37 @@ static const struct field incoming_fields[] = {
   FIELD (struct manage_incoming, created, "created", SIGNED),
   FIELD (struct manage_incoming, base_guid, "base_guid", SIGNED),
   FIELD (struct manage_incoming, base, "base", MAYBE),
+  FIELD (struct manage_incoming, origin, "origin", MAYBE),
   FIELD (struct manage_incoming, rollback, "rollback", BOOL),
+  FIELD (struct manage_incoming, resumed, "resumed", UNSIGNED),
+  FIELD_END,
+};
+
+static const struct field bookmark_fields[] = {
+  FIELD (struct bookmark_info, disk, "disk", SIGNED),
+  FIELD (struct bookmark_info, disk_name, "disk_name", CHARS),
+  FIELD (struct bookmark_info, name, "name", CHARS),
+  FIELD (struct bookmark_info, snapshot, "snapshot", CHARS),
+  FIELD (struct bookmark_info, guid, "guid", SIGNED),
+  FIELD (struct bookmark_info, size, "size", UNSIGNED),
+  FIELD (struct bookmark_info, block_size, "block_size", UNSIGNED),
+  FIELD (struct bookmark_info, created, "created", SIGNED),
+  FIELD (struct bookmark_info, layer, "layer", SIGNED),
+  FIELD (struct bookmark_info, generation, "generation", SIGNED),
+  FIELD (struct bookmark_info, usable, "usable", BOOL),
+  FIELD_END,
+};
+
+static const struct field partial_fields[] = {
+  FIELD (struct partial_info, id, "id", SIGNED),
+  FIELD (struct partial_info, disk_name, "disk_name", CHARS),
+  FIELD (struct partial_info, snapshot, "snapshot", CHARS),
+  FIELD (struct partial_info, guid, "guid", SIGNED),
+  FIELD (struct partial_info, base_guid, "base_guid", SIGNED),
+  FIELD (struct partial_info, size, "size", UNSIGNED),
+  FIELD (struct partial_info, position, "position", UNSIGNED),
+  FIELD (struct partial_info, block_size, "block_size", UNSIGNED),
+  FIELD (struct partial_info, updated, "updated", SIGNED),
   FIELD_END,
 };
 
@@ -154,6 +184,11 @@ const struct field manage_fields[] = {
   FIELD_OF (struct manage_call, snapshot, "snapshot", message_snapshot_info),
   FIELD_LIST_OF (struct manage_call, list, list_count, "list",
                  message_snapshot_info),
+  FIELD_OF (struct manage_call, bookmark, "bookmark", bookmark_fields),
+  FIELD_LIST_OF (struct manage_call, bookmarks, bookmark_count, "bookmarks",
+                 bookmark_fields),
+  FIELD_LIST_OF (struct manage_call, partial, partial_count, "partial",
+                 partial_fields),
   FIELD_OF (struct manage_call, details, "details", details_fields),
   FIELD_OF (struct manage_call, file, "file", file_fields),
   FIELD_OF (struct manage_call, done, "done", recompressed_fields),

@@ -30,6 +30,11 @@ struct manage_call {
   struct snapshot_info snapshot;
   const struct snapshot_info *list;
   size_t list_count;
+  struct bookmark_info bookmark;
+  const struct bookmark_info *bookmarks;
+  size_t bookmark_count;
+  const struct partial_info *partial;
+  size_t partial_count;
   struct manage_details details;
   struct manage_file file;
   struct recompressed done;
@@ -59,6 +64,10 @@ extern const struct field manage_fields[];
   X (manage_try_delete_snapshots, "targets", "")                               \
   X (manage_hold, "target tag", "")                                            \
   X (manage_release, "target tag", "")                                         \
+  X (manage_bookmark, "target name", "")                                       \
+  X (manage_find_bookmark, "target", "bookmark")                               \
+  X (manage_list_bookmarks, "disk?", "bookmarks")                              \
+  X (manage_delete_bookmarks, "targets", "")                                   \
   X (manage_rollback, "target force?", "")                                     \
   X (manage_try_rollback, "target force?", "")                                 \
   X (manage_clone, "source name text?", "")                                    \
@@ -69,17 +78,23 @@ extern const struct field manage_fields[];
   X (manage_shrink_file, "keep", "")                                           \
   X (manage_find_snapshot, "target", "snapshot")                               \
   X (manage_list_snapshots, "disk?", "list")                                   \
+  X (manage_list_origins, "snapshot", "list")                                  \
   X (manage_details, "target", "details")                                      \
   X (manage_properties, "target", "optional")                                  \
   X (manage_usage, "items groups", "items frees")                              \
   X (manage_file, "", "file")                                                  \
   X (manage_diff, "from? to", "")                                              \
   X (manage_diff_found, "from_info? to_info", "")                              \
+  X (manage_diff_bookmark, "bookmark to_info", "")                             \
   X (manage_pin, "target", "open info readonly")                               \
   X (manage_unpin, "open", "")                                                 \
   X (manage_outgoing, "snapshot whole", "optional")                            \
   X (manage_receive, "incoming optional?", "open info readonly")               \
+  X (manage_try_receive, "incoming optional?", "")                             \
   X (manage_receive_end, "open size", "")                                      \
+  X (manage_receive_keep, "open size", "")                                     \
+  X (manage_list_partial, "", "partial")                                       \
+  X (manage_receive_abort, "disk", "")                                         \
   X (manage_receive_cancel, "open", "")                                        \
   X (manage_receive_clean, "", "removed")                                      \
   X (recompress_disk, "disk", "done")                                          \

@@ -15,6 +15,7 @@
 #include "manage.h"
 #include "manage/diff.h"
 #include "engine/engine.h"
+#include "rows/bookmarks.h"
 #include "rows/snapshots.h"
 
 /* What both show, while it is compared. */
@@ -204,5 +205,109 @@ manage_diff_found (struct store *store, const struct disk_info *from,
     first = part->first + part->count;
   } while (r == 0 && part->count > 0);
   free (part);
+  return r == 0 ? report_range (&growing, status) : -1;
+}
+
+/*--------------------------------------------------------------------
+ * Since a bookmark.
+ */
+
+/* What is compared with a bookmark: a part of what `to` shows. */
+struct later {
+  const struct bookmark_info *bookmark;
+  struct view view; /* of `to` */
+  struct layer_point rows[DIFF_BLOCKS];
+  uint64_t first; /* block */
+  uint64_t at;    /* the next one of which there is a row, */
+  uint32_t count; /* and how many are looked at from there on */
+};
+
+/* Look at a part of TO from later->first on. */
+static int
+read_later (struct connection *connection, const struct disk_info *to,
+            struct later *later, struct status *status)
+{
+  struct view *view = &later->view;
+  uint64_t end;
+
+  if (snapshots_view (connection, to, view, status) == -1)
+    return -1;
+  if (!bookmark_is_below (later->bookmark, view))
+    return status_fail (status, EINVAL,
+                        "'%s' does not come from the bookmark '%s#%s', or was "
+                        "flattened since: the disk was rolled back to what was "
+                        "before it, or got other contents; send from a "
+                        "snapshot, or everything",
+                        to->name, later->bookmark->disk_name,
+                        later->bookmark->name);
+  end = view_blocks (view);
+  if (view_next_row (connection, view, later->first, end, &later->at, status) ==
+      -1)
+    return -1;
+  later->count = end - later->at < DIFF_BLOCKS ? end - later->at : DIFF_BLOCKS;
+  return later->count == 0 ? 0
+                           : view_rows (connection, view, later->at,
+                                        later->count, later->rows, status);
+}
+
+/* Tell of what was read.  Past the end of the bookmark all is zeroes at first.
+ */
+static int
+add_later (struct growing *growing, const struct later *later,
+           struct status *status)
+{
+  const struct bookmark_info *bookmark = later->bookmark;
+  const uint64_t size = later->view.block_size;
+  const uint64_t limit = (bookmark->size - 1) / size + 1;
+
+  if (later->first < later->at && later->first < limit &&
+      add_range (growing, later->first * size,
+                 (later->at < limit ? later->at : limit) * size, true,
+                 status) == -1)
+    return -1;
+  for (uint32_t i = 0; i < later->count; i++) {
+    const uint64_t number = later->at + i, start = number * size;
+    const bool hole = later->rows[i].layer == 0;
+
+    if (hole ? number < limit
+             : number >= limit || !bookmark_has_row (bookmark, &later->rows[i]))
+      if (add_range (growing, start, start + size, hole, status) == -1)
+        return -1;
+  }
+  return 0;
+}
+
+int
+manage_diff_bookmark (struct store *store, const struct bookmark_info *bookmark,
+                      const struct disk_info *to, difference_found found,
+                      void *opaque, struct status *status)
+{
+  struct growing growing = {
+    .size = to->size,
+    .found = found,
+    .opaque = opaque,
+  };
+  struct manage_call call = { .bookmark = *bookmark, .to_info = *to };
+  struct later *later;
+  int r;
+
+  if (store_remote (store))
+    return calls_ask_ranges (store, &call_manage_diff_bookmark, &call, found,
+                             opaque, status);
+  later = calloc (1, sizeof *later);
+  if (later == NULL)
+    return status_no_memory (status);
+  later->bookmark = bookmark;
+  do {
+    r = store_is_interrupted (store)
+            ? status_fail (status, ECANCELED, "interrupted")
+            : STORE_READ (store, status, connection,
+                          read_later (connection, to, later, status));
+    if (r == 0)
+      r = add_later (&growing, later, status);
+    later->first = later->at + later->count;
+  } while (r == 0 && later->count > 0);
+  view_free (&later->view);
+  free (later);
   return r == 0 ? report_range (&growing, status) : -1;
 }

@@ -15,6 +15,7 @@
 #include "manage/manage-parts.h"
 #include "manage/request.h"
 #include "rows/features.h"
+#include "rows/partial.h"
 #include "rows/properties.h"
 #include "rows/quota.h"
 #include "engine/engine.h"
@@ -392,6 +393,24 @@ keep_readers_out (struct connection *connection, struct request *request,
   return keeping.result;
 }
 
+/* What is kept of changes for the disk goes with it. */
+static int
+delete_partial (struct connection *connection, const struct request *request,
+                struct status *status)
+{
+  struct partial_info kept;
+  int guard, r = partial_find (connection, request->disk.name, &kept, status);
+
+  if (r != 1 || kept.base_guid == 0)
+    return r == -1 ? -1 : 0;
+  guard = guard_take (request->path, kept.id, false, status);
+  if (guard == -1) /* who receives it finds out */
+    return status->error == EBUSY ? 0 : -1;
+  r = disks_delete (connection, kept.id, status);
+  guard_release (guard);
+  return r;
+}
+
 static int
 delete_disk (struct connection *connection, void *opaque, struct status *status)
 {
@@ -410,7 +429,8 @@ delete_disk (struct connection *connection, void *opaque, struct status *status)
   if (snapshots_check_held_all (connection, request->disk.id, status) == -1 ||
       (!request->force && keep_readers_out (connection, request, status) == -1))
     return -1;
-  if (snapshots_delete_all (connection, request->disk.id, status) == -1)
+  if (snapshots_delete_all (connection, request->disk.id, status) == -1 ||
+      delete_partial (connection, request, status) == -1)
     return -1;
   return disks_delete (connection, request->disk.id, status);
 }

@@ -9,6 +9,9 @@
  *
  *   a new disk       DISK/receiving gets the name DISK.
  *
+ *   a clone          The same, and DISK/receiving begins on a layer over the
+ *                    snapshot that is its base.
+ *
  *   what changed     before    DISK ──► layer 7
  *   since a base               DISK@base ──► layer 7 as of 3
  *
@@ -26,6 +29,9 @@
  *
  *   other contents   DISK gets the layer of DISK/receiving.
  *
+ * What is kept of a reception that was interrupted (partial.h) stays as it is
+ * "during": DISK goes on on layer 8, and may be read.
+ *
  * Who receives has the guards of both disks: so what a process that died
  * has left can be told from what comes in just now.
  */
@@ -37,14 +43,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/sane.h"
 #include "base/failed.h"
 #include "base/grow.h"
+#include "block/codec.h"
 #include "sqlite/guard.h"
 #include "rows/carried.h"
 #include "rows/features.h"
 #include "rows/layers.h"
+#include "rows/partial.h"
 #include "manage/calls.h"
 #include "manage.h"
 #include "rows/quota.h"
@@ -63,7 +72,15 @@ struct reception {
   bool clean;                /* nothing was written to DISK since */
   int64_t known;     /* `clean` holds up to this id of a block, at least */
   uint64_t given_up; /* bytes that go when DISK is replaced */
+  bool would;        /* what was only tried would be done */
 };
+
+/* Is it for a disk that is there, or for a new one? */
+static bool
+is_for_new (const struct manage_incoming *incoming)
+{
+  return !incoming->replace && (incoming->base_guid == 0 || incoming->origin);
+}
 
 /*--------------------------------------------------------------------
  * The base.
@@ -162,6 +179,43 @@ find_base (struct connection *connection, struct reception *reception,
                         "with which this begins; delete those, or use "
                         "--rollback",
                         reception->disk.name, reception->base.name);
+  return 0;
+}
+
+/* Look for the base of a clone among the snapshots of all disks. */
+static int
+compare_origin (const struct snapshot_info *info, void *opaque)
+{
+  struct reception *reception = opaque;
+
+  if (info->guid != reception->incoming->base_guid || info->access != DISK_OPEN)
+    return 0;
+  reception->base = *info;
+  return 1;
+}
+
+static int
+find_origin (struct connection *connection, struct reception *reception,
+             struct status *status)
+{
+  const struct manage_incoming *incoming = reception->incoming;
+
+  reception->base.id = 0;
+  if (snapshots_list (connection, 0, compare_origin, reception, status) == -1)
+    return -1;
+  if (reception->base.id == 0)
+    return status_fail (status, ENOENT,
+                        "no disk here has the snapshot '%s@%s', of which it is "
+                        "a clone; receive that first, or send all of it, "
+                        "without what it was cloned from",
+                        incoming->origin, incoming->base);
+  if (reception->base.block_size != reception->hidden.block_size)
+    return status_fail (status, EINVAL,
+                        "'%s@%s' has blocks of %" PRIu32 " bytes, the clone of "
+                        "%" PRIu32,
+                        reception->base.disk_name, reception->base.name,
+                        reception->base.block_size,
+                        reception->hidden.block_size);
   return 0;
 }
 
@@ -479,8 +533,8 @@ delete_leftover (struct connection *connection,
   return r == -1 ? -1 : 0;
 }
 
-/* The ids of all hidden disks, or that of the one for the disk NAME, in a new
- * array that ends with 0.
+/* The ids of all hidden disks, or that of the one for the disk NAME, without
+ * what is kept, in a new array that ends with 0.
  */
 static int64_t *
 list_hidden (struct connection *connection, const char *name,
@@ -488,15 +542,18 @@ list_hidden (struct connection *connection, const char *name,
 {
   static const char list_sql[] =
       "SELECT id FROM disk WHERE name LIKE '%" DISK_RECEIVING "'"
-      " AND (?1 IS NULL OR name = ?1 || '" DISK_RECEIVING "')";
+      " AND (?1 IS NULL OR name = ?1 || '" DISK_RECEIVING "')"
+      " AND NOT " PARTIAL_IS_KEPT ("?2");
   CLEANUP_STATEMENT sqlite3_stmt *list =
       connection_statement (connection, list_sql, status);
   int64_t *ids = NULL, *more;
   size_t count = 0;
   int r = list ? 1 : -1;
 
-  if (list)
+  if (list) {
     sqlite3_bind_text (list, 1, name, -1, SQLITE_STATIC);
+    sqlite3_bind_int64 (list, 2, time (NULL));
+  }
   while (r == 1) {
     r = connection_step (connection, list, status);
     more = grow (ids, count, sizeof *ids);
@@ -638,10 +695,31 @@ make_hidden (struct connection *connection, struct reception *reception,
                           status);
 }
 
-/* Make DISK/receiving where DISK must not be there. */
+/* Make DISK/receiving for a clone of the base. */
 static int
-begin_new (struct connection *connection, struct reception *reception,
-           const struct disk_options *options, struct status *status)
+begin_clone (struct connection *connection, struct reception *reception,
+             struct disk_options *options, struct status *status)
+{
+  struct layer_point base;
+
+  /* What was found before the transaction may have gone. */
+  if (find_origin (connection, reception, status) == -1 ||
+      features_allow (connection, reception->base.disk, FEATURE_CHANGE,
+                      status) == -1)
+    return -1;
+  base =
+      (struct layer_point){ reception->base.layer, reception->base.generation };
+  options->size = reception->hidden.size = reception->base.size;
+  if (make_hidden (connection, reception, options, &base, status) == -1)
+    return -1;
+  return features_clone (connection, reception->base.disk, reception->hidden.id,
+                         status);
+}
+
+/* Check that DISK is not there. */
+static int
+check_new (struct connection *connection, struct reception *reception,
+           struct status *status)
 {
   const int r = disks_find (connection, reception->incoming->disk,
                             &reception->disk, status);
@@ -656,9 +734,20 @@ begin_new (struct connection *connection, struct reception *reception,
                         reception->incoming->snapshot
                             ? ""
                             : ", or replace its contents with --overwrite");
-  if (r == -1 || disks_check_packing (connection, options, status) == -1)
+  return r;
+}
+
+/* Make DISK/receiving where DISK must not be there. */
+static int
+begin_new (struct connection *connection, struct reception *reception,
+           struct disk_options *options, struct status *status)
+{
+  if (check_new (connection, reception, status) == -1 ||
+      disks_check_packing (connection, options, status) == -1)
     return -1;
-  return make_hidden (connection, reception, options, NULL, status);
+  return reception->incoming->origin
+             ? begin_clone (connection, reception, options, status)
+             : make_hidden (connection, reception, options, NULL, status);
 }
 
 static int
@@ -743,6 +832,110 @@ begin_changes (struct connection *connection, struct reception *reception,
   return make_hidden (connection, reception, options, &base, status);
 }
 
+/*--------------------------------------------------------------------
+ * Going on.
+ */
+
+/* Nothing begins anew where something is kept. */
+static int
+check_kept (struct connection *connection, const struct reception *reception,
+            struct status *status)
+{
+  const char *disk = reception->incoming->disk;
+  struct partial_info kept;
+  const int r = partial_find (connection, disk, &kept, status);
+
+  if (r != 1)
+    return r;
+  return status_fail (status, EEXIST,
+                      "a part of snapshot '%s' has been received for disk '%s' "
+                      "and is kept; send the rest with the token that "
+                      "\"sqlblock list\" shows, or give it up: \"sqlblock "
+                      "receive --abort DATABASE %s\"",
+                      kept.snapshot, disk, disk);
+}
+
+/* What comes in must go on exactly where what is kept ends. */
+static int
+check_goes_on (const struct manage_incoming *incoming,
+               const struct partial_info *kept, struct status *status)
+{
+  if (kept->guid != incoming->guid || kept->base_guid != incoming->base_guid ||
+      kept->size != incoming->size || kept->block_size != incoming->block_size)
+    return status_fail (status, EINVAL,
+                        "what is kept for it is a part of snapshot '%s', and "
+                        "the stream goes on with another one%s; \"sqlblock "
+                        "list\" shows the token with which to send",
+                        kept->snapshot,
+                        kept->guid == incoming->guid ? ", from another base"
+                                                     : "");
+  if (kept->position != incoming->resumed)
+    return status_fail (
+        status, EINVAL,
+        "what is kept ends at byte %" PRIu64
+        ", and the stream goes on at byte %" PRIu64
+        ": its token is an old one; \"sqlblock list\" shows the "
+        "present one",
+        kept->position, incoming->resumed);
+  return 0;
+}
+
+/* May DISK still become what has come in? */
+static int
+check_still (struct connection *connection, struct reception *reception,
+             struct status *status)
+{
+  const struct manage_incoming *incoming = reception->incoming;
+  struct snapshot_info none;
+
+  if (is_for_new (incoming))
+    return check_new (connection, reception, status);
+  if (snapshots_find_target (connection, incoming->disk, &reception->disk,
+                             &none, status) == -1 ||
+      features_allow (connection, reception->disk.id, FEATURE_CHANGE, status) ==
+          -1 ||
+      find_base (connection, reception, status) == -1 ||
+      compare_contents (connection, reception, 0, status) == -1)
+    return -1;
+  return reception->clean || incoming->rollback
+             ? 0
+             : fail_written (reception, status);
+}
+
+/* Go on with the hidden disk NAME. */
+static int
+begin_again (struct connection *connection, struct reception *reception,
+             const char *name, struct status *status)
+{
+  const struct manage_incoming *incoming = reception->incoming;
+  struct partial_info kept;
+  int guard, r;
+
+  if (check_still (connection, reception, status) == -1)
+    return -1;
+  r = partial_find (connection, incoming->disk, &kept, status);
+  if (r == 0)
+    return status_fail (status, EINVAL,
+                        "the stream goes on where an earlier one was cut off, "
+                        "but nothing of that is kept here for disk '%s'; "
+                        "send everything, without a token",
+                        incoming->disk);
+  if (r == -1 || check_goes_on (incoming, &kept, status) == -1)
+    return -1;
+  guard = guard_take (store_path (reception->store), kept.id, false, status);
+  if (guard == -1)
+    return status->error == EBUSY
+               ? status_fail (status, EBUSY,
+                              "disk '%s' is being received already",
+                              incoming->disk)
+               : -1;
+  guard_release (guard);
+  if (disks_find (connection, name, &reception->hidden, status) != 1)
+    return -1;
+  strcpy (reception->hidden.name, incoming->disk);
+  return 0;
+}
+
 static int
 change_begin (struct connection *connection, void *opaque,
               struct status *status)
@@ -759,13 +952,30 @@ change_begin (struct connection *connection, void *opaque,
   };
 
   snprintf (name, sizeof name, "%s" DISK_RECEIVING, incoming->disk);
-  if (delete_leftover (connection, reception, name, status) == -1)
+  if (incoming->resumed)
+    return begin_again (connection, reception, name, status);
+  if (check_kept (connection, reception, status) == -1 ||
+      delete_leftover (connection, reception, name, status) == -1)
     return -1;
-  if (incoming->base_guid)
-    return begin_changes (connection, reception, &options, status);
-  if (incoming->replace)
-    return begin_replacing (connection, reception, &options, status);
-  return begin_new (connection, reception, &options, status);
+  if (is_for_new (incoming))
+    return begin_new (connection, reception, &options, status);
+  return incoming->replace
+             ? begin_replacing (connection, reception, &options, status)
+             : begin_changes (connection, reception, &options, status);
+}
+
+/* Can this program write what a new disk is to have? */
+static int
+check_compression (const struct compression *compression, struct status *status)
+{
+  if (compression->codec == 0 ||
+      compression_check (compression->codec, compression->level, status) == 0)
+    return 0;
+  return status->error == EIO
+             ? status_fail (status, ENOTSUP,
+                            "this program does not know how the disk is "
+                            "compressed; use a newer one, or --compression")
+             : -1;
 }
 
 /* Check what is to come in. */
@@ -786,7 +996,9 @@ check_incoming (struct reception *reception, struct status *status)
       (incoming->snapshot &&
        sane_check_snapshot (incoming->snapshot, status) == -1) ||
       (incoming->optional &&
-       carried_check (incoming->optional, incoming->base_guid, status) == -1))
+       carried_check (incoming->optional, !is_for_new (incoming), status) ==
+           -1) ||
+      check_compression (&incoming->storing.compression, status) == -1)
     return -1;
   if (incoming->size == 0)
     return status_fail (status, EINVAL,
@@ -822,7 +1034,7 @@ take_guard (struct reception *reception, int *guard, struct status *status)
 {
   const struct manage_incoming *incoming = reception->incoming;
 
-  if (incoming->base_guid == 0 && !incoming->replace)
+  if (is_for_new (incoming))
     return 0;
   if (store_find (reception->store, incoming->disk, &reception->disk, status) ==
       -1) {
@@ -854,7 +1066,7 @@ look_for_base (struct reception *reception, struct status *status)
 {
   const struct manage_incoming *incoming = reception->incoming;
 
-  if (incoming->base_guid == 0)
+  if (incoming->base_guid == 0 || incoming->origin)
     return 0;
   if (STORE_READ (reception->store, status, connection,
                   look_at_base (connection, reception, status)) == -1)
@@ -875,7 +1087,7 @@ look_for_given_up (struct reception *reception, struct status *status)
 {
   const struct manage_incoming *incoming = reception->incoming;
   const bool gives_up =
-      incoming->replace || (incoming->base_guid && !reception->clean);
+      !is_for_new (incoming) && (incoming->replace || !reception->clean);
   struct usage_item item = { .disk = reception->disk.id };
 
   if (!gives_up || reception->disk.quota == 0)
@@ -883,6 +1095,24 @@ look_for_given_up (struct reception *reception, struct status *status)
   return STORE_READ (reception->store, status, connection,
                      usage_count (connection, &item, 1, &reception->given_up, 1,
                                   NULL, NULL, status));
+}
+
+/* A clone that comes in has the size of its base; give it its own where that is
+ * larger, with zeroes behind the other's end.  If this fails, what is left of
+ * it is removed by the next reception.
+ */
+static int
+grow_clone (struct reception *reception, struct status *status)
+{
+  const uint64_t size = reception->incoming->size;
+
+  if (reception->incoming->origin == NULL || size <= reception->hidden.size ||
+      reception->incoming->resumed)
+    return 0;
+  if (store_resize (reception->store, &reception->hidden, size, status) == -1)
+    return -1;
+  reception->hidden.size = size;
+  return 0;
 }
 
 /* The same, where a server has the database. */
@@ -912,11 +1142,12 @@ manage_receive (struct store *store, const struct manage_incoming *incoming,
     return receive_on_server (store, incoming, status);
   if (check_incoming (&reception, status) == 0 &&
       take_guard (&reception, &guard, status) == 0 &&
-      (incoming->base_guid == 0 ||
+      (incoming->base_guid == 0 || incoming->origin ||
        take_old_back (store, incoming->disk, status) == 0) &&
-      look_for_base (&reception, status) == 0 &&
-      look_for_given_up (&reception, status) == 0 &&
-      store_change (store, change_begin, &reception, status) == 0)
+      (incoming->resumed || (look_for_base (&reception, status) == 0 &&
+                             look_for_given_up (&reception, status) == 0)) &&
+      store_change (store, change_begin, &reception, status) == 0 &&
+      grow_clone (&reception, status) == 0)
     disk = disk_open_found (store, &reception.hidden, false, status);
   if (disk) {
     disk_keep_guard (disk, guard);
@@ -926,6 +1157,41 @@ manage_receive (struct store *store, const struct manage_incoming *incoming,
     guard_release (guard);
   status_prefix (status, "receiving disk '%s'", incoming->disk);
   return NULL;
+}
+
+static int
+try_begin (struct connection *connection, void *opaque, struct status *status)
+{
+  struct reception *reception = opaque;
+
+  reception->would = change_begin (connection, reception, status) == 0;
+  return reception->would
+             ? status_fail (status, ECANCELED, "this was only tried")
+             : -1;
+}
+
+int
+manage_try_receive (struct store *store, const struct manage_incoming *incoming,
+                    struct status *status)
+{
+  struct reception reception = { .store = store, .incoming = incoming };
+  struct manage_call call = { .incoming = *incoming };
+  int guard = -1;
+
+  if (store_remote (store)) {
+    if (incoming->optional)
+      call.optional = *incoming->optional;
+    return calls_ask (store, &call_manage_try_receive, &call, status);
+  }
+  if (check_incoming (&reception, status) == 0 &&
+      take_guard (&reception, &guard, status) == 0 &&
+      look_for_base (&reception, status) == 0)
+    store_change (store, try_begin, &reception, status);
+  if (guard != -1)
+    guard_release (guard);
+  return reception.would
+             ? 0
+             : status_prefix (status, "receiving disk '%s'", incoming->disk);
 }
 
 /*--------------------------------------------------------------------
@@ -964,8 +1230,9 @@ change_end (struct connection *connection, void *opaque, struct status *status)
   struct disk_info disk = reception->hidden;
   int64_t snapshot;
 
-  if (incoming->base_guid == 0 && !incoming->replace) {
-    if (disks_rename (connection, disk.id, incoming->disk, status) == -1)
+  if (is_for_new (incoming)) {
+    if (partial_drop (connection, disk.id, status) == -1 ||
+        disks_rename (connection, disk.id, incoming->disk, status) == -1)
       return -1;
   }
   else {
@@ -1004,6 +1271,119 @@ change_cancel (struct connection *connection, void *opaque,
   return r;
 }
 
+/*--------------------------------------------------------------------
+ * Keeping what has come in.
+ */
+
+/* Is what comes in as the hidden disk ID kept?  In doubt it is. */
+static bool
+is_kept (struct store *store, int64_t id)
+{
+  struct partial_info kept;
+  struct status ignored;
+
+  return STORE_READ (store, &ignored, connection,
+                     partial_find_id (connection, id, &kept, &ignored)) != 0;
+}
+
+struct keeping {
+  int64_t hidden;
+  struct partial_info info;
+};
+
+static int
+change_keep (struct connection *connection, void *opaque, struct status *status)
+{
+  const struct keeping *keeping = opaque;
+
+  return partial_put (connection, keeping->hidden, &keeping->info, status);
+}
+
+int
+manage_receive_keep (struct store *store, struct disk *incoming_disk,
+                     const struct manage_incoming *incoming, uint64_t position,
+                     struct status *status)
+{
+  struct manage_call call = {
+    .open = disk_remote (incoming_disk),
+    .size = position,
+  };
+  struct keeping keeping = {
+    .hidden = disk_get_info (incoming_disk)->id,
+    .info = {
+      .guid = incoming->guid,
+      .base_guid = incoming->base_guid,
+      .size = incoming->size,
+      .position = position,
+      .block_size = incoming->block_size,
+      .updated = time (NULL),
+    },
+  };
+
+  if (store_remote (store))
+    return calls_ask (store, &call_manage_receive_keep, &call, status);
+  if (incoming->snapshot == NULL || position == 0 ||
+      position > incoming->size || incoming->block_size == 0 ||
+      (position % incoming->block_size && position != incoming->size))
+    return status_fail (status, EINVAL,
+                        "what has come in of disk '%s' cannot be kept",
+                        incoming->disk);
+  snprintf (keeping.info.snapshot, sizeof keeping.info.snapshot, "%s",
+            incoming->snapshot);
+  return store_change (store, change_keep, &keeping, status);
+}
+
+int
+manage_list_partial (struct store *store,
+                     int (*found) (const struct partial_info *info,
+                                   void *opaque),
+                     void *opaque, struct status *status)
+{
+  struct manage_call call = { .partial_count = 0 };
+
+  if (store_remote (store)) {
+    if (calls_ask (store, &call_manage_list_partial, &call, status) == -1)
+      return -1;
+    for (size_t i = 0; i < call.partial_count; i++)
+      if (found (&call.partial[i], opaque) != 0)
+        break;
+    return 0;
+  }
+  return STORE_READ (store, status, connection,
+                     partial_list (connection, found, opaque, status));
+}
+
+int
+manage_receive_abort (struct store *store, const char *disk,
+                      struct status *status)
+{
+  struct cleaning cleaning = { .store = store };
+  struct partial_info kept;
+  int r;
+
+  if (store_remote (store))
+    return calls_ask (store, &call_manage_receive_abort,
+                      &(struct manage_call){ .disk = disk }, status);
+  r = STORE_READ (store, status, connection,
+                  partial_find (connection, disk, &kept, status));
+  if (r == 0)
+    return status_fail (status, ENOENT,
+                        "nothing that was received for disk '%s' is kept",
+                        disk);
+  if (r == -1)
+    return -1;
+  cleaning.id = kept.id;
+  r = remove_hidden (&cleaning, status);
+  if (r == 0)
+    return status_fail (status, EBUSY, "disk '%s' is just being received",
+                        disk);
+  return r == -1 ? status_prefix (status,
+                                  "giving up what was received for "
+                                  "disk '%s'",
+                                  disk)
+                 : 0;
+}
+
 void
 manage_receive_cancel (struct store *store, struct disk *incoming_disk)
 {
@@ -1014,6 +1394,10 @@ manage_receive_cancel (struct store *store, struct disk *incoming_disk)
   if (store_remote (store)) {
     calls_ask (store, &call_manage_receive_cancel, &call, &ignored);
     disk_forget (incoming_disk);
+    return;
+  }
+  if (is_kept (store, hidden.id)) {
+    disk_close (incoming_disk);
     return;
   }
   take_back (store, hidden.id, &ignored);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/packed.h"
 #include "base/sane.h"
 #include "block/checksum.h"
 #include "base/count.h"
@@ -32,7 +33,8 @@ enum kind {
   DATA = 3,
   END = 4,
   PROPERTY = 5,
-  FEATURE = 6
+  FEATURE = 6,
+  BLOCKS = 7
 };
 
 enum payload_codec { PAYLOAD_NONE = 0, PAYLOAD_RAW = 1 };
@@ -48,8 +50,8 @@ struct head {
   uint64_t checksum;
 };
 
-/* The texts of BEGIN, in their order. */
-enum { DISK, DESCRIPTION, SNAPSHOT, BASE, TEXTS };
+/* The texts of BEGIN, in their order; the last is not in all. */
+enum { DISK, DESCRIPTION, SNAPSHOT, BASE, TEXTS, BASE_DISK = TEXTS };
 
 struct begin {
   uint64_t size;
@@ -59,6 +61,16 @@ struct begin {
   uint64_t base_guid;
   uint16_t lengths[TEXTS];
 };
+
+/* Behind it, from version 3 on. */
+struct begin_more {
+  uint32_t number, count, disks;
+  uint32_t flags;
+  uint32_t codec, level, deduplicate;
+  uint32_t base_disk_length;
+};
+
+enum { FLAG_CLONE = 1, FLAG_RESUMED = 2 };
 
 /* The key and the value stand behind it. */
 struct property_head {
@@ -74,16 +86,20 @@ struct end {
 };
 
 _Static_assert(sizeof (struct preamble) == 24 && sizeof (struct head) == 48 &&
-                   sizeof (struct begin) == 48 && sizeof (struct end) == 24 &&
+                   sizeof (struct begin) == 48 &&
+                   sizeof (struct begin_more) == 32 &&
+                   sizeof (struct end) == 24 &&
                    sizeof (struct property_head) == 8,
                "these have no gaps");
 
 #define BEGIN_MAX                                                              \
-  (sizeof (struct begin) + DISK_NAME_MAX + DISK_DESCRIPTION_MAX +              \
-   2 * SNAPSHOT_NAME_MAX)
+  (sizeof (struct begin) + sizeof (struct begin_more) + 2 * DISK_NAME_MAX +    \
+   DISK_DESCRIPTION_MAX + 2 * SNAPSHOT_NAME_MAX)
 #define PROPERTY_RECORD_MAX                                                    \
   (sizeof (struct property_head) + PROPERTY_KEY_MAX + PROPERTY_VALUE_MAX)
 #define FEATURE_RECORD_MAX (sizeof (uint64_t) + PROPERTY_KEY_MAX)
+
+#define BLOCKS_MAX PACKED_ROOM (STREAM_DATA_MAX, DISK_BLOCK_SIZE_MIN)
 
 /* As many PROPERTY and FEATURE can follow BEGIN. */
 #define OPTIONAL_MAX (2 * PROPERTIES_MAX + FEATURES_MAX)
@@ -102,9 +118,12 @@ text_of (struct stream_header *header, int i, size_t *most)
   case SNAPSHOT:
     *most = SNAPSHOT_NAME_MAX;
     return header->snapshot;
-  default:
+  case BASE:
     *most = SNAPSHOT_NAME_MAX;
     return header->base;
+  default:
+    *most = DISK_NAME_MAX;
+    return header->base_disk;
   }
 }
 
@@ -127,7 +146,7 @@ set_up (struct stream *stream, int fd, int (*interrupted) (void),
   *stream = (struct stream){
     .fd = fd,
     .interrupted = interrupted,
-    .payload = malloc (STREAM_DATA_MAX),
+    .payload = malloc (BLOCKS_MAX),
   };
   if (stream->payload == NULL)
     return status_no_memory (status);
@@ -169,6 +188,10 @@ write_bytes (struct stream *stream, const void *data, size_t length,
   const char *bytes = data;
   ssize_t n;
 
+  if (stream->fd == STREAM_NOWHERE) {
+    stream->bytes += length;
+    return 0;
+  }
   while (length > 0) {
     n = write (stream->fd, bytes, length);
     if (n == -1 && try_again (stream))
@@ -195,9 +218,10 @@ write_record (struct stream *stream, const struct head *given,
     .offset = htole64 (given->offset),
     .count = htole64 (given->count),
     .length = htole64 (length),
-    .payload_checksum = htole64 (checksum_bytes (payload, length)),
   };
 
+  if (stream->fd != STREAM_NOWHERE)
+    head.payload_checksum = htole64 (checksum_bytes (payload, length));
   stream->chained = head_checksum (stream, &head);
   head.checksum = htole64 (stream->chained);
   stream->counts.records++;
@@ -206,10 +230,34 @@ write_record (struct stream *stream, const struct head *given,
   return write_bytes (stream, payload, length, status);
 }
 
+/* Add to BYTES, which have LENGTH, what only version 3 says, and the length of
+ * the text that it adds.  Returns the new length.
+ */
+static size_t
+add_more (const struct stream_header *header, unsigned char *bytes,
+          size_t length)
+{
+  const struct begin_more more = {
+    .number = htole32 (header->number),
+    .count = htole32 (header->count),
+    .disks = htole32 (header->disks),
+    .flags = htole32 ((header->clone ? FLAG_CLONE : 0) |
+                      (header->resumed ? FLAG_RESUMED : 0)),
+    .codec = htole32 (header->storing.compression.codec),
+    .level = htole32 (header->storing.compression.level),
+    .deduplicate = htole32 (header->storing.deduplicate),
+    .base_disk_length = htole32 (strlen (header->base_disk)),
+  };
+
+  memcpy (bytes + length, &more, sizeof more);
+  return length + sizeof more;
+}
+
 static int
 write_begin (struct stream *stream, uint64_t follow, struct status *status)
 {
   struct stream_header *header = &stream->header;
+  const int texts = stream->version < 3 ? TEXTS : TEXTS + 1;
   unsigned char bytes[BEGIN_MAX];
   struct begin begin = {
     .size = htole64 (header->size),
@@ -220,19 +268,24 @@ write_begin (struct stream *stream, uint64_t follow, struct status *status)
   };
   size_t length = sizeof begin, most;
 
-  for (int i = 0; i < TEXTS; i++) {
+  if (stream->version >= 3)
+    length = add_more (header, bytes, length);
+  for (int i = 0; i < texts; i++) {
     const char *text = text_of (header, i, &most);
     const size_t size = strlen (text);
 
     memcpy (bytes + length, text, size);
-    begin.lengths[i] = htole16 (size);
+    if (i < TEXTS)
+      begin.lengths[i] = htole16 (size);
     length += size;
   }
   memcpy (bytes, &begin, sizeof begin);
-  return write_record (
-      stream,
-      &(struct head){ .kind = BEGIN, .codec = PAYLOAD_RAW, .count = follow },
-      bytes, length, status);
+  return write_record (stream,
+                       &(struct head){ .kind = BEGIN,
+                                       .codec = PAYLOAD_RAW,
+                                       .offset = header->resumed,
+                                       .count = follow },
+                       bytes, length, status);
 }
 
 static int
@@ -276,6 +329,16 @@ write_feature (struct stream *stream, const struct disk_feature *feature,
                        stream->payload, sizeof class + length, status);
 }
 
+/* The lowest version that has all of it. */
+static uint32_t
+version_of (const struct stream_header *header, const struct optional *optional)
+{
+  if (header->clone || header->count > 0 || header->resumed > 0 ||
+      header->storing.compression.codec != 0)
+    return 3;
+  return optional->property_count + optional->feature_count > 0 ? 2 : 1;
+}
+
 int
 stream_begin (struct stream *stream, int fd, int (*interrupted) (void),
               const struct stream_header *header,
@@ -291,7 +354,7 @@ stream_begin (struct stream *stream, int fd, int (*interrupted) (void),
   if (set_up (stream, fd, interrupted, status) == -1)
     return -1;
   stream->header = *header;
-  stream->version = follow ? STREAM_VERSION : 1;
+  stream->version = version_of (header, optional);
   preamble = (struct preamble){ .version = htole32 (stream->version) };
   memcpy (preamble.magic, MAGIC, sizeof preamble.magic);
   stream->chained = checksum_bytes (&preamble, sizeof preamble);
@@ -312,13 +375,20 @@ stream_write (struct stream *stream, const struct stream_range *range,
               struct status *status)
 {
   struct head head = {
-    .kind = range->data ? DATA : ZEROES,
+    .kind = range->packed ? BLOCKS
+            : range->data ? DATA
+                          : ZEROES,
     .codec = range->data ? PAYLOAD_RAW : PAYLOAD_NONE,
     .offset = range->offset,
+    .count = range->count,
   };
   const char *data = range->data;
   uint64_t left = range->count;
 
+  if (range->packed) {
+    stream->counts.data += range->count;
+    return write_record (stream, &head, data, range->packed, status);
+  }
   while (left > 0) {
     head.count = data && left > STREAM_DATA_MAX ? STREAM_DATA_MAX : left;
     if (write_record (stream, &head, data, data ? head.count : 0, status) == -1)
@@ -408,6 +478,8 @@ most_payload (uint32_t kind)
     return BEGIN_MAX;
   case DATA:
     return STREAM_DATA_MAX;
+  case BLOCKS:
+    return BLOCKS_MAX;
   case END:
     return sizeof (struct end);
   case PROPERTY:
@@ -424,7 +496,9 @@ static int
 check_head (const struct stream *stream, const struct head *head,
             struct status *status)
 {
-  const uint32_t last = stream->version == 1 ? END : FEATURE;
+  const uint32_t last = stream->version == 1   ? END
+                        : stream->version == 2 ? FEATURE
+                                               : BLOCKS;
 
   if (head->zero[0] || head->zero[1] || head->zero[2] || head->kind < BEGIN ||
       head->kind > last)
@@ -470,16 +544,19 @@ read_record (struct stream *stream, struct head *head, struct status *status)
   return 0;
 }
 
-/* Take the texts of BEGIN, which stand behind its numbers. */
+/* Take the texts of BEGIN, which stand behind its numbers; BASE_DISK says how
+ * long the last one is.
+ */
 static int
-take_texts (struct stream *stream, const struct begin *begin, size_t length,
-            struct status *status)
+take_texts (struct stream *stream, const struct begin *begin,
+            uint32_t base_disk, size_t length, struct status *status)
 {
-  size_t at = sizeof *begin, most;
+  const bool more = stream->version >= 3;
+  size_t at = sizeof *begin + (more ? sizeof (struct begin_more) : 0), most;
 
-  for (int i = 0; i < TEXTS; i++) {
+  for (int i = 0; i < TEXTS + more; i++) {
     char *text = text_of (&stream->header, i, &most);
-    const size_t size = le16toh (begin->lengths[i]);
+    const size_t size = i < TEXTS ? le16toh (begin->lengths[i]) : base_disk;
 
     if (size > most || size > length - at ||
         memchr (stream->payload + at, '\0', size))
@@ -511,11 +588,20 @@ check_header (const struct stream *stream, struct status *status)
       sane_check ("the name of a snapshot", header->snapshot, SNAPSHOT_NAME_MAX,
                   status) == -1 ||
       (header->base[0] && sane_check ("the name of a snapshot", header->base,
-                                      SNAPSHOT_NAME_MAX, status) == -1))
+                                      SNAPSHOT_NAME_MAX, status) == -1) ||
+      (header->clone && sane_check ("the name of a disk", header->base_disk,
+                                    DISK_NAME_MAX, status) == -1))
     return status_prefix (status, "the stream");
   if (header->size == 0 || header->block_size == 0 || header->guid == 0 ||
       header->guid == header->base_guid ||
-      (header->base_guid == 0) != (header->base[0] == '\0'))
+      (header->base_guid == 0) != (header->base[0] == '\0') ||
+      header->clone != (header->base_disk[0] != '\0') ||
+      (header->clone && header->base_guid == 0) ||
+      header->number > header->count ||
+      (header->number == 0) != (header->count == 0) ||
+      (header->number == 0) != (header->disks == 0) ||
+      header->disks > header->count || header->resumed > header->size ||
+      (header->resumed % header->block_size && header->resumed != header->size))
     return fail_damaged (stream, "its header makes no sense", status);
   return 0;
 }
@@ -536,7 +622,8 @@ property_fits (const struct stream *stream, const struct property *property)
 
   return list->feature_count == 0 &&
          (property->kind == PROPERTY_SNAPSHOT ||
-          (property->kind == PROPERTY_DISK && !stream->header.base_guid)) &&
+          (property->kind == PROPERTY_DISK &&
+           (!stream->header.base_guid || stream->header.clone))) &&
          (count == 0 || is_before (&list->properties[count - 1], property)) &&
          (count < PROPERTIES_MAX ||
           list->properties[count - PROPERTIES_MAX].kind != property->kind);
@@ -629,16 +716,54 @@ read_optional (struct stream *stream, uint64_t count, struct status *status)
   return r;
 }
 
+/* Take what only version 3 says, which is in the payload of LENGTH bytes;
+ * OFFSET is that of the head.
+ */
+static int
+take_more (struct stream *stream, struct begin_more *more, uint64_t offset,
+           size_t length, struct status *status)
+{
+  struct stream_header *header = &stream->header;
+  uint32_t flags;
+
+  if (length < sizeof (struct begin) + sizeof *more)
+    return fail_damaged (stream, "its header is missing", status);
+  memcpy (more, stream->payload + sizeof (struct begin), sizeof *more);
+  flags = le32toh (more->flags);
+  if (flags & ~(FLAG_CLONE | FLAG_RESUMED))
+    return status_fail (status, ENOTSUP,
+                        "the stream uses something that this version does not "
+                        "know (flags %" PRIu32 "); use a newer one",
+                        flags);
+  header->clone = flags & FLAG_CLONE;
+  header->resumed = flags & FLAG_RESUMED ? offset : 0;
+  if ((header->resumed == 0) != (offset == 0) ||
+      (header->resumed == 0) != !(flags & FLAG_RESUMED))
+    return fail_damaged (stream, "its header makes no sense", status);
+  header->number = le32toh (more->number);
+  header->count = le32toh (more->count);
+  header->disks = le32toh (more->disks);
+  header->storing.compression.codec = le32toh (more->codec);
+  header->storing.compression.level = le32toh (more->level);
+  header->storing.deduplicate = le32toh (more->deduplicate);
+  more->base_disk_length = le32toh (more->base_disk_length);
+  if (le32toh (more->codec) > INT32_MAX || le32toh (more->level) > INT32_MAX ||
+      le32toh (more->deduplicate) > DISK_ON)
+    return fail_damaged (stream, "its header makes no sense", status);
+  return 0;
+}
+
 static int
 read_begin (struct stream *stream, struct status *status)
 {
   struct stream_header *header = &stream->header;
+  struct begin_more more = { 0 };
   struct begin begin;
   struct head head;
 
   if (read_record (stream, &head, status) == -1)
     return -1;
-  if (head.kind != BEGIN || head.offset ||
+  if (head.kind != BEGIN || (head.offset && stream->version < 3) ||
       (head.count && stream->version == 1) || head.length < sizeof begin)
     return fail_damaged (stream, "its header is missing", status);
   memcpy (&begin, stream->payload, sizeof begin);
@@ -649,11 +774,56 @@ read_begin (struct stream *stream, struct status *status)
   header->guid = le64toh (begin.guid);
   header->created = le64toh (begin.created);
   header->base_guid = le64toh (begin.base_guid);
-  if (take_texts (stream, &begin, head.length, status) == -1 ||
+  if ((stream->version >= 3 &&
+       take_more (stream, &more, head.offset, head.length, status) == -1) ||
+      take_texts (stream, &begin, more.base_disk_length, head.length, status) ==
+          -1 ||
       check_header (stream, status) == -1)
     return -1;
   stream->counts.records++;
+  stream->next = header->resumed;
   return read_optional (stream, head.count, status);
+}
+
+/* Say that it is no stream which begins with these GOT bytes. */
+static int
+fail_foreign (struct stream *stream, const struct preamble *preamble,
+              size_t got, struct status *status)
+{
+  if (stream->begins > 0)
+    return status_fail (status, EINVAL,
+                        "something that is no stream follows the end of a "
+                        "stream, from byte %" PRIu64 " on; what came before "
+                        "that was complete",
+                        stream->begins);
+  stream->foreign_count =
+      got < sizeof stream->foreign ? got : sizeof stream->foreign;
+  memcpy (stream->foreign, preamble, stream->foreign_count);
+  return status_fail (status, EINVAL, "this is not a stream of sqlblock send");
+}
+
+/* Take the first GOT bytes of a stream, and read the rest of its beginning. */
+static int
+take_preamble (struct stream *stream, const struct preamble *preamble,
+               size_t got, struct status *status)
+{
+  const size_t least = stream->begins > 0 ? 1 : sizeof preamble->magic;
+  const size_t known =
+      got < sizeof preamble->magic ? got : sizeof preamble->magic;
+
+  if (got < least || memcmp (preamble->magic, MAGIC, known) != 0)
+    return fail_foreign (stream, preamble, got, status);
+  stream->version = le32toh (preamble->version);
+  if (got == sizeof *preamble && (stream->version < 1 || preamble->zero ||
+                                  stream->version > STREAM_VERSION))
+    return status_fail (status, ENOTSUP,
+                        "the stream has version %" PRIu32 ", this program "
+                        "knows only 1 to %d; use a newer one",
+                        stream->version, STREAM_VERSION);
+  if (got < sizeof *preamble)
+    return fail_damaged (stream, "it ends in its first bytes", status);
+  stream->chained = checksum_bytes (preamble, sizeof *preamble);
+  return read_begin (stream, status);
 }
 
 int
@@ -670,29 +840,60 @@ stream_open (struct stream *stream, int fd, int (*interrupted) (void),
     return -1;
   if (got == 0)
     return status_fail (status, EINVAL, "the stream is empty");
-  if ((size_t)got < sizeof preamble.magic ||
-      memcmp (preamble.magic, MAGIC, sizeof preamble.magic) != 0) {
-    stream->foreign_count = (size_t)got < sizeof stream->foreign
-                                ? (size_t)got
-                                : sizeof stream->foreign;
-    memcpy (stream->foreign, &preamble, stream->foreign_count);
-    return status_fail (status, EINVAL,
-                        "this is not a stream of sqlblock send");
-  }
-  stream->version = le32toh (preamble.version);
-  if (got == sizeof preamble && (stream->version < 1 || preamble.zero ||
-                                 stream->version > STREAM_VERSION))
-    return status_fail (status, ENOTSUP,
-                        "the stream has version %" PRIu32 ", this program "
-                        "knows only 1 to %d; use a newer one",
-                        stream->version, STREAM_VERSION);
-  if ((size_t)got < sizeof preamble)
-    return fail_damaged (stream, "it ends in its first bytes", status);
-  stream->chained = checksum_bytes (&preamble, sizeof preamble);
-  return read_begin (stream, status);
+  return take_preamble (stream, &preamble, got, status);
 }
 
-/* Check the range of a ZEROES or DATA record. */
+/* Does the stream that follows BEFORE belong there? */
+static int
+check_follows (const struct stream *stream, const struct stream_header *before,
+               struct status *status)
+{
+  const struct stream_header *header = &stream->header;
+  const bool complete = before->number == before->count;
+
+  if (complete ? header->number <= 1
+               : header->number == before->number + 1 &&
+                     header->count == before->count &&
+                     header->disks == before->disks)
+    return 0;
+  return status_fail (status, EINVAL,
+                      "part %" PRIu32 " of %" PRIu32 " is followed by part "
+                      "%" PRIu32 " of %" PRIu32 ", so something is missing; "
+                      "send it again",
+                      before->number, before->count, header->number,
+                      header->count);
+}
+
+int
+stream_next (struct stream *stream, struct status *status)
+{
+  const struct stream_header before = stream->header;
+  struct preamble preamble = { .zero = 0 };
+  const uint64_t begins = stream->bytes;
+  const ssize_t got = read_some (stream, &preamble, sizeof preamble, status);
+
+  if (got == -1)
+    return -1;
+  if (got == 0 && before.number < before.count)
+    return status_fail (status, EINVAL,
+                        "the stream ends after part %" PRIu32 " of %" PRIu32
+                        "; send the rest",
+                        before.number, before.count);
+  if (got == 0)
+    return 0;
+  optional_free (&stream->optional);
+  stream->header = (struct stream_header){ .size = 0 };
+  stream->counts = (struct stream_counts){ 0 };
+  stream->next = 0;
+  stream->ended = false;
+  stream->begins = begins;
+  if (take_preamble (stream, &preamble, got, status) == -1 ||
+      check_follows (stream, &before, status) == -1)
+    return -1;
+  return 1;
+}
+
+/* Check the range of a ZEROES, DATA or BLOCKS record, and what is in it. */
 static int
 check_range (const struct stream *stream, const struct head *head,
              struct status *status)
@@ -707,17 +908,20 @@ check_range (const struct stream *stream, const struct head *head,
     return fail_damaged (stream, "a range is impossible", status);
   if (head->kind == DATA && head->length != head->count)
     return fail_damaged (stream, "data does not fill its range", status);
+  if (head->kind == BLOCKS &&
+      (head->count > STREAM_DATA_MAX ||
+       !packed_fits (stream->payload, head->length,
+                     (head->count - 1) / block_size + 1, block_size)))
+    return fail_damaged (stream, "blocks do not fill their range", status);
   return 0;
 }
 
-/* Check the END record, and that nothing follows it. */
+/* Check the END record. */
 static int
 check_end (struct stream *stream, const struct head *head,
            struct status *status)
 {
   struct end end;
-  char more;
-  ssize_t got;
 
   if (head->length != sizeof end || head->offset || head->count)
     return fail_damaged (stream, "its end is impossible", status);
@@ -726,11 +930,6 @@ check_end (struct stream *stream, const struct head *head,
       le64toh (end.data) != stream->counts.data ||
       le64toh (end.zeroes) != stream->counts.zeroes)
     return fail_damaged (stream, "what its end counts is not there", status);
-  got = read_some (stream, &more, 1, status);
-  if (got == -1)
-    return -1;
-  if (got == 1)
-    return fail_damaged (stream, "something follows its end", status);
   stream->ended = true;
   return 0;
 }
@@ -749,18 +948,19 @@ stream_read (struct stream *stream, struct stream_range *range,
     return check_end (stream, &head, status);
   if (head.kind == BEGIN)
     return fail_damaged (stream, "it begins twice", status);
-  if (head.kind != ZEROES && head.kind != DATA)
+  if (head.kind != ZEROES && head.kind != DATA && head.kind != BLOCKS)
     return fail_damaged (stream, "a property comes too late", status);
   if (check_range (stream, &head, status) == -1)
     return -1;
   stream->next = head.offset + head.count;
   stream->counts.records++;
-  *(head.kind == DATA ? &stream->counts.data : &stream->counts.zeroes) +=
+  *(head.kind == ZEROES ? &stream->counts.zeroes : &stream->counts.data) +=
       head.count;
   *range = (struct stream_range){
     .offset = head.offset,
     .count = head.count,
-    .data = head.kind == DATA ? stream->payload : NULL,
+    .data = head.kind == ZEROES ? NULL : stream->payload,
+    .packed = head.kind == BLOCKS ? head.length : 0,
   };
   return 1;
 }

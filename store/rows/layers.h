@@ -163,6 +163,15 @@ int view_read (struct connection *connection, const struct view *view,
                void *buffer, uint64_t offset, uint64_t count,
                struct status *status);
 
+/* Put COUNT blocks from block FIRST into BUFFER as they are stored (packed.h),
+ * which has room for them, or for NULL only find out how long that is; their
+ * bytes go to *LENGTH.  Every row that is put there is checked against its
+ * checksum.  Returns 0, or -1 as view_read.
+ */
+int view_pack (struct connection *connection, const struct view *view,
+               uint64_t first, uint32_t count, void *buffer, size_t *length,
+               struct status *status);
+
 /* Read the rows that a write of the blocks FIRST to LAST to the disk that VIEW
  * shows will overwrite, so that their pages are in memory.  Returns 0, or -1.
  */

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#include "rows/bookmarks.h"
 #include "rows/disks.h"
 #include "rows/features.h"
 #include "rows/hiding.h"
@@ -184,7 +185,9 @@ find_hidden (struct work *work, struct status *status)
   return 0;
 }
 
-/* Decide whether the layer moves into its only child. */
+/* Decide whether the layer moves into its only child.  It stays where there is
+ * a bookmark of what the child sees: that is only known by its layer.
+ */
 static int
 decide_merge (struct work *work, struct status *status)
 {
@@ -194,10 +197,14 @@ decide_merge (struct work *work, struct status *status)
   struct view below = { 0 };
   CLEANUP_STATEMENT sqlite3_stmt *rows =
       connection_statement (work->connection, rows_sql, status);
-  int r = 0;
+  int r;
 
   if (rows == NULL)
     return -1;
+  r = bookmarks_on_layer (work->connection, work->layer,
+                          work->viewers.list[0].generation, status);
+  if (r != 0)
+    return r == -1 ? -1 : 0;
   sqlite3_bind_int64 (rows, 1, work->layer);
   sqlite3_bind_int64 (rows, 2, reclaim_few_rows + 1);
   if (connection_step (work->connection, rows, status) == -1)

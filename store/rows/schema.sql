@@ -112,11 +112,10 @@
 -- columns that they had in format 4, an upgrade touches none of their rows, and
 -- salvage and backup know one shape.
 --
--- Why there are no bookmarks (a snapshot's identity without its data, the base
--- of a later increment): to find by generations what has changed since, a trim
--- must leave a trace where it now deletes rows.  Whoever writes must know that,
--- so they can come as a feature of class 2 of the disk that has one, with a
--- table of that feature; nothing here must change for them.
+-- Why bookmarks (a snapshot's identity without its data, the base of a later
+-- increment) are no feature: generations tell which data is newer.  A trim leaves
+-- no trace, so all that is zeroes counts as changed.  Then whoever writes need
+-- not know of them.
 --
 -- Why several files cannot hold one disk: one log is one order of commits, and a
 -- flush would have to sync two.  Nothing is in the way of a feature that says
@@ -265,6 +264,14 @@ CREATE INDEX snapshot_by_last_block ON snapshot (last_block);
 --   hold:...      snapshot  when it was made (since 1970): the snapshot is not
 --                           deleted, replaced or thinned out, by anything,
 --                           while it has one
+--   local:bookmark:...
+--                 disk      a bookmark: a text of layer, generation, size and
+--                           time of a snapshot in decimal, its guid in 16
+--                           digits of hex, and its name, with a space between
+--                           them.  What the disk shows of rows that were there
+--                           then is as it was, zeroes perhaps not
+--   local:resume  disk      it is DISK/receiving, and is kept although nobody
+--                           receives it: a text, see partial.h
 --   local:...     any       of this file only
 --   others        any       of those who know them
 --

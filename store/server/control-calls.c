@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/grow.h"
+#include "base/packed.h"
 #include "base/sane.h"
 #include "check/check-call.h"
 #include "engine/engine.h"
@@ -253,6 +254,53 @@ serve_disk_read (struct serving *serving, void *values, struct status *status)
   return disk_read (disk, serving->reply, call->offset, call->count, status);
 }
 
+/* The disk that CALL asks for blocks of it to be packed, not too many. */
+static struct disk *
+find_packed (struct serving *serving, const struct store_call *call,
+             struct status *status)
+{
+  struct disk *disk = find_range (serving, call, status);
+
+  if (disk == NULL || (call->count <= PACKED_MAX &&
+                       call->offset % disk_get_info (disk)->block_size == 0))
+    return disk;
+  status_fail (status, EINVAL, "at most %d bytes are packed at a time",
+               PACKED_MAX);
+  return NULL;
+}
+
+static int
+serve_disk_read_packed (struct serving *serving, void *values,
+                        struct status *status)
+{
+  struct store_call *call = values;
+  struct disk *disk = find_packed (serving, call, status);
+
+  if (disk == NULL)
+    return -1;
+  serving->reply =
+      malloc (PACKED_ROOM (call->count, disk_get_info (disk)->block_size));
+  if (serving->reply == NULL)
+    return status_no_memory (status);
+  return disk_read_packed (disk, serving->reply, call->offset, call->count,
+                           &serving->reply_length, status);
+}
+
+static int
+serve_disk_measure_packed (struct serving *serving, void *values,
+                           struct status *status)
+{
+  struct store_call *call = values;
+  struct disk *disk = find_packed (serving, call, status);
+  size_t length = 0;
+
+  if (disk == NULL || disk_read_packed (disk, NULL, call->offset, call->count,
+                                        &length, status) == -1)
+    return -1;
+  call->length = length;
+  return 0;
+}
+
 /* Only what comes in is written through the socket. */
 static struct disk *
 find_written (struct serving *serving, const struct store_call *call,
@@ -275,6 +323,18 @@ serve_disk_fill (struct serving *serving, void *values, struct status *status)
     return status_fail (status, EINVAL,
                         "other bytes have come than are to be written");
   return disk_fill (disk, serving->data, call->offset, call->count, status);
+}
+
+static int
+serve_disk_fill_packed (struct serving *serving, void *values,
+                        struct status *status)
+{
+  struct store_call *call = values;
+  struct disk *disk = find_written (serving, call, status);
+
+  return disk ? disk_fill_packed (disk, serving->data, serving->data_length,
+                                  call->offset, call->count, call->anew, status)
+              : -1;
 }
 
 static int
@@ -369,6 +429,11 @@ SERVE (manage_try_delete_snapshots,
                                     status))
 SERVE (manage_hold, manage_hold (STORE, call->target, call->tag, status))
 SERVE (manage_release, manage_release (STORE, call->target, call->tag, status))
+SERVE (manage_bookmark,
+       manage_bookmark (STORE, call->target, call->name, status))
+SERVE (manage_delete_bookmarks,
+       manage_delete_bookmarks (STORE, call->targets, call->target_count,
+                                status))
 SERVE (manage_rollback,
        manage_rollback (STORE, call->target, call->force, status))
 SERVE (manage_try_rollback,
@@ -428,6 +493,8 @@ serve_recompress_disk (struct serving *serving, void *values,
 
 SERVE (manage_find_snapshot,
        manage_find_snapshot (STORE, call->target, &call->snapshot, status))
+SERVE (manage_find_bookmark,
+       manage_find_bookmark (STORE, call->target, &call->bookmark, status))
 SERVE (manage_details,
        manage_details (STORE, call->target, &call->details, status))
 SERVE (manage_file, manage_file (STORE, &call->file, status))
@@ -440,6 +507,40 @@ serve_manage_list_snapshots (struct serving *serving, void *values,
   struct manage_call *call = values;
   const int r =
       manage_list_snapshots (STORE, call->disk, add_snapshot, &list, status);
+
+  call->list = (struct snapshot_info *)list.items;
+  call->list_count = list.count;
+  return keep_list (serving, &list, r, status);
+}
+
+static int
+add_bookmark (const struct bookmark_info *info, void *opaque)
+{
+  return add_to_list (opaque, info);
+}
+
+static int
+serve_manage_list_bookmarks (struct serving *serving, void *values,
+                             struct status *status)
+{
+  struct list list = { .size = sizeof (struct bookmark_info) };
+  struct manage_call *call = values;
+  const int r =
+      manage_list_bookmarks (STORE, call->disk, add_bookmark, &list, status);
+
+  call->bookmarks = (struct bookmark_info *)list.items;
+  call->bookmark_count = list.count;
+  return keep_list (serving, &list, r, status);
+}
+
+static int
+serve_manage_list_origins (struct serving *serving, void *values,
+                           struct status *status)
+{
+  struct list list = { .size = sizeof (struct snapshot_info) };
+  struct manage_call *call = values;
+  const int r =
+      manage_list_origins (STORE, &call->snapshot, add_snapshot, &list, status);
 
   call->list = (struct snapshot_info *)list.items;
   call->list_count = list.count;
@@ -606,6 +707,29 @@ serve_manage_diff_found (struct serving *serving, void *values,
                    status);
 }
 
+static int
+serve_manage_diff_bookmark (struct serving *serving, void *values,
+                            struct status *status)
+{
+  struct manage_call *call = values;
+  const struct disk_info *to =
+      find_info (serving->session, &call->to_info, status);
+  struct telling telling;
+
+  if (to == NULL)
+    return -1;
+  if (call->bookmark.size == 0 || call->bookmark.size > INT64_MAX ||
+      call->bookmark.block_size != to->block_size)
+    return status_fail (status, EINVAL, "no bookmark can be so");
+  if (begin_diff (serving, &telling, status) == -1)
+    return -1;
+  call->to_info = *to;
+  return end_diff (&telling,
+                   manage_diff_bookmark (STORE, &call->bookmark, &call->to_info,
+                                         add_range, &telling, status),
+                   status);
+}
+
 /*--------------------------------------------------------------------
  * What goes out and comes in.
  */
@@ -664,8 +788,12 @@ check_optional (const struct optional *optional, struct status *status)
 static int
 check_incoming (const struct manage_incoming *incoming, struct status *status)
 {
-  if (incoming->base_guid != 0 && incoming->base == NULL)
+  if ((incoming->base_guid != 0 && incoming->base == NULL) ||
+      (incoming->base_guid == 0 && incoming->origin))
     return status_fail (status, EINVAL, "the base has no name");
+  if (incoming->origin && sane_check ("the name of a disk", incoming->origin,
+                                      DISK_NAME_MAX, status) == -1)
+    return -1;
   return incoming->base ? sane_check ("the name of a snapshot", incoming->base,
                                       SNAPSHOT_NAME_MAX, status)
                         : 0;
@@ -696,6 +824,19 @@ serve_manage_receive (struct serving *serving, void *values,
 }
 
 static int
+serve_manage_try_receive (struct serving *serving, void *values,
+                          struct status *status)
+{
+  struct manage_call *call = values;
+
+  if (check_optional (&call->optional, status) == -1 ||
+      check_incoming (&call->incoming, status) == -1)
+    return -1;
+  call->incoming.optional = &call->optional;
+  return manage_try_receive (STORE, &call->incoming, status);
+}
+
+static int
 serve_manage_receive_end (struct serving *serving, void *values,
                           struct status *status)
 {
@@ -712,6 +853,40 @@ serve_manage_receive_end (struct serving *serving, void *values,
   opened->by = OPENED_NOT;
   control_close_disk (serving->session, call->open);
   return r;
+}
+
+static int
+serve_manage_receive_keep (struct serving *serving, void *values,
+                           struct status *status)
+{
+  struct manage_call *call = values;
+  struct opened *opened =
+      find_open (serving->session, call->open, OPENED_INCOMING, status);
+
+  return opened ? manage_receive_keep (STORE, opened->disk, &opened->incoming,
+                                       call->size, status)
+                : -1;
+}
+
+SERVE (manage_receive_abort, manage_receive_abort (STORE, call->disk, status))
+
+static int
+add_partial (const struct partial_info *info, void *opaque)
+{
+  return add_to_list (opaque, info);
+}
+
+static int
+serve_manage_list_partial (struct serving *serving, void *values,
+                           struct status *status)
+{
+  struct list list = { .size = sizeof (struct partial_info) };
+  struct manage_call *call = values;
+  const int r = manage_list_partial (STORE, add_partial, &list, status);
+
+  call->partial = (struct partial_info *)list.items;
+  call->partial_count = list.count;
+  return keep_list (serving, &list, r, status);
 }
 
 static int

@@ -6,6 +6,7 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "base/background.h"
@@ -23,6 +24,9 @@
 #define LOOK_EVERY  1000
 #define RETRY_AFTER 30000
 #define LOOK_ALWAYS 10
+
+/* How often there is a look for what receptions have left. */
+#define CLEAN_EVERY (3600 * CLOCK_SECOND)
 
 /* How long a step takes while others write, and when nobody does, in
  * nanoseconds; and how many times as long, in quarters, it then rests.
@@ -47,7 +51,8 @@ struct tidy {
   bool unfinished;  /* the last look found something that is not done */
   unsigned skipped; /* looks since the last one that was not for nothing */
   struct shrinking shrinking;
-  struct complaint counting, giving_back;
+  uint64_t cleaned; /* when there was a look for receptions; 0: not yet */
+  struct complaint counting, giving_back, cleaning;
 };
 
 /* A step has begun at START and made a commit: rest, longer where others
@@ -149,6 +154,37 @@ count (struct tidy *tidy, struct status *status)
   return failed_layers_end (&failed, r, status);
 }
 
+static int
+is_stopping (uint64_t done, uint64_t total, void *opaque)
+{
+  struct tidy *tidy = opaque;
+
+  (void)done;
+  (void)total;
+  return background_is_stopping (&tidy->background);
+}
+
+/* Remove what was kept of receptions for too long, or left.  Returns as
+ * give_back.
+ */
+static int
+clean (struct tidy *tidy, struct status *status)
+{
+  const uint64_t now = clock_now ();
+  unsigned removed;
+
+  if (tidy->cleaned != 0 && now - tidy->cleaned < CLEAN_EVERY)
+    return 0;
+  tidy->cleaned = now;
+  if (manage_receive_clean (tidy->store, &removed, status) == -1)
+    return -1;
+  if (removed == 0 ||
+      manage_reclaim (tidy->store, is_stopping, tidy, NULL, status) == 0)
+    return 0;
+  /* Somebody else does it. */
+  return status->error == ECANCELED || status->error == EBUSY ? 0 : -1;
+}
+
 /* Do a part of the work.  A failure is told, and not again and again.  Returns
  * as give_back.
  */
@@ -179,6 +215,7 @@ look (struct tidy *tidy)
     return 0;
   tidy->skipped = 0;
   tidy->commits = commits;
+  try (tidy, clean, &tidy->cleaning);
   counted = r = try (tidy, count, &tidy->counting);
   if (r != 1 && tidy->options.shrink)
     r = try (tidy, give_back, &tidy->giving_back);
@@ -227,5 +264,6 @@ tidy_stop (struct tidy *tidy)
   background_stop (&tidy->background);
   complaint_end (&tidy->counting);
   complaint_end (&tidy->giving_back);
+  complaint_end (&tidy->cleaning);
   free (tidy);
 }

@@ -9,7 +9,9 @@
  *   - disks with a quota store what is not counted yet (quota.h), or
  *   - there are more free pages than are kept for what is written next.  The
  *     user's parameter for this is reclaim=, since space is what he gets back;
- *     reclaim.h frees rows, which makes pages free.
+ *     reclaim.h frees rows, which makes pages free, or
+ *   - once an hour, something is left of receptions that died, or was kept for
+ *     more than a week (rows/partial.h).
  *
  * Then it goes on in short steps through the queue of the writers, like
  * a client that is never in a hurry: while others write it takes a third of

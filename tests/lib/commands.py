@@ -32,6 +32,9 @@ CALLS = {
     "snapshot delete": ["web@monday"],
     "snapshot hold": ["web@monday", "backup"],
     "snapshot release": ["web@tuesday", "keep"],
+    "bookmark create": ["web@monday", "sent"],
+    "bookmark list": ["web"],
+    "bookmark delete": ["web#kept"],
     "rollback": ["web@monday"],
     "clone": ["web@monday", "copy"],
     "flatten": ["child"],
@@ -51,7 +54,8 @@ CALLS = {
     "top": [],
 }
 # These only report: they have nothing to confirm.
-REPORTS = {"list", "info", "snapshot list", "diff", "map", "top"}
+REPORTS = {"list", "info", "snapshot list", "bookmark list", "diff",
+           "map", "top"}
 # These make the database where it is missing, or do not open it.
 WITHOUT_FILE = {"create", "receive"}
 # On a file these are refused; test-cluster.sh has them on a cluster.
@@ -88,6 +92,7 @@ def make ():
                   ["snapshot", "create", DB, "web@monday"],
                   ["snapshot", "create", DB, "web@tuesday"],
                   ["snapshot", "hold", DB, "web@tuesday", "keep"],
+                  ["bookmark", "create", DB, "web@tuesday", "kept"],
                   ["import", DB, "web", "image", "--overwrite"],
                   ["clone", DB, "web", "child"],
                   ["import", "other.sqlite", "sent", "image", "--create"],

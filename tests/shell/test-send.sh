@@ -235,8 +235,6 @@ for start in starts[:-1]:
     for cut in (start - 1, start, start + 1, start + 48):
         refused(stream[:cut], "cut at %d" % cut)
 refused(b"", "nothing")
-refused(stream + b"\0", "one byte more")
-refused(stream + stream, "twice")
 for i in range(1, len(starts) - 1):
     refused(stream[:starts[i]] + stream[starts[i + 1]:], "without record %d" % i)
 seed = random.randrange(1 << 32)
@@ -253,6 +251,29 @@ EOF2
 [ "$(query "$there" "SELECT count (*) FROM disk WHERE name LIKE '%/%'")" = 0 ]
 sqlblock receive -q "$there" <b.stream
 [ "$(sum "$db" small@b)" = "$(sum "$there" small)" ]
+
+# --- One behind the other ----------------------------------------------------
+
+# What came before something wrong was complete, and stays.
+cat a.stream b.stream | sqlblock receive two.sqlite 2>err
+grep -qF "received 'small@b'" err
+[ "$(sum "$db" small@b)" = "$(sum two.sqlite small)" ]
+cat a.stream b.stream a.stream | sqlblock receive two.sqlite 2>err ||
+  fail "what is there already: $(cat err)"
+grep -qF "3 snapshots there already" err || fail "not said: $(cat err)"
+(cat a.stream && echo something) >more
+fails_input=more fails 1 "that is no stream follows the end" receive junk.sqlite
+grep -qF "received 'small@a'" err && grep -qF "stays" err ||
+  fail "it does not say what it has done: $(cat err)"
+[ "$(sum "$db" small@a)" = "$(sum junk.sqlite small)" ]
+(cat a.stream && head -c 10 b.stream) >more
+fails_input=more fails 1 "ends in its first bytes" receive cut.sqlite
+(cat a.stream && head -c -1 b.stream) >more
+fails_input=more fails 1 "too early" receive cut.sqlite
+grep -qF "1 snapshot there already" err || true
+sqlblock snapshot list cut.sqlite | grep -c small@ | grep -qx 1
+cat b.stream a.stream >more
+fails_input=more fails 3 "receive that first" receive turned.sqlite
 
 # --- kill -9 -----------------------------------------------------------------
 

@@ -48,11 +48,20 @@ struct model_snapshot {
   struct contents contents;
 };
 
+/* A bookmark, and what the snapshot was of which it was made. */
+struct model_bookmark {
+  char name[20]; /* empty: there is none */
+  struct contents contents;
+  bool doubtful; /* the disk may not come from it any more */
+};
+
 struct model_disk {
   char name[20]; /* empty: there is none */
   struct contents contents;
-  uint64_t quota; /* bytes; 0: none */
+  uint64_t quota;  /* bytes; 0: none */
+  uint32_t jumped; /* the number then; it was rolled back or flattened */
   struct model_snapshot snapshots[THINGS];
+  struct model_bookmark bookmarks[THINGS];
 };
 
 static struct model_disk disks[THINGS];
@@ -60,6 +69,7 @@ static struct store *store;
 static char *path;
 static uint64_t seed;
 static uint32_t counter; /* of numbers written, and of names */
+static unsigned bookmarks_compared, bookmarks_refused;
 
 static uint64_t
 below (uint64_t bound)
@@ -275,6 +285,42 @@ compare_difference (void)
                                                     ? from->contents.blocks[i]
                                                     : 0);
   free (from_target);
+}
+
+/* What changed since a bookmark must be reported. */
+static void
+compare_bookmark (void)
+{
+  struct model_disk *disk = random_disk ();
+  const struct model_bookmark *from = &disk->bookmarks[below (THINGS)];
+  struct model_snapshot *to = below (2) ? random_snapshot (disk) : NULL;
+  struct reported reported = {
+    .to = to ? &to->contents : &disk->contents,
+  };
+  struct bookmark_info bookmark;
+  struct disk_info info;
+  struct status status;
+  char name[50];
+
+  if (from->name[0] == '\0')
+    return;
+  snprintf (name, sizeof name, "%s#%s", disk->name, from->name);
+  assert_ok (manage_find_bookmark (store, name, &bookmark, &status), &status);
+  assert_int_equal (bookmark.size, from->contents.size);
+  assert_ok (store_find (store, target_of (disk, to), &info, &status), &status);
+  if (manage_diff_bookmark (store, &bookmark, &info, mark_reported, &reported,
+                            &status) == -1) {
+    assert_fails (-1, &status, EINVAL, "does not come from the bookmark");
+    assert_true (to || from->doubtful);
+    bookmarks_refused++;
+    return;
+  }
+  bookmarks_compared++;
+  for (uint64_t i = 0; i < blocks_of (reported.to); i++)
+    if (!reported.blocks[i])
+      assert_int_equal (reported.to->blocks[i], i < blocks_of (&from->contents)
+                                                    ? from->contents.blocks[i]
+                                                    : 0);
 }
 
 /* An increment that is compared. */
@@ -731,6 +777,41 @@ step_delete_snapshot (void)
 }
 
 static void
+step_bookmark (void)
+{
+  struct model_disk *disk = random_disk ();
+  struct model_snapshot *snapshot = random_snapshot (disk);
+  struct model_bookmark *bookmark = &disk->bookmarks[below (THINGS)];
+  struct status status;
+  char name[50];
+  const char *target = name;
+
+  if (bookmark->name[0] != '\0') {
+    snprintf (name, sizeof name, "%s#%s", disk->name, bookmark->name);
+    assert_ok (manage_delete_bookmarks (store, &target, 1, &status), &status);
+    bookmark->name[0] = '\0';
+  }
+  if (snapshot == NULL)
+    return;
+  snprintf (bookmark->name, sizeof bookmark->name, "b%" PRIu32, ++counter);
+  bookmark->contents = snapshot->contents;
+  /* Since the snapshot the disk may have jumped. */
+  bookmark->doubtful = disk->jumped > (uint32_t)atoi (snapshot->name + 1);
+  assert_ok (manage_bookmark (store, target_of (disk, snapshot), bookmark->name,
+                              &status),
+             &status);
+}
+
+/* What the disk was is not below what it is from then on. */
+static void
+doubt_bookmarks (struct model_disk *disk)
+{
+  disk->jumped = ++counter;
+  for (size_t i = 0; i < THINGS; i++)
+    disk->bookmarks[i].doubtful = true;
+}
+
+static void
 step_rollback (void)
 {
   struct model_disk *disk = random_disk ();
@@ -743,6 +824,7 @@ step_rollback (void)
       manage_rollback (store, target_of (disk, snapshot), false, &status),
       &status);
   disk->contents = snapshot->contents;
+  doubt_bookmarks (disk);
 }
 
 static void
@@ -785,6 +867,7 @@ step_flatten (void)
   struct model_disk *disk = random_disk ();
   struct status status;
 
+  doubt_bookmarks (disk);
   if (manage_flatten (store, disk->name, NULL, NULL, &status) == -1) {
     assert_fails (-1, &status, ENOSPC, "the quota of disk");
     assert_true (disk->quota > 0);
@@ -921,7 +1004,8 @@ static void (*const steps[]) (void) = {
   step_reclaim,       step_reclaim,         step_reopen,
   compare_difference, compare_increment,    compare_usage,
   step_quota,         step_count,           step_set,
-  step_set,           step_recompress,
+  step_set,           step_recompress,      step_bookmark,
+  step_bookmark,      compare_bookmark,     compare_bookmark,
 };
 
 static void
@@ -956,7 +1040,8 @@ test_random_steps (void **state)
   compare_all ();
   store_close (store);
   reclaim_few_rows = few_rows;
-  print_message ("%lu steps\n", count);
+  print_message ("%lu steps; %u times changes since a bookmark, %u refused\n",
+                 count, bookmarks_compared, bookmarks_refused);
 }
 
 /* Write NUMBER to COUNT blocks from FIRST of the first disk. */

@@ -1,0 +1,172 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
+# Bookmarks: what has changed since a snapshot that is gone is sent, and arrives
+# equal; what does not come from a bookmark is not sent. (Random histories are
+# in unit-history.c.)
+
+. "${srcdir:-$(dirname "$(realpath "$0")")/..}/lib/functions.sh"
+need nbdkit nbdsh nbdcopy python3 cmp
+
+PATH=$top_builddir/tool:$PATH
+cd "$tmp"
+db=here.sqlite
+there=there.sqlite
+export fails_input=stream
+: >stream
+
+# change NUMBER: write, trim and zero here and there in the disk web.
+change ()
+{
+  nbdkit -U - "$plugin" "$db" \
+    --run "nbdsh -u 'nbd+unix:///web?socket='\$unixsocket -c '
+import random
+random.seed($1)
+size = h.get_size()
+for i in range(24):
+    length = random.randint(1, 60000)
+    offset = random.randrange(size - length)
+    if i % 4 < 2:
+        h.pwrite(random.randbytes(length), offset)
+    if i % 4 == 2:
+        h.zero(length, offset)
+    if i % 4 == 3:
+        h.trim(length, offset)
+h.flush()'"
+}
+
+# same SNAPSHOT: both databases show the same.
+same ()
+{
+  rm -f a b
+  sqlblock export -q "$db" "$1" a
+  sqlblock export -q "$there" "$1" b
+  cmp a b || fail "$1 differs"
+}
+
+# Each snapshot goes when the next bookmark is made, and is reclaimed.
+sqlblock create -q "$db" web --size 3333333
+change 0
+sqlblock snapshot create -q "$db" web@0
+sqlblock send -q "$db" web@0 | sqlblock receive -q "$there"
+sqlblock bookmark create -q "$db" web@0 last
+for i in 1 2 3 4 5 6 7 8; do
+  sqlblock snapshot delete -q "$db" "web@$((i - 1))"
+  change "$i"
+  [ "$i" != 3 ] || sqlblock resize -q "$db" web 2000000 --shrink
+  [ "$i" != 4 ] || sqlblock resize -q "$db" web 4000000
+  [ "$i" != 5 ] || sqlblock recompress -q "$db" web
+  [ "$i" != 6 ] || sqlblock set -q "$db" web dedup=on
+  [ "$i" != 7 ] || { sqlblock snapshot create -q "$db" web@x
+                     change 77; sqlblock rollback -q "$db" web@x
+                     sqlblock snapshot delete -q "$db" web@x; }
+  sqlblock compact -q "$db"
+  sqlblock snapshot create -q "$db" "web@$i"
+  case $i in
+    1) from='#last' ;;
+    2) from='web#last' ;;
+    *) from='#last' ;;
+  esac
+  sqlblock send "$db" "web@$i" --from="$from" >stream 2>err
+  grep -qF "from bookmark 'web#last' to 'web@$i'" err
+  sqlblock receive -q "$there" <stream
+  same "web@$i"
+  sqlblock bookmark delete -q "$db" 'web#last'
+  sqlblock bookmark create -q "$db" "web@$i" '#last'
+done
+sqlblock check -q "$db"
+
+# --- Lists, and what is refused ----------------------------------------------
+
+sqlblock bookmark create "$db" web@8 'web#second' 2>err
+[ "$(cat err)" = "made bookmark 'web#second'" ]
+sqlblock bookmark list "$db" web --bare -o name,snapshot,usable >list
+printf 'web#last\t8\tyes\nweb#second\t8\tyes\n' | cmp - list ||
+  fail "the list: $(cat list)"
+sqlblock bookmark list "$db" --json | python3 -c '
+import json, sys
+first = json.load(sys.stdin)["bookmarks"][0]
+assert first["disk"] == "web" and first["bookmark"] == "last", first
+assert first["snapshot"] == "8" and first["size"] == 4000000, first
+assert first["usable"] is True and len(first["guid"]) == 16, first'
+fails 4 "bookmark 'web#last' already" bookmark create "$db" web@8 last
+fails 2 "the name of a bookmark" bookmark create "$db" web@8 'x/y'
+fails 2 "one of the snapshot's disk" bookmark create "$db" web@8 'mail#x'
+fails 2 "made of a snapshot" bookmark create "$db" web x
+fails 3 "no snapshot 'y'" bookmark create "$db" web@y x
+fails 3 "no bookmark 'y'; it has: 'last' 'second'" bookmark delete "$db" 'web#y'
+fails 3 "no bookmark 'y'" bookmark delete "$db" 'web#last' 'web#y'
+fails 2 "give DISK#BOOKMARK" bookmark delete "$db" web
+sqlblock bookmark delete "$db" 'web#last' -n |
+  grep -qx "would delete bookmark 'web#last'"
+sqlblock bookmark list "$db" --bare -o name | grep -c . | grep -qx 2
+fails 1 "of 'web@8' itself" send "$db" web@8 --from='#last'
+fails 3 "no bookmark 'y'" send "$db" web@8 --from='#y'
+fails 2 "does not begin with a bookmark" send "$db" -R web --from='#last'
+
+# A name with a '#' can be a disk's and a snapshot's.
+sqlblock create -q "$db" 'a#b' --size 10000
+sqlblock snapshot create -q "$db" 'a#b@#one'
+sqlblock snapshot create -q "$db" 'a#b@two'
+sqlblock send -q "$db" 'a#b@two' --from='@#one' >stream
+sqlblock bookmark create -q "$db" 'a#b@two' x
+sqlblock bookmark list "$db" 'a#b' --bare -o name | grep -qxF 'a#b#x'
+sqlblock bookmark delete -q "$db" 'a#b#x'
+
+# --- What has bookmarks, and what has none -----------------------------------
+
+sqlblock clone -q "$db" web@8 clone
+[ -z "$(sqlblock bookmark list "$db" clone --bare)" ] || fail "a clone has some"
+sqlblock rename -q "$db" web www
+sqlblock bookmark list "$db" www --bare -o name | grep -qxF 'www#last'
+sqlblock backup -q "$db" copy.sqlite
+[ "$(sqlblock bookmark list copy.sqlite --bare -o name | wc -l)" = 2 ]
+sqlblock rename -q "$db" www web
+sqlblock send -q "$db" web@8 | sqlblock receive -q "$there" other
+[ -z "$(sqlblock bookmark list "$there" --bare)" ] || fail "a stream has some"
+change 9
+sqlblock snapshot create -q "$db" web@9
+cp "$db" lost.sqlite
+sqlblock check -q lost.sqlite --salvage=saved.sqlite >out || :
+[ -z "$(sqlblock bookmark list saved.sqlite --bare)" ] || fail "salvage has some"
+
+# Beside a server, and through it.
+start_nbdkit served "$plugin" "$db" control="$tmp/control"
+sqlblock bookmark create -q --control="$tmp/control" "$db" web@9 via
+sqlblock bookmark list --control="$tmp/control" "$db" --bare -o name |
+  grep -qxF 'web#via'
+sqlblock send -q --control="$tmp/control" "$db" web@9 --from='#last' >stream
+stop_nbdkit
+sqlblock receive -q "$there" <stream
+same web@9
+
+# --- What does not come from a bookmark --------------------------------------
+
+sqlblock bookmark create -q "$db" web@8 old
+sqlblock rollback -q "$db" web@8
+change 10
+sqlblock snapshot create -q "$db" web@10
+sqlblock bookmark list "$db" --bare -o name,usable >list
+grep -qxF "$(printf 'web#via\tno')" list || fail "after a roll-back: $(cat list)"
+grep -qxF "$(printf 'web#old\tyes')" list || fail "after a roll-back: $(cat list)"
+fails 1 "does not come from the bookmark 'web#via'" \
+  send "$db" web@10 --from='#via'
+[ ! -s out ] || fail "something was sent"
+sqlblock send -q "$db" web@9 --from='#old' >stream
+sqlblock snapshot delete -q "$db" web@8 web@9
+sqlblock compact -q "$db"
+sqlblock send -q "$db" web@10 --from='#old' >stream
+sqlblock rollback -q "$there" web@8
+sqlblock snapshot delete -q "$there" web@9
+sqlblock receive -q "$there" <stream
+same web@10
+sqlblock flatten -q "$db" web
+change 11
+sqlblock snapshot create -q "$db" web@11
+fails 1 "does not come from the bookmark 'web#old', or was flattened" \
+  send "$db" web@11 --from='#old'
+sqlblock bookmark list "$db" --bare -o usable | sort -u | grep -qx no
+sqlblock delete -q "$db" web --snapshots
+[ -z "$(sqlblock bookmark list "$db" --bare)" ] || fail "some are left"
+sqlblock check -q "$db"
