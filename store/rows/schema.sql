@@ -265,7 +265,9 @@ CREATE INDEX snapshot_by_last_block ON snapshot (last_block);
 --   hold:...      snapshot  when it was made (since 1970): the snapshot is not
 --                           deleted, replaced or thinned out, by anything,
 --                           while it has one
---   local:...     any       of this file only
+--   default:...   file      compression, dedup, quota: what new disks get
+--   local:...     any       of this file only; auto-snapshot, keep: settings
+--                           (settings.h), of the file what its disks inherit
 --   others        any       of those who know them
 --
 -- Rows go with their owner.  A backup has all of them; a clone gets those of
