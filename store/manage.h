@@ -31,6 +31,7 @@
 #include "base/optional.h"
 #include "base/progress.h"
 #include "base/types.h"
+#include "settings.h"
 #include "status.h"
 #include "store.h"
 
@@ -73,9 +74,11 @@ int manage_describe (struct store *store, const char *target,
                      const char *description, struct status *status);
 
 /* Change what OPTIONS says of DISK: how new blocks are compressed, its quota,
- * description and properties; or of DISK@SNAPSHOT, which can have only the last
- * two (EINVAL).  A quota holds at once for what is written from then on; what
- * was there is to be counted, by manage_count.
+ * description, settings (settings.h; one whose text is "" is inherited from
+ * then on) and notes, user:...; or of DISK@SNAPSHOT, which can have only a
+ * description and notes (EINVAL); or of TARGET_DATABASE, settings and notes.  A
+ * quota holds at once for what is written from then on; what was there is to be
+ * counted, by manage_count.
  */
 int manage_set (struct store *store, const char *target,
                 const struct disk_options *options, struct status *status);
@@ -146,6 +149,35 @@ int manage_try_delete_snapshots (struct store *store,
                                  struct status *status);
 int manage_try_rollback (struct store *store, const char *target, bool force,
                          struct status *status);
+
+/* Several changes of one kind at once, in one transaction: all or none, and of
+ * what is copied or made the same instant.
+ */
+enum manage_group_kind {
+  GROUP_DELETE,   /* manage_delete of TARGET */
+  GROUP_SNAPSHOT, /* manage_snapshot of TARGET, called NAME */
+  GROUP_HOLD,     /* manage_hold of TARGET, NAME is the tag */
+  GROUP_RELEASE,
+  GROUP_ROLLBACK, /* manage_rollback to TARGET */
+  GROUP_CLONE,    /* manage_clone of TARGET as NAME */
+};
+struct manage_step {
+  const char *target, *name;
+};
+
+/* What is asked of all of them; several may be added up. */
+enum {
+  GROUP_SNAPSHOTS = 1, /* delete the snapshots of disks, too */
+  GROUP_FORCE = 2,     /* also while a server has the disks open */
+  GROUP_TRY = 4,       /* change nothing, but fail as this would fail now */
+};
+
+/* Make the changes that COUNT STEPS say, in their order; E2BIG where they are
+ * too many, EINVAL where one disk is to be rolled back or deleted twice.
+ */
+int manage_group (struct store *store, enum manage_group_kind kind,
+                  const struct manage_step *steps, size_t count, unsigned flags,
+                  struct status *status);
 
 /* Make the disk NAME, which begins as DISK or DISK@SNAPSHOT is now and is
  * independent from then on.  DESCRIPTION may be NULL: none.  Of a disk that
@@ -266,7 +298,8 @@ int manage_delete_bookmarks (struct store *store, const char *const *targets,
  * Looking (look.c, diff.c).
  */
 
-/* Add the properties of DISK or DISK@SNAPSHOT to LIST, see properties_read; it
+/* Add the properties of DISK, DISK@SNAPSHOT or TARGET_DATABASE to LIST, see
+ * properties_read; it
  * is freed by optional_free, whatever this returns.
  */
 int manage_properties (struct store *store, const char *target,

@@ -10,6 +10,8 @@
  *   DATABASE FILE       a file, FILE|- also a pipe
  *   DISK                a disk's name
  *   DISK@SNAPSHOT ...   names of a disk and of a snapshot of it
+ *   DISK[@SNAPSHOT]|/   the same, or the database itself, or what is to be set
+ *                       of that
  *   TEXT TAG            anything
  *   NAME SIZE ...       the command looks at it
  *
@@ -61,8 +63,9 @@ static int
 check_snapshot (const char *name)
 {
   return check_name ("the name of a snapshot", name,
-                     strstr (name, "..") ? SNAPSHOT_TEXT_MAX
-                                         : SNAPSHOT_NAME_MAX);
+                     strstr (name, "..") || strchr (name, '%')
+                         ? SNAPSHOT_TEXT_MAX
+                         : SNAPSHOT_NAME_MAX);
 }
 
 /* Check DISK, DISK@SNAPSHOT and, with ANY_DISK, @SNAPSHOT. */
@@ -110,7 +113,11 @@ check_argument (const struct command *command, const char *word, size_t length,
                 const char *text)
 {
   char *name = tool_format ("%.*s", (int)length, word);
+  char *several = strstr (name, "...");
   int code = TOOL_DONE;
+
+  if (several)
+    *several = '\0';
 
   /* A hold of another program may have any tag. */
   if (strcmp (name, "TEXT") == 0 || strcmp (name, "TAG") == 0)
@@ -121,11 +128,29 @@ check_argument (const struct command *command, const char *word, size_t length,
     code = check_file (text);
   else if (strcmp (name, "DISK") == 0 || strcmp (name, "[DISK]") == 0)
     code = check_disk (command, text);
+  else if (strstr (name, "|/") &&
+           (strcmp (text, TARGET_DATABASE) == 0 || strchr (text, '=')))
+    code = TOOL_DONE;
   else if (strstr (name, "@SNAPSHOT"))
     code = check_target (text,
                          command->any_disk || strncmp (name, "[DISK]", 6) == 0);
   free (name);
   return code;
+}
+
+/* Is the word of LENGTH bytes, behind which there are others, also that of the
+ * next of LEFT arguments?
+ */
+static bool
+stays (const char *word, size_t length, int left)
+{
+  int behind = 0;
+
+  for (const char *space = strchr (word, ' '); space;
+       space = strchr (space + 1, ' '))
+    behind++;
+  return left > behind && length > 3 &&
+         memcmp (word + length - 3, "...", 3) == 0;
 }
 
 int
@@ -139,8 +164,10 @@ arguments_check (const struct command *command, int count, char *argv[])
 
     if (code != TOOL_DONE)
       return code;
-    /* The last one stands for all that follow it. */
-    if (word[length])
+    /* The last one stands for all that follow it; one with "..." for all but
+     * those for which words follow.
+     */
+    if (word[length] && !stays (word, length, count - i - 1))
       word += length + 1;
   }
   return TOOL_DONE;

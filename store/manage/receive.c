@@ -58,6 +58,7 @@
 #include "manage.h"
 #include "rows/quota.h"
 #include "engine/engine.h"
+#include "rows/inherit.h"
 #include "rows/snapshots.h"
 #include "rows/usage.h"
 
@@ -743,7 +744,8 @@ begin_new (struct connection *connection, struct reception *reception,
            struct disk_options *options, struct status *status)
 {
   if (check_new (connection, reception, status) == -1 ||
-      disks_check_packing (connection, options, status) == -1)
+      disks_check_packing (connection, options, status) == -1 ||
+      settings_fill_in (connection, options, status) == -1)
     return -1;
   return reception->incoming->origin
              ? begin_clone (connection, reception, options, status)
@@ -948,7 +950,7 @@ change_begin (struct connection *connection, void *opaque,
     .description = incoming->description,
     .size = reception->hidden.size,
     .block_size = reception->hidden.block_size,
-    .storing = disks_storing (&incoming->storing),
+    .storing = incoming->storing,
   };
 
   snprintf (name, sizeof name, "%s" DISK_RECEIVING, incoming->disk);

@@ -264,6 +264,7 @@ CREATE INDEX snapshot_by_last_block ON snapshot (last_block);
 --   hold:...      snapshot  when it was made (since 1970): the snapshot is not
 --                           deleted, replaced or thinned out, by anything,
 --                           while it has one
+--   default:...   file      compression, dedup, quota: what new disks get
 --   local:bookmark:...
 --                 disk      a bookmark: a text of layer, generation, size and
 --                           time of a snapshot in decimal, its guid in 16
@@ -272,7 +273,8 @@ CREATE INDEX snapshot_by_last_block ON snapshot (last_block);
 --                           then is as it was, zeroes perhaps not
 --   local:resume  disk      it is DISK/receiving, and is kept although nobody
 --                           receives it: a text, see partial.h
---   local:...     any       of this file only
+--   local:...     any       of this file only; auto-snapshot, keep: settings
+--                           (settings.h), of the file what its disks inherit
 --   others        any       of those who know them
 --
 -- Rows go with their owner.  A backup has all of them; a clone gets those of

@@ -49,13 +49,15 @@ CALLS = {
     "compact": [],
     "check": [],
     "break-lock": [],
+    "get": ["web", "size"],
     "set": ["web", "user:owner=ann"],
+    "inherit": ["web", "user:owner"],
     "recompress": ["web"],
     "top": [],
 }
 # These only report: they have nothing to confirm.
 REPORTS = {"list", "info", "snapshot list", "bookmark list", "diff",
-           "map", "top"}
+           "map", "get", "top"}
 # These make the database where it is missing, or do not open it.
 WITHOUT_FILE = {"create", "receive"}
 # On a file these are refused; test-cluster.sh has them on a cluster.
@@ -370,7 +372,7 @@ def walk_times (command):
         arguments = replaced(right, i, "web@9999-01-01")
         restore()
         if command in ("snapshot create", "snapshot delete", "rename",
-                       "describe", "set", "snapshot hold", "snapshot release"):
+                       "describe", "set", "inherit", "snapshot hold", "snapshot release"):
             refused(command, arguments, looked=True)
             continue
         out, text = done(command, arguments)
@@ -383,7 +385,8 @@ def walk_times (command):
             restore()
             out, _ = done(command, arguments, ["--json"])
             if "tuesday" not in out or \
-                    (command != "info" and "9999-01-01" not in out):
+                    (command not in ("info", "get") and
+                     "9999-01-01" not in out):
                 fail([command, *arguments, "--json"], 0, out,
                      "does not have both")
 

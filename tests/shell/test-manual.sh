@@ -39,6 +39,7 @@ sqlblock info d.sqlite web@monday --json >json/snapshot
 sqlblock diff d.sqlite web@monday --json >json/diff
 sqlblock map d.sqlite web --since=monday --json >json/map
 sqlblock compact d.sqlite --json >json/compact
+sqlblock get d.sqlite web --json >json/get
 cp d.sqlite damaged.sqlite
 sqlite3 damaged.sqlite "UPDATE block SET data = x'01' WHERE data IS NOT NULL"
 "$top_builddir/tests/seal" damaged.sqlite
@@ -172,6 +173,9 @@ same("keys of a map", sorted(printed("map")), documented("A map"))
 checked = printed("check")
 same("keys of a check", sorted({*checked, *checked["problems"][0]}),
      documented("A check"))
+properties = printed("get")
+same("keys of properties", sorted({*properties, *properties["properties"][0]}),
+     documented("Properties"))
 same("keys of what was freed", sorted(printed("compact")),
      documented("What was freed"))
 report = printed("top")
@@ -189,7 +193,8 @@ same("keys of a server's distribution",
 
 # Whatever else prints JSON is looked at above.
 same("commands with --json",
-     ["check", "compact", "diff", "info", "list", "map", "snapshot list", "top"],
+     ["check", "compact", "diff", "get", "info", "list", "map", "snapshot list",
+      "top"],
      sorted(command for command in commands
             if "--json" in ask("help", *command.split())))
 

@@ -240,7 +240,7 @@ test_spans (void **state)
     ":1h",     "1h:all",        "ever:1h",      "all:1h,",
     ",all:1h", "all:1h,,1h:1d", "all:1h;1h:1d", "1h:1d:1w",
   };
-  struct history_options options;
+  struct schedule_rules rules;
   struct status status;
   int64_t seconds;
 
@@ -251,15 +251,14 @@ test_spans (void **state)
     assert_int_equal (seconds, spans[i].seconds);
   }
   for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
-    assert_fails (history_parse_rules (&options, wrong[i], &status), &status,
+    assert_fails (schedule_parse_rules (wrong[i], &rules, &status), &status,
                   EINVAL, "is not a list of rules");
-  assert_ok (history_parse_rules (&options, "all:1h,1d:ever", &status),
-             &status);
-  assert_int_equal (options.rules_count, 2);
-  assert_int_equal (options.rules[0].every, 0);
-  assert_int_equal (options.rules[0].span, HOUR);
-  assert_int_equal (options.rules[1].every, DAY);
-  assert_int_equal (options.rules[1].span, INT64_MAX);
+  assert_ok (schedule_parse_rules ("all:1h,1d:ever", &rules, &status), &status);
+  assert_int_equal (rules.count, 2);
+  assert_int_equal (rules.rules[0].every, 0);
+  assert_int_equal (rules.rules[0].span, HOUR);
+  assert_int_equal (rules.rules[1].every, DAY);
+  assert_int_equal (rules.rules[1].span, INT64_MAX);
 }
 
 /* Whatever can be read as a time cannot be a name. */
@@ -377,7 +376,7 @@ set_schedule (int64_t interval, const char *rules)
     .interval = interval,
     .warn = unit_ignore_warning,
   };
-  assert_ok (history_parse_rules (&schedule, rules, &status), &status);
+  assert_ok (schedule_parse_rules (rules, &schedule.keep, &status), &status);
 }
 
 /* Let the schedule look at the disk at NOW; returns how many snapshots there
@@ -432,6 +431,65 @@ test_slots (void **state)
   assert_ok (manage_resize (store, "web", 2 * BLOCKS * BLOCK, false, &status),
              &status);
   assert_int_equal (look_at (start + 8 * ten), 6);
+  store_close (store);
+}
+
+/* Set NAME of TARGET; "" has it inherited. */
+static void
+set_setting (const char *target, const char *name, const char *text)
+{
+  const struct property_setting setting = { name, text };
+  const struct disk_options options = {
+    .settings = &setting,
+    .settings_count = 1,
+  };
+  struct status status;
+
+  assert_ok (manage_set (store, target, &options, &status), &status);
+}
+
+/* What the server is told goes before what the disk says, and that before what
+ * the database says; each look sees what was set meanwhile.
+ */
+static void
+test_settings (void **state)
+{
+  const int64_t start = INT64_C (1795344000) / HOUR * HOUR;
+  struct status status;
+
+  (void)state;
+  begin ();
+  schedule = (struct history_options){ .warn = unit_ignore_warning };
+  fill_web (1);
+  assert_int_equal (look_at (start), 0);
+  set_setting (TARGET_DATABASE, "auto-snapshot", "1h");
+  assert_int_equal (look_at (start + 1), 1);
+  fill_web (2);
+  assert_int_equal (look_at (start + 10 * MINUTE), 1);
+  set_setting ("web", "auto-snapshot", "10m");
+  assert_int_equal (look_at (start + 10 * MINUTE), 2);
+  fill_web (3);
+  schedule.interval = 2 * HOUR;
+  assert_int_equal (look_at (start + 20 * MINUTE), 2);
+  schedule.interval = 0;
+  set_setting ("web", "auto-snapshot", "off");
+  assert_int_equal (look_at (start + HOUR), 2);
+  set_setting ("web", "auto-snapshot", "");
+  assert_int_equal (look_at (start + HOUR), 3);
+  /* The newest stays; of the others one goes at a time. */
+  set_setting (TARGET_DATABASE, "keep", "all:1m");
+  assert_int_equal (look_at (start + HOUR + 2 * MINUTE), 2);
+  set_setting ("web", "keep", "all:ever");
+  assert_int_equal (look_at (start + HOUR + 3 * MINUTE), 2);
+  set_setting ("web", "keep", "");
+  assert_int_equal (look_at (start + HOUR + 4 * MINUTE), 1);
+  /* What nobody understands stops the history of the disk. */
+  unit_sql_on (path, "UPDATE property SET value = 'often',"
+                     " checksum = row_checksum ('property', id, kind, owner,"
+                     " key, 'often') WHERE key = 'local:auto-snapshot'");
+  fill_web (4);
+  assert_fails (history_run (store, &schedule, start + 2 * HOUR, &status),
+                &status, EIO, "the setting auto-snapshot of the database");
   store_close (store);
 }
 
@@ -610,7 +668,7 @@ test_clock_ahead (void **state)
   (void)state;
   assert_non_null (memory);
   begin ();
-  set_schedule (ten, HISTORY_RULES_DEFAULT);
+  set_schedule (ten, SCHEDULE_RULES_DEFAULT);
   for (int i = 0; i < 2 * 144; i++, now += ten) {
     fill_web (number++);
     look_on (memory, now);
@@ -1437,6 +1495,7 @@ main (void)
     unit_test (test_slots_again),
     unit_test (test_thinning),
     unit_test (test_held),
+    unit_test (test_settings),
     unit_test (test_clock_ahead),
     unit_test (test_backlog),
     unit_test (test_damaged_disk),
