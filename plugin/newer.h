@@ -21,6 +21,14 @@
  */
 extern void nbdkit_disconnect (int force) __attribute__ ((weak));
 
+/* 1.42: the distinguished name in the certificate of the client whose callback
+ * this thread is in, and of its issuer, as RFC 4514 writes them; "" where there
+ * is none, or nbdkit was not told to verify it (--tls-verify-peer); NULL on
+ * failure.  Freed by the caller.
+ */
+extern char *nbdkit_peer_tls_dn (void) __attribute__ ((weak));
+extern char *nbdkit_peer_tls_issuer_dn (void) __attribute__ ((weak));
+
 /* 1.48: the value of nbdkit's option --name, or NULL. */
 extern const char *nbdkit_name (void) __attribute__ ((weak));
 

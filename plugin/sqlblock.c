@@ -5,7 +5,12 @@
 /* nbdkit-sqlblock-plugin: disks in an SQLite database, served over NBD.
  *
  * This file turns nbdkit's callbacks and parameters into calls of the store
- * (store/store.h, server.h), which does everything else.
+ * (store/store.h, server.h), which does everything else.  Beside it are
+ *
+ *   client       an open export, and the list of them
+ *   peer         who a client is
+ *   access       what it may have: allow=, exclusive=
+ *   limits       how much of it: limit-requests=, limit-bytes=
  *
  *   config, config_complete   gather the parameters, change nothing
  *   get_ready                 check them against the file, where the user
@@ -37,6 +42,7 @@
 #include "base/sane.h"
 #include "base/times.h"
 #include "base/values.h"
+#include "client.h"
 #include "manage.h"
 #include "newer.h"
 #include "server.h"
@@ -53,7 +59,7 @@
 _Static_assert(MAXIMUM_REQUEST % DISK_BLOCK_SIZE_MAX == 0,
                "the largest request is not a multiple of the block");
 
-/* The most that timeout= may say, in seconds. */
+/* The most that timeout= and snapshot-hook-timeout= may say, in seconds. */
 #define TIMEOUT_MOST 86400
 
 /* How long the clients of a server that was fenced have to go, in seconds. */
@@ -81,12 +87,14 @@ static const char *keep;
 static const char *scrub_time;
 static char *stats;
 static char *control;
-static bool snapshots_listed = true;
+static char *hook;
+static const char *hook_timeout;
 static struct server_options server_options = { .tidy.keep = UINT64_MAX };
 static struct disk_options options;
 
 static struct server *server;
 static struct store *store;
+static struct served served = { .snapshots = true };
 
 /* Ends waiting when the server ends. */
 static pthread_t watcher;
@@ -143,6 +151,8 @@ sqlblock_unload (void)
   free (path);
   free (stats);
   free (control);
+  free (hook);
+  limits_end ();
 }
 
 /* Keep the value of a parameter that may be given once. */
@@ -216,6 +226,10 @@ sqlblock_config (const char *key, const char *value)
     return set_once (&auto_snapshot, key, value);
   if (strcmp (key, "keep") == 0)
     return set_once (&keep, key, value);
+  if (strcmp (key, "snapshot-hook") == 0)
+    return set_path (&hook, key, value);
+  if (strcmp (key, "snapshot-hook-timeout") == 0)
+    return set_once (&hook_timeout, key, value);
   if (strcmp (key, "scrub") == 0)
     return set_once (&scrub_time, key, value);
   if (strcmp (key, "stats") == 0)
@@ -266,6 +280,29 @@ parse_history (void)
   if (keep && schedule_parse_rules (keep, &history->keep, &status) == -1)
     return wrong_value ("keep", &status);
   return 0;
+}
+
+/* Read snapshot-hook= and snapshot-hook-timeout=. */
+static int
+parse_hook (void)
+{
+  struct hook_options *called = &server_options.history.hook;
+
+  called->program = hook;
+  called->timeout = HOOK_TIMEOUT_DEFAULT;
+  if (hook_timeout == NULL)
+    return 0;
+  if (hook == NULL) {
+    nbdkit_error ("snapshot-hook-timeout=%s: give snapshot-hook=, too",
+                  hook_timeout);
+    return -1;
+  }
+  if (times_parse_span (hook_timeout, &called->timeout) &&
+      called->timeout <= TIMEOUT_MOST)
+    return 0;
+  nbdkit_error ("snapshot-hook-timeout=%s is not a span of time such as 30s",
+                hook_timeout);
+  return -1;
 }
 
 /* Read scrub=. */
@@ -425,8 +462,8 @@ sqlblock_config_complete (void)
     return -1;
   }
   if (parse_store () == -1 || parse_cluster () == -1 ||
-      parse_bool ("list-snapshots", list_snapshots, &snapshots_listed) == -1 ||
-      parse_history () == -1 || parse_scrub () == -1 ||
+      parse_bool ("list-snapshots", list_snapshots, &served.snapshots) == -1 ||
+      parse_history () == -1 || parse_hook () == -1 || parse_scrub () == -1 ||
       parse_reclaim () == -1 || parse_disk () == -1)
     return -1;
   return 0;
@@ -468,6 +505,10 @@ sqlblock_config_complete (void)
   "                       (default: as set for the disk or the database).\n"   \
   "keep=<RULES>           Which of those to keep, EVERY:FOR,...\n"             \
   "                       (default: as set, or " SCHEDULE_RULES_DEFAULT ").\n" \
+  "snapshot-hook=<PROGRAM>\n"                                                  \
+  "                       Call it before and after each of those.\n"           \
+  "snapshot-hook-timeout=<TIME>\n"                                             \
+  "                       How long it may take each time (default 30s).\n"     \
   "scrub=<TIME>           Check everything once within this time, such as "    \
   "7d.\n"                                                                      \
   "stats=<FILE>           Write statistics for Prometheus to this file.\n"     \
@@ -500,6 +541,8 @@ sqlblock_get_ready (void)
     return report (&status);
   if (stats && server_check_statistics (stats, path, &status) == -1)
     return wrong_value ("stats", &status);
+  if (hook && server_check_hook (hook, &status) == -1)
+    return wrong_value ("snapshot-hook", &status);
   if (control && server_check_control (control, path, stats, &status) == -1)
     return wrong_value ("control", &status);
   return 0;
@@ -551,6 +594,9 @@ sqlblock_after_fork (void)
   if (server == NULL)
     return report (&status);
   store = server_store (server);
+  served.store = store;
+  served.only = export_name;
+  served.shared = server_options.store.shared;
   if (pthread_create (&watcher, NULL, watch, NULL) == 0)
     return 0;
   nbdkit_error ("cannot start a thread");
@@ -580,45 +626,9 @@ sqlblock_preconnect (int readonly)
   return 0;
 }
 
-/* Add a disk to nbdkit's list of exports, unless it cannot be served; stop
- * where that is full.
+/* The disks of the database, or the one that export= asks for, and then their
+ * snapshots.
  */
-static int
-add_export (const struct disk_info *info, void *exports)
-{
-  if (info->access == DISK_REFUSED)
-    return 0;
-  return nbdkit_add_export (exports, info->name, info->description);
-}
-
-/* The same for a snapshot, if its disk is one of ours. */
-static int
-add_snapshot (const struct snapshot_info *snapshot, void *exports)
-{
-  struct disk_info info;
-
-  if (snapshot->access == DISK_REFUSED ||
-      (export_name && strcmp (snapshot->disk_name, export_name) != 0))
-    return 0;
-  store_show_snapshot (snapshot, &info);
-  return nbdkit_add_export (exports, info.name, info.description);
-}
-
-/* The disks of the database, or the one that export= asks for. */
-static int
-add_exports (struct nbdkit_exports *exports, struct status *status)
-{
-  struct disk_info info;
-
-  if (export_name == NULL)
-    return store_list (store, add_export, exports, status);
-  if (store_find (store, export_name, &info, status) == -1)
-    return -1;
-  add_export (&info, exports);
-  return 0;
-}
-
-/* These, and then their snapshots. */
 static int
 sqlblock_list_exports (int readonly, int is_tls, struct nbdkit_exports *exports)
 {
@@ -627,9 +637,7 @@ sqlblock_list_exports (int readonly, int is_tls, struct nbdkit_exports *exports)
 
   (void)readonly;
   (void)is_tls;
-  r = add_exports (exports, &status);
-  if (r == 0 && snapshots_listed)
-    r = store_list_snapshots (store, add_snapshot, exports, &status);
+  r = client_list (&served, exports, &status);
   if (r == -1)
     report (&status);
   answer_client (r == -1 ? &status : NULL);
@@ -645,48 +653,13 @@ sqlblock_default_export (int readonly, int is_tls)
 
   (void)readonly;
   (void)is_tls;
-  if (export_name)
-    return export_name;
-  if (store_find (store, "", &info, &status) == -1) {
+  if (client_find_default (&served, &info, &status) == -1) {
     report (&status);
     answer_client (&status);
     return NULL;
   }
   answer_client (NULL);
-  return nbdkit_strdup_intern (info.name);
-}
-
-/* Is NAME what export= allows: that one, or a snapshot of it? */
-static bool
-is_served (const char *name)
-{
-  const size_t length = export_name ? strlen (export_name) : 0;
-
-  return export_name == NULL || (strncmp (name, export_name, length) == 0 &&
-                                 (name[length] == '\0' || name[length] == '@'));
-}
-
-/* A client of the disk DISK, or of an increment that ends with it. */
-struct client {
-  struct disk *disk;
-  struct increment *increment; /* or NULL */
-};
-
-/* Open the export NAME, unless export= allows another one only. */
-static int
-open_export (struct client *client, const char *name, bool readonly,
-             struct status *status)
-{
-  if (name[0] == '\0' && export_name)
-    name = export_name;
-  if (!is_served (name))
-    return status_fail (status, ENOENT, "this server has only the export '%s'",
-                        export_name);
-  if (manage_increment (store, name, &client->increment, status) == -1)
-    return -1;
-  client->disk = client->increment ? increment_disk (client->increment)
-                                   : disk_open (store, name, readonly, status);
-  return client->disk ? 0 : -1;
+  return export_name ? export_name : nbdkit_strdup_intern (info.name);
 }
 
 /* A client connects; or a filter opens a disk before there is any client, as
@@ -696,18 +669,12 @@ open_export (struct client *client, const char *name, bool readonly,
 static void *
 sqlblock_open (int readonly)
 {
-  const char *name = nbdkit_export_name ();
-  struct client *client = calloc (1, sizeof *client);
   struct status status;
-  int r;
+  struct client *client =
+      client_open (&served, nbdkit_export_name (), readonly, &status);
 
-  r = client ? open_export (client, name ? name : "", readonly, &status)
-             : status_fail (&status, ENOMEM, "out of memory");
-  if (r == -1) {
+  if (client == NULL)
     report (&status);
-    free (client);
-    client = NULL;
-  }
   answer_client (client ? NULL : &status);
   return client;
 }
@@ -716,13 +683,7 @@ sqlblock_open (int readonly)
 static void
 sqlblock_close (void *handle)
 {
-  struct client *client = handle;
-
-  if (client->increment)
-    increment_close (client->increment);
-  else
-    disk_close (client->disk);
-  free (client);
+  client_close (handle);
 }
 
 /* The disk of a client. */
@@ -732,6 +693,20 @@ disk_of (const void *handle)
   const struct client *client = handle;
 
   return client->disk;
+}
+
+/* A request that moves so many BYTES may have to wait.  Returns 0, or -1 where
+ * the client left meanwhile.
+ */
+static int
+wait_for_turn (const void *handle, uint64_t bytes)
+{
+  const struct client *client = handle;
+
+  if (limits_wait (client->limits, bytes) == 0)
+    return 0;
+  nbdkit_set_error (ESHUTDOWN);
+  return -1;
 }
 
 static int64_t
@@ -800,14 +775,16 @@ sqlblock_can_cache (void *handle)
 /* Several connections see the same disk: every acknowledged write is in the
  * database, where all read; and a flush on any of them syncs the one log
  * that holds the commits of all.  But each that freezes the disk has its own
- * moment.
+ * moment; and of a disk that one client at a time may write, one that cannot be
+ * told from others has one connection.
  */
 static int
 sqlblock_can_multi_conn (void *handle)
 {
   const struct client *client = handle;
 
-  return client->increment == NULL || !increment_is_frozen (client->increment);
+  return !client->alone && (client->increment == NULL ||
+                            !increment_is_frozen (client->increment));
 }
 
 /* Report why a request failed; always returns -1.  A client whose disk is no
@@ -847,6 +824,8 @@ sqlblock_pread (void *handle, void *buffer, uint32_t count, uint64_t offset,
   struct status status;
 
   (void)flags;
+  if (wait_for_turn (handle, count) == -1)
+    return -1;
   if (disk_read (disk_of (handle), buffer, offset, count, &status) == -1)
     return fail_request (handle, &status);
   return 0;
@@ -860,6 +839,8 @@ sqlblock_pwrite (void *handle, const void *buffer, uint32_t count,
   const bool fua = flags & NBDKIT_FLAG_FUA;
   struct status status;
 
+  if (wait_for_turn (handle, count) == -1)
+    return -1;
   if (disk_write (disk_of (handle), buffer, offset, count, fua, &status) == -1)
     return fail_request (handle, &status);
   return 0;
@@ -884,6 +865,8 @@ sqlblock_trim (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
   const bool fua = flags & NBDKIT_FLAG_FUA;
   struct status status;
 
+  if (wait_for_turn (handle, 0) == -1)
+    return -1;
   if (disk_trim (disk_of (handle), offset, count, fua, &status) == -1)
     return fail_request (handle, &status);
   return 0;
@@ -898,6 +881,8 @@ sqlblock_zero (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
   const bool fua = flags & NBDKIT_FLAG_FUA;
   struct status status;
 
+  if (wait_for_turn (handle, 0) == -1)
+    return -1;
   if (disk_zero (disk_of (handle), offset, count, fua, &status) == -1)
     return fail_request (handle, &status);
   return 0;
@@ -939,6 +924,8 @@ sqlblock_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flags,
   struct status status;
   int r;
 
+  if (wait_for_turn (handle, 0) == -1)
+    return -1;
   r = client->increment ? increment_extents (client->increment, offset, count,
                                              one, add_change, extents, &status)
                         : disk_extents (client->disk, offset, count, one,
@@ -955,7 +942,8 @@ sqlblock_cache (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
   struct status ignored;
 
   (void)flags;
-  disk_cache (disk_of (handle), offset, count, &ignored);
+  if (wait_for_turn (handle, count) == 0)
+    disk_cache (disk_of (handle), offset, count, &ignored);
   return 0;
 }
 

@@ -21,6 +21,15 @@
 #include "base/schedule.h"
 #include "store.h"
 
+/* A program that is called before and after automatic snapshots (hook.h). */
+struct hook_options {
+  const char *program; /* NULL: none */
+  int64_t timeout;     /* seconds that it may take each time */
+};
+
+/* How long that is where nobody says it. */
+#define HOOK_TIMEOUT_DEFAULT 30
+
 /* The schedule of automatic snapshots.  What a server is told holds for all of
  * its disks; else each goes by its settings (settings.h).
  */
@@ -29,6 +38,7 @@ struct history_options {
   int64_t interval;           /* seconds between snapshots; 0: by settings */
   struct schedule_rules keep; /* none: by settings */
   const char *disk;           /* NULL: all */
+  struct hook_options hook;
   /* Takes lines for the server's log; server_start sets it. */
   void (*warn) (const char *message);
 };
@@ -63,6 +73,9 @@ int server_check_statistics (const char *file, const char *path,
  */
 int server_check_control (const char *control, const char *path,
                           const char *statistics, struct status *status);
+
+/* Check that PROGRAM can be called as a hook.  Returns 0, or -1. */
+int server_check_hook (const char *program, struct status *status);
 
 /* Open the database PATH and start the threads.  What OPTIONS points to
  * outlives the server.  Returns NULL on failure, with nothing left.

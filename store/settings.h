@@ -48,6 +48,13 @@ struct setting {
    */
   int (*copy) (const char *text, struct disk_options *options,
                struct status *status);
+
+  /* Of one that a program which does not know it must not miss: whoever says
+   * something unusual also has the feature of this name and class
+   * (schema.sql).  NULL: none.
+   */
+  const char *feature;
+  int class;
 };
 
 /* The setting NAME, or NULL; the NUMBERth of all, or NULL behind the last.

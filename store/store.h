@@ -36,6 +36,7 @@
 #include <stdint.h>
 
 #include "base/types.h"
+#include "settings.h"
 #include "status.h"
 
 struct store;
@@ -222,6 +223,14 @@ int store_list_snapshots (struct store *store,
  */
 int store_find (struct store *store, const char *name, struct disk_info *info,
                 struct status *status);
+
+/* What SETTING, which is not copied (settings.h), is for the disk ID.  Returns
+ * 0, or -1: EIO where what says so is damaged, or nothing that this program
+ * understands.  Not through a control socket.
+ */
+int store_setting (struct store *store, const struct setting *setting,
+                   int64_t id, struct setting_value *value,
+                   struct status *status);
 
 /* Take the file as it is, without the log that it had: it is closed, and no log
  * of it fits any more.  Only for a store that was opened so, when all in it was

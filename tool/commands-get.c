@@ -257,7 +257,7 @@ static const struct readable {
     "\"sqlblock snapshot create\" makes more" },
   { "used", KIND_ITEM, true, show_used, "it is counted" },
   { "stored", KIND_ITEM, true, show_stored, "it is counted" },
-  { "exclusive", KIND_DISK, true, show_exclusive, "it is counted" },
+  { "only-here", KIND_DISK, true, show_exclusive, "it is counted" },
   { "quota-used", KIND_DISK, false, show_quota_used, "it is counted" },
   { "guid", KIND_SNAPSHOT, false, show_guid, "it is what copies share" },
   { "made-by", KIND_SNAPSHOT, false, show_maker, "renaming makes it yours" },
@@ -711,7 +711,7 @@ const struct command command_get = {
       "quota are what new disks get.\n"
       "\n"
       "used is what deleting it, a disk with its snapshots, would free;\n"
-      "stored what it shows that is not zeroes; exclusive what deleting the\n"
+      "stored what it shows that is not zeroes; only-here what deleting the\n"
       "disk without its snapshots would free.  They are counted, which takes\n"
       "long where that is much; name others if you do not need them.\n"
       "\n"

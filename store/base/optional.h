@@ -32,6 +32,12 @@
 #define PROPERTY_DESCRIPTION "description"
 #define PROPERTY_BOOKMARK    PROPERTY_LOCAL "bookmark:"
 
+/* Keys that stay in their file, but that clones get: who may not use a disk
+ * must not be able to read it through one.
+ */
+#define PROPERTY_ALLOW     PROPERTY_LOCAL "allow"
+#define PROPERTY_EXCLUSIVE PROPERTY_LOCAL "exclusive"
+
 /* What properties are about. */
 enum property_kind {
   PROPERTY_FILE,

@@ -103,6 +103,21 @@ values_quota (const char *text, uint64_t *bytes, struct status *status)
 }
 
 int
+values_limit (const char *text, uint64_t *number, struct status *status)
+{
+  if (strcmp (text, "none") == 0) {
+    *number = 0;
+    return 0;
+  }
+  if (values_parse_size (text, number) && *number > 0)
+    return 0;
+  return status_fail (status, EINVAL,
+                      "'%.100s' is not a limit: give how much there may be in "
+                      "a second, such as 500 or 10M, or none",
+                      text);
+}
+
+int
 values_choice (const char *text, bool *on, struct status *status)
 {
   static const char *const yes[] = { "on", "true", "t", "yes", "y", "1" };

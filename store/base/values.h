@@ -39,6 +39,11 @@ int values_block_size (const char *text, uint32_t *bytes,
 /* A quota: a size, or "none" (QUOTA_NONE).  Returns 0, or -1 and EINVAL. */
 int values_quota (const char *text, uint64_t *bytes, struct status *status);
 
+/* A limit for each second: a number more than 0, written as a size, or "none"
+ * (0).  Returns 0, or -1 and EINVAL.
+ */
+int values_limit (const char *text, uint64_t *number, struct status *status);
+
 /* Read on, true, t, yes, y, 1 or off, false, f, no, n, 0.  Returns 0, or -1 and
  * EINVAL.
  */

@@ -14,6 +14,7 @@
 #include "engine/remote.h"
 #include "engine/store-parts.h"
 #include "rows/formats.h"
+#include "rows/inherit.h"
 #include "rows/snapshots.h"
 #include "sqlite/claim.h"
 #include "sqlite/filesystem.h"
@@ -233,4 +234,12 @@ store_find (struct store *store, const char *name, struct disk_info *info,
   if (snapshot.id != 0)
     snapshots_as_disk (&snapshot, info);
   return 0;
+}
+
+int
+store_setting (struct store *store, const struct setting *setting, int64_t id,
+               struct setting_value *value, struct status *status)
+{
+  return STORE_READ (store, status, connection,
+                     settings_look (connection, setting, id, value, status));
 }

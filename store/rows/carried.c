@@ -76,7 +76,8 @@ read_features (struct connection *connection, int64_t disk,
       return status_fail (status, EIO,
                           "the rows of its features are damaged; \"sqlblock "
                           "check\" says more");
-    if (optional_add_feature (list, &feature, status) == -1)
+    if (!features_stay (feature.name) &&
+        optional_add_feature (list, &feature, status) == -1)
       return -1;
   }
   return r;
@@ -123,26 +124,6 @@ carried_check (const struct optional *list, bool changes, struct status *status)
   return 0;
 }
 
-static int
-put_feature (struct connection *connection, int64_t disk,
-             const struct disk_feature *feature, struct status *status)
-{
-  static const char put_sql[] =
-      "WITH feature (id, name, disk, class) AS"
-      " (SELECT " HIGHEST_FEATURE " + 1, ?1, ?2, ?3)"
-      " INSERT INTO main.feature SELECT *, " FEATURE_CHECKSUM " FROM feature"
-      " WHERE true ON CONFLICT (name, disk) DO NOTHING";
-  CLEANUP_STATEMENT sqlite3_stmt *put =
-      connection_statement (connection, put_sql, status);
-
-  if (put == NULL)
-    return -1;
-  sqlite3_bind_text (put, 1, feature->name, -1, SQLITE_STATIC);
-  sqlite3_bind_int64 (put, 2, disk);
-  sqlite3_bind_int64 (put, 3, feature->class);
-  return connection_step (connection, put, status);
-}
-
 int
 carried_put (struct connection *connection, int64_t disk, int64_t snapshot,
              const struct optional *list, struct status *status)
@@ -155,7 +136,8 @@ carried_put (struct connection *connection, int64_t disk, int64_t snapshot,
       return -1;
   }
   for (size_t i = 0; i < list->feature_count; i++)
-    if (put_feature (connection, disk, &list->features[i], status) == -1)
+    if (features_put (connection, disk, list->features[i].name,
+                      list->features[i].class, status) == -1)
       return -1;
   return 0;
 }

@@ -19,8 +19,15 @@
 bool
 features_know (const char *name)
 {
-  return name &&
-         (codec_has_feature (name) || strcmp (name, CONTENT_FEATURE) == 0);
+  return name && (codec_has_feature (name) ||
+                  strcmp (name, CONTENT_FEATURE) == 0 || features_stay (name));
+}
+
+bool
+features_stay (const char *name)
+{
+  return strcmp (name, FEATURE_ALLOW) == 0 ||
+         strcmp (name, FEATURE_EXCLUSIVE) == 0;
 }
 
 /*--------------------------------------------------------------------
@@ -288,23 +295,46 @@ features_access (struct connection *connection, int64_t disk,
  */
 
 int
+features_put (struct connection *connection, int64_t disk, const char *name,
+              int64_t class, struct status *status)
+{
+  static const char put_sql[] =
+      "WITH feature (id, name, disk, class) AS"
+      " (SELECT " HIGHEST_FEATURE " + 1, ?1, ?2, ?3)"
+      " INSERT INTO main.feature SELECT *, " FEATURE_CHECKSUM " FROM feature"
+      " WHERE true ON CONFLICT (name, disk) DO NOTHING";
+  CLEANUP_STATEMENT sqlite3_stmt *put =
+      connection_statement (connection, put_sql, status);
+
+  if (put == NULL)
+    return -1;
+  sqlite3_bind_text (put, 1, name, -1, SQLITE_STATIC);
+  sqlite3_bind_int64 (put, 2, disk);
+  sqlite3_bind_int64 (put, 3, class);
+  return connection_step (connection, put, status);
+}
+
+int
 features_add (struct connection *connection, const char *name,
               struct status *status)
 {
-  static const char add_sql[] =
-      "WITH feature (id, name, disk, class) AS"
-      " (SELECT " HIGHEST_FEATURE " + 1, ?1, 0, 3)"
-      " INSERT INTO main.feature SELECT *, " FEATURE_CHECKSUM " FROM feature"
-      " WHERE true ON CONFLICT (name, disk) DO NOTHING";
-  CLEANUP_STATEMENT sqlite3_stmt *add = NULL;
+  return name ? features_put (connection, 0, name, FEATURE_REFUSE, status) : 0;
+}
 
-  if (name == NULL)
-    return 0;
-  add = connection_statement (connection, add_sql, status);
-  if (add == NULL)
+int
+features_remove (struct connection *connection, int64_t disk, const char *name,
+                 struct status *status)
+{
+  static const char remove_sql[] =
+      "DELETE FROM feature WHERE disk = ?1 AND name = ?2";
+  CLEANUP_STATEMENT sqlite3_stmt *remove =
+      connection_statement (connection, remove_sql, status);
+
+  if (remove == NULL)
     return -1;
-  sqlite3_bind_text (add, 1, name, -1, SQLITE_STATIC);
-  return connection_step (connection, add, status);
+  sqlite3_bind_int64 (remove, 1, disk);
+  sqlite3_bind_text (remove, 2, name, -1, SQLITE_STATIC);
+  return connection_step (connection, remove, status);
 }
 
 int

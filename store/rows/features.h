@@ -12,10 +12,11 @@
  *   3  refuse, and  leaves it alone: the file; or the disk and its snapshots,
  *      any other    which are shown in lists, and are not read
  *
- * What this program knows are contents, which blocks share, and the codecs that
- * it was built with.  A row of a name that it does not know, and whose checksum
- * is wrong, counts as one of class 3; so does who has more than FEATURES_MAX,
- * which bounds how long it takes to ask.
+ * What this program knows are contents, which blocks share, the codecs that it
+ * was built with, and settings that older programs would not keep to.  A row of
+ * a name that it does not know, and whose checksum is wrong, counts as one of
+ * class 3; so does who has more than FEATURES_MAX, which bounds how long it
+ * takes to ask.
  *
  * Whoever reads or changes a disk asks here, in the transaction in which he
  * does: the row may have come from another program a moment ago.
@@ -67,8 +68,19 @@ enum feature_class {
  */
 enum feature_use { FEATURE_READ, FEATURE_CHANGE };
 
+/* Those of settings (settings.h): of a disk, or the file, that says who may use
+ * a disk (class 3), and that one client at a time may write it (class 2).
+ */
+#define FEATURE_ALLOW     "allow"
+#define FEATURE_EXCLUSIVE "exclusive"
+
 /* Does this program know the feature NAME?  NULL is none. */
 bool features_know (const char *name);
+
+/* Is it one of a setting that stays where it is, and so does not go with its
+ * disk into another file?
+ */
+bool features_stay (const char *name);
 
 /* May it USE disk ID, or for 0 the file?  What the file forbids holds for each
  * disk.  Returns 0, or -1: EROFS where it may only be read, ENOTSUP, EIO for a
@@ -107,6 +119,15 @@ int features_access (struct connection *connection, int64_t disk,
  */
 int features_add (struct connection *connection, const char *name,
                   struct status *status);
+
+/* Disk DISK, or for 0 the file, has the feature NAME of this class from now on,
+ * if it has none of that name; or it has it no more.  In a transaction.  They
+ * return 0 or -1.
+ */
+int features_put (struct connection *connection, int64_t disk, const char *name,
+                  int64_t class, struct status *status);
+int features_remove (struct connection *connection, int64_t disk,
+                     const char *name, struct status *status);
 
 /* The disk goes; so do its rows.  In a transaction.  Returns 0 or -1. */
 int features_drop (struct connection *connection, int64_t disk,

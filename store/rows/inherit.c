@@ -9,11 +9,13 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/allow.h"
 #include "base/sane.h"
 #include "base/schedule.h"
 #include "base/values.h"
 #include "block/codec.h"
 #include "rows/columns.h"
+#include "rows/features.h"
 #include "rows/properties.h"
 #include "rows/inherit.h"
 
@@ -68,6 +70,22 @@ check_rules (const char *text, struct status *status)
   return schedule_parse_rules (text, &ignored, status);
 }
 
+static int
+check_choice (const char *text, struct status *status)
+{
+  bool ignored;
+
+  return values_choice (text, &ignored, status);
+}
+
+static int
+check_limit (const char *text, struct status *status)
+{
+  uint64_t ignored;
+
+  return values_limit (text, &ignored, status);
+}
+
 /*--------------------------------------------------------------------
  * The table.
  *
@@ -87,6 +105,14 @@ static const struct setting settings[] = {
     .check = check_interval },
   { "keep", "local:keep", SCHEDULE_RULES_DEFAULT, "RULES",
     .check = check_rules },
+  { "allow", PROPERTY_ALLOW, "all", "WHO,...", .check = allow_check,
+    .feature = FEATURE_ALLOW, .class = FEATURE_REFUSE },
+  { "exclusive", PROPERTY_EXCLUSIVE, "off", "on|off", .check = check_choice,
+    .feature = FEATURE_EXCLUSIVE, .class = FEATURE_READ_ONLY },
+  { "limit-requests", "local:limit-requests", "none", "NUMBER|none",
+    .check = check_limit },
+  { "limit-bytes", "local:limit-bytes", "none", "SIZE|none",
+    .check = check_limit },
 };
 /* clang-format on */
 
@@ -200,9 +226,39 @@ setting_among (const struct setting *setting, const struct optional *of_disk,
  * Rows.
  */
 
-int
-settings_look (struct connection *connection, const struct setting *setting,
-               int64_t id, struct setting_value *value, struct status *status)
+/* What SETTING is for the disk ID was found to come from SOURCE.  Fail where a
+ * feature says that somebody nearer has said something: a row is lost.
+ */
+static int
+check_lost (struct connection *connection, const struct setting *setting,
+            int64_t id, enum setting_source source, struct status *status)
+{
+  static const char lost_sql[] =
+      "SELECT EXISTS (SELECT 1 FROM feature WHERE name = ?1"
+      " AND (disk = ?2 OR (disk = 0 AND ?3)))";
+  CLEANUP_STATEMENT sqlite3_stmt *row = NULL;
+
+  if (setting->feature == NULL || source == SETTING_OWN)
+    return 0;
+  row = connection_statement (connection, lost_sql, status);
+  if (row == NULL)
+    return -1;
+  sqlite3_bind_text (row, 1, setting->feature, -1, SQLITE_STATIC);
+  sqlite3_bind_int64 (row, 2, id ? id : -1);
+  sqlite3_bind_int (row, 3, source == SETTING_USUAL);
+  if (connection_step (connection, row, status) == -1)
+    return -1;
+  if (sqlite3_column_int (row, 0) == 0)
+    return 0;
+  return status_fail (status, EIO,
+                      "what the setting %s was is lost; set it again",
+                      setting->name);
+}
+
+/* As settings_look, but for what is lost. */
+static int
+look (struct connection *connection, const struct setting *setting, int64_t id,
+      struct setting_value *value, struct status *status)
 {
   static const char look_sql[] =
       "SELECT kind, value, typeof (value) = 'text'"
@@ -236,6 +292,15 @@ settings_look (struct connection *connection, const struct setting *setting,
 }
 
 int
+settings_look (struct connection *connection, const struct setting *setting,
+               int64_t id, struct setting_value *value, struct status *status)
+{
+  if (look (connection, setting, id, value, status) == -1)
+    return -1;
+  return check_lost (connection, setting, id, value->source, status);
+}
+
+int
 settings_has (struct connection *connection, const struct setting *setting,
               struct status *status)
 {
@@ -250,11 +315,27 @@ settings_has (struct connection *connection, const struct setting *setting,
   return connection_step (connection, row, status);
 }
 
+/* The disk ID, or the database, has the feature of SETTING, if TEXT is nothing
+ * that is usual.
+ */
+static int
+set_feature (struct connection *connection, const struct setting *setting,
+             int64_t id, const char *text, struct status *status)
+{
+  return text[0] == '\0' || strcmp (text, setting->usual) == 0
+             ? features_remove (connection, id, setting->feature, status)
+             : features_put (connection, id, setting->feature, setting->class,
+                             status);
+}
+
 int
 settings_set (struct connection *connection, const struct setting *setting,
               int64_t id, const char *text, struct status *status)
 {
   if (text[0] && setting_check (setting, text, status) == -1)
+    return -1;
+  if (setting->feature &&
+      set_feature (connection, setting, id, text, status) == -1)
     return -1;
   return properties_set_text (connection, id ? PROPERTY_DISK : PROPERTY_FILE,
                               id, setting->key, text, status);

@@ -255,7 +255,8 @@ properties_clone (struct connection *connection, int64_t from, int64_t to,
       "  FROM main.property WHERE kind = 1 AND owner = ?1"
       "   AND checksum = row_checksum ('property', id, kind, owner, key, value)"
       "   AND key <> 'id' AND key NOT GLOB '" PROPERTY_HOLD "*'"
-      "   AND key NOT GLOB '" PROPERTY_LOCAL "*')"
+      "   AND (key NOT GLOB '" PROPERTY_LOCAL "*'"
+      "    OR key IN ('" PROPERTY_ALLOW "', '" PROPERTY_EXCLUSIVE "')))"
       " INSERT INTO main.property SELECT *, " PROPERTY_CHECKSUM
       " FROM property";
 

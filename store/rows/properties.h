@@ -69,7 +69,8 @@ int properties_drop (struct connection *connection, enum property_kind kind,
                      int64_t owner, struct status *status);
 
 /* Disk TO is a clone of FROM, and gets its rows, but for those that stay where
- * they are (optional_stays).  In a transaction.  Returns 0 or -1.
+ * they are (optional_stays); who may use it is said of both.  In a transaction.
+ * Returns 0 or -1.
  */
 int properties_clone (struct connection *connection, int64_t from, int64_t to,
                       struct status *status);

@@ -159,7 +159,9 @@ CREATE TABLE mark (
 -- and the same as 3 for a class that it does not know.  The rows of a disk go
 -- with it, and its clones get copies of them.  They are looked at whenever the
 -- disk's row is: a feature may come while a server runs.  What other disks may
--- come to share, such as codecs and contents, is a feature of the file.
+-- come to share, such as codecs and contents, is a feature of the file.  Of
+-- settings, allow is one of class 3, and exclusive of class 2, of the disk or
+-- the file that has it; where there is the feature and no setting, that was lost.
 --
 -- Tables of an ignorable feature can be lost at any time: backups and salvage
 -- leave them out.
@@ -273,13 +275,14 @@ CREATE INDEX snapshot_by_last_block ON snapshot (last_block);
 --                           then is as it was, zeroes perhaps not
 --   local:resume  disk      it is DISK/receiving, and is kept although nobody
 --                           receives it: a text, see partial.h
---   local:...     any       of this file only; auto-snapshot, keep: settings
+--   local:...     any       of this file only; auto-snapshot, keep, allow,
+--                           exclusive, limit-requests, limit-bytes: settings
 --                           (settings.h), of the file what its disks inherit
 --   others        any       of those who know them
 --
 -- Rows go with their owner.  A backup has all of them; a clone gets those of
 -- the disk, and a stream those of its disk and snapshot, but for id, hold:...
--- and local:...; a roll-back and a new snapshot change and copy none.  So a key
+-- and local:... (a clone gets local:allow and local:exclusive); a roll-back and a new snapshot change and copy none.  So a key
 -- that is not known is kept and carried along, and one that must not be is
 -- called local:...  Who must not miss a key that he does not know is told so
 -- by feature.

@@ -16,11 +16,13 @@
 #include "base/background.h"
 #include "rows/changes.h"
 #include "rows/features.h"
+#include "rows/properties.h"
 #include "base/clock.h"
 #include "base/complaint.h"
 #include "base/grow.h"
 #include "sqlite/guard.h"
 #include "server/history.h"
+#include "server/hook.h"
 #include "manage/manage-parts.h"
 #include "rows/inherit.h"
 #include "rows/snapshots.h"
@@ -70,7 +72,10 @@ struct visit {
   bool changed; /* since the newest snapshot */
   bool more;    /* that is not known yet */
   bool taken;   /* by take */
-  struct snapshot_info newest; /* of id 0: there is none */
+  struct snapshot_info newest;      /* of id 0: there is none */
+  char name[SNAPSHOT_NAME_MAX + 1]; /* of the one that is taken */
+  int64_t called;                   /* the time in its name */
+  const char *text;                 /* its description, or NULL */
 
   /* Snapshots of the schedule, the oldest first. */
   struct entry *entries;
@@ -220,7 +225,7 @@ static int
 take (struct connection *connection, void *opaque, struct status *status)
 {
   struct visit *visit = opaque;
-  char time[TIMES_TEXT_MAX], name[SNAPSHOT_NAME_MAX];
+  char time[TIMES_TEXT_MAX];
   int64_t id;
   int r;
 
@@ -229,17 +234,62 @@ take (struct connection *connection, void *opaque, struct status *status)
     return -1;
   if (!is_due (visit))
     return 0;
-  times_utc (visit->now, time);
-  snprintf (name, sizeof name, "auto-%s", time);
-  r = snapshots_create (connection, &visit->disk, name, true, 0, visit->now,
-                        &id, status);
+  times_utc (visit->called, time);
+  snprintf (visit->name, sizeof visit->name, "auto-%s", time);
+  r = snapshots_create (connection, &visit->disk, visit->name, true, 0,
+                        visit->now, &id, status);
   for (int i = 2; r == -1 && status->error == EEXIST && i < 1000; i++) {
-    snprintf (name, sizeof name, "auto-%s-%d", time, i);
-    r = snapshots_create (connection, &visit->disk, name, true, 0, visit->now,
-                          &id, status);
+    snprintf (visit->name, sizeof visit->name, "auto-%s-%d", time, i);
+    r = snapshots_create (connection, &visit->disk, visit->name, true, 0,
+                          visit->now, &id, status);
   }
+  if (r == 0 && visit->text)
+    r = properties_set_text (connection, PROPERTY_SNAPSHOT, id,
+                             PROPERTY_DESCRIPTION, visit->text, status);
   visit->taken = r == 0;
   return r == -1 ? -1 : read_snapshots (connection, visit, status);
+}
+
+/* Tell the hook what is happening.  A failure is told, and passed by. */
+static int
+call_hook (struct visit *visit, const char *when, const char *result)
+{
+  const struct hook_event event = {
+    .when = when,
+    .database = visit->path,
+    .disk = visit->disk.name,
+    .snapshot = visit->name,
+    .result = result,
+  };
+  struct status status;
+
+  if (hook_call (&visit->options->hook, &event, visit->background, &status) ==
+      0)
+    return 0;
+  status_prefix (&status, "disk '%s': snapshot-hook", visit->disk.name);
+  visit->options->warn (status.message);
+  return -1;
+}
+
+/* Take the snapshot between two calls of the hook.  It is taken whatever the
+ * hook says: one that is as after a crash is better than none.  What it shows,
+ * and so its time, is of when the first call has ended; its name was told then.
+ */
+static int
+take_with_hook (struct store *store, struct visit *visit, struct status *status)
+{
+  const uint64_t began = clock_now ();
+  char time[TIMES_TEXT_MAX];
+  int r;
+
+  times_utc (visit->now, time);
+  snprintf (visit->name, sizeof visit->name, "auto-%s", time);
+  if (call_hook (visit, "before", "") == -1)
+    visit->text = "as after a crash: the snapshot-hook had failed";
+  visit->now += (clock_now () - began) / CLOCK_SECOND;
+  r = store_change (store, take, visit, status);
+  call_hook (visit, "after", r == 0 && visit->taken ? "taken" : "none");
+  return r;
 }
 
 /*--------------------------------------------------------------------
@@ -392,7 +442,9 @@ visit_disk (struct store *store, struct visit *visit, struct status *status)
   if (r == 0 && visit->interval > 0)
     begin_interval (visit);
   if (r == 0 && visit->changed) {
-    r = store_change (store, take, visit, status);
+    r = visit->options->hook.program
+            ? take_with_hook (store, visit, status)
+            : store_change (store, take, visit, status);
     tended->taken += r == 0 && visit->taken;
   }
   if (r == 0)
@@ -543,6 +595,7 @@ run (struct store *store, const struct history_options *options,
       .background = memory->background,
       .disk = list.disks[i],
       .now = now,
+      .called = now,
       .path = store_path (store),
       .guard = -1,
     };

@@ -7,6 +7,7 @@
 # client without TLS or without the right credentials is refused.
 
 . "${srcdir:-$(dirname "$(realpath "$0")")/..}/lib/functions.sh"
+. "$srcdir/lib/certificates.sh"
 need nbdkit nbdcopy nbdinfo certtool psktool cmp
 [ "$(nbdkit --dump-config | sed -n 's/^tls=//p')" = yes ] ||
   skip "nbdkit has no TLS"
@@ -56,46 +57,6 @@ server.type=unix,server.path=$tmp/s,tls-hostname=localhost" out
 
 # Certificates: one authority; the server's and the client's, and those of
 # another authority.
-certificate ()
-{
-  local directory=$1 name=$2
-  cat >template
-  certtool --generate-privkey --key-type=ecdsa \
-    --outfile "$directory/$name-key.pem"
-  shift 2
-  certtool "$@" --template template \
-    --load-privkey "$directory/$name-key.pem" \
-    --outfile "$directory/$name-cert.pem"
-}
-
-authority ()
-{
-  mkdir "$1"
-  certificate "$1" ca --generate-self-signed <<'EOF2'
-cn = "Test authority"
-ca
-cert_signing_key
-EOF2
-  certificate "$1" server --generate-certificate \
-    --load-ca-certificate "$1/ca-cert.pem" \
-    --load-ca-privkey "$1/ca-key.pem" <<'EOF2'
-cn = "localhost"
-dns_name = "localhost"
-ip_address = "127.0.0.1"
-tls_www_server
-encryption_key
-signing_key
-EOF2
-  certificate "$1" client --generate-certificate \
-    --load-ca-certificate "$1/ca-cert.pem" \
-    --load-ca-privkey "$1/ca-key.pem" <<'EOF2'
-cn = "client"
-tls_www_client
-encryption_key
-signing_key
-EOF2
-}
-
 {
   authority server
   authority other

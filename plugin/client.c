@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
+/* Clients, and what there is for them: see client.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include "base/grow.h"
+#include "client.h"
+
+/*--------------------------------------------------------------------
+ * Lists.
+ */
+
+/* The disks that a client may see, by id. */
+struct listing {
+  const struct served *served;
+  struct nbdkit_exports *exports;
+  int64_t *ids;
+  size_t count;
+  bool no_memory;
+};
+
+/* Remember a disk, unless it cannot be served. */
+static int
+collect (const struct disk_info *info, void *opaque)
+{
+  struct listing *listing = opaque;
+  int64_t *ids;
+
+  if (info->access == DISK_REFUSED)
+    return 0;
+  ids = grow (listing->ids, listing->count, sizeof *ids);
+  listing->no_memory = ids == NULL;
+  if (ids == NULL)
+    return 1;
+  listing->ids = ids;
+  ids[listing->count++] = info->id;
+  return 0;
+}
+
+/* Keep only those that allow= lets PEER see. */
+static void
+keep_allowed (struct listing *listing, const struct peer *peer)
+{
+  struct store *store = listing->served->store;
+  size_t kept = 0;
+  struct status refused;
+
+  for (size_t i = 0; i < listing->count; i++)
+    if (access_check (store, listing->ids[i], "", peer, &refused) == 0)
+      listing->ids[kept++] = listing->ids[i];
+  listing->count = kept;
+}
+
+static int
+compare_ids (const void *a, const void *b)
+{
+  const int64_t first = *(const int64_t *)a, second = *(const int64_t *)b;
+
+  return (first > second) - (first < second);
+}
+
+static bool
+is_listed (const struct listing *listing, int64_t id)
+{
+  return listing->count > 0 && bsearch (&id, listing->ids, listing->count,
+                                        sizeof id, compare_ids) != NULL;
+}
+
+/* Add a disk to nbdkit's list of exports; stop where that is full. */
+static int
+add_disk (const struct disk_info *info, void *opaque)
+{
+  const struct listing *listing = opaque;
+
+  return is_listed (listing, info->id)
+             ? nbdkit_add_export (listing->exports, info->name,
+                                  info->description)
+             : 0;
+}
+
+/* The same for a snapshot, if its disk is one of ours. */
+static int
+add_snapshot (const struct snapshot_info *snapshot, void *opaque)
+{
+  const struct listing *listing = opaque;
+  const char *only = listing->served->only;
+  struct disk_info info;
+
+  if (snapshot->access == DISK_REFUSED ||
+      !is_listed (listing, snapshot->disk) ||
+      (only && strcmp (snapshot->disk_name, only) != 0))
+    return 0;
+  store_show_snapshot (snapshot, &info);
+  return nbdkit_add_export (listing->exports, info.name, info.description);
+}
+
+/* List the disks of the database, or the one that is served, and then their
+ * snapshots.
+ */
+static int
+list (struct listing *listing, const struct peer *peer, struct status *status)
+{
+  const struct served *served = listing->served;
+  struct disk_info info;
+  int r = served->only ? store_find (served->store, served->only, &info, status)
+                       : store_list (served->store, collect, listing, status);
+
+  if (r == 0 && served->only)
+    collect (&info, listing);
+  if (r == -1)
+    return -1;
+  if (listing->no_memory)
+    return status_no_memory (status);
+  keep_allowed (listing, peer);
+  qsort (listing->ids, listing->count, sizeof *listing->ids, compare_ids);
+  if (served->only)
+    add_disk (&info, listing);
+  else
+    r = store_list (served->store, add_disk, listing, status);
+  if (r == 0 && served->snapshots)
+    r = store_list_snapshots (served->store, add_snapshot, listing, status);
+  return r;
+}
+
+int
+client_list (const struct served *served, struct nbdkit_exports *exports,
+             struct status *status)
+{
+  struct listing listing = { .served = served, .exports = exports };
+  struct peer peer;
+  int r;
+
+  peer_ask (&peer);
+  r = list (&listing, &peer, status);
+  peer_forget (&peer);
+  free (listing.ids);
+  return r;
+}
+
+int
+client_find_default (const struct served *served, struct disk_info *info,
+                     struct status *status)
+{
+  const char *name = served->only ? served->only : "";
+  struct peer peer;
+  int r;
+
+  if (store_find (served->store, name, info, status) == -1)
+    return -1;
+  peer_ask (&peer);
+  r = access_check (served->store, info->id, info->name, &peer, status);
+  peer_forget (&peer);
+  return r;
+}
+
+/*--------------------------------------------------------------------
+ * Opening.
+ */
+
+/* Is NAME what is served: all, one disk, or a snapshot of that? */
+static bool
+is_served (const struct served *served, const char *name)
+{
+  const char *only = served->only;
+  const size_t length = only ? strlen (only) : 0;
+
+  return only == NULL || (strncmp (name, only, length) == 0 &&
+                          (name[length] == '\0' || name[length] == '@'));
+}
+
+/* Is the client let in to the disk of the export NAME?  What there is not, or
+ * cannot be found, says so itself when it is opened.
+ */
+static int
+check_name (const struct served *served, const struct client *client,
+            const char *name, struct status *status)
+{
+  const size_t length = strcspn (name, "@");
+  struct disk_info info;
+  struct status missing;
+  char disk[DISK_NAME_MAX + 1];
+
+  if (length >= sizeof disk)
+    return 0;
+  memcpy (disk, name, length);
+  disk[length] = '\0';
+  if (store_find (served->store, disk, &info, &missing) == -1)
+    return 0;
+  return access_check (served->store, info.id, name, &client->peer, status);
+}
+
+/* Open the export NAME, unless another one only is served. */
+static int
+open_export (const struct served *served, struct client *client,
+             const char *name, bool readonly, struct status *status)
+{
+  if (name[0] == '\0' && served->only)
+    name = served->only;
+  if (!is_served (served, name))
+    return status_fail (status, ENOENT, "this server has only the export '%s'",
+                        served->only);
+  if (check_name (served, client, name, status) == -1 ||
+      manage_increment (served->store, name, &client->increment, status) == -1)
+    return -1;
+  client->disk = client->increment
+                     ? increment_disk (client->increment)
+                     : disk_open (served->store, name, readonly, status);
+  return client->disk ? 0 : -1;
+}
+
+/* Take a place among those that may write, if this one may. */
+static int
+enter (const struct served *served, struct client *client,
+       struct status *status)
+{
+  const struct disk_info *disk = disk_get_info (client->disk);
+  bool exclusive;
+
+  if (disk_is_readonly (client->disk))
+    return 0;
+  if (access_exclusive (served->store, disk->id, &exclusive, status) == -1)
+    return status_prefix (status, "disk '%s'", disk->name);
+  if (exclusive && served->shared)
+    return status_fail (status, EPERM,
+                        "disk '%s' has exclusive=on, which servers with "
+                        "shared=true do not keep to: it can only be read here",
+                        disk->name);
+  client->alone = exclusive && !peer_is_same (&client->peer, &client->peer);
+  return access_enter (&client->place, disk, &client->peer, exclusive, status);
+}
+
+/* The disk is open: is it the client's, and what goes for it there? */
+static int
+admit (const struct served *served, struct client *client,
+       struct status *status)
+{
+  const struct disk_info *disk = disk_get_info (client->disk);
+
+  if (access_check (served->store, disk->id, disk->name, &client->peer,
+                    status) == -1 ||
+      enter (served, client, status) == -1)
+    return -1;
+  client->limits = limits_open (served->store, disk->id, status);
+  return client->limits ? 0 : status_prefix (status, "disk '%s'", disk->name);
+}
+
+struct client *
+client_open (const struct served *served, const char *name, bool readonly,
+             struct status *status)
+{
+  struct client *client = calloc (1, sizeof *client);
+
+  if (client == NULL) {
+    status_no_memory (status);
+    return NULL;
+  }
+  if (name)
+    peer_ask (&client->peer);
+  if (open_export (served, client, name ? name : "", readonly, status) == 0 &&
+      admit (served, client, status) == 0)
+    return client;
+  client_close (client);
+  return NULL;
+}
+
+void
+client_close (struct client *client)
+{
+  access_leave (&client->place);
+  if (client->limits)
+    limits_close (client->limits);
+  if (client->increment)
+    increment_close (client->increment);
+  else if (client->disk)
+    disk_close (client->disk);
+  peer_forget (&client->peer);
+  free (client);
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
+/* A client of an export: a disk, a snapshot or an increment, whether it may
+ * have that, and beside whom.
+ *
+ *   allow=      looked at before the disk is opened, so that nothing tells who
+ *               is not let in that there is one; and again for what was opened,
+ *               as names can change in between
+ *   exclusive=  when it is open, since only then is it known who may write
+ */
+
+#ifndef SQLBLOCK_CLIENT_H
+#define SQLBLOCK_CLIENT_H
+
+#include <stdbool.h>
+
+#include "access.h"
+#include "limits.h"
+#include "manage.h"
+#include "peer.h"
+#include "status.h"
+#include "store.h"
+
+struct nbdkit_exports;
+
+/* What a server serves. */
+struct served {
+  struct store *store;
+  const char *only; /* this disk, with what belongs to it; NULL: all */
+  bool snapshots;   /* are listed, too */
+  bool shared;      /* other servers may write the same disks */
+};
+
+/* A client of the disk DISK, or of an increment that ends with it. */
+struct client {
+  struct disk *disk;
+  struct increment *increment; /* or NULL */
+  struct peer peer;
+  struct place place;
+  struct limits *limits;
+  bool alone; /* more connections of it would be refused */
+};
+
+/* The client whose callback this is opens the export NAME, "" for the default
+ * one; for NULL a filter does, which is nobody.  Returns NULL on failure, as
+ * disk_open; ENOENT where it is not let in.  Thread rules, here and below: the
+ * callback's.
+ */
+struct client *client_open (const struct served *served, const char *name,
+                            bool readonly, struct status *status);
+void client_close (struct client *client);
+
+/* Find the default export for the client whose callback this is.  Returns 0, or
+ * -1, as client_open.
+ */
+int client_find_default (const struct served *served, struct disk_info *info,
+                         struct status *status);
+
+/* Tell nbdkit's list which exports there are for the client whose callback this
+ * is.  Returns 0, or -1.
+ */
+int client_list (const struct served *served, struct nbdkit_exports *exports,
+                 struct status *status);
+
+#endif /* SQLBLOCK_CLIENT_H */
