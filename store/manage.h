@@ -109,6 +109,44 @@ int manage_count (struct store *store, progress_made progress, void *opaque,
 int manage_delete (struct store *store, const char *disk, bool snapshots,
                    bool force, struct status *status);
 
+/* The same; but where the setting trash= of the disk, or else of the database,
+ * says so, the disk goes to the trash (rows/trash.h) with its snapshots: then
+ * TO_TRASH tells of it, else its disk.id is 0.  With FORCE, clients that read
+ * one of its snapshots go on until they leave.  EINVAL where the setting is
+ * damaged.
+ */
+int manage_discard (struct store *store, const char *disk, bool snapshots,
+                    bool force, struct trashed_disk *to_trash,
+                    struct status *status);
+
+/* Call FOUND for each disk in the trash, in the order of their ids, or for each
+ * of their snapshots, until it returns non-zero.  A transaction is open: FOUND
+ * calls nothing of the store.
+ */
+int manage_list_trash (struct store *store,
+                       int (*found) (const struct trashed_disk *disk,
+                                     void *opaque),
+                       void *opaque, struct status *status);
+int manage_list_trash_snapshots (struct store *store,
+                                 int (*found) (const struct snapshot_info *info,
+                                               void *opaque),
+                                 void *opaque, struct status *status);
+
+/* Have disk ID back from the trash, as NAME or, for NULL, as what it was
+ * called: EEXIST where that is taken, EINVAL where it is not known.
+ */
+int manage_undelete (struct store *store, int64_t id, const char *name,
+                     struct status *status);
+
+/* Delete disk ID, which is in the trash, with its snapshots, as manage_delete
+ * would; or all whose time is over at NOW (seconds since 1970, UTC), and
+ * *PURGED says how many.  Those that somebody still has open, or that have a
+ * snapshot which is held, are then passed over.
+ */
+int manage_purge (struct store *store, int64_t id, struct status *status);
+int manage_purge_expired (struct store *store, int64_t now, unsigned *purged,
+                          struct status *status);
+
 /* Take a snapshot NAME of each of COUNT DISKS, at the same instant. */
 int manage_snapshot (struct store *store, const char *const *disks,
                      size_t count, const char *name, struct status *status);
@@ -141,6 +179,12 @@ int manage_rollback (struct store *store, const char *target, bool force,
  */
 int manage_try_delete (struct store *store, const char *disk, bool snapshots,
                        bool force, struct status *status);
+int manage_try_discard (struct store *store, const char *disk, bool snapshots,
+                        bool force, struct trashed_disk *to_trash,
+                        struct status *status);
+int manage_try_undelete (struct store *store, int64_t id, const char *name,
+                         struct status *status);
+int manage_try_purge (struct store *store, int64_t id, struct status *status);
 int manage_try_delete_snapshots (struct store *store,
                                  const char *const *targets, size_t count,
                                  struct status *status);
@@ -246,6 +290,7 @@ struct manage_file {
   uint64_t log;         /* bytes of the write-ahead log */
   uint64_t page_size;   /* bytes */
   uint64_t reclaimable; /* layers that wait to be reclaimed */
+  uint64_t trash;       /* disks in the trash */
   int format;
 };
 int manage_file (struct store *store, struct manage_file *file,

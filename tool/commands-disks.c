@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/sane.h"
+#include "base/times.h"
 #include "base/values.h"
 #include "copy.h"
 #include "tool.h"
@@ -334,10 +335,11 @@ const struct command command_resize = {
  * delete
  */
 
-static bool delete_snapshots;
+static bool delete_snapshots, delete_now;
 
 static const struct tool_option delete_options[] = {
   { "snapshots", 0, NULL, &delete_snapshots, "delete its snapshots too" },
+  { "now", 0, NULL, &delete_now, "for good, also where there is a trash" },
   NO_RECLAIM_OPTION,
   { NULL, 0, NULL, NULL, NULL },
 };
@@ -363,9 +365,11 @@ add_snapshot (const struct snapshot_info *info, void *opaque)
   return 0;
 }
 
-/* Say what would be deleted, if it would. */
+/* Count what deleting the disk NAME and its snapshots frees, and say what would
+ * be deleted.
+ */
 static int
-show_deletion (struct store *store, const char *name)
+show_freed (struct store *store, const char *name)
 {
   struct family family = { 0 };
   char text[TOOL_SIZE_MAX];
@@ -378,9 +382,6 @@ show_deletion (struct store *store, const char *name)
     return tool_fail (&status);
   add_member (&family, info.id, 0);
   if (manage_list_snapshots (store, name, add_snapshot, &family, &status) == -1)
-    return tool_fail (&status);
-  if (manage_try_delete (store, name, delete_snapshots, common.force,
-                         &status) == -1)
     return tool_fail (&status);
   tool_progress_begin ("counting");
   r = manage_usage (store, family.items, family.count, &freed, 1, tool_progress,
@@ -399,19 +400,56 @@ show_deletion (struct store *store, const char *name)
   return TOOL_DONE;
 }
 
+/* Say what would be deleted, if it would. */
+static int
+show_deletion (struct store *store, const char *name)
+{
+  struct trashed_disk trashed = { 0 };
+  char text[TIMES_TEXT_MAX];
+  struct status status;
+  const int r = delete_now
+                    ? manage_try_delete (store, name, delete_snapshots,
+                                         common.force, &status)
+                    : manage_try_discard (store, name, delete_snapshots,
+                                          common.force, &trashed, &status);
+
+  if (r == -1)
+    return tool_fail (&status);
+  if (trashed.disk.id == 0)
+    return show_freed (store, name);
+  tool_print ("would move disk '%s'%s to the trash until %s, which frees "
+              "nothing yet",
+              name, trashed.snapshots ? " and its snapshots" : "",
+              times_local (trashed.until, text));
+  return TOOL_DONE;
+}
+
 static int
 run_delete (int argc, char *argv[])
 {
+  struct trashed_disk trashed = { 0 };
+  char text[TIMES_TEXT_MAX];
   struct status status;
   struct store *store;
+  int r;
 
   (void)argc;
   store = tool_open (argv[0], true);
   if (common.dry_run)
     return show_deletion (store, argv[1]);
-  if (manage_delete (store, argv[1], delete_snapshots, common.force, &status) ==
-      -1)
+  r = delete_now ? manage_delete (store, argv[1], delete_snapshots,
+                                  common.force, &status)
+                 : manage_discard (store, argv[1], delete_snapshots,
+                                   common.force, &trashed, &status);
+  if (r == -1)
     return tool_fail (&status);
+  if (trashed.disk.id) {
+    tool_say ("moved disk '%s'%s to the trash until %s; \"sqlblock undelete\" "
+              "has it back, \"sqlblock trash empty\" frees its space",
+              argv[1], trashed.snapshots ? " and its snapshots" : "",
+              times_local (trashed.until, text));
+    return TOOL_DONE;
+  }
   tool_say ("deleted disk '%s'%s", argv[1],
             delete_snapshots ? " and its snapshots" : "");
   return no_reclaim ? TOOL_DONE : tool_reclaim (store);
@@ -427,6 +465,11 @@ const struct command command_delete = {
       "code 5).  Clones of it live on.  The space that becomes free is used\n"
       "for what is written next; \"sqlblock compact\" gives it back to the\n"
       "file system.\n"
+      "\n"
+      "Where \"sqlblock set\" has said trash=SPAN for the disk or the "
+      "database,\n"
+      "it goes to the trash for so long, with its snapshots, unless --now is\n"
+      "given; \"sqlblock undelete\" has it back.\n"
       "\n"
       "Example: sqlblock delete disks.sqlite web --snapshots --dry-run\n",
   .options = delete_options,

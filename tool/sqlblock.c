@@ -32,6 +32,9 @@
   X (describe)                                                                 \
   X (resize)                                                                   \
   X (delete)                                                                   \
+  X (undelete)                                                                 \
+  X (trash_list)                                                               \
+  X (trash_empty)                                                              \
   X (snapshot_create)                                                          \
   X (snapshot_list)                                                            \
   X (snapshot_delete)                                                          \

@@ -126,6 +126,15 @@ struct snapshot_info {
   int64_t generation;
 };
 
+/* A disk in the trash. */
+struct trashed_disk {
+  struct disk_info disk;        /* whose own name is a hidden one */
+  char name[DISK_NAME_MAX + 1]; /* what it was called; "": not known */
+  int64_t deleted;              /* seconds since 1970, UTC; 0: not known */
+  int64_t until;                /* how long it stays; 0: for ever */
+  uint64_t snapshots;           /* how many it has */
+};
+
 /* What cannot be counted, since what says it cannot be read. */
 #define USAGE_UNKNOWN UINT64_MAX
 

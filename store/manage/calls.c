@@ -58,6 +58,7 @@ static const struct field file_fields[] = {
   FIELD (struct manage_file, log, "log", UNSIGNED),
   FIELD (struct manage_file, page_size, "page_size", UNSIGNED),
   FIELD (struct manage_file, reclaimable, "reclaimable", UNSIGNED),
+  FIELD (struct manage_file, trash, "trash", UNSIGNED),
   FIELD (struct manage_file, format, "format", SIGNED),
   FIELD_END,
 };
@@ -126,6 +127,15 @@ static const struct field item_fields[] = {
   FIELD_END,
 };
 
+static const struct field trashed_fields[] = {
+  FIELD_OF (struct trashed_disk, disk, "disk", message_disk_info),
+  FIELD (struct trashed_disk, name, "name", CHARS),
+  FIELD (struct trashed_disk, deleted, "deleted", SIGNED),
+  FIELD (struct trashed_disk, until, "until", SIGNED),
+  FIELD (struct trashed_disk, snapshots, "snapshots", UNSIGNED),
+  FIELD_END,
+};
+
 const struct field manage_fields[] = {
   FIELD (struct manage_call, target, "target", TEXT),
   FIELD (struct manage_call, name, "name", TEXT),
@@ -146,6 +156,10 @@ const struct field manage_fields[] = {
   FIELD (struct manage_call, freed, "freed", UNSIGNED),
   FIELD (struct manage_call, open, "open", UNSIGNED),
   FIELD (struct manage_call, removed, "removed", UNSIGNED),
+  FIELD (struct manage_call, id, "id", SIGNED),
+  FIELD_OF (struct manage_call, trashed, "trashed", trashed_fields),
+  FIELD_LIST_OF (struct manage_call, trash, trash_count, "trash",
+                 trashed_fields),
   FIELD_OF (struct manage_call, options, "options", options_fields),
   FIELD_OF (struct manage_call, info, "info", message_disk_info),
   FIELD_OF (struct manage_call, from_info, "from_info", message_disk_info),

@@ -21,6 +21,7 @@
 #include "rows/properties.h"
 #include "rows/quota.h"
 #include "rows/snapshots.h"
+#include "rows/trash.h"
 #include "rows/usage.h"
 #include "sqlite/files.h"
 
@@ -268,16 +269,18 @@ look_at_file (struct connection *connection, struct manage_file *file,
 {
   static const char free_sql[] = "PRAGMA freelist_count";
   static const char waiting_sql[] = "SELECT count (*) FROM reclaim";
-  int64_t page_size, free_pages, waiting, format;
+  int64_t page_size, free_pages, waiting, trash, format;
 
   if (connection_page_size (connection, &page_size, status) == -1 ||
       connection_integer (connection, free_sql, &free_pages, status) == -1 ||
       connection_integer (connection, waiting_sql, &waiting, status) == -1 ||
+      trash_count (connection, &trash, status) == -1 ||
       formats_number (connection, &format, status) == -1)
     return -1;
   file->page_size = page_size;
   file->free = free_pages * page_size;
   file->reclaimable = waiting;
+  file->trash = trash;
   file->format = format;
   return 0;
 }

@@ -67,4 +67,16 @@ int manage_keep_readers_out (const char *path,
                              const struct snapshot_info *snapshot, int *guard,
                              struct status *status);
 
+struct request;
+
+/* Make the change of REQUEST (request.h), or with ONLY_TRY fail as it would
+ * fail; again where it deletes a snapshot that somebody reads.
+ */
+int manage_change (struct store *store, bool only_try, struct request *request,
+                   struct status *status);
+
+/* Delete the disk that REQUEST names, or only try, as manage_delete. */
+int manage_delete_requested (struct store *store, bool only_try,
+                             struct request *request, struct status *status);
+
 #endif /* SQLBLOCK_MANAGE_PARTS_H */

@@ -266,6 +266,11 @@ CREATE INDEX snapshot_by_last_block ON snapshot (last_block);
 --                           deleted, replaced or thinned out, by anything,
 --                           while it has one
 --   local:...     any       of this file only
+--   local:trash   file, disk  how long what is deleted stays in the trash: a
+--                           span as in 7d, or off
+--   local:trash-name, -since, -until  disk  of one in the trash, which is
+--                           'trash/ID': what it was called, when it was
+--                           deleted and until when it stays (since 1970)
 --   others        any       of those who know them
 --
 -- Rows go with their owner.  A backup has all of them; a clone gets those of

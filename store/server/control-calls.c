@@ -358,6 +358,16 @@ SERVE (manage_delete,
        manage_delete (STORE, call->disk, call->snapshots, call->force, status))
 SERVE (manage_try_delete, manage_try_delete (STORE, call->disk, call->snapshots,
                                              call->force, status))
+SERVE (manage_discard, manage_discard (STORE, call->disk, call->snapshots,
+                                       call->force, &call->trashed, status))
+SERVE (manage_try_discard,
+       manage_try_discard (STORE, call->disk, call->snapshots, call->force,
+                           &call->trashed, status))
+SERVE (manage_undelete, manage_undelete (STORE, call->id, call->name, status))
+SERVE (manage_try_undelete,
+       manage_try_undelete (STORE, call->id, call->name, status))
+SERVE (manage_purge, manage_purge (STORE, call->id, status))
+SERVE (manage_try_purge, manage_try_purge (STORE, call->id, status))
 SERVE (manage_snapshot,
        manage_snapshot (STORE, call->targets, call->target_count, call->name,
                         status))
@@ -440,6 +450,39 @@ serve_manage_list_snapshots (struct serving *serving, void *values,
   struct manage_call *call = values;
   const int r =
       manage_list_snapshots (STORE, call->disk, add_snapshot, &list, status);
+
+  call->list = (struct snapshot_info *)list.items;
+  call->list_count = list.count;
+  return keep_list (serving, &list, r, status);
+}
+
+static int
+add_trashed (const struct trashed_disk *disk, void *opaque)
+{
+  return add_to_list (opaque, disk);
+}
+
+static int
+serve_manage_list_trash (struct serving *serving, void *values,
+                         struct status *status)
+{
+  struct list list = { .size = sizeof (struct trashed_disk) };
+  struct manage_call *call = values;
+  const int r = manage_list_trash (STORE, add_trashed, &list, status);
+
+  call->trash = (struct trashed_disk *)list.items;
+  call->trash_count = list.count;
+  return keep_list (serving, &list, r, status);
+}
+
+static int
+serve_manage_list_trash_snapshots (struct serving *serving, void *values,
+                                   struct status *status)
+{
+  struct list list = { .size = sizeof (struct snapshot_info) };
+  struct manage_call *call = values;
+  const int r =
+      manage_list_trash_snapshots (STORE, add_snapshot, &list, status);
 
   call->list = (struct snapshot_info *)list.items;
   call->list_count = list.count;

@@ -7,6 +7,7 @@
 #include <config.h>
 
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/background.h"
 #include "base/clock.h"
@@ -46,8 +47,9 @@ struct tidy {
   uint64_t commits; /* how many there were at the last look or step */
   bool unfinished;  /* the last look found something that is not done */
   unsigned skipped; /* looks since the last one that was not for nothing */
+  unsigned looks;
   struct shrinking shrinking;
-  struct complaint counting, giving_back;
+  struct complaint counting, giving_back, emptying;
 };
 
 /* A step has begun at START and made a commit: rest, longer where others
@@ -149,6 +151,17 @@ count (struct tidy *tidy, struct status *status)
   return failed_layers_end (&failed, r, status);
 }
 
+/* Reclaiming goes on until the thread is to end. */
+static int
+is_stopping (uint64_t done, uint64_t total, void *opaque)
+{
+  struct tidy *tidy = opaque;
+
+  (void)done;
+  (void)total;
+  return background_is_stopping (&tidy->background);
+}
+
 /* Do a part of the work.  A failure is told, and not again and again.  Returns
  * as give_back.
  */
@@ -163,6 +176,31 @@ try (struct tidy *tidy, int (*work) (struct tidy *tidy, struct status *status),
     status_prefix (&status, "tidying up");
   complaint_tell (complaint, r, &status, tidy->options.warn);
   return r;
+}
+
+/* Delete what has been in the trash for its time, and free its space.  Returns
+ * as give_back.
+ */
+static int
+empty_trash (struct tidy *tidy, struct status *status)
+{
+  unsigned purged;
+
+  if (manage_purge_expired (tidy->store, time (NULL), &purged, status) == -1)
+    return -1;
+  if (purged == 0 ||
+      manage_reclaim (tidy->store, is_stopping, tidy, NULL, status) == 0)
+    return 0;
+  return background_is_stopping (&tidy->background) ? 1 : -1;
+}
+
+/* The time passes also where nobody writes.  Returns as give_back. */
+static int
+look_at_trash (struct tidy *tidy)
+{
+  if (store_is_immutable (tidy->store) || tidy->looks++ % LOOK_ALWAYS != 0)
+    return 0;
+  return try (tidy, empty_trash, &tidy->emptying);
 }
 
 /* See what there is to do, and do it: pages are given back although a damaged
@@ -192,7 +230,9 @@ run (void *opaque)
   int r;
 
   do {
-    r = look (tidy);
+    r = look_at_trash (tidy);
+    if (r == 0)
+      r = look (tidy);
     tidy->unfinished = tidy->unfinished || r == -1;
   } while (r != 1 && background_sleep (&tidy->background,
                                        (r == -1 ? RETRY_AFTER : LOOK_EVERY) *
@@ -227,5 +267,6 @@ tidy_stop (struct tidy *tidy)
   background_stop (&tidy->background);
   complaint_end (&tidy->counting);
   complaint_end (&tidy->giving_back);
+  complaint_end (&tidy->emptying);
   free (tidy);
 }
