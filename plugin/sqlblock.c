@@ -264,8 +264,8 @@ parse_history (void)
                   auto_snapshot);
     return -1;
   }
-  if (history_parse_rules (&server_options.history,
-                           keep ? keep : HISTORY_RULES_DEFAULT, &status) == -1)
+  if (schedule_parse_rules (keep ? keep : SCHEDULE_RULES_DEFAULT,
+                            &server_options.history.keep, &status) == -1)
     return wrong_value ("keep", &status);
   server_options.history.disk = export_name;
   return 0;
@@ -468,7 +468,7 @@ sqlblock_config_complete (void)
   "list-snapshots=<BOOL>  List snapshots among the exports (default true).\n"  \
   "auto-snapshot=<TIME>   Take snapshots by itself, such as every 10m.\n"      \
   "keep=<RULES>           Which of those to keep, EVERY:FOR,...\n"             \
-  "                       (default " HISTORY_RULES_DEFAULT ").\n"              \
+  "                       (default " SCHEDULE_RULES_DEFAULT ").\n"             \
   "scrub=<TIME>           Check everything once within this time, such as "    \
   "7d.\n"                                                                      \
   "stats=<FILE>           Write statistics for Prometheus to this file.\n"     \

@@ -31,6 +31,7 @@
 #include "base/optional.h"
 #include "base/progress.h"
 #include "base/types.h"
+#include "settings.h"
 #include "status.h"
 #include "store.h"
 
@@ -73,9 +74,11 @@ int manage_describe (struct store *store, const char *target,
                      const char *description, struct status *status);
 
 /* Change what OPTIONS says of DISK: how new blocks are compressed, its quota,
- * description and properties; or of DISK@SNAPSHOT, which can have only the last
- * two (EINVAL).  A quota holds at once for what is written from then on; what
- * was there is to be counted, by manage_count.
+ * description, settings (settings.h; one whose text is "" is inherited from
+ * then on) and notes, user:...; or of DISK@SNAPSHOT, which can have only a
+ * description and notes (EINVAL); or of TARGET_DATABASE, settings and notes.  A
+ * quota holds at once for what is written from then on; what was there is to be
+ * counted, by manage_count.
  */
 int manage_set (struct store *store, const char *target,
                 const struct disk_options *options, struct status *status);
@@ -112,7 +115,7 @@ int manage_delete (struct store *store, const char *disk, bool snapshots,
 /* The same; but where the setting trash= of the disk, or else of the database,
  * says so, the disk goes to the trash (rows/trash.h) with its snapshots: then
  * TO_TRASH tells of it, else its disk.id is 0.  With FORCE, clients that read
- * one of its snapshots go on until they leave.  EINVAL where the setting is
+ * one of its snapshots go on until they leave.  EIO where the setting is
  * damaged.
  */
 int manage_discard (struct store *store, const char *disk, bool snapshots,
@@ -266,7 +269,8 @@ struct manage_details {
 int manage_details (struct store *store, const char *target,
                     struct manage_details *details, struct status *status);
 
-/* Add the properties of DISK or DISK@SNAPSHOT to LIST, see properties_read; it
+/* Add the properties of DISK, DISK@SNAPSHOT or TARGET_DATABASE to LIST, see
+ * properties_read; it
  * is freed by optional_free, whatever this returns.
  */
 int manage_properties (struct store *store, const char *target,

@@ -18,35 +18,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/schedule.h"
 #include "store.h"
-
-/* The most rules of a schedule (history.h says what they mean). */
-#define HISTORY_RULES_MAX 16
-
-/* Keep the newest snapshot of each period, until it is too old. */
-struct history_rule {
-  int64_t every; /* the period, in seconds; 0: keep all */
-  int64_t span;  /* how old, in seconds; INT64_MAX: for ever */
-};
 
 /* The schedule of automatic snapshots. */
 struct history_options {
   int64_t interval; /* seconds between snapshots; 0: none are taken */
-  struct history_rule rules[HISTORY_RULES_MAX];
-  size_t rules_count;
+  struct schedule_rules keep;
   const char *disk; /* NULL: all */
   /* Takes lines for the server's log; server_start sets it. */
   void (*warn) (const char *message);
 };
-
-/* Read rules, EVERY:FOR,..., where EVERY may be "all" and FOR "ever".
- * Returns 0, or -1 and EINVAL.
- */
-int history_parse_rules (struct history_options *options, const char *text,
-                         struct status *status);
-
-/* The rules where nobody said any. */
-#define HISTORY_RULES_DEFAULT "all:1h,1h:1d,1d:30d"
 
 /* Giving free pages back. */
 struct tidy_options {

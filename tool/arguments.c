@@ -10,6 +10,8 @@
  *   DATABASE FILE       a file, FILE|- also a pipe
  *   DISK                a disk's name
  *   DISK@SNAPSHOT ...   names of a disk and of a snapshot of it
+ *   DISK[@SNAPSHOT]|/   the same, or the database itself, or what is to be set
+ *                       of that
  *   TEXT TAG            anything
  *   NAME SIZE ...       the command looks at it
  *
@@ -121,6 +123,9 @@ check_argument (const struct command *command, const char *word, size_t length,
     code = check_file (text);
   else if (strcmp (name, "DISK") == 0 || strcmp (name, "[DISK]") == 0)
     code = check_disk (command, text);
+  else if (strstr (name, "|/") &&
+           (strcmp (text, TARGET_DATABASE) == 0 || strchr (text, '=')))
+    code = TOOL_DONE;
   else if (strstr (name, "@SNAPSHOT"))
     code = check_target (text,
                          command->any_disk || strncmp (name, "[DISK]", 6) == 0);

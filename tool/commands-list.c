@@ -79,26 +79,6 @@ snapshot_json (const struct snapshot_info *info)
                     info->automatic, "guid", guid);
 }
 
-/* The value of a property as a text: a new string. */
-static char *
-property_text (const struct property *property)
-{
-  char *hex;
-
-  if (property->damaged)
-    return tool_strdup ("?");
-  if (property->type == PROPERTY_INTEGER)
-    return tool_format ("%" PRId64, property->integer);
-  if (property->type == PROPERTY_TEXT && sane_text (property->bytes) &&
-      strlen (property->bytes) == property->length)
-    return tool_strdup (property->bytes);
-  hex = tool_alloc (2 * property->length + 4);
-  strcpy (hex, "x'");
-  for (size_t i = 0; i < property->length; i++)
-    sprintf (hex + 2 + 2 * i, "%02x", (unsigned char)property->bytes[i]);
-  return strcat (hex, "'");
-}
-
 static json_t *
 property_json (const struct property *property)
 {
@@ -109,7 +89,7 @@ property_json (const struct property *property)
     return json_null ();
   if (property->type == PROPERTY_INTEGER)
     return json_integer (property->integer);
-  text = property_text (property);
+  text = tool_property_text (property);
   json = tool_json_string (text);
   free (text);
   return json;
@@ -121,7 +101,7 @@ description_of (const struct optional *list)
 {
   for (size_t i = 0; i < list->property_count; i++)
     if (strcmp (list->properties[i].key, PROPERTY_DESCRIPTION) == 0)
-      return property_text (&list->properties[i]);
+      return tool_property_text (&list->properties[i]);
   return tool_strdup ("");
 }
 
@@ -203,7 +183,7 @@ show_user (const struct optional *list)
 {
   for (size_t i = 0; i < list->property_count; i++) {
     const struct property *property = &list->properties[i];
-    char *text = property_text (property);
+    char *text = tool_property_text (property);
 
     if (optional_key_behind (property->key, PROPERTY_USER))
       tool_property (property->key, "%s", text);

@@ -2,19 +2,21 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* Commands about how a disk is stored, and what is said of it: set, recompress.
+/* Commands about how a disk is stored, and what is said of it: set, inherit,
+ * recompress.
  */
 
 #include <config.h>
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "copy.h"
 #include "base/count.h"
 #include "base/sane.h"
-#include "base/values.h"
+#include "base/schedule.h"
 #include "manage.h"
 #include "tool.h"
 
@@ -36,103 +38,146 @@ static const struct tool_option set_options[] = {
   { NULL, 0, NULL, NULL, NULL },
 };
 
-/* Read user:KEY=TEXT into SETTINGS, which has room for it. */
-static int
-parse_setting (const char *text, struct property_setting *settings,
-               size_t *count)
-{
-  const char *value = strchr (text, '=');
-  char *key = tool_format ("%.*s", (int)(value - text), text);
-  struct status status;
+/* What is to be set, and of what. */
+struct wanted {
+  const char *target; /* as manage.h calls it */
+  struct disk_options options;
+  struct property_setting *settings; /* those of the options */
+};
 
-  if (value[1] && sane_check_key (key, &status) == -1)
-    return tool_usage ("%s", status.message);
-  for (size_t i = 0; i < *count; i++)
-    if (strcmp (settings[i].key, key) == 0)
+static bool
+is_database (const struct wanted *wanted)
+{
+  return strcmp (wanted->target, TARGET_DATABASE) == 0;
+}
+
+/* What it is set of, for people: a new string. */
+static char *
+subject (const struct wanted *wanted)
+{
+  if (is_database (wanted))
+    return tool_strdup ("the database");
+  return tool_format ("%s '%s'",
+                      strchr (wanted->target, '@') ? "snapshot" : "disk",
+                      wanted->target);
+}
+
+/* Have KEY become VALUE; "" takes it away. */
+static int
+want (struct wanted *wanted, const char *key, const char *value)
+{
+  struct disk_options *options = &wanted->options;
+
+  if (strcmp (key, PROPERTY_DESCRIPTION) == 0) {
+    if (options->description)
       return tool_usage ("'%s' was given twice", key);
-  settings[(*count)++] = (struct property_setting){ key, value + 1 };
+    options->description = value;
+    return TOOL_DONE;
+  }
+  for (size_t i = 0; i < options->settings_count; i++)
+    if (strcmp (wanted->settings[i].key, key) == 0)
+      return tool_usage ("'%s' was given twice", key);
+  wanted->settings[options->settings_count++] =
+      (struct property_setting){ key, value };
   return TOOL_DONE;
 }
 
-/* Read "on" or "off".  Returns an exit code. */
-static int
-read_choice (const char *text, enum disk_choice *choice)
+/* The names of all settings with BEHIND behind each: a new string. */
+static char *
+setting_names (const char *behind)
 {
+  const struct setting *setting;
+  char *names = tool_strdup (""), *more;
+
+  for (unsigned i = 0; (setting = setting_number (i)) != NULL; i++) {
+    more = tool_format ("%s%s%s, ", names, setting->name, behind);
+    free (names);
+    names = more;
+  }
+  return names;
+}
+
+/* TEXT, whose first LENGTH bytes are the name, cannot be set. */
+static int
+refuse_name (const char *text, size_t length)
+{
+  const char *why = tool_why_read_only (text, length);
+
+  if (why)
+    return tool_usage ("'%.*s' can only be read: %s", (int)length, text, why);
+  return tool_usage ("'%s' is no property that can be set; give %s"
+                     "description=TEXT or user:KEY=TEXT",
+                     text, setting_names ("=..., "));
+}
+
+/* Check VALUE of the property KEY; TEXT is both.  Returns an exit code. */
+static int
+check_value (const char *text, const char *key, const char *value)
+{
+  const struct setting *setting = setting_find (key);
   struct status status;
-  bool on;
 
-  if (values_choice (text, &on, &status) == -1)
-    return tool_wrong_value (&status);
-  *choice = on ? DISK_ON : DISK_OFF;
-  return TOOL_DONE;
+  if (begins (key, PROPERTY_USER))
+    return value[0] && sane_check_key (key, &status) == -1
+               ? tool_usage ("%s", status.message)
+               : TOOL_DONE;
+  if (strcmp (key, PROPERTY_DESCRIPTION) == 0)
+    return TOOL_DONE;
+  if (setting == NULL)
+    return refuse_name (text, strlen (key));
+  return setting_check (setting, value, &status) == -1
+             ? tool_wrong_value (&status)
+             : TOOL_DONE;
 }
 
-/* The same for a quota. */
+/* Read TEXT, a PROPERTY=VALUE.  Returns an exit code. */
 static int
-read_quota (const char *text, uint64_t *bytes)
+parse_property (const char *text, struct wanted *wanted)
 {
-  struct status status;
+  const char *equals = strchr (text, '=');
+  const char *key;
+  int code;
 
-  if (values_quota (text, bytes, &status) == -1)
-    return tool_wrong_value (&status);
-  return TOOL_DONE;
-}
-
-/* Read another PROPERTY=VALUE.  Returns an exit code. */
-static int
-parse_property (const char *text, struct disk_options *options)
-{
-  const char *value = strchr (text, '=');
-  bool twice;
-
-  value = value ? value + 1 : "";
-  if (begins (text, "compression="))
-    twice = options->storing.compression.codec;
-  else if (begins (text, "dedup="))
-    twice = options->storing.deduplicate;
-  else if (begins (text, "quota="))
-    twice = options->quota;
-  else if (begins (text, "description="))
-    twice = options->description;
-  else
-    return tool_usage ("'%s' is no property that can be set; give "
-                       "compression=HOW, dedup=on, dedup=off, quota=SIZE, "
-                       "description=TEXT or user:KEY=TEXT",
-                       text);
-  if (twice)
-    return tool_usage ("'%.*s' was given twice", (int)(value - text - 1), text);
-  if (begins (text, "compression="))
-    return tool_parse_compression (value, &options->storing.compression);
-  if (begins (text, "dedup="))
-    return read_choice (value, &options->storing.deduplicate);
-  if (begins (text, "quota="))
-    return read_quota (value, &options->quota);
-  options->description = value;
-  return TOOL_DONE;
+  if (equals == NULL)
+    return refuse_name (text, strlen (text));
+  key = tool_format ("%.*s", (int)(equals - text), text);
+  code = check_value (text, key, equals + 1);
+  return code == TOOL_DONE ? want (wanted, key, equals + 1) : code;
 }
 
 /* Read all of them. */
 static int
-parse_properties (int count, char *argv[], struct disk_options *options)
+parse_properties (int count, char *argv[], struct wanted *wanted)
 {
-  struct property_setting *settings =
-      tool_alloc ((count + 1) * sizeof *settings);
   int code = TOOL_DONE;
 
-  options->settings = settings;
+  wanted->settings = tool_alloc ((count + 1) * sizeof *wanted->settings);
+  wanted->options.settings = wanted->settings;
   if (set_unset && !begins (set_unset, PROPERTY_USER))
     return tool_usage ("'%s' cannot be removed; give --unset=user:KEY",
                        set_unset);
   if (set_unset)
-    settings[options->settings_count++] =
-        (struct property_setting){ set_unset, "" };
+    code = want (wanted, set_unset, "");
   else if (count == 0)
     return tool_usage ("give a PROPERTY=VALUE, or --unset=user:KEY");
   for (int i = 0; i < count && code == TOOL_DONE; i++)
-    code = begins (argv[i], PROPERTY_USER) && strchr (argv[i], '=')
-               ? parse_setting (argv[i], settings, &options->settings_count)
-               : parse_property (argv[i], options);
+    code = parse_property (argv[i], wanted);
   return code;
+}
+
+/* A snapshot cannot have what a disk can. */
+static int
+check_fits (const struct wanted *wanted)
+{
+  for (size_t i = 0; i < wanted->options.settings_count; i++)
+    if (strchr (wanted->target, '@') &&
+        !begins (wanted->settings[i].key, PROPERTY_USER))
+      return tool_usage ("'%s' is a snapshot, which can have only a "
+                         "description and user:KEY=TEXT",
+                         wanted->target);
+  if (is_database (wanted) && wanted->options.description)
+    return tool_usage ("the database has no description; give user:KEY=TEXT");
+  return TOOL_DONE;
 }
 
 /* The quota holds; count what the disk has. */
@@ -151,54 +196,98 @@ count (struct store *store)
                  : TOOL_DONE;
 }
 
-/* Say what has become of the properties ARGV of the disk or snapshot NAME. */
-static void
-say_set (const char *name, int count, char *argv[])
+/* Does it set what is counted for, of a disk? */
+static bool
+sets_quota (const struct wanted *wanted)
 {
-  const char *what = strchr (name, '@') ? "snapshot" : "disk";
+  for (size_t i = 0; i < wanted->options.settings_count; i++)
+    if (strcmp (wanted->settings[i].key, "quota") == 0)
+      return !is_database (wanted);
+  return false;
+}
+
+/* Make the change, and count what there is where there is a quota now. */
+static int
+make_change (struct store *store, const struct wanted *wanted, int *counted)
+{
+  struct status status;
+
+  if (!is_database (wanted)) {
+    const int code = tool_check_no_time (store, wanted->target);
+
+    if (code != TOOL_DONE)
+      return code;
+  }
+  if (manage_set (store, wanted->target, &wanted->options, &status) == -1)
+    return tool_fail (&status);
+  *counted = sets_quota (wanted) ? count (store) : TOOL_DONE;
+  return TOOL_DONE;
+}
+
+/* Say what has become of the COUNT properties ARGV. */
+static void
+say_set (const struct wanted *wanted, int count, char *argv[])
+{
+  char *what = subject (wanted);
 
   for (int i = 0; i < count; i++) {
     const int key = strcspn (argv[i], "=");
 
     if (argv[i][key + 1])
-      tool_say ("set %s of %s '%s'", argv[i], what, name);
+      tool_say ("set %s of %s", argv[i], what);
     else
-      tool_say ("%s '%s' has no %.*s now", what, name, key, argv[i]);
+      tool_say ("%s has no %.*s now", what, key, argv[i]);
   }
+  if (set_unset)
+    tool_say ("%s has no %s now", what, set_unset);
+  free (what);
+}
+
+/* Is the TEXT behind the database, which has a '=', the first of what is to be
+ * set of that?  Not where a disk is called so, and something is behind it.
+ */
+static bool
+is_first_property (struct store *store, const char *text, bool more)
+{
+  struct disk_info info;
+  struct status status;
+
+  return !more || store_find (store, text, &info, &status) == -1;
 }
 
 static int
 run_set (int argc, char *argv[])
 {
-  struct disk_options options = { 0 };
-  struct status status;
-  struct store *store;
-  int code = parse_properties (argc - 2, argv + 2, &options);
+  struct wanted wanted = { .target = argv[1] };
+  int first = 2, counted;
+  struct store *store = NULL;
+  int code;
 
+  if (strchr (argv[1], '=')) {
+    store = tool_open (argv[0], true);
+    if (is_first_property (store, argv[1], argc > 2 || set_unset)) {
+      wanted.target = TARGET_DATABASE;
+      first = 1;
+    }
+  }
+  code = parse_properties (argc - first, argv + first, &wanted);
+  if (code == TOOL_DONE)
+    code = check_fits (&wanted);
   if (code != TOOL_DONE)
     return code;
-  if (strchr (argv[1], '@') && (options.storing.compression.codec ||
-                                options.storing.deduplicate || options.quota))
-    return tool_usage ("'%s' is a snapshot, which can have only a description "
-                       "and user:KEY=TEXT",
-                       argv[1]);
-  store = tool_open (argv[0], true);
-  code = tool_check_no_time (store, argv[1]);
+  if (store == NULL)
+    store = tool_open (argv[0], true);
+  code = make_change (store, &wanted, &counted);
   if (code != TOOL_DONE)
     return code;
-  if (manage_set (store, argv[1], &options, &status) == -1)
-    return tool_fail (&status);
-  say_set (argv[1], argc - 2, argv + 2);
-  if (set_unset)
-    tool_say ("%s '%s' has no %s now",
-              strchr (argv[1], '@') ? "snapshot" : "disk", argv[1], set_unset);
-  return options.quota ? count (store) : TOOL_DONE;
+  say_set (&wanted, argc - first, argv + first);
+  return counted;
 }
 
 const struct command command_set = {
   .name = "set",
-  .arguments = "DATABASE DISK[@SNAPSHOT] [PROPERTY=VALUE...]",
-  .summary = "Change how a disk is stored, or what is said of it",
+  .arguments = "DATABASE DISK[@SNAPSHOT]|/ [PROPERTY=VALUE...]",
+  .summary = "Set properties of a disk, a snapshot or the database",
   .help =
       "The properties are:\n"
       "\n"
@@ -212,6 +301,12 @@ const struct command command_set = {
       "                     snapshots may take.  Writes that would exceed\n"
       "                     it fail for lack of space; reading, trimming and\n"
       "                     deleting go on.  What is there is counted first.\n"
+      "  auto-snapshot=TIME|off  how often a server takes a snapshot by\n"
+      "                     itself if the disk has changed, such as 10m.\n"
+      "  keep=RULES         which of those it keeps: EVERY:FOR,...; without,\n"
+      "                     " SCHEDULE_RULES_DEFAULT ".\n"
+      "  trash=TIME|off     how long a disk that is deleted can be had back,\n"
+      "                     see undelete, such as 7d.\n"
       "  description=TEXT   a line for people, as by describe\n"
       "  user:KEY=TEXT      whatever you want to note, by any name.  KEY is\n"
       "                     UTF-8 without '='; user:KEY has at most 200\n"
@@ -220,17 +315,98 @@ const struct command command_set = {
       "A TEXT is UTF-8 of at most 4000 bytes without control characters; an\n"
       "empty one removes the property.  A snapshot can have these two.\n"
       "\n"
-      "A server that has the disk open goes by it from its next request\n"
-      "on.\n"
+      "\"/\" is the database itself, and may be left out, unless a disk has\n"
+      "the name of a PROPERTY=VALUE.  A new disk takes compression, dedup and\n"
+      "quota from it, unless it is said how it is to be; of all else its\n"
+      "disks inherit what they do not have of their own (see inherit).\n"
+      "\n"
+      "A server that has the disk open goes by it from its next request on,\n"
+      "and by a schedule within 10 seconds.\n"
       "\n"
       "Example: sqlblock set disks.sqlite web compression=zstd:3\n"
-      "         sqlblock set disks.sqlite web quota=50G\n"
-      "         sqlblock set disks.sqlite web@monday user:ticket=4711\n",
+      "         sqlblock set disks.sqlite web quota=50G auto-snapshot=10m\n"
+      "         sqlblock set disks.sqlite web@monday user:ticket=4711\n"
+      "         sqlblock set disks.sqlite / auto-snapshot=1h keep=all:7d\n",
   .options = set_options,
   .common = COMMON_PROGRESS,
   .least = 2,
   .most = -1,
   .run = run_set,
+};
+
+/*--------------------------------------------------------------------
+ * inherit
+ */
+
+/* Have NAME be inherited. */
+static int
+want_inherited (struct wanted *wanted, const char *name)
+{
+  if (strcmp (name, PROPERTY_DESCRIPTION) == 0)
+    return tool_usage ("a description is not inherited; to remove it, set "
+                       "description=");
+  if (!begins (name, PROPERTY_USER) && setting_find (name) == NULL)
+    return tool_usage ("'%s' is nothing that can be inherited; give %sor "
+                       "user:KEY",
+                       name, setting_names (", "));
+  return want (wanted, name, "");
+}
+
+/* Say what has become of it. */
+static void
+say_inherited (const struct wanted *wanted)
+{
+  char *what = subject (wanted);
+
+  for (size_t i = 0; i < wanted->options.settings_count; i++) {
+    const struct setting *setting = setting_find (wanted->settings[i].key);
+
+    if (setting && setting->copy && !is_database (wanted))
+      tool_say ("%s has the %s of new disks now", what, setting->name);
+    else
+      tool_say ("%s has no %s of its own now", what, wanted->settings[i].key);
+  }
+  free (what);
+}
+
+static int
+run_inherit (int argc, char *argv[])
+{
+  struct wanted wanted = {
+    .target = argv[1],
+    .settings = tool_alloc (argc * sizeof *wanted.settings),
+  };
+  int code = TOOL_DONE, counted;
+
+  wanted.options.settings = wanted.settings;
+  for (int i = 2; i < argc && code == TOOL_DONE; i++)
+    code = want_inherited (&wanted, argv[i]);
+  if (code == TOOL_DONE)
+    code = check_fits (&wanted);
+  if (code == TOOL_DONE)
+    code = make_change (tool_open (argv[0], true), &wanted, &counted);
+  if (code != TOOL_DONE)
+    return code;
+  say_inherited (&wanted);
+  return counted;
+}
+
+const struct command command_inherit = {
+  .name = "inherit",
+  .arguments = "DATABASE DISK[@SNAPSHOT]|/ PROPERTY...",
+  .summary = "Undo what was set, so that the database's setting holds",
+  .help =
+      "What the disk has of its own is removed: from then on it has what the\n"
+      "database has, or where that says nothing what is usual; \"get\" shows\n"
+      "it.  compression, dedup and quota, which a disk always has of its own,\n"
+      "become what a new disk would get.  user:KEY is just removed.  \"/\" is\n"
+      "the database itself.\n"
+      "\n"
+      "Example: sqlblock inherit disks.sqlite web auto-snapshot keep\n",
+  .common = COMMON_PROGRESS,
+  .least = 3,
+  .most = -1,
+  .run = run_inherit,
 };
 
 /*--------------------------------------------------------------------

@@ -22,6 +22,7 @@
 #include <wchar.h>
 
 #include "base/clock.h"
+#include "base/sane.h"
 #include "base/times.h"
 #include "base/count.h"
 #include "tool.h"
@@ -646,6 +647,25 @@ replace_invalid (const char *text)
   value = made (json_string (valid));
   free (valid);
   return value;
+}
+
+char *
+tool_property_text (const struct property *property)
+{
+  char *hex;
+
+  if (property->damaged)
+    return tool_strdup ("?");
+  if (property->type == PROPERTY_INTEGER)
+    return tool_format ("%" PRId64, property->integer);
+  if (property->type == PROPERTY_TEXT && sane_text (property->bytes) &&
+      strlen (property->bytes) == property->length)
+    return tool_strdup (property->bytes);
+  hex = tool_alloc (2 * property->length + 4);
+  strcpy (hex, "x'");
+  for (size_t i = 0; i < property->length; i++)
+    sprintf (hex + 2 + 2 * i, "%02x", (unsigned char)property->bytes[i]);
+  return strcat (hex, "'");
 }
 
 json_t *

@@ -54,7 +54,9 @@
   X (compact)                                                                  \
   X (check)                                                                    \
   X (break_lock)                                                               \
+  X (get)                                                                      \
   X (set)                                                                      \
+  X (inherit)                                                                  \
   X (recompress)                                                               \
   X (top)
 
@@ -84,10 +86,10 @@ static const struct {
 static const struct {
   const char *word, *means;
 } hints[] = {
-  { "destroy", "delete" }, { "remove", "delete" },   { "new", "create" },
-  { "mv", "rename" },      { "recv", "receive" },    { "get", "info" },
-  { "show", "info" },      { "status", "top" },      { "verify", "check" },
-  { "scrub", "check" },    { "revert", "rollback" },
+  { "destroy", "delete" },  { "remove", "delete" }, { "new", "create" },
+  { "mv", "rename" },       { "recv", "receive" },  { "show", "info" },
+  { "status", "top" },      { "verify", "check" },  { "scrub", "check" },
+  { "revert", "rollback" },
 };
 
 #define HINTS (sizeof hints / sizeof hints[0])

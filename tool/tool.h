@@ -244,6 +244,15 @@ char *tool_format (const char *format, ...)
     __attribute__ ((format (printf, 1, 2)));
 
 /*--------------------------------------------------------------------
+ * What can be set (commands-set.c, commands-get.c)
+ */
+
+/* Why the property NAME of LENGTH bytes cannot be set, and what can be done
+ * instead, for a sentence; NULL where "get" does not know it.
+ */
+const char *tool_why_read_only (const char *name, size_t length);
+
+/*--------------------------------------------------------------------
  * Output (output.c)
  */
 
@@ -311,6 +320,11 @@ bool tool_table_needs (const struct tool_table *table, const char *title);
 void tool_property (const char *name, const char *format, ...)
     __attribute__ ((format (printf, 2, 3)));
 void tool_property_size (const char *name, uint64_t bytes);
+
+/* The value of a property (base/optional.h) as a text, a new string: "?" where
+ * it is damaged, x'00ff' where it is no text.
+ */
+char *tool_property_text (const struct property *property);
 
 /* JSON.  Objects and arrays are jansson's; these make values that do not
  * fail: names that are not UTF-8 get U+FFFD, times are ISO 8601 in UTC.

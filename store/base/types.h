@@ -61,7 +61,9 @@ struct storing {
 /* As a quota: no limit. */
 #define QUOTA_NONE INT64_MAX
 
-/* A property user:... that is to have this text; "" removes it. */
+/* A property user:..., or a setting by its name (settings.h), that is to have
+ * this text; "" removes it.
+ */
 struct property_setting {
   const char *key, *text;
 };

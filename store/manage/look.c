@@ -168,6 +168,8 @@ read_properties (struct connection *connection, const char *target,
 {
   struct request request = { .target = target };
 
+  if (strcmp (target, TARGET_DATABASE) == 0)
+    return properties_read (connection, PROPERTY_FILE, 0, list, status);
   if (request_find_target (connection, &request, status) == -1)
     return -1;
   return request.snapshot.id

@@ -16,7 +16,7 @@
 #include "manage/request.h"
 #include "rows/features.h"
 #include "rows/properties.h"
-#include "rows/quota.h"
+#include "rows/inherit.h"
 #include "rows/trash.h"
 #include "engine/engine.h"
 #include "rows/snapshots.h"
@@ -205,103 +205,6 @@ manage_rename (struct store *store, const char *target, const char *name,
                       &(struct manage_call){ .target = target, .name = name },
                       status);
   return store_change (store, rename_target, &request, status);
-}
-
-/* Give the target the properties that were asked for. */
-static int
-set_properties (struct connection *connection, const struct request *request,
-                struct status *status)
-{
-  const bool of_disk = request->snapshot.id == 0;
-  const enum property_kind kind = of_disk ? PROPERTY_DISK : PROPERTY_SNAPSHOT;
-  const int64_t owner = of_disk ? request->disk.id : request->snapshot.id;
-  const int64_t disk = of_disk ? request->disk.id : request->snapshot.disk;
-  const struct disk_options *options = request->options;
-
-  if (features_allow (connection, disk, FEATURE_CHANGE, status) == -1)
-    return -1;
-  if (options->description && !of_disk &&
-      properties_set_text (connection, kind, owner, PROPERTY_DESCRIPTION,
-                           options->description, status) == -1)
-    return -1;
-  for (size_t i = 0; i < options->settings_count; i++)
-    if (properties_set_text (connection, kind, owner, options->settings[i].key,
-                             options->settings[i].text, status) == -1)
-      return -1;
-  return 0;
-}
-
-static int
-set_snapshot (struct connection *connection, struct request *request,
-              struct status *status)
-{
-  const struct disk_options *options = request->options;
-
-  if (request_find_snapshot (connection, request, false, status) == -1)
-    return -1;
-  if (options->storing.compression.codec || options->storing.deduplicate ||
-      options->quota)
-    return status_fail (status, EINVAL,
-                        "'%s' is a snapshot: what it can be given is a "
-                        "description, and user:KEY=VALUE",
-                        request->target);
-  if (set_properties (connection, request, status) == 0)
-    return 0;
-  return status_prefix (status, "snapshot '%s'", request->target);
-}
-
-static int
-set_disk (struct connection *connection, struct request *request,
-          struct status *status)
-{
-  const struct disk_options *options = request->options;
-  const int64_t id = request->disk.id;
-
-  if (request_find_disk (connection, request, status) == -1 ||
-      disks_set_storing (connection, id, &options->storing, status) == -1 ||
-      (options->quota &&
-       quota_set (connection, id, options->quota, status) == -1) ||
-      (options->description &&
-       disks_describe (connection, id, options->description, status) == -1))
-    return -1;
-  if (set_properties (connection, request, status) == 0)
-    return 0;
-  return status_prefix (status, "disk '%s'", request->disk.name);
-}
-
-static int
-set (struct connection *connection, void *opaque, struct status *status)
-{
-  struct request *request = opaque;
-
-  if (request_find_target (connection, request, status) == -1)
-    return -1;
-  return request->snapshot.id ? set_snapshot (connection, request, status)
-                              : set_disk (connection, request, status);
-}
-
-int
-manage_set (struct store *store, const char *target,
-            const struct disk_options *options, struct status *status)
-{
-  struct request request = { .target = target, .options = options };
-
-  if (store_remote (store))
-    return calls_ask (
-        store, &call_manage_set,
-        &(struct manage_call){ .target = target, .options = *options }, status);
-  if (sane_check_options (options, status) == -1)
-    return -1;
-  return store_change (store, set, &request, status);
-}
-
-int
-manage_describe (struct store *store, const char *target,
-                 const char *description, struct status *status)
-{
-  const struct disk_options options = { .description = description };
-
-  return manage_set (store, target, &options, status);
 }
 
 int
@@ -746,7 +649,8 @@ clone_target (struct connection *connection, void *opaque,
     return -1;
   options.block_size = request->disk.block_size;
   options.storing = request->disk.storing;
-  if (disks_create_on (connection, &options, &frozen, &id, status) == -1 ||
+  if (settings_fill_in (connection, &options, status) == -1 ||
+      disks_create_on (connection, &options, &frozen, &id, status) == -1 ||
       features_clone (connection, request->disk.id, id, status) == -1)
     return -1;
   return properties_clone (connection, request->disk.id, id, status);

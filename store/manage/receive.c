@@ -49,6 +49,7 @@
 #include "manage.h"
 #include "rows/quota.h"
 #include "engine/engine.h"
+#include "rows/inherit.h"
 #include "rows/snapshots.h"
 #include "rows/usage.h"
 
@@ -641,7 +642,7 @@ make_hidden (struct connection *connection, struct reception *reception,
 /* Make DISK/receiving where DISK must not be there. */
 static int
 begin_new (struct connection *connection, struct reception *reception,
-           const struct disk_options *options, struct status *status)
+           struct disk_options *options, struct status *status)
 {
   const int r = disks_find (connection, reception->incoming->disk,
                             &reception->disk, status);
@@ -656,7 +657,8 @@ begin_new (struct connection *connection, struct reception *reception,
                         reception->incoming->snapshot
                             ? ""
                             : ", or replace its contents with --overwrite");
-  if (r == -1 || disks_check_packing (connection, options, status) == -1)
+  if (r == -1 || disks_check_packing (connection, options, status) == -1 ||
+      settings_fill_in (connection, options, status) == -1)
     return -1;
   return make_hidden (connection, reception, options, NULL, status);
 }
@@ -755,7 +757,7 @@ change_begin (struct connection *connection, void *opaque,
     .description = incoming->description,
     .size = reception->hidden.size,
     .block_size = reception->hidden.block_size,
-    .storing = disks_storing (&incoming->storing),
+    .storing = incoming->storing,
   };
 
   snprintf (name, sizeof name, "%s" DISK_RECEIVING, incoming->disk);

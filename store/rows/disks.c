@@ -20,6 +20,7 @@
 #include "rows/properties.h"
 #include "sqlite/page.h"
 #include "rows/quota.h"
+#include "rows/inherit.h"
 #include "base/count.h"
 
 int
@@ -241,9 +242,12 @@ int
 disks_create (struct connection *connection, const struct disk_options *options,
               struct status *status)
 {
+  struct disk_options filled = *options;
   int64_t id;
 
-  return disks_create_on (connection, options, NULL, &id, status);
+  if (settings_fill_in (connection, &filled, status) == -1)
+    return -1;
+  return disks_create_on (connection, &filled, NULL, &id, status);
 }
 
 /* Is there a text in COLUMN of a row, without a NUL inside? */

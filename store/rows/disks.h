@@ -68,15 +68,15 @@ int disks_check_packing (struct connection *connection,
                          const struct disk_options *options,
                          struct status *status);
 
-/* Make a disk as OPTIONS says, with the defaults for what it does not say
- * (the size must be said).  Inside a write transaction of the caller.
- * Returns 0, or -1: EEXIST where the name is taken.
+/* Make a disk as OPTIONS says, and for what it does not say as the database
+ * says of new disks (the size must be said).  Inside a write transaction of the
+ * caller. Returns 0, or -1: EEXIST where the name is taken.
  */
 int disks_create (struct connection *connection,
                   const struct disk_options *options, struct status *status);
 
-/* As disks_create, of a disk that begins as PARENT, or for NULL as zeroes;
- * its id goes to *ID.
+/* The same, for what it does not say with what is usual, of a disk that begins
+ * as PARENT, or for NULL as zeroes; its id goes to *ID.
  */
 int disks_create_on (struct connection *connection,
                      const struct disk_options *options,

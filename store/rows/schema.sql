@@ -265,12 +265,12 @@ CREATE INDEX snapshot_by_last_block ON snapshot (last_block);
 --   hold:...      snapshot  when it was made (since 1970): the snapshot is not
 --                           deleted, replaced or thinned out, by anything,
 --                           while it has one
---   local:...     any       of this file only
---   local:trash   file, disk  how long what is deleted stays in the trash: a
---                           span as in 7d, or off
---   local:trash-name, -since, -until  disk  of one in the trash, which is
---                           'trash/ID': what it was called, when it was
---                           deleted and until when it stays (since 1970)
+--   default:...   file      compression, dedup, quota: what new disks get
+--   local:...     any       of this file only; auto-snapshot, keep, trash:
+--                           settings (settings.h), of the file what its disks
+--                           inherit; trash-name, trash-since, trash-until: what
+--                           a disk 'trash/ID' was called, when it was deleted,
+--                           and how long it stays (since 1970)
 --   others        any       of those who know them
 --
 -- Rows go with their owner.  A backup has all of them; a clone gets those of

@@ -13,18 +13,18 @@
 #include <time.h>
 
 #include "base/sane.h"
-#include "base/times.h"
+#include "base/schedule.h"
 #include "rows/columns.h"
 #include "rows/disks.h"
+#include "rows/inherit.h"
 #include "rows/properties.h"
 #include "rows/snapshots.h"
 #include "rows/trash.h"
 
 /* Keys of properties, see schema.sql. */
-#define SETTING PROPERTY_LOCAL "trash"
-#define NAME    PROPERTY_LOCAL "trash-name"
-#define SINCE   PROPERTY_LOCAL "trash-since"
-#define UNTIL   PROPERTY_LOCAL "trash-until"
+#define NAME  PROPERTY_LOCAL "trash-name"
+#define SINCE PROPERTY_LOCAL "trash-since"
+#define UNTIL PROPERTY_LOCAL "trash-until"
 
 /* SQL: is a disk in the trash? */
 #define IS_IN_TRASH "disk.name = '" DISK_TRASH "' || disk.id"
@@ -53,47 +53,16 @@ find_number (const struct optional *list, const char *key)
   return property && property->integer > 0 ? property->integer : 0;
 }
 
-/*--------------------------------------------------------------------
- * The setting.
- */
-
-/* Look for the setting of OWNER.  Returns 1, 0 where it has none, or -1. */
-static int
-look_for_setting (struct connection *connection, enum property_kind kind,
-                  int64_t owner, int64_t *seconds, struct status *status)
-{
-  struct optional list = { 0 };
-  const struct property *property;
-  bool is_there = false;
-  int r = properties_read (connection, kind, owner, &list, status);
-
-  for (size_t i = 0; r == 0 && i < list.property_count; i++)
-    is_there |= strcmp (list.properties[i].key, SETTING) == 0;
-  if (is_there) {
-    property = find_property (&list, SETTING, PROPERTY_TEXT);
-    *seconds = 0;
-    r = property && (strcmp (property->bytes, "off") == 0 ||
-                     times_parse_span (property->bytes, seconds))
-            ? 1
-            : status_fail (status, EINVAL,
-                           "the setting trash= is damaged; set it again, or "
-                           "delete the disk at once with --now");
-  }
-  optional_free (&list);
-  return r;
-}
-
 int
 trash_span (struct connection *connection, int64_t id, int64_t *seconds,
             struct status *status)
 {
-  int r = look_for_setting (connection, PROPERTY_DISK, id, seconds, status);
+  struct setting_value value;
 
-  if (r == 0)
-    r = look_for_setting (connection, PROPERTY_FILE, 0, seconds, status);
-  if (r == 0)
-    *seconds = 0;
-  return r == -1 ? -1 : 0;
+  if (settings_look (connection, setting_find ("trash"), id, &value, status) ==
+      -1)
+    return -1;
+  return schedule_parse_interval (value.text, seconds, status);
 }
 
 /*--------------------------------------------------------------------

@@ -34,7 +34,7 @@
 
 /* How many seconds disk ID would stay in the trash, as its setting says or, if
  * it has none, that of the database; 0: it is deleted at once.  Returns 0, or
- * -1: EINVAL where the setting is damaged, so that nothing is deleted by that.
+ * -1: EIO where the setting is damaged, so that nothing is deleted by that.
  */
 int trash_span (struct connection *connection, int64_t id, int64_t *seconds,
                 struct status *status);

@@ -30,51 +30,6 @@
 #define LONGEST_SLEEP 30
 
 /*--------------------------------------------------------------------
- * Rules.
- */
-
-/* Read one rule, up to END. */
-static bool
-parse_rule (const char *text, const char *end, struct history_rule *rule)
-{
-  char every[20], span[20];
-  const char *colon = memchr (text, ':', end - text);
-  int length;
-
-  if (colon == NULL || colon - text >= (int)sizeof every ||
-      end - colon > (int)sizeof span)
-    return false;
-  length = colon - text;
-  snprintf (every, sizeof every, "%.*s", length, text);
-  length = end - colon - 1;
-  snprintf (span, sizeof span, "%.*s", length, colon + 1);
-  rule->every = 0;
-  rule->span = INT64_MAX;
-  return (strcmp (every, "all") == 0 ||
-          times_parse_span (every, &rule->every)) &&
-         (strcmp (span, "ever") == 0 || times_parse_span (span, &rule->span));
-}
-
-int
-history_parse_rules (struct history_options *options, const char *text,
-                     struct status *status)
-{
-  const char *rule = text, *end;
-
-  options->rules_count = 0;
-  do {
-    end = rule + strcspn (rule, ",");
-    if (options->rules_count == HISTORY_RULES_MAX ||
-        !parse_rule (rule, end, &options->rules[options->rules_count]))
-      return status_fail (status, EINVAL, "'%s' is not a list of rules like %s",
-                          text, HISTORY_RULES_DEFAULT);
-    options->rules_count++;
-    rule = end + 1;
-  } while (*end != '\0');
-  return 0;
-}
-
-/*--------------------------------------------------------------------
  * What there is.
  */
 
@@ -265,7 +220,7 @@ next_newer (const struct visit *visit, size_t i)
 
 /* Does RULE keep snapshot I?  It does if no newer one is in the same slot. */
 static bool
-rule_keeps (const struct history_rule *rule, const struct visit *visit,
+rule_keeps (const struct schedule_rule *rule, const struct visit *visit,
             size_t i)
 {
   const int64_t taken = visit->entries[i].taken;
@@ -283,8 +238,8 @@ is_kept (const struct visit *visit, size_t i)
   /* The newest is what tells when the next is due. */
   if (i + 1 == visit->count || visit->entries[i].held)
     return true;
-  for (size_t rule = 0; rule < visit->options->rules_count; rule++)
-    if (rule_keeps (&visit->options->rules[rule], visit, i))
+  for (size_t rule = 0; rule < visit->options->keep.count; rule++)
+    if (rule_keeps (&visit->options->keep.rules[rule], visit, i))
       return true;
   return false;
 }

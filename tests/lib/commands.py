@@ -46,12 +46,14 @@ CALLS = {
     "compact": [],
     "check": [],
     "break-lock": [],
+    "get": ["web", "size"],
     "set": ["web", "user:owner=ann"],
+    "inherit": ["web", "keep"],
     "recompress": ["web"],
     "top": [],
 }
 # These only report: they have nothing to confirm.
-REPORTS = {"list", "info", "snapshot list", "diff", "map", "top"}
+REPORTS = {"list", "info", "snapshot list", "diff", "map", "get", "top"}
 # These make the database where it is missing, or do not open it.
 WITHOUT_FILE = {"create", "receive"}
 # On a file these are refused; test-cluster.sh has them on a cluster.
@@ -365,7 +367,7 @@ def walk_times (command):
         arguments = replaced(right, i, "web@9999-01-01")
         restore()
         if command in ("snapshot create", "snapshot delete", "rename",
-                       "describe", "set", "snapshot hold", "snapshot release"):
+                       "describe", "set", "inherit", "snapshot hold", "snapshot release"):
             refused(command, arguments, looked=True)
             continue
         out, text = done(command, arguments)

@@ -497,8 +497,7 @@ step_history (void)
 {
   const struct history_options options = {
     .interval = 60,
-    .rules = { { .every = 0, .span = 120 } },
-    .rules_count = 1,
+    .keep = { .rules = { { .every = 0, .span = 120 } }, .count = 1 },
     .warn = unit_ignore_warning,
   };
   struct status status;

@@ -240,7 +240,7 @@ test_spans (void **state)
     ":1h",     "1h:all",        "ever:1h",      "all:1h,",
     ",all:1h", "all:1h,,1h:1d", "all:1h;1h:1d", "1h:1d:1w",
   };
-  struct history_options options;
+  struct schedule_rules rules;
   struct status status;
   int64_t seconds;
 
@@ -251,15 +251,14 @@ test_spans (void **state)
     assert_int_equal (seconds, spans[i].seconds);
   }
   for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
-    assert_fails (history_parse_rules (&options, wrong[i], &status), &status,
+    assert_fails (schedule_parse_rules (wrong[i], &rules, &status), &status,
                   EINVAL, "is not a list of rules");
-  assert_ok (history_parse_rules (&options, "all:1h,1d:ever", &status),
-             &status);
-  assert_int_equal (options.rules_count, 2);
-  assert_int_equal (options.rules[0].every, 0);
-  assert_int_equal (options.rules[0].span, HOUR);
-  assert_int_equal (options.rules[1].every, DAY);
-  assert_int_equal (options.rules[1].span, INT64_MAX);
+  assert_ok (schedule_parse_rules ("all:1h,1d:ever", &rules, &status), &status);
+  assert_int_equal (rules.count, 2);
+  assert_int_equal (rules.rules[0].every, 0);
+  assert_int_equal (rules.rules[0].span, HOUR);
+  assert_int_equal (rules.rules[1].every, DAY);
+  assert_int_equal (rules.rules[1].span, INT64_MAX);
 }
 
 /* Whatever can be read as a time cannot be a name. */
@@ -377,7 +376,7 @@ set_schedule (int64_t interval, const char *rules)
     .interval = interval,
     .warn = unit_ignore_warning,
   };
-  assert_ok (history_parse_rules (&schedule, rules, &status), &status);
+  assert_ok (schedule_parse_rules (rules, &schedule.keep, &status), &status);
 }
 
 /* Let the schedule look at the disk at NOW; returns how many snapshots there
@@ -610,7 +609,7 @@ test_clock_ahead (void **state)
   (void)state;
   assert_non_null (memory);
   begin ();
-  set_schedule (ten, HISTORY_RULES_DEFAULT);
+  set_schedule (ten, SCHEDULE_RULES_DEFAULT);
   for (int i = 0; i < 2 * 144; i++, now += ten) {
     fill_web (number++);
     look_on (memory, now);

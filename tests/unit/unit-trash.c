@@ -214,7 +214,7 @@ test_setting (void **state)
   /* What is damaged does not delete anything. */
   set (1, "soon");
   assert_fails (manage_discard (store, "web", true, false, &trashed, &status),
-                &status, EINVAL, "the setting trash= is damaged");
+                &status, EIO, "the setting trash of the disk is damaged");
   assert_ok (manage_delete (store, "web", true, false, &status), &status);
   end ();
 }
