@@ -28,7 +28,7 @@ static char *path;
 static struct store *store;
 
 /* A setting that is to be. */
-struct setting {
+struct wanted {
   enum property_kind kind;
   int64_t owner;
   const char *text;
@@ -38,7 +38,7 @@ static int
 change_setting (struct connection *connection, void *opaque,
                 struct status *status)
 {
-  const struct setting *setting = opaque;
+  const struct wanted *setting = opaque;
 
   return properties_set_text (connection, setting->kind, setting->owner,
                               SETTING, setting->text, status);
@@ -48,7 +48,7 @@ change_setting (struct connection *connection, void *opaque,
 static void
 set (int64_t id, const char *text)
 {
-  struct setting setting = { id ? PROPERTY_DISK : PROPERTY_FILE, id, text };
+  struct wanted setting = { id ? PROPERTY_DISK : PROPERTY_FILE, id, text };
   struct status status;
 
   assert_ok (store_change (store, change_setting, &setting, &status), &status);
@@ -223,9 +223,10 @@ test_setting (void **state)
 static void
 test_hidden (void **state)
 {
-  static const struct history_options history = { .interval = 60,
-                                                  .rules = { { 0, 1 } },
-                                                  .rules_count = 1 };
+  static const struct history_options history = {
+    .interval = 60,
+    .keep = { .rules = { { 0, 1 } }, .count = 1 },
+  };
   const char *const hidden = "trash/1";
   struct trashed_disk trashed;
   struct disk_info info;
