@@ -295,10 +295,19 @@ struct manage_file {
   uint64_t page_size;   /* bytes */
   uint64_t reclaimable; /* layers that wait to be reclaimed */
   uint64_t trash;       /* disks in the trash */
+  uint64_t room;        /* bytes that its file system has for us; 0 on a
+                           cluster */
   int format;
 };
 int manage_file (struct store *store, struct manage_file *file,
                  struct status *status);
+
+/* Count what the whole database takes, see rows/totals.h; progress and damage
+ * as in manage_usage.
+ */
+int manage_totals (struct store *store, struct totals *totals,
+                   progress_made progress, void *opaque,
+                   struct status *status);
 
 /* Call FOUND for each range of bytes, in order, that differs between FROM
  * and TO (each DISK or DISK@SNAPSHOT, or for FROM NULL: nothing but

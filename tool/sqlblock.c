@@ -28,6 +28,7 @@
   X (create)                                                                   \
   X (list)                                                                     \
   X (info)                                                                     \
+  X (df)                                                                       \
   X (rename)                                                                   \
   X (describe)                                                                 \
   X (resize)                                                                   \

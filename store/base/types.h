@@ -148,6 +148,16 @@ struct usage_item {
   uint64_t stored;  /* counted: bytes of its blocks that are not zeroes */
 };
 
+/* What the whole database takes, in bytes; rows/totals.h says how its parts add
+ * up.
+ */
+struct totals {
+  uint64_t pages, free; /* all of the file, and those that are free */
+  uint64_t data;        /* of blocks, as they are stored, and of that: */
+  uint64_t disks, snapshots, trash, hidden, shared, deleted;
+  uint64_t logical; /* what the blocks of all rows hold */
+};
+
 /* Told of COUNT bytes at byte OFFSET of a disk, all data or all a HOLE. Returns
  * 0, or -1 to fail with ENOMEM.
  */

@@ -59,7 +59,22 @@ static const struct field file_fields[] = {
   FIELD (struct manage_file, page_size, "page_size", UNSIGNED),
   FIELD (struct manage_file, reclaimable, "reclaimable", UNSIGNED),
   FIELD (struct manage_file, trash, "trash", UNSIGNED),
+  FIELD (struct manage_file, room, "room", UNSIGNED),
   FIELD (struct manage_file, format, "format", SIGNED),
+  FIELD_END,
+};
+
+static const struct field totals_fields[] = {
+  FIELD (struct totals, pages, "pages", UNSIGNED),
+  FIELD (struct totals, free, "free", UNSIGNED),
+  FIELD (struct totals, data, "data", UNSIGNED),
+  FIELD (struct totals, disks, "disks", UNSIGNED),
+  FIELD (struct totals, snapshots, "snapshots", UNSIGNED),
+  FIELD (struct totals, trash, "trash", UNSIGNED),
+  FIELD (struct totals, hidden, "hidden", UNSIGNED),
+  FIELD (struct totals, shared, "shared", UNSIGNED),
+  FIELD (struct totals, deleted, "deleted", UNSIGNED),
+  FIELD (struct totals, logical, "logical", UNSIGNED),
   FIELD_END,
 };
 
@@ -170,6 +185,7 @@ const struct field manage_fields[] = {
                  message_snapshot_info),
   FIELD_OF (struct manage_call, details, "details", details_fields),
   FIELD_OF (struct manage_call, file, "file", file_fields),
+  FIELD_OF (struct manage_call, totals, "totals", totals_fields),
   FIELD_OF (struct manage_call, done, "done", recompressed_fields),
   FIELD (struct manage_call, path, "path", TEXT),
   FIELD (struct manage_call, directory, "directory", TEXT),

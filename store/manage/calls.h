@@ -36,6 +36,7 @@ struct manage_call {
   size_t list_count;
   struct manage_details details;
   struct manage_file file;
+  struct totals totals;
   struct recompressed done;
   const char *path, *directory;
   struct backup_counts copied;
@@ -85,6 +86,7 @@ extern const struct field manage_fields[];
   X (manage_properties, "target", "optional")                                  \
   X (manage_usage, "items groups", "items frees")                              \
   X (manage_file, "", "file")                                                  \
+  X (manage_totals, "", "totals")                                              \
   X (manage_diff, "from? to", "")                                              \
   X (manage_diff_found, "from_info? to_info", "")                              \
   X (manage_pin, "target", "open info readonly")                               \

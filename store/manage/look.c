@@ -21,6 +21,7 @@
 #include "rows/properties.h"
 #include "rows/quota.h"
 #include "rows/snapshots.h"
+#include "rows/totals.h"
 #include "rows/trash.h"
 #include "rows/usage.h"
 #include "sqlite/files.h"
@@ -301,6 +302,26 @@ manage_file (struct store *store, struct manage_file *file,
   }
   file->size = files_bytes (store_path (store), "");
   file->log = files_bytes (store_path (store), "-wal");
+  file->room = files_room (store_path (store));
   return STORE_READ (store, status, connection,
                      look_at_file (connection, file, status));
+}
+
+int
+manage_totals (struct store *store, struct totals *totals,
+               progress_made progress, void *opaque, struct status *status)
+{
+  struct manage_call call = { .size = 0 };
+  int r;
+
+  if (store_remote (store)) {
+    r = calls_ask_long (store, &call_manage_totals, &call, progress, opaque,
+                        status);
+    *totals = call.totals;
+    return r;
+  }
+  *totals = (struct totals){ .pages = 0 };
+  return STORE_READ (store, status, connection,
+                     totals_count (connection, totals, progress, opaque,
+                                   status));
 }

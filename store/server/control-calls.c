@@ -443,6 +443,17 @@ SERVE (manage_details,
 SERVE (manage_file, manage_file (STORE, &call->file, status))
 
 static int
+serve_manage_totals (struct serving *serving, void *values,
+                     struct status *status)
+{
+  struct manage_call *call = values;
+
+  serving->has_results = true;
+  return manage_totals (STORE, &call->totals, session_progress,
+                        serving->session, status);
+}
+
+static int
 serve_manage_list_snapshots (struct serving *serving, void *values,
                              struct status *status)
 {

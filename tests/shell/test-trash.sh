@@ -192,7 +192,6 @@ says 0 "as 'two'" undelete disks one two
 says 0 "would move disk 'two'" delete disks two -n
 says 0 "" delete disks two
 says 0 "deleted disk 'two'" trash empty disks
-says 0 "deleted disk" delete disks --help
 unset SQLBLOCK_CONTROL
 sqlblock check -q disks
 
