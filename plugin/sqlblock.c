@@ -29,7 +29,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
@@ -671,6 +675,7 @@ is_served (const char *name)
 struct client {
   struct disk *disk;
   struct increment *increment; /* or NULL */
+  struct server_place *place;  /* where "sqlblock status" sees it */
 };
 
 /* Open the export NAME, unless export= allows another one only. */
@@ -688,6 +693,57 @@ open_export (struct client *client, const char *name, bool readonly,
   client->disk = client->increment ? increment_disk (client->increment)
                                    : disk_open (store, name, readonly, status);
   return client->disk ? 0 : -1;
+}
+
+/* The address of PEER, where it has one. */
+static void
+print_address (const struct sockaddr_storage *peer, char *text, size_t room)
+{
+  const struct sockaddr_in *in = (const struct sockaddr_in *)peer;
+  const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)peer;
+  char address[INET6_ADDRSTRLEN];
+
+  if (peer->ss_family == AF_INET &&
+      inet_ntop (AF_INET, &in->sin_addr, address, sizeof address))
+    snprintf (text, room, "%s:%u", address, ntohs (in->sin_port));
+  else if (peer->ss_family == AF_INET6 &&
+           inet_ntop (AF_INET6, &in6->sin6_addr, address, sizeof address))
+    snprintf (text, room, "[%s]:%u", address, ntohs (in6->sin6_port));
+}
+
+/* Who is at the other end, as far as nbdkit tells.  It complains where there is
+ * none: with -s, or where a filter opens a disk before a client has come.
+ */
+static void
+find_peer (struct server_client *who)
+{
+  struct sockaddr_storage peer = { .ss_family = AF_UNSPEC };
+  socklen_t length = sizeof peer;
+
+  who->process = who->user = -1;
+  if (!nbdkit_stdio_safe () ||
+      nbdkit_peer_name ((struct sockaddr *)&peer, &length) == -1)
+    return;
+  if (peer.ss_family == AF_UNIX) {
+    who->process = nbdkit_peer_pid ();
+    who->user = nbdkit_peer_uid ();
+  }
+  else
+    print_address (&peer, who->address, sizeof who->address);
+}
+
+/* Have the client, which has opened NAME, seen. */
+static void
+enter_client (struct client *client, const char *name, bool readonly)
+{
+  struct server_client who = { .since = time (NULL) };
+
+  who.write =
+      !readonly && !client->increment && !disk_is_readonly (client->disk);
+  snprintf (who.target, sizeof who.target, "%.*s", DISK_TARGET_MAX,
+            client->increment ? name : disk_get_info (client->disk)->name);
+  find_peer (&who);
+  client->place = server_enter (server, &who);
 }
 
 /* A client connects; or a filter opens a disk before there is any client, as
@@ -709,6 +765,8 @@ sqlblock_open (int readonly)
     free (client);
     client = NULL;
   }
+  if (client && name)
+    enter_client (client, name, readonly);
   answer_client (client ? NULL : &status);
   return client;
 }
@@ -723,6 +781,7 @@ sqlblock_close (void *handle)
     increment_close (client->increment);
   else
     disk_close (client->disk);
+  server_leave (client->place);
   free (client);
 }
 

@@ -302,12 +302,30 @@ struct manage_file {
 int manage_file (struct store *store, struct manage_file *file,
                  struct status *status);
 
+/* Who has something open, as far as locks and rows tell, in any process: */
+enum manage_use_kind {
+  MANAGE_WRITTEN, /* a disk is open for writing */
+  MANAGE_READ,    /* a snapshot is open by its name */
+  MANAGE_COPIED,  /* a disk is copied that cannot be pinned */
+  MANAGE_PINNED,  /* a copy holds what a disk showed, or has been interrupted */
+  MANAGE_RECEIVED, /* DISK/receiving comes in */
+  MANAGE_USE_KINDS,
+};
+struct manage_use {
+  enum manage_use_kind kind;
+  char target[DISK_TARGET_MAX + 1];
+  char who[130]; /* "process 1234 on host", as it says itself; "": not known */
+  int64_t since; /* of one that is pinned: seconds since 1970, UTC; or 0 */
+};
+int manage_list_uses (struct store *store,
+                      int (*found) (const struct manage_use *use, void *opaque),
+                      void *opaque, struct status *status);
+
 /* Count what the whole database takes, see rows/totals.h; progress and damage
  * as in manage_usage.
  */
 int manage_totals (struct store *store, struct totals *totals,
-                   progress_made progress, void *opaque,
-                   struct status *status);
+                   progress_made progress, void *opaque, struct status *status);
 
 /* Call FOUND for each range of bytes, in order, that differs between FROM
  * and TO (each DISK or DISK@SNAPSHOT, or for FROM NULL: nothing but

@@ -695,10 +695,9 @@ static int
 run_list (int argc, char *argv[])
 {
   static const char *const titles[] = {
-    "NAME",        ">SIZE",      ">QUOTA",      ">STORED", ">FREES",
-    ">EXCLUSIVE",  ">SNAPSHOTS", "CREATED",     "ORIGIN",  ">BLOCK",
-    "COMPRESSION", "DEDUP",      "ACCESS",      "DESCRIPTION",
-    NULL,
+    "NAME",        ">SIZE",      ">QUOTA",  ">STORED",     ">FREES",
+    ">EXCLUSIVE",  ">SNAPSHOTS", "CREATED", "ORIGIN",      ">BLOCK",
+    "COMPRESSION", "DEDUP",      "ACCESS",  "DESCRIPTION", NULL,
   };
   struct tool_table *table = tool_table (titles);
   struct contents contents = { 0 };
@@ -741,8 +740,10 @@ const struct command command_list = {
       "\n"
       "Columns: NAME SIZE QUOTA STORED FREES EXCLUSIVE SNAPSHOTS CREATED "
       "ORIGIN\n"
-      "BLOCK COMPRESSION DEDUP ACCESS DESCRIPTION.  EXCLUSIVE is what deleting\n"
-      "the disk without its snapshots would free.  STORED, FREES and EXCLUSIVE\n"
+      "BLOCK COMPRESSION DEDUP ACCESS DESCRIPTION.  EXCLUSIVE is what "
+      "deleting\n"
+      "the disk without its snapshots would free.  STORED, FREES and "
+      "EXCLUSIVE\n"
       "are counted, as with --usage.\n"
       "\n"
       "The JSON is {\"disks\": [...]}, each with name, description, size,\n"

@@ -59,6 +59,7 @@
   X (set)                                                                      \
   X (inherit)                                                                  \
   X (recompress)                                                               \
+  X (status)                                                                   \
   X (top)
 
 #define DECLARED(name) extern const struct command command_##name;
@@ -87,10 +88,9 @@ static const struct {
 static const struct {
   const char *word, *means;
 } hints[] = {
-  { "destroy", "delete" },  { "remove", "delete" }, { "new", "create" },
-  { "mv", "rename" },       { "recv", "receive" },  { "show", "info" },
-  { "status", "top" },      { "verify", "check" },  { "scrub", "check" },
-  { "revert", "rollback" },
+  { "destroy", "delete" }, { "remove", "delete" }, { "new", "create" },
+  { "mv", "rename" },      { "recv", "receive" },  { "show", "info" },
+  { "verify", "check" },   { "scrub", "check" },   { "revert", "rollback" },
 };
 
 #define HINTS (sizeof hints / sizeof hints[0])

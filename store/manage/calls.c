@@ -64,6 +64,14 @@ static const struct field file_fields[] = {
   FIELD_END,
 };
 
+static const struct field use_fields[] = {
+  FIELD (struct manage_use, kind, "kind", UNSIGNED),
+  FIELD (struct manage_use, target, "target", CHARS),
+  FIELD (struct manage_use, who, "who", CHARS),
+  FIELD (struct manage_use, since, "since", SIGNED),
+  FIELD_END,
+};
+
 static const struct field totals_fields[] = {
   FIELD (struct totals, pages, "pages", UNSIGNED),
   FIELD (struct totals, free, "free", UNSIGNED),
@@ -186,6 +194,7 @@ const struct field manage_fields[] = {
   FIELD_OF (struct manage_call, details, "details", details_fields),
   FIELD_OF (struct manage_call, file, "file", file_fields),
   FIELD_OF (struct manage_call, totals, "totals", totals_fields),
+  FIELD_LIST_OF (struct manage_call, uses, use_count, "uses", use_fields),
   FIELD_OF (struct manage_call, done, "done", recompressed_fields),
   FIELD (struct manage_call, path, "path", TEXT),
   FIELD (struct manage_call, directory, "directory", TEXT),

@@ -37,6 +37,8 @@ struct manage_call {
   struct manage_details details;
   struct manage_file file;
   struct totals totals;
+  const struct manage_use *uses;
+  size_t use_count;
   struct recompressed done;
   const char *path, *directory;
   struct backup_counts copied;
@@ -87,6 +89,7 @@ extern const struct field manage_fields[];
   X (manage_usage, "items groups", "items frees")                              \
   X (manage_file, "", "file")                                                  \
   X (manage_totals, "", "totals")                                              \
+  X (manage_list_uses, "", "uses")                                             \
   X (manage_diff, "from? to", "")                                              \
   X (manage_diff_found, "from_info? to_info", "")                              \
   X (manage_pin, "target", "open info readonly")                               \

@@ -321,7 +321,7 @@ manage_totals (struct store *store, struct totals *totals,
     return r;
   }
   *totals = (struct totals){ .pages = 0 };
-  return STORE_READ (store, status, connection,
-                     totals_count (connection, totals, progress, opaque,
-                                   status));
+  return STORE_READ (
+      store, status, connection,
+      totals_count (connection, totals, progress, opaque, status));
 }

@@ -146,8 +146,8 @@ totals_count (struct connection *connection, struct totals *totals,
       all.items[i].group = 0;
     /* Damage keeps neither from counting the rest. */
     if (r == 0 || failed_is_local (status))
-      if (usage_count (connection, all.items, all.count, &together, 1,
-                       progress, opaque, r == 0 ? status : &again) == -1)
+      if (usage_count (connection, all.items, all.count, &together, 1, progress,
+                       opaque, r == 0 ? status : &again) == -1)
         r = -1;
     divide (totals, parts, together);
   }

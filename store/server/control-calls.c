@@ -13,8 +13,11 @@
 #include <config.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
 
 #include "base/grow.h"
 #include "base/sane.h"
@@ -22,6 +25,7 @@
 #include "engine/engine.h"
 #include "engine/remote.h"
 #include "manage/calls.h"
+#include "server/clients.h"
 #include "server/control-parts.h"
 #include "sqlite/files.h"
 
@@ -443,6 +447,45 @@ SERVE (manage_details,
 SERVE (manage_file, manage_file (STORE, &call->file, status))
 
 static int
+add_use (const struct manage_use *use, void *opaque)
+{
+  return add_to_list (opaque, use);
+}
+
+static int
+serve_manage_list_uses (struct serving *serving, void *values,
+                        struct status *status)
+{
+  struct list list = { .size = sizeof (struct manage_use) };
+  struct manage_call *call = values;
+  const int r = manage_list_uses (STORE, add_use, &list, status);
+
+  call->uses = (struct manage_use *)list.items;
+  call->use_count = list.count;
+  return keep_list (serving, &list, r, status);
+}
+
+/* Who this server is, and who is at it. */
+static int
+serve_server_ask (struct serving *serving, void *values, struct status *status)
+{
+  struct server_call *call = values;
+  struct server_report *report = &call->report;
+  struct utsname host;
+
+  uname (&host);
+  report->process = getpid ();
+  report->user = geteuid ();
+  report->since = serving->session->since;
+  snprintf (report->host, sizeof report->host, "%s", host.nodename);
+  snprintf (report->version, sizeof report->version, "%s", PACKAGE_VERSION);
+  report->clients = clients_copy (serving->session->clients, &report->count);
+  if (report->clients == NULL)
+    return status_no_memory (status);
+  return message_keep (&serving->memory, (void *)report->clients, status);
+}
+
+static int
 serve_manage_totals (struct serving *serving, void *values,
                      struct status *status)
 {
@@ -858,6 +901,7 @@ serve_check_database (struct serving *serving, void *values,
 static const struct control_call calls[] = {
   EACH_STORE_CALL (LISTED)
       EACH_MANAGE_CALL (LISTED){ &call_check_database, serve_check_database },
+  { &call_server_ask, serve_server_ask },
 };
 
 const struct control_call *

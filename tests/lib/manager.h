@@ -77,7 +77,8 @@ struct operation {
   size_t state; /* in which it was done; 0: it changes nothing */
 };
 
-/* A store begins of which nothing is known: what is in its trash stays there. */
+/* A store begins of which nothing is known: what is in its trash stays there.
+ */
 void manager_begin (void);
 
 /* Choose an operation for a store that contains THINGS and the clients'
