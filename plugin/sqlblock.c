@@ -695,6 +695,16 @@ open_export (struct client *client, const char *name, bool readonly,
   return client->disk ? 0 : -1;
 }
 
+/* Do clients come over sockets, and not with -s?  Only said at the beginning.
+ */
+static bool has_peers;
+
+static void
+sqlblock_load (void)
+{
+  has_peers = nbdkit_stdio_safe ();
+}
+
 /* The address of PEER, where it has one. */
 static void
 print_address (const struct sockaddr_storage *peer, char *text, size_t room)
@@ -721,8 +731,7 @@ find_peer (struct server_client *who)
   socklen_t length = sizeof peer;
 
   who->process = who->user = -1;
-  if (!nbdkit_stdio_safe () ||
-      nbdkit_peer_name ((struct sockaddr *)&peer, &length) == -1)
+  if (!has_peers || nbdkit_peer_name ((struct sockaddr *)&peer, &length) == -1)
     return;
   if (peer.ss_family == AF_UNIX) {
     who->process = nbdkit_peer_pid ();
@@ -1024,6 +1033,7 @@ static struct nbdkit_plugin plugin = {
   .version = PACKAGE_VERSION,
   .longname = "disks in an SQLite database",
   .description = "Disks kept as blocks in rows of an SQLite database.",
+  .load = sqlblock_load,
   .unload = sqlblock_unload,
   .config = sqlblock_config,
   .config_complete = sqlblock_config_complete,
