@@ -486,7 +486,7 @@ static bool no_reclaim;
 
 static const struct tool_option empty_options[] = {
   ID_OPTION,
-  { "older", 0, "SPAN", &wanted_span,
+  { "older", 0, "TIME", &wanted_span,
     "only what was deleted so long ago: 12h, 7d" },
   { "expired", 0, NULL, &wanted_expired, "only what is to go by now" },
   { "no-reclaim", 0, NULL, &no_reclaim,
