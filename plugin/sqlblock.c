@@ -253,25 +253,22 @@ parse_bool (const char *key, const char *value, bool *result)
 static int
 parse_history (void)
 {
+  struct history_options *history = &server_options.history;
   struct status status;
 
-  if (keep && !auto_snapshot) {
+  history->disk = export_name;
+  if (auto_snapshot && schedule_parse_interval (
+                           auto_snapshot, &history->interval, &status) == -1)
+    return wrong_value ("auto-snapshot", &status);
+  history->off = auto_snapshot && history->interval == 0;
+  if (keep && history->interval == 0) {
     nbdkit_error ("keep=%s says which automatic snapshots to keep: give "
                   "auto-snapshot=, too",
                   keep);
     return -1;
   }
-  if (auto_snapshot == NULL)
-    return 0;
-  if (!times_parse_span (auto_snapshot, &server_options.history.interval)) {
-    nbdkit_error ("auto-snapshot=%s is not a span of time such as 10m or 1h",
-                  auto_snapshot);
-    return -1;
-  }
-  if (schedule_parse_rules (keep ? keep : SCHEDULE_RULES_DEFAULT,
-                            &server_options.history.keep, &status) == -1)
+  if (keep && schedule_parse_rules (keep, &history->keep, &status) == -1)
     return wrong_value ("keep", &status);
-  server_options.history.disk = export_name;
   return 0;
 }
 
@@ -470,9 +467,11 @@ sqlblock_config_complete (void)
   "server\n"                                                                   \
   "                       has it open, then go on.\n"                          \
   "list-snapshots=<BOOL>  List snapshots among the exports (default true).\n"  \
-  "auto-snapshot=<TIME>   Take snapshots by itself, such as every 10m.\n"      \
+  "auto-snapshot=<TIME>   Take snapshots by itself, such as every 10m, or "    \
+  "off\n"                                                                      \
+  "                       (default: as set for the disk or the database).\n"   \
   "keep=<RULES>           Which of those to keep, EVERY:FOR,...\n"             \
-  "                       (default " SCHEDULE_RULES_DEFAULT ").\n"             \
+  "                       (default: as set, or " SCHEDULE_RULES_DEFAULT ").\n" \
   "scrub=<TIME>           Check everything once within this time, such as "    \
   "7d.\n"                                                                      \
   "stats=<FILE>           Write statistics for Prometheus to this file.\n"     \

@@ -21,11 +21,14 @@
 #include "base/schedule.h"
 #include "store.h"
 
-/* The schedule of automatic snapshots. */
+/* The schedule of automatic snapshots.  What a server is told holds for all of
+ * its disks; else each goes by its settings (settings.h).
+ */
 struct history_options {
-  int64_t interval; /* seconds between snapshots; 0: none are taken */
-  struct schedule_rules keep;
-  const char *disk; /* NULL: all */
+  bool off;                   /* take none, whatever the settings say */
+  int64_t interval;           /* seconds between snapshots; 0: by settings */
+  struct schedule_rules keep; /* none: by settings */
+  const char *disk;           /* NULL: all */
   /* Takes lines for the server's log; server_start sets it. */
   void (*warn) (const char *message);
 };

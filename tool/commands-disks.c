@@ -19,6 +19,7 @@
 #include "base/times.h"
 #include "base/values.h"
 #include "copy.h"
+#include "pattern.h"
 #include "tool.h"
 
 /* Freeing what was deleted can be left to "compact". */
@@ -365,101 +366,197 @@ add_snapshot (const struct snapshot_info *info, void *opaque)
   return 0;
 }
 
-/* Count what deleting the disk NAME and its snapshots frees, and say what would
- * be deleted.
+/* The changes of a kind to each of TARGETS. */
+static struct manage_step *
+steps_of (const struct names *targets)
+{
+  struct manage_step *steps = tool_alloc (targets->count * sizeof *steps);
+
+  for (size_t i = 0; i < targets->count; i++)
+    steps[i].target = targets->names[i];
+  return steps;
+}
+
+/* Would the disk NAME go to the trash?  Then *TRASHED tells of it. */
+static int
+try_deletion (struct store *store, const char *name,
+              struct trashed_disk *trashed, struct status *status)
+{
+  trashed->disk.id = 0;
+  return delete_now ? manage_try_delete (store, name, delete_snapshots,
+                                         common.force, status)
+                    : manage_try_discard (store, name, delete_snapshots,
+                                          common.force, trashed, status);
+}
+
+/* Say in a new string, *SAID, what would become of the disk NAME; if it would be
+ * deleted, it and its snapshots are put into FAMILY.
  */
 static int
-show_freed (struct store *store, const char *name)
+show_deletion (struct store *store, const char *name, struct family *family,
+               char **said, struct status *status)
+{
+  const size_t before = family->count;
+  struct trashed_disk trashed;
+  char text[TIMES_TEXT_MAX];
+  struct disk_info info;
+
+  if (try_deletion (store, name, &trashed, status) == -1)
+    return -1;
+  if (trashed.disk.id) {
+    *said = tool_format ("would move disk '%s'%s to the trash until %s", name,
+                         trashed.snapshots ? " and its snapshots" : "",
+                         times_local (trashed.until, text));
+    return 0;
+  }
+  if (store_find (store, name, &info, status) == -1)
+    return -1;
+  add_member (family, info.id, 0);
+  if (manage_list_snapshots (store, name, add_snapshot, family, status) == -1)
+    return -1;
+  if (family->count - before > 1)
+    *said = tool_format ("would delete disk '%s' and its %s", name,
+                         tool_count (family->count - before - 1, "snapshot"));
+  else
+    *said = tool_format ("would delete disk '%s'", name);
+  return 0;
+}
+
+/* Say what deleting DISKS would do. */
+static int
+show_deletions (struct store *store, const struct names *disks)
 {
   struct family family = { 0 };
   char text[TOOL_SIZE_MAX];
-  struct disk_info info;
   struct status status;
-  uint64_t freed;
-  int r;
+  uint64_t freed = 0;
+  char *said = NULL;
+  int r = 0;
 
-  if (store_find (store, name, &info, &status) == -1)
-    return tool_fail (&status);
-  add_member (&family, info.id, 0);
-  if (manage_list_snapshots (store, name, add_snapshot, &family, &status) == -1)
-    return tool_fail (&status);
-  tool_progress_begin ("counting");
-  r = manage_usage (store, family.items, family.count, &freed, 1, tool_progress,
-                    NULL, &status);
-  tool_progress_end (r);
+  /* The last one stands in a line with what is freed. */
+  for (size_t i = 0; r == 0 && i < disks->count; i++) {
+    if (said)
+      tool_print ("%s", said);
+    free (said);
+    said = NULL;
+    r = show_deletion (store, disks->names[i], &family, &said, &status);
+  }
+  if (r == 0 && family.count > 0) {
+    tool_progress_begin ("counting");
+    r = manage_usage (store, family.items, family.count, &freed, 1,
+                      tool_progress, NULL, &status);
+    tool_progress_end (r);
+  }
   free (family.items);
-  if (r == -1)
-    return tool_fail (&status);
-  if (family.count > 1)
-    tool_print ("would delete disk '%s' and its %s, which frees %s", name,
-                tool_count (family.count - 1, "snapshot"),
-                tool_amount (freed, text));
-  else
-    tool_print ("would delete disk '%s', which frees %s", name,
-                tool_amount (freed, text));
-  return TOOL_DONE;
+  if (r == 0)
+    tool_print ("%s, which frees %s%s", said, tool_amount (freed, text),
+                disks->count > 1 ? " in all" : "");
+  free (said);
+  return r == -1 ? tool_fail (&status) : TOOL_DONE;
 }
 
-/* Say what would be deleted, if it would. */
-static int
-show_deletion (struct store *store, const char *name)
+/* Say what has become of a disk. */
+static void
+tell_deletion (const char *name, const struct trashed_disk *trashed)
 {
-  struct trashed_disk trashed = { 0 };
   char text[TIMES_TEXT_MAX];
-  struct status status;
-  const int r = delete_now
-                    ? manage_try_delete (store, name, delete_snapshots,
-                                         common.force, &status)
-                    : manage_try_discard (store, name, delete_snapshots,
-                                          common.force, &trashed, &status);
 
+  if (trashed->disk.id)
+    tool_say ("moved disk '%s'%s to the trash until %s; \"sqlblock undelete\" "
+              "has it back, \"sqlblock trash empty\" frees its space",
+              name, trashed->snapshots ? " and its snapshots" : "",
+              times_local (trashed->until, text));
+  else
+    tool_say ("deleted disk '%s'%s", name,
+              delete_snapshots ? " and its snapshots" : "");
+}
+
+/* A disk that is looked for in the trash, by its number. */
+static int
+find_trashed (const struct trashed_disk *disk, void *opaque)
+{
+  struct trashed_disk *wanted = opaque;
+
+  if (disk->disk.id != wanted->disk.id)
+    return 0;
+  *wanted = *disk;
+  return 1;
+}
+
+/* Delete several DISKS at once. */
+static int
+delete_several (struct store *store, const struct names *disks)
+{
+  const unsigned flags = (delete_snapshots ? GROUP_SNAPSHOTS : 0) |
+                         (common.force ? GROUP_FORCE : 0) |
+                         (delete_now ? 0 : GROUP_DISCARD) |
+                         (common.dry_run ? GROUP_TRY : 0);
+  struct disk_info *infos = tool_alloc (disks->count * sizeof *infos);
+  struct trashed_disk trashed;
+  struct status status;
+
+  for (size_t i = 0; i < disks->count; i++)
+    if (store_find (store, disks->names[i], &infos[i], &status) == -1)
+      return tool_fail (&status);
+  if (manage_group (store, GROUP_DELETE, steps_of (disks), disks->count, flags,
+                    &status) == -1)
+    return tool_fail (&status);
+  if (common.dry_run)
+    return show_deletions (store, disks);
+  for (size_t i = 0; i < disks->count; i++) {
+    trashed = (struct trashed_disk){ .disk.id = infos[i].id };
+    if (manage_list_trash (store, find_trashed, &trashed, &status) == -1 ||
+        trashed.until == 0)
+      trashed.disk.id = 0;
+    tell_deletion (disks->names[i], &trashed);
+  }
+  free (infos);
+  return no_reclaim ? TOOL_DONE : tool_reclaim (store);
+}
+
+/* Delete the disk of DISKS. */
+static int
+delete_one (struct store *store, const struct names *disks)
+{
+  const char *name = disks->names[0];
+  struct trashed_disk trashed = { 0 };
+  struct status status;
+  int r;
+
+  if (common.dry_run)
+    return show_deletions (store, disks);
+  r = delete_now ? manage_delete (store, name, delete_snapshots, common.force,
+                                  &status)
+                 : manage_discard (store, name, delete_snapshots, common.force,
+                                   &trashed, &status);
   if (r == -1)
     return tool_fail (&status);
-  if (trashed.disk.id == 0)
-    return show_freed (store, name);
-  tool_print ("would move disk '%s'%s to the trash until %s, which frees "
-              "nothing yet",
-              name, trashed.snapshots ? " and its snapshots" : "",
-              times_local (trashed.until, text));
-  return TOOL_DONE;
+  tell_deletion (name, &trashed);
+  return no_reclaim || trashed.disk.id ? TOOL_DONE : tool_reclaim (store);
 }
 
 static int
 run_delete (int argc, char *argv[])
 {
-  struct trashed_disk trashed = { 0 };
-  char text[TIMES_TEXT_MAX];
-  struct status status;
-  struct store *store;
-  int r;
+  struct store *store = tool_open (argv[0], true);
+  struct names disks = { 0 };
+  const int code = pattern_disks (store, argc - 1, argv + 1, &disks);
 
-  (void)argc;
-  store = tool_open (argv[0], true);
-  if (common.dry_run)
-    return show_deletion (store, argv[1]);
-  r = delete_now ? manage_delete (store, argv[1], delete_snapshots,
-                                  common.force, &status)
-                 : manage_discard (store, argv[1], delete_snapshots,
-                                   common.force, &trashed, &status);
-  if (r == -1)
-    return tool_fail (&status);
-  if (trashed.disk.id) {
-    tool_say ("moved disk '%s'%s to the trash until %s; \"sqlblock undelete\" "
-              "has it back, \"sqlblock trash empty\" frees its space",
-              argv[1], trashed.snapshots ? " and its snapshots" : "",
-              times_local (trashed.until, text));
-    return TOOL_DONE;
-  }
-  tool_say ("deleted disk '%s'%s", argv[1],
-            delete_snapshots ? " and its snapshots" : "");
-  return no_reclaim ? TOOL_DONE : tool_reclaim (store);
+  if (code != TOOL_DONE)
+    return code;
+  return disks.count == 1 ? delete_one (store, &disks)
+                          : delete_several (store, &disks);
 }
 
 const struct command command_delete = {
   .name = "delete",
-  .arguments = "DATABASE DISK",
-  .summary = "Delete a disk",
+  .arguments = "DATABASE DISK...",
+  .summary = "Delete disks",
   .help =
+      "DISK may be a pattern, with * ? and [a-z]: all disks that fit it, if\n"
+      "one does; a disk that is called just so is that disk.  All are deleted\n"
+      "or none.\n"
+      "\n"
       "A disk that has snapshots is deleted only with --snapshots (exit code\n"
       "4), one that a server has open for writing only with --force (exit\n"
       "code 5).  Clones of it live on.  The space that becomes free is used\n"
@@ -475,7 +572,7 @@ const struct command command_delete = {
   .options = delete_options,
   .common = COMMON_DRY_RUN | COMMON_FORCE | COMMON_PROGRESS,
   .least = 2,
-  .most = 2,
+  .most = -1,
   .snapshots = "snapshot delete",
   .run = run_delete,
 };
@@ -499,63 +596,96 @@ add_difference (uint64_t offset, uint64_t count, bool hole, void *opaque)
   return 0;
 }
 
-/* Say what would be rolled back, if it would. */
+/* Say what rolling back to each of the COUNT in TO would lose. */
 static int
-show_rollback (struct store *store, const char *disk, const struct resolved *to)
+show_rollbacks (struct store *store, const struct resolved *to, size_t count)
 {
   char text[TOOL_SIZE_MAX];
   struct status status;
-  uint64_t changed = 0;
 
-  if (manage_try_rollback (store, to->name, common.force, &status) == -1 ||
-      manage_diff (store, to->name, disk, add_difference, &changed, &status) ==
-          -1)
-    return tool_fail (&status);
-  tool_print ("would roll back disk '%s' to %s, which loses changes in %s",
-              disk, to->text, tool_amount (changed, text));
+  for (size_t i = 0; i < count; i++) {
+    const char *disk = tool_target (to[i].name).disk;
+    uint64_t changed = 0;
+
+    if (manage_diff (store, to[i].name, disk, add_difference, &changed,
+                     &status) == -1)
+      return tool_fail (&status);
+    tool_print ("would roll back disk '%s' to %s, which loses changes in %s",
+                disk, to[i].text, tool_amount (changed, text));
+  }
+  return TOOL_DONE;
+}
+
+/* Find what the arguments TEXTS mean: *TO, and its names TARGETS. */
+static int
+find_rollbacks (struct store *store, int count, char *texts[],
+                struct names *targets, struct resolved **to)
+{
+  struct status status;
+  const int code = pattern_snapshots (store, count, texts, true, targets);
+
+  if (code != TOOL_DONE)
+    return code;
+  *to = tool_alloc (targets->count * sizeof **to);
+  for (size_t i = 0; i < targets->count; i++) {
+    if (tool_resolve (store, targets->names[i], &(*to)[i], &status) == -1)
+      return tool_fail (&status);
+    targets->names[i] = (*to)[i].name;
+  }
   return TOOL_DONE;
 }
 
 static int
 run_rollback (int argc, char *argv[])
 {
-  const struct target target = tool_target (argv[1]);
-  struct resolved to;
+  const unsigned flags =
+      (common.force ? GROUP_FORCE : 0) | (common.dry_run ? GROUP_TRY : 0);
+  struct names targets = { 0 };
+  struct resolved *to = NULL;
   struct status status;
   struct store *store;
+  int code;
 
-  (void)argc;
-  if (target.snapshot == NULL)
-    return tool_usage ("roll back to what?  Give %s@SNAPSHOT", argv[1]);
+  for (int i = 1; i < argc; i++)
+    if (strchr (argv[i], '@') == NULL)
+      return tool_usage ("roll back to what?  Give %s@SNAPSHOT", argv[i]);
   store = tool_open (argv[0], true);
-  if (tool_resolve (store, argv[1], &to, &status) == -1)
+  code = find_rollbacks (store, argc - 1, argv + 1, &targets, &to);
+  if (code != TOOL_DONE)
+    return code;
+  if (manage_group (store, GROUP_ROLLBACK, steps_of (&targets), targets.count,
+                    flags, &status) == -1)
     return tool_fail (&status);
   if (common.dry_run)
-    return show_rollback (store, target.disk, &to);
-  if (manage_rollback (store, to.name, common.force, &status) == -1)
-    return tool_fail (&status);
-  tool_say ("rolled back disk '%s' to %s", target.disk, to.text);
+    return show_rollbacks (store, to, targets.count);
+  for (size_t i = 0; i < targets.count; i++)
+    tool_say ("rolled back disk '%s' to %s", tool_target (to[i].name).disk,
+              to[i].text);
   return no_reclaim ? TOOL_DONE : tool_reclaim (store);
 }
 
 const struct command command_rollback = {
   .name = "rollback",
-  .arguments = "DATABASE DISK@SNAPSHOT",
-  .summary = "Make a disk what it was at a snapshot",
+  .arguments = "DATABASE DISK@SNAPSHOT...",
+  .summary = "Make disks what they were at a snapshot",
   .help =
       "What was written since is lost, unless another snapshot has it; take\n"
       "one first if you are not sure.  The disk's size goes back too.  All\n"
       "snapshots stay, newer ones as well.  SNAPSHOT may be a time, such as\n"
       "2026-11-22T10:42: the newest snapshot that is not newer than that.\n"
       "\n"
+      "Several disks go back at the same instant, all or none.  DISK may be a\n"
+      "pattern, 'vm-*': each disk that fits it must have such a snapshot.\n"
+      "\n"
       "It is refused while a server has the disk open for writing (exit code\n"
       "5): disconnect its clients, or use --force.\n"
       "\n"
-      "Example: sqlblock rollback disks.sqlite web@before-update\n",
+      "Examples: sqlblock rollback disks.sqlite web@before-update\n"
+      "          sqlblock rollback disks.sqlite {web,db}@before-update\n",
   .options = rollback_options,
   .common = COMMON_DRY_RUN | COMMON_FORCE | COMMON_PROGRESS,
   .least = 2,
-  .most = 2,
+  .most = -1,
   .run = run_rollback,
 };
 
@@ -571,34 +701,76 @@ static const struct tool_option clone_options[] = {
   { NULL, 0, NULL, NULL, NULL },
 };
 
+/* Check the names of the disks that are to be made of ARGV: each second word.
+ * Returns an exit code.
+ */
+static int
+check_clones (int count, char *argv[])
+{
+  if (count % 2 != 0)
+    return tool_usage ("'%s' has no name behind it that the clone is to have",
+                       argv[count - 1]);
+  if (count > 2 && clone_description)
+    return tool_usage ("a description is for one clone; give it to several by "
+                       "\"sqlblock describe\"");
+  for (int i = 1; i < count; i += 2) {
+    if (arguments_check_disk (argv[i]) != TOOL_DONE)
+      return TOOL_USAGE;
+    for (int j = 1; j < i; j += 2)
+      if (strcmp (argv[i], argv[j]) == 0)
+        return tool_usage ("two clones are to be called '%s'", argv[i]);
+  }
+  return TOOL_DONE;
+}
+
+/* Make the clones of STEPS. */
+static int
+make_clones (struct store *store, const struct manage_step *steps, size_t count,
+             struct status *status)
+{
+  return clone_description && !common.dry_run
+             ? manage_clone (store, steps[0].target, steps[0].name,
+                             clone_description, status)
+             : manage_group (store, GROUP_CLONE, steps, count,
+                             common.dry_run ? GROUP_TRY : 0, status);
+}
+
 static int
 run_clone (int argc, char *argv[])
 {
-  const struct disk_options options = {
-    .name = argv[2],
-    .description = clone_description,
-  };
-  struct resolved source;
+  const struct disk_options options = { .description = clone_description };
+  const size_t count = (argc - 1) / 2;
+  struct manage_step *steps = tool_alloc (count * sizeof *steps);
+  struct resolved *sources = tool_alloc (count * sizeof *sources);
   struct status status;
   struct store *store;
+  const int code = check_clones (argc - 1, argv + 1);
 
-  (void)argc;
-  if (arguments_check_disk (argv[2]) != TOOL_DONE)
-    return TOOL_USAGE;
+  if (code != TOOL_DONE)
+    return code;
   if (sane_check_options (&options, &status) == -1)
     return tool_fail (&status);
   store = tool_open (argv[0], true);
-  if (tool_resolve (store, argv[1], &source, &status) == -1 ||
-      manage_clone (store, source.name, argv[2], clone_description, &status) ==
-          -1)
+  for (size_t i = 0; i < count; i++) {
+    if (tool_resolve (store, argv[1 + 2 * i], &sources[i], &status) == -1)
+      return tool_fail (&status);
+    steps[i] = (struct manage_step){ sources[i].name, argv[2 + 2 * i] };
+  }
+  if (make_clones (store, steps, count, &status) == -1)
     return tool_fail (&status);
-  tool_say ("made disk '%s' as a clone of %s", argv[2], source.text);
+  for (size_t i = 0; i < count; i++)
+    if (common.dry_run)
+      tool_print ("would make disk '%s' as a clone of %s", steps[i].name,
+                  sources[i].text);
+    else
+      tool_say ("made disk '%s' as a clone of %s", steps[i].name,
+                sources[i].text);
   return TOOL_DONE;
 }
 
 const struct command command_clone = {
   .name = "clone",
-  .arguments = "DATABASE DISK[@SNAPSHOT] NAME",
+  .arguments = "DATABASE DISK[@SNAPSHOT] NAME...",
   .summary = "Make a disk that begins as a snapshot or another disk",
   .help =
       "The clone is writable and independent from then on.  Nothing is\n"
@@ -607,10 +779,15 @@ const struct command command_clone = {
       "as the disk is now.  Disk and snapshot may be deleted later.\n"
       "SNAPSHOT may be a time, such as 2026-11-22T10:42.\n"
       "\n"
-      "Example: sqlblock clone disks.sqlite web@monday web-test\n",
+      "More pairs of these may follow: then all clones are made at the same\n"
+      "instant, or none is.\n"
+      "\n"
+      "Examples: sqlblock clone disks.sqlite web@monday web-test\n"
+      "          sqlblock clone disks.sqlite web web-test db db-test\n",
   .options = clone_options,
+  .common = COMMON_DRY_RUN,
   .least = 3,
-  .most = 3,
+  .most = -1,
   .run = run_clone,
 };
 

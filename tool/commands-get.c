@@ -287,6 +287,12 @@ tool_why_read_only (const char *name, size_t length)
   return readable ? readable->why : NULL;
 }
 
+const char *
+tool_read_only (unsigned number)
+{
+  return number < READABLES ? readables[number].name : NULL;
+}
+
 /*--------------------------------------------------------------------
  * Rows.
  */

@@ -407,6 +407,27 @@ offer_property (void)
   }
 }
 
+/* The names of properties, for "get", which takes several with commas between
+ * them, also of those that can only be READ.
+ */
+static void
+offer_property_names (bool read)
+{
+  const char *comma = read ? strrchr (typed, ',') : NULL;
+  const struct setting *setting;
+
+  if (comma)
+    kept = comma + 1 - typed;
+  for (unsigned i = 0; (setting = setting_number (i)) != NULL; i++)
+    offer (setting->name, "");
+  for (unsigned i = 0; read && tool_read_only (i); i++)
+    offer (tool_read_only (i), "");
+  if (read)
+    offer (PROPERTY_DESCRIPTION, "");
+  if (line.operand_count > 1)
+    offer_keys (line.operands[1], PROPERTY_USER, true);
+}
+
 /*--------------------------------------------------------------------
  * Arguments.
  */
@@ -517,8 +538,12 @@ offer_operand (void)
   }
   else if (strstr (kind, "DATABASE"))
     offer_files ("database");
+  else if (strcmp (command, "inherit") == 0 && begins (kind, "PROPERTY"))
+    offer_property_names (false);
   else if (strstr (kind, "PROPERTY"))
     offer_property ();
+  else if (strcmp (command, "get") == 0 && begins (kind, "[NAME"))
+    offer_property_names (true);
   else if (strstr (kind, "FILE"))
     offer_files ("file");
   else if (strcmp (kind, "TAG") == 0 && strcmp (command, "snapshot hold") == 0)
@@ -534,8 +559,13 @@ offer_operand (void)
     offer_disks (false, strchr (typed, '@') == NULL);
   else if (strcmp (command, "snapshot delete") == 0 && is_given ("all"))
     offer_names ("DISK");
-  else if (strstr (kind, "DISK"))
+  else if (strstr (kind, "DISK")) {
     offer_names (kind);
+    if (strstr (kind, "|/"))
+      offer (TARGET_DATABASE, "the database itself");
+    if (strcmp (command, "set") == 0)
+      offer_property ();
+  }
   free (kind);
 }
 

@@ -252,6 +252,9 @@ char *tool_format (const char *format, ...)
  */
 const char *tool_why_read_only (const char *name, size_t length);
 
+/* The NUMBERth that can only be read, or NULL behind the last. */
+const char *tool_read_only (unsigned number);
+
 /*--------------------------------------------------------------------
  * Output (output.c)
  */

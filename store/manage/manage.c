@@ -57,12 +57,9 @@ find_changeable (struct connection *connection, struct request *request,
   return features_allow (connection, request->disk.id, FEATURE_CHANGE, status);
 }
 
-/* Take the guard of the disk that the target names, which becomes the only one
- * that the request may change.  With FORCE it goes on without the guard.
- */
-static int
-guard_target (struct store *store, struct request *request, bool force,
-              int *guard, struct status *status)
+int
+manage_guard_target (struct store *store, struct request *request, bool force,
+                     int *guard, struct status *status)
 {
   *guard = -1;
   if (STORE_READ (store, status, connection,
@@ -352,7 +349,7 @@ change_guarded (struct store *store, bool only_try, bool force,
 {
   int guard, r;
 
-  if (guard_target (store, request, force, &guard, status) == -1)
+  if (manage_guard_target (store, request, force, &guard, status) == -1)
     return -1;
   r = manage_change (store, only_try, request, status);
   drop_guard (guard);
@@ -676,6 +673,11 @@ manage_clone (struct store *store, const char *source, const char *name,
     return -1;
   return store_change (store, clone_target, &request, status);
 }
+
+const writer_change manage_delete_change = delete_disk;
+const writer_change manage_snapshot_change = snapshot_disks;
+const writer_change manage_rollback_change = rollback;
+const writer_change manage_clone_change = clone_target;
 
 /*--------------------------------------------------------------------
  * Pinning.

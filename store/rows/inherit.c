@@ -141,12 +141,13 @@ setting_usual (const struct setting *setting, struct setting_value *value)
  * Values.
  */
 
-/* TEXT, of LENGTH bytes, is what a property says of SETTING; NULL where that is
- * damaged.
+/* TEXT, of LENGTH bytes, is what a property of the WHOSE kind says of SETTING;
+ * NULL where that is damaged.
  */
 static int
-take_value (const struct setting *setting, const char *text, size_t length,
-            struct setting_value *value, struct status *status)
+take_value (const struct setting *setting, enum property_kind whose,
+            const char *text, size_t length, struct setting_value *value,
+            struct status *status)
 {
   struct status wrong;
 
@@ -159,7 +160,7 @@ take_value (const struct setting *setting, const char *text, size_t length,
                       "the setting %s of the %s is damaged, or of a newer "
                       "program; set it again, or have it inherited",
                       setting->name,
-                      value->source == SETTING_OWN ? "disk" : "database");
+                      whose == PROPERTY_DISK ? "disk" : "database");
 }
 
 /* The property of SETTING in LIST, or NULL. */
@@ -189,7 +190,7 @@ setting_among (const struct setting *setting, const struct optional *of_disk,
     setting_usual (setting, value);
     return 0;
   }
-  return take_value (setting,
+  return take_value (setting, property->kind,
                      property->damaged || property->type != PROPERTY_TEXT
                          ? NULL
                          : property->bytes,
@@ -230,7 +231,7 @@ settings_look (struct connection *connection, const struct setting *setting,
   value->source = sqlite3_column_int (row, 0) == PROPERTY_DISK || id == 0
                       ? SETTING_OWN
                       : SETTING_INHERITED;
-  return take_value (setting,
+  return take_value (setting, sqlite3_column_int (row, 0),
                      whole ? (const char *)sqlite3_column_text (row, 1) : NULL,
                      whole ? sqlite3_column_bytes (row, 1) : 0, value, status);
 }
@@ -260,6 +261,17 @@ settings_set (struct connection *connection, const struct setting *setting,
                               id, setting->key, text, status);
 }
 
+/* Do OPTIONS say what SETTING, which is copied, is to be?  Then they take
+ * anything for it, also "", which is no value.
+ */
+static bool
+is_said (const struct setting *setting, struct disk_options *options)
+{
+  struct status ignored;
+
+  return setting->copy ("", options, &ignored) == 0;
+}
+
 int
 settings_fill_in (struct connection *connection, struct disk_options *options,
                   struct status *status)
@@ -267,7 +279,7 @@ settings_fill_in (struct connection *connection, struct disk_options *options,
   struct setting_value value;
 
   for (size_t i = 0; i < SETTINGS; i++)
-    if (settings[i].copy &&
+    if (settings[i].copy && !is_said (&settings[i], options) &&
         (settings_look (connection, &settings[i], 0, &value, status) == -1 ||
          settings[i].copy (value.text, options, status) == -1))
       return -1;

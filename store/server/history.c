@@ -22,12 +22,15 @@
 #include "sqlite/guard.h"
 #include "server/history.h"
 #include "manage/manage-parts.h"
+#include "rows/inherit.h"
 #include "rows/snapshots.h"
 #include "base/times.h"
 #include "engine/engine.h"
 
-/* The longest sleep, in seconds: the clock may be set meanwhile. */
-#define LONGEST_SLEEP 30
+/* The longest sleep, in seconds: the clock may be set meanwhile, and somebody
+ * may give a disk another schedule; the manual says so.
+ */
+#define LONGEST_SLEEP 10
 
 /*--------------------------------------------------------------------
  * What there is.
@@ -58,12 +61,15 @@ struct visit {
   struct background *background; /* of the thread, or NULL */
   struct disk_info disk;
   int64_t now;
+  int64_t interval; /* of this disk, in seconds; 0: it has no schedule */
+  struct schedule_rules keep;
   const char *path; /* of the database */
   int guard;        /* keeps others from reading what is deleted, or -1 */
 
   bool due;     /* the last snapshot of the schedule is of another slot */
   bool changed; /* since the newest snapshot */
   bool more;    /* that is not known yet */
+  bool taken;   /* by take */
   struct snapshot_info newest; /* of id 0: there is none */
 
   /* Snapshots of the schedule, the oldest first. */
@@ -141,7 +147,33 @@ read_snapshots (struct connection *connection, struct visit *visit,
 static int64_t
 interval_of (const struct visit *visit, int64_t seconds)
 {
-  return seconds / visit->options->interval;
+  return seconds / visit->interval;
+}
+
+/* Find out which schedule the disk has: what the server was told, or else what
+ * its settings are.
+ */
+static int
+find_schedule (struct connection *connection, struct visit *visit,
+               struct status *status)
+{
+  const struct history_options *options = visit->options;
+  const int64_t id = visit->disk.id;
+  struct setting_value value;
+
+  visit->interval = options->interval;
+  visit->keep = options->keep;
+  if (options->interval == 0 &&
+      (settings_look (connection, setting_find ("auto-snapshot"), id, &value,
+                      status) == -1 ||
+       schedule_parse_interval (value.text, &visit->interval, status) == -1))
+    return -1;
+  return options->keep.count > 0 ||
+                 (settings_look (connection, setting_find ("keep"), id, &value,
+                                 status) == 0 &&
+                  schedule_parse_rules (value.text, &visit->keep, status) == 0)
+             ? 0
+             : -1;
 }
 
 /* Is it time for a snapshot?  What the last one says counts: where the clock
@@ -166,6 +198,10 @@ look (struct connection *connection, struct visit *visit, struct status *status)
   if (r != 1)
     return r; /* it was deleted since the disks were listed */
   visit->count = 0;
+  if (find_schedule (connection, visit, status) == -1)
+    return -1;
+  if (visit->interval == 0)
+    return 0;
   if (features_allow (connection, visit->disk.id, FEATURE_CHANGE, status) == -1)
     return -1;
   if (read_snapshots (connection, visit, status) == -1)
@@ -177,8 +213,8 @@ look (struct connection *connection, struct visit *visit, struct status *status)
                     : 0;
 }
 
-/* Take the snapshot.  Where the clock was set back there may be one of that
- * name.
+/* Take the snapshot, unless another server has just done so.  Where the clock
+ * was set back there may be one of that name.
  */
 static int
 take (struct connection *connection, void *opaque, struct status *status)
@@ -188,6 +224,11 @@ take (struct connection *connection, void *opaque, struct status *status)
   int64_t id;
   int r;
 
+  visit->taken = false;
+  if (read_snapshots (connection, visit, status) == -1)
+    return -1;
+  if (!is_due (visit))
+    return 0;
   times_utc (visit->now, time);
   snprintf (name, sizeof name, "auto-%s", time);
   r = snapshots_create (connection, &visit->disk, name, true, 0, visit->now,
@@ -197,6 +238,7 @@ take (struct connection *connection, void *opaque, struct status *status)
     r = snapshots_create (connection, &visit->disk, name, true, 0, visit->now,
                           &id, status);
   }
+  visit->taken = r == 0;
   return r == -1 ? -1 : read_snapshots (connection, visit, status);
 }
 
@@ -238,8 +280,8 @@ is_kept (const struct visit *visit, size_t i)
   /* The newest is what tells when the next is due. */
   if (i + 1 == visit->count || visit->entries[i].held)
     return true;
-  for (size_t rule = 0; rule < visit->options->keep.count; rule++)
-    if (rule_keeps (&visit->options->keep.rules[rule], visit, i))
+  for (size_t rule = 0; rule < visit->keep.count; rule++)
+    if (rule_keeps (&visit->keep.rules[rule], visit, i))
       return true;
   return false;
 }
@@ -325,23 +367,33 @@ is_ending (const struct visit *visit)
   return visit->background && background_is_stopping (visit->background);
 }
 
+/* What was done in an earlier interval does not count any more. */
+static void
+begin_interval (struct visit *visit)
+{
+  struct tended *tended = visit->tended;
+
+  if (tended->interval == interval_of (visit, visit->now))
+    return;
+  tended->interval = interval_of (visit, visit->now);
+  tended->taken = tended->deleted = 0;
+}
+
 static int
 visit_disk (struct store *store, struct visit *visit, struct status *status)
 {
   struct tended *tended = visit->tended;
   int r;
 
-  if (tended->interval != interval_of (visit, visit->now)) {
-    tended->interval = interval_of (visit, visit->now);
-    tended->taken = tended->deleted = 0;
-  }
   do
     r = STORE_READ (store, status, connection,
                     look (connection, visit, status));
   while (r == 0 && visit->more && !is_ending (visit));
+  if (r == 0 && visit->interval > 0)
+    begin_interval (visit);
   if (r == 0 && visit->changed) {
     r = store_change (store, take, visit, status);
-    tended->taken += r == 0;
+    tended->taken += r == 0 && visit->taken;
   }
   if (r == 0)
     r = STORE_READ (store, status, connection,
@@ -384,6 +436,8 @@ collect_disk (const struct disk_info *info, void *opaque)
 struct history_memory {
   struct tended *disks;
   size_t count;
+  bool active;                   /* the last run has found a schedule */
+  int64_t next;                  /* when the next slot of one begins */
   struct background *background; /* of the thread, or NULL */
 };
 
@@ -437,6 +491,33 @@ tend (struct store *store, struct visit *visit, struct status *status)
   return r;
 }
 
+/* Does any disk have a schedule?  Returns 1, 0 or -1. */
+static int
+has_schedule (struct store *store, const struct history_options *options,
+              struct status *status)
+{
+  return options->interval > 0
+             ? 1
+             : STORE_READ (store, status, connection,
+                           settings_has (connection,
+                                         setting_find ("auto-snapshot"),
+                                         status));
+}
+
+/* A disk was visited that goes by this schedule. */
+static void
+note_schedule (struct history_memory *memory, const struct visit *visit)
+{
+  int64_t next;
+
+  if (visit->interval == 0)
+    return;
+  next = (interval_of (visit, visit->now) + 1) * visit->interval;
+  if (!memory->active || next < memory->next)
+    memory->next = next;
+  memory->active = true;
+}
+
 /* Visit all disks, also after one of them has failed; STATUS then says what
  * the first failure was, and all have been told of.  Returns 0, 1 where some
  * failed, or -1 where none could be visited.
@@ -447,8 +528,12 @@ run (struct store *store, const struct history_options *options,
 {
   struct disk_list list = { .count = 0 };
   struct status failure;
-  int r = store_list (store, collect_disk, &list, status);
+  int r = has_schedule (store, options, status);
 
+  memory->active = false;
+  if (r != 1)
+    return r;
+  r = store_list (store, collect_disk, &list, status);
   if (r == 0 && (list.no_memory || tend_those (memory, &list) == -1))
     r = status_no_memory (status);
   for (size_t i = 0; r != -1 && i < list.count; i++) {
@@ -466,6 +551,7 @@ run (struct store *store, const struct history_options *options,
       *status = failure;
       r = 1;
     }
+    note_schedule (memory, &visit);
   }
   free (list.disks);
   return r;
@@ -517,18 +603,21 @@ struct history {
   struct complaint listing, reclaiming;
 };
 
-/* Sleep until the next slot begins, or the clock was perhaps set.  Returns
- * false when the thread is to end.
+/* Sleep until the next slot begins, or the clock or a schedule was perhaps set.
+ * Returns false when the thread is to end.
  */
 static bool
 sleep_on (struct history *history)
 {
-  const int64_t interval = history->options.interval;
-  const int64_t seconds = interval - time (NULL) % interval;
+  const struct history_memory *memory = &history->memory;
+  const int64_t left =
+      memory->active ? memory->next - time (NULL) : LONGEST_SLEEP;
 
-  return background_sleep (
-      &history->background,
-      CLOCK_SECOND * (seconds < LONGEST_SLEEP ? seconds : LONGEST_SLEEP));
+  return background_sleep (&history->background,
+                           CLOCK_SECOND * (left < 1 ? 1
+                                           : left < LONGEST_SLEEP
+                                               ? left
+                                               : LONGEST_SLEEP));
 }
 
 /* Reclaiming goes on until the thread is to end. */
@@ -554,7 +643,9 @@ keep_history (void *opaque)
     r = run (history->store, &history->options, &history->memory, time (NULL),
              &status);
     complaint_tell (&history->listing, r, &status, warn);
-    r = manage_reclaim (history->store, is_stopping, history, NULL, &status);
+    r = history->memory.active ? manage_reclaim (history->store, is_stopping,
+                                                 history, NULL, &status)
+                               : 0;
     complaint_tell (&history->reclaiming, r, &status, warn);
   } while (sleep_on (history));
   return NULL;

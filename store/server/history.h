@@ -24,6 +24,10 @@
  * clock was ahead.  They count as taken just before the next one, and make no
  * other one superfluous.
  *
+ * How often, and what is kept, a server is told for all of its disks, or each
+ * disk says it, or the database (settings.h); that is looked at on each visit.
+ * Where several servers have the database open, one of them takes the snapshot.
+ *
  * A thread does this, for all disks or one.  A failure is that of one disk; the
  * others, and reclaiming, go on.  What becomes free is reclaimed by it, in
  * steps (reclaim.h).

@@ -112,7 +112,7 @@ start_threads (struct server *server, struct status *status)
   server->sealer = sealer_start (store, options->store.warn, status);
   if (server->sealer == NULL)
     return -1;
-  if (options->history.interval > 0) {
+  if (!options->history.off) {
     server->history = history_start (store, &options->history, status);
     if (server->history == NULL)
       return -1;

@@ -146,7 +146,7 @@ offers "sqlblock -q li" list
 offers "sqlblock --quiet set $db web de" dedup= description=
 
 # What set takes.
-offers "sqlblock set $db web " compression= dedup= description= quota= user:
+offers "sqlblock set $db web d" dedup= description=
 [ "$options" = "-o nospace" ] || fail "a space after compression="
 offers "sqlblock set $db web us" user:
 offers "sqlblock set $db web user:o"
@@ -154,6 +154,12 @@ offers "sqlblock set $db web dedup=o" on off
 offers "sqlblock set $db web compression=" none lz4 zstd
 offers "sqlblock set $db web dedup=on quota=n" none
 offers "sqlblock set $db web nonsense="
+offers "sqlblock set $db / auto-snapshot=o" off
+offers "sqlblock set $db aut" auto-snapshot=
+offers "sqlblock get $db web si" size
+offers "sqlblock get $db web size,ke" 'size\,keep'
+offers "sqlblock inherit $db web auto" auto-snapshot
+offers "sqlblock inherit $db web used"
 for key in 'user:a/b' 'user:[' 'user:.*' 'user:\(' 'user:KEY'; do
   complete_line "sqlblock set $db web $key=o" 2>err
   [ "${COMPREPLY[*]}" = "" ] && [ ! -s err ] ||

@@ -45,6 +45,7 @@ sqlblock delete -q d.sqlite gone
 sqlblock trash list d.sqlite --usage --json >json/trash
 sqlblock trash empty -q d.sqlite
 sqlblock compact d.sqlite --json >json/compact
+sqlblock get d.sqlite web --json >json/get
 cp d.sqlite damaged.sqlite
 sqlite3 damaged.sqlite "UPDATE block SET data = x'01' WHERE data IS NOT NULL"
 "$top_builddir/tests/seal" damaged.sqlite
@@ -187,6 +188,9 @@ same("keys of a map", sorted(printed("map")), documented("A map"))
 checked = printed("check")
 same("keys of a check", sorted({*checked, *checked["problems"][0]}),
      documented("A check"))
+properties = printed("get")
+same("keys of properties", sorted({*properties, *properties["properties"][0]}),
+     documented("Properties"))
 same("keys of what was freed", sorted(printed("compact")),
      documented("What was freed"))
 report = printed("top")
@@ -204,8 +208,8 @@ same("keys of a server's distribution",
 
 # Whatever else prints JSON is looked at above.
 same("commands with --json",
-     ["check", "compact", "df", "diff", "info", "list", "map", "snapshot list",
-      "status", "top", "trash list"],
+     ["check", "compact", "df", "diff", "get", "info", "list", "map",
+      "snapshot list", "status", "top", "trash list"],
      sorted(command for command in commands
             if "--json" in ask("help", *command.split())))
 

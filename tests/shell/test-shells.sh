@@ -75,7 +75,8 @@ asks "sqlblock map $db web --since=m" --since=monday --since=morning
 asks "sqlblock map $db web --since m" monday morning
 asks "sqlblock snapshot release $db web@monday n" news nightly
 asks "sqlblock snapshot hold $db web@morning n" news nightly
-asks "sqlblock set $db web " compression= dedup= description= quota= user:
+asks "sqlblock set $db web d" dedup= description=
+asks "sqlblock inherit $db web auto" auto-snapshot
 asks "sqlblock set $db web dedup=" dedup=off dedup=on
 asks "sqlblock set $db web --unset=" --unset=user:owner
 asks "sqlblock create $db new --compression=z" --compression=zstd

@@ -434,6 +434,65 @@ test_slots (void **state)
   store_close (store);
 }
 
+/* Set NAME of TARGET; "" has it inherited. */
+static void
+set_setting (const char *target, const char *name, const char *text)
+{
+  const struct property_setting setting = { name, text };
+  const struct disk_options options = {
+    .settings = &setting,
+    .settings_count = 1,
+  };
+  struct status status;
+
+  assert_ok (manage_set (store, target, &options, &status), &status);
+}
+
+/* What the server is told goes before what the disk says, and that before what
+ * the database says; each look sees what was set meanwhile.
+ */
+static void
+test_settings (void **state)
+{
+  const int64_t start = INT64_C (1795344000) / HOUR * HOUR;
+  struct status status;
+
+  (void)state;
+  begin ();
+  schedule = (struct history_options){ .warn = unit_ignore_warning };
+  fill_web (1);
+  assert_int_equal (look_at (start), 0);
+  set_setting (TARGET_DATABASE, "auto-snapshot", "1h");
+  assert_int_equal (look_at (start + 1), 1);
+  fill_web (2);
+  assert_int_equal (look_at (start + 10 * MINUTE), 1);
+  set_setting ("web", "auto-snapshot", "10m");
+  assert_int_equal (look_at (start + 10 * MINUTE), 2);
+  fill_web (3);
+  schedule.interval = 2 * HOUR;
+  assert_int_equal (look_at (start + 20 * MINUTE), 2);
+  schedule.interval = 0;
+  set_setting ("web", "auto-snapshot", "off");
+  assert_int_equal (look_at (start + HOUR), 2);
+  set_setting ("web", "auto-snapshot", "");
+  assert_int_equal (look_at (start + HOUR), 3);
+  /* The newest stays; of the others one goes at a time. */
+  set_setting (TARGET_DATABASE, "keep", "all:1m");
+  assert_int_equal (look_at (start + HOUR + 2 * MINUTE), 2);
+  set_setting ("web", "keep", "all:ever");
+  assert_int_equal (look_at (start + HOUR + 3 * MINUTE), 2);
+  set_setting ("web", "keep", "");
+  assert_int_equal (look_at (start + HOUR + 4 * MINUTE), 1);
+  /* What nobody understands stops the history of the disk. */
+  unit_sql_on (path, "UPDATE property SET value = 'often',"
+                     " checksum = row_checksum ('property', id, kind, owner,"
+                     " key, 'often') WHERE key = 'local:auto-snapshot'");
+  fill_web (4);
+  assert_fails (history_run (store, &schedule, start + 2 * HOUR, &status),
+                &status, EIO, "the setting auto-snapshot of the database");
+  store_close (store);
+}
+
 /* What a person has renamed is not thinned out. */
 static void
 test_renamed (void **state)
@@ -1436,6 +1495,7 @@ main (void)
     unit_test (test_slots_again),
     unit_test (test_thinning),
     unit_test (test_held),
+    unit_test (test_settings),
     unit_test (test_clock_ahead),
     unit_test (test_backlog),
     unit_test (test_damaged_disk),
