@@ -24,6 +24,7 @@
 #include "store.h"
 
 struct nbdkit_exports;
+struct server_place;
 
 /* What a server serves. */
 struct served {
@@ -40,7 +41,8 @@ struct client {
   struct peer peer;
   struct place place;
   struct limits *limits;
-  bool alone; /* more connections of it would be refused */
+  struct server_place *seen; /* where "sqlblock status" sees it, or NULL */
+  bool alone;                /* more connections of it would be refused */
 };
 
 /* The client whose callback this is opens the export NAME, "" for the default

@@ -31,6 +31,15 @@ union address {
   struct sockaddr_storage storage;
 };
 
+/* Do clients come over sockets? */
+static bool has_peers;
+
+void
+peer_begin (void)
+{
+  has_peers = nbdkit_stdio_safe ();
+}
+
 static void
 read_inet6 (struct peer *peer, const struct sockaddr_in6 *address)
 {
@@ -84,7 +93,7 @@ peer_ask (struct peer *peer)
 
   *peer = (struct peer){ .pid = -1, .uid = -1, .gid = -1 };
   memset (&address, 0, sizeof address);
-  if (nbdkit_peer_name (&address.any, &length) == 0)
+  if (has_peers && nbdkit_peer_name (&address.any, &length) == 0)
     read_address (peer, &address);
   if (peer_has_certificates ()) {
     peer->tls_name = nbdkit_peer_tls_dn ();

@@ -24,6 +24,11 @@
 /* Room for a peer in words. */
 #define PEER_TEXT 300
 
+/* See whether clients come through a pipe, which nbdkit says only when it loads
+ * the plugin.
+ */
+void peer_begin (void);
+
 /* Ask who the client is in whose callback this thread is; without one (nbdkit
  * names no export then) it is unknown.  Freed by peer_forget.
  */

@@ -34,6 +34,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define NBDKIT_API_VERSION 2
@@ -662,6 +663,31 @@ sqlblock_default_export (int readonly, int is_tls)
   return export_name ? export_name : nbdkit_strdup_intern (info.name);
 }
 
+/* Have the client, which has opened NAME, seen by "sqlblock status". */
+static void
+enter_client (struct client *client, const char *name, bool readonly)
+{
+  struct server_client who = {
+    .write = !readonly && !client->increment && !disk_is_readonly (client->disk),
+    .since = time (NULL),
+    .process = client->peer.pid,
+    .user = client->peer.uid,
+  };
+  char text[PEER_TEXT];
+
+  /* A filter opens disks for itself. */
+  if (name == NULL)
+    return;
+  snprintf (who.target, sizeof who.target, "%.*s", DISK_TARGET_MAX,
+            client->increment ? name : disk_get_info (client->disk)->name);
+  if (client->peer.kind != PEER_UNIX && client->peer.kind != PEER_UNKNOWN) {
+    peer_describe (&client->peer, text);
+    snprintf (who.address, sizeof who.address, "%.*s",
+              (int)sizeof who.address - 1, text);
+  }
+  client->seen = server_enter (server, &who);
+}
+
 /* A client connects; or a filter opens a disk before there is any client, as
  * ext2 does since nbdkit 1.44: there is no name then, which means the same as
  * an empty one.
@@ -675,6 +701,8 @@ sqlblock_open (int readonly)
 
   if (client == NULL)
     report (&status);
+  else
+    enter_client (client, nbdkit_export_name (), readonly);
   answer_client (client ? NULL : &status);
   return client;
 }
@@ -683,7 +711,10 @@ sqlblock_open (int readonly)
 static void
 sqlblock_close (void *handle)
 {
-  client_close (handle);
+  struct client *client = handle;
+
+  server_leave (client->seen);
+  client_close (client);
 }
 
 /* The disk of a client. */
@@ -952,6 +983,7 @@ static struct nbdkit_plugin plugin = {
   .version = PACKAGE_VERSION,
   .longname = "disks in an SQLite database",
   .description = "Disks kept as blocks in rows of an SQLite database.",
+  .load = peer_begin,
   .unload = sqlblock_unload,
   .config = sqlblock_config,
   .config_complete = sqlblock_config_complete,

@@ -112,6 +112,44 @@ int manage_count (struct store *store, progress_made progress, void *opaque,
 int manage_delete (struct store *store, const char *disk, bool snapshots,
                    bool force, struct status *status);
 
+/* The same; but where the setting trash= of the disk, or else of the database,
+ * says so, the disk goes to the trash (rows/trash.h) with its snapshots: then
+ * TO_TRASH tells of it, else its disk.id is 0.  With FORCE, clients that read
+ * one of its snapshots go on until they leave.  EIO where the setting is
+ * damaged.
+ */
+int manage_discard (struct store *store, const char *disk, bool snapshots,
+                    bool force, struct trashed_disk *to_trash,
+                    struct status *status);
+
+/* Call FOUND for each disk in the trash, in the order of their ids, or for each
+ * of their snapshots, until it returns non-zero.  A transaction is open: FOUND
+ * calls nothing of the store.
+ */
+int manage_list_trash (struct store *store,
+                       int (*found) (const struct trashed_disk *disk,
+                                     void *opaque),
+                       void *opaque, struct status *status);
+int manage_list_trash_snapshots (struct store *store,
+                                 int (*found) (const struct snapshot_info *info,
+                                               void *opaque),
+                                 void *opaque, struct status *status);
+
+/* Have disk ID back from the trash, as NAME or, for NULL, as what it was
+ * called: EEXIST where that is taken, EINVAL where it is not known.
+ */
+int manage_undelete (struct store *store, int64_t id, const char *name,
+                     struct status *status);
+
+/* Delete disk ID, which is in the trash, with its snapshots, as manage_delete
+ * would; or all whose time is over at NOW (seconds since 1970, UTC), and
+ * *PURGED says how many.  Those that somebody still has open, or that have a
+ * snapshot which is held, are then passed over.
+ */
+int manage_purge (struct store *store, int64_t id, struct status *status);
+int manage_purge_expired (struct store *store, int64_t now, unsigned *purged,
+                          struct status *status);
+
 /* Take a snapshot NAME of each of COUNT DISKS, at the same instant. */
 int manage_snapshot (struct store *store, const char *const *disks,
                      size_t count, const char *name, struct status *status);
@@ -144,6 +182,12 @@ int manage_rollback (struct store *store, const char *target, bool force,
  */
 int manage_try_delete (struct store *store, const char *disk, bool snapshots,
                        bool force, struct status *status);
+int manage_try_discard (struct store *store, const char *disk, bool snapshots,
+                        bool force, struct trashed_disk *to_trash,
+                        struct status *status);
+int manage_try_undelete (struct store *store, int64_t id, const char *name,
+                         struct status *status);
+int manage_try_purge (struct store *store, int64_t id, struct status *status);
 int manage_try_delete_snapshots (struct store *store,
                                  const char *const *targets, size_t count,
                                  struct status *status);
@@ -170,6 +214,7 @@ enum {
   GROUP_SNAPSHOTS = 1, /* delete the snapshots of disks, too */
   GROUP_FORCE = 2,     /* also while a server has the disks open */
   GROUP_TRY = 4,       /* change nothing, but fail as this would fail now */
+  GROUP_DISCARD = 8,   /* delete as manage_discard */
 };
 
 /* Make the changes that COUNT STEPS say, in their order; E2BIG where they are
@@ -323,10 +368,38 @@ struct manage_file {
   uint64_t log;         /* bytes of the write-ahead log */
   uint64_t page_size;   /* bytes */
   uint64_t reclaimable; /* layers that wait to be reclaimed */
+  uint64_t trash;       /* disks in the trash */
+  uint64_t room;        /* bytes that its file system has for us; 0 on a
+                           cluster */
   int format;
 };
 int manage_file (struct store *store, struct manage_file *file,
                  struct status *status);
+
+/* Who has something open, as far as locks and rows tell, in any process: */
+enum manage_use_kind {
+  MANAGE_WRITTEN, /* a disk is open for writing */
+  MANAGE_READ,    /* a snapshot is open by its name */
+  MANAGE_COPIED,  /* a disk is copied that cannot be pinned */
+  MANAGE_PINNED,  /* a copy holds what a disk showed, or has been interrupted */
+  MANAGE_RECEIVED, /* DISK/receiving comes in */
+  MANAGE_USE_KINDS,
+};
+struct manage_use {
+  enum manage_use_kind kind;
+  char target[DISK_TARGET_MAX + 1];
+  char who[130]; /* "process 1234 on host", as it says itself; "": not known */
+  int64_t since; /* of one that is pinned: seconds since 1970, UTC; or 0 */
+};
+int manage_list_uses (struct store *store,
+                      int (*found) (const struct manage_use *use, void *opaque),
+                      void *opaque, struct status *status);
+
+/* Count what the whole database takes, see rows/totals.h; progress and damage
+ * as in manage_usage.
+ */
+int manage_totals (struct store *store, struct totals *totals,
+                   progress_made progress, void *opaque, struct status *status);
 
 /* Call FOUND for each range of bytes, in order, that differs between FROM
  * and TO (each DISK or DISK@SNAPSHOT, or for FROM NULL: nothing but

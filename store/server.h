@@ -89,6 +89,37 @@ struct server *server_start (const char *path,
  */
 void server_stop (struct server *server);
 
+/* Who is at a server. */
+struct server_client {
+  bool command; /* at the control socket; else a client of NBD, which has */
+  char target[DISK_TARGET_MAX + 1]; /* this disk or snapshot open */
+  bool write;                       /* also to write */
+  int64_t since;                    /* seconds since 1970, UTC */
+  int64_t process, user;            /* -1: not known */
+  char address[128];                /* "192.0.2.7:4711"; "": not known */
+  char doing[64];                   /* the call that a command makes, or "" */
+};
+
+/* One has come; what tells of it until server_leave, or NULL where there is no
+ * memory.  Thread rules: any thread.
+ */
+struct server_place *server_enter (struct server *server,
+                                   const struct server_client *client);
+void server_leave (struct server_place *place);
+
+/* Ask the server that has STORE open (option control) who is at it. */
+struct server_report {
+  int64_t process, user; /* of the server, */
+  char host[65];         /* on this machine */
+  char version[32];
+  int64_t since; /* seconds since 1970, UTC */
+  const struct server_client *clients;
+  size_t count;
+};
+int server_ask (struct store *store, struct server_report *report,
+                struct status *status);
+void server_report_free (struct server_report *report);
+
 /* The open store.  Thread rules: any thread. */
 struct store *server_store (const struct server *server);
 

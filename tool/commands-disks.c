@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/sane.h"
+#include "base/times.h"
 #include "base/values.h"
 #include "copy.h"
 #include "pattern.h"
@@ -335,10 +336,11 @@ const struct command command_resize = {
  * delete
  */
 
-static bool delete_snapshots;
+static bool delete_snapshots, delete_now;
 
 static const struct tool_option delete_options[] = {
   { "snapshots", 0, NULL, &delete_snapshots, "delete its snapshots too" },
+  { "now", 0, NULL, &delete_now, "for good, also where there is a trash" },
   NO_RECLAIM_OPTION,
   { NULL, 0, NULL, NULL, NULL },
 };
@@ -364,42 +366,6 @@ add_snapshot (const struct snapshot_info *info, void *opaque)
   return 0;
 }
 
-/* Say what would be deleted, if it would. */
-static int
-show_deletion (struct store *store, const char *name)
-{
-  struct family family = { 0 };
-  char text[TOOL_SIZE_MAX];
-  struct disk_info info;
-  struct status status;
-  uint64_t freed;
-  int r;
-
-  if (store_find (store, name, &info, &status) == -1)
-    return tool_fail (&status);
-  add_member (&family, info.id, 0);
-  if (manage_list_snapshots (store, name, add_snapshot, &family, &status) == -1)
-    return tool_fail (&status);
-  if (manage_try_delete (store, name, delete_snapshots, common.force,
-                         &status) == -1)
-    return tool_fail (&status);
-  tool_progress_begin ("counting");
-  r = manage_usage (store, family.items, family.count, &freed, 1, tool_progress,
-                    NULL, &status);
-  tool_progress_end (r);
-  free (family.items);
-  if (r == -1)
-    return tool_fail (&status);
-  if (family.count > 1)
-    tool_print ("would delete disk '%s' and its %s, which frees %s", name,
-                tool_count (family.count - 1, "snapshot"),
-                tool_amount (freed, text));
-  else
-    tool_print ("would delete disk '%s', which frees %s", name,
-                tool_amount (freed, text));
-  return TOOL_DONE;
-}
-
 /* The changes of a kind to each of TARGETS. */
 static struct manage_step *
 steps_of (const struct names *targets)
@@ -411,35 +377,110 @@ steps_of (const struct names *targets)
   return steps;
 }
 
-/* Say what deleting all of DISKS would free. */
+/* Would the disk NAME go to the trash?  Then *TRASHED tells of it. */
+static int
+try_deletion (struct store *store, const char *name,
+              struct trashed_disk *trashed, struct status *status)
+{
+  trashed->disk.id = 0;
+  return delete_now ? manage_try_delete (store, name, delete_snapshots,
+                                         common.force, status)
+                    : manage_try_discard (store, name, delete_snapshots,
+                                          common.force, trashed, status);
+}
+
+/* Say in a new string, *SAID, what would become of the disk NAME; if it would be
+ * deleted, it and its snapshots are put into FAMILY.
+ */
+static int
+show_deletion (struct store *store, const char *name, struct family *family,
+               char **said, struct status *status)
+{
+  const size_t before = family->count;
+  struct trashed_disk trashed;
+  char text[TIMES_TEXT_MAX];
+  struct disk_info info;
+
+  if (try_deletion (store, name, &trashed, status) == -1)
+    return -1;
+  if (trashed.disk.id) {
+    *said = tool_format ("would move disk '%s'%s to the trash until %s", name,
+                         trashed.snapshots ? " and its snapshots" : "",
+                         times_local (trashed.until, text));
+    return 0;
+  }
+  if (store_find (store, name, &info, status) == -1)
+    return -1;
+  add_member (family, info.id, 0);
+  if (manage_list_snapshots (store, name, add_snapshot, family, status) == -1)
+    return -1;
+  if (family->count - before > 1)
+    *said = tool_format ("would delete disk '%s' and its %s", name,
+                         tool_count (family->count - before - 1, "snapshot"));
+  else
+    *said = tool_format ("would delete disk '%s'", name);
+  return 0;
+}
+
+/* Say what deleting DISKS would do. */
 static int
 show_deletions (struct store *store, const struct names *disks)
 {
   struct family family = { 0 };
   char text[TOOL_SIZE_MAX];
-  struct disk_info info;
   struct status status;
-  uint64_t freed;
-  int r;
+  uint64_t freed = 0;
+  char *said = NULL;
+  int r = 0;
 
-  for (size_t i = 0; i < disks->count; i++) {
-    if (store_find (store, disks->names[i], &info, &status) == -1)
-      return tool_fail (&status);
-    add_member (&family, info.id, 0);
-    if (manage_list_snapshots (store, disks->names[i], add_snapshot, &family,
-                               &status) == -1)
-      return tool_fail (&status);
-    tool_print ("would delete disk '%s'", disks->names[i]);
+  /* The last one stands in a line with what is freed. */
+  for (size_t i = 0; r == 0 && i < disks->count; i++) {
+    if (said)
+      tool_print ("%s", said);
+    free (said);
+    said = NULL;
+    r = show_deletion (store, disks->names[i], &family, &said, &status);
   }
-  tool_progress_begin ("counting");
-  r = manage_usage (store, family.items, family.count, &freed, 1, tool_progress,
-                    NULL, &status);
-  tool_progress_end (r);
+  if (r == 0 && family.count > 0) {
+    tool_progress_begin ("counting");
+    r = manage_usage (store, family.items, family.count, &freed, 1,
+                      tool_progress, NULL, &status);
+    tool_progress_end (r);
+  }
   free (family.items);
-  if (r == -1)
-    return tool_fail (&status);
-  tool_print ("which frees %s", tool_amount (freed, text));
-  return TOOL_DONE;
+  if (r == 0)
+    tool_print ("%s, which frees %s%s", said, tool_amount (freed, text),
+                disks->count > 1 ? " in all" : "");
+  free (said);
+  return r == -1 ? tool_fail (&status) : TOOL_DONE;
+}
+
+/* Say what has become of a disk. */
+static void
+tell_deletion (const char *name, const struct trashed_disk *trashed)
+{
+  char text[TIMES_TEXT_MAX];
+
+  if (trashed->disk.id)
+    tool_say ("moved disk '%s'%s to the trash until %s; \"sqlblock undelete\" "
+              "has it back, \"sqlblock trash empty\" frees its space",
+              name, trashed->snapshots ? " and its snapshots" : "",
+              times_local (trashed->until, text));
+  else
+    tool_say ("deleted disk '%s'%s", name,
+              delete_snapshots ? " and its snapshots" : "");
+}
+
+/* A disk that is looked for in the trash, by its number. */
+static int
+find_trashed (const struct trashed_disk *disk, void *opaque)
+{
+  struct trashed_disk *wanted = opaque;
+
+  if (disk->disk.id != wanted->disk.id)
+    return 0;
+  *wanted = *disk;
+  return 1;
 }
 
 /* Delete several DISKS at once. */
@@ -448,34 +489,50 @@ delete_several (struct store *store, const struct names *disks)
 {
   const unsigned flags = (delete_snapshots ? GROUP_SNAPSHOTS : 0) |
                          (common.force ? GROUP_FORCE : 0) |
+                         (delete_now ? 0 : GROUP_DISCARD) |
                          (common.dry_run ? GROUP_TRY : 0);
+  struct disk_info *infos = tool_alloc (disks->count * sizeof *infos);
+  struct trashed_disk trashed;
   struct status status;
 
+  for (size_t i = 0; i < disks->count; i++)
+    if (store_find (store, disks->names[i], &infos[i], &status) == -1)
+      return tool_fail (&status);
   if (manage_group (store, GROUP_DELETE, steps_of (disks), disks->count, flags,
                     &status) == -1)
     return tool_fail (&status);
   if (common.dry_run)
     return show_deletions (store, disks);
-  for (size_t i = 0; i < disks->count; i++)
-    tool_say ("deleted disk '%s'%s", disks->names[i],
-              delete_snapshots ? " and its snapshots" : "");
+  for (size_t i = 0; i < disks->count; i++) {
+    trashed = (struct trashed_disk){ .disk.id = infos[i].id };
+    if (manage_list_trash (store, find_trashed, &trashed, &status) == -1 ||
+        trashed.until == 0)
+      trashed.disk.id = 0;
+    tell_deletion (disks->names[i], &trashed);
+  }
+  free (infos);
   return no_reclaim ? TOOL_DONE : tool_reclaim (store);
 }
 
-/* Delete the disk NAME. */
+/* Delete the disk of DISKS. */
 static int
-delete_one (struct store *store, const char *name)
+delete_one (struct store *store, const struct names *disks)
 {
+  const char *name = disks->names[0];
+  struct trashed_disk trashed = { 0 };
   struct status status;
+  int r;
 
   if (common.dry_run)
-    return show_deletion (store, name);
-  if (manage_delete (store, name, delete_snapshots, common.force, &status) ==
-      -1)
+    return show_deletions (store, disks);
+  r = delete_now ? manage_delete (store, name, delete_snapshots, common.force,
+                                  &status)
+                 : manage_discard (store, name, delete_snapshots, common.force,
+                                   &trashed, &status);
+  if (r == -1)
     return tool_fail (&status);
-  tool_say ("deleted disk '%s'%s", name,
-            delete_snapshots ? " and its snapshots" : "");
-  return no_reclaim ? TOOL_DONE : tool_reclaim (store);
+  tell_deletion (name, &trashed);
+  return no_reclaim || trashed.disk.id ? TOOL_DONE : tool_reclaim (store);
 }
 
 static int
@@ -487,7 +544,7 @@ run_delete (int argc, char *argv[])
 
   if (code != TOOL_DONE)
     return code;
-  return disks.count == 1 ? delete_one (store, disks.names[0])
+  return disks.count == 1 ? delete_one (store, &disks)
                           : delete_several (store, &disks);
 }
 
@@ -505,6 +562,11 @@ const struct command command_delete = {
       "code 5).  Clones of it live on.  The space that becomes free is used\n"
       "for what is written next; \"sqlblock compact\" gives it back to the\n"
       "file system.\n"
+      "\n"
+      "Where \"sqlblock set\" has said trash=SPAN for the disk or the "
+      "database,\n"
+      "it goes to the trash for so long, with its snapshots, unless --now is\n"
+      "given; \"sqlblock undelete\" has it back.\n"
       "\n"
       "Example: sqlblock delete disks.sqlite web --snapshots --dry-run\n",
   .options = delete_options,

@@ -31,7 +31,16 @@ access_name (enum disk_access access)
                                     : "none";
 }
 
-/* The same for people: "" where it can be used in every way. */
+/* The same for people, in a list. */
+static const char *
+access_word (enum disk_access access)
+{
+  return access == DISK_OPEN        ? ""
+         : access == DISK_READ_ONLY ? "read-only"
+                                    : "unusable";
+}
+
+/* And alone: "" where it can be used in every way. */
 static const char *
 access_text (enum disk_access access)
 {
@@ -542,13 +551,12 @@ add_disk_cells (struct list *list, size_t i,
   add_usage_cells (list, i);
   tool_cell_count (table, details->snapshots);
   tool_cell_time (table, info->created);
-  tool_cell (table, "%s%s%s", details->origin,
-             details->origin[0] && info->access ? "; " : "",
-             access_text (info->access));
+  tool_cell (table, "%s", details->origin);
   tool_cell_size (table, info->block_size);
   store_print_compression (&info->storing.compression, compression);
   tool_cell (table, "%s", compression);
   tool_cell (table, "%s", info->storing.deduplicate == DISK_ON ? "on" : "off");
+  tool_cell (table, "%s", access_word (info->access));
   tool_cell (table, "%s", info->description);
 }
 
@@ -578,6 +586,7 @@ add_snapshot_cells (struct list *list, size_t i, const char *name,
     no_cells (table, 1);
     tool_cell_size (table, info->block_size);
     no_cells (table, 2);
+    tool_cell (table, "%s", access_word (info->access));
   }
   tool_cell (table, "%s", list->unknown ? "?" : description);
   free (description);
@@ -755,13 +764,45 @@ print_names (const struct contents *contents)
     json_decref (names);
 }
 
+/* The usual columns. */
+#define COLUMNS       "NAME,SIZE,QUOTA,SNAPSHOTS,CREATED,ORIGIN"
+#define USAGE_COLUMNS "NAME,SIZE,QUOTA,STORED,FREES,SNAPSHOTS,CREATED,ORIGIN"
+
+/* People must see of a disk that it cannot be used in every way; programs have
+ * the same columns always.
+ */
+static int
+show_access (struct tool_table *table, const struct contents *contents)
+{
+  if (common.columns || common.bare)
+    return TOOL_DONE;
+  for (size_t i = 0; i < contents->disk_count; i++)
+    if (contents->disks[i].access != DISK_OPEN)
+      return tool_table_choose (table, with_usage ? USAGE_COLUMNS ",ACCESS"
+                                                  : COLUMNS ",ACCESS");
+  return TOOL_DONE;
+}
+
+/* What is deleted, but takes space, is no disk of the list. */
+static void
+tell_of_trash (struct store *store)
+{
+  struct manage_file file;
+  struct status ignored;
+
+  if (!common.json && !common.bare &&
+      manage_file (store, &file, &ignored) == 0 && file.trash > 0)
+    tool_say ("in the trash: %s (\"sqlblock trash list\")",
+              tool_count (file.trash, "disk"));
+}
+
 static int
 run_list (int argc, char *argv[])
 {
   static const char *const titles[] = {
-    "NAME",        ">SIZE",      ">QUOTA",      ">STORED", ">FREES",
-    ">EXCLUSIVE",  ">SNAPSHOTS", "CREATED",     "ORIGIN",  ">BLOCK",
-    "COMPRESSION", "DEDUP",      "DESCRIPTION", NULL,
+    "NAME",        ">SIZE",      ">QUOTA",  ">STORED",     ">FREES",
+    ">EXCLUSIVE",  ">SNAPSHOTS", "CREATED", "ORIGIN",      ">BLOCK",
+    "COMPRESSION", "DEDUP",      "ACCESS",  "DESCRIPTION", NULL,
   };
   struct tool_table *table = tool_table (titles);
   struct contents contents = { 0 };
@@ -769,9 +810,7 @@ run_list (int argc, char *argv[])
   int code;
 
   (void)argc;
-  code =
-      choose_columns (table, "NAME,SIZE,QUOTA,SNAPSHOTS,CREATED,ORIGIN",
-                      "NAME,SIZE,QUOTA,STORED,FREES,SNAPSHOTS,CREATED,ORIGIN");
+  code = choose_columns (table, COLUMNS, USAGE_COLUMNS);
   if (code != TOOL_DONE)
     return code;
   if (list_names && (with_usage || common.columns || common.sort ||
@@ -783,8 +822,13 @@ run_list (int argc, char *argv[])
   code = read_contents (store, list_all || with_usage, &contents);
   if (code != TOOL_DONE)
     return code;
-  if (!list_names)
-    return show_list (store, &contents, false, list_all, table);
+  if (!list_names) {
+    code = show_access (table, &contents);
+    if (code == TOOL_DONE)
+      code = show_list (store, &contents, false, list_all, table);
+    tell_of_trash (store);
+    return code;
+  }
   print_names (&contents);
   return TOOL_DONE;
 }
@@ -801,8 +845,10 @@ const struct command command_list = {
       "\n"
       "Columns: NAME SIZE QUOTA STORED FREES EXCLUSIVE SNAPSHOTS CREATED "
       "ORIGIN\n"
-      "BLOCK COMPRESSION DEDUP DESCRIPTION.  EXCLUSIVE is what deleting the\n"
-      "disk without its snapshots would free.  STORED, FREES and EXCLUSIVE\n"
+      "BLOCK COMPRESSION DEDUP ACCESS DESCRIPTION.  EXCLUSIVE is what "
+      "deleting\n"
+      "the disk without its snapshots would free.  STORED, FREES and "
+      "EXCLUSIVE\n"
       "are counted, as with --usage.\n"
       "\n"
       "The JSON is {\"disks\": [...]}, each with name, description, size,\n"
@@ -908,12 +954,13 @@ show_file (struct store *store, const char *path)
     return code;
   if (common.json) {
     tool_json_print (json_pack (
-        "{s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "file",
+        "{s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "file",
         tool_json_string (path), "format", file.format, "size",
         tool_json_size (file.size), "free", tool_json_size (file.free), "log",
         tool_json_size (file.log), "page_size", tool_json_size (file.page_size),
         "disks", tool_json_size (contents.disk_count), "snapshots",
-        tool_json_size (contents.snapshot_count), "reclaimable",
+        tool_json_size (contents.snapshot_count), "trash",
+        tool_json_size (file.trash), "reclaimable",
         tool_json_size (file.reclaimable)));
     return TOOL_DONE;
   }
@@ -925,6 +972,8 @@ show_file (struct store *store, const char *path)
   tool_property_size ("page size", file.page_size);
   tool_property ("disks", "%zu", contents.disk_count);
   tool_property ("snapshots", "%zu", contents.snapshot_count);
+  if (file.trash)
+    tool_property ("in trash", "%s", tool_count (file.trash, "disk"));
   if (file.reclaimable)
     tool_property ("deleted", "not all freed yet: \"sqlblock compact %s\"",
                    path);

@@ -313,6 +313,8 @@ const struct command command_set = {
       "  limit-requests=NUMBER|none  how many requests a second all its\n"
       "                     clients have together.\n"
       "  limit-bytes=SIZE|none  how many bytes a second these read and write.\n"
+      "  trash=TIME|off     how long a disk that is deleted can be had back,\n"
+      "                     see undelete, such as 7d.\n"
       "  description=TEXT   a line for people, as by describe\n"
       "  user:KEY=TEXT      whatever you want to note, by any name.  KEY is\n"
       "                     UTF-8 without '='; user:KEY has at most 200\n"

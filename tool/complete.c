@@ -26,6 +26,7 @@
 #include <config.h>
 
 #include <ctype.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -280,6 +281,32 @@ offer_names (const char *kind)
                      tool_format ("%.*s", (int)(at + 1 - typed), typed));
 }
 
+/* Offer the name of a disk in the trash, with OPAQUE its number. */
+static int
+offer_trashed (const struct trashed_disk *disk, void *opaque)
+{
+  char id[24], deleted[TIMES_TEXT_MAX];
+
+  times_local (disk->deleted, deleted);
+  snprintf (id, sizeof id, "%" PRId64, disk->disk.id);
+  if (opaque)
+    offer (id, disk->name);
+  else
+    offer (disk->name[0] ? disk->name : "?", deleted);
+  return 0;
+}
+
+/* Offer what is in the trash: names, or with IDS numbers. */
+static void
+offer_trash (bool ids)
+{
+  struct store *store = open_database ();
+  struct status status;
+
+  if (store)
+    manage_list_trash (store, offer_trashed, ids ? &ids : NULL, &status);
+}
+
 /*--------------------------------------------------------------------
  * Properties and holds.
  */
@@ -445,6 +472,8 @@ offer_value (const char *kind)
 
     offer_snapshots (current_disk (), before);
   }
+  else if (strcmp (kind, "ID") == 0)
+    offer_trash (true);
   else if (strcmp (kind, "TITLE") == 0 || strcmp (kind, "TITLES") == 0)
     offer_titles (kind[strlen ("TITLE")] == 'S');
   else if (strcmp (kind, "WHEN") == 0) {
@@ -521,6 +550,11 @@ offer_operand (void)
     offer_tags_of_others (line.operands[1]);
   else if (strcmp (kind, "TAG") == 0)
     offer_keys (line.operands[1], PROPERTY_HOLD, false);
+  else if (strcmp (command, "undelete") == 0 ||
+           strcmp (command, "trash empty") == 0) {
+    if (line.operand_count == 1)
+      offer_trash (false);
+  }
   else if (strcmp (command, "snapshot create") == 0)
     offer_disks (false, strchr (typed, '@') == NULL);
   else if (strcmp (command, "snapshot delete") == 0 && is_given ("all"))

@@ -28,10 +28,14 @@
   X (create)                                                                   \
   X (list)                                                                     \
   X (info)                                                                     \
+  X (df)                                                                       \
   X (rename)                                                                   \
   X (describe)                                                                 \
   X (resize)                                                                   \
   X (delete)                                                                   \
+  X (undelete)                                                                 \
+  X (trash_list)                                                               \
+  X (trash_empty)                                                              \
   X (snapshot_create)                                                          \
   X (snapshot_list)                                                            \
   X (snapshot_delete)                                                          \
@@ -59,6 +63,7 @@
   X (set)                                                                      \
   X (inherit)                                                                  \
   X (recompress)                                                               \
+  X (status)                                                                   \
   X (top)
 
 #define DECLARED(name) extern const struct command command_##name;
@@ -87,10 +92,9 @@ static const struct {
 static const struct {
   const char *word, *means;
 } hints[] = {
-  { "destroy", "delete" },  { "remove", "delete" }, { "new", "create" },
-  { "mv", "rename" },       { "recv", "receive" },  { "show", "info" },
-  { "status", "top" },      { "verify", "check" },  { "scrub", "check" },
-  { "revert", "rollback" },
+  { "destroy", "delete" }, { "remove", "delete" }, { "new", "create" },
+  { "mv", "rename" },      { "recv", "receive" },  { "show", "info" },
+  { "verify", "check" },   { "scrub", "check" },   { "revert", "rollback" },
 };
 
 #define HINTS (sizeof hints / sizeof hints[0])

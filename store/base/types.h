@@ -162,6 +162,15 @@ struct partial_info {
   int64_t updated;         /* when something came last, since 1970 */
 };
 
+/* A disk in the trash. */
+struct trashed_disk {
+  struct disk_info disk;        /* whose own name is a hidden one */
+  char name[DISK_NAME_MAX + 1]; /* what it was called; "": not known */
+  int64_t deleted;              /* seconds since 1970, UTC; 0: not known */
+  int64_t until;                /* how long it stays; 0: for ever */
+  uint64_t snapshots;           /* how many it has */
+};
+
 /* What cannot be counted, since what says it cannot be read. */
 #define USAGE_UNKNOWN UINT64_MAX
 
@@ -171,6 +180,16 @@ struct usage_item {
   int64_t snapshot; /* 0: the disk as it is now */
   size_t group;     /* items of one group are deleted together */
   uint64_t stored;  /* counted: bytes of its blocks that are not zeroes */
+};
+
+/* What the whole database takes, in bytes; rows/totals.h says how its parts add
+ * up.
+ */
+struct totals {
+  uint64_t pages, free; /* all of the file, and those that are free */
+  uint64_t data;        /* of blocks, as they are stored, and of that: */
+  uint64_t disks, snapshots, trash, hidden, shared, deleted;
+  uint64_t logical; /* what the blocks of all rows hold */
 };
 
 /* Told of COUNT bytes at byte OFFSET of a disk, all data or all a HOLE. Returns

@@ -70,7 +70,8 @@ void check_add_shown (struct check_problem *problem, const char *name);
   "WITH RECURSIVE above (layer) AS (SELECT ?1 UNION"                           \
   "  SELECT layer.id FROM layer JOIN above ON layer.parent = above.layer)"     \
   " SELECT disk.id, epoch, 0, name, block_size"                                \
-  "  FROM disk JOIN above USING (layer) WHERE name NOT LIKE '%/%'"             \
+  "  FROM disk JOIN above USING (layer)"                                       \
+  "  WHERE name NOT LIKE '%/%' OR name LIKE '" DISK_TRASH "%'"                 \
   " UNION ALL SELECT disk.id, epoch, snapshot.id,"                             \
   "  disk.name || '@' || snapshot.name, block_size"                            \
   "  FROM snapshot JOIN above USING (layer)"                                   \

@@ -58,7 +58,31 @@ static const struct field file_fields[] = {
   FIELD (struct manage_file, log, "log", UNSIGNED),
   FIELD (struct manage_file, page_size, "page_size", UNSIGNED),
   FIELD (struct manage_file, reclaimable, "reclaimable", UNSIGNED),
+  FIELD (struct manage_file, trash, "trash", UNSIGNED),
+  FIELD (struct manage_file, room, "room", UNSIGNED),
   FIELD (struct manage_file, format, "format", SIGNED),
+  FIELD_END,
+};
+
+static const struct field use_fields[] = {
+  FIELD (struct manage_use, kind, "kind", UNSIGNED),
+  FIELD (struct manage_use, target, "target", CHARS),
+  FIELD (struct manage_use, who, "who", CHARS),
+  FIELD (struct manage_use, since, "since", SIGNED),
+  FIELD_END,
+};
+
+static const struct field totals_fields[] = {
+  FIELD (struct totals, pages, "pages", UNSIGNED),
+  FIELD (struct totals, free, "free", UNSIGNED),
+  FIELD (struct totals, data, "data", UNSIGNED),
+  FIELD (struct totals, disks, "disks", UNSIGNED),
+  FIELD (struct totals, snapshots, "snapshots", UNSIGNED),
+  FIELD (struct totals, trash, "trash", UNSIGNED),
+  FIELD (struct totals, hidden, "hidden", UNSIGNED),
+  FIELD (struct totals, shared, "shared", UNSIGNED),
+  FIELD (struct totals, deleted, "deleted", UNSIGNED),
+  FIELD (struct totals, logical, "logical", UNSIGNED),
   FIELD_END,
 };
 
@@ -162,6 +186,15 @@ static const struct field item_fields[] = {
   FIELD_END,
 };
 
+static const struct field trashed_fields[] = {
+  FIELD_OF (struct trashed_disk, disk, "disk", message_disk_info),
+  FIELD (struct trashed_disk, name, "name", CHARS),
+  FIELD (struct trashed_disk, deleted, "deleted", SIGNED),
+  FIELD (struct trashed_disk, until, "until", SIGNED),
+  FIELD (struct trashed_disk, snapshots, "snapshots", UNSIGNED),
+  FIELD_END,
+};
+
 const struct field manage_fields[] = {
   FIELD (struct manage_call, target, "target", TEXT),
   FIELD (struct manage_call, name, "name", TEXT),
@@ -184,6 +217,10 @@ const struct field manage_fields[] = {
   FIELD (struct manage_call, freed, "freed", UNSIGNED),
   FIELD (struct manage_call, open, "open", UNSIGNED),
   FIELD (struct manage_call, removed, "removed", UNSIGNED),
+  FIELD (struct manage_call, id, "id", SIGNED),
+  FIELD_OF (struct manage_call, trashed, "trashed", trashed_fields),
+  FIELD_LIST_OF (struct manage_call, trash, trash_count, "trash",
+                 trashed_fields),
   FIELD_OF (struct manage_call, options, "options", options_fields),
   FIELD_OF (struct manage_call, info, "info", message_disk_info),
   FIELD_OF (struct manage_call, from_info, "from_info", message_disk_info),
@@ -199,6 +236,8 @@ const struct field manage_fields[] = {
                  partial_fields),
   FIELD_OF (struct manage_call, details, "details", details_fields),
   FIELD_OF (struct manage_call, file, "file", file_fields),
+  FIELD_OF (struct manage_call, totals, "totals", totals_fields),
+  FIELD_LIST_OF (struct manage_call, uses, use_count, "uses", use_fields),
   FIELD_OF (struct manage_call, done, "done", recompressed_fields),
   FIELD (struct manage_call, path, "path", TEXT),
   FIELD (struct manage_call, directory, "directory", TEXT),

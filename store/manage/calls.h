@@ -28,6 +28,10 @@ struct manage_call {
   uint64_t size, keep, freed;
   uint32_t open; /* the number of a disk that is open */
   uint32_t removed;
+  int64_t id;
+  struct trashed_disk trashed;
+  const struct trashed_disk *trash;
+  size_t trash_count;
   struct disk_options options;
   struct disk_info info, from_info, to_info;
   bool readonly;
@@ -41,6 +45,9 @@ struct manage_call {
   size_t partial_count;
   struct manage_details details;
   struct manage_file file;
+  struct totals totals;
+  const struct manage_use *uses;
+  size_t use_count;
   struct recompressed done;
   const char *path, *directory;
   struct backup_counts copied;
@@ -63,6 +70,14 @@ extern const struct field manage_fields[];
   X (manage_count, "", "")                                                     \
   X (manage_delete, "disk snapshots? force?", "")                              \
   X (manage_try_delete, "disk snapshots? force?", "")                          \
+  X (manage_discard, "disk snapshots? force?", "trashed")                      \
+  X (manage_try_discard, "disk snapshots? force?", "trashed")                  \
+  X (manage_list_trash, "", "trash")                                           \
+  X (manage_list_trash_snapshots, "", "list")                                  \
+  X (manage_undelete, "id name?", "")                                          \
+  X (manage_try_undelete, "id name?", "")                                      \
+  X (manage_purge, "id", "")                                                   \
+  X (manage_try_purge, "id", "")                                               \
   X (manage_snapshot, "targets name", "")                                      \
   X (manage_delete_snapshots, "targets", "")                                   \
   X (manage_try_delete_snapshots, "targets", "")                               \
@@ -86,6 +101,8 @@ extern const struct field manage_fields[];
   X (manage_properties, "target", "optional")                                  \
   X (manage_usage, "items groups", "items frees")                              \
   X (manage_file, "", "file")                                                  \
+  X (manage_totals, "", "totals")                                              \
+  X (manage_list_uses, "", "uses")                                             \
   X (manage_diff, "from? to", "")                                              \
   X (manage_diff_found, "from_info? to_info", "")                              \
   X (manage_diff_bookmark, "bookmark to_info", "")                             \

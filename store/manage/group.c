@@ -41,6 +41,7 @@ struct group {
   size_t count;
   unsigned flags;
   struct guarded *disks; /* NULL: none are guarded */
+  struct trashed_disk trashed; /* the last that went to the trash */
 };
 
 /* Does this need that no server has the disk open? */
@@ -52,7 +53,7 @@ needs_guard (enum manage_group_kind kind)
 
 /* What one of the changes is asked for. */
 static struct request
-request_of (const struct group *group, size_t i)
+request_of (struct group *group, size_t i)
 {
   const struct manage_step *step = &group->steps[i];
 
@@ -66,6 +67,7 @@ request_of (const struct group *group, size_t i)
     .snapshots = group->flags & GROUP_SNAPSHOTS,
     .force = group->flags & GROUP_FORCE,
     .guard = group->request.guard,
+    .to_trash = group->flags & GROUP_DISCARD ? &group->trashed : NULL,
   };
 }
 

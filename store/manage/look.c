@@ -21,6 +21,8 @@
 #include "rows/properties.h"
 #include "rows/quota.h"
 #include "rows/snapshots.h"
+#include "rows/totals.h"
+#include "rows/trash.h"
 #include "rows/usage.h"
 #include "sqlite/files.h"
 
@@ -270,16 +272,18 @@ look_at_file (struct connection *connection, struct manage_file *file,
 {
   static const char free_sql[] = "PRAGMA freelist_count";
   static const char waiting_sql[] = "SELECT count (*) FROM reclaim";
-  int64_t page_size, free_pages, waiting, format;
+  int64_t page_size, free_pages, waiting, trash, format;
 
   if (connection_page_size (connection, &page_size, status) == -1 ||
       connection_integer (connection, free_sql, &free_pages, status) == -1 ||
       connection_integer (connection, waiting_sql, &waiting, status) == -1 ||
+      trash_count (connection, &trash, status) == -1 ||
       formats_number (connection, &format, status) == -1)
     return -1;
   file->page_size = page_size;
   file->free = free_pages * page_size;
   file->reclaimable = waiting;
+  file->trash = trash;
   file->format = format;
   return 0;
 }
@@ -298,6 +302,26 @@ manage_file (struct store *store, struct manage_file *file,
   }
   file->size = files_bytes (store_path (store), "");
   file->log = files_bytes (store_path (store), "-wal");
+  file->room = files_room (store_path (store));
   return STORE_READ (store, status, connection,
                      look_at_file (connection, file, status));
+}
+
+int
+manage_totals (struct store *store, struct totals *totals,
+               progress_made progress, void *opaque, struct status *status)
+{
+  struct manage_call call = { .size = 0 };
+  int r;
+
+  if (store_remote (store)) {
+    r = calls_ask_long (store, &call_manage_totals, &call, progress, opaque,
+                        status);
+    *totals = call.totals;
+    return r;
+  }
+  *totals = (struct totals){ .pages = 0 };
+  return STORE_READ (
+      store, status, connection,
+      totals_count (connection, totals, progress, opaque, status));
 }

@@ -76,6 +76,10 @@ struct request;
 int manage_change (struct store *store, bool only_try, struct request *request,
                    struct status *status);
 
+/* Delete the disk that REQUEST names, or only try, as manage_delete. */
+int manage_delete_requested (struct store *store, bool only_try,
+                             struct request *request, struct status *status);
+
 /* Take the guard of the disk that the target of REQUEST names, which becomes
  * the only one that it may change.  With FORCE it goes on without the guard,
  * and *GUARD is -1.

@@ -18,6 +18,7 @@
 #include "rows/partial.h"
 #include "rows/properties.h"
 #include "rows/inherit.h"
+#include "rows/trash.h"
 #include "engine/engine.h"
 #include "rows/snapshots.h"
 #include "base/count.h"
@@ -311,6 +312,33 @@ delete_partial (struct connection *connection, const struct request *request,
 }
 
 static int
+remove_disk (struct connection *connection, const struct request *request,
+             struct status *status)
+{
+  if (snapshots_delete_all (connection, request->disk.id, status) == -1)
+    return -1;
+  return disks_delete (connection, request->disk.id, status);
+}
+
+/* Move the disk to the trash, if the database or the disk says so. */
+static int
+discard (struct connection *connection, struct request *request,
+         struct status *status)
+{
+  const int64_t id = request->disk.id;
+  int64_t seconds;
+
+  request->to_trash->disk.id = 0;
+  if (trash_span (connection, id, &seconds, status) == -1)
+    return status_prefix (status, "disk '%s'", request->disk.name);
+  if (seconds == 0)
+    return remove_disk (connection, request, status);
+  if (trash_put (connection, &request->disk, seconds, status) == -1)
+    return -1;
+  return trash_find (connection, id, request->to_trash, status);
+}
+
+static int
 delete_disk (struct connection *connection, void *opaque, struct status *status)
 {
   struct request *request = opaque;
@@ -328,10 +356,10 @@ delete_disk (struct connection *connection, void *opaque, struct status *status)
   if (snapshots_check_held_all (connection, request->disk.id, status) == -1 ||
       (!request->force && keep_readers_out (connection, request, status) == -1))
     return -1;
-  if (snapshots_delete_all (connection, request->disk.id, status) == -1 ||
-      delete_partial (connection, request, status) == -1)
+  if (delete_partial (connection, request, status) == -1)
     return -1;
-  return disks_delete (connection, request->disk.id, status);
+  return request->to_trash ? discard (connection, request, status)
+                           : remove_disk (connection, request, status);
 }
 
 /* Make a change for which no server may have the disk open, or only try. */
@@ -348,20 +376,29 @@ change_guarded (struct store *store, bool only_try, bool force,
   return r;
 }
 
+int
+manage_delete_requested (struct store *store, bool only_try,
+                         struct request *request, struct status *status)
+{
+  request->path = store_path (store);
+  request->change = delete_disk;
+  return change_guarded (store, only_try, request->force, request, status);
+}
+
 /* Delete a disk, or with ONLY_TRY take that back. */
 static int
 delete_or_try (struct store *store, bool only_try, const char *disk,
-               bool snapshots, bool force, struct status *status)
+               bool snapshots, bool force, struct trashed_disk *to_trash,
+               struct status *status)
 {
   struct request request = {
-    .path = store_path (store),
     .target = disk,
     .snapshots = snapshots,
     .force = force,
-    .change = delete_disk,
+    .to_trash = to_trash,
   };
 
-  return change_guarded (store, only_try, force, &request, status);
+  return manage_delete_requested (store, only_try, &request, status);
 }
 
 int
@@ -374,7 +411,7 @@ manage_delete (struct store *store, const char *disk, bool snapshots,
                                              .snapshots = snapshots,
                                              .force = force },
                       status);
-  return delete_or_try (store, false, disk, snapshots, force, status);
+  return delete_or_try (store, false, disk, snapshots, force, NULL, status);
 }
 
 int
@@ -387,7 +424,46 @@ manage_try_delete (struct store *store, const char *disk, bool snapshots,
                                              .snapshots = snapshots,
                                              .force = force },
                       status);
-  return delete_or_try (store, true, disk, snapshots, force, status);
+  return delete_or_try (store, true, disk, snapshots, force, NULL, status);
+}
+
+/* The same as manage_discard and manage_try_discard, on the server. */
+static int
+ask_to_discard (struct store *store, const struct call_type *type,
+                const char *disk, bool snapshots, bool force,
+                struct trashed_disk *to_trash, struct status *status)
+{
+  struct manage_call call = {
+    .disk = disk,
+    .snapshots = snapshots,
+    .force = force,
+  };
+  const int r = calls_ask (store, type, &call, status);
+
+  *to_trash = call.trashed;
+  return r;
+}
+
+int
+manage_discard (struct store *store, const char *disk, bool snapshots,
+                bool force, struct trashed_disk *to_trash,
+                struct status *status)
+{
+  if (store_remote (store))
+    return ask_to_discard (store, &call_manage_discard, disk, snapshots, force,
+                           to_trash, status);
+  return delete_or_try (store, false, disk, snapshots, force, to_trash, status);
+}
+
+int
+manage_try_discard (struct store *store, const char *disk, bool snapshots,
+                    bool force, struct trashed_disk *to_trash,
+                    struct status *status)
+{
+  if (store_remote (store))
+    return ask_to_discard (store, &call_manage_try_discard, disk, snapshots,
+                           force, to_trash, status);
+  return delete_or_try (store, true, disk, snapshots, force, to_trash, status);
 }
 
 /*--------------------------------------------------------------------
@@ -433,7 +509,7 @@ manage_snapshot (struct store *store, const char *const *disks, size_t count,
   return store_change (store, snapshot_disks, &request, status);
 }
 
-/* A hold stays, other than a reader, for whom make_change waits: so it is
+/* A hold stays, other than a reader, for whom manage_change waits: so it is
  * looked for before readers are kept out.
  */
 static int

@@ -11,13 +11,22 @@
 
 #include "manage/request.h"
 #include "rows/snapshots.h"
+#include "rows/trash.h"
 
 int
 request_find_target (struct connection *connection, struct request *request,
                      struct status *status)
 {
-  return snapshots_find_target (connection, request->target, &request->disk,
-                                &request->snapshot, status);
+  struct trashed_disk found;
+
+  if (request->trashed == 0)
+    return snapshots_find_target (connection, request->target, &request->disk,
+                                  &request->snapshot, status);
+  request->snapshot.id = 0;
+  if (trash_find (connection, request->trashed, &found, status) == -1)
+    return -1;
+  request->disk = found.disk;
+  return 0;
 }
 
 /* The name may have come to mean another disk since its guard was taken. */
@@ -36,8 +45,12 @@ int
 request_find_disk (struct connection *connection, struct request *request,
                    struct status *status)
 {
-  if (snapshots_find_disk (connection, request->target, &request->disk,
-                           status) == -1)
+  const int r = request->trashed
+                    ? request_find_target (connection, request, status)
+                    : snapshots_find_disk (connection, request->target,
+                                           &request->disk, status);
+
+  if (r == -1)
     return -1;
   return check_only (request, status);
 }

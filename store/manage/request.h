@@ -28,7 +28,8 @@ struct request {
   struct disk_info disk;         /* that TARGET names */
   struct snapshot_info snapshot; /* that TARGET names, or one of id 0 */
 
-  int64_t only; /* the id of the disk that may be changed, or 0: any */
+  int64_t trashed; /* instead of a target: the id of a disk in the trash */
+  int64_t only;    /* the id of the disk that may be changed, or 0: any */
   const struct disk_options *options;
   const char *name;
   const char *const *targets;
@@ -36,6 +37,9 @@ struct request {
   bool snapshots, force;
   int guard;   /* keeps others from reading what is deleted, or -1 */
   int64_t pin; /* the snapshot that pins what the target shows */
+
+  /* A disk that is deleted may go there, and then this tells; or NULL. */
+  struct trashed_disk *to_trash;
 
   /* For a change that is only tried. */
   writer_change change;

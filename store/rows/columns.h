@@ -138,6 +138,10 @@ enum property_column {
  */
 #define DISK_RECEIVING "/receiving"
 
+/* What the name of a disk in the trash (trash.h) begins with; its id follows.
+ */
+#define DISK_TRASH "trash/"
+
 /* What the name of a snapshot that pins rows for a copy (snapshots_pin) begins
  * with.  Other names with a '/' are hidden, too, and of those who know them.
  */

@@ -620,17 +620,27 @@ set_layer (struct connection *connection, int64_t id, int64_t layer,
   return set_checksum (connection, id, status);
 }
 
+int
+disks_raise_epoch (struct connection *connection, int64_t id,
+                   struct status *status)
+{
+  static const char epoch_sql[] =
+      "UPDATE disk SET epoch = epoch + 1 WHERE id = ?1";
+
+  if (connection_run_for (connection, epoch_sql, id, status) == -1)
+    return -1;
+  return set_checksum (connection, id, status);
+}
+
 /* Have disk ID go on as SIZE bytes on LAYER, in a new epoch. */
 static int
 move_to (struct connection *connection, int64_t id, int64_t layer,
          uint64_t size, struct status *status)
 {
-  static const char epoch_sql[] =
-      "UPDATE disk SET epoch = epoch + 1 WHERE id = ?1";
   struct layer_point old;
 
   if (disks_head (connection, id, &old, status) == -1 ||
-      connection_run_for (connection, epoch_sql, id, status) == -1 ||
+      disks_raise_epoch (connection, id, status) == -1 ||
       set_layer (connection, id, layer, size, status) == -1)
     return -1;
   return reclaim_add (connection, old.layer, status);

@@ -144,6 +144,10 @@ int disks_set_storing (struct connection *connection, int64_t id,
 int disks_set_size (struct connection *connection, int64_t id, uint64_t size,
                     struct status *status);
 
+/* End all connections to disk ID: it goes on in a new epoch. */
+int disks_raise_epoch (struct connection *connection, int64_t id,
+                       struct status *status);
+
 /* Have disk ID go on as SIZE bytes of TO, in a new epoch, on a new layer;
  * for a roll-back.  What only the disk saw before is freed later.
  */

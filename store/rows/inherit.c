@@ -103,6 +103,7 @@ static const struct setting settings[] = {
   { "quota", "default:quota", "none", "SIZE|none", .copy = copy_quota },
   { "auto-snapshot", "local:auto-snapshot", "off", "TIME|off",
     .check = check_interval },
+  { "trash", "local:trash", "off", "TIME|off", .check = check_interval },
   { "keep", "local:keep", SCHEDULE_RULES_DEFAULT, "RULES",
     .check = check_rules },
   { "allow", PROPERTY_ALLOW, "all", "WHO,...", .check = allow_check,

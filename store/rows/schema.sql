@@ -275,7 +275,11 @@ CREATE INDEX snapshot_by_last_block ON snapshot (last_block);
 --                           then is as it was, zeroes perhaps not
 --   local:resume  disk      it is DISK/receiving, and is kept although nobody
 --                           receives it: a text, see partial.h
---   local:...     any       of this file only; auto-snapshot, keep, allow,
+--   local:trash-...
+--                 disk      trash-name, trash-since, trash-until: what a disk
+--                           'trash/ID' was called, when it was deleted, and how
+--                           long it stays (since 1970)
+--   local:...     any       of this file only; auto-snapshot, keep, trash, allow,
 --                           exclusive, limit-requests, limit-bytes: settings
 --                           (settings.h), of the file what its disks inherit
 --   others        any       of those who know them

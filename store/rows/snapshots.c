@@ -478,7 +478,8 @@ snapshots_list (struct connection *connection, int64_t disk,
                 void *opaque, struct status *status)
 {
   static const char list_sql[] = SNAPSHOT_INFO
-      " WHERE ?1 IN (0, snapshot.disk) AND snapshot.name NOT LIKE '%/%'"
+      " WHERE iif (?1, snapshot.disk = ?1, disk.name NOT LIKE '%/%')"
+      " AND snapshot.name NOT LIKE '%/%'"
       " ORDER BY snapshot.disk, snapshot.id";
   CLEANUP_STATEMENT sqlite3_stmt *list =
       connection_statement (connection, list_sql, status);

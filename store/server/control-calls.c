@@ -13,8 +13,11 @@
 #include <config.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
 
 #include "base/grow.h"
 #include "base/packed.h"
@@ -23,6 +26,7 @@
 #include "engine/engine.h"
 #include "engine/remote.h"
 #include "manage/calls.h"
+#include "server/clients.h"
 #include "server/control-parts.h"
 #include "sqlite/files.h"
 
@@ -418,6 +422,16 @@ SERVE (manage_delete,
        manage_delete (STORE, call->disk, call->snapshots, call->force, status))
 SERVE (manage_try_delete, manage_try_delete (STORE, call->disk, call->snapshots,
                                              call->force, status))
+SERVE (manage_discard, manage_discard (STORE, call->disk, call->snapshots,
+                                       call->force, &call->trashed, status))
+SERVE (manage_try_discard,
+       manage_try_discard (STORE, call->disk, call->snapshots, call->force,
+                           &call->trashed, status))
+SERVE (manage_undelete, manage_undelete (STORE, call->id, call->name, status))
+SERVE (manage_try_undelete,
+       manage_try_undelete (STORE, call->id, call->name, status))
+SERVE (manage_purge, manage_purge (STORE, call->id, status))
+SERVE (manage_try_purge, manage_try_purge (STORE, call->id, status))
 SERVE (manage_snapshot,
        manage_snapshot (STORE, call->targets, call->target_count, call->name,
                         status))
@@ -500,6 +514,56 @@ SERVE (manage_details,
 SERVE (manage_file, manage_file (STORE, &call->file, status))
 
 static int
+add_use (const struct manage_use *use, void *opaque)
+{
+  return add_to_list (opaque, use);
+}
+
+static int
+serve_manage_list_uses (struct serving *serving, void *values,
+                        struct status *status)
+{
+  struct list list = { .size = sizeof (struct manage_use) };
+  struct manage_call *call = values;
+  const int r = manage_list_uses (STORE, add_use, &list, status);
+
+  call->uses = (struct manage_use *)list.items;
+  call->use_count = list.count;
+  return keep_list (serving, &list, r, status);
+}
+
+/* Who this server is, and who is at it. */
+static int
+serve_server_ask (struct serving *serving, void *values, struct status *status)
+{
+  struct server_call *call = values;
+  struct server_report *report = &call->report;
+  struct utsname host;
+
+  uname (&host);
+  report->process = getpid ();
+  report->user = geteuid ();
+  report->since = serving->session->since;
+  snprintf (report->host, sizeof report->host, "%s", host.nodename);
+  snprintf (report->version, sizeof report->version, "%s", PACKAGE_VERSION);
+  report->clients = clients_copy (serving->session->clients, &report->count);
+  if (report->clients == NULL)
+    return status_no_memory (status);
+  return message_keep (&serving->memory, (void *)report->clients, status);
+}
+
+static int
+serve_manage_totals (struct serving *serving, void *values,
+                     struct status *status)
+{
+  struct manage_call *call = values;
+
+  serving->has_results = true;
+  return manage_totals (STORE, &call->totals, session_progress,
+                        serving->session, status);
+}
+
+static int
 serve_manage_list_snapshots (struct serving *serving, void *values,
                              struct status *status)
 {
@@ -530,6 +594,39 @@ serve_manage_list_bookmarks (struct serving *serving, void *values,
 
   call->bookmarks = (struct bookmark_info *)list.items;
   call->bookmark_count = list.count;
+  return keep_list (serving, &list, r, status);
+}
+
+static int
+add_trashed (const struct trashed_disk *disk, void *opaque)
+{
+  return add_to_list (opaque, disk);
+}
+
+static int
+serve_manage_list_trash (struct serving *serving, void *values,
+                         struct status *status)
+{
+  struct list list = { .size = sizeof (struct trashed_disk) };
+  struct manage_call *call = values;
+  const int r = manage_list_trash (STORE, add_trashed, &list, status);
+
+  call->trash = (struct trashed_disk *)list.items;
+  call->trash_count = list.count;
+  return keep_list (serving, &list, r, status);
+}
+
+static int
+serve_manage_list_trash_snapshots (struct serving *serving, void *values,
+                                   struct status *status)
+{
+  struct list list = { .size = sizeof (struct snapshot_info) };
+  struct manage_call *call = values;
+  const int r =
+      manage_list_trash_snapshots (STORE, add_snapshot, &list, status);
+
+  call->list = (struct snapshot_info *)list.items;
+  call->list_count = list.count;
   return keep_list (serving, &list, r, status);
 }
 
@@ -979,6 +1076,7 @@ serve_check_database (struct serving *serving, void *values,
 static const struct control_call calls[] = {
   EACH_STORE_CALL (LISTED)
       EACH_MANAGE_CALL (LISTED){ &call_check_database, serve_check_database },
+  { &call_server_ask, serve_server_ask },
 };
 
 const struct control_call *

@@ -64,6 +64,9 @@ struct opened {
 
 struct session {
   struct store *store;
+  struct clients *clients;    /* all who are at the server */
+  struct server_place *place; /* this one among them */
+  int64_t since;              /* when the server started */
   struct channel channel;
   struct opened disks[SESSION_DISKS];
   const atomic_bool *stopping; /* the server ends */

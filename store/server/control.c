@@ -12,10 +12,12 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/background.h"
 #include "base/clock.h"
+#include "server/clients.h"
 #include "server/control-parts.h"
 #include "server/control.h"
 
@@ -48,6 +50,8 @@ struct client {
 
 struct control {
   struct store *store;
+  struct clients *known; /* all who are at the server */
+  int64_t since;
   struct control_socket socket;
   struct background acceptor;
   int wake; /* an eventfd: a client has ended, or the server ends */
@@ -211,7 +215,9 @@ make_call (struct serving *serving, const struct control_call *call)
   else {
     session->told = true;
     session->told_at = 0;
+    clients_tell (session->place, type->name);
     r = call->serve (serving, values, &status);
+    clients_tell (session->place, NULL);
     if (!session->broken)
       tell_progress (session);
   }
@@ -332,17 +338,22 @@ session_tell_and_wait (struct session *session, json_t *found)
  * Sessions.
  */
 
-/* Is the client this user, or root? */
+/* Is the client this user, or root?  Then it is at the server. */
 static int
-check_user (const struct session *session, struct status *status)
+check_user (struct session *session, struct status *status)
 {
+  struct server_client client = { .command = true, .since = time (NULL) };
   struct ucred peer;
   socklen_t length = sizeof peer;
 
   if (getsockopt (session->channel.fd, SOL_SOCKET, SO_PEERCRED, &peer,
                   &length) == 0 &&
-      (peer.uid == geteuid () || peer.uid == 0))
+      (peer.uid == geteuid () || peer.uid == 0)) {
+    client.process = peer.pid;
+    client.user = peer.uid;
+    session->place = clients_add (session->clients, &client);
     return 0;
+  }
   return status_fail (status, EACCES,
                       "only the user of the server and root may manage it");
 }
@@ -388,6 +399,7 @@ run (void *opaque)
   }
   for (size_t i = 0; i < SESSION_DISKS; i++)
     control_close_disk (session, i);
+  clients_remove (session->place);
   shutdown (session->channel.fd, SHUT_RDWR);
   atomic_store (&client->ended, true);
   eventfd_write (client->control->wake, 1);
@@ -406,6 +418,8 @@ start_client (struct control *control, int fd)
   }
   client->control = control;
   client->session.store = control->store;
+  client->session.clients = control->known;
+  client->session.since = control->since;
   client->session.stopping = &control->stopping;
   channel_init (&client->session.channel, fd, CHANNEL_REQUEST_MAX);
   if (pthread_create (&client->thread, NULL, run, client) != 0) {
@@ -476,7 +490,8 @@ accept_clients (void *opaque)
 }
 
 struct control *
-control_start (struct store *store, const char *path, struct status *status)
+control_start (struct store *store, struct clients *clients, const char *path,
+               struct status *status)
 {
   struct control *control = calloc (1, sizeof *control);
 
@@ -485,6 +500,8 @@ control_start (struct store *store, const char *path, struct status *status)
     return NULL;
   }
   control->store = store;
+  control->known = clients;
+  control->since = time (NULL);
   control->wake = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (control->wake == -1) {
     status_fail (status, errno, "the control socket: %s", strerror (errno));

@@ -47,6 +47,7 @@
 #include "status.h"
 #include "store.h"
 
+struct clients;
 struct control;
 
 /* At most so many clients at once; others wait for a place. */
@@ -58,10 +59,11 @@ struct control;
 int control_check (const char *path, struct status *status);
 
 /* Make the socket PATH, instead of one that a server has left which died, and
- * serve it.  Returns NULL on failure, with nothing left.
+ * serve it; who comes is put among CLIENTS.  Returns NULL on failure, with
+ * nothing left.
  */
-struct control *control_start (struct store *store, const char *path,
-                               struct status *status);
+struct control *control_start (struct store *store, struct clients *clients,
+                               const char *path, struct status *status);
 
 /* End all sessions, and what they do, and remove the socket.  The store was
  * interrupted.

@@ -13,6 +13,7 @@
 #include "check/sealing.h"
 #include "engine/engine.h"
 #include "server.h"
+#include "server/clients.h"
 #include "server/control.h"
 #include "server/history.h"
 #include "server/prometheus.h"
@@ -22,6 +23,7 @@
 
 struct server {
   struct store *store;
+  struct clients *clients;
   struct server_options options;
 
   /* NULL: does not run. */
@@ -64,8 +66,8 @@ server_check_control (const char *control, const char *path,
 static int
 start_control (struct server *server, struct status *status)
 {
-  server->control =
-      control_start (server->store, server->options.control, status);
+  server->control = control_start (server->store, server->clients,
+                                   server->options.control, status);
   return server->control ? 0 : status_prefix (status, "control=");
 }
 
@@ -132,6 +134,12 @@ server_start (const char *path, const struct server_options *options,
     status_no_memory (status);
     return NULL;
   }
+  server->clients = clients_new ();
+  if (server->clients == NULL) {
+    free (server);
+    status_no_memory (status);
+    return NULL;
+  }
   server->options = *options;
   server->options.history.warn = options->store.warn;
   server->options.tidy.warn = options->store.warn;
@@ -161,7 +169,20 @@ server_stop (struct server *server)
     tidy_stop (server->tidy);
   if (server->store)
     store_close (server->store);
+  clients_free (server->clients);
   free (server);
+}
+
+struct server_place *
+server_enter (struct server *server, const struct server_client *client)
+{
+  return clients_add (server->clients, client);
+}
+
+void
+server_leave (struct server_place *place)
+{
+  clients_remove (place);
 }
 
 struct store *

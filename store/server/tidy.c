@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/background.h"
 #include "base/clock.h"
@@ -50,9 +51,10 @@ struct tidy {
   uint64_t commits; /* how many there were at the last look or step */
   bool unfinished;  /* the last look found something that is not done */
   unsigned skipped; /* looks since the last one that was not for nothing */
+  unsigned looks;
   struct shrinking shrinking;
   uint64_t cleaned; /* when there was a look for receptions; 0: not yet */
-  struct complaint counting, giving_back, cleaning;
+  struct complaint counting, giving_back, cleaning, emptying;
 };
 
 /* A step has begun at START and made a commit: rest, longer where others
@@ -201,6 +203,31 @@ try (struct tidy *tidy, int (*work) (struct tidy *tidy, struct status *status),
   return r;
 }
 
+/* Delete what has been in the trash for its time, and free its space.  Returns
+ * as give_back.
+ */
+static int
+empty_trash (struct tidy *tidy, struct status *status)
+{
+  unsigned purged;
+
+  if (manage_purge_expired (tidy->store, time (NULL), &purged, status) == -1)
+    return -1;
+  if (purged == 0 ||
+      manage_reclaim (tidy->store, is_stopping, tidy, NULL, status) == 0)
+    return 0;
+  return background_is_stopping (&tidy->background) ? 1 : -1;
+}
+
+/* The time passes also where nobody writes.  Returns as give_back. */
+static int
+look_at_trash (struct tidy *tidy)
+{
+  if (store_is_immutable (tidy->store) || tidy->looks++ % LOOK_ALWAYS != 0)
+    return 0;
+  return try (tidy, empty_trash, &tidy->emptying);
+}
+
 /* See what there is to do, and do it: pages are given back although a damaged
  * layer cannot be counted.  Returns as give_back.
  */
@@ -229,7 +256,9 @@ run (void *opaque)
   int r;
 
   do {
-    r = look (tidy);
+    r = look_at_trash (tidy);
+    if (r == 0)
+      r = look (tidy);
     tidy->unfinished = tidy->unfinished || r == -1;
   } while (r != 1 && background_sleep (&tidy->background,
                                        (r == -1 ? RETRY_AFTER : LOOK_EVERY) *
@@ -265,5 +294,6 @@ tidy_stop (struct tidy *tidy)
   complaint_end (&tidy->counting);
   complaint_end (&tidy->giving_back);
   complaint_end (&tidy->cleaning);
+  complaint_end (&tidy->emptying);
   free (tidy);
 }

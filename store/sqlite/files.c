@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "cluster/location.h"
@@ -54,6 +55,16 @@ files_bytes (const char *path, const char *suffix)
   const int64_t size = files_size (path, suffix);
 
   return size > 0 ? size : 0;
+}
+
+uint64_t
+files_room (const char *path)
+{
+  struct statvfs room;
+
+  return location_is_cluster (path) || statvfs (path, &room) == -1
+             ? 0
+             : (uint64_t)room.f_bavail * room.f_frsize;
 }
 
 bool

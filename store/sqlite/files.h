@@ -42,6 +42,11 @@ int64_t files_size (const char *path, const char *suffix);
 /* The same, but 0 where that returns -1. */
 uint64_t files_bytes (const char *path, const char *suffix);
 
+/* How many bytes the file system of PATH has for this user; 0 where that is not
+ * known, as on a cluster.
+ */
+uint64_t files_room (const char *path);
+
 /* Is there something called PATH, be it a symbolic link to nothing? */
 bool files_exist (const char *path);
 

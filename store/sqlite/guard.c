@@ -521,6 +521,67 @@ guard_delete_snapshot (const char *path, int64_t id, int *guard,
 }
 
 /*--------------------------------------------------------------------
+ * Looking.
+ */
+
+/* The name at OFFSET, with nothing that is not printed. */
+static void
+tell_name (int fd, off_t offset, size_t length,
+           void (*found) (const char *who, void *opaque), void *opaque)
+{
+  char name[HOLDER_SIZE + 1];
+
+  read_name (fd, offset, length, name);
+  for (char *p = name; *p; p++)
+    if (*p < ' ' || *p > '~')
+      *p = '?';
+  found (name, opaque);
+}
+
+enum guard_holder
+guard_find_holder (const char *path, int64_t id,
+                   void (*found) (const char *who, void *opaque), void *opaque)
+{
+  enum guard_holder holder = GUARD_FREE;
+  struct status ignored;
+  const off_t place = place_of (id, &ignored);
+  const int fd = place == -1 ? -1 : open_to_look (path);
+
+  if (fd == -1)
+    return GUARD_FREE;
+  if (is_locked (fd, place + COPIES_PLACE) == 1)
+    holder = GUARD_COPY;
+  else if (is_locked (fd, place) == 1) {
+    holder = GUARD_WRITER;
+    tell_name (fd, place, HOLDER_SIZE, found, opaque);
+  }
+  close (fd);
+  return holder;
+}
+
+void
+guard_find_readers (const char *path, int64_t id,
+                    void (*found) (const char *who, void *opaque), void *opaque)
+{
+  struct status ignored;
+  const off_t place = place_of (id, &ignored);
+  const int fd = place == -1 ? -1 : open_to_look (path);
+  bool any = false;
+
+  if (fd == -1)
+    return;
+  for (int i = 0; i < READERS; i++)
+    if (is_locked (fd, place + READERS_PLACE + i) == 1) {
+      any = true;
+      tell_name (fd, place + NAMES_PLACE + i * NAME_SIZE, NAME_SIZE, found,
+                 opaque);
+    }
+  if (!any && is_locked (fd, place + HOLDER_SIZE) == 1)
+    found ("another process", opaque);
+  close (fd);
+}
+
+/*--------------------------------------------------------------------
  * What belongs to no disk.
  */
 

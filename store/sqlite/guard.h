@@ -106,6 +106,23 @@ int guard_read_snapshot (const char *path, int64_t id, struct status *status);
 int guard_delete_snapshot (const char *path, int64_t id, int *guard,
                            struct status *status);
 
+/* Who has the guard of disk ID, to look at only: nobody; one whose name FOUND
+ * is told, which anybody who may write the lock file can have written; or who
+ * makes a copy.  A lock file that cannot be looked at shows nobody.  Thread
+ * rules, here and below: any thread.
+ */
+enum guard_holder { GUARD_FREE, GUARD_WRITER, GUARD_COPY };
+enum guard_holder
+guard_find_holder (const char *path, int64_t id,
+                   void (*found) (const char *who, void *opaque), void *opaque);
+
+/* The same for who reads the snapshot ID: FOUND is told the names of some of
+ * them, or at least of one that is not known.
+ */
+void guard_find_readers (const char *path, int64_t id,
+                         void (*found) (const char *who, void *opaque),
+                         void *opaque);
+
 /* Say that this process writes the database PATH, and takes care of its log.
  * Returns and thread rules as guard_take; any number of processes can have
  * it.

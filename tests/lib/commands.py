@@ -23,10 +23,14 @@ CALLS = {
     "create": ["new", "--size=1M"],
     "list": [],
     "info": ["web"],
+    "df": [],
     "rename": ["mail", "post"],
     "describe": ["web", "a server"],
     "resize": ["web", "+1M"],
     "delete": ["mail"],
+    "undelete": ["gone"],
+    "trash list": [],
+    "trash empty": ["gone"],
     "snapshot create": ["web@wednesday"],
     "snapshot list": ["web"],
     "snapshot delete": ["web@monday"],
@@ -53,11 +57,12 @@ CALLS = {
     "set": ["web", "user:owner=ann"],
     "inherit": ["web", "user:owner"],
     "recompress": ["web"],
+    "status": [],
     "top": [],
 }
 # These only report: they have nothing to confirm.
-REPORTS = {"list", "info", "snapshot list", "bookmark list", "diff",
-           "map", "get", "top"}
+REPORTS = {"list", "info", "df", "trash list", "status", "snapshot list",
+           "bookmark list", "diff", "map", "get", "top"}
 # These make the database where it is missing, or do not open it.
 WITHOUT_FILE = {"create", "receive"}
 # On a file these are refused; test-cluster.sh has them on a cluster.
@@ -91,6 +96,9 @@ def call (command, arguments, options=(), before=(), stdin="stream", **more):
 def make ():
     for words in (["create", DB, "web", "--size=8M"],
                   ["create", DB, "mail", "--size=1M"],
+                  ["create", DB, "gone", "--size=1M"],
+                  ["set", DB, "gone", "trash=7d"],
+                  ["delete", DB, "gone"],
                   ["snapshot", "create", DB, "web@monday"],
                   ["snapshot", "create", DB, "web@tuesday"],
                   ["snapshot", "hold", DB, "web@tuesday", "keep"],

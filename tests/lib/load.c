@@ -1330,6 +1330,7 @@ begin (struct history *of, const char *database,
   log_exists = access (log, F_OK) == 0;
   free (log);
   log_end = 0;
+  manager_begin ();
 }
 
 void

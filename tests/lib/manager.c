@@ -14,8 +14,10 @@
 
 #include "unit.h"
 
+#include "engine/engine.h"
 #include "manage/manage-parts.h"
 #include "manager.h"
+#include "rows/properties.h"
 
 /* How often each operation is chosen. */
 static const int weights[OPERATIONS] = {
@@ -25,10 +27,22 @@ static const int weights[OPERATIONS] = {
   [OPERATION_FLATTEN] = 3,  [OPERATION_RESIZE] = 3,
   [OPERATION_DELETE] = 2,   [OPERATION_RECLAIM] = 10,
   [OPERATION_SET] = 4,      [OPERATION_SHRINK] = 4,
+  [OPERATION_DISCARD] = 3,  [OPERATION_UNDELETE] = 4,
 };
 
 /* Of names: none comes twice. */
 static uint64_t counter;
+
+/* What went to the trash since manager_begin, with what it had; one that is
+ * there again has come back.
+ */
+static struct things trash;
+
+void
+manager_begin (void)
+{
+  things_free (&trash);
+}
 
 static enum operation_kind
 random_kind (uint64_t *random)
@@ -253,10 +267,71 @@ choose_delete (struct operation *operation, struct things *things,
   struct thing *clone = random_thing (things, false, random);
 
   if (clone) {
+    things_remove (&trash, clone->name);
     add_target (operation, clone);
     add_effect (operation, clone->name, "");
   }
   return clone != NULL;
+}
+
+/* The only snapshot of the disk NAME, or NULL; *COUNT says how many it has. */
+static struct thing *
+only_snapshot (struct things *things, const char *name, size_t *count)
+{
+  const size_t length = strlen (name);
+  struct thing *found = NULL;
+
+  *count = 0;
+  for (size_t i = 0; i < things->count; i++) {
+    struct thing *thing = &things->all[i];
+
+    if (strncmp (thing->name, name, length) == 0 &&
+        thing->name[length] == '@') {
+      found = thing;
+      ++*count;
+    }
+  }
+  return found;
+}
+
+/* Into the trash goes what can come back as the effects of one operation. */
+static bool
+choose_discard (struct operation *operation, struct things *things,
+                uint64_t *random)
+{
+  struct thing *clone = random_thing (things, false, random), *snapshot;
+  size_t count;
+
+  if (!clone)
+    return false;
+  snapshot = only_snapshot (things, clone->name, &count);
+  things_remove (&trash, clone->name);
+  if (count >= EFFECTS_MOST || trash.count + EFFECTS_MOST > THINGS_MOST)
+    return false;
+  things_put (&trash, clone->name, clone->bytes, clone->size);
+  if (snapshot)
+    things_put (&trash, snapshot->name, snapshot->bytes, snapshot->size);
+  add_target (operation, clone);
+  add_effect (operation, clone->name, "");
+  return true;
+}
+
+static bool
+choose_undelete (struct operation *operation, struct things *things,
+                 uint64_t *random)
+{
+  struct thing *disk = random_thing (&trash, false, random), *snapshot;
+  size_t count;
+
+  if (!disk || things_find (things, disk->name) ||
+      things->count + EFFECTS_MOST > THINGS_MOST)
+    return false;
+  add_target (operation, disk);
+  add_copy (operation, disk->name, "", disk, NULL);
+  snapshot = only_snapshot (&trash, disk->name, &count);
+  if (snapshot)
+    add_copy (operation, snapshot->name, "", snapshot, NULL);
+  return true;
 }
 
 static bool
@@ -299,6 +374,10 @@ choose (struct operation *operation, struct things *things, struct thing *disk,
     return choose_resize (operation, things, disk, random);
   case OPERATION_DELETE:
     return choose_delete (operation, things, random);
+  case OPERATION_DISCARD:
+    return choose_discard (operation, things, random);
+  case OPERATION_UNDELETE:
+    return choose_undelete (operation, things, random);
   case OPERATION_SET:
     return choose_set (operation, things, disk, random);
   default:
@@ -398,6 +477,52 @@ shrink (struct store *store, struct status *status)
   return 0;
 }
 
+static int
+set_trash (struct connection *connection, void *opaque, struct status *status)
+{
+  (void)opaque;
+  return properties_set_text (connection, PROPERTY_FILE, 0, "local:trash", "1h",
+                              status);
+}
+
+static int
+discard (struct store *store, const char *disk, struct status *status)
+{
+  struct trashed_disk trashed;
+
+  if (store_change (store, set_trash, NULL, status) == -1 ||
+      manage_discard (store, disk, true, false, &trashed, status) == -1)
+    return -1;
+  assert_true (trashed.disk.id != 0);
+  return 0;
+}
+
+/* A disk in the trash that was called so; names come once. */
+struct wanted {
+  const char *name;
+  int64_t id;
+};
+
+static int
+find_wanted (const struct trashed_disk *disk, void *opaque)
+{
+  struct wanted *wanted = opaque;
+
+  if (strcmp (disk->name, wanted->name) == 0)
+    wanted->id = disk->disk.id;
+  return wanted->id != 0;
+}
+
+static int
+undelete (struct store *store, const char *disk, struct status *status)
+{
+  struct wanted wanted = { disk, 0 };
+
+  if (manage_list_trash (store, find_wanted, &wanted, status) == -1)
+    return -1;
+  return manage_undelete (store, wanted.id, NULL, status);
+}
+
 int
 operation_run (const struct operation *operation, struct store *store,
                struct status *status)
@@ -435,6 +560,10 @@ operation_run (const struct operation *operation, struct store *store,
                           status);
   case OPERATION_DELETE:
     return manage_delete (store, targets[0], true, false, status);
+  case OPERATION_DISCARD:
+    return discard (store, targets[0], status);
+  case OPERATION_UNDELETE:
+    return undelete (store, targets[0], status);
   case OPERATION_RECLAIM:
     return manage_reclaim_step (store, &done, &freed, status);
   case OPERATION_SET:

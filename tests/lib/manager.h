@@ -39,6 +39,8 @@ enum operation_kind {
   OPERATION_FLATTEN,
   OPERATION_RESIZE,
   OPERATION_DELETE,
+  OPERATION_DISCARD,  /* into the trash */
+  OPERATION_UNDELETE, /* out of it */
   OPERATION_RECLAIM,
   OPERATION_SHRINK, /* give free pages back, by the ways for many of them */
   OPERATION_SET,    /* how a disk is stored; perhaps anew */
@@ -75,6 +77,10 @@ struct operation {
   bool seen;    /* it is done */
   size_t state; /* in which it was done; 0: it changes nothing */
 };
+
+/* A store begins of which nothing is known: what is in its trash stays there.
+ */
+void manager_begin (void);
 
 /* Choose an operation for a store that contains THINGS and the clients'
  * DISK; those must stay until it is done.

@@ -34,10 +34,16 @@ mkdir json
 sqlblock list d.sqlite --all --usage --json >json/list
 sqlblock snapshot list d.sqlite --usage --json >json/snapshots
 sqlblock info d.sqlite --json >json/file
+sqlblock df d.sqlite --json >json/df
 sqlblock info d.sqlite web-test --json >json/disk
 sqlblock info d.sqlite web@monday --json >json/snapshot
 sqlblock diff d.sqlite web@monday --json >json/diff
 sqlblock map d.sqlite web --since=monday --json >json/map
+sqlblock create -q d.sqlite gone --size=1M
+sqlblock set -q d.sqlite gone trash=1h
+sqlblock delete -q d.sqlite gone
+sqlblock trash list d.sqlite --usage --json >json/trash
+sqlblock trash empty -q d.sqlite
 sqlblock compact d.sqlite --json >json/compact
 sqlblock get d.sqlite web --json >json/get
 cp d.sqlite damaged.sqlite
@@ -47,6 +53,9 @@ sqlblock check damaged.sqlite --json >json/check || [ $? = 6 ]
 nbdkit -U - "$plugin" d.sqlite \
   --run 'nbdinfo "$uri" >/dev/null; sqlblock top d.sqlite --once --json' \
   >json/top
+nbdkit -U - "$plugin" d.sqlite \
+  --run 'nbdinfo "$uri" >/dev/null; sqlblock status d.sqlite --json' \
+  >json/status
 
 # --- Comparison -------------------------------------------------------------
 
@@ -167,6 +176,12 @@ for object in [printed("snapshot"), *listing["snapshots"],
                *snapshots["snapshots"]]:
     same("keys of a snapshot", sorted(object), snapshot)
 same("keys of the file", sorted(printed("file")), documented("The file"))
+same("keys of the trash", sorted(printed("trash")["trash"][0]),
+     documented("The trash"))
+same("keys of what takes the space", sorted(printed("df")),
+     documented("What takes the space"))
+same("keys of who has what open", sorted(printed("status")["status"][0]),
+     documented("Who has what open"))
 same("keys of a difference", sorted({*difference, *difference["ranges"][0]}),
      documented("A difference"))
 same("keys of a map", sorted(printed("map")), documented("A map"))
@@ -193,8 +208,8 @@ same("keys of a server's distribution",
 
 # Whatever else prints JSON is looked at above.
 same("commands with --json",
-     ["check", "compact", "diff", "get", "info", "list", "map", "snapshot list",
-      "top"],
+     ["check", "compact", "df", "diff", "get", "info", "list", "map",
+      "snapshot list", "status", "top", "trash list"],
      sorted(command for command in commands
             if "--json" in ask("help", *command.split())))
 
