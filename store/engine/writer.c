@@ -532,6 +532,32 @@ encoding_free (struct encoding *encoding, struct writer *writer)
 }
 
 int
+writer_write_alone (struct writer *writer, const struct disk_info *disk,
+                    const struct write_request *request, struct status *status)
+{
+  struct encoding encoding = {
+    .request = request,
+    .block_size = disk->block_size,
+  };
+  struct operation operation = {
+    .kind = WRITE,
+    .disk = disk,
+    .offset = request->offset,
+    .count = request->count,
+    .data = request->data,
+    .merged = encoding.merged,
+    .status = status,
+  };
+  int r = encode_blocks (&encoding, writer, status);
+
+  operation.encoded = encoding.whole;
+  if (r == 0)
+    r = writer_run_operation (writer, &operation, status);
+  encoding_free (&encoding, writer);
+  return r;
+}
+
+int
 writer_write (struct writer *writer, const struct disk_info *disk,
               struct write_request *request, struct status *status)
 {
@@ -687,6 +713,39 @@ writer_end_log (struct writer *writer, enum mark_state state, int patience,
   return r;
 }
 
+/* What blocks need beside the connection. */
+static int
+open_blocks (struct writer *writer, struct status *status)
+{
+  writer->block = malloc (2 * DISK_BLOCK_SIZE_MAX);
+  if (writer->block == NULL)
+    return status_no_memory (status);
+  writer->room = writer->block + DISK_BLOCK_SIZE_MAX;
+  codec_pool_init (&writer->workspaces);
+  return 0;
+}
+
+static void
+close_blocks (struct writer *writer)
+{
+  view_free (&writer->view);
+  view_free (&writer->below);
+  free (writer->block);
+  codec_pool_destroy (&writer->workspaces);
+}
+
+int
+writer_open_alone (struct writer *writer, struct status *status)
+{
+  return open_blocks (writer, status);
+}
+
+void
+writer_close_alone (struct writer *writer)
+{
+  close_blocks (writer);
+}
+
 int
 writer_open (struct writer *writer, struct connections *connections,
              struct flusher *flusher, struct status *status)
@@ -699,18 +758,12 @@ writer_open (struct writer *writer, struct connections *connections,
   if (connections_open (connections, &writer->connection, CONNECTION_GATHER,
                         status) == -1)
     return -1;
-  writer->block = malloc (2 * DISK_BLOCK_SIZE_MAX);
-  if (writer->block == NULL)
-    status_no_memory (status);
-  if (writer->block == NULL ||
-      connection_page_size (&writer->connection, &writer->page_size, status) ==
-          -1) {
-    free (writer->block);
+  if (connection_page_size (&writer->connection, &writer->page_size, status) ==
+          -1 ||
+      open_blocks (writer, status) == -1) {
     connection_close (&writer->connection);
     return -1;
   }
-  writer->room = writer->block + DISK_BLOCK_SIZE_MAX;
-  codec_pool_init (&writer->workspaces);
   sqlite3_wal_hook (writer->connection.db, note_log_size, writer);
   pthread_mutex_init (&writer->lock, NULL);
   pthread_cond_init (&writer->resumed, NULL);
@@ -722,10 +775,7 @@ void
 writer_close (struct writer *writer)
 {
   connection_close (&writer->connection);
-  view_free (&writer->view);
-  view_free (&writer->below);
-  free (writer->block);
-  codec_pool_destroy (&writer->workspaces);
+  close_blocks (writer);
   pthread_mutex_destroy (&writer->lock);
   pthread_cond_destroy (&writer->resumed);
   pthread_cond_destroy (&writer->rested);
