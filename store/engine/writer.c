@@ -531,29 +531,52 @@ encoding_free (struct encoding *encoding, struct writer *writer)
   codec_return (&writer->workspaces, encoding->workspace);
 }
 
-int
-writer_write_alone (struct writer *writer, const struct disk_info *disk,
-                    const struct write_request *request, struct status *status)
+struct prepared {
+  struct write_request request;
+  struct encoding encoding;
+};
+
+struct prepared *
+writer_prepare_alone (struct writer *writer, const struct disk_info *disk,
+                      const struct write_request *request,
+                      struct status *status)
 {
-  struct encoding encoding = {
-    .request = request,
+  struct prepared *prepared = calloc (1, sizeof *prepared);
+
+  if (prepared == NULL) {
+    status_no_memory (status);
+    return NULL;
+  }
+  prepared->request = *request;
+  prepared->encoding = (struct encoding){
+    .request = &prepared->request,
     .block_size = disk->block_size,
   };
+  if (encode_blocks (&prepared->encoding, writer, status) == 0)
+    return prepared;
+  encoding_free (&prepared->encoding, writer);
+  free (prepared);
+  return NULL;
+}
+
+int
+writer_put_alone (struct writer *writer, const struct disk_info *disk,
+                  struct prepared *prepared, struct status *status)
+{
   struct operation operation = {
     .kind = WRITE,
     .disk = disk,
-    .offset = request->offset,
-    .count = request->count,
-    .data = request->data,
-    .merged = encoding.merged,
+    .offset = prepared->request.offset,
+    .count = prepared->request.count,
+    .data = prepared->request.data,
+    .encoded = prepared->encoding.whole,
+    .merged = prepared->encoding.merged,
     .status = status,
   };
-  int r = encode_blocks (&encoding, writer, status);
+  const int r = writer_run_operation (writer, &operation, status);
 
-  operation.encoded = encoding.whole;
-  if (r == 0)
-    r = writer_run_operation (writer, &operation, status);
-  encoding_free (&encoding, writer);
+  encoding_free (&prepared->encoding, writer);
+  free (prepared);
   return r;
 }
 
