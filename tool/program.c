@@ -98,9 +98,10 @@ be_child (const char *path, const char *const argv[],
           const struct program_files *files, int errors, pid_t parent)
 {
   static const int signals[] = { SIGPIPE, SIGINT, SIGTERM };
-  char listens[40];
-  char *environment[] = { (char[]){ PATH_VARIABLE }, (char[]){ "LC_ALL=C" },
-                          NULL, NULL, NULL };
+  static char path_variable[] = PATH_VARIABLE, language[] = "LC_ALL=C";
+  static char one_socket[] = "LISTEN_FDS=1", for_us[40];
+  char *environment[] = { path_variable, language,
+                          files->listens ? one_socket : NULL, for_us, NULL };
 
   prctl (PR_SET_PDEATHSIG, SIGKILL);
   prctl (PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
@@ -111,11 +112,7 @@ be_child (const char *path, const char *const argv[],
   if (getppid () != parent)
     _exit (126);
   place_files (files, errors);
-  if (files->listens) {
-    snprintf (listens, sizeof listens, "LISTEN_PID=%ld", (long)getpid ());
-    environment[2] = listens;
-    environment[3] = (char[]){ "LISTEN_FDS=1" };
-  }
+  snprintf (for_us, sizeof for_us, "LISTEN_PID=%ld", (long)getpid ());
   execve (path, (char **)argv, environment);
   dprintf (STDERR_FILENO, "%s\n", strerror (errno));
   _exit (126);

@@ -391,9 +391,9 @@ source_open (const struct source_wish *wish, struct status *status)
 void
 source_close (struct source *source)
 {
-  disk_image_close (&source->image);
   if (source->remote && source->remote != source->image.remote)
     nbd_export_close (source->remote);
+  disk_image_close (&source->image);
   program_kill (&source->unpacker);
   if (source->fd > STDIN_FILENO)
     close (source->fd);
