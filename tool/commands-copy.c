@@ -381,6 +381,8 @@ read_options (struct manage_incoming *incoming, unsigned *patience)
   if (import_increment && (import_size || import_overwrite || import_format))
     return tool_usage ("--increment says itself what the disk becomes; leave "
                        "out --size, --overwrite and --format");
+  if (import_increment && common.dry_run)
+    return tool_usage ("an increment cannot be tried; leave out --dry-run");
   if (import_rollback && !import_increment)
     return tool_usage ("--rollback goes with --increment only");
   if (import_overwrite &&
@@ -681,7 +683,7 @@ const struct command command_import = {
       "  sqlblock import --increment copy.sqlite web "
       "nbd://host/web@monday..tuesday\n",
   .options = import_options,
-  .common = COMMON_PROGRESS,
+  .common = COMMON_PROGRESS | COMMON_DRY_RUN,
   .least = 3,
   .most = 3,
   .run = run_import,
