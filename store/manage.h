@@ -609,6 +609,37 @@ int manage_receive_clean (struct store *store, unsigned *removed,
                           struct status *status);
 
 /*--------------------------------------------------------------------
+ * A new database that is made with one disk (build.c).
+ */
+
+struct build;
+
+/* Begin to make the database PATH, where there is no file, with the disk that
+ * INCOMING says: a new one.  It is written beside PATH, and nobody sees it.
+ * PATH must stay.  Returns NULL on failure: EEXIST where there is a file, EROFS
+ * where the file system may be another machine's.  Thread rules: one thread.
+ */
+struct build *manage_build (const char *path,
+                            const struct manage_incoming *incoming,
+                            struct status *status);
+
+/* Write COUNT bytes of DATA at byte OFFSET of the disk, inside its size; it
+ * begins as zeroes.  Returns 0, or -1, after which it is to be given up.
+ */
+int manage_build_write (struct build *build, const void *data, uint64_t offset,
+                        uint64_t count, struct status *status);
+
+/* Have the disk SIZE bytes, no less than were written, make all of it durable
+ * and give the database its name.  BUILD is gone, whatever this returns.
+ * Returns 0, or -1 with nothing made.
+ */
+int manage_build_end (struct build *build, uint64_t size,
+                      struct status *status);
+
+/* Give up: nothing is left. */
+void manage_build_cancel (struct build *build);
+
+/*--------------------------------------------------------------------
  * Storing what a disk has anew, under its present compression (recompress.c).
  */
 

@@ -2,337 +2,142 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* export and import: between disks and raw files; and what changed, from an
- * increment (increment.h).
+/* export and import: between disks and files, images and NBD servers
+ * (destination.h, source.h); and what changed, from an increment (increment.h).
  *
- * A file appears under its name complete or not at all, like everything
- * that this program makes: it has no name while it is written.  A disk that
- * is imported does as well (manage_receive).  Holes stay holes.
+ * A disk that is imported appears complete or not at all (manage_receive), and
+ * so does a database that is made for it (manage_build).  Holes stay holes.
  */
 
 #include <config.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <libgen.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/count.h"
 #include "base/sane.h"
 #include "base/values.h"
 #include "copy.h"
-#include "base/count.h"
-#include "image.h"
+#include "destination.h"
 #include "increment.h"
+#include "nbd-export.h"
+#include "source.h"
 #include "tool.h"
+
+/* The most seconds that --timeout may say. */
+#define PATIENCE_MOST 86400
+
+static const char *timeout_text;
+
+#define TIMEOUT_OPTION                                                         \
+  {                                                                            \
+    "timeout", 0, "SECONDS", &timeout_text,                                    \
+        "fail when an NBD server does not answer for so long\n"                \
+        "(default 60)"                                                         \
+  }
+
+/* Has WORDS, as in a usage, the word TEXT? */
+static bool
+has_word (const char *words, const char *text)
+{
+  const size_t length = strlen (text);
+
+  for (; words; words = strchr (words, '|'), words = words ? words + 1 : NULL)
+    if (strcspn (words, "|") == length && strncmp (words, text, length) == 0)
+      return true;
+  return false;
+}
+
+/* Check the value of --format, and read that of --timeout.  Returns an exit
+ * code.
+ */
+static int
+read_format (const char *format, const char *words, unsigned *patience)
+{
+  char *end;
+  unsigned long seconds;
+
+  if (format && !has_word (words, format))
+    return tool_usage ("'%s' is no format: one of %s", format, words);
+  *patience = NBD_EXPORT_PATIENCE;
+  if (timeout_text == NULL)
+    return TOOL_DONE;
+  seconds = strtoul (timeout_text, &end, 10);
+  if (timeout_text[0] < '0' || timeout_text[0] > '9' || *end || seconds == 0 ||
+      seconds > PATIENCE_MOST)
+    return tool_usage ("--timeout is a number of seconds, up to a day, not "
+                       "'%s'",
+                       timeout_text);
+  *patience = seconds;
+  return TOOL_DONE;
+}
 
 /*--------------------------------------------------------------------
  * export
  */
 
-enum output_kind { REGULAR, DEVICE, PIPE };
-
-static bool export_force, export_overwrite;
-
-/* Where a disk is written to. */
-struct output {
-  const char *path;
-  enum output_kind kind;
-  int fd;
-  char *final;     /* REGULAR: the name it gets */
-  struct stat old; /* REGULAR: the file that it replaces */
-  char *temporary; /* REGULAR: the name it has, NULL: none */
-  uint64_t total;  /* bytes that are to come */
-  char *zeroes;    /* COPY_PIECE of them, made when needed */
-};
+static bool export_force, export_overwrite, export_compress;
+static const char *export_format;
 
 static int
-fail_errno (struct status *status, const char *doing, const char *path)
+export_disk (struct disk *disk, struct destination *destination,
+             struct status *status)
 {
-  if (errno == EINTR)
-    return status_fail (status, ECANCELED, "%s %s: interrupted", doing, path);
-  return status_fail (status, errno, "%s %s: %s", doing, path,
-                      strerror (errno));
+  return copy_disk (disk, destination_take, destination, status) == 0
+             ? destination_finish (destination, status)
+             : -1;
 }
 
-/* Write all of LENGTH bytes, at OFFSET where the output has places. */
+/* Read the options.  Returns an exit code. */
 static int
-write_all (struct output *output, const char *data, uint64_t length,
-           uint64_t offset, struct status *status)
+read_export_options (struct destination_wish *wish)
 {
-  ssize_t n;
+  const int code =
+      read_format (export_format, destination_formats, &wish->patience);
 
-  while (length > 0) {
-    n = output->kind == PIPE ? write (output->fd, data, length)
-                             : pwrite (output->fd, data, length, offset);
-    if (n == -1 && errno == EINTR && !tool_interrupted ())
-      continue;
-    if (n == -1)
-      return fail_errno (status, "writing", output->path);
-    data += n;
-    offset += n;
-    length -= n;
-  }
-  return 0;
+  if (code != TOOL_DONE)
+    return code;
+  wish->format = export_format;
+  wish->compress = export_compress;
+  wish->overwrite = export_overwrite || export_force;
+  if (export_compress &&
+      (export_format == NULL || strcmp (export_format, "qcow2") != 0))
+    return tool_usage ("--compress goes with --format=qcow2 only");
+  return TOOL_DONE;
 }
 
-/* Make a range zeroes.  In a new file it is so already. */
-static int
-write_zeroes (struct output *output, uint64_t offset, uint64_t count,
-              struct status *status)
+/* Images are of whole sectors. */
+static void
+warn_of_size (const char *disk, uint64_t size)
 {
-  uint64_t piece;
-
-  if (output->kind == REGULAR ||
-      (output->kind == DEVICE &&
-       fallocate (output->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                  offset, count) == 0))
-    return 0;
-  if (output->zeroes == NULL)
-    output->zeroes = tool_alloc (COPY_PIECE);
-  for (; count > 0; offset += piece, count -= piece) {
-    piece = count < COPY_PIECE ? count : COPY_PIECE;
-    if (progress_report (tool_progress, offset, output->total, NULL, status) ==
-        -1)
-      return -1;
-    if (write_all (output, output->zeroes, piece, offset, status) == -1)
-      return -1;
-  }
-  return 0;
-}
-
-static int
-export_piece (const struct stream_range *piece, void *opaque,
-              struct status *status)
-{
-  struct output *output = opaque;
-
-  if (progress_report (tool_progress, piece->offset, output->total, NULL,
-                       status) == -1)
-    return -1;
-  if (piece->data == NULL)
-    return write_zeroes (output, piece->offset, piece->count, status);
-  return write_all (output, piece->data, piece->count, piece->offset, status);
-}
-
-/* Make a file in the directory of output->final, without a name where the
- * file system can do that: then nothing is left of it after a crash.
- */
-static int
-open_new_file (struct output *output, struct status *status)
-{
-  char *copy = tool_strdup (output->final);
-
-  output->kind = REGULAR;
-  output->fd = open (dirname (copy), O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
-  free (copy);
-  if (output->fd == -1 && (errno == EOPNOTSUPP || errno == EISDIR)) {
-    const mode_t mask = umask (0);
-
-    umask (mask);
-    output->temporary = tool_format ("%s.new-XXXXXX", output->final);
-    output->fd = mkostemp (output->temporary, O_CLOEXEC);
-    if (output->fd >= 0 && fchmod (output->fd, 0666 & ~mask) == -1)
-      return fail_errno (status, "creating", output->path);
-  }
-  if (output->fd == -1 || ftruncate (output->fd, output->total) == -1)
-    return fail_errno (status, "creating", output->path);
-  return 0;
-}
-
-/* Give the new file the owner and the mode of the one that it replaces. */
-static int
-keep_owner (const struct output *output, struct status *status)
-{
-  struct stat st;
-
-  if (fstat (output->fd, &st) == -1)
-    return fail_errno (status, "creating", output->path);
-  if ((st.st_uid != output->old.st_uid || st.st_gid != output->old.st_gid) &&
-      fchown (output->fd, output->old.st_uid, output->old.st_gid) == -1)
-    return status_fail (status, errno,
-                        "%s belongs to another user or group, and a new one "
-                        "that does cannot be made: %s; remove it first, then "
-                        "the new one is yours",
-                        output->path, strerror (errno));
-  /* After fchown, which takes some bits away. */
-  if (fchmod (output->fd, output->old.st_mode & 07777) == -1)
-    return fail_errno (status, "creating", output->path);
-  return 0;
-}
-
-static int
-open_device (struct output *output, struct status *status)
-{
-  off_t size;
-
-  output->kind = DEVICE;
-  output->fd = open (output->path, O_RDWR | O_EXCL | O_CLOEXEC);
-  size = output->fd >= 0 ? lseek (output->fd, 0, SEEK_END) : -1;
-  if (size == -1)
-    return fail_errno (status, "opening", output->path);
-  if ((uint64_t)size < output->total)
-    return status_fail (status, ENOSPC, "%s has %s, but the disk has %" PRIu64,
-                        output->path, COUNT (size, "byte"), output->total);
-  return 0;
-}
-
-static int
-open_pipe (struct output *output, struct status *status)
-{
-  output->kind = PIPE;
-  if (strcmp (output->path, "-") == 0) {
-    output->fd = STDOUT_FILENO;
-    output->path = "standard output";
-  }
-  else
-    output->fd = open (output->path, O_WRONLY | O_CLOEXEC);
-  if (output->fd == -1)
-    return fail_errno (status, "opening", output->path);
-  if (isatty (output->fd))
-    return status_fail (status, EINVAL,
-                        "a disk is not written to a terminal; give a file, "
-                        "or a pipe to another program");
-  return 0;
-}
-
-/* A database is no image of a disk: with it would go all that it has, also
- * snapshots that are held, and under a server that has it open.
- */
-static int
-check_no_database (const struct output *output, struct status *status)
-{
-  struct status other;
-  const int r = store_examine (output->path, &other);
-
-  if (r == 0 || (r == -1 && other.error != ENOTSUP))
-    return 0;
-  return status_fail (status, EEXIST,
-                      "%s is a database of sqlblock, which is not replaced; "
-                      "give another file, or remove it first",
-                      output->path);
-}
-
-/* Open what output->path names, for output->total bytes. */
-static int
-open_output (struct output *output, struct status *status)
-{
-  struct stat st;
-
-  if (strcmp (output->path, "-") == 0)
-    return open_pipe (output, status);
-  if (stat (output->path, &st) == -1) {
-    if (errno != ENOENT)
-      return fail_errno (status, "opening", output->path);
-    if (lstat (output->path, &st) == 0)
-      return status_fail (status, EEXIST,
-                          "%s is a symbolic link to what is not there; give "
-                          "the file itself, or remove the link",
-                          output->path);
-    output->final = tool_strdup (output->path);
-    return open_new_file (output, status);
-  }
-  if (!S_ISREG (st.st_mode) && !S_ISBLK (st.st_mode))
-    return open_pipe (output, status);
-  if (!export_overwrite)
-    return status_fail (status, EEXIST,
-                        "%s is there already; --overwrite (or --force) "
-                        "replaces what it has",
-                        output->path);
-  if (S_ISBLK (st.st_mode))
-    return open_device (output, status);
-  if (check_no_database (output, status) == -1)
-    return -1;
-  output->final = realpath (output->path, NULL);
-  if (output->final == NULL)
-    return fail_errno (status, "opening", output->path);
-  output->old = st;
-  if (open_new_file (output, status) == -1)
-    return -1;
-  return keep_owner (output, status);
-}
-
-/* Give a file without a name a temporary one. */
-static int
-name_file (struct output *output)
-{
-  char *descriptor;
-
-  if (output->temporary)
-    return 0;
-  descriptor = tool_format ("/proc/self/fd/%d", output->fd);
-  output->temporary =
-      tool_format ("%s.new-%ld", output->final, (long)getpid ());
-  unlink (output->temporary);
-  return linkat (AT_FDCWD, descriptor, AT_FDCWD, output->temporary,
-                 AT_SYMLINK_FOLLOW);
-}
-
-/* Give the complete file its name. */
-static int
-publish (struct output *output, struct status *status)
-{
-  char *copy = tool_strdup (output->final);
-  int directory, r;
-
-  if (name_file (output) == -1)
-    return fail_errno (status, "creating", output->path);
-  r = export_overwrite ? rename (output->temporary, output->final)
-                       : store_rename_new (output->temporary, output->final);
-  if (r == -1)
-    return fail_errno (status, "creating", output->path);
-  directory = open (dirname (copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  free (copy);
-  if (directory == -1 || fsync (directory) == -1)
-    return fail_errno (status, "creating", output->path);
-  close (directory);
-  return 0;
-}
-
-/* Make what was written durable. */
-static int
-finish_output (struct output *output, struct status *status)
-{
-  if (fsync (output->fd) == -1 &&
-      (output->kind != PIPE || (errno != EINVAL && errno != EROFS)))
-    return fail_errno (status, "syncing", output->path);
-  return output->kind == REGULAR ? publish (output, status) : 0;
-}
-
-static int
-export_disk (struct disk *disk, struct output *output, struct status *status)
-{
-  int r;
-
-  output->total = disk_get_info (disk)->size;
-  r = open_output (output, status);
-  if (r == 0)
-    r = copy_disk (disk, export_piece, output, status);
-  if (r == 0)
-    r = finish_output (output, status);
-  if (output->temporary)
-    unlink (output->temporary);
-  return r;
+  if (export_format && strcmp (export_format, "qcow2") == 0 && size % 512 != 0)
+    tool_error (0,
+                "warning: '%s' has %" PRIu64 " bytes; the image has more, to "
+                "the next multiple of 512, and these are zeroes",
+                disk, size);
 }
 
 static int
 run_export (int argc, char *argv[])
 {
-  struct output output = { .path = argv[2], .fd = -1 };
+  struct destination_wish wish = { .path = argv[2] };
+  struct destination *destination;
   char text[TOOL_SIZE_MAX];
   struct resolved source;
   struct status status;
   struct store *store;
   struct disk *disk;
+  uint64_t size;
   int r;
 
   (void)argc;
-  export_overwrite |= export_force;
+  r = read_export_options (&wish);
+  if (r != TOOL_DONE)
+    return r;
   signal (SIGPIPE, SIG_IGN);
   store = tool_open (argv[0], false);
   if (tool_check_output (argv[0], argv[2], &status) == -1 ||
@@ -341,15 +146,20 @@ run_export (int argc, char *argv[])
   disk = manage_pin (store, source.name, &status);
   if (disk == NULL)
     return tool_fail (&status);
+  size = disk_get_info (disk)->size;
   tool_progress_begin (tool_format ("exporting %s", source.name));
-  r = export_disk (disk, &output, &status);
+  destination = destination_open (&wish, size, &status);
+  r = destination ? export_disk (disk, destination, &status) : -1;
   tool_progress_end (r);
   manage_unpin (store, disk);
-  if (r == -1)
-    return tool_fail (&status);
-  tool_say ("exported %s, %s, to %s", source.text,
-            tool_amount (output.total, text), output.path);
-  return TOOL_DONE;
+  if (r == 0) {
+    warn_of_size (source.name, size);
+    tool_say ("exported %s, %s, to %s", source.text, tool_amount (size, text),
+              destination_name (destination));
+  }
+  if (destination)
+    destination_close (destination);
+  return r == -1 ? tool_fail (&status) : TOOL_DONE;
 }
 
 static const struct tool_option export_options[] = {
@@ -357,13 +167,18 @@ static const struct tool_option export_options[] = {
     "replace FILE if it is there, or write to it if it is\n"
     "a block device" },
   { "force", 'f', NULL, &export_force, "the same, by its old name" },
+  { "format", 0, "raw|qcow2", &export_format,
+    "what FILE becomes; default: raw" },
+  { "compress", 0, NULL, &export_compress,
+    "compress the blocks of the qcow2 image" },
+  TIMEOUT_OPTION,
   { NULL, 0, NULL, NULL, NULL },
 };
 
 const struct command command_export = {
   .name = "export",
   .arguments = "DATABASE DISK[@SNAPSHOT] FILE|-",
-  .summary = "Copy a disk into a raw file, or to standard output",
+  .summary = "Copy a disk into a file, or to standard output or a server",
   .help = "Copies the disk, as it is at this moment, or a snapshot of it.  A\n"
           "server may go on writing meanwhile.  What is not stored becomes a\n"
           "hole in FILE.  FILE appears when it is complete; one that is there\n"
@@ -381,209 +196,11 @@ const struct command command_export = {
  */
 
 static const char *import_size, *import_block_size, *import_description;
-static const char *import_compression;
+static const char *import_compression, *import_format;
 static bool import_overwrite, import_create, import_dedup, import_raw;
 static bool import_increment, import_rollback;
 
-/* For advice: what the user wrote. */
-static const char *import_database, *import_disk_name;
-
-/* What a disk is read from. */
-struct input {
-  const char *path;
-  int fd;
-  bool seekable;
-  uint64_t size; /* bytes; of a pipe what has come so far */
-  char *buffer;  /* COPY_PIECE */
-
-  /* The beginning of a pipe, and how much of it was used; its last bytes. */
-  char head[IMAGE_HEAD], tail[IMAGE_TAIL];
-  size_t head_count, head_used, tail_count;
-};
-
-static int
-open_input (struct input *input, struct status *status)
-{
-  if (strcmp (input->path, "-") == 0) {
-    input->fd = STDIN_FILENO;
-    input->path = "standard input";
-  }
-  else
-    input->fd = open (input->path, O_RDONLY | O_CLOEXEC);
-  return input->fd == -1 ? fail_errno (status, "opening", input->path) : 0;
-}
-
-/* Find out how large the input is, if it has a size. */
-static int
-measure_input (struct input *input, struct status *status)
-{
-  struct stat st;
-  off_t end;
-
-  if (fstat (input->fd, &st) == -1)
-    return fail_errno (status, "opening", input->path);
-  if (isatty (input->fd))
-    return status_fail (status, EINVAL,
-                        "a disk is not read from a terminal; give a file, or "
-                        "a pipe from another program");
-  if (S_ISDIR (st.st_mode))
-    return status_fail (status, EISDIR, "%s is a directory", input->path);
-  /* Standard input of which something was read already is like a pipe. */
-  if ((!S_ISREG (st.st_mode) && !S_ISBLK (st.st_mode)) ||
-      lseek (input->fd, 0, SEEK_CUR) != 0)
-    return 0;
-  end = lseek (input->fd, 0, SEEK_END);
-  if (end == -1)
-    return fail_errno (status, "opening", input->path);
-  if (end == 0)
-    return status_fail (status, EINVAL, "%s is empty", input->path);
-  input->seekable = true;
-  input->size = end;
-  return 0;
-}
-
-/* What is read must not be what is written to meanwhile. */
-static int
-check_input (const char *database, const struct input *input,
-             struct status *status)
-{
-  if (!store_has_descriptor (database, input->fd))
-    return 0;
-  return status_fail (status, EINVAL,
-                      "%s is the database %s, or belongs to it; a disk is "
-                      "copied by \"sqlblock clone\"",
-                      input->path, database);
-}
-
-/* Fill BUFFER.  Returns how many bytes came, fewer only at the end, or -1. */
-static ssize_t
-read_bytes (const struct input *input, char *buffer, uint64_t offset,
-            size_t length, struct status *status)
-{
-  size_t got = 0;
-  ssize_t n;
-
-  while (got < length) {
-    n = input->seekable
-            ? pread (input->fd, buffer + got, length - got, offset + got)
-            : read (input->fd, buffer + got, length - got);
-    if (n == 0)
-      break;
-    if (n == -1 && errno == EINTR && !tool_interrupted ())
-      continue;
-    if (n == -1)
-      return fail_errno (status, "reading", input->path);
-    got += n;
-  }
-  return got;
-}
-
-/* Fill the buffer in the same way. */
-static ssize_t
-read_input (struct input *input, uint64_t offset, size_t length,
-            struct status *status)
-{
-  size_t before = 0;
-  ssize_t n;
-
-  if (!input->seekable) {
-    before = input->head_count - input->head_used;
-    memcpy (input->buffer, input->head + input->head_used, before);
-    input->head_used = input->head_count;
-  }
-  n = read_bytes (input, input->buffer + before, offset + before,
-                  length - before, status);
-  return n == -1 ? -1 : (ssize_t)before + n;
-}
-
-/* Refuse a file that has its disk inside, and say how to get at it. */
-static int
-refuse_format (const struct input *input, const struct image_format *format,
-               struct status *status)
-{
-  const char *path = input->fd == STDIN_FILENO ? "FILE" : input->path;
-  char *advice = NULL;
-
-  switch (format->remedy) {
-  case IMAGE_CONVERT:
-    advice = tool_format ("make one of it with \"qemu-img convert -O raw %s "
-                          "NEW\" and import that",
-                          path);
-    break;
-  case IMAGE_UNPACK:
-    advice =
-        tool_format ("unpack it: \"%s %s | sqlblock import %s %s -\"",
-                     format->program, path, import_database, import_disk_name);
-    break;
-  case IMAGE_RECEIVE:
-    advice = tool_format ("\"sqlblock receive\" takes it");
-    break;
-  case IMAGE_EXPORT:
-    advice = tool_format ("take a disk out of it: \"sqlblock export %s DISK - "
-                          "| sqlblock import %s %s -\"",
-                          path, import_database, import_disk_name);
-    break;
-  }
-  status_fail (status, EINVAL,
-               "%s is %s, not a raw disk; %s; or give --raw to have the file "
-               "itself as the disk",
-               input->path, format->name, advice);
-  free (advice);
-  return -1;
-}
-
-/* See from its beginning, and where that can be read from its end, what the
- * input is.
- */
-static int
-check_format (struct input *input, struct status *status)
-{
-  const struct image_format *format;
-  const uint64_t end = input->size > IMAGE_TAIL ? input->size - IMAGE_TAIL : 0;
-  ssize_t n;
-
-  n = read_bytes (input, input->head, 0, IMAGE_HEAD, status);
-  if (n == -1)
-    return -1;
-  input->head_count = n;
-  format = image_of_head (input->head, n);
-  if (format == NULL && input->seekable) {
-    n = read_bytes (input, input->tail, end, IMAGE_TAIL, status);
-    if (n == -1)
-      return -1;
-    format = image_of_tail (input->tail, n);
-  }
-  return format && !import_raw ? refuse_format (input, format, status) : 0;
-}
-
-/* Remember the last bytes of a pipe. */
-static void
-note_tail (struct input *input, size_t length)
-{
-  const size_t take = length < IMAGE_TAIL ? length : IMAGE_TAIL;
-  const size_t keep = input->tail_count < IMAGE_TAIL - take ? input->tail_count
-                                                            : IMAGE_TAIL - take;
-
-  memmove (input->tail, input->tail + input->tail_count - keep, keep);
-  memcpy (input->tail + keep, input->buffer + length - take, take);
-  input->tail_count = keep + take;
-}
-
-/* The end of the data and of the hole around byte OFFSET of a file; where
- * they cannot be told apart, all is data.
- */
-static void
-find_extent (const struct input *input, uint64_t offset, uint64_t *end,
-             bool *hole)
-{
-  off_t next = lseek (input->fd, offset, SEEK_DATA);
-
-  *hole = next == -1 ? errno == ENXIO : (uint64_t)next > offset;
-  if (!*hole)
-    next = lseek (input->fd, offset, SEEK_HOLE);
-  *end =
-      next == -1 || (uint64_t)next > input->size ? input->size : (uint64_t)next;
-}
+static const char *import_database;
 
 static bool
 all_zero (const char *bytes, size_t length)
@@ -591,41 +208,50 @@ all_zero (const char *bytes, size_t length)
   return bytes[0] == 0 && memcmp (bytes, bytes + 1, length - 1) == 0;
 }
 
-/* Store the LENGTH bytes in the buffer; the disk begins as zeroes. */
+/* Where a disk is written that comes in: one of both. */
+struct target_disk {
+  struct disk *disk;   /* in a database that is there */
+  struct build *build; /* in one that is being made */
+  uint64_t size;       /* bytes */
+};
+
+/* Store LENGTH bytes; the disk begins as zeroes. */
 static int
-store_piece (struct input *input, struct disk *disk, uint64_t offset,
+store_piece (struct target_disk *target, const char *buffer, uint64_t offset,
              size_t length, struct status *status)
 {
-  if (all_zero (input->buffer, length))
+  if (all_zero (buffer, length))
     return 0;
-  return disk_fill (disk, input->buffer, offset, length, status);
+  return target->build
+             ? manage_build_write (target->build, buffer, offset, length,
+                                   status)
+             : disk_fill (target->disk, buffer, offset, length, status);
 }
 
-/* Copy a file from its beginning to its end. */
+/* Copy what has a size from its beginning to its end. */
 static int
-import_file (struct input *input, struct disk *disk, struct status *status)
+import_sized (struct source *source, struct target_disk *target, char *buffer,
+              struct status *status)
 {
+  const uint64_t size = source_size (source);
   uint64_t offset = 0, end = 0;
-  bool hole = false;
+  bool zero = false;
   ssize_t got;
 
-  while (offset < input->size) {
-    if (progress_report (tool_progress, offset, input->size, NULL, status) ==
-        -1)
+  while (offset < size) {
+    if (progress_report (tool_progress, offset, size, NULL, status) == -1)
       return -1;
-    if (offset == end)
-      find_extent (input, offset, &end, &hole);
-    if (hole) {
+    if (offset == end &&
+        source_extent (source, offset, &end, &zero, status) == -1)
+      return -1;
+    if (zero) {
       offset = end;
       continue;
     }
-    got = read_input (input, offset,
-                      end - offset < COPY_PIECE ? end - offset : COPY_PIECE,
-                      status);
-    if (got == 0)
-      return status_fail (status, EIO, "%s became shorter while it was read",
-                          input->path);
-    if (got == -1 || store_piece (input, disk, offset, got, status) == -1)
+    got = source_read (source, buffer, offset,
+                       end - offset < COPY_PIECE ? end - offset : COPY_PIECE,
+                       status);
+    if (got == -1 || store_piece (target, buffer, offset, got, status) == -1)
       return -1;
     offset += got;
   }
@@ -641,91 +267,122 @@ import_file (struct input *input, struct disk *disk, struct status *status)
  * that breaks looks like one that ends.
  */
 static int
-check_end (const struct input *input, uint64_t wanted, struct status *status)
+check_end (struct source *source, uint64_t wanted, struct status *status)
 {
-  const struct image_format *format;
+  const uint64_t size = source_size (source);
 
-  if (input->size == 0)
-    return status_fail (status, EINVAL, "%s is empty", input->path);
-  if (wanted != 0 && input->size < wanted)
-    return status_fail (
-        status, EINVAL, "%s ended after %" PRIu64 " of %s; if that was all, %s",
-        input->path, input->size, COUNT (wanted, "byte"),
-        import_overwrite ? "give it as a file, not through a pipe"
-                         : "leave out --size, and use \"sqlblock resize\" "
-                           "afterwards");
-  format = image_of_tail (input->tail, input->tail_count);
-  return format && !import_raw ? refuse_format (input, format, status) : 0;
+  if (source_check_end (source, status) == -1)
+    return -1;
+  if (wanted == 0 || size >= wanted)
+    return 0;
+  return status_fail (
+      status, EINVAL, "%s ended after %" PRIu64 " of %s; if that was all, %s",
+      source_name (source), size, COUNT (wanted, "byte"),
+      import_overwrite ? "give it as a file, not through a pipe"
+                       : "leave out --size, and use \"sqlblock resize\" "
+                         "afterwards");
 }
 
 /* Copy a pipe to its end, which says how long it was, unless that is WANTED. */
 static int
-import_pipe (struct input *input, struct disk *disk, uint64_t wanted,
-             struct status *status)
+import_pipe (struct source *source, struct target_disk *target, char *buffer,
+             uint64_t wanted, struct status *status)
 {
-  const uint64_t most = disk_get_info (disk)->size;
+  const uint64_t most = target->size;
   const uint64_t total = most == UNKNOWN_SIZE ? 0 : most;
+  uint64_t offset = 0;
   ssize_t got;
 
-  while ((got = read_input (input, 0, COPY_PIECE, status)) > 0) {
-    if (progress_report (tool_progress, input->size, total, NULL, status) == -1)
+  while ((got = source_read (source, buffer, 0, COPY_PIECE, status)) > 0) {
+    if (progress_report (tool_progress, offset, total, NULL, status) == -1)
       return -1;
-    if ((uint64_t)got > most - input->size)
+    if ((uint64_t)got > most - offset)
       return status_fail (status, EINVAL,
                           "%s has more than the disk, which has %s",
-                          input->path, COUNT (most, "byte"));
-    if (store_piece (input, disk, input->size, got, status) == -1)
+                          source_name (source), COUNT (most, "byte"));
+    if (store_piece (target, buffer, offset, got, status) == -1)
       return -1;
-    note_tail (input, got);
-    input->size += got;
+    offset += got;
   }
-  return got == -1 ? -1 : check_end (input, wanted, status);
+  return got == -1 ? -1 : check_end (source, wanted, status);
 }
 
-/* Fill a new disk and have it appear.  incoming->size is 0 where the size
- * is that of the input.
+/* Copy SOURCE into TARGET; ANY_SIZE says that its size is that of the disk. */
+static int
+import_source (struct source *source, struct target_disk *target, bool any_size,
+               struct status *status)
+{
+  char *buffer = tool_alloc (COPY_PIECE);
+  int r;
+
+  r = source_is_sized (source)
+          ? import_sized (source, target, buffer, status)
+          : import_pipe (source, target, buffer, any_size ? 0 : target->size,
+                         status);
+  /* After a failure a server may still have it. */
+  if (r == 0)
+    free (buffer);
+  return r;
+}
+
+/* Fill a new disk of STORE, or for NULL a new database, and have it appear.
+ * incoming->size is 0 where the size is that of the source.
  */
 static int
-import_disk (struct store *store, struct input *input,
+import_disk (struct store *store, struct source *source,
              struct manage_incoming *incoming, struct status *status)
 {
   const bool any_size = incoming->size == 0;
-  struct disk *disk;
+  struct target_disk target = { .disk = NULL };
   int r;
 
   if (any_size)
-    incoming->size = input->seekable ? input->size : UNKNOWN_SIZE;
-  if (input->size > incoming->size)
+    incoming->size =
+        source_is_sized (source) ? source_size (source) : UNKNOWN_SIZE;
+  if (source_size (source) > incoming->size)
     return status_fail (status, EINVAL, "%s has %s, but the disk %" PRIu64,
-                        input->path, COUNT (input->size, "byte"),
-                        incoming->size);
-  disk = manage_receive (store, incoming, status);
-  if (disk == NULL)
+                        source_name (source),
+                        COUNT (source_size (source), "byte"), incoming->size);
+  target.size = incoming->size;
+  if (store)
+    target.disk = manage_receive (store, incoming, status);
+  else
+    target.build = manage_build (import_database, incoming, status);
+  if (target.disk == NULL && target.build == NULL)
     return -1;
-  input->buffer = tool_alloc (COPY_PIECE);
-  r = input->seekable
-          ? import_file (input, disk, status)
-          : import_pipe (input, disk, any_size ? 0 : incoming->size, status);
-  free (input->buffer);
-  if (r == -1) {
-    manage_receive_cancel (store, disk);
-    return -1;
-  }
-  if (any_size)
-    incoming->size = input->size;
-  return manage_receive_end (store, disk, incoming, status);
+  r = import_source (source, &target, any_size, status);
+  if (r == 0 && any_size)
+    incoming->size = source_size (source);
+  if (r == 0 && target.build)
+    return manage_build_end (target.build, incoming->size, status);
+  if (r == 0)
+    return manage_receive_end (store, target.disk, incoming, status);
+  if (target.build)
+    manage_build_cancel (target.build);
+  else
+    manage_receive_cancel (store, target.disk);
+  return -1;
 }
 
 /* Read the options.  Returns an exit code. */
 static int
-read_options (struct manage_incoming *incoming)
+read_options (struct manage_incoming *incoming, unsigned *patience)
 {
   struct disk_options options;
   struct status status;
+  const int code = read_format (import_format, source_formats, patience);
 
-  if (import_increment && (import_size || import_overwrite || import_raw))
+  if (code != TOOL_DONE)
+    return code;
+  if (import_raw && import_format && strcmp (import_format, "raw") != 0)
+    return tool_usage ("--raw is --format=raw, not --format=%s", import_format);
+  if (import_raw)
+    import_format = "raw";
+  if (import_increment && (import_size || import_overwrite || import_format))
     return tool_usage ("--increment says itself what the disk becomes; leave "
-                       "out --size, --overwrite and --raw");
+                       "out --size, --overwrite and --format");
+  if (import_increment && common.dry_run)
+    return tool_usage ("an increment cannot be tried; leave out --dry-run");
   if (import_rollback && !import_increment)
     return tool_usage ("--rollback goes with --increment only");
   if (import_overwrite &&
@@ -808,7 +465,8 @@ fail_no_database (const char *database)
 }
 
 static int
-run_import_increment (const char *name, struct manage_incoming *incoming)
+run_import_increment (const char *name, struct manage_incoming *incoming,
+                      unsigned patience)
 {
   const char *database = import_database;
   struct increment_source *source;
@@ -817,7 +475,7 @@ run_import_increment (const char *name, struct manage_incoming *incoming)
 
   if (!import_create && tool_examine (database, &status) == 0)
     return fail_no_database (database);
-  source = increment_source_open (name, &status);
+  source = increment_source_open (name, patience, &status);
   if (source == NULL)
     return tool_fail (&status);
   if (increment_source_is_of (source, database))
@@ -832,49 +490,146 @@ run_import_increment (const char *name, struct manage_incoming *incoming)
   return r;
 }
 
+/* Is the database not there yet, and is to be made?  On a cluster nothing can
+ * be renamed, and a server has its own.  Returns 1, 0, or -1.
+ */
 static int
-run_import (int argc, char *argv[])
+makes_database (struct status *status)
 {
-  struct manage_incoming incoming = { .disk = argv[1] };
-  struct input input = { .path = argv[2] };
+  const int found = import_create ? tool_examine (import_database, status) : 1;
+
+  if (found != 0)
+    return found == -1 ? -1 : 0;
+  return !store_is_on_cluster (import_database);
+}
+
+/* Say what was done, or what would be. */
+static void
+say_imported (const struct source *source,
+              const struct manage_incoming *incoming)
+{
   char text[TOOL_SIZE_MAX];
-  struct store *store;
+
+  tool_say ("%s %s as disk '%s', of %s",
+            common.dry_run ? "would import" : "imported", source_name (source),
+            incoming->disk,
+            incoming->size ? tool_amount (incoming->size, text)
+                           : "as many bytes as come");
+}
+
+/* Import into a database that is made for it.  Returns an exit code. */
+static int
+import_new (struct source *source, struct manage_incoming *incoming)
+{
+  struct status status;
+  int r;
+
+  tool_progress_begin (tool_format ("importing %s", incoming->disk));
+  r = import_disk (NULL, source, incoming, &status);
+  tool_progress_end (r);
+  if (r == -1)
+    return tool_fail (&status);
+  say_imported (source, incoming);
+  return TOOL_DONE;
+}
+
+/* The same into one that is there. */
+static int
+import_there (struct source *source, struct manage_incoming *incoming)
+{
+  struct store *store = tool_open (import_database, true);
   struct status status;
   uint64_t before;
   int r;
 
-  (void)argc;
-  r = read_options (&incoming);
-  if (r != TOOL_DONE)
-    return r;
-  import_database = argv[0];
-  if (import_increment)
-    return run_import_increment (argv[2], &incoming);
-  import_disk_name = argv[1];
-  if (open_input (&input, &status) == -1 ||
-      check_input (argv[0], &input, &status) == -1 ||
-      measure_input (&input, &status) == -1 ||
-      check_format (&input, &status) == -1 ||
-      (import_create &&
-       tool_make (argv[0], incoming.block_size, &status) == -1))
-    return tool_fail (&status);
-  if (!import_create && tool_examine (argv[0], &status) == 0)
-    return fail_no_database (argv[0]);
-  store = tool_open (argv[0], true);
-  if (import_overwrite && find_old_disk (store, &incoming, &status) == -1)
+  if (import_overwrite && find_old_disk (store, incoming, &status) == -1)
     return tool_fail (&status);
   before = copy_free_pages (store);
-  tool_progress_begin (tool_format ("importing %s", argv[1]));
-  r = import_disk (store, &input, &incoming, &status);
+  tool_progress_begin (tool_format ("importing %s", incoming->disk));
+  r = import_disk (store, source, incoming, &status);
   tool_progress_end (r);
   if (r == 0)
-    tool_say ("imported %s as disk '%s', of %s", input.path, argv[1],
-              tool_amount (incoming.size, text));
+    say_imported (source, incoming);
   r = r == -1 ? tool_fail (&status) : TOOL_DONE;
   if (r != TOOL_DONE && status.error == ENOSPC)
     copy_give_back (store, before);
   else if (r != TOOL_DONE || import_overwrite)
     copy_free_space (store);
+  return r;
+}
+
+/* What would be done, or why it would fail.  Returns an exit code. */
+static int
+try_import (struct source *source, struct manage_incoming *incoming, bool new)
+{
+  struct store *store = new ? NULL : tool_open (import_database, false);
+  struct disk_info info;
+  struct status status;
+
+  if (import_overwrite && find_old_disk (store, incoming, &status) == -1)
+    return tool_fail (&status);
+  if (store && !import_overwrite &&
+      store_find (store, incoming->disk, &info, &status) == 0)
+    return tool_error (EEXIST,
+                       "there is a disk '%s' already; give another name, or "
+                       "replace its contents with --overwrite",
+                       incoming->disk);
+  if (incoming->size == 0)
+    incoming->size = source_size (source);
+  if (source_size (source) > incoming->size)
+    return tool_error (EINVAL, "%s has %s, but the disk %" PRIu64,
+                       source_name (source),
+                       COUNT (source_size (source), "byte"), incoming->size);
+  say_imported (source, incoming);
+  return TOOL_DONE;
+}
+
+static int
+import_from (struct source *source, struct manage_incoming *incoming)
+{
+  struct status status;
+  const int new = makes_database (&status);
+
+  if (new == -1)
+    return tool_fail (&status);
+  if (!import_create && tool_examine (import_database, &status) == 0)
+    return fail_no_database (import_database);
+  if (common.dry_run)
+    return try_import (source, incoming, new);
+  if (new)
+    return import_new (source, incoming);
+  if (import_create &&
+      tool_make (import_database, incoming->block_size, &status) == -1)
+    return tool_fail (&status);
+  return import_there (source, incoming);
+}
+
+static int
+run_import (int argc, char *argv[])
+{
+  struct manage_incoming incoming = { .disk = argv[1] };
+  struct source_wish wish = {
+    .name = argv[2],
+    .database = argv[0],
+    .disk = argv[1],
+  };
+  struct source *source;
+  struct status status;
+  int r;
+
+  (void)argc;
+  r = read_options (&incoming, &wish.patience);
+  if (r != TOOL_DONE)
+    return r;
+  wish.format = import_format;
+  import_database = argv[0];
+  if (import_increment)
+    return run_import_increment (argv[2], &incoming, wish.patience);
+  source = source_open (&wish, &status);
+  if (source == NULL)
+    return tool_fail (&status);
+  r = import_from (source, &incoming);
+  source_close (source);
   return r;
 }
 
@@ -890,9 +645,12 @@ static const struct tool_option import_options[] = {
   { "overwrite", 0, NULL, &import_overwrite,
     "replace the contents of a disk that exists; its\n"
     "snapshots stay as they are, and FILE must fit" },
+  { "format", 0, "raw|qcow2|vmdk|vdi|vhdx|gzip|xz|zstd", &import_format,
+    "what FILE is; default: raw, if it looks like nothing\n"
+    "else.  gzip, xz and zstd: a raw disk, compressed" },
   { "raw", 0, NULL, &import_raw,
-    "take FILE as it is, also an image of another format\n"
-    "or something compressed" },
+    "the same as --format=raw: take FILE as it is,\n"
+    "whatever it looks like" },
   { "create", 0, NULL, &import_create, "make DATABASE if it is not there" },
   { "increment", 0, NULL, &import_increment,
     "FILE is what changed between two snapshots: the\n"
@@ -900,6 +658,7 @@ static const struct tool_option import_options[] = {
   { "rollback", 'F', NULL, &import_rollback,
     "with --increment: give up what was written to the\n"
     "disk since the older snapshot; newer snapshots stay" },
+  TIMEOUT_OPTION,
   { NULL, 0, NULL, NULL, NULL },
 };
 
@@ -924,7 +683,7 @@ const struct command command_import = {
       "  sqlblock import --increment copy.sqlite web "
       "nbd://host/web@monday..tuesday\n",
   .options = import_options,
-  .common = COMMON_PROGRESS,
+  .common = COMMON_PROGRESS | COMMON_DRY_RUN,
   .least = 3,
   .most = 3,
   .run = run_import,

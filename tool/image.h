@@ -30,7 +30,9 @@ enum image_remedy {
 struct image_format {
   const char *name; /* with its article */
   enum image_remedy remedy;
-  const char *program; /* IMAGE_UNPACK: what unpacks it */
+  const char *program; /* IMAGE_UNPACK: what unpacks it; IMAGE_CONVERT: its name
+                          in QEMU */
+  const char *word;    /* the --format of sqlblock import that is it, or NULL */
 };
 
 /* The format of a file of which the first COUNT bytes are HEAD, all that there

@@ -89,11 +89,16 @@ take_description (struct increment_source *source, const char *text,
 }
 
 static int
-open_remote (struct increment_source *source, struct status *status)
+open_remote (struct increment_source *source, unsigned patience,
+             struct status *status)
 {
-  source->remote = nbd_export_open (source->name, status);
+  source->remote = nbd_export_open (source->name, patience, status);
   if (source->remote == NULL)
     return -1;
+  if (!source->remote->tells_extents)
+    return status_fail (status, ENOTSUP,
+                        "%s: the server does not tell what is stored",
+                        source->name);
   source->size = source->remote->size;
   if (sane_block_size (source->remote->block_size))
     source->block_size = source->remote->block_size;
@@ -118,25 +123,45 @@ read_line (struct increment_source *source, struct status *status)
   return 1;
 }
 
+/* Open a file, without waiting as for a pipe, and note its size. */
+static int
+open_regular (const char *name, uint64_t *size, struct status *status)
+{
+  const int fd = open (name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  struct stat st;
+
+  if (fd == -1 || fstat (fd, &st) == -1)
+    fail_errno ("opening", name, status);
+  else if (S_ISREG (st.st_mode)) {
+    *size = st.st_size;
+    return fd;
+  }
+  else
+    status_fail (status, EINVAL, "%s is no regular file", name);
+  if (fd != -1)
+    close (fd);
+  return -1;
+}
+
 static int
 open_files (struct increment_source *source, struct status *status)
 {
-  struct stat st;
-  int r;
+  uint64_t map_size;
+  int fd, r;
 
-  source->fd = open (source->name, O_RDONLY | O_CLOEXEC);
-  if (source->fd == -1 || fstat (source->fd, &st) == -1)
-    return fail_errno ("opening", source->name, status);
-  if (!S_ISREG (st.st_mode))
-    return status_fail (status, EINVAL, "%s is no regular file", source->name);
-  source->size = st.st_size;
+  source->fd = open_regular (source->name, &source->size, status);
+  if (source->fd == -1)
+    return -1;
   source->map_name = tool_format ("%s.map", source->name);
-  source->map = fopen (source->map_name, "re");
-  if (source->map == NULL)
-    return status_fail (status, errno,
-                        "%s has no map of what changed beside it: opening %s: "
-                        "%s",
-                        source->name, source->map_name, strerror (errno));
+  fd = open_regular (source->map_name, &map_size, status);
+  if (fd == -1)
+    return status_prefix (status, "%s has no map of what changed beside it",
+                          source->name);
+  source->map = fdopen (fd, "r");
+  if (source->map == NULL) {
+    close (fd);
+    return status_no_memory (status);
+  }
   r = read_line (source, status);
   return r == -1 ? -1
                  : take_description (source, r == 1 ? source->line : "",
@@ -144,14 +169,15 @@ open_files (struct increment_source *source, struct status *status)
 }
 
 struct increment_source *
-increment_source_open (const char *name, struct status *status)
+increment_source_open (const char *name, unsigned patience,
+                       struct status *status)
 {
   struct increment_source *source = tool_alloc (sizeof *source);
   int r;
 
   source->name = name;
   source->fd = -1;
-  r = nbd_export_is_uri (name) ? open_remote (source, status)
+  r = nbd_export_is_uri (name) ? open_remote (source, patience, status)
                                : open_files (source, status);
   if (r == 0)
     return source;

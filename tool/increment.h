@@ -18,10 +18,12 @@
 
 struct increment_source;
 
-/* Open NAME: the URI of an export, or a file with NAME.map beside it.  Returns
+/* Open NAME: the URI of an export, or a file with NAME.map beside it.  PATIENCE
+ * is in seconds, for a server that does not answer (nbd-export.h).  Returns
  * NULL on failure: EINVAL for what is no increment.
  */
 struct increment_source *increment_source_open (const char *name,
+                                                unsigned patience,
                                                 struct status *status);
 void increment_source_close (struct increment_source *source);
 

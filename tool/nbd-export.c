@@ -9,7 +9,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "nbd-export.h"
 #include "tool.h"
 
@@ -37,18 +39,31 @@ nbd_export_is_uri (const char *text)
 
 #define EACH_FUNCTION(F)                                                       \
   F (add_meta_context)                                                         \
-  F (block_status)                                                             \
+  F (aio_block_status)                                                         \
+  F (aio_command_completed)                                                    \
+  F (aio_connect_socket)                                                       \
+  F (aio_connect_uri)                                                          \
+  F (aio_disconnect)                                                           \
+  F (aio_flush)                                                                \
+  F (aio_is_connecting)                                                        \
+  F (aio_is_ready)                                                             \
+  F (aio_pread)                                                                \
+  F (aio_pwrite)                                                               \
+  F (aio_zero)                                                                 \
+  F (can_flush)                                                                \
   F (can_meta_context)                                                         \
+  F (can_zero)                                                                 \
   F (close)                                                                    \
-  F (connect_uri)                                                              \
   F (create)                                                                   \
   F (get_block_size)                                                           \
   F (get_errno)                                                                \
   F (get_error)                                                                \
   F (get_export_description)                                                   \
   F (get_size)                                                                 \
-  F (pread)                                                                    \
+  F (is_read_only)                                                             \
+  F (poll)                                                                     \
   F (set_full_info)                                                            \
+  F (set_strict_mode)                                                          \
   F (set_uri_allow_local_file)
 
 /* The functions of the library, once it is loaded. */
@@ -87,58 +102,169 @@ fail (const char *doing, struct status *status)
                       text ? text : "unknown error");
 }
 
-static int
-connect_to (struct nbd_export *remote, const char *uri, struct status *status)
-{
-  struct nbd_handle *handle = nbd.create ();
-  int64_t size;
+/*--------------------------------------------------------------------
+ * Waiting.
+ */
 
-  if (handle == NULL)
-    return fail ("libnbd", status);
-  remote->handle = handle;
-  if (nbd.set_full_info (handle, true) == -1 ||
-      nbd.set_uri_allow_local_file (handle, true) == -1 ||
-      nbd.add_meta_context (handle, LIBNBD_CONTEXT_BASE_ALLOCATION) == -1 ||
-      nbd.connect_uri (handle, uri) == -1)
-    return fail ("connecting", status);
-  size = nbd.get_size (handle);
+/* How often to look whether the user wants an end, in milliseconds. */
+#define LOOK_EVERY 200
+
+/* Since when nothing has come or gone. */
+struct waiting {
+  const char *doing;
+  uint64_t since;
+};
+
+/* Wait until something comes or goes, or a little. */
+static int
+wait_a_little (struct nbd_export *remote, struct waiting *waiting,
+               struct status *status)
+{
+  const uint64_t longest =
+      UINT64_C (1000) * remote->patience * CLOCK_MILLISECOND;
+  const int r = nbd.poll (remote->handle, LOOK_EVERY);
+
+  if (tool_interrupted ())
+    return status_fail (status, ECANCELED, "%s: interrupted", waiting->doing);
+  if (r == -1 && nbd.get_errno () != EINTR)
+    return fail (waiting->doing, status);
+  if (r == 1)
+    waiting->since = clock_now ();
+  else if (clock_now () - waiting->since >= longest)
+    return status_fail (status, ETIMEDOUT,
+                        "%s: the server has not answered for %u s",
+                        waiting->doing, remote->patience);
+  return 0;
+}
+
+/* Wait for the end of the command COOKIE, -1 where it could not begin. */
+static int
+finish (struct nbd_export *remote, const char *doing, int64_t cookie,
+        struct status *status)
+{
+  struct waiting waiting = { .doing = doing, .since = clock_now () };
+  int r;
+
+  if (cookie == -1)
+    return fail (doing, status);
+  while ((r = nbd.aio_command_completed (remote->handle, cookie)) == 0)
+    if (wait_a_little (remote, &waiting, status) == -1)
+      return -1;
+  return r == -1 ? fail (doing, status) : 0;
+}
+
+/*--------------------------------------------------------------------
+ * Connecting.
+ */
+
+/* Take over what the server has said. */
+static int
+look (struct nbd_export *remote, struct status *status)
+{
+  struct nbd_handle *handle = remote->handle;
+  int64_t size = nbd.get_size (handle);
+
   if (size == -1)
     return fail ("asking for the size", status);
-  if (nbd.can_meta_context (handle, LIBNBD_CONTEXT_BASE_ALLOCATION) != 1)
-    return status_fail (status, ENOTSUP,
-                        "the server does not tell what is stored");
   remote->size = size;
   size = nbd.get_block_size (handle, LIBNBD_SIZE_PREFERRED);
   remote->block_size = size > 0 && size <= UINT32_MAX ? size : 0;
+  size = nbd.get_block_size (handle, LIBNBD_SIZE_MINIMUM);
+  remote->minimum = size > 0 && size <= UINT32_MAX ? size : 1;
+  size = nbd.get_block_size (handle, LIBNBD_SIZE_MAXIMUM);
+  /* The protocol lets a server that says nothing have this. */
+  remote->most = size > 0 ? size : 32 * 1024 * 1024;
+  remote->tells_extents =
+      nbd.can_meta_context (handle, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1;
+  remote->readonly = nbd.is_read_only (handle) != 0;
+  remote->can_zero = nbd.can_zero (handle) == 1;
+  remote->can_flush = nbd.can_flush (handle) == 1;
   remote->description = nbd.get_export_description (handle);
   if (remote->description == NULL)
     remote->description = tool_strdup ("");
   return 0;
 }
 
-struct nbd_export *
-nbd_export_open (const char *uri, struct status *status)
+/* Connect to URI, or where that is NULL over SOCKET. */
+static int
+connect_to (struct nbd_export *remote, const char *uri, int socket,
+            struct status *status)
+{
+  static const char doing[] = "connecting";
+  struct waiting waiting = { .doing = doing, .since = clock_now () };
+  struct nbd_handle *handle = nbd.create ();
+
+  if (handle == NULL)
+    return fail ("libnbd", status);
+  remote->handle = handle;
+  /* A disk may end inside a block of the server, who then knows what to do. */
+  if (nbd.set_strict_mode (handle, LIBNBD_STRICT_MASK & ~LIBNBD_STRICT_ALIGN) ==
+          -1 ||
+      nbd.set_full_info (handle, true) == -1 ||
+      nbd.set_uri_allow_local_file (handle, true) == -1 ||
+      nbd.add_meta_context (handle, LIBNBD_CONTEXT_BASE_ALLOCATION) == -1 ||
+      (uri ? nbd.aio_connect_uri (handle, uri)
+           : nbd.aio_connect_socket (handle, socket)) == -1)
+    return fail (doing, status);
+  while (nbd.aio_is_connecting (handle) == 1)
+    if (wait_a_little (remote, &waiting, status) == -1)
+      return -1;
+  return nbd.aio_is_ready (handle) == 1 ? look (remote, status)
+                                        : fail (doing, status);
+}
+
+static struct nbd_export *
+open_export (const char *uri, int socket, unsigned patience,
+             struct status *status)
 {
   struct nbd_export *remote;
 
   if (load (status) == -1)
     return NULL;
   remote = tool_alloc (sizeof *remote);
-  if (connect_to (remote, uri, status) == 0)
+  remote->patience = patience;
+  if (connect_to (remote, uri, socket, status) == 0)
     return remote;
-  status_prefix (status, "%s", uri);
   nbd_export_close (remote);
   return NULL;
 }
 
+struct nbd_export *
+nbd_export_open (const char *uri, unsigned patience, struct status *status)
+{
+  struct nbd_export *remote = open_export (uri, -1, patience, status);
+
+  if (remote == NULL)
+    status_prefix (status, "%s", uri);
+  return remote;
+}
+
+struct nbd_export *
+nbd_export_open_socket (int socket, unsigned patience, struct status *status)
+{
+  struct nbd_export *remote = open_export (NULL, socket, patience, status);
+
+  if (remote == NULL && nbd.create == NULL)
+    close (socket);
+  return remote;
+}
+
+/* A server that is there is told, so that it does not complain. */
 void
 nbd_export_close (struct nbd_export *remote)
 {
-  if (remote->handle)
+  if (remote->handle) {
+    if (nbd.aio_is_ready (remote->handle) == 1)
+      nbd.aio_disconnect (remote->handle, 0);
     nbd.close (remote->handle);
+  }
   free (remote->description);
   free (remote);
 }
+
+/*--------------------------------------------------------------------
+ * Requests.
+ */
 
 /* What an answer is told to; it may come in parts. */
 struct answer {
@@ -176,6 +302,7 @@ int
 nbd_export_extents (struct nbd_export *remote, uint64_t offset, uint64_t count,
                     nbd_export_found found, void *opaque, struct status *status)
 {
+  static const char doing[] = "asking what is stored";
   const uint64_t asked = count < ASKED_MOST ? count : ASKED_MOST;
   struct answer answer = {
     .next = offset,
@@ -188,10 +315,36 @@ nbd_export_extents (struct nbd_export *remote, uint64_t offset, uint64_t count,
     .user_data = &answer,
   };
 
-  if (nbd.block_status (remote->handle, asked, offset, callback, 0) == -1)
-    return fail ("asking what is stored", status);
+  if (remote->tells_extents &&
+      finish (remote, doing,
+              nbd.aio_block_status (remote->handle, asked, offset, callback,
+                                    NBD_NULL_COMPLETION, 0),
+              status) == -1)
+    return -1;
+  if (!remote->tells_extents)
+    return status_fail (status, ENOTSUP,
+                        "the server does not tell what is stored");
   if (answer.next == offset)
     return status_fail (status, EIO, "the server does not tell what is stored");
+  return 0;
+}
+
+/* Read whole blocks of the server. */
+static int
+read_blocks (struct nbd_export *remote, void *buffer, uint64_t offset,
+             uint64_t count, struct status *status)
+{
+  char *next = buffer;
+  uint64_t part;
+
+  for (; count > 0; next += part, offset += part, count -= part) {
+    part = count < remote->most ? count : remote->most;
+    if (finish (remote, "reading",
+                nbd.aio_pread (remote->handle, next, part, offset,
+                               NBD_NULL_COMPLETION, 0),
+                status) == -1)
+      return -1;
+  }
   return 0;
 }
 
@@ -199,20 +352,95 @@ int
 nbd_export_read (struct nbd_export *remote, void *buffer, uint64_t offset,
                  uint64_t count, struct status *status)
 {
-  if (nbd.pread (remote->handle, buffer, count, offset, 0) == -1)
-    return fail ("reading", status);
+  const uint64_t before = offset % remote->minimum;
+  const uint64_t after =
+      (remote->minimum - (offset + count) % remote->minimum) % remote->minimum;
+  char *blocks;
+  int r;
+
+  if (before == 0 && after == 0)
+    return read_blocks (remote, buffer, offset, count, status);
+  blocks = tool_alloc (before + count + after);
+  r = read_blocks (remote, blocks, offset - before, before + count + after,
+                   status);
+  /* After a failure the library still has them. */
+  if (r == -1)
+    return -1;
+  memcpy (buffer, blocks + before, count);
+  free (blocks);
   return 0;
+}
+
+int
+nbd_export_write (struct nbd_export *remote, const void *data, uint64_t offset,
+                  uint64_t count, struct status *status)
+{
+  const char *next = data;
+  uint64_t part;
+
+  for (; count > 0; next += part, offset += part, count -= part) {
+    part = count < remote->most ? count : remote->most;
+    if (finish (remote, "writing",
+                nbd.aio_pwrite (remote->handle, next, part, offset,
+                                NBD_NULL_COMPLETION, 0),
+                status) == -1)
+      return -1;
+  }
+  return 0;
+}
+
+int
+nbd_export_zero (struct nbd_export *remote, uint64_t offset, uint64_t count,
+                 struct status *status)
+{
+  uint64_t part;
+
+  for (; count > 0; offset += part, count -= part) {
+    part = count < ASKED_MOST ? count : ASKED_MOST;
+    if (finish (
+            remote, "zeroing",
+            nbd.aio_zero (remote->handle, part, offset, NBD_NULL_COMPLETION, 0),
+            status) == -1)
+      return -1;
+  }
+  return 0;
+}
+
+int
+nbd_export_flush (struct nbd_export *remote, struct status *status)
+{
+  return remote->can_flush
+             ? finish (remote, "flushing",
+                       nbd.aio_flush (remote->handle, NBD_NULL_COMPLETION, 0),
+                       status)
+             : 0;
 }
 
 #else /* !HAVE_LIBNBD */
 
-struct nbd_export *
-nbd_export_open (const char *uri, struct status *status)
+static int
+fail_without (struct status *status)
 {
-  status_fail (status, ENOTSUP,
-               "%s: this program was built without libnbd, by which an NBD "
-               "server is read",
-               uri);
+  return status_fail (status, ENOTSUP,
+                      "this program was built without libnbd, by which an NBD "
+                      "server is read");
+}
+
+struct nbd_export *
+nbd_export_open (const char *uri, unsigned patience, struct status *status)
+{
+  (void)patience;
+  fail_without (status);
+  status_prefix (status, "%s", uri);
+  return NULL;
+}
+
+struct nbd_export *
+nbd_export_open_socket (int socket, unsigned patience, struct status *status)
+{
+  (void)patience;
+  close (socket);
+  fail_without (status);
   return NULL;
 }
 
@@ -228,7 +456,7 @@ nbd_export_extents (struct nbd_export *remote, uint64_t offset, uint64_t count,
                     nbd_export_found found, void *opaque, struct status *status)
 {
   (void)remote, (void)offset, (void)count, (void)found, (void)opaque;
-  return status_fail (status, ENOTSUP, "built without libnbd");
+  return fail_without (status);
 }
 
 int
@@ -236,7 +464,30 @@ nbd_export_read (struct nbd_export *remote, void *buffer, uint64_t offset,
                  uint64_t count, struct status *status)
 {
   (void)remote, (void)buffer, (void)offset, (void)count;
-  return status_fail (status, ENOTSUP, "built without libnbd");
+  return fail_without (status);
+}
+
+int
+nbd_export_write (struct nbd_export *remote, const void *data, uint64_t offset,
+                  uint64_t count, struct status *status)
+{
+  (void)remote, (void)data, (void)offset, (void)count;
+  return fail_without (status);
+}
+
+int
+nbd_export_zero (struct nbd_export *remote, uint64_t offset, uint64_t count,
+                 struct status *status)
+{
+  (void)remote, (void)offset, (void)count;
+  return fail_without (status);
+}
+
+int
+nbd_export_flush (struct nbd_export *remote, struct status *status)
+{
+  (void)remote;
+  return fail_without (status);
 }
 
 #endif /* !HAVE_LIBNBD */

@@ -542,6 +542,55 @@ encoding_free (struct encoding *encoding, struct writer *writer)
   codec_return (&writer->workspaces, encoding->workspace);
 }
 
+struct prepared {
+  struct write_request request;
+  struct encoding encoding;
+};
+
+struct prepared *
+writer_prepare_alone (struct writer *writer, const struct disk_info *disk,
+                      const struct write_request *request,
+                      struct status *status)
+{
+  struct prepared *prepared = calloc (1, sizeof *prepared);
+
+  if (prepared == NULL) {
+    status_no_memory (status);
+    return NULL;
+  }
+  prepared->request = *request;
+  prepared->encoding = (struct encoding){
+    .request = &prepared->request,
+    .block_size = disk->block_size,
+  };
+  if (encode_blocks (&prepared->encoding, writer, status) == 0)
+    return prepared;
+  encoding_free (&prepared->encoding, writer);
+  free (prepared);
+  return NULL;
+}
+
+int
+writer_put_alone (struct writer *writer, const struct disk_info *disk,
+                  struct prepared *prepared, struct status *status)
+{
+  struct operation operation = {
+    .kind = WRITE,
+    .disk = disk,
+    .offset = prepared->request.offset,
+    .count = prepared->request.count,
+    .data = prepared->request.data,
+    .encoded = prepared->encoding.whole,
+    .merged = prepared->encoding.merged,
+    .status = status,
+  };
+  const int r = writer_run_operation (writer, &operation, status);
+
+  encoding_free (&prepared->encoding, writer);
+  free (prepared);
+  return r;
+}
+
 int
 writer_write (struct writer *writer, const struct disk_info *disk,
               struct write_request *request, struct status *status)
@@ -698,6 +747,39 @@ writer_end_log (struct writer *writer, enum mark_state state, int patience,
   return r;
 }
 
+/* What blocks need beside the connection. */
+static int
+open_blocks (struct writer *writer, struct status *status)
+{
+  writer->block = malloc (2 * DISK_BLOCK_SIZE_MAX);
+  if (writer->block == NULL)
+    return status_no_memory (status);
+  writer->room = writer->block + DISK_BLOCK_SIZE_MAX;
+  codec_pool_init (&writer->workspaces);
+  return 0;
+}
+
+static void
+close_blocks (struct writer *writer)
+{
+  view_free (&writer->view);
+  view_free (&writer->below);
+  free (writer->block);
+  codec_pool_destroy (&writer->workspaces);
+}
+
+int
+writer_open_alone (struct writer *writer, struct status *status)
+{
+  return open_blocks (writer, status);
+}
+
+void
+writer_close_alone (struct writer *writer)
+{
+  close_blocks (writer);
+}
+
 int
 writer_open (struct writer *writer, struct connections *connections,
              struct flusher *flusher, struct status *status)
@@ -710,18 +792,12 @@ writer_open (struct writer *writer, struct connections *connections,
   if (connections_open (connections, &writer->connection, CONNECTION_GATHER,
                         status) == -1)
     return -1;
-  writer->block = malloc (2 * DISK_BLOCK_SIZE_MAX);
-  if (writer->block == NULL)
-    status_no_memory (status);
-  if (writer->block == NULL ||
-      connection_page_size (&writer->connection, &writer->page_size, status) ==
-          -1) {
-    free (writer->block);
+  if (connection_page_size (&writer->connection, &writer->page_size, status) ==
+          -1 ||
+      open_blocks (writer, status) == -1) {
     connection_close (&writer->connection);
     return -1;
   }
-  writer->room = writer->block + DISK_BLOCK_SIZE_MAX;
-  codec_pool_init (&writer->workspaces);
   sqlite3_wal_hook (writer->connection.db, note_log_size, writer);
   pthread_mutex_init (&writer->lock, NULL);
   pthread_cond_init (&writer->resumed, NULL);
@@ -733,10 +809,7 @@ void
 writer_close (struct writer *writer)
 {
   connection_close (&writer->connection);
-  view_free (&writer->view);
-  view_free (&writer->below);
-  free (writer->block);
-  codec_pool_destroy (&writer->workspaces);
+  close_blocks (writer);
   pthread_mutex_destroy (&writer->lock);
   pthread_cond_destroy (&writer->resumed);
   pthread_cond_destroy (&writer->rested);

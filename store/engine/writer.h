@@ -184,6 +184,23 @@ struct write_request {
 int writer_write (struct writer *writer, const struct disk_info *disk,
                   struct write_request *request, struct status *status);
 
+/* A writer without a queue, for a file that is being made: its owner opens and
+ * closes writer->connection himself, and all is written in one transaction of
+ * his.  The rest of WRITER is zeroes when it is opened.
+ *
+ * A write is prepared, whose data must stay as it is, and then put, which ends
+ * it, whatever that returns.  Thread rules: one thread prepares, and one puts.
+ */
+struct prepared;
+int writer_open_alone (struct writer *writer, struct status *status);
+struct prepared *writer_prepare_alone (struct writer *writer,
+                                       const struct disk_info *disk,
+                                       const struct write_request *request,
+                                       struct status *status);
+int writer_put_alone (struct writer *writer, const struct disk_info *disk,
+                      struct prepared *prepared, struct status *status);
+void writer_close_alone (struct writer *writer);
+
 /* Make the whole blocks in the range zeroes, without storing anything for
  * them; with EDGES also the parts of blocks at both ends.  A range with at
  * most WRITER_STEP_ROWS stored blocks is one atomic change, a larger one

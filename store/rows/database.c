@@ -188,19 +188,27 @@ make_mark (struct connection *connection, struct status *status)
   return connection_run (connection, insert_sql, status);
 }
 
-/* Make the contents of a new file. */
+/* Nobody knows a file that is being made, and it is synced when it is complete:
+ * so it needs no journal, and no sync before.  OFF would be refused, as a file
+ * with that can be damaged from SQL; of new pages nothing is kept in memory.
+ */
+static const char making_sql[] = "PRAGMA journal_mode = MEMORY;"
+                                 "PRAGMA synchronous = OFF";
+
+/* Begin the contents of a new file, in a transaction that goes on. */
 static int
-make_contents (struct connection *connection, uint32_t page_size,
-               database_fill fill, void *opaque, struct status *status)
+begin_contents (struct connection *connection, uint32_t page_size,
+                struct status *status)
 {
   char *pragmas;
   int rc;
 
   /* All of this must be said before the first table exists. */
-  pragmas = sqlite3_mprintf ("PRAGMA page_size = %u;"
+  pragmas = sqlite3_mprintf ("%s;"
+                             "PRAGMA page_size = %u;"
                              "PRAGMA auto_vacuum = INCREMENTAL;"
                              "PRAGMA encoding = 'UTF-8';",
-                             page_size);
+                             making_sql, page_size);
   rc = pragmas ? sqlite3_exec (connection->db, pragmas, NULL, NULL, NULL)
                : SQLITE_NOMEM;
   sqlite3_free (pragmas);
@@ -219,39 +227,68 @@ make_contents (struct connection *connection, uint32_t page_size,
     rc = formats_make (connection->db);
   if (rc != SQLITE_OK)
     return status_fail_sqlite (status, connection->db, rc, "making the tables");
-  if (make_mark (connection, status) == -1 ||
-      properties_make_id (connection, status) == -1 ||
-      (fill && fill (connection, opaque, status) == -1) ||
-      connection_commit (connection, status) == -1)
+  if (make_mark (connection, status) == -1)
     return -1;
-  return use_wal (connection, true, status);
+  return properties_make_id (connection, status);
+}
+
+int
+database_begin (struct new_database *new, struct connection *connection,
+                const char *path, uint32_t page_size, struct status *status)
+{
+  *new = (struct new_database){ .path = path, .connection = connection };
+  /* To fill it may take long. */
+  if (files_check_new (path, status) == -1)
+    return -1;
+  new->temporary = files_begin (path, status);
+  if (new->temporary == NULL)
+    return -1;
+  if (connection_open (connection, new->temporary, CONNECTION_CREATE, NULL,
+                       status) == 0 &&
+      begin_contents (connection, page_size, status) == 0)
+    return 0;
+  status_prefix (status, "creating %s", path);
+  database_abandon (new);
+  return -1;
+}
+
+int
+database_publish (struct new_database *new, struct status *status)
+{
+  int r = connection_commit (new->connection, status);
+
+  if (r == 0)
+    r = use_wal (new->connection, true, status);
+  connection_close (new->connection);
+  if (r == -1)
+    status_prefix (status, "creating %s", new->path);
+  else
+    r = files_publish (new->temporary, new->path, status);
+  files_discard (new->temporary);
+  return r;
+}
+
+void
+database_abandon (struct new_database *new)
+{
+  connection_close (new->connection);
+  files_discard (new->temporary);
 }
 
 int
 database_make (const char *path, uint32_t page_size, database_fill fill,
                void *opaque, struct status *status)
 {
+  struct new_database new;
   struct connection connection;
-  char *temporary;
-  int r;
 
-  /* To fill it may take long. */
-  if (files_check_new (path, status) == -1)
+  if (database_begin (&new, &connection, path, page_size, status) == -1)
     return -1;
-  temporary = files_begin (path, status);
-  if (temporary == NULL)
-    return -1;
-  r = connection_open (&connection, temporary, CONNECTION_CREATE, NULL, status);
-  if (r == 0) {
-    r = make_contents (&connection, page_size, fill, opaque, status);
-    connection_close (&connection);
-  }
-  if (r == -1)
-    status_prefix (status, "creating %s", path);
-  else
-    r = files_publish (temporary, path, status);
-  files_discard (temporary);
-  return r;
+  if (fill == NULL || fill (&connection, opaque, status) == 0)
+    return database_publish (&new, status);
+  status_prefix (status, "creating %s", path);
+  database_abandon (&new);
+  return -1;
 }
 
 static uint32_t

@@ -55,6 +55,22 @@ typedef int (*database_fill) (struct connection *connection, void *opaque,
 int database_make (const char *path, uint32_t page_size, database_fill fill,
                    void *opaque, struct status *status);
 
+/* The same in parts, for who fills it through CONNECTION, which this opens, in
+ * the transaction that has begun.  PATH must outlive NEW.  After a failure of
+ * database_begin nothing is left; else one of the other two ends it, also after
+ * a failure, and closes the connection.
+ */
+struct new_database {
+  const char *path;
+  char *temporary; /* the name it has until it is complete */
+  struct connection *connection;
+};
+int database_begin (struct new_database *new, struct connection *connection,
+                    const char *path, uint32_t page_size,
+                    struct status *status);
+int database_publish (struct new_database *new, struct status *status);
+void database_abandon (struct new_database *new);
+
 /* Open the file PATH, which database_examine has found to be ours, for
  * MODE, if its log belongs to it (mark.h), and check that it holds exactly the
  * schema of this format and no feature that this version does not know.

@@ -55,7 +55,7 @@ refused ()
 {
   local text=$1 file=$2 got
   fails 1 "$text" import "$db" new "$file"
-  grep -qF -- "--raw" err || fail "no word of --raw: $(cat err)"
+  grep -qF -- "--format=raw" err || fail "no word of raw: $(cat err)"
   fails_input=$file fails 1 "$text" import "$db" new -
   got=0
   (cat "$file" 2>/dev/null || :) |
@@ -66,17 +66,20 @@ refused ()
   no_new_disk "$file"
 }
 
-for format in qcow2 qed vmdk vdi vhdx parallels; do
+for format in qcow2 vmdk vdi vhdx; do
   [ ! -s "image.$format" ] ||
-    refused "qemu-img convert -O raw" "image.$format"
+    refused "give --format=$format" "image.$format"
 done
-refused "qemu-img convert -O raw" image.vpc
-refused "qemu-img convert -O raw" flat.vmdk
-refused "qemu-img convert -O raw" stream.vmdk
-refused "gzip file, not a raw disk; unpack it" raw.gz
-refused "xz file, not a raw disk; unpack it" raw.xz
+for format in qed parallels vpc; do
+  [ ! -s "image.$format" ] ||
+    refused "qemu-img convert -f $format -O raw" "image.$format"
+done
+refused "give --format=vmdk" flat.vmdk
+refused "give --format=vmdk" stream.vmdk
+refused "gzip file, not a raw disk; give --format=gzip" raw.gz
+refused "xz file, not a raw disk; give --format=xz" raw.xz
 refused "bzip2 file, not a raw disk; unpack it" raw.bz2
-[ ! -e raw.zst ] || refused "zstd file, not a raw disk; unpack it" raw.zst
+[ ! -e raw.zst ] || refused "zstd file, not a raw disk; give --format=zstd" raw.zst
 [ ! -e raw.lz4 ] || refused "lz4 file, not a raw disk; unpack it" raw.lz4
 refused "zip" raw.zip
 refused "sqlblock receive" raw.stream

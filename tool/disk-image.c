@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
+/* A disk in an image of QEMU's formats: see disk-image.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "disk-image.h"
+#include "tool.h"
+
+/* Debian's package of qemu-nbd and qemu-img. */
+#define QEMU_PACKAGE "qemu-utils"
+
+/*--------------------------------------------------------------------
+ * What an image says of other files.
+ */
+
+/* The most of a VMDK image's description that QEMU looks at, in bytes. */
+#define DESCRIPTION_MOST (20 * 512)
+
+static uint32_t
+big_32 (const unsigned char *bytes)
+{
+  return (uint32_t)bytes[0] << 24 | bytes[1] << 16 | bytes[2] << 8 | bytes[3];
+}
+
+static uint64_t
+big_64 (const unsigned char *bytes)
+{
+  return (uint64_t)big_32 (bytes) << 32 | big_32 (bytes + 4);
+}
+
+static uint64_t
+little_64 (const unsigned char *bytes)
+{
+  uint64_t value = 0;
+
+  for (int i = 7; i >= 0; i--)
+    value = value << 8 | bytes[i];
+  return value;
+}
+
+/* Read up to LENGTH bytes; what is not there is zeroes. */
+static int
+read_header (int fd, const char *name, void *buffer, size_t length,
+             uint64_t offset, struct status *status)
+{
+  memset (buffer, 0, length);
+  if (offset > INT64_MAX - length || pread (fd, buffer, length, offset) == -1)
+    return status_fail (status, errno, "reading the header of %s: %s", name,
+                        strerror (errno));
+  return 0;
+}
+
+/* Why a VMDK image is refused of which others have a part. */
+#define NOT_WHOLE                                                              \
+  "is not all of a disk in one file (monolithicSparse, streamOptimized)"
+
+static int
+refuse_other_file (const char *name, const char *why, const char *format,
+                   struct status *status)
+{
+  return status_fail (status, EINVAL,
+                      "%s %s, and files that an image names are not opened; "
+                      "if you trust it, make one without: \"qemu-img convert "
+                      "-f %s -O qcow2 %s NEW\"",
+                      name, why, format, name);
+}
+
+/* qcow2 ("docs/interop/qcow2.txt" of QEMU): bytes 4 version, 8 and 16 the name
+ * of the backing file, 32 encryption, 72 features that a reader must know.
+ */
+static int
+check_qcow2 (int fd, const char *name, struct status *status)
+{
+  enum { CORRUPT = 2, DATA_FILE = 4 };
+  unsigned char header[80];
+  uint32_t version;
+  uint64_t features;
+
+  if (read_header (fd, name, header, sizeof header, 0, status) == -1)
+    return -1;
+  version = big_32 (header + 4);
+  features = version == 2 ? 0 : big_64 (header + 72);
+  if (version != 2 && version != 3)
+    return status_fail (status, EINVAL,
+                        "%s has version %" PRIu32
+                        " of the format, not 2 or 3; make one of it with "
+                        "\"qemu-img convert -f qcow -O qcow2 %s NEW\"",
+                        name, version, name);
+  if (big_64 (header + 8) != 0 || big_32 (header + 16) != 0)
+    return refuse_other_file (
+        name, "is based on another image (a backing file)", "qcow2", status);
+  if (features & DATA_FILE)
+    return refuse_other_file (name, "has its data in another file", "qcow2",
+                              status);
+  if (big_32 (header + 32) != 0)
+    return status_fail (status, EINVAL, "%s is encrypted", name);
+  if (features & CORRUPT)
+    return status_fail (status, EINVAL,
+                        "%s is marked as damaged; see \"qemu-img check\"",
+                        name);
+  return 0;
+}
+
+/* Read the description in a VMDK image, at byte OFFSET, as a text. */
+static int
+read_description (int fd, const char *name, uint64_t offset,
+                  char text[DESCRIPTION_MOST + 1], struct status *status)
+{
+  if (read_header (fd, name, text, DESCRIPTION_MOST, offset, status) == -1)
+    return -1;
+  text[DESCRIPTION_MOST] = '\0';
+  return 0;
+}
+
+static bool
+is_whole (const char *description)
+{
+  return strstr (description, "createType=\"monolithicSparse\"") ||
+         strstr (description, "createType=\"streamOptimized\"");
+}
+
+/* VMDK, version 4: bytes 12 the size, 28 where the description is and 36 how
+ * long, both in sectors.  QEMU takes an image of no size for a list of others,
+ * and looks for a parent at byte 512, wherever the description is.
+ */
+static int
+check_vmdk (int fd, const char *name, struct status *status)
+{
+  char first[DESCRIPTION_MOST + 1], text[DESCRIPTION_MOST + 1];
+  unsigned char header[44];
+  uint64_t sector;
+
+  if (read_header (fd, name, header, sizeof header, 0, status) == -1)
+    return -1;
+  if (memcmp (header, "KDMV", 4) != 0)
+    return refuse_other_file (name, NOT_WHOLE, "vmdk", status);
+  sector = little_64 (header + 28);
+  if (sector > INT64_MAX / 1024)
+    return status_fail (status, EINVAL, "the header of %s makes no sense",
+                        name);
+  if (read_description (fd, name, 512, first, status) == -1 ||
+      read_description (fd, name, sector * 512, text, status) == -1)
+    return -1;
+  if (strstr (first, "parentFileNameHint") ||
+      strstr (text, "parentFileNameHint"))
+    return refuse_other_file (name, "is based on another image (a parent)",
+                              "vmdk", status);
+  if (little_64 (header + 12) == 0 || sector == 0 || !is_whole (text))
+    return refuse_other_file (name, NOT_WHOLE, "vmdk", status);
+  return 0;
+}
+
+/* QEMU refuses VDI and VHDX images with parents. */
+static int
+check_image (const char *format, int fd, const char *name,
+             struct status *status)
+{
+  if (strcmp (format, "qcow2") == 0)
+    return check_qcow2 (fd, name, status);
+  return strcmp (format, "vmdk") == 0 ? check_vmdk (fd, name, status) : 0;
+}
+
+/*--------------------------------------------------------------------
+ * qemu-nbd.
+ */
+
+/* Make a socket that listens, and one that is connected to it, as ENDS[0] and
+ * [1].  Their name is in a directory of our own, and gone at once.
+ */
+static int
+make_sockets (int ends[2], struct status *status)
+{
+  const char *temporary = getenv ("TMPDIR");
+  char *directory = tool_format (
+      "%s/sqlblock-XXXXXX", temporary && temporary[0] ? temporary : "/tmp");
+  struct sockaddr_un address = { .sun_family = AF_UNIX };
+  const struct sockaddr *name = (const struct sockaddr *)&address;
+  int fd = -1, error, r = -1;
+
+  ends[0] = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  ends[1] = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (ends[0] != -1 && ends[1] != -1 && mkdtemp (directory)) {
+    fd = open (directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    /* The directory's own name may be too long. */
+    snprintf (address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/s",
+              fd);
+    r = fd == -1 || bind (ends[0], name, sizeof address) == -1 ||
+                listen (ends[0], 1) == -1 ||
+                connect (ends[1], name, sizeof address) == -1
+            ? -1
+            : 0;
+    error = errno;
+    unlinkat (fd, "s", 0);
+    rmdir (directory);
+    close (fd);
+    errno = error;
+  }
+  if (r == -1) {
+    status_fail (status, errno, "making a socket for qemu-nbd in %s: %s",
+                 directory, strerror (errno));
+    close (ends[0]);
+    close (ends[1]);
+  }
+  free (directory);
+  return r;
+}
+
+/* What the layer below a format's is called in QEMU. */
+static const char *
+file_driver (int fd)
+{
+  struct stat st;
+
+  return fstat (fd, &st) == 0 && S_ISBLK (st.st_mode) ? "host_device" : "file";
+}
+
+/* Have qemu-nbd, with its options ARGV, serve FD, which it has as 4. */
+static int
+serve (struct disk_image *image, const char *const argv[], int fd,
+       unsigned patience, struct status *status)
+{
+  int ends[2], r;
+
+  *image = (struct disk_image){ .remote = NULL };
+  if (make_sockets (ends, status) == -1)
+    return -1;
+  r = program_start (&image->program, argv, QEMU_PACKAGE,
+                     &(struct program_files){ .input = -1,
+                                              .output = -1,
+                                              .third = ends[0],
+                                              .fourth = fd,
+                                              .listens = true },
+                     status);
+  close (ends[0]);
+  if (r == -1) {
+    close (ends[1]);
+    return -1;
+  }
+  image->remote = nbd_export_open_socket (ends[1], patience, status);
+  if (image->remote)
+    return 0;
+  disk_image_fail (image, status);
+  disk_image_close (image);
+  return -1;
+}
+
+int
+disk_image_open (struct disk_image *image, const char *format, int fd,
+                 const char *name, unsigned patience, struct status *status)
+{
+  char *file;
+  int r;
+
+  if (check_image (format, fd, name, status) == -1)
+    return -1;
+  file = tool_format ("json:{\"driver\":\"%s\",\"backing\":null,\"file\":"
+                      "{\"driver\":\"%s\",\"filename\":\"/proc/self/fd/4\"}}",
+                      format, file_driver (fd));
+  r = serve (image,
+             (const char *const[]){ "qemu-nbd", "--read-only", file, NULL }, fd,
+             patience, status);
+  free (file);
+  return r == -1 ? status_prefix (status, "opening %s", name) : 0;
+}
+
+int
+disk_image_create (struct disk_image *image, int fd, uint64_t size,
+                   bool compress, unsigned patience, struct status *status)
+{
+  const struct program_files files = {
+    .input = -1, .output = -1, .third = -1, .fourth = fd
+  };
+  const char *qcow2 = "\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\","
+                      "\"filename\":\"/proc/self/fd/4\"}";
+  char *bytes = tool_format ("%" PRIu64, size), *file;
+  int r;
+
+  r = program_run ((const char *const[]){ "qemu-img", "create", "-q", "-f",
+                                          "qcow2", "-o", "compat=1.1",
+                                          "/proc/self/fd/4", bytes, NULL },
+                   QEMU_PACKAGE, &files, patience, status);
+  free (bytes);
+  if (r == -1)
+    return -1;
+  file = tool_format (compress ? "json:{\"driver\":\"compress\",\"file\":{%s}}"
+                               : "json:{%s}",
+                      qcow2);
+  r = serve (
+      image,
+      (const char *const[]){ "qemu-nbd", "--cache=writeback", file, NULL }, fd,
+      patience, status);
+  free (file);
+  return r;
+}
+
+int
+disk_image_finish (struct disk_image *image, struct status *status)
+{
+  const unsigned patience = image->remote->patience;
+
+  nbd_export_close (image->remote);
+  image->remote = NULL;
+  return program_end (&image->program, patience, status);
+}
+
+int
+disk_image_fail (struct disk_image *image, struct status *status)
+{
+  return program_explain (&image->program, status);
+}
+
+void
+disk_image_close (struct disk_image *image)
+{
+  if (image->remote)
+    nbd_export_close (image->remote);
+  image->remote = NULL;
+  program_kill (&image->program);
+}
