@@ -71,6 +71,7 @@ static const char *quota;
 static const char *reclaim;
 static const char *shared;
 static const char *one_machine;
+static const char *durable;
 static const char *log_size;
 static const char *cache;
 static const char *timeout;
@@ -202,6 +203,8 @@ sqlblock_config (const char *key, const char *value)
     return set_once (&shared, key, value);
   if (strcmp (key, "one-machine") == 0)
     return set_once (&one_machine, key, value);
+  if (strcmp (key, "durable") == 0)
+    return set_once (&durable, key, value);
   if (strcmp (key, "log-size") == 0)
     return set_once (&log_size, key, value);
   if (strcmp (key, "cache") == 0)
@@ -303,7 +306,7 @@ parse_reclaim (void)
   return wrong_value ("reclaim", &status);
 }
 
-/* Read log-size=, shared= and one-machine=. */
+/* Read log-size=, shared=, one-machine= and durable=. */
 static int
 parse_store (void)
 {
@@ -321,7 +324,12 @@ parse_store (void)
       parse_bool ("one-machine", one_machine, &is_one_machine) == -1)
     return -1;
   store_set_one_machine (is_one_machine);
-  return 0;
+  server_options.store.durable = durable && strcmp (durable, "always") == 0;
+  if (durable == NULL || server_options.store.durable ||
+      strcmp (durable, "flushed") == 0)
+    return 0;
+  nbdkit_error ("durable=%s: it is 'always' or 'flushed'", durable);
+  return -1;
 }
 
 static void
@@ -455,6 +463,8 @@ sqlblock_config_complete (void)
   "one-machine=<BOOL>     No other machine has the database open, though "     \
   "its\n"                                                                      \
   "                       file system may be shared with others.\n"            \
+  "durable=<WHEN>         What is durable: what was flushed, 'flushed' (the\n"  \
+  "                       default), or what was acknowledged, 'always'.\n"      \
   "log-size=<SIZE>        Keep the write-ahead log shorter than this.\n"       \
   "cache=<SIZE>           Of a database on a cluster: so much of it in "       \
   "memory\n"                                                                   \
@@ -667,22 +677,64 @@ is_served (const char *name)
                                  (name[length] == '\0' || name[length] == '@'));
 }
 
-/* A client of the disk DISK, or of an increment that ends with it. */
+/* The export DISK/lineage tells what this server has under the name DISK, for
+ * who has attached that (base/lineage.h).  It is in no list.
+ */
+#define LINEAGE_SUFFIX "/lineage"
+
+/* A client of the disk DISK, or of an increment that ends with it; or of what
+ * is told about the disk NAME, and then there is no DISK.
+ */
 struct client {
   struct disk *disk;
   struct increment *increment; /* or NULL */
+  char *name;                  /* or NULL */
 };
+
+/* Whose lineage does NAME ask for?  A new string, or NULL where it names a
+ * disk.
+ */
+static char *
+lineage_of (const char *name)
+{
+  const size_t length = strlen (name), behind = strlen (LINEAGE_SUFFIX);
+
+  if (length < behind || strcmp (name + length - behind, LINEAGE_SUFFIX) != 0)
+    return NULL;
+  return strndup (length == behind && export_name ? export_name : name,
+                  length == behind && export_name ? strlen (export_name)
+                                                  : length - behind);
+}
+
+/* Write what is told about it. */
+static int
+tell_lineage (const struct client *client, char text[LINEAGE_TEXT],
+              struct status *status)
+{
+  struct lineage lineage;
+
+  if (store_lineage (store, client->name, &lineage, status) == -1)
+    return -1;
+  memset (text, 0, LINEAGE_TEXT);
+  lineage_print (&lineage, text);
+  return 0;
+}
 
 /* Open the export NAME, unless export= allows another one only. */
 static int
 open_export (struct client *client, const char *name, bool readonly,
              struct status *status)
 {
+  char text[LINEAGE_TEXT];
+
   if (name[0] == '\0' && export_name)
     name = export_name;
-  if (!is_served (name))
+  client->name = lineage_of (name);
+  if (!is_served (client->name ? client->name : name))
     return status_fail (status, ENOENT, "this server has only the export '%s'",
                         export_name);
+  if (client->name)
+    return tell_lineage (client, text, status);
   if (manage_increment (store, name, &client->increment, status) == -1)
     return -1;
   client->disk = client->increment ? increment_disk (client->increment)
@@ -706,6 +758,8 @@ sqlblock_open (int readonly)
              : status_fail (&status, ENOMEM, "out of memory");
   if (r == -1) {
     report (&status);
+    if (client)
+      free (client->name);
     free (client);
     client = NULL;
   }
@@ -721,8 +775,9 @@ sqlblock_close (void *handle)
 
   if (client->increment)
     increment_close (client->increment);
-  else
+  else if (client->disk)
     disk_close (client->disk);
+  free (client->name);
   free (client);
 }
 
@@ -738,16 +793,19 @@ disk_of (const void *handle)
 static int64_t
 sqlblock_get_size (void *handle)
 {
-  return disk_get_info (disk_of (handle))->size;
+  const struct disk *disk = disk_of (handle);
+
+  return disk ? (int64_t)disk_get_info (disk)->size : LINEAGE_TEXT;
 }
 
 static const char *
 sqlblock_export_description (void *handle)
 {
   const struct client *client = handle;
-  const char *text = client->increment
-                         ? increment_text (client->increment)
-                         : disk_get_info (client->disk)->description;
+  const char *text =
+      client->increment ? increment_text (client->increment)
+      : client->disk    ? disk_get_info (client->disk)->description
+                        : "";
 
   return text[0] ? nbdkit_strdup_intern (text) : NULL;
 }
@@ -758,7 +816,8 @@ sqlblock_block_size (void *handle, uint32_t *minimum, uint32_t *preferred,
                      uint32_t *maximum)
 {
   *minimum = 1;
-  *preferred = disk_get_info (disk_of (handle))->block_size;
+  *preferred = disk_of (handle) ? disk_get_info (disk_of (handle))->block_size
+                                : LINEAGE_TEXT;
   *maximum = MAXIMUM_REQUEST;
   return 0;
 }
@@ -766,7 +825,7 @@ sqlblock_block_size (void *handle, uint32_t *minimum, uint32_t *preferred,
 static int
 sqlblock_can_write (void *handle)
 {
-  return !disk_is_readonly (disk_of (handle));
+  return disk_of (handle) && !disk_is_readonly (disk_of (handle));
 }
 
 static int
@@ -774,6 +833,13 @@ can_always (void *handle)
 {
   (void)handle;
   return 1;
+}
+
+/* What a disk can, and what is told of one cannot. */
+static int
+can_disk (void *handle)
+{
+  return disk_of (handle) != NULL;
 }
 
 static int
@@ -794,8 +860,7 @@ sqlblock_can_fua (void *handle)
 static int
 sqlblock_can_cache (void *handle)
 {
-  (void)handle;
-  return NBDKIT_CACHE_NATIVE;
+  return disk_of (handle) ? NBDKIT_CACHE_NATIVE : NBDKIT_CACHE_NONE;
 }
 
 /* Several connections see the same disk: every acknowledged write is in the
@@ -828,7 +893,8 @@ sqlblock_can_multi_conn (void *handle)
 static int
 fail_request (const void *handle, const struct status *status)
 {
-  const bool reads = disk_is_readonly (disk_of (handle));
+  const bool reads =
+      disk_of (handle) == NULL || disk_is_readonly (disk_of (handle));
 
   if (!status->changed || nbdkit_disconnect == NULL)
     return report (status);
@@ -840,6 +906,20 @@ fail_request (const void *handle, const struct status *status)
   return -1;
 }
 
+/* Read what is told of a disk, as it is now. */
+static int
+read_lineage (const struct client *client, void *buffer, uint32_t count,
+              uint64_t offset)
+{
+  char text[LINEAGE_TEXT];
+  struct status status;
+
+  if (tell_lineage (client, text, &status) == -1)
+    return fail_request (client, &status);
+  memcpy (buffer, text + offset, count);
+  return 0;
+}
+
 /* Read. */
 static int
 sqlblock_pread (void *handle, void *buffer, uint32_t count, uint64_t offset,
@@ -848,6 +928,8 @@ sqlblock_pread (void *handle, void *buffer, uint32_t count, uint64_t offset,
   struct status status;
 
   (void)flags;
+  if (disk_of (handle) == NULL)
+    return read_lineage (handle, buffer, count, offset);
   if (disk_read (disk_of (handle), buffer, offset, count, &status) == -1)
     return fail_request (handle, &status);
   return 0;
@@ -983,14 +1065,14 @@ static struct nbdkit_plugin plugin = {
   .export_description = sqlblock_export_description,
   .block_size = sqlblock_block_size,
   .can_write = sqlblock_can_write,
-  .can_flush = can_always,
+  .can_flush = can_disk,
   .is_rotational = sqlblock_is_rotational,
   .can_trim = can_always,
   .can_zero = can_always,
   .can_fast_zero = can_always,
   .can_fua = sqlblock_can_fua,
   .can_multi_conn = sqlblock_can_multi_conn,
-  .can_extents = can_always,
+  .can_extents = can_disk,
   .can_cache = sqlblock_can_cache,
   .pread = sqlblock_pread,
   .pwrite = sqlblock_pwrite,

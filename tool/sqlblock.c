@@ -53,6 +53,9 @@
   X (break_lock)                                                               \
   X (set)                                                                      \
   X (recompress)                                                               \
+  X (attach)                                                                   \
+  X (detach)                                                                   \
+  X (attached)                                                                 \
   X (top)
 
 #define DECLARED(name) extern const struct command command_##name;
