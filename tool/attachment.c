@@ -128,6 +128,8 @@ to_json (const struct attachment *attachment)
   json_object_set_new (value, "database", text_or_null (attachment->database));
   json_object_set_new (value, "disk", text_or_null (attachment->disk));
   json_object_set_new (value, "uri", text_or_null (attachment->uri));
+  json_object_set_new (value, "connections",
+                       json_integer (attachment->connections));
   json_object_set_new (value, "timeout", json_integer (attachment->timeout));
   json_object_set_new (value, "since", json_integer (attachment->since));
   json_object_set_new (value, "reconnects",
@@ -188,6 +190,7 @@ from_json (const json_t *value, struct attachment *attachment)
   attachment->disk = get_text (value, "disk");
   attachment->uri = get_text (value, "uri");
   attachment->reason = get_text (value, "reason");
+  attachment->connections = get_number (value, "connections");
   attachment->timeout = get_number (value, "timeout");
   attachment->since = get_number (value, "since");
   attachment->reconnects = get_number (value, "reconnects");

@@ -29,6 +29,8 @@
 #define ATTACHMENT_DIRECTORY          "/run/sqlblock-attached"
 #define ATTACHMENT_DIRECTORY_VARIABLE "SQLBLOCK_ATTACHED"
 
+#define ATTACHMENT_CONNECTIONS_MAX 16
+
 enum attachment_state {
   ATTACHMENT_CONNECTED, /* as far as its supervisor knows */
   ATTACHMENT_AWAY,      /* requests wait for the server */
@@ -41,6 +43,7 @@ struct attachment {
    * its own; or a URI, and the others are NULL.
    */
   char *database, *disk, *uri;
+  unsigned connections; /* at most, and once it is attached, that it has */
   int64_t timeout; /* seconds without a server; 0: for ever */
   int64_t since;   /* seconds since 1970 */
   uint64_t reconnects;

@@ -75,15 +75,14 @@ sleep_a_tenth (void)
 
 /* Read the arguments and options.  Returns an exit code. */
 static int
-parse_attach (int argc, char *argv[], struct attachment *attachment,
-              unsigned *connections)
+parse_attach (int argc, char *argv[], struct attachment *attachment)
 {
   const bool is_uri = nbd_export_is_uri (argv[0]);
   const char *device = argv[is_uri ? 1 : argc < 2 ? 1 : 2];
 
-  *connections = 1;
   *attachment = (struct attachment){
     .number = -1,
+    .connections = 1,
     .since = time (NULL),
     .readonly = readonly,
     .durable = durable,
@@ -105,12 +104,12 @@ parse_attach (int argc, char *argv[], struct attachment *attachment,
                        wanted_timeout);
   if (wanted_connections) {
     char *end;
+    const unsigned long connections = strtoul (wanted_connections, &end, 10);
 
-    *connections = strtoul (wanted_connections, &end, 10);
-    if (*end || *connections < 1 ||
-        *connections > SUPERVISE_CONNECTIONS_MAX)
+    if (*end || connections < 1 || connections > ATTACHMENT_CONNECTIONS_MAX)
       return tool_usage ("--connections=%s is not a number from 1 to %d",
-                         wanted_connections, SUPERVISE_CONNECTIONS_MAX);
+                         wanted_connections, ATTACHMENT_CONNECTIONS_MAX);
+    attachment->connections = connections;
   }
   if (is_uri) {
     attachment->uri = tool_strdup (argv[0]);
@@ -211,7 +210,7 @@ tell_manager (void)
  * code, which after what was said nobody hears but a service manager.
  */
 static int
-be_supervisor (struct attachment *attachment, unsigned connections, int to)
+be_supervisor (struct attachment *attachment, int to)
 {
   struct search search = { .wanted = attachment, .lock = -1 };
   struct supervisor *supervisor;
@@ -226,7 +225,7 @@ be_supervisor (struct attachment *attachment, unsigned connections, int to)
     *attachment = search.found;
   } else if (lock_free (attachment, &status) == -1)
     return tool_fail (&status);
-  supervisor = supervise_begin (attachment, connections, &status);
+  supervisor = supervise_begin (attachment, &status);
   if (supervisor == NULL)
     return tool_fail (&status);
   dprintf (to, "/dev/nbd%d\n", attachment->number);
@@ -247,7 +246,7 @@ be_supervisor (struct attachment *attachment, unsigned connections, int to)
 /* Have a daemon do that.  What it says goes to stderr, as long as it is heard.
  */
 static int
-start_supervisor (struct attachment *attachment, unsigned connections)
+start_supervisor (struct attachment *attachment)
 {
   int ends[2], code = TOOL_FAILED;
   char line[64] = "";
@@ -262,7 +261,7 @@ start_supervisor (struct attachment *attachment, unsigned connections)
     setsid ();
     if (chdir ("/") == -1)
       _exit (TOOL_FAILED);
-    code = be_supervisor (attachment, connections, ends[1]);
+    code = be_supervisor (attachment, ends[1]);
     dprintf (ends[1], "%d\n", code);
     _exit (code);
   }
@@ -281,12 +280,11 @@ static int
 run_attach (int argc, char *argv[])
 {
   struct attachment attachment;
-  unsigned connections;
-  int code = parse_attach (argc, argv, &attachment, &connections);
+  int code = parse_attach (argc, argv, &attachment);
 
   if (code == TOOL_DONE)
-    code = stays ? be_supervisor (&attachment, connections, STDOUT_FILENO)
-                 : start_supervisor (&attachment, connections);
+    code = stays ? be_supervisor (&attachment, STDOUT_FILENO)
+                 : start_supervisor (&attachment);
   attachment_free (&attachment);
   return code;
 }

@@ -15,6 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "kernel.h"
 #include "tool.h"
@@ -156,6 +158,31 @@ listen_to (struct kernel *kernel, int group)
              : 0;
 }
 
+/* Load the driver; what goes wrong shows when it is not there. */
+static void
+load_module (void)
+{
+  const pid_t child = fork ();
+
+  if (child == 0) {
+    execlp ("modprobe", "modprobe", "-q", "nbd", NULL);
+    _exit (1);
+  }
+  if (child != -1)
+    waitpid (child, NULL, 0);
+}
+
+/* Find the driver's family and group, by which it is called and tells. */
+static int
+find_driver (struct kernel *kernel)
+{
+  kernel->family = genl_ctrl_resolve (kernel->asks, NBD_GENL_FAMILY_NAME);
+  if (kernel->family < 0)
+    return -1;
+  return genl_ctrl_resolve_grp (kernel->asks, NBD_GENL_FAMILY_NAME,
+                                NBD_GENL_MCAST_GROUP_NAME);
+}
+
 struct kernel *
 kernel_open (struct status *status)
 {
@@ -169,13 +196,14 @@ kernel_open (struct status *status)
     status_fail (status, EIO, "the kernel cannot be asked (netlink)");
     goto failed;
   }
-  kernel->family = genl_ctrl_resolve (kernel->asks, NBD_GENL_FAMILY_NAME);
-  group = genl_ctrl_resolve_grp (kernel->asks, NBD_GENL_FAMILY_NAME,
-                                 NBD_GENL_MCAST_GROUP_NAME);
-  if (kernel->family < 0 || group < 0) {
+  group = find_driver (kernel);
+  if (group < 0) {
+    load_module ();
+    group = find_driver (kernel);
+  }
+  if (group < 0) {
     status_fail (status, ENODEV,
-                 "this kernel has no NBD client; load its module: modprobe "
-                 "nbd");
+                 "this kernel has no NBD client, whose module is nbd");
     goto failed;
   }
   if (listen_to (kernel, group) == -1) {
@@ -208,6 +236,25 @@ refused (int error, const char *doing, int number, struct status *status)
   return status_fail (status, -error, "%s: %s", doing, strerror (-error));
 }
 
+/* Without an end to waiting for answers the kernel looks at requests that have
+ * none after so many milliseconds, and sends again those whose socket was
+ * replaced since.  Where that cannot be set it takes half a minute.
+ */
+#define LOOK_MILLISECONDS "2000"
+
+static void
+look_often (int number)
+{
+  char *name = tool_format ("/sys/block/nbd%d/queue/io_timeout", number);
+  FILE *file = fopen (name, "we");
+
+  free (name);
+  if (file == NULL)
+    return;
+  fputs (LOOK_MILLISECONDS, file);
+  fclose (file);
+}
+
 int
 kernel_connect (struct kernel *kernel, const struct kernel_device *device,
                 int *number, struct status *status)
@@ -227,6 +274,8 @@ kernel_connect (struct kernel *kernel, const struct kernel_device *device,
   if (error != 0)
     return refused (error, "connecting the device", device->number, status);
   *number = answer.number;
+  if (device->answer == 0)
+    look_often (answer.number);
   return 0;
 }
 
@@ -241,10 +290,7 @@ kernel_replace_socket (struct kernel *kernel, int number, const char *backend,
 
   add_sockets (message, &socket, 1);
   error = ask (kernel, message, &answer);
-  /* All of them live. */
-  if (error == -ENOSPC)
-    return 0;
-  return error == 0 ? 1
+  return error == 0 ? 0
                     : refused (error, "connecting the device again", number,
                                status);
 }

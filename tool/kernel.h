@@ -33,7 +33,8 @@ struct kernel_device {
   uint64_t size;       /* bytes */
   uint64_t block_size; /* bytes: a power of two from 512 to a page */
   uint64_t flags;      /* NBD_FLAG_... of the transmission */
-  uint64_t answer;     /* seconds after which a request is sent again */
+  uint64_t answer;     /* seconds after which a request is sent again; 0: when
+                          its socket was replaced */
   uint64_t dead;       /* seconds without any connection, then requests fail */
   const char *backend; /* what it is, as /sys/block/nbdN/backend has it */
   const int *sockets;
@@ -54,8 +55,8 @@ int kernel_connect (struct kernel *kernel, const struct kernel_device *device,
                     int *number, struct status *status);
 
 /* Give device NUMBER, whose backend is BACKEND, a new SOCKET in place of one
- * that is dead.  Returns 1, 0 where none is, or -1: EINVAL where the device is
- * not connected any more, or is another one.
+ * that is dead; where none is, nothing happens.  Returns 0, or -1: EINVAL where
+ * the device is not connected any more, or is another one.
  */
 int kernel_replace_socket (struct kernel *kernel, int number,
                            const char *backend, int socket,

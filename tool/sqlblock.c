@@ -598,8 +598,9 @@ run (int argc, char *argv[])
   else if (count == -1)
     code = TOOL_USAGE;
   else if (count < current->least)
-    code = count == 0 ? tool_usage ("which database?")
-                      : tool_usage ("an argument is missing");
+    code = count == 0 && strncmp (current->arguments, "DATABASE", 8) == 0
+               ? tool_usage ("which database?")
+               : tool_usage ("an argument is missing");
   else if (current->most != -1 && count > current->most)
     code = tool_usage ("'%s' is an argument too many", operands[current->most]);
   else {
@@ -607,7 +608,8 @@ run (int argc, char *argv[])
     if (code == TOOL_DONE && common.control && current->alone)
       code = tool_alone (current->name);
     if (code == TOOL_DONE) {
-      tool_check_redirection (operands[0]);
+      if (count > 0)
+        tool_check_redirection (operands[0]);
       tool_doing (current->name, count, operands);
       code = current->run (count, operands);
     }

@@ -232,13 +232,14 @@ close_all (struct handshake *handshakes, unsigned count)
     handshake_close (&handshakes[i]);
 }
 
-/* Make the device of COUNT connections. */
+/* Make the device of these connections. */
 static int
-connect_device (struct supervisor *supervisor, struct handshake *handshakes,
-                unsigned count, struct status *status)
+connect_device (struct supervisor *supervisor,
+                const struct handshake *handshakes, struct status *status)
 {
   struct attachment *attachment = supervisor->attachment;
-  int sockets[SUPERVISE_CONNECTIONS_MAX], number;
+  const unsigned count = attachment->connections;
+  int sockets[ATTACHMENT_CONNECTIONS_MAX], number;
   const struct kernel_device device = {
     .number = attachment->number,
     .size = handshakes[0].size,
@@ -263,11 +264,10 @@ connect_device (struct supervisor *supervisor, struct handshake *handshakes,
 
 /* Attach for the first time. */
 static int
-attach (struct supervisor *supervisor, unsigned connections,
-        struct status *status)
+attach (struct supervisor *supervisor, struct status *status)
 {
   struct attachment *attachment = supervisor->attachment;
-  struct handshake handshakes[SUPERVISE_CONNECTIONS_MAX];
+  struct handshake handshakes[ATTACHMENT_CONNECTIONS_MAX];
   unsigned count = 0;
   int r;
 
@@ -282,8 +282,9 @@ attach (struct supervisor *supervisor, unsigned connections,
       return -1;
     }
     count++;
-  } while (count < connections && handshakes[0].flags & NBD_FLAG_CAN_MULTI_CONN);
-  r = connect_device (supervisor, handshakes, count, status);
+  } while (count < attachment->connections && handshakes[0].flags & NBD_FLAG_CAN_MULTI_CONN);
+  attachment->connections = count;
+  r = connect_device (supervisor, handshakes, status);
   close_all (handshakes, count);
   return r;
 }
@@ -332,28 +333,40 @@ judge (const struct attachment *attachment, const struct lineage *now)
   return lineage_broken (&attachment->lineage, now);
 }
 
-/* Give the kernel a new socket for each that is dead. */
+/* Give the kernel a new socket for each that is dead.  It does not say whether
+ * there was one, so it gets as many as it may need, and lets go of the rest.
+ */
 static int
 replace_sockets (struct supervisor *supervisor, struct status *status)
 {
-  struct handshake handshake;
-  bool replaced = false;
-  int r;
+  const struct attachment *attachment = supervisor->attachment;
 
-  for (;;) {
+  for (unsigned i = 0; i < attachment->connections; i++) {
+    struct handshake handshake;
+    int r;
+
     if (handshake_make (supervisor->uri, &handshake, status) == -1)
       return -1;
-    r = kernel_replace_socket (supervisor->kernel,
-                               supervisor->attachment->number,
+    r = kernel_replace_socket (supervisor->kernel, attachment->number,
                                supervisor->backend, handshake.socket, status);
     handshake_close (&handshake);
-    if (r != 1)
-      break;
-    replaced = true;
+    if (r == -1)
+      return -1;
   }
-  if (replaced)
-    supervisor->attachment->reconnects++;
-  return r;
+  return 0;
+}
+
+/* The connections know of a disk that has grown since: tell the kernel. */
+static void
+follow_size (struct supervisor *supervisor, uint64_t size)
+{
+  struct attachment *attachment = supervisor->attachment;
+  struct status ignored;
+
+  if (size > attachment->size &&
+      kernel_resize (supervisor->kernel, attachment->number,
+                     supervisor->backend, size, &ignored) == 0)
+    attachment->size = size;
 }
 
 /* One attempt.  Returns 1, 0 to try again, or -1 where the device has failed.
@@ -379,6 +392,7 @@ come_back (struct supervisor *supervisor, struct status *status)
   if (told == 1) {
     attachment->tells = true;
     attachment->lineage = now;
+    follow_size (supervisor, now.size);
   }
   return 1;
 }
@@ -404,8 +418,10 @@ return_to_server (struct supervisor *supervisor, struct status *status)
     sleep_milliseconds (wait);
     wait = 2 * wait > WAIT_LONGER ? WAIT_LONGER : 2 * wait;
   }
-  if (r == 1)
+  if (r == 1) {
+    attachment->reconnects++;
     note_state (supervisor, ATTACHMENT_CONNECTED, NULL);
+  }
   return r;
 }
 
@@ -413,8 +429,8 @@ return_to_server (struct supervisor *supervisor, struct status *status)
  * Looking.
  */
 
-/* See whether the server is there, and the disk has grown.  Returns 1, 0 where
- * the server does not answer, or -1 where the device has failed.
+/* See whether the server is there, and the disk is what it was.  Returns 1, 0
+ * where the server does not answer, or -1 where the device has failed.
  */
 static int
 look (struct supervisor *supervisor, struct status *status)
@@ -428,20 +444,11 @@ look (struct supervisor *supervisor, struct status *status)
   if (ask_teller (supervisor, &now, status) != 1)
     return 0;
   why = judge (attachment, &now);
-  if (why)
-    return give_up (supervisor, why, status);
-  if (now.size <= attachment->size ||
-      kernel_resize (supervisor->kernel, attachment->number,
-                     supervisor->backend, now.size, status) == -1)
-    return 1;
-  attachment->size = attachment->lineage.size = now.size;
-  attachment_save (attachment, status);
-  return 1;
+  return why ? give_up (supervisor, why, status) : 1;
 }
 
 struct supervisor *
-supervise_begin (struct attachment *attachment, unsigned connections,
-                 struct status *status)
+supervise_begin (struct attachment *attachment, struct status *status)
 {
   struct supervisor *supervisor = tool_alloc (sizeof *supervisor);
   int r = -1;
@@ -454,7 +461,7 @@ supervise_begin (struct attachment *attachment, unsigned connections,
   supervisor->goes_on =
       kernel_is_connected (attachment->number, supervisor->backend);
   if (supervisor->kernel)
-    r = supervisor->goes_on ? 0 : attach (supervisor, connections, status);
+    r = supervisor->goes_on ? 0 : attach (supervisor, status);
   if (r == 0)
     r = attachment_save (attachment, status);
   if (r == 0)

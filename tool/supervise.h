@@ -14,8 +14,9 @@
  *          │                                       answered
  *          └─ it has not, or took too long ──────► the device fails
  *
- * Looking every two seconds it also sees when the disk has grown, and tells the
- * kernel.
+ * Every two seconds it looks whether the disk is still what it was: one that was
+ * rolled back is not.  A disk that has grown grows here with the next connection:
+ * a server lets nobody behind the end that the disk had when he came.
  *
  * Thread rules: one thread, in a process of its own.
  */
@@ -26,17 +27,14 @@
 #include "attachment.h"
 #include "status.h"
 
-#define SUPERVISE_CONNECTIONS_MAX 16
-
 struct supervisor;
 
-/* Attach what ATTACHMENT says, over so many CONNECTIONS at most, as its device, which
+/* Attach what ATTACHMENT says, as its device, which
  * is free and was locked by this process; or where the kernel has that device
  * already, since it was attached before, go on with it.  NULL on failure, with
  * nothing left.
  */
 struct supervisor *supervise_begin (struct attachment *attachment,
-                                    unsigned connections,
                                     struct status *status);
 
 /* Look after it until this process gets a signal, which leaves the device as it
