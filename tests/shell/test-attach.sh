@@ -26,16 +26,36 @@ sqlblock=$top_builddir/tool/sqlblock
 
 # What the guest may ask for.
 
-# host_start: always on the same port; the answer is that.
+# host_start [PARAMETER...]: always on the same port; the answer is that.
 host_start ()
 {
   if [ -z "${nbdkit_port-}" ]; then
     start_nbdkit_tcp "$plugin" "$db"
   else
-    launch_nbdkit tcp -i 127.0.0.1 -p "$nbdkit_port" "$plugin" "$db" ||
+    launch_nbdkit tcp -i 127.0.0.1 -p "$nbdkit_port" "$plugin" "$db" "$@" ||
       fail "nbdkit does not start again: $(cat "$tmp/tcp.log")"
   fi
   reply=$nbdkit_port
+}
+
+# host_elsewhere [PARAMETER...]: the same on a machine that was started anew, as
+# far as the server can tell.
+host_elsewhere ()
+{
+  sed 's/^./f/; s/.$/0/' /proc/sys/kernel/random/boot_id >"$tmp/boot"
+  nbdkit ()
+  {
+    exec unshare --mount bash -c 'mount --bind "$0" \
+      /proc/sys/kernel/random/boot_id && exec nbdkit "$@"' "$tmp/boot" "$@"
+  }
+  host_start "$@"
+  unset -f nbdkit
+}
+
+# host_root: can the test have such a machine?
+host_root ()
+{
+  reply=$(id -u)
 }
 
 host_database ()
@@ -242,6 +262,27 @@ await failed
 c=$(/tools/sqlblock attach $uri/other)
 [ "$(dd if=$c bs=1M count=2 | sha256sum)" = "$cksum" ]
 /tools/sqlblock detach $c
+
+if [ "$(host root)" = 0 ]; then
+  say "another boot: acknowledged writes may be lost"
+  a=$(/tools/sqlblock attach $uri/other)
+  host kill
+  host elsewhere
+  await failed
+  /tools/sqlblock attached -H -o REASON | grep "started anew"
+  /tools/sqlblock detach $a
+  say "but not where all was synced"
+  host kill
+  host start durable=always
+  a=$(/tools/sqlblock attach $uri/other)
+  dd if=/dev/urandom of=$a bs=1M count=2 oflag=direct
+  cksum=$(dd if=$a bs=1M count=2 | sha256sum)
+  host kill
+  host elsewhere durable=always
+  [ "$(dd if=$a bs=1M count=2 iflag=direct | sha256sum)" = "$cksum" ]
+  await connected
+  /tools/sqlblock detach $a
+fi
 
 say "a server of its own"
 export SQLBLOCK_PLUGIN=$plugin
