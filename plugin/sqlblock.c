@@ -463,8 +463,8 @@ sqlblock_config_complete (void)
   "one-machine=<BOOL>     No other machine has the database open, though "     \
   "its\n"                                                                      \
   "                       file system may be shared with others.\n"            \
-  "durable=<WHEN>         What is durable: what was flushed, 'flushed' (the\n"  \
-  "                       default), or what was acknowledged, 'always'.\n"      \
+  "durable=<WHEN>         What is durable: what was flushed, 'flushed' (the\n" \
+  "                       default), or what was acknowledged, 'always'.\n"     \
   "log-size=<SIZE>        Keep the write-ahead log shorter than this.\n"       \
   "cache=<SIZE>           Of a database on a cluster: so much of it in "       \
   "memory\n"                                                                   \
@@ -802,10 +802,9 @@ static const char *
 sqlblock_export_description (void *handle)
 {
   const struct client *client = handle;
-  const char *text =
-      client->increment ? increment_text (client->increment)
-      : client->disk    ? disk_get_info (client->disk)->description
-                        : "";
+  const char *text = client->increment ? increment_text (client->increment)
+                     : client->disk ? disk_get_info (client->disk)->description
+                                    : "";
 
   return text[0] ? nbdkit_strdup_intern (text) : NULL;
 }

@@ -75,7 +75,8 @@ attachment_lock (int number, struct status *status)
       status_fail (status, errno, "%s: %s", name, strerror (errno));
     close (fd);
     fd = -1;
-  } else if (ftruncate (fd, 0) == 0)
+  }
+  else if (ftruncate (fd, 0) == 0)
     dprintf (fd, "%d\n", getpid ());
   free (name);
   return fd;
@@ -134,12 +135,10 @@ to_json (const struct attachment *attachment)
   json_object_set_new (value, "since", json_integer (attachment->since));
   json_object_set_new (value, "reconnects",
                        json_integer (attachment->reconnects));
-  json_object_set_new (value, "state",
-                       json_string (states[attachment->state]));
+  json_object_set_new (value, "state", json_string (states[attachment->state]));
   json_object_set_new (value, "reason", text_or_null (attachment->reason));
   json_object_set_new (value, "size", json_integer (attachment->size));
-  json_object_set_new (value, "readonly",
-                       json_boolean (attachment->readonly));
+  json_object_set_new (value, "readonly", json_boolean (attachment->readonly));
   json_object_set_new (value, "durable", json_boolean (attachment->durable));
   json_object_set_new (value, "trusts", json_boolean (attachment->trusts));
   json_object_set_new (value, "lineage",
@@ -195,12 +194,10 @@ from_json (const json_t *value, struct attachment *attachment)
   attachment->since = get_number (value, "since");
   attachment->reconnects = get_number (value, "reconnects");
   attachment->size = get_number (value, "size");
-  attachment->readonly =
-      json_is_true (json_object_get (value, "readonly"));
+  attachment->readonly = json_is_true (json_object_get (value, "readonly"));
   attachment->durable = json_is_true (json_object_get (value, "durable"));
   attachment->trusts = json_is_true (json_object_get (value, "trusts"));
-  attachment->tells =
-      lineage && lineage_parse (lineage, &attachment->lineage);
+  attachment->tells = lineage && lineage_parse (lineage, &attachment->lineage);
   for (size_t i = 0; state && i < sizeof states / sizeof states[0]; i++)
     if (strcmp (state, states[i]) == 0)
       attachment->state = i;

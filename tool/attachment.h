@@ -44,8 +44,8 @@ struct attachment {
    */
   char *database, *disk, *uri;
   unsigned connections; /* at most, and once it is attached, that it has */
-  int64_t timeout; /* seconds without a server; 0: for ever */
-  int64_t since;   /* seconds since 1970 */
+  int64_t timeout;      /* seconds without a server; 0: for ever */
+  int64_t since;        /* seconds since 1970 */
   uint64_t reconnects;
   enum attachment_state state;
   char *reason; /* or NULL */

@@ -98,8 +98,8 @@ parse_attach (int argc, char *argv[], struct attachment *attachment)
                        "of the URI has the parameter durable=always");
   if (device && (attachment->number = parse_device (device)) == -1)
     return tool_usage ("'%s' is not a device such as /dev/nbd0", device);
-  if (wanted_timeout && !times_parse_span (wanted_timeout,
-                                           &attachment->timeout))
+  if (wanted_timeout &&
+      !times_parse_span (wanted_timeout, &attachment->timeout))
     return tool_usage ("--timeout=%s is not a span of time such as 10m",
                        wanted_timeout);
   if (wanted_connections) {
@@ -223,7 +223,8 @@ be_supervisor (struct attachment *attachment, int to)
   if (search.lock != -1) {
     attachment_free (attachment);
     *attachment = search.found;
-  } else if (lock_free (attachment, &status) == -1)
+  }
+  else if (lock_free (attachment, &status) == -1)
     return tool_fail (&status);
   supervisor = supervise_begin (attachment, &status);
   if (supervisor == NULL)
@@ -400,8 +401,9 @@ run_detach (int argc, char *argv[])
   if (r == -1)
     return tool_fail (&status);
   device = tool_format ("/dev/nbd%d", number);
-  code = r == 1 ? detach (&attachment, device)
-                : tool_error (ENOENT, "%s was not attached by sqlblock", device);
+  code = r == 1
+             ? detach (&attachment, device)
+             : tool_error (ENOENT, "%s was not attached by sqlblock", device);
   free (device);
   if (r == 1)
     attachment_free (&attachment);
@@ -416,9 +418,9 @@ run_detach (int argc, char *argv[])
 static char *
 source_text (const struct attachment *attachment)
 {
-  return attachment->uri ? tool_strdup (attachment->uri)
-                         : tool_format ("%s %s", attachment->database,
-                                        attachment->disk);
+  return attachment->uri
+             ? tool_strdup (attachment->uri)
+             : tool_format ("%s %s", attachment->database, attachment->disk);
 }
 
 /* Its state for people: is somebody looking after it? */
@@ -500,7 +502,7 @@ run_attached (int argc, char *argv[])
                                         "SINCE",  ">RECONNECTS", "WHAT",
                                         "REASON", NULL };
   struct tool_table *table;
-  json_t *list;
+  json_t *list, *all;
   int code;
 
   (void)argc;
@@ -508,7 +510,9 @@ run_attached (int argc, char *argv[])
   if (common.json) {
     list = json_array ();
     attachment_each (add_json, list);
-    tool_json_print (list);
+    all = json_object ();
+    json_object_set_new (all, "attached", list);
+    tool_json_print (all);
     return TOOL_DONE;
   }
   table = tool_table (titles);
@@ -561,7 +565,8 @@ const struct command command_attach = {
   .arguments = "DATABASE|URI [DISK[@SNAPSHOT]|DEVICE] [DEVICE]",
   .summary = "Make a disk a block device, /dev/nbd0, that outlives its server",
   .help =
-      "Makes a disk, or a snapshot, a block device of this machine, and prints\n"
+      "Makes a disk, or a snapshot, a block device of this machine, and "
+      "prints\n"
       "its name. Of a database a server is started for it, which ends when it "
       "is\n"
       "detached; or it is the export of a server that runs, as nbd://HOST/DISK "

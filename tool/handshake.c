@@ -43,8 +43,7 @@ static int
 await (struct nbd_handle *handle, int (*in_state) (struct nbd_handle *),
        const char *doing, struct status *status)
 {
-  const uint64_t end =
-      clock_now () + UINT64_C (1000000000) * HANDSHAKE_SECONDS;
+  const uint64_t end = clock_now () + UINT64_C (1000000000) * HANDSHAKE_SECONDS;
 
   while (in_state (handle) == 1) {
     const uint64_t now = clock_now ();
@@ -200,8 +199,7 @@ handshake_make (const char *uri, struct handshake *handshake,
     /* Closing the handle only closes its descriptor: nothing is said to the
      * server.
      */
-    handshake->socket =
-        fcntl (nbd.aio_get_fd (handle), F_DUPFD_CLOEXEC, 3);
+    handshake->socket = fcntl (nbd.aio_get_fd (handle), F_DUPFD_CLOEXEC, 3);
     r = handshake->socket == -1
             ? status_fail (status, errno, "%s", strerror (errno))
             : 0;
@@ -246,10 +244,9 @@ static int
 read_text (struct teller *teller, char *text, size_t size,
            struct status *status)
 {
-  const uint64_t end =
-      clock_now () + UINT64_C (1000000000) * HANDSHAKE_SECONDS;
-  const int64_t cookie = nbd.aio_pread (teller->handle, text, size, 0,
-                                        NBD_NULL_COMPLETION, 0);
+  const uint64_t end = clock_now () + UINT64_C (1000000000) * HANDSHAKE_SECONDS;
+  const int64_t cookie =
+      nbd.aio_pread (teller->handle, text, size, 0, NBD_NULL_COMPLETION, 0);
   int r = cookie == -1 ? -1 : 0;
 
   while (r == 0) {

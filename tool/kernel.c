@@ -284,15 +284,14 @@ kernel_replace_socket (struct kernel *kernel, int number, const char *backend,
                        int socket, struct status *status)
 {
   struct answer answer = { .number = number };
-  struct nl_msg *message =
-      begin (kernel, NBD_CMD_RECONFIGURE, number, backend);
+  struct nl_msg *message = begin (kernel, NBD_CMD_RECONFIGURE, number, backend);
   int error;
 
   add_sockets (message, &socket, 1);
   error = ask (kernel, message, &answer);
-  return error == 0 ? 0
-                    : refused (error, "connecting the device again", number,
-                               status);
+  return error == 0
+             ? 0
+             : refused (error, "connecting the device again", number, status);
 }
 
 int
@@ -300,8 +299,7 @@ kernel_resize (struct kernel *kernel, int number, const char *backend,
                uint64_t size, struct status *status)
 {
   struct answer answer = { .number = number };
-  struct nl_msg *message =
-      begin (kernel, NBD_CMD_RECONFIGURE, number, backend);
+  struct nl_msg *message = begin (kernel, NBD_CMD_RECONFIGURE, number, backend);
   int error;
 
   add_number (message, NBD_ATTR_SIZE_BYTES, size);

@@ -254,8 +254,9 @@ print_help (const struct command *command)
   const struct tool_option *options[TOOL_OPTIONS_MAX];
   const size_t count = tool_gather_options (command, options);
 
-  printf ("Usage: sqlblock %s %s [OPTION]...\n\n%s.\n\n%s\nOptions:\n",
-          command->name, command->arguments, command->summary, command->help);
+  printf ("Usage: sqlblock %s%s%s [OPTION]...\n\n%s.\n\n%s\nOptions:\n",
+          command->name, command->arguments[0] ? " " : "", command->arguments,
+          command->summary, command->help);
   for (size_t i = 0; i < count; i++)
     print_option (options[i]);
   return TOOL_DONE;
@@ -287,9 +288,10 @@ tool_usage (const char *format, ...)
   va_end (arguments);
   if (current)
     fprintf (stderr,
-             "\nUsage: sqlblock %s %s [OPTION]...\n"
+             "\nUsage: sqlblock %s%s%s [OPTION]...\n"
              "\"sqlblock %s --help\" says more.\n",
-             current->name, current->arguments, current->name);
+             current->name, current->arguments[0] ? " " : "",
+             current->arguments, current->name);
   else
     fputs ("\n\"sqlblock --help\" lists the commands.\n", stderr);
   return TOOL_USAGE;

@@ -244,8 +244,8 @@ connect_device (struct supervisor *supervisor,
     .number = attachment->number,
     .size = handshakes[0].size,
     .block_size = handshakes[0].block_size,
-    .flags = handshakes[0].flags |
-             (attachment->readonly ? NBD_FLAG_READ_ONLY : 0),
+    .flags =
+        handshakes[0].flags | (attachment->readonly ? NBD_FLAG_READ_ONLY : 0),
     .answer = count > 1 ? ANSWER_SECONDS : 0,
     .dead = attachment->timeout ? (uint64_t)attachment->timeout : FOR_EVER,
     .backend = supervisor->backend,
@@ -282,7 +282,8 @@ attach (struct supervisor *supervisor, struct status *status)
       return -1;
     }
     count++;
-  } while (count < attachment->connections && handshakes[0].flags & NBD_FLAG_CAN_MULTI_CONN);
+  } while (count < attachment->connections &&
+           handshakes[0].flags & NBD_FLAG_CAN_MULTI_CONN);
   attachment->connections = count;
   r = connect_device (supervisor, handshakes, status);
   close_all (handshakes, count);
@@ -455,8 +456,8 @@ supervise_begin (struct attachment *attachment, struct status *status)
 
   supervisor->attachment = attachment;
   supervisor->backend = attachment_backend (attachment);
-  supervisor->uri = attachment->uri ? tool_strdup (attachment->uri)
-                                    : own_uri (attachment);
+  supervisor->uri =
+      attachment->uri ? tool_strdup (attachment->uri) : own_uri (attachment);
   supervisor->kernel = kernel_open (status);
   supervisor->goes_on =
       kernel_is_connected (attachment->number, supervisor->backend);

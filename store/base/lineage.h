@@ -19,7 +19,8 @@
  *   the disk was rolled back       another epoch
  *
  * Where what is acknowledged is synced, an older copy that is put back is not
- * told from the file that went on, since that may be on another machine by then.
+ * told from the file that went on, since that may be on another machine by
+ * then.
  *
  * As text it is a line for each, with a name in front; lines with other names
  * are passed over.

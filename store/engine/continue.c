@@ -12,11 +12,9 @@
 #include <config.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/optional.h"
 #include "engine/engine.h"
@@ -30,16 +28,15 @@
 static int
 read_boot (struct lineage *lineage, struct status *status)
 {
-  const int fd = open (BOOT_ID, O_RDONLY | O_CLOEXEC);
-  ssize_t n = fd == -1 ? -1
-                       : read (fd, lineage->boot, sizeof lineage->boot - 1);
+  FILE *file = fopen (BOOT_ID, "re");
+  bool is_read = file && fgets (lineage->boot, sizeof lineage->boot, file);
 
-  if (fd != -1)
-    close (fd);
-  if (n <= 0)
-    return status_fail (status, EIO, "cannot read " BOOT_ID
+  if (file)
+    fclose (file);
+  if (!is_read)
+    return status_fail (status, EIO,
+                        "cannot read " BOOT_ID
                         ", which tells when this machine was started");
-  lineage->boot[n] = '\0';
   lineage->boot[strcspn (lineage->boot, "\n")] = '\0';
   return 0;
 }
@@ -55,8 +52,8 @@ read_id (struct connection *connection, struct lineage *lineage,
   for (size_t i = 0; r == 0 && i < list.property_count; i++) {
     const struct property *property = &list.properties[i];
 
-    if (strcmp (property->key, "id") != 0 ||
-        property->type != PROPERTY_BYTES || property->length != 16)
+    if (strcmp (property->key, "id") != 0 || property->type != PROPERTY_BYTES ||
+        property->length != 16)
       continue;
     for (size_t at = 0; at < property->length; at++)
       snprintf (lineage->database + 2 * at, 3, "%02x",

@@ -39,6 +39,10 @@ sqlblock info d.sqlite web@monday --json >json/snapshot
 sqlblock diff d.sqlite web@monday --json >json/diff
 sqlblock map d.sqlite web --since=monday --json >json/map
 sqlblock compact d.sqlite --json >json/compact
+mkdir attached
+echo '{ "database": "/d.sqlite", "disk": "web" }' >attached/nbd7.json
+echo '{ "uri": "nbd://localhost/web" }' >attached/nbd8.json
+SQLBLOCK_ATTACHED=attached sqlblock attached --json >json/attached
 cp d.sqlite damaged.sqlite
 sqlite3 damaged.sqlite "UPDATE block SET data = x'01' WHERE data IS NOT NULL"
 "$top_builddir/tests/seal" damaged.sqlite
@@ -174,6 +178,11 @@ same("keys of a check", sorted({*checked, *checked["problems"][0]}),
      documented("A check"))
 same("keys of what was freed", sorted(printed("compact")),
      documented("What was freed"))
+attached = printed("attached")
+same("keys of attached devices",
+     sorted({*attached, *(key for device in attached["attached"]
+                          for key in device)}),
+     documented("Attached devices"))
 report = printed("top")
 server = report["servers"][0]
 disk = server["disks"][0]
@@ -189,7 +198,8 @@ same("keys of a server's distribution",
 
 # Whatever else prints JSON is looked at above.
 same("commands with --json",
-     ["check", "compact", "diff", "info", "list", "map", "snapshot list", "top"],
+     ["attached", "check", "compact", "diff", "info", "list", "map",
+      "snapshot list", "top"],
      sorted(command for command in commands
             if "--json" in ask("help", *command.split())))
 
