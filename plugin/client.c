@@ -200,16 +200,52 @@ check_name (const struct served *served, const struct client *client,
   return access_check (served->store, info.id, name, &client->peer, status);
 }
 
+/* What tells of the export NAME is the export NAME/lineage. */
+#define TOLD_SUFFIX "/lineage"
+
+/* Of which export does NAME want to be told?  A new string, or NULL where it is
+ * one itself.
+ */
+static char *
+told_of (const struct served *served, const char *name)
+{
+  const size_t length = strlen (name), suffix = strlen (TOLD_SUFFIX);
+
+  if (length < suffix || strcmp (name + length - suffix, TOLD_SUFFIX) != 0)
+    return NULL;
+  return length == suffix && served->only ? strdup (served->only)
+                                          : strndup (name, length - suffix);
+}
+
+int
+client_tell (const struct served *served, const struct client *client,
+             char text[LINEAGE_TEXT], struct status *status)
+{
+  struct lineage lineage;
+
+  if (check_name (served, client, client->told, status) == -1 ||
+      store_lineage (served->store, client->told, &lineage, status) == -1)
+    return -1;
+  memset (text, 0, LINEAGE_TEXT);
+  lineage_print (&lineage, text);
+  return 0;
+}
+
 /* Open the export NAME, unless another one only is served. */
 static int
 open_export (const struct served *served, struct client *client,
              const char *name, bool readonly, struct status *status)
 {
+  char text[LINEAGE_TEXT];
+
   if (name[0] == '\0' && served->only)
     name = served->only;
-  if (!is_served (served, name))
+  client->told = told_of (served, name);
+  if (!is_served (served, client->told ? client->told : name))
     return status_fail (status, ENOENT, "this server has only the export '%s'",
                         served->only);
+  if (client->told)
+    return client_tell (served, client, text, status);
   if (check_name (served, client, name, status) == -1 ||
       manage_increment (served->store, name, &client->increment, status) == -1)
     return -1;
@@ -268,7 +304,7 @@ client_open (const struct served *served, const char *name, bool readonly,
   if (name)
     peer_ask (&client->peer);
   if (open_export (served, client, name ? name : "", readonly, status) == 0 &&
-      admit (served, client, status) == 0)
+      (client->told || admit (served, client, status) == 0))
     return client;
   client_close (client);
   return NULL;
@@ -285,5 +321,6 @@ client_close (struct client *client)
   else if (client->disk)
     disk_close (client->disk);
   peer_forget (&client->peer);
+  free (client->told);
   free (client);
 }

@@ -34,9 +34,13 @@ struct served {
   bool shared;      /* other servers may write the same disks */
 };
 
-/* A client of the disk DISK, or of an increment that ends with it. */
+/* A client of the disk DISK, or of an increment that ends with it; or of what
+ * is told of the disk TOLD, and then there is no DISK: the export DISK/lineage,
+ * for who has attached that (base/lineage.h), which no list has.
+ */
 struct client {
   struct disk *disk;
+  char *told; /* or NULL */
   struct increment *increment; /* or NULL */
   struct peer peer;
   struct place place;
@@ -53,6 +57,12 @@ struct client {
 struct client *client_open (const struct served *served, const char *name,
                             bool readonly, struct status *status);
 void client_close (struct client *client);
+
+/* Write what is told now to TEXT, with zeroes behind it.  Returns 0, or -1: also
+ * ENOENT where the client is not let in any more.
+ */
+int client_tell (const struct served *served, const struct client *client,
+                 char text[LINEAGE_TEXT], struct status *status);
 
 /* Find the default export for the client whose callback this is.  Returns 0, or
  * -1, as client_open.

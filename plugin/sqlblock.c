@@ -78,6 +78,7 @@ static const char *quota;
 static const char *reclaim;
 static const char *shared;
 static const char *one_machine;
+static const char *durable;
 static const char *log_size;
 static const char *cache;
 static const char *timeout;
@@ -213,6 +214,8 @@ sqlblock_config (const char *key, const char *value)
     return set_once (&shared, key, value);
   if (strcmp (key, "one-machine") == 0)
     return set_once (&one_machine, key, value);
+  if (strcmp (key, "durable") == 0)
+    return set_once (&durable, key, value);
   if (strcmp (key, "log-size") == 0)
     return set_once (&log_size, key, value);
   if (strcmp (key, "cache") == 0)
@@ -338,7 +341,7 @@ parse_reclaim (void)
   return wrong_value ("reclaim", &status);
 }
 
-/* Read log-size=, shared= and one-machine=. */
+/* Read log-size=, shared=, one-machine= and durable=. */
 static int
 parse_store (void)
 {
@@ -356,7 +359,12 @@ parse_store (void)
       parse_bool ("one-machine", one_machine, &is_one_machine) == -1)
     return -1;
   store_set_one_machine (is_one_machine);
-  return 0;
+  server_options.store.durable = durable && strcmp (durable, "always") == 0;
+  if (durable == NULL || server_options.store.durable ||
+      strcmp (durable, "flushed") == 0)
+    return 0;
+  nbdkit_error ("durable=%s: it is 'always' or 'flushed'", durable);
+  return -1;
 }
 
 static void
@@ -490,6 +498,8 @@ sqlblock_config_complete (void)
   "one-machine=<BOOL>     No other machine has the database open, though "     \
   "its\n"                                                                      \
   "                       file system may be shared with others.\n"            \
+  "durable=<WHEN>         What is durable: what was flushed, 'flushed' (the\n" \
+  "                       default), or what was acknowledged, 'always'.\n"     \
   "log-size=<SIZE>        Keep the write-ahead log shorter than this.\n"       \
   "cache=<SIZE>           Of a database on a cluster: so much of it in "       \
   "memory\n"                                                                   \
@@ -668,7 +678,6 @@ static void
 enter_client (struct client *client, const char *name, bool readonly)
 {
   struct server_client who = {
-    .write = !readonly && !client->increment && !disk_is_readonly (client->disk),
     .since = time (NULL),
     .process = client->peer.pid,
     .user = client->peer.uid,
@@ -676,8 +685,10 @@ enter_client (struct client *client, const char *name, bool readonly)
   char text[PEER_TEXT];
 
   /* A filter opens disks for itself. */
-  if (name == NULL)
+  if (name == NULL || client->told)
     return;
+  who.write =
+      !readonly && !client->increment && !disk_is_readonly (client->disk);
   snprintf (who.target, sizeof who.target, "%.*s", DISK_TARGET_MAX,
             client->increment ? name : disk_get_info (client->disk)->name);
   if (client->peer.kind != PEER_UNIX && client->peer.kind != PEER_UNKNOWN) {
@@ -743,16 +754,18 @@ wait_for_turn (const void *handle, uint64_t bytes)
 static int64_t
 sqlblock_get_size (void *handle)
 {
-  return disk_get_info (disk_of (handle))->size;
+  const struct disk *disk = disk_of (handle);
+
+  return disk ? (int64_t)disk_get_info (disk)->size : LINEAGE_TEXT;
 }
 
 static const char *
 sqlblock_export_description (void *handle)
 {
   const struct client *client = handle;
-  const char *text = client->increment
-                         ? increment_text (client->increment)
-                         : disk_get_info (client->disk)->description;
+  const char *text = client->increment ? increment_text (client->increment)
+                     : client->disk ? disk_get_info (client->disk)->description
+                                    : "";
 
   return text[0] ? nbdkit_strdup_intern (text) : NULL;
 }
@@ -763,7 +776,8 @@ sqlblock_block_size (void *handle, uint32_t *minimum, uint32_t *preferred,
                      uint32_t *maximum)
 {
   *minimum = 1;
-  *preferred = disk_get_info (disk_of (handle))->block_size;
+  *preferred = disk_of (handle) ? disk_get_info (disk_of (handle))->block_size
+                                : LINEAGE_TEXT;
   *maximum = MAXIMUM_REQUEST;
   return 0;
 }
@@ -771,7 +785,7 @@ sqlblock_block_size (void *handle, uint32_t *minimum, uint32_t *preferred,
 static int
 sqlblock_can_write (void *handle)
 {
-  return !disk_is_readonly (disk_of (handle));
+  return disk_of (handle) && !disk_is_readonly (disk_of (handle));
 }
 
 static int
@@ -779,6 +793,13 @@ can_always (void *handle)
 {
   (void)handle;
   return 1;
+}
+
+/* What a disk can, and what is told of one cannot. */
+static int
+can_disk (void *handle)
+{
+  return disk_of (handle) != NULL;
 }
 
 static int
@@ -799,8 +820,7 @@ sqlblock_can_fua (void *handle)
 static int
 sqlblock_can_cache (void *handle)
 {
-  (void)handle;
-  return NBDKIT_CACHE_NATIVE;
+  return disk_of (handle) ? NBDKIT_CACHE_NATIVE : NBDKIT_CACHE_NONE;
 }
 
 /* Several connections see the same disk: every acknowledged write is in the
@@ -835,7 +855,8 @@ sqlblock_can_multi_conn (void *handle)
 static int
 fail_request (const void *handle, const struct status *status)
 {
-  const bool reads = disk_is_readonly (disk_of (handle));
+  const bool reads =
+      disk_of (handle) == NULL || disk_is_readonly (disk_of (handle));
 
   if (!status->changed || nbdkit_disconnect == NULL)
     return report (status);
@@ -847,6 +868,20 @@ fail_request (const void *handle, const struct status *status)
   return -1;
 }
 
+/* Read what is told of a disk, as it is now. */
+static int
+read_told (const struct client *client, void *buffer, uint32_t count,
+           uint64_t offset)
+{
+  char text[LINEAGE_TEXT];
+  struct status status;
+
+  if (client_tell (&served, client, text, &status) == -1)
+    return fail_request (client, &status);
+  memcpy (buffer, text + offset, count);
+  return 0;
+}
+
 /* Read. */
 static int
 sqlblock_pread (void *handle, void *buffer, uint32_t count, uint64_t offset,
@@ -855,6 +890,8 @@ sqlblock_pread (void *handle, void *buffer, uint32_t count, uint64_t offset,
   struct status status;
 
   (void)flags;
+  if (disk_of (handle) == NULL)
+    return read_told (handle, buffer, count, offset);
   if (wait_for_turn (handle, count) == -1)
     return -1;
   if (disk_read (disk_of (handle), buffer, offset, count, &status) == -1)
@@ -1002,14 +1039,14 @@ static struct nbdkit_plugin plugin = {
   .export_description = sqlblock_export_description,
   .block_size = sqlblock_block_size,
   .can_write = sqlblock_can_write,
-  .can_flush = can_always,
+  .can_flush = can_disk,
   .is_rotational = sqlblock_is_rotational,
   .can_trim = can_always,
   .can_zero = can_always,
   .can_fast_zero = can_always,
   .can_fua = sqlblock_can_fua,
   .can_multi_conn = sqlblock_can_multi_conn,
-  .can_extents = can_always,
+  .can_extents = can_disk,
   .can_cache = sqlblock_can_cache,
   .pread = sqlblock_pread,
   .pwrite = sqlblock_pwrite,

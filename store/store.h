@@ -35,6 +35,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/lineage.h"
 #include "base/types.h"
 #include "settings.h"
 #include "status.h"
@@ -165,6 +166,8 @@ int checkpoint_set_bound (struct checkpoint_limits *limits, uint64_t bytes,
 struct store_options {
   /* Other servers may write the same disks. */
   bool shared;
+  /* What is acknowledged is durable: each write is synced before. */
+  bool durable;
   /* This is no server but a command, perhaps beside one. */
   bool command;
   /* Read pages that do not fit their checksums; see engine.h. */
@@ -231,6 +234,12 @@ int store_find (struct store *store, const char *name, struct disk_info *info,
 int store_setting (struct store *store, const struct setting *setting,
                    int64_t id, struct setting_value *value,
                    struct status *status);
+
+/* What this server has now under NAME, DISK or DISK@SNAPSHOT, for a client to
+ * know after a break whether to go on (lineage.h).  Of a server's store only.
+ */
+int store_lineage (struct store *store, const char *name,
+                   struct lineage *lineage, struct status *status);
 
 /* Take the file as it is, without the log that it had: it is closed, and no log
  * of it fits any more.  Only for a store that was opened so, when all in it was

@@ -124,10 +124,13 @@ check_argument (const struct command *command, const char *word, size_t length,
     code = TOOL_DONE;
   else if (text[0] == '\0')
     code = tool_usage ("the argument %s is empty", name);
-  else if (strcmp (name, "DATABASE") == 0 || strcmp (name, "FILE") == 0)
+  else if (strcmp (name, "DATABASE") == 0 || strcmp (name, "FILE") == 0 ||
+           strcmp (name, "DATABASE|URI") == 0)
     code = check_file (text);
   else if (strcmp (name, "DISK") == 0 || strcmp (name, "[DISK]") == 0)
     code = check_disk (command, text);
+  else if (strstr (name, "|DEVICE") && strncmp (text, "/dev/", 5) == 0)
+    code = TOOL_DONE;
   else if (strstr (name, "|/") &&
            (strcmp (text, TARGET_DATABASE) == 0 || strchr (text, '=')))
     code = TOOL_DONE;

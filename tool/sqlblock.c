@@ -64,6 +64,9 @@
   X (inherit)                                                                  \
   X (recompress)                                                               \
   X (status)                                                                   \
+  X (attach)                                                                   \
+  X (detach)                                                                   \
+  X (attached)                                                                 \
   X (top)
 
 #define DECLARED(name) extern const struct command command_##name;
@@ -261,8 +264,9 @@ print_help (const struct command *command)
   const struct tool_option *options[TOOL_OPTIONS_MAX];
   const size_t count = tool_gather_options (command, options);
 
-  printf ("Usage: sqlblock %s %s [OPTION]...\n\n%s.\n\n%s\nOptions:\n",
-          command->name, command->arguments, command->summary, command->help);
+  printf ("Usage: sqlblock %s%s%s [OPTION]...\n\n%s.\n\n%s\nOptions:\n",
+          command->name, command->arguments[0] ? " " : "", command->arguments,
+          command->summary, command->help);
   for (size_t i = 0; i < count; i++)
     print_option (options[i]);
   return TOOL_DONE;
@@ -294,9 +298,10 @@ tool_usage (const char *format, ...)
   va_end (arguments);
   if (current)
     fprintf (stderr,
-             "\nUsage: sqlblock %s %s [OPTION]...\n"
+             "\nUsage: sqlblock %s%s%s [OPTION]...\n"
              "\"sqlblock %s --help\" says more.\n",
-             current->name, current->arguments, current->name);
+             current->name, current->arguments[0] ? " " : "",
+             current->arguments, current->name);
   else
     fputs ("\n\"sqlblock --help\" lists the commands.\n", stderr);
   return TOOL_USAGE;
@@ -615,8 +620,9 @@ run (int argc, char *argv[])
   else if (count == -1)
     code = TOOL_USAGE;
   else if (count < current->least)
-    code = count == 0 ? tool_usage ("which database?")
-                      : tool_usage ("an argument is missing");
+    code = count == 0 && strncmp (current->arguments, "DATABASE", 8) == 0
+               ? tool_usage ("which database?")
+               : tool_usage ("an argument is missing");
   else if (current->most != -1 && count > current->most)
     code = tool_usage ("'%s' is an argument too many", operands[current->most]);
   else {
@@ -624,7 +630,7 @@ run (int argc, char *argv[])
     if (code == TOOL_DONE && common.control && current->alone)
       code = tool_alone (current->name);
     if (code == TOOL_DONE) {
-      if (is_word (current->arguments, "DATABASE"))
+      if (count > 0 && is_word (current->arguments, "DATABASE"))
         tool_check_redirection (operands[0]);
       tool_doing (current->name, count, operands);
       code = current->run (count, operands);

@@ -193,6 +193,19 @@ open_on_server (struct store *store, const char *name, bool readonly,
   return disk_open_remote (store, call.disk, &call.info, call.readonly, status);
 }
 
+/* Where all that is acknowledged is to be durable, what an earlier server has
+ * acknowledged comes first.
+ */
+static struct disk *
+make_durable (struct disk *disk, struct status *status)
+{
+  if (disk->readonly || !disk->store->options.durable ||
+      disk_flush (disk, status) == 0)
+    return disk;
+  disk_close (disk);
+  return NULL;
+}
+
 struct disk *
 disk_open (struct store *store, const char *name, bool readonly,
            struct status *status)
@@ -219,7 +232,7 @@ disk_open (struct store *store, const char *name, bool readonly,
       return NULL;
     }
     if (now.id == info.id)
-      return disk;
+      return make_durable (disk, status);
     disk_close (disk);
   }
 }
@@ -668,7 +681,7 @@ write_range (struct disk *disk, const void *data, const struct encoded *encoded,
   if (r == -1)
     return failed_range (disk, "writing", offset, count, status);
   note_storing (disk, &request.storing);
-  return fua ? flush (disk, status) : 0;
+  return fua || disk->store->options.durable ? flush (disk, status) : 0;
 }
 
 int
@@ -805,7 +818,7 @@ clear (struct disk *disk, uint64_t offset, uint64_t count, bool edges, bool fua,
 
   if (r == -1)
     failed_range (disk, edges ? "zeroing" : "trimming", offset, count, status);
-  else if (fua)
+  else if (fua || disk->store->options.durable)
     r = flush (disk, status);
   return statistics_request (
       disk->counters, edges ? REQUEST_ZERO : REQUEST_TRIM, began, count, r);

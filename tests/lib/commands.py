@@ -67,6 +67,8 @@ REPORTS = {"list", "info", "df", "trash list", "status", "snapshot list",
 WITHOUT_FILE = {"create", "receive"}
 # On a file these are refused; test-cluster.sh has them on a cluster.
 ON_CLUSTER = {"break-lock"}
+# These are about devices of the kernel; test-attach.sh has them.
+DEVICES = {"attach", "detach", "attached"}
 # Only with this is it clear what the option does.
 COMPANIONS = {"zero-lost": ["--salvage=saved"]}
 
@@ -148,7 +150,9 @@ with open("image", "wb") as file:
 make()
 
 help_text = sqlblock(["--help"])[1]
-COMMANDS = re.findall(r"^  ([a-z-]+(?: [a-z]+)?)  ", help_text, re.M)
+COMMANDS = [command for command in
+            re.findall(r"^  ([a-z-]+(?: [a-z]+)?)  ", help_text, re.M)
+            if command not in DEVICES]
 usage, options = {}, {}     # options: of each command (letter, name, argument)
 for command in COMMANDS:
     code, text, _ = sqlblock(["help", *command.split()])

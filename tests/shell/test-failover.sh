@@ -12,7 +12,7 @@
 #
 # First the kernels of the machines have the volume, as on hosts; then QEMU has
 # it, as of virtual machines whose disks are on the cluster. At the end of each,
-# all writes are durable (fuamode=force): nothing acknowledged may be lost.
+# all writes are durable (durable=always): nothing acknowledged may be lost.
 #
 # Before that an OSD is killed, a monitor restarted, and the pool full, while
 # a client writes: it waits, and goes on.
@@ -257,9 +257,8 @@ come_back ()
 # write_through MACHINE: from now on, acknowledged is durable.
 write_through ()
 {
-  order "$1" echo NBDKIT_OPTIONS=--filter=fua \>\>/etc/sqlblock/main.conf
   order "$1" \
-    echo SQLBLOCK_PARAMETERS=fuamode=force \>\>/etc/sqlblock/main.conf
+    echo SQLBLOCK_PARAMETERS=durable=always \>\>/etc/sqlblock/main.conf
   order "$1" systemctl restart sqlblock@main
 }
 

@@ -46,6 +46,10 @@ sqlblock trash list d.sqlite --usage --json >json/trash
 sqlblock trash empty -q d.sqlite
 sqlblock compact d.sqlite --json >json/compact
 sqlblock get d.sqlite web --json >json/get
+mkdir attached
+echo '{ "database": "/d.sqlite", "disk": "web" }' >attached/nbd7.json
+echo '{ "uri": "nbd://localhost/web" }' >attached/nbd8.json
+SQLBLOCK_ATTACHED=attached sqlblock attached --json >json/attached
 cp d.sqlite damaged.sqlite
 sqlite3 damaged.sqlite "UPDATE block SET data = x'01' WHERE data IS NOT NULL"
 "$top_builddir/tests/seal" damaged.sqlite
@@ -193,6 +197,11 @@ same("keys of properties", sorted({*properties, *properties["properties"][0]}),
      documented("Properties"))
 same("keys of what was freed", sorted(printed("compact")),
      documented("What was freed"))
+attached = printed("attached")
+same("keys of attached devices",
+     sorted({*attached, *(key for device in attached["attached"]
+                          for key in device)}),
+     documented("Attached devices"))
 report = printed("top")
 server = report["servers"][0]
 disk = server["disks"][0]
@@ -208,7 +217,7 @@ same("keys of a server's distribution",
 
 # Whatever else prints JSON is looked at above.
 same("commands with --json",
-     ["check", "compact", "df", "diff", "get", "info", "list", "map",
+     ["attached", "check", "compact", "df", "diff", "get", "info", "list", "map",
       "snapshot list", "status", "top", "trash list"],
      sorted(command for command in commands
             if "--json" in ask("help", *command.split())))

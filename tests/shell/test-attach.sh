@@ -1,0 +1,310 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
+# "sqlblock attach" with a real kernel: a disk is a block device that outlives
+# its server. In a guest a file system is written, with sums of all that was
+# synced, while the server outside of it is killed, stopped, frozen and started
+# anew, and while the supervisor is killed. No error reaches the file system.
+# Where acknowledged writes may be lost, the device fails.
+#
+# The argument is how often the server is killed.
+
+. "${srcdir:-$(dirname "$(realpath "$0")")/..}/lib/functions.sh"
+. "$srcdir/lib/guest.sh"
+
+need nbdkit nbdinfo
+need_package e2fsprogs mkfs.ext4 fsck.ext4 resize2fs
+need_guest
+ldconfig -p | grep -q libnbd.so.0 || skip "there is no libnbd.so.0"
+grep -q "define HAVE_ATTACH 1" "$top_builddir/config.h" ||
+  skip "sqlblock was built without libnl"
+
+kills=${1-3}
+db=$tmp/disks.sqlite
+sqlblock=$top_builddir/tool/sqlblock
+
+# What the guest may ask for.
+
+# host_start [PARAMETER...]: always on the same port; the answer is that.
+host_start ()
+{
+  if [ -z "${nbdkit_port-}" ]; then
+    start_nbdkit_tcp "$plugin" "$db"
+  else
+    launch_nbdkit tcp -i 127.0.0.1 -p "$nbdkit_port" "$plugin" "$db" "$@" ||
+      fail "nbdkit does not start again: $(cat "$tmp/tcp.log")"
+  fi
+  reply=$nbdkit_port
+}
+
+# host_elsewhere [PARAMETER...]: the same on a machine that was started anew, as
+# far as the server can tell.
+host_elsewhere ()
+{
+  sed 's/^./f/; s/.$/0/' /proc/sys/kernel/random/boot_id >"$tmp/boot"
+  nbdkit ()
+  {
+    exec unshare --mount bash -c 'mount --bind "$0" \
+      /proc/sys/kernel/random/boot_id && exec nbdkit "$@"' "$tmp/boot" "$@"
+  }
+  host_start "$@"
+  unset -f nbdkit
+}
+
+# host_root: can the test have such a machine?
+host_root ()
+{
+  reply=$(id -u)
+}
+
+host_database ()
+{
+  reply=$db
+}
+
+host_kill ()
+{
+  kill_nbdkit
+}
+
+host_freeze ()
+{
+  kill -STOP "$nbdkit_pid"
+}
+
+host_thaw ()
+{
+  kill -CONT "$nbdkit_pid"
+}
+
+# host_run ARGUMENT...: of sqlblock.
+host_run ()
+{
+  local status=0
+  "$sqlblock" "$@" >&2 || status=$?
+  reply=$status
+}
+
+for name in web other; do
+  "$sqlblock" create -q "$db" $name --size=64M
+done
+
+library=$(ldconfig -p | awk '$1 == "libnbd.so.0" { print $NF; exit }')
+make_tree "$tmp/tree" "$sqlblock" mkfs.ext4 fsck.ext4 resize2fs nbdkit
+add_files "$tmp/tree" "$library" "$plugin"
+make_initrd "$tmp/initrd" "$tmp/tree" <<END
+kills=$kills
+plugin=$plugin
+$(cat <<'EOF'
+
+say ()
+{
+  echo "$(cut -d' ' -f1 /proc/uptime): $*"
+}
+
+fail ()
+{
+  say "$*"
+  cat /run/sqlblock-attached/*.json /run/sqlblock-attached/*.log || :
+  exit 1
+}
+
+state ()
+{
+  /tools/sqlblock attached -H -o STATE,RECONNECTS
+}
+
+# await STATE: until the first device has it.
+await ()
+{
+  for i in $(seq 300); do
+    case $(state) in
+      "$1"*) return 0 ;;
+    esac
+    sleep 0.1
+  done
+  fail "the state is not $1: $(state)"
+}
+
+# Write files one after the other, each synced, until /tmp/stop is there; each
+# is the same as its sum says.
+write_files ()
+{
+  n=0
+  while ! [ -e /tmp/stop ]; do
+    n=$((n + 1))
+    seq $n 3 $((n + 90000)) >/mnt/file$((n % 40)) || return 1
+    sync /mnt/file$((n % 40)) || return 1
+    (cd /mnt && sha256sum file$((n % 40))) >/tmp/sum.new || return 1
+    mv /tmp/sum.new /tmp/sums/$((n % 40))
+    echo $n >/tmp/count
+  done
+}
+
+# progress: until some more files were written.
+progress ()
+{
+  before=$(cat /tmp/count)
+  for i in $(seq 600); do
+    [ "$(cat /tmp/count)" -lt $((before + 3)) ] || return 0
+    sleep 0.1
+  done
+  fail "nothing is written any more"
+}
+
+check_files ()
+{
+  (cd /mnt && cat /tmp/sums/* | sha256sum -c >/tmp/checked) ||
+    fail "$(cat /tmp/checked)"
+}
+
+ip link set lo up
+ip link set eth0 up
+ip addr add 10.0.2.15/24 dev eth0
+mkdir -p /tmp/sums /run
+echo 0 >/tmp/count
+
+say "attach"
+port=$(host start)
+uri=nbd://10.0.2.2:$port
+device=$(/tools/sqlblock attach $uri/web)
+[ "$device" = /dev/nbd0 ]
+[ "$(cat /sys/block/nbd0/size)" = 131072 ]
+[ "$(state)" = "connected	0" ] || fail "$(state)"
+/tools/mkfs.ext4 -q $device
+mount -t ext4 $device /mnt
+write_files &
+writer=$!
+progress
+
+say "the server is killed"
+for i in $(seq $kills); do
+  host kill
+  [ $((i % 2)) = 1 ] || sleep 3
+  host start
+  progress
+  await connected
+done
+say "$(state)"
+
+say "the server is frozen"
+host freeze
+sleep 14
+host thaw
+progress
+
+say "the supervisor is killed, and then the server"
+kill -9 $(cat /run/sqlblock-attached/nbd0.lock)
+await unattended
+host kill
+host start
+[ "$(/tools/sqlblock attach $uri/web)" = /dev/nbd0 ]
+progress
+await connected
+
+say "the disk grows"
+[ "$(host run resize "$(host database)" web 96M)" = 0 ]
+host kill
+host start
+for i in $(seq 100); do
+  [ "$(cat /sys/block/nbd0/size)" != 196608 ] || break
+  sleep 0.1
+done
+[ "$(cat /sys/block/nbd0/size)" = 196608 ]
+/tools/resize2fs $device
+progress
+
+say "in use, and away"
+status=0
+/tools/sqlblock detach $device || status=$?
+[ $status = 5 ]
+touch /tmp/stop
+wait $writer
+check_files
+umount /mnt
+check=0
+/tools/fsck.ext4 -fn $device || fail "the file system is damaged"
+mount -t ext4 $device /mnt
+check_files
+umount /mnt
+host kill
+await away
+status=0
+/tools/sqlblock detach $device || status=$?
+[ $status = 5 ]
+/tools/sqlblock detach --force $device
+[ "$(state)" = "" ]
+! [ -e /sys/block/nbd0/pid ]
+
+say "two devices, and a snapshot beside its disk"
+host start
+[ "$(host run snapshot create "$(host database)" web@s)" = 0 ]
+a=$(/tools/sqlblock attach $uri/web)
+b=$(/tools/sqlblock attach $uri/web@s)
+c=$(/tools/sqlblock attach $uri/other /dev/nbd5)
+[ "$a $b $c" = "/dev/nbd0 /dev/nbd1 /dev/nbd5" ]
+[ "$(cat /sys/block/nbd1/ro)" = 1 ]
+mount -t ext4 -o ro,noload $b /mnt
+check_files
+umount /mnt
+dd if=/dev/urandom of=$c bs=1M count=2
+cksum=$(dd if=$c bs=1M count=2 | sha256sum)
+/tools/sqlblock detach $c
+/tools/sqlblock detach $b
+
+say "a roll-back: the device fails"
+[ "$(host run rollback --force "$(host database)" web@s)" = 0 ]
+await failed
+! dd if=$a of=/dev/null bs=4096 count=1 iflag=direct
+/tools/sqlblock attached --json
+/tools/sqlblock detach $a
+c=$(/tools/sqlblock attach $uri/other)
+[ "$(dd if=$c bs=1M count=2 | sha256sum)" = "$cksum" ]
+/tools/sqlblock detach $c
+
+if [ "$(host root)" = 0 ]; then
+  say "another boot: acknowledged writes may be lost"
+  a=$(/tools/sqlblock attach $uri/other)
+  host kill
+  host elsewhere
+  await failed
+  /tools/sqlblock attached -H -o REASON | grep "started anew"
+  /tools/sqlblock detach $a
+  say "but not where all was synced"
+  host kill
+  host start durable=always
+  a=$(/tools/sqlblock attach $uri/other)
+  dd if=/dev/urandom of=$a bs=1M count=2 oflag=direct
+  cksum=$(dd if=$a bs=1M count=2 | sha256sum)
+  host kill
+  host elsewhere durable=always
+  [ "$(dd if=$a bs=1M count=2 iflag=direct | sha256sum)" = "$cksum" ]
+  await connected
+  /tools/sqlblock detach $a
+fi
+
+say "a server of its own"
+export SQLBLOCK_PLUGIN=$plugin
+/tools/sqlblock create /tmp/own.sqlite disk --size=16M
+PATH=/tools:/bin
+device=$(sqlblock attach /tmp/own.sqlite disk)
+mkfs.ext4 -q $device
+mount -t ext4 $device /mnt
+seq 100000 >/mnt/numbers
+sync
+kill -9 $(cat /run/sqlblock-attached/nbd0.pid)
+seq 100000 >/mnt/more
+sync
+cmp /mnt/numbers /mnt/more
+umount /mnt
+sqlblock detach $device
+[ "$(ls /run/sqlblock-attached)" = nbd0.lock ] || ls /run/sqlblock-attached
+sqlblock check /tmp/own.sqlite
+EOF
+)
+END
+
+run_guest 400 "$tmp/initrd" "$tmp/console" \
+  -netdev user,id=net -device virtio-net-pci,netdev=net,romfile=
+"$sqlblock" check -q "$db"

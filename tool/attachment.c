@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
+/* What is attached: see attachment.h. */
+
+#include <config.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "attachment.h"
+#include "tool.h"
+
+/* The words of the states in the file, and for people. */
+static const char *const states[] = {
+  [ATTACHMENT_CONNECTED] = "connected",
+  [ATTACHMENT_AWAY] = "away",
+  [ATTACHMENT_FAILED] = "failed",
+};
+
+const char *
+attachment_state (const struct attachment *attachment)
+{
+  return states[attachment->state];
+}
+
+char *
+attachment_backend (const struct attachment *attachment)
+{
+  if (attachment->uri)
+    return tool_format ("sqlblock %s", attachment->uri);
+  return tool_format ("sqlblock %s %s", attachment->database, attachment->disk);
+}
+
+static const char *
+directory (void)
+{
+  const char *other = getenv (ATTACHMENT_DIRECTORY_VARIABLE);
+
+  return other && other[0] ? other : ATTACHMENT_DIRECTORY;
+}
+
+char *
+attachment_file (int number, const char *suffix)
+{
+  return tool_format ("%s/nbd%d.%s", directory (), number, suffix);
+}
+
+int
+attachment_lock (int number, struct status *status)
+{
+  char *name;
+  int fd;
+
+  if (mkdir (directory (), 0755) == -1 && errno != EEXIST)
+    return status_fail (status, errno, "%s: %s", directory (),
+                        strerror (errno));
+  name = attachment_file (number, "lock");
+  fd = open (name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd == -1)
+    status_fail (status, errno, "%s: %s", name, strerror (errno));
+  else if (flock (fd, LOCK_EX | LOCK_NB) == -1) {
+    if (errno == EWOULDBLOCK)
+      status_fail (status, EBUSY, "/dev/nbd%d is attached already", number);
+    else
+      status_fail (status, errno, "%s: %s", name, strerror (errno));
+    close (fd);
+    fd = -1;
+  }
+  else if (ftruncate (fd, 0) == 0)
+    dprintf (fd, "%d\n", getpid ());
+  free (name);
+  return fd;
+}
+
+/* The number that stands in the file of device NUMBER that ends with SUFFIX, 0
+ * where there is none.
+ */
+static pid_t
+read_process (int number, const char *suffix)
+{
+  char *name = attachment_file (number, suffix);
+  FILE *file = fopen (name, "re");
+  int pid = 0;
+
+  if (file && (fscanf (file, "%d", &pid) != 1 || pid < 0))
+    pid = 0;
+  if (file)
+    fclose (file);
+  free (name);
+  return pid;
+}
+
+pid_t
+attachment_supervisor (int number)
+{
+  char *name = attachment_file (number, "lock");
+  const int fd = open (name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  const bool lives = fd != -1 && flock (fd, LOCK_SH | LOCK_NB) == -1;
+
+  free (name);
+  if (fd != -1)
+    close (fd);
+  return lives ? read_process (number, "lock") : 0;
+}
+
+static json_t *
+text_or_null (const char *text)
+{
+  return text ? tool_json_string (text) : json_null ();
+}
+
+static json_t *
+to_json (const struct attachment *attachment)
+{
+  char lineage[LINEAGE_TEXT];
+  json_t *value = json_object ();
+
+  lineage_print (&attachment->lineage, lineage);
+  json_object_set_new (value, "database", text_or_null (attachment->database));
+  json_object_set_new (value, "disk", text_or_null (attachment->disk));
+  json_object_set_new (value, "uri", text_or_null (attachment->uri));
+  json_object_set_new (value, "connections",
+                       json_integer (attachment->connections));
+  json_object_set_new (value, "timeout", json_integer (attachment->timeout));
+  json_object_set_new (value, "since", json_integer (attachment->since));
+  json_object_set_new (value, "reconnects",
+                       json_integer (attachment->reconnects));
+  json_object_set_new (value, "state", json_string (states[attachment->state]));
+  json_object_set_new (value, "reason", text_or_null (attachment->reason));
+  json_object_set_new (value, "size", json_integer (attachment->size));
+  json_object_set_new (value, "readonly", json_boolean (attachment->readonly));
+  json_object_set_new (value, "durable", json_boolean (attachment->durable));
+  json_object_set_new (value, "trusts", json_boolean (attachment->trusts));
+  json_object_set_new (value, "lineage",
+                       attachment->tells ? json_string (lineage)
+                                         : json_null ());
+  return value;
+}
+
+int
+attachment_save (const struct attachment *attachment, struct status *status)
+{
+  char *name = attachment_file (attachment->number, "json");
+  char *new_name = attachment_file (attachment->number, "new");
+  json_t *value = to_json (attachment);
+  int r = 0;
+
+  if (json_dump_file (value, new_name, JSON_INDENT (2)) == -1 ||
+      rename (new_name, name) == -1)
+    r = status_fail (status, errno ? errno : EIO, "%s cannot be written", name);
+  json_decref (value);
+  free (new_name);
+  free (name);
+  return r;
+}
+
+/* A copy of the text KEY of VALUE, or NULL. */
+static char *
+get_text (const json_t *value, const char *key)
+{
+  const char *text = json_string_value (json_object_get (value, key));
+
+  return text ? tool_strdup (text) : NULL;
+}
+
+static int64_t
+get_number (const json_t *value, const char *key)
+{
+  return json_integer_value (json_object_get (value, key));
+}
+
+static void
+from_json (const json_t *value, struct attachment *attachment)
+{
+  const char *state = json_string_value (json_object_get (value, "state"));
+  const char *lineage = json_string_value (json_object_get (value, "lineage"));
+
+  attachment->database = get_text (value, "database");
+  attachment->disk = get_text (value, "disk");
+  attachment->uri = get_text (value, "uri");
+  attachment->reason = get_text (value, "reason");
+  attachment->connections = get_number (value, "connections");
+  attachment->timeout = get_number (value, "timeout");
+  attachment->since = get_number (value, "since");
+  attachment->reconnects = get_number (value, "reconnects");
+  attachment->size = get_number (value, "size");
+  attachment->readonly = json_is_true (json_object_get (value, "readonly"));
+  attachment->durable = json_is_true (json_object_get (value, "durable"));
+  attachment->trusts = json_is_true (json_object_get (value, "trusts"));
+  attachment->tells = lineage && lineage_parse (lineage, &attachment->lineage);
+  for (size_t i = 0; state && i < sizeof states / sizeof states[0]; i++)
+    if (strcmp (state, states[i]) == 0)
+      attachment->state = i;
+}
+
+int
+attachment_load (int number, struct attachment *attachment,
+                 struct status *status)
+{
+  char *name = attachment_file (number, "json");
+  json_error_t error;
+  json_t *value;
+  int r = 1;
+
+  *attachment = (struct attachment){ .number = number };
+  if (access (name, F_OK) == -1 && errno == ENOENT) {
+    free (name);
+    return 0;
+  }
+  value = json_load_file (name, 0, &error);
+  if (value == NULL)
+    r = status_fail (status, EIO, "%s: %s", name, error.text);
+  else
+    from_json (value, attachment);
+  if (r == 1 && attachment->uri == NULL &&
+      (attachment->database == NULL || attachment->disk == NULL)) {
+    attachment_free (attachment);
+    r = status_fail (status, EIO, "%s does not say what is attached", name);
+  }
+  json_decref (value);
+  free (name);
+  return r;
+}
+
+void
+attachment_remove (int number)
+{
+  static const char *const suffixes[] = { "json", "sock", "pid", "log" };
+
+  for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
+    char *name = attachment_file (number, suffixes[i]);
+
+    unlink (name);
+    free (name);
+  }
+}
+
+void
+attachment_free (struct attachment *attachment)
+{
+  free (attachment->database);
+  free (attachment->disk);
+  free (attachment->uri);
+  free (attachment->reason);
+  *attachment = (struct attachment){ .number = attachment->number };
+}
+
+static int
+compare_numbers (const void *a, const void *b)
+{
+  const int *left = a, *right = b;
+
+  return (*left > *right) - (*left < *right);
+}
+
+void
+attachment_each (int (*found) (int number, void *opaque), void *opaque)
+{
+  DIR *entries = opendir (directory ());
+  struct dirent *entry;
+  int *numbers = NULL;
+  size_t count = 0;
+
+  if (entries == NULL)
+    return;
+  while ((entry = readdir (entries)) != NULL) {
+    int number, end = 0;
+
+    if (sscanf (entry->d_name, "nbd%d.json%n", &number, &end) != 1 ||
+        end == 0 || entry->d_name[end] || number < 0)
+      continue;
+    numbers = tool_realloc (numbers, (count + 1) * sizeof *numbers);
+    numbers[count++] = number;
+  }
+  closedir (entries);
+  if (count > 0)
+    qsort (numbers, count, sizeof *numbers, compare_numbers);
+  for (size_t i = 0; i < count && found (numbers[i], opaque) == 0; i++)
+    ;
+  free (numbers);
+}
+
+pid_t
+attachment_server (int number)
+{
+  const pid_t pid = read_process (number, "pid");
+  char *command = tool_format ("/proc/%d/cmdline", pid);
+  char *socket = attachment_file (number, "sock");
+  FILE *file = pid > 0 ? fopen (command, "re") : NULL;
+  char words[4096];
+  bool is_ours = false;
+
+  /* The number may be another process's by now; ours serves this socket. */
+  if (file) {
+    const size_t length = fread (words, 1, sizeof words - 1, file);
+
+    words[length] = '\0';
+    for (size_t at = 0; at < length && !is_ours; at += strlen (words + at) + 1)
+      is_ours = strcmp (words + at, socket) == 0;
+    fclose (file);
+  }
+  free (command);
+  free (socket);
+  return is_ours ? pid : 0;
+}

@@ -1,0 +1,619 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
+/* attach, detach, attached: disks as block devices of this machine, which live
+ * longer than their servers.
+ *
+ *   attach ── fork ──► supervisor (supervise.h), a daemon
+ *      ◄── pipe ── "/dev/nbd0" ──┘
+ *   detach ── SIGTERM ──► supervisor; then the kernel's device is disconnected
+ *
+ * A supervisor that is killed leaves the device as it is; the same attach again
+ * starts another one for it.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "attachment.h"
+#include "base/times.h"
+#include "base/values.h"
+#include "kernel.h"
+#include "nbd-export.h"
+#include "supervise.h"
+#include "tool.h"
+
+#ifdef HAVE_ATTACH
+
+/* Devices above this number are not looked for. */
+#define NUMBER_MOST 4095
+
+/* How long a supervisor may take to end, and a device to be gone, in tenths of
+ * a second.
+ */
+#define END_MOST 300
+
+static const char *wanted_connections, *wanted_timeout;
+static bool stays, readonly, durable, trusts;
+
+/* "/dev/nbd3" or "nbd3"; -1 for anything else. */
+static int
+parse_device (const char *text)
+{
+  int number, end = 0;
+
+  if (strncmp (text, "/dev/", 5) == 0)
+    text += 5;
+  if (sscanf (text, "nbd%d%n", &number, &end) != 1 || text[end] ||
+      text[3] < '0' || text[3] > '9' || number > NUMBER_MOST)
+    return -1;
+  return number;
+}
+
+static void
+sleep_a_tenth (void)
+{
+  const struct timespec tenth = { 0, 100000000 };
+
+  nanosleep (&tenth, NULL);
+}
+
+/*--------------------------------------------------------------------
+ * attach
+ */
+
+/* Read the arguments and options.  Returns an exit code. */
+static int
+parse_attach (int argc, char *argv[], struct attachment *attachment)
+{
+  const bool is_uri = nbd_export_is_uri (argv[0]);
+  const char *device = argv[is_uri ? 1 : argc < 2 ? 1 : 2];
+
+  *attachment = (struct attachment){
+    .number = -1,
+    .connections = 1,
+    .since = time (NULL),
+    .readonly = readonly,
+    .durable = durable,
+    .trusts = trusts,
+  };
+  if (!is_uri && argc < 2)
+    return tool_usage ("which disk of %s?", argv[0]);
+  if (is_uri && argc > 2)
+    return tool_usage ("the disk is in the URI: give no more than a device "
+                       "behind it");
+  if (is_uri && durable)
+    return tool_usage ("--durable is for a server that is started here; that "
+                       "of the URI has the parameter durable=always");
+  if (device && (attachment->number = parse_device (device)) == -1)
+    return tool_usage ("'%s' is not a device such as /dev/nbd0", device);
+  if (wanted_timeout &&
+      !times_parse_span (wanted_timeout, &attachment->timeout))
+    return tool_usage ("--timeout=%s is not a span of time such as 10m",
+                       wanted_timeout);
+  if (wanted_connections) {
+    char *end;
+    const unsigned long connections = strtoul (wanted_connections, &end, 10);
+
+    if (*end || connections < 1 || connections > ATTACHMENT_CONNECTIONS_MAX)
+      return tool_usage ("--connections=%s is not a number from 1 to %d",
+                         wanted_connections, ATTACHMENT_CONNECTIONS_MAX);
+    attachment->connections = connections;
+  }
+  if (is_uri) {
+    attachment->uri = tool_strdup (argv[0]);
+    return TOOL_DONE;
+  }
+  if (store_is_on_cluster (argv[0]))
+    attachment->database = tool_strdup (argv[0]);
+  else
+    attachment->database = realpath (argv[0], NULL);
+  if (attachment->database == NULL)
+    return tool_error (errno, "%s: %s", argv[0], strerror (errno));
+  attachment->disk = tool_strdup (argv[1]);
+  attachment->readonly |= strchr (argv[1], '@') != NULL;
+  return TOOL_DONE;
+}
+
+/* A device that was attached before to the same, and whose supervisor is gone.
+ */
+struct search {
+  const struct attachment *wanted;
+  struct attachment found;
+  int lock;
+};
+
+static int
+find_same (int number, void *opaque)
+{
+  struct search *search = opaque;
+  struct attachment *found = &search->found;
+  char *wanted, *has;
+  struct status ignored;
+  bool is_same;
+
+  if ((search->wanted->number != -1 && search->wanted->number != number) ||
+      attachment_load (number, found, &ignored) != 1)
+    return 0;
+  wanted = attachment_backend (search->wanted);
+  has = attachment_backend (found);
+  is_same = strcmp (wanted, has) == 0 && kernel_is_connected (number, has);
+  free (wanted);
+  free (has);
+  if (is_same && (search->lock = attachment_lock (number, &ignored)) != -1)
+    return 1;
+  attachment_free (found);
+  return 0;
+}
+
+/* Lock a device that is free, the one that is wanted or any. */
+static int
+lock_free (struct attachment *attachment, struct status *status)
+{
+  const int first = attachment->number == -1 ? 0 : attachment->number;
+  const int last = attachment->number == -1 ? NUMBER_MOST : attachment->number;
+
+  for (int number = first; number <= last; number++) {
+    char *pid = tool_format ("/sys/block/nbd%d/pid", number);
+    const bool is_used = access (pid, F_OK) == 0;
+    const int lock =
+        is_used ? status_fail (status, EBUSY, "/dev/nbd%d is in use", number)
+                : attachment_lock (number, status);
+
+    free (pid);
+    if (lock != -1) {
+      attachment->number = number;
+      return lock;
+    }
+    if (status->error != EBUSY)
+      return -1;
+  }
+  return -1;
+}
+
+/* Tell a service manager that the device is there (sd_notify(3)). */
+static void
+tell_manager (void)
+{
+  static const char ready[] = "READY=1";
+  const char *name = getenv ("NOTIFY_SOCKET");
+  struct sockaddr_un address = { .sun_family = AF_UNIX };
+  int fd;
+
+  if (name == NULL || (name[0] != '/' && name[0] != '@') ||
+      strlen (name) >= sizeof address.sun_path)
+    return;
+  memcpy (address.sun_path, name, strlen (name));
+  if (name[0] == '@')
+    address.sun_path[0] = '\0';
+  fd = socket (AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd == -1)
+    return;
+  sendto (fd, ready, strlen (ready), MSG_NOSIGNAL,
+          (const struct sockaddr *)&address,
+          offsetof (struct sockaddr_un, sun_path) + strlen (name));
+  close (fd);
+}
+
+/* Attach, and say so on the descriptor TO; then look after it.  Returns an exit
+ * code, which after what was said nobody hears but a service manager.
+ */
+static int
+be_supervisor (struct attachment *attachment, int to)
+{
+  struct search search = { .wanted = attachment, .lock = -1 };
+  struct supervisor *supervisor;
+  struct status status;
+  int r;
+
+  tool_catch_signals ();
+  signal (SIGPIPE, SIG_IGN);
+  attachment_each (find_same, &search);
+  if (search.lock != -1) {
+    attachment_free (attachment);
+    *attachment = search.found;
+  }
+  else if (lock_free (attachment, &status) == -1)
+    return tool_fail (&status);
+  supervisor = supervise_begin (attachment, &status);
+  if (supervisor == NULL)
+    return tool_fail (&status);
+  dprintf (to, "/dev/nbd%d\n", attachment->number);
+  if (!stays) {
+    const int nothing = open ("/dev/null", O_RDWR | O_CLOEXEC);
+
+    dup2 (nothing, STDIN_FILENO);
+    dup2 (nothing, STDOUT_FILENO);
+    dup2 (nothing, STDERR_FILENO);
+    close (to);
+  }
+  tell_manager ();
+  r = supervise (supervisor, &status);
+  supervise_end (supervisor);
+  return r == -1 ? tool_fail (&status) : TOOL_DONE;
+}
+
+/* Have a daemon do that.  What it says goes to stderr, as long as it is heard.
+ */
+static int
+start_supervisor (struct attachment *attachment)
+{
+  int ends[2], code = TOOL_FAILED;
+  char line[64] = "";
+  ssize_t n;
+  pid_t child;
+
+  if (pipe2 (ends, O_CLOEXEC) == -1 || (child = fork ()) == -1)
+    return tool_error (errno, "no process can be started: %s",
+                       strerror (errno));
+  if (child == 0) {
+    close (ends[0]);
+    setsid ();
+    if (chdir ("/") == -1)
+      _exit (TOOL_FAILED);
+    code = be_supervisor (attachment, ends[1]);
+    dprintf (ends[1], "%d\n", code);
+    _exit (code);
+  }
+  close (ends[1]);
+  n = read (ends[0], line, sizeof line - 1);
+  close (ends[0]);
+  if (n > 0 && line[0] == '/') {
+    line[strcspn (line, "\n")] = '\0';
+    tool_print ("%s", line);
+    return TOOL_DONE;
+  }
+  return n > 0 ? atoi (line) : code;
+}
+
+static int
+run_attach (int argc, char *argv[])
+{
+  struct attachment attachment;
+  int code = parse_attach (argc, argv, &attachment);
+
+  if (code == TOOL_DONE)
+    code = stays ? be_supervisor (&attachment, STDOUT_FILENO)
+                 : start_supervisor (&attachment);
+  attachment_free (&attachment);
+  return code;
+}
+
+/*--------------------------------------------------------------------
+ * detach
+ */
+
+/* Write what is only in this machine's memory, and see that nobody uses the
+ * device.
+ */
+static int
+check_unused (const struct attachment *attachment, const char *device)
+{
+  int fd, r;
+
+  if (attachment->state == ATTACHMENT_AWAY)
+    return tool_error (EBUSY,
+                       "the server of %s does not answer, and what was not "
+                       "written yet would be lost; detach it with --force, or "
+                       "start the server first",
+                       device);
+  if (attachment->state == ATTACHMENT_FAILED)
+    return TOOL_DONE;
+  fd = open (device, O_RDONLY | O_EXCL | O_CLOEXEC);
+  if (fd == -1 && errno == EBUSY)
+    return tool_error (EBUSY, "%s is in use: is it mounted?", device);
+  if (fd == -1)
+    return tool_error (errno, "%s: %s", device, strerror (errno));
+  r = attachment->readonly ? 0 : fsync (fd);
+  close (fd);
+  if (r == -1)
+    return tool_error (errno,
+                       "%s: what is in this machine's memory cannot be "
+                       "written: %s; --force detaches it without",
+                       device, strerror (errno));
+  return TOOL_DONE;
+}
+
+/* Have the supervisor of device NUMBER end, and be it. */
+static int
+take_over (int number, struct status *status)
+{
+  int lock = attachment_lock (number, status);
+
+  if (lock == -1 && status->error == EBUSY)
+    kill (attachment_supervisor (number), SIGTERM);
+  for (int i = 0; lock == -1 && status->error == EBUSY && i < END_MOST; i++) {
+    sleep_a_tenth ();
+    lock = attachment_lock (number, status);
+  }
+  return lock;
+}
+
+static int
+disconnect (const struct attachment *attachment, struct status *status)
+{
+  struct kernel *kernel = kernel_open (status);
+  char *backend = attachment_backend (attachment);
+  int r = kernel ? 0 : -1;
+
+  if (r == 0 && kernel_is_connected (attachment->number, backend))
+    r = kernel_disconnect (kernel, attachment->number, status);
+  for (int i = 0; r == 0 && i < END_MOST &&
+                  kernel_is_connected (attachment->number, backend);
+       i++)
+    sleep_a_tenth ();
+  if (kernel)
+    kernel_close (kernel);
+  free (backend);
+  return r;
+}
+
+static int
+detach (const struct attachment *attachment, const char *device)
+{
+  struct status status;
+  int lock, r;
+
+  if (!common.force) {
+    const int code = check_unused (attachment, device);
+
+    if (code != TOOL_DONE)
+      return code;
+  }
+  lock = take_over (attachment->number, &status);
+  if (lock == -1)
+    return tool_fail (&status);
+  r = disconnect (attachment, &status);
+  if (r == 0) {
+    supervise_end_server (attachment->number);
+    attachment_remove (attachment->number);
+  }
+  close (lock);
+  return r == -1 ? tool_fail (&status) : TOOL_DONE;
+}
+
+static int
+run_detach (int argc, char *argv[])
+{
+  const int number = parse_device (argv[0]);
+  struct attachment attachment;
+  struct status status;
+  char *device;
+  int r, code;
+
+  (void)argc;
+  if (number == -1)
+    return tool_usage ("'%s' is not a device such as /dev/nbd0; \"sqlblock "
+                       "attached\" shows those that are attached",
+                       argv[0]);
+  r = attachment_load (number, &attachment, &status);
+  if (r == -1)
+    return tool_fail (&status);
+  device = tool_format ("/dev/nbd%d", number);
+  code = r == 1
+             ? detach (&attachment, device)
+             : tool_error (ENOENT, "%s was not attached by sqlblock", device);
+  free (device);
+  if (r == 1)
+    attachment_free (&attachment);
+  return code;
+}
+
+/*--------------------------------------------------------------------
+ * attached
+ */
+
+/* What an attachment is of. */
+static char *
+source_text (const struct attachment *attachment)
+{
+  return attachment->uri
+             ? tool_strdup (attachment->uri)
+             : tool_format ("%s %s", attachment->database, attachment->disk);
+}
+
+/* Its state for people: is somebody looking after it? */
+static const char *
+state_text (const struct attachment *attachment)
+{
+  char *backend = attachment_backend (attachment);
+  const bool there = kernel_is_connected (attachment->number, backend);
+
+  free (backend);
+  if (attachment->state == ATTACHMENT_FAILED)
+    return attachment_state (attachment);
+  if (!there)
+    return "gone";
+  return attachment_supervisor (attachment->number) == 0
+             ? "unattended"
+             : attachment_state (attachment);
+}
+
+static int
+add_row (int number, void *opaque)
+{
+  struct tool_table *table = opaque;
+  struct attachment attachment;
+  struct status ignored;
+  char *source;
+
+  if (attachment_load (number, &attachment, &ignored) != 1)
+    return 0;
+  source = source_text (&attachment);
+  tool_cell (table, "/dev/nbd%d", number);
+  tool_cell_size (table, attachment.size);
+  tool_cell (table, "%s", state_text (&attachment));
+  tool_cell_time (table, attachment.since);
+  tool_cell_count (table, attachment.reconnects);
+  tool_cell (table, "%s", source);
+  tool_cell (table, "%s", attachment.reason ? attachment.reason : "");
+  free (source);
+  attachment_free (&attachment);
+  return 0;
+}
+
+static int
+add_json (int number, void *opaque)
+{
+  struct attachment attachment;
+  struct status ignored;
+  json_t *value;
+
+  if (attachment_load (number, &attachment, &ignored) != 1)
+    return 0;
+  value = json_object ();
+  json_object_set_new (value, "device", json_sprintf ("/dev/nbd%d", number));
+  if (attachment.uri)
+    json_object_set_new (value, "uri", tool_json_string (attachment.uri));
+  else {
+    json_object_set_new (value, "database",
+                         tool_json_string (attachment.database));
+    json_object_set_new (value, "disk", tool_json_string (attachment.disk));
+  }
+  json_object_set_new (value, "size", tool_json_size (attachment.size));
+  json_object_set_new (value, "state",
+                       tool_json_string (state_text (&attachment)));
+  json_object_set_new (value, "since", tool_json_time (attachment.since));
+  json_object_set_new (value, "reconnects",
+                       json_integer (attachment.reconnects));
+  json_object_set_new (value, "reason",
+                       attachment.reason ? tool_json_string (attachment.reason)
+                                         : json_null ());
+  json_array_append_new (opaque, value);
+  attachment_free (&attachment);
+  return 0;
+}
+
+static int
+run_attached (int argc, char *argv[])
+{
+  static const char *const titles[] = { "DEVICE", ">SIZE",       "STATE",
+                                        "SINCE",  ">RECONNECTS", "WHAT",
+                                        "REASON", NULL };
+  struct tool_table *table;
+  json_t *list, *all;
+  int code;
+
+  (void)argc;
+  (void)argv;
+  if (common.json) {
+    list = json_array ();
+    attachment_each (add_json, list);
+    all = json_object ();
+    json_object_set_new (all, "attached", list);
+    tool_json_print (all);
+    return TOOL_DONE;
+  }
+  table = tool_table (titles);
+  code = tool_table_choose (table, "DEVICE,SIZE,STATE,SINCE,RECONNECTS,WHAT");
+  if (code != TOOL_DONE)
+    return code;
+  attachment_each (add_row, table);
+  tool_table_print (table);
+  return TOOL_DONE;
+}
+
+#else /* !HAVE_ATTACH */
+
+static const char *wanted_connections, *wanted_timeout;
+static bool stays, readonly, durable, trusts;
+
+static int
+run_attach (int argc, char *argv[])
+{
+  (void)argc, (void)argv;
+  return tool_error (ENOTSUP, "this program was built without libnbd or "
+                              "libnl, which attaching needs");
+}
+
+#define run_detach   run_attach
+#define run_attached run_attach
+
+#endif /* !HAVE_ATTACH */
+
+static const struct tool_option attach_options[] = {
+  { "timeout", 't', "SPAN", &wanted_timeout,
+    "how long requests wait for a server that is away, such\n"
+    "as 10m, before they fail (default: for ever)" },
+  { "connections", 0, "NUMBER", &wanted_connections,
+    "how many connections to have; see the manual (default: 1)" },
+  { "read-only", 'r', NULL, &readonly, "have a device that is only read" },
+  { "durable", 0, NULL, &durable,
+    "have the server that is started here sync each write\n"
+    "before it is acknowledged" },
+  { "always-reconnect", 0, NULL, &trusts,
+    "go on with whatever the server has after a break, even\n"
+    "where it may have lost what was acknowledged" },
+  { "foreground", 0, NULL, &stays,
+    "do not go into the background, as for a service manager" },
+  { NULL, 0, NULL, NULL, NULL },
+};
+
+const struct command command_attach = {
+  .name = "attach",
+  .arguments = "DATABASE|URI [DISK[@SNAPSHOT]|DEVICE] [DEVICE]",
+  .summary = "Make a disk a block device, /dev/nbd0, that outlives its server",
+  .help =
+      "Makes a disk, or a snapshot, a block device of this machine, and "
+      "prints\n"
+      "its name. Of a database a server is started for it, which ends when it "
+      "is\n"
+      "detached; or it is the export of a server that runs, as nbd://HOST/DISK "
+      "or\n"
+      "nbd+unix:///DISK?socket=FILE. When the server is killed, stopped or\n"
+      "started anew, requests wait, and then go on. Where something that was\n"
+      "acknowledged may have been lost, the device fails instead. The same\n"
+      "command goes on with a device that was attached before and that nobody\n"
+      "looks after any more. Only root can do this.\n",
+  .options = attach_options,
+  .alone = true,
+  .least = 1,
+  .most = 3,
+  .run = run_attach,
+};
+
+const struct command command_detach = {
+  .name = "detach",
+  .arguments = "DEVICE",
+  .summary = "End what attach began",
+  .help = "Writes what this machine still has in memory, and gives the device "
+          "back.\n"
+          "Fails where it is in use, as by a file system that is mounted. "
+          "With\n"
+          "--force it is taken away from whoever uses it, and what was not "
+          "written is\n"
+          "lost.\n",
+  .common = COMMON_FORCE,
+  .alone = true,
+  .least = 1,
+  .most = 1,
+  .run = run_detach,
+};
+
+const struct command command_attached = {
+  .name = "attached",
+  .arguments = "",
+  .summary = "Show what is attached",
+  .help = "Shows the devices, and whether they have their server: connected, "
+          "away\n"
+          "(requests wait), failed (the reason is in JSON), unattended (the "
+          "process\n"
+          "that looks after it was killed), or gone.\n"
+          "\n"
+          "Columns: DEVICE, SIZE, STATE, SINCE, RECONNECTS, WHAT, REASON\n",
+  .common = COMMON_JSON | COMMON_TABLE,
+  .least = 0,
+  .most = 0,
+  .run = run_attached,
+};

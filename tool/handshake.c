@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
+/* Connections to an export for the kernel: see handshake.h. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stddef.h>
+#include <fcntl.h>
+#include <linux/nbd.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "handshake.h"
+#include "nbd-library.h"
+#include "tool.h"
+
+/* What linux/nbd.h lacks, of the NBD protocol. */
+#define FLAG_ROTATIONAL        (1 << 4)
+#define FLAG_SEND_WRITE_ZEROES (1 << 6)
+
+/* A machine that is gone is noticed after this many seconds without a sign of
+ * it, and then once more for each question that it does not answer.
+ */
+#define KEEPALIVE_SECONDS   10
+#define KEEPALIVE_QUESTIONS 3
+
+/* The most that a kernel takes as a block: a page, on most machines. */
+#define BLOCK_MOST 4096
+
+/* What tells of the export NAME is the export NAME/lineage. */
+#define TELLER_SUFFIX "/lineage"
+
+/* Let HANDLE go on until it is not IN_STATE any more. */
+static int
+await (struct nbd_handle *handle, int (*in_state) (struct nbd_handle *),
+       const char *doing, struct status *status)
+{
+  const uint64_t end = clock_now () + UINT64_C (1000000000) * HANDSHAKE_SECONDS;
+
+  while (in_state (handle) == 1) {
+    const uint64_t now = clock_now ();
+
+    if (now >= end)
+      return status_fail (status, ETIMEDOUT,
+                          "%s: the server has not answered for %d seconds",
+                          doing, HANDSHAKE_SECONDS);
+    if (nbd.poll (handle, (end - now) / 1000000 + 1) == -1)
+      return libnbd_fail (doing, status);
+  }
+  return 0;
+}
+
+static int
+is_not_ready (struct nbd_handle *handle)
+{
+  return nbd.aio_is_ready (handle) == 0 && nbd.aio_is_dead (handle) == 0 &&
+         nbd.aio_is_closed (handle) == 0;
+}
+
+static int
+is_connecting (struct nbd_handle *handle)
+{
+  return is_not_ready (handle) && nbd.aio_is_negotiating (handle) == 0;
+}
+
+/* Connect to the export of URI, or with SUFFIX to the one whose name has that
+ * behind it.
+ */
+static struct nbd_handle *
+connect_to (const char *uri, const char *suffix, struct status *status)
+{
+  struct nbd_handle *handle = nbd.create ();
+  char *name = NULL, *whole;
+  int r;
+
+  if (handle == NULL) {
+    libnbd_fail ("libnbd", status);
+    return NULL;
+  }
+  /* The kernel knows neither structured replies nor TLS. */
+  if (nbd.set_opt_mode (handle, true) == -1 ||
+      nbd.set_request_structured_replies (handle, false) == -1 ||
+      nbd.aio_connect_uri (handle, uri) == -1) {
+    libnbd_fail ("connecting", status);
+    goto failed;
+  }
+  if (await (handle, is_connecting, "connecting", status) == -1)
+    goto failed;
+  name = nbd.get_export_name (handle);
+  whole = tool_format ("%s%s", name ? name : "", suffix);
+  free (name);
+  r = nbd.set_export_name (handle, whole);
+  free (whole);
+  if (r == -1 || nbd.aio_opt_go (handle, NBD_NULL_COMPLETION) == -1) {
+    libnbd_fail ("connecting", status);
+    goto failed;
+  }
+  if (await (handle, is_not_ready, "connecting", status) == -1)
+    goto failed;
+  if (nbd.aio_is_ready (handle) == 1)
+    return handle;
+  libnbd_fail ("connecting", status);
+
+failed:
+  nbd.close (handle);
+  return NULL;
+}
+
+static uint16_t
+flags_of (struct nbd_handle *handle)
+{
+  const struct {
+    int (*has) (struct nbd_handle *);
+    uint16_t flag;
+  } each[] = {
+    { nbd.is_read_only, NBD_FLAG_READ_ONLY },
+    { nbd.can_flush, NBD_FLAG_SEND_FLUSH },
+    { nbd.can_fua, NBD_FLAG_SEND_FUA },
+    { nbd.is_rotational, FLAG_ROTATIONAL },
+    { nbd.can_trim, NBD_FLAG_SEND_TRIM },
+    { nbd.can_zero, FLAG_SEND_WRITE_ZEROES },
+    { nbd.can_multi_conn, NBD_FLAG_CAN_MULTI_CONN },
+  };
+  uint16_t flags = NBD_FLAG_HAS_FLAGS;
+
+  for (size_t i = 0; i < sizeof each / sizeof each[0]; i++)
+    if (each[i].has (handle) == 1)
+      flags |= each[i].flag;
+  return flags;
+}
+
+/* The largest block that the server likes, a kernel takes and the size has. */
+static uint64_t
+block_size_of (struct nbd_handle *handle, uint64_t size)
+{
+  const int64_t liked = nbd.get_block_size (handle, LIBNBD_SIZE_PREFERRED);
+  uint64_t block = 512;
+
+  while (block < BLOCK_MOST && (int64_t)(2 * block) <= liked &&
+         size % (2 * block) == 0)
+    block *= 2;
+  return block;
+}
+
+/* Have a connection to a machine that is gone break. */
+static void
+keep_alive (int fd)
+{
+  const struct {
+    int option, value;
+  } each[] = {
+    { TCP_KEEPIDLE, KEEPALIVE_SECONDS },
+    { TCP_KEEPINTVL, KEEPALIVE_SECONDS },
+    { TCP_KEEPCNT, KEEPALIVE_QUESTIONS },
+    { TCP_USER_TIMEOUT, 1000 * KEEPALIVE_SECONDS * (KEEPALIVE_QUESTIONS + 1) },
+  };
+  const int on = 1;
+
+  if (setsockopt (fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) == -1)
+    return;
+  /* These fail for what is not TCP. */
+  for (size_t i = 0; i < sizeof each / sizeof each[0]; i++)
+    setsockopt (fd, IPPROTO_TCP, each[i].option, &each[i].value,
+                sizeof each[i].value);
+}
+
+int
+handshake_make (const char *uri, struct handshake *handshake,
+                struct status *status)
+{
+  struct nbd_handle *handle;
+  int64_t size;
+  int r = -1;
+
+  if (libnbd_load (status) == -1)
+    return -1;
+  handle = connect_to (uri, "", status);
+  if (handle == NULL)
+    return status_prefix (status, "%s", uri);
+  size = nbd.get_size (handle);
+  if (nbd.get_tls_negotiated (handle) == 1)
+    status_fail (status, ENOTSUP,
+                 "the kernel cannot do TLS; have a local nbdkit do that, with "
+                 "its plugin nbd, and attach that one");
+  else if (size < 512)
+    status_fail (status, EINVAL, "the export is smaller than a sector");
+  else {
+    handshake->size = size;
+    handshake->block_size = block_size_of (handle, size);
+    handshake->flags = flags_of (handle);
+    /* Closing the handle only closes its descriptor: nothing is said to the
+     * server.
+     */
+    handshake->socket = fcntl (nbd.aio_get_fd (handle), F_DUPFD_CLOEXEC, 3);
+    r = handshake->socket == -1
+            ? status_fail (status, errno, "%s", strerror (errno))
+            : 0;
+  }
+  nbd.close (handle);
+  if (r == -1)
+    return status_prefix (status, "%s", uri);
+  keep_alive (handshake->socket);
+  return 0;
+}
+
+void
+handshake_close (struct handshake *handshake)
+{
+  close (handshake->socket);
+}
+
+struct teller {
+  struct nbd_handle *handle;
+};
+
+struct teller *
+teller_open (const char *uri, struct status *status)
+{
+  struct nbd_handle *handle;
+  struct teller *teller;
+
+  if (libnbd_load (status) == -1)
+    return NULL;
+  handle = connect_to (uri, TELLER_SUFFIX, status);
+  if (handle == NULL) {
+    status_prefix (status, "%s", uri);
+    return NULL;
+  }
+  teller = tool_alloc (sizeof *teller);
+  teller->handle = handle;
+  return teller;
+}
+
+/* Read SIZE bytes, unless that takes too long. */
+static int
+read_text (struct teller *teller, char *text, size_t size,
+           struct status *status)
+{
+  const uint64_t end = clock_now () + UINT64_C (1000000000) * HANDSHAKE_SECONDS;
+  const int64_t cookie =
+      nbd.aio_pread (teller->handle, text, size, 0, NBD_NULL_COMPLETION, 0);
+  int r = cookie == -1 ? -1 : 0;
+
+  while (r == 0) {
+    const uint64_t now = clock_now ();
+
+    if (now >= end)
+      return status_fail (status, ETIMEDOUT,
+                          "the server has not answered for %d seconds",
+                          HANDSHAKE_SECONDS);
+    if (nbd.poll (teller->handle, (end - now) / 1000000 + 1) == -1)
+      break;
+    r = nbd.aio_command_completed (teller->handle, cookie);
+  }
+  return r == 1 ? 0 : libnbd_fail ("asking what the server has", status);
+}
+
+int
+teller_read (struct teller *teller, struct lineage *lineage,
+             struct status *status)
+{
+  char text[LINEAGE_TEXT + 1] = "";
+  const int64_t size = nbd.get_size (teller->handle);
+
+  if (size < 1 || size > LINEAGE_TEXT)
+    return status_fail (status, EIO, "this is no server of disks by sqlblock");
+  if (read_text (teller, text, size, status) == -1)
+    return -1;
+  if (!lineage_parse (text, lineage))
+    return status_fail (status, EIO, "the server does not tell what it has");
+  return 0;
+}
+
+void
+teller_close (struct teller *teller)
+{
+  nbd.close (teller->handle);
+  free (teller);
+}

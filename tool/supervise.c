@@ -1,0 +1,509 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
+/* Looking after a device that is attached: see supervise.h. */
+
+#include <config.h>
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/nbd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "handshake.h"
+#include "kernel.h"
+#include "supervise.h"
+#include "tool.h"
+
+/* How often to look at the server, and how long to wait between two attempts
+ * to come back to it, in milliseconds.
+ */
+#define LOOK_EVERY  2000
+#define WAIT_FIRST  100
+#define WAIT_LONGER 5000
+
+/* How long a server of its own may take to start, and to end, in tenths of a
+ * second.
+ */
+#define START_MOST 600
+#define END_MOST   100
+
+/* What the kernel is told of "for ever", in seconds. */
+#define FOR_EVER (10 * 365 * 86400)
+
+/* With several connections the kernel sends a request again, over another one,
+ * when it has had no answer for so many seconds.  Over one it does so only when
+ * that was replaced.
+ */
+#define ANSWER_SECONDS 30
+
+/* The plugin that a server of its own has; the variable is for builds that are
+ * not installed.
+ */
+#define PLUGIN          "sqlblock"
+#define PLUGIN_VARIABLE "SQLBLOCK_PLUGIN"
+
+struct supervisor {
+  struct attachment *attachment;
+  bool goes_on; /* the device was there already */
+  struct kernel *kernel;
+  struct teller *teller; /* or NULL */
+  char *backend, *uri;
+};
+
+static void
+sleep_milliseconds (unsigned milliseconds)
+{
+  const struct timespec time = { milliseconds / 1000,
+                                 milliseconds % 1000 * 1000000 };
+
+  nanosleep (&time, NULL);
+}
+
+/*--------------------------------------------------------------------
+ * A server of its own.
+ */
+
+/* What TEXT is in a URI; a new string. */
+static char *
+encode (const char *text)
+{
+  char *encoded = tool_alloc (3 * strlen (text) + 1), *to = encoded;
+
+  for (; *text; text++)
+    if (isalnum ((unsigned char)*text) || strchr ("-._~", *text))
+      *to++ = *text;
+    else
+      to += sprintf (to, "%%%02X", (unsigned char)*text);
+  return encoded;
+}
+
+static char *
+own_uri (const struct attachment *attachment)
+{
+  char *socket = attachment_file (attachment->number, "sock");
+  char *disk = encode (attachment->disk), *where = encode (socket);
+  char *uri = tool_format ("nbd+unix:///%s?socket=%s", disk, where);
+
+  free (socket);
+  free (disk);
+  free (where);
+  return uri;
+}
+
+/* Become the server. */
+static void
+execute_server (const struct attachment *attachment)
+{
+  const char *plugin = getenv (PLUGIN_VARIABLE);
+  char *socket = attachment_file (attachment->number, "sock");
+  char *pid = attachment_file (attachment->number, "pid");
+  char *log = attachment_file (attachment->number, "log");
+  const int nothing = open ("/dev/null", O_RDWR);
+  const int said = open (log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  const char *arguments[] = {
+    "nbdkit",
+    "-f",
+    "-U",
+    socket,
+    "-P",
+    pid,
+    plugin && plugin[0] ? plugin : PLUGIN,
+    attachment->database,
+    attachment->readonly ? "-r" : NULL,
+    NULL,
+    NULL,
+  };
+
+  if (attachment->durable)
+    arguments[attachment->readonly ? 9 : 8] = "durable=always";
+  unlink (socket);
+  unlink (pid);
+  setsid ();
+  if (nothing == -1 || said == -1 || dup2 (nothing, 0) == -1 ||
+      dup2 (nothing, 1) == -1 || dup2 (said, 2) == -1)
+    _exit (TOOL_FAILED);
+  execvp (arguments[0], (char **)arguments);
+  dprintf (2, "nbdkit cannot be started: %s; is it installed?\n",
+           strerror (errno));
+  _exit (TOOL_FAILED);
+}
+
+/* Fail with what the server of device NUMBER has said last. */
+static int
+fail_server (int number, struct status *status)
+{
+  char *log = attachment_file (number, "log");
+  FILE *file = fopen (log, "re");
+  char line[1000] = "nothing was said";
+
+  free (log);
+  if (file) {
+    while (fgets (line, sizeof line, file) != NULL)
+      ;
+    fclose (file);
+  }
+  line[strcspn (line, "\n")] = '\0';
+  return status_fail (status, EIO, "the server does not start: %s", line);
+}
+
+/* Has the server of device NUMBER said that it is ready? */
+static bool
+is_ready (int number)
+{
+  return attachment_server (number) != 0;
+}
+
+/* Start a server of its own, unless it runs. */
+static int
+need_server (const struct attachment *attachment, struct status *status)
+{
+  pid_t child;
+
+  if (attachment->uri || is_ready (attachment->number))
+    return 0;
+  child = fork ();
+  if (child == -1)
+    return status_fail (status, errno, "no process can be started: %s",
+                        strerror (errno));
+  if (child == 0)
+    execute_server (attachment);
+  for (int i = 0; i < START_MOST; i++) {
+    if (waitpid (child, NULL, WNOHANG) == child)
+      return fail_server (attachment->number, status);
+    if (is_ready (attachment->number))
+      return 0;
+    sleep_milliseconds (100);
+  }
+  kill (child, SIGKILL);
+  return status_fail (status, ETIMEDOUT, "the server does not start");
+}
+
+void
+supervise_end_server (int number)
+{
+  const pid_t pid = attachment_server (number);
+
+  if (pid == 0 || kill (pid, SIGTERM) == -1)
+    return;
+  for (int i = 0; i < END_MOST; i++) {
+    waitpid (pid, NULL, WNOHANG);
+    if (attachment_server (number) != pid)
+      return;
+    sleep_milliseconds (100);
+  }
+  /* Nothing that was acknowledged is lost by that. */
+  kill (pid, SIGKILL);
+}
+
+/*--------------------------------------------------------------------
+ * Attaching.
+ */
+
+/* Ask what the server has.  Returns 1, 0 where it is none that tells, or -1. */
+static int
+ask_teller (struct supervisor *supervisor, struct lineage *lineage,
+            struct status *status)
+{
+  if (supervisor->teller == NULL)
+    supervisor->teller = teller_open (supervisor->uri, status);
+  if (supervisor->teller == NULL)
+    return -1;
+  if (teller_read (supervisor->teller, lineage, status) == 0)
+    return 1;
+  teller_close (supervisor->teller);
+  supervisor->teller = NULL;
+  return -1;
+}
+
+static void
+close_all (struct handshake *handshakes, unsigned count)
+{
+  for (unsigned i = 0; i < count; i++)
+    handshake_close (&handshakes[i]);
+}
+
+/* Make the device of these connections. */
+static int
+connect_device (struct supervisor *supervisor,
+                const struct handshake *handshakes, struct status *status)
+{
+  struct attachment *attachment = supervisor->attachment;
+  const unsigned count = attachment->connections;
+  int sockets[ATTACHMENT_CONNECTIONS_MAX], number;
+  const struct kernel_device device = {
+    .number = attachment->number,
+    .size = handshakes[0].size,
+    .block_size = handshakes[0].block_size,
+    .flags =
+        handshakes[0].flags | (attachment->readonly ? NBD_FLAG_READ_ONLY : 0),
+    .answer = count > 1 ? ANSWER_SECONDS : 0,
+    .dead = attachment->timeout ? (uint64_t)attachment->timeout : FOR_EVER,
+    .backend = supervisor->backend,
+    .sockets = sockets,
+    .sockets_count = count,
+  };
+
+  for (unsigned i = 0; i < count; i++)
+    sockets[i] = handshakes[i].socket;
+  if (kernel_connect (supervisor->kernel, &device, &number, status) == -1)
+    return -1;
+  attachment->size = device.size;
+  attachment->readonly = device.flags & NBD_FLAG_READ_ONLY;
+  return 0;
+}
+
+/* Attach for the first time. */
+static int
+attach (struct supervisor *supervisor, struct status *status)
+{
+  struct attachment *attachment = supervisor->attachment;
+  struct handshake handshakes[ATTACHMENT_CONNECTIONS_MAX];
+  unsigned count = 0;
+  int r;
+
+  if (need_server (attachment, status) == -1)
+    return -1;
+  /* What is told before the disk is opened is at most too old. */
+  r = ask_teller (supervisor, &attachment->lineage, status);
+  attachment->tells = r == 1;
+  do {
+    if (handshake_make (supervisor->uri, &handshakes[count], status) == -1) {
+      close_all (handshakes, count);
+      return -1;
+    }
+    count++;
+  } while (count < attachment->connections &&
+           handshakes[0].flags & NBD_FLAG_CAN_MULTI_CONN);
+  attachment->connections = count;
+  r = connect_device (supervisor, handshakes, status);
+  close_all (handshakes, count);
+  return r;
+}
+
+/*--------------------------------------------------------------------
+ * Coming back.
+ */
+
+static void
+note_state (struct supervisor *supervisor, enum attachment_state state,
+            const char *reason)
+{
+  struct attachment *attachment = supervisor->attachment;
+  struct status ignored;
+
+  attachment->state = state;
+  free (attachment->reason);
+  attachment->reason = reason ? tool_strdup (reason) : NULL;
+  attachment_save (attachment, &ignored);
+}
+
+/* The device must not go on. */
+static int
+give_up (struct supervisor *supervisor, const char *why, struct status *status)
+{
+  const int number = supervisor->attachment->number;
+  struct status ignored;
+
+  kernel_disconnect (supervisor->kernel, number, &ignored);
+  note_state (supervisor, ATTACHMENT_FAILED, why);
+  return status_fail (status, EIO,
+                      "/dev/nbd%d fails all requests from now on: %s", number,
+                      why);
+}
+
+/* May the device go on with what the server has now?  Returns NULL, or why not.
+ */
+static const char *
+judge (const struct attachment *attachment, const struct lineage *now)
+{
+  if (attachment->trusts)
+    return NULL;
+  if (!attachment->tells)
+    return "the connection broke, and the server does not tell whether it has "
+           "lost something";
+  return lineage_broken (&attachment->lineage, now);
+}
+
+/* Give the kernel a new socket for each that is dead.  It does not say whether
+ * there was one, so it gets as many as it may need, and lets go of the rest.
+ */
+static int
+replace_sockets (struct supervisor *supervisor, struct status *status)
+{
+  const struct attachment *attachment = supervisor->attachment;
+
+  for (unsigned i = 0; i < attachment->connections; i++) {
+    struct handshake handshake;
+    int r;
+
+    if (handshake_make (supervisor->uri, &handshake, status) == -1)
+      return -1;
+    r = kernel_replace_socket (supervisor->kernel, attachment->number,
+                               supervisor->backend, handshake.socket, status);
+    handshake_close (&handshake);
+    if (r == -1)
+      return -1;
+  }
+  return 0;
+}
+
+/* The connections know of a disk that has grown since: tell the kernel. */
+static void
+follow_size (struct supervisor *supervisor, uint64_t size)
+{
+  struct attachment *attachment = supervisor->attachment;
+  struct status ignored;
+
+  if (size > attachment->size &&
+      kernel_resize (supervisor->kernel, attachment->number,
+                     supervisor->backend, size, &ignored) == 0)
+    attachment->size = size;
+}
+
+/* One attempt.  Returns 1, 0 to try again, or -1 where the device has failed.
+ */
+static int
+come_back (struct supervisor *supervisor, struct status *status)
+{
+  struct attachment *attachment = supervisor->attachment;
+  const char *why;
+  struct lineage now;
+  int told;
+
+  if (need_server (attachment, status) == -1)
+    return 0;
+  told = ask_teller (supervisor, &now, status);
+  if (told == -1 && attachment->tells && !attachment->trusts)
+    return 0;
+  why = judge (attachment, &now);
+  if (why)
+    return give_up (supervisor, why, status);
+  if (replace_sockets (supervisor, status) == -1)
+    return 0;
+  if (told == 1) {
+    attachment->tells = true;
+    attachment->lineage = now;
+    follow_size (supervisor, now.size);
+  }
+  return 1;
+}
+
+/* Come back to the server, however long that takes, unless there is a limit. */
+static int
+return_to_server (struct supervisor *supervisor, struct status *status)
+{
+  struct attachment *attachment = supervisor->attachment;
+  const uint64_t end =
+      clock_now () + UINT64_C (1000000000) * attachment->timeout;
+  unsigned wait = WAIT_FIRST;
+  int r;
+
+  while ((r = come_back (supervisor, status)) == 0) {
+    if (attachment->state != ATTACHMENT_AWAY)
+      note_state (supervisor, ATTACHMENT_AWAY, status->message);
+    if (tool_interrupted () ||
+        !kernel_is_connected (attachment->number, supervisor->backend))
+      return 0;
+    if (attachment->timeout && clock_now () >= end)
+      return give_up (supervisor, "the server was away for too long", status);
+    sleep_milliseconds (wait);
+    wait = 2 * wait > WAIT_LONGER ? WAIT_LONGER : 2 * wait;
+  }
+  if (r == 1) {
+    attachment->reconnects++;
+    note_state (supervisor, ATTACHMENT_CONNECTED, NULL);
+  }
+  return r;
+}
+
+/*--------------------------------------------------------------------
+ * Looking.
+ */
+
+/* See whether the server is there, and the disk is what it was.  Returns 1, 0
+ * where the server does not answer, or -1 where the device has failed.
+ */
+static int
+look (struct supervisor *supervisor, struct status *status)
+{
+  struct attachment *attachment = supervisor->attachment;
+  struct lineage now;
+  const char *why;
+
+  if (!attachment->tells)
+    return 1;
+  if (ask_teller (supervisor, &now, status) != 1)
+    return 0;
+  why = judge (attachment, &now);
+  return why ? give_up (supervisor, why, status) : 1;
+}
+
+struct supervisor *
+supervise_begin (struct attachment *attachment, struct status *status)
+{
+  struct supervisor *supervisor = tool_alloc (sizeof *supervisor);
+  int r = -1;
+
+  supervisor->attachment = attachment;
+  supervisor->backend = attachment_backend (attachment);
+  supervisor->uri =
+      attachment->uri ? tool_strdup (attachment->uri) : own_uri (attachment);
+  supervisor->kernel = kernel_open (status);
+  supervisor->goes_on =
+      kernel_is_connected (attachment->number, supervisor->backend);
+  if (supervisor->kernel)
+    r = supervisor->goes_on ? 0 : attach (supervisor, status);
+  if (r == 0)
+    r = attachment_save (attachment, status);
+  if (r == 0)
+    return supervisor;
+  if (!supervisor->goes_on)
+    supervise_end_server (attachment->number);
+  supervise_end (supervisor);
+  return NULL;
+}
+
+int
+supervise (struct supervisor *supervisor, struct status *status)
+{
+  const struct attachment *attachment = supervisor->attachment;
+  /* What broke before this process listened is not told again. */
+  int r = supervisor->goes_on ? 0 : 1;
+
+  for (;;) {
+    if (!kernel_is_connected (attachment->number, supervisor->backend))
+      return 1;
+    if (r == 0)
+      r = return_to_server (supervisor, status);
+    if (r == -1)
+      return -1;
+    if (tool_interrupted ())
+      return 0;
+    r = kernel_await_dead (supervisor->kernel, attachment->number, LOOK_EVERY,
+                           status) == 1
+            ? 0
+            : look (supervisor, status);
+  }
+}
+
+void
+supervise_end (struct supervisor *supervisor)
+{
+  if (supervisor->kernel)
+    kernel_close (supervisor->kernel);
+  if (supervisor->teller)
+    teller_close (supervisor->teller);
+  free (supervisor->backend);
+  free (supervisor->uri);
+  free (supervisor);
+}
