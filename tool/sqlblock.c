@@ -597,14 +597,14 @@ tool_alone (const char *what)
                      what, TOOL_CONTROL_VARIABLE);
 }
 
-/* Does TEXT begin with WORD, alone? */
+/* Does TEXT begin with WORD, or that as a choice? */
 static bool
 is_word (const char *text, const char *word)
 {
   const size_t length = strlen (word);
 
   return strncmp (text, word, length) == 0 &&
-         (text[length] == ' ' || text[length] == '\0');
+         strchr (" |", text[length]) != NULL;
 }
 
 /* Do the command whose name ends before ARGV[1]. */
