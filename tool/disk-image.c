@@ -23,6 +23,9 @@
 /* Debian's package of qemu-nbd and qemu-img. */
 #define QEMU_PACKAGE "qemu-utils"
 
+/* How long QEMU may look at the tables of an image, in seconds. */
+#define CHECK_LONGEST 3600
+
 /*--------------------------------------------------------------------
  * What an image says of other files.
  */
@@ -258,6 +261,31 @@ serve (struct disk_image *image, const char *const argv[], int fd,
   return -1;
 }
 
+/* An image that was cut off reads as zeroes where its end is missing.  QEMU
+ * looks for that, and for tables that make no sense, only when it is asked.
+ */
+static int
+check_whole (const char *file, int fd, const char *format, const char *name,
+             struct status *status)
+{
+  enum { DAMAGED = 2 };
+  const struct program_files files = {
+    .input = -1, .output = -1, .third = -1, .fourth = fd
+  };
+  int code = 0;
+
+  if (program_run (
+          (const char *const[]){ "qemu-img", "check", "-q", file, NULL },
+          QEMU_PACKAGE, &files, CHECK_LONGEST, &code, status) == -1)
+    return -1;
+  return code == DAMAGED
+             ? status_fail (status, EIO,
+                            "it is damaged or was cut off; \"qemu-img check -f "
+                            "%s %s\" tells more",
+                            format, name)
+             : 0;
+}
+
 int
 disk_image_open (struct disk_image *image, const char *format, int fd,
                  const char *name, unsigned patience, struct status *status)
@@ -270,9 +298,11 @@ disk_image_open (struct disk_image *image, const char *format, int fd,
   file = tool_format ("json:{\"driver\":\"%s\",\"backing\":null,\"file\":"
                       "{\"driver\":\"%s\",\"filename\":\"/proc/self/fd/4\"}}",
                       format, file_driver (fd));
-  r = serve (image,
-             (const char *const[]){ "qemu-nbd", "--read-only", file, NULL }, fd,
-             patience, status);
+  r = check_whole (file, fd, format, name, status);
+  if (r == 0)
+    r = serve (image,
+               (const char *const[]){ "qemu-nbd", "--read-only", file, NULL },
+               fd, patience, status);
   free (file);
   return r == -1 ? status_prefix (status, "opening %s", name) : 0;
 }
@@ -292,7 +322,7 @@ disk_image_create (struct disk_image *image, int fd, uint64_t size,
   r = program_run ((const char *const[]){ "qemu-img", "create", "-q", "-f",
                                           "qcow2", "-o", "compat=1.1",
                                           "/proc/self/fd/4", bytes, NULL },
-                   QEMU_PACKAGE, &files, patience, status);
+                   QEMU_PACKAGE, &files, patience, NULL, status);
   free (bytes);
   if (r == -1)
     return -1;
