@@ -45,14 +45,16 @@ big_64 (const unsigned char *bytes)
   return (uint64_t)big_32 (bytes) << 32 | big_32 (bytes + 4);
 }
 
+static uint32_t
+little_32 (const unsigned char *bytes)
+{
+  return (uint32_t)bytes[3] << 24 | bytes[2] << 16 | bytes[1] << 8 | bytes[0];
+}
+
 static uint64_t
 little_64 (const unsigned char *bytes)
 {
-  uint64_t value = 0;
-
-  for (int i = 7; i >= 0; i--)
-    value = value << 8 | bytes[i];
-  return value;
+  return (uint64_t)little_32 (bytes + 4) << 32 | little_32 (bytes);
 }
 
 /* Read up to LENGTH bytes; what is not there is zeroes. */
@@ -167,13 +169,38 @@ check_vmdk (int fd, const char *name, struct status *status)
   return 0;
 }
 
-/* QEMU refuses VDI and VHDX images with parents. */
+/* VDI: bytes 76 what kind it is, of which 1 and 2 are all of a disk, 344 where
+ * its blocks begin, 376 how long one is, 388 how many there are.  QEMU does not
+ * look whether all are there.
+ */
+static int
+check_vdi (int fd, const char *name, struct status *status)
+{
+  unsigned char header[392];
+  off_t end;
+
+  if (read_header (fd, name, header, sizeof header, 0, status) == -1)
+    return -1;
+  if (little_32 (header + 76) != 1 && little_32 (header + 76) != 2)
+    return refuse_other_file (name, "is based on another image (a parent)",
+                              "vdi", status);
+  end = lseek (fd, 0, SEEK_END);
+  if (end != -1 && (uint64_t)end < little_32 (header + 344) +
+                                       (uint64_t)little_32 (header + 376) *
+                                           little_32 (header + 388))
+    return status_fail (status, EIO, "%s is damaged or was cut off", name);
+  return 0;
+}
+
+/* QEMU itself refuses what else of VDI images, and VHDX ones, has a parent. */
 static int
 check_image (const char *format, int fd, const char *name,
              struct status *status)
 {
   if (strcmp (format, "qcow2") == 0)
     return check_qcow2 (fd, name, status);
+  if (strcmp (format, "vdi") == 0)
+    return check_vdi (fd, name, status);
   return strcmp (format, "vmdk") == 0 ? check_vmdk (fd, name, status) : 0;
 }
 
