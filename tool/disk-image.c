@@ -334,44 +334,76 @@ disk_image_open (struct disk_image *image, const char *format, int fd,
   return r == -1 ? status_prefix (status, "opening %s", name) : 0;
 }
 
-int
-disk_image_create (struct disk_image *image, int fd, uint64_t size,
-                   bool compress, unsigned patience, struct status *status)
+/* Run qemu-img with ARGV on the new image FD, which it has as 4. */
+static int
+run_qemu_img (const char *const argv[], int fd, unsigned patience,
+              struct status *status)
 {
   const struct program_files files = {
     .input = -1, .output = -1, .third = -1, .fourth = fd
   };
-  const char *qcow2 = "\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\","
-                      "\"filename\":\"/proc/self/fd/4\"}";
-  char *bytes = tool_format ("%" PRIu64, size), *file;
+
+  return program_run (argv, QEMU_PACKAGE, &files, patience, NULL, status);
+}
+
+static uint64_t
+round_up (uint64_t value, uint64_t unit)
+{
+  return (value + unit - 1) / unit * unit;
+}
+
+/* What compresses wants whole blocks, so the image gets its size at the end. */
+int
+disk_image_create (struct disk_image *image, int fd, uint64_t size,
+                   bool compress, unsigned patience, struct status *status)
+{
+  static const char compressed[] =
+      "json:{\"driver\":\"compress\",\"file\":{\"driver\":\"qcow2\","
+      "\"file\":{\"driver\":\"file\",\"filename\":\"/proc/self/fd/4\"}}}";
+  static const char plain[] =
+      "json:{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\","
+      "\"filename\":\"/proc/self/fd/4\"}}";
+  const uint64_t sectors = round_up (size, 512);
+  const uint64_t first =
+      compress ? round_up (size, DISK_IMAGE_CLUSTER) : sectors;
+  char *bytes = tool_format ("%" PRIu64, first);
   int r;
 
-  r = program_run ((const char *const[]){ "qemu-img", "create", "-q", "-f",
-                                          "qcow2", "-o", "compat=1.1",
-                                          "/proc/self/fd/4", bytes, NULL },
-                   QEMU_PACKAGE, &files, patience, NULL, status);
+  r = run_qemu_img ((const char *const[]){ "qemu-img", "create", "-q", "-f",
+                                           "qcow2", "-o", "compat=1.1",
+                                           "/proc/self/fd/4", bytes, NULL },
+                    fd, patience, status);
   free (bytes);
-  if (r == -1)
+  if (r == -1 ||
+      serve (image,
+             (const char *const[]){ "qemu-nbd", "--cache=writeback",
+                                    compress ? compressed : plain, NULL },
+             fd, patience, status) == -1)
     return -1;
-  file = tool_format (compress ? "json:{\"driver\":\"compress\",\"file\":{%s}}"
-                               : "json:{%s}",
-                      qcow2);
-  r = serve (
-      image,
-      (const char *const[]){ "qemu-nbd", "--cache=writeback", file, NULL }, fd,
-      patience, status);
-  free (file);
-  return r;
+  image->fd = fd;
+  image->size = first == sectors ? 0 : sectors;
+  return 0;
 }
 
 int
 disk_image_finish (struct disk_image *image, struct status *status)
 {
   const unsigned patience = image->remote->patience;
+  char *bytes;
+  int r;
 
   nbd_export_close (image->remote);
   image->remote = NULL;
-  return program_end (&image->program, patience, status);
+  r = program_end (&image->program, patience, status);
+  if (r == -1 || image->size == 0)
+    return r;
+  bytes = tool_format ("%" PRIu64, image->size);
+  r = run_qemu_img ((const char *const[]){ "qemu-img", "resize", "-q",
+                                           "--shrink", "-f", "qcow2",
+                                           "/proc/self/fd/4", bytes, NULL },
+                    image->fd, patience, status);
+  free (bytes);
+  return r;
 }
 
 int
