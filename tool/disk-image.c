@@ -23,6 +23,9 @@
 /* Debian's package of qemu-nbd and qemu-img. */
 #define QEMU_PACKAGE "qemu-utils"
 
+/* How long QEMU may look at the tables of an image, in seconds. */
+#define CHECK_LONGEST 3600
+
 /*--------------------------------------------------------------------
  * What an image says of other files.
  */
@@ -42,14 +45,16 @@ big_64 (const unsigned char *bytes)
   return (uint64_t)big_32 (bytes) << 32 | big_32 (bytes + 4);
 }
 
+static uint32_t
+little_32 (const unsigned char *bytes)
+{
+  return (uint32_t)bytes[3] << 24 | bytes[2] << 16 | bytes[1] << 8 | bytes[0];
+}
+
 static uint64_t
 little_64 (const unsigned char *bytes)
 {
-  uint64_t value = 0;
-
-  for (int i = 7; i >= 0; i--)
-    value = value << 8 | bytes[i];
-  return value;
+  return (uint64_t)little_32 (bytes + 4) << 32 | little_32 (bytes);
 }
 
 /* Read up to LENGTH bytes; what is not there is zeroes. */
@@ -164,13 +169,38 @@ check_vmdk (int fd, const char *name, struct status *status)
   return 0;
 }
 
-/* QEMU refuses VDI and VHDX images with parents. */
+/* VDI: bytes 76 what kind it is, of which 1 and 2 are all of a disk, 344 where
+ * its blocks begin, 376 how long one is, 388 how many there are.  QEMU does not
+ * look whether all are there.
+ */
+static int
+check_vdi (int fd, const char *name, struct status *status)
+{
+  unsigned char header[392];
+  off_t end;
+
+  if (read_header (fd, name, header, sizeof header, 0, status) == -1)
+    return -1;
+  if (little_32 (header + 76) != 1 && little_32 (header + 76) != 2)
+    return refuse_other_file (name, "is based on another image (a parent)",
+                              "vdi", status);
+  end = lseek (fd, 0, SEEK_END);
+  if (end != -1 && (uint64_t)end < little_32 (header + 344) +
+                                       (uint64_t)little_32 (header + 376) *
+                                           little_32 (header + 388))
+    return status_fail (status, EIO, "%s is damaged or was cut off", name);
+  return 0;
+}
+
+/* QEMU itself refuses what else of VDI images, and VHDX ones, has a parent. */
 static int
 check_image (const char *format, int fd, const char *name,
              struct status *status)
 {
   if (strcmp (format, "qcow2") == 0)
     return check_qcow2 (fd, name, status);
+  if (strcmp (format, "vdi") == 0)
+    return check_vdi (fd, name, status);
   return strcmp (format, "vmdk") == 0 ? check_vmdk (fd, name, status) : 0;
 }
 
@@ -258,6 +288,31 @@ serve (struct disk_image *image, const char *const argv[], int fd,
   return -1;
 }
 
+/* An image that was cut off reads as zeroes where its end is missing.  QEMU
+ * looks for that, and for tables that make no sense, only when it is asked.
+ */
+static int
+check_whole (const char *file, int fd, const char *format, const char *name,
+             struct status *status)
+{
+  enum { DAMAGED = 2 };
+  const struct program_files files = {
+    .input = -1, .output = -1, .third = -1, .fourth = fd
+  };
+  int code = 0;
+
+  if (program_run (
+          (const char *const[]){ "qemu-img", "check", "-q", file, NULL },
+          QEMU_PACKAGE, &files, CHECK_LONGEST, &code, status) == -1)
+    return -1;
+  return code == DAMAGED
+             ? status_fail (status, EIO,
+                            "it is damaged or was cut off; \"qemu-img check -f "
+                            "%s %s\" tells more",
+                            format, name)
+             : 0;
+}
+
 int
 disk_image_open (struct disk_image *image, const char *format, int fd,
                  const char *name, unsigned patience, struct status *status)
@@ -270,51 +325,85 @@ disk_image_open (struct disk_image *image, const char *format, int fd,
   file = tool_format ("json:{\"driver\":\"%s\",\"backing\":null,\"file\":"
                       "{\"driver\":\"%s\",\"filename\":\"/proc/self/fd/4\"}}",
                       format, file_driver (fd));
-  r = serve (image,
-             (const char *const[]){ "qemu-nbd", "--read-only", file, NULL }, fd,
-             patience, status);
+  r = check_whole (file, fd, format, name, status);
+  if (r == 0)
+    r = serve (image,
+               (const char *const[]){ "qemu-nbd", "--read-only", file, NULL },
+               fd, patience, status);
   free (file);
   return r == -1 ? status_prefix (status, "opening %s", name) : 0;
 }
 
-int
-disk_image_create (struct disk_image *image, int fd, uint64_t size,
-                   bool compress, unsigned patience, struct status *status)
+/* Run qemu-img with ARGV on the new image FD, which it has as 4. */
+static int
+run_qemu_img (const char *const argv[], int fd, unsigned patience,
+              struct status *status)
 {
   const struct program_files files = {
     .input = -1, .output = -1, .third = -1, .fourth = fd
   };
-  const char *qcow2 = "\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\","
-                      "\"filename\":\"/proc/self/fd/4\"}";
-  char *bytes = tool_format ("%" PRIu64, size), *file;
+
+  return program_run (argv, QEMU_PACKAGE, &files, patience, NULL, status);
+}
+
+static uint64_t
+round_up (uint64_t value, uint64_t unit)
+{
+  return (value + unit - 1) / unit * unit;
+}
+
+/* What compresses wants whole blocks, so the image gets its size at the end. */
+int
+disk_image_create (struct disk_image *image, int fd, uint64_t size,
+                   bool compress, unsigned patience, struct status *status)
+{
+  static const char compressed[] =
+      "json:{\"driver\":\"compress\",\"file\":{\"driver\":\"qcow2\","
+      "\"file\":{\"driver\":\"file\",\"filename\":\"/proc/self/fd/4\"}}}";
+  static const char plain[] =
+      "json:{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\","
+      "\"filename\":\"/proc/self/fd/4\"}}";
+  const uint64_t sectors = round_up (size, 512);
+  const uint64_t first =
+      compress ? round_up (size, DISK_IMAGE_CLUSTER) : sectors;
+  char *bytes = tool_format ("%" PRIu64, first);
   int r;
 
-  r = program_run ((const char *const[]){ "qemu-img", "create", "-q", "-f",
-                                          "qcow2", "-o", "compat=1.1",
-                                          "/proc/self/fd/4", bytes, NULL },
-                   QEMU_PACKAGE, &files, patience, status);
+  r = run_qemu_img ((const char *const[]){ "qemu-img", "create", "-q", "-f",
+                                           "qcow2", "-o", "compat=1.1",
+                                           "/proc/self/fd/4", bytes, NULL },
+                    fd, patience, status);
   free (bytes);
-  if (r == -1)
+  if (r == -1 ||
+      serve (image,
+             (const char *const[]){ "qemu-nbd", "--cache=writeback",
+                                    compress ? compressed : plain, NULL },
+             fd, patience, status) == -1)
     return -1;
-  file = tool_format (compress ? "json:{\"driver\":\"compress\",\"file\":{%s}}"
-                               : "json:{%s}",
-                      qcow2);
-  r = serve (
-      image,
-      (const char *const[]){ "qemu-nbd", "--cache=writeback", file, NULL }, fd,
-      patience, status);
-  free (file);
-  return r;
+  image->fd = fd;
+  image->size = first == sectors ? 0 : sectors;
+  return 0;
 }
 
 int
 disk_image_finish (struct disk_image *image, struct status *status)
 {
   const unsigned patience = image->remote->patience;
+  char *bytes;
+  int r;
 
   nbd_export_close (image->remote);
   image->remote = NULL;
-  return program_end (&image->program, patience, status);
+  r = program_end (&image->program, patience, status);
+  if (r == -1 || image->size == 0)
+    return r;
+  bytes = tool_format ("%" PRIu64, image->size);
+  r = run_qemu_img ((const char *const[]){ "qemu-img", "resize", "-q",
+                                           "--shrink", "-f", "qcow2",
+                                           "/proc/self/fd/4", bytes, NULL },
+                    image->fd, patience, status);
+  free (bytes);
+  return r;
 }
 
 int

@@ -31,6 +31,8 @@
 struct disk_image {
   struct program program;
   struct nbd_export *remote;
+  int fd;        /* of a new one, that of its owner */
+  uint64_t size; /* and what it is to have at the end, in bytes; 0: it has */
 };
 
 /* Open the image FD, which people know as NAME, of FORMAT ("qcow2", "vmdk",

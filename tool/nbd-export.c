@@ -31,76 +31,7 @@ nbd_export_is_uri (const char *text)
 
 #ifdef HAVE_LIBNBD
 
-#include <dlfcn.h>
-
-#include <libnbd.h>
-
-#define LIBRARY "libnbd.so.0"
-
-#define EACH_FUNCTION(F)                                                       \
-  F (add_meta_context)                                                         \
-  F (aio_block_status)                                                         \
-  F (aio_command_completed)                                                    \
-  F (aio_connect_socket)                                                       \
-  F (aio_connect_uri)                                                          \
-  F (aio_disconnect)                                                           \
-  F (aio_flush)                                                                \
-  F (aio_is_connecting)                                                        \
-  F (aio_is_ready)                                                             \
-  F (aio_pread)                                                                \
-  F (aio_pwrite)                                                               \
-  F (aio_zero)                                                                 \
-  F (can_flush)                                                                \
-  F (can_meta_context)                                                         \
-  F (can_zero)                                                                 \
-  F (close)                                                                    \
-  F (create)                                                                   \
-  F (get_block_size)                                                           \
-  F (get_errno)                                                                \
-  F (get_error)                                                                \
-  F (get_export_description)                                                   \
-  F (get_size)                                                                 \
-  F (is_read_only)                                                             \
-  F (poll)                                                                     \
-  F (set_full_info)                                                            \
-  F (set_strict_mode)                                                          \
-  F (set_uri_allow_local_file)
-
-/* The functions of the library, once it is loaded. */
-static struct {
-#define DECLARE(name) __typeof__ (nbd_##name) *name;
-  EACH_FUNCTION (DECLARE)
-} nbd;
-
-static int
-load (struct status *status)
-{
-  void *library = dlopen (LIBRARY, RTLD_NOW | RTLD_LOCAL);
-
-  if (library == NULL)
-    return status_fail (status, ENOTSUP,
-                        "an NBD server is read by libnbd, which cannot be "
-                        "loaded (%s); install the package libnbd0, or libnbd",
-                        dlerror ());
-#define LOOK_UP(name)                                                          \
-  *(void **)&nbd.name = dlsym (library, "nbd_" #name);                         \
-  if (nbd.name == NULL)                                                        \
-    return status_fail (status, ENOTSUP,                                       \
-                        LIBRARY " has no nbd_" #name "; it is too old");
-  EACH_FUNCTION (LOOK_UP)
-  return 0;
-}
-
-/* Say what the library says. */
-static int
-fail (const char *doing, struct status *status)
-{
-  const int error = nbd.get_errno ();
-  const char *text = nbd.get_error ();
-
-  return status_fail (status, error ? error : EIO, "%s: %s", doing,
-                      text ? text : "unknown error");
-}
+#include "nbd-library.h"
 
 /*--------------------------------------------------------------------
  * Waiting.
@@ -127,7 +58,7 @@ wait_a_little (struct nbd_export *remote, struct waiting *waiting,
   if (tool_interrupted ())
     return status_fail (status, ECANCELED, "%s: interrupted", waiting->doing);
   if (r == -1 && nbd.get_errno () != EINTR)
-    return fail (waiting->doing, status);
+    return libnbd_fail (waiting->doing, status);
   if (r == 1)
     waiting->since = clock_now ();
   else if (clock_now () - waiting->since >= longest)
@@ -146,11 +77,11 @@ finish (struct nbd_export *remote, const char *doing, int64_t cookie,
   int r;
 
   if (cookie == -1)
-    return fail (doing, status);
+    return libnbd_fail (doing, status);
   while ((r = nbd.aio_command_completed (remote->handle, cookie)) == 0)
     if (wait_a_little (remote, &waiting, status) == -1)
       return -1;
-  return r == -1 ? fail (doing, status) : 0;
+  return r == -1 ? libnbd_fail (doing, status) : 0;
 }
 
 /*--------------------------------------------------------------------
@@ -165,7 +96,7 @@ look (struct nbd_export *remote, struct status *status)
   int64_t size = nbd.get_size (handle);
 
   if (size == -1)
-    return fail ("asking for the size", status);
+    return libnbd_fail ("asking for the size", status);
   remote->size = size;
   size = nbd.get_block_size (handle, LIBNBD_SIZE_PREFERRED);
   remote->block_size = size > 0 && size <= UINT32_MAX ? size : 0;
@@ -195,7 +126,7 @@ connect_to (struct nbd_export *remote, const char *uri, int socket,
   struct nbd_handle *handle = nbd.create ();
 
   if (handle == NULL)
-    return fail ("libnbd", status);
+    return libnbd_fail ("libnbd", status);
   remote->handle = handle;
   /* A disk may end inside a block of the server, who then knows what to do. */
   if (nbd.set_strict_mode (handle, LIBNBD_STRICT_MASK & ~LIBNBD_STRICT_ALIGN) ==
@@ -205,12 +136,12 @@ connect_to (struct nbd_export *remote, const char *uri, int socket,
       nbd.add_meta_context (handle, LIBNBD_CONTEXT_BASE_ALLOCATION) == -1 ||
       (uri ? nbd.aio_connect_uri (handle, uri)
            : nbd.aio_connect_socket (handle, socket)) == -1)
-    return fail (doing, status);
+    return libnbd_fail (doing, status);
   while (nbd.aio_is_connecting (handle) == 1)
     if (wait_a_little (remote, &waiting, status) == -1)
       return -1;
   return nbd.aio_is_ready (handle) == 1 ? look (remote, status)
-                                        : fail (doing, status);
+                                        : libnbd_fail (doing, status);
 }
 
 static struct nbd_export *
@@ -219,7 +150,7 @@ open_export (const char *uri, int socket, unsigned patience,
 {
   struct nbd_export *remote;
 
-  if (load (status) == -1)
+  if (libnbd_load (status) == -1)
     return NULL;
   remote = tool_alloc (sizeof *remote);
   remote->patience = patience;

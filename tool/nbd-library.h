@@ -20,7 +20,12 @@
 /* The functions that are used. */
 #define EACH_LIBNBD_FUNCTION(F)                                                \
   F (add_meta_context)                                                         \
+  F (aio_block_status)                                                         \
+  F (aio_command_completed)                                                    \
+  F (aio_connect_socket)                                                       \
   F (aio_connect_uri)                                                          \
+  F (aio_disconnect)                                                           \
+  F (aio_flush)                                                                \
   F (aio_get_fd)                                                               \
   F (aio_is_closed)                                                            \
   F (aio_is_connecting)                                                        \
@@ -29,9 +34,8 @@
   F (aio_is_ready)                                                             \
   F (aio_opt_go)                                                               \
   F (aio_pread)                                                                \
-  F (aio_command_completed)                                                    \
-  F (block_status)                                                             \
-  F (can_cache)                                                                \
+  F (aio_pwrite)                                                               \
+  F (aio_zero)                                                                 \
   F (can_flush)                                                                \
   F (can_fua)                                                                  \
   F (can_meta_context)                                                         \
@@ -39,7 +43,6 @@
   F (can_trim)                                                                 \
   F (can_zero)                                                                 \
   F (close)                                                                    \
-  F (connect_uri)                                                              \
   F (create)                                                                   \
   F (get_block_size)                                                           \
   F (get_errno)                                                                \
@@ -48,14 +51,15 @@
   F (get_export_name)                                                          \
   F (get_size)                                                                 \
   F (get_tls_negotiated)                                                       \
+  F (h)                                                                        \
   F (is_read_only)                                                             \
   F (is_rotational)                                                            \
   F (poll)                                                                     \
-  F (pread)                                                                    \
   F (set_export_name)                                                          \
   F (set_full_info)                                                            \
   F (set_opt_mode)                                                             \
   F (set_request_structured_replies)                                           \
+  F (set_strict_mode)                                                          \
   F (set_uri_allow_local_file)
 
 struct libnbd {

@@ -90,7 +90,7 @@ place_files (const struct program_files *files, int errors)
     place (third, 3);
   if (fourth != -1)
     place (fourth, 4);
-  close_range (third == -1 ? 3 : fourth == -1 ? 4 : 5, ~0U, 0);
+  close_range (fourth != -1 ? 5 : third != -1 ? 4 : 3, ~0U, 0);
 }
 
 static void __attribute__ ((noreturn))
@@ -214,14 +214,15 @@ fail_ended (struct program *program, int how, struct status *status)
   return -1;
 }
 
-int
-program_end (struct program *program, unsigned seconds, struct status *status)
+/* As program_end and program_run. */
+static int
+end_program (struct program *program, unsigned seconds, int *code,
+             struct status *status)
 {
+  const char *name = program->name;
   int how, r = 0;
 
   if (!await_end (program, seconds, &how)) {
-    const char *name = program->name;
-
     program_kill (program);
     return tool_interrupted ()
                ? status_fail (status, ECANCELED, "%s: interrupted", name)
@@ -229,10 +230,18 @@ program_end (struct program *program, unsigned seconds, struct status *status)
                               "%s has not ended in %u s, and was killed", name,
                               seconds);
   }
-  if (!WIFEXITED (how) || WEXITSTATUS (how) != 0)
+  if (code && WIFEXITED (how) && WEXITSTATUS (how) != 1)
+    *code = WEXITSTATUS (how);
+  else if (!WIFEXITED (how) || WEXITSTATUS (how) != 0)
     r = fail_ended (program, how, status);
   forget (program);
   return r;
+}
+
+int
+program_end (struct program *program, unsigned seconds, struct status *status)
+{
+  return end_program (program, seconds, NULL, status);
 }
 
 int
@@ -264,12 +273,12 @@ program_kill (struct program *program)
 
 int
 program_run (const char *const argv[], const char *package,
-             const struct program_files *files, unsigned seconds,
+             const struct program_files *files, unsigned seconds, int *code,
              struct status *status)
 {
   struct program program;
 
   if (program_start (&program, argv, package, files, status) == -1)
     return -1;
-  return program_end (&program, seconds, status);
+  return end_program (&program, seconds, code, status);
 }

@@ -57,9 +57,11 @@ int program_explain (struct program *program, struct status *status);
 /* Kill it if it is still there.  A PROGRAM of zeroes is left alone. */
 void program_kill (struct program *program);
 
-/* Start, and wait for the end. */
+/* Start, and wait for the end.  Where CODE is not NULL, the program's exit code
+ * goes there, and only 1 is a failure.
+ */
 int program_run (const char *const argv[], const char *package,
-                 const struct program_files *files, unsigned seconds,
+                 const struct program_files *files, unsigned seconds, int *code,
                  struct status *status);
 
 #endif /* SQLBLOCK_PROGRAM_H */

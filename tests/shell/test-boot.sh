@@ -4,7 +4,8 @@
 
 # A machine whose root file system is one of our disks: it boots, writes
 # and powers off, and does so again. The first boot reaches the server
-# over TCP, the second over a unix socket; in between it is killed.
+# over TCP, the second over a unix socket; in between it is killed. Then the
+# same machine comes as a qcow2 image, boots, and leaves as one.
 
 . "${srcdir:-$(dirname "$(realpath "$0")")/..}/lib/functions.sh"
 . "$srcdir/lib/guest.sh"
@@ -74,3 +75,29 @@ e2fsck -fn "$tmp/image"
 for i in 1 2; do
   debugfs -R "cat /data/$i" "$tmp/image" | cmp - <(seq "$i" 7 3000000)
 done
+
+# --- A qcow2 image in, booted, and out ---------------------------------------
+
+if ! type -P qemu-img qemu-nbd >/dev/null; then
+  echo "qemu-utils is missing: images were not tried"
+  exit
+fi
+kill_nbdkit
+PATH=$top_builddir/tool:$PATH
+cd "$tmp"
+qemu-img convert -c -f raw -O qcow2 image machine.qcow2
+sqlblock import --create --format=qcow2 images.sqlite machine machine.qcow2
+sqlblock export --format=qcow2 images.sqlite machine same.qcow2
+qemu-img compare -f qcow2 -F qcow2 machine.qcow2 same.qcow2
+start_nbdkit images "$plugin" images.sqlite
+boot 3 "$(uri images machine)"
+stop_nbdkit
+sqlblock export --format=qcow2 --compress images.sqlite machine after.qcow2
+qemu-img check -q after.qcow2
+start_nbdkit images "$plugin" images.sqlite
+qemu-img compare -f raw -F qcow2 "$(uri images machine)" after.qcow2
+stop_nbdkit
+sqlblock check -q images.sqlite
+run_guest 120 "$tmp/initrd" "$tmp/console4" \
+  -drive "file=after.qcow2,format=qcow2,if=virtio"
+grep -q "^boot 4" "$tmp/console4" || fail "the image that went out: no boot 4"
