@@ -2,11 +2,7 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* An export of an NBD server, read and written by libnbd.
- *
- * The library brings a dozen others (TLS, URIs), which take longer to load than
- * most commands run.  So it is loaded when a command needs it, and whoever
- * needs none of this can do without it.
+/* An export of an NBD server, read and written by libnbd (nbd-library.h).
  *
  * A server that is stopped, or a network that is gone, says nothing.  So
  * whatever waits here gives up when nothing has come or gone for some time, and

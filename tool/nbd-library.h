@@ -51,7 +51,6 @@
   F (get_export_name)                                                          \
   F (get_size)                                                                 \
   F (get_tls_negotiated)                                                       \
-  F (h)                                                                        \
   F (is_read_only)                                                             \
   F (is_rotational)                                                            \
   F (poll)                                                                     \
