@@ -30,6 +30,12 @@
  * have.  The second was only proposed (.../pull/69198).  Where both are in,
  * test-takeover.sh can tell whether reading back can go.
  *
+ * libcephsqlite 18 connects anew when the cluster has refused it.  A file that
+ * is open stays refused: each request of it fails.  What is opened or deleted
+ * after that, or looked at, is not: process.h.  The end of each write is read
+ * through the file that wrote it, so that it is read back proves enough there,
+ * too.
+ *
  * Thread rules, where nothing else is said: any thread.
  */
 
