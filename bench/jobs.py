@@ -79,6 +79,7 @@ def fio_result(job, metric):
         "value": value,
         "read_bytes": job["read"]["io_bytes"],
         "written_bytes": job["write"]["io_bytes"],
+        "requests": sum(side["total_ios"] for side in sides),
         "latency_seconds": {
             "median": latency["percentile"]["50.000000"] / 1e9,
             "p99": latency["percentile"]["99.000000"] / 1e9,

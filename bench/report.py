@@ -145,6 +145,10 @@ class Report:
                 parts += ["How many times as fast as %s: median "
                           "(least-most)" % peer,
                           format_table(self.ratio_rows(size, peer))]
+            if any("operations" in r for r in self.results):
+                parts += ["Requests to the cluster for each request of a "
+                          "client: median (least-most)",
+                          format_table(self.operation_rows(size))]
             parts += ["Cost: CPU seconds of the server per GiB / MiB of "
                       "memory / bytes to the medium per byte written / bytes "
                       "of file per byte stored",
@@ -176,6 +180,18 @@ class Report:
             rows.append([job, *(str(self.ratio(size, job, server, peer)
                                     or "-") for server in others)])
         return rows
+
+    def operations(self, size, job, server):
+        """Of a cluster, for each request of a client; or None."""
+        found = (self.by_key.get((size, job, server, i)) for i in self.rounds)
+        numbers = [r["operations"] / r["requests"] for r in found
+                   if r and r.get("requests") and "operations" in r]
+        return Spread(numbers) if numbers else None
+
+    def operation_rows(self, size):
+        return [["job", *self.servers]] + [
+            [job, *(str(self.operations(size, job, server) or "-")
+                    for server in self.servers)] for job in self.jobs]
 
     def cost_rows(self, size):
         formats = (("cpu", "%.2f"), ("memory", "%.0f"), ("medium", "%.2f"),

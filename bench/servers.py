@@ -10,6 +10,7 @@ then (a checkpoint) is counted as its own.
 """
 
 import contextlib
+import json
 import os
 import shlex
 import sqlite3
@@ -288,6 +289,65 @@ class Qcow2Best(Qcow2):
                 "file.driver=file,file.filename=" + self.path]
 
 
+def operations():
+    """How many requests of clients the OSDs of the cluster have answered."""
+    return sum(
+        json.loads(run(["ceph", "tell", "osd." + osd, "perf", "dump", "osd",
+                        "op"]))["osd"]["op"]
+        for osd in run(["ceph", "osd", "ls"]).split())
+
+
+class OnCluster(Server):
+    """On the cluster that CEPH_CONF names, in the pool "bench"."""
+
+    pool = "bench"
+
+    def measure(self):
+        super().measure()
+        self.operations_before = operations()
+
+    def stop(self):
+        used = super().stop()
+        used["operations"] = operations() - self.operations_before
+        return used
+
+    def files(self):
+        return []
+
+
+class Rados(OnCluster, Sqlblock):
+    def __init__(self, name, arguments, setup):
+        super().__init__(name, arguments, setup)
+        self.path = "rados:%s/%s" % (self.pool, name)
+
+    def remove(self):
+        objects = [name for name in
+                   run(["rados", "-p", self.pool, "ls"]).splitlines()
+                   if name.startswith((self.name + ".", self.name + "-wal."))]
+        if objects:
+            run(["rados", "-p", self.pool, "rm", *objects])
+
+
+class Rbd(OnCluster):
+    """As the plugin, it has on the cluster what it has acknowledged."""
+
+    def image(self):
+        return "%s/%s" % (self.pool, self.name)
+
+    def make(self):
+        run(["rbd", "create", "--size=%dB" % self.size, self.image()])
+
+    def remove(self):
+        if self.name in run(["rbd", "ls", self.pool]).split():
+            run(["rbd", "rm", "--no-progress", self.image()])
+
+    def command(self):
+        return ["qemu-nbd", "--format=raw", "--persistent", "--shared=16",
+                "--cache=none", "--discard=unmap", "--socket=" + self.socket,
+                *self.options, "rbd:%s:conf=%s" % (
+                    self.image(), os.environ["CEPH_CONF"])]
+
+
 KINDS = {
     "sqlblock": Sqlblock,
     "file": File,
@@ -295,6 +355,8 @@ KINDS = {
     "qcow2-best": Qcow2Best,
     "memory": Memory,
     "null": Null,
+    "rados": Rados,
+    "rbd": Rbd,
 }
 
 

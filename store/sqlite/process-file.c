@@ -44,7 +44,7 @@ struct reading {
 
 /* Who reads in order, and how much is read at once for him. */
 struct reader {
-  int64_t from, to; /* what was read last */
+  int64_t from, to; /* what was read of late */
   int64_t window;   /* bytes */
   uint64_t used;
 };
@@ -64,8 +64,10 @@ struct process_file {
   int64_t size;
   int64_t written; /* the size of the file below */
   struct reading *readings;
+  pthread_cond_t read; /* one of them has ended */
   struct reader readers[READERS];
-  uint64_t reads; /* counts those that miss the cache */
+  int64_t most_at_once; /* what is read at once, at most, in bytes */
+  uint64_t reads;       /* counts those that miss the cache */
 
   /* What is gathered. */
   unsigned char *buffer;
@@ -490,9 +492,30 @@ process_file_size (struct process_file *file)
  * Reading.
  */
 
-/* Who goes on with the chunk at OFFSET, behind what he has read last, or before
- * that; or, in the place of who has read longest ago, a new one.  Called with
- * the lock held.
+/* Where the object behind the one with OFFSET begins. */
+static int64_t
+next_object (int64_t offset)
+{
+  return (offset / PROCESS_OBJECT + 1) * PROCESS_OBJECT;
+}
+
+/* How many bytes are between the chunk at OFFSET and what READER has read: 0
+ * right behind it or before it, and -1 within it.
+ */
+static int64_t
+gap_to (const struct reader *reader, int64_t offset)
+{
+  const int64_t before = reader->from - (offset + PROCESS_CHUNK);
+
+  if (offset >= reader->to)
+    return offset - reader->to;
+  return before < 0 ? -1 : before;
+}
+
+/* Who goes on with the chunk at OFFSET, near what he has read: those that read
+ * in order for a client go through what each of its requests needs from right
+ * to left, and the requests from left to right.  Or, in the place of who has
+ * read longest ago, a new one.  Called with the lock held.
  */
 static struct reader *
 find_reader (struct process_file *file, int64_t offset)
@@ -501,13 +524,60 @@ find_reader (struct process_file *file, int64_t offset)
 
   for (struct reader *one = file->readers; one < file->readers + READERS;
        one++) {
-    if (one->used && (one->to == offset || one->from == offset + PROCESS_CHUNK))
+    const int64_t gap = gap_to (one, offset);
+
+    if (one->used && gap >= 0 && gap <= 2 * (one->to - one->from))
       return one;
     if (one->used < longest_ago->used)
       longest_ago = one;
   }
-  *longest_ago = (struct reader){ .to = offset, .window = PROCESS_CHUNK / 2 };
+  *longest_ago = (struct reader){
+    .from = offset,
+    .to = offset,
+    .window = PROCESS_CHUNK / 2,
+  };
   return longest_ago;
+}
+
+/* Has READER read the range, too.  It is not to be near all of a file. */
+static void
+note_read (struct process_file *file, struct reader *reader, int64_t from,
+           int64_t to)
+{
+  if (from < reader->from) {
+    reader->from = from;
+    if (reader->to > from + 2 * PROCESS_OBJECT)
+      reader->to = from + 2 * PROCESS_OBJECT;
+  }
+  if (to > reader->to) {
+    reader->to = to;
+    if (reader->from < to - 2 * PROCESS_OBJECT)
+      reader->from = to - 2 * PROCESS_OBJECT;
+  }
+  reader->used = ++file->reads;
+}
+
+/* What is here, or on its way, of what is to be READ for the chunk at OFFSET is
+ * not read again.  Called with the lock held.
+ */
+static void
+spare_known (const struct process_file *file, int64_t offset,
+             struct reading *read)
+{
+  const int64_t end = offset + PROCESS_CHUNK;
+
+  for (const struct reading *one = file->readings; one; one = one->next) {
+    if (one->to <= offset && one->to > read->from)
+      read->from = one->to;
+    if (one->from >= end && one->from < read->to)
+      read->to = one->from;
+  }
+  while (read->from < offset &&
+         process_cache_has (file->cache, PROCESS_CHUNK, read->from))
+    read->from += PROCESS_CHUNK;
+  while (read->to > end && process_cache_has (file->cache, PROCESS_CHUNK,
+                                              read->to - PROCESS_CHUNK))
+    read->to -= PROCESS_CHUNK;
 }
 
 /* What is to be read where the chunk at OFFSET is missing: that, and each time
@@ -518,26 +588,31 @@ static void
 choose_window (struct process_file *file, int64_t offset,
                struct reading *reading)
 {
-  const int64_t object = offset / PROCESS_OBJECT * PROCESS_OBJECT;
+  const int64_t end = offset + PROCESS_CHUNK;
   struct reader *reader = find_reader (file, offset);
 
-  if (reader->window < PROCESS_OBJECT)
+  if (reader->window < file->most_at_once)
     reader->window *= 2;
-  reading->from = offset;
-  reading->to = offset + PROCESS_CHUNK;
-  if (reader->to == offset)
-    reading->to = offset + reader->window;
-  else
-    reading->from = reading->to - reader->window;
-  if (reading->from < object)
-    reading->from = object;
-  if (reading->to > object + PROCESS_OBJECT)
-    reading->to = object + PROCESS_OBJECT;
+  if (offset >= reader->to) {
+    reading->from = reader->to;
+    reading->to = reader->to + reader->window;
+  }
+  else {
+    reading->from = reader->from - reader->window;
+    reading->to = reader->from;
+  }
+  if (reading->from > offset)
+    reading->from = offset;
+  if (reading->to < end)
+    reading->to = end;
+  if (reading->from < next_object (offset) - PROCESS_OBJECT)
+    reading->from = next_object (offset) - PROCESS_OBJECT;
+  if (reading->to > next_object (offset))
+    reading->to = next_object (offset);
+  spare_known (file, offset, reading);
   if (reading->to > file->size)
     reading->to = file->size;
-  reader->from = reading->from;
-  reader->to = reading->to;
-  reader->used = ++file->reads;
+  note_read (file, reader, reading->from, reading->to);
 }
 
 /* What nobody asked for yet, of what is read for COUNT bytes at OFFSET, is no
@@ -586,6 +661,17 @@ end_reading (struct process_file *file, struct reading *reading)
   while (*link != reading)
     link = &(*link)->next;
   *link = reading->next;
+  pthread_cond_broadcast (&file->read);
+}
+
+/* Is the range being read already, and nothing is written there? */
+static bool
+is_on_its_way (const struct process_file *file, int count, int64_t offset)
+{
+  for (const struct reading *one = file->readings; one; one = one->next)
+    if (!one->stale && one->from <= offset && one->to >= offset + count)
+      return true;
+  return false;
 }
 
 /* Read what READING says from the file, into the cache, and COUNT bytes of it
@@ -654,6 +740,10 @@ read_part (struct process_file *file, void *data, int count, int64_t offset)
 
   if (process_cache_read (file->cache, data, count, offset))
     return SQLITE_OK;
+  if (is_on_its_way (file, count, offset)) {
+    pthread_cond_wait (&file->read, &file->lock);
+    return SQLITE_BUSY;
+  }
   choose_window (file, offset / PROCESS_CHUNK * PROCESS_CHUNK, &reading);
   spare_gathered (file, count, offset, &reading);
   if (must_settle (file, reading.from, reading.to)) {
@@ -719,6 +809,7 @@ release (struct process_file *file)
 {
   if (file->cache)
     process_cache_free (file->cache);
+  pthread_cond_destroy (&file->read);
   pthread_mutex_destroy (&file->lock);
   pthread_mutex_destroy (&file->writing);
   free (file->buffer);
@@ -766,6 +857,17 @@ open_below (struct process_file *file, sqlite3_vfs *below, const char *name,
   return rc;
 }
 
+/* What is read at once is to stay in a cache of CACHE bytes until it is asked
+ * for.
+ */
+static int64_t
+most_at_once (uint64_t cache)
+{
+  if (cache / 4 >= PROCESS_OBJECT)
+    return PROCESS_OBJECT;
+  return cache / 4 < PROCESS_CHUNK ? PROCESS_CHUNK : (int64_t)cache / 4;
+}
+
 struct process_file *
 process_file_open (sqlite3_vfs *below, const char *name, int flags,
                    uint64_t cache, int options, int *rc)
@@ -782,7 +884,9 @@ process_file_open (sqlite3_vfs *below, const char *name, int flags,
   file->flags = flags;
   pthread_mutex_init (&file->lock, NULL);
   pthread_mutex_init (&file->writing, NULL);
+  pthread_cond_init (&file->read, NULL);
   file->cache = process_cache_new (cache);
+  file->most_at_once = most_at_once (cache);
   file->buffer = malloc (PROCESS_OBJECT);
   if (file->cache && file->buffer)
     *rc = open_below (file, below, name, flags);

@@ -7,7 +7,8 @@
  *
  *   reads     from the cache (process-cache.h), else from the file, of which
  *             whole chunks are read; where they are read in order, in either
- *             direction, up to a whole object of the cluster at once
+ *             direction, or near what was read before, up to a whole object of
+ *             the cluster at once.  What one reads already others wait for
  *   writes    go into the cache, and are gathered as long as each begins where
  *             the one before it ended:
  *
@@ -28,10 +29,11 @@
  *   never arrived.  So before each sync the end of what was last written to
  *   each object is read again, past the cache, and compared.  One request for
  *   each object: writes to one arrive in their order, and that one of them has
- *   failed the VFS below then knows.  The same before something of an object is
- *   read from the file that was written and not synced.  The size is kept
- * elsewhere, so where it has changed the file is opened once more afterwards,
- * to see whether it has that.
+ *   failed the VFS below then knows.  Where a write has to wait, as for space
+ *   in a full pool, a read does not wait for it: then the sync does, and looks
+ *   again.  The same before something of an object is read from the file that
+ *   was written and not synced.  The size is kept elsewhere, so where it has
+ *   changed the file is opened once more afterwards, to see whether it has that.
  *
  * Locks: `writing` is held by who changes the file below, `lock`, inside it, by
  * who looks at the cache or at what is gathered.  A read of the file holds

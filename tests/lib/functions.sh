@@ -318,7 +318,8 @@ start_model ()
   for _ in $(seq 600); do
     model_directory=$(echo "$tmp"/model/*)
     [ -S "$model_directory/socket" ] &&
-      [ -s "$model_directory/disk.sqlite" ] && break
+      { [[ $* == *--database* ]] || [ -s "$model_directory/disk.sqlite" ]; } &&
+      break
     sleep 0.1
   done
 }

@@ -9,6 +9,7 @@
 
 #include <config.h>
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -724,6 +725,50 @@ test_written_while_read (void **state)
   assert_int_equal (process_file_close (cut), SQLITE_OK);
 }
 
+/* Two read the same page, the second one while it is on its way to the first.
+ */
+static pthread_t second;
+static int reads;
+
+static void *
+read_too (void *opaque)
+{
+  unsigned char page[PAGE];
+
+  (void)opaque;
+  assert_int_equal (process_file_read (cut, page, PAGE, 5 * PAGE), SQLITE_OK);
+  return NULL;
+}
+
+static int
+let_second_read (struct shim_call *call)
+{
+  if (call->method == SHIM_READ && reads++ == 0) {
+    assert_int_equal (pthread_create (&second, NULL, read_too, NULL), 0);
+    usleep (50000);
+  }
+  return SQLITE_OK;
+}
+
+/* The second one waits for it. */
+static void
+test_read_once (void **state)
+{
+  unsigned char page[PAGE];
+
+  (void)state;
+  cut = open_file (0);
+  write_pages (cut, 0, 16, 1);
+  assert_int_equal (process_file_close (cut), SQLITE_OK);
+  cut = open_file (0);
+  on_call = let_second_read;
+  assert_int_equal (process_file_read (cut, page, PAGE, 0), SQLITE_OK);
+  assert_int_equal (pthread_join (second, NULL), 0);
+  on_call = NULL;
+  assert_int_equal (reads, 1);
+  assert_int_equal (process_file_close (cut), SQLITE_OK);
+}
+
 /* The object ends after ten pages, although the file does not: a server has
  * died between.
  */
@@ -783,6 +828,7 @@ main (void)
     unit_test (test_swallowed_size),
     unit_test (test_read_beside_cut),
     unit_test (test_written_while_read),
+    unit_test (test_read_once),
     unit_test (test_object_not_whole),
   };
   static sqlite3_vfs bare;

@@ -182,6 +182,30 @@ test_requests (void **state)
   assert_int_equal (process_file_close (file), SQLITE_OK);
 }
 
+/* A client reads from left to right; of each of its requests SQLite reads from
+ * right to left.
+ */
+static void
+test_requests_of_client (void **state)
+{
+  static const int size = 5 * PROCESS_OBJECT / 2, request = 1 << 20;
+  struct process_file *file = open_file (4 * size, 0);
+  unsigned char page[PAGE];
+
+  (void)state;
+  for (int i = 0; i < size / PAGE; i++)
+    assert_int_equal (process_file_write (file, page, PAGE, i * PAGE), 0);
+  assert_int_equal (process_file_close (file), SQLITE_OK);
+  file = open_file (4 * size, 0);
+  forget_calls ();
+  for (int at = 0; at < size; at += request)
+    for (int i = at + request - PAGE; i >= at; i -= PAGE)
+      assert_int_equal (process_file_read (file, page, PAGE, i), SQLITE_OK);
+  /* 64K, 128K, 256K, 512K, 64K; from then on what is ahead. */
+  assert_in_range (calls[SHIM_READ], 5, 9);
+  assert_int_equal (process_file_close (file), SQLITE_OK);
+}
+
 /* What cannot be written stays, and no sync succeeds before it was. */
 static void
 test_failing_writes (void **state)
@@ -492,9 +516,13 @@ int
 main (void)
 {
   static const struct CMUnitTest tests[] = {
-    unit_test (test_model),          unit_test (test_requests),
-    unit_test (test_failing_writes), unit_test (test_swallowed_writes),
-    unit_test (test_threads),        unit_test (test_sqlite),
+    unit_test (test_model),
+    unit_test (test_requests),
+    unit_test (test_requests_of_client),
+    unit_test (test_failing_writes),
+    unit_test (test_swallowed_writes),
+    unit_test (test_threads),
+    unit_test (test_sqlite),
     unit_test (test_held),
   };
 
