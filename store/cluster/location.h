@@ -15,6 +15,7 @@
  *                              its size, and the lock of who has it open
  *   NAME.0000000000000001 ...  those that follow
  *   NAME-wal.000...            the log
+ *   NAME-turn                  no file: whose turn it is to open it (rados.h)
  */
 
 #ifndef SQLBLOCK_LOCATION_H

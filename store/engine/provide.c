@@ -15,6 +15,7 @@
 #include "base/child.h"
 #include "base/sane.h"
 #include "cluster/location.h"
+#include "cluster/turn.h"
 #include "engine/connections.h"
 #include "engine/engine.h"
 #include "rows/database.h"
@@ -174,12 +175,12 @@ check_in_child (void *opaque, struct status *status)
 
   /* It has only so long, and is not where to wait. */
   clustered_set_takeover (NULL);
-  clustered_keep_turn ();
+  turn_keep ();
   r = check (asked->path, asked->options, status);
   if (r == -1)
-    clustered_end_turn ();
+    turn_end ();
   else
-    clustered_pass_turn ();
+    turn_pass ();
   return r;
 }
 
@@ -201,7 +202,7 @@ check_in_children (struct asked *asked, struct status *status)
   const bool waits = clustered_takes_over ();
   int r;
 
-  clustered_share_turn ();
+  turn_share ();
   do {
     if (waits &&
         child_run (await_in_child, asked, asked->path, 0, status) == -1)
@@ -285,10 +286,12 @@ store_provide (const char *path, const struct disk_options *options,
    * have clients wait, and be deaf to signals.
    */
   clustered_set_takeover (NULL);
-  clustered_keep_turn ();
+  turn_keep ();
   r = provide (path, options, status);
   /* Until the server has it open: place_watch_lock. */
   if (r == -1)
-    clustered_end_turn ();
+    turn_end ();
+  else
+    turn_pass ();
   return r;
 }

@@ -14,12 +14,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "cluster/location.h"
 #include "cluster/rados.h"
+#include "cluster/turn.h"
 #include "sqlite/clustered.h"
 #include "sqlite/process.h"
 #include "sqlite/process-file.h"
@@ -252,253 +251,13 @@ is_ours (const char *path)
   return ours;
 }
 
-static int
-fail_held (const char *path, const struct lock_holder *holder,
-           struct status *status)
-{
-  return status_fail (status, EBUSY,
-                      "%s is open elsewhere, by %s (%s): end that server or "
-                      "command first; when it has died, its lock ends within "
-                      "30 s, or \"sqlblock break-lock\" breaks it",
-                      path, holder->address, holder->client);
-}
-
-/*--------------------------------------------------------------------
- * One after the other: see rados_take_turn.
- */
-
-/* How long a turn lasts, if it is not given back, in seconds: where a server
- * begins, its processes pass it on.
- */
-#define TURN 30
-
-/* How often to look whether another has let go. */
-static const struct timespec look_again = { .tv_nsec = 200000000 };
-
-/* The same for one that the next process of a server is to have. */
-#define PASSED 10
-
-/* By what this process is known, and its children when they share its turn. */
-static char token[48];
-
-/* Who has the turn, if it is this process's; it is kept when a file is open. */
-static pthread_mutex_t turn_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct rados_session *turn;
-static bool keeps_turn;
-
-static void
-make_token (void)
-{
-  uint64_t random;
-
-  sqlite3_randomness (sizeof random, &random);
-  snprintf (token, sizeof token, "%ld-%016" PRIx64, (long)getpid (), random);
-}
-
-static pthread_once_t token_once = PTHREAD_ONCE_INIT;
-
-void
-clustered_share_turn (void)
-{
-  pthread_once (&token_once, make_token);
-}
-
-/* Looks until the database can be opened. */
-struct waiting {
-  const char *path;
-  struct rados_session *session;
-  bool turn;      /* it is ours */
-  bool looked;    /* the cluster has answered */
-  uint64_t until; /* to wait for another's turn, by clock_now */
-  char said[300]; /* what the user was told last */
-};
-
-/* Tell the user once for what this waits. */
-static void
-say (struct waiting *waiting, const char *format, const char *address,
-     const char *client)
-{
-  char message[sizeof waiting->said];
-
-  snprintf (message, sizeof message, format, address, client);
-  if (strcmp (message, waiting->said) != 0)
-    takeover (message);
-  memcpy (waiting->said, message, sizeof message);
-}
-
-static void
-give_back (const struct rados_session *session)
-{
-  struct status ignored;
-
-  rados_end_turn (session, token, &ignored);
-}
-
-/* HOLDER has the database open.  Returns 0 to look again, or -1. */
-static int
-await_holder (struct waiting *waiting, const struct lock_holder *holder,
-              struct status *status)
-{
-  if (waiting->turn)
-    give_back (waiting->session);
-  waiting->turn = false;
-  if (takeover == NULL)
-    return fail_held (waiting->path, holder, status);
-  say (waiting, "%s (%s) has it open: waiting until it lets go",
-       holder->address, holder->client);
-  return 0;
-}
-
-/* It is HOLDER's turn, who will soon have it open.  As await_holder. */
-static int
-await_turn (struct waiting *waiting, const struct lock_holder *holder,
-            struct status *status)
-{
-  if (takeover)
-    say (waiting, "%s (%s) is opening it: waiting until it lets go",
-         holder->address, holder->client);
-  else if (clock_now () > waiting->until)
-    return status_fail (status, EBUSY,
-                        "%s is being opened elsewhere, by %s (%s): try again "
-                        "later",
-                        waiting->path, holder->address, holder->client);
-  return 0;
-}
-
-/* The cluster has not answered as STATUS says.  Who stands by goes on.  */
-static int
-await_answer (struct waiting *waiting, const struct status *status)
-{
-  if (takeover == NULL || !waiting->looked || status->error != ETIMEDOUT)
-    return -1;
-  say (waiting, "the cluster does not answer: waiting until it does%s%s", "",
-       "");
-  return 0;
-}
-
-/* Take the turn, if it is not ours yet.  Returns 1 when it is, 0 to try again,
- * or -1.
- */
-static int
-get_turn (struct waiting *waiting, struct status *status)
-{
-  struct lock_holder holder;
-  int r;
-
-  if (waiting->turn)
-    return 1;
-  r = rados_take_turn (waiting->session, token, TURN, &holder, status);
-  if (r == -1)
-    return await_answer (waiting, status);
-  waiting->turn = r == 1;
-  return r == 1 ? 1 : await_turn (waiting, &holder, status);
-}
-
-/* Look once whether nobody has the database open.  Who does not wait for that
- * first has the turn, so that whom he is told of is no server that only looks,
- * before it begins.  Returns 1 when it is ours, 0 to look again, or -1.
- */
-static int
-look (struct waiting *waiting, struct rados_found *found, struct status *status)
-{
-  const int r = takeover ? 1 : get_turn (waiting, status);
-
-  if (r != 1)
-    return r;
-  if (rados_examine (waiting->session, found, status) == -1)
-    return await_answer (waiting, status);
-  waiting->looked = true;
-  if (found->held)
-    return await_holder (waiting, &found->holder, status);
-  if (waiting->turn)
-    return 1;
-  return get_turn (waiting, status) == -1 ? -1 : 0;
-}
-
-/* Be who has the turn, with SESSION.  Where another thread has it already they
- * share it.
- */
-static void
-keep_session (struct rados_session *session)
-{
-  pthread_mutex_lock (&turn_lock);
-  if (turn)
-    rados_close (session);
-  else
-    turn = session;
-  pthread_mutex_unlock (&turn_lock);
-}
-
-/* Wait for the turn to open PATH, or fail where another has it open and that
- * is not to be waited for.
- */
-static int
-take_turn (const char *path, struct rados_found *found, struct status *status)
-{
-  struct waiting waiting = {
-    .path = path,
-    .session = rados_open (path, timeout, status),
-    .until = clock_now () + timeout * CLOCK_SECOND,
-  };
-  int r;
-
-  if (waiting.session == NULL)
-    return -1;
-  clustered_share_turn ();
-  while ((r = look (&waiting, found, status)) == 0)
-    nanosleep (&look_again, NULL);
-  if (r == 1) {
-    keep_session (waiting.session);
-    return 0;
-  }
-  if (waiting.turn)
-    give_back (waiting.session);
-  rados_close (waiting.session);
-  return -1;
-}
-
-void
-clustered_keep_turn (void)
-{
-  keeps_turn = true;
-}
-
-void
-clustered_end_turn (void)
-{
-  keeps_turn = false;
-  clustered_leave ();
-}
-
-void
-clustered_pass_turn (void)
-{
-  struct lock_holder holder;
-  struct status ignored;
-
-  if (turn)
-    rados_take_turn (turn, token, PASSED, &holder, &ignored);
-}
-
-void
-clustered_leave (void)
-{
-  pthread_mutex_lock (&turn_lock);
-  if (turn && !keeps_turn) {
-    give_back (turn);
-    rados_close (turn);
-    turn = NULL;
-  }
-  pthread_mutex_unlock (&turn_lock);
-}
-
 int
 clustered_await (const char *path, struct status *status)
 {
   struct rados_found found;
-  const int r = take_turn (path, &found, status);
+  const int r = turn_take (path, timeout, takeover, &found, status);
 
-  clustered_pass_turn ();
+  turn_pass ();
   return r;
 }
 
@@ -526,7 +285,7 @@ clustered_enter (const char *path, struct status *status)
     return -1;
   if (is_ours (path))
     return 1;
-  if (take_turn (path, &found, status) == -1)
+  if (turn_take (path, timeout, takeover, &found, status) == -1)
     return -1;
   atomic_store (&reached, true);
   return found.exists;
@@ -537,7 +296,7 @@ clustered_look (const char *path, struct status *status)
 {
   const int r = clustered_enter (path, status);
 
-  clustered_leave ();
+  turn_leave ();
   return r;
 }
 
@@ -615,7 +374,7 @@ clustered_open (const char *path, const char *suffix, bool create,
   *file = NULL;
   if (r == 1 || (r == 0 && (create || suffix[0])))
     r = open_file (path, suffix, create, file, status);
-  clustered_leave ();
+  turn_leave ();
   return r;
 }
 

@@ -30,6 +30,12 @@
  * have.  The second was only proposed (.../pull/69198).  Where both are in,
  * test-takeover.sh can tell whether reading back can go.
  *
+ * libcephsqlite 18 connects anew when the cluster has refused it.  A file that
+ * is open stays refused: each request of it fails.  What is opened or deleted
+ * after that, or looked at, is not: process.h.  The end of each write is read
+ * through the file that wrote it, so that it is read back proves enough there,
+ * too.
+ *
  * Thread rules, where nothing else is said: any thread.
  */
 
@@ -60,7 +66,7 @@ unsigned clustered_timeout (void);
 void clustered_set_takeover (void (*say) (const char *message));
 bool clustered_takes_over (void);
 
-/* Wait for that, and open nothing; the turn (below) is this process's then.
+/* Wait for that, and open nothing; the turn is passed on then (cluster/turn.h).
  * Returns 0, or -1.
  */
 int clustered_await (const char *path, struct status *status);
@@ -68,12 +74,10 @@ int clustered_await (const char *path, struct status *status);
 /* Have SQLite know the VFS that opens PATH, and see to it that it can open it:
  * before SQLite does, since libcephsqlite waits for ever, or aborts the
  * process, where it cannot.  So it is this process's turn to open it from then
- * on (rados_take_turn), until it is left, when it is open or is not to be
- * opened.  Returns 1 where there is a database at PATH, 0, or -1: EBUSY where
- * another process has it open.
+ * on, until turn_leave.  Returns 1 where there is a database at PATH, 0, or -1:
+ * EBUSY where another process has it open.
  */
 int clustered_enter (const char *path, struct status *status);
-void clustered_leave (void);
 
 /* The same in one. */
 int clustered_look (const char *path, struct status *status);
@@ -82,21 +86,6 @@ int clustered_look (const char *path, struct status *status);
  * seen. Returns -1.
  */
 int clustered_explain (const char *path, struct status *status);
-
-/* A server that begins opens its database several times, in two processes, and
- * nobody is to come between:
- *
- *   share   the children that this process makes from now on have its turn
- *   keep    leaving does not end it
- *   pass    it is kept, for some seconds, for another of these processes
- *   end     it is left after all
- *
- * Thread rules: one thread.
- */
-void clustered_share_turn (void);
-void clustered_keep_turn (void);
-void clustered_pass_turn (void);
-void clustered_end_turn (void);
 
 /* Who this process is to the cluster when it has a database open, as
  * lock_holder has it.

@@ -16,6 +16,7 @@
 #include "block/checksum.h"
 #include "base/clock.h"
 #include "cluster/location.h"
+#include "cluster/turn.h"
 #include "sqlite/clustered.h"
 #include "sqlite/connection.h"
 #include "sqlite/vfs.h"
@@ -353,7 +354,7 @@ connection_open_asked (struct connection *connection, const char *path,
   }
   rc = open_database (connection, path, write);
   if (connection->on_cluster)
-    clustered_leave ();
+    turn_leave ();
   if (rc == SQLITE_OK && mode == CONNECTION_CREATE)
     rc = vfs_checksum_reserve (connection->db);
   if (rc == SQLITE_OK && patience && patience->damaged)

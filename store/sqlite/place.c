@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "cluster/lease.h"
 #include "cluster/location.h"
+#include "cluster/turn.h"
 #include "sqlite/clustered.h"
 #include "sqlite/filesystem.h"
 #include "sqlite/place.h"
@@ -127,7 +128,7 @@ place_watch_lock (struct place *place, void (*fenced) (const char *message),
   if (!place->on_cluster)
     return 0;
   /* A server has it open for good now. */
-  clustered_end_turn ();
+  turn_end ();
   place->lease = lease_start (place->path, clustered_client (), fenced, status);
   return place->lease ? 0 : -1;
 }

@@ -173,15 +173,18 @@ forget_proofs (struct process_file *file, int64_t size)
   pthread_mutex_unlock (&file->lock);
 }
 
-/* Is something of the object at OFFSET written and not proved?  Called with the
- * lock or `writing` held.
+/* Is something of an object of the range written and not proved?  Called with
+ * the lock or `writing` held.
  */
 static bool
-is_unproved (const struct process_file *file, int64_t offset)
+is_unproved (const struct process_file *file, int64_t from, int64_t to)
 {
-  for (size_t i = 0; i < file->proof_count; i++)
-    if (file->proofs[i].object == offset / PROCESS_OBJECT)
+  for (size_t i = 0; i < file->proof_count; i++) {
+    const int64_t object = file->proofs[i].object * PROCESS_OBJECT;
+
+    if (object < to && object + PROCESS_OBJECT > from)
       return true;
+  }
   return false;
 }
 
@@ -640,14 +643,14 @@ must_write (const struct process_file *file, int64_t from, int64_t to)
           (from < file->start + file->length && to > file->start));
 }
 
-/* Has something to be done before the range, of one object, is read?  What was
- * written to it may not be there, and what was before is read then: the write
+/* Has something to be done before the range is read?  What was written to its
+ * objects may not be there, and what was before is read then: the write
  * has failed, or waits until there is space.
  */
 static bool
 must_settle (const struct process_file *file, int64_t from, int64_t to)
 {
-  return must_write (file, from, to) || is_unproved (file, from);
+  return must_write (file, from, to) || is_unproved (file, from, to);
 }
 
 static void
@@ -718,7 +721,7 @@ settle (struct process_file *file, int64_t from, int64_t to)
   pthread_mutex_lock (&file->writing);
   if (must_write (file, from, to))
     rc = write_out (file);
-  if (rc == SQLITE_OK && is_unproved (file, from))
+  if (rc == SQLITE_OK && is_unproved (file, from, to))
     rc = sync_below (file, SQLITE_SYNC_NORMAL);
   pthread_mutex_lock (&file->lock);
   pthread_mutex_unlock (&file->writing);

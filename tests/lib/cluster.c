@@ -7,6 +7,7 @@
  *   cluster find LOCATION [TIMEOUT]   prints "none" or "there", then "free", or
  *                                     "held" and the holder
  *   cluster await LOCATION            until nobody holds it
+ *   cluster lease LOCATION CLIENT     is it CLIENT that holds it
  *   cluster memory LOCATION           prepares SQLite to open it, and prints
  * how much memory SQLite says that it has: 0, since it is not to count that
  *   cluster fence LOCATION CLIENT COOKIE ADDRESS
@@ -21,7 +22,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cluster/lease.h"
 #include "cluster/rados.h"
+#include "cluster/turn.h"
 #include "sqlite/clustered.h"
 
 static int
@@ -54,8 +57,19 @@ await (const char *path, struct status *status)
   clustered_set_takeover (ignore);
   r = clustered_await (path, status);
   if (r == 0)
-    clustered_end_turn ();
+    turn_end ();
   return r;
+}
+
+static int
+lease (const char *path, const char *client, struct status *status)
+{
+  struct lease *lease = lease_start (path, client, ignore, status);
+
+  if (lease == NULL)
+    return -1;
+  lease_stop (lease);
+  return 0;
 }
 
 static int
@@ -88,6 +102,8 @@ main (int argc, char **argv)
     r = find (argv[2], argc > 3 ? atoi (argv[3]) : 10, &status);
   else if (argc == 3 && strcmp (argv[1], "await") == 0)
     r = await (argv[2], &status);
+  else if (argc == 4 && strcmp (argv[1], "lease") == 0)
+    r = lease (argv[2], argv[3], &status);
   else if (argc == 3 && strcmp (argv[1], "memory") == 0)
     r = memory (argv[2], &status);
   else if (argc == 6 && strcmp (argv[1], "fence") == 0)

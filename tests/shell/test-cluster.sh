@@ -137,6 +137,8 @@ unset CEPH_ARGS
 hold web
 finds "there held client.* 127.0.0.1:*" rados:sql/web
 read -r _ _ client cookie address <<<"$(ask find rados:sql/web)"
+ask lease rados:sql/web "$client" || fail "the lease of $client"
+refused ESHUTDOWN "$address has taken over" lease rados:sql/web client.1
 refused EBUSY "$address has it open now" fence rados:sql/web client.1 \
   "$cookie" 192.0.2.1:0/1
 CEPH_ARGS="--id writer --keyring writer.keyring" refused EACCES \

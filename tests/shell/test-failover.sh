@@ -161,7 +161,9 @@ failed ()
 }
 
 # await_end MACHINE JOURNAL: the client of a machine that was fenced off hears
-# of an error. Or of nothing, where a request hangs; then say where it does.
+# of an error. Or of nothing, where a request hangs: seen in pwrite of the log, in
+# the kernel's balance_dirty_pages, which waits until ext4 has written pages that
+# it cannot write any more. Then say where it does.
 await_end ()
 {
   local _
