@@ -425,19 +425,6 @@ try_receptions (struct store *store, struct receptions *receptions)
              : TOOL_DONE;
 }
 
-/* Gather them; what cannot be read is told.  Returns an exit code, with which
- * the rest goes on.
- */
-static int
-try_receptions (struct store *store, struct receptions *receptions)
-{
-  struct status status;
-
-  return manage_list_partial (store, add_reception, receptions, &status) == -1
-             ? tool_fail (&status)
-             : TOOL_DONE;
-}
-
 static json_t *
 receptions_json (const struct receptions *receptions)
 {
