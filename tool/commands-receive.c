@@ -48,8 +48,8 @@ struct receiving {
   size_t would_count;
 };
 
-/* Are blocks that come as they are stored there to be stored anew, as the disk
- * here is?
+/* Are blocks that come as they are stored there to be stored anew, since the
+ * disk here is to be stored in another way?
  */
 static bool
 is_stored_anew (const struct stream *stream, const struct disk *disk)
@@ -57,7 +57,8 @@ is_stored_anew (const struct stream *stream, const struct disk *disk)
   const struct compression *there = &stream->header.storing.compression;
   const struct compression *here = &disk_get_info (disk)->storing.compression;
 
-  return there->codec != here->codec || there->level != here->level;
+  return receive_compression || there->codec != here->codec ||
+         there->level != here->level;
 }
 
 /* Write what the stream says to DISK. */
