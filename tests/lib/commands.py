@@ -270,8 +270,8 @@ def walk_letters ():
     meaning = {}
     for command in COMMANDS:
         for letter, name, _ in options[command]:
-            # Lists are sorted by -s, as those of zfs.
-            if (letter, name) == ("s", "sort"):
+            # As zfs has them: lists are sorted by -s, and receive keeps by it.
+            if (letter, name) in (("s", "sort"), ("s", "resumable")):
                 continue
             if letter and meaning.setdefault(letter, name) != name:
                 fail([command, "-" + letter], "-", "", "is also --"
@@ -370,7 +370,8 @@ def walk_times (command):
         arguments = replaced(right, i, "web@9999-01-01")
         restore()
         if command in ("snapshot create", "snapshot delete", "rename",
-                       "describe", "set", "snapshot hold", "snapshot release"):
+                       "describe", "set", "snapshot hold", "snapshot release",
+                       "bookmark create"):
             refused(command, arguments, looked=True)
             continue
         out, text = done(command, arguments)
