@@ -44,6 +44,7 @@ CALLS = {
     "import": ["new", "image"],
     "send": ["web@monday"],
     "receive": ["received"],
+    "stream info": [],
     "backup": ["out"],
     "upgrade": [],
     "compact": [],
@@ -60,8 +61,12 @@ REPORTS = {"list", "info", "snapshot list", "bookmark list", "diff",
 WITHOUT_FILE = {"create", "receive"}
 # On a file these are refused; test-cluster.sh has them on a cluster.
 ON_CLUSTER = {"break-lock"}
+# These have no DATABASE.
+WITHOUT_DATABASE = {"stream info"}
 # Only with this is it clear what the option does.
 COMPANIONS = {"zero-lost": ["--salvage=saved"]}
+# Only with this do they print JSON.
+JSON_WITH = {"send": ["--estimate"]}
 
 def fail (words, code, text, why):
     global failures
@@ -329,7 +334,9 @@ def walk_right (command):
         for more in [[], ["--names"] if command == "list" else
                      ["--summary"] if command == "diff" else ["-q"]]:
             restore()
-            out, _ = done(command, right, ["--json", *more], wanted=wanted)
+            out, _ = done(command, right, ["--json", *more,
+                                           *JSON_WITH.get(command, [])],
+                          wanted=wanted)
             if wanted == 0:
                 try:
                     json.loads(out)
@@ -382,7 +389,8 @@ def walk_times (command):
                  "does not say what was chosen")
         if any(name == "json" for _, name, _ in options[command]):
             restore()
-            out, _ = done(command, arguments, ["--json"])
+            out, _ = done(command, arguments,
+                          ["--json", *JSON_WITH.get(command, [])])
             if "tuesday" not in out or \
                     (command != "info" and "9999-01-01" not in out):
                 fail([command, *arguments, "--json"], 0, out,
@@ -525,6 +533,8 @@ for command in COMMANDS:
     walk_options(command)
     if command in ON_CLUSTER:
         refused(command, CALLS[command], says="d.sqlite is a file")
+        continue
+    if command in WITHOUT_DATABASE:
         continue
     walk_texts(command)
     walk_right(command)

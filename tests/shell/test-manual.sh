@@ -38,6 +38,8 @@ sqlblock info d.sqlite web-test --json >json/disk
 sqlblock info d.sqlite web@monday --json >json/snapshot
 sqlblock diff d.sqlite web@monday --json >json/diff
 sqlblock map d.sqlite web --since=monday --json >json/map
+sqlblock send d.sqlite web@monday --estimate --json >json/estimate
+sqlblock send -q d.sqlite web@monday | sqlblock stream info -q --json >json/stream
 sqlblock compact d.sqlite --json >json/compact
 cp d.sqlite damaged.sqlite
 sqlite3 damaged.sqlite "UPDATE block SET data = x'01' WHERE data IS NOT NULL"
@@ -168,6 +170,10 @@ for object in [printed("snapshot"), *listing["snapshots"],
 same("keys of the file", sorted(printed("file")), documented("The file"))
 same("keys of a difference", sorted({*difference, *difference["ranges"][0]}),
      documented("A difference"))
+for name, title in (("estimate", "An estimate"), ("stream", "A stream")):
+    found = printed(name)
+    same("keys of " + title, sorted({*found, *found["streams"][0]}),
+         documented(title))
 same("keys of a map", sorted(printed("map")), documented("A map"))
 checked = printed("check")
 same("keys of a check", sorted({*checked, *checked["problems"][0]}),
@@ -189,7 +195,8 @@ same("keys of a server's distribution",
 
 # Whatever else prints JSON is looked at above.
 same("commands with --json",
-     ["check", "compact", "diff", "info", "list", "map", "snapshot list", "top"],
+     ["check", "compact", "diff", "info", "list", "map", "send", "snapshot list",
+      "stream info", "top"],
      sorted(command for command in commands
             if "--json" in ask("help", *command.split())))
 
