@@ -40,6 +40,10 @@ sqlblock diff d.sqlite web@monday --json >json/diff
 sqlblock map d.sqlite web --since=monday --json >json/map
 sqlblock send d.sqlite web@monday --estimate --json >json/estimate
 sqlblock send -q d.sqlite web@monday | sqlblock stream info -q --json >json/stream
+sqlblock bookmark create -q d.sqlite web@monday sent
+sqlblock bookmark list d.sqlite --json >json/bookmarks
+sqlblock send -q d.sqlite web@monday | head -c -1 >cut
+! sqlblock receive -q -s --json there.sqlite <cut >json/kept 2>err
 sqlblock compact d.sqlite --json >json/compact
 cp d.sqlite damaged.sqlite
 sqlite3 damaged.sqlite "UPDATE block SET data = x'01' WHERE data IS NOT NULL"
@@ -174,6 +178,10 @@ for name, title in (("estimate", "An estimate"), ("stream", "A stream")):
     found = printed(name)
     same("keys of " + title, sorted({*found, *found["streams"][0]}),
          documented(title))
+same("keys of a bookmark", sorted(printed("bookmarks")["bookmarks"][0]),
+     documented("A bookmark"))
+same("keys of a reception", sorted(printed("kept")["kept"]),
+     documented("A reception"))
 same("keys of a map", sorted(printed("map")), documented("A map"))
 checked = printed("check")
 same("keys of a check", sorted({*checked, *checked["problems"][0]}),
@@ -195,8 +203,8 @@ same("keys of a server's distribution",
 
 # Whatever else prints JSON is looked at above.
 same("commands with --json",
-     ["check", "compact", "diff", "info", "list", "map", "send", "snapshot list",
-      "stream info", "top"],
+     ["bookmark list", "check", "compact", "diff", "info", "list", "map",
+      "receive", "send", "snapshot list", "stream info", "top"],
      sorted(command for command in commands
             if "--json" in ask("help", *command.split())))
 
