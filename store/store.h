@@ -287,7 +287,8 @@ int disk_fill (struct disk *disk, const void *data, uint64_t offset,
                uint64_t count, struct status *status);
 
 /* The same for COUNT bytes that are packed, in LENGTH bytes, from elsewhere: as
- * disk_read_packed gives them.  They stay as they are stored, or ANEW are
+ * disk_read_packed gives them; of the last block a part may be written.  They
+ * stay as they are stored, or ANEW are
  * stored as others that are written to this disk.  EINVAL where they are no
  * such blocks, ENOTSUP where this program was built without their codec.
  */

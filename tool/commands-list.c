@@ -1035,13 +1035,12 @@ show_disk (struct store *store, const char *name)
   if (!count_usage (store, &contents, &usage, &code))
     return code;
   properties_code = try_properties (store, name, &optional);
-  if (properties_code == TOOL_DONE)
+  if (properties_code == TOOL_DONE && !common.json)
     properties_code = try_receptions (store, &receptions);
   if (common.json) {
     json = disk_json (&info, &details);
     add_properties (json, &optional, false);
     add_usage (json, &usage, 0);
-    json_object_set_new (json, "receiving", receptions_json (&receptions));
     tool_json_print (json);
   }
   else {

@@ -50,8 +50,8 @@ struct receiving {
   size_t would_count;
 };
 
-/* Are blocks that come as they are stored there to be stored anew, as the disk
- * here is?
+/* Are blocks that come as they are stored there to be stored anew, since the
+ * disk here is to be stored in another way?
  */
 static bool
 is_stored_anew (const struct stream *stream, const struct disk *disk)
@@ -59,7 +59,8 @@ is_stored_anew (const struct stream *stream, const struct disk *disk)
   const struct compression *there = &stream->header.storing.compression;
   const struct compression *here = &disk_get_info (disk)->storing.compression;
 
-  return there->codec != here->codec || there->level != here->level;
+  return receive_compression || there->codec != here->codec ||
+         there->level != here->level;
 }
 
 /* How often it is noted how far something has come that is to be kept: if the

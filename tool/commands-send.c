@@ -40,6 +40,7 @@ struct part {
   struct bookmark_info bookmark;       /* or this is the base; disk 0: no */
   bool clone;                          /* the base is of another disk */
   uint64_t position;                   /* byte: all before it has arrived */
+  const char *time, *base_time;        /* that stood for their names, or NULL */
   uint64_t bytes;                      /* of the stream, when it was measured */
 };
 
@@ -450,6 +451,7 @@ plan_one (struct sending *sending, const char *disk, const char *target,
       tool_resolve (sending->store, target, named, status) == -1)
     return -1;
   part = add_part (sending, &snapshot);
+  part->time = named->time;
   if (send_from == NULL)
     return 0;
   if (is_from_bookmark (disk))
@@ -458,6 +460,7 @@ plan_one (struct sending *sending, const char *disk, const char *target,
   if (manage_find_snapshot (sending->store, from, &part->base, status) == -1 ||
       tool_resolve (sending->store, from, base_named, status) == -1)
     return -1;
+  part->base_time = base_named->time;
   if (part->base.disk != snapshot.disk)
     return check_clone (sending, part, status);
   if (part->base.id >= snapshot.id)
@@ -473,6 +476,7 @@ struct chain {
   struct sending *sending;
   int64_t last;                /* the id of the last one to be sent */
   struct snapshot_info before; /* the last that was planned, or is there */
+  const char *base_time;       /* that stood for what is there, or NULL */
 };
 
 static int
@@ -480,10 +484,15 @@ plan_snapshot (const struct snapshot_info *info, void *opaque)
 {
   struct chain *chain = opaque;
 
+  struct part *part;
+
   if (info->id <= chain->before.id || info->id > chain->last)
     return 0;
-  add_part (chain->sending, info)->base = chain->before;
+  part = add_part (chain->sending, info);
+  part->base = chain->before;
+  part->base_time = chain->base_time;
   chain->before = *info;
+  chain->base_time = NULL;
   return 0;
 }
 
@@ -501,13 +510,17 @@ add_there (struct sending *sending, const struct snapshot_info *snapshot)
 static int
 find_from (struct chain *chain, const char *disk, struct status *status)
 {
+  struct store *store = chain->sending->store;
+  struct resolved resolved;
   char *from;
 
   if (send_from == NULL || is_other_disk (disk))
     return 0;
   from = from_of (disk);
-  if (manage_find_snapshot (chain->sending->store, from, &chain->before,
-                            status) == 0) {
+  if (tool_resolve (store, from, &resolved, status) == 0) {
+    if (manage_find_snapshot (store, from, &chain->before, status) == -1)
+      return -1;
+    chain->base_time = resolved.time;
     add_there (chain->sending, &chain->before);
     return 0;
   }
@@ -528,9 +541,11 @@ plan_chain (struct sending *sending, const char *target, struct status *status)
   struct chain chain = { .sending = sending, .last = INT64_MAX };
   const size_t before = sending->count;
   struct snapshot_info snapshot;
+  struct resolved resolved = { 0 };
 
   if (named.snapshot) {
-    if (manage_find_snapshot (sending->store, target, &snapshot, status) == -1)
+    if (tool_resolve (sending->store, target, &resolved, status) == -1 ||
+        manage_find_snapshot (sending->store, target, &snapshot, status) == -1)
       return -1;
     chain.last = snapshot.id;
   }
@@ -539,6 +554,8 @@ plan_chain (struct sending *sending, const char *target, struct status *status)
                              status) == -1)
     return -1;
   sending->planned += sending->count > before;
+  if (sending->count > before)
+    sending->parts[sending->count - 1].time = resolved.time;
   if (sending->count > before || chain.before.id != 0)
     return 0;
   return status_fail (status, ENOENT,
@@ -884,6 +901,12 @@ print_estimate (const struct sending *sending)
   tool_table_print (table);
 }
 
+static json_t *
+text_or_null (const char *text)
+{
+  return text ? tool_json_string (text) : json_null ();
+}
+
 static void
 print_estimate_json (const struct sending *sending)
 {
@@ -896,10 +919,12 @@ print_estimate_json (const struct sending *sending)
 
     json_array_append_new (
         streams,
-        json_pack ("{s:o, s:o, s:b, s:o}", "snapshot",
-                   tool_json_string (name_of (&part->snapshot)), "from",
-                   base ? tool_json_string (base) : json_null (), "clone",
-                   part->clone, "bytes", tool_json_size (part->bytes)));
+        json_pack ("{s:o, s:o, s:o, s:o, s:b, s:o}", "snapshot",
+                   tool_json_string (name_of (&part->snapshot)),
+                   "snapshot_time", text_or_null (part->time), "from",
+                   text_or_null (base), "from_time",
+                   text_or_null (part->base_time), "clone", part->clone,
+                   "bytes", tool_json_size (part->bytes)));
     total += part->bytes;
   }
   tool_json_print (json_pack ("{s:o, s:o}", "bytes", tool_json_size (total),

@@ -794,8 +794,7 @@ disk_fill_packed (struct disk *disk, const void *packed, size_t length,
   const struct remote_more more = { .data = packed, .data_length = length };
 
   if (offset % block_size || count > PACKED_MAX ||
-      !packed_fits (packed, length, (count - 1) / block_size + 1, block_size) ||
-      (count % block_size && offset + count != disk->info.size))
+      !packed_fits (packed, length, (count - 1) / block_size + 1, block_size))
     return status_fail (status, EINVAL,
                         "disk '%s': what comes are no blocks of it; send it "
                         "again",

@@ -138,9 +138,9 @@ static const struct field incoming_fields[] = {
   FIELD (struct manage_incoming, created, "created", SIGNED),
   FIELD (struct manage_incoming, base_guid, "base_guid", SIGNED),
   FIELD (struct manage_incoming, base, "base", MAYBE),
-  FIELD (struct manage_incoming, origin, "origin", MAYBE),
+  FIELD_MAY (struct manage_incoming, origin, "origin", MAYBE),
   FIELD (struct manage_incoming, rollback, "rollback", BOOL),
-  FIELD (struct manage_incoming, resumed, "resumed", UNSIGNED),
+  FIELD_MAY (struct manage_incoming, resumed, "resumed", UNSIGNED),
   FIELD_END,
 };
 

@@ -133,6 +133,7 @@ sqlblock check -q lost.sqlite --salvage=saved.sqlite >out || :
 
 # Beside a server, and through it.
 start_nbdkit served "$plugin" "$db" control="$tmp/control"
+await_answer served
 sqlblock bookmark create -q --control="$tmp/control" "$db" web@9 via
 sqlblock bookmark list --control="$tmp/control" "$db" --bare -o name |
   grep -qxF 'web#via'

@@ -194,6 +194,14 @@ input=whole ends 0 receive d.sqlite copy --compression=none --dedup
 input=changes ends 0 receive d.sqlite
 input=changes ends 4 receive d.sqlite
 input=image ends 1 receive d.sqlite
+sqlblock clone -q source.sqlite sent@b copied
+sqlblock snapshot create -q source.sqlite copied@c
+sqlblock send -q source.sqlite -R sent copied >chain
+input=chain ends 0 receive d.sqlite --dry-run
+input=chain ends 0 receive d.sqlite
+input=chain ends 0 receive d.sqlite
+ends 0 send d.sqlite -R sent copied --estimate --json
+ends 0 send d.sqlite copied@c --from=sent@b --estimate -p
 ends 0 list d.sqlite --all --json
 ends 0 info d.sqlite sent --json
 

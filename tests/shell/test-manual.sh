@@ -44,6 +44,12 @@ sqlblock set -q d.sqlite gone trash=1h
 sqlblock delete -q d.sqlite gone
 sqlblock trash list d.sqlite --usage --json >json/trash
 sqlblock trash empty -q d.sqlite
+sqlblock send d.sqlite web@monday --estimate --json >json/estimate
+sqlblock send -q d.sqlite web@monday | sqlblock stream info -q --json >json/stream
+sqlblock bookmark create -q d.sqlite web@monday sent
+sqlblock bookmark list d.sqlite --json >json/bookmarks
+sqlblock send -q d.sqlite web@monday | head -c -1 >cut
+! sqlblock receive -q -s --json there.sqlite <cut >json/kept 2>err
 sqlblock compact d.sqlite --json >json/compact
 sqlblock get d.sqlite web --json >json/get
 mkdir attached
@@ -188,6 +194,14 @@ same("keys of who has what open", sorted(printed("status")["status"][0]),
      documented("Who has what open"))
 same("keys of a difference", sorted({*difference, *difference["ranges"][0]}),
      documented("A difference"))
+for name, title in (("estimate", "An estimate"), ("stream", "A stream")):
+    found = printed(name)
+    same("keys of " + title, sorted({*found, *found["streams"][0]}),
+         documented(title))
+same("keys of a bookmark", sorted(printed("bookmarks")["bookmarks"][0]),
+     documented("A bookmark"))
+same("keys of a reception", sorted(printed("kept")["kept"]),
+     documented("A reception"))
 same("keys of a map", sorted(printed("map")), documented("A map"))
 checked = printed("check")
 same("keys of a check", sorted({*checked, *checked["problems"][0]}),
@@ -217,8 +231,9 @@ same("keys of a server's distribution",
 
 # Whatever else prints JSON is looked at above.
 same("commands with --json",
-     ["attached", "check", "compact", "df", "diff", "get", "info", "list", "map",
-      "snapshot list", "status", "top", "trash list"],
+     ["attached", "bookmark list", "check", "compact", "df", "diff", "get",
+      "info", "list", "map", "receive", "send", "snapshot list", "status",
+      "stream info", "top", "trash list"],
      sorted(command for command in commands
             if "--json" in ask("help", *command.split())))
 

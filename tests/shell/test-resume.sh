@@ -297,6 +297,7 @@ sqlblock snapshot create -q "$db" web@5
 sqlblock send -q "$db" web@5 --from=4 >whole
 head -c $(($(stat -c %s whole) / 2)) whole >stream
 start_nbdkit served -r "$plugin" "$there" control="$tmp/control"
+await_answer served
 fails 1 "are kept" receive -s --control="$tmp/control" "$there"
 kept=$(sqlblock list -q --json --control="$tmp/control" "$there" | python3 -c '
 import json, sys

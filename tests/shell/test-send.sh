@@ -105,7 +105,7 @@ fails 3 "no snapshot 'x'" send "$db" web@x
 fails 3 "no snapshot 'x'" send "$db" web@3 --from x
 fails 1 "not older" send "$db" web@3 --from 4
 fails 1 "not older" send "$db" web@3 --from 3
-fails 2 "same disk" send "$db" web@3 --from copy@20
+fails 1 "was not cloned from" send "$db" web@3 --from copy@20
 fails 4 "disk 'copy' has this snapshot already, as '20'" receive "$db" copy
 sqlblock send "$there" web@15 >stream
 fails 4 "a disk 'copy' already" receive "$db" copy

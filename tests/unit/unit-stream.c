@@ -18,10 +18,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "unit.h"
 
+#include "base/packed.h"
 #include "block/checksum.h"
 #include "stream.h"
 
@@ -905,6 +907,337 @@ test_hostile_order (void **state)
   }
 }
 
+/*--------------------------------------------------------------------
+ * Version 3: sequences, clones, blocks as they are stored.
+ */
+
+/* Two blocks: one with data, one of zeroes. */
+static size_t
+make_packed (char *packed)
+{
+  packed_set (packed, 0, 3, 20);
+  packed_set (packed, 1, 0, 0);
+  memset (packed + PACKED_HEAD (2), 'd', 20);
+  return PACKED_HEAD (2) + 20;
+}
+
+/* Write part NUMBER of COUNT to FD; the second is a clone. */
+static void
+write_part (int fd, uint32_t number, uint32_t count)
+{
+  char packed[PACKED_ROOM (2 * BLOCK, BLOCK)];
+  struct stream_range range = { .count = 2 * BLOCK, .data = packed };
+  struct stream_header part = header;
+  struct stream stream;
+  struct status status;
+
+  range.packed = make_packed (packed);
+  part.number = number;
+  part.count = count;
+  part.disks = 2;
+  part.storing.compression = (struct compression){ CODEC_RAW, 0 };
+  part.storing.deduplicate = DISK_ON;
+  part.clone = number == 2;
+  if (part.clone)
+    strcpy (part.base_disk, "origin");
+  assert_ok (stream_begin (&stream, fd, NULL, &part,
+                           part.clone ? &optional : NULL, &status),
+             &status);
+  assert_ok (stream_write (&stream, &range, &status), &status);
+  assert_ok (stream_end (&stream, &status), &status);
+  stream_close (&stream);
+}
+
+static void
+test_sequence (void **state)
+{
+  const int fd = make_file ();
+  struct stream_range range;
+  struct stream stream;
+  struct status status;
+
+  (void)state;
+  for (uint32_t i = 1; i <= 3; i++)
+    write_part (fd, i, 3);
+  assert_int_equal (lseek (fd, 0, SEEK_SET), 0);
+  assert_ok (stream_open (&stream, fd, NULL, &status), &status);
+  for (uint32_t i = 1; i <= 3; i++) {
+    assert_int_equal (stream.version, 3);
+    assert_int_equal (stream.header.number, i);
+    assert_int_equal (stream.header.disks, 2);
+    assert_int_equal (stream.header.clone, i == 2);
+    assert_string_equal (stream.header.base_disk, i == 2 ? "origin" : "");
+    assert_int_equal (stream.header.storing.deduplicate, DISK_ON);
+    assert_result (stream_read (&stream, &range, &status), &status, 1);
+    assert_int_equal (range.count, 2 * BLOCK);
+    assert_int_equal (range.packed, PACKED_HEAD (2) + 20);
+    assert_int_equal (packed_codec (range.data, 0), 3);
+    assert_int_equal (packed_length (range.data, 0), 20);
+    assert_ok (stream_read (&stream, &range, &status), &status);
+    assert_result (stream_next (&stream, &status), &status, i < 3);
+  }
+  stream_close (&stream);
+  close (fd);
+}
+
+/* Parts that are missing, come twice, or follow another sequence. */
+static void
+test_parts (void **state)
+{
+  static const struct {
+    uint32_t numbers[4]; /* of three; 10 more: of four; 0 ends */
+    const char *text;
+  } cases[] = {
+    { { 1, 2, 3 }, NULL },
+    { { 2, 3 }, NULL },
+    { { 3, 1, 2, 3 }, NULL },
+    { { 1 }, "ends after part 1 of 3" },
+    { { 1, 2 }, "ends after part 2 of 3" },
+    { { 1, 3 }, "something is missing" },
+    { { 1, 1 }, "something is missing" },
+    { { 3, 2 }, "something is missing" },
+    { { 1, 12, 13, 14 }, "something is missing" },
+  };
+  struct status status;
+  int fd, r;
+
+  (void)state;
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    fd = make_file ();
+    for (size_t j = 0; j < 4 && cases[i].numbers[j]; j++)
+      write_part (fd, cases[i].numbers[j] % 10, 3 + cases[i].numbers[j] / 10);
+    assert_int_equal (lseek (fd, 0, SEEK_SET), 0);
+    r = read_all (fd, &status);
+    if (cases[i].text)
+      assert_fails (r, &status, EINVAL, cases[i].text);
+    else
+      assert_ok (r, &status);
+    close (fd);
+  }
+}
+
+/* Each bit of a sequence changed, and each end cut off. */
+static void
+test_sequence_damage (void **state)
+{
+  const int fd = make_file (), changed = make_file ();
+  struct status status;
+  unsigned char *bytes;
+  size_t size;
+
+  (void)state;
+  write_part (fd, 1, 2);
+  write_part (fd, 2, 2);
+  size = lseek (fd, 0, SEEK_END);
+  bytes = malloc (size);
+  assert_non_null (bytes);
+  assert_int_equal (pread (fd, bytes, size, 0), size);
+  for (size_t i = 0; i < size * 8; i++) {
+    bytes[i / 8] ^= 1 << (i % 8);
+    set_file (changed, bytes, size);
+    assert_int_equal (read_all (changed, &status), -1);
+    bytes[i / 8] ^= 1 << (i % 8);
+  }
+  for (size_t i = 0; i < size; i++) {
+    set_file (changed, bytes, i);
+    assert_int_equal (read_all (changed, &status), -1);
+    assert_int_equal (status.error, EINVAL);
+  }
+  free (bytes);
+  close (fd);
+  close (changed);
+}
+
+/* The beginning of one of version 3, of two blocks, with these numbers. */
+static void
+forge_begin_3 (struct forgery *f, const uint32_t more[8], bool base)
+{
+  unsigned char payload[100];
+  const uint64_t numbers[5] = { htole64 (2 * BLOCK), htole64 (BLOCK),
+                                htole64 (1), 0, htole64 (base ? 2 : 0) };
+  const uint16_t lengths[4] = { htole16 (3), 0, htole16 (1), htole16 (base) };
+  uint32_t words[8];
+
+  for (int i = 0; i < 8; i++)
+    words[i] = htole32 (more[i]);
+  memcpy (payload, numbers, 40);
+  memcpy (payload + 40, lengths, 8);
+  memcpy (payload + 48, words, 32);
+  memcpy (payload + 80, base ? "websbold" : "webs", base ? 8 : 4);
+  forge_preamble (f, 3);
+  forge (f, BEGIN, 0, 0, base ? 88 : 84, payload, base ? 88 : 84);
+}
+
+static void
+test_hostile_sequences (void **state)
+{
+  static const struct {
+    uint32_t more[8];
+    bool base;
+    int error;
+    const char *text;
+  } cases[] = {
+    { { 0, 0, 0, 0, 0, 0, 0, 0 }, false, 0, NULL },
+    { { 1, 1, 1, 0, 3, 0, 1, 0 }, false, 0, NULL },
+    { { 1, 1, 1, 1, 3, 0, 1, 3 }, true, 0, NULL },
+    { { 2, 1, 1, 0, 0, 0, 0, 0 }, false, EINVAL, "no sense" },
+    { { 0, 1, 1, 0, 0, 0, 0, 0 }, false, EINVAL, "no sense" },
+    { { 1, 1, 2, 0, 0, 0, 0, 0 }, false, EINVAL, "no sense" },
+    { { 1, 1, 0, 0, 0, 0, 0, 0 }, false, EINVAL, "no sense" },
+    { { 0, 0, 1, 0, 0, 0, 0, 0 }, false, EINVAL, "no sense" },
+    { { 1, 1, 1, 0, UINT32_MAX, 0, 0, 0 }, false, EINVAL, "no sense" },
+    { { 1, 1, 1, 0, 1, UINT32_MAX, 0, 0 }, false, EINVAL, "no sense" },
+    { { 1, 1, 1, 0, 1, 0, 3, 0 }, false, EINVAL, "no sense" },
+    { { 0, 0, 0, 4, 0, 0, 0, 0 }, false, ENOTSUP, "flags 4" },
+    { { 0, 0, 0, 1, 0, 0, 0, 0 }, false, EINVAL, "empty" },
+    { { 0, 0, 0, 0, 0, 0, 0, 3 }, true, EINVAL, "no sense" },
+    { { 0, 0, 0, 1, 0, 0, 0, 4 }, true, EINVAL, "name is impossible" },
+    { { 0, 0, 0, 1, 0, 0, 0, UINT32_MAX }, true, EINVAL, "impossible" },
+    { { 0, 0, 0, 1, 0, 0, 0, 2 }, true, EINVAL, "too long" },
+  };
+  struct forgery f;
+
+  (void)state;
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    forge_begin_3 (&f, cases[i].more, cases[i].base);
+    forge_end (&f, 1, 0, 0);
+    expect (&f, cases[i].error, cases[i].text);
+  }
+}
+
+static void
+test_hostile_blocks (void **state)
+{
+  static const uint32_t more[8] = { 1, 1, 1, 0, 3 };
+  static const struct {
+    uint32_t words[2]; /* codec, and 256 times the length */
+    uint64_t count;
+    size_t size;
+    const char *text;
+  } cases[] = {
+    { { 3 | 20 << 8, 0 }, 2 * BLOCK, 28, NULL },
+    { { 1 | BLOCK << 8, 3 | 1 << 8 }, 2 * BLOCK, 8 + BLOCK + 1, NULL },
+    { { 3 | 20 << 8, 0 }, 2 * BLOCK, 27, "fill their range" },
+    { { 3 | 20 << 8, 0 }, 2 * BLOCK, 29, "fill their range" },
+    { { 3 | 20 << 8, 1 }, 2 * BLOCK, 28, "fill their range" },
+    { { 0 | 20 << 8, 0 }, 2 * BLOCK, 28, "fill their range" },
+    { { 3 | (BLOCK + 1) << 8, 0 }, 2 * BLOCK, 9 + BLOCK, "fill their range" },
+    { { UINT32_MAX, UINT32_MAX }, 2 * BLOCK, 28, "fill their range" },
+    { { 3 | 20 << 8, 0 }, 2 * BLOCK, 7, "fill their range" },
+    { { 3 | 20 << 8, 0 }, BLOCK, 28, "fill their range" },
+    { { 3 | 20 << 8, 0 }, 3 * BLOCK, 28, "impossible" },
+  };
+  unsigned char payload[4 * BLOCK] = { 0 };
+  struct forgery f;
+
+  (void)state;
+  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    for (size_t j = 0; j < 8; j++)
+      payload[j] = cases[i].words[j / 4] >> j % 4 * 8;
+    forge_begin_3 (&f, more, false);
+    forge (&f, 7 | UINT64_C (1) << 32, 0, cases[i].count, cases[i].size,
+           payload, cases[i].size);
+    forge_end (&f, 2, cases[i].count, 0);
+    expect (&f, EINVAL, cases[i].text);
+  }
+  /* Other versions have none. */
+  forge_begin_2 (&f, false, 0);
+  forge (&f, 7 | UINT64_C (1) << 32, 0, BLOCK, 4, payload, 4);
+  expect (&f, ENOTSUP, "kind 7");
+}
+
+/* Give all records of the streams in BYTES checksums that are right, as far as
+ * what they say leads to records.
+ */
+static void
+seal (unsigned char *bytes, size_t size)
+{
+  uint64_t chained = 0, length, words[6];
+  size_t at = 0;
+
+  while (at + 24 <= size) {
+    if (chained == 0) {
+      chained = checksum_bytes (bytes + at, 24);
+      at += 24;
+      continue;
+    }
+    if (size - at < 48)
+      return;
+    memcpy (&length, bytes + at + 24, 8);
+    length = le64toh (length);
+    if (length > size - at - 48)
+      return;
+    words[0] = htole64 (checksum_bytes (bytes + at + 48, length));
+    memcpy (bytes + at + 32, words, 8);
+    words[0] = htole64 (chained);
+    memcpy (words + 1, bytes + at, 40);
+    chained = checksum_bytes (words, 48);
+    words[0] = htole64 (chained);
+    memcpy (bytes + at + 40, words, 8);
+    if (bytes[at] == 4)
+      chained = 0;
+    at += 48 + length;
+  }
+}
+
+/* Bytes changed at random in a sequence whose checksums then are right: it is
+ * read or refused, and no more is believed than read_all looks at.
+ */
+static void
+test_fuzzed (void **state)
+{
+  const unsigned seed = (unsigned)time (NULL);
+  const int fd = make_file (), changed = make_file ();
+  unsigned char *bytes, *copy;
+  struct status status;
+  size_t size, read = 0;
+
+  (void)state;
+  printf ("seed %u\n", seed);
+  srandom (seed);
+  write_part (fd, 1, 2);
+  write_part (fd, 2, 2);
+  size = lseek (fd, 0, SEEK_END);
+  bytes = malloc (size);
+  copy = malloc (size);
+  assert_true (bytes && copy);
+  assert_int_equal (pread (fd, bytes, size, 0), size);
+  for (int i = 0; i < 20000; i++) {
+    memcpy (copy, bytes, size);
+    for (int j = random () % 4; j >= 0; j--)
+      copy[random () % size] = random () % 2 ? random () : 0;
+    seal (copy, size);
+    set_file (changed, copy, random () % 8 ? size : random () % size);
+    read += read_all (changed, &status) == 0;
+  }
+  assert_true (read > 0);
+  free (copy);
+  free (bytes);
+  close (fd);
+  close (changed);
+}
+
+/* What goes nowhere has as many bytes. */
+static void
+test_nowhere (void **state)
+{
+  struct stream_header begins = header;
+  struct stream stream;
+  struct status status;
+  size_t size;
+
+  (void)state;
+  free (make_stream (&size));
+  assert_ok (
+      stream_begin (&stream, STREAM_NOWHERE, NULL, &begins, NULL, &status),
+      &status);
+  for (size_t i = 0; i < RANGES; i++)
+    assert_ok (stream_write (&stream, &ranges[i], &status), &status);
+  assert_ok (stream_end (&stream, &status), &status);
+  assert_int_equal (stream.bytes, size);
+  stream_close (&stream);
+}
+
 /* Signals: asked whether to go on, and the answer counts. */
 static int
 do_stop (void)
@@ -942,15 +1275,31 @@ int
 main (void)
 {
   const struct CMUnitTest tests[] = {
-    unit_test (test_round_trip),         unit_test (test_format),
-    unit_test (test_large_data),         unit_test (test_pipe),
-    unit_test (test_each_bit),           unit_test (test_each_end),
-    unit_test (test_moved_records),      unit_test (test_other_versions),
-    unit_test (test_hostile_headers),    unit_test (test_hostile_lengths),
-    unit_test (test_hostile_ranges),     unit_test (test_hostile_order),
-    unit_test (test_interrupted),        unit_test (test_optional),
-    unit_test (test_hostile_properties), unit_test (test_hostile_features),
-    unit_test (test_hostile_lists),      unit_test (test_hostile_counts),
+    unit_test (test_round_trip),
+    unit_test (test_format),
+    unit_test (test_large_data),
+    unit_test (test_pipe),
+    unit_test (test_each_bit),
+    unit_test (test_each_end),
+    unit_test (test_moved_records),
+    unit_test (test_other_versions),
+    unit_test (test_hostile_headers),
+    unit_test (test_hostile_lengths),
+    unit_test (test_hostile_ranges),
+    unit_test (test_hostile_order),
+    unit_test (test_interrupted),
+    unit_test (test_optional),
+    unit_test (test_hostile_properties),
+    unit_test (test_hostile_features),
+    unit_test (test_hostile_lists),
+    unit_test (test_hostile_counts),
+    unit_test (test_sequence),
+    unit_test (test_parts),
+    unit_test (test_sequence_damage),
+    unit_test (test_hostile_sequences),
+    unit_test (test_hostile_blocks),
+    unit_test (test_nowhere),
+    unit_test (test_fuzzed),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
