@@ -35,7 +35,7 @@ struct subject {
   struct optional own, of_file;
 
   /* What is counted, in bytes. */
-  uint64_t stored, exclusive, history, logical;
+  uint64_t stored, exclusive, history;
 
   /* What is shown. */
   struct tool_table *table;
@@ -179,26 +179,6 @@ show_stored (const struct subject *subject, struct row *row)
 }
 
 static void
-show_logical (const struct subject *subject, struct row *row)
-{
-  put_size (row, subject->logical);
-}
-
-static void
-show_ratio (const struct subject *subject, struct row *row)
-{
-  const bool known =
-      subject->stored != USAGE_UNKNOWN && subject->logical != USAGE_UNKNOWN;
-  const double ratio = known && subject->stored > 0
-                           ? (double)subject->logical / (double)subject->stored
-                           : 1;
-
-  row->text = known ? tool_format ("%.2f%s", ratio, common.exact ? "" : "x")
-                    : tool_strdup ("?");
-  row->json = known ? json_real (ratio) : json_null ();
-}
-
-static void
 show_exclusive (const struct subject *subject, struct row *row)
 {
   put_size (row, subject->exclusive);
@@ -277,9 +257,6 @@ static const struct readable {
     "\"sqlblock snapshot create\" makes more" },
   { "used", KIND_ITEM, true, show_used, "it is counted" },
   { "stored", KIND_ITEM, true, show_stored, "it is counted" },
-  { "logical", KIND_ITEM, true, show_logical, "it is counted" },
-  { "ratio", KIND_ITEM, true, show_ratio,
-    "\"compression\" and \"dedup\" change it" },
   { "exclusive", KIND_DISK, true, show_exclusive, "it is counted" },
   { "quota-used", KIND_DISK, false, show_quota_used, "it is counted" },
   { "guid", KIND_SNAPSHOT, false, show_guid, "it is what copies share" },
@@ -548,29 +525,6 @@ count_items (struct store *store, struct items *items, uint64_t *freed,
     *code = tool_fail (&status);
 }
 
-/* Adds up what is no hole. */
-static int
-add_data (uint64_t offset, uint64_t count, bool hole, void *opaque)
-{
-  (void)offset;
-  *(uint64_t *)opaque += hole ? 0 : count;
-  return tool_interrupted () ? -1 : 0;
-}
-
-/* Count what the disk or snapshot shows that is not zeroes, unpacked. */
-static void
-count_logical (struct store *store, struct subject *subject, int *code)
-{
-  struct status status;
-
-  subject->logical = 0;
-  if (manage_diff (store, NULL, subject->name, add_data, &subject->logical,
-                   &status) == 0)
-    return;
-  subject->logical = USAGE_UNKNOWN;
-  *code = tool_fail (&status);
-}
-
 /* Count what is counted, if it is wanted.  Returns an exit code. */
 static int
 read_counted (struct store *store, struct subject *subject)
@@ -592,9 +546,6 @@ read_counted (struct store *store, struct subject *subject)
     add_item (&items, subject->snapshot.disk, subject->snapshot.id);
   count_items (store, &items, &subject->exclusive, &code);
   subject->stored = items.list[0].stored;
-  if (code == TOOL_DONE &&
-      (is_wanted (subject, "logical") || is_wanted (subject, "ratio")))
-    count_logical (store, subject, &code);
   if (code == TOOL_DONE && subject->kind == KIND_DISK) {
     if (manage_list_snapshots (store, subject->name, add_snapshot, &items,
                                &status) == -1)
@@ -760,8 +711,7 @@ const struct command command_get = {
       "quota are what new disks get.\n"
       "\n"
       "used is what deleting it, a disk with its snapshots, would free;\n"
-      "stored what it shows that is not zeroes, as it is stored; logical the\n"
-      "same unpacked, and ratio how much less the first is; exclusive what\n"
+      "stored what it shows that is not zeroes, unpacked; exclusive what\n"
       "deleting the disk without its snapshots would free.  They are counted,\n"
       "which takes long where that is much; name others if you do not need\n"
       "them.\n"

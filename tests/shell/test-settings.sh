@@ -66,18 +66,6 @@ EOF
 [ "$(sqlblock get disks web@monday snapshots quota block-size -H)" = "" ] ||
   fail "a snapshot has what it has not"
 
-head -c 1000000 /dev/zero | tr '\0' y >text
-sqlblock import -q other packed text --create --compression=lz4
-[ "$(sqlblock get other packed logical -Hp -o value)" = 1003520 ] ||
-  fail "logical: $(sqlblock get other packed)"
-sqlblock get other packed ratio,stored -Hp -o value | {
-  read -r ratio
-  read -r stored
-  python3 -c "assert abs($ratio - 1003520 / $stored) < 0.01 and $ratio > 10"
-} || fail "ratio: $(sqlblock get other packed)"
-[ "$(sqlblock get disks web ratio -H -o value)" = 1.00x ] || fail "ratio of none"
-rm other*
-
 fails 2 "there is no property 'nonsense'" get disks web nonsense
 fails 2 "there is no property ''" get disks web size,
 fails 2 "can only be read: \"sqlblock resize\" changes it" set disks web size=1G
