@@ -150,6 +150,35 @@ int manage_try_delete_snapshots (struct store *store,
 int manage_try_rollback (struct store *store, const char *target, bool force,
                          struct status *status);
 
+/* Several changes of one kind at once, in one transaction: all or none, and of
+ * what is copied or made the same instant.
+ */
+enum manage_group_kind {
+  GROUP_DELETE,   /* manage_delete of TARGET */
+  GROUP_SNAPSHOT, /* manage_snapshot of TARGET, called NAME */
+  GROUP_HOLD,     /* manage_hold of TARGET, NAME is the tag */
+  GROUP_RELEASE,
+  GROUP_ROLLBACK, /* manage_rollback to TARGET */
+  GROUP_CLONE,    /* manage_clone of TARGET as NAME */
+};
+struct manage_step {
+  const char *target, *name;
+};
+
+/* What is asked of all of them; several may be added up. */
+enum {
+  GROUP_SNAPSHOTS = 1, /* delete the snapshots of disks, too */
+  GROUP_FORCE = 2,     /* also while a server has the disks open */
+  GROUP_TRY = 4,       /* change nothing, but fail as this would fail now */
+};
+
+/* Make the changes that COUNT STEPS say, in their order; E2BIG where they are
+ * too many, EINVAL where one disk is to be rolled back or deleted twice.
+ */
+int manage_group (struct store *store, enum manage_group_kind kind,
+                  const struct manage_step *steps, size_t count, unsigned flags,
+                  struct status *status);
+
 /* Make the disk NAME, which begins as DISK or DISK@SNAPSHOT is now and is
  * independent from then on.  DESCRIPTION may be NULL: none.  Of a disk that
  * must not be changed only a snapshot can be cloned.

@@ -63,8 +63,9 @@ static int
 check_snapshot (const char *name)
 {
   return check_name ("the name of a snapshot", name,
-                     strstr (name, "..") ? SNAPSHOT_TEXT_MAX
-                                         : SNAPSHOT_NAME_MAX);
+                     strstr (name, "..") || strchr (name, '%')
+                         ? SNAPSHOT_TEXT_MAX
+                         : SNAPSHOT_NAME_MAX);
 }
 
 /* Check DISK, DISK@SNAPSHOT and, with ANY_DISK, @SNAPSHOT. */
@@ -112,7 +113,11 @@ check_argument (const struct command *command, const char *word, size_t length,
                 const char *text)
 {
   char *name = tool_format ("%.*s", (int)length, word);
+  char *several = strstr (name, "...");
   int code = TOOL_DONE;
+
+  if (several)
+    *several = '\0';
 
   /* A hold of another program may have any tag. */
   if (strcmp (name, "TEXT") == 0 || strcmp (name, "TAG") == 0)
@@ -133,6 +138,21 @@ check_argument (const struct command *command, const char *word, size_t length,
   return code;
 }
 
+/* Is the word of LENGTH bytes, behind which there are others, also that of the
+ * next of LEFT arguments?
+ */
+static bool
+stays (const char *word, size_t length, int left)
+{
+  int behind = 0;
+
+  for (const char *space = strchr (word, ' '); space;
+       space = strchr (space + 1, ' '))
+    behind++;
+  return left > behind && length > 3 &&
+         memcmp (word + length - 3, "...", 3) == 0;
+}
+
 int
 arguments_check (const struct command *command, int count, char *argv[])
 {
@@ -144,8 +164,10 @@ arguments_check (const struct command *command, int count, char *argv[])
 
     if (code != TOOL_DONE)
       return code;
-    /* The last one stands for all that follow it. */
-    if (word[length])
+    /* The last one stands for all that follow it; one with "..." for all but
+     * those for which words follow.
+     */
+    if (word[length] && !stays (word, length, count - i - 1))
       word += length + 1;
   }
   return TOOL_DONE;

@@ -18,6 +18,7 @@
 #include "base/sane.h"
 #include "base/values.h"
 #include "copy.h"
+#include "pattern.h"
 #include "tool.h"
 
 /* Freeing what was deleted can be left to "compact". */
@@ -399,29 +400,106 @@ show_deletion (struct store *store, const char *name)
   return TOOL_DONE;
 }
 
+/* The changes of a kind to each of TARGETS. */
+static struct manage_step *
+steps_of (const struct names *targets)
+{
+  struct manage_step *steps = tool_alloc (targets->count * sizeof *steps);
+
+  for (size_t i = 0; i < targets->count; i++)
+    steps[i].target = targets->names[i];
+  return steps;
+}
+
+/* Say what deleting all of DISKS would free. */
 static int
-run_delete (int argc, char *argv[])
+show_deletions (struct store *store, const struct names *disks)
+{
+  struct family family = { 0 };
+  char text[TOOL_SIZE_MAX];
+  struct disk_info info;
+  struct status status;
+  uint64_t freed;
+  int r;
+
+  for (size_t i = 0; i < disks->count; i++) {
+    if (store_find (store, disks->names[i], &info, &status) == -1)
+      return tool_fail (&status);
+    add_member (&family, info.id, 0);
+    if (manage_list_snapshots (store, disks->names[i], add_snapshot, &family,
+                               &status) == -1)
+      return tool_fail (&status);
+    tool_print ("would delete disk '%s'", disks->names[i]);
+  }
+  tool_progress_begin ("counting");
+  r = manage_usage (store, family.items, family.count, &freed, 1, tool_progress,
+                    NULL, &status);
+  tool_progress_end (r);
+  free (family.items);
+  if (r == -1)
+    return tool_fail (&status);
+  tool_print ("which frees %s", tool_amount (freed, text));
+  return TOOL_DONE;
+}
+
+/* Delete several DISKS at once. */
+static int
+delete_several (struct store *store, const struct names *disks)
+{
+  const unsigned flags = (delete_snapshots ? GROUP_SNAPSHOTS : 0) |
+                         (common.force ? GROUP_FORCE : 0) |
+                         (common.dry_run ? GROUP_TRY : 0);
+  struct status status;
+
+  if (manage_group (store, GROUP_DELETE, steps_of (disks), disks->count, flags,
+                    &status) == -1)
+    return tool_fail (&status);
+  if (common.dry_run)
+    return show_deletions (store, disks);
+  for (size_t i = 0; i < disks->count; i++)
+    tool_say ("deleted disk '%s'%s", disks->names[i],
+              delete_snapshots ? " and its snapshots" : "");
+  return no_reclaim ? TOOL_DONE : tool_reclaim (store);
+}
+
+/* Delete the disk NAME. */
+static int
+delete_one (struct store *store, const char *name)
 {
   struct status status;
-  struct store *store;
 
-  (void)argc;
-  store = tool_open (argv[0], true);
   if (common.dry_run)
-    return show_deletion (store, argv[1]);
-  if (manage_delete (store, argv[1], delete_snapshots, common.force, &status) ==
+    return show_deletion (store, name);
+  if (manage_delete (store, name, delete_snapshots, common.force, &status) ==
       -1)
     return tool_fail (&status);
-  tool_say ("deleted disk '%s'%s", argv[1],
+  tool_say ("deleted disk '%s'%s", name,
             delete_snapshots ? " and its snapshots" : "");
   return no_reclaim ? TOOL_DONE : tool_reclaim (store);
 }
 
+static int
+run_delete (int argc, char *argv[])
+{
+  struct store *store = tool_open (argv[0], true);
+  struct names disks = { 0 };
+  const int code = pattern_disks (store, argc - 1, argv + 1, &disks);
+
+  if (code != TOOL_DONE)
+    return code;
+  return disks.count == 1 ? delete_one (store, disks.names[0])
+                          : delete_several (store, &disks);
+}
+
 const struct command command_delete = {
   .name = "delete",
-  .arguments = "DATABASE DISK",
-  .summary = "Delete a disk",
+  .arguments = "DATABASE DISK...",
+  .summary = "Delete disks",
   .help =
+      "DISK may be a pattern, with * ? and [a-z]: all disks that fit it, if\n"
+      "one does; a disk that is called just so is that disk.  All are deleted\n"
+      "or none.\n"
+      "\n"
       "A disk that has snapshots is deleted only with --snapshots (exit code\n"
       "4), one that a server has open for writing only with --force (exit\n"
       "code 5).  Clones of it live on.  The space that becomes free is used\n"
@@ -432,7 +510,7 @@ const struct command command_delete = {
   .options = delete_options,
   .common = COMMON_DRY_RUN | COMMON_FORCE | COMMON_PROGRESS,
   .least = 2,
-  .most = 2,
+  .most = -1,
   .snapshots = "snapshot delete",
   .run = run_delete,
 };
@@ -456,63 +534,96 @@ add_difference (uint64_t offset, uint64_t count, bool hole, void *opaque)
   return 0;
 }
 
-/* Say what would be rolled back, if it would. */
+/* Say what rolling back to each of the COUNT in TO would lose. */
 static int
-show_rollback (struct store *store, const char *disk, const struct resolved *to)
+show_rollbacks (struct store *store, const struct resolved *to, size_t count)
 {
   char text[TOOL_SIZE_MAX];
   struct status status;
-  uint64_t changed = 0;
 
-  if (manage_try_rollback (store, to->name, common.force, &status) == -1 ||
-      manage_diff (store, to->name, disk, add_difference, &changed, &status) ==
-          -1)
-    return tool_fail (&status);
-  tool_print ("would roll back disk '%s' to %s, which loses changes in %s",
-              disk, to->text, tool_amount (changed, text));
+  for (size_t i = 0; i < count; i++) {
+    const char *disk = tool_target (to[i].name).disk;
+    uint64_t changed = 0;
+
+    if (manage_diff (store, to[i].name, disk, add_difference, &changed,
+                     &status) == -1)
+      return tool_fail (&status);
+    tool_print ("would roll back disk '%s' to %s, which loses changes in %s",
+                disk, to[i].text, tool_amount (changed, text));
+  }
+  return TOOL_DONE;
+}
+
+/* Find what the arguments TEXTS mean: *TO, and its names TARGETS. */
+static int
+find_rollbacks (struct store *store, int count, char *texts[],
+                struct names *targets, struct resolved **to)
+{
+  struct status status;
+  const int code = pattern_snapshots (store, count, texts, true, targets);
+
+  if (code != TOOL_DONE)
+    return code;
+  *to = tool_alloc (targets->count * sizeof **to);
+  for (size_t i = 0; i < targets->count; i++) {
+    if (tool_resolve (store, targets->names[i], &(*to)[i], &status) == -1)
+      return tool_fail (&status);
+    targets->names[i] = (*to)[i].name;
+  }
   return TOOL_DONE;
 }
 
 static int
 run_rollback (int argc, char *argv[])
 {
-  const struct target target = tool_target (argv[1]);
-  struct resolved to;
+  const unsigned flags =
+      (common.force ? GROUP_FORCE : 0) | (common.dry_run ? GROUP_TRY : 0);
+  struct names targets = { 0 };
+  struct resolved *to = NULL;
   struct status status;
   struct store *store;
+  int code;
 
-  (void)argc;
-  if (target.snapshot == NULL)
-    return tool_usage ("roll back to what?  Give %s@SNAPSHOT", argv[1]);
+  for (int i = 1; i < argc; i++)
+    if (strchr (argv[i], '@') == NULL)
+      return tool_usage ("roll back to what?  Give %s@SNAPSHOT", argv[i]);
   store = tool_open (argv[0], true);
-  if (tool_resolve (store, argv[1], &to, &status) == -1)
+  code = find_rollbacks (store, argc - 1, argv + 1, &targets, &to);
+  if (code != TOOL_DONE)
+    return code;
+  if (manage_group (store, GROUP_ROLLBACK, steps_of (&targets), targets.count,
+                    flags, &status) == -1)
     return tool_fail (&status);
   if (common.dry_run)
-    return show_rollback (store, target.disk, &to);
-  if (manage_rollback (store, to.name, common.force, &status) == -1)
-    return tool_fail (&status);
-  tool_say ("rolled back disk '%s' to %s", target.disk, to.text);
+    return show_rollbacks (store, to, targets.count);
+  for (size_t i = 0; i < targets.count; i++)
+    tool_say ("rolled back disk '%s' to %s", tool_target (to[i].name).disk,
+              to[i].text);
   return no_reclaim ? TOOL_DONE : tool_reclaim (store);
 }
 
 const struct command command_rollback = {
   .name = "rollback",
-  .arguments = "DATABASE DISK@SNAPSHOT",
-  .summary = "Make a disk what it was at a snapshot",
+  .arguments = "DATABASE DISK@SNAPSHOT...",
+  .summary = "Make disks what they were at a snapshot",
   .help =
       "What was written since is lost, unless another snapshot has it; take\n"
       "one first if you are not sure.  The disk's size goes back too.  All\n"
       "snapshots stay, newer ones as well.  SNAPSHOT may be a time, such as\n"
       "2026-11-22T10:42: the newest snapshot that is not newer than that.\n"
       "\n"
+      "Several disks go back at the same instant, all or none.  DISK may be a\n"
+      "pattern, 'vm-*': each disk that fits it must have such a snapshot.\n"
+      "\n"
       "It is refused while a server has the disk open for writing (exit code\n"
       "5): disconnect its clients, or use --force.\n"
       "\n"
-      "Example: sqlblock rollback disks.sqlite web@before-update\n",
+      "Examples: sqlblock rollback disks.sqlite web@before-update\n"
+      "          sqlblock rollback disks.sqlite {web,db}@before-update\n",
   .options = rollback_options,
   .common = COMMON_DRY_RUN | COMMON_FORCE | COMMON_PROGRESS,
   .least = 2,
-  .most = 2,
+  .most = -1,
   .run = run_rollback,
 };
 
@@ -528,34 +639,76 @@ static const struct tool_option clone_options[] = {
   { NULL, 0, NULL, NULL, NULL },
 };
 
+/* Check the names of the disks that are to be made of ARGV: each second word.
+ * Returns an exit code.
+ */
+static int
+check_clones (int count, char *argv[])
+{
+  if (count % 2 != 0)
+    return tool_usage ("'%s' has no name behind it that the clone is to have",
+                       argv[count - 1]);
+  if (count > 2 && clone_description)
+    return tool_usage ("a description is for one clone; give it to several by "
+                       "\"sqlblock describe\"");
+  for (int i = 1; i < count; i += 2) {
+    if (arguments_check_disk (argv[i]) != TOOL_DONE)
+      return TOOL_USAGE;
+    for (int j = 1; j < i; j += 2)
+      if (strcmp (argv[i], argv[j]) == 0)
+        return tool_usage ("two clones are to be called '%s'", argv[i]);
+  }
+  return TOOL_DONE;
+}
+
+/* Make the clones of STEPS. */
+static int
+make_clones (struct store *store, const struct manage_step *steps, size_t count,
+             struct status *status)
+{
+  return clone_description && !common.dry_run
+             ? manage_clone (store, steps[0].target, steps[0].name,
+                             clone_description, status)
+             : manage_group (store, GROUP_CLONE, steps, count,
+                             common.dry_run ? GROUP_TRY : 0, status);
+}
+
 static int
 run_clone (int argc, char *argv[])
 {
-  const struct disk_options options = {
-    .name = argv[2],
-    .description = clone_description,
-  };
-  struct resolved source;
+  const struct disk_options options = { .description = clone_description };
+  const size_t count = (argc - 1) / 2;
+  struct manage_step *steps = tool_alloc (count * sizeof *steps);
+  struct resolved *sources = tool_alloc (count * sizeof *sources);
   struct status status;
   struct store *store;
+  const int code = check_clones (argc - 1, argv + 1);
 
-  (void)argc;
-  if (arguments_check_disk (argv[2]) != TOOL_DONE)
-    return TOOL_USAGE;
+  if (code != TOOL_DONE)
+    return code;
   if (sane_check_options (&options, &status) == -1)
     return tool_fail (&status);
   store = tool_open (argv[0], true);
-  if (tool_resolve (store, argv[1], &source, &status) == -1 ||
-      manage_clone (store, source.name, argv[2], clone_description, &status) ==
-          -1)
+  for (size_t i = 0; i < count; i++) {
+    if (tool_resolve (store, argv[1 + 2 * i], &sources[i], &status) == -1)
+      return tool_fail (&status);
+    steps[i] = (struct manage_step){ sources[i].name, argv[2 + 2 * i] };
+  }
+  if (make_clones (store, steps, count, &status) == -1)
     return tool_fail (&status);
-  tool_say ("made disk '%s' as a clone of %s", argv[2], source.text);
+  for (size_t i = 0; i < count; i++)
+    if (common.dry_run)
+      tool_print ("would make disk '%s' as a clone of %s", steps[i].name,
+                  sources[i].text);
+    else
+      tool_say ("made disk '%s' as a clone of %s", steps[i].name,
+                sources[i].text);
   return TOOL_DONE;
 }
 
 const struct command command_clone = {
   .name = "clone",
-  .arguments = "DATABASE DISK[@SNAPSHOT] NAME",
+  .arguments = "DATABASE DISK[@SNAPSHOT] NAME...",
   .summary = "Make a disk that begins as a snapshot or another disk",
   .help =
       "The clone is writable and independent from then on.  Nothing is\n"
@@ -564,10 +717,15 @@ const struct command command_clone = {
       "as the disk is now.  Disk and snapshot may be deleted later.\n"
       "SNAPSHOT may be a time, such as 2026-11-22T10:42.\n"
       "\n"
-      "Example: sqlblock clone disks.sqlite web@monday web-test\n",
+      "More pairs of these may follow: then all clones are made at the same\n"
+      "instant, or none is.\n"
+      "\n"
+      "Examples: sqlblock clone disks.sqlite web@monday web-test\n"
+      "          sqlblock clone disks.sqlite web web-test db db-test\n",
   .options = clone_options,
+  .common = COMMON_DRY_RUN,
   .least = 3,
-  .most = 3,
+  .most = -1,
   .run = run_clone,
 };
 

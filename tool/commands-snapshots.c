@@ -13,33 +13,25 @@
 #include <string.h>
 
 #include "base/sane.h"
-#include "base/times.h"
+#include "pattern.h"
 #include "tool.h"
-
-/* A list of snapshots. */
-struct snapshots {
-  struct snapshot_info *info;
-  size_t count, capacity;
-};
-
-static int
-add_snapshot (const struct snapshot_info *info, void *opaque)
-{
-  struct snapshots *list = opaque;
-
-  if (list->count == list->capacity) {
-    list->capacity = 2 * list->capacity + 16;
-    list->info = tool_realloc (list->info, list->capacity * sizeof *list->info);
-  }
-  list->info[list->count++] = *info;
-  return 0;
-}
 
 /* "web@monday", a new string. */
 static char *
 full_name (const struct snapshot_info *info)
 {
   return tool_format ("%s@%s", info->disk_name, info->name);
+}
+
+/* The changes of a kind to each of TARGETS, which all have NAME. */
+static struct manage_step *
+steps_of (const struct names *targets, const char *name)
+{
+  struct manage_step *steps = tool_alloc (targets->count * sizeof *steps);
+
+  for (size_t i = 0; i < targets->count; i++)
+    steps[i] = (struct manage_step){ targets->names[i], name };
+  return steps;
 }
 
 /*--------------------------------------------------------------------
@@ -54,33 +46,16 @@ static const struct tool_option create_options[] = {
   { NULL, 0, NULL, NULL, NULL },
 };
 
-/* The disks of which a snapshot is wanted. */
-struct disks {
-  const char **names;
-  size_t count, capacity;
-};
-
-static void
-add_disk_name (struct disks *disks, char *name)
-{
-  if (disks->count == disks->capacity) {
-    disks->capacity = 2 * disks->capacity + 16;
-    disks->names =
-        tool_realloc (disks->names, disks->capacity * sizeof *disks->names);
-  }
-  disks->names[disks->count++] = name;
-}
-
 static int
 add_disk (const struct disk_info *info, void *opaque)
 {
-  add_disk_name (opaque, tool_strdup (info->name));
+  names_add (opaque, tool_strdup (info->name));
   return 0;
 }
 
 /* Read the arguments DISK@NAME, where all have the same name. */
 static int
-read_disks (int argc, char *argv[], struct disks *disks, const char **name)
+read_disks (int argc, char *argv[], char *disks[], const char **name)
 {
   for (int i = 0; i < argc; i++) {
     const struct target target = tool_target (argv[i]);
@@ -99,8 +74,7 @@ read_disks (int argc, char *argv[], struct disks *disks, const char **name)
     if (target.disk[0] && create_all)
       return tool_usage ("with --all give just @%s", target.snapshot);
     *name = target.snapshot;
-    if (!create_all)
-      add_disk_name (disks, target.disk);
+    disks[i] = target.disk;
   }
   return TOOL_DONE;
 }
@@ -108,9 +82,11 @@ read_disks (int argc, char *argv[], struct disks *disks, const char **name)
 static int
 run_create (int argc, char *argv[])
 {
-  struct disks disks = { 0 };
+  char **texts = tool_alloc (argc * sizeof *texts);
+  struct names disks = { 0 };
   const char *name = NULL;
-  const int code = read_disks (argc - 1, argv + 1, &disks, &name);
+  int code = read_disks (argc - 1, argv + 1, texts, &name);
+  struct manage_step *steps;
   struct status status;
   struct store *store;
 
@@ -121,12 +97,21 @@ run_create (int argc, char *argv[])
   store = tool_open (argv[0], true);
   if (create_all && store_list (store, add_disk, &disks, &status) == -1)
     return tool_fail (&status);
+  if (!create_all)
+    code = pattern_disks (store, argc - 1, texts, &disks);
+  if (code != TOOL_DONE)
+    return code;
   if (disks.count == 0)
     return tool_error (ENOENT, "there is no disk in %s", argv[0]);
-  if (manage_snapshot (store, disks.names, disks.count, name, &status) == -1)
+  steps = steps_of (&disks, name);
+  if (manage_group (store, GROUP_SNAPSHOT, steps, disks.count,
+                    common.dry_run ? GROUP_TRY : 0, &status) == -1)
     return tool_fail (&status);
   for (size_t i = 0; i < disks.count; i++)
-    tool_say ("made snapshot '%s@%s'", disks.names[i], name);
+    if (common.dry_run)
+      tool_print ("would make snapshot '%s@%s'", disks.names[i], name);
+    else
+      tool_say ("made snapshot '%s@%s'", disks.names[i], name);
   return TOOL_DONE;
 }
 
@@ -142,10 +127,15 @@ const struct command command_snapshot_create = {
       "without '@' and '/'; 2026-11-22 and 2026-11-22T10:42 are times, and\n"
       "cannot be names, but 2026-11-22-update can.\n"
       "\n"
+      "DISK may be a pattern, 'web*': all disks that fit it.  A disk that is\n"
+      "called just so is that disk.\n"
+      "\n"
       "Examples: sqlblock snapshot create disks.sqlite web@monday\n"
       "          sqlblock snapshot create disks.sqlite {web,mail}@monday\n"
+      "          sqlblock snapshot create disks.sqlite 'vm-*@monday' -n\n"
       "          sqlblock snapshot create disks.sqlite --all @monday\n",
   .options = create_options,
+  .common = COMMON_DRY_RUN,
   .least = 2,
   .most = -1,
   .any_disk = true,
@@ -168,130 +158,6 @@ static const struct tool_option delete_options[] = {
   { NULL, 0, NULL, NULL, NULL },
 };
 
-/* The place in LIST of the snapshot whose name is the LENGTH bytes at NAME;
- * of no name, OTHERWISE; -1 where there is none.
- */
-static ssize_t
-find_end (const struct snapshots *list, const char *name, size_t length,
-          ssize_t otherwise)
-{
-  if (length == 0)
-    return otherwise;
-  for (size_t i = 0; i < list->count; i++)
-    if (strlen (list->info[i].name) == length &&
-        memcmp (list->info[i].name, name, length) == 0)
-      return i;
-  return -1;
-}
-
-/* Names that were given, and snapshots that are to go. */
-struct doomed {
-  const char **targets;
-  size_t count, capacity;
-};
-
-/* Add a snapshot, unless it is there already. */
-static void
-doom (struct doomed *doomed, char *target)
-{
-  for (size_t i = 0; i < doomed->count; i++)
-    if (strcmp (doomed->targets[i], target) == 0) {
-      free (target);
-      return;
-    }
-  if (doomed->count == doomed->capacity) {
-    doomed->capacity = 2 * doomed->capacity + 16;
-    doomed->targets = tool_realloc (doomed->targets,
-                                    doomed->capacity * sizeof *doomed->targets);
-  }
-  doomed->targets[doomed->count++] = target;
-}
-
-/* How many ranges A..B of LIST can NAME be?  Names may have dots: any ".." with
- * snapshots, or nothing, on both sides counts.
- */
-static int
-find_ranges (const struct snapshots *list, const char *name, ssize_t *first,
-             ssize_t *last)
-{
-  int count = 0;
-
-  for (const char *dots = strstr (name, ".."); dots;
-       dots = strstr (dots + 1, "..")) {
-    const ssize_t begin = find_end (list, name, dots - name, 0);
-    const ssize_t end =
-        find_end (list, dots + 2, strlen (dots + 2), list->count - 1);
-
-    if (list->count > 0 && begin != -1 && end != -1) {
-      *first = begin;
-      *last = end;
-      count++;
-    }
-  }
-  return count;
-}
-
-/* Fail where the range TEXT has an end that is not there; a time is none. */
-static int
-check_ends (struct store *store, const char *text)
-{
-  const struct target target = tool_target (text);
-  const char *const dots = strstr (target.snapshot, "..");
-  const char *const ends[] = {
-    tool_format ("%.*s", (int)(dots - target.snapshot), target.snapshot),
-    dots + 2,
-  };
-  struct snapshot_info info;
-  struct status status;
-
-  for (int i = 0; i < 2; i++) {
-    const char *name = tool_format ("%s@%s", target.disk, ends[i]);
-    int64_t seconds;
-
-    if (times_parse (ends[i], &seconds))
-      return tool_usage ("'%s' is a time; a range goes from one name to "
-                         "another",
-                         ends[i]);
-    if (ends[i][0] && manage_find_snapshot (store, name, &info, &status) == -1)
-      return tool_fail (&status);
-  }
-  return TOOL_DONE;
-}
-
-/* Add the snapshots that TEXT means, a range or just one, of those in LIST.
- */
-static int
-doom_range (struct store *store, struct doomed *doomed,
-            const struct snapshots *list, const char *text)
-{
-  const char *name = strchr (text, '@') + 1;
-  const bool single = find_end (list, name, strlen (name), -1) != -1;
-  ssize_t first = 0, last = 0;
-  int code = TOOL_DONE;
-  const int ranges = find_ranges (list, name, &first, &last);
-
-  if (ranges + single > 1)
-    return tool_error (EINVAL,
-                       "'%s' can mean several things, since snapshots have "
-                       "'..' in their names; name them one by one, or rename "
-                       "such a snapshot first",
-                       text);
-  if (ranges == 0) {
-    if (!single && strstr (name, ".."))
-      code = check_ends (store, text);
-    doom (doomed, tool_strdup (text));
-    return code;
-  }
-  if (first > last)
-    return tool_error (EINVAL,
-                       "'%s' is older than '%s': a range begins with "
-                       "the older one",
-                       list->info[last].name, list->info[first].name);
-  for (ssize_t i = first; i <= last; i++)
-    doom (doomed, full_name (&list->info[i]));
-  return TOOL_DONE;
-}
-
 /* What is deleted is called by its name.  One that is missing is found out
  * with the others.
  */
@@ -308,52 +174,58 @@ check_no_time (struct store *store, const char *text)
                      text, full_name (&info));
 }
 
-/* Add all snapshots of DISK. */
 static int
-doom_all (struct store *store, const char *disk, struct doomed *doomed)
+add_snapshot (const struct snapshot_info *info, void *opaque)
 {
-  struct snapshots list = { 0 };
-  struct disk_info info;
-  struct status status;
-
-  if (store_find (store, disk, &info, &status) == -1 ||
-      manage_list_snapshots (store, disk, add_snapshot, &list, &status) == -1)
-    return tool_fail (&status);
-  if (list.count == 0)
-    return tool_error (ENOENT, "disk '%s' has no snapshots", disk);
-  for (size_t i = 0; i < list.count; i++)
-    doom (doomed, full_name (&list.info[i]));
-  free (list.info);
-  return TOOL_DONE;
+  names_add (opaque, full_name (info));
+  return 0;
 }
 
-/* Add what the argument TEXT means. */
+/* Add all snapshots of the disks that TEXT means; each has to have some. */
 static int
-doom_argument (struct store *store, const char *text, struct doomed *doomed)
+doom_all (struct store *store, char *text, struct names *doomed)
 {
-  const struct target target = tool_target (text);
-  struct snapshots list = { 0 };
-  struct disk_info disk;
+  struct names disks = { 0 };
+  const int code = pattern_disks (store, 1, &text, &disks);
   struct status status;
-  int code;
 
-  if (delete_all)
-    return doom_all (store, text, doomed);
-  if (strstr (target.snapshot, "..") &&
-      (store_find (store, target.disk, &disk, &status) == -1 ||
-       manage_list_snapshots (store, target.disk, add_snapshot, &list,
-                              &status) == -1))
-    return tool_fail (&status);
-  code = check_no_time (store, text);
-  if (code == TOOL_DONE)
-    code = doom_range (store, doomed, &list, text);
-  free (list.info);
+  for (size_t i = 0; code == TOOL_DONE && i < disks.count; i++) {
+    const size_t before = doomed->count;
+    struct disk_info info;
+
+    if (store_find (store, disks.names[i], &info, &status) == -1 ||
+        manage_list_snapshots (store, disks.names[i], add_snapshot, doomed,
+                               &status) == -1)
+      return tool_fail (&status);
+    if (doomed->count == before && disks.count == 1)
+      return tool_error (ENOENT, "disk '%s' has no snapshots", disks.names[i]);
+  }
+  if (code == TOOL_DONE && doomed->count == 0)
+    return tool_error (ENOENT, "the disks that fit '%s' have no snapshots",
+                       text);
+  return code;
+}
+
+/* Add what the COUNT arguments TEXTS mean, each once. */
+static int
+doom_arguments (struct store *store, int count, char *texts[],
+                struct names *doomed)
+{
+  int code = TOOL_DONE;
+
+  for (int i = 0; code == TOOL_DONE && i < count; i++)
+    code = delete_all                  ? doom_all (store, texts[i], doomed)
+           : pattern_is_one (texts[i]) ? TOOL_DONE
+                                       : check_no_time (store, texts[i]);
+  if (code == TOOL_DONE && !delete_all)
+    code = pattern_snapshots (store, count, texts, false, doomed);
+  names_once (doomed);
   return code;
 }
 
 /* Say what would be deleted, if it would. */
 static int
-show_doomed (struct store *store, const struct doomed *doomed)
+show_doomed (struct store *store, const struct names *doomed)
 {
   struct usage_item *items = tool_alloc (doomed->count * sizeof *items);
   struct snapshot_info info;
@@ -362,11 +234,11 @@ show_doomed (struct store *store, const struct doomed *doomed)
   uint64_t freed;
   int r;
 
-  if (manage_try_delete_snapshots (store, doomed->targets, doomed->count,
+  if (manage_try_delete_snapshots (store, doomed->names, doomed->count,
                                    &status) == -1)
     return tool_fail (&status);
   for (size_t i = 0; i < doomed->count; i++) {
-    if (manage_find_snapshot (store, doomed->targets[i], &info, &status) == -1)
+    if (manage_find_snapshot (store, doomed->names[i], &info, &status) == -1)
       return tool_fail (&status);
     items[i] = (struct usage_item){ info.disk, info.id, 0, 0 };
   }
@@ -377,7 +249,7 @@ show_doomed (struct store *store, const struct doomed *doomed)
   if (r == -1)
     return tool_fail (&status);
   for (size_t i = 0; i < doomed->count; i++)
-    tool_print ("would delete snapshot '%s'", doomed->targets[i]);
+    tool_print ("would delete snapshot '%s'", doomed->names[i]);
   tool_print ("which frees %s", tool_amount (freed, text));
   return TOOL_DONE;
 }
@@ -397,7 +269,8 @@ check_doomed (const char *text)
                        "all that it has, or use \"sqlblock delete\" for the "
                        "disk",
                        text, text);
-  if (!delete_all && strcmp (target.snapshot, "..") == 0)
+  if (!delete_all && (strcmp (target.snapshot, "..") == 0 ||
+                      strcmp (target.snapshot, "%") == 0))
     return tool_usage ("'%s' is a range without ends; if all snapshots are "
                        "meant, give %s --all",
                        text, target.disk);
@@ -407,27 +280,25 @@ check_doomed (const char *text)
 static int
 run_delete (int argc, char *argv[])
 {
-  struct doomed doomed = { 0 };
+  struct names doomed = { 0 };
   struct status status;
   struct store *store;
+  int code;
 
   for (int i = 1; i < argc; i++)
     if (check_doomed (argv[i]) != TOOL_DONE)
       return TOOL_USAGE;
   store = tool_open (argv[0], true);
-  for (int i = 1; i < argc; i++) {
-    const int code = doom_argument (store, argv[i], &doomed);
-
-    if (code != TOOL_DONE)
-      return code;
-  }
+  code = doom_arguments (store, argc - 1, argv + 1, &doomed);
+  if (code != TOOL_DONE)
+    return code;
   if (common.dry_run)
     return show_doomed (store, &doomed);
-  if (manage_delete_snapshots (store, doomed.targets, doomed.count, &status) ==
+  if (manage_delete_snapshots (store, doomed.names, doomed.count, &status) ==
       -1)
     return tool_fail (&status);
   for (size_t i = 0; i < doomed.count; i++)
-    tool_say ("deleted snapshot '%s'", doomed.targets[i]);
+    tool_say ("deleted snapshot '%s'", doomed.names[i]);
   return no_reclaim ? TOOL_DONE : tool_reclaim (store);
 }
 
@@ -438,13 +309,17 @@ const struct command command_snapshot_delete = {
   .help =
       "DISK@A..B are the snapshots from A to B, both included, in the order\n"
       "in which they were made; DISK@A.. goes on to the newest, DISK@..B\n"
-      "begins with the oldest.  With --all it is DISK, and means all that it\n"
-      "has.  If one cannot be deleted, since somebody holds or reads it or it\n"
+      "begins with the oldest; A%B is the same.  DISK and SNAPSHOT may be\n"
+      "patterns, with * ? and [a-z]: then it is all that fits, if something\n"
+      "does; what is called just so is that.  With --all it is DISK, and\n"
+      "means all that it has.  If one cannot be deleted, since somebody holds "
+      "or reads it or it\n"
       "is not there, none is.  The disk and what was cloned\n"
       "from the snapshots stay as they are.\n"
       "\n"
       "Examples: sqlblock snapshot delete disks.sqlite web@monday\n"
       "          sqlblock snapshot delete disks.sqlite web@..friday -n\n"
+      "          sqlblock snapshot delete disks.sqlite 'web*@auto-*' -n\n"
       "          sqlblock snapshot delete disks.sqlite web --all\n",
   .options = delete_options,
   .common = COMMON_DRY_RUN | COMMON_PROGRESS,
@@ -457,91 +332,117 @@ const struct command command_snapshot_delete = {
  * hold, release
  */
 
-/* Check that ARGV[1] can be a snapshot, and ARGV[2] the tag of a hold on it,
- * which where one is to END can be anything.  Returns an exit code.
+/* Check that the COUNT TARGETS can be snapshots, and TAG that of a hold on
+ * them, which where one is to END can be anything.  Returns an exit code.
  */
 static int
-check_hold (char *argv[], bool end)
+check_hold (int count, char *targets[], const char *tag, bool end)
 {
-  const struct target target = tool_target (argv[1]);
-  char *key = tool_format (PROPERTY_HOLD "%s", argv[2]);
+  char *key = tool_format (PROPERTY_HOLD "%s", tag);
   struct status status;
   const int r = sane_check_key (key, &status);
 
   free (key);
-  if (target.snapshot == NULL)
-    return tool_usage ("'%s' is no snapshot: give %s@SNAPSHOT", argv[1],
-                       argv[1]);
+  for (int i = 0; i < count; i++)
+    if (strchr (targets[i], '@') == NULL)
+      return tool_usage ("'%s' is no snapshot: give %s@SNAPSHOT", targets[i],
+                         targets[i]);
   if (r == -1 && !end)
     return tool_usage ("%s", status.message);
   return TOOL_DONE;
 }
 
-/* Make the CHANGE to the hold, after which the snapshot is HELD by the tag. */
+/* The snapshots that the COUNT TEXTS mean; none is a time. */
 static int
-change_hold (char *argv[],
-             int (*change) (struct store *store, const char *target,
-                            const char *tag, struct status *status),
-             const char *held)
+find_held (struct store *store, int count, char *texts[], struct names *found)
 {
+  int code = TOOL_DONE;
+
+  for (int i = 0; code == TOOL_DONE && i < count; i++)
+    if (!pattern_is_one (texts[i]))
+      code = check_no_time (store, texts[i]);
+  return code == TOOL_DONE
+             ? pattern_snapshots (store, count, texts, false, found)
+             : code;
+}
+
+/* Make the changes of KIND to the holds on ARGV[1] and so on, of the tag that
+ * is the last; after that they are HELD by it.
+ */
+static int
+change_holds (int argc, char *argv[], enum manage_group_kind kind,
+              const char *held)
+{
+  const char *tag = argv[argc - 1];
+  const bool end = kind == GROUP_RELEASE;
+  struct names found = { 0 };
   struct status status;
   struct store *store;
-  int code = check_hold (argv, change == manage_release);
+  int code = check_hold (argc - 2, argv + 1, tag, end);
 
   if (code != TOOL_DONE)
     return code;
   store = tool_open (argv[0], true);
-  code = tool_check_no_time (store, argv[1]);
+  code = find_held (store, argc - 2, argv + 1, &found);
   if (code != TOOL_DONE)
     return code;
-  if (change (store, argv[1], argv[2], &status) == -1) {
-    code = status.error == ENOENT ? check_hold (argv, false) : TOOL_DONE;
+  if (manage_group (store, kind, steps_of (&found, tag), found.count,
+                    common.dry_run ? GROUP_TRY : 0, &status) == -1) {
+    code =
+        status.error == ENOENT ? check_hold (0, NULL, tag, false) : TOOL_DONE;
     return code == TOOL_DONE ? tool_fail (&status) : code;
   }
-  tool_say ("snapshot '%s' is %s by '%s'", argv[1], held, argv[2]);
+  for (size_t i = 0; i < found.count; i++)
+    if (common.dry_run)
+      tool_print ("snapshot '%s' would be %s by '%s'", found.names[i], held,
+                  tag);
+    else
+      tool_say ("snapshot '%s' is %s by '%s'", found.names[i], held, tag);
   return TOOL_DONE;
 }
 
 static int
 run_hold (int argc, char *argv[])
 {
-  (void)argc;
-  return change_hold (argv, manage_hold, "held");
+  return change_holds (argc, argv, GROUP_HOLD, "held");
 }
 
 const struct command command_snapshot_hold = {
   .name = "snapshot hold",
-  .arguments = "DATABASE DISK@SNAPSHOT TAG",
-  .summary = "Keep a snapshot from being deleted",
+  .arguments = "DATABASE DISK@SNAPSHOT... TAG",
+  .summary = "Keep snapshots from being deleted",
   .help =
       "While a snapshot has a hold, of whatever tag, nothing deletes it: no\n"
       "command, with --force or not, and no server's history.  TAG says who\n"
       "needs it; several can, each by another tag (exit code 4 for one that\n"
-      "it has already).  \"info\" shows them.\n"
+      "it has already).  \"info\" shows them.  Of several snapshots, also\n"
+      "ranges and patterns as of \"snapshot delete\", all are held or none.\n"
       "\n"
       "Example: sqlblock snapshot hold disks.sqlite web@monday backup\n",
+  .common = COMMON_DRY_RUN,
   .least = 3,
-  .most = 3,
+  .most = -1,
   .run = run_hold,
 };
 
 static int
 run_release (int argc, char *argv[])
 {
-  (void)argc;
-  return change_hold (argv, manage_release, "no longer held");
+  return change_holds (argc, argv, GROUP_RELEASE, "no longer held");
 }
 
 const struct command command_snapshot_release = {
   .name = "snapshot release",
-  .arguments = "DATABASE DISK@SNAPSHOT TAG",
-  .summary = "End a hold on a snapshot",
+  .arguments = "DATABASE DISK@SNAPSHOT... TAG",
+  .summary = "End a hold on snapshots",
   .help = "Ends what \"sqlblock snapshot hold\" has begun with that tag (exit\n"
-          "code 3 where there is none).  The snapshot can be deleted when no\n"
-          "hold is left; nothing deletes it now.\n"
+          "code 3 where one does not have it; then none is ended).  The\n"
+          "snapshot can be deleted when no hold is left; nothing deletes it\n"
+          "now.\n"
           "\n"
-          "Example: sqlblock snapshot release disks.sqlite web@monday backup\n",
+          "Example: sqlblock snapshot release disks.sqlite 'web@*' backup\n",
+  .common = COMMON_DRY_RUN,
   .least = 3,
-  .most = 3,
+  .most = -1,
   .run = run_release,
 };

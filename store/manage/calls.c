@@ -118,6 +118,12 @@ static const struct field incoming_fields[] = {
   FIELD_END,
 };
 
+static const struct field step_fields[] = {
+  FIELD (struct manage_step, target, "target", TEXT),
+  FIELD_MAY (struct manage_step, name, "name", MAYBE),
+  FIELD_END,
+};
+
 static const struct field item_fields[] = {
   FIELD (struct usage_item, disk, "disk", SIGNED),
   FIELD (struct usage_item, snapshot, "snapshot", SIGNED),
@@ -130,13 +136,15 @@ const struct field manage_fields[] = {
   FIELD (struct manage_call, target, "target", TEXT),
   FIELD (struct manage_call, name, "name", TEXT),
   FIELD (struct manage_call, text, "text", TEXT),
-  FIELD (struct manage_call, tag, "tag", TEXT),
   FIELD (struct manage_call, disk, "disk", TEXT),
   FIELD (struct manage_call, source, "source", TEXT),
   FIELD (struct manage_call, from, "from", TEXT),
   FIELD (struct manage_call, to, "to", TEXT),
   FIELD_LIST_OF (struct manage_call, targets, target_count, "targets",
                  text_alone),
+  FIELD (struct manage_call, kind, "kind", UNSIGNED),
+  FIELD_LIST_OF (struct manage_call, steps, step_count, "steps", step_fields),
+  FIELD (struct manage_call, flags, "flags", UNSIGNED),
   FIELD (struct manage_call, shrink, "shrink", BOOL),
   FIELD (struct manage_call, snapshots, "snapshots", BOOL),
   FIELD (struct manage_call, force, "force", BOOL),

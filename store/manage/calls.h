@@ -17,9 +17,13 @@
 #include "manage.h"
 
 struct manage_call {
-  const char *target, *name, *text, *tag, *disk, *source, *from, *to;
+  const char *target, *name, *text, *disk, *source, *from, *to;
   const char *const *targets;
   size_t target_count;
+  enum manage_group_kind kind;
+  const struct manage_step *steps;
+  size_t step_count;
+  uint32_t flags;
   bool shrink, snapshots, force, whole;
   uint64_t size, keep, freed;
   uint32_t open; /* the number of a disk that is open */
@@ -57,8 +61,7 @@ extern const struct field manage_fields[];
   X (manage_snapshot, "targets name", "")                                      \
   X (manage_delete_snapshots, "targets", "")                                   \
   X (manage_try_delete_snapshots, "targets", "")                               \
-  X (manage_hold, "target tag", "")                                            \
-  X (manage_release, "target tag", "")                                         \
+  X (manage_group, "kind steps flags?", "")                                    \
   X (manage_rollback, "target force?", "")                                     \
   X (manage_try_rollback, "target force?", "")                                 \
   X (manage_clone, "source name text?", "")                                    \

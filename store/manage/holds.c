@@ -17,15 +17,15 @@
 
 #include "base/sane.h"
 #include "engine/engine.h"
-#include "manage/calls.h"
 #include "manage.h"
+#include "manage/manage-parts.h"
 #include "manage/request.h"
 #include "rows/features.h"
 #include "rows/properties.h"
 
 /* A hold that is to be, or with RELEASE is to be no more. */
 struct hold {
-  struct request request;
+  struct request *request;
   const char *key, *tag; /* the tag is the end of the key */
   bool release;
 };
@@ -74,7 +74,7 @@ add_hold (struct connection *connection, const struct hold *hold,
   if (has_hold (list, hold->key))
     return status_fail (status, EEXIST, "it is held by '%s' already",
                         hold->tag);
-  return properties_set (connection, hold->request.snapshot.id, &property,
+  return properties_set (connection, hold->request->snapshot.id, &property,
                          status);
 }
 
@@ -84,41 +84,37 @@ end_hold (struct connection *connection, const struct hold *hold,
 {
   const int r =
       properties_remove (connection, PROPERTY_SNAPSHOT,
-                         hold->request.snapshot.id, hold->key, status);
+                         hold->request->snapshot.id, hold->key, status);
 
   return r == 0 ? fail_no_hold (hold, list, status) : r == 1 ? 0 : -1;
 }
 
 static int
-change_hold (struct connection *connection, void *opaque, struct status *status)
+change_hold (struct connection *connection, const struct hold *hold,
+             struct status *status)
 {
-  struct hold *hold = opaque;
+  struct request *request = hold->request;
   struct optional list = { 0 };
   int r;
 
-  if (request_find_snapshot (connection, &hold->request, false, status) == -1 ||
-      features_allow (connection, hold->request.snapshot.disk, FEATURE_CHANGE,
+  if (request_find_snapshot (connection, request, false, status) == -1 ||
+      features_allow (connection, request->snapshot.disk, FEATURE_CHANGE,
                       status) == -1)
     return -1;
-  r = properties_read (connection, PROPERTY_SNAPSHOT, hold->request.snapshot.id,
+  r = properties_read (connection, PROPERTY_SNAPSHOT, request->snapshot.id,
                        &list, status);
   if (r == 0)
     r = hold->release ? end_hold (connection, hold, &list, status)
                       : add_hold (connection, hold, &list, status);
   optional_free (&list);
-  return r == -1 ? status_prefix (status, "snapshot '%s'", hold->request.target)
-                 : 0;
+  return r == -1 ? status_prefix (status, "snapshot '%s'", request->target) : 0;
 }
 
-static int
-hold_or_release (struct store *store, const char *target, const char *tag,
-                 bool release, struct status *status)
+int
+manage_change_hold (struct connection *connection, struct request *request,
+                    const char *tag, bool release, struct status *status)
 {
-  struct hold hold = {
-    .request.target = target,
-    .tag = tag,
-    .release = release,
-  };
+  struct hold hold = { .request = request, .tag = tag, .release = release };
   char *key;
   int r;
 
@@ -128,7 +124,7 @@ hold_or_release (struct store *store, const char *target, const char *tag,
   /* Whatever holds it can be released. */
   r = release ? 0 : sane_check_key (key, status);
   if (r == 0)
-    r = store_change (store, change_hold, &hold, status);
+    r = change_hold (connection, &hold, status);
   free (key);
   return r;
 }
@@ -137,20 +133,16 @@ int
 manage_hold (struct store *store, const char *target, const char *tag,
              struct status *status)
 {
-  if (store_remote (store))
-    return calls_ask (store, &call_manage_hold,
-                      &(struct manage_call){ .target = target, .tag = tag },
-                      status);
-  return hold_or_release (store, target, tag, false, status);
+  const struct manage_step step = { target, tag };
+
+  return manage_group (store, GROUP_HOLD, &step, 1, 0, status);
 }
 
 int
 manage_release (struct store *store, const char *target, const char *tag,
                 struct status *status)
 {
-  if (store_remote (store))
-    return calls_ask (store, &call_manage_release,
-                      &(struct manage_call){ .target = target, .tag = tag },
-                      status);
-  return hold_or_release (store, target, tag, true, status);
+  const struct manage_step step = { target, tag };
+
+  return manage_group (store, GROUP_RELEASE, &step, 1, 0, status);
 }

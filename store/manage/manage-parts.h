@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/failed.h"
+#include "engine/writer.h"
 #include "manage.h"
 #include "sqlite/shrink.h"
 
@@ -66,5 +67,32 @@ int manage_shrink_step (struct store *store, struct shrinking *shrinking,
 int manage_keep_readers_out (const char *path,
                              const struct snapshot_info *snapshot, int *guard,
                              struct status *status);
+
+struct request;
+
+/* Make the change of REQUEST (request.h), or with ONLY_TRY fail as it would
+ * fail; again where it deletes a snapshot that somebody reads.
+ */
+int manage_change (struct store *store, bool only_try, struct request *request,
+                   struct status *status);
+
+/* Take the guard of the disk that the target of REQUEST names, which becomes
+ * the only one that it may change.  With FORCE it goes on without the guard,
+ * and *GUARD is -1.
+ */
+int manage_guard_target (struct store *store, struct request *request,
+                         bool force, int *guard, struct status *status);
+
+/* Changes that several of are made at once (group.c): what each is told is a
+ * struct request.
+ */
+extern const writer_change manage_delete_change;
+extern const writer_change manage_snapshot_change;
+extern const writer_change manage_rollback_change;
+extern const writer_change manage_clone_change;
+
+/* Inside a transaction: hold the snapshot that REQUEST names, or RELEASE it. */
+int manage_change_hold (struct connection *connection, struct request *request,
+                        const char *tag, bool release, struct status *status);
 
 #endif /* SQLBLOCK_MANAGE_PARTS_H */

@@ -56,12 +56,9 @@ find_changeable (struct connection *connection, struct request *request,
   return features_allow (connection, request->disk.id, FEATURE_CHANGE, status);
 }
 
-/* Take the guard of the disk that the target names, which becomes the only one
- * that the request may change.  With FORCE it goes on without the guard.
- */
-static int
-guard_target (struct store *store, struct request *request, bool force,
-              int *guard, struct status *status)
+int
+manage_guard_target (struct store *store, struct request *request, bool force,
+                     int *guard, struct status *status)
 {
   *guard = -1;
   if (STORE_READ (store, status, connection,
@@ -119,10 +116,9 @@ change_once (struct store *store, bool only_try, struct request *request,
   return request->would ? 0 : -1;
 }
 
-/* The same, again where it deletes a snapshot that somebody reads. */
-static int
-make_change (struct store *store, bool only_try, struct request *request,
-             struct status *status)
+int
+manage_change (struct store *store, bool only_try, struct request *request,
+               struct status *status)
 {
   const struct timespec pause = { .tv_nsec = 50000000 };
   bool read;
@@ -325,9 +321,9 @@ change_guarded (struct store *store, bool only_try, bool force,
 {
   int guard, r;
 
-  if (guard_target (store, request, force, &guard, status) == -1)
+  if (manage_guard_target (store, request, force, &guard, status) == -1)
     return -1;
-  r = make_change (store, only_try, request, status);
+  r = manage_change (store, only_try, request, status);
   drop_guard (guard);
   return r;
 }
@@ -466,7 +462,7 @@ delete_snapshots_or_try (struct store *store, bool only_try,
     .change = delete_snapshots,
   };
 
-  return make_change (store, only_try, &request, status);
+  return manage_change (store, only_try, &request, status);
 }
 
 int
@@ -601,6 +597,11 @@ manage_clone (struct store *store, const char *source, const char *name,
     return -1;
   return store_change (store, clone_target, &request, status);
 }
+
+const writer_change manage_delete_change = delete_disk;
+const writer_change manage_snapshot_change = snapshot_disks;
+const writer_change manage_rollback_change = rollback;
+const writer_change manage_clone_change = clone_target;
 
 /*--------------------------------------------------------------------
  * Pinning.

@@ -325,7 +325,7 @@ serve_disk_extents (struct serving *serving, void *values,
 static int
 check_lists (const struct manage_call *call, struct status *status)
 {
-  if (call->target_count <= TARGETS_MAX &&
+  if (call->target_count <= TARGETS_MAX && call->step_count <= TARGETS_MAX &&
       call->options.settings_count <= SETTINGS_MAX)
     return 0;
   return status_fail (status, E2BIG,
@@ -367,8 +367,8 @@ SERVE (manage_delete_snapshots,
 SERVE (manage_try_delete_snapshots,
        manage_try_delete_snapshots (STORE, call->targets, call->target_count,
                                     status))
-SERVE (manage_hold, manage_hold (STORE, call->target, call->tag, status))
-SERVE (manage_release, manage_release (STORE, call->target, call->tag, status))
+SERVE (manage_group, manage_group (STORE, call->kind, call->steps,
+                                   call->step_count, call->flags, status))
 SERVE (manage_rollback,
        manage_rollback (STORE, call->target, call->force, status))
 SERVE (manage_try_rollback,

@@ -252,8 +252,17 @@ try:
             ("manage_create", {"options": {"name": "x", "size": 4096,
                                            "block_size": 3}}),
             ("manage_clone", {"source": "web", "name": ""}),
-            ("manage_hold", {"target": "web@monday", "tag": {"hex": "ff"}}),
-            ("manage_hold", {"target": "web@monday", "tag": ""}),
+            ("manage_group", {"kind": 2, "steps": [
+                {"target": "web@monday", "name": {"hex": "ff"}}]}),
+            ("manage_group", {"kind": 2, "steps": [
+                {"target": "web@monday", "name": ""}]}),
+            ("manage_group", {"kind": 9, "steps": [
+                {"target": "web@monday", "name": "x"}]}),
+            ("manage_group", {"kind": 5, "steps": [
+                {"target": "web@monday", "name": "a/b"}]}),
+            ("manage_group", {"kind": 5, "steps": [{"target": "web"}]}),
+            ("manage_group", {"kind": 4, "flags": 2, "steps": [
+                {"target": "web@monday"}, {"target": "web@monday"}]}),
             ("manage_set", {"target": "web", "options": {"settings": [
                 {"key": {"hex": "ff"}, "text": "x"}]}}),
             ("manage_find_snapshot", {"target": "web"}),
