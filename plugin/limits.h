@@ -12,9 +12,10 @@
  *   limit-bytes=1M   |read 512k|read 512k|read 2M|....2 s....|read 4k|
  *
  * Reads, writes, prefetching, trims, zeroes and maps are requests; the first
- * three also move bytes.  Prefetching that would have to wait is left out.  A flush never waits and costs nothing: a guest that
- * waits for one longer than it is used to takes its disk for broken, and what
- * was written for it has been paid.
+ * three also move bytes.  Prefetching that would have to wait is left out.  A
+ * flush never waits and costs nothing: a guest that waits for one longer than
+ * it is used to takes its disk for broken, and what was written for it has been
+ * paid.
  *
  * The settings are looked at once a second, also by those who wait.
  */
