@@ -69,9 +69,14 @@ logged ()
   }
 }
 
+# listed [COMMAND...]: the exports that are listed, whatever can be opened.
 listed ()
 {
-  "$@" nbdinfo --list "$(uri s)" | sed -n 's/^export="\(.*\)":/\1/p' | xargs
+  "$@" nbdsh -c "
+h.set_opt_mode(True)
+h.connect_unix('$tmp/s')
+h.opt_list(lambda name, _: print(name))
+h.opt_abort()" | xargs
 }
 
 #--------------------------------------------------------------------
