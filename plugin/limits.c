@@ -232,14 +232,30 @@ take (struct limits *limits, uint64_t bytes, uint64_t now)
   return wait;
 }
 
+/* Is there no limit at all? */
+static bool
+is_free (const struct limits *limits)
+{
+  return atomic_load (&limits->requests.rate) == 0 &&
+         atomic_load (&limits->bytes.rate) == 0;
+}
+
+bool
+limits_try (struct limits *limits, uint64_t bytes)
+{
+  const uint64_t now = clock_now ();
+
+  look_again (limits, now);
+  return is_free (limits) || take (limits, bytes, now) == 0;
+}
+
 int
 limits_wait (struct limits *limits, uint64_t bytes)
 {
   uint64_t now = clock_now (), until;
 
   look_again (limits, now);
-  if (atomic_load (&limits->requests.rate) == 0 &&
-      atomic_load (&limits->bytes.rate) == 0)
+  if (is_free (limits))
     return 0;
   while ((until = take (limits, bytes, now)) != 0) {
     if (nbdkit_nanosleep (0, until - now < SLICE ? until - now : SLICE) == -1)

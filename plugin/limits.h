@@ -12,9 +12,10 @@
  *   limit-bytes=1M   |read 512k|read 512k|read 2M|....2 s....|read 4k|
  *
  * Reads, writes, prefetching, trims, zeroes and maps are requests; the first
- * three also move bytes.  A flush never waits and costs nothing: a guest that
- * waits for one longer than it is used to takes its disk for broken, and what
- * was written for it has been paid.
+ * three also move bytes.  Prefetching that would have to wait is left out.  A
+ * flush never waits and costs nothing: a guest that waits for one longer than
+ * it is used to takes its disk for broken, and what was written for it has been
+ * paid.
  *
  * The settings are looked at once a second, also by those who wait.
  */
@@ -22,6 +23,7 @@
 #ifndef SQLBLOCK_LIMITS_H
 #define SQLBLOCK_LIMITS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "status.h"
@@ -44,5 +46,10 @@ void limits_end (void);
  * client has left meanwhile, or the server ends.
  */
 int limits_wait (struct limits *limits, uint64_t bytes);
+
+/* Do not wait: may it begin now?  For what need not be done, and comes from
+ * threads of filters, which wait for no client.
+ */
+bool limits_try (struct limits *limits, uint64_t bytes);
 
 #endif /* SQLBLOCK_LIMITS_H */

@@ -1007,11 +1007,12 @@ sqlblock_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flags,
 static int
 sqlblock_cache (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
+  const struct client *client = handle;
   struct status ignored;
 
   (void)flags;
-  if (wait_for_turn (handle, count) == 0)
-    disk_cache (disk_of (handle), offset, count, &ignored);
+  if (limits_try (client->limits, count))
+    disk_cache (client->disk, offset, count, &ignored);
   return 0;
 }
 

@@ -67,7 +67,7 @@ calls='l?stat|open|openat|rename|renameat2?|link|unlink|statvfs|statfs|access'
 calls="$calls|realpath|truncate|mkostemp|fsync"
 files=$(cd store &&
   grep -nE "(^|[^a-z_>])($calls) \(" {rows,engine,manage,check,server}/*.c |
-  grep -vE '^(check/rawfile|server/(prometheus|observe|control-socket))\.c:') || :
+  grep -vE '^(check/rawfile|server/(hook|prometheus|observe|control-socket))\.c:') || :
 [ -z "$files" ] || fail "files of a database outside store/sqlite: $files"
 
 # All connections of a store are opened at one place.
