@@ -160,7 +160,8 @@ def values_of (name, argument):
     return {"SIZE": "1M", "HOW": "lz4", "TEXT": "text", "SNAPSHOT": "monday",
             "FILE": "saved", "WHEN": "never", "COLUMNS": "80", "LINES": "24",
             "SECONDS": "1", "SOCKET": "none", "NUMBER": "1", "KEY": "user:other",
-            "TITLES": "size,name", "TITLE": "created"}[argument]
+            "TITLES": "size,name", "TITLE": "created",
+            "ID": "3", "TIME": "2999-01-01", "SPAN": "1h"}[argument]
 
 def option_of (name, argument):
     return "--%s%s" % (name, argument and "=" + values_of(name, argument))
