@@ -18,6 +18,7 @@
  *   manage.h       disks and snapshots by the names that people give
  *   check.h        is the database right, and what can be done if not
  *   stream.h       the format of what is sent and received
+ *   settings.h     what can be set of a disk, or of the database for its disks
  *   server.h       what a server does beside requests
  *   statistics.h   what servers have done
  *   status.h       what went wrong

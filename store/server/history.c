@@ -150,30 +150,22 @@ interval_of (const struct visit *visit, int64_t seconds)
   return seconds / visit->interval;
 }
 
-/* Find out which schedule the disk has: what the server was told, or else what
- * its settings are.
+/* Find out how often there is a snapshot of the disk: as the server was told,
+ * or else as its settings say.
  */
 static int
-find_schedule (struct connection *connection, struct visit *visit,
+find_interval (struct connection *connection, struct visit *visit,
                struct status *status)
 {
-  const struct history_options *options = visit->options;
-  const int64_t id = visit->disk.id;
   struct setting_value value;
 
-  visit->interval = options->interval;
-  visit->keep = options->keep;
-  if (options->interval == 0 &&
-      (settings_look (connection, setting_find ("auto-snapshot"), id, &value,
-                      status) == -1 ||
-       schedule_parse_interval (value.text, &visit->interval, status) == -1))
-    return -1;
-  return options->keep.count > 0 ||
-                 (settings_look (connection, setting_find ("keep"), id, &value,
-                                 status) == 0 &&
-                  schedule_parse_rules (value.text, &visit->keep, status) == 0)
-             ? 0
-             : -1;
+  visit->interval = visit->options->interval;
+  if (visit->interval > 0)
+    return 0;
+  return settings_look (connection, setting_find ("auto-snapshot"),
+                        visit->disk.id, &value, status) == -1
+             ? -1
+             : schedule_parse_interval (value.text, &visit->interval, status);
 }
 
 /* Is it time for a snapshot?  What the last one says counts: where the clock
@@ -198,7 +190,7 @@ look (struct connection *connection, struct visit *visit, struct status *status)
   if (r != 1)
     return r; /* it was deleted since the disks were listed */
   visit->count = 0;
-  if (find_schedule (connection, visit, status) == -1)
+  if (find_interval (connection, visit, status) == -1)
     return -1;
   if (visit->interval == 0)
     return 0;
@@ -308,9 +300,7 @@ delete_unread (struct connection *connection, struct visit *visit,
   return snapshots_delete (connection, snapshot, status) == -1 ? -1 : 1;
 }
 
-/* Find out which of those that were read are held.  Only deleting depends on
- * that: where it cannot be read, snapshots are still taken.
- */
+/* Find out which of those that were read are held. */
 static int
 find_held (struct connection *connection, struct visit *visit,
            struct status *status)
@@ -320,6 +310,24 @@ find_held (struct connection *connection, struct visit *visit,
                            &visit->entries[i].held, status) == -1)
       return -1;
   return 0;
+}
+
+/* The same, and which rules hold for the disk.  Only deleting depends on that:
+ * where it cannot be read, snapshots are still taken.
+ */
+static int
+find_kept (struct connection *connection, struct visit *visit,
+           struct status *status)
+{
+  struct setting_value value;
+
+  visit->keep = visit->options->keep;
+  if (visit->keep.count == 0 &&
+      (settings_look (connection, setting_find ("keep"), visit->disk.id, &value,
+                      status) == -1 ||
+       schedule_parse_rules (value.text, &visit->keep, status) == -1))
+    return -1;
+  return find_held (connection, visit, status);
 }
 
 /* Delete what no rule keeps, the oldest first, as many as may be.  Somebody
@@ -395,9 +403,9 @@ visit_disk (struct store *store, struct visit *visit, struct status *status)
     r = store_change (store, take, visit, status);
     tended->taken += r == 0 && visit->taken;
   }
-  if (r == 0)
+  if (r == 0 && visit->interval > 0)
     r = STORE_READ (store, status, connection,
-                    find_held (connection, visit, status));
+                    find_kept (connection, visit, status));
   if (r == 0 && has_surplus (visit) && deletions_left (visit) > 0) {
     r = store_change (store, thin_out, visit, status);
     if (r == 0)

@@ -157,19 +157,37 @@ choose_delete_snapshots (struct operation *operation, struct things *things,
   return true;
 }
 
+/* Roll back to SNAPSHOT, too, unless its disk is among the effects. */
+static void
+add_rollback (struct operation *operation, const struct thing *snapshot)
+{
+  char name[THING_NAME];
+
+  set_name (name, snapshot->name, "");
+  *strchr (name, '@') = '\0';
+  for (size_t i = 0; i < operation->effects_count; i++)
+    if (strcmp (operation->effects[i].name, name) == 0)
+      return;
+  add_target (operation, snapshot);
+  add_copy (operation, name, "", snapshot, NULL);
+}
+
+/* One disk, or two at once; the clients' is the first (operation_changes). */
 static bool
 choose_rollback (struct operation *operation, struct things *things,
-                 uint64_t *random)
+                 const struct thing *disk, uint64_t *random)
 {
   struct thing *snapshot = random_thing (things, true, random);
-  char name[THING_NAME];
+  struct thing *other = random_thing (things, true, random);
+  const size_t length = strlen (disk->name);
 
   if (snapshot == NULL)
     return false;
-  add_target (operation, snapshot);
-  set_name (name, snapshot->name, "");
-  *strchr (name, '@') = '\0';
-  add_copy (operation, name, "", snapshot, NULL);
+  add_rollback (operation, snapshot);
+  if (random_below (random, 2) &&
+      (strncmp (other->name, disk->name, length) != 0 ||
+       other->name[length] != '@'))
+    add_rollback (operation, other);
   return true;
 }
 
@@ -184,6 +202,12 @@ choose_clone (struct operation *operation, struct things *things,
   snprintf (operation->name, THING_NAME, "c%" PRIu64, ++counter);
   add_target (operation, source);
   add_copy (operation, operation->name, "", source, disk);
+  if (random_below (random, 2)) {
+    source = random_disk (things, disk, random);
+    snprintf (operation->second_name, THING_NAME, "c%" PRIu64, ++counter);
+    add_target (operation, source);
+    add_copy (operation, operation->second_name, "", source, disk);
+  }
   return true;
 }
 
@@ -337,7 +361,7 @@ choose (struct operation *operation, struct things *things, struct thing *disk,
   case OPERATION_DELETE_SNAPSHOTS:
     return choose_delete_snapshots (operation, things, random);
   case OPERATION_ROLLBACK:
-    return choose_rollback (operation, things, random);
+    return choose_rollback (operation, things, disk, random);
   case OPERATION_CLONE:
     return choose_clone (operation, things, disk, random);
   case OPERATION_WRITE:
@@ -505,6 +529,10 @@ operation_run (const struct operation *operation, struct store *store,
 {
   const char *const targets[EFFECTS_MOST] = { operation->targets[0],
                                               operation->targets[1] };
+  const struct manage_step steps[EFFECTS_MOST] = {
+    { targets[0], operation->name },
+    { targets[1], operation->second_name },
+  };
   uint64_t freed;
   bool done;
 
@@ -516,9 +544,15 @@ operation_run (const struct operation *operation, struct store *store,
     return manage_delete_snapshots (store, targets, operation->targets_count,
                                     status);
   case OPERATION_ROLLBACK:
-    return manage_rollback (store, targets[0], true, status);
+    return operation->targets_count == 1
+               ? manage_rollback (store, targets[0], true, status)
+               : manage_group (store, GROUP_ROLLBACK, steps,
+                               operation->targets_count, GROUP_FORCE, status);
   case OPERATION_CLONE:
-    return manage_clone (store, targets[0], operation->name, NULL, status);
+    return operation->targets_count == 1
+               ? manage_clone (store, targets[0], operation->name, NULL, status)
+               : manage_group (store, GROUP_CLONE, steps,
+                               operation->targets_count, 0, status);
   case OPERATION_FLATTEN:
     return manage_flatten (store, targets[0], NULL, NULL, status);
   case OPERATION_RESIZE:

@@ -3,8 +3,8 @@
  */
 
 /* The manager of a load: takes and deletes snapshots, rolls disks back,
- * clones, writes to clones, flattens, resizes, deletes and reclaims, in
- * random order.
+ * clones, one or two at an instant, writes to clones, flattens, resizes,
+ * deletes and reclaims, in random order.
  *
  * Before it begins, an operation says what it makes of the things in the
  * store.  So whoever sees the store change knows whether the operation is
@@ -63,6 +63,7 @@ struct operation {
   char targets[EFFECTS_MOST][THING_NAME];
   size_t targets_count;
   char name[THING_NAME]; /* of what is made */
+  char second_name[THING_NAME];
   uint64_t offset, count;
   bool fua;
   struct disk_options options; /* to be set */
