@@ -389,8 +389,8 @@ try_deletion (struct store *store, const char *name,
                                           common.force, trashed, status);
 }
 
-/* Say in a new string, *SAID, what would become of the disk NAME; if it would be
- * deleted, it and its snapshots are put into FAMILY.
+/* Say in a new string, *SAID, what would become of the disk NAME; if it would
+ * be deleted, it and its snapshots are put into FAMILY.
  */
 static int
 show_deletion (struct store *store, const char *name, struct family *family,
@@ -525,10 +525,10 @@ delete_one (struct store *store, const struct names *disks)
 
   if (common.dry_run)
     return show_deletions (store, disks);
-  r = delete_now ? manage_delete (store, name, delete_snapshots, common.force,
-                                  &status)
-                 : manage_discard (store, name, delete_snapshots, common.force,
-                                   &trashed, &status);
+  r = delete_now
+          ? manage_delete (store, name, delete_snapshots, common.force, &status)
+          : manage_discard (store, name, delete_snapshots, common.force,
+                            &trashed, &status);
   if (r == -1)
     return tool_fail (&status);
   tell_deletion (name, &trashed);
@@ -563,10 +563,9 @@ const struct command command_delete = {
       "for what is written next; \"sqlblock compact\" gives it back to the\n"
       "file system.\n"
       "\n"
-      "Where \"sqlblock set\" has said trash=SPAN for the disk or the "
-      "database,\n"
-      "it goes to the trash for so long, with its snapshots, unless --now is\n"
-      "given; \"sqlblock undelete\" has it back.\n"
+      "Where \"sqlblock set\" has said trash=TIME for the disk or the\n"
+      "database, it goes to the trash for so long, with its snapshots, unless\n"
+      "--now is given; \"sqlblock undelete\" has it back.\n"
       "\n"
       "Example: sqlblock delete disks.sqlite web --snapshots --dry-run\n",
   .options = delete_options,

@@ -727,6 +727,27 @@ put_name (json_t *names, char *name)
   free (name);
 }
 
+/* "--names prints names only", if that is not all that is asked for. */
+static int
+check_names (void)
+{
+  if (list_names && (with_usage || common.columns || common.sort ||
+                     common.sort_down || common.exact || common.bare))
+    return tool_usage ("--names prints names only; leave out --usage and what "
+                       "is about columns");
+  return TOOL_DONE;
+}
+
+/* Print NAMES, if they are to be JSON. */
+static void
+end_names (json_t *names)
+{
+  if (common.json)
+    tool_json_print (json_pack ("{s:o}", "names", names));
+  else
+    json_decref (names);
+}
+
 /* Each disk, and behind it its snapshots if they were read. */
 static void
 print_names (const struct contents *contents)
@@ -745,10 +766,19 @@ print_names (const struct contents *contents)
         put_name (names, tool_format ("%s@%s", disk->name,
                                       contents->snapshots[next].name));
   }
-  if (common.json)
-    tool_json_print (json_pack ("{s:o}", "names", names));
-  else
-    json_decref (names);
+  end_names (names);
+}
+
+/* Each snapshot. */
+static void
+print_snapshot_names (const struct contents *contents)
+{
+  json_t *names = json_array ();
+
+  for (size_t i = 0; i < contents->snapshot_count; i++)
+    put_name (names, tool_format ("%s@%s", contents->snapshots[i].disk_name,
+                                  contents->snapshots[i].name));
+  end_names (names);
 }
 
 /* The usual columns. */
@@ -800,10 +830,9 @@ run_list (int argc, char *argv[])
   code = choose_columns (table, COLUMNS, USAGE_COLUMNS);
   if (code != TOOL_DONE)
     return code;
-  if (list_names && (with_usage || common.columns || common.sort ||
-                     common.sort_down || common.exact || common.bare))
-    return tool_usage ("--names prints names only; leave out --usage and what "
-                       "is about columns");
+  code = check_names ();
+  if (code != TOOL_DONE)
+    return code;
   store = tool_open (argv[0], false);
   /* A disk's usage is that of its snapshots, too. */
   code = read_contents (store, list_all || with_usage, &contents);
@@ -864,6 +893,7 @@ const struct command command_list = {
 
 static const struct tool_option snapshot_options[] = {
   USAGE_OPTION,
+  { "names", 0, NULL, &list_names, "print just the names, one a line" },
   { NULL, 0, NULL, NULL, NULL },
 };
 
@@ -879,9 +909,12 @@ run_snapshot_list (int argc, char *argv[])
   struct disk_info disk;
   struct status status;
   struct store *store;
-  const int code = choose_columns (table, "NAME,SIZE,CREATED,BY,HOLDS",
-                                   "NAME,SIZE,STORED,FREES,CREATED,BY,HOLDS");
+  int code = choose_columns (table, "NAME,SIZE,CREATED,BY,HOLDS",
+                             "NAME,SIZE,STORED,FREES,CREATED,BY,HOLDS");
 
+  if (code != TOOL_DONE)
+    return code;
+  code = check_names ();
   if (code != TOOL_DONE)
     return code;
   store = tool_open (argv[0], false);
@@ -890,6 +923,10 @@ run_snapshot_list (int argc, char *argv[])
   if (manage_list_snapshots (store, argv[1], add_snapshot, &contents,
                              &status) == -1)
     return tool_fail (&status);
+  if (list_names) {
+    print_snapshot_names (&contents);
+    return TOOL_DONE;
+  }
   return show_list (store, &contents, true, false, table);
 }
 
@@ -911,7 +948,7 @@ const struct command command_snapshot_list = {
       "block_size, created, automatic (made by a server), guid,\n"
       "description, user (what was set as user:KEY, by KEY) and holds (when\n"
       "they began, by their tags); with --usage also stored and exclusive\n"
-      "(what deleting it frees).\n"
+      "(what deleting it frees).  With --names it is {\"names\": [...]}.\n"
       "\n"
       "Example: sqlblock snapshot list disks.sqlite web\n",
   .options = snapshot_options,

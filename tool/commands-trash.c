@@ -221,6 +221,22 @@ fail_unknown (const struct trash *trash, const char *name)
   return tool_fail (&status);
 }
 
+/* Fail where there is nothing of that name or number, deleted whenever. */
+static int
+check_known (const struct trash *trash, const struct choice *choice)
+{
+  const struct choice ever = {
+    .name = choice->name,
+    .id = choice->id,
+    .deleted_by = INT64_MAX,
+  };
+
+  for (size_t i = 0; i < trash->count; i++)
+    if (is_chosen (&ever, &trash->disks[i]))
+      return TOOL_DONE;
+  return fail_unknown (trash, choice->name ? choice->name : wanted_id);
+}
+
 /*--------------------------------------------------------------------
  * undelete
  */
@@ -309,18 +325,16 @@ run_undelete (int argc, char *argv[])
     return code;
   store = tool_open (argv[0], true);
   trash = read_trash (store);
+  code = check_known (&trash, &choice);
   choose (&trash, &choice);
   if (wanted_time)
     keep_newest (&trash);
-  if (trash.count == 1)
-    code = have_back (store, &trash.disks[0], argv[2]);
-  else if (trash.count > 1)
-    code = fail_several (&trash);
-  else {
-    trash_free (&trash);
-    trash = read_trash (store);
-    code = fail_unknown (&trash, argv[1]);
-  }
+  if (code == TOOL_DONE && trash.count == 0)
+    code =
+        tool_error (ENOENT, "'%s' was not deleted by %s", argv[1], wanted_time);
+  else if (code == TOOL_DONE)
+    code = trash.count == 1 ? have_back (store, &trash.disks[0], argv[2])
+                            : fail_several (&trash);
   trash_free (&trash);
   return code;
 }
@@ -352,8 +366,8 @@ static bool with_usage;
 
 static const struct tool_option list_options[] = {
   { "usage", 'u', NULL, &with_usage,
-    "count what deleting them would free, which takes long\n"
-    "where that is much" },
+    "count what deleting them would free, which takes\n"
+    "long where that is much" },
   { NULL, 0, NULL, NULL, NULL },
 };
 
@@ -456,7 +470,7 @@ const struct command command_trash_list = {
   .help =
       "\"sqlblock delete\" moves disks to the trash where \"sqlblock set\" "
       "has\n"
-      "said trash=SPAN for them or for the database.  NAME is what a disk was\n"
+      "said trash=TIME for them or for the database.  NAME is what a disk was\n"
       "called, \"?\" if that cannot be read, and ID its number.  After UNTIL "
       "a\n"
       "server deletes it, or \"sqlblock trash empty --expired\".\n"
@@ -486,7 +500,7 @@ static bool no_reclaim;
 
 static const struct tool_option empty_options[] = {
   ID_OPTION,
-  { "older", 0, "TIME", &wanted_span,
+  { "older", 0, "SPAN", &wanted_span,
     "only what was deleted so long ago: 12h, 7d" },
   { "expired", 0, NULL, &wanted_expired, "only what is to go by now" },
   { "no-reclaim", 0, NULL, &no_reclaim,
@@ -564,11 +578,11 @@ run_empty (int argc, char *argv[])
   store = tool_open (argv[0], true);
   tool_catch_signals ();
   trash = read_trash (store);
+  if (choice.name || choice.id)
+    code = check_known (&trash, &choice);
   choose (&trash, &choice);
-  if (trash.count == 0 && (argc > 1 || wanted_id)) {
-    trash_free (&trash);
-    trash = read_trash (store);
-    code = fail_unknown (&trash, argc > 1 ? argv[1] : wanted_id);
+  if (code != TOOL_DONE) {
+    /* That was said. */
   }
   else if (trash.count == 0)
     tool_say ("there is nothing to delete in the trash");

@@ -40,7 +40,7 @@ struct group {
   const struct manage_step *steps;
   size_t count;
   unsigned flags;
-  struct guarded *disks; /* NULL: none are guarded */
+  struct guarded *disks;       /* NULL: none are guarded */
   struct trashed_disk trashed; /* the last that went to the trash */
 };
 

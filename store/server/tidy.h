@@ -24,7 +24,10 @@
  * load that neither fills the log nor ever pauses for a second there would be
  * none.
  *
- * It does nothing before a client has opened a disk for writing.
+ * It does nothing of that before a client has opened a disk for writing.
+ *
+ * What has been in the trash for its time (rows/trash.h) is deleted by it, too:
+ * every few seconds it looks, whether somebody writes or not.
  */
 
 #ifndef SQLBLOCK_TIDY_H

@@ -175,7 +175,8 @@ def values_of (name, argument):
             "FILE": "saved", "WHEN": "never", "COLUMNS": "80", "LINES": "24",
             "SECONDS": "1", "SOCKET": "none", "NUMBER": "1", "KEY": "user:other",
             "TITLES": "size,name", "TITLE": "created", "raw|qcow2": "raw",
-            "raw|qcow2|vmdk|vdi|vhdx|gzip|xz|zstd": "raw"}[argument]
+            "raw|qcow2|vmdk|vdi|vhdx|gzip|xz|zstd": "raw",
+            "ID": "3", "TIME": "2999-01-01", "SPAN": "1h"}[argument]
 
 def option_of (name, argument):
     return "--%s%s" % (name, argument and "=" + values_of(name, argument))

@@ -40,6 +40,9 @@ COMMANDS = {
     "import over": (["import", "web", "RAW", "--overwrite"], {0}),
     "receive": (["receive", "new", "STREAM"], {4}),
     "compact": (["compact"], {0}),
+    "discard": (["delete", "bin", "--snapshots"], {3}),
+    "undelete": (["undelete", "binned"], {3}),
+    "trash empty": (["trash", "empty"], {0}),
 }
 
 # Rows that nobody sees, as schema.sql says who sees what, and layers.
@@ -71,7 +74,7 @@ def fail(*words):
 
 def put_file(db, words):
     """A command's words with the files among them, and its input."""
-    at = 2 if words[0] == "snapshot" else 1
+    at = 2 if words[0] in ("snapshot", "trash") else 1
     stream = open(files["STREAM"] if "STREAM" in words else os.devnull, "rb")
     return ([*words[:at], db, *(files.get(word, word) for word in words[at:]
                                 if word != "STREAM")], stream)
@@ -152,9 +155,11 @@ def names(db):
 
 def state(db, server):
     """What all disks and snapshots read as, but for mail, which clients
-    write."""
-    return {name: hashlib.sha256(server.read(name)).hexdigest()
-            for name in names(db) if not name.startswith("mail")}
+    write; and what is in the trash."""
+    trash = json.loads(run(db, ["trash", "list", "--json"]))["trash"]
+    return {"the trash": [(disk["name"], disk["snapshots"]) for disk in trash],
+            **{name: hashlib.sha256(server.read(name)).hexdigest()
+               for name in names(db) if not name.startswith("mail")}}
 
 
 def difference(a, b):
@@ -198,6 +203,13 @@ def make(db, plugin):
     write(server, "copy", 3)
     run(db, ["clone", "copy@three", "rest"])
     write(server, "rest", 3)
+    for disk in "bin", "binned":
+        run(db, ["clone", "web@two", disk])
+        write(server, disk, 5)
+        run(db, ["snapshot", "create", disk + "@four"])
+        write(server, disk, 5)
+        run(db, ["set", disk, "trash=7d"])
+    run(db, ["delete", "binned", "--snapshots"])
     server.process.terminate()
     server.process.wait()
     files["RAW"], files["STREAM"] = db + ".raw", db + ".stream"

@@ -189,7 +189,7 @@ same("keys of the file", sorted(printed("file")), documented("The file"))
 same("keys of the trash", sorted(printed("trash")["trash"][0]),
      documented("The trash"))
 same("keys of what takes the space", sorted(printed("df")),
-     documented("What takes the space"))
+     documented("The parts of the file"))
 same("keys of who has what open", sorted(printed("status")["status"][0]),
      documented("Who has what open"))
 same("keys of a difference", sorted({*difference, *difference["ranges"][0]}),

@@ -74,9 +74,11 @@ shows copy 1
 says 3 "there is no disk 'web'" info disks web
 says 3 "there is no disk" send disks web@monday
 [ "$(sqlblock snapshot list disks -H | wc -l)" = 0 ] || fail "snapshot list"
-sqlblock info disks | grep -q "^in trash: *1 disk" || fail "info"
+sqlblock info disks >out
+grep -q "^in trash: *1 disk" out || fail "info"
 [ "$(sqlblock info disks --json | ask 'j["trash"]')" = 1 ] || fail "info --json"
-sqlblock list disks 2>&1 | grep -q "^in the trash: 1 disk" || fail "list"
+sqlblock list disks >out 2>&1
+grep -q "^in the trash: 1 disk" out || fail "list"
 sqlblock trash list disks --json --usage >out
 [ "$(ask '[(d["name"], d["id"], d["snapshots"], d["size"],
             d["frees"] > 0) for d in j["trash"]]' <out)" = \
@@ -88,8 +90,8 @@ for name in web trash/1 web@monday trash/1@monday; do
     'nbd+unix:///$name?socket='\$unixsocket -c 'h.pread(1, 0)'" 2>err ||
     fail "$name is served"
 done
-! nbdkit -U - "$plugin" disks --run 'nbdinfo --list "$uri"' 2>/dev/null |
-  grep -q trash || fail "it is offered"
+nbdkit -U - "$plugin" disks --run 'nbdinfo --list "$uri"' >out 2>&1
+! grep -q trash out || fail "it is offered"
 
 # Check, a backup, and what salvage finds, have it.
 says 0 "" check disks
@@ -150,6 +152,45 @@ sqlblock set -q disks copy trash=1s
 says 0 "moved disk 'copy'" delete disks copy
 sleep 1.1
 says 0 "deleted disk 'copy'" trash empty disks --expired
+
+# Several at once, some of them for good.
+for name in g1 g2 g3; do
+  sqlblock create -q disks $name --size=1M
+done
+sqlblock set -q disks g2 trash=off
+says 0 "would delete disk 'g2'" delete disks g1 g2 g3 -n
+says 0 "would move disk 'g1' to the trash" delete disks g1 g2 g3 -n
+there "g1 g2 g3 web | "
+says 0 "moved disk 'g3' to the trash" delete disks 'g*'
+there "web | g1 g3 "
+says 0 "deleted disk 'g1'" trash empty disks g1
+says 0 "" undelete disks g3
+says 0 "deleted disk 'g3'" delete disks g3 --now
+
+# Killed at whatever moment, it is there or in the trash, with all that it has,
+# and deleted for good only where that was asked for.
+sqlblock snapshot create -q disks web@kill
+for i in {1..12}; do
+  sqlblock delete -q disks web --snapshots 2>/dev/null &
+  pid=$!
+  sleep "0.0$i"
+  kill -9 $pid 2>/dev/null || :
+  wait $pid 2>/dev/null || :
+  if sqlblock info disks web >/dev/null 2>&1; then
+    there "web | "
+  else
+    there "| web "
+    sqlblock undelete disks web 2>/dev/null &
+    pid=$!
+    sleep "0.0$i"
+    kill -9 $pid 2>/dev/null || :
+    wait $pid 2>/dev/null || :
+    sqlblock undelete -q disks web 2>/dev/null || there "web | "
+  fi
+done
+shows web 2
+shows web@kill 2
+sqlblock check -q disks
 
 # What is held stays.
 sqlblock snapshot hold -q disks web@monday backup
