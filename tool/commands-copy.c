@@ -167,8 +167,8 @@ static const struct tool_option export_options[] = {
     "replace FILE if it is there, or write to it if it is\n"
     "a block device" },
   { "force", 'f', NULL, &export_force, "the same, by its old name" },
-  { "format", 0, "raw|qcow2", &export_format,
-    "what FILE becomes; default: raw" },
+  { "format", 0, "FORMAT", &export_format,
+    "what FILE becomes: raw (default) or qcow2" },
   { "compress", 0, NULL, &export_compress,
     "compress the blocks of the qcow2 image" },
   TIMEOUT_OPTION,
@@ -645,9 +645,10 @@ static const struct tool_option import_options[] = {
   { "overwrite", 0, NULL, &import_overwrite,
     "replace the contents of a disk that exists; its\n"
     "snapshots stay as they are, and FILE must fit" },
-  { "format", 0, "raw|qcow2|vmdk|vdi|vhdx|gzip|xz|zstd", &import_format,
-    "what FILE is; default: raw, if it looks like nothing\n"
-    "else.  gzip, xz and zstd: a raw disk, compressed" },
+  { "format", 0, "FORMAT", &import_format,
+    "what FILE is: raw (default, if it looks like nothing\n"
+    "else), qcow2, vmdk, vdi, vhdx, or a raw disk that is\n"
+    "compressed: gzip, xz, zstd" },
   { "raw", 0, NULL, &import_raw,
     "the same as --format=raw: take FILE as it is,\n"
     "whatever it looks like" },

@@ -394,8 +394,8 @@ sqlblock check -q "$db"
 start_nbdkit c "$plugin" "$db" control="$tmp/control"
 sqlblock import --control="$tmp/control" --format=qcow2 "$db" far image.qcow2
 sqlblock import --control="$tmp/control" --format=xz "$db" far2 - <image.xz
-sqlblock export --control="$tmp/control" --format=qcow2 "$db" far far.qcow2
-qemu-img compare -q -f raw -F qcow2 raw far.qcow2
+sqlblock export --control="$tmp/control" --format=qcow2 "$db" far went.qcow2
+qemu-img compare -q -f raw -F qcow2 raw went.qcow2
 sqlblock export --control="$tmp/control" "$db" far2 - | cmp - raw
 stop_nbdkit
 
