@@ -354,7 +354,7 @@ ls -A | grep "new-" && fail "a temporary file is left" || :
 # --- kill -9 -----------------------------------------------------------------
 
 mkdir killed
-head -c 100000000 < <(yes) >large
+head -c 102400000 < <(yes) >large
 sqlblock import -q "$db" large large
 qemu-img convert -f raw -O qcow2 large large.qcow2
 for i in 1 2 3 4 5; do
