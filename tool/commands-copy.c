@@ -510,11 +510,14 @@ say_imported (const struct source *source,
 {
   char text[TOOL_SIZE_MAX];
 
-  tool_say ("%s %s as disk '%s', of %s",
-            common.dry_run ? "would import" : "imported", source_name (source),
-            incoming->disk,
-            incoming->size ? tool_amount (incoming->size, text)
-                           : "as many bytes as come");
+  if (common.dry_run)
+    tool_print ("would import %s as disk '%s', of %s", source_name (source),
+                incoming->disk,
+                incoming->size ? tool_amount (incoming->size, text)
+                               : "as many bytes as come");
+  else
+    tool_say ("imported %s as disk '%s', of %s", source_name (source),
+              incoming->disk, tool_amount (incoming->size, text));
 }
 
 /* Import into a database that is made for it.  Returns an exit code. */
@@ -571,9 +574,10 @@ try_import (struct source *source, struct manage_incoming *incoming, bool new)
   if (store && !import_overwrite &&
       store_find (store, incoming->disk, &info, &status) == 0)
     return tool_error (EEXIST,
-                       "there is a disk '%s' already; give another name, or "
-                       "replace its contents with --overwrite",
-                       incoming->disk);
+                       "receiving disk '%s': there is a disk '%s' already; "
+                       "give another name, or replace its contents with "
+                       "--overwrite",
+                       incoming->disk, incoming->disk);
   if (incoming->size == 0)
     incoming->size = source_size (source);
   if (source_size (source) > incoming->size)

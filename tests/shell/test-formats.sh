@@ -64,7 +64,7 @@ mv raw.zst image.zstd
 for file in image.* packed.qcow2 stream.vmdk; do
   format=${file#*.}
   fails 1 "--format=$format" import "$db" "$file" "$file"
-  sqlblock import -n --format="$format" "$db" "$file" "$file" 2>err
+  sqlblock import -n --format="$format" "$db" "$file" "$file" >err
   grep -q "would import $file" err || fail "dry run of $file: $(cat err)"
   sqlblock import --format="$format" "$db" "$file" "$file"
   same "$file" raw
