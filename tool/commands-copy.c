@@ -167,8 +167,8 @@ static const struct tool_option export_options[] = {
     "replace FILE if it is there, or write to it if it is\n"
     "a block device" },
   { "force", 'f', NULL, &export_force, "the same, by its old name" },
-  { "format", 0, "raw|qcow2", &export_format,
-    "what FILE becomes; default: raw" },
+  { "format", 0, "FORMAT", &export_format,
+    "what FILE becomes: raw (default) or qcow2" },
   { "compress", 0, NULL, &export_compress,
     "compress the blocks of the qcow2 image" },
   TIMEOUT_OPTION,
@@ -510,11 +510,14 @@ say_imported (const struct source *source,
 {
   char text[TOOL_SIZE_MAX];
 
-  tool_say ("%s %s as disk '%s', of %s",
-            common.dry_run ? "would import" : "imported", source_name (source),
-            incoming->disk,
-            incoming->size ? tool_amount (incoming->size, text)
-                           : "as many bytes as come");
+  if (common.dry_run)
+    tool_print ("would import %s as disk '%s', of %s", source_name (source),
+                incoming->disk,
+                incoming->size ? tool_amount (incoming->size, text)
+                               : "as many bytes as come");
+  else
+    tool_say ("imported %s as disk '%s', of %s", source_name (source),
+              incoming->disk, tool_amount (incoming->size, text));
 }
 
 /* Import into a database that is made for it.  Returns an exit code. */
@@ -571,9 +574,10 @@ try_import (struct source *source, struct manage_incoming *incoming, bool new)
   if (store && !import_overwrite &&
       store_find (store, incoming->disk, &info, &status) == 0)
     return tool_error (EEXIST,
-                       "there is a disk '%s' already; give another name, or "
-                       "replace its contents with --overwrite",
-                       incoming->disk);
+                       "receiving disk '%s': there is a disk '%s' already; "
+                       "give another name, or replace its contents with "
+                       "--overwrite",
+                       incoming->disk, incoming->disk);
   if (incoming->size == 0)
     incoming->size = source_size (source);
   if (source_size (source) > incoming->size)
@@ -645,9 +649,10 @@ static const struct tool_option import_options[] = {
   { "overwrite", 0, NULL, &import_overwrite,
     "replace the contents of a disk that exists; its\n"
     "snapshots stay as they are, and FILE must fit" },
-  { "format", 0, "raw|qcow2|vmdk|vdi|vhdx|gzip|xz|zstd", &import_format,
-    "what FILE is; default: raw, if it looks like nothing\n"
-    "else.  gzip, xz and zstd: a raw disk, compressed" },
+  { "format", 0, "FORMAT", &import_format,
+    "what FILE is: raw (default, if it looks like nothing\n"
+    "else), qcow2, vmdk, vdi, vhdx, or a raw disk that is\n"
+    "compressed: gzip, xz, zstd" },
   { "raw", 0, NULL, &import_raw,
     "the same as --format=raw: take FILE as it is,\n"
     "whatever it looks like" },

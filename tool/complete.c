@@ -36,6 +36,8 @@
 #include "base/optional.h"
 #include "base/sane.h"
 #include "base/times.h"
+#include "destination.h"
+#include "source.h"
 #include "tool.h"
 
 /* After how many seconds nothing more is offered. */
@@ -476,6 +478,10 @@ offer_value (const char *kind)
     offer_trash (true);
   else if (strcmp (kind, "TITLE") == 0 || strcmp (kind, "TITLES") == 0)
     offer_titles (kind[strlen ("TITLE")] == 'S');
+  else if (strcmp (kind, "FORMAT") == 0)
+    offer_value (strcmp (line.command->name, "export") == 0
+                     ? destination_formats
+                     : source_formats);
   else if (strcmp (kind, "WHEN") == 0) {
     offer ("always", "");
     offer ("auto", "");

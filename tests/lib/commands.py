@@ -174,8 +174,7 @@ def values_of (name, argument):
     return {"SIZE": "1M", "HOW": "lz4", "TEXT": "text", "SNAPSHOT": "monday",
             "FILE": "saved", "WHEN": "never", "COLUMNS": "80", "LINES": "24",
             "SECONDS": "1", "SOCKET": "none", "NUMBER": "1", "KEY": "user:other",
-            "TITLES": "size,name", "TITLE": "created", "raw|qcow2": "raw",
-            "raw|qcow2|vmdk|vdi|vhdx|gzip|xz|zstd": "raw",
+            "TITLES": "size,name", "TITLE": "created", "FORMAT": "raw",
             "ID": "3", "TIME": "2999-01-01", "SPAN": "1h"}[argument]
 
 def option_of (name, argument):
@@ -276,7 +275,7 @@ def walk_options (command):
             bad += ["best", "zstd:0", "zstd:20", "zstd:"]
         elif argument in ("COLUMNS", "LINES", "NUMBER", "SECONDS"):
             bad += ["0", "x", "-1", "1x", "99999999999999999999"]
-        elif argument.startswith("raw|"):
+        elif argument == "FORMAT":
             bad += ["nothing", "RAW", "raw|qcow2"]
         elif argument == "WHEN":
             bad += ["sometimes"]

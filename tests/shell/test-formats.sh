@@ -64,7 +64,7 @@ mv raw.zst image.zstd
 for file in image.* packed.qcow2 stream.vmdk; do
   format=${file#*.}
   fails 1 "--format=$format" import "$db" "$file" "$file"
-  sqlblock import -n --format="$format" "$db" "$file" "$file" 2>err
+  sqlblock import -n --format="$format" "$db" "$file" "$file" >err
   grep -q "would import $file" err || fail "dry run of $file: $(cat err)"
   sqlblock import --format="$format" "$db" "$file" "$file"
   same "$file" raw
@@ -354,7 +354,7 @@ ls -A | grep "new-" && fail "a temporary file is left" || :
 # --- kill -9 -----------------------------------------------------------------
 
 mkdir killed
-head -c 100000000 < <(yes) >large
+head -c 102400000 < <(yes) >large
 sqlblock import -q "$db" large large
 qemu-img convert -f raw -O qcow2 large large.qcow2
 for i in 1 2 3 4 5; do
@@ -394,8 +394,8 @@ sqlblock check -q "$db"
 start_nbdkit c "$plugin" "$db" control="$tmp/control"
 sqlblock import --control="$tmp/control" --format=qcow2 "$db" far image.qcow2
 sqlblock import --control="$tmp/control" --format=xz "$db" far2 - <image.xz
-sqlblock export --control="$tmp/control" --format=qcow2 "$db" far far.qcow2
-qemu-img compare -q -f raw -F qcow2 raw far.qcow2
+sqlblock export --control="$tmp/control" --format=qcow2 "$db" far went.qcow2
+qemu-img compare -q -f raw -F qcow2 raw went.qcow2
 sqlblock export --control="$tmp/control" "$db" far2 - | cmp - raw
 stop_nbdkit
 

@@ -159,7 +159,7 @@ for i in $(seq 12); do
     sqlblock export -q killed.sqlite web - | cmp - large
     rm killed.sqlite
   fi
-  rm -f killed.sqlite.new-*
+  rm -f killed.sqlite.new-* killed.sqlite-*
   [ -z "$(ls | grep killed)" ] || fail "left behind: $(ls)"
 done
 

@@ -85,7 +85,7 @@ refused "zip" raw.zip
 refused "sqlblock receive" raw.stream
 refused "SQLite" raw.sqlite
 # What is advised works.
-fails 1 "zcat raw.gz | sqlblock import $db new -" import "$db" new raw.gz
+fails 1 "give --format=gzip" import "$db" new raw.gz
 zcat raw.gz | sqlblock import -q "$db" new -
 sqlblock export "$db" new - | cmp - raw
 sqlblock delete -q "$db" new
@@ -100,8 +100,8 @@ fails_input=raw fails 1 "this is not a stream" receive "$db" copy
 # What is there is replaced when that is asked for.
 fails 4 "--overwrite" import "$db" web raw
 # A fixed VHD has its mark only at the end, which a pipe does not show before.
-fails 1 "qemu-img convert -O raw" import "$db" new fixed.vpc
-fails_input=fixed.vpc fails 1 "qemu-img convert -O raw" import "$db" new -
+fails 1 "qemu-img convert -f vpc -O raw" import "$db" new fixed.vpc
+fails_input=fixed.vpc fails 1 "qemu-img convert -f vpc -O raw" import "$db" new -
 got=0
 (cat fixed.vpc 2>/dev/null || :) | sqlblock import "$db" new - 2>err || got=$?
 [ "$got" = 1 ] && grep -qF "qemu-img convert" err ||
