@@ -40,7 +40,7 @@ struct served {
  */
 struct client {
   struct disk *disk;
-  char *told; /* or NULL */
+  char *told;                  /* or NULL */
   struct increment *increment; /* or NULL */
   struct peer peer;
   struct place place;
@@ -58,8 +58,8 @@ struct client *client_open (const struct served *served, const char *name,
                             bool readonly, struct status *status);
 void client_close (struct client *client);
 
-/* Write what is told now to TEXT, with zeroes behind it.  Returns 0, or -1: also
- * ENOENT where the client is not let in any more.
+/* Write what is told now to TEXT, with zeroes behind it.  Returns 0, or -1:
+ * also ENOENT where the client is not let in any more.
  */
 int client_tell (const struct served *served, const struct client *client,
                  char text[LINEAGE_TEXT], struct status *status);

@@ -33,7 +33,7 @@
  *   read from the file that was written and not synced.  Where a write has to
  *   wait, as for space in a full pool, a read does not wait for it: then the
  *   sync does, and looks again.  The size is kept elsewhere, so where it has
- *   changed the file is opened once more afterwards, to see whether it has that.
+ *   changed the file is opened once more afterwards, to see if it has that.
  *
  * Locks: `writing` is held by who changes the file below, `lock`, inside it, by
  * who looks at the cache or at what is gathered.  A read of the file holds
