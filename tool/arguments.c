@@ -129,7 +129,9 @@ check_argument (const struct command *command, const char *word, size_t length,
     code = check_file (text);
   else if (strcmp (name, "DISK") == 0 || strcmp (name, "[DISK]") == 0)
     code = check_disk (command, text);
-  else if (strstr (name, "|DEVICE") && strncmp (text, "/dev/", 5) == 0)
+  /* Behind a URI a device stands in the place of a disk. */
+  else if (strcmp (command->name, "attach") == 0 &&
+           strncmp (text, "/dev/", 5) == 0)
     code = TOOL_DONE;
   else if (strstr (name, "|/") &&
            (strcmp (text, TARGET_DATABASE) == 0 || strchr (text, '=')))

@@ -544,26 +544,26 @@ run_attach (int argc, char *argv[])
 
 static const struct tool_option attach_options[] = {
   { "timeout", 't', "SPAN", &wanted_timeout,
-    "how long requests wait for a server that is away, such\n"
-    "as 10m, before they fail (default: for ever)" },
+    "how long requests wait for a server that is\n"
+    "away, such as 10m (default: for ever)" },
   { "connections", 0, "NUMBER", &wanted_connections,
-    "how many connections to have; see the manual (default: 1)" },
+    "how many connections to have (default: 1); the\n"
+    "manual says when several are right" },
   { "read-only", 'r', NULL, &readonly, "have a device that is only read" },
   { "durable", 0, NULL, &durable,
-    "have the server that is started here sync each write\n"
-    "before it is acknowledged" },
+    "have the server that is started here sync each\n"
+    "write before it is acknowledged" },
   { "always-reconnect", 0, NULL, &trusts,
-    "go on with whatever the server has after a break, even\n"
-    "where it may have lost what was acknowledged" },
-  { "foreground", 0, NULL, &stays,
-    "do not go into the background, as for a service manager" },
+    "go on with whatever the server has after a\n"
+    "break, even where it may have lost something" },
+  { "foreground", 0, NULL, &stays, "do not go into the background" },
   { NULL, 0, NULL, NULL, NULL },
 };
 
 const struct command command_attach = {
   .name = "attach",
-  .arguments = "DATABASE|URI [DISK[@SNAPSHOT]|DEVICE] [DEVICE]",
-  .summary = "Make a disk a block device, /dev/nbd0, that outlives its server",
+  .arguments = "DATABASE|URI [DISK[@SNAPSHOT]] [DEVICE]",
+  .summary = "Make a disk a block device that outlives its server",
   .help =
       "Makes a disk, or a snapshot, a block device of this machine, and "
       "prints\n"

@@ -175,7 +175,8 @@ def values_of (name, argument):
             "FILE": "saved", "WHEN": "never", "COLUMNS": "80", "LINES": "24",
             "SECONDS": "1", "SOCKET": "none", "NUMBER": "1", "KEY": "user:other",
             "TITLES": "size,name", "TITLE": "created", "FORMAT": "raw",
-            "ID": "3", "TIME": "2999-01-01", "SPAN": "1h"}[argument]
+            "ID": "3", "TIME": "2999-01-01", "SPAN": "1h",
+            "TOKEN": "token"}[argument]
 
 def option_of (name, argument):
     return "--%s%s" % (name, argument and "=" + values_of(name, argument))
