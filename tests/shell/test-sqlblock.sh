@@ -273,7 +273,9 @@ h.trim(1 << 20, 10 << 20)' web
 
   # All or none, and by names that fit.
   run 4 snapshot create "$db" web@tuesday
-  run 4 snapshot create "$db" web@wednesday web@wednesday
+  # What is named twice is meant once.
+  run 0 snapshot create "$db" web@wednesday web@wednesday
+  run 0 snapshot delete "$db" web@wednesday web@wednesday
   run 3 snapshot create "$db" web@wednesday nothing@wednesday
   run 4 snapshot create "$db" --all @monday
   run 2 snapshot create "$db" web
