@@ -48,7 +48,11 @@ server_check_hook (const char *program, struct status *status)
  */
 
 /* What each event has. */
-#define EVENT_VARIABLES 5
+static const char *const names[] = { "SQLBLOCK_EVENT", "SQLBLOCK_DATABASE",
+                                     "SQLBLOCK_DISK", "SQLBLOCK_SNAPSHOT",
+                                     "SQLBLOCK_RESULT" };
+
+#define EVENT_VARIABLES (sizeof names / sizeof names[0])
 
 /* Room for one. */
 #define VARIABLE_MAX 4200
@@ -58,15 +62,28 @@ struct environment {
   char **all; /* these, then ours */
 };
 
+/* Is TEXT, of our environment, a variable of an event?  Of two of one name
+ * shells take the last.
+ */
+static bool
+is_of_event (const char *text)
+{
+  for (size_t i = 0; i < EVENT_VARIABLES; i++) {
+    const size_t length = strlen (names[i]);
+
+    if (strncmp (text, names[i], length) == 0 && text[length] == '=')
+      return true;
+  }
+  return false;
+}
+
 static int
 make_environment (struct environment *environment,
                   const struct hook_event *event)
 {
-  const char *const values[EVENT_VARIABLES][2] = {
-    { "EVENT", event->when },    { "DATABASE", event->database },
-    { "DISK", event->disk },     { "SNAPSHOT", event->snapshot },
-    { "RESULT", event->result },
-  };
+  const char *const values[EVENT_VARIABLES] = { event->when, event->database,
+                                                event->disk, event->snapshot,
+                                                event->result };
   size_t count = 0;
 
   while (environ[count])
@@ -76,11 +93,14 @@ make_environment (struct environment *environment,
   if (environment->all == NULL)
     return -1;
   for (size_t i = 0; i < EVENT_VARIABLES; i++) {
-    snprintf (environment->texts[i], VARIABLE_MAX, "SQLBLOCK_%s=%s",
-              values[i][0], values[i][1]);
+    snprintf (environment->texts[i], VARIABLE_MAX, "%s=%s", names[i],
+              values[i]);
     environment->all[i] = environment->texts[i];
   }
-  memcpy (environment->all + EVENT_VARIABLES, environ, count * sizeof *environ);
+  count = EVENT_VARIABLES;
+  for (char **each = environ; *each; each++)
+    if (!is_of_event (*each))
+      environment->all[count++] = *each;
   return 0;
 }
 

@@ -85,7 +85,8 @@ expect_error "not a span" nbdkit "$plugin" "$db" snapshot-hook=hook \
 fails 2 "" set "$db" "a disk" snapshot-hook="$tmp/hook"
 
 # It is called around each snapshot, which has what the client wrote meanwhile.
-start_nbdkit s "$plugin" "$db" auto-snapshot=1s keep=all:ever \
+# What the server itself has of these names is not passed on.
+SQLBLOCK_DISK=other SQLBLOCK_RESULT=mine start_nbdkit s "$plugin" "$db" auto-snapshot=1s keep=all:ever \
   snapshot-hook=hook
 change_disk first
 wait_for is_called "^3 after"
