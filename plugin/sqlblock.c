@@ -40,6 +40,7 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#include "base/child.h"
 #include "base/sane.h"
 #include "base/times.h"
 #include "base/values.h"
@@ -548,6 +549,7 @@ sqlblock_get_ready (void)
 {
   struct status status;
 
+  child_begin ();
   if (store_check (path, &options, &status) == -1)
     return report (&status);
   if (stats && server_check_statistics (stats, path, &status) == -1)

@@ -115,7 +115,8 @@ make_environment (struct environment *environment,
 static void
 be_program (const char *program, char *const arguments[], char **variables)
 {
-  static const int caught[] = { SIGPIPE, SIGINT, SIGQUIT, SIGTERM, SIGHUP };
+  static const int caught[] = { SIGPIPE, SIGINT, SIGQUIT,
+                                SIGTERM, SIGHUP, SIGCHLD };
   const int nothing = open ("/dev/null", O_RDONLY);
   sigset_t none;
 
@@ -138,7 +139,8 @@ is_ending (struct background *background)
 }
 
 /* Wait for CHILD, at most for so many NANOSECONDS.  Returns 1 when it has
- * ended, HOW; 0 where it has not.
+ * ended, HOW; 0 where it has not; -1 where it is gone, and nobody knows how:
+ * its id may be another's by now.
  */
 static int
 await (pid_t child, uint64_t nanoseconds, struct background *background,
@@ -152,6 +154,8 @@ await (pid_t child, uint64_t nanoseconds, struct background *background,
     r = waitpid (child, how, WNOHANG);
     if (r == child)
       return 1;
+    if (r == -1 && errno == ECHILD)
+      return -1;
     if (last == 0 && is_ending (background)) {
       last = clock_now () + LAST;
       if (last < until)
@@ -166,11 +170,14 @@ await (pid_t child, uint64_t nanoseconds, struct background *background,
 static int
 judge (int ended, int how, int64_t seconds, struct status *status)
 {
-  if (!ended)
+  if (ended == 0)
     return status_fail (status, ETIMEDOUT,
                         "it had not ended after %lld s, or when the server "
                         "did, and was killed",
                         (long long)seconds);
+  if (ended == -1)
+    return status_fail (status, EIO,
+                        "it has ended, and whether it succeeded is not known");
   if (WIFSIGNALED (how))
     return status_fail (status, EIO, "it was ended by a signal: %s",
                         strsignal (WTERMSIG (how)));
@@ -199,7 +206,7 @@ run (const struct hook_options *options, const struct hook_event *event,
   /* Both do it, so that it is done when either goes on. */
   setpgid (child, child);
   ended = await (child, options->timeout * CLOCK_SECOND, background, &how);
-  if (!ended) {
+  if (ended == 0) {
     kill (-child, SIGKILL);
     await (child, LAST, NULL, &how);
   }

@@ -131,6 +131,23 @@ snapshots | tail -n 1 | grep -q "as after a crash: the snapshot-hook" ||
 logged "hook before': its exit status is 3" || fail "$(cat s.log)"
 kill_nbdkit
 
+# The same where whoever has started the server ignores SIGCHLD.
+echo 'exit 4' >how
+rm calls
+nbdkit ()
+{
+  exec python3 -c 'import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.execvp("nbdkit", ["nbdkit"] + sys.argv[1:])' "$@"
+}
+start_nbdkit s "$plugin" "$db" auto-snapshot=1s keep=all:ever \
+  snapshot-hook=hook
+unset -f nbdkit
+change_disk ignoring
+wait_for is_called "^3 after"
+logged "hook before': its exit status is 4" || fail "$(cat s.log)"
+kill_nbdkit
+
 # One that hangs, with a process of its own: both are killed, requests go on.
 cat >how <<'EOF2'
 [ "$1" = before ] || exit 0
