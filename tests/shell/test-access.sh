@@ -90,6 +90,21 @@ sqlblock send "$db" web@two | sqlblock receive copy.sqlite web
 [ "$(query copy.sqlite "SELECT count (*) FROM feature WHERE disk <> 0")" = 0 ]
 [ "$(query copy.sqlite "SELECT count (*) FROM property
   WHERE key = 'local:allow'")" = 0 ] || fail "a stream takes allow along"
+# But a clone that is received is like its origin there.
+sqlblock set copy.sqlite web allow=uid:"$(id -u)" exclusive=on
+sqlblock clone "$db" web@two other
+sqlblock snapshot create "$db" other@one
+sqlblock send "$db" other@one --from=web@two | sqlblock receive copy.sqlite other
+for kind in allow exclusive; do
+  [ "$(query copy.sqlite "SELECT count (*), count (DISTINCT value)
+    FROM property WHERE kind = 1 AND key = 'local:$kind'")" = "2 1" ] ||
+    fail "a received clone lacks $kind"
+done
+start_nbdkit s "$plugin" copy.sqlite
+nbdinfo --size "$(uri s other)" >out 2>&1 ||
+  fail "a received clone is locked out: $(cat out s.log)"
+kill_nbdkit
+sqlblock delete "$db" other --snapshots
 sqlblock clone "$db" web@one clone
 [ "$(query "$db" "SELECT count (*) FROM property
   WHERE key = 'local:allow' AND kind = 1")" = 2 ] || fail "a clone lacks allow"
