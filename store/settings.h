@@ -20,6 +20,8 @@
 #ifndef SQLBLOCK_SETTINGS_H
 #define SQLBLOCK_SETTINGS_H
 
+#include <stdbool.h>
+
 #include "base/optional.h"
 #include "base/types.h"
 #include "status.h"
@@ -55,6 +57,9 @@ struct setting {
    */
   const char *feature;
   int class;
+
+  /* Does TEXT, which is such a value, mean what is usual?  With a feature. */
+  bool (*is_usual) (const char *text);
 };
 
 /* The setting NAME, or NULL; the NUMBERth of all, or NULL behind the last.

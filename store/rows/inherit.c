@@ -86,6 +86,25 @@ check_limit (const char *text, struct status *status)
   return values_limit (text, &ignored, status);
 }
 
+static bool
+is_off (const char *text)
+{
+  struct status ignored;
+  bool on;
+
+  return values_choice (text, &on, &ignored) == 0 && !on;
+}
+
+/* Of whom nothing is known only "all" lets in. */
+static bool
+admits_all (const char *text)
+{
+  const struct peer nobody = { .pid = -1, .uid = -1, .gid = -1 };
+  struct status ignored;
+
+  return allow_admits (text, &nobody, &ignored) == 1;
+}
+
 /*--------------------------------------------------------------------
  * The table.
  *
@@ -107,9 +126,10 @@ static const struct setting settings[] = {
   { "keep", "local:keep", SCHEDULE_RULES_DEFAULT, "RULES",
     .check = check_rules },
   { "allow", PROPERTY_ALLOW, "all", "WHO,...", .check = allow_check,
-    .feature = FEATURE_ALLOW, .class = FEATURE_REFUSE },
+    .is_usual = admits_all, .feature = FEATURE_ALLOW, .class = FEATURE_REFUSE },
   { "exclusive", PROPERTY_EXCLUSIVE, "off", "on|off", .check = check_choice,
-    .feature = FEATURE_EXCLUSIVE, .class = FEATURE_READ_ONLY },
+    .is_usual = is_off, .feature = FEATURE_EXCLUSIVE,
+    .class = FEATURE_READ_ONLY },
   { "limit-requests", "local:limit-requests", "none", "NUMBER|none",
     .check = check_limit },
   { "limit-bytes", "local:limit-bytes", "none", "SIZE|none",
@@ -323,7 +343,7 @@ static int
 set_feature (struct connection *connection, const struct setting *setting,
              int64_t id, const char *text, struct status *status)
 {
-  return text[0] == '\0' || strcmp (text, setting->usual) == 0
+  return text[0] == '\0' || setting->is_usual (text)
              ? features_remove (connection, id, setting->feature, status)
              : features_put (connection, id, setting->feature, setting->class,
                              status);

@@ -111,6 +111,15 @@ sqlblock clone "$db" web@one clone
 [ "$(query "$db" "SELECT count (*) FROM feature WHERE disk <> 0")" = 2 ]
 sqlblock delete "$db" clone
 fails 2 "is not understood" set "$db" web allow=uid:0,nobody
+# Programs that do not know them keep off only where that changes something.
+for usual in allow=none,all "allow= all" exclusive=no exclusive=FALSE; do
+  sqlblock set "$db" mail allow=none exclusive=on
+  sqlblock set "$db" mail "$usual"
+  [ "$(query "$db" "SELECT count (*) FROM feature JOIN disk
+    ON disk.id = feature.disk WHERE disk.name = 'mail'")" = 1 ] ||
+    fail "$usual has a feature"
+done
+sqlblock inherit "$db" mail allow exclusive
 fails 2 "is not understood" set "$db" web allow=10.1.2.3/8
 
 serve "$plugin" "$db"
