@@ -219,6 +219,25 @@ find_property (const struct setting *setting, const struct optional *list)
   return NULL;
 }
 
+/* A feature says that somebody has said something, and that is not there. */
+static int
+fail_lost (const struct setting *setting, struct status *status)
+{
+  return status_fail (status, EIO,
+                      "what the setting %s was is lost; set it again",
+                      setting->name);
+}
+
+/* Does LIST, which has no property of SETTING, have its feature? */
+static bool
+lacks_property (const struct setting *setting, const struct optional *list)
+{
+  for (size_t i = 0; setting->feature && list && i < list->feature_count; i++)
+    if (strcmp (list->features[i].name, setting->feature) == 0)
+      return true;
+  return false;
+}
+
 int
 setting_among (const struct setting *setting, const struct optional *of_disk,
                const struct optional *of_file, struct setting_value *value,
@@ -228,10 +247,14 @@ setting_among (const struct setting *setting, const struct optional *of_disk,
       setting->copy ? NULL : find_property (setting, of_disk);
 
   value->source = SETTING_OWN;
+  if (property == NULL && lacks_property (setting, of_disk))
+    return fail_lost (setting, status);
   if (property == NULL) {
     property = find_property (setting, of_file);
     value->source = of_disk ? SETTING_INHERITED : SETTING_OWN;
   }
+  if (property == NULL && lacks_property (setting, of_file))
+    return fail_lost (setting, status);
   if (property == NULL) {
     setting_usual (setting, value);
     return 0;
@@ -269,11 +292,7 @@ check_lost (struct connection *connection, const struct setting *setting,
   sqlite3_bind_int (row, 3, source == SETTING_USUAL);
   if (connection_step (connection, row, status) == -1)
     return -1;
-  if (sqlite3_column_int (row, 0) == 0)
-    return 0;
-  return status_fail (status, EIO,
-                      "what the setting %s was is lost; set it again",
-                      setting->name);
+  return sqlite3_column_int (row, 0) ? fail_lost (setting, status) : 0;
 }
 
 /* As settings_look, but for what is lost. */

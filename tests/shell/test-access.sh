@@ -221,9 +221,23 @@ change "$db" "DELETE FROM property WHERE key = 'local:allow'"
 serve "$plugin" "$db"
 lacks web
 logged "lost; set it again"
+fails 1 "the setting allow was is lost" get "$db" web allow
+sqlblock get "$db" web allow -H -o value,source >out 2>err || :
+[ "$(cat out)" = $'?\tlocal' ] || fail "get says: $(cat out)"
+sqlblock check "$db" >out 2>&1 || :
+grep -q "the setting allow of disk 'web' was is lost; set it again" out ||
+  fail "check says: $(cat out)"
 sqlblock set "$db" web allow=all
 gets web
 kill_nbdkit
+sqlblock check "$db" >out 2>&1 || fail "check says: $(cat out)"
+sqlblock set "$db" exclusive=on
+change "$db" "DELETE FROM property WHERE key = 'local:exclusive'"
+fails 1 "the setting exclusive was is lost" get "$db" mail exclusive
+fails 1 "the setting exclusive was is lost" get "$db" / exclusive
+sqlblock check "$db" >out 2>&1 || :
+grep -q "the setting exclusive of the database was is lost" out ||
+  fail "check says: $(cat out)"
 mv whole "$db"
 
 # Addresses: the loopback has many.  With a socket for IPv4 and IPv6, given by a
