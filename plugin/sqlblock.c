@@ -872,8 +872,7 @@ fail_request (const void *handle, const struct status *status)
 
 /* Read what is told of a disk, as it is now. */
 static int
-read_told (const struct client *client, void *buffer, uint32_t count,
-           uint64_t offset)
+read_told (struct client *client, void *buffer, uint32_t count, uint64_t offset)
 {
   char text[LINEAGE_TEXT];
   struct status status;

@@ -124,13 +124,13 @@ fails 2 "is not understood" set "$db" web allow=10.1.2.3/8
 
 serve "$plugin" "$db"
 [ "$(listed)" = "web mail open web@one web@two" ] || fail "list: $(listed)"
-for name in web web@one web@one..two web@..two web@one.. web@2099-01-01 ''; do
+for name in web web@one web@one..two web@..two web@one.. web@2099-01-01 web/lineage ''; do
   gets "$name"
 done
 if [ ${#other[@]} -gt 0 ]; then
   [ "$(listed "${other[@]}")" = "mail open" ] ||
     fail "list: $(listed "${other[@]}")"
-  for name in web web@one web@one..two web@..two web@one.. web@2099-01-01 ''; do
+  for name in web web@one web@one..two web@..two web@one.. web@2099-01-01 web/lineage ''; do
     lacks "${other[@]}" "$name"
   done
   logged "of uid 65534, gid 65534 is not let in by allow=uid:0,uid:"
@@ -501,6 +501,10 @@ between "$(timed 'h.zero(9000000, 0)' 'h.zero(9000000, 0)')" 0 149 "zeroes"
 between "$(timed 'one = connect("web@one")' \
   'for i in range(13): (h, one)[i % 2].pread(262144, 0)')" 150 600 \
   "3M of reads, of a snapshot, too"
+
+# What is told of a disk is no request of it, but cannot be asked for at will.
+between "$(timed 'told = connect("web/lineage")' \
+  'for i in range(50): told.pread(512, 0)')" 45 400 "50 times lineage"
 
 # More than there is in a second is done at once, and paid for by those behind
 # it, who do not hold up others, and who stop waiting when the limit goes.
