@@ -89,8 +89,8 @@ void setting_usual (const struct setting *setting, struct setting_value *value);
 
 /* What SETTING is for the disk with the properties OF_DISK, or for NULL for the
  * database, which has OF_FILE.  Returns 0, or -1: EIO where what says so is
- * damaged or lost, or nothing that this program understands.  One that is copied
- * is looked for in OF_FILE only.
+ * damaged or lost, or nothing that this program understands.  One that is
+ * copied is looked for in OF_FILE only.
  */
 int setting_among (const struct setting *setting,
                    const struct optional *of_disk,
