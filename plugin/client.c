@@ -7,13 +7,16 @@
 #include <config.h>
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#include "base/clock.h"
 #include "base/grow.h"
 #include "client.h"
 
@@ -217,14 +220,38 @@ told_of (const struct served *served, const char *name)
                                           : strndup (name, length - suffix);
 }
 
+/* How often a client is told at most, in nanoseconds. */
+#define TELL_EVERY (10 * CLOCK_MILLISECOND)
+
+/* Wait until CLIENT may be told; each caller takes the next turn. */
+static void
+wait_to_tell (struct client *client)
+{
+  const uint64_t now = clock_now ();
+  uint_fast64_t due = atomic_load (&client->next_turn);
+  struct timespec pause;
+  uint64_t turn;
+
+  do
+    turn = due > now ? due : now;
+  while (!atomic_compare_exchange_weak (&client->next_turn, &due,
+                                        turn + TELL_EVERY));
+  pause = clock_timespec (turn - now);
+  nanosleep (&pause, NULL);
+}
+
 int
-client_tell (const struct served *served, const struct client *client,
+client_tell (const struct served *served, struct client *client,
              char text[LINEAGE_TEXT], struct status *status)
 {
   struct lineage lineage;
 
+  wait_to_tell (client);
+  /* Another disk can have got the name in between. */
   if (check_name (served, client, client->told, status) == -1 ||
-      store_lineage (served->store, client->told, &lineage, status) == -1)
+      store_lineage (served->store, client->told, &lineage, status) == -1 ||
+      access_check (served->store, lineage.disk, client->told, &client->peer,
+                    status) == -1)
     return -1;
   memset (text, 0, LINEAGE_TEXT);
   lineage_print (&lineage, text);

@@ -14,6 +14,7 @@
 #ifndef SQLBLOCK_CLIENT_H
 #define SQLBLOCK_CLIENT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "access.h"
@@ -40,8 +41,9 @@ struct served {
  */
 struct client {
   struct disk *disk;
-  char *told;                  /* or NULL */
-  struct increment *increment; /* or NULL */
+  char *told;                     /* or NULL */
+  atomic_uint_fast64_t next_turn; /* to be told, a time of clock_now */
+  struct increment *increment;    /* or NULL */
   struct peer peer;
   struct place place;
   struct limits *limits;
@@ -58,10 +60,11 @@ struct client *client_open (const struct served *served, const char *name,
                             bool readonly, struct status *status);
 void client_close (struct client *client);
 
-/* Write what is told now to TEXT, with zeroes behind it.  Returns 0, or -1:
- * also ENOENT where the client is not let in any more.
+/* Write what is told now to TEXT, with zeroes behind it; this is no request of
+ * the disk (limits.h), so that each client is told 100 times a second at most.
+ * Returns 0, or -1: also ENOENT where the client is not let in any more.
  */
-int client_tell (const struct served *served, const struct client *client,
+int client_tell (const struct served *served, struct client *client,
                  char text[LINEAGE_TEXT], struct status *status);
 
 /* Find the default export for the client whose callback this is.  Returns 0, or

@@ -13,9 +13,11 @@
  *
  * Reads, writes, prefetching, trims, zeroes and maps are requests; the first
  * three also move bytes.  Prefetching that would have to wait is left out.  A
- * flush never waits and costs nothing: a guest that waits for one longer than
- * it is used to takes its disk for broken, and what was written for it has been
- * paid.
+ * flush does not wait here and costs nothing: a guest that waits for one longer
+ * than it is used to takes its disk for broken, and what was written for it has
+ * been paid.  But who waits has one of nbdkit's threads of the connection, 16
+ * unless --threads says otherwise.  When they all wait, what is behind them,
+ * a flush, too, has not begun; of other connections it has.
  *
  * The settings are looked at once a second, also by those who wait.
  */

@@ -40,6 +40,7 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#include "base/child.h"
 #include "base/sane.h"
 #include "base/times.h"
 #include "base/values.h"
@@ -548,6 +549,7 @@ sqlblock_get_ready (void)
 {
   struct status status;
 
+  child_begin ();
   if (store_check (path, &options, &status) == -1)
     return report (&status);
   if (stats && server_check_statistics (stats, path, &status) == -1)
@@ -870,8 +872,7 @@ fail_request (const void *handle, const struct status *status)
 
 /* Read what is told of a disk, as it is now. */
 static int
-read_told (const struct client *client, void *buffer, uint32_t count,
-           uint64_t offset)
+read_told (struct client *client, void *buffer, uint32_t count, uint64_t offset)
 {
   char text[LINEAGE_TEXT];
   struct status status;

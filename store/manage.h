@@ -344,8 +344,8 @@ int manage_delete_bookmarks (struct store *store, const char *const *targets,
  */
 
 /* Add the properties of DISK, DISK@SNAPSHOT or TARGET_DATABASE to LIST, see
- * properties_read; it
- * is freed by optional_free, whatever this returns.
+ * properties_read, and the features that stand for settings; it is freed by
+ * optional_free, whatever this returns.
  */
 int manage_properties (struct store *store, const char *target,
                        struct optional *list, struct status *status);

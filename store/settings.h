@@ -20,6 +20,8 @@
 #ifndef SQLBLOCK_SETTINGS_H
 #define SQLBLOCK_SETTINGS_H
 
+#include <stdbool.h>
+
 #include "base/optional.h"
 #include "base/types.h"
 #include "status.h"
@@ -55,6 +57,9 @@ struct setting {
    */
   const char *feature;
   int class;
+
+  /* Does TEXT, which is such a value, mean what is usual?  With a feature. */
+  bool (*is_usual) (const char *text);
 };
 
 /* The setting NAME, or NULL; the NUMBERth of all, or NULL behind the last.
@@ -84,8 +89,8 @@ void setting_usual (const struct setting *setting, struct setting_value *value);
 
 /* What SETTING is for the disk with the properties OF_DISK, or for NULL for the
  * database, which has OF_FILE.  Returns 0, or -1: EIO where what says so is
- * damaged, or nothing that this program understands.  One that is copied is
- * looked for in OF_FILE only.
+ * damaged or lost, or nothing that this program understands.  One that is
+ * copied is looked for in OF_FILE only.
  */
 int setting_among (const struct setting *setting,
                    const struct optional *of_disk,

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/child.h"
 #include "suggest.h"
 #include "tool.h"
 
@@ -695,6 +696,7 @@ main (int argc, char *argv[])
   const char *word = argc > 1 ? argv[1] : "";
   int code;
 
+  child_begin ();
   setlocale (LC_CTYPE, "");
   if (strcmp (word, "--version") == 0 || strcmp (word, "-V") == 0)
     code = printf ("sqlblock %s\n", PACKAGE_VERSION) < 0;

@@ -74,7 +74,8 @@ end_child (pid_t child, int read, unsigned seconds, struct status *status)
 {
   int how = 0;
 
-  if (read != 1)
+  /* Where nobody has to wait for it, its id may be another's by now. */
+  if (read != 1 && waitpid (child, &how, WNOHANG) == 0)
     kill (child, SIGKILL);
   while (waitpid (child, &how, 0) == -1 && errno == EINTR)
     ;
@@ -86,6 +87,15 @@ end_child (pid_t child, int read, unsigned seconds, struct status *status)
         status, EIO, "the process that was to look at it has failed (%s)",
         WIFSIGNALED (how) ? strsignal (WTERMSIG (how)) : "it ended");
   return 0;
+}
+
+void
+child_begin (void)
+{
+  struct sigaction action;
+
+  if (sigaction (SIGCHLD, NULL, &action) == 0 && action.sa_handler == SIG_IGN)
+    signal (SIGCHLD, SIG_DFL);
 }
 
 int

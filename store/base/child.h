@@ -19,6 +19,12 @@
 
 typedef int (*child_work) (void *opaque, struct status *status);
 
+/* Where this process has inherited that SIGCHLD is ignored, ignore it no more:
+ * children would be gone as they end, and how they did.  Thread rules: when a
+ * program begins, before it has children.
+ */
+void child_begin (void);
+
 /* Have WORK done on WHAT, and return what it does and its status.  The child is
  * killed when it has taken SECONDS (0: however long), or this process ends;
  * then this is -1, with ETIMEDOUT.  Thread rules: while this process has no

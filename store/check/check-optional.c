@@ -149,11 +149,48 @@ check_properties (struct check *check, struct connection *connection,
   return r;
 }
 
+/* Look for features of settings without these: nobody, or nobody more, is let
+ * in until they are set again.  What is of no disk was told as that.
+ */
+static int
+check_settings (struct check *check, struct connection *connection,
+                struct status *status)
+{
+  static const char lost_sql[] =
+      "SELECT feature.name, disk.name FROM feature"
+      " LEFT JOIN disk ON disk.id = feature.disk"
+      " WHERE feature.name IN ('" FEATURE_ALLOW "', '" FEATURE_EXCLUSIVE "')"
+      " AND (feature.disk = 0 OR disk.id IS NOT NULL)"
+      " AND NOT EXISTS (SELECT 1 FROM property"
+      "  WHERE kind = (feature.disk <> 0) AND owner = feature.disk"
+      "   AND key = '" PROPERTY_LOCAL "' || feature.name)";
+  CLEANUP_STATEMENT sqlite3_stmt *row =
+      connection_statement (connection, lost_sql, status);
+  int r;
+
+  if (row == NULL)
+    return -1;
+  while ((r = connection_step (connection, row, status)) == 1) {
+    struct check_problem problem = { .kind = CHECK_PROPERTY };
+    const char *disk = (const char *)sqlite3_column_text (row, 1);
+
+    if (disk)
+      check_add_shown (&problem, disk);
+    check_tell (check, &problem,
+                "what the setting %s of %s%s%s was is lost; set it again",
+                (const char *)sqlite3_column_text (row, 0),
+                disk ? "disk '" : "the database", disk ? disk : "",
+                disk ? "'" : "");
+  }
+  return r;
+}
+
 int
 check_optional (struct check *check, struct connection *connection,
                 struct status *status)
 {
-  return check_features (check, connection, status) == -1
+  return check_features (check, connection, status) == -1 ||
+                 check_properties (check, connection, status) == -1
              ? -1
-             : check_properties (check, connection, status);
+             : check_settings (check, connection, status);
 }

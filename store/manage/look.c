@@ -17,6 +17,7 @@
 #include "manage/request.h"
 #include "rows/carried.h"
 #include "rows/columns.h"
+#include "rows/features.h"
 #include "rows/formats.h"
 #include "rows/properties.h"
 #include "rows/quota.h"
@@ -168,16 +169,20 @@ read_properties (struct connection *connection, const char *target,
                  struct optional *list, struct status *status)
 {
   struct request request = { .target = target };
+  const bool file = strcmp (target, TARGET_DATABASE) == 0;
+  int64_t id = 0;
 
-  if (strcmp (target, TARGET_DATABASE) == 0)
-    return properties_read (connection, PROPERTY_FILE, 0, list, status);
-  if (request_find_target (connection, &request, status) == -1)
+  if (!file && request_find_target (connection, &request, status) == -1)
     return -1;
-  return request.snapshot.id
-             ? properties_read (connection, PROPERTY_SNAPSHOT,
-                                request.snapshot.id, list, status)
-             : properties_read (connection, PROPERTY_DISK, request.disk.id,
-                                list, status);
+  if (request.snapshot.id)
+    return properties_read (connection, PROPERTY_SNAPSHOT, request.snapshot.id,
+                            list, status);
+  if (!file)
+    id = request.disk.id;
+  return properties_read (connection, file ? PROPERTY_FILE : PROPERTY_DISK, id,
+                          list, status) == -1
+             ? -1
+             : features_of_settings (connection, id, list, status);
 }
 
 /* Add what a server has read, as CALL has it, to LIST. */

@@ -54,6 +54,7 @@
 #include "rows/features.h"
 #include "rows/layers.h"
 #include "rows/partial.h"
+#include "rows/properties.h"
 #include "manage/calls.h"
 #include "manage.h"
 #include "rows/quota.h"
@@ -714,7 +715,10 @@ begin_clone (struct connection *connection, struct reception *reception,
   if (make_hidden (connection, reception, options, &base, status) == -1)
     return -1;
   return features_clone (connection, reception->base.disk, reception->hidden.id,
-                         status);
+                         status) == -1
+             ? -1
+             : properties_clone_access (connection, reception->base.disk,
+                                        reception->hidden.id, status);
 }
 
 /* Check that DISK is not there. */

@@ -290,6 +290,32 @@ features_access (struct connection *connection, int64_t disk,
   return r == -1 ? -1 : 0;
 }
 
+int
+features_of_settings (struct connection *connection, int64_t id,
+                      struct optional *list, struct status *status)
+{
+  static const char settings_sql[] =
+      "SELECT name, class FROM feature WHERE disk = ?1"
+      " AND name IN ('" FEATURE_ALLOW "', '" FEATURE_EXCLUSIVE "')";
+  CLEANUP_STATEMENT sqlite3_stmt *row =
+      connection_statement (connection, settings_sql, status);
+  int r;
+
+  if (row == NULL)
+    return -1;
+  sqlite3_bind_int64 (row, 1, id);
+  while ((r = connection_step (connection, row, status)) == 1) {
+    const struct disk_feature feature = {
+      .name = (const char *)sqlite3_column_text (row, 0),
+      .class = sqlite3_column_int64 (row, 1),
+    };
+
+    if (optional_add_feature (list, &feature, status) == -1)
+      return -1;
+  }
+  return r;
+}
+
 /*--------------------------------------------------------------------
  * Rows that come and go.
  */

@@ -52,6 +52,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/optional.h"
 #include "base/types.h"
 #include "sqlite/connection.h"
 #include "status.h"
@@ -132,6 +133,12 @@ int features_remove (struct connection *connection, int64_t disk,
 /* The disk goes; so do its rows.  In a transaction.  Returns 0 or -1. */
 int features_drop (struct connection *connection, int64_t disk,
                    struct status *status);
+
+/* Add to LIST those of disk ID, or for 0 of the file, that stand for settings.
+ * Returns 0 or -1.
+ */
+int features_of_settings (struct connection *connection, int64_t id,
+                          struct optional *list, struct status *status);
 
 /* Disk TO is a clone of FROM, and gets its rows.  In a transaction.  Returns 0
  * or -1.

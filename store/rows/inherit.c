@@ -86,6 +86,25 @@ check_limit (const char *text, struct status *status)
   return values_limit (text, &ignored, status);
 }
 
+static bool
+is_off (const char *text)
+{
+  struct status ignored;
+  bool on;
+
+  return values_choice (text, &on, &ignored) == 0 && !on;
+}
+
+/* Of whom nothing is known only "all" lets in. */
+static bool
+admits_all (const char *text)
+{
+  const struct peer nobody = { .pid = -1, .uid = -1, .gid = -1 };
+  struct status ignored;
+
+  return allow_admits (text, &nobody, &ignored) == 1;
+}
+
 /*--------------------------------------------------------------------
  * The table.
  *
@@ -107,9 +126,10 @@ static const struct setting settings[] = {
   { "keep", "local:keep", SCHEDULE_RULES_DEFAULT, "RULES",
     .check = check_rules },
   { "allow", PROPERTY_ALLOW, "all", "WHO,...", .check = allow_check,
-    .feature = FEATURE_ALLOW, .class = FEATURE_REFUSE },
+    .is_usual = admits_all, .feature = FEATURE_ALLOW, .class = FEATURE_REFUSE },
   { "exclusive", PROPERTY_EXCLUSIVE, "off", "on|off", .check = check_choice,
-    .feature = FEATURE_EXCLUSIVE, .class = FEATURE_READ_ONLY },
+    .is_usual = is_off, .feature = FEATURE_EXCLUSIVE,
+    .class = FEATURE_READ_ONLY },
   { "limit-requests", "local:limit-requests", "none", "NUMBER|none",
     .check = check_limit },
   { "limit-bytes", "local:limit-bytes", "none", "SIZE|none",
@@ -199,6 +219,25 @@ find_property (const struct setting *setting, const struct optional *list)
   return NULL;
 }
 
+/* A feature says that somebody has said something, and that is not there. */
+static int
+fail_lost (const struct setting *setting, struct status *status)
+{
+  return status_fail (status, EIO,
+                      "what the setting %s was is lost; set it again",
+                      setting->name);
+}
+
+/* Does LIST, which has no property of SETTING, have its feature? */
+static bool
+lacks_property (const struct setting *setting, const struct optional *list)
+{
+  for (size_t i = 0; setting->feature && list && i < list->feature_count; i++)
+    if (strcmp (list->features[i].name, setting->feature) == 0)
+      return true;
+  return false;
+}
+
 int
 setting_among (const struct setting *setting, const struct optional *of_disk,
                const struct optional *of_file, struct setting_value *value,
@@ -208,10 +247,14 @@ setting_among (const struct setting *setting, const struct optional *of_disk,
       setting->copy ? NULL : find_property (setting, of_disk);
 
   value->source = SETTING_OWN;
+  if (property == NULL && lacks_property (setting, of_disk))
+    return fail_lost (setting, status);
   if (property == NULL) {
     property = find_property (setting, of_file);
     value->source = of_disk ? SETTING_INHERITED : SETTING_OWN;
   }
+  if (property == NULL && lacks_property (setting, of_file))
+    return fail_lost (setting, status);
   if (property == NULL) {
     setting_usual (setting, value);
     return 0;
@@ -249,11 +292,7 @@ check_lost (struct connection *connection, const struct setting *setting,
   sqlite3_bind_int (row, 3, source == SETTING_USUAL);
   if (connection_step (connection, row, status) == -1)
     return -1;
-  if (sqlite3_column_int (row, 0) == 0)
-    return 0;
-  return status_fail (status, EIO,
-                      "what the setting %s was is lost; set it again",
-                      setting->name);
+  return sqlite3_column_int (row, 0) ? fail_lost (setting, status) : 0;
 }
 
 /* As settings_look, but for what is lost. */
@@ -323,7 +362,7 @@ static int
 set_feature (struct connection *connection, const struct setting *setting,
              int64_t id, const char *text, struct status *status)
 {
-  return text[0] == '\0' || strcmp (text, setting->usual) == 0
+  return text[0] == '\0' || setting->is_usual (text)
              ? features_remove (connection, id, setting->feature, status)
              : features_put (connection, id, setting->feature, setting->class,
                              status);

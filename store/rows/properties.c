@@ -244,21 +244,34 @@ properties_drop (struct connection *connection, enum property_kind kind,
   return connection_step (connection, drop, status);
 }
 
+/* SQL: disk ?2 gets those of disk ?1 of WHICH keys. */
+#define CLONE(which)                                                           \
+  "WITH property (id, kind, owner, key, value) AS"                             \
+  " (SELECT " HIGHEST_PROPERTY " +"                                            \
+  "   row_number () OVER (ORDER BY id), kind, ?2, key, value"                  \
+  "  FROM main.property WHERE kind = 1 AND owner = ?1"                         \
+  "   AND checksum = row_checksum ('property', id, kind, owner, key, value)"   \
+  "   AND (" which "))"                                                        \
+  " INSERT INTO main.property SELECT *, " PROPERTY_CHECKSUM " FROM property"
+
+#define IS_ACCESS "key IN ('" PROPERTY_ALLOW "', '" PROPERTY_EXCLUSIVE "')"
+
 int
 properties_clone (struct connection *connection, int64_t from, int64_t to,
                   struct status *status)
 {
   static const char clone_sql[] =
-      "WITH property (id, kind, owner, key, value) AS"
-      " (SELECT " HIGHEST_PROPERTY " +"
-      "   row_number () OVER (ORDER BY id), kind, ?2, key, value"
-      "  FROM main.property WHERE kind = 1 AND owner = ?1"
-      "   AND checksum = row_checksum ('property', id, kind, owner, key, value)"
-      "   AND key <> 'id' AND key NOT GLOB '" PROPERTY_HOLD "*'"
-      "   AND (key NOT GLOB '" PROPERTY_LOCAL "*'"
-      "    OR key IN ('" PROPERTY_ALLOW "', '" PROPERTY_EXCLUSIVE "')))"
-      " INSERT INTO main.property SELECT *, " PROPERTY_CHECKSUM
-      " FROM property";
+      CLONE (IS_ACCESS " OR (key <> 'id' AND key NOT GLOB '" PROPERTY_HOLD "*'"
+                       "  AND key NOT GLOB '" PROPERTY_LOCAL "*')");
+
+  return connection_run_for_integer (connection, clone_sql, from, to, status);
+}
+
+int
+properties_clone_access (struct connection *connection, int64_t from,
+                         int64_t to, struct status *status)
+{
+  static const char clone_sql[] = CLONE (IS_ACCESS);
 
   return connection_run_for_integer (connection, clone_sql, from, to, status);
 }

@@ -75,6 +75,10 @@ int properties_drop (struct connection *connection, enum property_kind kind,
 int properties_clone (struct connection *connection, int64_t from, int64_t to,
                       struct status *status);
 
+/* The same for those that say who may use it; the others come in a stream. */
+int properties_clone_access (struct connection *connection, int64_t from,
+                             int64_t to, struct status *status);
+
 /* Give the file, which has no rows yet, its id: what never changes of it, so
  * that a server which was moved, and a copy, have it (schema.sql).  In a
  * transaction.  Returns 0 or -1.

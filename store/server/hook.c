@@ -48,7 +48,11 @@ server_check_hook (const char *program, struct status *status)
  */
 
 /* What each event has. */
-#define EVENT_VARIABLES 5
+static const char *const names[] = { "SQLBLOCK_EVENT", "SQLBLOCK_DATABASE",
+                                     "SQLBLOCK_DISK", "SQLBLOCK_SNAPSHOT",
+                                     "SQLBLOCK_RESULT" };
+
+#define EVENT_VARIABLES (sizeof names / sizeof names[0])
 
 /* Room for one. */
 #define VARIABLE_MAX 4200
@@ -58,15 +62,28 @@ struct environment {
   char **all; /* these, then ours */
 };
 
+/* Is TEXT, of our environment, a variable of an event?  Of two of one name
+ * shells take the last.
+ */
+static bool
+is_of_event (const char *text)
+{
+  for (size_t i = 0; i < EVENT_VARIABLES; i++) {
+    const size_t length = strlen (names[i]);
+
+    if (strncmp (text, names[i], length) == 0 && text[length] == '=')
+      return true;
+  }
+  return false;
+}
+
 static int
 make_environment (struct environment *environment,
                   const struct hook_event *event)
 {
-  const char *const values[EVENT_VARIABLES][2] = {
-    { "EVENT", event->when },    { "DATABASE", event->database },
-    { "DISK", event->disk },     { "SNAPSHOT", event->snapshot },
-    { "RESULT", event->result },
-  };
+  const char *const values[EVENT_VARIABLES] = { event->when, event->database,
+                                                event->disk, event->snapshot,
+                                                event->result };
   size_t count = 0;
 
   while (environ[count])
@@ -76,11 +93,14 @@ make_environment (struct environment *environment,
   if (environment->all == NULL)
     return -1;
   for (size_t i = 0; i < EVENT_VARIABLES; i++) {
-    snprintf (environment->texts[i], VARIABLE_MAX, "SQLBLOCK_%s=%s",
-              values[i][0], values[i][1]);
+    snprintf (environment->texts[i], VARIABLE_MAX, "%s=%s", names[i],
+              values[i]);
     environment->all[i] = environment->texts[i];
   }
-  memcpy (environment->all + EVENT_VARIABLES, environ, count * sizeof *environ);
+  count = EVENT_VARIABLES;
+  for (char **each = environ; *each; each++)
+    if (!is_of_event (*each))
+      environment->all[count++] = *each;
   return 0;
 }
 
@@ -95,7 +115,8 @@ make_environment (struct environment *environment,
 static void
 be_program (const char *program, char *const arguments[], char **variables)
 {
-  static const int caught[] = { SIGPIPE, SIGINT, SIGQUIT, SIGTERM, SIGHUP };
+  static const int caught[] = { SIGPIPE, SIGINT, SIGQUIT,
+                                SIGTERM, SIGHUP, SIGCHLD };
   const int nothing = open ("/dev/null", O_RDONLY);
   sigset_t none;
 
@@ -118,7 +139,8 @@ is_ending (struct background *background)
 }
 
 /* Wait for CHILD, at most for so many NANOSECONDS.  Returns 1 when it has
- * ended, HOW; 0 where it has not.
+ * ended, HOW; 0 where it has not; -1 where it is gone, and nobody knows how:
+ * its id may be another's by now.
  */
 static int
 await (pid_t child, uint64_t nanoseconds, struct background *background,
@@ -132,6 +154,8 @@ await (pid_t child, uint64_t nanoseconds, struct background *background,
     r = waitpid (child, how, WNOHANG);
     if (r == child)
       return 1;
+    if (r == -1 && errno == ECHILD)
+      return -1;
     if (last == 0 && is_ending (background)) {
       last = clock_now () + LAST;
       if (last < until)
@@ -146,11 +170,14 @@ await (pid_t child, uint64_t nanoseconds, struct background *background,
 static int
 judge (int ended, int how, int64_t seconds, struct status *status)
 {
-  if (!ended)
+  if (ended == 0)
     return status_fail (status, ETIMEDOUT,
                         "it had not ended after %lld s, or when the server "
                         "did, and was killed",
                         (long long)seconds);
+  if (ended == -1)
+    return status_fail (status, EIO,
+                        "it has ended, and whether it succeeded is not known");
   if (WIFSIGNALED (how))
     return status_fail (status, EIO, "it was ended by a signal: %s",
                         strsignal (WTERMSIG (how)));
@@ -179,7 +206,7 @@ run (const struct hook_options *options, const struct hook_event *event,
   /* Both do it, so that it is done when either goes on. */
   setpgid (child, child);
   ended = await (child, options->timeout * CLOCK_SECOND, background, &how);
-  if (!ended) {
+  if (ended == 0) {
     kill (-child, SIGKILL);
     await (child, LAST, NULL, &how);
   }

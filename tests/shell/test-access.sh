@@ -90,23 +90,47 @@ sqlblock send "$db" web@two | sqlblock receive copy.sqlite web
 [ "$(query copy.sqlite "SELECT count (*) FROM feature WHERE disk <> 0")" = 0 ]
 [ "$(query copy.sqlite "SELECT count (*) FROM property
   WHERE key = 'local:allow'")" = 0 ] || fail "a stream takes allow along"
+# But a clone that is received is like its origin there.
+sqlblock set copy.sqlite web allow=uid:"$(id -u)" exclusive=on
+sqlblock clone "$db" web@two other
+sqlblock snapshot create "$db" other@one
+sqlblock send "$db" other@one --from=web@two | sqlblock receive copy.sqlite other
+for kind in allow exclusive; do
+  [ "$(query copy.sqlite "SELECT count (*), count (DISTINCT value)
+    FROM property WHERE kind = 1 AND key = 'local:$kind'")" = "2 1" ] ||
+    fail "a received clone lacks $kind"
+done
+start_nbdkit s "$plugin" copy.sqlite
+nbdinfo --size "$(uri s other)" >out 2>&1 ||
+  fail "a received clone is locked out: $(cat out s.log)"
+kill_nbdkit
+sqlblock delete "$db" other --snapshots
 sqlblock clone "$db" web@one clone
 [ "$(query "$db" "SELECT count (*) FROM property
   WHERE key = 'local:allow' AND kind = 1")" = 2 ] || fail "a clone lacks allow"
 [ "$(query "$db" "SELECT count (*) FROM feature WHERE disk <> 0")" = 2 ]
 sqlblock delete "$db" clone
 fails 2 "is not understood" set "$db" web allow=uid:0,nobody
+# Programs that do not know them keep off only where that changes something.
+for usual in allow=none,all "allow= all" exclusive=no exclusive=FALSE; do
+  sqlblock set "$db" mail allow=none exclusive=on
+  sqlblock set "$db" mail "$usual"
+  [ "$(query "$db" "SELECT count (*) FROM feature JOIN disk
+    ON disk.id = feature.disk WHERE disk.name = 'mail'")" = 1 ] ||
+    fail "$usual has a feature"
+done
+sqlblock inherit "$db" mail allow exclusive
 fails 2 "is not understood" set "$db" web allow=10.1.2.3/8
 
 serve "$plugin" "$db"
 [ "$(listed)" = "web mail open web@one web@two" ] || fail "list: $(listed)"
-for name in web web@one web@one..two web@..two web@one.. web@2099-01-01 ''; do
+for name in web web@one web@one..two web@..two web@one.. web@2099-01-01 web/lineage ''; do
   gets "$name"
 done
 if [ ${#other[@]} -gt 0 ]; then
   [ "$(listed "${other[@]}")" = "mail open" ] ||
     fail "list: $(listed "${other[@]}")"
-  for name in web web@one web@one..two web@..two web@one.. web@2099-01-01 ''; do
+  for name in web web@one web@one..two web@..two web@one.. web@2099-01-01 web/lineage ''; do
     lacks "${other[@]}" "$name"
   done
   logged "of uid 65534, gid 65534 is not let in by allow=uid:0,uid:"
@@ -197,9 +221,23 @@ change "$db" "DELETE FROM property WHERE key = 'local:allow'"
 serve "$plugin" "$db"
 lacks web
 logged "lost; set it again"
+fails 1 "the setting allow was is lost" get "$db" web allow
+sqlblock get "$db" web allow -H -o value,source >out 2>err || :
+[ "$(cat out)" = $'?\tlocal' ] || fail "get says: $(cat out)"
+sqlblock check "$db" >out 2>&1 || :
+grep -q "the setting allow of disk 'web' was is lost; set it again" out ||
+  fail "check says: $(cat out)"
 sqlblock set "$db" web allow=all
 gets web
 kill_nbdkit
+sqlblock check "$db" >out 2>&1 || fail "check says: $(cat out)"
+sqlblock set "$db" exclusive=on
+change "$db" "DELETE FROM property WHERE key = 'local:exclusive'"
+fails 1 "the setting exclusive was is lost" get "$db" mail exclusive
+fails 1 "the setting exclusive was is lost" get "$db" / exclusive
+sqlblock check "$db" >out 2>&1 || :
+grep -q "the setting exclusive of the database was is lost" out ||
+  fail "check says: $(cat out)"
 mv whole "$db"
 
 # Addresses: the loopback has many.  With a socket for IPv4 and IPv6, given by a
@@ -463,6 +501,10 @@ between "$(timed 'h.zero(9000000, 0)' 'h.zero(9000000, 0)')" 0 149 "zeroes"
 between "$(timed 'one = connect("web@one")' \
   'for i in range(13): (h, one)[i % 2].pread(262144, 0)')" 150 600 \
   "3M of reads, of a snapshot, too"
+
+# What is told of a disk is no request of it, but cannot be asked for at will.
+between "$(timed 'told = connect("web/lineage")' \
+  'for i in range(50): told.pread(512, 0)')" 45 400 "50 times lineage"
 
 # More than there is in a second is done at once, and paid for by those behind
 # it, who do not hold up others, and who stop waiting when the limit goes.

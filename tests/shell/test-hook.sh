@@ -85,7 +85,8 @@ expect_error "not a span" nbdkit "$plugin" "$db" snapshot-hook=hook \
 fails 2 "" set "$db" "a disk" snapshot-hook="$tmp/hook"
 
 # It is called around each snapshot, which has what the client wrote meanwhile.
-start_nbdkit s "$plugin" "$db" auto-snapshot=1s keep=all:ever \
+# What the server itself has of these names is not passed on.
+SQLBLOCK_DISK=other SQLBLOCK_RESULT=mine start_nbdkit s "$plugin" "$db" auto-snapshot=1s keep=all:ever \
   snapshot-hook=hook
 change_disk first
 wait_for is_called "^3 after"
@@ -128,6 +129,23 @@ wait_for has_at_least $((count + 1))
 snapshots | tail -n 1 | grep -q "as after a crash: the snapshot-hook" ||
   fail "no description: $(snapshots)"
 logged "hook before': its exit status is 3" || fail "$(cat s.log)"
+kill_nbdkit
+
+# The same where whoever has started the server ignores SIGCHLD.
+echo 'exit 4' >how
+rm calls
+nbdkit ()
+{
+  exec python3 -c 'import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.execvp("nbdkit", ["nbdkit"] + sys.argv[1:])' "$@"
+}
+start_nbdkit s "$plugin" "$db" auto-snapshot=1s keep=all:ever \
+  snapshot-hook=hook
+unset -f nbdkit
+change_disk ignoring
+wait_for is_called "^3 after"
+logged "hook before': its exit status is 4" || fail "$(cat s.log)"
 kill_nbdkit
 
 # One that hangs, with a process of its own: both are killed, requests go on.

@@ -18,6 +18,7 @@
 
 #include "base/child.h"
 #include "base/clock.h"
+#include "server/hook.h"
 
 static int
 succeed (void *opaque, struct status *status)
@@ -81,12 +82,35 @@ test_no_answer (void **state)
   assert_non_null (strstr (status.message, strsignal (SIGABRT)));
 }
 
+/* Whose children are gone as they end knows that, and kills nobody else. */
+static void
+test_ignored (void **state)
+{
+  const struct hook_options options = { .program = "/bin/true", .timeout = 60 };
+  const struct hook_event event = { "before", "db", "web", "auto", "" };
+  const uint64_t began = clock_now ();
+  struct status status;
+  int number = 6;
+
+  (void)state;
+  signal (SIGCHLD, SIG_IGN);
+  assert_int_equal (child_run (succeed, &number, "it", 60, &status), 7);
+  assert_int_equal (child_run (die, NULL, "it", 60, &status), -1);
+  assert_int_equal (status.error, EIO);
+  assert_int_equal (hook_call (&options, &event, NULL, &status), -1);
+  assert_non_null (strstr (status.message, "is not known"));
+  child_begin ();
+  assert_int_equal (hook_call (&options, &event, NULL, &status), 0);
+  assert_true (clock_now () - began < 30 * CLOCK_SECOND);
+}
+
 int
 main (void)
 {
   const struct CMUnitTest tests[] = {
     cmocka_unit_test (test_results),
     cmocka_unit_test (test_no_answer),
+    cmocka_unit_test (test_ignored),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
