@@ -165,39 +165,45 @@ manage_try_undelete (struct store *store, int64_t id, const char *name,
 
 /* A disk in the trash is deleted as any other, with its snapshots. */
 static int
-purge_or_try (struct store *store, bool only_try, int64_t id,
-              struct status *status)
+purge_or_try (struct store *store, bool only_try,
+              const struct trashed_disk *disk, struct status *status)
 {
-  struct request request = { .trashed = id, .snapshots = true };
+  struct request request = {
+    .trashed = disk->disk.id,
+    .listed = disk,
+    .snapshots = true,
+  };
 
   /* With 0 the request would name the oldest disk. */
-  if (id < 1)
-    return trash_fail_unknown (id, status);
+  if (disk->disk.id < 1)
+    return trash_fail_unknown (disk->disk.id, status);
   return manage_delete_requested (store, only_try, &request, status);
 }
 
 int
-manage_purge (struct store *store, int64_t id, struct status *status)
+manage_purge (struct store *store, const struct trashed_disk *disk,
+              struct status *status)
 {
   if (store_remote (store))
     return calls_ask (store, &call_manage_purge,
-                      &(struct manage_call){ .id = id }, status);
-  return purge_or_try (store, false, id, status);
+                      &(struct manage_call){ .trashed = *disk }, status);
+  return purge_or_try (store, false, disk, status);
 }
 
 int
-manage_try_purge (struct store *store, int64_t id, struct status *status)
+manage_try_purge (struct store *store, const struct trashed_disk *disk,
+                  struct status *status)
 {
   if (store_remote (store))
     return calls_ask (store, &call_manage_try_purge,
-                      &(struct manage_call){ .id = id }, status);
-  return purge_or_try (store, true, id, status);
+                      &(struct manage_call){ .trashed = *disk }, status);
+  return purge_or_try (store, true, disk, status);
 }
 
 /* Those whose time is over. */
 struct expired {
   int64_t now;
-  int64_t *ids;
+  struct trashed_disk *disks;
   size_t count;
   bool no_memory;
 };
@@ -206,16 +212,16 @@ static int
 note_expired (const struct trashed_disk *disk, void *opaque)
 {
   struct expired *expired = opaque;
-  int64_t *ids;
+  struct trashed_disk *disks;
 
   if (disk->until == 0 || disk->until > expired->now)
     return 0;
-  ids = grow (expired->ids, expired->count, sizeof *ids);
-  expired->no_memory = ids == NULL;
-  if (ids == NULL)
+  disks = grow (expired->disks, expired->count, sizeof *disks);
+  expired->no_memory = disks == NULL;
+  if (disks == NULL)
     return 1;
-  expired->ids = ids;
-  ids[expired->count++] = disk->disk.id;
+  expired->disks = disks;
+  disks[expired->count++] = *disk;
   return 0;
 }
 
@@ -231,12 +237,12 @@ manage_purge_expired (struct store *store, int64_t now, unsigned *purged,
   if (r == 0 && expired.no_memory)
     r = status_no_memory (status);
   for (size_t i = 0; i < expired.count; i++)
-    if (manage_purge (store, expired.ids[i], &failure) == 0)
+    if (manage_purge (store, &expired.disks[i], &failure) == 0)
       ++*purged;
     else if (r == 0 && failure.error != EBUSY && failure.error != ENOENT) {
       *status = failure;
       r = status_prefix (status, "emptying the trash");
     }
-  free (expired.ids);
+  free (expired.disks);
   return r;
 }

@@ -333,6 +333,7 @@ test_undelete (void **state)
 static void
 test_purge (void **state)
 {
+  struct trashed_disk web, mail, wrong;
   struct status status;
   unsigned purged;
   int64_t until;
@@ -340,24 +341,36 @@ test_purge (void **state)
   (void)state;
   begin ();
   set (0, "7d");
-  until = must_discard ("web", false).until;
-  must_discard ("mail", false);
+  web = must_discard ("web", false);
+  until = web.until;
+  mail = must_discard ("mail", false);
   create ("live");
   /* Nothing that is not there, above all not the oldest disk. */
-  for (int64_t id = -1; id <= 4; id++)
-    if (id != 1 && id != 2)
-      assert_fails (manage_purge (store, id, &status), &status, ENOENT, "");
-  assert_ok (manage_try_purge (store, 1, &status), &status);
+  wrong = web;
+  for (wrong.disk.id = -1; wrong.disk.id <= 4; wrong.disk.id++)
+    if (wrong.disk.id != 1 && wrong.disk.id != 2)
+      assert_fails (manage_purge (store, &wrong, &status), &status, ENOENT, "");
+  assert_ok (manage_try_purge (store, &web, &status), &status);
+
+  /* Somebody had it back since it was listed, and has deleted it again. */
+  assert_ok (manage_undelete (store, 1, NULL, &status), &status);
+  wrong = web;
+  web = must_discard ("web", false);
+  assert_fails (manage_try_purge (store, &wrong, &status), &status, ENOENT, "");
+  assert_fails (manage_purge (store, &wrong, &status), &status, ENOENT,
+                "there is no disk number 1 in the trash");
+  assert_counts (1, 2, 1);
+  until = web.until;
   assert_ok (manage_purge_expired (store, until - 1, &purged, &status),
              &status);
   assert_int_equal (purged, 0);
   assert_counts (1, 2, 1);
-  assert_ok (manage_purge (store, 2, &status), &status);
+  assert_ok (manage_purge (store, &mail, &status), &status);
 
   /* A hold that another program has made. */
   unit_sql_on (path, "INSERT INTO property SELECT 70, 2, 1, 'hold:x', 1,"
                      " row_checksum ('property', 70, 2, 1, 'hold:x', 1)");
-  assert_fails (manage_purge (store, 1, &status), &status, EBUSY,
+  assert_fails (manage_purge (store, &web, &status), &status, EBUSY,
                 "is held by 'x'");
   assert_ok (manage_purge_expired (store, until + 1, &purged, &status),
              &status);
@@ -376,7 +389,7 @@ test_purge (void **state)
 static void
 test_open (void **state)
 {
-  struct trashed_disk trashed;
+  struct trashed_disk trashed, web;
   struct status status;
   char block[4096] = { 0 };
   struct disk *disk;
@@ -388,12 +401,12 @@ test_open (void **state)
   assert_ok (disk ? 0 : -1, &status);
   assert_fails (manage_discard (store, "web", true, false, &trashed, &status),
                 &status, EBUSY, "");
-  must_discard ("web", true);
+  web = must_discard ("web", true);
   assert_fails (disk_write (disk, block, 0, sizeof block, false, &status),
                 &status, EIO, "connect again");
   assert_fails (disk_read (disk, block, 0, sizeof block, &status), &status, EIO,
                 "connect again");
-  assert_fails (manage_purge (store, 1, &status), &status, EBUSY, "");
+  assert_fails (manage_purge (store, &web, &status), &status, EBUSY, "");
   assert_ok (manage_undelete (store, 1, NULL, &status), &status);
   assert_fails (disk_write (disk, block, 0, sizeof block, false, &status),
                 &status, EIO, "connect again");
