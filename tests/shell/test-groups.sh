@@ -155,6 +155,8 @@ means "c1 web c2 db" clone disks web c1 db c2
 refuses 4 "there is a disk 'web2' already" clone disks web c1 db web2
 refuses 2 "has no name behind it" clone disks web c1 db
 refuses 2 "two clones" clone disks web c1 db c1
+refuses 2 "the name of a disk" clone disks web c1 @one c2
+refuses 2 "NAME is empty" clone disks web c1 "" c2
 refuses 3 "no disk 'none'" clone disks web c1 none c2
 sqlblock clone -q disks web c1 db@one c2
 shows c1 3

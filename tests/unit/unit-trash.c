@@ -227,6 +227,7 @@ test_hidden (void **state)
     .interval = 60,
     .keep = { .rules = { { 0, 1 } }, .count = 1 },
   };
+  const struct manage_step nameless[] = { { "", NULL }, { "@monday", NULL } };
   const char *const hidden = "trash/1";
   struct trashed_disk trashed;
   struct disk_info info;
@@ -269,7 +270,11 @@ test_hidden (void **state)
   assert_int_equal (count, 0);
   assert_ok (history_run (store, &history, time (NULL), &status), &status);
   assert_counts (1, 1, 1);
-  /* The empty name is the oldest disk that is there. */
+  /* The empty name is the oldest disk that is there, but not in a group. */
+  for (int i = 0; i < 2; i++)
+    assert_fails (manage_group (store, i ? GROUP_ROLLBACK : GROUP_DELETE,
+                                &nameless[i], 1, GROUP_FORCE, &status),
+                  &status, EINVAL, "the name of a disk is missing");
   assert_ok (store_find (store, "", &info, &status), &status);
   assert_string_equal (info.name, "mail");
   end ();
