@@ -143,14 +143,10 @@ int manage_undelete (struct store *store, int64_t id, const char *name,
 
 /* Delete DISK, which is in the trash, with its snapshots, as manage_delete
  * would: ENOENT where it is not there any more as it was listed, since somebody
- * had it back, though he may have deleted it again.  Or delete all whose time is over at NOW (seconds since 1970, UTC), and
- * *PURGED says how many.  Those that somebody still has open, or that have a
- * snapshot which is held, are then passed over.
+ * had it back, though he may have deleted it again.
  */
 int manage_purge (struct store *store, const struct trashed_disk *disk,
                   struct status *status);
-int manage_purge_expired (struct store *store, int64_t now, unsigned *purged,
-                          struct status *status);
 
 /* Take a snapshot NAME of each of COUNT DISKS, at the same instant. */
 int manage_snapshot (struct store *store, const char *const *disks,

@@ -9,9 +9,7 @@
 #include <config.h>
 
 #include <errno.h>
-#include <stdlib.h>
 
-#include "base/grow.h"
 #include "base/sane.h"
 #include "engine/engine.h"
 #include "manage/calls.h"
@@ -198,51 +196,4 @@ manage_try_purge (struct store *store, const struct trashed_disk *disk,
     return calls_ask (store, &call_manage_try_purge,
                       &(struct manage_call){ .trashed = *disk }, status);
   return purge_or_try (store, true, disk, status);
-}
-
-/* Those whose time is over. */
-struct expired {
-  int64_t now;
-  struct trashed_disk *disks;
-  size_t count;
-  bool no_memory;
-};
-
-static int
-note_expired (const struct trashed_disk *disk, void *opaque)
-{
-  struct expired *expired = opaque;
-  struct trashed_disk *disks;
-
-  if (disk->until == 0 || disk->until > expired->now)
-    return 0;
-  disks = grow (expired->disks, expired->count, sizeof *disks);
-  expired->no_memory = disks == NULL;
-  if (disks == NULL)
-    return 1;
-  expired->disks = disks;
-  disks[expired->count++] = *disk;
-  return 0;
-}
-
-int
-manage_purge_expired (struct store *store, int64_t now, unsigned *purged,
-                      struct status *status)
-{
-  struct expired expired = { .now = now };
-  struct status failure;
-  int r = manage_list_trash (store, note_expired, &expired, status);
-
-  *purged = 0;
-  if (r == 0 && expired.no_memory)
-    r = status_no_memory (status);
-  for (size_t i = 0; i < expired.count; i++)
-    if (manage_purge (store, &expired.disks[i], &failure) == 0)
-      ++*purged;
-    else if (r == 0 && failure.error != EBUSY && failure.error != ENOENT) {
-      *status = failure;
-      r = status_prefix (status, "emptying the trash");
-    }
-  free (expired.disks);
-  return r;
 }

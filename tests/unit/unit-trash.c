@@ -15,11 +15,13 @@
 #include "unit.h"
 
 #include "base/optional.h"
+#include "base/clock.h"
 #include "check.h"
 #include "engine/engine.h"
 #include "manage.h"
 #include "rows/properties.h"
 #include "rows/trash.h"
+#include "server/emptying.h"
 #include "server/history.h"
 
 #define SETTING "local:trash"
@@ -334,13 +336,39 @@ test_undelete (void **state)
   end ();
 }
 
+/* What a server would delete for good: how many when it is NOW and it has run
+ * for so many SECONDS.
+ */
+static struct emptying emptying;
+static int told;
+
+static void
+count_told (const char *message)
+{
+  assert_non_null (strstr (message, "for good"));
+  told++;
+}
+
+static int
+empty_at (int64_t now, uint64_t seconds)
+{
+  struct status status;
+  unsigned purged;
+
+  told = 0;
+  assert_ok (emptying_run (&emptying, store, now, (1 + seconds) * CLOCK_SECOND,
+                           count_told, &purged, &status),
+             &status);
+  assert_int_equal (told, purged);
+  return purged;
+}
+
 /* What is deleted for good, and what is not. */
 static void
 test_purge (void **state)
 {
   struct trashed_disk web, mail, wrong;
   struct status status;
-  unsigned purged;
   int64_t until;
 
   (void)state;
@@ -366,9 +394,8 @@ test_purge (void **state)
                 "there is no disk number 1 in the trash");
   assert_counts (1, 2, 1);
   until = web.until;
-  assert_ok (manage_purge_expired (store, until - 1, &purged, &status),
-             &status);
-  assert_int_equal (purged, 0);
+  assert_int_equal (empty_at (until - 1, 0), 0);
+  assert_int_equal (empty_at (until - 1, 5000), 0);
   assert_counts (1, 2, 1);
   assert_ok (manage_purge (store, &mail, &status), &status);
 
@@ -377,16 +404,51 @@ test_purge (void **state)
                      " row_checksum ('property', 70, 2, 1, 'hold:x', 1)");
   assert_fails (manage_purge (store, &web, &status), &status, EBUSY,
                 "is held by 'x'");
-  assert_ok (manage_purge_expired (store, until + 1, &purged, &status),
-             &status);
-  assert_int_equal (purged, 0);
+  assert_int_equal (empty_at (until + 1, 6000), 0);
+  assert_int_equal (empty_at (until + 1, 9600), 0);
   assert_counts (1, 1, 1);
   unit_sql_on (path, "DELETE FROM property WHERE id = 70");
-  assert_ok (manage_purge_expired (store, until, &purged, &status), &status);
-  assert_int_equal (purged, 1);
+  assert_int_equal (empty_at (until, 9601), 1);
   assert_counts (1, 0, 0);
+  emptying_end (&emptying);
   assert_ok (manage_reclaim (store, NULL, NULL, NULL, &status), &status);
   assert_int_equal (unit_integer_on (path, "SELECT count (*) FROM block"), 0);
+  end ();
+}
+
+/* A clock that is wrong for a while deletes nothing, nor a long pause at once.
+ */
+static void
+test_patience (void **state)
+{
+  struct trashed_disk web, mail;
+  struct status status;
+
+  (void)state;
+  emptying = (struct emptying){ 0 };
+  begin ();
+  set (0, "7d");
+  set (2, "5s");
+  web = must_discard ("web", false);
+  mail = must_discard ("mail", false);
+  assert_int_equal (empty_at (web.until, 0), 0);
+  assert_int_equal (empty_at (web.until, 4), 0);
+  /* It was set back, and ahead again. */
+  assert_int_equal (empty_at (web.deleted, 4), 0);
+  assert_int_equal (empty_at (web.until, 8), 0);
+  assert_int_equal (empty_at (web.until, 12), 0);
+  assert_counts (0, 2, 1);
+  assert_int_equal (empty_at (web.until, 13), 1);
+  assert_counts (0, 1, 1);
+  assert_fails (manage_purge (store, &mail, &status), &status, ENOENT, "");
+  assert_int_equal (empty_at (web.until, 3607), 0);
+  /* Had back, and deleted again. */
+  assert_ok (manage_undelete (store, 1, NULL, &status), &status);
+  web = must_discard ("web", false);
+  assert_int_equal (empty_at (web.until, 3608), 0);
+  assert_int_equal (empty_at (web.until, 7207), 0);
+  assert_int_equal (empty_at (web.until, 7208), 1);
+  emptying_end (&emptying);
   end ();
 }
 
@@ -428,7 +490,6 @@ test_hostile (void **state)
                                        "x'00'", "5",     "'a' || char (10)" };
   struct trashed_disk trashed;
   struct status status;
-  unsigned purged;
 
   (void)state;
   begin ();
@@ -450,9 +511,9 @@ test_hostile (void **state)
   /* What does not say when it is to go, stays. */
   unit_sql_on (path, "UPDATE property SET value = 'x' WHERE key LIKE"
                      " 'local:trash-_n%%'");
-  assert_ok (manage_purge_expired (store, INT64_MAX, &purged, &status),
-             &status);
-  assert_int_equal (purged, 0);
+  emptying = (struct emptying){ 0 };
+  assert_int_equal (empty_at (INT64_MAX, 0), 0);
+  assert_int_equal (empty_at (INT64_MAX, 9999), 0);
   assert_counts (1, 1, 1);
   assert_ok (manage_undelete (store, 1, "back", &status), &status);
   assert_block ("back");
@@ -473,7 +534,8 @@ main (void)
   const struct CMUnitTest tests[] = {
     unit_test (test_setting),  unit_test (test_hidden),
     unit_test (test_undelete), unit_test (test_purge),
-    unit_test (test_open),     unit_test (test_hostile),
+    unit_test (test_patience), unit_test (test_open),
+    unit_test (test_hostile),
   };
 
   unit_alarm (120);
