@@ -363,6 +363,29 @@ empty_at (int64_t now, uint64_t seconds)
   return purged;
 }
 
+/* A disk that has as many properties as it can. */
+static void
+test_many_properties (void **state)
+{
+  struct status status;
+
+  (void)state;
+  begin ();
+  set (0, "7d");
+  unit_sql_on (path,
+               "WITH RECURSIVE many (i) AS"
+               " (SELECT 1 UNION ALL SELECT i + 1 FROM many WHERE i < %d)"
+               " INSERT INTO property"
+               " SELECT 1000 + i, 1, 1, 'user:' || i, 'x', 0 FROM many; %s",
+               PROPERTIES_MAX, unit_property_checksums);
+  must_discard ("web", false);
+  assert_ok (manage_undelete (store, 1, NULL, &status), &status);
+  assert_int_equal (unit_integer_on (path, "SELECT count (*) FROM property"
+                                           " WHERE owner = 1"),
+                    PROPERTIES_MAX);
+  end ();
+}
+
 /* What is deleted for good, and what is not. */
 static void
 test_purge (void **state)
@@ -535,7 +558,7 @@ main (void)
     unit_test (test_setting),  unit_test (test_hidden),
     unit_test (test_undelete), unit_test (test_purge),
     unit_test (test_patience), unit_test (test_open),
-    unit_test (test_hostile),
+    unit_test (test_hostile),  unit_test (test_many_properties),
   };
 
   unit_alarm (120);
