@@ -96,6 +96,12 @@ refuses 4 "a snapshot 's1'" snapshot create disks '*@s1'
 sqlblock snapshot create -q disks web@'s1%s2'
 refuses 1 "can mean several things" snapshot delete disks 'web@s1%s2'
 sqlblock snapshot delete -q disks 'web@s1[%]s2'
+# As the manual has a script write a name that it does not know.
+sqlblock create -q disks 'o*?[%\..]' --size=1M
+sqlblock snapshot create -q disks 'o[*][?][[][%][\\][.][.]]@a%\*b'
+refuses 3 "no disk fits the pattern" delete disks '[*][?][[][%][\\][.][.]]'
+sqlblock snapshot delete -q disks 'o[*][?][[][%][\\][.][.]]@a[%][\\][*]b'
+sqlblock delete -q disks 'o[*][?][[][%][\\][.][.]]'
 
 # A pattern that takes long for a fool.
 long=$(printf 'a%.0s' $(seq 190))
