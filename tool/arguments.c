@@ -136,8 +136,8 @@ check_argument (const struct command *command, const char *word, size_t length,
            (strcmp (text, TARGET_DATABASE) == 0 || strchr (text, '=')))
     code = TOOL_DONE;
   else if (strstr (name, "@SNAPSHOT"))
-    code = arguments_check_target (
-        text, command->any_disk || strncmp (name, "[DISK]", 6) == 0);
+    code = arguments_check_target (text, command->any_disk ||
+                                             strncmp (name, "[DISK]", 6) == 0);
   free (name);
   return code;
 }

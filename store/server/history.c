@@ -249,8 +249,8 @@ take (struct connection *connection, void *opaque, struct status *status)
     return 0;
   times_utc (visit->called, time);
   snprintf (visit->name, sizeof visit->name, "auto-%s", time);
-  r = snapshots_create (connection, &disk, visit->name, true, 0, visit->now, &id,
-                        status);
+  r = snapshots_create (connection, &disk, visit->name, true, 0, visit->now,
+                        &id, status);
   for (int i = 2; r == -1 && status->error == EEXIST && i < 1000; i++) {
     snprintf (visit->name, sizeof visit->name, "auto-%s-%d", time, i);
     r = snapshots_create (connection, &disk, visit->name, true, 0, visit->now,

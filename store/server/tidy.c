@@ -212,10 +212,9 @@ static int
 empty_trash (struct tidy *tidy, struct status *status)
 {
   unsigned purged;
-
-  const int r = emptying_run (&tidy->trash, tidy->store, time (NULL),
-                              clock_now (), tidy->options.warn, &purged,
-                              status);
+  const int r =
+      emptying_run (&tidy->trash, tidy->store, time (NULL), clock_now (),
+                    tidy->options.warn, &purged, status);
 
   if (purged == 0 ||
       manage_reclaim (tidy->store, is_stopping, tidy, NULL, status) == 0)

@@ -176,7 +176,7 @@ open_memory (const char *path)
   return memory ? open (name, O_RDWR | O_CLOEXEC) : -1;
 }
 
-/* Open FILE-lock for the database PATH, if it is there, to look at it.  Somebody
+/* Open FILE-lock for the database PATH, if it is there, to look at it. Somebody
  * may have put a pipe there, which has no locks and must not be waited for.
  * Returns -1 with errno.
  */
