@@ -141,14 +141,12 @@ int manage_list_trash_snapshots (struct store *store,
 int manage_undelete (struct store *store, int64_t id, const char *name,
                      struct status *status);
 
-/* Delete disk ID, which is in the trash, with its snapshots, as manage_delete
- * would; or all whose time is over at NOW (seconds since 1970, UTC), and
- * *PURGED says how many.  Those that somebody still has open, or that have a
- * snapshot which is held, are then passed over.
+/* Delete DISK, which is in the trash, with its snapshots, as manage_delete
+ * would: ENOENT where it is not there any more as it was listed, since somebody
+ * had it back, though he may have deleted it again.
  */
-int manage_purge (struct store *store, int64_t id, struct status *status);
-int manage_purge_expired (struct store *store, int64_t now, unsigned *purged,
-                          struct status *status);
+int manage_purge (struct store *store, const struct trashed_disk *disk,
+                  struct status *status);
 
 /* Take a snapshot NAME of each of COUNT DISKS, at the same instant. */
 int manage_snapshot (struct store *store, const char *const *disks,
@@ -187,7 +185,8 @@ int manage_try_discard (struct store *store, const char *disk, bool snapshots,
                         struct status *status);
 int manage_try_undelete (struct store *store, int64_t id, const char *name,
                          struct status *status);
-int manage_try_purge (struct store *store, int64_t id, struct status *status);
+int manage_try_purge (struct store *store, const struct trashed_disk *disk,
+                      struct status *status);
 int manage_try_delete_snapshots (struct store *store,
                                  const char *const *targets, size_t count,
                                  struct status *status);

@@ -68,9 +68,8 @@ check_snapshot (const char *name)
                          : SNAPSHOT_NAME_MAX);
 }
 
-/* Check DISK, DISK@SNAPSHOT and, with ANY_DISK, @SNAPSHOT. */
-static int
-check_target (const char *text, bool any_disk)
+int
+arguments_check_target (const char *text, bool any_disk)
 {
   const struct target target = tool_target (text);
   int code = TOOL_DONE;
@@ -137,8 +136,8 @@ check_argument (const struct command *command, const char *word, size_t length,
            (strcmp (text, TARGET_DATABASE) == 0 || strchr (text, '=')))
     code = TOOL_DONE;
   else if (strstr (name, "@SNAPSHOT"))
-    code = check_target (text,
-                         command->any_disk || strncmp (name, "[DISK]", 6) == 0);
+    code = arguments_check_target (text, command->any_disk ||
+                                             strncmp (name, "[DISK]", 6) == 0);
   free (name);
   return code;
 }
@@ -192,6 +191,6 @@ arguments_check_value (const struct tool_option *option, const char *value)
     return check_file (value);
   /* It may be called by its own name, or in full. */
   if (strcmp (option->argument, "SNAPSHOT") == 0)
-    return at ? check_target (value, true) : check_snapshot (value);
+    return at ? arguments_check_target (value, true) : check_snapshot (value);
   return TOOL_DONE;
 }

@@ -700,8 +700,8 @@ static const struct tool_option clone_options[] = {
   { NULL, 0, NULL, NULL, NULL },
 };
 
-/* Check the names of the disks that are to be made of ARGV: each second word.
- * Returns an exit code.
+/* Check ARGV: what is to be cloned, and as what, by turns.  Returns an exit
+ * code.
  */
 static int
 check_clones (int count, char *argv[])
@@ -713,7 +713,8 @@ check_clones (int count, char *argv[])
     return tool_usage ("a description is for one clone; give it to several by "
                        "\"sqlblock describe\"");
   for (int i = 1; i < count; i += 2) {
-    if (arguments_check_disk (argv[i]) != TOOL_DONE)
+    if (arguments_check_target (argv[i - 1], false) != TOOL_DONE ||
+        arguments_check_disk (argv[i]) != TOOL_DONE)
       return TOOL_USAGE;
     for (int j = 1; j < i; j += 2)
       if (strcmp (argv[i], argv[j]) == 0)

@@ -107,7 +107,7 @@ refuse_name (const char *text, size_t length)
     return tool_usage ("'%.*s' can only be read: %s", (int)length, text, why);
   return tool_usage ("'%s' is no property that can be set; give %s"
                      "description=TEXT or user:KEY=TEXT",
-                     text, setting_names ("=..., "));
+                     text, setting_names ("=..."));
 }
 
 /* Check VALUE of the property KEY; TEXT is both.  Returns an exit code. */
@@ -321,7 +321,8 @@ const struct command command_set = {
       "                     bytes.  Clones and copies get it, too.\n"
       "\n"
       "A TEXT is UTF-8 of at most 4000 bytes without control characters; an\n"
-      "empty one removes the property.  A snapshot can have these two.\n"
+      "empty one removes the description or user:KEY.  A snapshot can have\n"
+      "these two.  To have another property no more, see inherit.\n"
       "\n"
       "\"/\" is the database itself, and may be left out, unless a disk has\n"
       "the name of a PROPERTY=VALUE.  A new disk takes compression, dedup and\n"
@@ -358,7 +359,7 @@ want_inherited (struct wanted *wanted, const char *name)
   if (!begins (name, PROPERTY_USER) && setting_find (name) == NULL)
     return tool_usage ("'%s' is nothing that can be inherited; give %sor "
                        "user:KEY",
-                       name, setting_names (", "));
+                       name, setting_names (""));
   return want (wanted, name, "");
 }
 

@@ -520,7 +520,7 @@ show_emptying (struct store *store, struct trash *trash)
   int code = TOOL_DONE, counted;
 
   for (size_t i = 0; i < trash->count; i++)
-    if (manage_try_purge (store, trash->disks[i].disk.id, &status) == 0)
+    if (manage_try_purge (store, &trash->disks[i], &status) == 0)
       trash->disks[left++] = trash->disks[i];
     else
       code = tool_fail (&status);
@@ -549,7 +549,7 @@ empty (struct store *store, const struct trash *trash)
   for (size_t i = 0; i < trash->count && !tool_interrupted (); i++) {
     char *what = describe (&trash->disks[i]);
 
-    if (manage_purge (store, trash->disks[i].disk.id, &status) == 0) {
+    if (manage_purge (store, &trash->disks[i], &status) == 0) {
       tool_say ("deleted %s", what);
       any = true;
     }

@@ -144,6 +144,9 @@ int arguments_check (const struct command *command, int count, char *argv[]);
 /* The same for the VALUE that was given to OPTION. */
 int arguments_check_value (const struct tool_option *option, const char *value);
 
+/* Check DISK, DISK@SNAPSHOT and, with ANY_DISK, @SNAPSHOT. */
+int arguments_check_target (const char *text, bool any_disk);
+
 /* Check that a disk, or a snapshot, can be called NAME. */
 int arguments_check_disk (const char *name);
 int arguments_check_new_snapshot (const char *name);

@@ -76,8 +76,8 @@ extern const struct field manage_fields[];
   X (manage_list_trash_snapshots, "", "list")                                  \
   X (manage_undelete, "id name?", "")                                          \
   X (manage_try_undelete, "id name?", "")                                      \
-  X (manage_purge, "id", "")                                                   \
-  X (manage_try_purge, "id", "")                                               \
+  X (manage_purge, "trashed", "")                                              \
+  X (manage_try_purge, "trashed", "")                                          \
   X (manage_snapshot, "targets name", "")                                      \
   X (manage_delete_snapshots, "targets", "")                                   \
   X (manage_try_delete_snapshots, "targets", "")                               \

@@ -178,6 +178,9 @@ check_steps (enum manage_group_kind kind, const struct manage_step *steps,
                         "once; name fewer at a time",
                         COUNT (count, "disk"), GUARDS_MAX);
   for (size_t i = 0; i < count; i++) {
+    /* An empty one would be the oldest disk. */
+    if (steps[i].target == NULL || strcspn (steps[i].target, "@") == 0)
+      return status_fail (status, EINVAL, "the name of a disk is missing");
     if (steps[i].name == NULL && kind != GROUP_DELETE && kind != GROUP_ROLLBACK)
       return status_fail (status, EINVAL, "a name is missing");
     if ((kind == GROUP_SNAPSHOT &&

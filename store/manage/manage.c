@@ -293,7 +293,9 @@ keep_readers_out (struct connection *connection, struct request *request,
   return keeping.result;
 }
 
-/* What is kept of changes for the disk goes with it. */
+/* What is kept of changes for the disk goes with it; into the trash it goes
+ * along, and comes back, as with any new name (disks_rename).
+ */
 static int
 delete_partial (struct connection *connection, const struct request *request,
                 struct status *status)
@@ -315,7 +317,8 @@ static int
 remove_disk (struct connection *connection, const struct request *request,
              struct status *status)
 {
-  if (snapshots_delete_all (connection, request->disk.id, status) == -1)
+  if (delete_partial (connection, request, status) == -1 ||
+      snapshots_delete_all (connection, request->disk.id, status) == -1)
     return -1;
   return disks_delete (connection, request->disk.id, status);
 }
@@ -355,8 +358,6 @@ delete_disk (struct connection *connection, void *opaque, struct status *status)
                         request->disk.name, COUNT (count, "snapshot"));
   if (snapshots_check_held_all (connection, request->disk.id, status) == -1 ||
       (!request->force && keep_readers_out (connection, request, status) == -1))
-    return -1;
-  if (delete_partial (connection, request, status) == -1)
     return -1;
   return request->to_trash ? discard (connection, request, status)
                            : remove_disk (connection, request, status);

@@ -25,6 +25,9 @@ request_find_target (struct connection *connection, struct request *request,
   request->snapshot.id = 0;
   if (trash_find (connection, request->trashed, &found, status) == -1)
     return -1;
+  /* Each move to the trash raises it. */
+  if (request->listed && request->listed->disk.epoch != found.disk.epoch)
+    return trash_fail_unknown (request->trashed, status);
   request->disk = found.disk;
   return 0;
 }

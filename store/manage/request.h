@@ -29,7 +29,8 @@ struct request {
   struct snapshot_info snapshot; /* that TARGET names, or one of id 0 */
 
   int64_t trashed; /* instead of a target: the id of a disk in the trash */
-  int64_t only;    /* the id of the disk that may be changed, or 0: any */
+  const struct trashed_disk *listed; /* NULL, or as what it must be there yet */
+  int64_t only; /* the id of the disk that may be changed, or 0: any */
   const struct disk_options *options;
   const char *name;
   const char *const *targets;

@@ -9,9 +9,7 @@
 #include <config.h>
 
 #include <errno.h>
-#include <stdlib.h>
 
-#include "base/grow.h"
 #include "base/sane.h"
 #include "engine/engine.h"
 #include "manage/calls.h"
@@ -165,78 +163,37 @@ manage_try_undelete (struct store *store, int64_t id, const char *name,
 
 /* A disk in the trash is deleted as any other, with its snapshots. */
 static int
-purge_or_try (struct store *store, bool only_try, int64_t id,
-              struct status *status)
+purge_or_try (struct store *store, bool only_try,
+              const struct trashed_disk *disk, struct status *status)
 {
-  struct request request = { .trashed = id, .snapshots = true };
+  struct request request = {
+    .trashed = disk->disk.id,
+    .listed = disk,
+    .snapshots = true,
+  };
 
   /* With 0 the request would name the oldest disk. */
-  if (id < 1)
-    return trash_fail_unknown (id, status);
+  if (disk->disk.id < 1)
+    return trash_fail_unknown (disk->disk.id, status);
   return manage_delete_requested (store, only_try, &request, status);
 }
 
 int
-manage_purge (struct store *store, int64_t id, struct status *status)
+manage_purge (struct store *store, const struct trashed_disk *disk,
+              struct status *status)
 {
   if (store_remote (store))
     return calls_ask (store, &call_manage_purge,
-                      &(struct manage_call){ .id = id }, status);
-  return purge_or_try (store, false, id, status);
+                      &(struct manage_call){ .trashed = *disk }, status);
+  return purge_or_try (store, false, disk, status);
 }
 
 int
-manage_try_purge (struct store *store, int64_t id, struct status *status)
+manage_try_purge (struct store *store, const struct trashed_disk *disk,
+                  struct status *status)
 {
   if (store_remote (store))
     return calls_ask (store, &call_manage_try_purge,
-                      &(struct manage_call){ .id = id }, status);
-  return purge_or_try (store, true, id, status);
-}
-
-/* Those whose time is over. */
-struct expired {
-  int64_t now;
-  int64_t *ids;
-  size_t count;
-  bool no_memory;
-};
-
-static int
-note_expired (const struct trashed_disk *disk, void *opaque)
-{
-  struct expired *expired = opaque;
-  int64_t *ids;
-
-  if (disk->until == 0 || disk->until > expired->now)
-    return 0;
-  ids = grow (expired->ids, expired->count, sizeof *ids);
-  expired->no_memory = ids == NULL;
-  if (ids == NULL)
-    return 1;
-  expired->ids = ids;
-  ids[expired->count++] = disk->disk.id;
-  return 0;
-}
-
-int
-manage_purge_expired (struct store *store, int64_t now, unsigned *purged,
-                      struct status *status)
-{
-  struct expired expired = { .now = now };
-  struct status failure;
-  int r = manage_list_trash (store, note_expired, &expired, status);
-
-  *purged = 0;
-  if (r == 0 && expired.no_memory)
-    r = status_no_memory (status);
-  for (size_t i = 0; i < expired.count; i++)
-    if (manage_purge (store, expired.ids[i], &failure) == 0)
-      ++*purged;
-    else if (r == 0 && failure.error != EBUSY && failure.error != ENOENT) {
-      *status = failure;
-      r = status_prefix (status, "emptying the trash");
-    }
-  free (expired.ids);
-  return r;
+                      &(struct manage_call){ .trashed = *disk }, status);
+  return purge_or_try (store, true, disk, status);
 }

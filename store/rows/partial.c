@@ -146,7 +146,8 @@ partial_list (struct connection *connection,
     return -1;
   sqlite3_bind_int64 (list, 1, time (NULL));
   while ((r = connection_step (connection, list, status)) > 0)
-    if (info_from_row (list, &info) && found (&info, opaque))
+    if (info_from_row (list, &info) && strchr (info.disk_name, '/') == NULL &&
+        found (&info, opaque))
       return 0;
   return r;
 }

@@ -62,8 +62,8 @@ int partial_find (struct connection *connection, const char *name,
 int partial_find_id (struct connection *connection, int64_t id,
                      struct partial_info *info, struct status *status);
 
-/* Call FOUND for all that is kept, until it returns non-zero.  Damaged rows are
- * passed over.  Returns 0, or -1.
+/* Call FOUND for all that is kept, until it returns non-zero.  Damaged rows,
+ * and what is for disks in the trash, are passed over.  Returns 0, or -1.
  */
 int partial_list (struct connection *connection,
                   int (*found) (const struct partial_info *info, void *opaque),

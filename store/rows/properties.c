@@ -90,6 +90,8 @@ check_room (struct connection *connection, int64_t owner,
       connection_statement (connection, count_sql, status);
   const bool hold = optional_key_behind (property->key, PROPERTY_HOLD) != NULL;
 
+  if (optional_key_behind (property->key, PROPERTY_TRASH))
+    return 0;
   if (count == NULL)
     return -1;
   bind_key (count, property->kind, owner, property->key);

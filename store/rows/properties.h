@@ -21,6 +21,9 @@
 #include "sqlite/connection.h"
 #include "status.h"
 
+/* What the keys begin with that say what a disk in the trash was (trash.h). */
+#define PROPERTY_TRASH PROPERTY_LOCAL "trash-"
+
 /* SQL: is there what a row is about?  Of other kinds nobody knows. */
 #define PROPERTY_HAS_OWNER                                                     \
   "CASE property.kind WHEN 0 THEN property.owner = 0"                          \
@@ -44,7 +47,8 @@ int properties_read (struct connection *connection, enum property_kind kind,
 
 /* OWNER, of the property's kind, gets PROPERTY, in place of one of that key.
  * In a transaction.  Returns 0, or -1: EDQUOT where it has PROPERTIES_MAX
- * already; holds do not count as others, so that there is room for one.
+ * already; holds do not count as others, so that there is room for one, and
+ * there is always room for what the trash notes.
  */
 int properties_set (struct connection *connection, int64_t owner,
                     const struct property *property, struct status *status);

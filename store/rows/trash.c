@@ -22,9 +22,9 @@
 #include "rows/trash.h"
 
 /* Keys of properties, see schema.sql. */
-#define NAME  PROPERTY_LOCAL "trash-name"
-#define SINCE PROPERTY_LOCAL "trash-since"
-#define UNTIL PROPERTY_LOCAL "trash-until"
+#define NAME  PROPERTY_TRASH "name"
+#define SINCE PROPERTY_TRASH "since"
+#define UNTIL PROPERTY_TRASH "until"
 
 /* SQL: is a disk in the trash? */
 #define IS_IN_TRASH "disk.name = '" DISK_TRASH "' || disk.id"

@@ -40,7 +40,7 @@ int trash_span (struct connection *connection, int64_t id, int64_t *seconds,
                 struct status *status);
 
 /* Move DISK there for that long, and end connections to it.  Returns 0, or
- * -1 as disks_rename; EDQUOT where it has too many properties.
+ * -1 as disks_rename.  Its properties may be as many as can be.
  */
 int trash_put (struct connection *connection, const struct disk_info *disk,
                int64_t seconds, struct status *status);

@@ -430,8 +430,8 @@ SERVE (manage_try_discard,
 SERVE (manage_undelete, manage_undelete (STORE, call->id, call->name, status))
 SERVE (manage_try_undelete,
        manage_try_undelete (STORE, call->id, call->name, status))
-SERVE (manage_purge, manage_purge (STORE, call->id, status))
-SERVE (manage_try_purge, manage_try_purge (STORE, call->id, status))
+SERVE (manage_purge, manage_purge (STORE, &call->trashed, status))
+SERVE (manage_try_purge, manage_try_purge (STORE, &call->trashed, status))
 SERVE (manage_snapshot,
        manage_snapshot (STORE, call->targets, call->target_count, call->name,
                         status))

@@ -184,6 +184,29 @@ is_due (const struct visit *visit)
              interval_of (visit, visit->now);
 }
 
+/* Find the disk at hand, as DISK, and its interval.  Returns 1, 0 where it has
+ * no schedule, or is gone, perhaps into the trash (rows/trash.h), or -1.
+ */
+static int
+find_disk (struct connection *connection, struct visit *visit,
+           struct disk_info *disk, struct status *status)
+{
+  int r;
+
+  visit->interval = 0;
+  visit->count = 0;
+  r = disks_find_id (connection, visit->disk.id, disk, status);
+  if (r != 1 || strchr (disk->name, '/'))
+    return r == -1 ? -1 : 0;
+  if (find_interval (connection, visit, status) == -1)
+    return -1;
+  if (visit->interval == 0)
+    return 0;
+  return features_allow (connection, disk->id, FEATURE_CHANGE, status) == -1
+             ? -1
+             : 1;
+}
+
 /* See what there is and what is to be done. */
 static int
 look (struct connection *connection, struct visit *visit, struct status *status)
@@ -191,16 +214,9 @@ look (struct connection *connection, struct visit *visit, struct status *status)
   int r;
 
   visit->changed = visit->more = visit->due = false;
-  r = disks_find_id (connection, visit->disk.id, &visit->disk, status);
+  r = find_disk (connection, visit, &visit->disk, status);
   if (r != 1)
-    return r; /* it was deleted since the disks were listed */
-  visit->count = 0;
-  if (find_interval (connection, visit, status) == -1)
-    return -1;
-  if (visit->interval == 0)
-    return 0;
-  if (features_allow (connection, visit->disk.id, FEATURE_CHANGE, status) == -1)
-    return -1;
+    return r;
   if (read_snapshots (connection, visit, status) == -1)
     return -1;
   visit->due = is_due (visit);
@@ -210,30 +226,35 @@ look (struct connection *connection, struct visit *visit, struct status *status)
                     : 0;
 }
 
-/* Take the snapshot, unless another server has just done so.  Where the clock
- * was set back there may be one of that name.
+/* Take the snapshot, unless another server has just done so, or the disk has
+ * none any more: much may have happened since, above all where there is a hook.
+ * Where the clock was set back there may be one of that name.
  */
 static int
 take (struct connection *connection, void *opaque, struct status *status)
 {
   struct visit *visit = opaque;
   char time[TIMES_TEXT_MAX];
+  struct disk_info disk;
   int64_t id;
   int r;
 
   visit->taken = false;
+  r = find_disk (connection, visit, &disk, status);
+  if (r != 1)
+    return r;
   if (read_snapshots (connection, visit, status) == -1)
     return -1;
   if (!is_due (visit))
     return 0;
   times_utc (visit->called, time);
   snprintf (visit->name, sizeof visit->name, "auto-%s", time);
-  r = snapshots_create (connection, &visit->disk, visit->name, true, 0,
-                        visit->now, &id, status);
+  r = snapshots_create (connection, &disk, visit->name, true, 0, visit->now,
+                        &id, status);
   for (int i = 2; r == -1 && status->error == EEXIST && i < 1000; i++) {
     snprintf (visit->name, sizeof visit->name, "auto-%s-%d", time, i);
-    r = snapshots_create (connection, &visit->disk, visit->name, true, 0,
-                          visit->now, &id, status);
+    r = snapshots_create (connection, &disk, visit->name, true, 0, visit->now,
+                          &id, status);
   }
   if (r == 0 && visit->text)
     r = properties_set_text (connection, PROPERTY_SNAPSHOT, id,
@@ -381,19 +402,25 @@ find_kept (struct connection *connection, struct visit *visit,
 }
 
 /* Delete what no rule keeps, the oldest first, as many as may be.  Somebody
- * may have renamed one since they were read: it is his now.  One that somebody
+ * may have renamed one since they were read: it is his now; or changed the
+ * rules, or deleted the disk into the trash.  One that somebody
  * reads waits for a later run.
  */
 static int
 thin_out (struct connection *connection, void *opaque, struct status *status)
 {
   struct visit *visit = opaque;
+  struct disk_info disk;
   unsigned deleted = 0;
   int r;
 
+  visit->deleted = 0;
   connection_frees_space (connection);
+  r = find_disk (connection, visit, &disk, status);
+  if (r != 1)
+    return r;
   if (read_snapshots (connection, visit, status) == -1 ||
-      find_held (connection, visit, status) == -1)
+      find_kept (connection, visit, status) == -1)
     return -1;
   for (size_t i = 0; i < visit->count && deleted < deletions_left (visit); i++)
     if (!is_kept (visit, i)) {

@@ -15,6 +15,7 @@
 #include "base/complaint.h"
 #include "manage/manage-parts.h"
 #include "rows/quota.h"
+#include "server/emptying.h"
 #include "server/tidy.h"
 #include "engine/engine.h"
 
@@ -54,6 +55,7 @@ struct tidy {
   unsigned looks;
   struct shrinking shrinking;
   uint64_t cleaned; /* when there was a look for receptions; 0: not yet */
+  struct emptying trash;
   struct complaint counting, giving_back, cleaning, emptying;
 };
 
@@ -210,20 +212,21 @@ static int
 empty_trash (struct tidy *tidy, struct status *status)
 {
   unsigned purged;
+  const int r =
+      emptying_run (&tidy->trash, tidy->store, time (NULL), clock_now (),
+                    tidy->options.warn, &purged, status);
 
-  if (manage_purge_expired (tidy->store, time (NULL), &purged, status) == -1)
-    return -1;
   if (purged == 0 ||
       manage_reclaim (tidy->store, is_stopping, tidy, NULL, status) == 0)
-    return 0;
+    return r;
   return background_is_stopping (&tidy->background) ? 1 : -1;
 }
 
-/* The time passes also where nobody writes.  Returns as give_back. */
+/* The time passes also where nobody writes any more.  Returns as give_back. */
 static int
 look_at_trash (struct tidy *tidy)
 {
-  if (store_is_immutable (tidy->store) || tidy->looks++ % LOOK_ALWAYS != 0)
+  if (store_commits (tidy->store) == 0 || tidy->looks++ % LOOK_ALWAYS != 0)
     return 0;
   return try (tidy, empty_trash, &tidy->emptying);
 }
@@ -295,5 +298,6 @@ tidy_stop (struct tidy *tidy)
   complaint_end (&tidy->giving_back);
   complaint_end (&tidy->cleaning);
   complaint_end (&tidy->emptying);
+  emptying_end (&tidy->trash);
   free (tidy);
 }

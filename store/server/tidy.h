@@ -24,10 +24,11 @@
  * load that neither fills the log nor ever pauses for a second there would be
  * none.
  *
- * It does nothing of that before a client has opened a disk for writing.
- *
- * What has been in the trash for its time (rows/trash.h) is deleted by it, too:
+ * What has been in the trash for its time is deleted by it, too (emptying.h):
  * every few seconds it looks, whether somebody writes or not.
+ *
+ * It does nothing of that before a client has opened a disk for writing, and so
+ * nothing in a server that is read-only.
  */
 
 #ifndef SQLBLOCK_TIDY_H

@@ -176,20 +176,27 @@ open_memory (const char *path)
   return memory ? open (name, O_RDWR | O_CLOEXEC) : -1;
 }
 
-/* Open FILE-lock for the database PATH, if it is there, to look at it.  Returns
- * -1 with errno.
+/* Open FILE-lock for the database PATH, if it is there, to look at it. Somebody
+ * may have put a pipe there, which has no locks and must not be waited for.
+ * Returns -1 with errno.
  */
 static int
 open_to_look (const char *path)
 {
+  struct stat st;
   char *name;
   int fd, error;
 
   if (location_is_cluster (path))
     return open_memory (path);
   name = files_side (path, "-lock");
-  fd = name ? open (name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+  fd = name ? open (name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK) : -1;
   error = errno;
+  if (fd != -1 && (fstat (fd, &st) == -1 || !S_ISREG (st.st_mode))) {
+    close (fd);
+    fd = -1;
+    error = EINVAL;
+  }
   free (name);
   errno = error;
   return fd;

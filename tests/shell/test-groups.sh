@@ -96,6 +96,12 @@ refuses 4 "a snapshot 's1'" snapshot create disks '*@s1'
 sqlblock snapshot create -q disks web@'s1%s2'
 refuses 1 "can mean several things" snapshot delete disks 'web@s1%s2'
 sqlblock snapshot delete -q disks 'web@s1[%]s2'
+# As the manual has a script write a name that it does not know.
+sqlblock create -q disks 'o*?[%\..]' --size=1M
+sqlblock snapshot create -q disks 'o[*][?][[][%][\\][.][.]]@a%\*b'
+refuses 3 "no disk fits the pattern" delete disks '[*][?][[][%][\\][.][.]]'
+sqlblock snapshot delete -q disks 'o[*][?][[][%][\\][.][.]]@a[%][\\][*]b'
+sqlblock delete -q disks 'o[*][?][[][%][\\][.][.]]'
 
 # A pattern that takes long for a fool.
 long=$(printf 'a%.0s' $(seq 190))
@@ -155,6 +161,8 @@ means "c1 web c2 db" clone disks web c1 db c2
 refuses 4 "there is a disk 'web2' already" clone disks web c1 db web2
 refuses 2 "has no name behind it" clone disks web c1 db
 refuses 2 "two clones" clone disks web c1 db c1
+refuses 2 "the name of a disk" clone disks web c1 @one c2
+refuses 2 "NAME is empty" clone disks web c1 "" c2
 refuses 3 "no disk 'none'" clone disks web c1 none c2
 sqlblock clone -q disks web c1 db@one c2
 shows c1 3

@@ -179,3 +179,23 @@ wait_for test -s sleeper
 stop_nbdkit
 is_called "^3 after" || fail "it was not called after: $(cat calls)"
 wait_for sleeper_is_gone
+
+# The disk goes to the trash meanwhile: there it gets no snapshot and keeps all
+# that it has.
+cat >how <<'EOF2'
+[ "$1" = before ] || exit 0
+sqlblock set "$SQLBLOCK_DATABASE" "$2" trash=1h
+sqlblock delete "$SQLBLOCK_DATABASE" "$2" --snapshots --force
+sqlblock trash list "$SQLBLOCK_DATABASE" -H -o snapshots >had
+EOF2
+rm calls
+start_nbdkit s "$plugin" "$db" auto-snapshot=1s keep=all:1s \
+  snapshot-hook=hook
+change_disk deleted
+wait_for is_called "^3 after a disk"
+sleep 2.5
+[ -s had ] || fail "it was not deleted: $(cat s.log)"
+[ "$(sqlblock trash list "$db" -H -o snapshots)" = "$(cat had)" ] ||
+  fail "of $(cat had) snapshots the trash has $(sqlblock trash list "$db")"
+grep -q "^after a disk auto-.* none$" calls || fail "$(cat calls)"
+stop_nbdkit

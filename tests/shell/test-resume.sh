@@ -263,8 +263,19 @@ sqlblock receive -q gone.sqlite <web
 fails 1 "are kept" receive -s gone.sqlite
 sqlblock rename -q gone.sqlite web www
 sqlblock info gone.sqlite www | grep -q "^received" || fail "not renamed with it"
+# ... with it into the trash, and back.
+sqlblock set -q gone.sqlite trash=7d
 sqlblock delete -q gone.sqlite www --snapshots
 [ -z "$(token gone.sqlite)" ]
+sqlblock check -q gone.sqlite
+sqlblock undelete -q gone.sqlite www web
+cp gone.sqlite back.sqlite
+sqlblock send -q "$db" --resume="$(token back.sqlite)" |
+  sqlblock receive -q back.sqlite
+same back.sqlite web@4
+sqlblock check -q back.sqlite
+sqlblock delete -q gone.sqlite web --snapshots
+sqlblock trash empty -q gone.sqlite
 [ "$(query gone.sqlite "SELECT count (*) FROM disk")" = 0 ]
 sqlblock check -q gone.sqlite
 

@@ -70,11 +70,12 @@ fails 2 "there is no property 'nonsense'" get disks web nonsense
 fails 2 "there is no property ''" get disks web size,
 fails 2 "can only be read: \"sqlblock resize\" changes it" set disks web size=1G
 fails 2 "can only be read" set disks / used=1
-fails 2 "is no property that can be set" set disks web id=x
+fails 2 "is no property that can be set; give compression=..., dedup=..., " \
+  set disks web id=x
 fails 2 "is a snapshot" set disks web@monday keep=all:1d
 fails 2 "is a snapshot" inherit disks web@monday keep
 fails 2 "has no description" set disks / description=x
-fails 2 "is nothing that can be inherited" inherit disks web size
+fails 2 "limit-bytes, or user:KEY" inherit disks web size
 fails 2 "neither off nor a span" set disks web auto-snapshot=often
 fails 2 "is not a list of rules" set disks web keep=7d
 fails 2 "was given twice" set disks web keep=all:1d keep=all:2d

@@ -121,3 +121,14 @@ EOF2
 grep -qP '^written\tweb\t-\t\?\[31mevil\?\?\t-$' out || fail "$(cat -v out)"
 grep -qF '"?[31mevil??"' json || fail "$(cat -v json)"
 nobody
+
+# What somebody puts in its place is not waited for.
+mv disks-lock kept-lock
+mkfifo disks-lock
+for command in "list disks" "info disks web" "status disks" "check disks"; do
+  timeout 20 sqlblock $command >out 2>&1 || fail "$command: $(cat out)"
+done
+timeout 20 sqlblock set disks web user:a=b 2>err && fail "it was written to"
+grep -q "not a lock file" err || fail "$(cat err)"
+rm disks-lock
+mv kept-lock disks-lock

@@ -224,6 +224,8 @@ for _ in {1..300}; do
   sleep 0.1
 done
 there "| "
+grep -q "deleted disk 'web' (number 1) for good" socket.log ||
+  fail "the log: $(cat socket.log)"
 export SQLBLOCK_CONTROL=$tmp/control
 sqlblock create -q disks one --size=1M
 says 0 "moved disk 'one'" delete disks one

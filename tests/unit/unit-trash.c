@@ -15,11 +15,13 @@
 #include "unit.h"
 
 #include "base/optional.h"
+#include "base/clock.h"
 #include "check.h"
 #include "engine/engine.h"
 #include "manage.h"
 #include "rows/properties.h"
 #include "rows/trash.h"
+#include "server/emptying.h"
 #include "server/history.h"
 
 #define SETTING "local:trash"
@@ -227,6 +229,7 @@ test_hidden (void **state)
     .interval = 60,
     .keep = { .rules = { { 0, 1 } }, .count = 1 },
   };
+  const struct manage_step nameless[] = { { "", NULL }, { "@monday", NULL } };
   const char *const hidden = "trash/1";
   struct trashed_disk trashed;
   struct disk_info info;
@@ -269,7 +272,11 @@ test_hidden (void **state)
   assert_int_equal (count, 0);
   assert_ok (history_run (store, &history, time (NULL), &status), &status);
   assert_counts (1, 1, 1);
-  /* The empty name is the oldest disk that is there. */
+  /* The empty name is the oldest disk that is there, but not in a group. */
+  for (int i = 0; i < 2; i++)
+    assert_fails (manage_group (store, i ? GROUP_ROLLBACK : GROUP_DELETE,
+                                &nameless[i], 1, GROUP_FORCE, &status),
+                  &status, EINVAL, "the name of a disk is missing");
   assert_ok (store_find (store, "", &info, &status), &status);
   assert_string_equal (info.name, "mail");
   end ();
@@ -329,46 +336,142 @@ test_undelete (void **state)
   end ();
 }
 
+/* What a server would delete for good: how many when it is NOW and it has run
+ * for so many SECONDS.
+ */
+static struct emptying emptying;
+static int told;
+
+static void
+count_told (const char *message)
+{
+  assert_non_null (strstr (message, "for good"));
+  told++;
+}
+
+static int
+empty_at (int64_t now, uint64_t seconds)
+{
+  struct status status;
+  unsigned purged;
+
+  told = 0;
+  assert_ok (emptying_run (&emptying, store, now, (1 + seconds) * CLOCK_SECOND,
+                           count_told, &purged, &status),
+             &status);
+  assert_int_equal (told, purged);
+  return purged;
+}
+
+/* A disk that has as many properties as it can. */
+static void
+test_many_properties (void **state)
+{
+  struct status status;
+
+  (void)state;
+  begin ();
+  set (0, "7d");
+  unit_sql_on (path,
+               "WITH RECURSIVE many (i) AS"
+               " (SELECT 1 UNION ALL SELECT i + 1 FROM many WHERE i < %d)"
+               " INSERT INTO property"
+               " SELECT 1000 + i, 1, 1, 'user:' || i, 'x', 0 FROM many; %s",
+               PROPERTIES_MAX, unit_property_checksums);
+  must_discard ("web", false);
+  assert_ok (manage_undelete (store, 1, NULL, &status), &status);
+  assert_int_equal (unit_integer_on (path, "SELECT count (*) FROM property"
+                                           " WHERE owner = 1"),
+                    PROPERTIES_MAX);
+  end ();
+}
+
 /* What is deleted for good, and what is not. */
 static void
 test_purge (void **state)
 {
+  struct trashed_disk web, mail, wrong;
   struct status status;
-  unsigned purged;
   int64_t until;
 
   (void)state;
   begin ();
   set (0, "7d");
-  until = must_discard ("web", false).until;
-  must_discard ("mail", false);
+  web = must_discard ("web", false);
+  until = web.until;
+  mail = must_discard ("mail", false);
   create ("live");
   /* Nothing that is not there, above all not the oldest disk. */
-  for (int64_t id = -1; id <= 4; id++)
-    if (id != 1 && id != 2)
-      assert_fails (manage_purge (store, id, &status), &status, ENOENT, "");
-  assert_ok (manage_try_purge (store, 1, &status), &status);
-  assert_ok (manage_purge_expired (store, until - 1, &purged, &status),
-             &status);
-  assert_int_equal (purged, 0);
+  wrong = web;
+  for (wrong.disk.id = -1; wrong.disk.id <= 4; wrong.disk.id++)
+    if (wrong.disk.id != 1 && wrong.disk.id != 2)
+      assert_fails (manage_purge (store, &wrong, &status), &status, ENOENT, "");
+  assert_ok (manage_try_purge (store, &web, &status), &status);
+
+  /* Somebody had it back since it was listed, and has deleted it again. */
+  assert_ok (manage_undelete (store, 1, NULL, &status), &status);
+  wrong = web;
+  web = must_discard ("web", false);
+  assert_fails (manage_try_purge (store, &wrong, &status), &status, ENOENT, "");
+  assert_fails (manage_purge (store, &wrong, &status), &status, ENOENT,
+                "there is no disk number 1 in the trash");
   assert_counts (1, 2, 1);
-  assert_ok (manage_purge (store, 2, &status), &status);
+  until = web.until;
+  assert_int_equal (empty_at (until - 1, 0), 0);
+  assert_int_equal (empty_at (until - 1, 5000), 0);
+  assert_counts (1, 2, 1);
+  assert_ok (manage_purge (store, &mail, &status), &status);
 
   /* A hold that another program has made. */
   unit_sql_on (path, "INSERT INTO property SELECT 70, 2, 1, 'hold:x', 1,"
                      " row_checksum ('property', 70, 2, 1, 'hold:x', 1)");
-  assert_fails (manage_purge (store, 1, &status), &status, EBUSY,
+  assert_fails (manage_purge (store, &web, &status), &status, EBUSY,
                 "is held by 'x'");
-  assert_ok (manage_purge_expired (store, until + 1, &purged, &status),
-             &status);
-  assert_int_equal (purged, 0);
+  assert_int_equal (empty_at (until + 1, 6000), 0);
+  assert_int_equal (empty_at (until + 1, 9600), 0);
   assert_counts (1, 1, 1);
   unit_sql_on (path, "DELETE FROM property WHERE id = 70");
-  assert_ok (manage_purge_expired (store, until, &purged, &status), &status);
-  assert_int_equal (purged, 1);
+  assert_int_equal (empty_at (until, 9601), 1);
   assert_counts (1, 0, 0);
+  emptying_end (&emptying);
   assert_ok (manage_reclaim (store, NULL, NULL, NULL, &status), &status);
   assert_int_equal (unit_integer_on (path, "SELECT count (*) FROM block"), 0);
+  end ();
+}
+
+/* A clock that is wrong for a while deletes nothing, nor a long pause at once.
+ */
+static void
+test_patience (void **state)
+{
+  struct trashed_disk web, mail;
+  struct status status;
+
+  (void)state;
+  emptying = (struct emptying){ 0 };
+  begin ();
+  set (0, "7d");
+  set (2, "5s");
+  web = must_discard ("web", false);
+  mail = must_discard ("mail", false);
+  assert_int_equal (empty_at (web.until, 0), 0);
+  assert_int_equal (empty_at (web.until, 4), 0);
+  /* It was set back, and ahead again. */
+  assert_int_equal (empty_at (web.deleted, 4), 0);
+  assert_int_equal (empty_at (web.until, 8), 0);
+  assert_int_equal (empty_at (web.until, 12), 0);
+  assert_counts (0, 2, 1);
+  assert_int_equal (empty_at (web.until, 13), 1);
+  assert_counts (0, 1, 1);
+  assert_fails (manage_purge (store, &mail, &status), &status, ENOENT, "");
+  assert_int_equal (empty_at (web.until, 3607), 0);
+  /* Had back, and deleted again. */
+  assert_ok (manage_undelete (store, 1, NULL, &status), &status);
+  web = must_discard ("web", false);
+  assert_int_equal (empty_at (web.until, 3608), 0);
+  assert_int_equal (empty_at (web.until, 7207), 0);
+  assert_int_equal (empty_at (web.until, 7208), 1);
+  emptying_end (&emptying);
   end ();
 }
 
@@ -376,7 +479,7 @@ test_purge (void **state)
 static void
 test_open (void **state)
 {
-  struct trashed_disk trashed;
+  struct trashed_disk trashed, web;
   struct status status;
   char block[4096] = { 0 };
   struct disk *disk;
@@ -388,12 +491,12 @@ test_open (void **state)
   assert_ok (disk ? 0 : -1, &status);
   assert_fails (manage_discard (store, "web", true, false, &trashed, &status),
                 &status, EBUSY, "");
-  must_discard ("web", true);
+  web = must_discard ("web", true);
   assert_fails (disk_write (disk, block, 0, sizeof block, false, &status),
                 &status, EIO, "connect again");
   assert_fails (disk_read (disk, block, 0, sizeof block, &status), &status, EIO,
                 "connect again");
-  assert_fails (manage_purge (store, 1, &status), &status, EBUSY, "");
+  assert_fails (manage_purge (store, &web, &status), &status, EBUSY, "");
   assert_ok (manage_undelete (store, 1, NULL, &status), &status);
   assert_fails (disk_write (disk, block, 0, sizeof block, false, &status),
                 &status, EIO, "connect again");
@@ -410,7 +513,6 @@ test_hostile (void **state)
                                        "x'00'", "5",     "'a' || char (10)" };
   struct trashed_disk trashed;
   struct status status;
-  unsigned purged;
 
   (void)state;
   begin ();
@@ -432,9 +534,9 @@ test_hostile (void **state)
   /* What does not say when it is to go, stays. */
   unit_sql_on (path, "UPDATE property SET value = 'x' WHERE key LIKE"
                      " 'local:trash-_n%%'");
-  assert_ok (manage_purge_expired (store, INT64_MAX, &purged, &status),
-             &status);
-  assert_int_equal (purged, 0);
+  emptying = (struct emptying){ 0 };
+  assert_int_equal (empty_at (INT64_MAX, 0), 0);
+  assert_int_equal (empty_at (INT64_MAX, 9999), 0);
   assert_counts (1, 1, 1);
   assert_ok (manage_undelete (store, 1, "back", &status), &status);
   assert_block ("back");
@@ -455,7 +557,8 @@ main (void)
   const struct CMUnitTest tests[] = {
     unit_test (test_setting),  unit_test (test_hidden),
     unit_test (test_undelete), unit_test (test_purge),
-    unit_test (test_open),     unit_test (test_hostile),
+    unit_test (test_patience), unit_test (test_open),
+    unit_test (test_hostile),  unit_test (test_many_properties),
   };
 
   unit_alarm (120);
