@@ -7,11 +7,16 @@
 #include <config.h>
 
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
+#include <unistd.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
@@ -258,11 +263,50 @@ client_tell (const struct served *served, struct client *client,
   return 0;
 }
 
+/* The sockets on which this process listens, of those that have names. */
+static struct sockaddr_un names[8];
+static size_t names_count;
+
+static void
+leave_at_once (int number)
+{
+  (void)number;
+  for (size_t i = 0; i < names_count; i++)
+    unlink (names[i].sun_path);
+  _exit (EXIT_SUCCESS);
+}
+
+/* From SIGTERM on nbdkit would answer all requests with ESHUTDOWN, which a
+ * kernel takes for an error of the disk, and wait for its clients to go.  One
+ * that has a disk attached does not: it is to find that the connection is gone,
+ * and wait for the next server.  Nothing that was acknowledged is lost by that.
+ */
+static void
+leave_soon (void)
+{
+  struct sigaction action = { .sa_handler = leave_at_once };
+
+  for (int fd = 3; fd < 64; fd++) {
+    struct sockaddr_un *name = &names[names_count];
+    socklen_t length = sizeof *name;
+    int listens = 0;
+    socklen_t size = sizeof listens;
+
+    if (names_count < sizeof names / sizeof names[0] &&
+        getsockopt (fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 &&
+        listens && getsockname (fd, (struct sockaddr *)name, &length) == 0 &&
+        name->sun_family == AF_UNIX && name->sun_path[0] == '/')
+      names_count++;
+  }
+  sigaction (SIGTERM, &action, NULL);
+}
+
 /* Open the export NAME, unless another one only is served. */
 static int
 open_export (const struct served *served, struct client *client,
              const char *name, bool readonly, struct status *status)
 {
+  static pthread_once_t leaving = PTHREAD_ONCE_INIT;
   char text[LINEAGE_TEXT];
 
   if (name[0] == '\0' && served->only)
@@ -271,8 +315,12 @@ open_export (const struct served *served, struct client *client,
   if (!is_served (served, client->told ? client->told : name))
     return status_fail (status, ENOENT, "this server has only the export '%s'",
                         served->only);
-  if (client->told)
-    return client_tell (served, client, text, status);
+  if (client->told && client_tell (served, client, text, status) == -1)
+    return -1;
+  if (client->told) {
+    pthread_once (&leaving, leave_soon);
+    return 0;
+  }
   if (check_name (served, client, name, status) == -1 ||
       manage_increment (served->store, name, &client->increment, status) == -1)
     return -1;

@@ -17,16 +17,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "attachment.h"
+#include "base/sane.h"
 #include "base/times.h"
 #include "base/values.h"
 #include "kernel.h"
@@ -111,6 +114,10 @@ parse_attach (int argc, char *argv[], struct attachment *attachment)
                          wanted_connections, ATTACHMENT_CONNECTIONS_MAX);
     attachment->connections = connections;
   }
+  /* The kernel shows it in one line. */
+  if (!sane_text (argv[0]))
+    return tool_usage ("'%s' has control characters, and cannot be attached",
+                       argv[0]);
   if (is_uri) {
     attachment->uri = tool_strdup (argv[0]);
     return TOOL_DONE;
@@ -126,12 +133,11 @@ parse_attach (int argc, char *argv[], struct attachment *attachment)
   return TOOL_DONE;
 }
 
-/* A device that was attached before to the same, and whose supervisor is gone.
- */
+/* A device that was attached before to the same. */
 struct search {
   const struct attachment *wanted;
   struct attachment found;
-  int lock;
+  bool is_found;
 };
 
 static int
@@ -141,20 +147,47 @@ find_same (int number, void *opaque)
   struct attachment *found = &search->found;
   char *wanted, *has;
   struct status ignored;
-  bool is_same;
 
-  if ((search->wanted->number != -1 && search->wanted->number != number) ||
-      attachment_load (number, found, &ignored) != 1)
+  if (attachment_load (number, found, &ignored) != 1)
     return 0;
   wanted = attachment_backend (search->wanted);
   has = attachment_backend (found);
-  is_same = strcmp (wanted, has) == 0 && kernel_is_connected (number, has);
+  search->is_found =
+      strcmp (wanted, has) == 0 && kernel_is_connected (number, has);
   free (wanted);
   free (has);
-  if (is_same && (search->lock = attachment_lock (number, &ignored)) != -1)
-    return 1;
+  if (!search->is_found)
+    attachment_free (found);
+  return search->is_found;
+}
+
+/* Two devices of one disk would each have their own memory of it: go on with
+ * one that nobody looks after, and refuse another one.  Returns a lock, or -1.
+ */
+static int
+lock_same (struct attachment *attachment, struct attachment *found,
+           struct status *status)
+{
+  const int number = found->number;
+
+  if (attachment->number != -1 && attachment->number != number)
+    status_fail (status, EBUSY, "it is attached already, as /dev/nbd%d",
+                 number);
+  else if (found->state == ATTACHMENT_FAILED)
+    status_fail (status, EIO,
+                 "/dev/nbd%d has it, and has failed: %s; detach that first",
+                 number, found->reason ? found->reason : "nobody knows why");
+  else {
+    const int lock = attachment_lock (number, status);
+
+    if (lock != -1) {
+      attachment_free (attachment);
+      *attachment = *found;
+      return lock;
+    }
+  }
   attachment_free (found);
-  return 0;
+  return -1;
 }
 
 /* Lock a device that is free, the one that is wanted or any. */
@@ -212,19 +245,17 @@ tell_manager (void)
 static int
 be_supervisor (struct attachment *attachment, int to)
 {
-  struct search search = { .wanted = attachment, .lock = -1 };
+  struct search search = { .wanted = attachment };
   struct supervisor *supervisor;
   struct status status;
   int r;
 
   tool_catch_signals ();
   signal (SIGPIPE, SIG_IGN);
+  umask (022);
   attachment_each (find_same, &search);
-  if (search.lock != -1) {
-    attachment_free (attachment);
-    *attachment = search.found;
-  }
-  else if (lock_free (attachment, &status) == -1)
+  if ((search.is_found ? lock_same (attachment, &search.found, &status)
+                       : lock_free (attachment, &status)) == -1)
     return tool_fail (&status);
   supervisor = supervise_begin (attachment, &status);
   if (supervisor == NULL)
@@ -294,13 +325,50 @@ run_attach (int argc, char *argv[])
  * detach
  */
 
-/* Write what is only in this machine's memory, and see that nobody uses the
- * device.
+/* Which process has the device open whose number is DEVICE?  0: no other one,
+ * as far as that can be seen.
  */
 static int
-check_unused (const struct attachment *attachment, const char *device)
+find_user (dev_t device)
 {
-  int fd, r;
+  glob_t links = { 0 };
+  int user = 0;
+
+  if (glob ("/proc/[0-9]*/fd/*", GLOB_NOSORT, NULL, &links) != 0)
+    return 0;
+  for (size_t i = 0; user == 0 && i < links.gl_pathc; i++) {
+    struct stat file;
+    int pid;
+
+    if (sscanf (links.gl_pathv[i], "/proc/%d/", &pid) == 1 &&
+        pid != getpid () && stat (links.gl_pathv[i], &file) == 0 &&
+        S_ISBLK (file.st_mode) && file.st_rdev == device)
+      user = pid;
+  }
+  globfree (&links);
+  return user;
+}
+
+/* Write what is only in this machine's memory. */
+static int
+write_back (int fd, const char *device)
+{
+  if (fsync (fd) == 0)
+    return TOOL_DONE;
+  return tool_error (errno,
+                     "%s: what is in this machine's memory cannot be written: "
+                     "%s; --force detaches it without",
+                     device, strerror (errno));
+}
+
+/* Open the device for this process alone, and write what is only in memory.
+ * Returns an exit code; *FD is closed by the caller.
+ */
+static int
+take_device (const struct attachment *attachment, const char *device, int *fd)
+{
+  struct stat file;
+  int user;
 
   if (attachment->state == ATTACHMENT_AWAY)
     return tool_error (EBUSY,
@@ -308,21 +376,17 @@ check_unused (const struct attachment *attachment, const char *device)
                        "written yet would be lost; detach it with --force, or "
                        "start the server first",
                        device);
-  if (attachment->state == ATTACHMENT_FAILED)
-    return TOOL_DONE;
-  fd = open (device, O_RDONLY | O_EXCL | O_CLOEXEC);
-  if (fd == -1 && errno == EBUSY)
+  *fd = open (device, O_RDONLY | O_EXCL | O_CLOEXEC);
+  if (*fd == -1 && errno == EBUSY)
     return tool_error (EBUSY, "%s is in use: is it mounted?", device);
-  if (fd == -1)
+  if (*fd == -1 || fstat (*fd, &file) == -1)
     return tool_error (errno, "%s: %s", device, strerror (errno));
-  r = attachment->readonly ? 0 : fsync (fd);
-  close (fd);
-  if (r == -1)
-    return tool_error (errno,
-                       "%s: what is in this machine's memory cannot be "
-                       "written: %s; --force detaches it without",
-                       device, strerror (errno));
-  return TOOL_DONE;
+  user = find_user (file.st_rdev);
+  if (user != 0)
+    return tool_error (EBUSY, "process %d has %s open", user, device);
+  return attachment->readonly || attachment->state == ATTACHMENT_FAILED
+             ? TOOL_DONE
+             : write_back (*fd, device);
 }
 
 /* Have the supervisor of device NUMBER end, and be it. */
@@ -331,17 +395,20 @@ take_over (int number, struct status *status)
 {
   int lock = attachment_lock (number, status);
 
-  if (lock == -1 && status->error == EBUSY)
-    kill (attachment_supervisor (number), SIGTERM);
   for (int i = 0; lock == -1 && status->error == EBUSY && i < END_MOST; i++) {
+    const pid_t supervisor = attachment_supervisor (number);
+
+    if (i % 10 == 0 && supervisor > 0)
+      kill (supervisor, SIGTERM);
     sleep_a_tenth ();
     lock = attachment_lock (number, status);
   }
   return lock;
 }
 
+/* Disconnect the device.  FD, which may be -1, holds it until then. */
 static int
-disconnect (const struct attachment *attachment, struct status *status)
+disconnect (const struct attachment *attachment, int *fd, struct status *status)
 {
   struct kernel *kernel = kernel_open (status);
   char *backend = attachment_backend (attachment);
@@ -349,10 +416,19 @@ disconnect (const struct attachment *attachment, struct status *status)
 
   if (r == 0 && kernel_is_connected (attachment->number, backend))
     r = kernel_disconnect (kernel, attachment->number, status);
+  /* The kernel keeps it until nobody has it open. */
+  if (*fd != -1)
+    close (*fd);
+  *fd = -1;
   for (int i = 0; r == 0 && i < END_MOST &&
                   kernel_is_connected (attachment->number, backend);
        i++)
     sleep_a_tenth ();
+  if (r == 0 && kernel_is_connected (attachment->number, backend))
+    r = status_fail (status, EBUSY,
+                     "/dev/nbd%d is disconnected, but somebody still has it "
+                     "open; detach it again when he has let go",
+                     attachment->number);
   if (kernel)
     kernel_close (kernel);
   free (backend);
@@ -363,24 +439,43 @@ static int
 detach (const struct attachment *attachment, const char *device)
 {
   struct status status;
-  int lock, r;
+  int lock, r, fd = -1;
+  int code = common.force ? TOOL_DONE : take_device (attachment, device, &fd);
 
-  if (!common.force) {
-    const int code = check_unused (attachment, device);
+  lock = code == TOOL_DONE ? take_over (attachment->number, &status) : -1;
+  if (code == TOOL_DONE && lock == -1)
+    code = tool_fail (&status);
+  /* What somebody wrote since. */
+  if (code == TOOL_DONE && fd != -1 && !attachment->readonly &&
+      attachment->state != ATTACHMENT_FAILED)
+    code = write_back (fd, device);
+  if (code == TOOL_DONE) {
+    r = disconnect (attachment, &fd, &status);
+    if (r == 0) {
+      supervise_end_server (attachment->number);
+      attachment_remove (attachment->number);
+    }
+    code = r == -1 ? tool_fail (&status) : TOOL_DONE;
+  }
+  if (fd != -1)
+    close (fd);
+  if (lock != -1)
+    close (lock);
+  return code;
+}
 
-    if (code != TOOL_DONE)
-      return code;
-  }
-  lock = take_over (attachment->number, &status);
-  if (lock == -1)
-    return tool_fail (&status);
-  r = disconnect (attachment, &status);
-  if (r == 0) {
-    supervise_end_server (attachment->number);
-    attachment_remove (attachment->number);
-  }
-  close (lock);
-  return r == -1 ? tool_fail (&status) : TOOL_DONE;
+/* The file that tells of device NUMBER is gone, but the kernel has it. */
+static bool
+find_in_kernel (int number, struct attachment *attachment)
+{
+  static const char ours[] = "sqlblock ";
+  char *backend = kernel_backend (number);
+  const bool is_ours = backend && strncmp (backend, ours, strlen (ours)) == 0;
+
+  if (is_ours)
+    attachment->uri = tool_strdup (backend + strlen (ours));
+  free (backend);
+  return is_ours;
 }
 
 static int
@@ -400,6 +495,8 @@ run_detach (int argc, char *argv[])
   r = attachment_load (number, &attachment, &status);
   if (r == -1)
     return tool_fail (&status);
+  if (r == 0 && find_in_kernel (number, &attachment))
+    r = 1;
   device = tool_format ("/dev/nbd%d", number);
   code = r == 1
              ? detach (&attachment, device)

@@ -38,37 +38,59 @@
 /* What tells of the export NAME is the export NAME/lineage. */
 #define TELLER_SUFFIX "/lineage"
 
-/* Let HANDLE go on until it is not IN_STATE any more. */
+/* Let HANDLE go on until it has connected, or the server has answered. */
 static int
-await (struct nbd_handle *handle, int (*in_state) (struct nbd_handle *),
-       const char *doing, struct status *status)
+await (struct nbd_handle *handle, struct status *status)
 {
   const uint64_t end = clock_now () + UINT64_C (1000000000) * HANDSHAKE_SECONDS;
 
-  while (in_state (handle) == 1) {
+  while (nbd.aio_is_connecting (handle) == 1) {
     const uint64_t now = clock_now ();
 
     if (now >= end)
       return status_fail (status, ETIMEDOUT,
-                          "%s: the server has not answered for %d seconds",
-                          doing, HANDSHAKE_SECONDS);
+                          "connecting: the server has not answered for %d "
+                          "seconds",
+                          HANDSHAKE_SECONDS);
     if (nbd.poll (handle, (end - now) / 1000000 + 1) == -1)
-      return libnbd_fail (doing, status);
+      return libnbd_fail ("connecting", status);
   }
   return 0;
 }
 
+/* The server has answered: what the error is goes to OPAQUE. */
 static int
-is_not_ready (struct nbd_handle *handle)
+take_answer (void *opaque, int *error)
 {
-  return nbd.aio_is_ready (handle) == 0 && nbd.aio_is_dead (handle) == 0 &&
-         nbd.aio_is_closed (handle) == 0;
+  int *answer = opaque;
+
+  *answer = *error;
+  return 0;
 }
 
+/* Have HANDLE open its export.  ENOENT where there is none. */
 static int
-is_connecting (struct nbd_handle *handle)
+open_export (struct nbd_handle *handle, struct status *status)
 {
-  return is_not_ready (handle) && nbd.aio_is_negotiating (handle) == 0;
+  int answer = EIO;
+  const nbd_completion_callback callback = {
+    .callback = take_answer,
+    .user_data = &answer,
+  };
+
+  if (nbd.aio_opt_go (handle, callback) == -1)
+    return libnbd_fail ("connecting", status);
+  if (await (handle, status) == -1)
+    return -1;
+  if (nbd.aio_is_ready (handle) == 1)
+    return 0;
+  if (answer == ENOENT)
+    return status_fail (status, ENOENT,
+                        "the server has no such export, or not for this "
+                        "client; its log says more");
+  return status_fail (status, answer ? answer : EIO,
+                      "the server refuses the export: %s; its log says more",
+                      strerror (answer ? answer : EIO));
 }
 
 /* Connect to the export of URI, or with SUFFIX to the one whose name has that
@@ -92,22 +114,23 @@ connect_to (const char *uri, const char *suffix, struct status *status)
     libnbd_fail ("connecting", status);
     goto failed;
   }
-  if (await (handle, is_connecting, "connecting", status) == -1)
+  if (await (handle, status) == -1)
     goto failed;
+  if (nbd.aio_is_negotiating (handle) != 1) {
+    libnbd_fail ("connecting", status);
+    goto failed;
+  }
   name = nbd.get_export_name (handle);
   whole = tool_format ("%s%s", name ? name : "", suffix);
   free (name);
   r = nbd.set_export_name (handle, whole);
   free (whole);
-  if (r == -1 || nbd.aio_opt_go (handle, NBD_NULL_COMPLETION) == -1) {
+  if (r == -1) {
     libnbd_fail ("connecting", status);
     goto failed;
   }
-  if (await (handle, is_not_ready, "connecting", status) == -1)
-    goto failed;
-  if (nbd.aio_is_ready (handle) == 1)
+  if (open_export (handle, status) == 0)
     return handle;
-  libnbd_fail ("connecting", status);
 
 failed:
   nbd.close (handle);

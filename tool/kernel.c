@@ -347,19 +347,32 @@ kernel_await_dead (struct kernel *kernel, int number, int milliseconds,
   }
 }
 
-bool
-kernel_is_connected (int number, const char *backend)
+char *
+kernel_backend (int number)
 {
   char *name = tool_format ("/sys/block/nbd%d/backend", number);
-  char line[4096] = "";
+  char *line = NULL;
+  size_t room = 0;
   FILE *file = fopen (name, "re");
 
   free (name);
-  if (file == NULL)
-    return false;
-  if (fgets (line, sizeof line, file) == NULL)
-    line[0] = '\0';
-  fclose (file);
-  line[strcspn (line, "\n")] = '\0';
-  return strcmp (line, backend) == 0;
+  if (file && getline (&line, &room, file) == -1) {
+    free (line);
+    line = NULL;
+  }
+  if (file)
+    fclose (file);
+  if (line)
+    line[strcspn (line, "\n")] = '\0';
+  return line;
+}
+
+bool
+kernel_is_connected (int number, const char *backend)
+{
+  char *connected = kernel_backend (number);
+  const bool is_same = connected && strcmp (connected, backend) == 0;
+
+  free (connected);
+  return is_same;
 }

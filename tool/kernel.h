@@ -76,6 +76,9 @@ int kernel_disconnect (struct kernel *kernel, int number,
 int kernel_await_dead (struct kernel *kernel, int number, int milliseconds,
                        struct status *status);
 
+/* What device NUMBER is connected to: a new string, or NULL. */
+char *kernel_backend (int number);
+
 /* Is the device NUMBER connected, and to BACKEND? */
 bool kernel_is_connected (int number, const char *backend);
 

@@ -27,9 +27,7 @@
   F (aio_disconnect)                                                           \
   F (aio_flush)                                                                \
   F (aio_get_fd)                                                               \
-  F (aio_is_closed)                                                            \
   F (aio_is_connecting)                                                        \
-  F (aio_is_dead)                                                              \
   F (aio_is_negotiating)                                                       \
   F (aio_is_ready)                                                             \
   F (aio_opt_go)                                                               \

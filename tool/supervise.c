@@ -163,29 +163,54 @@ is_ready (int number)
   return attachment_server (number) != 0;
 }
 
+/* Have the server started by a process in between, which ends: nbdkit may end
+ * with its parent (prctl), and this is to outlive the supervisor.  Returns a
+ * descriptor whose other end the server has for as long as it lives, or -1.
+ */
+static int
+start_server (const struct attachment *attachment, struct status *status)
+{
+  int ends[2];
+  pid_t between;
+
+  if (pipe2 (ends, O_CLOEXEC | O_NONBLOCK) == -1 || (between = fork ()) == -1)
+    return status_fail (status, errno, "no process can be started: %s",
+                        strerror (errno));
+  if (between == 0) {
+    if (fork () == 0 && fcntl (ends[1], F_SETFD, 0) == 0)
+      execute_server (attachment);
+    _exit (0);
+  }
+  close (ends[1]);
+  waitpid (between, NULL, 0);
+  return ends[0];
+}
+
 /* Start a server of its own, unless it runs. */
 static int
 need_server (const struct attachment *attachment, struct status *status)
 {
-  pid_t child;
+  int alive, r = -1;
+  char byte;
 
   if (attachment->uri || is_ready (attachment->number))
     return 0;
-  child = fork ();
-  if (child == -1)
-    return status_fail (status, errno, "no process can be started: %s",
-                        strerror (errno));
-  if (child == 0)
-    execute_server (attachment);
-  for (int i = 0; i < START_MOST; i++) {
-    if (waitpid (child, NULL, WNOHANG) == child)
-      return fail_server (attachment->number, status);
+  alive = start_server (attachment, status);
+  if (alive == -1)
+    return -1;
+  status_fail (status, ETIMEDOUT, "the server does not start");
+  for (int i = 0; r == -1 && i < START_MOST && !tool_interrupted (); i++) {
     if (is_ready (attachment->number))
-      return 0;
-    sleep_milliseconds (100);
+      r = 0;
+    else if (read (alive, &byte, 1) == 0) {
+      fail_server (attachment->number, status);
+      break;
+    }
+    else
+      sleep_milliseconds (100);
   }
-  kill (child, SIGKILL);
-  return status_fail (status, ETIMEDOUT, "the server does not start");
+  close (alive);
+  return r;
 }
 
 void
@@ -196,7 +221,6 @@ supervise_end_server (int number)
   if (pid == 0 || kill (pid, SIGTERM) == -1)
     return;
   for (int i = 0; i < END_MOST; i++) {
-    waitpid (pid, NULL, WNOHANG);
     if (attachment_server (number) != pid)
       return;
     sleep_milliseconds (100);
@@ -285,7 +309,13 @@ attach (struct supervisor *supervisor, struct status *status)
   } while (count < attachment->connections &&
            handshakes[0].flags & NBD_FLAG_CAN_MULTI_CONN);
   attachment->connections = count;
-  r = connect_device (supervisor, handshakes, status);
+  /* A device that nothing tells of could not be detached. */
+  r = attachment_save (attachment, status);
+  if (r == 0) {
+    r = connect_device (supervisor, handshakes, status);
+    if (r == -1)
+      attachment_remove (attachment->number);
+  }
   close_all (handshakes, count);
   return r;
 }
@@ -294,6 +324,7 @@ attach (struct supervisor *supervisor, struct status *status)
  * Coming back.
  */
 
+/* Where that cannot be saved, it is tried again with the next change. */
 static void
 note_state (struct supervisor *supervisor, enum attachment_state state,
             const char *reason)
@@ -334,27 +365,70 @@ judge (const struct attachment *attachment, const struct lineage *now)
   return lineage_broken (&attachment->lineage, now);
 }
 
+/* Ask over a new connection: an old one may lead to a server that is not the
+ * one to which others lead by now.  Returns 0, or -1.
+ */
+static int
+ask_anew (struct supervisor *supervisor, struct lineage *lineage,
+          struct status *status)
+{
+  if (supervisor->teller)
+    teller_close (supervisor->teller);
+  supervisor->teller = NULL;
+  return ask_teller (supervisor, lineage, status) == 1 ? 0 : -1;
+}
+
 /* Give the kernel a new socket for each that is dead.  It does not say whether
  * there was one, so it gets as many as it may need, and lets go of the rest.
  */
 static int
-replace_sockets (struct supervisor *supervisor, struct status *status)
+give_sockets (struct supervisor *supervisor, const struct handshake *handshakes,
+              struct status *status)
 {
   const struct attachment *attachment = supervisor->attachment;
 
-  for (unsigned i = 0; i < attachment->connections; i++) {
-    struct handshake handshake;
-    int r;
-
-    if (handshake_make (supervisor->uri, &handshake, status) == -1)
+  for (unsigned i = 0; i < attachment->connections; i++)
+    if (kernel_replace_socket (supervisor->kernel, attachment->number,
+                               supervisor->backend, handshakes[i].socket,
+                               status) == -1)
       return -1;
-    r = kernel_replace_socket (supervisor->kernel, attachment->number,
-                               supervisor->backend, handshake.socket, status);
-    handshake_close (&handshake);
-    if (r == -1)
-      return -1;
-  }
   return 0;
+}
+
+/* Connect to what NOW tells of, and give that to the kernel, unless it is a
+ * server that was started in between: then it is tried again.  What was told is
+ * remembered before, so that whoever comes after this process knows it.
+ */
+static int
+replace_sockets (struct supervisor *supervisor, const struct lineage *now,
+                 struct status *status)
+{
+  struct attachment *attachment = supervisor->attachment;
+  struct handshake handshakes[ATTACHMENT_CONNECTIONS_MAX];
+  struct lineage then;
+  unsigned count = 0;
+  int r = 0;
+
+  while (r == 0 && count < attachment->connections) {
+    r = handshake_make (supervisor->uri, &handshakes[count], status);
+    if (r == 0)
+      count++;
+  }
+  if (r == 0 && now) {
+    r = ask_anew (supervisor, &then, status);
+    if (r == 0 && (strcmp (then.run, now->run) != 0 ||
+                   lineage_broken (now, &then) != NULL))
+      r = status_fail (status, EAGAIN, "the server was started just now");
+  }
+  if (r == 0 && now) {
+    attachment->tells = true;
+    attachment->lineage = *now;
+    r = attachment_save (attachment, status);
+  }
+  if (r == 0)
+    r = give_sockets (supervisor, handshakes, status);
+  close_all (handshakes, count);
+  return r;
 }
 
 /* The connections know of a disk that has grown since: tell the kernel. */
@@ -382,19 +456,19 @@ come_back (struct supervisor *supervisor, struct status *status)
 
   if (need_server (attachment, status) == -1)
     return 0;
-  told = ask_teller (supervisor, &now, status);
+  told = ask_anew (supervisor, &now, status);
   if (told == -1 && attachment->tells && !attachment->trusts)
-    return 0;
+    return status->error == ENOENT
+               ? give_up (supervisor, "the server has no such disk any more",
+                          status)
+               : 0;
   why = judge (attachment, &now);
   if (why)
     return give_up (supervisor, why, status);
-  if (replace_sockets (supervisor, status) == -1)
+  if (replace_sockets (supervisor, told == 0 ? &now : NULL, status) == -1)
     return 0;
-  if (told == 1) {
-    attachment->tells = true;
-    attachment->lineage = now;
+  if (told == 0)
     follow_size (supervisor, now.size);
-  }
   return 1;
 }
 
@@ -463,10 +537,10 @@ supervise_begin (struct attachment *attachment, struct status *status)
       kernel_is_connected (attachment->number, supervisor->backend);
   if (supervisor->kernel)
     r = supervisor->goes_on ? 0 : attach (supervisor, status);
-  if (r == 0)
-    r = attachment_save (attachment, status);
-  if (r == 0)
+  if (r == 0) {
+    attachment_save (attachment, status);
     return supervisor;
+  }
   if (!supervisor->goes_on)
     supervise_end_server (attachment->number);
   supervise_end (supervisor);

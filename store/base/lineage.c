@@ -19,6 +19,7 @@ lineage_print (const struct lineage *lineage, char *text)
 {
   snprintf (text, LINEAGE_TEXT,
             HEADING "durable %s\n"
+                    "run %s\n"
                     "boot %s\n"
                     "file %s\n"
                     "database %s\n"
@@ -26,9 +27,9 @@ lineage_print (const struct lineage *lineage, char *text)
                     "snapshot %" PRId64 "\n"
                     "epoch %" PRId64 "\n"
                     "size %" PRIu64 "\n",
-            lineage->durable ? "yes" : "no", lineage->boot, lineage->file,
-            lineage->database, lineage->disk, lineage->snapshot, lineage->epoch,
-            lineage->size);
+            lineage->durable ? "yes" : "no", lineage->run, lineage->boot,
+            lineage->file, lineage->database, lineage->disk, lineage->snapshot,
+            lineage->epoch, lineage->size);
 }
 
 /* A line of TEXT that begins with NAME and a space: what is behind that goes
@@ -74,6 +75,7 @@ lineage_parse (const char *text, struct lineage *lineage)
 
   if (strncmp (text, HEADING, strlen (HEADING)) != 0 ||
       !find_line (text, "durable", durable, sizeof durable) ||
+      !find_line (text, "run", lineage->run, sizeof lineage->run) ||
       !find_line (text, "boot", lineage->boot, sizeof lineage->boot) ||
       !find_line (text, "file", lineage->file, sizeof lineage->file) ||
       !find_line (text, "database", lineage->database,

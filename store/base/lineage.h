@@ -15,7 +15,7 @@
  *   its machine lost its power     another boot: what was not synced may be
  *                                  gone, unless nothing was acknowledged before
  *   another machine has taken over the same as that
- *   a copy was put in its place    another file
+ *   a copy was put in its place    another file, unless it was copied into it
  *   the disk was rolled back       another epoch
  *
  * Where what is acknowledged is synced, an older copy that is put back is not
@@ -38,6 +38,7 @@
 
 struct lineage {
   bool durable;      /* what is acknowledged is synced */
+  char run[33];      /* of the server: another one each time that it starts */
   char boot[40];     /* the kernel's boot_id */
   char file[48];     /* device and inode; "" on a cluster */
   char database[33]; /* its id, in hexadecimal digits; copies have the same */

@@ -13,8 +13,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+
+#include <sqlite3.h>
 
 #include "base/optional.h"
 #include "engine/engine.h"
@@ -39,6 +42,20 @@ read_boot (struct lineage *lineage, struct status *status)
                         ", which tells when this machine was started");
   lineage->boot[strcspn (lineage->boot, "\n")] = '\0';
   return 0;
+}
+
+/* The same number for as long as this process lives. */
+static char run[33];
+static pthread_once_t run_is_made = PTHREAD_ONCE_INIT;
+
+static void
+make_run (void)
+{
+  unsigned char bytes[16];
+
+  sqlite3_randomness (sizeof bytes, bytes);
+  for (size_t at = 0; at < sizeof bytes; at++)
+    snprintf (run + 2 * at, 3, "%02x", bytes[at]);
 }
 
 static int
@@ -81,6 +98,8 @@ store_lineage (struct store *store, const char *name, struct lineage *lineage,
   if (!place->on_cluster)
     snprintf (lineage->file, sizeof lineage->file, "%ju:%ju",
               (uintmax_t)place->device, (uintmax_t)place->inode);
+  pthread_once (&run_is_made, make_run);
+  strcpy (lineage->run, run);
   lineage->disk = info.id;
   lineage->snapshot = info.snapshot;
   lineage->epoch = info.epoch;

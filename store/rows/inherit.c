@@ -331,10 +331,39 @@ look (struct connection *connection, const struct setting *setting, int64_t id,
                      whole ? sqlite3_column_bytes (row, 1) : 0, value, status);
 }
 
+/* Does disk ID, or the database, have the feature of SETTING? */
+static int
+has_feature (struct connection *connection, const struct setting *setting,
+             int64_t id, struct status *status)
+{
+  static const char has_sql[] =
+      "SELECT 1 FROM feature WHERE name = ?1 AND disk IN (0, ?2) LIMIT 1";
+  CLEANUP_STATEMENT sqlite3_stmt *row =
+      connection_statement (connection, has_sql, status);
+
+  if (row == NULL)
+    return -1;
+  sqlite3_bind_text (row, 1, setting->feature, -1, SQLITE_STATIC);
+  sqlite3_bind_int64 (row, 2, id);
+  return connection_step (connection, row, status);
+}
+
+/* Where there is no feature nobody has said anything but what is usual, and that
+ * is known although properties may be damaged.
+ */
 int
 settings_look (struct connection *connection, const struct setting *setting,
                int64_t id, struct setting_value *value, struct status *status)
 {
+  const int r =
+      setting->feature ? has_feature (connection, setting, id, status) : 1;
+
+  if (r == -1)
+    return -1;
+  if (r == 0) {
+    setting_usual (setting, value);
+    return 0;
+  }
   if (look (connection, setting, id, value, status) == -1)
     return -1;
   return check_lost (connection, setting, id, value->source, status);

@@ -68,6 +68,18 @@ host_kill ()
   kill_nbdkit
 }
 
+# host_stop: as a service manager would, with the client there.
+host_stop ()
+{
+  local i
+  kill -TERM "$nbdkit_pid"
+  for i in $(seq 50); do
+    kill -0 "$nbdkit_pid" 2>/dev/null || return 0
+    sleep 0.1
+  done
+  fail "nbdkit does not end after SIGTERM"
+}
+
 host_freeze ()
 {
   kill -STOP "$nbdkit_pid"
@@ -188,6 +200,15 @@ for i in $(seq $kills); do
 done
 say "$(state)"
 
+say "the server is started anew, as for an upgrade"
+for i in $(seq $kills); do
+  host stop
+  sleep 1
+  host start
+  progress
+  await connected
+done
+
 say "the server is frozen"
 host freeze
 sleep 14
@@ -253,12 +274,35 @@ cksum=$(dd if=$c bs=1M count=2 | sha256sum)
 /tools/sqlblock detach $c
 /tools/sqlblock detach $b
 
+say "in use by somebody, and attached twice"
+dd if=/dev/urandom of=$a bs=1M count=2
+exec 5<>$a
+status=0
+/tools/sqlblock detach $a || status=$?
+[ $status = 5 ]
+exec 5>&-
+status=0
+/tools/sqlblock attach $uri/web || status=$?
+[ $status = 5 ]
+
 say "a roll-back: the device fails"
 [ "$(host run rollback --force "$(host database)" web@s)" = 0 ]
 await failed
 ! dd if=$a of=/dev/null bs=4096 count=1 iflag=direct
 /tools/sqlblock attached --json
+[ "$(/tools/sqlblock attach $uri/web)" = $a ]
 /tools/sqlblock detach $a
+say "deleted: it fails, too"
+[ "$(host run create -q "$(host database)" gone --size=1M)" = 0 ]
+a=$(/tools/sqlblock attach $uri/gone)
+[ "$(host run delete --force "$(host database)" gone)" = 0 ]
+await failed
+/tools/sqlblock detach $a
+say "what tells of a device is lost"
+a=$(/tools/sqlblock attach $uri/web)
+rm /run/sqlblock-attached/nbd0.json
+/tools/sqlblock detach $a
+! [ -e /sys/block/nbd0/pid ]
 c=$(/tools/sqlblock attach $uri/other)
 [ "$(dd if=$c bs=1M count=2 | sha256sum)" = "$cksum" ]
 /tools/sqlblock detach $c

@@ -42,7 +42,9 @@ sqlblock create probe.sqlite a --size=1M --compression=zstd &&
 
 for i in 1 2 3 4 5; do
   mkdir -p "files/$i"
-  cp "$srcdir"/../store/*/*.[ch] "$srcdir"/*/*.c "$srcdir"/*/*.sh "files/$i"
+  for file in "$srcdir"/../store/*/*.[ch] "$srcdir"/*/*.c "$srcdir"/*/*.sh; do
+    cp "$file" "files/$i/$(basename "$(dirname "$file")")-${file##*/}"
+  done
 done
 mke2fs -q -t ext4 -d files image 64M
 head -c 8M /dev/urandom >noise

@@ -14,6 +14,7 @@
 #include "base/lineage.h"
 
 static const struct lineage usual = {
+  .run = "ffeeddccbbaa99887766554433221100",
   .boot = "0c7a1b6e-5c1d-4a4e-9d5c-0a1b2c3d4e5f",
   .file = "65024:1234",
   .database = "000102030405060708090a0b0c0d0e0f",
@@ -36,6 +37,7 @@ test_text (void **state)
   lineage_print (&lineage, text);
   memset (&read, 0, sizeof read);
   assert_true (lineage_parse (text, &read));
+  assert_string_equal (read.run, lineage.run);
   assert_string_equal (read.boot, lineage.boot);
   assert_string_equal (read.file, lineage.file);
   assert_string_equal (read.database, lineage.database);
@@ -73,6 +75,7 @@ test_other_text (void **state)
       strcpy (changed, text);
       changed[at] = (char)byte;
       if (lineage_parse (changed, &read)) {
+        assert_true (strlen (read.run) < sizeof read.run);
         assert_true (strlen (read.boot) < sizeof read.boot);
         assert_true (strlen (read.file) < sizeof read.file);
         assert_true (strlen (read.database) < sizeof read.database);
@@ -87,6 +90,8 @@ test_broken (void **state)
   struct lineage before = usual, now = usual;
 
   (void)state;
+  assert_null (lineage_broken (&before, &now));
+  now.run[0]++;
   assert_null (lineage_broken (&before, &now));
   now.size *= 2;
   assert_null (lineage_broken (&before, &now));
