@@ -348,8 +348,8 @@ has_feature (struct connection *connection, const struct setting *setting,
   return connection_step (connection, row, status);
 }
 
-/* Where there is no feature nobody has said anything but what is usual, and that
- * is known although properties may be damaged.
+/* Where there is no feature nobody has said anything but what is usual, and
+ * that is known although properties may be damaged.
  */
 int
 settings_look (struct connection *connection, const struct setting *setting,
