@@ -87,6 +87,18 @@ for options in "" "-b 64k" "-c none" "--dedup" "-b 512 -c none" \
   rm -f *.raw
 done
 
+# Data in pieces that are shorter than a block: a block that is written again
+# gives up what it shared.
+python3 - <<'EOF2'
+with open("pieces", "wb") as file:
+    for i in range(64):
+        file.seek(i * 12288)
+        file.write(b"%d" % (i % 8) * 4096)
+EOF2
+sqlblock import -q --create --dedup -b 64k pieces.sqlite web pieces
+sqlblock export pieces.sqlite web - | cmp - pieces
+sqlblock check -q pieces.sqlite || fail "pieces of blocks that are shared"
+
 # Through a pipe, of a size that nobody knows before, and with one.
 cat image | sqlblock import -q --create pipe.sqlite web -
 sqlblock export pipe.sqlite web - | cmp - image
