@@ -136,6 +136,8 @@ program_start (struct program *program, const char *const argv[],
                         "%s is needed for that, and is not installed; "
                         "install the package %s",
                         argv[0], package);
+  /* Ignored, which is inherited, a child's end could not be asked for. */
+  signal (SIGCHLD, SIG_DFL);
   program->errors = memfd_create ("errors", MFD_CLOEXEC);
   program->pid = program->errors == -1 ? -1 : fork ();
   if (program->pid == 0)
@@ -189,7 +191,7 @@ await_end (struct program *program, unsigned seconds, int *how)
 
   while ((ended = waitpid (program->pid, how, WNOHANG)) != program->pid) {
     if (ended == -1 && errno != EINTR) {
-      *how = 0;
+      *how = W_EXITCODE (1, 0); /* nobody can say that it went well */
       return 1;
     }
     if (clock_now () >= until || tool_interrupted ())

@@ -87,6 +87,9 @@ for format in gzip xz zstd; do
   # Cut short, and damaged: nothing comes of it.
   head -c 50000 "image.$format" >short
   fails 1 "unpacking" import --format=$format "$db" x short
+  ! env --ignore-signal=CHLD sqlblock import --format=$format "$db" x short \
+    2>err || fail "a $format that was cut short, where SIGCHLD is ignored"
+  grep -q "unpacking" err || fail "a $format that was cut short: $(cat err)"
   got=0
   head -c 50000 "image.$format" |
     sqlblock import -q --format=$format "$db" x - 2>err || got=$?
