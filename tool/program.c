@@ -34,6 +34,11 @@ static const char *const directories[] = { "/usr/bin", "/bin", "/usr/sbin",
 /* How long to wait for the last words of one that has just failed. */
 #define LAST_WORDS 2
 
+/* How much of what it says is kept, in bytes: it may say a line for each entry
+ * of a stranger's table.
+ */
+#define WORDS_MOST (1 << 16)
+
 /* The file of the program NAME: a new string, or NULL. */
 static char *
 find_program (const char *name)
@@ -122,6 +127,22 @@ be_child (const char *path, const char *const argv[],
  * In the parent.
  */
 
+/* Make the file for what it says, which cannot grow: what comes when that is
+ * full is lost.  Returns the descriptor, or -1.
+ */
+static int
+make_words (void)
+{
+  const int fd = memfd_create ("errors", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+  if (fd != -1 && ftruncate (fd, WORDS_MOST) == 0 &&
+      fcntl (fd, F_ADD_SEALS, F_SEAL_GROW) == 0)
+    return fd;
+  if (fd != -1)
+    close (fd);
+  return -1;
+}
+
 int
 program_start (struct program *program, const char *const argv[],
                const char *package, const struct program_files *files,
@@ -138,7 +159,7 @@ program_start (struct program *program, const char *const argv[],
                         argv[0], package);
   /* Ignored, which is inherited, a child's end could not be asked for. */
   signal (SIGCHLD, SIG_DFL);
-  program->errors = memfd_create ("errors", MFD_CLOEXEC);
+  program->errors = make_words ();
   program->pid = program->errors == -1 ? -1 : fork ();
   if (program->pid == 0)
     be_child (path, argv, files, program->errors, parent);
@@ -157,10 +178,10 @@ static char *
 last_words (const struct program *program)
 {
   char text[1000], *line, *end;
-  const off_t size = lseek (program->errors, 0, SEEK_END);
+  const off_t size = lseek (program->errors, 0, SEEK_CUR);
   const off_t start =
       size > (off_t)sizeof text - 1 ? size - sizeof text + 1 : 0;
-  const ssize_t n = pread (program->errors, text, sizeof text - 1, start);
+  const ssize_t n = pread (program->errors, text, size - start, start);
 
   if (n <= 0)
     return tool_strdup ("it does not say why");

@@ -210,6 +210,40 @@ for format in qcow2 vmdk vdi vhdx; do
   head -c $(($(stat -c %s image.$format) * 3 / 4)) image.$format >cut.$format
   fails 1 "" import --format=$format "$db" x cut.$format
 done
+# Also inside the last cluster, which QEMU does not mind.
+python3 -c 'open("ends", "wb").write(b"end!" * 1048576)'
+for format in qcow2 vmdk vdi; do
+  qemu-img convert -f raw -O $format ends ends.$format
+  sqlblock import -q --format=$format "$db" ends ends.$format
+  sqlblock export -q "$db" ends - | cmp - ends ||
+    fail "ends.$format"
+  remove ends
+  head -c $(($(stat -c %s ends.$format) - 4096)) ends.$format >cut.$format
+  fails 1 "was cut off" import --format=$format "$db" x cut.$format
+done
+qemu-img convert -f raw -O vhdx ends ends.vhdx
+head -c -1 ends.vhdx >cut.vhdx
+fails 1 "was cut off" import --format=vhdx "$db" x cut.vhdx
+qemu-img create -q -f qcow2 -o preallocation=metadata full.qcow2 3M
+sqlblock import -q --format=qcow2 "$db" full full.qcow2
+remove full
+# One whose tables lead to themselves a million times: that has an end.
+python3 - <<'EOF2'
+import struct
+cluster = 512
+l1 = 1 << 15
+with open("loop.qcow2", "wb") as file:
+    table = 1024
+    below = table + l1 * 8
+    file.write(struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 2, 0, 0, 9,
+                           l1 * 64 * cluster, 0, l1, table, 512, 1, 0, 0))
+    file.seek(table)
+    file.write(struct.pack(">Q", below | 1 << 63) * l1)
+    file.write(struct.pack(">Q", below | 1 << 63) * 64)
+EOF2
+start=$SECONDS
+fails 1 "" import --timeout=2 --format=qcow2 "$db" x loop.qcow2
+[ $((SECONDS - start)) -lt 15 ] || fail "loop.qcow2 took too long"
 # Names that mean something to QEMU are files of that name.
 cp image.qcow2 "json:{}"
 cp image.qcow2 "nbd:x,y"
