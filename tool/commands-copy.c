@@ -255,7 +255,7 @@ import_sized (struct source *source, struct target_disk *target, char *buffer,
       return -1;
     offset += got;
   }
-  return 0;
+  return source_check_end (source, status);
 }
 
 /* The size of a disk while nobody knows how much will come; no disk can be

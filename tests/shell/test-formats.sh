@@ -244,6 +244,32 @@ EOF2
 start=$SECONDS
 fails 1 "" import --timeout=2 --format=qcow2 "$db" x loop.qcow2
 [ $((SECONDS - start)) -lt 15 ] || fail "loop.qcow2 took too long"
+# What changes while it is read: an image in any way, another file shorter.
+head -c 80000000 < <(yes) >changing
+qemu-img convert -f raw -O qcow2 changing changing.qcow2
+for file in changing changing.qcow2; do
+  format=raw
+  [ $file = changing ] || format=qcow2
+  sqlblock import -q --format=$format "$db" x $file 2>err &
+  pid=$!
+  kill -STOP "$pid"
+  for i in $(seq 100); do
+    kill -CONT "$pid"
+    sleep 0.01
+    kill -STOP "$pid"
+    [ -z "$(find "/proc/$pid/fd" -lname "*/$file")" ] || break
+  done
+  if [ $file = changing ]; then
+    truncate -s 70000000 $file
+  else
+    touch $file
+  fi
+  kill -CONT "$pid"
+  got=0
+  wait "$pid" || got=$?
+  [ "$got" = 1 ] && grep -q "while it was read" err ||
+    fail "$file changed: $got $(cat err)"
+done
 # Names that mean something to QEMU are files of that name.
 cp image.qcow2 "json:{}"
 cp image.qcow2 "nbd:x,y"
