@@ -341,16 +341,17 @@ open_pipe (struct destination *destination, struct status *status)
 }
 
 /* A database is no image of a disk: with it would go all that it has, also
- * snapshots that are held, and under a server that has it open.
+ * snapshots that are held, and under a server that has it open.  So would it
+ * with a file that is beside it.
  */
 static int
 check_no_database (const struct destination *destination, struct status *status)
 {
   struct status other;
-  const int r = store_examine (destination->path, &other);
+  const int r = store_examine (destination->final, &other);
 
   if (r == 0 || (r == -1 && other.error != ENOTSUP))
-    return 0;
+    return store_check_name (destination->final, status);
   return status_fail (status, EEXIST,
                       "%s is a database of sqlblock, which is not replaced; "
                       "give another file, or remove it first",
@@ -456,17 +457,19 @@ open_any (struct destination *destination, struct status *status)
                           "the file itself, or remove the link",
                           destination->path);
     destination->final = tool_strdup (destination->path);
-    return open_new_file (destination, status);
+    return check_no_database (destination, status) == -1
+               ? -1
+               : open_new_file (destination, status);
   }
   if (!S_ISREG (st.st_mode))
     return open_special (destination, &st, status);
   if (!destination->wish.overwrite)
     return fail_there (destination, status);
-  if (check_no_database (destination, status) == -1)
-    return -1;
   destination->final = realpath (destination->path, NULL);
   if (destination->final == NULL)
     return fail_errno (status, "opening", destination->path);
+  if (check_no_database (destination, status) == -1)
+    return -1;
   destination->old = st;
   if (open_new_file (destination, status) == -1)
     return -1;
@@ -511,20 +514,44 @@ name_file (struct destination *destination)
                  AT_SYMLINK_FOLLOW);
 }
 
+/* The file that is to be replaced must be the one that was found at first, or
+ * gone.
+ */
+static int
+check_old (const struct destination *destination, struct status *status)
+{
+  struct stat st;
+
+  if (stat (destination->final, &st) == -1)
+    return errno == ENOENT ? 0
+                           : fail_errno (status, "creating", destination->path);
+  if (st.st_dev != destination->old.st_dev ||
+      st.st_ino != destination->old.st_ino)
+    return status_fail (status, EEXIST,
+                        "%s has become another file meanwhile, which is not "
+                        "replaced",
+                        destination->path);
+  return 0;
+}
+
 /* Give the complete file its name. */
 static int
 publish (struct destination *destination, struct status *status)
 {
-  char *copy = tool_strdup (destination->final);
+  const bool replaces = destination->old.st_nlink > 0;
+  char *copy;
   int directory, r;
 
+  if (check_no_database (destination, status) == -1 ||
+      (replaces && check_old (destination, status) == -1))
+    return -1;
   if (name_file (destination) == -1)
     return fail_errno (status, "creating", destination->path);
-  r = destination->wish.overwrite
-          ? rename (destination->temporary, destination->final)
-          : store_rename_new (destination->temporary, destination->final);
+  r = replaces ? rename (destination->temporary, destination->final)
+               : store_rename_new (destination->temporary, destination->final);
   if (r == -1)
     return fail_errno (status, "creating", destination->path);
+  copy = tool_strdup (destination->final);
   directory = open (dirname (copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   free (copy);
   if (directory == -1 || fsync (directory) == -1)

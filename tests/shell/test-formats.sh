@@ -244,6 +244,17 @@ EOF2
 start=$SECONDS
 fails 1 "" import --timeout=2 --format=qcow2 "$db" x loop.qcow2
 [ $((SECONDS - start)) -lt 15 ] || fail "loop.qcow2 took too long"
+# stop_at FILE: stop what was started last, as $pid, when it has FILE open.
+stop_at ()
+{
+  pid=$!
+  started_pids+=("$pid")
+  until [ -n "$(find "/proc/$pid/fd" -lname "$1" 2>/dev/null)" ]; do
+    kill -CONT "$pid" || fail "it has ended before it had $1 open"
+    sleep 0.005
+    kill -STOP "$pid"
+  done
+}
 # What changes while it is read: an image in any way, another file shorter.
 head -c 80000000 < <(yes) >changing
 qemu-img convert -f raw -O qcow2 changing changing.qcow2
@@ -251,14 +262,7 @@ for file in changing changing.qcow2; do
   format=raw
   [ $file = changing ] || format=qcow2
   sqlblock import -q --format=$format "$db" x $file 2>err &
-  pid=$!
-  kill -STOP "$pid"
-  for i in $(seq 100); do
-    kill -CONT "$pid"
-    sleep 0.01
-    kill -STOP "$pid"
-    [ -z "$(find "/proc/$pid/fd" -lname "*/$file")" ] || break
-  done
+  stop_at "*/$file"
   if [ $file = changing ]; then
     truncate -s 70000000 $file
   else
@@ -412,6 +416,14 @@ fails 2 "goes with" export --compress "$db" remote x.raw
 fails 1 "no file" export --format=qcow2 "$db" remote -
 fails 2 "no format" export --format=vdi "$db" remote x
 fails 4 "database" export --format=qcow2 --overwrite "$db" remote "$db"
+# Nor what belongs to one.
+sqlblock create -q other.sqlite web --size=1M
+for part in wal shm journal lock; do
+  [ -e other.sqlite-$part ] || echo part >other.sqlite-$part
+  fails 1 "belongs to the database" export --overwrite "$db" remote \
+    other.sqlite-$part
+  rm other.sqlite-$part
+done
 ls -A | grep "new-" && fail "a temporary file is left" || :
 
 # --- kill -9 -----------------------------------------------------------------
@@ -419,6 +431,16 @@ ls -A | grep "new-" && fail "a temporary file is left" || :
 mkdir killed
 head -c 102400000 < <(yes) >large
 sqlblock import -q "$db" large large
+# A file that becomes a database while it is to be replaced stays.
+echo old >becomes
+sqlblock export -q --overwrite "$db" large becomes 2>err &
+stop_at "$tmp/#*"
+mv other.sqlite becomes
+kill -CONT "$pid"
+got=0
+wait "$pid" || got=$?
+[ "$got" = 4 ] || fail "a file that became a database: $got $(cat err)"
+sqlblock check -q becomes
 qemu-img convert -f raw -O qcow2 large large.qcow2
 for i in 1 2 3 4 5; do
   sqlblock export --format=qcow2 "$db" large killed/out &

@@ -124,6 +124,24 @@ echo log >orphan.sqlite-wal
 fails 4 "another database" import --create orphan.sqlite web image
 [ "$(cat orphan.sqlite-wal)" = log ] && [ ! -e orphan.sqlite ] ||
   fail "another database's log"
+# A name that another database's file has, or the other way round.
+cp pipe.sqlite owner.sqlite
+for part in wal shm journal lock; do
+  fails 1 "belongs to the database" import --create owner.sqlite-$part web image
+  fails 1 "belongs to the database" create owner.sqlite-$part web --size=1M
+  fails 1 "belongs to the database" backup pipe.sqlite owner.sqlite-$part
+  fails 1 "belongs to" export pipe.sqlite web owner.sqlite-$part
+  sqlblock create -q beside.sqlite-$part web --size=1M
+  fails 4 "beside.sqlite-$part" import --create beside.sqlite web image
+  sqlblock check -q beside.sqlite-$part
+  rm beside.sqlite-$part*
+done
+[ -z "$(ls beside.* 2>/dev/null)" ] || fail "left behind: $(ls beside.*)"
+# What only looks like it is no matter.
+echo text >notes
+sqlblock create -q notes-wal web --size=1M
+sqlblock export -q pipe.sqlite web notes-lock
+rm -f notes*
 fails 3 "" import --create no/such/directory web image
 fails 1 "power of two" import --create -b 1000 bad.sqlite web image
 fails 1 "but the disk" import --create --size=1M bad.sqlite web image
