@@ -45,7 +45,8 @@ struct destination {
 
   struct nbd_export *remote; /* REMOTE, and that of the image */
   struct disk_image image;   /* IMAGE: in fd */
-  char *cluster;             /* IMAGE: a block of which more may come */
+  uint32_t unit;             /* what these are written in, in bytes */
+  char *cluster;             /* one of these, of which more may come */
   uint64_t cluster_offset;   /* in bytes */
   bool gathers;              /* it has something */
 };
@@ -144,7 +145,7 @@ write_zeroes (struct destination *destination, uint64_t offset, uint64_t count,
   return write_zero_bytes (destination, offset, count, status);
 }
 
-/* Write the block of the image that was gathered.  The last may be shorter. */
+/* Write the block that was gathered.  The last of an image may be shorter. */
 static int
 write_gathered (struct destination *destination, struct status *status)
 {
@@ -155,10 +156,12 @@ write_gathered (struct destination *destination, struct status *status)
   destination->gathers = false;
   return write_remote (
       destination, destination->cluster, destination->cluster_offset,
-      left < DISK_IMAGE_CLUSTER ? left : DISK_IMAGE_CLUSTER, status);
+      left < destination->unit ? left : destination->unit, status);
 }
 
-/* Keep a part of the block at byte START; the rest may come, or is zeroes. */
+/* Keep a part of the block at byte START, DATA or for NULL zeroes; the rest may
+ * come, or is zeroes.
+ */
 static int
 gather (struct destination *destination, const char *data, uint64_t start,
         uint64_t offset, uint64_t count, struct status *status)
@@ -167,36 +170,41 @@ gather (struct destination *destination, const char *data, uint64_t start,
       write_gathered (destination, status) == -1)
     return -1;
   if (!destination->gathers) {
-    memset (destination->cluster, 0, DISK_IMAGE_CLUSTER);
+    memset (destination->cluster, 0, destination->unit);
     destination->cluster_offset = start;
     destination->gathers = true;
   }
-  memcpy (destination->cluster + (offset - start), data, count);
+  if (data)
+    memcpy (destination->cluster + (offset - start), data, count);
   return 0;
 }
 
-/* Write to the image in whole blocks, each once: a compressed one that is
- * written again leaves its first form behind.
+/* Write DATA, or for NULL zeroes, in whole blocks, each once.  A server may
+ * take no others, and a compressed one of an image that is written again leaves
+ * its first form behind.
  */
 static int
-write_image (struct destination *destination, const char *data, uint64_t offset,
-             uint64_t count, struct status *status)
+write_blocks (struct destination *destination, const char *data,
+              uint64_t offset, uint64_t count, struct status *status)
 {
+  const uint32_t unit = destination->unit;
   uint64_t inside, part;
   int r;
 
-  for (; count > 0; data += part, offset += part, count -= part) {
-    inside = offset % DISK_IMAGE_CLUSTER;
-    part = inside ? DISK_IMAGE_CLUSTER - inside
-                  : count / DISK_IMAGE_CLUSTER * DISK_IMAGE_CLUSTER;
+  for (; count > 0; offset += part, count -= part) {
+    inside = offset % unit;
+    part = inside ? unit - inside : count / unit * unit;
     if (part == 0 || part > count)
       part = count;
-    if (inside || part % DISK_IMAGE_CLUSTER)
+    if (inside || part % unit)
       r = gather (destination, data, offset - inside, offset, part, status);
-    else
+    else if (data)
       r = write_remote (destination, data, offset, part, status);
+    else
+      r = write_zeroes (destination, offset, part, status);
     if (r == -1)
       return -1;
+    data = data ? data + part : NULL;
   }
   return 0;
 }
@@ -210,11 +218,12 @@ destination_take (const struct stream_range *piece, void *opaque,
   if (progress_report (tool_progress, piece->offset, destination->total, NULL,
                        status) == -1)
     return -1;
+  if (destination->kind == REMOTE ||
+      (destination->kind == IMAGE && piece->data))
+    return write_blocks (destination, piece->data, piece->offset, piece->count,
+                         status);
   if (piece->data == NULL)
     return write_zeroes (destination, piece->offset, piece->count, status);
-  if (destination->kind == IMAGE)
-    return write_image (destination, piece->data, piece->offset, piece->count,
-                        status);
   return write_all (destination, piece->data, piece->count, piece->offset,
                     status);
 }
@@ -232,7 +241,8 @@ make_image (struct destination *destination, struct status *status)
                          destination->wish.patience, status) == -1)
     return status_prefix (status, "creating %s", destination->path);
   destination->remote = destination->image.remote;
-  destination->cluster = tool_alloc (DISK_IMAGE_CLUSTER);
+  destination->unit = DISK_IMAGE_CLUSTER;
+  destination->cluster = tool_alloc (destination->unit);
   return 0;
 }
 
@@ -419,6 +429,8 @@ open_remote (struct destination *destination, struct status *status)
                         "%s has blocks of %" PRIu32 " bytes, and the disk ends "
                         "inside one; \"sqlblock resize\" makes it larger",
                         destination->path, remote->minimum);
+  destination->unit = remote->minimum;
+  destination->cluster = tool_alloc (destination->unit);
   return destination->wish.overwrite ? 0 : check_empty (destination, status);
 }
 
@@ -578,7 +590,8 @@ int
 destination_finish (struct destination *destination, struct status *status)
 {
   if (destination->kind == REMOTE)
-    return nbd_export_flush (destination->remote, status) == 0
+    return write_gathered (destination, status) == 0 &&
+                   nbd_export_flush (destination->remote, status) == 0
                ? 0
                : status_prefix (status, "%s", destination->path);
   if (destination->kind == IMAGE && finish_image (destination, status) == -1)

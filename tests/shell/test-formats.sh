@@ -351,6 +351,29 @@ fails 3 "No such file" export "$db" remote "nbd+unix:///?socket=$tmp/none"
 serve broken --filter=error memory 8M error-pwrite=EIO error-pwrite-rate=100%
 fails 1 "" export "$db" remote "$(at broken)"
 
+# One whose blocks are larger than the disk's, also with zeroes as bytes.
+python3 - <<'EOF2'
+with open("specks", "wb") as file:
+    file.truncate(2 << 20)
+    for i in range(100):
+        file.seek(i * 7 * 512 + i // 50 * (1 << 20))
+        file.write(b"%03d" % i * 128 + b"." * 128)
+EOF2
+sqlblock import -q --block-size=512 "$db" specks specks
+truncate -s 4M ones
+for filter in "" --filter=nozero; do
+  cp ones large-blocks
+  serve large-blocks --filter=blocksize-policy $filter file large-blocks \
+    blocksize-minimum=4096 blocksize-error-policy=error \
+    blocksize-preferred=4096 blocksize-maximum=1M
+  sqlblock export -q --overwrite "$db" specks "$(at large-blocks)"
+  cat specks <(tail -c +$(((2 << 20) + 1)) ones) | cmp - large-blocks ||
+    fail "in blocks of 4096 bytes $filter"
+  kill "$server"
+  rm -f "$tmp/large-blocks.pid" "$tmp/socket-large-blocks"
+done
+remove specks
+
 # A server that is stopped: in each place, and with increments.
 for when in open read; do
   serve stopped --filter=delay memory 8M delay-read="$([ $when = read ] &&
