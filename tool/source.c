@@ -34,7 +34,7 @@ struct format {
   const char *word;
   bool image;          /* qemu-nbd reads it */
   const char *package; /* compressed: of the program */
-  const char *argv[4]; /* which decompresses it */
+  const char *argv[5]; /* which decompresses it */
 };
 
 const char source_formats[] = "raw|qcow2|vmdk|vdi|vhdx|gzip|xz|zstd";
@@ -47,7 +47,10 @@ static const struct format formats[] = {
   { "vhdx", true, NULL, { NULL } },
   { "gzip", false, "gzip", { "gzip", "-dc" } },
   /* What xz -9 needs, and more; a stranger's file may ask for all there is. */
-  { "xz", false, "xz-utils", { "xz", "-dc", "--memlimit-decompress=512MiB" } },
+  { "xz",
+    false,
+    "xz-utils",
+    { "xz", "-dc", "--format=xz", "--memlimit-decompress=512MiB" } },
   { "zstd", false, "zstd", { "zstd", "-dcq" } },
 };
 

@@ -291,16 +291,31 @@ check_beside (const char *path, const char *suffix, struct status *status)
   return r;
 }
 
+static int
+check_new (const char *path, struct status *status)
+{
+  return files_check_new (path, status) == -1 ||
+                 database_check_name (path, status) == -1 ||
+                 check_beside (path, "-shm", status) == -1 ||
+                 check_beside (path, "-lock", status) == -1
+             ? -1
+             : 0;
+}
+
+int
+database_check_new (const char *path, struct status *status)
+{
+  return files_check_directory (path, status) == -1 ? -1
+                                                    : check_new (path, status);
+}
+
 int
 database_begin (struct new_database *new, struct connection *connection,
                 const char *path, uint32_t page_size, struct status *status)
 {
   *new = (struct new_database){ .path = path, .connection = connection };
   /* To fill it may take long. */
-  if (files_check_new (path, status) == -1 ||
-      database_check_name (path, status) == -1 ||
-      check_beside (path, "-shm", status) == -1 ||
-      check_beside (path, "-lock", status) == -1)
+  if (check_new (path, status) == -1)
     return -1;
   new->temporary = files_begin (path, status);
   if (new->temporary == NULL)

@@ -78,6 +78,9 @@ int database_begin (struct new_database *new, struct connection *connection,
 int database_publish (struct new_database *new, struct status *status);
 void database_abandon (struct new_database *new);
 
+/* Fail as database_begin would fail now, and make nothing. */
+int database_check_new (const char *path, struct status *status);
+
 /* Open the file PATH, which database_examine has found to be ours, for
  * MODE, if its log belongs to it (mark.h), and check that it holds exactly the
  * schema of this format and no feature that this version does not know.

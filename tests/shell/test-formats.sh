@@ -104,6 +104,10 @@ for format in gzip xz zstd; do
     "image.$format"
   remove piped
 done
+xz --format=lzma -k raw
+got=0
+cat raw.lzma | sqlblock import -q --format=xz "$db" x - 2>err || got=$?
+[ "$got" = 1 ] || fail "a piped file of another format: $got $(cat err)"
 got=0
 cat image.qcow2 | sqlblock import --format=qcow2 "$db" x - 2>err || got=$?
 [ "$got" = 1 ] && grep -q "from a pipe" err || fail "a piped image: $(cat err)"

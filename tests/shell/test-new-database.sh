@@ -147,6 +147,24 @@ fails 1 "power of two" import --create -b 1000 bad.sqlite web image
 fails 1 "but the disk" import --create --size=1M bad.sqlite web image
 sqlblock import -n --create bad.sqlite web image
 [ ! -e bad.sqlite ] || fail "a database that was only to be tried"
+# To try it has the same exit codes.
+fails 3 "no/such" import -n --create no/such/directory web image
+fails 4 "another database" import -n --create orphan.sqlite web image
+fails 1 "belongs to the database" import -n --create pipe.sqlite-wal web image
+fails 4 "already" import -n pipe.sqlite web image
+start_nbdkit p "$plugin" pipe.sqlite
+nbdsh -u "$(uri p web)" -c 'import time; time.sleep(30)' &
+client=$!
+started_pids+=("$client")
+for i in $(seq 100); do
+  got=0
+  sqlblock import -q --overwrite pipe.sqlite web image 2>err || got=$?
+  [ "$got" = 0 ] || break
+done
+[ "$got" = 5 ] || fail "over a disk that is open: $got $(cat err)"
+fails 5 "" import -n --overwrite pipe.sqlite web image
+kill "$client"
+stop_nbdkit
 
 # Two at a time: one wins, and the other changes nothing.
 mkfifo fifo
