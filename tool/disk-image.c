@@ -285,10 +285,12 @@ file_driver (int fd)
   return fstat (fd, &st) == 0 && S_ISBLK (st.st_mode) ? "host_device" : "file";
 }
 
-/* Have qemu-nbd, with its options ARGV, serve FD, which it has as 4. */
+/* Have qemu-nbd, with its options ARGV, serve FD, which it has as 4; CONFINED
+ * as in program.h.
+ */
 static int
 serve (struct disk_image *image, const char *const argv[], int fd,
-       unsigned patience, struct status *status)
+       bool confined, unsigned patience, struct status *status)
 {
   int ends[2], r;
 
@@ -300,7 +302,8 @@ serve (struct disk_image *image, const char *const argv[], int fd,
                                               .output = -1,
                                               .third = ends[0],
                                               .fourth = fd,
-                                              .listens = true },
+                                              .listens = true,
+                                              .confined = confined },
                      status);
   close (ends[0]);
   if (r == -1) {
@@ -341,7 +344,11 @@ check_whole (const struct opening *opening, struct status *status)
 {
   enum { DAMAGED = 2 };
   const struct program_files files = {
-    .input = -1, .output = -1, .third = -1, .fourth = opening->fd
+    .input = -1,
+    .output = -1,
+    .third = -1,
+    .fourth = opening->fd,
+    .confined = true,
   };
   int code = 0;
 
@@ -430,9 +437,9 @@ check_lines (const struct opening *opening, int fd, struct status *status)
 static int
 check_last (const struct opening *opening, struct status *status)
 {
-  struct program_files files = { .input = -1,
-                                 .third = -1,
-                                 .fourth = opening->fd };
+  struct program_files files = {
+    .input = -1, .third = -1, .fourth = opening->fd, .confined = true
+  };
   struct program program;
   int ends[2], r;
 
@@ -481,7 +488,7 @@ disk_image_open (struct disk_image *image, const char *format, int fd,
     r = serve (
         image,
         (const char *const[]){ "qemu-nbd", "--read-only", opening.file, NULL },
-        fd, patience, status);
+        fd, true, patience, status);
   free (opening.file);
   return r == -1 ? status_prefix (status, "opening %s", name) : 0;
 }
@@ -530,7 +537,7 @@ disk_image_create (struct disk_image *image, int fd, uint64_t size,
       serve (image,
              (const char *const[]){ "qemu-nbd", "--cache=writeback",
                                     compress ? compressed : plain, NULL },
-             fd, patience, status) == -1)
+             fd, false, patience, status) == -1)
     return -1;
   image->fd = fd;
   image->size = first == sectors ? 0 : sectors;

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "confine.h"
 #include "program.h"
 #include "tool.h"
 
@@ -117,6 +118,8 @@ be_child (const char *path, const char *const argv[],
   if (getppid () != parent)
     _exit (126);
   place_files (files, errors);
+  if (files->confined)
+    confine_to (4);
   snprintf (for_us, sizeof for_us, "LISTEN_PID=%ld", (long)getpid ());
   execve (path, (char **)argv, environment);
   dprintf (STDERR_FILENO, "%s\n", strerror (errno));

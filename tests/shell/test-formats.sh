@@ -248,6 +248,33 @@ EOF2
 start=$SECONDS
 fails 1 "" import --timeout=2 --format=qcow2 "$db" x loop.qcow2
 [ $((SECONDS - start)) -lt 15 ] || fail "loop.qcow2 took too long"
+# One that names a file only when it has been looked at: the kernel keeps QEMU
+# from that, where it can (Landlock).
+# turn NUMBER: its header says that the data is in "hidden" (4), or not (0).
+turn ()
+{
+  python3 -c 'import sys
+with open("turns.qcow2", "r+b") as file:
+    file.seek(79)
+    file.write(bytes([int(sys.argv[1])]))' "$1"
+}
+if type -P strace >/dev/null && python3 -c 'import ctypes, sys
+sys.exit(ctypes.CDLL(None).syscall(444, 0, 0, 1) < 1)'; then
+  cp outside.qcow2 turns.qcow2
+  turn 0
+  strace -f -qq -e trace=open,openat,execve \
+    -e inject=execve:delay_enter=500000 -o opened \
+    sqlblock import --timeout=20 --format=qcow2 "$db" x turns.qcow2 2>err &
+  pid=$!
+  started_pids+=("$pid")
+  wait_for grep -q '"turns.qcow2", O_RDONLY' opened
+  turn 4
+  got=0
+  wait "$pid" || got=$?
+  [ "$got" = 1 ] || fail "an image that turns: $got $(cat err)"
+  grep -q 'hidden' opened || fail "nobody tried to open what it names"
+  ! grep 'hidden.*= [0-9]' opened || fail "an image that turns was followed"
+fi
 # stop_at FILE: stop what was started last, as $pid, when it has FILE open.
 stop_at ()
 {
