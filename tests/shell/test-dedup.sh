@@ -51,7 +51,9 @@ same ()
 # --- Copies of a file system -------------------------------------------------
 
 mkdir files
-cp "$srcdir"/../store/*/*.[ch] "$srcdir"/*/*.c "$srcdir"/*/*.sh files
+# Some have the same name.
+cp --backup=numbered "$srcdir"/../store/*/*.[ch] "$srcdir"/*/*.c \
+  "$srcdir"/*/*.sh files
 mke2fs -q -t ext4 -d files image 16M
 sqlblock create --quiet "$db" web --size=16M --dedup
 sqlblock create --quiet "$db" off --size=16M
