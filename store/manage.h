@@ -622,6 +622,10 @@ struct build *manage_build (const char *path,
                             const struct manage_incoming *incoming,
                             struct status *status);
 
+/* Fail as that would fail now, and make nothing.  Returns 0 or -1. */
+int manage_try_build (const char *path, const struct manage_incoming *incoming,
+                      struct status *status);
+
 /* Write COUNT bytes of DATA at byte OFFSET of the disk, inside its size; it
  * begins as zeroes.  Returns 0, or -1, after which it is to be given up.
  */

@@ -93,6 +93,12 @@ void store_set_takeover (void (*say) (const char *message));
 bool store_has_file (const char *path, const char *file);
 bool store_has_descriptor (const char *path, int fd);
 
+/* Check that the file PATH, which need not be there, has not the name of one
+ * that another database has beside it, and would overwrite or remove.  Returns
+ * 0, or -1 and EINVAL.
+ */
+int store_check_name (const char *path, struct status *status);
+
 /* Rename the file FROM to TO if there is no TO, else fail with EEXIST.
  * Where the file system cannot do that at once, FROM may stay, too.
  * Returns 0, or -1 and errno.

@@ -255,7 +255,7 @@ import_sized (struct source *source, struct target_disk *target, char *buffer,
       return -1;
     offset += got;
   }
-  return 0;
+  return source_check_end (source, status);
 }
 
 /* The size of a disk while nobody knows how much will come; no disk can be
@@ -561,29 +561,36 @@ import_there (struct source *source, struct manage_incoming *incoming)
   return r;
 }
 
+/* Would it be done?  In a database that is there, or for NULL in a new one. */
+static int
+try_target (struct store *store, const struct manage_incoming *incoming,
+            struct status *status)
+{
+  struct manage_incoming wanted = *incoming;
+
+  if (wanted.size == 0)
+    wanted.size = UNKNOWN_SIZE;
+  return store ? manage_try_receive (store, &wanted, status)
+               : manage_try_build (import_database, &wanted, status);
+}
+
 /* What would be done, or why it would fail.  Returns an exit code. */
 static int
 try_import (struct source *source, struct manage_incoming *incoming, bool new)
 {
   struct store *store = new ? NULL : tool_open (import_database, false);
-  struct disk_info info;
   struct status status;
 
   if (import_overwrite && find_old_disk (store, incoming, &status) == -1)
     return tool_fail (&status);
-  if (store && !import_overwrite &&
-      store_find (store, incoming->disk, &info, &status) == 0)
-    return tool_error (EEXIST,
-                       "receiving disk '%s': there is a disk '%s' already; "
-                       "give another name, or replace its contents with "
-                       "--overwrite",
-                       incoming->disk, incoming->disk);
   if (incoming->size == 0)
     incoming->size = source_size (source);
   if (source_size (source) > incoming->size)
     return tool_error (EINVAL, "%s has %s, but the disk %" PRIu64,
                        source_name (source),
                        COUNT (source_size (source), "byte"), incoming->size);
+  if (try_target (store, incoming, &status) == -1)
+    return tool_fail (&status);
   say_imported (source, incoming);
   return TOOL_DONE;
 }

@@ -45,7 +45,8 @@ struct destination {
 
   struct nbd_export *remote; /* REMOTE, and that of the image */
   struct disk_image image;   /* IMAGE: in fd */
-  char *cluster;             /* IMAGE: a block of which more may come */
+  uint32_t unit;             /* what these are written in, in bytes */
+  char *cluster;             /* one of these, of which more may come */
   uint64_t cluster_offset;   /* in bytes */
   bool gathers;              /* it has something */
 };
@@ -144,7 +145,7 @@ write_zeroes (struct destination *destination, uint64_t offset, uint64_t count,
   return write_zero_bytes (destination, offset, count, status);
 }
 
-/* Write the block of the image that was gathered.  The last may be shorter. */
+/* Write the block that was gathered.  The last of an image may be shorter. */
 static int
 write_gathered (struct destination *destination, struct status *status)
 {
@@ -155,10 +156,12 @@ write_gathered (struct destination *destination, struct status *status)
   destination->gathers = false;
   return write_remote (
       destination, destination->cluster, destination->cluster_offset,
-      left < DISK_IMAGE_CLUSTER ? left : DISK_IMAGE_CLUSTER, status);
+      left < destination->unit ? left : destination->unit, status);
 }
 
-/* Keep a part of the block at byte START; the rest may come, or is zeroes. */
+/* Keep a part of the block at byte START, DATA or for NULL zeroes; the rest may
+ * come, or is zeroes.
+ */
 static int
 gather (struct destination *destination, const char *data, uint64_t start,
         uint64_t offset, uint64_t count, struct status *status)
@@ -167,36 +170,41 @@ gather (struct destination *destination, const char *data, uint64_t start,
       write_gathered (destination, status) == -1)
     return -1;
   if (!destination->gathers) {
-    memset (destination->cluster, 0, DISK_IMAGE_CLUSTER);
+    memset (destination->cluster, 0, destination->unit);
     destination->cluster_offset = start;
     destination->gathers = true;
   }
-  memcpy (destination->cluster + (offset - start), data, count);
+  if (data)
+    memcpy (destination->cluster + (offset - start), data, count);
   return 0;
 }
 
-/* Write to the image in whole blocks, each once: a compressed one that is
- * written again leaves its first form behind.
+/* Write DATA, or for NULL zeroes, in whole blocks, each once.  A server may
+ * take no others, and a compressed one of an image that is written again leaves
+ * its first form behind.
  */
 static int
-write_image (struct destination *destination, const char *data, uint64_t offset,
-             uint64_t count, struct status *status)
+write_blocks (struct destination *destination, const char *data,
+              uint64_t offset, uint64_t count, struct status *status)
 {
+  const uint32_t unit = destination->unit;
   uint64_t inside, part;
   int r;
 
-  for (; count > 0; data += part, offset += part, count -= part) {
-    inside = offset % DISK_IMAGE_CLUSTER;
-    part = inside ? DISK_IMAGE_CLUSTER - inside
-                  : count / DISK_IMAGE_CLUSTER * DISK_IMAGE_CLUSTER;
+  for (; count > 0; offset += part, count -= part) {
+    inside = offset % unit;
+    part = inside ? unit - inside : count / unit * unit;
     if (part == 0 || part > count)
       part = count;
-    if (inside || part % DISK_IMAGE_CLUSTER)
+    if (inside || part % unit)
       r = gather (destination, data, offset - inside, offset, part, status);
-    else
+    else if (data)
       r = write_remote (destination, data, offset, part, status);
+    else
+      r = write_zeroes (destination, offset, part, status);
     if (r == -1)
       return -1;
+    data = data ? data + part : NULL;
   }
   return 0;
 }
@@ -210,11 +218,12 @@ destination_take (const struct stream_range *piece, void *opaque,
   if (progress_report (tool_progress, piece->offset, destination->total, NULL,
                        status) == -1)
     return -1;
+  if (destination->kind == REMOTE ||
+      (destination->kind == IMAGE && piece->data))
+    return write_blocks (destination, piece->data, piece->offset, piece->count,
+                         status);
   if (piece->data == NULL)
     return write_zeroes (destination, piece->offset, piece->count, status);
-  if (destination->kind == IMAGE)
-    return write_image (destination, piece->data, piece->offset, piece->count,
-                        status);
   return write_all (destination, piece->data, piece->count, piece->offset,
                     status);
 }
@@ -232,7 +241,8 @@ make_image (struct destination *destination, struct status *status)
                          destination->wish.patience, status) == -1)
     return status_prefix (status, "creating %s", destination->path);
   destination->remote = destination->image.remote;
-  destination->cluster = tool_alloc (DISK_IMAGE_CLUSTER);
+  destination->unit = DISK_IMAGE_CLUSTER;
+  destination->cluster = tool_alloc (destination->unit);
   return 0;
 }
 
@@ -341,16 +351,17 @@ open_pipe (struct destination *destination, struct status *status)
 }
 
 /* A database is no image of a disk: with it would go all that it has, also
- * snapshots that are held, and under a server that has it open.
+ * snapshots that are held, and under a server that has it open.  So would it
+ * with a file that is beside it.
  */
 static int
 check_no_database (const struct destination *destination, struct status *status)
 {
   struct status other;
-  const int r = store_examine (destination->path, &other);
+  const int r = store_examine (destination->final, &other);
 
   if (r == 0 || (r == -1 && other.error != ENOTSUP))
-    return 0;
+    return store_check_name (destination->final, status);
   return status_fail (status, EEXIST,
                       "%s is a database of sqlblock, which is not replaced; "
                       "give another file, or remove it first",
@@ -418,6 +429,8 @@ open_remote (struct destination *destination, struct status *status)
                         "%s has blocks of %" PRIu32 " bytes, and the disk ends "
                         "inside one; \"sqlblock resize\" makes it larger",
                         destination->path, remote->minimum);
+  destination->unit = remote->minimum;
+  destination->cluster = tool_alloc (destination->unit);
   return destination->wish.overwrite ? 0 : check_empty (destination, status);
 }
 
@@ -456,17 +469,19 @@ open_any (struct destination *destination, struct status *status)
                           "the file itself, or remove the link",
                           destination->path);
     destination->final = tool_strdup (destination->path);
-    return open_new_file (destination, status);
+    return check_no_database (destination, status) == -1
+               ? -1
+               : open_new_file (destination, status);
   }
   if (!S_ISREG (st.st_mode))
     return open_special (destination, &st, status);
   if (!destination->wish.overwrite)
     return fail_there (destination, status);
-  if (check_no_database (destination, status) == -1)
-    return -1;
   destination->final = realpath (destination->path, NULL);
   if (destination->final == NULL)
     return fail_errno (status, "opening", destination->path);
+  if (check_no_database (destination, status) == -1)
+    return -1;
   destination->old = st;
   if (open_new_file (destination, status) == -1)
     return -1;
@@ -511,20 +526,44 @@ name_file (struct destination *destination)
                  AT_SYMLINK_FOLLOW);
 }
 
+/* The file that is to be replaced must be the one that was found at first, or
+ * gone.
+ */
+static int
+check_old (const struct destination *destination, struct status *status)
+{
+  struct stat st;
+
+  if (stat (destination->final, &st) == -1)
+    return errno == ENOENT ? 0
+                           : fail_errno (status, "creating", destination->path);
+  if (st.st_dev != destination->old.st_dev ||
+      st.st_ino != destination->old.st_ino)
+    return status_fail (status, EEXIST,
+                        "%s has become another file meanwhile, which is not "
+                        "replaced",
+                        destination->path);
+  return 0;
+}
+
 /* Give the complete file its name. */
 static int
 publish (struct destination *destination, struct status *status)
 {
-  char *copy = tool_strdup (destination->final);
+  const bool replaces = destination->old.st_nlink > 0;
+  char *copy;
   int directory, r;
 
+  if (check_no_database (destination, status) == -1 ||
+      (replaces && check_old (destination, status) == -1))
+    return -1;
   if (name_file (destination) == -1)
     return fail_errno (status, "creating", destination->path);
-  r = destination->wish.overwrite
-          ? rename (destination->temporary, destination->final)
-          : store_rename_new (destination->temporary, destination->final);
+  r = replaces ? rename (destination->temporary, destination->final)
+               : store_rename_new (destination->temporary, destination->final);
   if (r == -1)
     return fail_errno (status, "creating", destination->path);
+  copy = tool_strdup (destination->final);
   directory = open (dirname (copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   free (copy);
   if (directory == -1 || fsync (directory) == -1)
@@ -551,7 +590,8 @@ int
 destination_finish (struct destination *destination, struct status *status)
 {
   if (destination->kind == REMOTE)
-    return nbd_export_flush (destination->remote, status) == 0
+    return write_gathered (destination, status) == 0 &&
+                   nbd_export_flush (destination->remote, status) == 0
                ? 0
                : status_prefix (status, "%s", destination->path);
   if (destination->kind == IMAGE && finish_image (destination, status) == -1)

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,14 +18,23 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "disk-image.h"
 #include "tool.h"
 
 /* Debian's package of qemu-nbd and qemu-img. */
 #define QEMU_PACKAGE "qemu-utils"
 
-/* How long QEMU may look at the tables of an image, in seconds. */
-#define CHECK_LONGEST 3600
+/* How much of an image's file QEMU gets another second for when it looks at the
+ * tables, in bytes.  Tables may lead to themselves, and have no end.
+ */
+#define CHECKED_PER_SECOND (UINT64_C (10) << 20)
+
+/* The longest line of qemu-img map. */
+#define LINE_MOST 4096
+
+/* How often to look whether the user wants an end, in milliseconds. */
+#define LOOK_EVERY 200
 
 /*--------------------------------------------------------------------
  * What an image says of other files.
@@ -192,6 +202,21 @@ check_vdi (int fd, const char *name, struct status *status)
   return 0;
 }
 
+/* VHDX: QEMU looks whether all blocks are there, but takes what is left of the
+ * last sector for all of it.
+ */
+static int
+check_vhdx (int fd, const char *name, struct status *status)
+{
+  const off_t end = lseek (fd, 0, SEEK_END);
+
+  return end % 512 == 0 ? 0
+                        : status_fail (status, EIO,
+                                       "%s is damaged or was cut "
+                                       "off",
+                                       name);
+}
+
 /* QEMU itself refuses what else of VDI images, and VHDX ones, has a parent. */
 static int
 check_image (const char *format, int fd, const char *name,
@@ -201,6 +226,8 @@ check_image (const char *format, int fd, const char *name,
     return check_qcow2 (fd, name, status);
   if (strcmp (format, "vdi") == 0)
     return check_vdi (fd, name, status);
+  if (strcmp (format, "vhdx") == 0)
+    return check_vhdx (fd, name, status);
   return strcmp (format, "vmdk") == 0 ? check_vmdk (fd, name, status) : 0;
 }
 
@@ -258,10 +285,12 @@ file_driver (int fd)
   return fstat (fd, &st) == 0 && S_ISBLK (st.st_mode) ? "host_device" : "file";
 }
 
-/* Have qemu-nbd, with its options ARGV, serve FD, which it has as 4. */
+/* Have qemu-nbd, with its options ARGV, serve FD, which it has as 4; CONFINED
+ * as in program.h.
+ */
 static int
 serve (struct disk_image *image, const char *const argv[], int fd,
-       unsigned patience, struct status *status)
+       bool confined, unsigned patience, struct status *status)
 {
   int ends[2], r;
 
@@ -273,7 +302,8 @@ serve (struct disk_image *image, const char *const argv[], int fd,
                                               .output = -1,
                                               .third = ends[0],
                                               .fourth = fd,
-                                              .listens = true },
+                                              .listens = true,
+                                              .confined = confined },
                      status);
   close (ends[0]);
   if (r == -1) {
@@ -288,49 +318,178 @@ serve (struct disk_image *image, const char *const argv[], int fd,
   return -1;
 }
 
+/* An image that is to be opened. */
+struct opening {
+  const char *format, *name;
+  int fd;
+  char *file;        /* what QEMU is told to open */
+  uint64_t size;     /* of the file, in bytes */
+  unsigned patience; /* seconds: for all of it */
+};
+
+static int
+fail_cut (const struct opening *opening, struct status *status)
+{
+  return status_fail (status, EIO,
+                      "it is damaged or was cut off; \"qemu-img check -f %s "
+                      "%s\" tells more",
+                      opening->format, opening->name);
+}
+
 /* An image that was cut off reads as zeroes where its end is missing.  QEMU
  * looks for that, and for tables that make no sense, only when it is asked.
  */
 static int
-check_whole (const char *file, int fd, const char *format, const char *name,
-             struct status *status)
+check_whole (const struct opening *opening, struct status *status)
 {
   enum { DAMAGED = 2 };
   const struct program_files files = {
-    .input = -1, .output = -1, .third = -1, .fourth = fd
+    .input = -1,
+    .output = -1,
+    .third = -1,
+    .fourth = opening->fd,
+    .confined = true,
   };
   int code = 0;
 
-  if (program_run (
-          (const char *const[]){ "qemu-img", "check", "-q", file, NULL },
-          QEMU_PACKAGE, &files, CHECK_LONGEST, &code, status) == -1)
+  if (program_run ((const char *const[]){ "qemu-img", "check", "-q",
+                                          opening->file, NULL },
+                   QEMU_PACKAGE, &files, opening->patience, &code,
+                   status) == -1)
     return -1;
-  return code == DAMAGED
-             ? status_fail (status, EIO,
-                            "it is damaged or was cut off; \"qemu-img check -f "
-                            "%s %s\" tells more",
-                            format, name)
+  return code == DAMAGED ? fail_cut (opening, status) : 0;
+}
+
+/* Where in the file the data ends that LINE of qemu-img map tells of, in bytes;
+ * 0: of none whose place it knows.
+ */
+static uint64_t
+data_end (const char *line)
+{
+  static const char length_key[] = "\"length\": ",
+                    offset_key[] = "\"offset\": ";
+  const char *length = strstr (line, length_key);
+  const char *offset = strstr (line, offset_key);
+
+  return length && offset && strstr (line, "\"data\": true")
+             ? strtoull (length + strlen (length_key), NULL, 10) +
+                   strtoull (offset + strlen (offset_key), NULL, 10)
              : 0;
+}
+
+/* Read some more of what qemu-img says into the COUNT bytes of LINES, which
+ * become a text.  Returns 1, 0 at the end, or -1.
+ */
+static int
+read_lines (int fd, char lines[LINE_MOST + 1], size_t *count, uint64_t until,
+            struct status *status)
+{
+  struct pollfd wait = { .fd = fd, .events = POLLIN };
+  ssize_t n;
+
+  while (poll (&wait, 1, LOOK_EVERY) <= 0 && !tool_interrupted ())
+    if (clock_now () >= until)
+      break;
+  if (tool_interrupted ())
+    return status_fail (status, ECANCELED, "qemu-img: interrupted");
+  if (clock_now () >= until)
+    return status_fail (status, ETIMEDOUT,
+                        "qemu-img has taken too long to tell where the data "
+                        "is; give it more with --timeout");
+  n = read (fd, lines + *count, LINE_MOST - *count);
+  if (n == -1)
+    return status_fail (status, errno, "reading what qemu-img says: %s",
+                        strerror (errno));
+  *count += n;
+  lines[*count] = '\0';
+  return n > 0;
+}
+
+/* Look at what qemu-img map says on FD, until the data does not end in the
+ * file.  Returns 0, or -1.
+ */
+static int
+check_lines (const struct opening *opening, int fd, struct status *status)
+{
+  const uint64_t until =
+      clock_now () + UINT64_C (1000) * opening->patience * CLOCK_MILLISECOND;
+  char lines[LINE_MOST + 1], *line, *end;
+  size_t count = 0;
+  int r;
+
+  while ((r = read_lines (fd, lines, &count, until, status)) == 1) {
+    for (line = lines; (end = strchr (line, '\n')) != NULL; line = end + 1) {
+      *end = '\0';
+      if (data_end (line) > opening->size)
+        return fail_cut (opening, status);
+    }
+    count -= line - lines;
+    if (count == LINE_MOST)
+      return status_fail (status, EIO, "qemu-img map says what is no line");
+    memmove (lines, line, count + 1);
+  }
+  if (r == 0 && data_end (lines) > opening->size)
+    return fail_cut (opening, status);
+  return r;
+}
+
+/* QEMU does not mind where the last cluster is not all there. */
+static int
+check_last (const struct opening *opening, struct status *status)
+{
+  struct program_files files = {
+    .input = -1, .third = -1, .fourth = opening->fd, .confined = true
+  };
+  struct program program;
+  int ends[2], r;
+
+  if (pipe2 (ends, O_CLOEXEC) == -1)
+    return status_fail (status, errno, "making a pipe: %s", strerror (errno));
+  files.output = ends[1];
+  r = program_start (&program,
+                     (const char *const[]){ "qemu-img", "map", "--output=json",
+                                            opening->file, NULL },
+                     QEMU_PACKAGE, &files, status);
+  close (ends[1]);
+  if (r == 0) {
+    r = check_lines (opening, ends[0], status);
+    if (r == 0)
+      r = program_end (&program, opening->patience, status);
+    else
+      program_kill (&program);
+  }
+  close (ends[0]);
+  return r;
 }
 
 int
 disk_image_open (struct disk_image *image, const char *format, int fd,
                  const char *name, unsigned patience, struct status *status)
 {
-  char *file;
+  struct opening opening = { .format = format, .name = name, .fd = fd };
+  const off_t size = lseek (fd, 0, SEEK_END);
   int r;
 
+  if (size == -1)
+    return status_fail (status, errno, "opening %s: %s", name,
+                        strerror (errno));
   if (check_image (format, fd, name, status) == -1)
     return -1;
-  file = tool_format ("json:{\"driver\":\"%s\",\"backing\":null,\"file\":"
-                      "{\"driver\":\"%s\",\"filename\":\"/proc/self/fd/4\"}}",
-                      format, file_driver (fd));
-  r = check_whole (file, fd, format, name, status);
+  opening.size = size;
+  opening.patience = patience + opening.size / CHECKED_PER_SECOND;
+  opening.file =
+      tool_format ("json:{\"driver\":\"%s\",\"backing\":null,\"file\":"
+                   "{\"driver\":\"%s\",\"filename\":\"/proc/self/fd/4\"}}",
+                   format, file_driver (fd));
+  r = check_whole (&opening, status);
   if (r == 0)
-    r = serve (image,
-               (const char *const[]){ "qemu-nbd", "--read-only", file, NULL },
-               fd, patience, status);
-  free (file);
+    r = check_last (&opening, status);
+  if (r == 0)
+    r = serve (
+        image,
+        (const char *const[]){ "qemu-nbd", "--read-only", opening.file, NULL },
+        fd, true, patience, status);
+  free (opening.file);
   return r == -1 ? status_prefix (status, "opening %s", name) : 0;
 }
 
@@ -378,7 +537,7 @@ disk_image_create (struct disk_image *image, int fd, uint64_t size,
       serve (image,
              (const char *const[]){ "qemu-nbd", "--cache=writeback",
                                     compress ? compressed : plain, NULL },
-             fd, patience, status) == -1)
+             fd, false, patience, status) == -1)
     return -1;
   image->fd = fd;
   image->size = first == sectors ? 0 : sectors;

@@ -12,8 +12,9 @@
  * Whoever made it, perhaps in a virtual machine, has chosen these names, and
  * would get whatever we may read.  So such images are refused here, from their
  * headers, before qemu-nbd sees them; it is told to open nothing else all the
- * same, and gets the file as an open descriptor and never by a name.  Which
- * format it is the user says: nothing is probed.
+ * same, gets the file as an open descriptor and never by a name, and the kernel
+ * keeps it from all others (confine.h).  Which format it is the user says:
+ * nothing is probed.
  *
  * Thread rules: one thread.
  */

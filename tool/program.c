@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "confine.h"
 #include "program.h"
 #include "tool.h"
 
@@ -33,6 +34,11 @@ static const char *const directories[] = { "/usr/bin", "/bin", "/usr/sbin",
 
 /* How long to wait for the last words of one that has just failed. */
 #define LAST_WORDS 2
+
+/* How much of what it says is kept, in bytes: it may say a line for each entry
+ * of a stranger's table.
+ */
+#define WORDS_MOST (1 << 16)
 
 /* The file of the program NAME: a new string, or NULL. */
 static char *
@@ -112,6 +118,8 @@ be_child (const char *path, const char *const argv[],
   if (getppid () != parent)
     _exit (126);
   place_files (files, errors);
+  if (files->confined)
+    confine_to (4);
   snprintf (for_us, sizeof for_us, "LISTEN_PID=%ld", (long)getpid ());
   execve (path, (char **)argv, environment);
   dprintf (STDERR_FILENO, "%s\n", strerror (errno));
@@ -121,6 +129,22 @@ be_child (const char *path, const char *const argv[],
 /*--------------------------------------------------------------------
  * In the parent.
  */
+
+/* Make the file for what it says, which cannot grow: what comes when that is
+ * full is lost.  Returns the descriptor, or -1.
+ */
+static int
+make_words (void)
+{
+  const int fd = memfd_create ("errors", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+  if (fd != -1 && ftruncate (fd, WORDS_MOST) == 0 &&
+      fcntl (fd, F_ADD_SEALS, F_SEAL_GROW) == 0)
+    return fd;
+  if (fd != -1)
+    close (fd);
+  return -1;
+}
 
 int
 program_start (struct program *program, const char *const argv[],
@@ -136,7 +160,9 @@ program_start (struct program *program, const char *const argv[],
                         "%s is needed for that, and is not installed; "
                         "install the package %s",
                         argv[0], package);
-  program->errors = memfd_create ("errors", MFD_CLOEXEC);
+  /* Ignored, which is inherited, a child's end could not be asked for. */
+  signal (SIGCHLD, SIG_DFL);
+  program->errors = make_words ();
   program->pid = program->errors == -1 ? -1 : fork ();
   if (program->pid == 0)
     be_child (path, argv, files, program->errors, parent);
@@ -155,10 +181,10 @@ static char *
 last_words (const struct program *program)
 {
   char text[1000], *line, *end;
-  const off_t size = lseek (program->errors, 0, SEEK_END);
+  const off_t size = lseek (program->errors, 0, SEEK_CUR);
   const off_t start =
       size > (off_t)sizeof text - 1 ? size - sizeof text + 1 : 0;
-  const ssize_t n = pread (program->errors, text, sizeof text - 1, start);
+  const ssize_t n = pread (program->errors, text, size - start, start);
 
   if (n <= 0)
     return tool_strdup ("it does not say why");
@@ -189,7 +215,7 @@ await_end (struct program *program, unsigned seconds, int *how)
 
   while ((ended = waitpid (program->pid, how, WNOHANG)) != program->pid) {
     if (ended == -1 && errno != EINTR) {
-      *how = 0;
+      *how = W_EXITCODE (1, 0); /* nobody can say that it went well */
       return 1;
     }
     if (clock_now () >= until || tool_interrupted ())

@@ -23,11 +23,12 @@
 
 /* What the program gets as its descriptors 0, 1, 3 and 4; -1: none, which is
  * /dev/null for the first two.  Where LISTENS, 3 is a socket that listens, and
- * the program is told of it as systemd does.
+ * the program is told of it as systemd does.  Where CONFINED, the program opens
+ * no other file than 4 (confine.h).
  */
 struct program_files {
   int input, output, third, fourth;
-  bool listens;
+  bool listens, confined;
 };
 
 struct program {

@@ -34,7 +34,7 @@ struct format {
   const char *word;
   bool image;          /* qemu-nbd reads it */
   const char *package; /* compressed: of the program */
-  const char *argv[4]; /* which decompresses it */
+  const char *argv[5]; /* which decompresses it */
 };
 
 const char source_formats[] = "raw|qcow2|vmdk|vdi|vhdx|gzip|xz|zstd";
@@ -47,7 +47,10 @@ static const struct format formats[] = {
   { "vhdx", true, NULL, { NULL } },
   { "gzip", false, "gzip", { "gzip", "-dc" } },
   /* What xz -9 needs, and more; a stranger's file may ask for all there is. */
-  { "xz", false, "xz-utils", { "xz", "-dc", "--memlimit-decompress=512MiB" } },
+  { "xz",
+    false,
+    "xz-utils",
+    { "xz", "-dc", "--format=xz", "--memlimit-decompress=512MiB" } },
   { "zstd", false, "zstd", { "zstd", "-dcq" } },
 };
 
@@ -61,7 +64,8 @@ struct source {
   struct source_wish wish;
   const char *name;
   const struct format *format;
-  int fd; /* or -1 */
+  int fd;           /* or -1 */
+  struct stat file; /* what that was when it was opened */
   bool sized;
   uint64_t size; /* bytes; of a pipe what has come so far */
 
@@ -255,6 +259,32 @@ open_file (struct source *source, struct status *status)
   return source->fd == -1 ? fail_errno ("opening", source->name, status) : 0;
 }
 
+/* Is the file what it was when it was opened?  A raw one may be written, but an
+ * image is looked at first, and then opened by qemu-nbd: what is written
+ * meanwhile nobody has looked at.
+ */
+static int
+check_unchanged (const struct source *source, struct status *status)
+{
+  const struct stat *old = &source->file;
+  struct stat new;
+
+  if (fstat (source->fd, &new) == -1)
+    return fail_errno ("reading", source->name, status);
+  if (new.st_size < old->st_size)
+    return status_fail (status, EIO, "%s became shorter while it was read",
+                        source->name);
+  if (source->format->image && S_ISREG (old->st_mode) &&
+      (new.st_size != old->st_size ||
+       memcmp (&new.st_mtim, &old->st_mtim, sizeof new.st_mtim) != 0 ||
+       memcmp (&new.st_ctim, &old->st_ctim, sizeof new.st_ctim) != 0))
+    return status_fail (status, EIO,
+                        "%s was changed while it was read; import it when "
+                        "nobody writes it, or a copy of it",
+                        source->name);
+  return 0;
+}
+
 /* Find out how large the file is, if it has a size. */
 static int
 measure_file (struct source *source, struct status *status)
@@ -264,6 +294,7 @@ measure_file (struct source *source, struct status *status)
 
   if (fstat (source->fd, &st) == -1)
     return fail_errno ("opening", source->name, status);
+  source->file = st;
   if (isatty (source->fd))
     return status_fail (status, EINVAL,
                         "a disk is not read from a terminal; give a file, or "
@@ -295,7 +326,8 @@ open_image (struct source *source, struct status *status)
                         source->name, source->format->word);
   if (check_named (source, status) == -1 ||
       disk_image_open (&source->image, source->format->word, source->fd,
-                       source->name, source->wish.patience, status) == -1)
+                       source->name, source->wish.patience, status) == -1 ||
+      check_unchanged (source, status) == -1)
     return -1;
   source->remote = source->image.remote;
   source->size = source->remote->size;
@@ -542,6 +574,8 @@ source_check_end (struct source *source, struct status *status)
       image_of_tail (source->tail, source->tail_count);
   const bool insists = source->wish.format && source->format->package == NULL;
 
+  if (source->sized)
+    return source->fd == -1 ? 0 : check_unchanged (source, status);
   if (source->unpacker.pid != 0 &&
       program_end (&source->unpacker, UNPACK_END, status) == -1)
     return status_prefix (status, "unpacking %s", source->name);

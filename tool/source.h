@@ -69,8 +69,8 @@ int source_extent (struct source *source, uint64_t offset, uint64_t *end,
 ssize_t source_read (struct source *source, char *buffer, uint64_t offset,
                      size_t length, struct status *status);
 
-/* What has no size has ended: was it all of it, and what it is to be?  Returns
- * 0 or -1.
+/* All was read: was it all there is, and is it what it is to be?  Returns 0 or
+ * -1.
  */
 int source_check_end (struct source *source, struct status *status);
 

@@ -77,6 +77,12 @@ store_has_descriptor (const char *path, int fd)
 }
 
 int
+store_check_name (const char *path, struct status *status)
+{
+  return database_check_name (path, status);
+}
+
+int
 store_rename_new (const char *from, const char *to)
 {
   return files_rename_new (from, to);

@@ -584,8 +584,12 @@ writer_put_alone (struct writer *writer, const struct disk_info *disk,
     .merged = prepared->encoding.merged,
     .status = status,
   };
-  const int r = writer_run_operation (writer, &operation, status);
+  bool others; /* there are none */
+  int r = follow_begin (&writer->follow, &writer->connection, &others, status);
 
+  if (r == 0)
+    r = writer_run_operation (writer, &operation, status);
+  follow_end (&writer->follow, &writer->connection, r == 0);
   encoding_free (&prepared->encoding, writer);
   free (prepared);
   return r;

@@ -207,6 +207,15 @@ check (const char *path, const struct manage_incoming *incoming,
   return files_check_system (path, status);
 }
 
+int
+manage_try_build (const char *path, const struct manage_incoming *incoming,
+                  struct status *status)
+{
+  return check (path, incoming, status) == -1
+             ? -1
+             : database_check_new (path, status);
+}
+
 struct build *
 manage_build (const char *path, const struct manage_incoming *incoming,
               struct status *status)

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -84,6 +85,43 @@ database_examine (const char *path, struct status *status)
                          strerror (errno))
           : check_header (path, header, status);
   raw_close (&file);
+  return r;
+}
+
+/* Is there a file PATH that SQLite would take for a database?  One that cannot
+ * be read counts.
+ */
+static bool
+is_database (const char *path)
+{
+  char header[16] = { 0 };
+  struct status ignored;
+  struct raw file;
+  bool is;
+
+  if (files_look (path, &ignored) != 1)
+    return false;
+  if (raw_open (&file, path, "", &ignored) != 1)
+    return true;
+  is = raw_read (&file, header, sizeof header, 0) == -1 ||
+       memcmp (header, "SQLite format 3", sizeof header) == 0;
+  raw_close (&file);
+  return is;
+}
+
+int
+database_check_name (const char *path, struct status *status)
+{
+  char *owner = files_owner (path);
+  int r = 0;
+
+  if (owner && is_database (owner))
+    r = status_fail (status, EINVAL,
+                     "%s is the name of a file that belongs to the database "
+                     "%s, which would overwrite or remove it; give another "
+                     "name",
+                     path, owner);
+  free (owner);
   return r;
 }
 
@@ -232,13 +270,52 @@ begin_contents (struct connection *connection, uint32_t page_size,
   return properties_make_id (connection, status);
 }
 
+/* Nor must what is beside the new file be a database: it would be overwritten.
+ * files_check_new looks at the log and the journal.
+ */
+static int
+check_beside (const char *path, const char *suffix, struct status *status)
+{
+  char *name = files_side (path, suffix);
+  int r = 0;
+
+  if (name == NULL)
+    return status_no_memory (status);
+  if (is_database (name))
+    r = status_fail (status, EEXIST,
+                     "%s cannot be created: %s is a database, which would be "
+                     "taken for a part of it; rename that, or give another "
+                     "name",
+                     path, name);
+  free (name);
+  return r;
+}
+
+static int
+check_new (const char *path, struct status *status)
+{
+  return files_check_new (path, status) == -1 ||
+                 database_check_name (path, status) == -1 ||
+                 check_beside (path, "-shm", status) == -1 ||
+                 check_beside (path, "-lock", status) == -1
+             ? -1
+             : 0;
+}
+
+int
+database_check_new (const char *path, struct status *status)
+{
+  return files_check_directory (path, status) == -1 ? -1
+                                                    : check_new (path, status);
+}
+
 int
 database_begin (struct new_database *new, struct connection *connection,
                 const char *path, uint32_t page_size, struct status *status)
 {
   *new = (struct new_database){ .path = path, .connection = connection };
   /* To fill it may take long. */
-  if (files_check_new (path, status) == -1)
+  if (check_new (path, status) == -1)
     return -1;
   new->temporary = files_begin (path, status);
   if (new->temporary == NULL)

@@ -31,6 +31,13 @@
  */
 int database_examine (const char *path, struct status *status);
 
+/* Check that a file PATH, which need not be there, would not be taken for a
+ * part of another database (files.h), as disks.sqlite-wal beside disks.sqlite:
+ * whoever uses that one writes there, or removes it.  Returns 0, or -1 and
+ * EINVAL.  Thread rules: any thread.
+ */
+int database_check_name (const char *path, struct status *status);
+
 /* Make the file PATH, readable and writable by its owner only, with the
  * first disk.  Returns 0, or -1 with nothing changed: EEXIST where there is
  * a file, EROFS where the file system may be another machine's (filesystem.h).
@@ -70,6 +77,9 @@ int database_begin (struct new_database *new, struct connection *connection,
                     struct status *status);
 int database_publish (struct new_database *new, struct status *status);
 void database_abandon (struct new_database *new);
+
+/* Fail as database_begin would fail now, and make nothing. */
+int database_check_new (const char *path, struct status *status);
 
 /* Open the file PATH, which database_examine has found to be ours, for
  * MODE, if its log belongs to it (mark.h), and check that it holds exactly the

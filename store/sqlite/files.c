@@ -172,6 +172,21 @@ files_has (const char *path, const char *file)
 }
 
 char *
+files_owner (const char *file)
+{
+  const size_t length = strlen (file);
+
+  for (size_t i = 1; i < PARTS; i++) {
+    const size_t suffix = strlen (part_suffixes[i]);
+
+    if (length > suffix && file[length - suffix - 1] != '/' &&
+        strcmp (file + length - suffix, part_suffixes[i]) == 0)
+      return strndup (file, length - suffix);
+  }
+  return NULL;
+}
+
+char *
 files_directory (const char *path)
 {
   char *copy = strdup (path);

@@ -64,6 +64,12 @@ bool files_has (const char *path, const char *file);
 /* The same for the open file FD. */
 bool files_has_descriptor (const char *path, int fd);
 
+/* A new string: the database that would have FILE beside it, by its name, as
+ * disks.sqlite for disks.sqlite-wal; NULL where FILE has no such name.  Whether
+ * it is there, and what it is, nobody has looked at.
+ */
+char *files_owner (const char *file);
+
 /* A new string: the directory of PATH, or NULL. */
 char *files_directory (const char *path);
 

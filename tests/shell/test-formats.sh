@@ -87,6 +87,9 @@ for format in gzip xz zstd; do
   # Cut short, and damaged: nothing comes of it.
   head -c 50000 "image.$format" >short
   fails 1 "unpacking" import --format=$format "$db" x short
+  ! env --ignore-signal=CHLD sqlblock import --format=$format "$db" x short \
+    2>err || fail "a $format that was cut short, where SIGCHLD is ignored"
+  grep -q "unpacking" err || fail "a $format that was cut short: $(cat err)"
   got=0
   head -c 50000 "image.$format" |
     sqlblock import -q --format=$format "$db" x - 2>err || got=$?
@@ -101,6 +104,10 @@ for format in gzip xz zstd; do
     "image.$format"
   remove piped
 done
+xz --format=lzma -k raw
+got=0
+cat raw.lzma | sqlblock import -q --format=xz "$db" x - 2>err || got=$?
+[ "$got" = 1 ] || fail "a piped file of another format: $got $(cat err)"
 got=0
 cat image.qcow2 | sqlblock import --format=qcow2 "$db" x - 2>err || got=$?
 [ "$got" = 1 ] && grep -q "from a pipe" err || fail "a piped image: $(cat err)"
@@ -207,6 +214,97 @@ for format in qcow2 vmdk vdi vhdx; do
   head -c $(($(stat -c %s image.$format) * 3 / 4)) image.$format >cut.$format
   fails 1 "" import --format=$format "$db" x cut.$format
 done
+# Also inside the last cluster, which QEMU does not mind.
+python3 -c 'open("ends", "wb").write(b"end!" * 1048576)'
+for format in qcow2 vmdk vdi; do
+  qemu-img convert -f raw -O $format ends ends.$format
+  sqlblock import -q --format=$format "$db" ends ends.$format
+  sqlblock export -q "$db" ends - | cmp - ends ||
+    fail "ends.$format"
+  remove ends
+  head -c $(($(stat -c %s ends.$format) - 4096)) ends.$format >cut.$format
+  fails 1 "was cut off" import --format=$format "$db" x cut.$format
+done
+qemu-img convert -f raw -O vhdx ends ends.vhdx
+head -c -1 ends.vhdx >cut.vhdx
+fails 1 "was cut off" import --format=vhdx "$db" x cut.vhdx
+qemu-img create -q -f qcow2 -o preallocation=metadata full.qcow2 3M
+sqlblock import -q --format=qcow2 "$db" full full.qcow2
+remove full
+# One whose tables lead to themselves a million times: that has an end.
+python3 - <<'EOF2'
+import struct
+cluster = 512
+l1 = 1 << 15
+with open("loop.qcow2", "wb") as file:
+    table = 1024
+    below = table + l1 * 8
+    file.write(struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 2, 0, 0, 9,
+                           l1 * 64 * cluster, 0, l1, table, 512, 1, 0, 0))
+    file.seek(table)
+    file.write(struct.pack(">Q", below | 1 << 63) * l1)
+    file.write(struct.pack(">Q", below | 1 << 63) * 64)
+EOF2
+start=$SECONDS
+fails 1 "" import --timeout=2 --format=qcow2 "$db" x loop.qcow2
+[ $((SECONDS - start)) -lt 15 ] || fail "loop.qcow2 took too long"
+# One that names a file only when it has been looked at: the kernel keeps QEMU
+# from that, where it can (Landlock).
+# turn NUMBER: its header says that the data is in "hidden" (4), or not (0).
+turn ()
+{
+  python3 -c 'import sys
+with open("turns.qcow2", "r+b") as file:
+    file.seek(79)
+    file.write(bytes([int(sys.argv[1])]))' "$1"
+}
+if type -P strace >/dev/null && python3 -c 'import ctypes, sys
+sys.exit(ctypes.CDLL(None).syscall(444, 0, 0, 1) < 1)'; then
+  cp outside.qcow2 turns.qcow2
+  turn 0
+  strace -f -qq -e trace=open,openat,execve \
+    -e inject=execve:delay_enter=500000 -o opened \
+    sqlblock import --timeout=20 --format=qcow2 "$db" x turns.qcow2 2>err &
+  pid=$!
+  started_pids+=("$pid")
+  wait_for grep -q '"turns.qcow2", O_RDONLY' opened
+  turn 4
+  got=0
+  wait "$pid" || got=$?
+  [ "$got" = 1 ] || fail "an image that turns: $got $(cat err)"
+  grep -q 'hidden' opened || fail "nobody tried to open what it names"
+  ! grep 'hidden.*= [0-9]' opened || fail "an image that turns was followed"
+fi
+# stop_at FILE: stop what was started last, as $pid, when it has FILE open.
+stop_at ()
+{
+  pid=$!
+  started_pids+=("$pid")
+  until [ -n "$(find "/proc/$pid/fd" -lname "$1" 2>/dev/null)" ]; do
+    kill -CONT "$pid" || fail "it has ended before it had $1 open"
+    sleep 0.005
+    kill -STOP "$pid"
+  done
+}
+# What changes while it is read: an image in any way, another file shorter.
+head -c 80000000 < <(yes) >changing
+qemu-img convert -f raw -O qcow2 changing changing.qcow2
+for file in changing changing.qcow2; do
+  format=raw
+  [ $file = changing ] || format=qcow2
+  sqlblock import -q --format=$format "$db" x $file 2>err &
+  stop_at "*/$file"
+  if [ $file = changing ]; then
+    truncate -s 70000000 $file
+  else
+    touch $file
+  fi
+  kill -CONT "$pid"
+  got=0
+  wait "$pid" || got=$?
+  [ "$got" = 1 ] && grep -q "while it was read" err ||
+    fail "$file changed: $got $(cat err)"
+done
 # Names that mean something to QEMU are files of that name.
 cp image.qcow2 "json:{}"
 cp image.qcow2 "nbd:x,y"
@@ -284,6 +382,29 @@ fails 3 "No such file" export "$db" remote "nbd+unix:///?socket=$tmp/none"
 serve broken --filter=error memory 8M error-pwrite=EIO error-pwrite-rate=100%
 fails 1 "" export "$db" remote "$(at broken)"
 
+# One whose blocks are larger than the disk's, also with zeroes as bytes.
+python3 - <<'EOF2'
+with open("specks", "wb") as file:
+    file.truncate(2 << 20)
+    for i in range(100):
+        file.seek(i * 7 * 512 + i // 50 * (1 << 20))
+        file.write(b"%03d" % i * 128 + b"." * 128)
+EOF2
+sqlblock import -q --block-size=512 "$db" specks specks
+truncate -s 4M ones
+for filter in "" --filter=nozero; do
+  cp ones large-blocks
+  serve large-blocks --filter=blocksize-policy $filter file large-blocks \
+    blocksize-minimum=4096 blocksize-error-policy=error \
+    blocksize-preferred=4096 blocksize-maximum=1M
+  sqlblock export -q --overwrite "$db" specks "$(at large-blocks)"
+  cat specks <(tail -c +$(((2 << 20) + 1)) ones) | cmp - large-blocks ||
+    fail "in blocks of 4096 bytes $filter"
+  kill "$server"
+  rm -f "$tmp/large-blocks.pid" "$tmp/socket-large-blocks"
+done
+remove specks
+
 # A server that is stopped: in each place, and with increments.
 for when in open read; do
   serve stopped --filter=delay memory 8M delay-read="$([ $when = read ] &&
@@ -349,6 +470,14 @@ fails 2 "goes with" export --compress "$db" remote x.raw
 fails 1 "no file" export --format=qcow2 "$db" remote -
 fails 2 "no format" export --format=vdi "$db" remote x
 fails 4 "database" export --format=qcow2 --overwrite "$db" remote "$db"
+# Nor what belongs to one.
+sqlblock create -q other.sqlite web --size=1M
+for part in wal shm journal lock; do
+  [ -e other.sqlite-$part ] || echo part >other.sqlite-$part
+  fails 1 "belongs to the database" export --overwrite "$db" remote \
+    other.sqlite-$part
+  rm other.sqlite-$part
+done
 ls -A | grep "new-" && fail "a temporary file is left" || :
 
 # --- kill -9 -----------------------------------------------------------------
@@ -356,6 +485,16 @@ ls -A | grep "new-" && fail "a temporary file is left" || :
 mkdir killed
 head -c 102400000 < <(yes) >large
 sqlblock import -q "$db" large large
+# A file that becomes a database while it is to be replaced stays.
+echo old >becomes
+sqlblock export -q --overwrite "$db" large becomes 2>err &
+stop_at "$tmp/#*"
+mv other.sqlite becomes
+kill -CONT "$pid"
+got=0
+wait "$pid" || got=$?
+[ "$got" = 4 ] || fail "a file that became a database: $got $(cat err)"
+sqlblock check -q becomes
 qemu-img convert -f raw -O qcow2 large large.qcow2
 for i in 1 2 3 4 5; do
   sqlblock export --format=qcow2 "$db" large killed/out &

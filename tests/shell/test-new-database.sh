@@ -87,6 +87,18 @@ for options in "" "-b 64k" "-c none" "--dedup" "-b 512 -c none" \
   rm -f *.raw
 done
 
+# Data in pieces that are shorter than a block: a block that is written again
+# gives up what it shared.
+python3 - <<'EOF2'
+with open("pieces", "wb") as file:
+    for i in range(64):
+        file.seek(i * 12288)
+        file.write(b"%d" % (i % 8) * 4096)
+EOF2
+sqlblock import -q --create --dedup -b 64k pieces.sqlite web pieces
+sqlblock export pieces.sqlite web - | cmp - pieces
+sqlblock check -q pieces.sqlite || fail "pieces of blocks that are shared"
+
 # Through a pipe, of a size that nobody knows before, and with one.
 cat image | sqlblock import -q --create pipe.sqlite web -
 sqlblock export pipe.sqlite web - | cmp - image
@@ -112,11 +124,47 @@ echo log >orphan.sqlite-wal
 fails 4 "another database" import --create orphan.sqlite web image
 [ "$(cat orphan.sqlite-wal)" = log ] && [ ! -e orphan.sqlite ] ||
   fail "another database's log"
+# A name that another database's file has, or the other way round.
+cp pipe.sqlite owner.sqlite
+for part in wal shm journal lock; do
+  fails 1 "belongs to the database" import --create owner.sqlite-$part web image
+  fails 1 "belongs to the database" create owner.sqlite-$part web --size=1M
+  fails 1 "belongs to the database" backup pipe.sqlite owner.sqlite-$part
+  fails 1 "belongs to" export pipe.sqlite web owner.sqlite-$part
+  sqlblock create -q beside.sqlite-$part web --size=1M
+  fails 4 "beside.sqlite-$part" import --create beside.sqlite web image
+  sqlblock check -q beside.sqlite-$part
+  rm beside.sqlite-$part*
+done
+[ -z "$(ls beside.* 2>/dev/null)" ] || fail "left behind: $(ls beside.*)"
+# What only looks like it is no matter.
+echo text >notes
+sqlblock create -q notes-wal web --size=1M
+sqlblock export -q pipe.sqlite web notes-lock
+rm -f notes*
 fails 3 "" import --create no/such/directory web image
 fails 1 "power of two" import --create -b 1000 bad.sqlite web image
 fails 1 "but the disk" import --create --size=1M bad.sqlite web image
 sqlblock import -n --create bad.sqlite web image
 [ ! -e bad.sqlite ] || fail "a database that was only to be tried"
+# To try it has the same exit codes.
+fails 3 "no/such" import -n --create no/such/directory web image
+fails 4 "another database" import -n --create orphan.sqlite web image
+fails 1 "belongs to the database" import -n --create pipe.sqlite-wal web image
+fails 4 "already" import -n pipe.sqlite web image
+start_nbdkit p "$plugin" pipe.sqlite
+nbdsh -u "$(uri p web)" -c 'import time; time.sleep(30)' &
+client=$!
+started_pids+=("$client")
+for i in $(seq 100); do
+  got=0
+  sqlblock import -q --overwrite pipe.sqlite web image 2>err || got=$?
+  [ "$got" = 0 ] || break
+done
+[ "$got" = 5 ] || fail "over a disk that is open: $got $(cat err)"
+fails 5 "" import -n --overwrite pipe.sqlite web image
+kill "$client"
+stop_nbdkit
 
 # Two at a time: one wins, and the other changes nothing.
 mkfifo fifo
