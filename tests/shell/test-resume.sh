@@ -253,6 +253,38 @@ sqlblock receive --abort -q "$there" image
 fails 1 "nothing of that is kept" receive "$there" image
 [ "$(query "$there" "SELECT count (*) FROM disk WHERE name LIKE '%/%'")" = 0 ]
 
+# An abort that is killed halfway leaves nothing that could be gone on with.
+head -c 8000000 /dev/urandom >image
+sqlblock create -q many.sqlite many --size 8000000 --block-size 512
+sqlblock snapshot create -q many.sqlite many@0
+sqlblock send -q many.sqlite many@0 | sqlblock receive -q less.sqlite
+nbdkit -U - "$plugin" many.sqlite \
+  --run 'nbdcopy image "nbd+unix:///many?socket=$unixsocket"'
+sqlblock snapshot create -q many.sqlite many@1
+sqlblock send -q many.sqlite many@1 --from=0 >whole
+head -c 7500000 whole >stream
+fails 1 "are kept" receive -s less.sqlite
+python3 - <<'E2'
+import sqlite3, subprocess, time
+db = sqlite3.connect("file:less.sqlite?mode=ro", uri=True)
+count = lambda: db.execute("SELECT count (*) FROM block").fetchone()[0]
+before = count()
+abort = subprocess.Popen(["sqlblock", "receive", "--abort", "-q",
+                          "less.sqlite", "many"])
+while count() == before and abort.poll() is None:
+    time.sleep(0.0002)
+abort.kill()
+abort.wait()
+assert 0 < count() < before, (count(), before)
+E2
+[ -z "$(token less.sqlite)" ] || fail "a part of what was kept is kept"
+sqlblock receive -q less.sqlite <whole
+rm -f a b
+sqlblock export -q many.sqlite many@1 a
+sqlblock export -q less.sqlite many@1 b
+cmp a b || fail "many@1 differs"
+sqlblock check -q less.sqlite
+
 # With its disk that goes which was to change it.
 write web 4
 sqlblock snapshot create -q "$db" web@4
