@@ -182,6 +182,11 @@ rm b
 sqlblock export -q "$there" web b
 cmp a b || fail "the disk shows what has not arrived"
 
+# Flattening would copy what the disk only does not have for so long.
+fails 5 "receive --abort DATABASE web" flatten "$there" web
+[ "$(token "$there")" = "$first" ] || fail "flatten has changed it"
+
+
 # It is not lost to another reception, nor to an import.
 cp whole stream
 fails 4 "is kept; send the rest" receive "$there"
