@@ -114,6 +114,15 @@ sqlblock bookmark create -q "$db" 'a#b@two' x
 sqlblock bookmark list "$db" 'a#b' --bare -o name | grep -qxF 'a#b#x'
 sqlblock bookmark delete -q "$db" 'a#b#x'
 
+# And one that begins with a space.
+sqlblock snapshot create -q "$db" 'a#b@ '
+sqlblock bookmark create -q "$db" 'a#b@ ' ' x'
+sqlblock snapshot create -q "$db" 'a#b@three'
+sqlblock bookmark list "$db" 'a#b' --bare -o name,snapshot >list
+printf 'a#b# x\t \n' | cmp - list || fail "the list: $(cat list)"
+sqlblock send -q "$db" 'a#b@three' --from='# x' >stream
+sqlblock bookmark delete -q "$db" 'a#b# x'
+
 # --- What has bookmarks, and what has none -----------------------------------
 
 sqlblock clone -q "$db" web@8 clone

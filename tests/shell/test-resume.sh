@@ -290,6 +290,16 @@ sqlblock export -q less.sqlite many@1 b
 cmp a b || fail "many@1 differs"
 sqlblock check -q less.sqlite
 
+# A name that begins with a space.
+sqlblock import -q "$db" ' ' image
+sqlblock snapshot create -q "$db" ' @ '
+sqlblock send -q "$db" ' @ ' >whole
+head -c 2500000 whole >stream
+fails 1 "of ' @ ' are kept" receive -s "$there"
+sqlblock send -q "$db" --resume="$(token "$there")" |
+  sqlblock receive -q "$there"
+same "$there" ' @ '
+
 # With its disk that goes which was to change it.
 write web 4
 sqlblock snapshot create -q "$db" web@4
