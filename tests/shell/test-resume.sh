@@ -336,6 +336,19 @@ kill -9 "$pid"
 wait "$pid" 2>/dev/null || :
 exec 9>&-
 is_kept || fail "kill -9 has lost what was kept"
+sqlblock receive -q --abort "$there" web
+
+# Where nothing comes any more, what has come is noted.
+sqlblock receive -s "$there" <fifo 2>err &
+pid=$!
+started_pids+=("$pid")
+exec 9>fifo
+head -c $(($(stat -c %s whole) / 2)) whole >&9
+wait_for is_kept
+kill -HUP "$pid"
+wait "$pid" && fail "SIGHUP did not end it"
+exec 9>&-
+grep -q "are kept" err || fail "SIGHUP ended it at once"
 sqlblock send -q "$db" --resume="$(token "$there")" | sqlblock receive -q "$there"
 same "$there" web@4
 
