@@ -158,6 +158,21 @@ done
   "$(printf 'test\tweb@1')" ] || fail "the clone is none"
 sqlblock check -q chain.sqlite
 
+# A disk that was not sent before is not left out unsaid.
+sqlblock create -q two.sqlite old --size 4096
+sqlblock snapshot create -q two.sqlite old@1
+head -c 3000000 /dev/urandom >image
+sqlblock import -q two.sqlite web image
+sqlblock snapshot create -q two.sqlite web@1
+sqlblock send -q two.sqlite -R web >whole
+head -c 2500000 whole >stream
+fails 1 "are kept" receive -s late.sqlite
+sqlblock send two.sqlite -R web old --resume="$(token late.sqlite)" 2>err |
+  sqlblock receive -q late.sqlite
+grep -qF "left out 1 snapshot, which came before the rest: 'old@1'" err
+grep -qF "nothing is sent of disk 'old'" err || fail "not said: $(cat err)"
+sqlblock send -q two.sqlite -R old | sqlblock receive -q late.sqlite
+
 # --- What is kept, and shown -------------------------------------------------
 
 write web 3
