@@ -434,7 +434,8 @@ take_stream (struct receiving *receiving, struct status *status)
       : common.dry_run ? would_receive (receiving, name, status)
                        : receive_stream (receiving, name, status);
   tool_progress_end (r);
-  if (r == -1 && receiving->store)
+  /* What is busy may be what comes in by somebody else. */
+  if (r == -1 && receiving->store && status->error != EBUSY)
     say_kept (receiving);
   if (r == 0 && search.name[0])
     receiving->passed++;

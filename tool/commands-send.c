@@ -368,8 +368,9 @@ is_from_bookmark (const char *disk)
 {
   const size_t length = strlen (disk);
 
-  return send_from[0] == '#' ||
-         (strncmp (send_from, disk, length) == 0 && send_from[length] == '#');
+  return strchr (send_from, '@') == NULL &&
+         (send_from[0] == '#' ||
+          (strncmp (send_from, disk, length) == 0 && send_from[length] == '#'));
 }
 
 /* What people call it. */

@@ -113,6 +113,11 @@ sqlblock send -q "$db" 'a#b@two' --from='@#one' >stream
 sqlblock bookmark create -q "$db" 'a#b@two' x
 sqlblock bookmark list "$db" 'a#b' --bare -o name | grep -qxF 'a#b#x'
 sqlblock bookmark delete -q "$db" 'a#b#x'
+sqlblock clone -q "$db" 'a#b@two' a
+sqlblock snapshot create -q "$db" a@1
+sqlblock send "$db" a@1 --from='a#b@two' 2>err >stream
+grep -qF "from 'a#b@two' to 'a@1'" err
+sqlblock send -q "$db" -R a --from='a#b@two' >stream
 
 # And one that begins with a space.
 sqlblock snapshot create -q "$db" 'a#b@ '

@@ -201,6 +201,13 @@ cmp a b || fail "the disk shows what has not arrived"
 fails 5 "receive --abort DATABASE web" flatten "$there" web
 [ "$(token "$there")" = "$first" ] || fail "flatten has changed it"
 
+# What is salvaged may lack blocks: nothing goes on there.
+sqlblock check "$there" --salvage=saved.sqlite >out 2>&1 || :
+grep -q "^saved 1 disk, 3 snapshots" out || fail "salvage: $(cat out)"
+[ -z "$(token saved.sqlite)" ] || fail "salvage has kept it"
+sqlblock check -q saved.sqlite
+sqlblock receive -q saved.sqlite <whole
+same saved.sqlite web@3
 
 # It is not lost to another reception, nor to an import.
 cp whole stream
@@ -347,6 +354,9 @@ is_kept ()
 }
 wait_for is_kept
 fails 5 "just being received" receive --abort "$there" web
+sqlblock send -q "$db" --resume="$(token "$there")" >stream
+fails 5 "" receive "$there"
+! grep -q "are kept" err || fail "what comes in is offered: $(cat err)"
 kill -9 "$pid"
 wait "$pid" 2>/dev/null || :
 exec 9>&-
