@@ -811,7 +811,10 @@ say_skipped (const struct sending *sending, size_t count)
 {
   const struct part *parts = sending->parts;
 
-  if (count > 0)
+  if (count == 1)
+    tool_say ("left out '%s', which came before the rest",
+              name_of (&parts[0].snapshot));
+  if (count > 1)
     tool_say ("left out %s, which came before the rest: '%s' to '%s'",
               tool_count (count, "snapshot"), name_of (&parts[0].snapshot),
               name_of (&parts[count - 1].snapshot));
