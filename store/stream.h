@@ -166,6 +166,11 @@ struct stream {
    * end; non-zero ends it with ECANCELED.
    */
   int (*interrupted) (void);
+  /* Where not NULL: called with the other when nothing to be read has come for
+   * a second, and after each further one.
+   */
+  void (*stalled) (void *opaque);
+  void *opaque;
 
   uint32_t version;
   struct stream_header header;

@@ -75,19 +75,31 @@ struct keeping {
   const struct manage_incoming *incoming;
   bool keep;
   uint64_t position; /* byte: what is before it has been written */
-  uint64_t noted;    /* when that was last noted */
+  uint64_t noted;    /* what of that was noted */
+  uint64_t looked;   /* when that was last done */
 };
 
 /* Note how far it has come.  Where that fails, what was noted before holds. */
 static int
 note_position (struct keeping *keeping, struct status *status)
 {
-  keeping->noted = clock_now ();
-  return keeping->keep && keeping->position > keeping->incoming->resumed
-             ? manage_receive_keep (keeping->store, keeping->disk,
-                                    keeping->incoming, keeping->position,
-                                    status)
-             : 0;
+  keeping->looked = clock_now ();
+  if (!keeping->keep || keeping->position <= keeping->noted)
+    return 0;
+  if (manage_receive_keep (keeping->store, keeping->disk, keeping->incoming,
+                           keeping->position, status) == -1)
+    return -1;
+  keeping->noted = keeping->position;
+  return 0;
+}
+
+/* The same where nothing comes. */
+static void
+note_stalled (void *opaque)
+{
+  struct status ignored;
+
+  note_position (opaque, &ignored);
 }
 
 /* Write what the stream says. */
@@ -113,7 +125,7 @@ receive_ranges (struct stream *stream, struct keeping *keeping,
     if (r == -1)
       return -1;
     keeping->position = range.offset + range.count;
-    if (clock_now () - keeping->noted >= NOTE_EVERY &&
+    if (clock_now () - keeping->looked >= NOTE_EVERY &&
         note_position (keeping, status) == -1)
       return -1;
   }
@@ -160,13 +172,19 @@ receive_stream (struct receiving *receiving, const char *name,
     .disk = manage_receive (receiving->store, &incoming, status),
     .incoming = &incoming,
     .keep = receive_resumable || incoming.resumed > 0,
-    .noted = clock_now (),
+    .noted = incoming.resumed,
+    .looked = clock_now (),
   };
   struct status ignored;
+  int r;
 
   if (keeping.disk == NULL)
     return -1;
-  if (receive_ranges (&receiving->stream, &keeping, status) == -1) {
+  receiving->stream.stalled = note_stalled;
+  receiving->stream.opaque = &keeping;
+  r = receive_ranges (&receiving->stream, &keeping, status);
+  receiving->stream.stalled = NULL;
+  if (r == -1) {
     note_position (&keeping, &ignored);
     manage_receive_cancel (receiving->store, keeping.disk);
     return -1;
@@ -416,7 +434,8 @@ take_stream (struct receiving *receiving, struct status *status)
       : common.dry_run ? would_receive (receiving, name, status)
                        : receive_stream (receiving, name, status);
   tool_progress_end (r);
-  if (r == -1 && receiving->store)
+  /* What is busy may be what comes in by somebody else. */
+  if (r == -1 && receiving->store && status->error != EBUSY)
     say_kept (receiving);
   if (r == 0 && search.name[0])
     receiving->passed++;

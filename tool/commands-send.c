@@ -368,8 +368,9 @@ is_from_bookmark (const char *disk)
 {
   const size_t length = strlen (disk);
 
-  return send_from[0] == '#' ||
-         (strncmp (send_from, disk, length) == 0 && send_from[length] == '#');
+  return strchr (send_from, '@') == NULL &&
+         (send_from[0] == '#' ||
+          (strncmp (send_from, disk, length) == 0 && send_from[length] == '#'));
 }
 
 /* What people call it. */
@@ -792,6 +793,40 @@ count_disks (const struct sending *sending)
   return disks;
 }
 
+/* Is one of the COUNT parts from PARTS on of DISK? */
+static bool
+has_disk (const struct part *parts, size_t count, int64_t disk)
+{
+  for (size_t i = 0; i < count; i++)
+    if (parts[i].snapshot.disk == disk)
+      return true;
+  return false;
+}
+
+/* Say that the first COUNT parts are left out, and of which disks that is all:
+ * only who has sent these before knows that it has arrived.
+ */
+static void
+say_skipped (const struct sending *sending, size_t count)
+{
+  const struct part *parts = sending->parts;
+
+  if (count == 1)
+    tool_say ("left out '%s', which came before the rest",
+              name_of (&parts[0].snapshot));
+  if (count > 1)
+    tool_say ("left out %s, which came before the rest: '%s' to '%s'",
+              tool_count (count, "snapshot"), name_of (&parts[0].snapshot),
+              name_of (&parts[count - 1].snapshot));
+  for (size_t i = 0; i < count; i++)
+    if (!has_disk (parts, i, parts[i].snapshot.disk) &&
+        !has_disk (parts + count, sending->count - count,
+                   parts[i].snapshot.disk))
+      tool_say ("nothing is sent of disk '%s', whose snapshots are all among "
+                "these; if they have not arrived, send it by itself",
+                parts[i].snapshot.disk_name);
+}
+
 /* Of a chain that is planned, leave out what has arrived by TOKEN. */
 static int
 skip_arrived (struct sending *sending, const struct stream_token *token,
@@ -803,6 +838,7 @@ skip_arrived (struct sending *sending, const struct stream_token *token,
     i++;
   if (i == sending->count)
     return fail_foreign (token, status);
+  say_skipped (sending, i);
   sending->parts += i;
   sending->count -= i;
   sending->parts[0].position = token->position;

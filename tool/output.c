@@ -767,9 +767,13 @@ tool_catch_signals (void)
 {
   struct sigaction action = { .sa_handler = note_signal,
                               .sa_flags = (int)SA_RESETHAND };
+  struct sigaction hangup;
 
   sigaction (SIGINT, &action, NULL);
   sigaction (SIGTERM, &action, NULL);
+  /* nohup has it passed by. */
+  if (sigaction (SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
+    sigaction (SIGHUP, &action, NULL);
 }
 
 void

@@ -349,7 +349,7 @@ json_t *tool_json_partial (const struct partial_info *info);
  * that the words WHAT tell ("exporting web").  It is shown where stderr is
  * a terminal and it takes more than a second, or with --progress.
  *
- * From the beginning on, SIGINT and SIGTERM no longer end the process:
+ * From the beginning on, SIGINT, SIGTERM and SIGHUP do not end the process:
  * tool_progress returns non-zero instead, which a progress_made does to
  * stop the work (a second signal ends the process).  A command that then
  * returns is ended as the signal would have done it.

@@ -78,10 +78,15 @@ void check_add_shown (struct check_problem *problem, const char *name);
   "  JOIN disk ON disk.id = snapshot.disk"                                     \
   "  WHERE snapshot.name NOT LIKE '%/%'"
 
-/* The highest id of each table whose ids are counted, to begin a statement. */
+/* The highest id of each table whose ids are counted, to begin a statement; of
+ * layers also that of one that is gone and has a bookmark.
+ */
 #define CHECK_HIGHEST                                                          \
   "WITH highest (name, id) AS ("                                               \
-  " SELECT 'layer', (SELECT max (id) FROM layer)"                              \
+  " SELECT 'layer', (SELECT max (id) FROM (SELECT id FROM layer"               \
+  "   UNION ALL SELECT CAST (value AS INTEGER) FROM property WHERE kind = 1"   \
+  "    AND key GLOB '" PROPERTY_BOOKMARK "*'"                                  \
+  "    AND CAST (value AS INTEGER) < 1 << 62))"                                \
   " UNION ALL SELECT 'disk', (SELECT max (id) FROM disk)"                      \
   " UNION ALL SELECT 'snapshot', (SELECT max (id) FROM snapshot)"              \
   " UNION ALL SELECT 'content', (SELECT max (id) FROM content))"

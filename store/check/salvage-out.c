@@ -11,6 +11,7 @@
 #include "rows/content.h"
 #include "rows/disks.h"
 #include "rows/features.h"
+#include "rows/partial.h"
 #include "rows/properties.h"
 #include "rows/layers.h"
 #include "check/salvage-parts.h"
@@ -291,14 +292,15 @@ static const char disk_checksums_sql[] =
 static const char snapshots_sql[] =
   "DELETE FROM snapshot WHERE disk NOT IN (SELECT id FROM disk)";
 
-/* What is optional about what is lost; and bookmarks, since a disk that has
- * lost blocks may show older ones, which these would take for unchanged.
+/* What is optional about what is lost; and bookmarks, and how much has come of
+ * what is kept, since a disk that has lost blocks may show older ones, which
+ * these would take for unchanged and for arrived.
  */
 static const char features_sql[] =
   "DELETE FROM feature WHERE disk <> 0 AND disk NOT IN (SELECT id FROM disk)";
 static const char properties_sql[] =
-  "DELETE FROM property WHERE key GLOB '" PROPERTY_BOOKMARK "*' OR NOT "
-  PROPERTY_HAS_OWNER;
+  "DELETE FROM property WHERE key GLOB '" PROPERTY_BOOKMARK "*'"
+  " OR key = '" PARTIAL_KEY "' OR NOT " PROPERTY_HAS_OWNER;
 
 /* Rows whose ids were taken get new ones: after all others, as if they had
  * been written last.
@@ -411,7 +413,8 @@ salvage_fit_together (struct salvage *salvage, struct status *status)
 int
 salvage_count (struct salvage *salvage, struct status *status)
 {
-  static const char disks_sql[] = "SELECT count (*) FROM disk";
+  static const char disks_sql[] =
+      "SELECT count (*) FROM disk WHERE name NOT LIKE '%" DISK_RECEIVING "'";
   static const char snapshots_count_sql[] = "SELECT count (*) FROM snapshot";
   static const char layers_count_sql[] = "SELECT count (*) FROM layer";
   static const char lost_sql[] =

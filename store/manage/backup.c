@@ -135,6 +135,10 @@ copy_rows (struct connection *from, struct connection *copy,
   " UNION SELECT layer.parent FROM layer JOIN needed USING (id)"               \
   " WHERE layer.parent IS NOT NULL)"
 
+#define COUNTER_IS_RIGHT                                                       \
+  "name IN ('layer', 'disk', 'snapshot', 'content')"                           \
+  " AND seq BETWEEN 0 AND 1 << 62"
+
 /* Copy all rows but those of blocks, in the order in which they refer to
  * each other.
  */
@@ -151,6 +155,8 @@ copy_tables (struct connection *from, struct connection *copy,
     { NEEDED_LAYERS " SELECT * FROM property WHERE CASE kind"
                     " WHEN 1 THEN owner IN"
                     "  (SELECT id FROM disk WHERE " COPIED ")"
+                    "  AND NOT (key GLOB '" PROPERTY_BOOKMARK "*'"
+                    "   AND CAST (value AS INTEGER) NOT IN needed)"
                     " WHEN 2 THEN owner IN"
                     "  (SELECT id FROM snapshot WHERE " COPIED ")"
                     " WHEN 3 THEN owner IN needed ELSE true END",
@@ -165,6 +171,12 @@ copy_tables (struct connection *from, struct connection *copy,
     { NEEDED_LAYERS " SELECT layer, 9223372036854775807, 0 FROM counted"
                     " WHERE layer IN needed",
       "INSERT INTO counted VALUES (?1, ?2, ?3)" },
+    /* Ids of what is gone are not used again in the copy, either. */
+    { "SELECT DISTINCT name FROM sqlite_sequence WHERE " COUNTER_IS_RIGHT,
+      "INSERT INTO sqlite_sequence (name, seq) SELECT ?1, 0"
+      " WHERE ?1 NOT IN (SELECT name FROM sqlite_sequence)" },
+    { "SELECT name, seq FROM sqlite_sequence WHERE " COUNTER_IS_RIGHT,
+      "UPDATE sqlite_sequence SET seq = max (seq, ?2) WHERE name = ?1" },
   };
 
   for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)

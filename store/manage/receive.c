@@ -447,7 +447,9 @@ change_take_back (struct connection *connection, void *opaque,
   loan->returned = false;
   if (r != 1)
     return r;
-  if (find_first (connection, loan, status) == -1)
+  /* From the first row on that goes, what is left is no more what was kept. */
+  if (find_first (connection, loan, status) == -1 ||
+      partial_drop (connection, loan->hidden, status) == -1)
     return -1;
   count = delete_rows (connection, loan, status);
   loan->done = count < STEP_ROWS;

@@ -64,6 +64,36 @@ check_quota (struct connection *connection, const struct disk_info *disk,
   return quota_check (&quota, disk->name, status);
 }
 
+/* Fail if DISK stands on what is received for it, or that on its base: what is
+ * copied would be changes of the disk, and its tie would not be cut.
+ */
+static int
+check_received (struct connection *connection, const struct disk_info *disk,
+                struct status *status)
+{
+  static const char hidden_sql[] =
+      "SELECT EXISTS (SELECT 1 FROM disk JOIN layer ON layer.id = disk.layer"
+      " JOIN disk AS hidden ON hidden.name = disk.name || '" DISK_RECEIVING "'"
+      " JOIN layer AS below ON below.id = hidden.layer"
+      " WHERE disk.id = ?1"
+      "  AND (below.parent IS NOT NULL OR layer.parent = below.id))";
+  int64_t hidden;
+
+  if (connection_integer_for (connection, hidden_sql, disk->id, &hidden,
+                              status) == -1)
+    return -1;
+  if (!hidden)
+    return 0;
+  return status_fail (
+      status, EBUSY,
+      "disk '%s': what has changed in it elsewhere is being "
+      "received, or a part of that is kept; wait until all is "
+      "there, or give it up: \"sqlblock receive --abort DATABASE "
+      "%s\" (what a command that was killed has left goes with "
+      "\"sqlblock compact\")",
+      disk->name, disk->name);
+}
+
 static int
 flatten_step (struct connection *connection, void *opaque,
               struct status *status)
@@ -71,6 +101,8 @@ flatten_step (struct connection *connection, void *opaque,
   struct flattening *flattening = opaque;
   int r = request_find_disk (connection, &flattening->request, status);
 
+  if (r == 0)
+    r = check_received (connection, &flattening->request.disk, status);
   /* A first try of the step may have been undone. */
   flattening->step = flattening->committed;
   if (r == 0)

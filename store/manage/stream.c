@@ -9,6 +9,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -429,6 +430,26 @@ fail_damaged (const struct stream *stream, const char *what,
                       stream->bytes, what);
 }
 
+/* How long nothing comes before that is told, in milliseconds. */
+#define STALL 1000
+
+/* Wait until something comes.  Returns 0, or -1 with errno set. */
+static int
+await_input (const struct stream *stream)
+{
+  struct pollfd input = { .fd = stream->fd, .events = POLLIN };
+  int r = 1;
+
+  while (stream->stalled && (r = poll (&input, 1, STALL)) == 0) {
+    stream->stalled (stream->opaque);
+    if (stream->interrupted && stream->interrupted ()) {
+      errno = EINTR;
+      return -1;
+    }
+  }
+  return r == -1 ? -1 : 0;
+}
+
 /* Read at most LENGTH bytes, fewer only at the end.  Returns how many, or
  * -1.
  */
@@ -440,7 +461,9 @@ read_some (struct stream *stream, void *buffer, size_t length,
   ssize_t n;
 
   while (got < length) {
-    n = read (stream->fd, (char *)buffer + got, length - got);
+    n = await_input (stream) == -1
+            ? -1
+            : read (stream->fd, (char *)buffer + got, length - got);
     if (n == 0)
       break;
     if (n == -1 && try_again (stream))

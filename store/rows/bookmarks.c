@@ -56,14 +56,14 @@ read_value (const char *value, struct bookmark_info *info)
   int end = -1;
 
   if (sscanf (value,
-              "%" SCNd64 " %" SCNd64 " %" SCNu64 " %" SCNd64 " %16" SCNx64
-              " %n",
+              "%" SCNd64 " %" SCNd64 " %" SCNu64 " %" SCNd64 " %16" SCNx64 "%n",
               &info->layer, &info->generation, &info->size, &info->created,
               &guid, &end) != 5 ||
-      end == -1 || !sane_name (value + end, SNAPSHOT_NAME_MAX))
+      end == -1 || value[end] != ' ' ||
+      !sane_name (value + end + 1, SNAPSHOT_NAME_MAX))
     return false;
   info->guid = guid;
-  strcpy (info->snapshot, value + end);
+  strcpy (info->snapshot, value + end + 1);
   return info->layer > 0 && info->layer < ID_END && info->generation > 0 &&
          info->generation < ID_END && info->guid != 0 && info->size > 0 &&
          info->size <= INT64_MAX;

@@ -53,14 +53,15 @@ read_value (const char *value, struct partial_info *info)
 
   if (sscanf (value,
               "%" SCNd64 " %" SCNu64 " %" SCNu64 " %" SCNu32 " %16" SCNx64
-              " %16" SCNx64 " %n",
+              " %16" SCNx64 "%n",
               &info->updated, &info->position, &info->size, &info->block_size,
               &guid, &base, &end) != 6 ||
-      end == -1 || !sane_name (value + end, SNAPSHOT_NAME_MAX))
+      end == -1 || value[end] != ' ' ||
+      !sane_name (value + end + 1, SNAPSHOT_NAME_MAX))
     return false;
   info->guid = guid;
   info->base_guid = base;
-  strcpy (info->snapshot, value + end);
+  strcpy (info->snapshot, value + end + 1);
   return guid != 0 && info->size > 0 && info->size <= INT64_MAX &&
          sane_geometry (info->size, info->block_size) && info->position > 0 &&
          info->position <= info->size;

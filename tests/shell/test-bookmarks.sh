@@ -113,6 +113,20 @@ sqlblock send -q "$db" 'a#b@two' --from='@#one' >stream
 sqlblock bookmark create -q "$db" 'a#b@two' x
 sqlblock bookmark list "$db" 'a#b' --bare -o name | grep -qxF 'a#b#x'
 sqlblock bookmark delete -q "$db" 'a#b#x'
+sqlblock clone -q "$db" 'a#b@two' a
+sqlblock snapshot create -q "$db" a@1
+sqlblock send "$db" a@1 --from='a#b@two' 2>err >stream
+grep -qF "from 'a#b@two' to 'a@1'" err
+sqlblock send -q "$db" -R a --from='a#b@two' >stream
+
+# And one that begins with a space.
+sqlblock snapshot create -q "$db" 'a#b@ '
+sqlblock bookmark create -q "$db" 'a#b@ ' ' x'
+sqlblock snapshot create -q "$db" 'a#b@three'
+sqlblock bookmark list "$db" 'a#b' --bare -o name,snapshot >list
+printf 'a#b# x\t \n' | cmp - list || fail "the list: $(cat list)"
+sqlblock send -q "$db" 'a#b@three' --from='# x' >stream
+sqlblock bookmark delete -q "$db" 'a#b# x'
 
 # --- What has bookmarks, and what has none -----------------------------------
 
@@ -171,3 +185,45 @@ sqlblock bookmark list "$db" --bare -o usable | sort -u | grep -qx no
 sqlblock delete -q "$db" web --snapshots
 [ -z "$(sqlblock bookmark list "$db" --bare)" ] || fail "some are left"
 sqlblock check -q "$db"
+
+# --- A layer that is gone -----------------------------------------------------
+
+# The disk stands on a layer of its own while something is kept.  When that is
+# gone, its id is none again, also in a backup and after a repair: else what is
+# written there would be taken for what was there at the bookmark.
+sqlblock create -q sent.sqlite web --size 4000000
+for i in 1 2; do
+  head -c 4000000 /dev/urandom >image
+  nbdkit -U - "$plugin" sent.sqlite \
+    --run 'nbdcopy image "nbd+unix:///web?socket=$unixsocket"'
+  sqlblock snapshot create -q sent.sqlite web@$i
+done
+sqlblock send -q sent.sqlite web@1 | sqlblock receive -q gone.sqlite
+sqlblock send -q sent.sqlite web@2 --from=1 >whole
+head -c 3000000 whole >stream
+fails 1 "are kept" receive -s gone.sqlite
+sqlblock snapshot create -q gone.sqlite web@x
+sqlblock bookmark create -q gone.sqlite web@x x
+sqlblock snapshot delete -q gone.sqlite web@x
+sqlblock list gone.sqlite --json -q | python3 -c '
+import json, sys
+print(json.load(sys.stdin)["receiving"][0]["token"])' >token
+sqlblock send -q sent.sqlite --resume="$(cat token)" |
+  sqlblock receive -q gone.sqlite
+sqlblock bookmark list gone.sqlite --bare -o usable | grep -qx no
+counters="SELECT name, seq FROM sqlite_sequence WHERE name <> 'content'
+ ORDER BY name"
+sqlblock backup -q gone.sqlite copied.sqlite
+[ -z "$(sqlblock bookmark list copied.sqlite --bare)" ] ||
+  fail "a backup has a bookmark of what it has not"
+[ "$(query copied.sqlite "$counters")" = "$(query gone.sqlite "$counters")" ] ||
+  fail "a backup counts anew: $(query copied.sqlite "$counters")"
+sqlblock check -q copied.sqlite
+query gone.sqlite "$counters" >counted
+query gone.sqlite "UPDATE sqlite_sequence SET seq =
+ (SELECT max (id) FROM layer) WHERE name = 'layer'"
+"$top_builddir/tests/seal" gone.sqlite
+fails 6 "1 problem" check gone.sqlite
+sqlblock check -q gone.sqlite --repair >out 2>&1 || :
+query gone.sqlite "$counters" | cmp - counted || fail "a repair counts anew"
+sqlblock check -q gone.sqlite

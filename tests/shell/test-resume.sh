@@ -158,6 +158,21 @@ done
   "$(printf 'test\tweb@1')" ] || fail "the clone is none"
 sqlblock check -q chain.sqlite
 
+# A disk that was not sent before is not left out unsaid.
+sqlblock create -q two.sqlite old --size 4096
+sqlblock snapshot create -q two.sqlite old@1
+head -c 3000000 /dev/urandom >image
+sqlblock import -q two.sqlite web image
+sqlblock snapshot create -q two.sqlite web@1
+sqlblock send -q two.sqlite -R web >whole
+head -c 2500000 whole >stream
+fails 1 "are kept" receive -s late.sqlite
+sqlblock send two.sqlite -R web old --resume="$(token late.sqlite)" 2>err |
+  sqlblock receive -q late.sqlite
+grep -qF "left out 'old@1', which came before the rest" err
+grep -qF "nothing is sent of disk 'old'" err || fail "not said: $(cat err)"
+sqlblock send -q two.sqlite -R old | sqlblock receive -q late.sqlite
+
 # --- What is kept, and shown -------------------------------------------------
 
 write web 3
@@ -181,6 +196,18 @@ same "$there" web@2
 rm b
 sqlblock export -q "$there" web b
 cmp a b || fail "the disk shows what has not arrived"
+
+# Flattening would copy what the disk only does not have for so long.
+fails 5 "receive --abort DATABASE web" flatten "$there" web
+[ "$(token "$there")" = "$first" ] || fail "flatten has changed it"
+
+# What is salvaged may lack blocks: nothing goes on there.
+sqlblock check "$there" --salvage=saved.sqlite >out 2>&1 || :
+grep -q "^saved 1 disk, 3 snapshots" out || fail "salvage: $(cat out)"
+[ -z "$(token saved.sqlite)" ] || fail "salvage has kept it"
+sqlblock check -q saved.sqlite
+sqlblock receive -q saved.sqlite <whole
+same saved.sqlite web@3
 
 # It is not lost to another reception, nor to an import.
 cp whole stream
@@ -253,6 +280,48 @@ sqlblock receive --abort -q "$there" image
 fails 1 "nothing of that is kept" receive "$there" image
 [ "$(query "$there" "SELECT count (*) FROM disk WHERE name LIKE '%/%'")" = 0 ]
 
+# An abort that is killed halfway leaves nothing that could be gone on with.
+head -c 8000000 /dev/urandom >image
+sqlblock create -q many.sqlite many --size 8000000 --block-size 512
+sqlblock snapshot create -q many.sqlite many@0
+sqlblock send -q many.sqlite many@0 | sqlblock receive -q less.sqlite
+nbdkit -U - "$plugin" many.sqlite \
+  --run 'nbdcopy image "nbd+unix:///many?socket=$unixsocket"'
+sqlblock snapshot create -q many.sqlite many@1
+sqlblock send -q many.sqlite many@1 --from=0 >whole
+head -c 7500000 whole >stream
+fails 1 "are kept" receive -s less.sqlite
+python3 - <<'E2'
+import sqlite3, subprocess, time
+db = sqlite3.connect("file:less.sqlite?mode=ro", uri=True)
+count = lambda: db.execute("SELECT count (*) FROM block").fetchone()[0]
+before = count()
+abort = subprocess.Popen(["sqlblock", "receive", "--abort", "-q",
+                          "less.sqlite", "many"])
+while count() == before and abort.poll() is None:
+    time.sleep(0.0002)
+abort.kill()
+abort.wait()
+assert 0 < count() < before, (count(), before)
+E2
+[ -z "$(token less.sqlite)" ] || fail "a part of what was kept is kept"
+sqlblock receive -q less.sqlite <whole
+rm -f a b
+sqlblock export -q many.sqlite many@1 a
+sqlblock export -q less.sqlite many@1 b
+cmp a b || fail "many@1 differs"
+sqlblock check -q less.sqlite
+
+# A name that begins with a space.
+sqlblock import -q "$db" ' ' image
+sqlblock snapshot create -q "$db" ' @ '
+sqlblock send -q "$db" ' @ ' >whole
+head -c 2500000 whole >stream
+fails 1 "of ' @ ' are kept" receive -s "$there"
+sqlblock send -q "$db" --resume="$(token "$there")" |
+  sqlblock receive -q "$there"
+same "$there" ' @ '
+
 # With its disk that goes which was to change it.
 write web 4
 sqlblock snapshot create -q "$db" web@4
@@ -296,10 +365,26 @@ is_kept ()
 }
 wait_for is_kept
 fails 5 "just being received" receive --abort "$there" web
+sqlblock send -q "$db" --resume="$(token "$there")" >stream
+fails 5 "" receive "$there"
+! grep -q "are kept" err || fail "what comes in is offered: $(cat err)"
 kill -9 "$pid"
 wait "$pid" 2>/dev/null || :
 exec 9>&-
 is_kept || fail "kill -9 has lost what was kept"
+sqlblock receive -q --abort "$there" web
+
+# Where nothing comes any more, what has come is noted.
+sqlblock receive -s "$there" <fifo 2>err &
+pid=$!
+started_pids+=("$pid")
+exec 9>fifo
+head -c $(($(stat -c %s whole) / 2)) whole >&9
+wait_for is_kept
+kill -HUP "$pid"
+wait "$pid" && fail "SIGHUP did not end it"
+exec 9>&-
+grep -q "are kept" err || fail "SIGHUP ended it at once"
 sqlblock send -q "$db" --resume="$(token "$there")" | sqlblock receive -q "$there"
 same "$there" web@4
 
