@@ -233,7 +233,8 @@ int manage_clone (struct store *store, const char *source, const char *name,
 /* Copy what a clone shares with its origin, so that it does not depend on
  * it any more.  When it fails it may be called again, and goes on; where there
  * is no space, what it has copied is given back.  EBUSY while another one
- * flattens the disk.  PROGRESS is told how many bytes were copied.
+ * flattens the disk, or what has changed in it is received, or a part of that
+ * kept.  PROGRESS is told how many bytes were copied.
  */
 int manage_flatten (struct store *store, const char *disk,
                     progress_made progress, void *opaque,
