@@ -194,9 +194,9 @@ h = nbd.NBD()
 h.set_export_name("web")
 try:
     h.connect_socket(ours.detach())
-    print("let in")
+    print("let in", flush=True)
 except nbd.Error as error:
-    print(error)
+    print(error, flush=True)
 os._exit(0)
 EOF2
 }
