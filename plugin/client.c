@@ -160,11 +160,10 @@ int
 client_find_default (const struct served *served, struct disk_info *info,
                      struct status *status)
 {
-  const char *name = served->only ? served->only : "";
   struct peer peer;
   int r;
 
-  if (store_find (served->store, name, info, status) == -1)
+  if (store_find (served->store, "", info, status) == -1)
     return -1;
   peer_ask (&peer);
   r = access_check (served->store, info->id, info->name, &peer, status);

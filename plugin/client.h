@@ -67,8 +67,8 @@ void client_close (struct client *client);
 int client_tell (const struct served *served, struct client *client,
                  char text[LINEAGE_TEXT], struct status *status);
 
-/* Find the default export for the client whose callback this is.  Returns 0, or
- * -1, as client_open.
+/* Find the oldest disk, the default export, for the client whose callback this
+ * is.  Returns 0, or -1, as client_open.
  */
 int client_find_default (const struct served *served, struct disk_info *info,
                          struct status *status);

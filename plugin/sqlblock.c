@@ -666,13 +666,16 @@ sqlblock_default_export (int readonly, int is_tls)
 
   (void)readonly;
   (void)is_tls;
+  /* Opening it says whether it is there, for this client. */
+  if (export_name)
+    return export_name;
   if (client_find_default (&served, &info, &status) == -1) {
     report (&status);
     answer_client (&status);
     return NULL;
   }
   answer_client (NULL);
-  return export_name ? export_name : nbdkit_strdup_intern (info.name);
+  return nbdkit_strdup_intern (info.name);
 }
 
 /* Have the client, which has opened NAME, seen by "sqlblock status". */
