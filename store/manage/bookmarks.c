@@ -126,6 +126,16 @@ split_target (const char *target, struct parts *parts, struct status *status)
   return 0;
 }
 
+/* Split TARGET, and find its disk. */
+static int
+find_disk (struct connection *connection, const char *target,
+           struct parts *parts, struct disk_info *disk, struct status *status)
+{
+  if (split_target (target, parts, status) == -1)
+    return -1;
+  return snapshots_find_disk (connection, parts->disk, disk, status);
+}
+
 static int
 find_bookmark (struct connection *connection, const char *target,
                struct bookmark_info *info, struct status *status)
@@ -134,8 +144,7 @@ find_bookmark (struct connection *connection, const char *target,
   struct parts parts;
   int r;
 
-  if (split_target (target, &parts, status) == -1 ||
-      snapshots_find_disk (connection, parts.disk, &disk, status) == -1)
+  if (find_disk (connection, target, &parts, &disk, status) == -1)
     return -1;
   r = bookmarks_find (connection, &disk, parts.name, info, status);
   if (r == 0)
@@ -176,8 +185,7 @@ delete_bookmark (struct connection *connection, const char *target,
   struct parts parts;
   int r;
 
-  if (split_target (target, &parts, status) == -1 ||
-      snapshots_find_disk (connection, parts.disk, &disk, status) == -1)
+  if (find_disk (connection, target, &parts, &disk, status) == -1)
     return -1;
   r = bookmarks_delete (connection, &disk, parts.name, status);
   if (r == 0)

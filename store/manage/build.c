@@ -31,9 +31,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/sane.h"
 #include "engine/engine.h"
 #include "engine/writer.h"
+#include "manage/manage-parts.h"
 #include "manage.h"
 #include "rows/database.h"
 #include "rows/disks.h"
@@ -170,16 +170,12 @@ static int
 make_disk (struct build *build, const struct manage_incoming *incoming,
            struct status *status)
 {
-  const struct disk_options options = {
-    .name = incoming->disk,
-    .description = incoming->description,
-    .size = incoming->size,
-    .block_size = incoming->block_size,
-    .storing = disks_storing (&incoming->storing),
-  };
+  struct disk_options options = manage_incoming_options (incoming);
   struct connection *connection = &build->writer.connection;
-  const int r = disks_create (connection, &options, status);
+  int r;
 
+  options.storing = disks_storing (&incoming->storing);
+  r = disks_create (connection, &options, status);
   return r == -1 ? -1
          : disks_find (connection, incoming->disk, &build->disk, status) == 1
              ? 0
@@ -191,16 +187,7 @@ static int
 check (const char *path, const struct manage_incoming *incoming,
        struct status *status)
 {
-  const struct disk_options options = {
-    .name = incoming->disk,
-    .description = incoming->description,
-    .size = incoming->size,
-    .block_size = incoming->block_size,
-  };
-
-  if (sane_check ("the name of a disk", incoming->disk, DISK_NAME_MAX,
-                  status) == -1 ||
-      sane_check_options (&options, status) == -1)
+  if (manage_check_incoming (incoming, status) == -1)
     return -1;
   if (incoming->size == 0)
     return status_fail (status, EINVAL, "a disk of no bytes cannot be made");

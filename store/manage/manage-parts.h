@@ -68,6 +68,14 @@ int manage_keep_readers_out (const char *path,
                              const struct snapshot_info *snapshot, int *guard,
                              struct status *status);
 
+/* What a new disk is to be that comes in as INCOMING says; how it is stored is
+ * not said.  And a check of that.  Returns 0, or -1: EINVAL.
+ */
+struct disk_options
+manage_incoming_options (const struct manage_incoming *incoming);
+int manage_check_incoming (const struct manage_incoming *incoming,
+                           struct status *status);
+
 struct request;
 
 /* Make the change of REQUEST (request.h), or with ONLY_TRY fail as it would

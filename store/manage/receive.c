@@ -986,21 +986,36 @@ check_compression (const struct compression *compression, struct status *status)
              : -1;
 }
 
-/* Check what is to come in. */
-static int
-check_incoming (struct reception *reception, struct status *status)
+struct disk_options
+manage_incoming_options (const struct manage_incoming *incoming)
 {
-  const struct manage_incoming *incoming = reception->incoming;
-  const struct disk_options options = {
+  return (struct disk_options){
     .name = incoming->disk,
     .description = incoming->description,
     .size = incoming->size,
     .block_size = incoming->block_size,
   };
+}
+
+int
+manage_check_incoming (const struct manage_incoming *incoming,
+                       struct status *status)
+{
+  const struct disk_options options = manage_incoming_options (incoming);
 
   if (sane_check ("the name of a disk", incoming->disk, DISK_NAME_MAX,
-                  status) == -1 ||
-      sane_check_options (&options, status) == -1 ||
+                  status) == -1)
+    return -1;
+  return sane_check_options (&options, status);
+}
+
+/* Check what is to come in. */
+static int
+check_incoming (struct reception *reception, struct status *status)
+{
+  const struct manage_incoming *incoming = reception->incoming;
+
+  if (manage_check_incoming (incoming, status) == -1 ||
       (incoming->snapshot &&
        sane_check_snapshot (incoming->snapshot, status) == -1) ||
       (incoming->optional &&
