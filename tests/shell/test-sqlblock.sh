@@ -82,7 +82,7 @@ commands=$(sqlblock --help | sed -n '/^Commands:/,/^$/ {
 
 test_help ()
 {
-  local command option words
+  local command option words usage
   run 0 --version
   grep -qE '^sqlblock [0-9]+\.[0-9]+' out || fail "version: $(cat out)"
   [ "$(wc -l <<<"$commands")" -ge 15 ] || fail "commands: $commands"
@@ -93,7 +93,11 @@ test_help ()
     run 0 $command --help
     same help out
     run 0 $command x y z --help
-    grep -q "^Usage: sqlblock $command " out || fail "usage: $command"
+    case $command in
+      "stream info" | attached | detach) usage=$command ;;
+      *) usage="$command DATABASE" ;;
+    esac
+    grep -q "^Usage: sqlblock $usage" out || fail "usage: $command"
     awk 'length > 80 { exit 1 }' out || fail "too wide: help $command"
     # Every option there is says so when it is given a wrong argument, or
     # takes its place beside --help.

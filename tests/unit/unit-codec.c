@@ -96,12 +96,15 @@ check_block (const struct compression *compression, enum contents contents,
   struct encoded encoded;
   struct status status;
 
-  make_block (contents, size);
-  codec_workspace_free (&workspace); /* see test_in_vain */
-  codec_encode (&workspace, compression, block, size, room, &encoded);
-  /* What repeats far behind is sometimes not found. */
-  if (contents != RANDOM_TWICE || size < 65536 || encoded.codec != CODEC_RAW)
-    assert_int_equal (encoded.codec, expected_codec (contents, compression));
+  /* What repeats far behind is, rarely, not found: then in another block. */
+  for (int tries = 0; tries < 3; tries++) {
+    make_block (contents, size);
+    codec_workspace_free (&workspace); /* see test_in_vain */
+    codec_encode (&workspace, compression, block, size, room, &encoded);
+    if (contents != RANDOM_TWICE || encoded.codec != CODEC_RAW)
+      break;
+  }
+  assert_int_equal (encoded.codec, expected_codec (contents, compression));
   assert_true (encoded.hash == checksum_bytes (encoded.data, encoded.length));
   assert_ok (codec_check (encoded.codec, encoded.length, size, &status),
              &status);
