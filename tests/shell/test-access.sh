@@ -197,6 +197,12 @@ try:
     print("let in", flush=True)
 except nbd.Error as error:
     print(error, flush=True)
+# The server ends with the client, and has closed the database then.
+del h
+os.close(to[0])
+theirs.shutdown(socket.SHUT_RD)
+os.close(to[1])
+server.wait(60)
 os._exit(0)
 EOF2
 }
