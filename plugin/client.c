@@ -350,6 +350,28 @@ enter (const struct served *served, struct client *client,
   return access_enter (&client->place, disk, &client->peer, exclusive, status);
 }
 
+/* Only what is encrypted is served with a key, and only with the key what is. */
+static int
+check_key (const struct served *served, const struct disk_info *disk,
+           struct status *status)
+{
+  if (disk->encrypted && disk->key == NULL)
+    return status_fail (status, EACCES,
+                        "disk '%s' is encrypted, and %s; give key-file= or "
+                        "passphrase=",
+                        disk->name,
+                        served->has_key
+                            ? "the key that was given fits none of its slots"
+                            : "no key was given");
+  if (!disk->encrypted && served->has_key)
+    return status_fail (status, EACCES,
+                        "disk '%s' is not encrypted, but a key was given: "
+                        "whoever can change the database may have put it in "
+                        "the place of one that is; serve it without a key",
+                        disk->name);
+  return 0;
+}
+
 /* The disk is open: is it the client's, and what goes for it there? */
 static int
 admit (const struct served *served, struct client *client,
@@ -359,6 +381,7 @@ admit (const struct served *served, struct client *client,
 
   if (access_check (served->store, disk->id, disk->name, &client->peer,
                     status) == -1 ||
+      check_key (served, disk, status) == -1 ||
       enter (served, client, status) == -1)
     return -1;
   client->limits = limits_open (served->store, disk->id, status);

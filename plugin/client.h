@@ -33,6 +33,7 @@ struct served {
   const char *only; /* this disk, with what belongs to it; NULL: all */
   bool snapshots;   /* are listed, too */
   bool shared;      /* other servers may write the same disks */
+  bool has_key;     /* for encrypted disks */
 };
 
 /* A client of the disk DISK, or of an increment that ends with it; or of what

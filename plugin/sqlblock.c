@@ -45,6 +45,7 @@
 #include "base/times.h"
 #include "base/values.h"
 #include "client.h"
+#include "encryption.h"
 #include "manage.h"
 #include "newer.h"
 #include "server.h"
@@ -92,6 +93,7 @@ static char *stats;
 static char *control;
 static char *hook;
 static const char *hook_timeout;
+static struct secret *secrets; /* for encrypted disks */
 static struct server_options server_options = { .tidy.keep = UINT64_MAX };
 static struct disk_options options;
 
@@ -189,6 +191,38 @@ set_path (char **parameter, const char *key, const char *value)
   return *parameter ? 0 : -1;
 }
 
+/* Read a key for encrypted disks: here it still can be asked for. */
+static int
+add_key_file (const char *name)
+{
+  struct status status;
+
+  return secret_read (&secrets, SECRET_KEY_FILE, name, -1, &status) == -1
+             ? report (&status)
+             : 0;
+}
+
+/* The same, in nbdkit's ways, but for one that all users would see. */
+static int
+add_passphrase (const char *value)
+{
+  struct status status;
+  char *text;
+  int r;
+
+  if (value[0] != '+' && value[0] != '-') {
+    nbdkit_error ("passphrase=: what stands there can be seen by all users; "
+                  "give +FILE, -FD, or - to be asked for it");
+    return -1;
+  }
+  if (nbdkit_read_password (value, &text) == -1)
+    return -1;
+  r = secret_add (&secrets, SECRET_PASSPHRASE, text, strlen (text), &status);
+  secret_wipe (text, strlen (text));
+  free (text);
+  return r == -1 ? report (&status) : 0;
+}
+
 /* Called for each key=value on the command line. */
 static int
 sqlblock_config (const char *key, const char *value)
@@ -235,6 +269,10 @@ sqlblock_config (const char *key, const char *value)
     return set_path (&hook, key, value);
   if (strcmp (key, "snapshot-hook-timeout") == 0)
     return set_once (&hook_timeout, key, value);
+  if (strcmp (key, "key-file") == 0)
+    return add_key_file (value);
+  if (strcmp (key, "passphrase") == 0)
+    return add_passphrase (value);
   if (strcmp (key, "scrub") == 0)
     return set_once (&scrub_time, key, value);
   if (strcmp (key, "stats") == 0)
@@ -483,6 +521,8 @@ sqlblock_config_complete (void)
   "db=<FILE>              (required) The database; made if size= is given.\n"  \
   "size=<SIZE>            Size of a disk that is to be made.\n"                \
   "export=<NAME>          Serve or make this disk only.\n"                     \
+  "key-file=<FILE>        The key of encrypted disks; one that is made is.\n"  \
+  "passphrase=<WHERE>     The same: +FILE, -FD, or - to be asked for it.\n"    \
   "block-size=<SIZE>      Block size of a disk that is to be made.\n"          \
   "compression=<HOW>      How to store a disk that is to be made:\n"           \
   "                       " COMPRESSION_HELP "\n"                              \
@@ -543,14 +583,29 @@ sqlblock_dump_plugin (void)
           store_sqlite_is_fixed () ? "fixed" : "possible");
 }
 
+/* A disk that is to be made where a key is given is encrypted with that. */
+static int
+encrypt_new (struct status *status)
+{
+  static struct encryption encryption;
+
+  options.encryption = encryption.header;
+  options.slot = encryption.slots[0];
+  return encryption_make (secrets, &encryption, status);
+}
+
 /* Check the file before nbdkit goes into the background. */
 static int
 sqlblock_get_ready (void)
 {
   struct status status;
+  int r;
 
   child_begin ();
-  if (store_check (path, &options, &status) == -1)
+  r = store_check (path, &options, &status);
+  if (r == 0 && secrets)
+    r = encrypt_new (&status);
+  if (r == -1)
     return report (&status);
   if (stats && server_check_statistics (stats, path, &status) == -1)
     return wrong_value ("stats", &status);
@@ -598,6 +653,8 @@ sqlblock_after_fork (void)
 
   if (store_provide (path, &options, &status) == -1)
     return report (&status);
+  secret_lock_again (secrets);
+  server_options.store.secrets = secrets;
   server_options.store.warn = warn;
   server_options.store.fenced = fenced;
   server_options.statistics = stats;
@@ -610,6 +667,7 @@ sqlblock_after_fork (void)
   served.store = store;
   served.only = export_name;
   served.shared = server_options.store.shared;
+  served.has_key = secrets != NULL;
   if (pthread_create (&watcher, NULL, watch, NULL) == 0)
     return 0;
   nbdkit_error ("cannot start a thread");
@@ -627,6 +685,7 @@ sqlblock_cleanup (void)
   store_interrupt (store);
   pthread_join (watcher, NULL);
   server_stop (server);
+  secret_free (secrets);
   server = NULL;
 }
 

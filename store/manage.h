@@ -543,6 +543,7 @@ struct manage_incoming {
   const struct optional *optional; /* what comes with both; NULL: nothing */
   uint64_t resumed; /* not 0: what was kept of an earlier reception is gone on
                        with, from this byte on */
+  const char *encryption, *slot; /* of a new disk, as in disk_options */
 };
 
 /* Begin.  DISK must not exist.  With REPLACE or a base of its own it must, and
@@ -616,11 +617,13 @@ struct build;
 
 /* Begin to make the database PATH, where there is no file, with the disk that
  * INCOMING says: a new one.  It is written beside PATH, and nobody sees it.
- * PATH must stay.  Returns NULL on failure: EEXIST where there is a file, EROFS
- * where the file system may be another machine's.  Thread rules: one thread.
+ * PATH must stay.  SECRETS open the disk where that is encrypted.  Returns NULL
+ * on failure: EEXIST where there is a file, EROFS where the file system may be
+ * another machine's.  Thread rules: one thread.
  */
 struct build *manage_build (const char *path,
                             const struct manage_incoming *incoming,
+                            const struct secret *secrets,
                             struct status *status);
 
 /* Fail as that would fail now, and make nothing.  Returns 0 or -1. */

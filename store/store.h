@@ -43,6 +43,7 @@
 
 struct store;
 struct disk;
+struct secret;
 
 /*--------------------------------------------------------------------
  * Without a store (face.c).  Thread rules: any thread, where nothing else is
@@ -185,6 +186,10 @@ struct store_options {
    * done, or NULL: open it here.  Of the rest nothing counts then.
    */
   const char *control;
+  /* What opens encrypted disks (encryption.h), or NULL; it stays the caller's,
+   * until the store is closed.
+   */
+  const struct secret *secrets;
   /* When to checkpoint. */
   struct checkpoint_limits limits;
   /* Takes lines for the server's log; called from other threads. */

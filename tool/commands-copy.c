@@ -25,6 +25,7 @@
 #include "destination.h"
 #include "increment.h"
 #include "nbd-export.h"
+#include "secrets.h"
 #include "source.h"
 #include "tool.h"
 
@@ -185,7 +186,7 @@ const struct command command_export = {
           "already is replaced only with --overwrite (exit code 4), and a\n"
           "database never.  SNAPSHOT may be a time.\n",
   .options = export_options,
-  .common = COMMON_PROGRESS,
+  .common = COMMON_PROGRESS | COMMON_KEY,
   .least = 3,
   .most = 3,
   .run = run_export,
@@ -198,6 +199,7 @@ const struct command command_export = {
 static const char *import_size, *import_block_size, *import_description;
 static const char *import_compression, *import_format;
 static bool import_overwrite, import_create, import_dedup, import_raw;
+static bool import_encrypt;
 static bool import_increment, import_rollback;
 
 static const char *import_database;
@@ -347,7 +349,8 @@ import_disk (struct store *store, struct source *source,
   if (store)
     target.disk = manage_receive (store, incoming, status);
   else
-    target.build = manage_build (import_database, incoming, status);
+    target.build = manage_build (import_database, incoming,
+                                 secrets_given (false), status);
   if (target.disk == NULL && target.build == NULL)
     return -1;
   r = import_source (source, &target, any_size, status);
@@ -405,7 +408,10 @@ read_options (struct manage_incoming *incoming, unsigned *patience)
   incoming->storing.deduplicate = import_dedup ? DISK_ON : DISK_UNSAID;
   options = (struct disk_options){ .block_size = incoming->block_size,
                                    .description = incoming->description };
-  if (sane_check_options (&options, &status) == -1)
+  if (sane_check_options (&options, &status) == -1 ||
+      (import_encrypt &&
+       secrets_make_key (&incoming->encryption, &incoming->slot, &status) ==
+           -1))
     return tool_fail (&status);
   return tool_parse_compression (import_compression,
                                  &incoming->storing.compression);
@@ -652,6 +658,8 @@ static const struct tool_option import_options[] = {
   { "compression", 'c', "HOW", &import_compression,
     COMPRESSION_HELP ";\ndefault: lz4" },
   { "dedup", 0, NULL, &import_dedup, "store blocks that are equal only once" },
+  { "encrypt", 0, NULL, &import_encrypt,
+    "encrypt a new disk; give --key-file or --passphrase" },
   { "description", 'd', "TEXT", &import_description, "what it is for" },
   { "overwrite", 0, NULL, &import_overwrite,
     "replace the contents of a disk that exists; its\n"
@@ -695,7 +703,7 @@ const struct command command_import = {
       "  sqlblock import --increment copy.sqlite web "
       "nbd://host/web@monday..tuesday\n",
   .options = import_options,
-  .common = COMMON_PROGRESS | COMMON_DRY_RUN,
+  .common = COMMON_PROGRESS | COMMON_DRY_RUN | COMMON_KEY,
   .least = 3,
   .most = 3,
   .run = run_import,

@@ -20,6 +20,7 @@
 #include "base/values.h"
 #include "copy.h"
 #include "pattern.h"
+#include "secrets.h"
 #include "tool.h"
 
 /* Freeing what was deleted can be left to "compact". */
@@ -38,7 +39,7 @@ static bool no_reclaim;
 
 static const char *create_size, *create_block_size, *create_description;
 static const char *create_compression, *create_quota;
-static bool create_dedup;
+static bool create_dedup, create_encrypt;
 
 static const struct tool_option create_options[] = {
   { "size", 's', "SIZE", &create_size,
@@ -50,6 +51,8 @@ static const struct tool_option create_options[] = {
   { "compression", 'c', "HOW", &create_compression,
     COMPRESSION_HELP ";\ndefault: lz4" },
   { "dedup", 0, NULL, &create_dedup, "store blocks that are equal only once" },
+  { "encrypt", 0, NULL, &create_encrypt,
+    "encrypt it; give --key-file or --passphrase" },
   { "quota", 0, "SIZE", &create_quota,
     "the most that the disk and its snapshots may take\n"
     "(default none)" },
@@ -101,11 +104,15 @@ run_create (int argc, char *argv[])
       (create_quota &&
        values_quota (create_quota, &options.quota, &status) == -1))
     return tool_wrong_value (&status);
+  if (!create_encrypt && (common.key_file || common.passphrase))
+    return tool_usage ("a key is given; the disk gets one with --encrypt");
   code =
       tool_parse_compression (create_compression, &options.storing.compression);
   if (code != TOOL_DONE)
     return code;
-  if (sane_check_options (&options, &status) == -1)
+  if (sane_check_options (&options, &status) == -1 ||
+      (create_encrypt && secrets_make_key (&options.encryption, &options.slot,
+                                           &status) == -1))
     return tool_fail (&status);
   code = create_disk (argv[0], &options);
   if (code == TOOL_DONE)
@@ -124,6 +131,7 @@ const struct command command_create = {
           "\n"
           "Example: sqlblock create disks.sqlite web --size=20G\n",
   .options = create_options,
+  .common = COMMON_KEY,
   .least = 2,
   .most = 3,
   .run = run_create,

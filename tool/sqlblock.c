@@ -139,6 +139,13 @@ static const struct tool_option table_options[] = {
     "print no titles, and tabs between columns" },
   { NULL, 0, NULL, NULL, NULL },
 };
+static const struct tool_option key_options[] = {
+  { "key-file", 0, "FILE", &common.key_file,
+    "the key of an encrypted disk, or one of its slots" },
+  { "passphrase", 0, "WHERE", &common.passphrase,
+    "the same: +FILE, -FD, or - to be asked for it" },
+  { NULL, 0, NULL, NULL, NULL },
+};
 static const struct tool_option progress_options[] = {
   { "progress", 0, NULL, &want_progress,
     "show progress even if stderr is no terminal" },
@@ -167,6 +174,7 @@ tool_gather_options (const struct command *command,
     command->common & COMMON_FORCE ? force_option : NULL,
     command->common & COMMON_DRY_RUN ? dry_run_option : NULL,
     command->common & COMMON_TABLE ? table_options : NULL,
+    command->common & COMMON_KEY ? key_options : NULL,
     command->common & COMMON_JSON ? json_option : NULL,
     command->common & COMMON_PROGRESS ? progress_options : NULL,
     all_options,

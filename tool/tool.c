@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/times.h"
+#include "secrets.h"
 #include "tool.h"
 
 /*--------------------------------------------------------------------
@@ -78,6 +79,7 @@ tool_try_open (const char *path, bool write, bool tolerant, bool without_log,
     .tolerant = tolerant,
     .without_log = without_log,
     .control = common.control,
+    .secrets = secrets_given (false),
     .limits = checkpoint_limits_default,
     .warn = warn,
   };

@@ -68,6 +68,7 @@ enum {
   COMMON_DRY_RUN = 4,  /* --dry-run */
   COMMON_FORCE = 8,    /* --force; the command's help says what it does */
   COMMON_TABLE = 16,   /* --columns, --sort, ...: of a table of one's choice */
+  COMMON_KEY = 32,     /* --key-file, --passphrase: of an encrypted disk */
 };
 
 struct common {
@@ -76,6 +77,7 @@ struct common {
   const char *control; /* the control socket of a server, or NULL */
   bool bare, exact;
   const char *columns, *sort, *sort_down; /* titles, or NULL */
+  const char *key_file, *passphrase;      /* see secrets.h */
 };
 extern struct common common; /* what the user said */
 

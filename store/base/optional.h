@@ -30,6 +30,7 @@
 #define PROPERTY_HOLD        "hold:"
 #define PROPERTY_LOCAL       "local:"
 #define PROPERTY_DESCRIPTION "description"
+#define PROPERTY_ENCRYPTION  "encryption"
 #define PROPERTY_BOOKMARK    PROPERTY_LOCAL "bookmark:"
 
 /* Keys that stay in their file, but that clones get: who may not use a disk

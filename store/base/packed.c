@@ -11,7 +11,12 @@
 
 #include "base/packed.h"
 
+/* The bits of a codec, and the one of those that says that data with it was
+ * encrypted; which codec that is then (block.codec).
+ */
 #define CODEC_BITS 8
+#define ENCRYPTED  (1 << (CODEC_BITS - 1))
+#define ENCRYPTED_CODEC 256
 
 static uint32_t
 get (const void *head, size_t i)
@@ -25,7 +30,9 @@ get (const void *head, size_t i)
 void
 packed_set (void *head, size_t i, uint32_t codec, uint32_t length)
 {
-  const uint32_t word = htole32 (length << CODEC_BITS | codec);
+  const uint32_t bits =
+      codec < ENCRYPTED_CODEC ? codec : (codec - ENCRYPTED_CODEC) | ENCRYPTED;
+  const uint32_t word = htole32 (length << CODEC_BITS | bits);
 
   memcpy ((char *)head + PACKED_HEAD (i), &word, sizeof word);
 }
@@ -33,7 +40,9 @@ packed_set (void *head, size_t i, uint32_t codec, uint32_t length)
 uint32_t
 packed_codec (const void *head, size_t i)
 {
-  return get (head, i) & ((1 << CODEC_BITS) - 1);
+  const uint32_t bits = get (head, i) & ((1 << CODEC_BITS) - 1);
+
+  return bits & ENCRYPTED ? (bits & ~ENCRYPTED) + ENCRYPTED_CODEC : bits;
 }
 
 uint32_t
@@ -52,7 +61,7 @@ packed_fits (const void *packed, size_t length, size_t count,
   for (size_t i = 0; i < count; i++) {
     const uint32_t size = packed_length (packed, i);
 
-    if (size > block_size || size > length ||
+    if (size > block_size + PACKED_ADDED || size > length ||
         (packed_codec (packed, i) == 0) != (size == 0))
       return false;
     length -= size;

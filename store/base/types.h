@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct cipher_key;
+
 /* The format of the databases, and the oldest one that is read and upgraded. */
 #define DATABASE_FORMAT        6
 #define DATABASE_FORMAT_OLDEST 4
@@ -76,6 +78,8 @@ struct disk_options {
   uint32_t block_size; /* bytes, a power of two from 512 to 1 MiB */
   struct storing storing;
   uint64_t quota; /* bytes, or QUOTA_NONE */
+  /* One that is made is encrypted: texts of encryption.h.  NULL: it is not. */
+  const char *encryption, *slot;
   const struct property_setting *settings;
   size_t settings_count;
 };
@@ -107,9 +111,15 @@ struct disk_info {
   int64_t created; /* seconds since 1970, UTC */
   uint64_t quota;  /* bytes; 0: none */
   enum disk_access access;
+  bool encrypted;
 
   /* Not 0: not the disk but this snapshot of it, which is read only. */
   int64_t snapshot;
+
+  /* What its blocks are encrypted with, where it was opened with its key
+   * (engine/keyring.h), or NULL.
+   */
+  const struct cipher_key *key;
 };
 
 /* What the database says about a snapshot. */

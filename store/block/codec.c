@@ -16,6 +16,7 @@
 #include "block/codec.h"
 #include "block/codec-parts.h"
 #include "base/count.h"
+#include "base/packed.h"
 
 /* Each in a file of its own. */
 extern const struct codec_functions codec_lz4, codec_zstd;
@@ -46,6 +47,7 @@ static const struct codec_row {
 #define CODECS (sizeof codecs / sizeof codecs[0])
 
 _Static_assert(CODECS <= CODECS_MAX, "a workspace has too few contexts");
+_Static_assert(PACKED_ADDED == CIPHER_ADDED, "packed blocks lack room");
 
 /* How disks are stored where nobody says it. */
 #define DEFAULT_NAME "lz4"
@@ -212,6 +214,7 @@ codec_workspace_free (struct codec_workspace *workspace)
     if (workspace->contexts[i])
       codecs[i].functions->free_context (workspace->contexts[i]);
   free (workspace->block);
+  free (workspace->plain);
   *workspace = (struct codec_workspace){ 0 };
 }
 
@@ -308,23 +311,41 @@ compress (struct codec_workspace *workspace,
                                    room_size);
 }
 
+/* Encrypt what ENCODED has, of a block of BLOCK_SIZE bytes, into ROOM, which
+ * may have it already, behind what is added.
+ */
+static void
+encrypt (const struct block_key *key, uint32_t block_size, void *room,
+         struct encoded *encoded)
+{
+  const struct cipher_place place = { key->number, block_size, encoded->codec };
+
+  cipher_encrypt (key->key, &place, key->shared, encoded->data, encoded->length,
+                  room);
+  encoded->codec += CODEC_ENCRYPTED;
+  encoded->data = room;
+  encoded->length += CIPHER_ADDED;
+}
+
 void
 codec_encode (struct codec_workspace *workspace,
-              const struct compression *compression, const void *block,
+              const struct compression *compression,
+              const struct block_key *key, const void *block,
               uint32_t block_size, void *room, struct encoded *encoded)
 {
+  char *compressed = key->key ? (char *)room + CIPHER_ADDED : room;
   size_t length;
 
   if (all_zero (block, block_size))
     *encoded = (struct encoded){ .codec = CODEC_ZERO };
   else {
     /* Less than an eighth saved is not worth decompressing it. */
-    length = compress (workspace, compression, block, block_size, room,
+    length = compress (workspace, compression, block, block_size, compressed,
                        block_size - block_size / 8);
     if (length > 0)
       *encoded = (struct encoded){
         .codec = compression->codec,
-        .data = room,
+        .data = compressed,
         .length = length,
       };
     else
@@ -333,17 +354,24 @@ codec_encode (struct codec_workspace *workspace,
         .data = block,
         .length = block_size,
       };
+    if (key->key)
+      encrypt (key, block_size, room, encoded);
   }
   encoded->hash = checksum_bytes (encoded->data, encoded->length);
   encoded->block = block;
+  encoded->shared = key->shared || key->key == NULL;
 }
 
 void
-codec_hash_block (struct encoded *encoded, uint32_t block_size)
+codec_hash_block (struct encoded *encoded, const struct cipher_key *key,
+                  uint32_t block_size)
 {
-  encoded->block_hash = encoded->data == encoded->block
-                            ? encoded->hash
-                            : checksum_bytes (encoded->block, block_size);
+  if (key)
+    encoded->block_hash = cipher_hash (key, encoded->block, block_size);
+  else
+    encoded->block_hash = encoded->data == encoded->block
+                              ? encoded->hash
+                              : checksum_bytes (encoded->block, block_size);
   encoded->hashed = true;
 }
 
@@ -352,10 +380,23 @@ codec_hash_block (struct encoded *encoded, uint32_t block_size)
  */
 
 bool
+codec_is_encrypted (int64_t codec)
+{
+  return codec > CODEC_ENCRYPTED && find_codec (codec - CODEC_ENCRYPTED);
+}
+
+/* The codec of the data before it was encrypted. */
+static int64_t
+plain_codec (int64_t codec)
+{
+  return codec_is_encrypted (codec) ? codec - CODEC_ENCRYPTED : codec;
+}
+
+bool
 codec_is_known (int64_t codec)
 {
   return codec == CODEC_ZERO || codec == CODEC_CONTENT ||
-         find_codec (codec) != NULL;
+         find_codec (plain_codec (codec)) != NULL;
 }
 
 int
@@ -372,7 +413,8 @@ int
 codec_check (int64_t codec, size_t length, uint32_t block_size,
              struct status *status)
 {
-  const struct codec_row *row = find_codec (codec);
+  const struct codec_row *row = find_codec (plain_codec (codec));
+  const size_t added = codec_is_encrypted (codec) ? CIPHER_ADDED : 0;
   bool possible;
 
   if (!codec_is_known (codec))
@@ -385,10 +427,10 @@ codec_check (int64_t codec, size_t length, uint32_t block_size,
                         codec);
   if (codec == CODEC_ZERO)
     possible = length == 0;
-  else if (codec == CODEC_RAW)
-    possible = length == block_size;
+  else if (row->codec == CODEC_RAW)
+    possible = length == block_size + added;
   else
-    possible = length > 0 && length < block_size;
+    possible = length > added && length < block_size + added;
   if (!possible)
     return status_fail (status, EIO,
                         "the row is damaged: %s of data for a block of %" PRIu32
@@ -418,39 +460,85 @@ decompress (struct codec_workspace *workspace, int64_t codec, const void *data,
   }
 }
 
-/* Make room for a block of BLOCK_SIZE bytes. */
+/* Make room for a block of BLOCK_SIZE bytes, and for one that is decrypted. */
 static int
 make_room (struct codec_workspace *workspace, uint32_t block_size,
            struct status *status)
 {
-  char *block;
+  char *block, *plain;
 
   if (workspace->block_size >= block_size)
     return 0;
   block = realloc (workspace->block, block_size);
-  if (block == NULL)
+  if (block)
+    workspace->block = block;
+  plain = realloc (workspace->plain, block_size);
+  if (plain)
+    workspace->plain = plain;
+  if (block == NULL || plain == NULL)
     return status_no_memory (status);
-  workspace->block = block;
   workspace->block_size = block_size;
   return 0;
 }
 
-int
-codec_copy (struct codec_workspace *workspace, int64_t codec, const void *data,
-            size_t length, uint32_t block_size, uint32_t offset, uint32_t count,
-            void *buffer, struct status *status)
+/* What is stored of a block. */
+struct stored {
+  int64_t codec;
+  const void *data;
+  size_t length;
+};
+
+/* Decrypt what is STORED of a block, where the disk has a KEY. */
+static int
+decrypt (struct codec_workspace *workspace, const struct block_key *key,
+         uint32_t block_size, struct stored *stored, struct status *status)
 {
-  if (codec == CODEC_ZERO)
+  const bool encrypted = codec_is_encrypted (stored->codec);
+  const struct cipher_place place = { key->number, block_size,
+                                      plain_codec (stored->codec) };
+
+  if (encrypted && key->key == NULL)
+    return status_fail (status, EACCES,
+                        "it is encrypted; give the key of the disk");
+  if (!encrypted && key->key)
+    return status_fail (status, EIO,
+                        "it is not encrypted as its disk is: it was put there "
+                        "by who has not the key; restore the block from a "
+                        "backup");
+  if (!encrypted)
+    return 0;
+  if (make_room (workspace, block_size, status) == -1 ||
+      cipher_decrypt (key->key, &place, stored->data, stored->length,
+                      workspace->plain, status) == -1)
+    return -1;
+  *stored = (struct stored){ place.codec, workspace->plain,
+                             stored->length - CIPHER_ADDED };
+  return 0;
+}
+
+int
+codec_copy (struct codec_workspace *workspace, int64_t codec,
+            const struct block_key *key, const void *data, size_t length,
+            uint32_t block_size, uint32_t offset, uint32_t count, void *buffer,
+            struct status *status)
+{
+  struct stored stored = { codec, data, length };
+
+  if (codec == CODEC_ZERO) {
     memset (buffer, 0, count);
-  else if (codec == CODEC_RAW)
-    memcpy (buffer, (const char *)data + offset, count);
+    return 0;
+  }
+  if (decrypt (workspace, key, block_size, &stored, status) == -1)
+    return -1;
+  if (stored.codec == CODEC_RAW)
+    memcpy (buffer, (const char *)stored.data + offset, count);
   else if (count == block_size)
-    return decompress (workspace, codec, data, length, block_size, buffer,
-                       status);
+    return decompress (workspace, stored.codec, stored.data, stored.length,
+                       block_size, buffer, status);
   else {
     if (make_room (workspace, block_size, status) == -1 ||
-        decompress (workspace, codec, data, length, block_size,
-                    workspace->block, status) == -1)
+        decompress (workspace, stored.codec, stored.data, stored.length,
+                    block_size, workspace->block, status) == -1)
       return -1;
     memcpy (buffer, workspace->block + offset, count);
   }
@@ -462,17 +550,22 @@ codec_adopt (struct codec_workspace *workspace, int64_t codec, const void *data,
              size_t length, uint32_t block_size, void *block,
              struct encoded *encoded, struct status *status)
 {
+  const struct block_key none = { 0 };
+  const bool encrypted = codec_is_encrypted (codec);
+
   if (codec_check (codec, length, block_size, status) == -1 ||
-      codec_copy (workspace, codec, data, length, block_size, 0, block_size,
-                  block, status) == -1)
+      (!encrypted &&
+       codec_copy (workspace, codec, &none, data, length, block_size, 0,
+                   block_size, block, status) == -1))
     return -1;
   *encoded = (struct encoded){
     .codec = codec,
     .data = codec == CODEC_RAW ? block : data,
     .length = length,
-    .block = block,
+    .block = encrypted ? NULL : block,
+    .shared = !encrypted,
   };
-  if (all_zero (block, block_size)) {
+  if (!encrypted && all_zero (block, block_size)) {
     encoded->codec = CODEC_ZERO;
     encoded->data = NULL;
     encoded->length = 0;
@@ -483,14 +576,14 @@ codec_adopt (struct codec_workspace *workspace, int64_t codec, const void *data,
 
 int
 codec_compare (struct codec_workspace *workspace, int64_t codec,
-               const void *data, size_t length, const void *block,
-               uint32_t block_size, struct status *status)
+               const struct block_key *key, const void *data, size_t length,
+               const void *block, uint32_t block_size, struct status *status)
 {
-  if (codec == CODEC_RAW)
+  if (codec == CODEC_RAW && key->key == NULL)
     return memcmp (data, block, block_size) == 0;
   if (make_room (workspace, block_size, status) == -1 ||
-      codec_copy (workspace, codec, data, length, block_size, 0, block_size,
-                  workspace->block, status) == -1)
+      codec_copy (workspace, codec, key, data, length, block_size, 0,
+                  block_size, workspace->block, status) == -1)
     return -1;
   return memcmp (workspace->block, block, block_size) == 0;
 }

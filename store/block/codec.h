@@ -15,7 +15,8 @@
  *                as it is                                as it is   compressed
  *
  * Compression never fails: what cannot be compressed, for whatever reason,
- * is stored as it is.
+ * is stored as it is.  Where the disk has a key, what is to be stored is then
+ * encrypted (cipher.h), and such a disk has no other rows but of zeroes.
  */
 
 #ifndef SQLBLOCK_CODEC_H
@@ -28,6 +29,10 @@
 
 #include "status.h"
 #include "base/types.h"
+#include "block/cipher.h"
+
+/* What is added to the codec of data that was encrypted then. */
+#define CODEC_ENCRYPTED 256
 
 /* Room for so many codecs. */
 #define CODECS_MAX 8
@@ -38,6 +43,7 @@
 struct codec_workspace {
   void *contexts[CODECS_MAX]; /* one for each codec, if it needs any */
   char *block;                /* room for a block of block_size bytes */
+  char *plain;                /* and for one that was decrypted */
   uint32_t block_size;
   struct codec_workspace *next;
 };
@@ -48,14 +54,24 @@ struct codec_pool {
   struct codec_workspace *idle;
 };
 
+/* What encrypts a block. */
+struct block_key {
+  const struct cipher_key *key; /* NULL: nothing */
+  uint64_t number;              /* of the block */
+  bool shared;                  /* others may come to refer to it, see cipher.h */
+};
+
 /* A block ready to be stored. */
 struct encoded {
   enum codec codec;
   const void *data; /* NULL for CODEC_ZERO; may point into the block */
   size_t length;    /* of data, in bytes */
   uint64_t hash;    /* checksum_bytes of data */
+  bool shared;      /* other blocks may refer to it, as block_key says */
 
-  /* The block itself, and checksum_bytes of that if it was asked for. */
+  /* The block itself, and a hash of that if it was asked for.  NULL: what it
+   * holds is not known here.
+   */
   const void *block;
   uint64_t block_hash;
   bool hashed;
@@ -125,18 +141,23 @@ void codec_pool_destroy (struct codec_pool *pool);
 struct codec_workspace *codec_take (struct codec_pool *pool);
 void codec_return (struct codec_pool *pool, struct codec_workspace *workspace);
 
-/* Encode BLOCK of BLOCK_SIZE bytes.  ROOM has BLOCK_SIZE bytes, or is NULL
- * where COMPRESSION is CODEC_RAW.  ENCODED may refer to BLOCK, and to the
+/* Room for what is stored of a block of BLOCK_SIZE bytes. */
+#define CODEC_ROOM(block_size) ((size_t)(block_size) + CIPHER_ADDED)
+
+/* Encode BLOCK of BLOCK_SIZE bytes.  ROOM has CODEC_ROOM, or is NULL
+ * where COMPRESSION is CODEC_RAW, and there is no key.  ENCODED may refer to BLOCK, and to the
  * first bytes of ROOM, which must stay as they are until it is no longer
  * used.  WORKSPACE may be NULL: then nothing is compressed.  Thread rules:
  * any thread, with a workspace of its own.
  */
 void codec_encode (struct codec_workspace *workspace,
-                   const struct compression *compression, const void *block,
+                   const struct compression *compression,
+                   const struct block_key *key, const void *block,
                    uint32_t block_size, void *room, struct encoded *encoded);
 
-/* Find ENCODED->block_hash, of a block of BLOCK_SIZE bytes. */
-void codec_hash_block (struct encoded *encoded, uint32_t block_size);
+/* Find ENCODED->block_hash, of a block of BLOCK_SIZE bytes, which is known. */
+void codec_hash_block (struct encoded *encoded, const struct cipher_key *key,
+                       uint32_t block_size);
 
 /* Check that LENGTH bytes of data can be a block of BLOCK_SIZE bytes under
  * CODEC.  Returns 0, or -1: EIO, also for a codec that is not known, and
@@ -146,21 +167,26 @@ void codec_hash_block (struct encoded *encoded, uint32_t block_size);
 int codec_check (int64_t codec, size_t length, uint32_t block_size,
                  struct status *status);
 
+/* Is a row with CODEC encrypted? */
+bool codec_is_encrypted (int64_t codec);
+
 /* Copy COUNT bytes from byte OFFSET of a block of BLOCK_SIZE bytes into
  * BUFFER.  CODEC and the LENGTH bytes of DATA have passed codec_check.
  * Never writes more than these bytes, whatever DATA says.  Returns 0, or -1:
- * EIO where DATA is not such a block, ENOMEM.  Thread rules: any thread, with
- * a workspace of its own.
+ * EIO where DATA is not such a block, or not encrypted with KEY, or is
+ * where that is none; ENOMEM.  Thread rules: any thread, with a workspace of
+ * its own.
  */
 int codec_copy (struct codec_workspace *workspace, int64_t codec,
-                const void *data, size_t length, uint32_t block_size,
+                const struct block_key *key, const void *data, size_t length, uint32_t block_size,
                 uint32_t offset, uint32_t count, void *buffer,
                 struct status *status);
 
 /* Take LENGTH bytes of DATA under CODEC, from elsewhere, for a block that is
  * ready to be stored: ENCODED refers to them.  They are decoded into BLOCK, of
- * BLOCK_SIZE bytes, and what then is all zeroes is CODEC_ZERO.  Otherwise as
- * codec_check and codec_copy.
+ * BLOCK_SIZE bytes, and what then is all zeroes is CODEC_ZERO; what is
+ * encrypted stays as it is, and is not known.  Otherwise as codec_check and
+ * codec_copy.
  */
 int codec_adopt (struct codec_workspace *workspace, int64_t codec,
                  const void *data, size_t length, uint32_t block_size,
@@ -170,7 +196,7 @@ int codec_adopt (struct codec_workspace *workspace, int64_t codec,
  * -1.
  */
 int codec_compare (struct codec_workspace *workspace, int64_t codec,
-                   const void *data, size_t length, const void *block,
+                   const struct block_key *key, const void *data, size_t length, const void *block,
                    uint32_t block_size, struct status *status);
 
 #endif /* SQLBLOCK_CODEC_H */

@@ -23,6 +23,7 @@
 #include "base/packed.h"
 #include "engine/channel.h"
 #include "engine/engine.h"
+#include "engine/keyring.h"
 #include "engine/prefetch.h"
 #include "engine/remote.h"
 #include "engine/store-parts.h"
@@ -92,6 +93,7 @@ look_again (struct disk *disk, struct status *status)
   if (store_find_id (disk->store, &now, status) == -1)
     return -1;
   strcpy (now.name, disk->info.name);
+  now.key = disk->info.key;
   disk->info = now;
   return 0;
 }
@@ -248,12 +250,13 @@ disk_open_found (struct store *store, const struct disk_info *info,
     status_no_memory (status);
     return NULL;
   }
-  if (check_access (store, info, readonly, status) == -1) {
+  disk->store = store;
+  disk->info = *info;
+  if (check_access (store, info, readonly, status) == -1 ||
+      keyring_unlock (store, &disk->info, status) == -1) {
     free (disk);
     return NULL;
   }
-  disk->store = store;
-  disk->info = *info;
   disk->guard = disk->reads = -1;
   /* Who reads without the log would not see what is written. */
   disk->readonly = readonly || info->snapshot != 0 ||

@@ -471,8 +471,11 @@ reader_take_disk (struct reader_pool *pool, const struct disk_info *disk,
   if (reader == NULL ||
       (reader->kept && reader->disk == disk->id &&
        reader->snapshot == disk->snapshot && reader->epoch == disk->epoch &&
-       is_fresh (reader, clock_now ())))
+       is_fresh (reader, clock_now ()))) {
+    if (reader)
+      reader->view.key = disk->key;
     return reader;
+  }
   end_transaction (reader);
   if (begin_view (pool, reader, disk, status) == -1) {
     reader_end (pool, reader, -1, status);

@@ -16,6 +16,7 @@
 #include "engine/checkpointer.h"
 #include "engine/connections.h"
 #include "engine/flusher.h"
+#include "engine/keyring.h"
 #include "engine/reader.h"
 #include "engine/writer.h"
 #include "store.h"
@@ -30,6 +31,8 @@ struct store {
   struct store_options options;
   struct reader_pool readers;
   struct statistics *statistics; /* or NULL */
+
+  struct keyring keyring;
 
   pthread_mutex_t lock; /* of `held`, and of opening the write side */
   struct held *held;

@@ -108,6 +108,7 @@ store_open (const char *path, const struct store_options *options,
   if (!store_is_immutable (store))
     place_watch_log (&store->connections.place);
   pthread_mutex_init (&store->lock, NULL);
+  keyring_init (&store->keyring);
   store->readers.follow = !options->command;
   if (store_is_immutable (store))
     warn_of_reading (store);
@@ -144,6 +145,7 @@ store_close (struct store *store)
   statistics_close (store->statistics);
   if (store->tells != -1)
     guard_release (store->tells);
+  keyring_destroy (&store->keyring);
   pthread_mutex_destroy (&store->lock);
   connections_free (&store->connections);
   free (store);

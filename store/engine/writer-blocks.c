@@ -110,6 +110,7 @@ look_at (struct writer *writer, const struct disk_info *disk,
   struct view *view = &writer->view, *below = &writer->below;
   int64_t floor;
 
+  view->key = disk->key;
   if (writer->view_of == disk->id && writer->view_epoch == disk->epoch)
     return 0;
   writer->view_of = 0;
@@ -255,6 +256,9 @@ put_row (struct writer *writer, int64_t number, const struct encoded *encoded,
       connection_statement (&writer->connection, put_sql, status);
   int64_t id = 0, content = 0;
 
+  if (writer->view.encrypted && encoded->codec != CODEC_ZERO &&
+      !codec_is_encrypted (encoded->codec))
+    return status_fail (status, EACCES, "it is encrypted; give its key");
   if (put == NULL || new_id (writer, &id, status) == -1)
     return -1;
   /* After snapshots were deleted there may be older ones that only it sees. */
@@ -265,8 +269,9 @@ put_row (struct writer *writer, int64_t number, const struct encoded *encoded,
     return -1;
   if (writer->view.storing.deduplicate == DISK_ON &&
       encoded->codec != CODEC_ZERO &&
-      content_put (&writer->connection, encoded, writer->view.block_size,
-                   &writer->next_content, &content, status) == -1)
+      content_put (&writer->connection, encoded, writer->view.key,
+                   writer->view.block_size, &writer->next_content, &content,
+                   status) == -1)
     return -1;
   sqlite3_bind_int64 (put, 1, id);
   sqlite3_bind_int64 (put, 2, layer->layer);
@@ -345,6 +350,11 @@ merge_block (struct writer *writer, uint64_t offset, uint64_t count,
 {
   const uint32_t block_size = writer->view.block_size;
   const uint64_t number = offset / block_size;
+  const struct block_key key = {
+    .key = writer->view.key,
+    .number = number,
+    .shared = writer->view.storing.deduplicate == DISK_ON,
+  };
   char *place = writer->block + offset % block_size;
   struct encoded encoded;
 
@@ -356,8 +366,8 @@ merge_block (struct writer *writer, uint64_t offset, uint64_t count,
   else
     memset (place, 0, count);
   codec_encode (&writer->connection.workspace,
-                &writer->view.storing.compression, writer->block, block_size,
-                writer->room, &encoded);
+                &writer->view.storing.compression, &key, writer->block,
+                block_size, writer->room, &encoded);
   return put_block (writer, number, &encoded, status);
 }
 
@@ -409,7 +419,8 @@ run_write (struct writer *writer, struct operation *operation,
     count = block_size - offset % block_size;
     if (count > left)
       count = left;
-    if (count == block_size)
+    /* One of which nobody here knows what it holds comes whole. */
+    if (count == block_size || (encoded->data && encoded->block == NULL))
       r = put_block (writer, offset / block_size, encoded++, status);
     else
       r = put_part (writer, offset, count, data,

@@ -452,7 +452,8 @@ struct encoding {
   struct codec_workspace *workspace;
   struct encoded *whole; /* its whole blocks */
   struct merged merged[2];
-  char *room; /* what is compressed; NULL where nothing is to be */
+  const struct cipher_key *key;
+  char *room; /* what is compressed, encrypted; NULL where nothing is to be */
   size_t used;
 };
 
@@ -461,18 +462,25 @@ static void
 hash_block (const struct encoding *encoding, struct encoded *encoded)
 {
   if (encoding->request->storing.deduplicate == DISK_ON &&
-      encoded->codec != CODEC_ZERO)
-    codec_hash_block (encoded, encoding->block_size);
+      encoded->codec != CODEC_ZERO && encoded->block)
+    codec_hash_block (encoded, encoding->key, encoding->block_size);
 }
 
-/* Encode BLOCK. */
+/* Encode BLOCK, in which byte OFFSET of the disk is. */
 static void
-encode (struct encoding *encoding, const void *block, struct encoded *encoded)
+encode (struct encoding *encoding, const void *block, uint64_t offset,
+        struct encoded *encoded)
 {
+  const struct write_request *request = encoding->request;
+  const struct block_key key = {
+    .key = encoding->key,
+    .number = offset / encoding->block_size,
+    .shared = request->storing.deduplicate == DISK_ON,
+  };
   char *room = encoding->room ? encoding->room + encoding->used : NULL;
 
-  codec_encode (encoding->workspace, &encoding->request->storing.compression,
-                block, encoding->block_size, room, encoded);
+  codec_encode (encoding->workspace, &request->storing.compression, &key, block,
+                encoding->block_size, room, encoded);
   hash_block (encoding, encoded);
   if (encoded->data == room)
     encoding->used += encoded->length;
@@ -491,7 +499,7 @@ merge (struct encoding *encoding, const char *data, uint64_t offset,
   if (before->bytes == NULL)
     return;
   memcpy (before->bytes + offset % encoding->block_size, data, count);
-  encode (encoding, before->bytes, &merged->encoded);
+  encode (encoding, before->bytes, offset, &merged->encoded);
   merged->version = before->version;
   merged->known = true;
 }
@@ -504,30 +512,32 @@ encode_blocks (struct encoding *encoding, struct writer *writer,
                struct status *status)
 {
   const struct write_request *request = encoding->request;
-  const bool compresses = request->storing.compression.codec != CODEC_RAW;
+  const bool changes = request->storing.compression.codec != CODEC_RAW ||
+                       encoding->key;
   const uint32_t block_size = encoding->block_size;
   const uint64_t blocks = request->count / block_size;
   const char *data = request->data;
   uint64_t offset = request->offset, left = request->count, count;
   size_t i = 0;
 
-  encoding->whole = malloc ((blocks + 1) * sizeof *encoding->whole);
-  if (encoding->whole && compresses) {
+  encoding->whole = calloc (blocks + 1, sizeof *encoding->whole);
+  if (encoding->whole && changes) {
     encoding->workspace = codec_take (&writer->workspaces);
-    encoding->room = malloc ((blocks + 2) * block_size);
+    encoding->room = malloc ((blocks + 2) * CODEC_ROOM (block_size));
   }
-  if (encoding->whole == NULL || (compresses && encoding->room == NULL))
+  if (encoding->whole == NULL || (changes && encoding->room == NULL))
     return status_no_memory (status);
   for (; left > 0; offset += count, data += count, left -= count) {
     count = block_size - offset % block_size;
     if (count > left)
       count = left;
-    if (count == block_size && request->encoded) {
+    if (request->encoded &&
+        (count == block_size || request->encoded[i].block == NULL)) {
       encoding->whole[i] = request->encoded[i];
       hash_block (encoding, &encoding->whole[i++]);
     }
     else if (count == block_size)
-      encode (encoding, data, &encoding->whole[i++]);
+      encode (encoding, data, offset, &encoding->whole[i++]);
     else
       merge (encoding, data, offset, count, offset != request->offset);
   }
@@ -562,6 +572,7 @@ writer_prepare_alone (struct writer *writer, const struct disk_info *disk,
   prepared->encoding = (struct encoding){
     .request = &prepared->request,
     .block_size = disk->block_size,
+    .key = disk->key,
   };
   if (encode_blocks (&prepared->encoding, writer, status) == 0)
     return prepared;
@@ -602,6 +613,7 @@ writer_write (struct writer *writer, const struct disk_info *disk,
   struct encoding encoding = {
     .request = request,
     .block_size = disk->block_size,
+    .key = disk->key,
   };
   struct operation operation = {
     .kind = WRITE,
@@ -755,7 +767,7 @@ writer_end_log (struct writer *writer, enum mark_state state, int patience,
 static int
 open_blocks (struct writer *writer, struct status *status)
 {
-  writer->block = malloc (2 * DISK_BLOCK_SIZE_MAX);
+  writer->block = malloc (DISK_BLOCK_SIZE_MAX + CODEC_ROOM (DISK_BLOCK_SIZE_MAX));
   if (writer->block == NULL)
     return status_no_memory (status);
   writer->room = writer->block + DISK_BLOCK_SIZE_MAX;

@@ -137,7 +137,7 @@ struct writer {
   struct view below;     /* it without its own rows and the `owned` layers */
   size_t owned;          /* layers below its own that only it sees */
   char *block;           /* room for one block */
-  char *room;            /* room for one that is compressed */
+  char *room;            /* room for what is stored of one */
   struct follow follow;
   int64_t quota_of; /* the disk that `quota` is about, or 0 */
   struct quota_state quota;

@@ -212,7 +212,7 @@ is_pinned (struct backup *backup, int64_t disk, struct status *status)
 
   if (disk == 0 || !backup->pinned)
     return 0;
-  if (features_access (backup->copy, disk, &access, status) == -1)
+  if (features_access (backup->copy, disk, &access, NULL, status) == -1)
     return -1;
   return access == DISK_OPEN;
 }

@@ -31,12 +31,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block/cipher.h"
+#include "encryption.h"
 #include "engine/engine.h"
 #include "engine/writer.h"
 #include "manage/manage-parts.h"
 #include "manage.h"
 #include "rows/database.h"
 #include "rows/disks.h"
+#include "rows/keys.h"
 #include "sqlite/files.h"
 
 /* How much is on its way to the file. */
@@ -52,6 +55,7 @@ struct build {
   struct new_database file;
   struct writer writer; /* on the connection of that */
   struct disk_info disk;
+  struct cipher_key *key; /* of that, or NULL */
 
   pthread_t thread;
   bool started;
@@ -165,21 +169,41 @@ free_slot (struct build *build, struct status *status)
  * The caller.
  */
 
+/* Have the disk's key, if it is encrypted. */
+static int
+unlock (struct build *build, const struct secret *secrets,
+        struct status *status)
+{
+  struct encryption encryption;
+  struct unwrapped *unwrapped;
+
+  if (keys_read (&build->writer.connection, build->disk.id, &encryption,
+                 status) == -1)
+    return -1;
+  if (!encryption_is_there (&encryption))
+    return 0;
+  unwrapped = encryption_unwrap (&encryption, secrets, NULL, status);
+  if (unwrapped == NULL)
+    return -1;
+  build->key = unwrapped_derive (unwrapped, status);
+  unwrapped_free (unwrapped);
+  build->disk.key = build->key;
+  return build->key ? 0 : -1;
+}
+
 /* Make the disk, and find it. */
 static int
 make_disk (struct build *build, const struct manage_incoming *incoming,
-           struct status *status)
+           const struct secret *secrets, struct status *status)
 {
   struct disk_options options = manage_incoming_options (incoming);
   struct connection *connection = &build->writer.connection;
-  int r;
 
   options.storing = disks_storing (&incoming->storing);
-  r = disks_create (connection, &options, status);
-  return r == -1 ? -1
-         : disks_find (connection, incoming->disk, &build->disk, status) == 1
-             ? 0
-             : -1;
+  if (disks_create (connection, &options, status) == -1 ||
+      disks_find (connection, incoming->disk, &build->disk, status) != 1)
+    return -1;
+  return unlock (build, secrets, status);
 }
 
 /* Check all that can be wrong before anything is made. */
@@ -205,7 +229,7 @@ manage_try_build (const char *path, const struct manage_incoming *incoming,
 
 struct build *
 manage_build (const char *path, const struct manage_incoming *incoming,
-              struct status *status)
+              const struct secret *secrets, struct status *status)
 {
   const uint32_t block_size =
       incoming->block_size ? incoming->block_size : DISK_BLOCK_SIZE_DEFAULT;
@@ -230,7 +254,7 @@ manage_build (const char *path, const struct manage_incoming *incoming,
   }
   pthread_mutex_init (&build->lock, NULL);
   pthread_cond_init (&build->changed, NULL);
-  if (make_disk (build, incoming, status) == 0 &&
+  if (make_disk (build, incoming, secrets, status) == 0 &&
       start_thread (build, status) == 0)
     return build;
   manage_build_cancel (build);
@@ -295,6 +319,7 @@ manage_build_end (struct build *build, uint64_t size, struct status *status)
     r = database_publish (&build->file, status);
   else
     database_abandon (&build->file);
+  cipher_key_free (build->key);
   free (build);
   return r;
 }
@@ -307,5 +332,6 @@ manage_build_cancel (struct build *build)
   end_thread (build, &ignored);
   writer_close_alone (&build->writer);
   database_abandon (&build->file);
+  cipher_key_free (build->key);
   free (build);
 }

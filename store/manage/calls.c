@@ -34,6 +34,8 @@ static const struct field options_fields[] = {
              COMPRESSION),
   FIELD_MAY (struct disk_options, storing.deduplicate, "dedup", CHOICE),
   FIELD_MAY (struct disk_options, quota, "quota", UNSIGNED),
+  FIELD_MAY (struct disk_options, encryption, "encryption", MAYBE),
+  FIELD_MAY (struct disk_options, slot, "slot", MAYBE),
   { .name = "settings",
     .kind = FIELD_LIST,
     .offset = offsetof (struct disk_options, settings),
@@ -141,6 +143,8 @@ static const struct field incoming_fields[] = {
   FIELD_MAY (struct manage_incoming, origin, "origin", MAYBE),
   FIELD (struct manage_incoming, rollback, "rollback", BOOL),
   FIELD_MAY (struct manage_incoming, resumed, "resumed", UNSIGNED),
+  FIELD_MAY (struct manage_incoming, encryption, "encryption", MAYBE),
+  FIELD_MAY (struct manage_incoming, slot, "slot", MAYBE),
   FIELD_END,
 };
 

@@ -60,6 +60,7 @@
 #include "rows/quota.h"
 #include "engine/engine.h"
 #include "rows/inherit.h"
+#include "rows/keys.h"
 #include "rows/snapshots.h"
 #include "rows/usage.h"
 
@@ -695,7 +696,13 @@ make_hidden (struct connection *connection, struct reception *reception,
              const struct layer_point *parent, struct status *status)
 {
   reception->hidden.storing = options->storing;
-  return disks_create_on (connection, options, parent, &reception->hidden.id,
+  if (disks_create_on (connection, options, parent, &reception->hidden.id,
+                       status) == -1)
+    return -1;
+  /* What comes in for a disk is encrypted as that is. */
+  return reception->disk.id == 0
+             ? 0
+             : keys_copy (connection, reception->disk.id, reception->hidden.id,
                           status);
 }
 
@@ -994,6 +1001,8 @@ manage_incoming_options (const struct manage_incoming *incoming)
     .description = incoming->description,
     .size = incoming->size,
     .block_size = incoming->block_size,
+    .encryption = incoming->encryption,
+    .slot = incoming->slot,
   };
 }
 

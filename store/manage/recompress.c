@@ -34,6 +34,7 @@
 #include "manage/calls.h"
 #include "manage.h"
 #include "engine/engine.h"
+#include "engine/keyring.h"
 #include "rows/snapshots.h"
 
 /* What a step reads: at most STEP_ROWS rows, and no more once what it stores
@@ -47,8 +48,8 @@
 
 /* A row that takes more than before, and the codec that it had. */
 struct grown {
-  int64_t id : 56;
-  uint64_t codec : 8;
+  int64_t id;
+  enum codec codec;
 };
 
 /* A row that was read, and how it is to be. */
@@ -96,6 +97,14 @@ shares (const struct recompression *recompression)
   return recompression->disk.storing.deduplicate == DISK_ON;
 }
 
+/* With what the block at hand is encrypted. */
+static struct block_key
+key_of (const struct recompression *recompression)
+{
+  return (struct block_key){ recompression->disk.key, recompression->number,
+                             shares (recompression) };
+}
+
 /* Find the disk and count its rows. */
 static int
 look_at_disk (struct connection *connection,
@@ -116,6 +125,18 @@ look_at_disk (struct connection *connection,
     return -1;
   recompression->total = rows;
   return 0;
+}
+
+/* Of an encrypted disk, the key is needed. */
+static int
+have_key (struct store *store, struct disk_info *disk, struct status *status)
+{
+  if (keyring_unlock (store, disk, status) == -1)
+    return -1;
+  return disk->encrypted && disk->key == NULL
+             ? status_fail (status, EACCES,
+                            "disk '%s' is encrypted; give its key", disk->name)
+             : 0;
 }
 
 /* The same without a look at who reads it. */
@@ -172,6 +193,7 @@ decode_content (struct connection *connection,
                 struct recompression *recompression, struct new_row *row)
 {
   const uint32_t block_size = recompression->disk.block_size;
+  const struct block_key key = key_of (recompression);
   CLEANUP_STATEMENT sqlite3_stmt *found = NULL;
   struct content content;
   struct status ignored;
@@ -182,8 +204,8 @@ decode_content (struct connection *connection,
   row->content_checksum = content.checksum;
   row->codec = content.codec;
   row->length = content.length;
-  return codec_copy (&recompression->workspace, content.codec, content.data,
-                     content.length, block_size, 0, block_size,
+  return codec_copy (&recompression->workspace, content.codec, &key,
+                     content.data, content.length, block_size, 0, block_size,
                      recompression->block, &ignored);
 }
 
@@ -193,6 +215,7 @@ decode_row (struct connection *connection, struct recompression *recompression,
             const struct block_row *found, struct new_row *row)
 {
   const uint32_t block_size = recompression->disk.block_size;
+  const struct block_key key = key_of (recompression);
   struct status ignored;
 
   *row = (struct new_row){
@@ -209,7 +232,7 @@ decode_row (struct connection *connection, struct recompression *recompression,
   }
   if (codec_check (found->codec, found->length, block_size, &ignored) == -1)
     return -1;
-  return codec_copy (&recompression->workspace, found->codec, found->data,
+  return codec_copy (&recompression->workspace, found->codec, &key, found->data,
                      found->length, block_size, 0, block_size,
                      recompression->block, &ignored);
 }
@@ -220,6 +243,10 @@ is_same (const struct recompression *recompression, const struct new_row *row)
 {
   const struct encoded *encoded = &row->encoded;
 
+  /* What is encrypted anew never is the same to the letter. */
+  if (recompression->disk.key)
+    return shares (recompression) == (row->content != 0) &&
+           row->codec == encoded->codec && row->length == encoded->length;
   if (!shares (recompression))
     return row->new_checksum == row->checksum;
   return row->content != 0 &&
@@ -253,14 +280,15 @@ static void
 encode_row (struct recompression *recompression, struct new_row *row)
 {
   const uint32_t block_size = recompression->disk.block_size;
+  const struct block_key key = key_of (recompression);
   struct encoded *encoded = &row->encoded;
   char *room = recompression->room + recompression->used;
 
   codec_encode (&recompression->workspace,
-                &recompression->disk.storing.compression, recompression->block,
-                block_size, room, encoded);
-  if (shares (recompression))
-    codec_hash_block (encoded, block_size);
+                &recompression->disk.storing.compression, &key,
+                recompression->block, block_size, room, encoded);
+  if (shares (recompression) && encoded->codec != CODEC_ZERO)
+    codec_hash_block (encoded, key.key, block_size);
   row->new_checksum = checksum_block (
       recompression->layer, recompression->number, recompression->generation,
       encoded->codec, encoded->length, encoded->hash);
@@ -269,7 +297,7 @@ encode_row (struct recompression *recompression, struct new_row *row)
       count_bytes (recompression->done, row->length, row->length);
     return;
   }
-  if (encoded->codec == CODEC_RAW)
+  if (encoded->data == recompression->block)
     encoded->data = encoded->block =
         keep (recompression, recompression->block, block_size);
   else {
@@ -408,8 +436,9 @@ share_row (struct connection *connection, struct recompression *recompression,
   r = connection_step (connection, key, status);
   if (r != 1)
     return r;
-  if (content_put (connection, &row->encoded, recompression->disk.block_size,
-                   next_id, &content, status) == -1)
+  if (content_put (connection, &row->encoded, recompression->disk.key,
+                   recompression->disk.block_size, next_id, &content,
+                   status) == -1)
     return -1;
   if (content != 0)
     checksum = checksum_reference (sqlite3_column_int64 (key, 0),
@@ -642,20 +671,21 @@ recompress_disk (struct store *store, const char *disk, progress_made progress,
   *done = (struct recompressed){ 0 };
   recompression = calloc (1, sizeof *recompression);
   if (recompression)
-    recompression->room = malloc (STEP_BYTES + 3 * DISK_BLOCK_SIZE_MAX);
+    recompression->room = malloc (STEP_BYTES + 3 * CODEC_ROOM (DISK_BLOCK_SIZE_MAX));
   if (recompression == NULL || recompression->room == NULL) {
     free (recompression);
     return status_no_memory (status);
   }
   recompression->block =
-      recompression->room + STEP_BYTES + 2 * DISK_BLOCK_SIZE_MAX;
+      recompression->room + STEP_BYTES + 2 * CODEC_ROOM (DISK_BLOCK_SIZE_MAX);
   recompression->name = disk;
   recompression->done = done;
   recompression->most = store_transaction_bytes (store);
   if (recompression->most > STEP_BYTES)
     recompression->most = STEP_BYTES;
   if (STORE_READ (store, status, connection,
-                  look_at_disk (connection, recompression, status)) == 0)
+                  look_at_disk (connection, recompression, status)) == 0 &&
+      have_key (store, &recompression->disk, status) == 0)
     r = run_steps (store, recompression, progress, opaque, status);
   if (r == -1 && status->error == ENOSPC)
     go_back (store, recompression);

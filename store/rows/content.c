@@ -103,16 +103,16 @@ content_find_as_is (struct connection *connection, int64_t id,
 }
 
 int
-content_read (struct connection *connection, int64_t id, uint32_t block_size,
-              uint32_t offset, uint32_t count, void *buffer,
-              struct status *status)
+content_read (struct connection *connection, int64_t id,
+              const struct block_key *key, uint32_t block_size, uint32_t offset,
+              uint32_t count, void *buffer, struct status *status)
 {
   CLEANUP_STATEMENT sqlite3_stmt *row = NULL;
   struct content content;
 
   if (content_find (connection, id, block_size, &content, &row, status) == -1)
     return -1;
-  return codec_copy (&connection->workspace, content.codec, content.data,
+  return codec_copy (&connection->workspace, content.codec, key, content.data,
                      content.length, block_size, offset, count, buffer, status);
 }
 
@@ -123,8 +123,10 @@ content_read (struct connection *connection, int64_t id, uint32_t block_size,
 /* Has CONTENT the bytes of a block?  One that is damaged has not. */
 static bool
 is_equal (struct connection *connection, const struct content *content,
-          const struct encoded *encoded, uint32_t block_size)
+          const struct encoded *encoded, const struct cipher_key *key,
+          uint32_t block_size)
 {
+  const struct block_key shared = { .key = key, .shared = true };
   struct status ignored;
 
   if (content->size != block_size)
@@ -136,9 +138,9 @@ is_equal (struct connection *connection, const struct content *content,
   return is_whole (content, checksum_bytes (content->data, content->length)) &&
          codec_check (content->codec, content->length, block_size, &ignored) ==
              0 &&
-         codec_compare (&connection->workspace, content->codec, content->data,
-                        content->length, encoded->block, block_size,
-                        &ignored) == 1;
+         codec_compare (&connection->workspace, content->codec, &shared,
+                        content->data, content->length, encoded->block,
+                        block_size, &ignored) == 1;
 }
 
 /* Look for an equal one among those with HASH.  *COUNT tells how many were
@@ -146,8 +148,8 @@ is_equal (struct connection *connection, const struct content *content,
  */
 static int
 find_equal (struct connection *connection, const struct encoded *encoded,
-            uint32_t block_size, int64_t hash, int64_t *id, int *count,
-            struct status *status)
+            const struct cipher_key *key, uint32_t block_size, int64_t hash,
+            int64_t *id, int *count, struct status *status)
 {
   static const char same_hash_sql[] =
       "SELECT id, hash, size, codec, checksum, data"
@@ -166,7 +168,7 @@ find_equal (struct connection *connection, const struct encoded *encoded,
       return r;
     if (content_from_row (connection, rows, &content, status) == -1)
       return -1;
-    if (is_equal (connection, &content, encoded, block_size)) {
+    if (is_equal (connection, &content, encoded, key, block_size)) {
       *id = content.id;
       return 0;
     }
@@ -217,16 +219,20 @@ insert (struct connection *connection, const struct encoded *encoded,
 
 int
 content_put (struct connection *connection, const struct encoded *encoded,
-             uint32_t block_size, int64_t *next_id, int64_t *id,
-             struct status *status)
+             const struct cipher_key *key, uint32_t block_size,
+             int64_t *next_id, int64_t *id, struct status *status)
 {
-  const int64_t hash = encoded->hashed
-                           ? encoded->block_hash
-                           : checksum_bytes (encoded->block, block_size);
+  struct encoded hashed = *encoded;
+  int64_t hash;
   int compared;
 
   *id = 0;
-  if (find_equal (connection, encoded, block_size, hash, id, &compared,
+  if (!encoded->shared)
+    return 0;
+  if (!hashed.hashed)
+    codec_hash_block (&hashed, key, block_size);
+  hash = hashed.block_hash;
+  if (find_equal (connection, encoded, key, block_size, hash, id, &compared,
                   status) == -1)
     return -1;
   if (*id != 0 || compared == CONTENT_COMPARED)

@@ -67,20 +67,22 @@ int content_find_as_is (struct connection *connection, int64_t id,
                         struct status *status);
 
 /* Copy COUNT bytes from byte OFFSET of content ID, of a block of BLOCK_SIZE
- * bytes, into BUFFER.  Returns 0, or -1: EIO where it is missing or damaged.
+ * bytes, into BUFFER.  Returns 0, or -1: EIO where it is missing or damaged;
+ * as codec_copy.
  */
 int content_read (struct connection *connection, int64_t id,
-                  uint32_t block_size, uint32_t offset, uint32_t count,
-                  void *buffer, struct status *status);
+                  const struct block_key *key, uint32_t block_size,
+                  uint32_t offset, uint32_t count, void *buffer,
+                  struct status *status);
 
 /* Find the content that is equal to a block of BLOCK_SIZE bytes, which is not
- * all zeroes, or store it as one.  *NEXT_ID is the id of the next new row, or
+ * all zeroes, or store it as one, among those of its KEY (cipher.h) or of none.  *NEXT_ID is the id of the next new row, or
  * 0: find it.  *ID becomes the content's, or 0: store the block by itself.
  * The caller makes a reference to it before anything else is deleted.  Inside
  * a write transaction.  Returns 0, or -1.
  */
 int content_put (struct connection *connection, const struct encoded *encoded,
-                 uint32_t block_size, int64_t *next_id, int64_t *id,
-                 struct status *status);
+                 const struct cipher_key *key, uint32_t block_size,
+                 int64_t *next_id, int64_t *id, struct status *status);
 
 #endif /* SQLBLOCK_CONTENT_H */

@@ -21,6 +21,7 @@
 #include "sqlite/page.h"
 #include "rows/quota.h"
 #include "rows/inherit.h"
+#include "rows/keys.h"
 #include "base/count.h"
 
 int
@@ -235,7 +236,12 @@ disks_create_on (struct connection *connection,
       insert_disk (connection, options, layer, status) == -1)
     return -1;
   *id = sqlite3_last_insert_rowid (connection->db);
-  return set_checksum (connection, *id, status);
+  if (set_checksum (connection, *id, status) == -1)
+    return -1;
+  return options->encryption
+             ? keys_put (connection, *id, options->encryption, options->slot,
+                         status)
+             : 0;
 }
 
 int
@@ -305,9 +311,10 @@ info_from_row (struct connection *connection, sqlite3_stmt *row,
   const char *description =
       (const char *)sqlite3_column_text (row, DISK_DESCRIPTION);
   enum disk_access access;
+  bool encrypted;
 
   if (features_access (connection, sqlite3_column_int64 (row, DISK_ID), &access,
-                       status) == -1)
+                       &encrypted, status) == -1)
     return -1;
   if (!sqlite3_column_int (row, DISK_SUM) ||
       sqlite3_column_int64 (row, DISK_ID) < 1 ||
@@ -328,6 +335,7 @@ info_from_row (struct connection *connection, sqlite3_stmt *row,
     .quota = sqlite3_column_int64 (row, DISK_QUOTA),
     .created = sqlite3_column_int64 (row, DISK_CREATED),
     .access = access,
+    .encrypted = encrypted,
   };
   strcpy (info->name, name);
   strcpy (info->description, description);
@@ -458,7 +466,8 @@ disks_view (struct connection *connection, int64_t id, int64_t epoch,
     return status_fail_changed (status, EIO,
                                 "the disk was deleted or rolled back under "
                                 "this connection; connect again");
-  if (features_access (connection, id, &view->access, status) == -1)
+  if (features_access (connection, id, &view->access, &view->encrypted,
+                       status) == -1)
     return -1;
   if (view->access == DISK_REFUSED)
     return features_allow (connection, id, FEATURE_READ, status);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "block/cipher.h"
 #include "block/codec.h"
 #include "rows/columns.h"
 #include "rows/content.h"
@@ -20,7 +21,9 @@ bool
 features_know (const char *name)
 {
   return name && (codec_has_feature (name) ||
-                  strcmp (name, CONTENT_FEATURE) == 0 || features_stay (name));
+                  strcmp (name, CONTENT_FEATURE) == 0 || features_stay (name) ||
+                  (strcmp (name, FEATURE_ENCRYPTED) == 0 &&
+                   cipher_is_built ()));
 }
 
 bool
@@ -83,6 +86,15 @@ is_known (sqlite3_stmt *row)
 
   return features_know (name) &&
          strlen (name) == (size_t)sqlite3_column_bytes (row, FEATURE_NAME);
+}
+
+/* Does ROW say that the disk is encrypted? */
+static bool
+is_encrypted (sqlite3_stmt *row)
+{
+  const char *name = (const char *)sqlite3_column_text (row, FEATURE_NAME);
+
+  return name && strcmp (name, FEATURE_ENCRYPTED) == 0;
 }
 
 /* What the feature in which ROW stands asks of this program; -1 for a failure.
@@ -264,7 +276,8 @@ features_forbid_any (struct connection *connection, struct status *status)
 
 int
 features_access (struct connection *connection, int64_t disk,
-                 enum disk_access *access, struct status *status)
+                 enum disk_access *access, bool *encrypted,
+                 struct status *status)
 {
   CLEANUP_STATEMENT sqlite3_stmt *row =
       connection_statement (connection, of_disk_sql, status);
@@ -272,6 +285,8 @@ features_access (struct connection *connection, int64_t disk,
   int worst = FEATURE_IGNORABLE;
   int r = 1, class;
 
+  if (encrypted)
+    *encrypted = false;
   if (row == NULL)
     return -1;
   sqlite3_bind_int64 (row, 1, disk);
@@ -283,6 +298,8 @@ features_access (struct connection *connection, int64_t disk,
       return -1;
     if (class > worst)
       worst = class;
+    if (encrypted && is_encrypted (row))
+      *encrypted = true;
   }
   *access = worst == FEATURE_IGNORABLE   ? DISK_OPEN
             : worst == FEATURE_READ_ONLY ? DISK_READ_ONLY

@@ -75,6 +75,9 @@ enum feature_use { FEATURE_READ, FEATURE_CHANGE };
 #define FEATURE_ALLOW     "allow"
 #define FEATURE_EXCLUSIVE "exclusive"
 
+/* That of an encrypted disk (class 3). */
+#define FEATURE_ENCRYPTED "encrypted"
+
 /* Does this program know the feature NAME?  NULL is none. */
 bool features_know (const char *name);
 
@@ -111,9 +114,12 @@ int features_allow_layer (struct connection *connection, int64_t layer,
 /* Does one of any disk forbid to change it?  Returns as features_forbid. */
 int features_forbid_any (struct connection *connection, struct status *status);
 
-/* What may be done with disk ID.  Returns 0, or -1. */
+/* What may be done with disk ID, and whether it is ENCRYPTED, which may be NULL.
+ * Returns 0, or -1.
+ */
 int features_access (struct connection *connection, int64_t disk,
-                     enum disk_access *access, struct status *status);
+                     enum disk_access *access, bool *encrypted,
+                     struct status *status);
 
 /* Whoever does not know the feature NAME is to refuse the file from now on;
  * NULL is none.  In a transaction.  Returns 0 or -1.

@@ -56,11 +56,15 @@ struct view_ahead {
   uint8_t *map;   /* as view_map fills it */
 };
 
+struct cipher_key;
+
 struct view {
   uint64_t size;           /* bytes */
   uint32_t block_size;     /* bytes */
   struct storing storing;  /* if it is a disk; */
   enum disk_access access; /* and what may be done with it */
+  bool encrypted;          /* if it is a disk; its rows must be */
+  const struct cipher_key *key; /* its blocks are encrypted with this, or NULL */
   struct layer_point *layers;
   size_t depth;    /* how many layers */
   size_t capacity; /* room for how many; kept from one use to the next */

@@ -124,7 +124,7 @@ info_from_row (struct connection *connection, sqlite3_stmt *row,
   enum disk_access access;
 
   if (features_access (connection, sqlite3_column_int64 (row, SNAPSHOT_DISK),
-                       &access, status) == -1)
+                       &access, NULL, status) == -1)
     return -1;
   if (!sqlite3_column_int (row, SNAPSHOT_SUM) ||
       !sane_name (disk_name, DISK_NAME_MAX) ||
@@ -467,6 +467,7 @@ int
 snapshots_view (struct connection *connection, const struct disk_info *disk,
                 struct view *view, struct status *status)
 {
+  view->key = disk->key;
   if (disk->snapshot != 0)
     return view_snapshot (connection, disk->snapshot, view, status);
   return disks_view (connection, disk->id, disk->epoch, view, status);

@@ -131,7 +131,7 @@ measure_block (struct packing *packing, uint64_t number,
   row_bind (statement, point->layer, number, point->generation);
   r = connection_step (packing->connection, statement, status);
   length = r == 1 ? sqlite3_column_int64 (statement, 0) : 0;
-  if (length > 0 && length <= packing->block_size)
+  if (length > 0 && length <= packing->block_size + PACKED_ADDED)
     packing->length += length;
   return r == -1 ? -1 : 0;
 }

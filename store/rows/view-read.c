@@ -73,6 +73,7 @@ copy_row (const struct part *part, const struct walk *walk,
     .length = sqlite3_column_bytes (statement, 4),
     .content = sqlite3_column_int64 (statement, 5),
   };
+  const struct block_key key = { .key = part->view->key, .number = row.number };
   uint32_t from, count;
   char *place;
 
@@ -85,11 +86,11 @@ copy_row (const struct part *part, const struct walk *walk,
                         "from a backup");
   place = part_place (part, walk->number, &from, &count);
   if (row.codec == CODEC_CONTENT)
-    return content_read (walk->connection, row.content, block_size, from, count,
-                         place, status);
+    return content_read (walk->connection, row.content, &key, block_size, from,
+                         count, place, status);
   if (codec_check (row.codec, row.length, block_size, status) == -1)
     return -1;
-  return codec_copy (&walk->connection->workspace, row.codec, row.data,
+  return codec_copy (&walk->connection->workspace, row.codec, &key, row.data,
                      row.length, block_size, from, count, place, status);
 }
 

@@ -31,6 +31,7 @@ static const char *const contents_names[CONTENTS] = {
 
 static char block[LARGEST], room[LARGEST], back[LARGEST];
 static struct codec_workspace workspace;
+static const struct block_key no_key;
 static uint64_t seed;
 
 static void
@@ -79,7 +80,7 @@ check_part (const struct encoded *encoded, uint32_t size, uint32_t from,
   struct status status;
 
   memset (back, 'x', size);
-  assert_ok (codec_copy (&workspace, encoded->codec, encoded->data,
+  assert_ok (codec_copy (&workspace, encoded->codec, &no_key, encoded->data,
                          encoded->length, size, from, count, back + from,
                          &status),
              &status);
@@ -100,7 +101,8 @@ check_block (const struct compression *compression, enum contents contents,
   for (int tries = 0; tries < 3; tries++) {
     make_block (contents, size);
     codec_workspace_free (&workspace); /* see test_in_vain */
-    codec_encode (&workspace, compression, block, size, room, &encoded);
+    codec_encode (&workspace, compression, &no_key, block, size, room,
+                  &encoded);
     if (contents != RANDOM_TWICE || encoded.codec != CODEC_RAW)
       break;
   }
@@ -133,7 +135,8 @@ encode_blocks (const struct compression *compression, enum contents contents,
     /* A look at 32 pieces of it does not see any of them twice. */
     if (contents == RANDOM_TWICE)
       memcpy (block + 2048 + 64, block, 2048 - 64);
-    codec_encode (&workspace, compression, block, 4096, room, &encoded);
+    codec_encode (&workspace, compression, &no_key, block, 4096, room,
+                  &encoded);
     shrank += encoded.codec == compression->codec;
   }
   return shrank;
@@ -208,7 +211,8 @@ test_no_workspace (void **state)
   for (size_t i = 0; i < NAMES; i++)
     if (compression_parse (names[i], &compression, &status) == 0) {
       make_block (TEXT, 4096);
-      codec_encode (NULL, &compression, block, 4096, room, &encoded);
+      codec_encode (NULL, &compression, &no_key, block, 4096, room,
+                  &encoded);
       assert_int_equal (encoded.codec, CODEC_RAW);
       assert_ptr_equal (encoded.data, block);
     }

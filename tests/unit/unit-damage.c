@@ -28,6 +28,8 @@
  */
 
 /* Block 5 is damaged; those beside it are well. */
+static const struct block_key no_key;
+
 static void
 expect_damaged_block (struct rows *rows, const char *text)
 {
@@ -184,7 +186,8 @@ check_other_size (struct rows *rows, const struct compression *compression,
   struct encoded encoded;
 
   memset (block, 'x', size);
-  codec_encode (&workspace, compression, block, size, room, &encoded);
+  codec_encode (&workspace, compression, &no_key, block, size, room,
+                &encoded);
   assert_int_equal (encoded.codec, compression->codec);
   if (encoded.length < BLOCK) {
     rows_put (rows, 1, 5, 1, encoded.codec, encoded.data, encoded.length);
@@ -213,7 +216,8 @@ check_hostile_compressed (struct rows *rows, const char *name)
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
     check_other_size (rows, &compression, sizes[i]);
   memset (block, 'x', BLOCK);
-  codec_encode (&workspace, &compression, block, BLOCK, room, &encoded);
+  codec_encode (&workspace, &compression, &no_key, block, BLOCK, room,
+                &encoded);
   for (size_t length = 1; length < encoded.length; length++) {
     rows_put (rows, 1, 5, 1, encoded.codec, room, length);
     expect_damaged_block (rows, "not a whole block");

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
+/* The keys of encrypted disks that this process has, until the store is closed.
+ *
+ * A disk is unlocked when it is opened, by the secrets that the store was given
+ * (store_options).  To try a passphrase takes a second, so what it has opened
+ * is kept, by the header of the disk: clones have the same.
+ */
+
+#ifndef SQLBLOCK_KEYRING_H
+#define SQLBLOCK_KEYRING_H
+
+#include <pthread.h>
+
+#include "base/types.h"
+#include "encryption.h"
+#include "status.h"
+
+struct store;
+
+struct keyring {
+  pthread_mutex_t lock; /* a leaf, but for the time that a passphrase takes */
+  struct unlocked *unlocked;
+};
+
+void keyring_init (struct keyring *keyring);
+void keyring_destroy (struct keyring *keyring);
+
+/* Have INFO->key be the key of that disk; NULL where it is not encrypted, or no
+ * secret fits: then it can be read and written only as it is stored, as by who
+ * sends and receives it, and a server lets no client open it.  A command that
+ * was given a secret fails then, and for a disk that is not encrypted, with
+ * EACCES.  Returns 0 or -1.  Thread rules: any thread.
+ */
+int keyring_unlock (struct store *store, struct disk_info *info,
+                    struct status *status);
+
+#endif /* SQLBLOCK_KEYRING_H */
