@@ -214,8 +214,10 @@ make_header (const struct sending *sending, struct stream_header *header,
     header->number = part - sending->parts + 1;
     header->count = sending->count;
     header->disks = sending->disks;
-    header->storing = disk.storing;
   }
+  /* What is encrypted goes as it is, without the key. */
+  if (send_all || disk.encrypted)
+    header->storing = disk.storing;
   return 0;
 }
 

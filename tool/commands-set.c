@@ -474,7 +474,7 @@ const struct command command_recompress = {
       "blocks; \"sqlblock compact\" makes the file smaller.\n"
       "\n"
       "Example: sqlblock recompress disks.sqlite web\n",
-  .common = COMMON_PROGRESS,
+  .common = COMMON_PROGRESS | COMMON_KEY,
   .least = 2,
   .most = 2,
   .run = run_recompress,

@@ -964,6 +964,8 @@ change_begin (struct connection *connection, void *opaque,
     .size = reception->hidden.size,
     .block_size = reception->hidden.block_size,
     .storing = incoming->storing,
+    .encryption = incoming->encryption,
+    .slot = incoming->slot,
   };
 
   snprintf (name, sizeof name, "%s" DISK_RECEIVING, incoming->disk);
