@@ -29,6 +29,7 @@
 #include <stdint.h>
 
 #include "base/optional.h"
+#include "encryption.h"
 #include "base/progress.h"
 #include "base/types.h"
 #include "settings.h"
@@ -608,6 +609,24 @@ void manage_receive_cancel (struct store *store, struct disk *incoming_disk);
  */
 int manage_receive_clean (struct store *store, unsigned *removed,
                           struct status *status);
+
+/*--------------------------------------------------------------------
+ * The keys of encrypted disks (keys.c).
+ */
+
+/* How the disk NAME is encrypted.  Returns 0, or -1: EINVAL where it is not,
+ * EIO.
+ */
+int manage_encryption (struct store *store, const char *name,
+                       struct encryption *encryption, struct status *status);
+
+/* Slot NUMBER of the disk NAME gets TEXT, or for "" is removed, if it has
+ * BEFORE ("": none).  Returns 0, or -1: EBUSY where it has not; EPERM where no
+ * slot would be left.
+ */
+int manage_set_slot (struct store *store, const char *name, unsigned number,
+                     const char *before, const char *text,
+                     struct status *status);
 
 /*--------------------------------------------------------------------
  * A new database that is made with one disk (build.c).

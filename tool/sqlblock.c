@@ -63,6 +63,10 @@
   X (get)                                                                      \
   X (set)                                                                      \
   X (inherit)                                                                  \
+  X (key_list)                                                                 \
+  X (key_add)                                                                  \
+  X (key_change)                                                               \
+  X (key_remove)                                                               \
   X (recompress)                                                               \
   X (status)                                                                   \
   X (attach)                                                                   \

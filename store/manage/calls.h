@@ -99,6 +99,7 @@ extern const struct field manage_fields[];
   X (manage_list_origins, "snapshot", "list")                                  \
   X (manage_details, "target", "details")                                      \
   X (manage_properties, "target", "optional")                                  \
+  X (manage_set_slot, "target id name text", "")                               \
   X (manage_usage, "items groups", "items frees")                              \
   X (manage_file, "", "file")                                                  \
   X (manage_totals, "", "totals")                                              \

@@ -67,15 +67,25 @@ has_feature (struct connection *connection, int64_t id, struct status *status)
 }
 
 int
+keys_gather (const struct optional *list, struct encryption *encryption,
+             struct status *status)
+{
+  memset (encryption, 0, sizeof *encryption);
+  for (size_t i = 0; i < list->property_count; i++)
+    if (take_property (&list->properties[i], encryption, status) == -1)
+      return -1;
+  return 0;
+}
+
+int
 keys_read (struct connection *connection, int64_t id,
            struct encryption *encryption, struct status *status)
 {
   struct optional list = { 0 };
   int r = properties_read (connection, PROPERTY_DISK, id, &list, status);
 
-  memset (encryption, 0, sizeof *encryption);
-  for (size_t i = 0; r == 0 && i < list.property_count; i++)
-    r = take_property (&list.properties[i], encryption, status);
+  if (r == 0)
+    r = keys_gather (&list, encryption, status);
   optional_free (&list);
   if (r == -1 || encryption_is_there (encryption))
     return r;

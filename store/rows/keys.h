@@ -11,6 +11,7 @@
 
 #include <stdint.h>
 
+#include "base/optional.h"
 #include "encryption.h"
 #include "sqlite/connection.h"
 #include "status.h"
@@ -21,6 +22,12 @@
  */
 int keys_read (struct connection *connection, int64_t id,
                struct encryption *encryption, struct status *status);
+
+/* Take from LIST, the properties of a disk, what is about its encryption; the
+ * same.  Thread rules: any thread.
+ */
+int keys_gather (const struct optional *list, struct encryption *encryption,
+                 struct status *status);
 
 /* Disk ID, which is new, is encrypted as HEADER says, with SLOT as the first.
  * In a transaction.  Returns 0 or -1.

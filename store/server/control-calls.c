@@ -454,6 +454,8 @@ SERVE (manage_try_rollback,
        manage_try_rollback (STORE, call->target, call->force, status))
 SERVE (manage_clone,
        manage_clone (STORE, call->source, call->name, call->text, status))
+SERVE (manage_set_slot, manage_set_slot (STORE, call->target, call->id,
+                                         call->name, call->text, status))
 SERVE (manage_reclaim_hidden, manage_reclaim_hidden (STORE, status))
 SERVE (manage_forget_copies, manage_forget_copies (STORE, status))
 
