@@ -573,6 +573,7 @@ sqlblock_dump_plugin (void)
   const char *codec;
 
   printf ("sqlblock_format=%d\n", DATABASE_FORMAT);
+  printf ("sqlblock_encryption=%s\n", encryption_is_built () ? "yes" : "no");
   printf ("sqlblock_codecs=");
   for (unsigned i = 0; (codec = store_codec (i)) != NULL; i++)
     printf ("%s%s", i == 0 ? "" : " ", codec);

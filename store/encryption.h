@@ -28,6 +28,10 @@
 
 #include "status.h"
 
+/* Was this program built with encryption?  If not, all that can fail here does.
+ */
+bool encryption_is_built (void);
+
 /*--------------------------------------------------------------------
  * What users have.  Thread rules, here and below: one thread for each list.
  */

@@ -29,6 +29,12 @@
 #include "encryption.h"
 
 bool
+encryption_is_built (void)
+{
+  return cipher_is_built ();
+}
+
+bool
 encryption_is_there (const struct encryption *encryption)
 {
   return encryption->header[0] != '\0';

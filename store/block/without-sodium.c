@@ -134,6 +134,12 @@ encryption_make (const struct secret *secrets, struct encryption *encryption,
 }
 
 bool
+encryption_is_built (void)
+{
+  return false;
+}
+
+bool
 encryption_is_there (const struct encryption *encryption)
 {
   return encryption->header[0] != '\0';

@@ -721,10 +721,12 @@ begin_clone (struct connection *connection, struct reception *reception,
   base =
       (struct layer_point){ reception->base.layer, reception->base.generation };
   options->size = reception->hidden.size = reception->base.size;
-  if (make_hidden (connection, reception, options, &base, status) == -1)
+  if (make_hidden (connection, reception, options, &base, status) == -1 ||
+      features_clone (connection, reception->base.disk, reception->hidden.id,
+                      status) == -1)
     return -1;
-  return features_clone (connection, reception->base.disk, reception->hidden.id,
-                         status) == -1
+  return keys_copy (connection, reception->base.disk, reception->hidden.id,
+                    status) == -1
              ? -1
              : properties_clone_access (connection, reception->base.disk,
                                         reception->hidden.id, status);
