@@ -350,7 +350,8 @@ enter (const struct served *served, struct client *client,
   return access_enter (&client->place, disk, &client->peer, exclusive, status);
 }
 
-/* Only what is encrypted is served with a key, and only with the key what is. */
+/* Only what is encrypted is served with a key, and only with the key what is.
+ */
 static int
 check_key (const struct served *served, const struct disk_info *disk,
            struct status *status)

@@ -522,7 +522,7 @@ sqlblock_config_complete (void)
   "size=<SIZE>            Size of a disk that is to be made.\n"                \
   "export=<NAME>          Serve or make this disk only.\n"                     \
   "key-file=<FILE>        The key of encrypted disks; one that is made is.\n"  \
-  "passphrase=<WHERE>     The same: +FILE, -FD, or - to be asked for it.\n"    \
+  "passphrase=<SOURCE>    The same: +FILE, -FD, or - to be asked for it.\n"    \
   "block-size=<SIZE>      Block size of a disk that is to be made.\n"          \
   "compression=<HOW>      How to store a disk that is to be made:\n"           \
   "                       " COMPRESSION_HELP "\n"                              \

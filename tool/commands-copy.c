@@ -349,8 +349,8 @@ import_disk (struct store *store, struct source *source,
   if (store)
     target.disk = manage_receive (store, incoming, status);
   else
-    target.build = manage_build (import_database, incoming,
-                                 secrets_given (false), status);
+    target.build =
+        manage_build (import_database, incoming, secrets_given (false), status);
   if (target.disk == NULL && target.build == NULL)
     return -1;
   r = import_source (source, &target, any_size, status);
@@ -409,9 +409,8 @@ read_options (struct manage_incoming *incoming, unsigned *patience)
   options = (struct disk_options){ .block_size = incoming->block_size,
                                    .description = incoming->description };
   if (sane_check_options (&options, &status) == -1 ||
-      (import_encrypt &&
-       secrets_make_key (&incoming->encryption, &incoming->slot, &status) ==
-           -1))
+      (import_encrypt && secrets_make_key (&incoming->encryption,
+                                           &incoming->slot, &status) == -1))
     return tool_fail (&status);
   return tool_parse_compression (import_compression,
                                  &incoming->storing.compression);

@@ -111,8 +111,8 @@ run_create (int argc, char *argv[])
   if (code != TOOL_DONE)
     return code;
   if (sane_check_options (&options, &status) == -1 ||
-      (create_encrypt && secrets_make_key (&options.encryption, &options.slot,
-                                           &status) == -1))
+      (create_encrypt &&
+       secrets_make_key (&options.encryption, &options.slot, &status) == -1))
     return tool_fail (&status);
   code = create_disk (argv[0], &options);
   if (code == TOOL_DONE)

@@ -17,7 +17,7 @@ static const char *new_key_file, *new_passphrase;
 
 static const struct tool_option new_options[] = {
   { "new-key-file", 0, "FILE", &new_key_file, "the file that is to open it" },
-  { "new-passphrase", 0, "WHERE", &new_passphrase,
+  { "new-passphrase", 0, "SOURCE", &new_passphrase,
     "what is to open it: +FILE, -FD, or - to be asked for it" },
   { NULL, 0, NULL, NULL, NULL },
 };
@@ -65,8 +65,8 @@ run_list (int argc, char *argv[])
 
       tool_cell (table, "%u", i);
       tool_cell (table, "%s", kind);
-      json_array_append_new (slots, json_pack ("{s:i, s:s}", "slot", (int)i,
-                                               "kind", kind));
+      json_array_append_new (
+          slots, json_pack ("{s:i, s:s}", "slot", (int)i, "kind", kind));
     }
   if (common.json)
     tool_json_print (
@@ -98,18 +98,6 @@ const struct command command_key_list = {
 /*--------------------------------------------------------------------
  * add, change
  */
-
-/* What is to open the disk; NULL where it is not said. */
-static struct secret *
-read_new (void)
-{
-  if ((new_key_file != NULL) == (new_passphrase != NULL)) {
-    tool_usage ("what is to open the disk?  Give either --new-key-file=FILE "
-                "or --new-passphrase=-");
-    return NULL;
-  }
-  return secrets_read (new_key_file, new_passphrase, true);
-}
 
 /* Unwrap the disk's key by what the user gave; NULL: it does not fit. */
 static struct unwrapped *
@@ -144,12 +132,11 @@ put_new (struct store *store, const char *disk,
       if (encryption->slots[*number][0] == '\0')
         break;
   if (*number == ENCRYPTION_SLOTS)
-    return tool_error (ENOSPC, "disk '%s' has %d slots, and cannot have more; "
-                               "remove one",
+    return tool_error (ENOSPC,
+                       "disk '%s' has %d slots, and cannot have more; "
+                       "remove one",
                        disk, ENCRYPTION_SLOTS);
-  secrets = read_new ();
-  if (secrets == NULL)
-    return TOOL_USAGE;
+  secrets = secrets_read (new_key_file, new_passphrase, true);
   r = unwrapped_wrap (unwrapped, secrets, slot, &status);
   if (r == 0)
     r = manage_set_slot (store, disk, *number, encryption->slots[*number], slot,
@@ -166,9 +153,12 @@ put (char *argv[], bool place)
   unsigned slot, number = ENCRYPTION_SLOTS;
   struct unwrapped *unwrapped;
   struct store *store;
-  int code =
-      find_encryption (argv[0], argv[1], true, &store, &encryption);
+  int code;
 
+  if ((new_key_file != NULL) == (new_passphrase != NULL))
+    return tool_usage ("what is to open the disk?  Give either "
+                       "--new-key-file=FILE or --new-passphrase=-");
+  code = find_encryption (argv[0], argv[1], true, &store, &encryption);
   if (code != TOOL_DONE)
     return code;
   unwrapped = unwrap (argv[1], &encryption, &slot);
@@ -196,12 +186,13 @@ const struct command command_key_add = {
   .name = "key add",
   .arguments = "DATABASE DISK",
   .summary = "Have one more passphrase or key file open a disk",
-  .help = "Give one that opens it now, too.  The data stays as it is.  What\n"
-          "was copied from the disk before, such as clones, has the slots that\n"
-          "it had then.\n"
-          "\n"
-          "Example: sqlblock key add disks.sqlite web --key-file=web.key \\\n"
-          "           --new-passphrase=-\n",
+  .help =
+      "Give one that opens it now, too.  The data stays as it is.  What\n"
+      "was copied from the disk before, such as clones, has the slots that\n"
+      "it had then.\n"
+      "\n"
+      "Example: sqlblock key add disks.sqlite web --key-file=web.key \\\n"
+      "           --new-passphrase=-\n",
   .options = new_options,
   .common = COMMON_KEY,
   .least = 2,
@@ -220,13 +211,14 @@ const struct command command_key_change = {
   .name = "key change",
   .arguments = "DATABASE DISK",
   .summary = "Have another passphrase or key file open a disk",
-  .help = "The slot that is opened by what is given gets what is new.  The key\n"
-          "of the data stays the same: who knew what opened it may have kept\n"
-          "that, and copies of the database, clones and backups still have the\n"
-          "old slot.\n"
-          "\n"
-          "Example: sqlblock key change disks.sqlite web --passphrase=- \\\n"
-          "           --new-passphrase=-\n",
+  .help =
+      "The slot that is opened by what is given gets what is new.  The key\n"
+      "of the data stays the same: who knew what opened it may have kept\n"
+      "that, and copies of the database, clones and backups still have the\n"
+      "old slot.\n"
+      "\n"
+      "Example: sqlblock key change disks.sqlite web --passphrase=- \\\n"
+      "           --new-passphrase=-\n",
   .options = new_options,
   .common = COMMON_KEY,
   .least = 2,
@@ -271,6 +263,10 @@ run_remove (int argc, char *argv[])
       number >= ENCRYPTION_SLOTS)
     return tool_usage ("'%s' is no slot: \"sqlblock key list\" shows them",
                        argv[2]);
+  if (!common.force && !common.key_file && !common.passphrase)
+    return tool_usage ("give what opens one of the slots that stay, as "
+                       "--key-file=FILE or --passphrase=-, so that the disk "
+                       "is not lost, or --force");
   code = find_encryption (argv[0], argv[1], true, &store, &encryption);
   if (code != TOOL_DONE)
     return code;
@@ -298,11 +294,12 @@ const struct command command_key_remove = {
   .name = "key remove",
   .arguments = "DATABASE DISK SLOT",
   .summary = "Have a passphrase or key file open a disk no more",
-  .help = "Give what opens one of the slots that stay.  The last slot cannot\n"
-          "be removed.  Copies of the database, clones and backups still have\n"
-          "the slot.\n"
-          "\n"
-          "Example: sqlblock key remove disks.sqlite web 1 --key-file=web.key\n",
+  .help =
+      "Give what opens one of the slots that stay.  The last slot cannot\n"
+      "be removed.  Copies of the database, clones and backups still have\n"
+      "the slot.\n"
+      "\n"
+      "Example: sqlblock key remove disks.sqlite web 1 --key-file=web.key\n",
   .options = remove_options,
   .common = COMMON_KEY,
   .least = 3,

@@ -21,14 +21,15 @@
  */
 const struct secret *secrets_given (bool new);
 
-/* Read what KEY_FILE and PASSPHRASE say, which may be NULL.  The same otherwise;
- * the caller frees it.
+/* Read what KEY_FILE and PASSPHRASE say, which may be NULL.  The same
+ * otherwise; the caller frees it.
  */
 struct secret *secrets_read (const char *key_file, const char *passphrase,
                              bool new);
 
 /* Make the key of a new disk, which what the user gave opens: the texts go to
- * *HEADER and *SLOT, and stay.  Returns 0, or -1: EINVAL where nothing is given.
+ * *HEADER and *SLOT, and stay.  Returns 0, or -1: EINVAL where nothing is
+ * given.
  */
 int secrets_make_key (const char **header, const char **slot,
                       struct status *status);

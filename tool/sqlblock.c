@@ -146,7 +146,7 @@ static const struct tool_option table_options[] = {
 static const struct tool_option key_options[] = {
   { "key-file", 0, "FILE", &common.key_file,
     "the key of an encrypted disk, or one of its slots" },
-  { "passphrase", 0, "WHERE", &common.passphrase,
+  { "passphrase", 0, "SOURCE", &common.passphrase,
     "the same: +FILE, -FD, or - to be asked for it" },
   { NULL, 0, NULL, NULL, NULL },
 };

@@ -14,8 +14,8 @@
 /* The bits of a codec, and the one of those that says that data with it was
  * encrypted; which codec that is then (block.codec).
  */
-#define CODEC_BITS 8
-#define ENCRYPTED  (1 << (CODEC_BITS - 1))
+#define CODEC_BITS      8
+#define ENCRYPTED       (1 << (CODEC_BITS - 1))
 #define ENCRYPTED_CODEC 256
 
 static uint32_t

@@ -126,7 +126,7 @@ cover (const struct cipher_key *key, const struct cipher_place *place,
 
 void
 cipher_encrypt (const struct cipher_key *key, const struct cipher_place *place,
-             bool shared, const void *data, size_t length, void *room)
+                bool shared, const void *data, size_t length, void *room)
 {
   unsigned char *stored = room, covered[COVERED];
 
@@ -141,8 +141,8 @@ cipher_encrypt (const struct cipher_key *key, const struct cipher_place *place,
 
 int
 cipher_decrypt (const struct cipher_key *key, const struct cipher_place *place,
-             const void *stored, size_t length, void *buffer,
-             struct status *status)
+                const void *stored, size_t length, void *buffer,
+                struct status *status)
 {
   const unsigned char *bytes = stored;
   unsigned char covered[COVERED];

@@ -78,15 +78,15 @@ uint64_t cipher_hash (const struct cipher_key *key, const void *bytes,
  * CIPHER_ADDED bytes more, and may hold DATA behind those.
  */
 void cipher_encrypt (const struct cipher_key *key,
-                  const struct cipher_place *place, bool shared,
-                  const void *data, size_t length, void *room);
+                     const struct cipher_place *place, bool shared,
+                     const void *data, size_t length, void *room);
 
 /* Decrypt what that has made: LENGTH bytes at STORED, of which CIPHER_ADDED are
  * not data, into BUFFER.  Returns 0, or -1: EIO where it was changed, or is of
  * another block or key.
  */
-int cipher_decrypt (const struct cipher_key *key, const struct cipher_place *place,
-                 const void *stored, size_t length, void *buffer,
-                 struct status *status);
+int cipher_decrypt (const struct cipher_key *key,
+                    const struct cipher_place *place, const void *stored,
+                    size_t length, void *buffer, struct status *status);
 
 #endif /* SQLBLOCK_CIPHER_H */

@@ -58,7 +58,7 @@ struct codec_pool {
 struct block_key {
   const struct cipher_key *key; /* NULL: nothing */
   uint64_t number;              /* of the block */
-  bool shared;                  /* others may come to refer to it, see cipher.h */
+  bool shared; /* others may come to refer to it, see cipher.h */
 };
 
 /* A block ready to be stored. */
@@ -145,10 +145,10 @@ void codec_return (struct codec_pool *pool, struct codec_workspace *workspace);
 #define CODEC_ROOM(block_size) ((size_t)(block_size) + CIPHER_ADDED)
 
 /* Encode BLOCK of BLOCK_SIZE bytes.  ROOM has CODEC_ROOM, or is NULL
- * where COMPRESSION is CODEC_RAW, and there is no key.  ENCODED may refer to BLOCK, and to the
- * first bytes of ROOM, which must stay as they are until it is no longer
- * used.  WORKSPACE may be NULL: then nothing is compressed.  Thread rules:
- * any thread, with a workspace of its own.
+ * where COMPRESSION is CODEC_RAW, and there is no key.  ENCODED may refer to
+ * BLOCK, and to the first bytes of ROOM, which must stay as they are until it
+ * is no longer used.  WORKSPACE may be NULL: then nothing is compressed. Thread
+ * rules: any thread, with a workspace of its own.
  */
 void codec_encode (struct codec_workspace *workspace,
                    const struct compression *compression,
@@ -178,9 +178,9 @@ bool codec_is_encrypted (int64_t codec);
  * its own.
  */
 int codec_copy (struct codec_workspace *workspace, int64_t codec,
-                const struct block_key *key, const void *data, size_t length, uint32_t block_size,
-                uint32_t offset, uint32_t count, void *buffer,
-                struct status *status);
+                const struct block_key *key, const void *data, size_t length,
+                uint32_t block_size, uint32_t offset, uint32_t count,
+                void *buffer, struct status *status);
 
 /* Take LENGTH bytes of DATA under CODEC, from elsewhere, for a block that is
  * ready to be stored: ENCODED refers to them.  They are decoded into BLOCK, of
@@ -196,7 +196,8 @@ int codec_adopt (struct codec_workspace *workspace, int64_t codec,
  * -1.
  */
 int codec_compare (struct codec_workspace *workspace, int64_t codec,
-                   const struct block_key *key, const void *data, size_t length, const void *block,
-                   uint32_t block_size, struct status *status);
+                   const struct block_key *key, const void *data, size_t length,
+                   const void *block, uint32_t block_size,
+                   struct status *status);
 
 #endif /* SQLBLOCK_CODEC_H */

@@ -71,8 +71,7 @@ struct slot {
   unsigned long long passes, kib; /* of a passphrase */
   unsigned char salt[crypto_pwhash_SALTBYTES];
   unsigned char nonce[crypto_aead_xchacha20poly1305_ietf_NPUBBYTES];
-  unsigned char
-      wrapped[CIPHER_KEY + crypto_aead_xchacha20poly1305_ietf_ABYTES];
+  unsigned char wrapped[CIPHER_KEY + crypto_aead_xchacha20poly1305_ietf_ABYTES];
 };
 
 struct unwrapped {
@@ -285,8 +284,8 @@ read_header (const struct encryption *encryption, struct header *header,
     return status_fail (status, EIO,
                         "what says how the disk is encrypted is damaged; "
                         "restore the database from a backup");
-  header->number = (uint32_t)number[0] << 24 | number[1] << 16 |
-                   number[2] << 8 | number[3];
+  header->number =
+      (uint32_t)number[0] << 24 | number[1] << 16 | number[2] << 8 | number[3];
   return 0;
 }
 
@@ -397,9 +396,9 @@ write_header (struct unwrapped *unwrapped, struct status *status)
     return -1;
   cipher_key_check (key, check);
   cipher_key_free (key);
-  end = unwrapped->header +
-        sprintf (unwrapped->header, CIPHER_NAME " %08" PRIx32,
-                 unwrapped->number);
+  end =
+      unwrapped->header +
+      sprintf (unwrapped->header, CIPHER_NAME " %08" PRIx32, unwrapped->number);
   write_digits (end, check, sizeof check);
   return 0;
 }

@@ -28,6 +28,7 @@
 #include "engine/remote.h"
 #include "engine/store-parts.h"
 #include "rows/features.h"
+#include "rows/keys.h"
 #include "rows/layers.h"
 #include "sqlite/guard.h"
 #include "statistics.h"
@@ -239,6 +240,18 @@ disk_open (struct store *store, const char *name, bool readonly,
   }
 }
 
+int
+store_unlock (struct store *store, struct disk_info *info,
+              struct status *status)
+{
+  struct encryption encryption;
+
+  if (STORE_READ (store, status, connection,
+                  keys_read (connection, info->id, &encryption, status)) == -1)
+    return status_prefix (status, "disk '%s'", info->name);
+  return keyring_unlock (&store->keyring, &encryption, info, status);
+}
+
 struct disk *
 disk_open_found (struct store *store, const struct disk_info *info,
                  bool readonly, struct status *status)
@@ -253,7 +266,7 @@ disk_open_found (struct store *store, const struct disk_info *info,
   disk->store = store;
   disk->info = *info;
   if (check_access (store, info, readonly, status) == -1 ||
-      keyring_unlock (store, &disk->info, status) == -1) {
+      store_unlock (store, &disk->info, status) == -1) {
     free (disk);
     return NULL;
   }

@@ -152,6 +152,10 @@ const char *store_path (const struct store *store);
 /* What a server has done; NULL for a command, or where that is not counted. */
 struct statistics *store_statistics (const struct store *store);
 
+/* Have INFO->key be the key of that disk, as keyring_unlock says. */
+int store_unlock (struct store *store, struct disk_info *info,
+                  struct status *status);
+
 /* The same for a disk that was found, whatever its name. */
 struct disk *disk_open_found (struct store *store, const struct disk_info *info,
                               bool readonly, struct status *status);

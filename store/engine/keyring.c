@@ -11,10 +11,7 @@
 #include <string.h>
 
 #include "block/cipher.h"
-#include "engine/engine.h"
 #include "engine/keyring.h"
-#include "engine/store-parts.h"
-#include "rows/keys.h"
 
 struct unlocked {
   struct unlocked *next;
@@ -23,8 +20,11 @@ struct unlocked {
 };
 
 void
-keyring_init (struct keyring *keyring)
+keyring_init (struct keyring *keyring, const struct secret *secrets,
+              bool command)
 {
+  keyring->secrets = secrets;
+  keyring->command = command;
   pthread_mutex_init (&keyring->lock, NULL);
   keyring->unlocked = NULL;
 }
@@ -88,18 +88,14 @@ find (struct keyring *keyring, const struct encryption *encryption,
 }
 
 int
-keyring_unlock (struct store *store, struct disk_info *info,
-                struct status *status)
+keyring_unlock (struct keyring *keyring, const struct encryption *encryption,
+                struct disk_info *info, struct status *status)
 {
-  const struct secret *secrets = store->options.secrets;
-  const bool command = store->options.command;
-  struct encryption encryption;
+  const struct secret *secrets = keyring->secrets;
+  const bool command = keyring->command;
 
   info->key = NULL;
-  if (STORE_READ (store, status, connection,
-                  keys_read (connection, info->id, &encryption, status)) == -1)
-    return status_prefix (status, "disk '%s'", info->name);
-  if (!encryption_is_there (&encryption))
+  if (!encryption_is_there (encryption))
     return secrets && command
                ? status_fail (status, EACCES,
                               "disk '%s' is not encrypted, but a key was "
@@ -107,7 +103,7 @@ keyring_unlock (struct store *store, struct disk_info *info,
                               info->name)
                : 0;
   info->encrypted = true;
-  info->key = find (&store->keyring, &encryption, secrets, status);
+  info->key = find (keyring, encryption, secrets, status);
   return info->key || (status->error == EACCES && (!secrets || !command))
              ? 0
              : status_prefix (status, "disk '%s'", info->name);

@@ -13,28 +13,31 @@
 #define SQLBLOCK_KEYRING_H
 
 #include <pthread.h>
+#include <stdbool.h>
 
 #include "base/types.h"
 #include "encryption.h"
 #include "status.h"
 
-struct store;
-
 struct keyring {
+  const struct secret *secrets; /* the caller's */
+  bool command;                 /* it is no server's */
   pthread_mutex_t lock; /* a leaf, but for the time that a passphrase takes */
   struct unlocked *unlocked;
 };
 
-void keyring_init (struct keyring *keyring);
+void keyring_init (struct keyring *keyring, const struct secret *secrets,
+                   bool command);
 void keyring_destroy (struct keyring *keyring);
 
-/* Have INFO->key be the key of that disk; NULL where it is not encrypted, or no
- * secret fits: then it can be read and written only as it is stored, as by who
- * sends and receives it, and a server lets no client open it.  A command that
- * was given a secret fails then, and for a disk that is not encrypted, with
- * EACCES.  Returns 0 or -1.  Thread rules: any thread.
+/* Have INFO->key be the key of that disk, which has ENCRYPTION; NULL where it
+ * is not encrypted, or no secret fits: then it can be read and written only as
+ * it is stored, as by who sends and receives it, and a server lets no client
+ * open it.  A command that was given a secret fails then, and for a disk that
+ * is not encrypted, with EACCES.  Returns 0 or -1.  Thread rules: any thread.
  */
-int keyring_unlock (struct store *store, struct disk_info *info,
+int keyring_unlock (struct keyring *keyring,
+                    const struct encryption *encryption, struct disk_info *info,
                     struct status *status);
 
 #endif /* SQLBLOCK_KEYRING_H */

@@ -108,7 +108,7 @@ store_open (const char *path, const struct store_options *options,
   if (!store_is_immutable (store))
     place_watch_log (&store->connections.place);
   pthread_mutex_init (&store->lock, NULL);
-  keyring_init (&store->keyring);
+  keyring_init (&store->keyring, options->secrets, options->command);
   store->readers.follow = !options->command;
   if (store_is_immutable (store))
     warn_of_reading (store);

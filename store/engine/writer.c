@@ -512,8 +512,8 @@ encode_blocks (struct encoding *encoding, struct writer *writer,
                struct status *status)
 {
   const struct write_request *request = encoding->request;
-  const bool changes = request->storing.compression.codec != CODEC_RAW ||
-                       encoding->key;
+  const bool changes =
+      request->storing.compression.codec != CODEC_RAW || encoding->key;
   const uint32_t block_size = encoding->block_size;
   const uint64_t blocks = request->count / block_size;
   const char *data = request->data;
@@ -767,7 +767,8 @@ writer_end_log (struct writer *writer, enum mark_state state, int patience,
 static int
 open_blocks (struct writer *writer, struct status *status)
 {
-  writer->block = malloc (DISK_BLOCK_SIZE_MAX + CODEC_ROOM (DISK_BLOCK_SIZE_MAX));
+  writer->block =
+      malloc (DISK_BLOCK_SIZE_MAX + CODEC_ROOM (DISK_BLOCK_SIZE_MAX));
   if (writer->block == NULL)
     return status_no_memory (status);
   writer->room = writer->block + DISK_BLOCK_SIZE_MAX;

@@ -700,10 +700,9 @@ make_hidden (struct connection *connection, struct reception *reception,
                        status) == -1)
     return -1;
   /* What comes in for a disk is encrypted as that is. */
-  return reception->disk.id == 0
-             ? 0
-             : keys_copy (connection, reception->disk.id, reception->hidden.id,
-                          status);
+  return reception->disk.id == 0 ? 0
+                                 : keys_copy (connection, reception->disk.id,
+                                              reception->hidden.id, status);
 }
 
 /* Make DISK/receiving for a clone of the base. */

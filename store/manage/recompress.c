@@ -34,7 +34,6 @@
 #include "manage/calls.h"
 #include "manage.h"
 #include "engine/engine.h"
-#include "engine/keyring.h"
 #include "rows/snapshots.h"
 
 /* What a step reads: at most STEP_ROWS rows, and no more once what it stores
@@ -131,7 +130,7 @@ look_at_disk (struct connection *connection,
 static int
 have_key (struct store *store, struct disk_info *disk, struct status *status)
 {
-  if (keyring_unlock (store, disk, status) == -1)
+  if (store_unlock (store, disk, status) == -1)
     return -1;
   return disk->encrypted && disk->key == NULL
              ? status_fail (status, EACCES,
@@ -671,7 +670,8 @@ recompress_disk (struct store *store, const char *disk, progress_made progress,
   *done = (struct recompressed){ 0 };
   recompression = calloc (1, sizeof *recompression);
   if (recompression)
-    recompression->room = malloc (STEP_BYTES + 3 * CODEC_ROOM (DISK_BLOCK_SIZE_MAX));
+    recompression->room =
+        malloc (STEP_BYTES + 3 * CODEC_ROOM (DISK_BLOCK_SIZE_MAX));
   if (recompression == NULL || recompression->room == NULL) {
     free (recompression);
     return status_no_memory (status);

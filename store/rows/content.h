@@ -76,10 +76,11 @@ int content_read (struct connection *connection, int64_t id,
                   struct status *status);
 
 /* Find the content that is equal to a block of BLOCK_SIZE bytes, which is not
- * all zeroes, or store it as one, among those of its KEY (cipher.h) or of none.  *NEXT_ID is the id of the next new row, or
- * 0: find it.  *ID becomes the content's, or 0: store the block by itself.
- * The caller makes a reference to it before anything else is deleted.  Inside
- * a write transaction.  Returns 0, or -1.
+ * all zeroes, or store it as one, among those of its KEY (cipher.h) or of none.
+ * *NEXT_ID is the id of the next new row, or 0: find it.  *ID becomes the
+ * content's, or 0: store the block by itself. The caller makes a reference to
+ * it before anything else is deleted.  Inside a write transaction.  Returns 0,
+ * or -1.
  */
 int content_put (struct connection *connection, const struct encoded *encoded,
                  const struct cipher_key *key, uint32_t block_size,

@@ -238,10 +238,9 @@ disks_create_on (struct connection *connection,
   *id = sqlite3_last_insert_rowid (connection->db);
   if (set_checksum (connection, *id, status) == -1)
     return -1;
-  return options->encryption
-             ? keys_put (connection, *id, options->encryption, options->slot,
-                         status)
-             : 0;
+  return options->encryption ? keys_put (connection, *id, options->encryption,
+                                         options->slot, status)
+                             : 0;
 }
 
 int

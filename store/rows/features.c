@@ -20,10 +20,10 @@
 bool
 features_know (const char *name)
 {
-  return name && (codec_has_feature (name) ||
-                  strcmp (name, CONTENT_FEATURE) == 0 || features_stay (name) ||
-                  (strcmp (name, FEATURE_ENCRYPTED) == 0 &&
-                   cipher_is_built ()));
+  return name &&
+         (codec_has_feature (name) || strcmp (name, CONTENT_FEATURE) == 0 ||
+          features_stay (name) ||
+          (strcmp (name, FEATURE_ENCRYPTED) == 0 && cipher_is_built ()));
 }
 
 bool

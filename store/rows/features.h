@@ -114,8 +114,8 @@ int features_allow_layer (struct connection *connection, int64_t layer,
 /* Does one of any disk forbid to change it?  Returns as features_forbid. */
 int features_forbid_any (struct connection *connection, struct status *status);
 
-/* What may be done with disk ID, and whether it is ENCRYPTED, which may be NULL.
- * Returns 0, or -1.
+/* What may be done with disk ID, and whether it is ENCRYPTED, which may be
+ * NULL. Returns 0, or -1.
  */
 int features_access (struct connection *connection, int64_t disk,
                      enum disk_access *access, bool *encrypted,

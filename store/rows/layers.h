@@ -64,7 +64,8 @@ struct view {
   struct storing storing;  /* if it is a disk; */
   enum disk_access access; /* and what may be done with it */
   bool encrypted;          /* if it is a disk; its rows must be */
-  const struct cipher_key *key; /* its blocks are encrypted with this, or NULL */
+  const struct cipher_key
+      *key; /* its blocks are encrypted with this, or NULL */
   struct layer_point *layers;
   size_t depth;    /* how many layers */
   size_t capacity; /* room for how many; kept from one use to the next */

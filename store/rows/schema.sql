@@ -263,6 +263,9 @@ CREATE INDEX snapshot_by_last_block ON snapshot (last_block);
 --   id            file      16 random bytes, which copies share
 --   description   snapshot  a text
 --   user:...      any       a text that people give, by any name
+--   encryption, encryption:slot:NUMBER
+--                 disk      how it is encrypted, and what wraps its key: texts,
+--                           see encryption.c
 --   hold:...      snapshot  when it was made (since 1970): the snapshot is not
 --                           deleted, replaced or thinned out, by anything,
 --                           while it has one
@@ -324,7 +327,12 @@ CREATE TABLE reclaim (
 -- bytes, a tag of 16 bytes, and the bytes, which were compressed before.  All
 -- checksums are of what is stored, so nobody needs the key to check or to move
 -- a row.  In a row of content hash is a keyed one.  What identifies the block
--- to the tag is its number, its length and the codec.
+-- to the tag (of XChaCha20-Poly1305) is its number (64 bits; 2^64-1 where the
+-- lowest bit of the nonce's first byte is 1: others may share the bytes), its
+-- length, the codec before, and the number of the key (32 bits each, all
+-- little-endian).  A disk that has such rows has the feature 'encrypted', of
+-- class 3, and no others but of zeroes; cipher.h and encryption.c say how keys
+-- are derived and wrapped.
 CREATE TABLE block (
   -- In the order of writing; see above where the next one comes from.
   id INTEGER PRIMARY KEY,

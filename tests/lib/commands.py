@@ -58,12 +58,16 @@ CALLS = {
     "set": ["web", "user:owner=ann"],
     "inherit": ["web", "user:owner"],
     "recompress": ["web"],
+    "key list": ["secret"],
+    "key add": ["secret", "--key-file=key", "--new-key-file=lock"],
+    "key change": ["secret", "--key-file=key", "--new-key-file=lock"],
+    "key remove": ["secret", "1", "--key-file=key"],
     "status": [],
     "top": [],
 }
 # These only report: they have nothing to confirm.
 REPORTS = {"list", "info", "df", "trash list", "status", "snapshot list",
-           "bookmark list", "diff", "map", "get", "top"}
+           "bookmark list", "key list", "diff", "map", "get", "top"}
 # These make the database where it is missing, or do not open it.
 WITHOUT_FILE = {"create", "receive"}
 # On a file these are refused; test-cluster.sh has them on a cluster.
@@ -112,6 +116,10 @@ def make ():
                   ["bookmark", "create", DB, "web@tuesday", "kept"],
                   ["import", DB, "web", "image", "--overwrite"],
                   ["clone", DB, "web", "child"],
+                  ["create", DB, "secret", "--size=1M", "--encrypt",
+                   "--key-file=key"],
+                  ["key", "add", DB, "secret", "--key-file=key",
+                   "--new-key-file=stream"],
                   ["import", "other.sqlite", "sent", "image", "--create"],
                   ["snapshot", "create", "other.sqlite", "sent@one"]):
         code, _, text = sqlblock(words)
@@ -150,6 +158,9 @@ def contents ():
     """What the database has."""
     return sqlblock(["list", DB, "--all", "--json"])[1]
 
+for name in ("key", "lock", "stream"):
+    with open(name, "wb") as file:
+        file.write(os.urandom(32))
 with open("image", "wb") as file:
     file.write(os.urandom(300000))
 make()
@@ -176,7 +187,7 @@ def values_of (name, argument):
             "SECONDS": "1", "SOCKET": "none", "NUMBER": "1", "KEY": "user:other",
             "TITLES": "size,name", "TITLE": "created", "FORMAT": "raw",
             "ID": "3", "TIME": "2999-01-01", "SPAN": "1h",
-            "TOKEN": "token"}[argument]
+            "TOKEN": "token", "SOURCE": "+key"}[argument]
 
 def option_of (name, argument):
     return "--%s%s" % (name, argument and "=" + values_of(name, argument))
@@ -443,7 +454,7 @@ def walk_files (command, serve):
     calls = [(replaced(right, i, None), []) for i, word in
              enumerate(usage[command]) if word.startswith("FILE")]
     for _, name, argument in options[command]:
-        if argument == "FILE":
+        if argument == "FILE" and "key-file" not in name:
             calls.append((right, ["--%s=" % name]))
     overwrite = [["--" + name] for _, name, _ in options[command]
                  if name in ("overwrite", "force") and command == "export"]

@@ -15,7 +15,8 @@ floors='base block cluster sqlite rows engine manage check server'
 # A header that lies directly in store/ counts as on the floor that it is the
 # face of.
 face='status.h=base store.h=engine manage.h=manage stream.h=manage
-  check.h=check server.h=server statistics.h=base settings.h=rows'
+  check.h=check server.h=server statistics.h=base settings.h=rows
+  encryption.h=block'
 
 # "FILE:LINE:#include "HEADER"" of what goes up, or leads nowhere.
 up=$(grep -rn --include='*.[ch]' '^# *include *"' store | awk -F '[:"]' \

@@ -39,6 +39,9 @@ sqlblock info d.sqlite web-test --json >json/disk
 sqlblock info d.sqlite web@monday --json >json/snapshot
 sqlblock diff d.sqlite web@monday --json >json/diff
 sqlblock map d.sqlite web --since=monday --json >json/map
+head -c 32 /dev/urandom >key
+sqlblock create k.sqlite secret --size=1M --encrypt --key-file=key
+sqlblock key list k.sqlite secret --json >json/key
 sqlblock create -q d.sqlite gone --size=1M
 sqlblock set -q d.sqlite gone trash=1h
 sqlblock delete -q d.sqlite gone
@@ -200,6 +203,9 @@ for name, title in (("estimate", "An estimate"), ("stream", "A stream")):
          documented(title))
 same("keys of a bookmark", sorted(printed("bookmarks")["bookmarks"][0]),
      documented("A bookmark"))
+found = printed("key")
+same("keys of a key", sorted({*found, *found["slots"][0]}),
+     documented("A key"))
 same("keys of a reception", sorted(printed("kept")["kept"]),
      documented("A reception"))
 same("keys of a map", sorted(printed("map")), documented("A map"))
@@ -232,8 +238,8 @@ same("keys of a server's distribution",
 # Whatever else prints JSON is looked at above.
 same("commands with --json",
      ["attached", "bookmark list", "check", "compact", "df", "diff", "get",
-      "info", "list", "map", "receive", "send", "snapshot list", "status",
-      "stream info", "top", "trash list"],
+      "info", "key list", "list", "map", "receive", "send", "snapshot list",
+      "status", "stream info", "top", "trash list"],
      sorted(command for command in commands
             if "--json" in ask("help", *command.split())))
 

@@ -20,7 +20,8 @@
 
 #define BLOCK 512
 
-static const unsigned char master[CIPHER_KEY] = "0123456789abcdef0123456789abcde";
+static const unsigned char master[CIPHER_KEY] =
+    "0123456789abcdef0123456789abcde";
 static const struct cipher_place usual = { 7, BLOCK, 1 };
 
 static struct cipher_key *
@@ -112,7 +113,8 @@ test_place (void **state)
                       sizeof stored));
   stored[4] ^= 1;
   assert_false (opens (key, &usual, stored, sizeof stored));
-  assert_true (cipher_hash (key, master, 16) != cipher_hash (bytes, master, 16));
+  assert_true (cipher_hash (key, master, 16) !=
+               cipher_hash (bytes, master, 16));
   cipher_key_free (key);
   cipher_key_free (number);
   cipher_key_free (bytes);
@@ -124,7 +126,7 @@ test_place (void **state)
 static void
 test_known (void **state)
 {
-  static const char known[] = 
+  static const char known[] =
       "0500000044480855100f124b917067398a77d25b6ab62eddeafd28975218963884bcde9a"
       "4e3c8db8284f819aa1e25967991464fb1ae5a91b0ee63692ddd6031df211b3f40d35323d"
       "72353b1987572d1a2e8e4fe3cdcf68adb403db65a53c255df5ace2cd53fb63de55cf4fda"
@@ -155,7 +157,8 @@ test_known (void **state)
   assert_ok (cipher_decrypt (key, &place, stored, sizeof stored, back, &status),
              &status);
   assert_memory_equal (back, "what is known\n", 14);
-  assert_int_equal (cipher_hash (key, "equal", 5), UINT64_C (0xd4f428bf2aa875aa));
+  assert_int_equal (cipher_hash (key, "equal", 5),
+                    UINT64_C (0xd4f428bf2aa875aa));
   cipher_key_check (key, check);
   assert_int_equal (check[0], 224);
   assert_int_equal (check[15], 162);
@@ -219,9 +222,8 @@ test_secrets (void **state)
   assert_false (unwraps (&encryption, SECRET_PASSPHRASE, KEY_FILE));
   assert_null (encryption_unwrap (&encryption, NULL, NULL, &status));
   assert_int_equal (status.error, EACCES);
-  assert_int_equal (secret_add (&secrets, SECRET_KEY_FILE, KEY_FILE, 31,
-                                &status),
-                    -1);
+  assert_int_equal (
+      secret_add (&secrets, SECRET_KEY_FILE, KEY_FILE, 31, &status), -1);
   assert_int_equal (secret_add (&secrets, SECRET_PASSPHRASE, "", 0, &status),
                     -1);
   assert_int_equal (status.error, EINVAL);

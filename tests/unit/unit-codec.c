@@ -211,8 +211,7 @@ test_no_workspace (void **state)
   for (size_t i = 0; i < NAMES; i++)
     if (compression_parse (names[i], &compression, &status) == 0) {
       make_block (TEXT, 4096);
-      codec_encode (NULL, &compression, &no_key, block, 4096, room,
-                  &encoded);
+      codec_encode (NULL, &compression, &no_key, block, 4096, room, &encoded);
       assert_int_equal (encoded.codec, CODEC_RAW);
       assert_ptr_equal (encoded.data, block);
     }

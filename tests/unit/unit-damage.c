@@ -186,8 +186,7 @@ check_other_size (struct rows *rows, const struct compression *compression,
   struct encoded encoded;
 
   memset (block, 'x', size);
-  codec_encode (&workspace, compression, &no_key, block, size, room,
-                &encoded);
+  codec_encode (&workspace, compression, &no_key, block, size, room, &encoded);
   assert_int_equal (encoded.codec, compression->codec);
   if (encoded.length < BLOCK) {
     rows_put (rows, 1, 5, 1, encoded.codec, encoded.data, encoded.length);
