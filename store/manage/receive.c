@@ -68,6 +68,7 @@ struct reception {
   struct store *store;
   const struct manage_incoming *incoming;
   struct disk_info hidden;   /* DISK/receiving */
+  int64_t held;              /* its id, when this has its guard; or 0 */
   struct disk_info disk;     /* DISK, if it is there */
   struct snapshot_info base; /* the base, if there is one */
   bool newest;               /* and DISK has no newer snapshot */
@@ -944,11 +945,11 @@ begin_again (struct connection *connection, struct reception *reception,
   return 0;
 }
 
+/* Make DISK/receiving, or find it. */
 static int
-change_begin (struct connection *connection, void *opaque,
+make_or_find (struct connection *connection, struct reception *reception,
               struct status *status)
 {
-  struct reception *reception = opaque;
   const struct manage_incoming *incoming = reception->incoming;
   char name[DISK_NAME_MAX + sizeof DISK_RECEIVING];
   struct disk_options options = {
@@ -970,6 +971,32 @@ change_begin (struct connection *connection, void *opaque,
   return incoming->replace
              ? begin_replacing (connection, reception, &options, status)
              : begin_changes (connection, reception, &options, status);
+}
+
+static void
+let_go (struct reception *reception)
+{
+  if (reception->held != 0)
+    store_end_writing (reception->store, reception->held);
+  reception->held = 0;
+}
+
+/* Its guard is taken before anybody sees it: who removes what was left behind
+ * would take it for that.  A transaction that is undone may be made again.
+ */
+static int
+change_begin (struct connection *connection, void *opaque,
+              struct status *status)
+{
+  struct reception *reception = opaque;
+
+  let_go (reception);
+  if (make_or_find (connection, reception, status) == -1 ||
+      store_begin_writing (reception->store, reception->hidden.id, status) ==
+          -1)
+    return -1;
+  reception->held = reception->hidden.id;
+  return 0;
 }
 
 /* Can this program write what a new disk is to have? */
@@ -1172,6 +1199,7 @@ manage_receive (struct store *store, const struct manage_incoming *incoming,
       store_change (store, change_begin, &reception, status) == 0 &&
       grow_clone (&reception, status) == 0)
     disk = disk_open_found (store, &reception.hidden, false, status);
+  let_go (&reception);
   if (disk) {
     disk_keep_guard (disk, guard);
     return disk;
@@ -1210,6 +1238,7 @@ manage_try_receive (struct store *store, const struct manage_incoming *incoming,
       take_guard (&reception, &guard, status) == 0 &&
       look_for_base (&reception, status) == 0)
     store_change (store, try_begin, &reception, status);
+  let_go (&reception);
   if (guard != -1)
     guard_release (guard);
   return reception.would
