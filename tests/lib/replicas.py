@@ -26,7 +26,7 @@ random.seed(int(seed))
 DISKS = 5                       # at most, and snapshots of each
 SNAPSHOTS = 8
 counter = 0
-taken = {}                      # what a snapshot shows, by its guid
+taken = {}                      # what snapshots show, by their guids, in order
 done = {}                       # how often each thing was done
 
 
@@ -50,13 +50,18 @@ class Disk:
         self.name, self.data = name, bytearray(data)
         self.snapshots = []     # in the order in which they were made
         self.bookmarks = {}     # guids
-        self.jumped = set()     # bookmarks that it may not come from any more
+        self.jumped = set()     # guids that it may not come from any more
+        self.replica = None     # what it is called there
+        self.written = False    # since its newest snapshot
 
     def snapshot(self, name):
         return next((one for one in self.snapshots if one.name == name), None)
 
+    def bookmarked(self, name):
+        return self.bookmarks.get(name)
+
     def jump(self):
-        self.jumped |= set(self.bookmarks) | {one.guid
+        self.jumped |= set(self.bookmarks.values()) | {one.guid
                                               for one in self.snapshots}
 
 
@@ -134,8 +139,11 @@ def random_snapshot():
 
 
 def write():
-    disk = random_disk()
-    handle = here.server.connect(disk.name)
+    write_to(here, random_disk())
+
+
+def write_to(side, disk):
+    handle = side.server.connect(disk.name)
     size = len(disk.data)
     for _ in range(random.randint(1, 6)):
         length = random.randint(1, 9000)
@@ -149,6 +157,7 @@ def write():
             handle.pwrite(data, offset)
         disk.data[offset:offset + length] = data
     handle.shutdown()
+    disk.written = True
 
 
 def group():
@@ -169,6 +178,17 @@ def snapshot():
         return
     here.run(["snapshot", "create", *(word + "@" + name for word in words)],
              {0} if disks else {3})
+    note_snapshots(disks, name)
+
+
+def snapshot_of_all():
+    name = new_name("s")
+    here.run(["snapshot", "create", "--all", "@" + name])
+    note_snapshots(here.disks, name)
+    return name
+
+
+def note_snapshots(disks, name):
     listed = here.listed()
     for disk in disks:
         made = Snapshot(*listed[disk][-1])
@@ -355,10 +375,10 @@ def send(words):
 
 def receive(name, stream, *words, codes={0}):
     """Receive it as the disk of that name; what is kept of it, if it fails."""
-    code, out, error = there.run(["receive", name, "--json", *words], codes,
-                                 stream)
+    there.run(["receive", name, *words], codes, stream)
     note(there, name)
-    return code, json.loads(out)["kept"], error
+    listed = json.loads(there.run(["list", "--json"])[1])["receiving"]
+    return next((one for one in listed if one["disk"] == name), None)
 
 
 def note(side, name):
@@ -372,7 +392,9 @@ def note(side, name):
     disk.snapshots = [Snapshot(*one) for one in have]
     if [guid for _, guid in have][:len(before)] != before:
         fail(side.db, name, "had", before, "and has", have)
-    disk.data = bytearray(taken[have[-1][1]])
+    if not disk.written or [guid for _, guid in have] != before:
+        disk.data = bytearray(taken[have[-1][1]])
+        disk.written = False
 
 
 def drop(name):
@@ -397,8 +419,14 @@ def base_of(disk, name):
     return None, False
 
 
-def arrived(disk, name, last):
+def is_later(one, other):
+    guids = list(taken)
+    return guids.index(one.guid) > guids.index(other.guid)
+
+
+def arrived(disk, last):
     """It has all snapshots up to that one."""
+    name = disk.replica
     newest = there.disks[name].snapshots[-1]
     if newest.guid != last.guid or \
             [one.guid for one in disk.snapshots if one.guid in
@@ -412,15 +440,15 @@ def arrived(disk, name, last):
 def replicate():
     """Bring a disk up to date there, whatever happens on the way."""
     disk, last = random_snapshot()
-    name = "r" + disk.name
     if last is None:
         return
-    for other in [one for one in there.disks if one != "first"
-                  and one[1:] not in here.disks]:
+    disk.replica = disk.replica or new_name("r")
+    known = {one.replica for one in [*here.disks.values(), *here.trash]}
+    for other in set(there.disks) - known - {"first"}:
         drop(other)
-    base, may_fail = base_of(disk, name)
+    base, may_fail = base_of(disk, disk.replica)
     if base is None:
-        drop(name)
+        drop(disk.replica)
         base = []
         count("again")
     chain = random.random() < .7
@@ -428,7 +456,7 @@ def replicate():
     text = disk.name + random.choice(("", "@" + last.name)) \
         if chain else disk.name + "@" + last.name
     words = [*(["-R"] if chain else []), text, *base]
-    if base and last.guid == there.disks[name].snapshots[-1].guid:
+    if base and not is_later(last, there.disks[disk.replica].snapshots[-1]):
         here.run(["send", *words], {1})
         return
     if may_fail:
@@ -436,25 +464,67 @@ def replicate():
         if code == 1:
             if "does not come from the bookmark" not in error:
                 fail(words, error)
-            drop(name)
+            drop(disk.replica)
             words = words[:-1]
+            base = []
             count("bookmarks refused")
     if base:
         count("from bookmarks" if "#" in base[0] else "increments")
     stream = send(words)
+    force = write_there(disk.replica, stream) if base else []
     if random.random() < .5:
-        whole = receive(name, stream)
-        arrived(disk, name, last)
+        receive(disk.replica, stream, *force)
+        arrived(disk, last)
         count("chains" if chain else "one")
+    else:
+        cut(disk, stream, last, chain, force)
+    if random.random() < .6:
+        mark(disk)
+
+
+def write_there(name, stream):
+    """What was written there is given up only if that is asked for."""
+    replica = there.disks[name]
+    if replica.written:
+        return ["--rollback"]
+    if random.random() < .8:
+        return []
+    if random.random() < .5:
+        write_to(there, replica)
+    else:
+        one = random.choice(replica.snapshots)
+        there.run(["rollback", name + "@" + one.name])
+        replica.data = bytearray(taken[one.guid])
+        replica.written = True
+    # Zeroes that were zeroes are no change.
+    if replica.data != taken[replica.snapshots[-1].guid]:
+        receive(name, stream, codes={1})
+        count("refused")
+    return ["--rollback"]
+
+
+def mark(disk):
+    """Remember what is there by a bookmark only."""
+    if disk.replica not in there.disks or \
+            here.disks.get(disk.name) is not disk:
         return
-    cut(disk, name, words, stream, last, chain)
+    newest = there.disks[disk.replica].snapshots[-1].guid
+    for one in disk.snapshots:
+        if one.guid == newest and not one.holds:
+            name = new_name("b")
+            here.run(["bookmark", "create", disk.name + "@" + one.name, name])
+            disk.bookmarks[name] = newest
+            here.run(["snapshot", "delete", disk.name + "@" + one.name])
+            disk.snapshots.remove(one)
+            return
 
 
-def cut(disk, name, words, stream, last, chain):
+def cut(disk, stream, last, chain, force):
     """The stream does not arrive at once."""
+    name = disk.replica
     keep = ["-s"] if random.random() < .8 else []
-    _, kept, _ = receive(name, stream[:random.randrange(len(stream))], *keep,
-                         codes={1})
+    kept = receive(name, stream[:random.randrange(len(stream))], *keep, *force,
+                   codes={1})
     while kept:
         there.check()
         if random.random() < .5:
@@ -471,26 +541,23 @@ def cut(disk, name, words, stream, last, chain):
         last = disk.snapshots[-1] if chain else last
         if random.random() < .4:
             count("cut again")
-            _, kept, _ = receive(name, stream[:random.randrange(len(stream))],
-                                 codes={1})
-            if kept is None:
-                fail("nothing is kept of", name)
+            kept = receive(name, stream[:random.randrange(len(stream))], *force,
+                           codes={1})
             continue
-        receive(name, stream)
-        arrived(disk, name, last)
+        receive(name, stream, *force)
+        arrived(disk, last)
         count("resumed")
         return
     if kept:
         there.run(["receive", name, "--abort"])
-    if here.disks.get(disk.name) is not disk:
-        return
-    if not keep and random.random() < .7:
+        note(there, name)
+    elif not keep and random.random() < .7:
         # All again; what is there is passed by.
-        receive(name, stream)
-        arrived(disk, name, last)
+        receive(name, stream, *force)
+        arrived(disk, last)
         count("sent again")
-        return
-    count("left")
+    else:
+        count("left")
 
 
 def thin_out():
@@ -502,14 +569,45 @@ def thin_out():
 
 
 def all_new():
-    """All of it, clones as clones, to a new database."""
-    disks = [disk for disk in here.disks.values() if disk.snapshots]
+    """All of it, clones as clones, to a new database; and then what came later,
+    from what all of them have."""
     for file in os.listdir("."):
         if file.startswith("new.sqlite"):
             os.unlink(file)
-    if not disks:
-        return
-    stream = send(["-R", *(disk.name for disk in disks)])
+    common = snapshot_of_all()
+    if random.random() < .5:
+        for name in here.disks:
+            here.run(["bookmark", "create", name + "@" + common, common])
+            here.disks[name].bookmarks[common] = \
+                here.disks[name].snapshots[-1].guid
+    new = {}
+    send_to_new(list(here.disks.values()), [], new)
+    for _ in range(random.randint(1, 8)):
+        change()
+    snapshot_of_all()
+    for mark, has in random.sample([("@", Disk.snapshot),
+                                    ("#", Disk.bookmarked)], 2):
+        # One that has another name by now, or lost the mark, does not fit.
+        disks = [disk for disk in here.disks.values()
+                 if disk not in new.values() or
+                 new.get(disk.name) is disk and has(disk, common)]
+        if any(disk in new.values() for disk in disks) and \
+                not any(disk.name in new and disk not in new.values()
+                        for disk in disks):
+            may_fail = mark == "#" and any(
+                disk.bookmarks.get(common) in disk.jumped for disk in disks)
+            if send_to_new(disks, ["--from=" + mark + common], new, may_fail):
+                count("all from " + mark)
+                return
+
+
+def send_to_new(disks, base, new, may_fail=False):
+    """Send all snapshots of the disks to the new database.  Has it come?"""
+    words = ["-R", *(disk.name for disk in disks), *base]
+    if may_fail and here.run(["send", *words], {0, 1})[0] == 1:
+        return False
+    stream = send(words)
+    before = listed_new() if base else set()
     if random.random() < .4:
         place = random.randrange(len(stream))
         out = run(["receive", "new.sqlite", "-s", "--json"], {1},
@@ -517,24 +615,31 @@ def all_new():
         # What is cut off before its beginning has no database.
         kept = json.loads(out)["kept"] if out else None
         if kept:
-            stream = send(["-R", *(disk.name for disk in disks),
-                           "--resume=" + kept["token"]])
+            stream = send([*words, "--resume=" + kept["token"]])
             count("all resumed")
     run(["receive", "new.sqlite"], {0}, stream)
+    have = listed_new()
+    later = {(disk.name, one.guid) for disk in disks
+             for one in disk.snapshots
+             if (disk.name, one.guid) not in {(name, guid) for name, _, guid
+                                              in before}}
+    if {(name, guid) for name, _, guid in have - before} != later:
+        fail("new has", have - before, "and not", later)
     server = Server("new.sqlite", plugin)
-    listed = json.loads(run(["snapshot", "list", "new.sqlite", "--json"])[1])
-    have = sorted((one["disk"], one["snapshot"], one["guid"])
-                  for one in listed["snapshots"])
-    expected = sorted((disk.name, one.name, one.guid)
-                      for disk in disks for one in disk.snapshots)
-    if have != expected:
-        fail("new has", have, "and not", expected)
     for disk, name, guid in have:
         if server.read(disk + "@" + name) != taken[guid]:
             fail("new", disk, name, "differs")
     server.end()
     run(["check", "-q", "new.sqlite"])
+    new.update((disk.name, disk) for disk in disks)
     count("all")
+    return True
+
+
+def listed_new():
+    listed = json.loads(run(["snapshot", "list", "new.sqlite", "--json"])[1])
+    return {(one["disk"], one["snapshot"], one["guid"])
+            for one in listed["snapshots"]}
 
 
 WHAT = [write] * 6 + [snapshot] * 5 + [delete_snapshots, hold, bookmark,
