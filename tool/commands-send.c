@@ -58,6 +58,7 @@ struct sending {
 
   /* What is sent now. */
   struct part *part;
+  struct snapshot_info now;      /* the part's snapshot, under present names */
   struct disk *disk, *base_disk; /* open: nobody deletes them */
   struct stream stream;
   struct status status; /* what went wrong, error 0: nothing */
@@ -163,7 +164,7 @@ make_header (const struct sending *sending, struct stream_header *header,
   const struct snapshot_info *snapshot = &part->snapshot;
   struct disk_info disk;
 
-  if (store_find (sending->store, snapshot->disk_name, &disk, status) == -1)
+  if (store_find (sending->store, sending->now.disk_name, &disk, status) == -1)
     return -1;
   *header = (struct stream_header){
     .size = snapshot->size,
@@ -237,10 +238,22 @@ name_of (const struct snapshot_info *snapshot)
   return tool_format ("%s@%s", snapshot->disk_name, snapshot->name);
 }
 
-/* Open the snapshot, which nobody can delete from then on. */
+/* Find the snapshot of that id, whatever it and its disk are called by now. */
+static int
+compare_id (const struct snapshot_info *info, void *opaque)
+{
+  struct snapshot_info *now = opaque;
+
+  if (info->id != now->id)
+    return 0;
+  *now = *info;
+  return 1;
+}
+
+/* Open the snapshot by its name. */
 static struct disk *
-open_snapshot (struct store *store, const struct snapshot_info *snapshot,
-               struct status *status)
+open_named (struct store *store, const struct snapshot_info *snapshot,
+            struct status *status)
 {
   char *name = name_of (snapshot);
   struct disk *disk = disk_open (store, name, true, status);
@@ -254,18 +267,39 @@ open_snapshot (struct store *store, const struct snapshot_info *snapshot,
   return disk;
 }
 
+/* Open the snapshot, which nobody can delete from then on.  NOW becomes what it
+ * is called.
+ */
+static struct disk *
+open_snapshot (struct store *store, const struct snapshot_info *snapshot,
+               struct snapshot_info *now, struct status *status)
+{
+  struct disk *disk;
+
+  *now = *snapshot;
+  disk = open_named (store, now, status);
+  if (disk || (status->error != ENOENT && status->error != EBUSY))
+    return disk;
+  if (manage_list_snapshots (store, NULL, compare_id, now, status) == -1)
+    return NULL;
+  return open_named (store, now, status);
+}
+
 static int
 open_snapshots (struct sending *sending, struct status *status)
 {
   const struct part *part = sending->part;
+  struct snapshot_info base;
 
   sending->base_disk = NULL;
-  sending->disk = open_snapshot (sending->store, &part->snapshot, status);
+  sending->disk =
+      open_snapshot (sending->store, &part->snapshot, &sending->now, status);
   if (sending->disk == NULL)
     return -1;
   if (part->base.id == 0)
     return 0;
-  sending->base_disk = open_snapshot (sending->store, &part->base, status);
+  sending->base_disk =
+      open_snapshot (sending->store, &part->base, &base, status);
   if (sending->base_disk)
     return 0;
   disk_close (sending->disk);

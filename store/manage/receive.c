@@ -72,6 +72,7 @@ struct reception {
   struct disk_info disk;     /* DISK, if it is there */
   struct snapshot_info base; /* the base, if there is one */
   bool newest;               /* and DISK has no newer snapshot */
+  char last[SNAPSHOT_NAME_MAX + 1]; /* the newest that DISK has; "": none */
   bool clean;                /* nothing was written to DISK since */
   int64_t known;     /* `clean` holds up to this id of a block, at least */
   uint64_t given_up; /* bytes that go when DISK is replaced */
@@ -144,10 +145,17 @@ fail_gap (struct connection *connection, const struct reception *reception,
                         "disk '%s' does not have the snapshot '%s' with which "
                         "the stream begins (%s)",
                         reception->disk.name, incoming->base, there.message);
+  if (reception->last[0])
+    return status_fail (status, EINVAL,
+                        "disk '%s' does not have the snapshot '%s' with which "
+                        "the stream begins, the newest that it has is '%s'; "
+                        "send from that, --from=@%s, or send everything to a "
+                        "new disk",
+                        reception->disk.name, incoming->base, reception->last,
+                        reception->last);
   return status_fail (status, EINVAL,
                       "disk '%s' does not have the snapshot '%s' with which "
-                      "the stream begins; receive that one first, or send "
-                      "from one that the disk has, or send everything to a "
+                      "the stream begins, nor any other; send everything to a "
                       "new disk",
                       reception->disk.name, incoming->base);
 }
@@ -161,6 +169,7 @@ compare_base (const struct snapshot_info *info, void *opaque)
   reception->newest = info->guid == reception->incoming->base_guid;
   if (reception->newest)
     reception->base = *info;
+  strcpy (reception->last, info->name);
   return 0;
 }
 
@@ -169,6 +178,7 @@ find_base (struct connection *connection, struct reception *reception,
            struct status *status)
 {
   reception->base.id = 0;
+  reception->last[0] = '\0';
   if (snapshots_list (connection, reception->disk.id, compare_base, reception,
                       status) == -1)
     return -1;
@@ -1063,6 +1073,33 @@ check_incoming (struct reception *reception, struct status *status)
   return 0;
 }
 
+/* There is no DISK, of which a base should come, as MISSING says.  It may have
+ * another name here, or got one where the stream comes from.
+ */
+static int
+fail_missing (struct reception *reception, const struct status *missing,
+              struct status *status)
+{
+  const struct manage_incoming *incoming = reception->incoming;
+
+  reception->base.id = 0;
+  if (STORE_READ (reception->store, status, connection,
+                  snapshots_list (connection, 0, compare_origin, reception,
+                                  status)) == -1)
+    return -1;
+  if (reception->base.id == 0)
+    return status_fail (status, ENOENT,
+                        "%s; the stream has only what changed since snapshot "
+                        "'%s', receive that first",
+                        missing->message, incoming->base);
+  return status_fail (status, ENOENT,
+                      "there is no disk '%s', but the snapshot '%s' with which "
+                      "the stream begins is that of disk '%s': give that name, "
+                      "or rename that disk",
+                      incoming->disk, reception->base.name,
+                      reception->base.disk_name);
+}
+
 /* Look for what makes waiting for DISK useless: it has the snapshot already, or
  * not the base.
  */
@@ -1091,10 +1128,7 @@ take_guard (struct reception *reception, int *guard, struct status *status)
     const struct status missing = *status;
 
     return missing.error == ENOENT && incoming->base
-               ? status_fail (status, ENOENT,
-                              "%s; the stream has only what changed since "
-                              "snapshot '%s', receive that first",
-                              missing.message, incoming->base)
+               ? fail_missing (reception, &missing, status)
                : -1;
   }
   if (incoming->base_guid != 0 &&
