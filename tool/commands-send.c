@@ -527,9 +527,9 @@ plan_one (struct sending *sending, const char *disk, const char *target,
 /* A disk whose snapshots are planned. */
 struct chain {
   struct sending *sending;
-  int64_t last;                /* the id of the last one to be sent */
-  struct snapshot_info before; /* the last that was planned, or is there */
-  const char *base_time;       /* that stood for what is there, or NULL */
+  int64_t last;                  /* the id of the last one to be sent */
+  struct snapshot_info before;   /* the last that was planned, or is there */
+  const char *base_time;         /* that stood for what is there, or NULL */
   struct bookmark_info bookmark; /* what the first begins with; disk 0: no */
   struct snapshot_info older;    /* the last one before that; id 0: none */
 };

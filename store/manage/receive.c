@@ -67,13 +67,13 @@
 struct reception {
   struct store *store;
   const struct manage_incoming *incoming;
-  struct disk_info hidden;   /* DISK/receiving */
-  int64_t held;              /* its id, when this has its guard; or 0 */
-  struct disk_info disk;     /* DISK, if it is there */
-  struct snapshot_info base; /* the base, if there is one */
-  bool newest;               /* and DISK has no newer snapshot */
+  struct disk_info hidden;          /* DISK/receiving */
+  int64_t held;                     /* its id, when this has its guard; or 0 */
+  struct disk_info disk;            /* DISK, if it is there */
+  struct snapshot_info base;        /* the base, if there is one */
+  bool newest;                      /* and DISK has no newer snapshot */
   char last[SNAPSHOT_NAME_MAX + 1]; /* the newest that DISK has; "": none */
-  bool clean;                /* nothing was written to DISK since */
+  bool clean;                       /* nothing was written to DISK since */
   int64_t known;     /* `clean` holds up to this id of a block, at least */
   uint64_t given_up; /* bytes that go when DISK is replaced */
   bool would;        /* what was only tried would be done */

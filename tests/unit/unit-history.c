@@ -179,8 +179,8 @@ target_of (const struct model_disk *disk, const struct model_snapshot *snapshot)
 {
   static char target[50];
 
-  snprintf (target, sizeof target, "%.19s%s%.19s", disk->name, snapshot ? "@" : "",
-            snapshot ? snapshot->name : "");
+  snprintf (target, sizeof target, "%.19s%s%.19s", disk->name,
+            snapshot ? "@" : "", snapshot ? snapshot->name : "");
   return target;
 }
 
@@ -890,7 +890,8 @@ step_rename (void)
   snprintf (name, sizeof name, "%s%" PRIu32, snapshot ? "s" : "d",
             snapshot ? (uint32_t)atoi (snapshot->name + 1) : ++counter);
   if (snapshot)
-    strcat (name, snapshot->name[strlen (snapshot->name) - 1] == 'r' ? "" : "r");
+    strcat (name,
+            snapshot->name[strlen (snapshot->name) - 1] == 'r' ? "" : "r");
   assert_ok (manage_rename (store, target_of (disk, snapshot), name, &status),
              &status);
   strcpy (snapshot ? snapshot->name : disk->name, name);
@@ -1072,9 +1073,9 @@ step_trash (void)
     *back = binned.disk;
     if (below (2))
       snprintf (back->name, sizeof back->name, "d%" PRIu32, ++counter);
-    assert_ok (manage_undelete (store, binned.trashed.disk.id, back->name,
-                                &status),
-               &status);
+    assert_ok (
+        manage_undelete (store, binned.trashed.disk.id, back->name, &status),
+        &status);
     binned.trashed.disk.id = 0;
     check_quota (back);
     compare (back, NULL);
