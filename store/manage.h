@@ -328,6 +328,12 @@ int manage_bookmark (struct store *store, const char *target, const char *name,
 int manage_find_bookmark (struct store *store, const char *target,
                           struct bookmark_info *info, struct status *status);
 
+/* Was SNAPSHOT, of its disk, made after what BOOKMARK is of?  Thread rules: any
+ * thread.
+ */
+bool manage_is_later (const struct snapshot_info *snapshot,
+                      const struct bookmark_info *bookmark);
+
 /* Call FOUND for each bookmark of DISK, or for NULL of all disks, until it
  * returns non-zero.
  */

@@ -51,11 +51,14 @@ struct sending {
   size_t count;
   uint32_t disks;
   uint32_t planned;            /* disks of which there are parts */
-  struct snapshot_info *there; /* what --from names */
+  bool from_bookmark;          /* --from names a bookmark of one of the disks */
+  bool found_from;             /* one of them has what it names */
+  struct snapshot_info *there; /* that, or the newest one before a bookmark */
   size_t there_count;
 
   /* What is sent now. */
   struct part *part;
+  struct snapshot_info now;      /* the part's snapshot, under present names */
   struct disk *disk, *base_disk; /* open: nobody deletes them */
   struct stream stream;
   struct status status; /* what went wrong, error 0: nothing */
@@ -152,32 +155,6 @@ send_differences (struct sending *sending, struct status *status)
   return -1;
 }
 
-/* The first difference is enough. */
-static int
-note_difference (uint64_t offset, uint64_t count, bool hole, void *opaque)
-{
-  (void)offset;
-  (void)count;
-  (void)hole;
-  *(bool *)opaque = true;
-  return 1;
-}
-
-/* Check, before anything is written, that the bookmark can be used. */
-static int
-check_bookmark (const struct sending *sending, struct status *status)
-{
-  const struct bookmark_info *bookmark = &sending->part->bookmark;
-  bool differs = false;
-
-  if (bookmark->disk == 0 ||
-      manage_diff_bookmark (sending->store, bookmark,
-                            disk_get_info (sending->disk), note_difference,
-                            &differs, status) == 0)
-    return 0;
-  return differs ? 0 : -1;
-}
-
 /* Say what is sent. */
 static int
 make_header (const struct sending *sending, struct stream_header *header,
@@ -187,7 +164,7 @@ make_header (const struct sending *sending, struct stream_header *header,
   const struct snapshot_info *snapshot = &part->snapshot;
   struct disk_info disk;
 
-  if (store_find (sending->store, snapshot->disk_name, &disk, status) == -1)
+  if (store_find (sending->store, sending->now.disk_name, &disk, status) == -1)
     return -1;
   *header = (struct stream_header){
     .size = snapshot->size,
@@ -245,10 +222,8 @@ send_stream (struct sending *sending, struct status *status)
   const struct part *part = sending->part;
   struct optional optional = { 0 };
   struct stream_header header;
-  int r = check_bookmark (sending, status);
+  int r = make_header (sending, &header, status);
 
-  if (r == 0)
-    r = make_header (sending, &header, status);
   if (r == 0)
     r = manage_outgoing (sending->store, &part->snapshot,
                          !has_base (part) || part->clone, &optional, status);
@@ -265,10 +240,22 @@ name_of (const struct snapshot_info *snapshot)
   return tool_format ("%s@%s", snapshot->disk_name, snapshot->name);
 }
 
-/* Open the snapshot, which nobody can delete from then on. */
+/* Find the snapshot of that id, whatever it and its disk are called by now. */
+static int
+compare_id (const struct snapshot_info *info, void *opaque)
+{
+  struct snapshot_info *now = opaque;
+
+  if (info->id != now->id)
+    return 0;
+  *now = *info;
+  return 1;
+}
+
+/* Open the snapshot by its name. */
 static struct disk *
-open_snapshot (struct store *store, const struct snapshot_info *snapshot,
-               struct status *status)
+open_named (struct store *store, const struct snapshot_info *snapshot,
+            struct status *status)
 {
   char *name = name_of (snapshot);
   struct disk *disk = disk_open (store, name, true, status);
@@ -282,18 +269,39 @@ open_snapshot (struct store *store, const struct snapshot_info *snapshot,
   return disk;
 }
 
+/* Open the snapshot, which nobody can delete from then on.  NOW becomes what it
+ * is called.
+ */
+static struct disk *
+open_snapshot (struct store *store, const struct snapshot_info *snapshot,
+               struct snapshot_info *now, struct status *status)
+{
+  struct disk *disk;
+
+  *now = *snapshot;
+  disk = open_named (store, now, status);
+  if (disk || (status->error != ENOENT && status->error != EBUSY))
+    return disk;
+  if (manage_list_snapshots (store, NULL, compare_id, now, status) == -1)
+    return NULL;
+  return open_named (store, now, status);
+}
+
 static int
 open_snapshots (struct sending *sending, struct status *status)
 {
   const struct part *part = sending->part;
+  struct snapshot_info base;
 
   sending->base_disk = NULL;
-  sending->disk = open_snapshot (sending->store, &part->snapshot, status);
+  sending->disk =
+      open_snapshot (sending->store, &part->snapshot, &sending->now, status);
   if (sending->disk == NULL)
     return -1;
   if (part->base.id == 0)
     return 0;
-  sending->base_disk = open_snapshot (sending->store, &part->base, status);
+  sending->base_disk =
+      open_snapshot (sending->store, &part->base, &base, status);
   if (sending->base_disk)
     return 0;
   disk_close (sending->disk);
@@ -306,6 +314,43 @@ close_snapshots (struct sending *sending)
   disk_close (sending->disk);
   if (sending->base_disk)
     disk_close (sending->base_disk);
+}
+
+/* The first difference is enough. */
+static int
+note_difference (uint64_t offset, uint64_t count, bool hole, void *opaque)
+{
+  (void)offset;
+  (void)count;
+  (void)hole;
+  *(bool *)opaque = true;
+  return 1;
+}
+
+/* Check, before anything is written, that the bookmark with which a part begins
+ * can be used.
+ */
+static int
+check_bookmarks (struct sending *sending, struct status *status)
+{
+  int r = 0;
+
+  for (size_t i = 0; r == 0 && i < sending->count; i++) {
+    bool differs = false;
+
+    sending->part = &sending->parts[i];
+    if (sending->part->bookmark.disk == 0)
+      continue;
+    if (open_snapshots (sending, status) == -1)
+      return -1;
+    r = manage_diff_bookmark (sending->store, &sending->part->bookmark,
+                              disk_get_info (sending->disk), note_difference,
+                              &differs, status);
+    if (differs)
+      r = 0;
+    close_snapshots (sending);
+  }
+  return r;
 }
 
 /* Send PART. */
@@ -382,17 +427,24 @@ name_of_bookmark (const struct bookmark_info *bookmark)
   return tool_format ("%s#%s", bookmark->disk_name, bookmark->name);
 }
 
-/* Have PART begin with the bookmark of DISK that --from names. */
+/* Find the bookmark of DISK that --from names. */
+static int
+find_bookmark (const struct sending *sending, const char *disk,
+               struct bookmark_info *bookmark, struct status *status)
+{
+  char *name = tool_format ("%s#%s", disk, strrchr (send_from, '#') + 1);
+  const int r = manage_find_bookmark (sending->store, name, bookmark, status);
+
+  free (name);
+  return r;
+}
+
+/* Have PART begin with it. */
 static int
 plan_bookmark (struct sending *sending, struct part *part, const char *disk,
                struct resolved *base_named, struct status *status)
 {
-  char *name = tool_format ("%s#%s", disk, strrchr (send_from, '#') + 1);
-  const int r =
-      manage_find_bookmark (sending->store, name, &part->bookmark, status);
-
-  free (name);
-  if (r == -1)
+  if (find_bookmark (sending, disk, &part->bookmark, status) == -1)
     return -1;
   base_named->text =
       tool_format ("bookmark '%s'", name_of_bookmark (&part->bookmark));
@@ -477,21 +529,28 @@ plan_one (struct sending *sending, const char *disk, const char *target,
 /* A disk whose snapshots are planned. */
 struct chain {
   struct sending *sending;
-  int64_t last;                /* the id of the last one to be sent */
-  struct snapshot_info before; /* the last that was planned, or is there */
-  const char *base_time;       /* that stood for what is there, or NULL */
+  int64_t last;                  /* the id of the last one to be sent */
+  struct snapshot_info before;   /* the last that was planned, or is there */
+  const char *base_time;         /* that stood for what is there, or NULL */
+  struct bookmark_info bookmark; /* what the first begins with; disk 0: no */
+  struct snapshot_info older;    /* the last one before that; id 0: none */
 };
 
 static int
 plan_snapshot (const struct snapshot_info *info, void *opaque)
 {
   struct chain *chain = opaque;
-
   struct part *part;
 
   if (info->id <= chain->before.id || info->id > chain->last)
     return 0;
+  if (chain->bookmark.disk != 0 && !manage_is_later (info, &chain->bookmark)) {
+    chain->older = *info;
+    return 0;
+  }
   part = add_part (chain->sending, info);
+  if (chain->before.id == 0)
+    part->bookmark = chain->bookmark;
   part->base = chain->before;
   part->base_time = chain->base_time;
   chain->before = *info;
@@ -509,30 +568,49 @@ add_there (struct sending *sending, const struct snapshot_info *snapshot)
   sending->there[sending->there_count++] = *snapshot;
 }
 
+/* Find the snapshot that --from means for DISK. */
+static int
+find_from_snapshot (struct chain *chain, const char *disk,
+                    struct status *status)
+{
+  struct store *store = chain->sending->store;
+  struct resolved resolved;
+  char *from = from_of (disk);
+  int r = tool_resolve (store, from, &resolved, status);
+
+  if (r == 0)
+    r = manage_find_snapshot (store, from, &chain->before, status);
+  if (r == -1)
+    return -1;
+  chain->base_time = resolved.time;
+  add_there (chain->sending, &chain->before);
+  return 0;
+}
+
 /* Find what --from means for DISK, if it has that. */
 static int
 find_from (struct chain *chain, const char *disk, struct status *status)
 {
-  struct store *store = chain->sending->store;
-  struct resolved resolved;
-  char *from;
+  struct sending *sending = chain->sending;
+  const bool bookmark = send_from && is_from_bookmark (disk);
+  const char *name;
+  int r;
 
-  if (send_from == NULL || is_other_disk (disk))
+  if (send_from == NULL ||
+      (!bookmark && (sending->from_bookmark || is_other_disk (disk))))
     return 0;
-  from = from_of (disk);
-  if (tool_resolve (store, from, &resolved, status) == 0) {
-    if (manage_find_snapshot (store, from, &chain->before, status) == -1)
-      return -1;
-    chain->base_time = resolved.time;
-    add_there (chain->sending, &chain->before);
+  r = bookmark ? find_bookmark (sending, disk, &chain->bookmark, status)
+               : find_from_snapshot (chain, disk, status);
+  sending->found_from = sending->found_from || r == 0;
+  if (r == 0)
     return 0;
-  }
-  chain->before.id = 0;
+  chain->before.id = chain->bookmark.disk = 0;
   /* One that was made later is sent from its beginning. */
-  if (status->error != ENOENT || chain->sending->disks == 1)
+  if (status->error != ENOENT || sending->disks == 1)
     return -1;
-  tool_say ("disk '%s' has no snapshot '%s': it is sent from its beginning",
-            disk, strchr (from, '@') + 1);
+  name = strrchr (send_from, bookmark ? '#' : '@');
+  tool_say ("disk '%s' has no %s '%s': it is sent from its beginning", disk,
+            bookmark ? "bookmark" : "snapshot", name ? name + 1 : send_from);
   return 0;
 }
 
@@ -556,10 +634,13 @@ plan_chain (struct sending *sending, const char *target, struct status *status)
       manage_list_snapshots (sending->store, named.disk, plan_snapshot, &chain,
                              status) == -1)
     return -1;
+  if (chain.older.id != 0)
+    add_there (sending, &chain.older);
   sending->planned += sending->count > before;
   if (sending->count > before)
     sending->parts[sending->count - 1].time = resolved.time;
-  if (sending->count > before || chain.before.id != 0)
+  if (sending->count > before || chain.before.id != 0 ||
+      chain.bookmark.disk != 0)
     return 0;
   return status_fail (status, ENOENT,
                       "disk '%s' has no snapshot to be sent; \"sqlblock "
@@ -621,17 +702,24 @@ plan_all (struct sending *sending, int count, char *targets[],
   struct snapshot_info origin;
 
   sending->disks = count;
+  for (int i = 0; send_from && i < count; i++)
+    if (is_from_bookmark (tool_target (targets[i]).disk))
+      sending->from_bookmark = true;
   if (at && at > send_from) {
     if (manage_find_snapshot (sending->store, send_from, &origin, status) == -1)
       return -1;
     add_there (sending, &origin);
+    sending->found_from = true;
   }
   for (int i = 0; i < count; i++)
     if (plan_chain (sending, targets[i], status) == -1)
       return -1;
-  if (send_from && sending->there_count == 0)
-    return status_fail (status, ENOENT, "no disk of these has a snapshot '%s'",
-                        at ? at + 1 : send_from);
+  if (send_from && !sending->found_from)
+    return status_fail (status, ENOENT, "no disk of these has a %s '%s'",
+                        sending->from_bookmark ? "bookmark" : "snapshot",
+                        sending->from_bookmark ? strrchr (send_from, '#') + 1
+                        : at                   ? at + 1
+                                               : send_from);
   if (sending->count == 0)
     return status_fail (status, EINVAL,
                         "there is nothing to be sent: no snapshot is newer "
@@ -641,7 +729,7 @@ plan_all (struct sending *sending, int count, char *targets[],
   sending->disks = sending->planned;
   for (struct part *part = sending->parts;
        part < sending->parts + sending->count; part++)
-    if (part->base.id == 0 && plan_clone (sending, part, status) == -1)
+    if (!has_base (part) && plan_clone (sending, part, status) == -1)
       return -1;
   return 0;
 }
@@ -890,11 +978,6 @@ check_targets (int count, char *targets[])
     return tool_usage ("the arguments are missing that say what is sent");
   if (send_resume && send_from && !send_all)
     return tool_usage ("the token says from what is sent; leave out --from");
-  if (send_all && send_from && count > 0 &&
-      is_from_bookmark (tool_target (targets[0]).disk))
-    return tool_usage ("--all-snapshots does not begin with a bookmark: send "
-                       "the first snapshot after it alone, and then the "
-                       "others --from that");
   if (!send_all && count > 1)
     return tool_usage ("'%s' is an argument too many: only --all-snapshots "
                        "sends more than one",
@@ -1003,6 +1086,8 @@ run_send (int argc, char *argv[])
   signal (SIGPIPE, SIG_IGN);
   sending.store = tool_open (argv[0], false);
   r = plan (&sending, argc - 1, argv + 1, &named, &base_named, &status);
+  if (r == 0)
+    r = check_bookmarks (&sending, &status);
   for (size_t i = 0; r == 0 && i < sending.count; i++)
     r = send_part (&sending, &sending.parts[i], &status);
   if (r == -1)

@@ -176,6 +176,13 @@ void disk_forget (struct disk *disk);
 int disk_count_extents (struct disk *disk, uint64_t began, uint64_t count,
                         int result);
 
+/* Have the guard of disk ID as one more who writes it, until store_end_writing:
+ * for who opens it later.  EBUSY where another process or store has it.
+ */
+int store_begin_writing (struct store *store, int64_t id,
+                         struct status *status);
+void store_end_writing (struct store *store, int64_t id);
+
 /* Have a guard released when DISK is closed (guard.h). */
 void disk_keep_guard (struct disk *disk, int guard);
 bool disk_has_guard (const struct disk *disk);

@@ -59,12 +59,6 @@ int store_need_write_side (struct store *store, struct status *status);
 /* Close it, with the checkpointer stopped and no reader left. */
 void store_close_write_side (struct store *store);
 
-/* A client wants to write disk ID, until store_end_writing. */
-int store_begin_writing (struct store *store, int64_t id,
-                         struct status *status);
-
-void store_end_writing (struct store *store, int64_t id);
-
 /* Find the disk whose id is in INFO; ENOENT where it is gone. */
 int store_find_id (struct store *store, struct disk_info *info,
                    struct status *status);

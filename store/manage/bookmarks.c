@@ -168,6 +168,18 @@ manage_find_bookmark (struct store *store, const char *target,
                      find_bookmark (connection, target, info, status));
 }
 
+/* Each snapshot raises the generation of its layer, and a disk that goes on
+ * from something else does so on a younger layer.
+ */
+bool
+manage_is_later (const struct snapshot_info *snapshot,
+                 const struct bookmark_info *bookmark)
+{
+  return snapshot->layer > bookmark->layer ||
+         (snapshot->layer == bookmark->layer &&
+          snapshot->generation > bookmark->generation);
+}
+
 /*--------------------------------------------------------------------
  * Deleting.
  */

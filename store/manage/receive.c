@@ -68,11 +68,13 @@
 struct reception {
   struct store *store;
   const struct manage_incoming *incoming;
-  struct disk_info hidden;   /* DISK/receiving */
-  struct disk_info disk;     /* DISK, if it is there */
-  struct snapshot_info base; /* the base, if there is one */
-  bool newest;               /* and DISK has no newer snapshot */
-  bool clean;                /* nothing was written to DISK since */
+  struct disk_info hidden;          /* DISK/receiving */
+  int64_t held;                     /* its id, when this has its guard; or 0 */
+  struct disk_info disk;            /* DISK, if it is there */
+  struct snapshot_info base;        /* the base, if there is one */
+  bool newest;                      /* and DISK has no newer snapshot */
+  char last[SNAPSHOT_NAME_MAX + 1]; /* the newest that DISK has; "": none */
+  bool clean;                       /* nothing was written to DISK since */
   int64_t known;     /* `clean` holds up to this id of a block, at least */
   uint64_t given_up; /* bytes that go when DISK is replaced */
   bool would;        /* what was only tried would be done */
@@ -144,10 +146,17 @@ fail_gap (struct connection *connection, const struct reception *reception,
                         "disk '%s' does not have the snapshot '%s' with which "
                         "the stream begins (%s)",
                         reception->disk.name, incoming->base, there.message);
+  if (reception->last[0])
+    return status_fail (status, EINVAL,
+                        "disk '%s' does not have the snapshot '%s' with which "
+                        "the stream begins, the newest that it has is '%s'; "
+                        "send from that, --from=@%s, or send everything to a "
+                        "new disk",
+                        reception->disk.name, incoming->base, reception->last,
+                        reception->last);
   return status_fail (status, EINVAL,
                       "disk '%s' does not have the snapshot '%s' with which "
-                      "the stream begins; receive that one first, or send "
-                      "from one that the disk has, or send everything to a "
+                      "the stream begins, nor any other; send everything to a "
                       "new disk",
                       reception->disk.name, incoming->base);
 }
@@ -161,6 +170,7 @@ compare_base (const struct snapshot_info *info, void *opaque)
   reception->newest = info->guid == reception->incoming->base_guid;
   if (reception->newest)
     reception->base = *info;
+  strcpy (reception->last, info->name);
   return 0;
 }
 
@@ -169,6 +179,7 @@ find_base (struct connection *connection, struct reception *reception,
            struct status *status)
 {
   reception->base.id = 0;
+  reception->last[0] = '\0';
   if (snapshots_list (connection, reception->disk.id, compare_base, reception,
                       status) == -1)
     return -1;
@@ -952,11 +963,11 @@ begin_again (struct connection *connection, struct reception *reception,
   return 0;
 }
 
+/* Make DISK/receiving, or find it. */
 static int
-change_begin (struct connection *connection, void *opaque,
+make_or_find (struct connection *connection, struct reception *reception,
               struct status *status)
 {
-  struct reception *reception = opaque;
   const struct manage_incoming *incoming = reception->incoming;
   char name[DISK_NAME_MAX + sizeof DISK_RECEIVING];
   struct disk_options options = {
@@ -980,6 +991,32 @@ change_begin (struct connection *connection, void *opaque,
   return incoming->replace
              ? begin_replacing (connection, reception, &options, status)
              : begin_changes (connection, reception, &options, status);
+}
+
+static void
+let_go (struct reception *reception)
+{
+  if (reception->held != 0)
+    store_end_writing (reception->store, reception->held);
+  reception->held = 0;
+}
+
+/* Its guard is taken before anybody sees it: who removes what was left behind
+ * would take it for that.  A transaction that is undone may be made again.
+ */
+static int
+change_begin (struct connection *connection, void *opaque,
+              struct status *status)
+{
+  struct reception *reception = opaque;
+
+  let_go (reception);
+  if (make_or_find (connection, reception, status) == -1 ||
+      store_begin_writing (reception->store, reception->hidden.id, status) ==
+          -1)
+    return -1;
+  reception->held = reception->hidden.id;
+  return 0;
 }
 
 /* Can this program write what a new disk is to have? */
@@ -1048,6 +1085,33 @@ check_incoming (struct reception *reception, struct status *status)
   return 0;
 }
 
+/* There is no DISK, of which a base should come, as MISSING says.  It may have
+ * another name here, or got one where the stream comes from.
+ */
+static int
+fail_missing (struct reception *reception, const struct status *missing,
+              struct status *status)
+{
+  const struct manage_incoming *incoming = reception->incoming;
+
+  reception->base.id = 0;
+  if (STORE_READ (reception->store, status, connection,
+                  snapshots_list (connection, 0, compare_origin, reception,
+                                  status)) == -1)
+    return -1;
+  if (reception->base.id == 0)
+    return status_fail (status, ENOENT,
+                        "%s; the stream has only what changed since snapshot "
+                        "'%s', receive that first",
+                        missing->message, incoming->base);
+  return status_fail (status, ENOENT,
+                      "there is no disk '%s', but the snapshot '%s' with which "
+                      "the stream begins is that of disk '%s': give that name, "
+                      "or rename that disk",
+                      incoming->disk, reception->base.name,
+                      reception->base.disk_name);
+}
+
 /* Look for what makes waiting for DISK useless: it has the snapshot already, or
  * not the base.
  */
@@ -1076,10 +1140,7 @@ take_guard (struct reception *reception, int *guard, struct status *status)
     const struct status missing = *status;
 
     return missing.error == ENOENT && incoming->base
-               ? status_fail (status, ENOENT,
-                              "%s; the stream has only what changed since "
-                              "snapshot '%s', receive that first",
-                              missing.message, incoming->base)
+               ? fail_missing (reception, &missing, status)
                : -1;
   }
   if (incoming->base_guid != 0 &&
@@ -1184,6 +1245,7 @@ manage_receive (struct store *store, const struct manage_incoming *incoming,
       store_change (store, change_begin, &reception, status) == 0 &&
       grow_clone (&reception, status) == 0)
     disk = disk_open_found (store, &reception.hidden, false, status);
+  let_go (&reception);
   if (disk) {
     disk_keep_guard (disk, guard);
     return disk;
@@ -1222,6 +1284,7 @@ manage_try_receive (struct store *store, const struct manage_incoming *incoming,
       take_guard (&reception, &guard, status) == 0 &&
       look_for_base (&reception, status) == 0)
     store_change (store, try_begin, &reception, status);
+  let_go (&reception);
   if (guard != -1)
     guard_release (guard);
   return reception.would

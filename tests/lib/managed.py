@@ -99,7 +99,7 @@ def run(db, words, codes={0}):
 
 class Server:
     """A server of a database, started by whoever needs one."""
-    def __init__(self, db, plugin):
+    def __init__(self, db, plugin, *parameters):
         self.socket = db + ".socket"
         ready = db + ".pid"
         for file in self.socket, ready:
@@ -108,7 +108,7 @@ class Server:
         self.log = open(db + ".log", "w+")
         self.process = subprocess.Popen(
             ["nbdkit", "-f", "--exit-with-parent", "-P", ready, "-U",
-             self.socket, plugin, db], stderr=self.log)
+             self.socket, plugin, db, *parameters], stderr=self.log)
         for _ in range(6000):
             if os.path.exists(ready):
                 return self.await_answer()
@@ -142,6 +142,10 @@ class Server:
 
     def kill(self):
         self.process.kill()
+        self.process.wait()
+
+    def end(self):
+        self.process.terminate()
         self.process.wait()
 
 

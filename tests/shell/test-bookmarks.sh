@@ -103,7 +103,8 @@ sqlblock bookmark delete "$db" 'web#last' -n |
 sqlblock bookmark list "$db" --bare -o name | grep -c . | grep -qx 2
 fails 1 "of 'web@8' itself" send "$db" web@8 --from='#last'
 fails 3 "no bookmark 'y'" send "$db" web@8 --from='#y'
-fails 2 "does not begin with a bookmark" send "$db" -R web --from='#last'
+fails 1 "no snapshot is newer than '#last'" send "$db" -R web --from='#last'
+fails 3 "no bookmark 'y'" send "$db" -R web --from='web#y'
 
 # A name with a '#' can be a disk's and a snapshot's.
 sqlblock create -q "$db" 'a#b' --size 10000
@@ -127,6 +128,70 @@ sqlblock bookmark list "$db" 'a#b' --bare -o name,snapshot >list
 printf 'a#b# x\t \n' | cmp - list || fail "the list: $(cat list)"
 sqlblock send -q "$db" 'a#b@three' --from='# x' >stream
 sqlblock bookmark delete -q "$db" 'a#b# x'
+
+# --- A chain from a bookmark on ----------------------------------------------
+
+# Of web@2 and mail@2, which are gone here, what came later is sent.
+db=chain.sqlite there=chained.sqlite
+sqlblock create -q "$db" web --size 3333333
+sqlblock create -q "$db" mail --size 10000
+for i in 1 2 3 4; do
+  change "$i"
+  sqlblock snapshot create -q "$db" "web@$i" "mail@$i"
+  [ "$i" = 2 ] || continue
+  sqlblock send -q "$db" -R web mail | sqlblock receive -q "$there"
+  for disk in web mail; do
+    sqlblock bookmark create -q "$db" "$disk@2" sent
+  done
+  sqlblock clone -q "$db" web@1 one web@2 two
+  sqlblock snapshot delete -q "$db" web@2 mail@2
+done
+sqlblock snapshot create -q "$db" one@a two@a
+chain=(-R web mail one two --from='#sent')
+sqlblock send "$db" "${chain[@]}" >stream 2>err
+grep -qF "disk 'one' has no bookmark 'sent': it is sent from its beginning" err
+sqlblock stream info stream 2>err >out
+grep -q '^web@3  *web@2 ' out && grep -q '^mail@3  *mail@2 ' out ||
+  fail "the stream has: $(cat out)"
+[ "$(sqlblock send "$db" "${chain[@]}" --estimate -p 2>err |
+  sed -n 's/^total.* //p')" = "$(stat -c %s stream)" ] ||
+  fail "the estimate is wrong"
+sqlblock send "$db" "${chain[@]}" --estimate 2>err |
+  grep -q '^web@3  *web#sent '
+
+# It is cut off in its first part, and in the last one.
+for part in 3 99; do
+  got=0
+  head -c $(($(stat -c %s stream) * part / 100)) stream |
+    sqlblock receive "$there" --resumable --json >kept 2>err || got=$?
+  [ "$got" = 1 ] || fail "cut: exit code $got, $(cat err)"
+  token=$(python3 -c 'import json, sys
+print(json.load(sys.stdin)["kept"]["token"])' <kept)
+  sqlblock send -q "$db" "${chain[@]}" --resume="$token" >stream 2>err
+done
+sqlblock receive -q "$there" <stream
+for snapshot in web@3 web@4 mail@3 mail@4 one@a two@a; do
+  same "$snapshot"
+done
+# Of what web@2 was, web@1 is the nearest that is here.
+for clone in one two; do
+  sqlblock info "$there" "$clone" | grep -q '^origin: *web@1$'
+done
+sqlblock check -q "$there"
+
+# One that cannot be used is told before anything is sent.
+sqlblock bookmark create -q "$db" web@4 late
+sqlblock rollback -q "$db" web@1
+sqlblock snapshot create -q "$db" web@5 mail@5
+sqlblock send -q "$db" -R web --from='#sent' | sqlblock receive -q "$there"
+same web@5
+sqlblock snapshot delete -q "$db" web@4
+got=0
+sqlblock send "$db" -R mail web --from='web#late' >stream 2>err || got=$?
+[ "$got" = 1 ] && [ ! -s stream ] &&
+  grep -qF "'web@5' does not come from the bookmark 'web#late'" err ||
+  fail "exit code $got: $(cat err)"
+db=here.sqlite there=there.sqlite
 
 # --- What has bookmarks, and what has none -----------------------------------
 

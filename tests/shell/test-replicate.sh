@@ -351,3 +351,61 @@ await_answer here
 sqlblock --control="$tmp/control" send -q "$here" -R "${disks[@]}" >through
 stop_nbdkit
 sqlblock send -q "$here" -R "${disks[@]}" | cmp - through
+
+# --- Names that change meanwhile ---------------------------------------------
+
+# The first part is larger than a pipe, so the sender waits with the others.
+sqlblock create -q names.sqlite web --size=1m --compression=none
+for i in 1 2 3; do
+  head -c 1M /dev/urandom |
+    sqlblock import -q names.sqlite web - --overwrite --raw
+  sqlblock snapshot create -q names.sqlite "web@$i"
+done
+mkfifo waiting
+sqlblock send names.sqlite -R web >waiting 2>err &
+sender=$!
+started_pids+=("$sender")
+exec 9<waiting
+head -c 100 <&9 >stream
+sqlblock rename -q names.sqlite web net
+sqlblock rename -q names.sqlite net@3 third
+cat <&9 >>stream
+wait "$sender" || fail "$(cat err)"
+exec 9<&-
+sqlblock receive named.sqlite <stream 2>err
+grep -qF "received 'web@3'" err
+[ "$(sqlblock export -q names.sqlite net@third - | sha256sum)" = \
+  "$(sqlblock export -q named.sqlite web@3 - | sha256sum)" ]
+
+# An increment says to which disk it could go, and from what it could begin.
+sqlblock snapshot create -q names.sqlite net@4
+sqlblock send -q names.sqlite net@4 --from=third >more
+fails_input=more fails 3 "that of disk 'web': give that name" \
+  receive named.sqlite
+sqlblock receive -q named.sqlite web <more
+sqlblock snapshot create -q names.sqlite net@5
+sqlblock snapshot create -q names.sqlite net@6
+sqlblock send -q names.sqlite net@6 --from=5 >more
+fails_input=more fails 1 "the newest that it has is '4'; send from that" \
+  receive named.sqlite web
+sqlblock send -q names.sqlite -R net --from=@4 |
+  sqlblock receive -q named.sqlite web
+
+# What is deleted before its turn ends the stream; what was sent stays.
+sqlblock send names.sqlite -R net >waiting 2>err &
+sender=$!
+started_pids+=("$sender")
+exec 9<waiting
+head -c 100 <&9 >stream
+sqlblock snapshot delete -q names.sqlite net@third
+cat <&9 >>stream
+got=0
+wait "$sender" || got=$?
+exec 9<&-
+[ "$got" = 3 ] && grep -q "no snapshot 'third'" err ||
+  fail "exit code $got: $(cat err)"
+got=0
+sqlblock receive ended.sqlite <stream 2>err || got=$?
+[ "$got" = 1 ] && grep -qF "the last is 'net@2'" err || fail "$(cat err)"
+sqlblock send -q names.sqlite -R net | sqlblock receive -q ended.sqlite
+sqlblock snapshot list ended.sqlite net -H -o name | grep -c . | grep -qx 5

@@ -2,8 +2,10 @@
  * Copyright the sqlblock authors; see LICENSE.
  */
 
-/* Snapshots, clones, roll-backs and deletions in random order, against a
- * model that keeps a full copy of everything.
+/* Snapshots, clones, roll-backs and deletions in random order, of one or of
+ * several disks at one instant, against a model that keeps a full copy of
+ * everything; with holds, bookmarks and the trash.  (What is sent to another
+ * database, test-replicas.sh has.)
  *
  * A block holds one number, repeated; 0 is zeroes.  After each few steps
  * something is read and compared; at the end everything, and then no row may
@@ -46,6 +48,7 @@ struct contents {
 struct model_snapshot {
   char name[20]; /* empty: there is none */
   struct contents contents;
+  bool held;
 };
 
 /* A bookmark, and what the snapshot was of which it was made. */
@@ -65,6 +68,12 @@ struct model_disk {
 };
 
 static struct model_disk disks[THINGS];
+
+/* A disk in the trash, or none, of id 0. */
+static struct {
+  struct model_disk disk;
+  struct trashed_disk trashed;
+} binned;
 static struct store *store;
 static char *path;
 static uint64_t seed;
@@ -144,6 +153,18 @@ random_snapshot (struct model_disk *disk)
   return NULL;
 }
 
+/* A random bookmark of DISK, or NULL where it has none. */
+static struct model_bookmark *
+random_bookmark (struct model_disk *disk)
+{
+  const size_t start = below (THINGS);
+
+  for (size_t i = 0; i < THINGS; i++)
+    if (disk->bookmarks[(start + i) % THINGS].name[0] != '\0')
+      return &disk->bookmarks[(start + i) % THINGS];
+  return NULL;
+}
+
 static struct model_snapshot *
 free_snapshot (struct model_disk *disk)
 {
@@ -158,8 +179,8 @@ target_of (const struct model_disk *disk, const struct model_snapshot *snapshot)
 {
   static char target[50];
 
-  snprintf (target, sizeof target, "%s%s%s", disk->name, snapshot ? "@" : "",
-            snapshot ? snapshot->name : "");
+  snprintf (target, sizeof target, "%.19s%s%.19s", disk->name,
+            snapshot ? "@" : "", snapshot ? snapshot->name : "");
   return target;
 }
 
@@ -292,7 +313,7 @@ static void
 compare_bookmark (void)
 {
   struct model_disk *disk = random_disk ();
-  const struct model_bookmark *from = &disk->bookmarks[below (THINGS)];
+  const struct model_bookmark *from = random_bookmark (disk);
   struct model_snapshot *to = below (2) ? random_snapshot (disk) : NULL;
   struct reported reported = {
     .to = to ? &to->contents : &disk->contents,
@@ -302,7 +323,7 @@ compare_bookmark (void)
   struct status status;
   char name[50];
 
-  if (from->name[0] == '\0')
+  if (from == NULL)
     return;
   snprintf (name, sizeof name, "%s#%s", disk->name, from->name);
   assert_ok (manage_find_bookmark (store, name, &bookmark, &status), &status);
@@ -485,18 +506,49 @@ stored_of (const struct contents *contents)
   return stored;
 }
 
+struct items {
+  struct usage_item *items;
+  size_t count;
+};
+
+static int
+add_trashed (const struct snapshot_info *info, void *opaque)
+{
+  struct items *items = opaque;
+
+  items->items[items->count++] =
+      (struct usage_item){ .disk = info->disk, .snapshot = info->id };
+  return 0;
+}
+
+/* The same of what is in the trash. */
+static size_t
+items_of_trash (struct usage_item *items)
+{
+  struct items list = { items, 0 };
+  struct status status;
+
+  if (binned.trashed.disk.id == 0)
+    return 0;
+  items[list.count++] = (struct usage_item){ .disk = binned.trashed.disk.id };
+  assert_ok (manage_list_trash_snapshots (store, add_trashed, &list, &status),
+             &status);
+  return list.count;
+}
+
 /* Each disk and snapshot stores what the model has; all together would free
  * all.
  */
 static void
 compare_usage (void)
 {
-  static struct usage_item items[THINGS * (THINGS + 1)];
+  static struct usage_item items[(THINGS + 1) * (THINGS + 1)];
   size_t count = 0, next = 0;
 
   for (size_t i = 0; i < THINGS; i++)
     if (disks[i].name[0] != '\0')
       count += items_of (&disks[i], 0, items + count);
+  count += items_of_trash (items + count);
   assert_int_equal (would_free (items, count), count_seen ());
   for (size_t i = 0; i < THINGS; i++) {
     if (disks[i].name[0] == '\0')
@@ -739,20 +791,110 @@ step_write (void)
     model->contents.blocks[i] = number;
 }
 
+/* Is one of the snapshots of DISK held? */
+static bool
+is_held (const struct model_disk *disk)
+{
+  for (size_t i = 0; i < THINGS; i++)
+    if (disk->snapshots[i].name[0] != '\0' && disk->snapshots[i].held)
+      return true;
+  return false;
+}
+
+/* Some disks, at most GROUP_MOST, each once.  Returns how many. */
+#define GROUP_MOST 4
+static size_t
+random_group (struct model_disk *group[GROUP_MOST])
+{
+  const size_t most = 1 + below (GROUP_MOST);
+  size_t count = 0, i;
+
+  for (size_t n = 0; n < most; n++) {
+    group[count] = random_disk ();
+    for (i = 0; group[i] != group[count]; i++)
+      ;
+    count += i == count;
+  }
+  return count;
+}
+
+/* Take one of several disks at one instant, or of none where one of them
+ * cannot have it.
+ */
 static void
 step_snapshot (void)
 {
+  struct model_disk *group[GROUP_MOST];
+  const size_t count = random_group (group);
+  const bool fails = below (8) == 0;
+  struct manage_step group_steps[GROUP_MOST + 1];
+  struct model_snapshot *snapshot;
+  struct status status;
+  char name[20];
+
+  snprintf (name, sizeof name, "s%" PRIu32, ++counter);
+  for (size_t i = 0; i < count; i++) {
+    group_steps[i] = (struct manage_step){ group[i]->name, name };
+    if (free_snapshot (group[i]) == NULL)
+      return;
+  }
+  group_steps[count] = (struct manage_step){ "none", name };
+  if (fails) {
+    assert_fails (manage_group (store, GROUP_SNAPSHOT, group_steps, count + 1,
+                                0, &status),
+                  &status, ENOENT, "none");
+    return;
+  }
+  assert_ok (
+      manage_group (store, GROUP_SNAPSHOT, group_steps, count, 0, &status),
+      &status);
+  for (size_t i = 0; i < count; i++) {
+    snapshot = free_snapshot (group[i]);
+    strcpy (snapshot->name, name);
+    snapshot->contents = group[i]->contents;
+    snapshot->held = false;
+  }
+}
+
+static void
+step_hold (void)
+{
   struct model_disk *disk = random_disk ();
-  struct model_snapshot *snapshot = free_snapshot (disk);
-  const char *names[] = { disk->name };
+  struct model_snapshot *snapshot = random_snapshot (disk);
   struct status status;
 
   if (snapshot == NULL)
     return;
-  snprintf (snapshot->name, sizeof snapshot->name, "s%" PRIu32, ++counter);
-  snapshot->contents = disk->contents;
-  assert_ok (manage_snapshot (store, names, 1, snapshot->name, &status),
+  if (snapshot->held)
+    assert_ok (
+        manage_release (store, target_of (disk, snapshot), "tag", &status),
+        &status);
+  /* Most are not for long. */
+  else if (below (3) == 0)
+    assert_ok (manage_hold (store, target_of (disk, snapshot), "tag", &status),
+               &status);
+  else
+    return;
+  snapshot->held = !snapshot->held;
+}
+
+static void
+step_rename (void)
+{
+  struct model_disk *disk = random_disk ();
+  struct model_snapshot *snapshot = below (2) ? random_snapshot (disk) : NULL;
+  char name[20];
+  struct status status;
+
+  /* The number says when it was made, see compare_increment. */
+  snprintf (name, sizeof name, "%s%" PRIu32, snapshot ? "s" : "d",
+            snapshot ? (uint32_t)atoi (snapshot->name + 1) : ++counter);
+  if (snapshot)
+    strcat (name,
+            snapshot->name[strlen (snapshot->name) - 1] == 'r' ? "" : "r");
+  assert_ok (manage_rename (store, target_of (disk, snapshot), name, &status),
              &status);
+  strcpy (snapshot ? snapshot->name : disk->name, name);
 }
 
 static void
@@ -771,6 +913,11 @@ step_delete_snapshot (void)
   freed = would_free (&item, 1);
   before = count_seen ();
   target = target_of (disk, snapshot);
+  if (snapshot->held) {
+    assert_fails (manage_delete_snapshots (store, &target, 1, &status), &status,
+                  EBUSY, "held");
+    return;
+  }
   assert_ok (manage_delete_snapshots (store, &target, 1, &status), &status);
   assert_int_equal (freed, before - count_seen ());
   snapshot->name[0] = '\0';
@@ -811,54 +958,137 @@ doubt_bookmarks (struct model_disk *disk)
     disk->bookmarks[i].doubtful = true;
 }
 
+/* Roll several disks back, each to a snapshot of its own. */
 static void
 step_rollback (void)
 {
-  struct model_disk *disk = random_disk ();
-  struct model_snapshot *snapshot = random_snapshot (disk);
+  struct model_disk *group[GROUP_MOST];
+  struct model_snapshot *snapshots[GROUP_MOST];
+  struct manage_step group_steps[GROUP_MOST];
+  const size_t count = random_group (group);
+  size_t found = 0;
   struct status status;
 
-  if (snapshot == NULL)
+  for (size_t i = 0; i < count; i++) {
+    snapshots[found] = random_snapshot (group[i]);
+    if (snapshots[found] == NULL)
+      continue;
+    group[found] = group[i];
+    group_steps[found].target = strdup (target_of (group[i], snapshots[found]));
+    found++;
+  }
+  if (found == 0)
     return;
   assert_ok (
-      manage_rollback (store, target_of (disk, snapshot), false, &status),
+      manage_group (store, GROUP_ROLLBACK, group_steps, found, 0, &status),
       &status);
-  disk->contents = snapshot->contents;
-  doubt_bookmarks (disk);
+  for (size_t i = 0; i < found; i++) {
+    group[i]->contents = snapshots[i]->contents;
+    doubt_bookmarks (group[i]);
+    free ((char *)group_steps[i].target);
+  }
 }
 
+/* Make several clones at one instant. */
 static void
 step_clone (void)
 {
-  struct model_disk *disk = random_disk (), *clone = free_disk ();
-  struct model_snapshot *snapshot = below (2) ? random_snapshot (disk) : NULL;
+  struct manage_step group_steps[GROUP_MOST];
+  const size_t most = 1 + below (GROUP_MOST);
+  size_t count = 0;
   struct status status;
 
-  if (clone == NULL)
+  while (count < most && free_disk () != NULL) {
+    struct model_disk *disk = random_disk (), *clone = free_disk ();
+    struct model_snapshot *snapshot = below (2) ? random_snapshot (disk) : NULL;
+
+    group_steps[count].target = strdup (target_of (disk, snapshot));
+    *clone = (struct model_disk){ .contents = snapshot ? snapshot->contents
+                                                       : disk->contents };
+    snprintf (clone->name, sizeof clone->name, "d%" PRIu32, ++counter);
+    group_steps[count++].name = clone->name;
+  }
+  if (count == 0)
     return;
-  memset (clone, 0, sizeof *clone);
-  snprintf (clone->name, sizeof clone->name, "d%" PRIu32, ++counter);
-  assert_ok (manage_clone (store, target_of (disk, snapshot), clone->name, NULL,
-                           &status),
+  assert_ok (manage_group (store, GROUP_CLONE, group_steps, count, 0, &status),
              &status);
-  clone->contents = snapshot ? snapshot->contents : disk->contents;
+  for (size_t i = 0; i < count; i++)
+    free ((char *)group_steps[i].target);
 }
 
+/* Delete several disks, with their snapshots, or none where one is held. */
 static void
 step_delete_disk (void)
 {
-  struct model_disk *disk = random_disk ();
-  struct usage_item items[THINGS + 1];
+  static struct usage_item items[GROUP_MOST * (THINGS + 1)];
+  struct model_disk *group[GROUP_MOST];
+  struct manage_step group_steps[GROUP_MOST];
+  const size_t count = random_group (group);
+  size_t item_count = 0;
   uint64_t freed, before;
+  bool held = false;
   struct status status;
 
-  if (disks_count () < 2)
+  if (disks_count () <= count)
     return;
-  freed = would_free (items, items_of (disk, 0, items));
+  for (size_t i = 0; i < count; i++) {
+    group_steps[i] = (struct manage_step){ .target = group[i]->name };
+    item_count += items_of (group[i], 0, items + item_count);
+    held = held || is_held (group[i]);
+  }
+  freed = would_free (items, item_count);
   before = count_seen ();
-  assert_ok (manage_delete (store, disk->name, true, false, &status), &status);
+  if (held) {
+    assert_fails (manage_group (store, GROUP_DELETE, group_steps, count,
+                                GROUP_SNAPSHOTS, &status),
+                  &status, EBUSY, "held");
+    assert_int_equal (before, count_seen ());
+    return;
+  }
+  assert_ok (manage_group (store, GROUP_DELETE, group_steps, count,
+                           GROUP_SNAPSHOTS, &status),
+             &status);
   assert_int_equal (freed, before - count_seen ());
-  memset (disk, 0, sizeof *disk);
+  for (size_t i = 0; i < count; i++)
+    memset (group[i], 0, sizeof *group[i]);
+}
+
+/* Empty the trash, or have what is there back; or move a disk there. */
+static void
+step_trash (void)
+{
+  const struct property_setting setting = { "trash", "7d" };
+  const struct disk_options options = {
+    .settings = &setting,
+    .settings_count = 1,
+  };
+  struct model_disk *disk = random_disk (), *back = free_disk ();
+  struct status status;
+
+  if (binned.trashed.disk.id != 0 && (back == NULL || below (2))) {
+    assert_ok (manage_purge (store, &binned.trashed, &status), &status);
+    binned.trashed.disk.id = 0;
+  }
+  else if (binned.trashed.disk.id != 0) {
+    *back = binned.disk;
+    if (below (2))
+      snprintf (back->name, sizeof back->name, "d%" PRIu32, ++counter);
+    assert_ok (
+        manage_undelete (store, binned.trashed.disk.id, back->name, &status),
+        &status);
+    binned.trashed.disk.id = 0;
+    check_quota (back);
+    compare (back, NULL);
+  }
+  else if (disks_count () > 1 && !is_held (disk)) {
+    assert_ok (manage_set (store, disk->name, &options, &status), &status);
+    assert_ok (manage_discard (store, disk->name, true, false, &binned.trashed,
+                               &status),
+               &status);
+    assert_true (binned.trashed.disk.id != 0);
+    binned.disk = *disk;
+    memset (disk, 0, sizeof *disk);
+  }
 }
 
 static void
@@ -986,6 +1216,7 @@ make_first_disk (void)
   struct status status;
 
   memset (disks, 0, sizeof disks);
+  memset (&binned, 0, sizeof binned);
   path = unit_database ();
   assert_ok (store_provide (path, &options, &status), &status);
   strcpy (disks[0].name, "first");
@@ -1006,6 +1237,7 @@ static void (*const steps[]) (void) = {
   step_quota,         step_count,           step_set,
   step_set,           step_recompress,      step_bookmark,
   step_bookmark,      compare_bookmark,     compare_bookmark,
+  step_hold,          step_rename,          step_trash,
 };
 
 static void

@@ -9,6 +9,8 @@
 #include <config.h>
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -209,6 +211,51 @@ test_odd (void **state)
   store_close (store);
 }
 
+static atomic_bool ending;
+
+/* Remove what was left behind, again and again, as another process would. */
+static void *
+run_cleaning (void *opaque)
+{
+  struct store *other = unit_open_store (path);
+  struct status status;
+  unsigned removed;
+
+  (void)opaque;
+  while (!ending)
+    assert_ok (manage_receive_clean (other, &removed, &status), &status);
+  store_close (other);
+  return NULL;
+}
+
+/* What begins to come in was not left behind. */
+static void
+test_beside_cleaning (void **state)
+{
+  struct manage_incoming rest = whole;
+  struct status status;
+  struct disk *disk;
+  pthread_t thread;
+
+  (void)state;
+  begin ();
+  ending = false;
+  assert_int_equal (pthread_create (&thread, NULL, run_cleaning, NULL), 0);
+  for (int i = 0; i < 100; i++) {
+    disk = manage_receive (store, &whole, &status);
+    if (disk == NULL)
+      fail_msg ("reception %d: %s", i, status.message);
+    manage_receive_cancel (store, disk);
+  }
+  receive_part (&whole, 5);
+  rest.resumed = (uint64_t)5 * BLOCK;
+  receive_part (&rest, 5);
+  assert_int_equal (kept (), 10);
+  ending = true;
+  pthread_join (thread, NULL);
+  store_close (store);
+}
+
 static void
 test_tokens (void **state)
 {
@@ -253,6 +300,7 @@ main (void)
     unit_test (test_kept_for_a_week),
     unit_test (test_goes_on),
     unit_test (test_odd),
+    unit_test (test_beside_cleaning),
     unit_test (test_tokens),
   };
 
