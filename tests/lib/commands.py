@@ -24,6 +24,7 @@ CALLS = {
     "list": [],
     "info": ["web"],
     "df": [],
+    "usage": ["web"],
     "rename": ["mail", "post"],
     "describe": ["web", "a server"],
     "resize": ["web", "+1M"],
@@ -62,8 +63,8 @@ CALLS = {
     "top": [],
 }
 # These only report: they have nothing to confirm.
-REPORTS = {"list", "info", "df", "trash list", "status", "snapshot list",
-           "bookmark list", "diff", "map", "get", "top"}
+REPORTS = {"list", "info", "df", "usage", "trash list", "status",
+           "snapshot list", "bookmark list", "diff", "map", "get", "top"}
 # These make the database where it is missing, or do not open it.
 WITHOUT_FILE = {"create", "receive"}
 # On a file these are refused; test-cluster.sh has them on a cluster.
