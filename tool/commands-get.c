@@ -571,8 +571,10 @@ read_counted (struct store *store, struct subject *subject)
     add_item (&items, subject->disk.id, 0);
   else
     add_item (&items, subject->snapshot.disk, subject->snapshot.id);
+  items.list[0].shown = true;
   count_items (store, &items, &subject->exclusive, &code);
   subject->item = items.list[0];
+  items.list[0].shown = false;
   if (code == TOOL_DONE && subject->kind == KIND_DISK) {
     if (manage_list_snapshots (store, subject->name, add_snapshot, &items,
                                &status) == -1)

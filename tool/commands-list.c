@@ -288,7 +288,9 @@ fill_items (const struct contents *contents, bool by_disk,
   size_t disk = 0;
 
   for (size_t i = 0; i < disks; i++)
-    items[i] = (struct usage_item){ .disk = contents->disks[i].id, .group = i };
+    items[i] = (struct usage_item){ .disk = contents->disks[i].id,
+                                    .group = i,
+                                    .shown = !by_disk };
   for (size_t i = 0; i < contents->snapshot_count; i++) {
     const struct snapshot_info *info = &contents->snapshots[i];
 
@@ -299,6 +301,7 @@ fill_items (const struct contents *contents, bool by_disk,
       .disk = info->disk,
       .snapshot = info->id,
       .group = by_disk ? disk : disks + i,
+      .shown = !by_disk,
     };
     /* The row of its disk may be damaged: then it counts nowhere. */
     if (by_disk && contents->disks[disk].id != info->disk)

@@ -132,8 +132,10 @@ count_subjects (struct store *store, struct subjects *subjects,
 
   if (r == -1 && !failed_is_local (status))
     return -1;
-  for (size_t i = 0; i < count; i++)
+  for (size_t i = 0; i < count; i++) {
     subjects->items[i].group = i;
+    subjects->items[i].shown = true;
+  }
   return manage_usage (store, subjects->items, count, subjects->frees, count,
                        tool_progress, NULL, r == 0 ? status : &again) == -1
              ? -1

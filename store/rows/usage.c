@@ -155,6 +155,12 @@ struct count {
  * Who looks at a layer.
  */
 
+static void
+forget_item (struct usage_item *item)
+{
+  item->logical = item->stored = item->shared = USAGE_UNKNOWN;
+}
+
 static int
 compare_items (const void *a, const void *b)
 {
@@ -467,7 +473,7 @@ static bool
 has_items (const struct onlookers *onlookers)
 {
   for (size_t i = 0; i < onlookers->who.count; i++)
-    if (onlookers->list[i].item)
+    if (onlookers->list[i].item && onlookers->list[i].item->shown)
       return true;
   return false;
 }
@@ -537,7 +543,7 @@ has_seen (struct count *count, const struct place *row, size_t group,
 {
   struct group *seen = group == NOBODY ? NULL : &count->group[group];
 
-  if (seen == NULL || seen->only == NULL)
+  if (seen == NULL || seen->only == NULL || !seen->only->shown)
     return 0;
   return sight_find (&seen->sight, count->connection, seen->only,
                      count->at.layer, status) == -1
@@ -725,7 +731,7 @@ count_shown (struct count *count, struct status *status)
 
     blocks += onlooker->change;
     bytes += onlooker->bytes;
-    if (onlooker->item == NULL)
+    if (onlooker->item == NULL || !onlooker->item->shown)
       continue;
     onlooker->item->logical = (uint64_t)blocks * count->at.block_size;
     onlooker->item->stored =
@@ -860,12 +866,6 @@ pass_by (struct count *count, const struct status *status)
     count->first = *status;
   count->failed = true;
   return 0;
-}
-
-static void
-forget_item (struct usage_item *item)
-{
-  item->logical = item->stored = item->shared = USAGE_UNKNOWN;
 }
 
 static void
@@ -1031,7 +1031,9 @@ add_items (struct count *count, struct usage_item *items, struct status *status)
   for (size_t i = 0; i < count->groups; i++)
     count->freed[i] = 0;
   for (size_t i = 0; i < count->items_count; i++) {
-    items[i].logical = items[i].stored = items[i].shared = 0;
+    forget_item (&items[i]);
+    if (items[i].shown)
+      items[i].logical = items[i].stored = items[i].shared = 0;
     count->items[i] = &items[i];
     group = &count->group[items[i].group];
     group->only = group->members++ == 0 ? &items[i] : NULL;
@@ -1048,7 +1050,8 @@ finish_items (struct count *count)
     struct usage_item *item = count->items[i];
     const struct group *group = &count->group[item->group];
 
-    item->shared = group->only && item->stored != USAGE_UNKNOWN &&
+    item->shared = item->shown && group->only &&
+                           item->stored != USAGE_UNKNOWN &&
                            count->freed[item->group] != USAGE_UNKNOWN
                        ? item->stored - group->seen
                        : USAGE_UNKNOWN;

@@ -59,10 +59,10 @@
  * with ECANCELED.  What is damaged does not keep the others from being
  * counted: it fails with EIO at its end, and what it then does not know is
  * USAGE_UNKNOWN; after another failure that is everything.
- * Cost: the rows of the items' layers, and for each of these what shows through
- * from below, in the index, and in the table where a feature such as
- * compression was used; 40 bytes of memory for each block of those that refers
- * to a content. Returns 0, or -1.
+ * Cost: the rows of the items' layers, and for each of those at which one looks
+ * whose SHOWN is set, what shows through from below, in the index, and in the
+ * table where a feature such as compression was used; 40 bytes of memory for
+ * each block of those that refers to a content. Returns 0, or -1.
  */
 int usage_count (struct connection *connection, struct usage_item *items,
                  size_t count, uint64_t *freed, size_t groups,

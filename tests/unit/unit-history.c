@@ -434,7 +434,7 @@ static struct usage_item
 item_of (const struct model_disk *disk, const struct model_snapshot *snapshot,
          size_t group)
 {
-  struct usage_item item = { .group = group };
+  struct usage_item item = { .group = group, .shown = true };
   struct snapshot_info found;
   struct disk_info info;
   struct status status;

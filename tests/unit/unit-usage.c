@@ -52,7 +52,7 @@ add_item (struct list *list, int64_t disk, int64_t snapshot)
 {
   assert_true (list->count < ITEMS_MAX);
   list->items[list->count] =
-      (struct usage_item){ .disk = disk, .snapshot = snapshot };
+      (struct usage_item){ .disk = disk, .snapshot = snapshot, .shown = true };
   return list->targets[list->count++];
 }
 
