@@ -962,7 +962,7 @@ const struct command command_snapshot_list = {
       "block_size, created, automatic (made by a server), guid,\n"
       "description, user (what was set as user:KEY, by KEY) and holds (when\n"
       "they began, by their tags); with --usage also logical, stored, ratio,\n"
-      "shared and exclusive (what deleting it frees).  With --names it is "
+      "shared and exclusive (what deleting it frees).  With --names it is\n"
       "{\"names\": [...]}.\n"
       "\n"
       "Example: sqlblock snapshot list disks.sqlite web\n",
