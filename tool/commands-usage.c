@@ -230,7 +230,7 @@ run_usage (int argc, char *argv[])
 
 const struct command command_usage = {
   .name = "usage",
-  .arguments = "DATABASE [DISK|DISK@SNAPSHOT]...",
+  .arguments = "DATABASE [DISK[@SNAPSHOT]]...",
   .summary = "Show what disks and snapshots take, and free together",
   .help =
       "DISK is it and its snapshots; DISK@A..B, or A%B, are the snapshots "

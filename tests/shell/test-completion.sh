@@ -135,6 +135,8 @@ offers "sqlblock snapshot hold held.sqlite web@morning nightly "
 rm -f held.sqlite*
 offers "sqlblock map $db web --color=a" always auto
 offers "sqlblock list $db -o s" size stored shared snapshots
+has "sqlblock usage $db web " web
+offers "sqlblock usage $db -o l" logical
 offers "sqlblock list $db --columns=name,s" 'name\,size' 'name\,stored' \
   'name\,shared' 'name\,snapshots'
 offers "sqlblock snap ls $db --sort-down=" name size logical stored ratio \
