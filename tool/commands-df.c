@@ -19,38 +19,16 @@ struct part {
 };
 
 static void
-add_bytes (struct tool_table *table, uint64_t bytes)
-{
-  if (bytes == USAGE_UNKNOWN)
-    tool_cell (table, "?");
-  else
-    tool_cell_size (table, bytes);
-}
-
-static json_t *
-bytes_json (uint64_t bytes)
-{
-  return bytes == USAGE_UNKNOWN ? json_null () : tool_json_size (bytes);
-}
-
-/* How many times as much as it takes is stored. */
-static double
-ratio_of (const struct totals *totals)
-{
-  return totals->data ? (double)totals->logical / totals->data : 1;
-}
-
-static void
 show_table (struct tool_table *table, const struct part *parts, size_t count,
             const struct totals *totals)
 {
   for (size_t i = 0; i < count; i++) {
     tool_cell (table, "%s", parts[i].name);
-    add_bytes (table, parts[i].bytes);
+    tool_cell_usage (table, parts[i].bytes);
     tool_cell (table, "%s", parts[i].meaning);
   }
   tool_cell (table, "ratio");
-  tool_cell (table, "%.2f", ratio_of (totals));
+  tool_cell_ratio (table, totals->logical, totals->data);
   tool_cell (table, "logical to stored");
   tool_table_print (table);
 }
@@ -61,8 +39,9 @@ show_json (const struct part *parts, size_t count, const struct totals *totals)
   json_t *json = json_object ();
 
   for (size_t i = 0; i < count; i++)
-    json_object_set_new (json, parts[i].name, bytes_json (parts[i].bytes));
-  json_object_set_new (json, "ratio", json_real (ratio_of (totals)));
+    json_object_set_new (json, parts[i].name, tool_json_usage (parts[i].bytes));
+  json_object_set_new (json, "ratio",
+                       tool_json_ratio (totals->logical, totals->data));
   tool_json_print (json);
 }
 

@@ -364,7 +364,8 @@ add_member (struct family *family, int64_t disk, int64_t snapshot)
 {
   family->items =
       tool_realloc (family->items, (family->count + 1) * sizeof *family->items);
-  family->items[family->count++] = (struct usage_item){ disk, snapshot, 0, 0 };
+  family->items[family->count++] =
+      (struct usage_item){ .disk = disk, .snapshot = snapshot };
 }
 
 static int

@@ -35,7 +35,8 @@ struct subject {
   struct optional own, of_file;
 
   /* What is counted, in bytes. */
-  uint64_t stored, exclusive, history;
+  struct usage_item item;
+  uint64_t exclusive, history;
 
   /* What is shown. */
   struct tool_table *table;
@@ -173,9 +174,31 @@ show_used (const struct subject *subject, struct row *row)
 }
 
 static void
+show_logical (const struct subject *subject, struct row *row)
+{
+  put_size (row, subject->item.logical);
+}
+
+static void
 show_stored (const struct subject *subject, struct row *row)
 {
-  put_size (row, subject->stored);
+  put_size (row, subject->item.stored);
+}
+
+static void
+show_ratio (const struct subject *subject, struct row *row)
+{
+  const struct usage_item *item = &subject->item;
+  const double ratio = tool_ratio (item->logical, item->stored);
+
+  row->text = ratio < 0 ? tool_strdup ("?") : tool_format ("%.2f", ratio);
+  row->json = tool_json_ratio (item->logical, item->stored);
+}
+
+static void
+show_shared (const struct subject *subject, struct row *row)
+{
+  put_size (row, subject->item.shared);
 }
 
 static void
@@ -256,7 +279,10 @@ static const struct readable {
   { "snapshots", KIND_DISK, false, show_snapshots,
     "\"sqlblock snapshot create\" makes more" },
   { "used", KIND_ITEM, true, show_used, "it is counted" },
+  { "logical", KIND_ITEM, true, show_logical, "it is counted" },
   { "stored", KIND_ITEM, true, show_stored, "it is counted" },
+  { "ratio", KIND_ITEM, true, show_ratio, "it is counted" },
+  { "shared", KIND_ITEM, true, show_shared, "it is counted" },
   { "only-here", KIND_DISK, true, show_exclusive, "it is counted" },
   { "quota-used", KIND_DISK, false, show_quota_used, "it is counted" },
   { "guid", KIND_SNAPSHOT, false, show_guid, "it is what copies share" },
@@ -497,7 +523,8 @@ add_item (struct items *items, int64_t disk, int64_t snapshot)
 {
   items->list =
       tool_realloc (items->list, (items->count + 1) * sizeof *items->list);
-  items->list[items->count++] = (struct usage_item){ disk, snapshot, 0, 0 };
+  items->list[items->count++] =
+      (struct usage_item){ .disk = disk, .snapshot = snapshot };
 }
 
 static int
@@ -544,8 +571,10 @@ read_counted (struct store *store, struct subject *subject)
     add_item (&items, subject->disk.id, 0);
   else
     add_item (&items, subject->snapshot.disk, subject->snapshot.id);
+  items.list[0].shown = true;
   count_items (store, &items, &subject->exclusive, &code);
-  subject->stored = items.list[0].stored;
+  subject->item = items.list[0];
+  items.list[0].shown = false;
   if (code == TOOL_DONE && subject->kind == KIND_DISK) {
     if (manage_list_snapshots (store, subject->name, add_snapshot, &items,
                                &status) == -1)
@@ -711,10 +740,11 @@ const struct command command_get = {
       "quota are what new disks get.\n"
       "\n"
       "used is what deleting it, a disk with its snapshots, would free;\n"
-      "stored what it shows that is not zeroes, unpacked; only-here what\n"
-      "deleting the disk without its snapshots would free.  They are counted,\n"
-      "which takes long where that is much; name others if you do not need\n"
-      "them.\n"
+      "logical what it shows that is not zeroes, stored what this takes,\n"
+      "ratio the first by the second, shared what of stored others show as\n"
+      "well; only-here what deleting the disk without its snapshots would\n"
+      "free.  They are counted, which takes long where that is much; name\n"
+      "others if you do not need them.\n"
       "\n"
       "Columns: NAME PROPERTY VALUE SOURCE.\n"
       "\n"

@@ -288,15 +288,21 @@ fill_items (const struct contents *contents, bool by_disk,
   size_t disk = 0;
 
   for (size_t i = 0; i < disks; i++)
-    items[i] = (struct usage_item){ contents->disks[i].id, 0, i, 0 };
+    items[i] = (struct usage_item){ .disk = contents->disks[i].id,
+                                    .group = i,
+                                    .shown = !by_disk };
   for (size_t i = 0; i < contents->snapshot_count; i++) {
     const struct snapshot_info *info = &contents->snapshots[i];
 
     /* Both are in the order of the disks' ids. */
     while (disk + 1 < disks && contents->disks[disk].id < info->disk)
       disk++;
-    items[disks + i] = (struct usage_item){ info->disk, info->id,
-                                            by_disk ? disk : disks + i, 0 };
+    items[disks + i] = (struct usage_item){
+      .disk = info->disk,
+      .snapshot = info->id,
+      .group = by_disk ? disk : disks + i,
+      .shown = !by_disk,
+    };
     /* The row of its disk may be damaged: then it counts nowhere. */
     if (by_disk && contents->disks[disk].id != info->disk)
       items[disks + i].disk = 0;
@@ -335,21 +341,6 @@ count_usage (struct store *store, const struct contents *contents,
   return r == 0 || failed_is_local (&status);
 }
 
-static json_t *
-usage_json (uint64_t bytes)
-{
-  return bytes == USAGE_UNKNOWN ? json_null () : tool_json_size (bytes);
-}
-
-static void
-usage_cell (struct tool_table *table, uint64_t bytes)
-{
-  if (bytes == USAGE_UNKNOWN)
-    tool_cell (table, "?");
-  else
-    tool_cell_size (table, bytes);
-}
-
 static void
 no_cells (struct tool_table *table, int count)
 {
@@ -370,12 +361,18 @@ usage_property (const char *name, uint64_t bytes)
 static void
 add_usage (json_t *json, const struct usage *usage, size_t i)
 {
-  const bool disk = usage->items[i].snapshot == 0;
+  const struct usage_item *item = &usage->items[i];
+  const bool disk = item->snapshot == 0;
 
-  json_object_set_new (json, "stored", usage_json (usage->items[i].stored));
-  json_object_set_new (json, "exclusive", usage_json (usage->exclusive[i]));
+  json_object_set_new (json, "logical", tool_json_usage (item->logical));
+  json_object_set_new (json, "stored", tool_json_usage (item->stored));
+  json_object_set_new (json, "ratio",
+                       tool_json_ratio (item->logical, item->stored));
+  json_object_set_new (json, "shared", tool_json_usage (item->shared));
+  json_object_set_new (json, "exclusive",
+                       tool_json_usage (usage->exclusive[i]));
   if (disk)
-    json_object_set_new (json, "history", usage_json (usage->history[i]));
+    json_object_set_new (json, "history", tool_json_usage (usage->history[i]));
 }
 
 /*--------------------------------------------------------------------
@@ -504,20 +501,31 @@ read_properties (struct list *list, const char *target,
   list->unknown = true;
 }
 
-/* STORED, FREES and EXCLUSIVE. */
+/* The columns that are counted. */
+static const char *const usage_titles[] = { "LOGICAL", "STORED", "RATIO",
+                                            "SHARED",  "FREES",  "EXCLUSIVE" };
+#define USAGE_TITLES                                                           \
+  ">LOGICAL", ">STORED", ">RATIO", ">SHARED", ">FREES", ">EXCLUSIVE"
+
 static void
-add_usage_cells (struct list *list, size_t item)
+add_usage_cells (struct list *list, size_t i)
 {
   const struct usage *usage = &list->usage;
+  struct tool_table *table = list->table;
+  const struct usage_item *item;
 
   if (!with_usage) {
-    no_cells (list->table, 3);
+    no_cells (table, sizeof usage_titles / sizeof usage_titles[0]);
     return;
   }
-  usage_cell (list->table, usage->items[item].stored);
-  usage_cell (list->table, usage->items[item].snapshot ? usage->exclusive[item]
-                                                       : usage->history[item]);
-  usage_cell (list->table, usage->exclusive[item]);
+  item = &usage->items[i];
+  tool_cell_usage (table, item->logical);
+  tool_cell_usage (table, item->stored);
+  tool_cell_ratio (table, item->logical, item->stored);
+  tool_cell_usage (table, item->shared);
+  tool_cell_usage (table,
+                   item->snapshot ? usage->exclusive[i] : usage->history[i]);
+  tool_cell_usage (table, usage->exclusive[i]);
 }
 
 /* The columns of a disk, which are those of list. */
@@ -655,10 +663,9 @@ choose_columns (struct tool_table *table, const char *usual, const char *usage)
 {
   const int code = tool_table_choose (table, with_usage ? usage : usual);
 
-  if (code == TOOL_DONE)
-    with_usage = with_usage || tool_table_needs (table, "STORED") ||
-                 tool_table_needs (table, "FREES") ||
-                 tool_table_needs (table, "EXCLUSIVE");
+  for (size_t i = 0; i < sizeof usage_titles / sizeof usage_titles[0]; i++)
+    with_usage = with_usage || (code == TOOL_DONE &&
+                                tool_table_needs (table, usage_titles[i]));
   return code;
 }
 
@@ -817,9 +824,9 @@ static int
 run_list (int argc, char *argv[])
 {
   static const char *const titles[] = {
-    "NAME",        ">SIZE",      ">QUOTA",  ">STORED",     ">FREES",
-    ">EXCLUSIVE",  ">SNAPSHOTS", "CREATED", "ORIGIN",      ">BLOCK",
-    "COMPRESSION", "DEDUP",      "ACCESS",  "DESCRIPTION", NULL,
+    "NAME",    ">SIZE",       ">QUOTA", USAGE_TITLES,  ">SNAPSHOTS",
+    "CREATED", "ORIGIN",      ">BLOCK", "COMPRESSION", "DEDUP",
+    "ACCESS",  "DESCRIPTION", NULL,
   };
   struct tool_table *table = tool_table (titles);
   struct contents contents = { 0 };
@@ -855,30 +862,35 @@ const struct command command_list = {
   .summary = "Show the disks, the oldest first",
   .help =
       "ORIGIN is what a disk was cloned from or rolled back to, \"?\" if that\n"
-      "is gone.  With --usage, STORED is what a disk shows that is not\n"
-      "zeroes, and FREES what deleting it and its snapshots would free, or\n"
-      "for a snapshot, deleting it alone.\n"
+      "is gone.  With --usage, STORED is what the data of a disk takes, and\n"
+      "FREES what deleting it and its snapshots would free, or for a\n"
+      "snapshot, deleting it alone.  \"sqlblock usage\" says what deleting\n"
+      "several together frees.\n"
       "\n"
-      "Columns: NAME SIZE QUOTA STORED FREES EXCLUSIVE SNAPSHOTS CREATED "
-      "ORIGIN\n"
-      "BLOCK COMPRESSION DEDUP ACCESS DESCRIPTION.  EXCLUSIVE is what "
-      "deleting\n"
-      "the disk without its snapshots would free.  STORED, FREES and "
-      "EXCLUSIVE\n"
-      "are counted, as with --usage.\n"
+      "Columns: NAME SIZE QUOTA LOGICAL STORED RATIO SHARED FREES EXCLUSIVE\n"
+      "SNAPSHOTS CREATED ORIGIN BLOCK COMPRESSION DEDUP ACCESS DESCRIPTION.\n"
+      "LOGICAL is what a disk shows that is not zeroes, STORED what this "
+      "takes\n"
+      "in the file, compressed and what is equal once, RATIO the first by the\n"
+      "second; SHARED is what of STORED others show as well, EXCLUSIVE what\n"
+      "deleting the disk without its snapshots would free.  These six are\n"
+      "counted, as with --usage.\n"
       "\n"
       "The JSON is {\"disks\": [...]}, each with name, description, size,\n"
       "block_size, compression, dedup, quota and quota_used (or null),\n"
       "snapshots (how many), created, origin (or null) and user (what was\n"
-      "set as user:KEY, by KEY); with --usage also stored, exclusive (what\n"
-      "deleting the disk alone frees) and history (what deleting it and its\n"
-      "snapshots frees); with --all beside it \"snapshots\", as of \"sqlblock\n"
-      "snapshot list\"; always \"receiving\", what is kept of receptions that\n"
-      "were cut off, each with disk, snapshot, size, position (bytes that are\n"
-      "there), updated (when something came last) and token (for \"sqlblock\n"
-      "send --resume\").  With --names it is {\"names\": [...]}.\n"
+      "set as user:KEY, by KEY); with --usage also logical, stored, ratio,\n"
+      "shared, exclusive (what deleting the disk alone frees) and history\n"
+      "(what deleting it and its snapshots frees); with --all beside it\n"
+      "\"snapshots\", as of \"sqlblock snapshot list\"; always \"receiving\",\n"
+      "what is kept of receptions that were cut off, each with disk, "
+      "snapshot,\n"
+      "size, position (bytes that are there), updated (when something came\n"
+      "last) and token (for \"sqlblock send --resume\").  With --names it is\n"
+      "{\"names\": [...]}.\n"
       "\n"
       "Examples: sqlblock list disks.sqlite --all --usage\n"
+      "          sqlblock list disks.sqlite -o name,logical,stored,ratio\n"
       "          sqlblock list disks.sqlite -Hp -o name,stored -S stored\n",
   .options = list_options,
   .common = COMMON_JSON | COMMON_PROGRESS | COMMON_TABLE,
@@ -901,8 +913,8 @@ static int
 run_snapshot_list (int argc, char *argv[])
 {
   static const char *const titles[] = {
-    "NAME", ">SIZE", ">STORED", ">FREES",      ">EXCLUSIVE", "CREATED",
-    "BY",   "HOLDS", "GUID",    "DESCRIPTION", NULL,
+    "NAME",  ">SIZE", USAGE_TITLES,  "CREATED", "BY",
+    "HOLDS", "GUID",  "DESCRIPTION", NULL,
   };
   struct tool_table *table = tool_table (titles);
   struct contents contents = { 0 };
@@ -938,17 +950,20 @@ const struct command command_snapshot_list = {
       "They stand by disk, and those of a disk in the order in which they\n"
       "were taken.  BY is whose it is: \"user\", or \"server\" for those of\n"
       "a server's history that nobody has renamed.  HOLDS are the tags of\n"
-      "\"sqlblock snapshot hold\".  With --usage, STORED is what the snapshot\n"
-      "shows that is not zeroes, and FREES what deleting it alone would free.\n"
+      "\"sqlblock snapshot hold\".  With --usage, STORED is what its data\n"
+      "takes, and FREES what deleting it alone would free; \"sqlblock usage\"\n"
+      "says what deleting several together frees.\n"
       "\n"
-      "Columns: NAME SIZE STORED FREES EXCLUSIVE CREATED BY HOLDS GUID\n"
-      "DESCRIPTION.\n"
+      "Columns: NAME SIZE LOGICAL STORED RATIO SHARED FREES EXCLUSIVE CREATED\n"
+      "BY HOLDS GUID DESCRIPTION.  Those from LOGICAL to EXCLUSIVE are as of\n"
+      "\"sqlblock list\", and are counted.\n"
       "\n"
       "The JSON is {\"snapshots\": [...]}, each with disk, snapshot, size,\n"
       "block_size, created, automatic (made by a server), guid,\n"
       "description, user (what was set as user:KEY, by KEY) and holds (when\n"
-      "they began, by their tags); with --usage also stored and exclusive\n"
-      "(what deleting it frees).  With --names it is {\"names\": [...]}.\n"
+      "they began, by their tags); with --usage also logical, stored, ratio,\n"
+      "shared and exclusive (what deleting it frees).  With --names it is\n"
+      "{\"names\": [...]}.\n"
       "\n"
       "Example: sqlblock snapshot list disks.sqlite web\n",
   .options = snapshot_options,
@@ -1004,6 +1019,23 @@ show_file (struct store *store, const char *path)
   return TOOL_DONE;
 }
 
+/* The lines about the usage of either. */
+static void
+show_usage_lines (const struct usage *usage)
+{
+  const struct usage_item *item = &usage->items[0];
+  const double ratio = tool_ratio (item->logical, item->stored);
+
+  usage_property ("logical", item->logical);
+  usage_property ("stored", item->stored);
+  if (ratio < 0)
+    tool_property ("ratio", "?");
+  else
+    tool_property ("ratio", "%.2f", ratio);
+  usage_property ("shared", item->shared);
+  usage_property ("only here", usage->exclusive[0]);
+}
+
 /* The lines about a disk. */
 static void
 show_disk_lines (const struct disk_info *info,
@@ -1021,8 +1053,7 @@ show_disk_lines (const struct disk_info *info,
   tool_property ("compression", "%s", compression);
   tool_property ("dedup", "%s",
                  info->storing.deduplicate == DISK_ON ? "on" : "off");
-  usage_property ("stored", usage->items[0].stored);
-  usage_property ("only here", usage->exclusive[0]);
+  show_usage_lines (usage);
   usage_property ("with its snapshots", usage->history[0]);
   if (info->quota)
     tool_property ("quota", "%s, %s%s used", tool_size (info->quota, quota),
@@ -1102,8 +1133,7 @@ show_snapshot_lines (const struct snapshot_info *info,
   free (description);
   tool_property_size ("size", info->size);
   tool_property_size ("block size", info->block_size);
-  usage_property ("stored", usage->items[0].stored);
-  usage_property ("only here", usage->exclusive[0]);
+  show_usage_lines (usage);
   tool_property ("created", "%s", times_local (info->created, text));
   tool_property ("made by", "%s", maker (info));
   tool_property ("guid", "%016" PRIx64, (uint64_t)info->guid);
@@ -1159,8 +1189,10 @@ const struct command command_info = {
   .arguments = "DATABASE [DISK[@SNAPSHOT]]",
   .summary = "Show all about the file, a disk or a snapshot",
   .help =
-      "\"stored\" is what it shows that is not zeroes, \"only here\" what\n"
-      "deleting it alone would free.  SNAPSHOT may be a time, such as\n"
+      "\"logical\" is what it shows that is not zeroes, \"stored\" what this\n"
+      "takes, \"ratio\" the first by the second; \"shared\" is what of stored\n"
+      "others show as well, \"only here\" what deleting it alone would free.\n"
+      "SNAPSHOT may be a time, such as\n"
       "2026-11-22T10:42: the newest snapshot that is not newer than that.\n"
       "\n"
       "The JSON of a disk or snapshot is what the lists have with --usage;\n"

@@ -240,7 +240,7 @@ show_doomed (struct store *store, const struct names *doomed)
   for (size_t i = 0; i < doomed->count; i++) {
     if (manage_find_snapshot (store, doomed->names[i], &info, &status) == -1)
       return tool_fail (&status);
-    items[i] = (struct usage_item){ info.disk, info.id, 0, 0 };
+    items[i] = (struct usage_item){ .disk = info.disk, .snapshot = info.id };
   }
   tool_progress_begin ("counting");
   r = manage_usage (store, items, doomed->count, &freed, 1, tool_progress, NULL,

@@ -87,7 +87,7 @@ add_item (struct trash *trash, int64_t disk, int64_t snapshot, size_t group)
   trash->items = tool_realloc (trash->items,
                                (trash->item_count + 1) * sizeof *trash->items);
   trash->items[trash->item_count++] =
-      (struct usage_item){ disk, snapshot, group, 0 };
+      (struct usage_item){ .disk = disk, .snapshot = snapshot, .group = group };
 }
 
 /* A snapshot is in the group of its disk, if that is one of those listed. */

@@ -415,6 +415,34 @@ tool_cell_size (struct tool_table *table, uint64_t bytes)
 }
 
 void
+tool_cell_usage (struct tool_table *table, uint64_t bytes)
+{
+  if (bytes == USAGE_UNKNOWN)
+    tool_cell (table, "?");
+  else
+    tool_cell_size (table, bytes);
+}
+
+double
+tool_ratio (uint64_t logical, uint64_t stored)
+{
+  return logical == USAGE_UNKNOWN || stored == USAGE_UNKNOWN ? -1
+         : stored == 0                                       ? 1
+                       : (double)logical / stored;
+}
+
+void
+tool_cell_ratio (struct tool_table *table, uint64_t logical, uint64_t stored)
+{
+  const double ratio = tool_ratio (logical, stored);
+
+  if (ratio < 0)
+    tool_cell (table, "?");
+  else
+    add_cell (table, tool_format ("%.2f", ratio), true, 1e6 * ratio);
+}
+
+void
 tool_cell_time (struct tool_table *table, int64_t seconds)
 {
   char text[TIMES_TEXT_MAX];
@@ -674,6 +702,20 @@ tool_json_string (const char *text)
   json_t *value = json_string (text);
 
   return value ? value : replace_invalid (text);
+}
+
+json_t *
+tool_json_usage (uint64_t bytes)
+{
+  return bytes == USAGE_UNKNOWN ? json_null () : tool_json_size (bytes);
+}
+
+json_t *
+tool_json_ratio (uint64_t logical, uint64_t stored)
+{
+  const double ratio = tool_ratio (logical, stored);
+
+  return ratio < 0 ? json_null () : json_real (ratio);
 }
 
 json_t *

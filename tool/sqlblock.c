@@ -30,6 +30,7 @@
   X (list)                                                                     \
   X (info)                                                                     \
   X (df)                                                                       \
+  X (usage)                                                                    \
   X (rename)                                                                   \
   X (describe)                                                                 \
   X (resize)                                                                   \

@@ -309,6 +309,9 @@ void tool_cell (struct tool_table *table, const char *format, ...)
 void tool_cell_size (struct tool_table *table, uint64_t bytes);
 void tool_cell_time (struct tool_table *table, int64_t seconds);
 void tool_cell_count (struct tool_table *table, uint64_t count);
+void tool_cell_usage (struct tool_table *table, uint64_t bytes); /* or "?" */
+void tool_cell_ratio (struct tool_table *table, uint64_t logical,
+                      uint64_t stored);           /* or "?" */
 void tool_table_print (struct tool_table *table); /* and free it */
 
 /* Leave out the last columns, as far as they have no place in WIDTH. */
@@ -330,6 +333,11 @@ void tool_property (const char *name, const char *format, ...)
     __attribute__ ((format (printf, 2, 3)));
 void tool_property_size (const char *name, uint64_t bytes);
 
+/* How many times as much as it takes is STORED, bytes that are counted: 1 of
+ * nothing, below 0 where one of them is USAGE_UNKNOWN.
+ */
+double tool_ratio (uint64_t logical, uint64_t stored);
+
 /* The value of a property (base/optional.h) as a text, a new string: "?" where
  * it is damaged, x'00ff' where it is no text.
  */
@@ -340,6 +348,8 @@ char *tool_property_text (const struct property *property);
  */
 json_t *tool_json_string (const char *text);
 json_t *tool_json_size (uint64_t bytes);
+json_t *tool_json_usage (uint64_t bytes);                    /* or null */
+json_t *tool_json_ratio (uint64_t logical, uint64_t stored); /* or null */
 json_t *tool_json_time (int64_t seconds);
 void tool_json_print (json_t *value); /* and free it */
 

@@ -189,7 +189,13 @@ struct usage_item {
   int64_t disk;     /* ids, as in disk_info and snapshot_info */
   int64_t snapshot; /* 0: the disk as it is now */
   size_t group;     /* items of one group are deleted together */
-  uint64_t stored;  /* counted: bytes of its blocks that are not zeroes */
+  bool shown;       /* what it shows is asked for, which takes longer: */
+
+  /* Counted, in bytes; else USAGE_UNKNOWN. */
+  uint64_t logical; /* its blocks that are not zeroes */
+  uint64_t stored;  /* what the data of these takes, each content once */
+  uint64_t shared;  /* of this, what deleting it leaves; USAGE_UNKNOWN where
+                       there are others in its group */
 };
 
 /* What the whole database takes, in bytes; rows/totals.h says how its parts add

@@ -186,7 +186,10 @@ static const struct field item_fields[] = {
   FIELD (struct usage_item, disk, "disk", SIGNED),
   FIELD (struct usage_item, snapshot, "snapshot", SIGNED),
   FIELD (struct usage_item, group, "group", UNSIGNED),
+  FIELD_MAY (struct usage_item, shown, "shown", BOOL),
+  FIELD_MAY (struct usage_item, logical, "logical", UNSIGNED),
   FIELD_MAY (struct usage_item, stored, "stored", UNSIGNED),
+  FIELD_MAY (struct usage_item, shared, "shared", UNSIGNED),
   FIELD_END,
 };
 

@@ -249,8 +249,11 @@ ask_for_usage (struct store *store, struct usage_item *items, size_t count,
   const bool counted = call.items != items && call.item_count == count &&
                        call.frees_count == groups;
 
-  for (size_t i = 0; i < count; i++)
+  for (size_t i = 0; i < count; i++) {
+    items[i].logical = counted ? call.items[i].logical : USAGE_UNKNOWN;
     items[i].stored = counted ? call.items[i].stored : USAGE_UNKNOWN;
+    items[i].shared = counted ? call.items[i].shared : USAGE_UNKNOWN;
+  }
   for (size_t i = 0; i < groups; i++)
     freed[i] = counted ? call.frees[i] : USAGE_UNKNOWN;
   return r == 0 && !counted

@@ -97,6 +97,18 @@ info_from_row (sqlite3_stmt *row, struct partial_info *info)
   " WHERE disk.name LIKE '%" DISK_RECEIVING "'"                                \
   " AND CAST (property.value AS INTEGER) > ?1 - " PARTIAL_KEPT
 
+/* Find the one row of FIND and fill INFO from it. */
+static int
+find_one (struct connection *connection, sqlite3_stmt *find,
+          struct partial_info *info, struct status *status)
+{
+  int r;
+
+  sqlite3_bind_int64 (find, 1, time (NULL));
+  r = connection_step (connection, find, status);
+  return r == 1 ? info_from_row (find, info) : r;
+}
+
 int
 partial_find (struct connection *connection, const char *name,
               struct partial_info *info, struct status *status)
@@ -105,14 +117,11 @@ partial_find (struct connection *connection, const char *name,
       PARTIALS " AND disk.name = ?2 || '" DISK_RECEIVING "'";
   CLEANUP_STATEMENT sqlite3_stmt *find =
       connection_statement (connection, find_sql, status);
-  int r;
 
   if (find == NULL)
     return -1;
-  sqlite3_bind_int64 (find, 1, time (NULL));
   sqlite3_bind_text (find, 2, name, -1, SQLITE_STATIC);
-  r = connection_step (connection, find, status);
-  return r == 1 ? info_from_row (find, info) : r;
+  return find_one (connection, find, info, status);
 }
 
 int
@@ -122,14 +131,11 @@ partial_find_id (struct connection *connection, int64_t id,
   static const char find_sql[] = PARTIALS " AND disk.id = ?2";
   CLEANUP_STATEMENT sqlite3_stmt *find =
       connection_statement (connection, find_sql, status);
-  int r;
 
   if (find == NULL)
     return -1;
-  sqlite3_bind_int64 (find, 1, time (NULL));
   sqlite3_bind_int64 (find, 2, id);
-  r = connection_step (connection, find, status);
-  return r == 1 ? info_from_row (find, info) : r;
+  return find_one (connection, find, info, status);
 }
 
 int

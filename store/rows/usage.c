@@ -12,12 +12,12 @@
 
 #include "base/failed.h"
 #include "base/grow.h"
+#include "rows/below.h"
 #include "rows/hiding.h"
+#include "rows/shown.h"
+#include "rows/sight.h"
 #include "rows/usage.h"
 #include "rows/viewers.h"
-
-/* How many blocks are mapped at a time. */
-#define MAP_BLOCKS 65536
 
 /* After how many rows progress is told. */
 #define PROGRESS_ROWS 4096
@@ -39,6 +39,7 @@ struct onlooker {
   struct usage_item *item; /* NULL where it is none */
   int64_t change; /* how many blocks of data more it shows than the viewer
                      before it does, of those in the layer's rows */
+  int64_t bytes;  /* and how many bytes of rows, and of contents */
 };
 
 /* All that looks at a layer, and is live. */
@@ -62,6 +63,7 @@ struct remaining {
 struct reference {
   int64_t content;
   size_t group;
+  bool seen; /* the only item of the group shows it */
 };
 
 /* A layer that is to be walked over, or was. */
@@ -109,16 +111,12 @@ list_take_highest (struct walked_list *list, struct walked *highest)
   return highest->layer != 0;
 }
 
-/* The contents that show through a layer from below, mapped from the first
- * block to the last.
- */
-struct below {
-  struct view view;
-  uint8_t *map;
-  int64_t first;  /* what is mapped now */
-  uint32_t count; /* 0 at first */
-  bool ended;
-  uint64_t data; /* how many blocks were data so far */
+/* A group. */
+struct group {
+  size_t members;          /* how many items */
+  struct usage_item *only; /* NULL where they are not one */
+  struct sight sight;      /* of that, on a layer */
+  uint64_t seen;           /* bytes of what it frees and shows */
 };
 
 /* What is counted. */
@@ -127,6 +125,7 @@ struct count {
   struct usage_item **items; /* by their ids */
   size_t items_count;
   uint64_t *freed;
+  struct group *group; /* each of the groups */
   size_t groups;
   progress_made progress;
   void *opaque;
@@ -146,6 +145,7 @@ struct count {
   struct remaining *remaining; /* the first is that of SHARED, if any is */
   size_t remaining_count;
   struct below below;
+  struct shown shown;
 
   struct reference *references;
   size_t references_count;
@@ -154,6 +154,12 @@ struct count {
 /*--------------------------------------------------------------------
  * Who looks at a layer.
  */
+
+static void
+forget_item (struct usage_item *item)
+{
+  item->logical = item->stored = item->shared = USAGE_UNKNOWN;
+}
 
 static int
 compare_items (const void *a, const void *b)
@@ -462,76 +468,14 @@ find_all_hidden (struct count *count, struct status *status)
   return r;
 }
 
-/*--------------------------------------------------------------------
- * What shows through from below.
- */
-
 /* Is what ONLOOKERS show to be counted? */
 static bool
 has_items (const struct onlookers *onlookers)
 {
   for (size_t i = 0; i < onlookers->who.count; i++)
-    if (onlookers->list[i].item)
+    if (onlookers->list[i].item && onlookers->list[i].item->shown)
       return true;
   return false;
-}
-
-/* Begin with the parent of the layer at hand, if it has one. */
-static int
-below_begin (struct count *count, struct status *status)
-{
-  static const char parent_sql[] = "SELECT parent, parent_generation FROM layer"
-                                   " WHERE id = ?1 AND parent < id";
-  CLEANUP_STATEMENT sqlite3_stmt *parent =
-      connection_statement (count->connection, parent_sql, status);
-  struct below *below = &count->below;
-  int r;
-
-  if (parent == NULL)
-    return -1;
-  below->first = below->count = below->data = 0;
-  below->ended = true;
-  sqlite3_bind_int64 (parent, 1, count->at.layer);
-  r = connection_step (count->connection, parent, status);
-  if (r != 1)
-    return r;
-  below->ended = !has_items (&count->onlookers);
-  return view_layers (count->connection, sqlite3_column_int64 (parent, 0),
-                      sqlite3_column_int64 (parent, 1), &below->view, status);
-}
-
-/* Map on, until block NUMBER is behind the beginning of what is mapped next,
- * or there is nothing more.
- */
-static int
-below_advance (struct count *count, int64_t number, struct status *status)
-{
-  struct below *below = &count->below;
-  uint64_t next;
-
-  while (!below->ended && below->first + below->count <= number) {
-    if (view_next_row (count->connection, &below->view,
-                       below->first + below->count, NUMBER_END, &next,
-                       status) == -1)
-      return -1;
-    below->ended = next >= NUMBER_END - MAP_BLOCKS;
-    below->first = next;
-    below->count = below->ended ? 0 : MAP_BLOCKS;
-    if (below->count > 0 && view_map (count->connection, &below->view, next,
-                                      MAP_BLOCKS, below->map, status) == -1)
-      return -1;
-    for (uint32_t i = 0; i < below->count; i++)
-      below->data += below->map[i];
-  }
-  return 0;
-}
-
-/* Is block NUMBER, to which below_advance has come, data below? */
-static bool
-below_has (const struct below *below, int64_t number)
-{
-  return number >= below->first && number - below->first < below->count &&
-         below->map[number - below->first];
 }
 
 /*--------------------------------------------------------------------
@@ -544,6 +488,7 @@ struct place {
   int64_t generation;
   uint64_t bytes;  /* of its data, where that is uneven */
   int64_t content; /* or 0 */
+  int64_t newer;   /* the generation of the next newer row of its number */
 };
 
 /* Step to the next row of a walk.  Returns 1, 0 at the end, -1. */
@@ -553,7 +498,7 @@ next_place (struct count *count, sqlite3_stmt *rows, struct place *place,
 {
   const int r = connection_step (count->connection, rows, status);
 
-  *place = (struct place){ NUMBER_END, INT64_MAX, 0, 0 };
+  *place = (struct place){ NUMBER_END, INT64_MAX, 0, 0, INT64_MAX };
   if (r == 1) {
     place->number = sqlite3_column_int64 (rows, 0);
     place->generation = sqlite3_column_int64 (rows, 1);
@@ -565,7 +510,7 @@ next_place (struct count *count, sqlite3_stmt *rows, struct place *place,
 
 /* Note a block's reference to a content. */
 static int
-note_reference (struct count *count, int64_t content, size_t group,
+note_reference (struct count *count, int64_t content, size_t group, bool seen,
                 struct status *status)
 {
   struct reference *references =
@@ -574,15 +519,37 @@ note_reference (struct count *count, int64_t content, size_t group,
   if (references == NULL)
     return status_no_memory (status);
   count->references = references;
-  references[count->references_count++] = (struct reference){ content, group };
+  references[count->references_count++] =
+      (struct reference){ content, group, seen };
   return 0;
 }
 
+/* BYTES go with GROUP; has its only item SEEN them? */
 static void
-add_freed (struct count *count, size_t group, uint64_t bytes)
+add_freed (struct count *count, size_t group, uint64_t bytes, bool seen)
 {
   if (count->freed[group] != USAGE_UNKNOWN)
     count->freed[group] += bytes;
+  if (seen)
+    count->group[group].seen += bytes;
+}
+
+/* Does the only item of GROUP, if it has just one, show ROW?  Returns 1, 0,
+ * -1.
+ */
+static int
+has_seen (struct count *count, const struct place *row, size_t group,
+          struct status *status)
+{
+  struct group *seen = group == NOBODY ? NULL : &count->group[group];
+
+  if (seen == NULL || seen->only == NULL || !seen->only->shown)
+    return 0;
+  return sight_find (&seen->sight, count->connection, seen->only,
+                     count->at.layer, status) == -1
+             ? -1
+             : sight_has (&seen->sight, count->connection, row->number,
+                          row->generation, row->newer, status);
 }
 
 /* ROW goes with GROUP. */
@@ -590,10 +557,15 @@ static int
 free_row (struct count *count, const struct place *row, size_t group,
           struct status *status)
 {
+  const int seen = has_seen (count, row, group, status);
+
+  if (seen == -1)
+    return -1;
   if (row->content != 0)
-    return note_reference (count, row->content, group, status);
+    return note_reference (count, row->content, group, seen, status);
   if (group != NOBODY)
-    add_freed (count, group, count->uneven ? row->bytes : count->at.block_size);
+    add_freed (count, group, count->uneven ? row->bytes : count->at.block_size,
+               seen);
   return 0;
 }
 
@@ -621,23 +593,62 @@ count_hidden (struct count *count, const struct place *row, size_t first,
   return 0;
 }
 
-/* Count a row, the next newer of whose number is of generation NEWER. */
-static int
-count_row (struct count *count, const struct place *row, int64_t newer,
-           bool data, struct status *status)
+/* The onlookers from FIRST on before END show BLOCKS and BYTES more. */
+static void
+add_change (struct count *count, size_t first, size_t end, int64_t blocks,
+            int64_t bytes)
 {
   struct onlooker *onlookers = count->onlookers.list;
+
+  onlookers[first].change += blocks;
+  onlookers[first].bytes += bytes;
+  if (end < count->onlookers.who.count) {
+    onlookers[end].change -= blocks;
+    onlookers[end].bytes -= bytes;
+  }
+}
+
+static void
+add_content_bytes (size_t first, size_t end, uint64_t bytes, void *opaque)
+{
+  add_change (opaque, first, end, 0, bytes);
+}
+
+/* The onlookers from FIRST on before END show ROW, and not what is below. */
+static int
+count_change (struct count *count, const struct place *row, size_t first,
+              size_t end, bool data, struct status *status)
+{
+  const struct below *below = &count->below;
+  const bool hides = below_has (below, row->number);
+  const struct below_block *hidden =
+      hides && below->details ? &below->blocks[row->number - below->first]
+                              : NULL;
+
+  add_change (count, first, end, data - hides,
+              (int64_t)row->bytes - (int64_t)(hidden ? hidden->bytes : 0));
+  if (hidden && hidden->span != SIZE_MAX)
+    shown_cut (&count->shown, hidden->span, first);
+  return row->content && below->details
+             ? shown_add (&count->shown, row->content, first, end, status)
+             : 0;
+}
+
+/* Count a row. */
+static int
+count_row (struct count *count, const struct place *row, bool data,
+           struct status *status)
+{
+  const struct onlooker *onlookers = count->onlookers.list;
   const size_t first = viewers_first (&count->onlookers.who, row->generation);
-  const size_t end = viewers_first (&count->onlookers.who, newer);
-  const int change = data - below_has (&count->below, row->number);
+  const size_t end = viewers_first (&count->onlookers.who, row->newer);
   size_t group;
   int r;
 
   if (first == end)
     return free_row (count, row, NOBODY, status);
-  onlookers[first].change += change;
-  if (end < count->onlookers.who.count)
-    onlookers[end].change -= change;
+  if (count_change (count, row, first, end, data, status) == -1)
+    return -1;
   if (!data)
     return 0;
   r = count_hidden (count, row, first, end, status);
@@ -690,12 +701,14 @@ count_rows (struct count *count, struct status *status)
   for (r = next_place (count, rows, &row, status); r == 1; row = next) {
     r = next_place (count, rows, &next, status);
     data = row.number != zero.number || row.generation != zero.generation;
-    if (r == -1 || below_advance (count, row.number, status) == -1 ||
+    if (next.number == row.number)
+      row.newer = next.generation;
+    if (r == -1 ||
+        below_advance (&count->below, count->connection, row.number, status) ==
+            -1 ||
         (!data && next_place (count, zeroes, &zero, status) == -1) ||
         tell_progress (count, status) == -1 ||
-        count_row (count, &row,
-                   next.number == row.number ? next.generation : INT64_MAX,
-                   data, status) == -1)
+        count_row (count, &row, data, status) == -1)
       return -1;
   }
   return r;
@@ -703,19 +716,26 @@ count_rows (struct count *count, struct status *status)
 
 /* Tell the items that look at the layer at hand what they show. */
 static int
-count_stored (struct count *count, struct status *status)
+count_shown (struct count *count, struct status *status)
 {
-  int64_t blocks;
+  int64_t blocks, bytes;
 
-  if (below_advance (count, NUMBER_END - 1, status) == -1)
+  if (below_finish (&count->below, count->connection, status) == -1 ||
+      shown_count (&count->shown, count->connection, add_content_bytes, count,
+                   status) == -1)
     return -1;
   blocks = count->below.data;
+  bytes = count->below.bytes;
   for (size_t i = 0; i < count->onlookers.who.count; i++) {
     const struct onlooker *onlooker = &count->onlookers.list[i];
 
     blocks += onlooker->change;
-    if (onlooker->item)
-      onlooker->item->stored = (uint64_t)blocks * count->at.block_size;
+    bytes += onlooker->bytes;
+    if (onlooker->item == NULL || !onlooker->item->shown)
+      continue;
+    onlooker->item->logical = (uint64_t)blocks * count->at.block_size;
+    onlooker->item->stored =
+        count->uneven ? (uint64_t)bytes : onlooker->item->logical;
   }
   return 0;
 }
@@ -865,7 +885,7 @@ fail_layer (struct count *count, struct status *status)
 
   for (size_t i = 0; i < onlookers->who.count; i++) {
     if (onlookers->list[i].item)
-      onlookers->list[i].item->stored = USAGE_UNKNOWN;
+      forget_item (onlookers->list[i].item);
     forget_group (count, onlookers->list[i].group);
   }
   for (size_t i = 0; i < count->remaining_count; i++)
@@ -880,15 +900,20 @@ fail_layer (struct count *count, struct status *status)
 static int
 walk_layer (struct count *count, struct status *status)
 {
+  const bool wanted = has_items (&count->onlookers);
+
   count->below.view.depth = 0;
+  count->shown.count = 0;
   if (find_all_hidden (count, status) == -1 ||
-      below_begin (count, status) == -1)
+      below_begin (&count->below, count->connection, count->at.layer, wanted,
+                   wanted && count->uneven ? &count->shown : NULL,
+                   count->onlookers.who.count, status) == -1)
     return -1;
   if (!is_of_use (count))
     return 0;
   if (count_rows (count, status) == -1)
     return -1;
-  return count_stored (count, status);
+  return count_shown (count, status);
 }
 
 static int
@@ -966,6 +991,7 @@ count_contents (struct count *count, struct status *status)
   const struct reference *end = first + count->references_count;
   const struct reference *next, *useless, *next_content;
   uint64_t bytes;
+  bool seen;
 
   if (count->references_count > 0)
     qsort (count->references, count->references_count,
@@ -978,12 +1004,13 @@ count_contents (struct count *count, struct status *status)
          next_content < end && next_content->content == first->content;)
       next_content++;
     for (; first < useless; first = next) {
-      for (next = first; next < useless && next->group == first->group;)
-        next++;
+      seen = false;
+      for (next = first; next < useless && next->group == first->group; next++)
+        seen = seen || next->seen;
       if (bytes_of_content (count, first->content,
                             (next - first) + (next_content - useless), &bytes,
                             status) == 0)
-        add_freed (count, first->group, bytes);
+        add_freed (count, first->group, bytes, seen);
       else if (pass_by (count, status) == -1)
         return -1;
       else
@@ -991,6 +1018,61 @@ count_contents (struct count *count, struct status *status)
     }
   }
   return 0;
+}
+
+/* Begin with all ITEMS, as many as there are. */
+static int
+add_items (struct count *count, struct usage_item *items, struct status *status)
+{
+  struct group *group;
+
+  if (count->items == NULL || count->group == NULL)
+    return status_no_memory (status);
+  for (size_t i = 0; i < count->groups; i++)
+    count->freed[i] = 0;
+  for (size_t i = 0; i < count->items_count; i++) {
+    forget_item (&items[i]);
+    if (items[i].shown)
+      items[i].logical = items[i].stored = items[i].shared = 0;
+    count->items[i] = &items[i];
+    group = &count->group[items[i].group];
+    group->only = group->members++ == 0 ? &items[i] : NULL;
+  }
+  qsort (count->items, count->items_count, sizeof *count->items, compare_items);
+  return 0;
+}
+
+/* What is left when a group is deleted is shared, where it is of one item. */
+static void
+finish_items (struct count *count)
+{
+  for (size_t i = 0; i < count->items_count; i++) {
+    struct usage_item *item = count->items[i];
+    const struct group *group = &count->group[item->group];
+
+    item->shared = item->shown && group->only &&
+                           item->stored != USAGE_UNKNOWN &&
+                           count->freed[item->group] != USAGE_UNKNOWN
+                       ? item->stored - group->seen
+                       : USAGE_UNKNOWN;
+  }
+}
+
+static void
+count_free (struct count *count)
+{
+  for (size_t i = 0; count->group && i < count->groups; i++)
+    sight_free (&count->group[i].sight);
+  below_free (&count->below);
+  shown_free (&count->shown);
+  remaining_free (count);
+  free (count->group);
+  free (count->items);
+  onlookers_free (&count->onlookers);
+  free (count->live.layers);
+  free (count->todo.layers);
+  free (count->done.layers);
+  free (count->references);
 }
 
 int
@@ -1003,29 +1085,22 @@ usage_count (struct connection *connection, struct usage_item *items,
     .items = calloc (count + 1, sizeof (struct usage_item *)),
     .items_count = count,
     .freed = freed,
+    .group = calloc (groups + 1, sizeof (struct group)),
     .groups = groups,
     .progress = progress,
     .opaque = opaque,
-    .below.map = malloc (MAP_BLOCKS),
   };
-  int r;
+  int r = add_items (&counting, items, status);
 
-  memset (freed, 0, groups * sizeof *freed);
-  if (counting.items == NULL || counting.below.map == NULL)
-    r = status_no_memory (status);
-  else {
-    for (size_t i = 0; i < count; i++) {
-      items[i].stored = 0;
-      counting.items[i] = &items[i];
-    }
-    qsort (counting.items, count, sizeof *counting.items, compare_items);
+  if (r == 0)
     r = count_layers (&counting, status);
-    if (r == 0)
-      r = count_contents (&counting, status);
-  }
+  if (r == 0)
+    r = count_contents (&counting, status);
+  if (r == 0)
+    finish_items (&counting);
   if (r == -1) {
     for (size_t i = 0; i < count; i++)
-      items[i].stored = USAGE_UNKNOWN;
+      forget_item (&items[i]);
     for (size_t i = 0; i < groups; i++)
       freed[i] = USAGE_UNKNOWN;
   }
@@ -1033,14 +1108,6 @@ usage_count (struct connection *connection, struct usage_item *items,
     *status = counting.first;
     r = status_prefix (status, "counting what is stored");
   }
-  view_free (&counting.below.view);
-  remaining_free (&counting);
-  free (counting.below.map);
-  free (counting.items);
-  onlookers_free (&counting.onlookers);
-  free (counting.live.layers);
-  free (counting.todo.layers);
-  free (counting.done.layers);
-  free (counting.references);
+  count_free (&counting);
   return r;
 }

@@ -34,6 +34,11 @@
  *
  * Where a layer cannot be read, all else is counted; but of contents nobody
  * knows then what else refers to them.
+ *
+ * What items show is counted in the same walk: a row is shown by the viewers
+ * from one to another, so by what each shows more than the one before it.  What
+ * shows through from below (below.h) is walked over once for each layer, and of
+ * contents (shown.h) each counts once for each viewer.
  */
 
 #ifndef SQLBLOCK_USAGE_H
@@ -54,9 +59,10 @@
  * with ECANCELED.  What is damaged does not keep the others from being
  * counted: it fails with EIO at its end, and what it then does not know is
  * USAGE_UNKNOWN; after another failure that is everything.
- * Cost: the rows of the items' layers in the index, and in the table where a
- * feature such as compression was used; 16 bytes of memory for each block of
- * those that refers to a content.  Returns 0, or -1.
+ * Cost: the rows of the items' layers, and for each of those at which one looks
+ * whose SHOWN is set, what shows through from below, in the index, and in the
+ * table where a feature such as compression was used; 40 bytes of memory for
+ * each block of those that refers to a content. Returns 0, or -1.
  */
 int usage_count (struct connection *connection, struct usage_item *items,
                  size_t count, uint64_t *freed, size_t groups,

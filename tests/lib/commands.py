@@ -24,6 +24,7 @@ CALLS = {
     "list": [],
     "info": ["web"],
     "df": [],
+    "usage": ["web"],
     "rename": ["mail", "post"],
     "describe": ["web", "a server"],
     "resize": ["web", "+1M"],
@@ -66,8 +67,9 @@ CALLS = {
     "top": [],
 }
 # These only report: they have nothing to confirm.
-REPORTS = {"list", "info", "df", "trash list", "status", "snapshot list",
-           "bookmark list", "key list", "diff", "map", "get", "top"}
+REPORTS = {"list", "info", "df", "usage", "trash list", "status",
+           "snapshot list", "bookmark list", "key list", "diff", "map", "get",
+           "top"}
 # These make the database where it is missing, or do not open it.
 WITHOUT_FILE = {"create", "receive"}
 # On a file these are refused; test-cluster.sh has them on a cluster.
@@ -421,7 +423,7 @@ def walk_times (command):
             out, _ = done(command, arguments,
                           ["--json", *JSON_WITH.get(command, [])])
             if "tuesday" not in out or \
-                    (command not in ("info", "get") and
+                    (command not in ("info", "get", "usage") and
                      "9999-01-01" not in out):
                 fail([command, *arguments, "--json"], 0, out,
                      "does not have both")

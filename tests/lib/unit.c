@@ -34,6 +34,15 @@ static char directory[] = "/tmp/sqlblock-unit-XXXXXX";
 static char *paths[1000];
 static size_t paths_count;
 
+const char unit_shown[] =
+    "CREATE TEMP TABLE shown AS"
+    " SELECT disk.id AS disk, snapshot.id AS snapshot, block.id AS id,"
+    "  ifnull (length (block.data), 0) AS bytes, block.content AS content"
+    " FROM contents JOIN disk ON disk.name = contents.disk"
+    "  LEFT JOIN snapshot ON snapshot.disk = disk.id"
+    "   AND snapshot.name = contents.snapshot"
+    "  JOIN block ON block.id = contents.id";
+
 const char unit_layer_checksums[] =
     "UPDATE layer SET checksum = " LAYER_CHECKSUM;
 

@@ -121,6 +121,12 @@ int64_t unit_integer (sqlite3 *db, const char *format, ...);
 /* The same on a connection of its own, as by unit_open_raw. */
 int64_t unit_integer_on (const char *path, const char *format, ...);
 
+/* SQL that makes a temporary table, shown: what each disk (snapshot is NULL)
+ * and snapshot, by their ids, shows that is not zeroes: the ids of the rows,
+ * their bytes, or their content.
+ */
+extern const char unit_shown[];
+
 /* SQL that sets the checksums of layer, disk and snapshot rows to what they
  * should be.
  */

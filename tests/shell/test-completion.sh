@@ -134,11 +134,13 @@ offers "sqlblock snapshot hold held.sqlite web@morning n" news nightly
 offers "sqlblock snapshot hold held.sqlite web@morning nightly "
 rm -f held.sqlite*
 offers "sqlblock map $db web --color=a" always auto
-offers "sqlblock list $db -o s" size stored snapshots
+offers "sqlblock list $db -o s" size stored shared snapshots
+has "sqlblock usage $db web " web
+offers "sqlblock usage $db -o l" logical
 offers "sqlblock list $db --columns=name,s" 'name\,size' 'name\,stored' \
-  'name\,snapshots'
-offers "sqlblock snap ls $db --sort-down=" name size stored frees exclusive \
-  created by holds guid description
+  'name\,shared' 'name\,snapshots'
+offers "sqlblock snap ls $db --sort-down=" name size logical stored ratio \
+  shared frees exclusive created by holds guid description
 offers "sqlblock map $db web --color n" never
 offers "sqlblock create $db new --size="
 offers "sqlblock create $db new --compression=z" zstd

@@ -35,6 +35,7 @@ sqlblock list d.sqlite --all --usage --json >json/list
 sqlblock snapshot list d.sqlite --usage --json >json/snapshots
 sqlblock info d.sqlite --json >json/file
 sqlblock df d.sqlite --json >json/df
+sqlblock usage d.sqlite --json >json/usage
 sqlblock info d.sqlite web-test --json >json/disk
 sqlblock info d.sqlite web@monday --json >json/snapshot
 sqlblock diff d.sqlite web@monday --json >json/diff
@@ -193,6 +194,9 @@ same("keys of the trash", sorted(printed("trash")["trash"][0]),
      documented("The trash"))
 same("keys of what takes the space", sorted(printed("df")),
      documented("The parts of the file"))
+usage = printed("usage")
+same("keys of usage", sorted({*usage, *usage["usage"][0]}),
+     documented("Usage"))
 same("keys of who has what open", sorted(printed("status")["status"][0]),
      documented("Who has what open"))
 same("keys of a difference", sorted({*difference, *difference["ranges"][0]}),
@@ -239,7 +243,7 @@ same("keys of a server's distribution",
 same("commands with --json",
      ["attached", "bookmark list", "check", "compact", "df", "diff", "get",
       "info", "key list", "list", "map", "receive", "send", "snapshot list",
-      "status", "stream info", "top", "trash list"],
+      "status", "stream info", "top", "trash list", "usage"],
      sorted(command for command in commands
             if "--json" in ask("help", *command.split())))
 

@@ -299,7 +299,7 @@ h.trim(1 << 20, 10 << 20)' web
     "späte Datenbank, 100% \"x\"@tuesday"]'
   run 0 snapshot list "$db" web --json --usage
   json 'len(j["snapshots"]) == 2'
-  json '[s["stored"] for s in j["snapshots"]] == [2 << 20, 1 << 20]'
+  json '[s["logical"] for s in j["snapshots"]] == [2 << 20, 1 << 20]'
   json 'all(s["size"] == 64 << 20 for s in j["snapshots"])'
   json 'all(s["automatic"] is False for s in j["snapshots"])'
   # Deleting monday frees "b" and the "a" that "c" replaced.
@@ -501,7 +501,7 @@ test_clone ()
   is_silent
   run 0 info "$db" test --json
   json 'j["origin"] == "web@monday" and j["description"] == "a test"'
-  json 'j["size"] == 64 << 20 and j["stored"] == 2 << 20'
+  json 'j["size"] == 64 << 20 and j["logical"] == 2 << 20'
   json 'j["exclusive"] == 0'
   copy test out.test
   same monday out.test

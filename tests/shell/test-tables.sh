@@ -72,26 +72,29 @@ def ask(*words):
 def seconds(text):
     return str(int(datetime.datetime.fromisoformat(
         text.replace("Z", "+00:00")).timestamp()))
+def usage(item):
+    return [str(item["logical"]), str(item["stored"]), "%.2f" % item["ratio"],
+            str(item["shared"])]
 def text(value):
     return "-" if value in (None, "") else str(value)
 db = sys.argv[1]
 disks = json.loads(ask("list", db, "--json", "--usage"))["disks"]
-rows = ask("list", db, "-Hp", "-o", "name,size,quota,stored,frees,exclusive,"
+rows = ask("list", db, "-Hp", "-o", "name,size,quota,logical,stored,ratio,shared,frees,exclusive,"
            "snapshots,created,origin,block,compression,dedup,description")
 assert len(disks) == 4
 assert [row.split("\t") for row in rows.splitlines()] == [
-    [disk["name"], str(disk["size"]), text(disk["quota"]), str(disk["stored"]),
+    [disk["name"], str(disk["size"]), text(disk["quota"]), *usage(disk),
      str(disk["history"]), str(disk["exclusive"]), str(disk["snapshots"]),
      seconds(disk["created"]), text(disk["origin"]), str(disk["block_size"]),
      disk["compression"], "on" if disk["dedup"] else "off",
      text(disk["description"])] for disk in disks], rows
 snapshots = json.loads(ask("snapshot", "list", db, "--json",
                            "--usage"))["snapshots"]
-rows = ask("snapshot", "list", db, "-Hp", "-o", "name,size,stored,frees,"
-           "exclusive,created,by,holds,guid,description")
+rows = ask("snapshot", "list", db, "-Hp", "-o", "name,size,logical,stored,"
+           "ratio,shared,frees,exclusive,created,by,holds,guid,description")
 assert len(snapshots) == 2
 assert [row.split("\t") for row in rows.splitlines()] == [
-    [s["disk"] + "@" + s["snapshot"], str(s["size"]), str(s["stored"]),
+    [s["disk"] + "@" + s["snapshot"], str(s["size"]), *usage(s),
      str(s["exclusive"]), str(s["exclusive"]), seconds(s["created"]),
      "server" if s["automatic"] else "user", text(",".join(s["holds"])),
      s["guid"], text(s["description"])] for s in snapshots], rows

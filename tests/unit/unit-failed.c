@@ -214,7 +214,9 @@ static void
 add_item (struct usage_item *items, size_t *count, int64_t disk,
           int64_t snapshot)
 {
-  items[*count] = (struct usage_item){ disk, snapshot, *count, 0 };
+  items[*count] = (struct usage_item){
+    .disk = disk, .snapshot = snapshot, .group = *count, .shown = true
+  };
   ++*count;
 }
 

@@ -9,7 +9,8 @@
  * copy, and the bytes of all rows that are left at the end are compared with
  * those of a copy in which nothing was deleted.  Some blocks are compressed
  * or deduplicated, and some of what was deleted before still waits to be
- * reclaimed.  The views of the database must not say more.
+ * reclaimed.  The views of the database must not say more.  What is shown, and
+ * is left when it is deleted, is compared with rows that SQL finds.
  */
 
 #include <config.h>
@@ -50,7 +51,8 @@ static char *
 add_item (struct list *list, int64_t disk, int64_t snapshot)
 {
   assert_true (list->count < ITEMS_MAX);
-  list->items[list->count] = (struct usage_item){ disk, snapshot, 0, 0 };
+  list->items[list->count] =
+      (struct usage_item){ .disk = disk, .snapshot = snapshot, .shown = true };
   return list->targets[list->count++];
 }
 
@@ -294,6 +296,66 @@ check_views (const struct list *list, const uint64_t *freed)
   sqlite3_close (db);
 }
 
+/* Read what is shown in the closed database, into a table of the
+ * connection.
+ */
+static sqlite3 *
+read_shown (void)
+{
+  sqlite3 *db = unit_open_raw (path);
+
+  unit_sql (db, unit_shown);
+  return db;
+}
+
+/* The bytes that ITEM shows, by DB, and that there are in FILE as well. */
+static uint64_t
+shown_in (sqlite3 *db, const struct usage_item *item, const char *file)
+{
+  uint64_t bytes;
+
+  unit_sql (db, "ATTACH %Q AS file", file);
+  bytes = unit_integer (
+      db,
+      "WITH mine AS (SELECT id, bytes, content FROM shown"
+      "  WHERE disk = %lld AND snapshot IS nullif (%lld, 0))"
+      "SELECT (SELECT ifnull (sum (bytes), 0) FROM mine"
+      "  WHERE id IN (SELECT id FROM file.block))"
+      " + (SELECT ifnull (sum (length (data)), 0) FROM file.content"
+      "  WHERE id IN (SELECT content FROM mine))",
+      item->disk, item->snapshot);
+  unit_sql (db, "DETACH file");
+  return bytes;
+}
+
+/* What ITEM, of TARGET, says of itself, where it was deleted in the copy. */
+static void
+check_shared (sqlite3 *shown, const struct usage_item *item, const char *target)
+{
+  const uint64_t shared = shown_in (shown, item, unit_path ("copy"));
+
+  if (item->shared != shared)
+    fail_msg ("%s shares %" PRIu64 " bytes, not %" PRIu64, target, shared,
+              item->shared);
+}
+
+/* What ITEM shows, in blocks and in bytes. */
+static void
+check_stored (sqlite3 *shown, const struct usage_item *item, const char *target)
+{
+  const uint64_t stored = shown_in (shown, item, path);
+  const uint64_t logical =
+      BLOCK * unit_integer (shown,
+                            "SELECT count (*) FROM shown WHERE disk = %lld"
+                            " AND snapshot IS nullif (%lld, 0)",
+                            item->disk, item->snapshot);
+
+  if (item->stored != stored || item->logical != logical)
+    fail_msg ("%s stores %" PRIu64 " of %" PRIu64 ", not %" PRIu64
+              " of %" PRIu64,
+              target, stored, logical, item->stored, item->logical);
+}
+
 /* Check the usage of everything, ALL as in left_in_copy. */
 static void
 check_usage (bool all)
@@ -301,6 +363,7 @@ check_usage (bool all)
   uint64_t alone[ITEMS_MAX], with[ITEMS_MAX], left;
   struct list list;
   struct status status;
+  sqlite3 *shown;
   size_t disks;
 
   list_all (&list, &disks);
@@ -319,19 +382,25 @@ check_usage (bool all)
              &status);
   store_close (store);
   check_views (&list, alone);
+  shown = read_shown ();
   left = left_in_copy (NULL, false, all);
   for (size_t i = 0; i < list.count; i++) {
     const char *target = list.targets[i];
 
-    if (i >= disks)
+    check_stored (shown, &list.items[i], target);
+    if (i >= disks) {
       compare (target, "", alone[i], left - left_in_copy (target, false, all));
+      check_shared (shown, &list.items[i], target);
+    }
     else if (strcmp (target, "other") != 0) {
       compare (target, " alone", alone[i],
                left - left_in_copy (target, true, all));
+      check_shared (shown, &list.items[i], target);
       compare (target, " and its snapshots", with[i],
                left - left_in_copy (target, false, all));
     }
   }
+  assert_int_equal (sqlite3_close (shown), SQLITE_OK);
   store = unit_open_store (path);
 }
 
