@@ -211,9 +211,19 @@ all_zero (const char *bytes, size_t length)
 /* Where a disk is written that comes in: one of both. */
 struct target_disk {
   struct disk *disk;   /* in a database that is there */
+  char *buffer;        /* for that */
   struct build *build; /* in one that is being made */
   uint64_t size;       /* bytes */
 };
+
+_Static_assert(COPY_PIECE <= MANAGE_BUILD_ROOM, "a piece needs more room");
+
+/* Where the next piece is read to. */
+static char *
+room_for_piece (const struct target_disk *target)
+{
+  return target->build ? manage_build_room (target->build) : target->buffer;
+}
 
 /* Store LENGTH bytes; the disk begins as zeroes. */
 static int
@@ -230,12 +240,13 @@ store_piece (struct target_disk *target, const char *buffer, uint64_t offset,
 
 /* Copy what has a size from its beginning to its end. */
 static int
-import_sized (struct source *source, struct target_disk *target, char *buffer,
+import_sized (struct source *source, struct target_disk *target,
               struct status *status)
 {
   const uint64_t size = source_size (source);
-  uint64_t offset = 0, end = 0;
+  uint64_t offset = 0, end = 0, piece;
   bool zero = false;
+  char *buffer;
   ssize_t got;
 
   while (offset < size) {
@@ -248,9 +259,10 @@ import_sized (struct source *source, struct target_disk *target, char *buffer,
       offset = end;
       continue;
     }
+    buffer = room_for_piece (target);
+    piece = COPY_PIECE - offset % COPY_PIECE;
     got = source_read (source, buffer, offset,
-                       end - offset < COPY_PIECE ? end - offset : COPY_PIECE,
-                       status);
+                       end - offset < piece ? end - offset : piece, status);
     if (got == -1 || store_piece (target, buffer, offset, got, status) == -1)
       return -1;
     offset += got;
@@ -285,15 +297,17 @@ check_end (struct source *source, uint64_t wanted, struct status *status)
 
 /* Copy a pipe to its end, which says how long it was, unless that is WANTED. */
 static int
-import_pipe (struct source *source, struct target_disk *target, char *buffer,
-             uint64_t wanted, struct status *status)
+import_pipe (struct source *source, struct target_disk *target, uint64_t wanted,
+             struct status *status)
 {
   const uint64_t most = target->size;
   const uint64_t total = most == UNKNOWN_SIZE ? 0 : most;
   uint64_t offset = 0;
+  char *buffer;
   ssize_t got;
 
-  while ((got = source_read (source, buffer, 0, COPY_PIECE, status)) > 0) {
+  while (buffer = room_for_piece (target),
+         (got = source_read (source, buffer, 0, COPY_PIECE, status)) > 0) {
     if (progress_report (tool_progress, offset, total, NULL, status) == -1)
       return -1;
     if ((uint64_t)got > most - offset)
@@ -312,16 +326,16 @@ static int
 import_source (struct source *source, struct target_disk *target, bool any_size,
                struct status *status)
 {
-  char *buffer = tool_alloc (COPY_PIECE);
   int r;
 
+  if (target->build == NULL)
+    target->buffer = tool_alloc (COPY_PIECE);
   r = source_is_sized (source)
-          ? import_sized (source, target, buffer, status)
-          : import_pipe (source, target, buffer, any_size ? 0 : target->size,
-                         status);
+          ? import_sized (source, target, status)
+          : import_pipe (source, target, any_size ? 0 : target->size, status);
   /* After a failure a server may still have it. */
   if (r == 0)
-    free (buffer);
+    free (target->buffer);
   return r;
 }
 
