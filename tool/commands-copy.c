@@ -91,8 +91,7 @@ json_of_copy (const char *name, uint64_t size, const char *format,
   return json_pack ("{s:o, s:o, s:o, s:o, s:b}", "name",
                     tool_json_string (name), "size", tool_json_size (size),
                     "format", tool_json_string (format ? format : "raw"),
-                    "file", tool_json_string (file), "dry_run",
-                    common.dry_run);
+                    "file", tool_json_string (file), "dry_run", common.dry_run);
 }
 
 /* Copy DISK to where it goes, unless it is only to be tried. */

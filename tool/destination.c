@@ -332,10 +332,9 @@ open_device (struct destination *destination, struct status *status)
   off_t size;
 
   destination->kind = DEVICE;
-  destination->fd =
-      open (destination->path,
-            destination->wish.dry_run ? O_RDONLY | O_CLOEXEC
-                                      : O_RDWR | O_EXCL | O_CLOEXEC);
+  destination->fd = open (destination->path, destination->wish.dry_run
+                                                 ? O_RDONLY | O_CLOEXEC
+                                                 : O_RDWR | O_EXCL | O_CLOEXEC);
   size = destination->fd >= 0 ? lseek (destination->fd, 0, SEEK_END) : -1;
   if (size == -1)
     return fail_errno (status, "opening", destination->path);

@@ -165,9 +165,8 @@ put_slots (void *opaque)
   struct slot *slot;
 
   while ((slot = take (build, &build->next_put, ENCODED)) != NULL) {
-    if (slot->prepared &&
-        writer_put_alone (&build->writer, &build->disk, slot->prepared,
-                          &status) == -1)
+    if (slot->prepared && writer_put_alone (&build->writer, &build->disk,
+                                            slot->prepared, &status) == -1)
       note_failure (build, &status);
     pass (build, slot, FREE);
   }
@@ -185,9 +184,9 @@ start_threads (struct build *build, struct status *status)
       return status_no_memory (status);
   }
   for (; build->started <= ENCODERS; build->started++) {
-    error = pthread_create (&build->threads[build->started], NULL,
-                            build->started < ENCODERS ? encode_slots : put_slots,
-                            build);
+    error = pthread_create (
+        &build->threads[build->started], NULL,
+        build->started < ENCODERS ? encode_slots : put_slots, build);
     if (error != 0)
       return status_fail (status, error, "starting a thread: %s",
                           strerror (error));

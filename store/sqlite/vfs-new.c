@@ -40,15 +40,15 @@ vfs_new_write_out (struct vfs_file *file)
 
   if (new == NULL)
     return SQLITE_OK;
-  for (int i = 0; i < new->end && rc == SQLITE_OK; i = end) {
-    for (end = i; end < new->end && new->has[end] &&
+  for (int i = 0; i < new->end &&rc == SQLITE_OK; i = end) {
+    for (end = i; end < new->end &&new->has[end] &&
                   (end - i) * new->page_size < WRITE_SIZE;
          end++)
       ;
     if (end > i)
-      rc = below_write (&file->base, new->bytes + i * new->page_size,
+      rc = below_write (&file->base, new->bytes + i *new->page_size,
                         (end - i) * new->page_size,
-                        new->start + (int64_t)i * new->page_size);
+                        new->start + (int64_t)i *new->page_size);
     else
       end++;
   }
@@ -64,8 +64,9 @@ vfs_new_before_read (struct vfs_file *file, int count, int64_t offset)
 {
   const struct vfs_new *new = file->new;
 
-  return new && new->end > 0 && offset + count > new->start &&
-                 offset < new->start + (int64_t)new->end * new->page_size
+  return new &&new->end > 0 &&
+                 offset + count > new->start &&offset <
+                     new->start + (int64_t) new->end *new->page_size
              ? vfs_new_write_out (file)
              : SQLITE_OK;
 }
@@ -75,8 +76,7 @@ static bool
 moves_on (const struct vfs_new *new, int count, int64_t offset)
 {
   return page_is_size (count) && offset % count == 0 &&
-         (count != new->page_size ||
-          offset >= new->start + VFS_NEW_WINDOW);
+         (count != new->page_size || offset >= new->start + VFS_NEW_WINDOW);
 }
 
 int
@@ -99,7 +99,7 @@ vfs_new_on_write (struct vfs_file *file, const void *data, int count,
   if (count != new->page_size || offset < new->start)
     return below_write (&file->base, data, count, offset);
   i = (offset - new->start) / count;
-  memcpy (new->bytes + i * count, data, count);
+  memcpy (new->bytes + i *count, data, count);
   new->has[i] = true;
   if (new->end <= i)
     new->end = i + 1;

@@ -12,7 +12,8 @@
  *
  *   database   page 1 ........ | 91 | 92 |    | 94 | 95 | 96 |    |    |
  *                              |-------------- window ------------------|
- *              written before    ... of which runs are written, each by one call
+ *              written before    ... of which runs are written, each by one
+ * call
  *
  * A page in the window is kept there; one behind it moves the window there,
  * after what is in it was written; all else is written at once.  Reads of pages
