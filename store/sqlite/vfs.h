@@ -25,8 +25,8 @@
  * There is one VFS for each of these two, and one struct vfs_file (vfs-file.h)
  * for each open file, of which each part has some.  Other files are those of
  * the VFS below.  Reading ahead is for connections that never write, and
- * gathering, of either, for those whose URI asks for it; a part that has nothing to do
- * changes nothing.
+ * gathering, of pages or of what goes to the log, for those whose URI asks for
+ * it; a part that has nothing to do changes nothing.
  *
  * Who acts on a call, in this order, where "file" is the one below.  Who calls
  * others has them in brackets.
