@@ -655,6 +655,13 @@ struct build *manage_build (const char *path,
 int manage_try_build (const char *path, const struct manage_incoming *incoming,
                       struct status *status);
 
+/* Room for data that is to be written, which then need not be copied: for the
+ * next call of manage_build_write, or up to the end.  It stays where somebody
+ * may still put something there, after a failure.
+ */
+#define MANAGE_BUILD_ROOM 4194304
+void *manage_build_room (struct build *build);
+
 /* Write COUNT bytes of DATA at byte OFFSET of the disk, inside its size; it
  * begins as zeroes.  Returns 0, or -1, after which it is to be given up.
  */

@@ -84,10 +84,24 @@ read_format (const char *format, const char *words, unsigned *patience)
 static bool export_force, export_overwrite, export_compress;
 static const char *export_format;
 
+/* What both commands say in JSON; each of them adds what it knows. */
+static json_t *
+json_of_copy (const char *name, uint64_t size, const char *format,
+              const char *file)
+{
+  return json_pack ("{s:o, s:o, s:o, s:o, s:b}", "name",
+                    tool_json_string (name), "size", tool_json_size (size),
+                    "format", tool_json_string (format ? format : "raw"),
+                    "file", tool_json_string (file), "dry_run", common.dry_run);
+}
+
+/* Copy DISK to where it goes, unless it is only to be tried. */
 static int
 export_disk (struct disk *disk, struct destination *destination,
              struct status *status)
 {
+  if (common.dry_run)
+    return 0;
   return copy_disk (disk, destination_take, destination, status) == 0
              ? destination_finish (destination, status)
              : -1;
@@ -105,6 +119,10 @@ read_export_options (struct destination_wish *wish)
   wish->format = export_format;
   wish->compress = export_compress;
   wish->overwrite = export_overwrite || export_force;
+  wish->dry_run = common.dry_run;
+  if (common.json && strcmp (wish->path, "-") == 0)
+    return tool_usage ("the disk goes to standard output, where JSON would be "
+                       "among it; leave out --json, or give a file");
   if (export_compress &&
       (export_format == NULL || strcmp (export_format, "qcow2") != 0))
     return tool_usage ("--compress goes with --format=qcow2 only");
@@ -122,17 +140,39 @@ warn_of_size (const char *disk, uint64_t size)
                 disk, size);
 }
 
+/* Say what was done, or what would be. */
+static void
+say_exported (const struct resolved *source, const struct destination *to)
+{
+  char text[TOOL_SIZE_MAX];
+  json_t *object;
+
+  warn_of_size (source->name, source->size);
+  if (common.json) {
+    object = json_of_copy (source->name, source->size, export_format,
+                           destination_name (to));
+    json_object_set_new (object, "name_time",
+                         source->time ? tool_json_string (source->time)
+                                      : json_null ());
+    tool_json_print (object);
+  }
+  else if (common.dry_run)
+    tool_print ("would export %s, %s, to %s", source->text,
+                tool_amount (source->size, text), destination_name (to));
+  else
+    tool_say ("exported %s, %s, to %s", source->text,
+              tool_amount (source->size, text), destination_name (to));
+}
+
 static int
 run_export (int argc, char *argv[])
 {
   struct destination_wish wish = { .path = argv[2] };
   struct destination *destination;
-  char text[TOOL_SIZE_MAX];
   struct resolved source;
   struct status status;
   struct store *store;
   struct disk *disk;
-  uint64_t size;
   int r;
 
   (void)argc;
@@ -147,17 +187,14 @@ run_export (int argc, char *argv[])
   disk = manage_pin (store, source.name, &status);
   if (disk == NULL)
     return tool_fail (&status);
-  size = disk_get_info (disk)->size;
+  source.size = disk_get_info (disk)->size;
   tool_progress_begin (tool_format ("exporting %s", source.name));
-  destination = destination_open (&wish, size, &status);
+  destination = destination_open (&wish, source.size, &status);
   r = destination ? export_disk (disk, destination, &status) : -1;
   tool_progress_end (r);
   manage_unpin (store, disk);
-  if (r == 0) {
-    warn_of_size (source.name, size);
-    tool_say ("exported %s, %s, to %s", source.text, tool_amount (size, text),
-              destination_name (destination));
-  }
+  if (r == 0)
+    say_exported (&source, destination);
   if (destination)
     destination_close (destination);
   return r == -1 ? tool_fail (&status) : TOOL_DONE;
@@ -186,7 +223,7 @@ const struct command command_export = {
           "already is replaced only with --overwrite (exit code 4), and a\n"
           "database never.  SNAPSHOT may be a time.\n",
   .options = export_options,
-  .common = COMMON_PROGRESS | COMMON_KEY,
+  .common = COMMON_PROGRESS | COMMON_DRY_RUN | COMMON_JSON | COMMON_KEY,
   .least = 3,
   .most = 3,
   .run = run_export,
@@ -213,9 +250,19 @@ all_zero (const char *bytes, size_t length)
 /* Where a disk is written that comes in: one of both. */
 struct target_disk {
   struct disk *disk;   /* in a database that is there */
+  char *buffer;        /* for that */
   struct build *build; /* in one that is being made */
   uint64_t size;       /* bytes */
 };
+
+_Static_assert(COPY_PIECE <= MANAGE_BUILD_ROOM, "a piece needs more room");
+
+/* Where the next piece is read to. */
+static char *
+room_for_piece (const struct target_disk *target)
+{
+  return target->build ? manage_build_room (target->build) : target->buffer;
+}
 
 /* Store LENGTH bytes; the disk begins as zeroes. */
 static int
@@ -232,12 +279,13 @@ store_piece (struct target_disk *target, const char *buffer, uint64_t offset,
 
 /* Copy what has a size from its beginning to its end. */
 static int
-import_sized (struct source *source, struct target_disk *target, char *buffer,
+import_sized (struct source *source, struct target_disk *target,
               struct status *status)
 {
   const uint64_t size = source_size (source);
-  uint64_t offset = 0, end = 0;
+  uint64_t offset = 0, end = 0, piece;
   bool zero = false;
+  char *buffer;
   ssize_t got;
 
   while (offset < size) {
@@ -250,9 +298,10 @@ import_sized (struct source *source, struct target_disk *target, char *buffer,
       offset = end;
       continue;
     }
+    buffer = room_for_piece (target);
+    piece = COPY_PIECE - offset % COPY_PIECE;
     got = source_read (source, buffer, offset,
-                       end - offset < COPY_PIECE ? end - offset : COPY_PIECE,
-                       status);
+                       end - offset < piece ? end - offset : piece, status);
     if (got == -1 || store_piece (target, buffer, offset, got, status) == -1)
       return -1;
     offset += got;
@@ -287,15 +336,17 @@ check_end (struct source *source, uint64_t wanted, struct status *status)
 
 /* Copy a pipe to its end, which says how long it was, unless that is WANTED. */
 static int
-import_pipe (struct source *source, struct target_disk *target, char *buffer,
-             uint64_t wanted, struct status *status)
+import_pipe (struct source *source, struct target_disk *target, uint64_t wanted,
+             struct status *status)
 {
   const uint64_t most = target->size;
   const uint64_t total = most == UNKNOWN_SIZE ? 0 : most;
   uint64_t offset = 0;
+  char *buffer;
   ssize_t got;
 
-  while ((got = source_read (source, buffer, 0, COPY_PIECE, status)) > 0) {
+  while (buffer = room_for_piece (target),
+         (got = source_read (source, buffer, 0, COPY_PIECE, status)) > 0) {
     if (progress_report (tool_progress, offset, total, NULL, status) == -1)
       return -1;
     if ((uint64_t)got > most - offset)
@@ -314,16 +365,16 @@ static int
 import_source (struct source *source, struct target_disk *target, bool any_size,
                struct status *status)
 {
-  char *buffer = tool_alloc (COPY_PIECE);
   int r;
 
+  if (target->build == NULL)
+    target->buffer = tool_alloc (COPY_PIECE);
   r = source_is_sized (source)
-          ? import_sized (source, target, buffer, status)
-          : import_pipe (source, target, buffer, any_size ? 0 : target->size,
-                         status);
+          ? import_sized (source, target, status)
+          : import_pipe (source, target, any_size ? 0 : target->size, status);
   /* After a failure a server may still have it. */
   if (r == 0)
-    free (buffer);
+    free (target->buffer);
   return r;
 }
 
@@ -430,11 +481,21 @@ find_old_disk (struct store *store, struct manage_incoming *incoming,
   return 0;
 }
 
-/* Say what has come. */
+/* Say what has come to a disk that has SIZE bytes. */
 static void
-say_applied (const char *disk, const struct increment_ends *ends)
+say_applied (const char *disk, uint64_t size, const char *file,
+             const struct increment_ends *ends)
 {
-  if (ends->from_guid && ends->to_guid)
+  json_t *object;
+
+  if (common.json) {
+    object = json_of_copy (disk, size, "increment", file);
+    json_object_set_new (object, "snapshot",
+                         ends->to_guid ? tool_json_string (ends->to)
+                                       : json_null ());
+    tool_json_print (object);
+  }
+  else if (ends->from_guid && ends->to_guid)
     tool_say ("imported what changed: '%s@%s'", disk, ends->to);
   else if (ends->to_guid)
     tool_say ("imported '%s@%s', a new disk", disk, ends->to);
@@ -446,7 +507,7 @@ say_applied (const char *disk, const struct increment_ends *ends)
 
 /* The command with --increment. */
 static int
-import_changes (struct increment_source *source,
+import_changes (struct increment_source *source, const char *file,
                 struct manage_incoming *incoming)
 {
   struct store *store = tool_open (import_database, true);
@@ -458,7 +519,8 @@ import_changes (struct increment_source *source,
   r = increment_apply (store, source, incoming, &status);
   tool_progress_end (r);
   if (r == 0)
-    say_applied (incoming->disk, increment_source_ends (source));
+    say_applied (incoming->disk, incoming->size, file,
+                 increment_source_ends (source));
   return copy_end (store, before, r, &status);
 }
 
@@ -490,7 +552,7 @@ run_import_increment (const char *name, struct manage_incoming *incoming,
            tool_make (database, incoming->block_size, &status) == -1)
     r = tool_fail (&status);
   else
-    r = import_changes (source, incoming);
+    r = import_changes (source, name, incoming);
   increment_source_close (source);
   return r;
 }
@@ -514,8 +576,17 @@ say_imported (const struct source *source,
               const struct manage_incoming *incoming)
 {
   char text[TOOL_SIZE_MAX];
+  json_t *object;
 
-  if (common.dry_run)
+  if (common.json) {
+    object = json_of_copy (incoming->disk, incoming->size, import_format,
+                           source_name (source));
+    json_object_set_new (object, "snapshot", json_null ());
+    if (incoming->size == 0)
+      json_object_set_new (object, "size", json_null ());
+    tool_json_print (object);
+  }
+  else if (common.dry_run)
     tool_print ("would import %s as disk '%s', of %s", source_name (source),
                 incoming->disk,
                 incoming->size ? tool_amount (incoming->size, text)
@@ -702,7 +773,7 @@ const struct command command_import = {
       "  sqlblock import --increment copy.sqlite web "
       "nbd://host/web@monday..tuesday\n",
   .options = import_options,
-  .common = COMMON_PROGRESS | COMMON_DRY_RUN | COMMON_KEY,
+  .common = COMMON_PROGRESS | COMMON_DRY_RUN | COMMON_JSON | COMMON_KEY,
   .least = 3,
   .most = 3,
   .run = run_import,

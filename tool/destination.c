@@ -253,9 +253,17 @@ static int
 open_new_file (struct destination *destination, struct status *status)
 {
   char *copy = tool_strdup (destination->final);
+  const char *directory = dirname (copy);
+  const bool dry_run = destination->wish.dry_run;
+  const int r = dry_run ? access (directory, W_OK | X_OK) : 0;
 
-  destination->fd = open (dirname (copy), O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
+  if (!dry_run)
+    destination->fd = open (directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
   free (copy);
+  if (r == -1)
+    return fail_errno (status, "creating", destination->path);
+  if (dry_run)
+    return 0;
   if (destination->fd == -1 && (errno == EOPNOTSUPP || errno == EISDIR)) {
     const mode_t mask = umask (0);
 
@@ -324,7 +332,9 @@ open_device (struct destination *destination, struct status *status)
   off_t size;
 
   destination->kind = DEVICE;
-  destination->fd = open (destination->path, O_RDWR | O_EXCL | O_CLOEXEC);
+  destination->fd = open (destination->path, destination->wish.dry_run
+                                                 ? O_RDONLY | O_CLOEXEC
+                                                 : O_RDWR | O_EXCL | O_CLOEXEC);
   size = destination->fd >= 0 ? lseek (destination->fd, 0, SEEK_END) : -1;
   if (size == -1)
     return fail_errno (status, "opening", destination->path);
@@ -339,6 +349,10 @@ open_pipe (struct destination *destination, struct status *status)
     destination->fd = STDOUT_FILENO;
     destination->path = "standard output";
   }
+  else if (destination->wish.dry_run) /* to open it would start its reader */
+    return access (destination->path, W_OK) == 0
+               ? 0
+               : fail_errno (status, "opening", destination->path);
   else
     destination->fd = open (destination->path, O_WRONLY | O_CLOEXEC);
   if (destination->fd == -1)
@@ -485,7 +499,7 @@ open_any (struct destination *destination, struct status *status)
   destination->old = st;
   if (open_new_file (destination, status) == -1)
     return -1;
-  return keep_owner (destination, status);
+  return destination->wish.dry_run ? 0 : keep_owner (destination, status);
 }
 
 struct destination *

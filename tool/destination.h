@@ -29,6 +29,7 @@ struct destination_wish {
   const char *format; /* one of destination_formats, or NULL: raw */
   bool compress;      /* the image */
   bool overwrite;
+  bool dry_run;      /* only look: nothing is made, and nothing is written */
   unsigned patience; /* in seconds, for servers (nbd-export.h) */
 };
 

@@ -278,7 +278,7 @@ codec_look_at_sample (const unsigned char *block, uint32_t block_size)
   const uint32_t chunk = 16, step = block_size / (CODEC_SAMPLE / chunk);
   const unsigned char *bytes;
   uint16_t counts[256] = { 0 };
-  uint32_t sum = 0;
+  uint32_t sum = 0; /* of the squares of the counts */
 
   /* At changing distances from the starts of sectors, where there may be
    * headers.
@@ -286,10 +286,8 @@ codec_look_at_sample (const unsigned char *block, uint32_t block_size)
   for (uint32_t i = 0; i < CODEC_SAMPLE / chunk; i++) {
     bytes = block + i * step + i * chunk % step;
     for (uint32_t j = 0; j < chunk; j++)
-      counts[bytes[j]]++;
+      sum += 2 * counts[bytes[j]]++ + 1;
   }
-  for (size_t i = 0; i < 256; i++)
-    sum += counts[i] * counts[i];
   return sum;
 }
 

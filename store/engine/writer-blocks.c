@@ -155,18 +155,20 @@ has_below (const struct writer *writer)
   return writer->below.depth > 1 || writer->below.layers[0].generation > 0;
 }
 
-/* The id for a new row. */
+/* The ids for COUNT new rows; FIRST is that of the first. */
 static int
-new_id (struct writer *writer, int64_t *id, struct status *status)
+new_ids (struct writer *writer, int count, int64_t *first,
+         struct status *status)
 {
   if (writer->next_id == 0 &&
       row_next_id (&writer->connection, &writer->next_id, status) == -1)
     return -1;
-  if (writer->next_id == INT64_MAX)
+  if (writer->next_id > INT64_MAX - count)
     return status_fail (status, EIO,
                         "the database has used up its block ids; restore it "
                         "from a backup");
-  *id = writer->next_id++;
+  *first = writer->next_id;
+  writer->next_id += count;
   return 0;
 }
 
@@ -212,30 +214,100 @@ delete_rows (struct writer *writer, uint64_t first, uint64_t end, int64_t last,
                     end, status);
 }
 
-/* Bind what makes a row refer to CONTENT. */
+/* Parameters of a row, behind those that all rows of a statement share. */
+enum { ROW_ID = 3, ROW_NUMBER, ROW_CODEC, ROW_CHECKSUM, ROW_DATA, ROW_CONTENT };
+#define ROW_PARAMETERS 6
+#define ROW_SQL        "(?1, ?2, ?, ?, ?, ?, ?, ?)"
+
+/* The SQL that puts rows of the present generation. */
+#define PUT_SQL(rows)                                                          \
+  "INSERT INTO block"                                                          \
+  " (layer, generation, id, number, codec, checksum, data, content)"           \
+  " VALUES " rows " ON CONFLICT (layer, number, generation) DO UPDATE SET"     \
+  " codec = excluded.codec, checksum = excluded.checksum,"                     \
+  " data = excluded.data, content = excluded.content"                          \
+  " WHERE " CODEC_UNDERSTOOD ("block")
+
+/* How many rows one statement puts where their blocks are neighbours. */
+#define RUN     8
+#define RUN_SQL ROW_SQL ", " ROW_SQL ", " ROW_SQL ", " ROW_SQL
+
+/* Bind what makes a row refer to CONTENT.  Its parameters begin AT behind
+ * those of the first.
+ */
 static void
-bind_reference (sqlite3_stmt *put, const struct layer_point *layer,
+bind_reference (sqlite3_stmt *put, int at, const struct layer_point *layer,
                 int64_t number, int64_t content)
 {
-  sqlite3_bind_int (put, 5, CODEC_CONTENT);
+  sqlite3_bind_int (put, at + ROW_CODEC, CODEC_CONTENT);
   sqlite3_bind_int64 (
-      put, 6,
+      put, at + ROW_CHECKSUM,
       checksum_reference (layer->layer, number, layer->generation, content));
-  sqlite3_bind_int64 (put, 8, content);
+  sqlite3_bind_int64 (put, at + ROW_CONTENT, content);
 }
 
 /* Bind what gives a row data of its own. */
 static void
-bind_data (sqlite3_stmt *put, const struct layer_point *layer, int64_t number,
-           const struct encoded *encoded)
+bind_data (sqlite3_stmt *put, int at, const struct layer_point *layer,
+           int64_t number, const struct encoded *encoded)
 {
-  sqlite3_bind_int (put, 5, encoded->codec);
-  sqlite3_bind_int64 (put, 6,
+  sqlite3_bind_int (put, at + ROW_CODEC, encoded->codec);
+  sqlite3_bind_int64 (put, at + ROW_CHECKSUM,
                       checksum_block (layer->layer, number, layer->generation,
                                       encoded->codec, encoded->length,
                                       encoded->hash));
   if (encoded->data)
-    sqlite3_bind_blob64 (put, 7, encoded->data, encoded->length, SQLITE_STATIC);
+    sqlite3_bind_blob64 (put, at + ROW_DATA, encoded->data, encoded->length,
+                         SQLITE_STATIC);
+}
+
+/* Put the rows of COUNT blocks from NUMBER on: of one, which may refer to
+ * CONTENT, or of RUN.
+ */
+static int
+put_rows (struct writer *writer, int64_t number, const struct encoded *encoded,
+          int count, int64_t content, struct status *status)
+{
+  static const char one_sql[] = PUT_SQL (ROW_SQL);
+  static const char run_sql[] = PUT_SQL (RUN_SQL ", " RUN_SQL);
+  const struct layer_point *layer = &writer->view.layers[0];
+  CLEANUP_STATEMENT sqlite3_stmt *put = connection_statement (
+      &writer->connection, count == 1 ? one_sql : run_sql, status);
+  int64_t first = 0, last;
+
+  if (put == NULL || new_ids (writer, count, &first, status) == -1)
+    return -1;
+  sqlite3_bind_int64 (put, 1, layer->layer);
+  sqlite3_bind_int64 (put, 2, layer->generation);
+  for (int i = 0, at = 0; i < count; i++, at += ROW_PARAMETERS) {
+    if (writer->view.encrypted && encoded[i].codec != CODEC_ZERO &&
+        !codec_is_encrypted (encoded[i].codec))
+      return status_fail (status, EACCES, "it is encrypted; give its key");
+    sqlite3_bind_int64 (put, at + ROW_ID, first + i);
+    sqlite3_bind_int64 (put, at + ROW_NUMBER, number + i);
+    if (content != 0)
+      bind_reference (put, at, layer, number, content);
+    else
+      bind_data (put, at, layer, number + i, &encoded[i]);
+  }
+  if (connection_step (&writer->connection, put, status) == -1)
+    return -1;
+  /* Where there were rows already their ids stay. */
+  last = sqlite3_last_insert_rowid (writer->connection.db);
+  writer->next_id = last >= first && last < first + count ? last + 1 : first;
+  return 0;
+}
+
+/* After snapshots were deleted a block may have older rows that only the disk
+ * sees.
+ */
+static bool
+may_have_older (const struct writer *writer)
+{
+  return writer->view.layers[0].generation -
+                 writer->below.layers[0].generation >
+             1 ||
+         writer->owned > 0;
 }
 
 /* Store a row of the present generation. */
@@ -243,29 +315,11 @@ static int
 put_row (struct writer *writer, int64_t number, const struct encoded *encoded,
          struct status *status)
 {
-  static const char put_sql[] =
-      "INSERT INTO block"
-      " (id, layer, number, generation, codec, checksum, data, content)"
-      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
-      " ON CONFLICT (layer, number, generation) DO UPDATE SET"
-      " codec = excluded.codec, checksum = excluded.checksum,"
-      " data = excluded.data, content = excluded.content"
-      " WHERE " CODEC_UNDERSTOOD ("block");
-  const struct layer_point *layer = &writer->view.layers[0];
-  CLEANUP_STATEMENT sqlite3_stmt *put =
-      connection_statement (&writer->connection, put_sql, status);
-  int64_t id = 0, content = 0;
+  int64_t content = 0;
 
-  if (writer->view.encrypted && encoded->codec != CODEC_ZERO &&
-      !codec_is_encrypted (encoded->codec))
-    return status_fail (status, EACCES, "it is encrypted; give its key");
-  if (put == NULL || new_id (writer, &id, status) == -1)
-    return -1;
-  /* After snapshots were deleted there may be older ones that only it sees. */
-  if ((layer->generation - writer->below.layers[0].generation > 1 ||
-       writer->owned > 0) &&
-      delete_rows (writer, number, number + 1, layer->generation - 1, status) ==
-          -1)
+  if (may_have_older (writer) &&
+      delete_rows (writer, number, number + 1,
+                   writer->view.layers[0].generation - 1, status) == -1)
     return -1;
   if (writer->view.storing.deduplicate == DISK_ON &&
       encoded->codec != CODEC_ZERO &&
@@ -273,19 +327,7 @@ put_row (struct writer *writer, int64_t number, const struct encoded *encoded,
                    writer->view.block_size, &writer->next_content, &content,
                    status) == -1)
     return -1;
-  sqlite3_bind_int64 (put, 1, id);
-  sqlite3_bind_int64 (put, 2, layer->layer);
-  sqlite3_bind_int64 (put, 3, number);
-  sqlite3_bind_int64 (put, 4, layer->generation);
-  if (content != 0)
-    bind_reference (put, layer, number, content);
-  else
-    bind_data (put, layer, number, encoded);
-  if (connection_step (&writer->connection, put, status) == -1)
-    return -1;
-  if (sqlite3_last_insert_rowid (writer->connection.db) != id)
-    writer->next_id = id; /* there was a row */
-  return 0;
+  return put_rows (writer, number, encoded, 1, content, status);
 }
 
 /* Hide the data that stands below in COUNT blocks from FIRST on. */
@@ -403,6 +445,33 @@ put_part (struct writer *writer, uint64_t offset, uint64_t count,
   return r == -1 ? -1 : merge_block (writer, offset, count, data, status);
 }
 
+/* How many of the COUNT whole blocks ENCODED can be stored at a time. */
+static int
+run_length (const struct writer *writer, const struct encoded *encoded,
+            uint64_t count)
+{
+  if (count < RUN || may_have_older (writer) ||
+      writer->view.storing.deduplicate == DISK_ON)
+    return 1;
+  for (int i = 0; i < RUN; i++)
+    if (encoded[i].codec == CODEC_ZERO)
+      return 1;
+  return RUN;
+}
+
+/* Store a whole block, or some, of which there are COUNT; returns how many in
+ * DONE.
+ */
+static int
+put_whole (struct writer *writer, uint64_t number,
+           const struct encoded *encoded, uint64_t count, int *done,
+           struct status *status)
+{
+  *done = run_length (writer, encoded, count);
+  return *done == 1 ? put_block (writer, number, encoded, status)
+                    : put_rows (writer, number, encoded, *done, 0, status);
+}
+
 /* A write: perhaps a part of a block, whole blocks, perhaps a part. */
 static int
 run_write (struct writer *writer, struct operation *operation,
@@ -412,15 +481,21 @@ run_write (struct writer *writer, struct operation *operation,
   const struct encoded *encoded = operation->encoded;
   const char *data = operation->data;
   uint64_t offset = operation->offset, left = operation->count, count;
-  int r;
+  int r, done;
 
   operation->storing = writer->view.storing;
   while (left > 0) {
     count = block_size - offset % block_size;
     if (count > left)
       count = left;
+    if (count == block_size) {
+      r = put_whole (writer, offset / block_size, encoded, left / block_size,
+                     &done, status);
+      encoded += done;
+      count *= done;
+    }
     /* One of which nobody here knows what it holds comes whole. */
-    if (count == block_size || (encoded->data && encoded->block == NULL))
+    else if (encoded->data && encoded->block == NULL)
       r = put_block (writer, offset / block_size, encoded++, status);
     else
       r = put_part (writer, offset, count, data,

@@ -15,13 +15,18 @@
  *        ▼
  *   disks.sqlite
  *
- * One thread reads and compresses, and another puts the rows into the file:
+ * The caller reads, and threads do the rest.  Data goes round in slots, in its
+ * order; each slot belongs to who works on it, and has a state when it waits:
  *
- *   caller   copy, encode ─► slot 0 │ slot 1 │ slot 2 ─► put   the thread
+ *   the caller            encoding threads                 the putting thread
+ *   FREE  ── write ──►  FILLED ── compress, sum ──►  ENCODED ── into rows ──►
  *
- * Thread rules: `lock` guards the slots' states, `next_put`, `ending` and
- * `failure`; from the beginning of the thread to its end only that uses the
- * connection.
+ * After a failure all goes on as before, to its end, but nothing is kept of it,
+ * and the next call of the caller tells.
+ *
+ * Thread rules: `lock` guards the slots' states, the three places, `ending` and
+ * `failure`; from the beginning of the threads to their end only that which
+ * puts uses the connection.
  */
 
 #include <config.h>
@@ -42,13 +47,20 @@
 #include "rows/keys.h"
 #include "sqlite/files.h"
 
-/* How much is on its way to the file. */
-#define SLOTS      3
-#define SLOT_BYTES (4 * 1024 * 1024)
+/* How much is on its way to the file, and who encodes it.  Where processors are
+ * fewer, threads wait for each other; more would wait for SQLite.
+ */
+#define SLOTS      6
+#define SLOT_BYTES MANAGE_BUILD_ROOM
+#define ENCODERS   2
+
+enum slot_state { FREE, FILLED, ENCODED, TAKEN };
 
 struct slot {
-  struct prepared *prepared; /* NULL: it is free */
-  char *data;                /* SLOT_BYTES */
+  enum slot_state state;
+  char *data; /* SLOT_BYTES */
+  struct write_request request;
+  struct prepared *prepared; /* what became of it; NULL: encoding failed */
 };
 
 struct build {
@@ -56,61 +68,117 @@ struct build {
   struct writer writer; /* on the connection of that */
   struct disk_info disk;
   struct cipher_key *key; /* of that, or NULL */
+  struct slot *filling;   /* taken by the caller, or NULL */
 
-  pthread_t thread;
-  bool started;
+  pthread_t threads[ENCODERS + 1]; /* the last one puts */
+  unsigned started;
   pthread_mutex_t lock;
   pthread_cond_t changed;
   struct slot slots[SLOTS];
-  unsigned next_fill, next_put;
+  unsigned next_fill, next_encode, next_put; /* slots */
   bool ending, failed;
   struct status failure;
 };
 
 /*--------------------------------------------------------------------
- * The thread.
+ * Slots.
  */
 
-/* The next slot that is to be put: waits for one.  NULL: there is none left. */
+/* Take the next slot that is in STATE, of which NEXT is the place: waits for
+ * one.  NULL: none will come.
+ */
 static struct slot *
-next_slot (struct build *build)
+take (struct build *build, unsigned *next, enum slot_state state)
 {
-  struct slot *slot = &build->slots[build->next_put];
+  struct slot *slot;
 
   pthread_mutex_lock (&build->lock);
-  while (slot->prepared == NULL && !build->ending)
+  while ((slot = &build->slots[*next])->state != state &&
+         !(build->ending && slot->state == FREE))
     pthread_cond_wait (&build->changed, &build->lock);
+  if (slot->state == state) {
+    slot->state = TAKEN;
+    *next = (*next + 1) % SLOTS;
+  }
+  else
+    slot = NULL;
   pthread_mutex_unlock (&build->lock);
-  return slot->prepared ? slot : NULL;
+  return slot;
 }
 
-/* Put what comes.  After a failure nothing of it is kept. */
+/* Pass a slot on that was taken. */
+static void
+pass (struct build *build, struct slot *slot, enum slot_state state)
+{
+  pthread_mutex_lock (&build->lock);
+  slot->state = state;
+  pthread_cond_broadcast (&build->changed);
+  pthread_mutex_unlock (&build->lock);
+}
+
+static void
+note_failure (struct build *build, const struct status *failure)
+{
+  pthread_mutex_lock (&build->lock);
+  if (!build->failed)
+    build->failure = *failure;
+  build->failed = true;
+  pthread_mutex_unlock (&build->lock);
+}
+
+/* Has something failed? */
+static int
+check_failure (struct build *build, struct status *status)
+{
+  bool failed;
+
+  pthread_mutex_lock (&build->lock);
+  failed = build->failed;
+  if (failed)
+    *status = build->failure;
+  pthread_mutex_unlock (&build->lock);
+  return failed ? -1 : 0;
+}
+
+/*--------------------------------------------------------------------
+ * The threads.
+ */
+
+static void *
+encode_slots (void *opaque)
+{
+  struct build *build = opaque;
+  struct status status;
+  struct slot *slot;
+
+  while ((slot = take (build, &build->next_encode, FILLED)) != NULL) {
+    slot->prepared = writer_prepare_alone (&build->writer, &build->disk,
+                                           &slot->request, &status);
+    if (slot->prepared == NULL)
+      note_failure (build, &status);
+    pass (build, slot, ENCODED);
+  }
+  return NULL;
+}
+
 static void *
 put_slots (void *opaque)
 {
   struct build *build = opaque;
   struct status status;
   struct slot *slot;
-  int r;
 
-  while ((slot = next_slot (build)) != NULL) {
-    r = writer_put_alone (&build->writer, &build->disk, slot->prepared,
-                          &status);
-    pthread_mutex_lock (&build->lock);
-    if (r == -1 && !build->failed) {
-      build->failed = true;
-      build->failure = status;
-    }
-    slot->prepared = NULL;
-    build->next_put = (build->next_put + 1) % SLOTS;
-    pthread_cond_broadcast (&build->changed);
-    pthread_mutex_unlock (&build->lock);
+  while ((slot = take (build, &build->next_put, ENCODED)) != NULL) {
+    if (slot->prepared && writer_put_alone (&build->writer, &build->disk,
+                                            slot->prepared, &status) == -1)
+      note_failure (build, &status);
+    pass (build, slot, FREE);
   }
   return NULL;
 }
 
 static int
-start_thread (struct build *build, struct status *status)
+start_threads (struct build *build, struct status *status)
 {
   int error;
 
@@ -119,50 +187,39 @@ start_thread (struct build *build, struct status *status)
     if (build->slots[i].data == NULL)
       return status_no_memory (status);
   }
-  error = pthread_create (&build->thread, NULL, put_slots, build);
-  build->started = error == 0;
-  return error == 0 ? 0
-                    : status_fail (status, error, "starting a thread: %s",
-                                   strerror (error));
+  for (; build->started <= ENCODERS; build->started++) {
+    error = pthread_create (
+        &build->threads[build->started], NULL,
+        build->started < ENCODERS ? encode_slots : put_slots, build);
+    if (error != 0)
+      return status_fail (status, error, "starting a thread: %s",
+                          strerror (error));
+  }
+  return 0;
 }
 
-/* Have all put that is on its way, and the thread end.  Returns 0, or -1 where
- * something could not be put.
+/* Have all put that is on its way, and the threads end.  Returns 0, or -1 where
+ * something has failed.
  */
 static int
-end_thread (struct build *build, struct status *status)
+end_threads (struct build *build, struct status *status)
 {
-  if (build->started) {
-    pthread_mutex_lock (&build->lock);
-    build->ending = true;
-    pthread_cond_broadcast (&build->changed);
-    pthread_mutex_unlock (&build->lock);
-    pthread_join (build->thread, NULL);
-  }
+  int r;
+
+  if (build->filling)
+    build->filling->state = FREE;
+  pthread_mutex_lock (&build->lock);
+  build->ending = true;
+  pthread_cond_broadcast (&build->changed);
+  pthread_mutex_unlock (&build->lock);
+  while (build->started > 0)
+    pthread_join (build->threads[--build->started], NULL);
+  r = check_failure (build, status);
   for (unsigned i = 0; i < SLOTS; i++)
     free (build->slots[i].data);
   pthread_mutex_destroy (&build->lock);
   pthread_cond_destroy (&build->changed);
-  if (build->failed)
-    *status = build->failure;
-  return build->failed ? -1 : 0;
-}
-
-/* The next slot that is free: waits for one.  NULL: something has failed. */
-static struct slot *
-free_slot (struct build *build, struct status *status)
-{
-  struct slot *slot = &build->slots[build->next_fill];
-  bool failed;
-
-  pthread_mutex_lock (&build->lock);
-  while (slot->prepared && !build->failed)
-    pthread_cond_wait (&build->changed, &build->lock);
-  failed = build->failed;
-  if (failed)
-    *status = build->failure;
-  pthread_mutex_unlock (&build->lock);
-  return failed ? NULL : slot;
+  return r;
 }
 
 /*--------------------------------------------------------------------
@@ -255,10 +312,18 @@ manage_build (const char *path, const struct manage_incoming *incoming,
   pthread_mutex_init (&build->lock, NULL);
   pthread_cond_init (&build->changed, NULL);
   if (make_disk (build, incoming, secrets, status) == 0 &&
-      start_thread (build, status) == 0)
+      start_threads (build, status) == 0)
     return build;
   manage_build_cancel (build);
   return NULL;
+}
+
+void *
+manage_build_room (struct build *build)
+{
+  if (build->filling == NULL)
+    build->filling = take (build, &build->next_fill, FREE);
+  return build->filling->data;
 }
 
 /* Put what goes into one slot on its way. */
@@ -266,26 +331,21 @@ static int
 write_slot (struct build *build, const void *data, uint64_t offset,
             uint64_t count, struct status *status)
 {
-  struct slot *slot = free_slot (build, status);
-  struct write_request request = {
+  void *room = manage_build_room (build);
+  struct slot *slot = build->filling;
+
+  if (check_failure (build, status) == -1)
+    return -1;
+  if (data != room)
+    memcpy (room, data, count);
+  slot->request = (struct write_request){
+    .data = room,
     .offset = offset,
     .count = count,
     .storing = build->disk.storing,
   };
-  struct prepared *prepared;
-
-  if (slot == NULL)
-    return -1;
-  request.data = memcpy (slot->data, data, count);
-  prepared =
-      writer_prepare_alone (&build->writer, &build->disk, &request, status);
-  if (prepared == NULL)
-    return -1;
-  pthread_mutex_lock (&build->lock);
-  slot->prepared = prepared;
-  pthread_cond_broadcast (&build->changed);
-  pthread_mutex_unlock (&build->lock);
-  build->next_fill = (build->next_fill + 1) % SLOTS;
+  build->filling = NULL;
+  pass (build, slot, FILLED);
   return 0;
 }
 
@@ -309,7 +369,7 @@ manage_build_write (struct build *build, const void *data, uint64_t offset,
 int
 manage_build_end (struct build *build, uint64_t size, struct status *status)
 {
-  int r = end_thread (build, status);
+  int r = end_threads (build, status);
 
   if (r == 0 && size != build->disk.size)
     r = disks_set_size (&build->writer.connection, build->disk.id, size,
@@ -329,7 +389,9 @@ manage_build_cancel (struct build *build)
 {
   struct status ignored;
 
-  end_thread (build, &ignored);
+  if (build->filling)
+    build->filling->data = NULL; /* see manage_build_room */
+  end_threads (build, &ignored);
   writer_close_alone (&build->writer);
   database_abandon (&build->file);
   cipher_key_free (build->key);

@@ -22,6 +22,7 @@
 #include "sqlite/vfs.h"
 #include "sqlite/vfs-checksum.h"
 #include "sqlite/vfs-gather.h"
+#include "sqlite/vfs-new.h"
 #include "sqlite/vfs-restart.h"
 #include "sqlite/vfs-room.h"
 
@@ -95,7 +96,7 @@ make_uri (const char *path, enum connection_mode mode)
     [CONNECTION_LOG] = "&mode=rw",
     [CONNECTION_READ] = "&mode=ro",
     [CONNECTION_IMMUTABLE] = "&mode=ro&immutable=1",
-    [CONNECTION_CREATE] = "&mode=rw",
+    [CONNECTION_CREATE] = "&mode=rw&" VFS_NEW_PARAMETER "=1",
   };
   char *uri = malloc (strlen (path) * 3 + 80);
   char *end = uri, *there;

@@ -22,6 +22,7 @@
 #include <sqlite3.h>
 
 #include "sqlite/log-format.h"
+#include "sqlite/page.h"
 
 struct damaged_pages; /* vfs-checksum.h */
 struct vfs_room_shared;
@@ -86,6 +87,16 @@ struct vfs_room {
   void *opaque;
 };
 
+/* Of a database that is being made: its window. */
+#define VFS_NEW_WINDOW 262144
+struct vfs_new {
+  int64_t start;                            /* in the file */
+  int page_size;                            /* of what is there; 0: nothing */
+  int end;                                  /* no page from here on is there */
+  bool has[VFS_NEW_WINDOW / PAGE_SIZE_MIN]; /* these are there */
+  unsigned char bytes[VFS_NEW_WINDOW];
+};
+
 /* Of a log: its own room. */
 struct vfs_room_log {
   const char *name;
@@ -127,6 +138,7 @@ struct vfs_file {
   struct vfs_ahead ahead;
   struct vfs_restart restart;
   struct vfs_room room;
+  struct vfs_new *new; /* or NULL: others may know it */
 
   /* Of a log. */
   struct vfs_file *database;

@@ -12,6 +12,7 @@
 #include "sqlite/vfs-checksum.h"
 #include "sqlite/vfs-file.h"
 #include "sqlite/vfs-gather.h"
+#include "sqlite/vfs-new.h"
 #include "sqlite/vfs-restart.h"
 #include "sqlite/vfs-room.h"
 #include "sqlite/vfs.h"
@@ -42,6 +43,7 @@ database_close (sqlite3_file *handle)
   vfs_restart_drop_end (file);
   vfs_checksum_close (file);
   vfs_ahead_close (file);
+  vfs_new_close (file);
   rc = below_close (handle);
   vfs_room_after_close (file);
   return rc;
@@ -52,10 +54,13 @@ database_read (sqlite3_file *handle, void *data, int count,
                sqlite3_int64 offset)
 {
   struct vfs_file *file = vfs_file_of (handle);
+  int rc;
 
-  return vfs_file_shows (file, data, count, offset)
-             ? SQLITE_OK
-             : vfs_checksum_on_read (file, data, count, offset);
+  if (vfs_file_shows (file, data, count, offset))
+    return SQLITE_OK;
+  rc = vfs_new_before_read (file, count, offset);
+  return rc == SQLITE_OK ? vfs_checksum_on_read (file, data, count, offset)
+                         : rc;
 }
 
 static int
@@ -69,22 +74,35 @@ database_write (sqlite3_file *handle, const void *data, int count,
     return rc;
   return vfs_restart_is_end (file, data, count, offset)
              ? vfs_restart_keep_end (file, data, count)
-             : below_write (handle, data, count, offset);
+             : vfs_new_on_write (file, data, count, offset);
 }
 
 static int
 database_truncate (sqlite3_file *handle, sqlite3_int64 size)
 {
-  return vfs_room_truncate (vfs_file_of (handle), size);
+  struct vfs_file *file = vfs_file_of (handle);
+  const int rc = vfs_new_write_out (file);
+
+  return rc == SQLITE_OK ? vfs_room_truncate (file, size) : rc;
 }
 
 static int
 database_sync (sqlite3_file *handle, int flags)
 {
-  const int rc = below_sync (handle, flags);
+  int rc = vfs_new_write_out (vfs_file_of (handle));
 
+  if (rc == SQLITE_OK)
+    rc = below_sync (handle, flags);
   return rc == SQLITE_OK ? vfs_restart_after_sync (vfs_file_of (handle), flags)
                          : rc;
+}
+
+static int
+database_file_size (sqlite3_file *handle, sqlite3_int64 *size)
+{
+  const int rc = vfs_new_write_out (vfs_file_of (handle));
+
+  return rc == SQLITE_OK ? below_file_size (handle, size) : rc;
 }
 
 static int
@@ -98,6 +116,13 @@ database_lock (sqlite3_file *handle, int level)
 static int
 database_file_control (sqlite3_file *handle, int operation, void *argument)
 {
+  int rc = SQLITE_OK;
+
+  /* A transaction ends. */
+  if (operation == SQLITE_FCNTL_SYNC)
+    rc = vfs_new_write_out (vfs_file_of (handle));
+  if (rc != SQLITE_OK)
+    return rc;
   if (operation != VFS_FILE_FIND)
     return below_file_control (handle, operation, argument);
   *(struct vfs_file **)argument = vfs_file_of (handle);
@@ -157,7 +182,7 @@ static const sqlite3_io_methods database_methods = {
   .xWrite = database_write,
   .xTruncate = database_truncate,
   .xSync = database_sync,
-  .xFileSize = below_file_size,
+  .xFileSize = database_file_size,
   .xLock = database_lock,
   .xUnlock = below_unlock,
   .xCheckReservedLock = below_check_reserved_lock,
@@ -182,12 +207,15 @@ open_database (const struct stack *stack, const char *name,
   };
   rc = vfs_room_before_open (file, name);
   if (rc == SQLITE_OK)
+    rc = vfs_new_open (file, name);
+  if (rc == SQLITE_OK)
     rc = vfs_file_open (file, stack->below, name, flags, out_flags);
   if (rc == SQLITE_OK)
     rc = vfs_room_after_open (file, flags, out_flags);
   if (rc != SQLITE_OK) {
     if (file->below && file->below->pMethods)
       below_close (&file->base);
+    vfs_new_close (file);
     vfs_room_after_close (file);
     return rc;
   }

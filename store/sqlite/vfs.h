@@ -15,6 +15,8 @@
  *       guards when the log starts over            │
  *     vfs-room.h                                   │
  *       has room for what is in the log            │
+ *     vfs-new.h                                    │
+ *       writes pages of a new one together         │
  *            └──────────────────┬──────────────────┘
  *                               ▼
  *             the VFS below: what was the default one; for a database
@@ -23,25 +25,25 @@
  * There is one VFS for each of these two, and one struct vfs_file (vfs-file.h)
  * for each open file, of which each part has some.  Other files are those of
  * the VFS below.  Reading ahead is for connections that never write, and
- * gathering for those whose URI asks for it; a part that has nothing to do
- * changes nothing.
+ * gathering, of pages or of what goes to the log, for those whose URI asks for
+ * it; a part that has nothing to do changes nothing.
  *
  * Who acts on a call, in this order, where "file" is the one below.  Who calls
  * others has them in brackets.
  *
  *                a database                          its log
- *   xOpen        room, file, room, ahead             gather, room, file
- *   xRead        checksum (ahead (file))             gather, file
- *   xWrite       checksum, restart, file             gather (room (file))
- *   xTruncate    room (file)                         gather, room (file)
- *   xSync        file, restart (file)                gather, file
- *   xFileSize    file                                gather, file
+ *   xOpen        room, new, file, room, ahead        gather, room, file
+ *   xRead        new, checksum (ahead (file))        gather, file
+ *   xWrite       checksum, restart, new (file)       gather (room (file))
+ *   xTruncate    new, room (file)                    gather, room (file)
+ *   xSync        new, file, restart (file)           gather, file
+ *   xFileSize    new, file                           gather, file
  *   xLock        file, restart
  *   xShmMap      room (file)
  *   xShmLock     restart, file, room, restart, ahead
  *   xShmUnmap    restart, file
- *   xClose       restart, checksum, ahead, file,     gather, room, file
- *                room
+ *   xClose       restart, checksum, ahead, new,      gather, room, file
+ *                file, room
  *
  * - The checksum is the first to see a page: what is read ahead, and what is
  *   written later (restart), are bytes as they are in the file.

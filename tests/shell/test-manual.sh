@@ -54,6 +54,8 @@ sqlblock bookmark create -q d.sqlite web@monday sent
 sqlblock bookmark list d.sqlite --json >json/bookmarks
 sqlblock send -q d.sqlite web@monday | head -c -1 >cut
 ! sqlblock receive -q -s --json there.sqlite <cut >json/kept 2>err
+sqlblock export d.sqlite web@monday copied --json >json/export
+sqlblock import copied.sqlite web copied --create --json >json/import
 sqlblock compact d.sqlite --json >json/compact
 sqlblock get d.sqlite web --json >json/get
 mkdir attached
@@ -219,6 +221,8 @@ same("keys of a check", sorted({*checked, *checked["problems"][0]}),
 properties = printed("get")
 same("keys of properties", sorted({*properties, *properties["properties"][0]}),
      documented("Properties"))
+same("keys of a copy", sorted({*printed("export"), *printed("import")}),
+     documented("A copy"))
 same("keys of what was freed", sorted(printed("compact")),
      documented("What was freed"))
 attached = printed("attached")
@@ -241,9 +245,9 @@ same("keys of a server's distribution",
 
 # Whatever else prints JSON is looked at above.
 same("commands with --json",
-     ["attached", "bookmark list", "check", "compact", "df", "diff", "get",
-      "info", "key list", "list", "map", "receive", "send", "snapshot list",
-      "status", "stream info", "top", "trash list", "usage"],
+     ["attached", "bookmark list", "check", "compact", "df", "diff", "export",
+      "get", "import", "info", "key list", "list", "map", "receive", "send",
+      "snapshot list", "status", "stream info", "top", "trash list", "usage"],
      sorted(command for command in commands
             if "--json" in ask("help", *command.split())))
 

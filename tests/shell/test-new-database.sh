@@ -211,6 +211,55 @@ for i in $(seq 12); do
   [ -z "$(ls | grep killed)" ] || fail "left behind: $(ls)"
 done
 
+# What fails in the middle, in any of the threads, ends the command at once, and
+# nothing is left: the file cannot grow, memory is short, the source ends, or
+# its server does. Each has more than is on its way at a time.
+head -c 30000000 /dev/urandom >random
+sqlblock import -q --create whole.sqlite web random
+sqlblock check -q whole.sqlite
+sqlblock export -q whole.sqlite web - | cmp - random
+# nothing_left CODE WHY: and it was not a matter of time.
+nothing_left ()
+{
+  [ "$got" = "$1" ] || fail "$2: exit code $got: $(cat err)"
+  [ -z "$(ls | grep broken)" ] || fail "$2 has left: $(ls)"
+}
+for blocks in 200 20000 30000; do
+  got=0
+  (ulimit -f $blocks && exec timeout 60 sqlblock import -q --create \
+    broken.sqlite web random) 2>err || got=$?
+  nothing_left 1 "a file of at most $blocks KiB"
+done
+succeeded=
+for kib in 30000 50000 70000 100000 150000 1000000; do
+  got=0
+  (ulimit -v $kib && exec timeout 60 sqlblock import -q --create \
+    broken.sqlite web random) 2>err || got=$?
+  if [ "$got" = 0 ]; then
+    sqlblock export -q broken.sqlite web - | cmp - random
+    rm broken.sqlite*
+    succeeded=yes
+  elif [ "$got" = 124 ] || [ "$got" -ge 128 ]; then
+    fail "with $kib KiB of memory: exit code $got: $(cat err)"
+  fi
+  nothing_left "$got" "$kib KiB of memory"
+done
+[ "$succeeded" ] || fail "it needs more than a GiB of memory"
+got=0
+head -c 28000000 random | timeout 60 sqlblock import -q --create \
+  --size=30000000 broken.sqlite web - 2>err || got=$?
+nothing_left 1 "a pipe that ends early"
+grep -q "ended after 28000000" err || fail "a pipe that ends: $(cat err)"
+# It answers requests for what lies before the middle.
+start_nbdkit e eval get_size="echo 30000000" \
+  pread='[ $4 -lt 28000000 ] || { echo EIO broken >&2; exit 1; }
+    head -c $3 /dev/zero | tr "\\0" x'
+got=0
+timeout 60 sqlblock import -q --create broken.sqlite web "$(uri e)" 2>err ||
+  got=$?
+nothing_left 1 "a server that fails"
+stop_nbdkit
+
 if ! "${own_mounts[@]}" true 2>/dev/null; then
   echo "mounting needs root: full file systems were not tried"
   exit
