@@ -28,7 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "attachment.h"
+#include "attach.h"
 #include "base/sane.h"
 #include "base/times.h"
 #include "base/values.h"
@@ -46,6 +46,9 @@
  * a second.
  */
 #define END_MOST 300
+
+/* How long somebody may have looked at a device that is to go. */
+#define LOOK_MOST 20
 
 static const char *wanted_connections, *wanted_timeout;
 static bool stays, readonly, durable, trusts;
@@ -75,6 +78,28 @@ sleep_a_tenth (void)
 /*--------------------------------------------------------------------
  * attach
  */
+
+int
+attach_name (struct attachment *attachment, const char *where, const char *disk)
+{
+  /* The kernel shows it in one line. */
+  if (!sane_text (where))
+    return tool_usage ("'%s' has control characters, and cannot be attached",
+                       where);
+  if (disk == NULL) {
+    attachment->uri = tool_strdup (where);
+    return TOOL_DONE;
+  }
+  if (store_is_on_cluster (where))
+    attachment->database = tool_strdup (where);
+  else
+    attachment->database = realpath (where, NULL);
+  if (attachment->database == NULL)
+    return tool_error (errno, "%s: %s", where, strerror (errno));
+  attachment->disk = tool_strdup (disk);
+  attachment->readonly |= strchr (disk, '@') != NULL;
+  return TOOL_DONE;
+}
 
 /* Read the arguments and options.  Returns an exit code. */
 static int
@@ -114,23 +139,7 @@ parse_attach (int argc, char *argv[], struct attachment *attachment)
                          wanted_connections, ATTACHMENT_CONNECTIONS_MAX);
     attachment->connections = connections;
   }
-  /* The kernel shows it in one line. */
-  if (!sane_text (argv[0]))
-    return tool_usage ("'%s' has control characters, and cannot be attached",
-                       argv[0]);
-  if (is_uri) {
-    attachment->uri = tool_strdup (argv[0]);
-    return TOOL_DONE;
-  }
-  if (store_is_on_cluster (argv[0]))
-    attachment->database = tool_strdup (argv[0]);
-  else
-    attachment->database = realpath (argv[0], NULL);
-  if (attachment->database == NULL)
-    return tool_error (errno, "%s: %s", argv[0], strerror (errno));
-  attachment->disk = tool_strdup (argv[1]);
-  attachment->readonly |= strchr (argv[1], '@') != NULL;
-  return TOOL_DONE;
+  return attach_name (attachment, argv[0], is_uri ? NULL : argv[1]);
 }
 
 /* A device that was attached before to the same. */
@@ -276,12 +285,12 @@ be_supervisor (struct attachment *attachment, int to)
 }
 
 /* Have a daemon do that.  What it says goes to stderr, as long as it is heard.
+ * The name of the device goes to LINE.
  */
 static int
-start_supervisor (struct attachment *attachment)
+start_supervisor (struct attachment *attachment, char line[64])
 {
   int ends[2], code = TOOL_FAILED;
-  char line[64] = "";
   ssize_t n;
   pid_t child;
 
@@ -298,25 +307,70 @@ start_supervisor (struct attachment *attachment)
     _exit (code);
   }
   close (ends[1]);
-  n = read (ends[0], line, sizeof line - 1);
+  n = read (ends[0], line, 63);
   close (ends[0]);
-  if (n > 0 && line[0] == '/') {
-    line[strcspn (line, "\n")] = '\0';
-    tool_print ("%s", line);
+  if (n <= 0)
+    return code;
+  line[n] = '\0';
+  if (line[0] != '/')
+    return atoi (line);
+  line[strcspn (line, "\n")] = '\0';
+  return TOOL_DONE;
+}
+
+bool
+attach_is_there (const struct attachment *attachment)
+{
+  struct search search = { .wanted = attachment };
+
+  attachment_each (find_same, &search);
+  if (search.is_found)
+    attachment_free (&search.found);
+  return search.is_found;
+}
+
+int
+attach_begin (struct attachment *attachment, bool *is_new)
+{
+  struct search search = { .wanted = attachment };
+  struct status status;
+  char line[64];
+  int code = TOOL_DONE;
+
+  attachment_each (find_same, &search);
+  *is_new = !search.is_found;
+  /* One that fails, or that nobody looks after, is for the supervisor. */
+  if (search.is_found && search.found.state != ATTACHMENT_FAILED &&
+      attachment_supervisor (search.found.number) != 0) {
+    attachment_free (attachment);
+    *attachment = search.found;
     return TOOL_DONE;
   }
-  return n > 0 ? atoi (line) : code;
+  if (search.is_found)
+    attachment_free (&search.found);
+  code = start_supervisor (attachment, line);
+  if (code != TOOL_DONE)
+    return code;
+  attachment_free (attachment);
+  return attachment_load (parse_device (line), attachment, &status) == 1
+             ? TOOL_DONE
+             : tool_error (EIO, "%s is not attached any more", line);
 }
 
 static int
 run_attach (int argc, char *argv[])
 {
   struct attachment attachment;
+  char line[64];
   int code = parse_attach (argc, argv, &attachment);
 
-  if (code == TOOL_DONE)
-    code = stays ? be_supervisor (&attachment, STDOUT_FILENO)
-                 : start_supervisor (&attachment);
+  if (code == TOOL_DONE && stays)
+    code = be_supervisor (&attachment, STDOUT_FILENO);
+  else if (code == TOOL_DONE) {
+    code = start_supervisor (&attachment, line);
+    if (code == TOOL_DONE)
+      tool_print ("%s", line);
+  }
   attachment_free (&attachment);
   return code;
 }
@@ -381,7 +435,9 @@ take_device (const struct attachment *attachment, const char *device, int *fd)
     return tool_error (EBUSY, "%s is in use: is it mounted?", device);
   if (*fd == -1 || fstat (*fd, &file) == -1)
     return tool_error (errno, "%s: %s", device, strerror (errno));
-  user = find_user (file.st_rdev);
+  /* udev looks at a device whenever that was closed. */
+  for (int i = 0; (user = find_user (file.st_rdev)) != 0 && i < LOOK_MOST; i++)
+    sleep_a_tenth ();
   if (user != 0)
     return tool_error (EBUSY, "process %d has %s open", user, device);
   return attachment->readonly || attachment->state == ATTACHMENT_FAILED
@@ -436,11 +492,11 @@ disconnect (const struct attachment *attachment, int *fd, struct status *status)
 }
 
 static int
-detach (const struct attachment *attachment, const char *device)
+detach (const struct attachment *attachment, const char *device, bool force)
 {
   struct status status;
   int lock, r, fd = -1;
-  int code = common.force ? TOOL_DONE : take_device (attachment, device, &fd);
+  int code = force ? TOOL_DONE : take_device (attachment, device, &fd);
 
   lock = code == TOOL_DONE ? take_over (attachment->number, &status) : -1;
   if (code == TOOL_DONE && lock == -1)
@@ -478,20 +534,14 @@ find_in_kernel (int number, struct attachment *attachment)
   return is_ours;
 }
 
-static int
-run_detach (int argc, char *argv[])
+int
+attach_end (int number, bool force)
 {
-  const int number = parse_device (argv[0]);
   struct attachment attachment;
   struct status status;
   char *device;
   int r, code;
 
-  (void)argc;
-  if (number == -1)
-    return tool_usage ("'%s' is not a device such as /dev/nbd0; \"sqlblock "
-                       "attached\" shows those that are attached",
-                       argv[0]);
   r = attachment_load (number, &attachment, &status);
   if (r == -1)
     return tool_fail (&status);
@@ -499,12 +549,25 @@ run_detach (int argc, char *argv[])
     r = 1;
   device = tool_format ("/dev/nbd%d", number);
   code = r == 1
-             ? detach (&attachment, device)
+             ? detach (&attachment, device, force)
              : tool_error (ENOENT, "%s was not attached by sqlblock", device);
   free (device);
   if (r == 1)
     attachment_free (&attachment);
   return code;
+}
+
+static int
+run_detach (int argc, char *argv[])
+{
+  const int number = parse_device (argv[0]);
+
+  (void)argc;
+  if (number == -1)
+    return tool_usage ("'%s' is not a device such as /dev/nbd0; \"sqlblock "
+                       "attached\" shows those that are attached",
+                       argv[0]);
+  return attach_end (number, common.force);
 }
 
 /*--------------------------------------------------------------------

@@ -68,6 +68,8 @@
   X (attach)                                                                   \
   X (detach)                                                                   \
   X (attached)                                                                 \
+  X (mount)                                                                    \
+  X (umount)                                                                   \
   X (top)
 
 #define DECLARED(name) extern const struct command command_##name;
