@@ -33,6 +33,7 @@
 #include "base/times.h"
 #include "base/values.h"
 #include "kernel.h"
+#include "mounting.h"
 #include "nbd-export.h"
 #include "supervise.h"
 #include "tool.h"
@@ -298,10 +299,12 @@ start_supervisor (struct attachment *attachment, char line[64])
     return tool_error (errno, "no process can be started: %s",
                        strerror (errno));
   if (child == 0) {
+    /* No file of this process's stays open as long as the device. */
     close (ends[0]);
-    setsid ();
-    if (chdir ("/") == -1)
+    if ((ends[1] > 3 && close_range (3, ends[1] - 1, 0) == -1) ||
+        close_range (ends[1] + 1, ~0U, 0) == -1 || chdir ("/") == -1)
       _exit (TOOL_FAILED);
+    setsid ();
     code = be_supervisor (attachment, ends[1]);
     dprintf (ends[1], "%d\n", code);
     _exit (code);
@@ -574,6 +577,54 @@ run_detach (int argc, char *argv[])
  * attached
  */
 
+/* Add a DIRECTORY to a list. */
+static void
+add_directory (const char *directory, void *opaque)
+{
+  json_array_append_new (opaque, tool_json_string (directory));
+}
+
+/* Where what has SOURCE, a device, or parts of it are mounted. */
+static json_t *
+list_directories (const char *source)
+{
+  json_t *list = json_array ();
+
+  mounting_each_directory (source, add_directory, list);
+  return list;
+}
+
+static json_t *
+list_directories_of (int number)
+{
+  char *device = tool_format ("/dev/nbd%d", number);
+  json_t *list = list_directories (device);
+
+  free (device);
+  return list;
+}
+
+/* They in a cell; frees LIST. */
+static void
+cell_directories (struct tool_table *table, json_t *list)
+{
+  char *text = tool_strdup ("");
+  const json_t *directory;
+  size_t i;
+
+  json_array_foreach (list, i, directory)
+  {
+    char *longer = tool_format ("%s%s%s", text, i ? ", " : "",
+                                json_string_value (directory));
+
+    free (text);
+    text = longer;
+  }
+  tool_cell (table, "%s", text);
+  free (text);
+  json_decref (list);
+}
+
 /* What an attachment is of. */
 static char *
 source_text (const struct attachment *attachment)
@@ -618,8 +669,33 @@ add_row (int number, void *opaque)
   tool_cell_count (table, attachment.reconnects);
   tool_cell (table, "%s", source);
   tool_cell (table, "%s", attachment.reason ? attachment.reason : "");
+  cell_directories (table, list_directories_of (number));
   free (source);
   attachment_free (&attachment);
+  return 0;
+}
+
+/* One that is mounted without a device. */
+static int
+add_mounted_row (struct mounting *mounting, void *opaque)
+{
+  struct tool_table *table = opaque;
+  json_t *list;
+
+  if (mounting->device != -1 || mounting->source == NULL)
+    return 0;
+  list = list_directories (mounting->source);
+  tool_cell (table, "%s", "");
+  tool_cell (table, "%s", "");
+  tool_cell (table, "%s", json_array_size (list) ? "mounted" : "gone");
+  tool_cell_time (table, mounting->since);
+  tool_cell (table, "%s", "");
+  if (mounting->uri)
+    tool_cell (table, "%s", mounting->uri);
+  else
+    tool_cell (table, "%s %s", mounting->database, mounting->disk);
+  tool_cell (table, "%s", "");
+  cell_directories (table, list);
   return 0;
 }
 
@@ -650,8 +726,35 @@ add_json (int number, void *opaque)
   json_object_set_new (value, "reason",
                        attachment.reason ? tool_json_string (attachment.reason)
                                          : json_null ());
+  json_object_set_new (value, "mounted", list_directories_of (number));
   json_array_append_new (opaque, value);
   attachment_free (&attachment);
+  return 0;
+}
+
+static int
+add_mounted_json (struct mounting *mounting, void *opaque)
+{
+  json_t *value, *list;
+
+  if (mounting->device != -1 || mounting->source == NULL)
+    return 0;
+  list = list_directories (mounting->source);
+  value = json_object ();
+  json_object_set_new (value, "device", json_null ());
+  if (mounting->uri)
+    json_object_set_new (value, "uri", tool_json_string (mounting->uri));
+  else {
+    json_object_set_new (value, "database",
+                         tool_json_string (mounting->database));
+    json_object_set_new (value, "disk", tool_json_string (mounting->disk));
+  }
+  json_object_set_new (
+      value, "state",
+      json_string (json_array_size (list) ? "mounted" : "gone"));
+  json_object_set_new (value, "since", tool_json_time (mounting->since));
+  json_object_set_new (value, "mounted", list);
+  json_array_append_new (opaque, value);
   return 0;
 }
 
@@ -660,7 +763,7 @@ run_attached (int argc, char *argv[])
 {
   static const char *const titles[] = { "DEVICE", ">SIZE",       "STATE",
                                         "SINCE",  ">RECONNECTS", "WHAT",
-                                        "REASON", NULL };
+                                        "REASON", "MOUNTED",     NULL };
   struct tool_table *table;
   json_t *list, *all;
   int code;
@@ -670,16 +773,19 @@ run_attached (int argc, char *argv[])
   if (common.json) {
     list = json_array ();
     attachment_each (add_json, list);
+    mounting_each (add_mounted_json, list);
     all = json_object ();
     json_object_set_new (all, "attached", list);
     tool_json_print (all);
     return TOOL_DONE;
   }
   table = tool_table (titles);
-  code = tool_table_choose (table, "DEVICE,SIZE,STATE,SINCE,RECONNECTS,WHAT");
+  code = tool_table_choose (table, "DEVICE,SIZE,STATE,SINCE,RECONNECTS,WHAT,"
+                                   "MOUNTED");
   if (code != TOOL_DONE)
     return code;
   attachment_each (add_row, table);
+  mounting_each (add_mounted_row, table);
   tool_table_print (table);
   return TOOL_DONE;
 }
@@ -764,14 +870,17 @@ const struct command command_detach = {
 const struct command command_attached = {
   .name = "attached",
   .arguments = "",
-  .summary = "Show what is attached",
+  .summary = "Show what is attached or mounted",
   .help = "Shows the devices, and whether they have their server: connected, "
           "away\n"
           "(requests wait), failed (the reason is in JSON), unattended (the "
           "process\n"
-          "that looks after it was killed), or gone.\n"
+          "that looks after it was killed), or gone; where they are mounted; "
+          "and what\n"
+          "is mounted without a device: mounted, or gone.\n"
           "\n"
-          "Columns: DEVICE, SIZE, STATE, SINCE, RECONNECTS, WHAT, REASON\n",
+          "Columns: DEVICE, SIZE, STATE, SINCE, RECONNECTS, WHAT, REASON, "
+          "MOUNTED\n",
   .common = COMMON_JSON | COMMON_TABLE,
   .least = 0,
   .most = 0,

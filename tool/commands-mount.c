@@ -231,10 +231,10 @@ check_directory (const char *directory)
   while ((entry = readdir (entries)) != NULL)
     count++;
   closedir (entries);
-  if (count > 2 && !common.force)
+  if (count > 2)
     return tool_error (ENOTEMPTY,
                        "%s is not empty: what is in it would be hidden; take "
-                       "another directory, or --force",
+                       "another directory",
                        directory);
   return TOOL_DONE;
 }
@@ -452,18 +452,19 @@ const struct command command_mount = {
   .arguments = "DATABASE|URI [DISK[@SNAPSHOT]] DIRECTORY",
   .summary = "Show the files of a disk or snapshot in a directory",
   .help =
-      "Mounts the file system of a disk, or of a snapshot, which is only "
-      "read.\n"
-      "With root and the kernel's nbd driver the disk is attached for it, "
-      "else\n"
-      "nbdfuse and fuse2fs or guestmount are used. The file system gets the\n"
-      "options nosuid and nodev, and where nothing may be written those with\n"
-      "which it leaves its journal alone. \"sqlblock umount\" undoes all of "
-      "it.\n"
-      "Instead of a database there may be the URI of an export. With --force\n"
-      "files in DIRECTORY are hidden.\n",
+      "Mounts the file system of a disk, or of a snapshot, which is only read, "
+      "on a\n"
+      "directory that is empty. With root and the kernel's nbd driver the disk "
+      "is\n"
+      "attached for it, else nbdfuse and fuse2fs or guestmount are used. The "
+      "file\n"
+      "system gets the options nosuid and nodev, and where nothing may be "
+      "written\n"
+      "those with which it leaves its journal alone. \"sqlblock umount\" undoes "
+      "all of\n"
+      "it. Instead of a database there may be the URI of an export.\n",
   .options = mount_options,
-  .common = COMMON_JSON | COMMON_DRY_RUN | COMMON_FORCE,
+  .common = COMMON_JSON | COMMON_DRY_RUN,
   .alone = true,
   .least = 2,
   .most = 3,

@@ -39,6 +39,9 @@
 #define MOUNT_MOST 6000
 #define END_MOST   600
 
+/* What is given to guestmount of options, in words. */
+#define OPTIONS_MOST 100
+
 static void
 sleep_a_tenth (void)
 {
@@ -305,9 +308,16 @@ plan (struct mounting *mounting, const struct volume *volume,
 {
   const char *type = volume->file_system->type;
   const bool is_ext = strncmp (type, "ext", 3) == 0;
-  const bool ext = is_ext && is_installed ("fuse2fs");
+  /* fuse2fs 1.47 crashes after it has replayed a journal. */
+  const bool replays = volume->has_journal_to_replay && !wish->readonly;
+  const bool ext = is_ext && !replays && is_installed ("fuse2fs");
   char *extra;
 
+  if (replays && !is_installed ("guestmount"))
+    return tool_error (ENOTSUP,
+                       "the file system was not unmounted, and fuse2fs cannot "
+                       "replay its journal; install the package guestmount, "
+                       "or use --read-only");
   if (!ext && !is_installed ("guestmount"))
     return tool_error (ENOTSUP,
                        is_ext ? "fuse2fs or guestmount is needed for %s; "
@@ -330,6 +340,24 @@ plan (struct mounting *mounting, const struct volume *volume,
   return TOOL_DONE;
 }
 
+/* Add each of the OPTIONS, which have commas between them, to ARGV, since
+ * guestmount takes one at a time.  The strings live as long as the process.
+ */
+static void
+add_options (const char *options, const char **argv, size_t most)
+{
+  size_t i = 0;
+
+  while (*options && i + 2 < most) {
+    const size_t length = strcspn (options, ",");
+
+    argv[i++] = "-o";
+    argv[i++] = tool_format ("%.*s", (int)length, options);
+    options += length + (options[length] == ',');
+  }
+  argv[i] = NULL;
+}
+
 static int
 run_guestmount (struct mounting *mounting, const struct volume *volume,
                 const struct mount_wish *wish)
@@ -338,19 +366,18 @@ run_guestmount (struct mounting *mounting, const struct volume *volume,
                                       : tool_strdup ("");
   char *what = tool_format ("/dev/sda%s:/:%s:%s", partition,
                             wish->readonly ? "ro" : "rw", mounting->type);
-  const char *const argv[] = { "guestmount",
-                               "--format=raw",
-                               "-a",
-                               mounting->source,
-                               "-m",
-                               what,
-                               "-o",
-                               mounting->options,
-                               wish->readonly ? "--ro" : "--rw",
-                               mounting->directory,
-                               NULL };
-  const int r = run (mounting, argv);
+  const char *argv[8 + OPTIONS_MOST] = { "guestmount",
+                                         mounting->directory,
+                                         "--format=raw",
+                                         "-a",
+                                         mounting->source,
+                                         "-m",
+                                         what,
+                                         wish->readonly ? "--ro" : "--rw" };
+  int r;
 
+  add_options (mounting->options, argv + 8, OPTIONS_MOST);
+  r = run (mounting, argv);
   free (partition);
   free (what);
   return r;
@@ -367,7 +394,6 @@ do_mount (struct mounting *mounting, const struct volume *volume,
   const int r = is_guest ? run_guestmount (mounting, volume, wish)
                          : run (mounting, fuse2fs);
 
-  /* fuse2fs has no exit code of use. */
   if (r == 0 && mounting_is_on (mounting->directory, mounting->source))
     return TOOL_DONE;
   return fail_by_log (mounting, is_guest ? "guestmount does not mount it"

@@ -92,12 +92,17 @@ mounting_each_directory (const char *source,
                          void (*found) (const char *directory, void *opaque),
                          void *opaque)
 {
+  const size_t length = strlen (source);
   FILE *mounts = setmntent ("/proc/self/mounts", "re");
   const struct mntent *entry;
 
-  while (mounts && (entry = getmntent (mounts)) != NULL)
-    if (strcmp (entry->mnt_fsname, source) == 0)
+  while (mounts && (entry = getmntent (mounts)) != NULL) {
+    const char *rest = entry->mnt_fsname + length;
+
+    if (strncmp (entry->mnt_fsname, source, length) == 0 &&
+        (!*rest || (*rest == 'p' && strspn (rest + 1, "0123456789") > 0)))
       found (entry->mnt_dir, opaque);
+  }
   if (mounts)
     endmntent (mounts);
 }

@@ -47,7 +47,9 @@ char *mounting_file (const struct mounting *mounting, const char *name);
  */
 bool mounting_is_on (const char *directory, const char *source);
 
-/* Call FOUND for each directory on which SOURCE is mounted. */
+/* Call FOUND for each directory on which SOURCE is mounted, or a partition of
+ * it.
+ */
 void mounting_each_directory (const char *source,
                               void (*found) (const char *directory,
                                              void *opaque),

@@ -101,6 +101,7 @@ static const struct {
   { "destroy", "delete" }, { "remove", "delete" }, { "new", "create" },
   { "mv", "rename" },      { "recv", "receive" },  { "show", "info" },
   { "verify", "check" },   { "scrub", "check" },   { "revert", "rollback" },
+  { "unmount", "umount" },
 };
 
 #define HINTS (sizeof hints / sizeof hints[0])

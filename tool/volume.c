@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tool.h"
 #include "volume.h"
@@ -245,6 +246,18 @@ choose (const struct parts *parts, const char *wanted, struct status *status)
   return chosen;
 }
 
+/* Was it not unmounted?  That is bit 2 of s_feature_incompat, which is 96 bytes
+ * behind the start of the superblock.
+ */
+static bool
+has_journal_to_replay (int fd, const struct volume *volume)
+{
+  uint8_t flags;
+
+  return strncmp (volume->file_system->type, "ext", 3) == 0 &&
+         pread (fd, &flags, 1, volume->offset + 1024 + 96) == 1 && flags & 4;
+}
+
 /* Is that what can be mounted? */
 static int
 check (const struct part *part, struct status *status)
@@ -282,8 +295,10 @@ volume_find (int fd, const char *wanted, struct volume *volume,
                  : choose (&parts, wanted, status);
   if (r == 0)
     r = chosen ? check (chosen, status) : -1;
-  if (r == 0)
+  if (r == 0) {
     *volume = chosen->volume;
+    volume->has_journal_to_replay = has_journal_to_replay (fd, volume);
+  }
   for (size_t i = 0; i < parts.count; i++)
     free_part (&parts.list[i]);
   free (parts.list);

@@ -31,6 +31,7 @@ struct volume {
   int partition; /* 0: the whole disk */
   uint64_t offset, size;
   const struct file_system *file_system;
+  bool has_journal_to_replay; /* is known of ext3 and ext4 only */
 };
 
 /* Find what to mount of the disk that FD has open: the partition WANTED, which

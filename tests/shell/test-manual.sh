@@ -232,7 +232,7 @@ same("keys of a server's distribution",
 # Whatever else prints JSON is looked at above.
 same("commands with --json",
      ["attached", "bookmark list", "check", "compact", "df", "diff", "get",
-      "info", "list", "map", "receive", "send", "snapshot list", "status",
+      "info", "list", "map", "mount", "receive", "send", "snapshot list", "status",
       "stream info", "top", "trash list"],
      sorted(command for command in commands
             if "--json" in ask("help", *command.split())))
