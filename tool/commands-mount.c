@@ -460,7 +460,8 @@ const struct command command_mount = {
       "file\n"
       "system gets the options nosuid and nodev, and where nothing may be "
       "written\n"
-      "those with which it leaves its journal alone. \"sqlblock umount\" undoes "
+      "those with which it leaves its journal alone. \"sqlblock umount\" "
+      "undoes "
       "all of\n"
       "it. Instead of a database there may be the URI of an export.\n",
   .options = mount_options,
