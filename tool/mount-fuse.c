@@ -177,7 +177,7 @@ await_end (const struct mounting *mounting, const char *program)
   char *file = mounting_file (mounting, "disk/disk");
   bool runs = true;
 
-  for (int i = 0; runs && i < END_MOST && !tool_interrupted (); i++) {
+  for (int i = 0; runs && i < END_MOST; i++) {
     glob_t lines = { 0 };
 
     runs = false;

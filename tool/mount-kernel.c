@@ -55,7 +55,7 @@ begin (struct mounting *mounting, struct mount_wish *wish)
     code = attach_begin (&attachment, &is_new);
   if (code == TOOL_DONE) {
     mounting->device = attachment.number;
-    mounting->detaches = is_new;
+    mounting->attached = is_new ? attachment.since : 0;
     mounting->source = tool_format ("/dev/nbd%d", attachment.number);
     wish->readonly |= attachment.readonly;
     if (mounting_save (mounting, &status) == -1)
@@ -200,11 +200,36 @@ hand_over (struct mounting *other, void *opaque)
   if (other->number == heir->of->number || other->device != heir->of->device ||
       !mounting_is_on (other->directory, other->source))
     return 0;
-  other->detaches = true;
+  other->attached = heir->of->attached;
   heir->is_found = mounting_save (other, &ignored) == 0;
   if (heir->is_found)
     mounting_free (other);
   return heir->is_found;
+}
+
+/* Somebody may have detached it, and attached another disk there. */
+static bool
+is_still_there (const struct mounting *mounting)
+{
+  const struct attachment ours = {
+    .database = mounting->database,
+    .disk = mounting->disk,
+    .uri = mounting->uri,
+  };
+  struct attachment attachment;
+  struct status ignored;
+  char *wanted, *has;
+  bool is_same;
+
+  if (attachment_load (mounting->device, &attachment, &ignored) != 1)
+    return false;
+  wanted = attachment_backend (&ours);
+  has = attachment_backend (&attachment);
+  is_same = strcmp (wanted, has) == 0 && attachment.since == mounting->attached;
+  free (wanted);
+  free (has);
+  attachment_free (&attachment);
+  return is_same;
 }
 
 static int
@@ -212,7 +237,7 @@ end (struct mounting *mounting, bool force)
 {
   struct heir heir = { .of = mounting };
 
-  if (!mounting->detaches)
+  if (mounting->attached == 0 || !is_still_there (mounting))
     return TOOL_DONE;
   mounting_each (hand_over, &heir);
   return heir.is_found ? TOOL_DONE : attach_end (mounting->device, force);

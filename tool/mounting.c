@@ -154,15 +154,15 @@ mounting_save (const struct mounting *mounting, struct status *status)
   char *name = mounting_file (mounting, "json");
   char *new_name = mounting_file (mounting, "new");
   json_t *value = json_pack (
-      "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:b, s:I}",
+      "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:I, s:I}",
       "directory", text_or_null (mounting->directory), "database",
       text_or_null (mounting->database), "disk", text_or_null (mounting->disk),
       "uri", text_or_null (mounting->uri), "source",
       text_or_null (mounting->source), "by", text_or_null (mounting->by),
       "type", text_or_null (mounting->type), "options",
       text_or_null (mounting->options), "partition", mounting->partition,
-      "device", mounting->device, "detaches", mounting->detaches, "since",
-      (json_int_t)mounting->since);
+      "device", mounting->device, "attached", (json_int_t)mounting->attached,
+      "since", (json_int_t)mounting->since);
   int r = 0;
 
   if (json_dump_file (value, new_name, JSON_INDENT (2)) == -1 ||
@@ -208,7 +208,7 @@ load (int number, struct mounting *mounting)
       json_integer_value (json_object_get (value, "partition"));
   mounting->device =
       json_is_integer (device) ? (int)json_integer_value (device) : -1;
-  mounting->detaches = json_is_true (json_object_get (value, "detaches"));
+  mounting->attached = json_integer_value (json_object_get (value, "attached"));
   mounting->since = json_integer_value (json_object_get (value, "since"));
   json_decref (value);
   if (mounting->directory)

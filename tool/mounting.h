@@ -34,9 +34,12 @@ struct mounting {
   char *type; /* of the file system, or NULL */
   char *options;
   int partition; /* 0: the whole disk */
-  int device;    /* attached as /dev/nbdDEVICE, or -1 */
-  bool detaches; /* and nobody else had attached it */
   int64_t since; /* seconds since 1970 */
+  int device;    /* attached as /dev/nbdDEVICE, or -1 */
+  /* When that was attached by a mount, and this one is to detach it; 0 where it
+   * is not.
+   */
+  int64_t attached;
 };
 
 /* The name of a file of it; a new string. */

@@ -6,6 +6,7 @@
 
 guest_mount_tools="sfdisk mkfs.xfs tune2fs"
 guest_modules+=" xfs"
+guest_machine+=(-m 384)
 
 # guest_mount: a part of its script. It has say, fail, $SQLBLOCK_PLUGIN, and
 # /tools in $PATH.
@@ -32,7 +33,7 @@ nothing_left ()
   [ "$(ls /run/sqlblock-mounted)" = "" ] || fail "left: $(sqlblock attached)"
   [ "$(sqlblock attached -H)" = "" ] || fail "$(sqlblock attached)"
   [ "$(mounts)" = "" ] || fail "$(mounts)"
-  ! pidof nbdkit || fail "a server is left"
+  ! grep -l "nbdki[t]" /proc/[0-9]*/cmdline || fail "a server is left"
 }
 
 cd /tmp
@@ -106,6 +107,15 @@ device=$(sqlblock attach m.sqlite disk)
 sqlblock mount m.sqlite disk live
 seq 30000 | cmp - live/new
 sqlblock umount live
+sqlblock detach $device
+nothing_left
+say "and so does another one that came in its place"
+sqlblock mount m.sqlite disk live
+umount live
+sqlblock detach $device
+sqlblock attach m.sqlite parts $device
+sqlblock umount live
+[ "$(sqlblock attached -H -o WHAT)" = "/tmp/m.sqlite parts" ]
 sqlblock detach $device
 nothing_left
 sqlblock check m.sqlite

@@ -241,6 +241,7 @@ awk '/^=head2 A mounted disk/, /^=head2 A report/ {
   "$srcdir/../sqlblock.pod" | grep . | sort >documented
 jq -r 'keys[]' plan | sort | diff documented - || fail "keys of a plan"
 sqlblock mount -n "$db" web@monday here 2>/dev/null | grep -q "is to be mounted"
+sqlblock mount -n "$db" web here 2>/dev/null | grep -q "is to be mounted"
 [ "$(sha256sum "$db")" = "$before" ] || fail "a plan has changed the database"
 nothing_left
 
