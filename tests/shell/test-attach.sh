@@ -355,6 +355,6 @@ EOF
 $(guest_mount)
 END
 
-run_guest 400 "$tmp/initrd" "$tmp/console" \
+run_guest 520 "$tmp/initrd" "$tmp/console" \
   -netdev user,id=net -device virtio-net-pci,netdev=net,romfile=
 "$sqlblock" check -q "$db"
