@@ -124,11 +124,11 @@ fail_by_log (const struct mounting *mounting, const char *what)
                      length ? said : "it does not say why");
 }
 
-/* Run a program and wait for its end.  Returns 0 where it says that all went
- * well, or -1.
+/* Run a program and wait for its end; where it CLEANS up, also after a signal
+ * that ends all else.  Returns 0 where it says that all went well, or -1.
  */
 static int
-run (const struct mounting *mounting, const char *const argv[])
+run (const struct mounting *mounting, const char *const argv[], bool cleans)
 {
   const pid_t pid = start (mounting, argv);
   int how = -1;
@@ -136,7 +136,7 @@ run (const struct mounting *mounting, const char *const argv[])
   for (int i = 0; pid != -1 && i < MOUNT_MOST; i++) {
     if (waitpid (pid, &how, WNOHANG) != 0)
       return how == 0 ? 0 : -1;
-    if (tool_interrupted ())
+    if (tool_interrupted () && !cleans)
       break;
     sleep_a_tenth ();
   }
@@ -211,7 +211,7 @@ release (const struct mounting *mounting, const char *directory, bool force)
       const char *const argv[] = { programs[i], force ? "-uz" : "-u", "--",
                                    directory, NULL };
 
-      if (run (mounting, argv) == 0)
+      if (run (mounting, argv, true) == 0)
         return TOOL_DONE;
     }
   return mount_fail_busy (directory);
@@ -377,7 +377,7 @@ run_guestmount (struct mounting *mounting, const struct volume *volume,
   int r;
 
   add_options (mounting->options, argv + 8, OPTIONS_MOST);
-  r = run (mounting, argv);
+  r = run (mounting, argv, false);
   free (partition);
   free (what);
   return r;
@@ -392,7 +392,7 @@ do_mount (struct mounting *mounting, const struct volume *volume,
                                   mounting->directory, NULL };
   const bool is_guest = strcmp (mounting->by, "guestmount") == 0;
   const int r = is_guest ? run_guestmount (mounting, volume, wish)
-                         : run (mounting, fuse2fs);
+                         : run (mounting, fuse2fs, false);
 
   if (r == 0 && mounting_is_on (mounting->directory, mounting->source))
     return TOOL_DONE;

@@ -267,6 +267,17 @@ fails 1 "<$tmp/user/here><--format=raw><-a><$file><-m></dev/sda2:/:ro:ext4>" \
 options="<-o><nosuid><-o><nodev><-o><fsname=$file><-o><noatime><-o><ro>"
 fails 1 "<--ro>$options" mount -r -o noatime "$db" parts here --partition=2
 fails 1 "</dev/sda:/:rw:ext4><--rw>" mount "$db" web here
+
+# A signal leaves nothing.
+printf '%s\n' '#!/bin/bash' ": >$tmp/user/asked" 'exec /bin/sleep 1000' \
+  >few/guestmount
+"${as[@]}" env PATH="$path" "$tmp/programs/sqlblock" mount "$db" web here \
+  2>said &
+mounting=$!
+wait_for test -e asked
+kill -TERM "$mounting"
+! wait "$mounting" || fail "it was mounted"
+nothing_left
 rm few/nbdfuse
 fails 1 "install the package libnbd-bin" mount "$db" web here
 nothing_left
