@@ -197,10 +197,10 @@ check_writer (const struct mounting *mounting, const struct writer *writer)
 }
 
 /* Is there such a disk, and nobody who writes it?  A server would not say it in
- * a word.
+ * a word.  A time becomes the snapshot that it means now.
  */
 static int
-check_disk (const struct mounting *mounting)
+check_disk (struct mounting *mounting)
 {
   struct writer writer = { .disk = mounting->disk };
   struct resolved resolved;
@@ -214,6 +214,12 @@ check_disk (const struct mounting *mounting)
   r = tool_resolve (store, mounting->disk, &resolved, &status);
   if (r == 0)
     r = manage_list_uses (store, find_writer, &writer, &status);
+  if (r == 0) {
+    char *name = tool_strdup (resolved.name);
+
+    free (mounting->disk);
+    mounting->disk = name;
+  }
   tool_close ();
   return r == 0 ? check_writer (mounting, &writer) : tool_fail (&status);
 }

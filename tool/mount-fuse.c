@@ -170,30 +170,41 @@ is_running (const char *name, const char *program, const char *word)
   return is_found;
 }
 
-/* Wait until PROGRAM, which has the file of MOUNTING, has ended. */
-static int
-await_end (const struct mounting *mounting, const char *program)
+/* The process of PROGRAM, which has the file of MOUNTING, or 0. */
+static pid_t
+find_process (const struct mounting *mounting, const char *program)
 {
   char *file = mounting_file (mounting, "disk/disk");
-  bool runs = true;
+  glob_t lines = { 0 };
+  int pid = 0;
 
-  for (int i = 0; runs && i < END_MOST; i++) {
-    glob_t lines = { 0 };
-
-    runs = false;
-    if (glob ("/proc/[0-9]*/cmdline", GLOB_NOSORT, NULL, &lines) == 0)
-      for (size_t n = 0; !runs && n < lines.gl_pathc; n++)
-        runs = is_running (lines.gl_pathv[n], program, file);
-    globfree (&lines);
-    if (runs)
-      sleep_a_tenth ();
-  }
+  if (glob ("/proc/[0-9]*/cmdline", GLOB_NOSORT, NULL, &lines) == 0)
+    for (size_t i = 0; pid == 0 && i < lines.gl_pathc; i++)
+      if (is_running (lines.gl_pathv[i], program, file) &&
+          sscanf (lines.gl_pathv[i], "/proc/%d/", &pid) != 1)
+        pid = 0;
+  globfree (&lines);
   free (file);
-  return runs ? tool_error (EBUSY,
-                            "%s is still writing; unmount it again when it has "
-                            "ended",
-                            program)
-              : TOOL_DONE;
+  return pid;
+}
+
+/* Wait until it has ended; with FORCE it is asked to. */
+static int
+await_end (const struct mounting *mounting, const char *program, bool force)
+{
+  pid_t pid;
+
+  for (int i = 0; (pid = find_process (mounting, program)) != 0; i++) {
+    if (i == END_MOST)
+      return tool_error (EBUSY,
+                         "%s is still writing; unmount it again when it has "
+                         "ended",
+                         program);
+    if (force && i == 0)
+      kill (pid, SIGTERM);
+    sleep_a_tenth ();
+  }
+  return TOOL_DONE;
 }
 
 /* Unmount DIRECTORY. */
@@ -414,12 +425,13 @@ static int
 end (struct mounting *mounting, bool force)
 {
   char *directory = mounting_file (mounting, "disk");
-  int code = mounting->by ? await_end (mounting, mounting->by) : TOOL_DONE;
+  int code =
+      mounting->by ? await_end (mounting, mounting->by, force) : TOOL_DONE;
 
   if (code == TOOL_DONE && mounting_is_on (directory, NULL))
     code = release (mounting, directory, force);
   if (code == TOOL_DONE)
-    code = await_end (mounting, "nbdfuse");
+    code = await_end (mounting, "nbdfuse", force);
   free (directory);
   return code;
 }

@@ -113,6 +113,8 @@ sqlblock mount "$db" web@monday "a place" 2>said
 grep -q "by fuse2fs: -t ext4 .*,ro,norecovery" said || fail "$(cat said)"
 see "a place/day" monday
 expect_error "Read-only" "${as[@]}" touch "a place/new"
+sqlblock umount "a place"
+sqlblock mount -q "$db" "web@$(date +%FT%T)" "a place"
 sqlblock attached --json >list
 [ "$(jq -r '.attached[0] | [.state, .disk, .mounted[0]] | join (",")' list)" \
   = "mounted,web@monday,$place" ] || fail "$(cat list)"
@@ -130,9 +132,9 @@ in_place ()
 wait_for in_place
 fails 5 "is in use" umount "a place"
 see "a place/day" monday
+sqlblock umount --force "a place/"
 kill -9 "$sleeping"
 wait "$sleeping" 2>/dev/null || :
-sqlblock umount "a place/"
 nothing_left
 fails 3 "nothing was mounted on $place by sqlblock" umount "a place"
 
