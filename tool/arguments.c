@@ -27,6 +27,7 @@
 #include <string.h>
 
 #include "base/sane.h"
+#include "nbd-export.h"
 #include "tool.h"
 
 /* A snapshot's name may also be a range of them, A..B. */
@@ -128,10 +129,6 @@ check_argument (const struct command *command, const char *word, size_t length,
     code = check_file (text);
   else if (strcmp (name, "DISK") == 0 || strcmp (name, "[DISK]") == 0)
     code = check_disk (command, text);
-  /* Behind a URI a device stands in the place of a disk. */
-  else if (strcmp (command->name, "attach") == 0 &&
-           strncmp (text, "/dev/", 5) == 0)
-    code = TOOL_DONE;
   else if (strstr (name, "|/") &&
            (strcmp (text, TARGET_DATABASE) == 0 || strchr (text, '=')))
     code = TOOL_DONE;
@@ -173,6 +170,10 @@ arguments_check (const struct command *command, int count, char *argv[])
      */
     if (word[length] && !stays (word, length, count - i - 1))
       word += length + 1;
+    /* A URI has the disk in it. */
+    if (i == 0 && strncmp (command->arguments, "DATABASE|URI ", 13) == 0 &&
+        nbd_export_is_uri (argv[0]))
+      word += strcspn (word, " ") + 1;
   }
   return TOOL_DONE;
 }

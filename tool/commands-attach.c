@@ -28,11 +28,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "attachment.h"
+#include "attach.h"
 #include "base/sane.h"
 #include "base/times.h"
 #include "base/values.h"
 #include "kernel.h"
+#include "mounting.h"
 #include "nbd-export.h"
 #include "supervise.h"
 #include "tool.h"
@@ -46,6 +47,9 @@
  * a second.
  */
 #define END_MOST 300
+
+/* How long somebody may have looked at a device that is to go. */
+#define LOOK_MOST 20
 
 static const char *wanted_connections, *wanted_timeout;
 static bool stays, readonly, durable, trusts;
@@ -75,6 +79,28 @@ sleep_a_tenth (void)
 /*--------------------------------------------------------------------
  * attach
  */
+
+int
+attach_name (struct attachment *attachment, const char *where, const char *disk)
+{
+  /* The kernel shows it in one line. */
+  if (!sane_text (where))
+    return tool_usage ("'%s' has control characters, and cannot be attached",
+                       where);
+  if (disk == NULL) {
+    attachment->uri = tool_strdup (where);
+    return TOOL_DONE;
+  }
+  if (store_is_on_cluster (where))
+    attachment->database = tool_strdup (where);
+  else
+    attachment->database = realpath (where, NULL);
+  if (attachment->database == NULL)
+    return tool_error (errno, "%s: %s", where, strerror (errno));
+  attachment->disk = tool_strdup (disk);
+  attachment->readonly |= strchr (disk, '@') != NULL;
+  return TOOL_DONE;
+}
 
 /* Read the arguments and options.  Returns an exit code. */
 static int
@@ -114,23 +140,7 @@ parse_attach (int argc, char *argv[], struct attachment *attachment)
                          wanted_connections, ATTACHMENT_CONNECTIONS_MAX);
     attachment->connections = connections;
   }
-  /* The kernel shows it in one line. */
-  if (!sane_text (argv[0]))
-    return tool_usage ("'%s' has control characters, and cannot be attached",
-                       argv[0]);
-  if (is_uri) {
-    attachment->uri = tool_strdup (argv[0]);
-    return TOOL_DONE;
-  }
-  if (store_is_on_cluster (argv[0]))
-    attachment->database = tool_strdup (argv[0]);
-  else
-    attachment->database = realpath (argv[0], NULL);
-  if (attachment->database == NULL)
-    return tool_error (errno, "%s: %s", argv[0], strerror (errno));
-  attachment->disk = tool_strdup (argv[1]);
-  attachment->readonly |= strchr (argv[1], '@') != NULL;
-  return TOOL_DONE;
+  return attach_name (attachment, argv[0], is_uri ? NULL : argv[1]);
 }
 
 /* A device that was attached before to the same. */
@@ -276,12 +286,12 @@ be_supervisor (struct attachment *attachment, int to)
 }
 
 /* Have a daemon do that.  What it says goes to stderr, as long as it is heard.
+ * The name of the device goes to LINE.
  */
 static int
-start_supervisor (struct attachment *attachment)
+start_supervisor (struct attachment *attachment, char line[64])
 {
   int ends[2], code = TOOL_FAILED;
-  char line[64] = "";
   ssize_t n;
   pid_t child;
 
@@ -289,34 +299,81 @@ start_supervisor (struct attachment *attachment)
     return tool_error (errno, "no process can be started: %s",
                        strerror (errno));
   if (child == 0) {
+    /* No file of this process's stays open as long as the device. */
     close (ends[0]);
-    setsid ();
-    if (chdir ("/") == -1)
+    if ((ends[1] > 3 && close_range (3, ends[1] - 1, 0) == -1) ||
+        close_range (ends[1] + 1, ~0U, 0) == -1 || chdir ("/") == -1)
       _exit (TOOL_FAILED);
+    setsid ();
     code = be_supervisor (attachment, ends[1]);
     dprintf (ends[1], "%d\n", code);
     _exit (code);
   }
   close (ends[1]);
-  n = read (ends[0], line, sizeof line - 1);
+  n = read (ends[0], line, 63);
   close (ends[0]);
-  if (n > 0 && line[0] == '/') {
-    line[strcspn (line, "\n")] = '\0';
-    tool_print ("%s", line);
+  if (n <= 0)
+    return code;
+  line[n] = '\0';
+  if (line[0] != '/')
+    return atoi (line);
+  line[strcspn (line, "\n")] = '\0';
+  return TOOL_DONE;
+}
+
+bool
+attach_is_there (const struct attachment *attachment)
+{
+  struct search search = { .wanted = attachment };
+
+  attachment_each (find_same, &search);
+  if (search.is_found)
+    attachment_free (&search.found);
+  return search.is_found;
+}
+
+int
+attach_begin (struct attachment *attachment, bool *is_new)
+{
+  struct search search = { .wanted = attachment };
+  struct status status;
+  char line[64];
+  int code = TOOL_DONE;
+
+  attachment_each (find_same, &search);
+  *is_new = !search.is_found;
+  /* One that fails, or that nobody looks after, is for the supervisor. */
+  if (search.is_found && search.found.state != ATTACHMENT_FAILED &&
+      attachment_supervisor (search.found.number) != 0) {
+    attachment_free (attachment);
+    *attachment = search.found;
     return TOOL_DONE;
   }
-  return n > 0 ? atoi (line) : code;
+  if (search.is_found)
+    attachment_free (&search.found);
+  code = start_supervisor (attachment, line);
+  if (code != TOOL_DONE)
+    return code;
+  attachment_free (attachment);
+  return attachment_load (parse_device (line), attachment, &status) == 1
+             ? TOOL_DONE
+             : tool_error (EIO, "%s is not attached any more", line);
 }
 
 static int
 run_attach (int argc, char *argv[])
 {
   struct attachment attachment;
+  char line[64];
   int code = parse_attach (argc, argv, &attachment);
 
-  if (code == TOOL_DONE)
-    code = stays ? be_supervisor (&attachment, STDOUT_FILENO)
-                 : start_supervisor (&attachment);
+  if (code == TOOL_DONE && stays)
+    code = be_supervisor (&attachment, STDOUT_FILENO);
+  else if (code == TOOL_DONE) {
+    code = start_supervisor (&attachment, line);
+    if (code == TOOL_DONE)
+      tool_print ("%s", line);
+  }
   attachment_free (&attachment);
   return code;
 }
@@ -381,7 +438,9 @@ take_device (const struct attachment *attachment, const char *device, int *fd)
     return tool_error (EBUSY, "%s is in use: is it mounted?", device);
   if (*fd == -1 || fstat (*fd, &file) == -1)
     return tool_error (errno, "%s: %s", device, strerror (errno));
-  user = find_user (file.st_rdev);
+  /* udev looks at a device whenever that was closed. */
+  for (int i = 0; (user = find_user (file.st_rdev)) != 0 && i < LOOK_MOST; i++)
+    sleep_a_tenth ();
   if (user != 0)
     return tool_error (EBUSY, "process %d has %s open", user, device);
   return attachment->readonly || attachment->state == ATTACHMENT_FAILED
@@ -436,11 +495,11 @@ disconnect (const struct attachment *attachment, int *fd, struct status *status)
 }
 
 static int
-detach (const struct attachment *attachment, const char *device)
+detach (const struct attachment *attachment, const char *device, bool force)
 {
   struct status status;
   int lock, r, fd = -1;
-  int code = common.force ? TOOL_DONE : take_device (attachment, device, &fd);
+  int code = force ? TOOL_DONE : take_device (attachment, device, &fd);
 
   lock = code == TOOL_DONE ? take_over (attachment->number, &status) : -1;
   if (code == TOOL_DONE && lock == -1)
@@ -478,20 +537,14 @@ find_in_kernel (int number, struct attachment *attachment)
   return is_ours;
 }
 
-static int
-run_detach (int argc, char *argv[])
+int
+attach_end (int number, bool force)
 {
-  const int number = parse_device (argv[0]);
   struct attachment attachment;
   struct status status;
   char *device;
   int r, code;
 
-  (void)argc;
-  if (number == -1)
-    return tool_usage ("'%s' is not a device such as /dev/nbd0; \"sqlblock "
-                       "attached\" shows those that are attached",
-                       argv[0]);
   r = attachment_load (number, &attachment, &status);
   if (r == -1)
     return tool_fail (&status);
@@ -499,7 +552,7 @@ run_detach (int argc, char *argv[])
     r = 1;
   device = tool_format ("/dev/nbd%d", number);
   code = r == 1
-             ? detach (&attachment, device)
+             ? detach (&attachment, device, force)
              : tool_error (ENOENT, "%s was not attached by sqlblock", device);
   free (device);
   if (r == 1)
@@ -507,9 +560,70 @@ run_detach (int argc, char *argv[])
   return code;
 }
 
+static int
+run_detach (int argc, char *argv[])
+{
+  const int number = parse_device (argv[0]);
+
+  (void)argc;
+  if (number == -1)
+    return tool_usage ("'%s' is not a device such as /dev/nbd0; \"sqlblock "
+                       "attached\" shows those that are attached",
+                       argv[0]);
+  return attach_end (number, common.force);
+}
+
 /*--------------------------------------------------------------------
  * attached
  */
+
+/* Add a DIRECTORY to a list. */
+static void
+add_directory (const char *directory, void *opaque)
+{
+  json_array_append_new (opaque, tool_json_string (directory));
+}
+
+/* Where what has SOURCE, a device, or parts of it are mounted. */
+static json_t *
+list_directories (const char *source)
+{
+  json_t *list = json_array ();
+
+  mounting_each_directory (source, add_directory, list);
+  return list;
+}
+
+static json_t *
+list_directories_of (int number)
+{
+  char *device = tool_format ("/dev/nbd%d", number);
+  json_t *list = list_directories (device);
+
+  free (device);
+  return list;
+}
+
+/* They in a cell; frees LIST. */
+static void
+cell_directories (struct tool_table *table, json_t *list)
+{
+  char *text = tool_strdup ("");
+  const json_t *directory;
+  size_t i;
+
+  json_array_foreach (list, i, directory)
+  {
+    char *longer = tool_format ("%s%s%s", text, i ? ", " : "",
+                                json_string_value (directory));
+
+    free (text);
+    text = longer;
+  }
+  tool_cell (table, "%s", text);
+  free (text);
+  json_decref (list);
+}
 
 /* What an attachment is of. */
 static char *
@@ -555,8 +669,33 @@ add_row (int number, void *opaque)
   tool_cell_count (table, attachment.reconnects);
   tool_cell (table, "%s", source);
   tool_cell (table, "%s", attachment.reason ? attachment.reason : "");
+  cell_directories (table, list_directories_of (number));
   free (source);
   attachment_free (&attachment);
+  return 0;
+}
+
+/* One that is mounted without a device. */
+static int
+add_mounted_row (struct mounting *mounting, void *opaque)
+{
+  struct tool_table *table = opaque;
+  json_t *list;
+
+  if (mounting->device != -1 || mounting->source == NULL)
+    return 0;
+  list = list_directories (mounting->source);
+  tool_cell (table, "%s", "");
+  tool_cell (table, "%s", "");
+  tool_cell (table, "%s", json_array_size (list) ? "mounted" : "gone");
+  tool_cell_time (table, mounting->since);
+  tool_cell (table, "%s", "");
+  if (mounting->uri)
+    tool_cell (table, "%s", mounting->uri);
+  else
+    tool_cell (table, "%s %s", mounting->database, mounting->disk);
+  tool_cell (table, "%s", "");
+  cell_directories (table, list);
   return 0;
 }
 
@@ -587,8 +726,35 @@ add_json (int number, void *opaque)
   json_object_set_new (value, "reason",
                        attachment.reason ? tool_json_string (attachment.reason)
                                          : json_null ());
+  json_object_set_new (value, "mounted", list_directories_of (number));
   json_array_append_new (opaque, value);
   attachment_free (&attachment);
+  return 0;
+}
+
+static int
+add_mounted_json (struct mounting *mounting, void *opaque)
+{
+  json_t *value, *list;
+
+  if (mounting->device != -1 || mounting->source == NULL)
+    return 0;
+  list = list_directories (mounting->source);
+  value = json_object ();
+  json_object_set_new (value, "device", json_null ());
+  if (mounting->uri)
+    json_object_set_new (value, "uri", tool_json_string (mounting->uri));
+  else {
+    json_object_set_new (value, "database",
+                         tool_json_string (mounting->database));
+    json_object_set_new (value, "disk", tool_json_string (mounting->disk));
+  }
+  json_object_set_new (
+      value, "state",
+      json_string (json_array_size (list) ? "mounted" : "gone"));
+  json_object_set_new (value, "since", tool_json_time (mounting->since));
+  json_object_set_new (value, "mounted", list);
+  json_array_append_new (opaque, value);
   return 0;
 }
 
@@ -597,7 +763,7 @@ run_attached (int argc, char *argv[])
 {
   static const char *const titles[] = { "DEVICE", ">SIZE",       "STATE",
                                         "SINCE",  ">RECONNECTS", "WHAT",
-                                        "REASON", NULL };
+                                        "REASON", "MOUNTED",     NULL };
   struct tool_table *table;
   json_t *list, *all;
   int code;
@@ -607,16 +773,19 @@ run_attached (int argc, char *argv[])
   if (common.json) {
     list = json_array ();
     attachment_each (add_json, list);
+    mounting_each (add_mounted_json, list);
     all = json_object ();
     json_object_set_new (all, "attached", list);
     tool_json_print (all);
     return TOOL_DONE;
   }
   table = tool_table (titles);
-  code = tool_table_choose (table, "DEVICE,SIZE,STATE,SINCE,RECONNECTS,WHAT");
+  code = tool_table_choose (table, "DEVICE,SIZE,STATE,SINCE,RECONNECTS,WHAT,"
+                                   "MOUNTED");
   if (code != TOOL_DONE)
     return code;
   attachment_each (add_row, table);
+  mounting_each (add_mounted_row, table);
   tool_table_print (table);
   return TOOL_DONE;
 }
@@ -701,14 +870,17 @@ const struct command command_detach = {
 const struct command command_attached = {
   .name = "attached",
   .arguments = "",
-  .summary = "Show what is attached",
+  .summary = "Show what is attached or mounted",
   .help = "Shows the devices, and whether they have their server: connected, "
           "away\n"
           "(requests wait), failed (the reason is in JSON), unattended (the "
           "process\n"
-          "that looks after it was killed), or gone.\n"
+          "that looks after it was killed), or gone; where they are mounted; "
+          "and what\n"
+          "is mounted without a device: mounted, or gone.\n"
           "\n"
-          "Columns: DEVICE, SIZE, STATE, SINCE, RECONNECTS, WHAT, REASON\n",
+          "Columns: DEVICE, SIZE, STATE, SINCE, RECONNECTS, WHAT, REASON, "
+          "MOUNTED\n",
   .common = COMMON_JSON | COMMON_TABLE,
   .least = 0,
   .most = 0,

@@ -550,7 +550,7 @@ offer_operand (void)
     offer_property ();
   else if (strcmp (command, "get") == 0 && begins (kind, "[NAME"))
     offer_property_names (true);
-  else if (strstr (kind, "FILE"))
+  else if (strstr (kind, "FILE") || strcmp (kind, "DIRECTORY") == 0)
     offer_files ("file");
   else if (strcmp (kind, "TAG") == 0 && strcmp (command, "snapshot hold") == 0)
     offer_tags_of_others (line.operands[1]);

@@ -73,6 +73,8 @@
   X (attach)                                                                   \
   X (detach)                                                                   \
   X (attached)                                                                 \
+  X (mount)                                                                    \
+  X (umount)                                                                   \
   X (top)
 
 #define DECLARED(name) extern const struct command command_##name;
@@ -104,6 +106,7 @@ static const struct {
   { "destroy", "delete" }, { "remove", "delete" }, { "new", "create" },
   { "mv", "rename" },      { "recv", "receive" },  { "show", "info" },
   { "verify", "check" },   { "scrub", "check" },   { "revert", "rollback" },
+  { "unmount", "umount" },
 };
 
 #define HINTS (sizeof hints / sizeof hints[0])

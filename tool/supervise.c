@@ -100,11 +100,18 @@ own_uri (const struct attachment *attachment)
   return uri;
 }
 
+const char *
+supervise_plugin (void)
+{
+  const char *plugin = getenv (PLUGIN_VARIABLE);
+
+  return plugin && plugin[0] ? plugin : PLUGIN;
+}
+
 /* Become the server. */
 static void
 execute_server (const struct attachment *attachment)
 {
-  const char *plugin = getenv (PLUGIN_VARIABLE);
   char *socket = attachment_file (attachment->number, "sock");
   char *pid = attachment_file (attachment->number, "pid");
   char *log = attachment_file (attachment->number, "log");
@@ -117,7 +124,7 @@ execute_server (const struct attachment *attachment)
     socket,
     "-P",
     pid,
-    plugin && plugin[0] ? plugin : PLUGIN,
+    supervise_plugin (),
     attachment->database,
     attachment->readonly ? "-r" : NULL,
     NULL,

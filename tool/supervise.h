@@ -48,4 +48,7 @@ void supervise_end (struct supervisor *supervisor);
 /* End the server of its own of device NUMBER, where there is one. */
 void supervise_end_server (int number);
 
+/* The plugin of such servers, for nbdkit. */
+const char *supervise_plugin (void);
+
 #endif /* SQLBLOCK_SUPERVISE_H */

@@ -111,10 +111,17 @@ tool_open (const char *path, bool write)
 }
 
 void
-tool_end (int code)
+tool_close (void)
 {
   if (open_store)
     store_close (open_store);
+  open_store = NULL;
+}
+
+void
+tool_end (int code)
+{
+  tool_close ();
   if (code != TOOL_DONE && tool_interrupted ())
     raise (tool_interrupted ());
 }

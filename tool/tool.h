@@ -180,6 +180,9 @@ int tool_make (const char *path, uint32_t block_size, struct status *status);
 struct store *tool_try_open (const char *path, bool write, bool tolerant,
                              bool without_log, struct status *status);
 
+/* Close it, where it is needed no more: other processes are to have it. */
+void tool_close (void);
+
 /* Close it.  Where a signal has stopped the command, whose exit code is
  * CODE, end the process as the signal would have done.  For main only.
  */

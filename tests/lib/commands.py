@@ -74,8 +74,9 @@ REPORTS = {"list", "info", "df", "usage", "trash list", "status",
 WITHOUT_FILE = {"create", "receive"}
 # On a file these are refused; test-cluster.sh has them on a cluster.
 ON_CLUSTER = {"break-lock"}
-# These are about devices of the kernel; test-attach.sh has them.
-DEVICES = {"attach", "detach", "attached"}
+# These are about devices and directories; test-attach.sh and test-mount.sh have
+# them.
+DEVICES = {"attach", "detach", "attached", "mount", "umount"}
 # These have no DATABASE.
 WITHOUT_DATABASE = {"stream info"}
 # Only with this is it clear what the option does.

@@ -6,15 +6,19 @@
 # its server. In a guest a file system is written, with sums of all that was
 # synced, while the server outside of it is killed, stopped, frozen and started
 # anew, and while the supervisor is killed. No error reaches the file system.
-# Where acknowledged writes may be lost, the device fails.
+# Where acknowledged writes may be lost, the device fails. "sqlblock mount" is
+# tried in the same guest.
 #
 # The argument is how often the server is killed.
 
 . "${srcdir:-$(dirname "$(realpath "$0")")/..}/lib/functions.sh"
 . "$srcdir/lib/guest.sh"
+. "$srcdir/lib/guest-mount.sh"
 
 need nbdkit nbdinfo
-need_package e2fsprogs mkfs.ext4 fsck.ext4 resize2fs
+need_package e2fsprogs mkfs.ext4 fsck.ext4 resize2fs tune2fs
+need_package xfsprogs mkfs.xfs
+need_package fdisk sfdisk
 need_guest
 ldconfig -p | grep -q libnbd.so.0 || skip "there is no libnbd.so.0"
 grep -q "define HAVE_ATTACH 1" "$top_builddir/config.h" ||
@@ -103,7 +107,8 @@ for name in web other; do
 done
 
 library=$(ldconfig -p | awk '$1 == "libnbd.so.0" { print $NF; exit }')
-make_tree "$tmp/tree" "$sqlblock" mkfs.ext4 fsck.ext4 resize2fs nbdkit
+make_tree "$tmp/tree" "$sqlblock" mkfs.ext4 fsck.ext4 resize2fs nbdkit \
+  $guest_mount_tools
 add_files "$tmp/tree" "$library" "$plugin"
 make_initrd "$tmp/initrd" "$tmp/tree" <<END
 kills=$kills
@@ -347,8 +352,9 @@ sqlblock detach $device
 sqlblock check /tmp/own.sqlite
 EOF
 )
+$(guest_mount)
 END
 
-run_guest 400 "$tmp/initrd" "$tmp/console" \
+run_guest 520 "$tmp/initrd" "$tmp/console" \
   -netdev user,id=net -device virtio-net-pci,netdev=net,romfile=
 "$sqlblock" check -q "$db"

@@ -246,8 +246,9 @@ same("keys of a server's distribution",
 # Whatever else prints JSON is looked at above.
 same("commands with --json",
      ["attached", "bookmark list", "check", "compact", "df", "diff", "export",
-      "get", "import", "info", "key list", "list", "map", "receive", "send",
-      "snapshot list", "status", "stream info", "top", "trash list", "usage"],
+      "get", "import", "info", "key list", "list", "map", "mount", "receive",
+      "send", "snapshot list", "status", "stream info", "top", "trash list",
+      "usage"],
      sorted(command for command in commands
             if "--json" in ask("help", *command.split())))
 

@@ -94,7 +94,7 @@ test_help ()
     same help out
     run 0 $command x y z --help
     case $command in
-      "stream info" | attached | detach) usage=$command ;;
+      "stream info" | attached | detach | umount) usage=$command ;;
       *) usage="$command DATABASE" ;;
     esac
     grep -q "^Usage: sqlblock $usage" out || fail "usage: $command"

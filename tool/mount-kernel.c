@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright the sqlblock authors; see LICENSE.
+ */
+
+/* Mounting by the kernel: see mount-way.h.
+ *
+ * The device is that of "attach", which may have been there before: several
+ * partitions of a disk have one, and the last that is unmounted gives it back.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/blkpg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "attach.h"
+#include "mount-way.h"
+#include "program.h"
+#include "tool.h"
+
+/* How long mount may take, in seconds: a journal may be long. */
+#define MOUNT_SECONDS 3600
+
+/* How long the file of a partition may take to appear, in tenths of a second.
+ */
+#define APPEAR_MOST 50
+
+#define SECTOR 512
+
+static int
+begin (struct mounting *mounting, struct mount_wish *wish)
+{
+  struct attachment attachment = {
+    .number = -1,
+    .connections = 1,
+    .since = mounting->since,
+    .readonly = wish->readonly,
+  };
+  struct status status;
+  bool is_new = false;
+  int code = attach_name (&attachment,
+                          mounting->uri ? mounting->uri : mounting->database,
+                          mounting->disk);
+
+  if (code == TOOL_DONE)
+    code = attach_begin (&attachment, &is_new);
+  if (code == TOOL_DONE) {
+    mounting->device = attachment.number;
+    mounting->attached = is_new ? attachment.since : 0;
+    mounting->source = tool_format ("/dev/nbd%d", attachment.number);
+    wish->readonly |= attachment.readonly;
+    if (mounting_save (mounting, &status) == -1)
+      code = tool_fail (&status);
+  }
+  attachment_free (&attachment);
+  return code;
+}
+
+static int
+plan (struct mounting *mounting, const struct volume *volume,
+      const struct mount_wish *wish)
+{
+  const struct file_system *file_system = volume->file_system;
+
+  if (volume->partition) {
+    free (mounting->source);
+    mounting->source =
+        tool_format ("/dev/nbd%dp%d", mounting->device, volume->partition);
+  }
+  mounting->by = tool_strdup ("kernel");
+  mounting->type = tool_strdup (file_system->driver);
+  mounting->options =
+      mount_join ("nosuid", "nodev", file_system->options, wish->options,
+                  wish->readonly ? "ro" : NULL,
+                  wish->readonly ? file_system->read_only : NULL, "");
+  return TOOL_DONE;
+}
+
+/* The number in the file WHAT of partition NUMBER, or -1. */
+static int64_t
+read_geometry (int device, int number, const char *what)
+{
+  char *name = tool_format ("/sys/block/nbd%d/nbd%dp%d/%s", device, device,
+                            number, what);
+  FILE *file = fopen (name, "re");
+  int64_t value;
+
+  free (name);
+  if (file == NULL)
+    return -1;
+  if (fscanf (file, "%" SCNd64, &value) != 1)
+    value = -1;
+  fclose (file);
+  return value;
+}
+
+/* Has the kernel this partition? */
+static bool
+has_partition (int device, const struct volume *volume)
+{
+  const uint64_t start = volume->offset / SECTOR, size = volume->size / SECTOR;
+
+  return read_geometry (device, volume->partition, "start") == (int64_t)start &&
+         read_geometry (device, volume->partition, "size") == (int64_t)size;
+}
+
+/* Have the device file of a partition, which the kernel finds by itself, unless
+ * it was told not to.
+ */
+static int
+need_partition (const struct mounting *mounting, const struct volume *volume)
+{
+  struct blkpg_partition partition = {
+    .start = volume->offset,
+    .length = volume->size,
+    .pno = volume->partition,
+  };
+  struct blkpg_ioctl_arg argument = {
+    .op = BLKPG_ADD_PARTITION,
+    .datalen = sizeof partition,
+    .data = &partition,
+  };
+  char *device = tool_format ("/dev/nbd%d", mounting->device);
+  int fd = -1, error = 0;
+
+  if (!has_partition (mounting->device, volume)) {
+    fd = open (device, O_RDONLY | O_CLOEXEC);
+    if (fd == -1 || ioctl (fd, BLKPG, &argument) == -1)
+      error = errno;
+  }
+  if (fd != -1)
+    close (fd);
+  free (device);
+  if (!has_partition (mounting->device, volume))
+    return tool_error (error, "the kernel has no device for partition %d: %s",
+                       volume->partition, strerror (error));
+  for (int i = 0; i < APPEAR_MOST && access (mounting->source, F_OK) == -1; i++)
+    nanosleep (&(struct timespec){ .tv_nsec = 100000000 }, NULL);
+  return TOOL_DONE;
+}
+
+static int
+do_mount (struct mounting *mounting, const struct volume *volume,
+          const struct mount_wish *wish)
+{
+  const char *const argv[] = { "mount",
+                               "-i", /* no program of the file system's */
+                               "-t",
+                               mounting->type,
+                               "-o",
+                               mounting->options,
+                               mounting->source,
+                               mounting->directory,
+                               NULL };
+  const struct program_files files = { -1, -1, -1, -1, false, false };
+  struct status status;
+  int code = volume->partition ? need_partition (mounting, volume) : TOOL_DONE;
+
+  (void)wish;
+  if (code == TOOL_DONE &&
+      program_run (argv, "mount", &files, MOUNT_SECONDS, NULL, &status) == -1)
+    code = tool_fail (&status);
+  return code;
+}
+
+static int
+do_unmount (const struct mounting *mounting, bool force)
+{
+  if (mounting->source == NULL ||
+      !mounting_is_on (mounting->directory, mounting->source) ||
+      umount2 (mounting->directory,
+               UMOUNT_NOFOLLOW | (force ? MNT_DETACH : 0)) == 0)
+    return TOOL_DONE;
+  return errno == EBUSY ? mount_fail_busy (mounting->directory)
+                        : tool_error (errno, "%s: %s", mounting->directory,
+                                      strerror (errno));
+}
+
+/* Another mount of the same device is to detach it. */
+struct heir {
+  const struct mounting *of;
+  bool is_found;
+};
+
+static int
+hand_over (struct mounting *other, void *opaque)
+{
+  struct heir *heir = opaque;
+  struct status ignored;
+
+  if (other->number == heir->of->number || other->device != heir->of->device ||
+      !mounting_is_on (other->directory, other->source))
+    return 0;
+  other->attached = heir->of->attached;
+  heir->is_found = mounting_save (other, &ignored) == 0;
+  if (heir->is_found)
+    mounting_free (other);
+  return heir->is_found;
+}
+
+/* Somebody may have detached it, and attached another disk there. */
+static bool
+is_still_there (const struct mounting *mounting)
+{
+  const struct attachment ours = {
+    .database = mounting->database,
+    .disk = mounting->disk,
+    .uri = mounting->uri,
+  };
+  struct attachment attachment;
+  struct status ignored;
+  char *wanted, *has;
+  bool is_same;
+
+  if (attachment_load (mounting->device, &attachment, &ignored) != 1)
+    return false;
+  wanted = attachment_backend (&ours);
+  has = attachment_backend (&attachment);
+  is_same = strcmp (wanted, has) == 0 && attachment.since == mounting->attached;
+  free (wanted);
+  free (has);
+  attachment_free (&attachment);
+  return is_same;
+}
+
+static int
+end (struct mounting *mounting, bool force)
+{
+  struct heir heir = { .of = mounting };
+
+  if (mounting->attached == 0 || !is_still_there (mounting))
+    return TOOL_DONE;
+  mounting_each (hand_over, &heir);
+  return heir.is_found ? TOOL_DONE : attach_end (mounting->device, force);
+}
+
+const struct mount_way mount_by_kernel = { begin, plan, do_mount, do_unmount,
+                                           end };
