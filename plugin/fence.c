@@ -65,8 +65,8 @@ try_to_enter (struct attached *attached)
 
   pthread_mutex_lock (&all_lock);
   for (struct attached *other = all; other; other = other->next)
-    older |= fence_is_same (attached, other) &&
-             other->newest > attached->generation;
+    older |=
+        fence_is_same (attached, other) && other->newest > attached->generation;
   for (struct attached *other = all; !older && other; other = other->next)
     if (fence_is_same (attached, other)) {
       other->newest = attached->generation;

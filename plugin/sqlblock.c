@@ -747,8 +747,8 @@ disk_of (const void *handle)
   return client->disk;
 }
 
-/* A client that is fenced off (fence.h) gets no reply any more, where nbdkit can
- * do that: a kernel that still listens then waits for a new connection.
+/* A client that is fenced off (fence.h) gets no reply any more, where nbdkit
+ * can do that: a kernel that still listens then waits for a new connection.
  */
 static int
 refuse_request (const struct client *client)
@@ -864,14 +864,19 @@ sqlblock_can_cache (void *handle)
  * that holds the commits of all.  But each that freezes the disk has its own
  * moment; and of a disk that one client at a time may write, one that cannot be
  * told from others has one connection.
+ *
+ * A kernel with several ends all of them when one breaks, with requests that
+ * are not answered; which nbdkit before 1.34 may not survive.
  */
 static int
 sqlblock_can_multi_conn (void *handle)
 {
   const struct client *client = handle;
 
-  return !client->alone && (client->increment == NULL ||
-                            !increment_is_frozen (client->increment));
+  return !client->alone &&
+         (client->attached.token[0] == '\0' || nbdkit_disconnect) &&
+         (client->increment == NULL ||
+          !increment_is_frozen (client->increment));
 }
 
 /* Report why a request failed; always returns -1.  A client whose disk is no

@@ -131,6 +131,9 @@ to_json (const struct attachment *attachment)
   json_object_set_new (value, "uri", text_or_null (attachment->uri));
   json_object_set_new (value, "connections",
                        json_integer (attachment->connections));
+  json_object_set_new (value, "token", json_string (attachment->token));
+  json_object_set_new (value, "generation",
+                       json_integer (attachment->generation));
   json_object_set_new (value, "timeout", json_integer (attachment->timeout));
   json_object_set_new (value, "since", json_integer (attachment->since));
   json_object_set_new (value, "reconnects",
@@ -183,6 +186,7 @@ static void
 from_json (const json_t *value, struct attachment *attachment)
 {
   const char *state = json_string_value (json_object_get (value, "state"));
+  const char *token = json_string_value (json_object_get (value, "token"));
   const char *lineage = json_string_value (json_object_get (value, "lineage"));
 
   attachment->database = get_text (value, "database");
@@ -190,6 +194,9 @@ from_json (const json_t *value, struct attachment *attachment)
   attachment->uri = get_text (value, "uri");
   attachment->reason = get_text (value, "reason");
   attachment->connections = get_number (value, "connections");
+  if (token && strlen (token) == ATTACHMENT_TOKEN)
+    strcpy (attachment->token, token);
+  attachment->generation = get_number (value, "generation");
   attachment->timeout = get_number (value, "timeout");
   attachment->since = get_number (value, "since");
   attachment->reconnects = get_number (value, "reconnects");

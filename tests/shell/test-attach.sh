@@ -224,17 +224,29 @@ host start
 progress
 await connected
 
-say "the disk grows"
-[ "$(host run resize "$(host database)" web 96M)" = 0 ]
-host kill
-host start
-for i in $(seq 100); do
-  [ "$(cat /sys/block/nbd0/size)" != 196608 ] || break
-  sleep 0.1
+say "the disk grows, and is written all the time"
+reconnects=$(state)
+for size in 80 96; do
+  [ "$(host run resize "$(host database)" web ${size}M)" = 0 ]
+  for i in $(seq 100); do
+    [ "$(cat /sys/block/nbd0/size)" != $((size * 2048)) ] || break
+    sleep 0.1
+  done
+  [ "$(cat /sys/block/nbd0/size)" = $((size * 2048)) ] || fail "it did not grow"
+  /tools/resize2fs $device
+  progress
 done
-[ "$(cat /sys/block/nbd0/size)" = 196608 ]
-/tools/resize2fs $device
+[ "$(/tools/sqlblock attached -H -o SIZE)" = "96.0 MiB" ] ||
+  fail "$(/tools/sqlblock attached)"
+[ "$(state)" = "$reconnects" ] || fail "it was connected again: $(state)"
+
+say "the supervisor is killed, and the server goes on"
+kill -9 $(cat /run/sqlblock-attached/nbd0.lock)
+await unattended
+[ "$(/tools/sqlblock attach $uri/web)" = /dev/nbd0 ]
+await connected
 progress
+[ "$(state)" = "$reconnects" ] || fail "it was connected again: $(state)"
 
 say "in use, and away"
 status=0
