@@ -21,6 +21,9 @@ grep -q "define HAVE_ATTACH 1" "$top_builddir/config.h" ||
   skip "sqlblock was built without libnl"
 
 kills=${1-3}
+# How many connections it gets that wants three.
+several=3
+nbdkit_is 1.34 || several=1
 db=$tmp/disks.sqlite
 sqlblock=$top_builddir/tool/sqlblock
 
@@ -108,6 +111,7 @@ add_files "$tmp/tree" "$library" "$plugin"
 make_initrd "$tmp/initrd" "$tmp/tree" <<END
 kills=$kills
 plugin=$plugin
+several=$several
 $(cat <<'EOF'
 
 say ()
@@ -236,7 +240,7 @@ for size in 80 96; do
   /tools/resize2fs $device
   progress
 done
-[ "$(/tools/sqlblock attached -H -o SIZE)" = "96.0 MiB" ] ||
+[ "$(/tools/sqlblock attached -H -o SIZE)" = 96M ] ||
   fail "$(/tools/sqlblock attached)"
 [ "$(state)" = "$reconnects" ] || fail "it was connected again: $(state)"
 
@@ -317,6 +321,26 @@ rm /run/sqlblock-attached/nbd0.json
 ! [ -e /sys/block/nbd0/pid ]
 c=$(/tools/sqlblock attach $uri/other)
 [ "$(dd if=$c bs=1M count=2 | sha256sum)" = "$cksum" ]
+/tools/sqlblock detach $c
+
+say "several connections, where the server lets it have them"
+c=$(/tools/sqlblock attach --connections=3 $uri/other)
+/tools/sqlblock attached --json | grep "\"connections\": $several," ||
+  fail "another number of connections"
+for round in 1 2; do
+  dd if=/dev/urandom of=/tmp/random bs=1M count=3
+  dd if=/tmp/random of=$c bs=64k conv=fsync &
+  writer=$!
+  host kill
+  host start
+  wait $writer
+  await connected
+  echo 3 >/proc/sys/vm/drop_caches
+  dd if=$c bs=1M count=3 | cmp - /tmp/random
+done
+[ "$(state)" = "connected	2" ] || fail "$(state)"
+cksum=$(dd if=$c bs=1M count=2 | sha256sum)
+rm /tmp/random
 /tools/sqlblock detach $c
 
 if [ "$(host root)" = 0 ]; then
