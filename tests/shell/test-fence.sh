@@ -25,12 +25,13 @@ client ()
 import nbd, os, secrets, sqlite3, sys, threading, time
 BLOCK = 4096
 token = secrets.token_hex(16)
+socket = os.environ.get("through", "s")
 
 # The connections stay until the end, unless they are closed.
 def attach(generation, disk="web", token=token):
     h = nbd.NBD()
     h.set_export_name("%s/attach/%s/%s" % (disk, token, generation))
-    h.connect_unix("s")
+    h.connect_unix(socket)
     return h
 
 def refused(what, generation, disk="web", token=token):
@@ -64,7 +65,7 @@ def begin(h, byte, requests=1):
 def has(byte, offset=0, disk="web"):
     h = nbd.NBD()
     h.set_export_name(disk)
-    h.connect_unix("s")
+    h.connect_unix(socket)
     return h.pread(BLOCK, offset) == byte * BLOCK
 
 def check(what, is_so):
@@ -114,7 +115,7 @@ mine, his = attach(6), attach(1, token=secrets.token_hex(16))
 attach(2, token=secrets.token_hex(16))
 plain = nbd.NBD()
 plain.set_export_name("web")
-plain.connect_unix("s")
+plain.connect_unix(socket)
 for h in mine, his, plain:
     h.pwrite(b"f" * BLOCK, 0)
 for name in ("0", "x", "-1", "+1", "1x", "", "18446744073709551616", "1/2"):
@@ -122,6 +123,8 @@ for name in ("0", "x", "-1", "+1", "1x", "", "18446744073709551616", "1/2"):
 for other in (token[1:], token + "0", token[1:] + "X", ""):
     refused("token " + other, 1, token=other)
 refused("another disk", 1, "none-such")
+attach(1, "", secrets.token_hex(16)).pwrite(b"9" * BLOCK, 0)
+check("no name is the oldest disk", has(b"9"))
 END
 
 echo "the disk grows under who attaches, and ends where it ends"
@@ -225,6 +228,23 @@ refused("by allow", 2)
 old.pwrite(b"7" * BLOCK, 0)
 END
 sqlblock inherit "$db" web allow
+
+if nbdkit nbd --version >version 2>&1; then
+  echo "through another nbdkit, as for TLS"
+  server=$nbdkit_pid
+  start_nbdkit t nbd socket="$tmp/s" dynamic-export=true
+  through=t client <<'END'
+h = nbd.NBD()
+h.set_export_name("web/lineage")
+h.connect_unix("t")
+check("it tells", h.pread(512, 0).startswith(b"sqlblock-lineage"))
+old, new = attach(1), attach(2)
+fails("an old one", old.pwrite, b"a" * BLOCK, 0)
+new.pwrite(b"b" * BLOCK, 0)
+END
+  kill_nbdkit
+  nbdkit_pid=$server
+fi
 kill_nbdkit
 
 echo "in a filter, and where one disk is served"
