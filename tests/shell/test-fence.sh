@@ -83,7 +83,7 @@ start_nbdkit s "$plugin" "$db"
 older=0
 nbdkit_is 1.34 || older=1
 client $older <<'END'
-old = [attach(3), attach(3)]
+old, idle = [attach(3), attach(3)], attach(3)
 for n, h in enumerate(old):
     h.pwrite(b"a" * BLOCK, n * BLOCK)
     h.flush()
@@ -98,7 +98,7 @@ check("nothing came after the fence", has(b"a") and has(b"a", BLOCK))
 new.pwrite(b"c" * BLOCK, 0)
 new.shutdown()
 refused("one of them, while another one is there", 3)
-del old, h, request
+del old, idle, h, request
 # Nobody is there: it is the first again, and has nothing to send.
 for attempt in range(100):
     try:
