@@ -399,6 +399,19 @@ done
 cksum=$(dd if=$c bs=1M count=2 | sha256sum)
 rm /tmp/random
 /tools/sqlblock detach $c
+
+say "a server that knows no tokens"
+older="--filter=exportname exportname-strict=true exportname=other
+  exportname=other/lineage"
+host kill
+host start $older
+c=$(/tools/sqlblock attach $uri/other)
+grep '"token": ""' /run/sqlblock-attached/nbd0.json
+host kill
+host start $older
+[ "$(dd if=$c bs=1M count=2 iflag=direct | sha256sum)" = "$cksum" ]
+await connected
+/tools/sqlblock detach $c
 host kill
 host start
 
