@@ -37,12 +37,13 @@ fence_parse (const char *name, struct attached *attached)
   static const char digits[] = "0123456789abcdef";
   const size_t length = strlen (name);
   const char *mark = strstr (name, MARK);
-  const char *token = mark ? mark + strlen (MARK) : "";
-  const char *generation = token + FENCE_TOKEN + 1;
+  const char *token = mark ? mark + strlen (MARK) : "", *generation;
   char after;
 
-  if (strspn (token, digits) != FENCE_TOKEN || token[FENCE_TOKEN] != '/' ||
-      generation[0] < '1' || generation[0] > '9' || strlen (generation) > 19 ||
+  if (strspn (token, digits) != FENCE_TOKEN || token[FENCE_TOKEN] != '/')
+    return length;
+  generation = token + FENCE_TOKEN + 1;
+  if (generation[0] < '1' || generation[0] > '9' || strlen (generation) > 19 ||
       sscanf (generation, "%" SCNu64 "%c", &attached->generation, &after) != 1)
     return length;
   memcpy (attached->token, token, FENCE_TOKEN);

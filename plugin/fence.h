@@ -50,15 +50,15 @@ struct attached {
   atomic_bool over;            /* it is fenced off */
 };
 
-/* The connection that opens the export NAME is it one of an attachment?  Then
- * ATTACHED says so.  Returns the length of the name without that.  Thread
+/* Does who opens the export NAME belong to an attachment?  Then ATTACHED, which
+ * is all zeroes, says so.  Returns the length of the name without that.  Thread
  * rules, here and below: any thread of a client.
  */
 size_t fence_parse (const char *name, struct attached *attached);
 
-/* Fence off the older connections of the same attachment, and wait until none
- * of their requests is inside.  Returns 0, or -1: ESHUTDOWN where this is
- * itself one of the older, or has left meanwhile.
+/* Fence off the older connections of the same attachment, if it is one, and
+ * wait until none of their requests is inside.  Returns 0, or -1: ESHUTDOWN
+ * where this is itself one of the older, or has left meanwhile.
  */
 int fence_enter (struct attached *attached, struct status *status);
 void fence_leave (struct attached *attached);

@@ -5,8 +5,9 @@
 # "sqlblock attach" with a real kernel: a disk is a block device that outlives
 # its server. In a guest a file system is written, with sums of all that was
 # synced, while the server outside of it is killed, stopped, frozen and started
-# anew, and while the supervisor is killed. No error reaches the file system.
-# Where acknowledged writes may be lost, the device fails.
+# anew, while the supervisor is killed, the disk grows, and connections are cut. No
+# error reaches the file system. Where acknowledged writes may be lost, the device
+# fails.
 #
 # The argument is how often the server is killed.
 
