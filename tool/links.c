@@ -28,6 +28,11 @@
  */
 #define NOTICE_MOST 5000
 
+/* How long a device may take to answer, in seconds: where it does so after all,
+ * what it has is fenced off, and it gets errors.
+ */
+#define ANSWER_MOST 300
+
 /* What is read to see whether a device answers: aligned, for O_DIRECT. */
 #define ASKED_BYTES 4096
 
@@ -119,11 +124,13 @@ read_device (int number)
  * to wait for its end, which closes the pipe.
  */
 bool
-links_answer (int number, int seconds)
+links_answer (struct kernel *kernel, int number)
 {
-  const uint64_t end = clock_now () + CLOCK_SECOND * seconds;
+  const uint64_t end = clock_now () + CLOCK_SECOND * ANSWER_MOST;
   struct pollfd answer = { .events = POLLIN };
-  int ends[2], r;
+  struct status ignored;
+  bool answers = true;
+  int ends[2];
   pid_t between;
 
   if (pipe2 (ends, O_CLOEXEC) == -1)
@@ -138,9 +145,9 @@ links_answer (int number, int seconds)
   if (between != -1)
     waitpid (between, NULL, 0);
   answer.fd = ends[0];
-  do
-    r = poll (&answer, 1, 100);
-  while (r == 0 && clock_now () < end);
+  while (answers && !tool_interrupted () && poll (&answer, 1, 0) == 0)
+    answers = clock_now () < end &&
+              kernel_await_dead (kernel, number, 100, &ignored) != 1;
   close (ends[0]);
-  return r != 0;
+  return answers;
 }

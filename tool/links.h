@@ -48,9 +48,10 @@ void links_end (const struct links *links, struct kernel *kernel, int number);
 
 void links_close (struct links *links);
 
-/* Does device NUMBER answer within so many SECONDS?  Without a connection it
- * does not; and where that cannot be found out, or there is a signal, it does.
+/* Does device NUMBER answer?  Without a connection it does not, for minutes, or
+ * the kernel says meanwhile that one is dead.  Where that cannot be found out,
+ * or there is a signal, it does.
  */
-bool links_answer (int number, int seconds);
+bool links_answer (struct kernel *kernel, int number);
 
 #endif /* SQLBLOCK_LINKS_H */

@@ -479,7 +479,7 @@ is_broken (struct supervisor *supervisor, const struct lineage *now)
       now == NULL || strcmp (now->run, attachment->lineage.run) == 0;
 
   if (supervisor->link == LINK_UNKNOWN && attachment->token[0] && is_same &&
-      links_answer (attachment->number, 2 * ANSWER_SECONDS))
+      links_answer (supervisor->kernel, attachment->number))
     supervisor->link = LINK_HOLDS;
   return supervisor->link != LINK_HOLDS;
 }
