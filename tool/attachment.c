@@ -123,8 +123,10 @@ static json_t *
 to_json (const struct attachment *attachment)
 {
   char lineage[LINEAGE_TEXT];
-  json_t *value = json_object ();
+  json_t *value = json_object (), *sockets = json_array ();
 
+  for (unsigned i = 0; i < attachment->connections; i++)
+    json_array_append_new (sockets, json_integer (attachment->sockets[i]));
   lineage_print (&attachment->lineage, lineage);
   json_object_set_new (value, "database", text_or_null (attachment->database));
   json_object_set_new (value, "disk", text_or_null (attachment->disk));
@@ -134,6 +136,7 @@ to_json (const struct attachment *attachment)
   json_object_set_new (value, "token", json_string (attachment->token));
   json_object_set_new (value, "generation",
                        json_integer (attachment->generation));
+  json_object_set_new (value, "sockets", sockets);
   json_object_set_new (value, "timeout", json_integer (attachment->timeout));
   json_object_set_new (value, "since", json_integer (attachment->since));
   json_object_set_new (value, "reconnects",
@@ -187,6 +190,7 @@ from_json (const json_t *value, struct attachment *attachment)
 {
   const char *state = json_string_value (json_object_get (value, "state"));
   const char *token = json_string_value (json_object_get (value, "token"));
+  const json_t *sockets = json_object_get (value, "sockets");
   const char *lineage = json_string_value (json_object_get (value, "lineage"));
 
   attachment->database = get_text (value, "database");
@@ -197,6 +201,8 @@ from_json (const json_t *value, struct attachment *attachment)
   if (token && strlen (token) == ATTACHMENT_TOKEN)
     strcpy (attachment->token, token);
   attachment->generation = get_number (value, "generation");
+  for (size_t i = 0; i < ATTACHMENT_CONNECTIONS_MAX; i++)
+    attachment->sockets[i] = json_integer_value (json_array_get (sockets, i));
   attachment->timeout = get_number (value, "timeout");
   attachment->since = get_number (value, "since");
   attachment->reconnects = get_number (value, "reconnects");

@@ -51,6 +51,7 @@ struct attachment {
    */
   char token[ATTACHMENT_TOKEN + 1];
   uint64_t generation;
+  uint64_t sockets[ATTACHMENT_CONNECTIONS_MAX]; /* inodes of TCP's, or 0 */
   int64_t timeout; /* seconds without a server; 0: for ever */
   int64_t since;   /* seconds since 1970 */
   uint64_t reconnects;

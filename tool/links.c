@@ -10,12 +10,14 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/nbd.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -65,6 +67,22 @@ next_suffix (struct attachment *attachment, struct status *status)
                             attachment->generation);
 }
 
+/* The inode of a socket of TCP, or 0. */
+static uint64_t
+inode_of (int fd)
+{
+  struct sockaddr_storage address = { .ss_family = AF_UNSPEC };
+  socklen_t length = sizeof address;
+  struct stat file;
+
+  return getsockname (fd, (struct sockaddr *)&address, &length) == 0 &&
+                 (address.ss_family == AF_INET ||
+                  address.ss_family == AF_INET6) &&
+                 fstat (fd, &file) == 0
+             ? file.st_ino
+             : 0;
+}
+
 int
 links_open (struct links *links, struct attachment *attachment, const char *uri,
             bool first, struct handshake *handshake, struct status *status)
@@ -75,8 +93,10 @@ links_open (struct links *links, struct attachment *attachment, const char *uri,
   links_close (links);
   while (r == 0 && links->count < attachment->connections) {
     r = handshake_make (uri, suffix, handshake, status);
-    if (r == 0)
+    if (r == 0) {
+      attachment->sockets[links->count] = inode_of (handshake->socket);
       links->sockets[links->count++] = handshake->socket;
+    }
     if (r == 0 && first &&
         (suffix[0] == '\0' || !(handshake->flags & NBD_FLAG_CAN_MULTI_CONN)))
       attachment->connections = 1;
@@ -123,13 +143,13 @@ read_device (int number)
 /* The process that reads cannot be ended before it is answered, and nobody is
  * to wait for its end, which closes the pipe.
  */
-bool
-links_answer (struct kernel *kernel, int number)
+static bool
+answers (struct kernel *kernel, int number)
 {
   const uint64_t end = clock_now () + CLOCK_SECOND * ANSWER_MOST;
   struct pollfd answer = { .events = POLLIN };
   struct status ignored;
-  bool answers = true;
+  bool may_answer = true;
   int ends[2];
   pid_t between;
 
@@ -145,9 +165,42 @@ links_answer (struct kernel *kernel, int number)
   if (between != -1)
     waitpid (between, NULL, 0);
   answer.fd = ends[0];
-  while (answers && !tool_interrupted () && poll (&answer, 1, 0) == 0)
-    answers = clock_now () < end &&
-              kernel_await_dead (kernel, number, 100, &ignored) != 1;
+  while (may_answer && !tool_interrupted () && poll (&answer, 1, 0) == 0)
+    may_answer = clock_now () < end &&
+                 kernel_await_dead (kernel, number, 100, &ignored) != 1;
   close (ends[0]);
-  return answers;
+  return may_answer;
+}
+
+/* Does the file NAME of /proc/net have the socket INODE as one that is
+ * established?  The kernel shuts down those that are dead.
+ */
+static bool
+is_established (const char *name, uint64_t inode)
+{
+  FILE *file = fopen (name, "re");
+  char line[512];
+  bool found = false;
+  unsigned state;
+  uint64_t number;
+
+  while (file && !found && fgets (line, sizeof line, file))
+    found = sscanf (line, "%*s %*s %*s %x %*s %*s %*s %*s %*s %" SCNu64, &state,
+                    &number) == 2 &&
+            state == TCP_ESTABLISHED && number == inode;
+  if (file)
+    fclose (file);
+  return found;
+}
+
+bool
+links_live (const struct attachment *attachment, struct kernel *kernel)
+{
+  if (attachment->sockets[0] == 0)
+    return answers (kernel, attachment->number);
+  for (unsigned i = 0; i < attachment->connections; i++)
+    if (is_established ("/proc/net/tcp", attachment->sockets[i]) ||
+        is_established ("/proc/net/tcp6", attachment->sockets[i]))
+      return true;
+  return false;
 }

@@ -48,10 +48,11 @@ void links_end (const struct links *links, struct kernel *kernel, int number);
 
 void links_close (struct links *links);
 
-/* Does device NUMBER answer?  Without a connection it does not, for minutes, or
- * the kernel says meanwhile that one is dead.  Where that cannot be found out,
- * or there is a signal, it does.
+/* Has the kernel a connection that an earlier process gave it?  For TCP the
+ * sockets tell.  Else the device has minutes to answer, unless the kernel says
+ * meanwhile that a connection is dead; where that cannot be found out, or there
+ * is a signal, it has.
  */
-bool links_answer (struct kernel *kernel, int number);
+bool links_live (const struct attachment *attachment, struct kernel *kernel);
 
 #endif /* SQLBLOCK_LINKS_H */

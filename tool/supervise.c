@@ -425,8 +425,9 @@ replace_sockets (struct supervisor *supervisor, const struct lineage *now,
   if (r == 0 && now) {
     attachment->tells = true;
     attachment->lineage = *now;
-    r = attachment_save (attachment, status);
   }
+  if (r == 0)
+    r = attachment_save (attachment, status);
   if (r == -1 || give_sockets (supervisor, status) == -1)
     return -1;
   attachment->reconnects++;
@@ -479,7 +480,7 @@ is_broken (struct supervisor *supervisor, const struct lineage *now)
       now == NULL || strcmp (now->run, attachment->lineage.run) == 0;
 
   if (supervisor->link == LINK_UNKNOWN && attachment->token[0] && is_same &&
-      links_answer (supervisor->kernel, attachment->number))
+      links_live (attachment, supervisor->kernel))
     supervisor->link = LINK_HOLDS;
   return supervisor->link != LINK_HOLDS;
 }

@@ -17,7 +17,7 @@
 need nbdkit nbdinfo python3
 need_package e2fsprogs mkfs.ext4 fsck.ext4 resize2fs
 need_guest
-ldconfig -p | grep -q libnbd.so.0 || skip "there is no libnbd.so.0"
+ldconfig -p | grep libnbd.so.0 >/dev/null || skip "there is no libnbd.so.0"
 grep -q "define HAVE_ATTACH 1" "$top_builddir/config.h" ||
   skip "sqlblock was built without libnl"
 
@@ -397,6 +397,13 @@ for round in 1 2 3; do
   dd if=$c bs=1M count=3 | cmp - /tmp/random
 done
 [ "$(state)" = "connected	3" ] || fail "$(state)"
+say "and nobody looks after the device meanwhile"
+kill -9 $(cat /run/sqlblock-attached/nbd0.lock)
+host relay
+await unattended
+[ "$(/tools/sqlblock attach nbd://10.0.2.2:$relay/other)" = $c ]
+dd if=$c bs=1M count=3 iflag=direct | cmp - /tmp/random
+await connected
 cksum=$(dd if=$c bs=1M count=2 | sha256sum)
 rm /tmp/random
 /tools/sqlblock detach $c
