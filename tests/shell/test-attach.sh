@@ -144,7 +144,7 @@ for name in web other; do
   "$sqlblock" create -q "$db" $name --size=64M
 done
 
-library=$(ldconfig -p | awk '$1 == "libnbd.so.0" { print $NF; exit }')
+library=$(ldconfig -p | awk '$1 == "libnbd.so.0" && !n++ { print $NF }')
 make_tree "$tmp/tree" "$sqlblock" mkfs.ext4 fsck.ext4 resize2fs nbdkit
 add_files "$tmp/tree" "$library" "$plugin"
 make_initrd "$tmp/initrd" "$tmp/tree" <<END
