@@ -94,7 +94,10 @@ static const struct place *
 find_other (const struct place *place)
 {
   for (const struct place *other = places; other; other = other->next)
-    if (other->disk == place->disk && !peer_is_same (other->peer, place->peer))
+    if (other->disk == place->disk &&
+        !peer_is_same (other->peer, place->peer) &&
+        !fence_is_same (other->attached, place->attached) &&
+        !atomic_load (&other->attached->over))
       return other;
   return NULL;
 }
@@ -119,13 +122,15 @@ try_to_enter (struct place *place, bool exclusive, char who[PEER_TEXT])
 
 int
 access_enter (struct place *place, const struct disk_info *disk,
-              const struct peer *peer, bool exclusive, struct status *status)
+              const struct peer *peer, const struct attached *attached,
+              bool exclusive, struct status *status)
 {
   const uint64_t until = clock_now () + PATIENCE;
   char us[PEER_TEXT], who[PEER_TEXT];
 
   place->disk = disk->id;
   place->peer = peer;
+  place->attached = attached;
   while (!try_to_enter (place, exclusive, who))
     if (clock_now () >= until || nbdkit_nanosleep (0, LOOK) == -1) {
       place->disk = 0;

@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "fence.h"
 #include "peer.h"
 #include "status.h"
 #include "store.h"
@@ -27,6 +28,7 @@ struct place {
   struct place *next;
   int64_t disk; /* 0: it has none */
   const struct peer *peer;
+  const struct attached *attached;
 };
 
 /* Does allow= let PEER in, to disk ID, or a snapshot of it, of which NAME is
@@ -40,14 +42,15 @@ int access_check (struct store *store, int64_t id, const char *name,
 int access_exclusive (struct store *store, int64_t id, bool *exclusive,
                       struct status *status);
 
-/* PEER, which is as it is until access_leave, takes a PLACE among those that
- * may write DISK.  If it is EXCLUSIVE, then only beside others of the same
- * client.  Somebody who is just leaving is waited for.  Returns 0, or -1: EBUSY
- * where others have it.
+/* PEER, by a connection that is ATTACHED or not, which both are as they are
+ * until access_leave, takes a PLACE among those that may write DISK.  If it is
+ * EXCLUSIVE, then only beside others of the same client or attachment, and
+ * those that are fenced off.  Somebody who is just leaving is waited for.
+ * Returns 0, or -1: EBUSY where others have it.
  */
 int access_enter (struct place *place, const struct disk_info *disk,
-                  const struct peer *peer, bool exclusive,
-                  struct status *status);
+                  const struct peer *peer, const struct attached *attached,
+                  bool exclusive, struct status *status);
 void access_leave (struct place *place);
 
 #endif /* SQLBLOCK_ACCESS_H */

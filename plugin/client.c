@@ -346,8 +346,10 @@ enter (const struct served *served, struct client *client,
                         "disk '%s' has exclusive=on, which servers with "
                         "shared=true do not keep to: it can only be read here",
                         disk->name);
-  client->alone = exclusive && !peer_is_same (&client->peer, &client->peer);
-  return access_enter (&client->place, disk, &client->peer, exclusive, status);
+  client->alone = exclusive && !client->attached.token[0] &&
+                  !peer_is_same (&client->peer, &client->peer);
+  return access_enter (&client->place, disk, &client->peer, &client->attached,
+                       exclusive, status);
 }
 
 /* Only what is encrypted is served with a key, and only with the key what is.
@@ -383,6 +385,7 @@ admit (const struct served *served, struct client *client,
   if (access_check (served->store, disk->id, disk->name, &client->peer,
                     status) == -1 ||
       check_key (served, disk, status) == -1 ||
+      fence_enter (&client->attached, status) == -1 ||
       enter (served, client, status) == -1)
     return -1;
   client->limits = limits_open (served->store, disk->id, status);
@@ -394,6 +397,8 @@ client_open (const struct served *served, const char *name, bool readonly,
              struct status *status)
 {
   struct client *client = calloc (1, sizeof *client);
+  char *disk;
+  int r;
 
   if (client == NULL) {
     status_no_memory (status);
@@ -401,17 +406,31 @@ client_open (const struct served *served, const char *name, bool readonly,
   }
   if (name)
     peer_ask (&client->peer);
-  if (open_export (served, client, name ? name : "", readonly, status) == 0 &&
-      (client->told || admit (served, client, status) == 0))
+  disk = strndup (name ? name : "",
+                  name ? fence_parse (name, &client->attached) : 0);
+  if (disk == NULL)
+    r = status_no_memory (status);
+  else
+    r = open_export (served, client, disk, readonly, status);
+  free (disk);
+  if (r == 0 && (client->told || admit (served, client, status) == 0))
     return client;
   client_close (client);
   return NULL;
+}
+
+bool
+client_may_grow (const struct client *client)
+{
+  return client->attached.token[0] && client->disk && !client->increment &&
+         disk_get_info (client->disk)->snapshot == 0;
 }
 
 void
 client_close (struct client *client)
 {
   access_leave (&client->place);
+  fence_leave (&client->attached);
   if (client->limits)
     limits_close (client->limits);
   if (client->increment)

@@ -9,6 +9,8 @@
  *               is not let in that there is one; and again for what was opened,
  *               as names can change in between
  *   exclusive=  when it is open, since only then is it known who may write
+ *
+ * Older connections of the same attachment (fence.h) are fenced off in between.
  */
 
 #ifndef SQLBLOCK_CLIENT_H
@@ -18,6 +20,7 @@
 #include <stdbool.h>
 
 #include "access.h"
+#include "fence.h"
 #include "limits.h"
 #include "manage.h"
 #include "peer.h"
@@ -46,6 +49,7 @@ struct client {
   atomic_uint_fast64_t next_turn; /* to be told, a time of clock_now */
   struct increment *increment;    /* or NULL */
   struct peer peer;
+  struct attached attached; /* or none */
   struct place place;
   struct limits *limits;
   struct server_place *seen; /* where "sqlblock status" sees it, or NULL */
@@ -60,6 +64,11 @@ struct client {
 struct client *client_open (const struct served *served, const char *name,
                             bool readonly, struct status *status);
 void client_close (struct client *client);
+
+/* Is it to follow a disk that grows, without connecting again?  Who attaches is
+ * told the size by the export DISK/lineage, and asks for nothing behind it.
+ */
+bool client_may_grow (const struct client *client);
 
 /* Write what is told now to TEXT, with zeroes behind it; this is no request of
  * the disk (limits.h), so that each client is told 100 times a second at most.

@@ -250,7 +250,7 @@ limits_try (struct limits *limits, uint64_t bytes)
 }
 
 int
-limits_wait (struct limits *limits, uint64_t bytes)
+limits_wait (struct limits *limits, uint64_t bytes, const atomic_bool *over)
 {
   uint64_t now = clock_now (), until;
 
@@ -258,7 +258,8 @@ limits_wait (struct limits *limits, uint64_t bytes)
   if (is_free (limits))
     return 0;
   while ((until = take (limits, bytes, now)) != 0) {
-    if (nbdkit_nanosleep (0, until - now < SLICE ? until - now : SLICE) == -1)
+    if (atomic_load (over) ||
+        nbdkit_nanosleep (0, until - now < SLICE ? until - now : SLICE) == -1)
       return -1;
     now = clock_now ();
     look_again (limits, now);

@@ -25,6 +25,7 @@
 #ifndef SQLBLOCK_LIMITS_H
 #define SQLBLOCK_LIMITS_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -45,9 +46,10 @@ void limits_close (struct limits *limits);
 void limits_end (void);
 
 /* Wait until a request of so many BYTES may begin.  Returns 0, or -1 where the
- * client has left meanwhile, or the server ends.
+ * client has left meanwhile, or is OVER, or the server ends.
  */
-int limits_wait (struct limits *limits, uint64_t bytes);
+int limits_wait (struct limits *limits, uint64_t bytes,
+                 const atomic_bool *over);
 
 /* Do not wait: may it begin now?  For what need not be done, and comes from
  * threads of filters, which wait for no client.

@@ -59,6 +59,11 @@
  */
 #define MAXIMUM_REQUEST (64 * 1024 * 1024)
 
+/* What is said of a disk that may grow under its client, since nbdkit asks for
+ * the size once: all that there can be.  The store knows the end.
+ */
+#define SIZE_TO_GROW (INT64_MAX / DISK_BLOCK_SIZE_MAX * DISK_BLOCK_SIZE_MAX)
+
 _Static_assert(MAXIMUM_REQUEST % DISK_BLOCK_SIZE_MAX == 0,
                "the largest request is not a multiple of the block");
 
@@ -802,18 +807,42 @@ disk_of (const void *handle)
   return client->disk;
 }
 
-/* A request that moves so many BYTES may have to wait.  Returns 0, or -1 where
- * the client left meanwhile.
+/* A client that is fenced off (fence.h) gets no reply any more, where nbdkit
+ * can do that: a kernel that still listens then waits for a new connection.
  */
 static int
-wait_for_turn (const void *handle, uint64_t bytes)
+refuse_request (const struct client *client)
 {
-  const struct client *client = handle;
-
-  if (limits_wait (client->limits, bytes) == 0)
-    return 0;
+  if (atomic_load (&client->attached.over)) {
+    nbdkit_error ("refused: whoever has attached the disk has newer "
+                  "connections");
+    if (nbdkit_disconnect)
+      nbdkit_disconnect (true);
+  }
   nbdkit_set_error (ESHUTDOWN);
   return -1;
+}
+
+/* A request begins, of those that never wait.  Returns 0, or -1. */
+static int
+begin_at_once (void *handle)
+{
+  struct client *client = handle;
+
+  return fence_begin (&client->attached) ? 0 : refuse_request (client);
+}
+
+/* A request that moves so many BYTES may have to wait before.  Returns 0, or -1
+ * where the client left meanwhile.
+ */
+static int
+begin_request (void *handle, uint64_t bytes)
+{
+  struct client *client = handle;
+
+  return limits_wait (client->limits, bytes, &client->attached.over) == 0
+             ? begin_at_once (client)
+             : refuse_request (client);
 }
 
 static int64_t
@@ -821,6 +850,8 @@ sqlblock_get_size (void *handle)
 {
   const struct disk *disk = disk_of (handle);
 
+  if (client_may_grow (handle))
+    return SIZE_TO_GROW;
   return disk ? (int64_t)disk_get_info (disk)->size : LINEAGE_TEXT;
 }
 
@@ -893,14 +924,19 @@ sqlblock_can_cache (void *handle)
  * that holds the commits of all.  But each that freezes the disk has its own
  * moment; and of a disk that one client at a time may write, one that cannot be
  * told from others has one connection.
+ *
+ * A kernel with several ends all of them when one breaks, with requests that
+ * are not answered; which nbdkit before 1.34 may not survive.
  */
 static int
 sqlblock_can_multi_conn (void *handle)
 {
   const struct client *client = handle;
 
-  return !client->alone && (client->increment == NULL ||
-                            !increment_is_frozen (client->increment));
+  return !client->alone &&
+         (client->attached.token[0] == '\0' || nbdkit_disconnect) &&
+         (client->increment == NULL ||
+          !increment_is_frozen (client->increment));
 }
 
 /* Report why a request failed; always returns -1.  A client whose disk is no
@@ -933,6 +969,16 @@ fail_request (const void *handle, const struct status *status)
   return -1;
 }
 
+/* A request that began has ended with R. */
+static int
+end_request (void *handle, int r, const struct status *status)
+{
+  struct client *client = handle;
+
+  fence_end (&client->attached);
+  return r == -1 ? fail_request (client, status) : 0;
+}
+
 /* Read what is told of a disk, as it is now. */
 static int
 read_told (struct client *client, void *buffer, uint32_t count, uint64_t offset)
@@ -952,15 +998,15 @@ sqlblock_pread (void *handle, void *buffer, uint32_t count, uint64_t offset,
                 uint32_t flags)
 {
   struct status status;
+  int r;
 
   (void)flags;
   if (disk_of (handle) == NULL)
     return read_told (handle, buffer, count, offset);
-  if (wait_for_turn (handle, count) == -1)
+  if (begin_request (handle, count) == -1)
     return -1;
-  if (disk_read (disk_of (handle), buffer, offset, count, &status) == -1)
-    return fail_request (handle, &status);
-  return 0;
+  r = disk_read (disk_of (handle), buffer, offset, count, &status);
+  return end_request (handle, r, &status);
 }
 
 /* Write; with FUA also make it durable. */
@@ -970,12 +1016,12 @@ sqlblock_pwrite (void *handle, const void *buffer, uint32_t count,
 {
   const bool fua = flags & NBDKIT_FLAG_FUA;
   struct status status;
+  int r;
 
-  if (wait_for_turn (handle, count) == -1)
+  if (begin_request (handle, count) == -1)
     return -1;
-  if (disk_write (disk_of (handle), buffer, offset, count, fua, &status) == -1)
-    return fail_request (handle, &status);
-  return 0;
+  r = disk_write (disk_of (handle), buffer, offset, count, fua, &status);
+  return end_request (handle, r, &status);
 }
 
 /* Make durable what was written, by any client. */
@@ -985,9 +1031,9 @@ sqlblock_flush (void *handle, uint32_t flags)
   struct status status;
 
   (void)flags;
-  return disk_flush (disk_of (handle), &status) == -1
-             ? fail_request (handle, &status)
-             : 0;
+  if (begin_at_once (handle) == -1)
+    return -1;
+  return end_request (handle, disk_flush (disk_of (handle), &status), &status);
 }
 
 /* Discard whole blocks. */
@@ -996,12 +1042,12 @@ sqlblock_trim (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
   const bool fua = flags & NBDKIT_FLAG_FUA;
   struct status status;
+  int r;
 
-  if (wait_for_turn (handle, 0) == -1)
+  if (begin_request (handle, 0) == -1)
     return -1;
-  if (disk_trim (disk_of (handle), offset, count, fua, &status) == -1)
-    return fail_request (handle, &status);
-  return 0;
+  r = disk_trim (disk_of (handle), offset, count, fua, &status);
+  return end_request (handle, r, &status);
 }
 
 /* Zero a range.  Zeroes are never stored, so it is always fast, and it makes
@@ -1012,12 +1058,12 @@ sqlblock_zero (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
   const bool fua = flags & NBDKIT_FLAG_FUA;
   struct status status;
+  int r;
 
-  if (wait_for_turn (handle, 0) == -1)
+  if (begin_request (handle, 0) == -1)
     return -1;
-  if (disk_zero (disk_of (handle), offset, count, fua, &status) == -1)
-    return fail_request (handle, &status);
-  return 0;
+  r = disk_zero (disk_of (handle), offset, count, fua, &status);
+  return end_request (handle, r, &status);
 }
 
 static int
@@ -1056,13 +1102,13 @@ sqlblock_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flags,
   struct status status;
   int r;
 
-  if (wait_for_turn (handle, 0) == -1)
+  if (begin_request (handle, 0) == -1)
     return -1;
   r = client->increment ? increment_extents (client->increment, offset, count,
                                              one, add_change, extents, &status)
                         : disk_extents (client->disk, offset, count, one,
                                         add_extent, extents, &status);
-  return r == -1 ? fail_request (handle, &status) : 0;
+  return end_request (handle, r, &status);
 }
 
 /* Prefetch: reading brings the blocks into the page cache.  It always

@@ -123,14 +123,20 @@ static json_t *
 to_json (const struct attachment *attachment)
 {
   char lineage[LINEAGE_TEXT];
-  json_t *value = json_object ();
+  json_t *value = json_object (), *sockets = json_array ();
 
+  for (unsigned i = 0; i < attachment->connections; i++)
+    json_array_append_new (sockets, json_integer (attachment->sockets[i]));
   lineage_print (&attachment->lineage, lineage);
   json_object_set_new (value, "database", text_or_null (attachment->database));
   json_object_set_new (value, "disk", text_or_null (attachment->disk));
   json_object_set_new (value, "uri", text_or_null (attachment->uri));
   json_object_set_new (value, "connections",
                        json_integer (attachment->connections));
+  json_object_set_new (value, "token", json_string (attachment->token));
+  json_object_set_new (value, "generation",
+                       json_integer (attachment->generation));
+  json_object_set_new (value, "sockets", sockets);
   json_object_set_new (value, "timeout", json_integer (attachment->timeout));
   json_object_set_new (value, "since", json_integer (attachment->since));
   json_object_set_new (value, "reconnects",
@@ -183,6 +189,8 @@ static void
 from_json (const json_t *value, struct attachment *attachment)
 {
   const char *state = json_string_value (json_object_get (value, "state"));
+  const char *token = json_string_value (json_object_get (value, "token"));
+  const json_t *sockets = json_object_get (value, "sockets");
   const char *lineage = json_string_value (json_object_get (value, "lineage"));
 
   attachment->database = get_text (value, "database");
@@ -190,6 +198,11 @@ from_json (const json_t *value, struct attachment *attachment)
   attachment->uri = get_text (value, "uri");
   attachment->reason = get_text (value, "reason");
   attachment->connections = get_number (value, "connections");
+  if (token && strlen (token) == ATTACHMENT_TOKEN)
+    strcpy (attachment->token, token);
+  attachment->generation = get_number (value, "generation");
+  for (size_t i = 0; i < ATTACHMENT_CONNECTIONS_MAX; i++)
+    attachment->sockets[i] = json_integer_value (json_array_get (sockets, i));
   attachment->timeout = get_number (value, "timeout");
   attachment->since = get_number (value, "since");
   attachment->reconnects = get_number (value, "reconnects");

@@ -31,6 +31,8 @@
 
 #define ATTACHMENT_CONNECTIONS_MAX 16
 
+#define ATTACHMENT_TOKEN 32
+
 enum attachment_state {
   ATTACHMENT_CONNECTED, /* as far as its supervisor knows */
   ATTACHMENT_AWAY,      /* requests wait for the server */
@@ -44,8 +46,14 @@ struct attachment {
    */
   char *database, *disk, *uri;
   unsigned connections; /* at most, and once it is attached, that it has */
-  int64_t timeout;      /* seconds without a server; 0: for ever */
-  int64_t since;        /* seconds since 1970 */
+  /* By what the server knows its connections, to fence off those that are
+   * older: "" where it cannot (plugin/fence.h).
+   */
+  char token[ATTACHMENT_TOKEN + 1];
+  uint64_t generation;
+  uint64_t sockets[ATTACHMENT_CONNECTIONS_MAX]; /* inodes of TCP's, or 0 */
+  int64_t timeout; /* seconds without a server; 0: for ever */
+  int64_t since;   /* seconds since 1970 */
   uint64_t reconnects;
   enum attachment_state state;
   char *reason; /* or NULL */

@@ -723,6 +723,8 @@ add_json (int number, void *opaque)
   json_object_set_new (value, "since", tool_json_time (attachment.since));
   json_object_set_new (value, "reconnects",
                        json_integer (attachment.reconnects));
+  json_object_set_new (value, "connections",
+                       json_integer (attachment.connections));
   json_object_set_new (value, "reason",
                        attachment.reason ? tool_json_string (attachment.reason)
                                          : json_null ());

@@ -160,15 +160,13 @@ flags_of (struct nbd_handle *handle)
   return flags;
 }
 
-/* The largest block that the server likes, a kernel takes and the size has. */
 static uint64_t
-block_size_of (struct nbd_handle *handle, uint64_t size)
+block_size_of (struct nbd_handle *handle)
 {
   const int64_t liked = nbd.get_block_size (handle, LIBNBD_SIZE_PREFERRED);
   uint64_t block = 512;
 
-  while (block < BLOCK_MOST && (int64_t)(2 * block) <= liked &&
-         size % (2 * block) == 0)
+  while (block < BLOCK_MOST && (int64_t)(2 * block) <= liked)
     block *= 2;
   return block;
 }
@@ -196,8 +194,8 @@ keep_alive (int fd)
 }
 
 int
-handshake_make (const char *uri, struct handshake *handshake,
-                struct status *status)
+handshake_make (const char *uri, const char *suffix,
+                struct handshake *handshake, struct status *status)
 {
   struct nbd_handle *handle;
   int64_t size;
@@ -205,7 +203,7 @@ handshake_make (const char *uri, struct handshake *handshake,
 
   if (libnbd_load (status) == -1)
     return -1;
-  handle = connect_to (uri, "", status);
+  handle = connect_to (uri, suffix, status);
   if (handle == NULL)
     return status_prefix (status, "%s", uri);
   size = nbd.get_size (handle);
@@ -213,11 +211,9 @@ handshake_make (const char *uri, struct handshake *handshake,
     status_fail (status, ENOTSUP,
                  "the kernel cannot do TLS; have a local nbdkit do that, with "
                  "its plugin nbd, and attach that one");
-  else if (size < 512)
-    status_fail (status, EINVAL, "the export is smaller than a sector");
   else {
     handshake->size = size;
-    handshake->block_size = block_size_of (handle, size);
+    handshake->block_size = block_size_of (handle);
     handshake->flags = flags_of (handle);
     /* Closing the handle only closes its descriptor: nothing is said to the
      * server.
@@ -232,12 +228,6 @@ handshake_make (const char *uri, struct handshake *handshake,
     return status_prefix (status, "%s", uri);
   keep_alive (handshake->socket);
   return 0;
-}
-
-void
-handshake_close (struct handshake *handshake)
-{
-  close (handshake->socket);
 }
 
 struct teller {

@@ -24,16 +24,17 @@
 
 /* A connection whose handshake is over. */
 struct handshake {
-  int socket;          /* its own, to be given to the kernel and closed */
+  int socket;          /* to be closed by the caller */
   uint64_t size;       /* bytes */
-  uint64_t block_size; /* that a kernel should ask for at least, in bytes */
+  uint64_t block_size; /* the largest that it likes and a kernel takes */
   uint16_t flags;      /* NBD_FLAG_... as a kernel has them (linux/nbd.h) */
 };
 
-/* Connect to the export URI.  Returns 0, or -1: ENOTSUP for one with TLS. */
-int handshake_make (const char *uri, struct handshake *handshake,
-                    struct status *status);
-void handshake_close (struct handshake *handshake);
+/* Connect to the export URI with SUFFIX behind its name.  Returns 0, or -1:
+ * ENOTSUP for one with TLS, ENOENT where there is no such export.
+ */
+int handshake_make (const char *uri, const char *suffix,
+                    struct handshake *handshake, struct status *status);
 
 /* Connect to what tells of the export URI, and read it.  NULL where it cannot
  * be opened: ENOENT where the server has nothing of the kind.

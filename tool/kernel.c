@@ -11,6 +11,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -294,6 +295,23 @@ kernel_replace_socket (struct kernel *kernel, int number, const char *backend,
              : refused (error, "connecting the device again", number, status);
 }
 
+/* The bytes of a block of device NUMBER, or 1. */
+static uint64_t
+read_block_size (int number)
+{
+  char *name =
+      tool_format ("/sys/block/nbd%d/queue/logical_block_size", number);
+  FILE *file = fopen (name, "re");
+  uint64_t size = 1;
+
+  free (name);
+  if (file && (fscanf (file, "%" SCNu64, &size) != 1 || size == 0))
+    size = 1;
+  if (file)
+    fclose (file);
+  return size;
+}
+
 int
 kernel_resize (struct kernel *kernel, int number, const char *backend,
                uint64_t size, struct status *status)
@@ -302,7 +320,8 @@ kernel_resize (struct kernel *kernel, int number, const char *backend,
   struct nl_msg *message = begin (kernel, NBD_CMD_RECONFIGURE, number, backend);
   int error;
 
-  add_number (message, NBD_ATTR_SIZE_BYTES, size);
+  add_number (message, NBD_ATTR_SIZE_BYTES,
+              size - size % read_block_size (number));
   error = ask (kernel, message, &answer);
   return error == 0 ? 0
                     : refused (error, "giving the device another size", number,

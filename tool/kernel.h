@@ -62,7 +62,7 @@ int kernel_replace_socket (struct kernel *kernel, int number,
                            const char *backend, int socket,
                            struct status *status);
 
-/* Tell it that it has SIZE bytes now. */
+/* Tell it that it has SIZE bytes now, of which it takes whole blocks. */
 int kernel_resize (struct kernel *kernel, int number, const char *backend,
                    uint64_t size, struct status *status);
 

@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "handshake.h"
 #include "kernel.h"
+#include "links.h"
 #include "supervise.h"
 #include "tool.h"
 
@@ -52,10 +53,19 @@
 #define PLUGIN          "sqlblock"
 #define PLUGIN_VARIABLE "SQLBLOCK_PLUGIN"
 
+/* How the kernel's connections are. */
+enum link {
+  LINK_UNKNOWN, /* what broke before this process listened is not told again */
+  LINK_HOLDS,
+  LINK_BROKEN,
+};
+
 struct supervisor {
   struct attachment *attachment;
   bool goes_on; /* the device was there already */
   struct kernel *kernel;
+  enum link link;
+  struct links links;
   struct teller *teller; /* or NULL */
   char *backend, *uri;
 };
@@ -256,40 +266,38 @@ ask_teller (struct supervisor *supervisor, struct lineage *lineage,
   return -1;
 }
 
-static void
-close_all (struct handshake *handshakes, unsigned count)
-{
-  for (unsigned i = 0; i < count; i++)
-    handshake_close (&handshakes[i]);
-}
-
-/* Make the device of these connections. */
+/* Make the device of the connections, one of which HANDSHAKE tells of. */
 static int
 connect_device (struct supervisor *supervisor,
-                const struct handshake *handshakes, struct status *status)
+                const struct handshake *handshake, struct status *status)
 {
   struct attachment *attachment = supervisor->attachment;
   const unsigned count = attachment->connections;
-  int sockets[ATTACHMENT_CONNECTIONS_MAX], number;
-  const struct kernel_device device = {
+  int number;
+  /* Whose connections may grow is told the size elsewhere. */
+  struct kernel_device device = {
     .number = attachment->number,
-    .size = handshakes[0].size,
-    .block_size = handshakes[0].block_size,
-    .flags =
-        handshakes[0].flags | (attachment->readonly ? NBD_FLAG_READ_ONLY : 0),
+    .size = attachment->token[0] ? attachment->lineage.size : handshake->size,
+    .block_size = handshake->block_size,
+    .flags = handshake->flags | (attachment->readonly ? NBD_FLAG_READ_ONLY : 0),
     .answer = count > 1 ? ANSWER_SECONDS : 0,
     .dead = attachment->timeout ? (uint64_t)attachment->timeout : FOR_EVER,
     .backend = supervisor->backend,
-    .sockets = sockets,
+    .sockets = supervisor->links.sockets,
     .sockets_count = count,
   };
 
-  for (unsigned i = 0; i < count; i++)
-    sockets[i] = handshakes[i].socket;
+  if (device.size < 512)
+    return status_fail (status, EINVAL,
+                        "%s: the export is smaller than a sector",
+                        supervisor->uri);
+  while (device.block_size > 512 && device.size % device.block_size != 0)
+    device.block_size /= 2;
   if (kernel_connect (supervisor->kernel, &device, &number, status) == -1)
     return -1;
   attachment->size = device.size;
   attachment->readonly = device.flags & NBD_FLAG_READ_ONLY;
+  supervisor->link = LINK_HOLDS;
   return 0;
 }
 
@@ -298,8 +306,9 @@ static int
 attach (struct supervisor *supervisor, struct status *status)
 {
   struct attachment *attachment = supervisor->attachment;
-  struct handshake handshakes[ATTACHMENT_CONNECTIONS_MAX];
-  unsigned count = 0;
+  struct links *links = &supervisor->links;
+  const char *uri = supervisor->uri;
+  struct handshake handshake;
   int r;
 
   if (need_server (attachment, status) == -1)
@@ -307,24 +316,18 @@ attach (struct supervisor *supervisor, struct status *status)
   /* What is told before the disk is opened is at most too old. */
   r = ask_teller (supervisor, &attachment->lineage, status);
   attachment->tells = r == 1;
-  do {
-    if (handshake_make (supervisor->uri, &handshakes[count], status) == -1) {
-      close_all (handshakes, count);
-      return -1;
-    }
-    count++;
-  } while (count < attachment->connections &&
-           handshakes[0].flags & NBD_FLAG_CAN_MULTI_CONN);
-  attachment->connections = count;
-  /* A device that nothing tells of could not be detached. */
-  r = attachment_save (attachment, status);
-  if (r == 0) {
-    r = connect_device (supervisor, handshakes, status);
-    if (r == -1)
-      attachment_remove (attachment->number);
+  if (attachment->tells && links_make_token (attachment, status) == -1)
+    return -1;
+  r = links_open (links, attachment, uri, true, &handshake, status);
+  if (r == -1 && attachment->token[0] && status->error == ENOENT) {
+    /* A server that tells what it has, but does not know tokens yet. */
+    attachment->token[0] = '\0';
+    r = links_open (links, attachment, uri, true, &handshake, status);
   }
-  close_all (handshakes, count);
-  return r;
+  /* A device that nothing tells of could not be detached. */
+  return r == 0 && attachment_save (attachment, status) == 0
+             ? connect_device (supervisor, &handshake, status)
+             : -1;
 }
 
 /*--------------------------------------------------------------------
@@ -385,20 +388,24 @@ ask_anew (struct supervisor *supervisor, struct lineage *lineage,
   return ask_teller (supervisor, lineage, status) == 1 ? 0 : -1;
 }
 
-/* Give the kernel a new socket for each that is dead.  It does not say whether
- * there was one, so it gets as many as it may need, and lets go of the rest.
+/* Give the kernel the sockets, in place of those that are dead: it does not say
+ * whether any is.
  */
 static int
-give_sockets (struct supervisor *supervisor, const struct handshake *handshakes,
-              struct status *status)
+give_sockets (struct supervisor *supervisor, struct status *status)
 {
   const struct attachment *attachment = supervisor->attachment;
+  struct links *links = &supervisor->links;
 
-  for (unsigned i = 0; i < attachment->connections; i++)
+  for (unsigned i = 0; i < links->count; i++)
     if (kernel_replace_socket (supervisor->kernel, attachment->number,
-                               supervisor->backend, handshakes[i].socket,
+                               supervisor->backend, links->sockets[i],
                                status) == -1)
       return -1;
+  /* Where it was not known whether any is dead, they may be left over. */
+  if (supervisor->link == LINK_UNKNOWN && attachment->token[0] == '\0')
+    links_close (links);
+  supervisor->link = LINK_HOLDS;
   return 0;
 }
 
@@ -411,16 +418,11 @@ replace_sockets (struct supervisor *supervisor, const struct lineage *now,
                  struct status *status)
 {
   struct attachment *attachment = supervisor->attachment;
-  struct handshake handshakes[ATTACHMENT_CONNECTIONS_MAX];
+  struct handshake ignored;
   struct lineage then;
-  unsigned count = 0;
-  int r = 0;
+  int r = links_open (&supervisor->links, attachment, supervisor->uri, false,
+                      &ignored, status);
 
-  while (r == 0 && count < attachment->connections) {
-    r = handshake_make (supervisor->uri, &handshakes[count], status);
-    if (r == 0)
-      count++;
-  }
   if (r == 0 && now) {
     r = ask_anew (supervisor, &then, status);
     if (r == 0 && (strcmp (then.run, now->run) != 0 ||
@@ -430,12 +432,13 @@ replace_sockets (struct supervisor *supervisor, const struct lineage *now,
   if (r == 0 && now) {
     attachment->tells = true;
     attachment->lineage = *now;
-    r = attachment_save (attachment, status);
   }
   if (r == 0)
-    r = give_sockets (supervisor, handshakes, status);
-  close_all (handshakes, count);
-  return r;
+    r = attachment_save (attachment, status);
+  if (r == -1 || give_sockets (supervisor, status) == -1)
+    return -1;
+  attachment->reconnects++;
+  return 0;
 }
 
 /* The connections know of a disk that has grown since: tell the kernel. */
@@ -445,10 +448,48 @@ follow_size (struct supervisor *supervisor, uint64_t size)
   struct attachment *attachment = supervisor->attachment;
   struct status ignored;
 
-  if (size > attachment->size &&
+  if (size <= attachment->size ||
       kernel_resize (supervisor->kernel, attachment->number,
-                     supervisor->backend, size, &ignored) == 0)
-    attachment->size = size;
+                     supervisor->backend, size, &ignored) == -1)
+    return;
+  attachment->size = attachment->lineage.size = size;
+  attachment_save (attachment, &ignored);
+}
+
+/* Wait for the kernel to say that a connection is dead.  Then none is to be
+ * left; those that an earlier process gave it cannot be ended.
+ */
+static bool
+await_break (struct supervisor *supervisor, unsigned milliseconds)
+{
+  const struct attachment *attachment = supervisor->attachment;
+  struct links *links = &supervisor->links;
+  struct status ignored;
+
+  if (kernel_await_dead (supervisor->kernel, attachment->number, milliseconds,
+                         &ignored) != 1)
+    return false;
+  links_end (links, supervisor->kernel, attachment->number);
+  supervisor->link = attachment->connections > 1 && links->count == 0
+                         ? LINK_UNKNOWN
+                         : LINK_BROKEN;
+  return true;
+}
+
+/* Must there be new connections, to a server that tells NOW, or nothing?  They
+ * would fence off what the kernel still has.
+ */
+static bool
+is_broken (struct supervisor *supervisor, const struct lineage *now)
+{
+  const struct attachment *attachment = supervisor->attachment;
+  const bool is_same =
+      now == NULL || strcmp (now->run, attachment->lineage.run) == 0;
+
+  if (supervisor->link == LINK_UNKNOWN && attachment->token[0] && is_same &&
+      links_live (attachment, supervisor->kernel))
+    supervisor->link = LINK_HOLDS;
+  return supervisor->link != LINK_HOLDS;
 }
 
 /* One attempt.  Returns 1, 0 to try again, or -1 where the device has failed.
@@ -459,6 +500,7 @@ come_back (struct supervisor *supervisor, struct status *status)
   struct attachment *attachment = supervisor->attachment;
   const char *why;
   struct lineage now;
+  bool broken;
   int told;
 
   if (need_server (attachment, status) == -1)
@@ -472,9 +514,11 @@ come_back (struct supervisor *supervisor, struct status *status)
   why = judge (attachment, &now);
   if (why)
     return give_up (supervisor, why, status);
-  if (replace_sockets (supervisor, told == 0 ? &now : NULL, status) == -1)
+  broken = is_broken (supervisor, told == 0 ? &now : NULL);
+  if (broken &&
+      replace_sockets (supervisor, told == 0 ? &now : NULL, status) == -1)
     return 0;
-  if (told == 0)
+  if (told == 0 && (broken || attachment->token[0]))
     follow_size (supervisor, now.size);
   return 1;
 }
@@ -497,13 +541,11 @@ return_to_server (struct supervisor *supervisor, struct status *status)
       return 0;
     if (attachment->timeout && clock_now () >= end)
       return give_up (supervisor, "the server was away for too long", status);
-    sleep_milliseconds (wait);
+    await_break (supervisor, wait);
     wait = 2 * wait > WAIT_LONGER ? WAIT_LONGER : 2 * wait;
   }
-  if (r == 1) {
-    attachment->reconnects++;
+  if (r == 1)
     note_state (supervisor, ATTACHMENT_CONNECTED, NULL);
-  }
   return r;
 }
 
@@ -526,7 +568,12 @@ look (struct supervisor *supervisor, struct status *status)
   if (ask_teller (supervisor, &now, status) != 1)
     return 0;
   why = judge (attachment, &now);
-  return why ? give_up (supervisor, why, status) : 1;
+  if (why)
+    return give_up (supervisor, why, status);
+  /* Others know the size that the disk had when they were opened. */
+  if (attachment->token[0])
+    follow_size (supervisor, now.size);
+  return 1;
 }
 
 struct supervisor *
@@ -548,8 +595,10 @@ supervise_begin (struct attachment *attachment, struct status *status)
     attachment_save (attachment, status);
     return supervisor;
   }
-  if (!supervisor->goes_on)
+  if (!supervisor->goes_on) {
     supervise_end_server (attachment->number);
+    attachment_remove (attachment->number);
+  }
   supervise_end (supervisor);
   return NULL;
 }
@@ -558,8 +607,7 @@ int
 supervise (struct supervisor *supervisor, struct status *status)
 {
   const struct attachment *attachment = supervisor->attachment;
-  /* What broke before this process listened is not told again. */
-  int r = supervisor->goes_on ? 0 : 1;
+  int r = supervisor->link == LINK_HOLDS ? 1 : 0;
 
   for (;;) {
     if (!kernel_is_connected (attachment->number, supervisor->backend))
@@ -570,16 +618,14 @@ supervise (struct supervisor *supervisor, struct status *status)
       return -1;
     if (tool_interrupted ())
       return 0;
-    r = kernel_await_dead (supervisor->kernel, attachment->number, LOOK_EVERY,
-                           status) == 1
-            ? 0
-            : look (supervisor, status);
+    r = await_break (supervisor, LOOK_EVERY) ? 0 : look (supervisor, status);
   }
 }
 
 void
 supervise_end (struct supervisor *supervisor)
 {
+  links_close (&supervisor->links);
   if (supervisor->kernel)
     kernel_close (supervisor->kernel);
   if (supervisor->teller)

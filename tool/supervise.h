@@ -15,9 +15,9 @@
  *          └─ it has not, or took too long ──────► the device fails
  *
  * Every two seconds it looks whether the disk is still what it was: one that
- * was rolled back is not.  A disk that has grown grows here with the next
- * connection: a server lets nobody behind the end that the disk had when he
- * came.
+ * was rolled back is not.  A disk that has grown grows here, too; of a server
+ * that knows no tokens (plugin/fence.h) with the next connection, since such a
+ * one lets nobody behind the end that the disk had when he came.
  *
  * Thread rules: one thread, in a process of its own.
  */

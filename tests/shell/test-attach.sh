@@ -5,9 +5,9 @@
 # "sqlblock attach" with a real kernel: a disk is a block device that outlives
 # its server. In a guest a file system is written, with sums of all that was
 # synced, while the server outside of it is killed, stopped, frozen and started
-# anew, and while the supervisor is killed. No error reaches the file system.
-# Where acknowledged writes may be lost, the device fails. "sqlblock mount" is
-# tried in the same guest.
+# anew, while the supervisor is killed, the disk grows, and connections are cut. No
+# error reaches the file system. Where acknowledged writes may be lost, the device
+# fails. "sqlblock mount" is tried in the same guest.
 #
 # The argument is how often the server is killed.
 
@@ -15,16 +15,21 @@
 . "$srcdir/lib/guest.sh"
 . "$srcdir/lib/guest-mount.sh"
 
-need nbdkit nbdinfo
+need nbdkit nbdinfo python3
 need_package e2fsprogs mkfs.ext4 fsck.ext4 resize2fs tune2fs
 need_package xfsprogs mkfs.xfs
 need_package fdisk sfdisk
 need_guest
-ldconfig -p | grep -q libnbd.so.0 || skip "there is no libnbd.so.0"
+ldconfig -p | grep libnbd.so.0 >/dev/null || skip "there is no libnbd.so.0"
 grep -q "define HAVE_ATTACH 1" "$top_builddir/config.h" ||
   skip "sqlblock was built without libnl"
 
 kills=${1-3}
+# How many connections it gets that wants three.
+several=3
+# Before 1.34 nbdkit may not survive that a connection is cut (test-disconnect).
+serial=
+nbdkit_is 1.34 || several=1 serial=--threads=1
 db=$tmp/disks.sqlite
 sqlblock=$top_builddir/tool/sqlblock
 
@@ -84,6 +89,42 @@ host_stop ()
   fail "nbdkit does not end after SIGTERM"
 }
 
+# host_relay: what passes on the bytes between the server and a port of its own,
+# anew; the answer is that. Connections through the one before it are cut.
+host_relay ()
+{
+  [ -z "${relay_pid-}" ] || kill_nbdkit "$relay_pid"
+  rm -f "$tmp/relay"
+  python3 "$tmp/relay.py" "${relay_port-0}" "$nbdkit_port" >"$tmp/relay" &
+  relay_pid=$!
+  started_pids+=("$relay_pid")
+  wait_for test -s "$tmp/relay"
+  relay_port=$(cat "$tmp/relay")
+  reply=$relay_port
+}
+
+cat >"$tmp/relay.py" <<'EOF'
+import socket, sys, threading
+def pump(a, b):
+    try:
+        while data := a.recv(65536):
+            b.sendall(data)
+    except OSError:
+        pass
+    for end in a, b:
+        try:
+            end.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print(listener.getsockname()[1], flush=True)
+while True:
+    a = listener.accept()[0]
+    b = socket.create_connection(("127.0.0.1", int(sys.argv[2])))
+    for ends in (a, b), (b, a):
+        threading.Thread(target=pump, args=ends, daemon=True).start()
+EOF
+
 host_freeze ()
 {
   kill -STOP "$nbdkit_pid"
@@ -106,13 +147,15 @@ for name in web other; do
   "$sqlblock" create -q "$db" $name --size=64M
 done
 
-library=$(ldconfig -p | awk '$1 == "libnbd.so.0" { print $NF; exit }')
+library=$(ldconfig -p | awk '$1 == "libnbd.so.0" && !n++ { print $NF }')
 make_tree "$tmp/tree" "$sqlblock" mkfs.ext4 fsck.ext4 resize2fs nbdkit \
   $guest_mount_tools
 add_files "$tmp/tree" "$library" "$plugin"
 make_initrd "$tmp/initrd" "$tmp/tree" <<END
 kills=$kills
 plugin=$plugin
+several=$several
+serial=$serial
 $(cat <<'EOF'
 
 say ()
@@ -229,17 +272,29 @@ host start
 progress
 await connected
 
-say "the disk grows"
-[ "$(host run resize "$(host database)" web 96M)" = 0 ]
-host kill
-host start
-for i in $(seq 100); do
-  [ "$(cat /sys/block/nbd0/size)" != 196608 ] || break
-  sleep 0.1
+say "the disk grows, and is written all the time"
+reconnects=$(state)
+for size in 80 96; do
+  [ "$(host run resize "$(host database)" web ${size}M)" = 0 ]
+  for i in $(seq 100); do
+    [ "$(cat /sys/block/nbd0/size)" != $((size * 2048)) ] || break
+    sleep 0.1
+  done
+  [ "$(cat /sys/block/nbd0/size)" = $((size * 2048)) ] || fail "it did not grow"
+  /tools/resize2fs $device
+  progress
 done
-[ "$(cat /sys/block/nbd0/size)" = 196608 ]
-/tools/resize2fs $device
+[ "$(/tools/sqlblock attached -H -o SIZE)" = 96M ] ||
+  fail "$(/tools/sqlblock attached)"
+[ "$(state)" = "$reconnects" ] || fail "it was connected again: $(state)"
+
+say "the supervisor is killed, and the server goes on"
+kill -9 $(cat /run/sqlblock-attached/nbd0.lock)
+await unattended
+[ "$(/tools/sqlblock attach $uri/web)" = /dev/nbd0 ]
+await connected
 progress
+[ "$(state)" = "$reconnects" ] || fail "it was connected again: $(state)"
 
 say "in use, and away"
 status=0
@@ -312,6 +367,66 @@ c=$(/tools/sqlblock attach $uri/other)
 [ "$(dd if=$c bs=1M count=2 | sha256sum)" = "$cksum" ]
 /tools/sqlblock detach $c
 
+say "several connections, where the server lets it have them"
+c=$(/tools/sqlblock attach --connections=3 $uri/other)
+/tools/sqlblock attached --json | grep "\"connections\": $several," ||
+  fail "another number of connections"
+for round in 1 2; do
+  dd if=/dev/urandom of=/tmp/random bs=1M count=3
+  dd if=/tmp/random of=$c bs=64k conv=fsync &
+  writer=$!
+  host kill
+  host start
+  wait $writer
+  await connected
+  echo 3 >/proc/sys/vm/drop_caches
+  dd if=$c bs=1M count=3 | cmp - /tmp/random
+done
+[ "$(state)" = "connected	2" ] || fail "$(state)"
+/tools/sqlblock detach $c
+
+say "the connections are cut, and the server goes on"
+host kill
+host start $serial
+relay=$(host relay)
+c=$(/tools/sqlblock attach --connections=3 nbd://10.0.2.2:$relay/other)
+for round in 1 2 3; do
+  dd if=/dev/urandom of=/tmp/random bs=1M count=3
+  dd if=/tmp/random of=$c bs=64k conv=fsync &
+  writer=$!
+  host relay
+  wait $writer
+  await connected
+  echo 3 >/proc/sys/vm/drop_caches
+  dd if=$c bs=1M count=3 | cmp - /tmp/random
+done
+[ "$(state)" = "connected	3" ] || fail "$(state)"
+say "and nobody looks after the device meanwhile"
+kill -9 $(cat /run/sqlblock-attached/nbd0.lock)
+host relay
+await unattended
+[ "$(/tools/sqlblock attach nbd://10.0.2.2:$relay/other)" = $c ]
+dd if=$c bs=1M count=3 iflag=direct | cmp - /tmp/random
+await connected
+cksum=$(dd if=$c bs=1M count=2 | sha256sum)
+rm /tmp/random
+/tools/sqlblock detach $c
+
+say "a server that knows no tokens"
+older="--filter=exportname exportname-strict=true exportname=other
+  exportname=other/lineage"
+host kill
+host start $older
+c=$(/tools/sqlblock attach $uri/other)
+grep '"token": ""' /run/sqlblock-attached/nbd0.json
+host kill
+host start $older
+[ "$(dd if=$c bs=1M count=2 iflag=direct | sha256sum)" = "$cksum" ]
+await connected
+/tools/sqlblock detach $c
+host kill
+host start
+
 if [ "$(host root)" = 0 ]; then
   say "another boot: acknowledged writes may be lost"
   a=$(/tools/sqlblock attach $uri/other)
@@ -355,6 +470,6 @@ EOF
 $(guest_mount)
 END
 
-run_guest 520 "$tmp/initrd" "$tmp/console" \
+run_guest 700 "$tmp/initrd" "$tmp/console" \
   -netdev user,id=net -device virtio-net-pci,netdev=net,romfile=
 "$sqlblock" check -q "$db"
