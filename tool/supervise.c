@@ -504,6 +504,22 @@ return_to_server (struct supervisor *supervisor, struct status *status)
  * Looking.
  */
 
+/* Remember what was told last, for when the server comes back. */
+static void
+remember (struct supervisor *supervisor, const struct tellers *told)
+{
+  struct attachment *attachment = supervisor->attachment;
+  struct tellers *before = &attachment->lineage.told;
+  struct status ignored;
+
+  if (told->count == 0 ||
+      (before->count > 0 && memcmp (&before->entries[0], &told->entries[0],
+                                    sizeof told->entries[0]) == 0))
+    return;
+  *before = *told;
+  attachment_save (attachment, &ignored);
+}
+
 /* See whether the server is there, and the disk is what it was.  Returns 1, 0
  * where the server does not answer, or -1 where the device has failed.
  */
@@ -519,7 +535,10 @@ look (struct supervisor *supervisor, struct status *status)
   if (ask_teller (supervisor, &now, status) != 1)
     return 0;
   why = judge (attachment, &now);
-  return why ? give_up (supervisor, why, status) : 1;
+  if (why)
+    return give_up (supervisor, why, status);
+  remember (supervisor, &now.told);
+  return 1;
 }
 
 struct supervisor *

@@ -168,8 +168,15 @@ store_checkpoint (struct store *store, struct status *status)
 static int
 accept (struct connection *connection, struct status *status)
 {
-  int r = checkpoint_complete (connection, status);
+  int r = marking_begin (connection, status);
 
+  if (r == 0 && (store_forget_told (connection, NULL, status) == -1 ||
+                 connection_commit (connection, status) == -1)) {
+    connection_rollback (connection);
+    r = -1;
+  }
+  if (r == 0)
+    r = checkpoint_complete (connection, status);
   if (r == 1 && marking_renew (connection, status) == -1)
     r = -1;
   if (r == 1)
