@@ -147,12 +147,14 @@ lineage_parse (const char *text, struct lineage *lineage)
       !find_number (text, "disk", &disk) ||
       !find_number (text, "snapshot", &lineage->snapshot) ||
       !find_number (text, "epoch", &epoch) ||
-      !find_number (text, "shrunk", &lineage->shrunk) ||
       !find_number (text, "size", &lineage->size))
     return false;
   lineage->durable = strcmp (durable, "yes") == 0;
   lineage->disk = disk;
   lineage->epoch = epoch;
+  /* Servers told less at first. */
+  if (!find_number (text, "shrunk", &lineage->shrunk))
+    lineage->shrunk = 0;
   tellers_parse (text, &lineage->told);
   return true;
 }
@@ -160,7 +162,9 @@ lineage_parse (const char *text, struct lineage *lineage)
 const char *
 lineage_broken (const struct lineage *before, const struct lineage *now)
 {
-  if (strcmp (before->database, now->database) != 0)
+  /* A file of an older format has no id, and gets one by an upgrade. */
+  if (before->database[0] ? strcmp (before->database, now->database) != 0
+                          : strcmp (before->file, now->file) != 0)
     return "the server has another database now";
   if (before->disk != now->disk || before->snapshot != now->snapshot)
     return "that name means another disk or snapshot now";

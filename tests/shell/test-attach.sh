@@ -8,7 +8,9 @@
 # anew, and while the supervisor is killed. No error reaches the file system.
 # Where acknowledged writes may be lost, the device fails.
 #
-# The argument is how often the server is killed.
+# The argument is how often the server is killed. With SOAK=yes in the environment
+# it is 100 times, with all else between them, and OTHER_PLUGIN can name a plugin
+# of another build.
 
 . "${srcdir:-$(dirname "$(realpath "$0")")/..}/lib/functions.sh"
 . "$srcdir/lib/guest.sh"
@@ -20,22 +22,37 @@ ldconfig -p | grep -q libnbd.so.0 || skip "there is no libnbd.so.0"
 grep -q "define HAVE_ATTACH 1" "$top_builddir/config.h" ||
   skip "sqlblock was built without libnl"
 
-kills=${1-3}
+kills=${1-10}
+soak=${SOAK-no}
+seconds=600
+if [ "$soak" = yes ]; then
+  kills=${1-100}
+  seconds=$((600 + 60 * kills))
+fi
 db=$tmp/disks.sqlite
 sqlblock=$top_builddir/tool/sqlblock
 
 # What the guest may ask for.
 
+served=${OTHER_PLUGIN-$plugin}
+
 # host_start [PARAMETER...]: always on the same port; the answer is that.
 host_start ()
 {
   if [ -z "${nbdkit_port-}" ]; then
-    start_nbdkit_tcp "$plugin" "$db"
+    start_nbdkit_tcp "$served" "$db"
   else
-    launch_nbdkit tcp -i 127.0.0.1 -p "$nbdkit_port" "$plugin" "$db" "$@" ||
+    launch_nbdkit tcp -i 127.0.0.1 -p "$nbdkit_port" "$served" "$db" "$@" ||
       fail "nbdkit does not start again: $(cat "$tmp/tcp.log")"
   fi
   reply=$nbdkit_port
+}
+
+# host_upgrade: servers are of this build from now on, and not of another one.
+host_upgrade ()
+{
+  cp "$plugin" "$tmp/upgraded.so"
+  served=$tmp/upgraded.so
 }
 
 # host_elsewhere [PARAMETER...]: the same on a machine that was started anew, as
@@ -107,6 +124,7 @@ make_tree "$tmp/tree" "$sqlblock" mkfs.ext4 fsck.ext4 resize2fs nbdkit
 add_files "$tmp/tree" "$library" "$plugin"
 make_initrd "$tmp/initrd" "$tmp/tree" <<END
 kills=$kills
+soak=$soak
 plugin=$plugin
 $(cat <<'EOF'
 
@@ -171,6 +189,34 @@ check_files ()
     fail "$(cat /tmp/checked)"
 }
 
+# surprise: with the server away, what else may happen at that time.
+surprise ()
+{
+  case $(($(od -An -N2 -tu2 /dev/urandom) % 8)) in
+    0)
+      say "round $i: away for 20 seconds"
+      sleep 20
+      ;;
+    1 | 2)
+      say "round $i: the supervisor is killed, too"
+      kill -9 $(cat /run/sqlblock-attached/nbd0.lock)
+      await unattended
+      /tools/sqlblock attach $uri/web
+      ;;
+    3)
+      say "round $i: the supervisor is killed, and comes later"
+      kill -9 $(cat /run/sqlblock-attached/nbd0.lock)
+      await unattended
+      host start
+      host kill
+      host start
+      /tools/sqlblock attach $uri/web
+      host kill
+      ;;
+  esac
+  [ $i != $((kills / 2)) ] || host upgrade
+}
+
 ip link set lo up
 ip link set eth0 up
 ip addr add 10.0.2.15/24 dev eth0
@@ -193,21 +239,21 @@ progress
 say "the server is killed"
 for i in $(seq $kills); do
   host kill
-  [ $((i % 2)) = 1 ] || sleep 3
+  [ $((i % 5)) != 1 ] || sleep 3
+  [ "$soak" != yes ] || surprise
   host start
   progress
   await connected
 done
 say "$(state)"
 
-say "the server is started anew, as for an upgrade"
-for i in $(seq $kills); do
-  host stop
-  sleep 1
-  host start
-  progress
-  await connected
-done
+say "the server is stopped for 20 seconds, and upgraded"
+host stop
+sleep 20
+host upgrade
+host start
+progress
+await connected
 
 say "the server is frozen"
 host freeze
@@ -349,6 +395,6 @@ EOF
 )
 END
 
-run_guest 400 "$tmp/initrd" "$tmp/console" \
+run_guest "$seconds" "$tmp/initrd" "$tmp/console" \
   -netdev user,id=net -device virtio-net-pci,netdev=net,romfile=
 "$sqlblock" check -q "$db"
