@@ -6,7 +6,6 @@
 
 #include <config.h>
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/nbd.h>
@@ -14,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,6 +22,7 @@
 #include "base/clock.h"
 #include "handshake.h"
 #include "kernel.h"
+#include "listening.h"
 #include "supervise.h"
 #include "tool.h"
 
@@ -73,25 +75,12 @@ sleep_milliseconds (unsigned milliseconds)
  * A server of its own.
  */
 
-/* What TEXT is in a URI; a new string. */
-static char *
-encode (const char *text)
-{
-  char *encoded = tool_alloc (3 * strlen (text) + 1), *to = encoded;
-
-  for (; *text; text++)
-    if (isalnum ((unsigned char)*text) || strchr ("-._~", *text))
-      *to++ = *text;
-    else
-      to += sprintf (to, "%%%02X", (unsigned char)*text);
-  return encoded;
-}
-
 static char *
 own_uri (const struct attachment *attachment)
 {
   char *socket = attachment_file (attachment->number, "sock");
-  char *disk = encode (attachment->disk), *where = encode (socket);
+  char *disk = listening_encode (attachment->disk);
+  char *where = listening_encode (socket);
   char *uri = tool_format ("nbd+unix:///%s?socket=%s", disk, where);
 
   free (socket);
@@ -138,9 +127,11 @@ execute_server (const struct attachment *attachment)
   _exit (TOOL_FAILED);
 }
 
-/* Fail with what the server of device NUMBER has said last. */
+/* Fail with what the server of device NUMBER has said last, BEFORE which stands
+ * what has failed.
+ */
 static int
-fail_server (int number, struct status *status)
+fail_server (int number, const char *before, struct status *status)
 {
   char *log = attachment_file (number, "log");
   FILE *file = fopen (log, "re");
@@ -153,7 +144,7 @@ fail_server (int number, struct status *status)
     fclose (file);
   }
   line[strcspn (line, "\n")] = '\0';
-  return status_fail (status, EIO, "the server does not start: %s", line);
+  return status_fail (status, EIO, "%s: %s", before, line);
 }
 
 /* Has the server of device NUMBER said that it is ready? */
@@ -203,7 +194,7 @@ need_server (const struct attachment *attachment, struct status *status)
     if (is_ready (attachment->number))
       r = 0;
     else if (read (alive, &byte, 1) == 0) {
-      fail_server (attachment->number, status);
+      fail_server (attachment->number, "the server does not start", status);
       break;
     }
     else
@@ -303,7 +294,10 @@ attach (struct supervisor *supervisor, struct status *status)
   do {
     if (handshake_make (supervisor->uri, &handshakes[count], status) == -1) {
       close_all (handshakes, count);
-      return -1;
+      return attachment->uri
+                 ? -1
+                 : fail_server (attachment->number,
+                                "the server does not serve it", status);
     }
     count++;
   } while (count < attachment->connections &&
@@ -541,12 +535,33 @@ look (struct supervisor *supervisor, struct status *status)
   return 1;
 }
 
+/* What writes back goes through this process, and through the server that it
+ * starts: when memory is short, neither is to wait for that, or be killed for
+ * it.  The second and the third are inherited.  What is not allowed is done
+ * without.
+ */
+static void
+stand_pressure (void)
+{
+  const int fd = open ("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+  mlockall (MCL_CURRENT | MCL_FUTURE);
+#ifdef PR_SET_IO_FLUSHER
+  prctl (PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+#endif
+  if (fd != -1) {
+    dprintf (fd, "-1000\n");
+    close (fd);
+  }
+}
+
 struct supervisor *
 supervise_begin (struct attachment *attachment, struct status *status)
 {
   struct supervisor *supervisor = tool_alloc (sizeof *supervisor);
   int r = -1;
 
+  stand_pressure ();
   supervisor->attachment = attachment;
   supervisor->backend = attachment_backend (attachment);
   supervisor->uri =

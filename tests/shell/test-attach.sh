@@ -391,6 +391,46 @@ umount /mnt
 sqlblock detach $device
 [ "$(ls /run/sqlblock-attached)" = nbd0.lock ] || ls /run/sqlblock-attached
 sqlblock check /tmp/own.sqlite
+
+say "a server that runs already"
+uri="nbd+unix:///disk?socket=%2Ftmp%2Frunning"
+sqlblock create /tmp/own.sqlite more --size=16M
+
+# run_server: of that database; answers when it serves.
+run_server ()
+{
+  rm -f /tmp/running
+  nbdkit -U /tmp/running -P /tmp/running.pid $plugin /tmp/own.sqlite
+  for i in $(seq 100); do
+    [ -s /tmp/running.pid ] && return
+    sleep 0.1
+  done
+  fail "the server does not run"
+}
+
+run_server
+device=$(sqlblock attach /tmp/own.sqlite more)
+sqlblock attached --json | grep "socket=%2Ftmp%2Frunning"
+! [ -e /run/sqlblock-attached/nbd0.pid ]
+kill -9 $(cat /tmp/running.pid)
+run_server
+dd if=/dev/zero of=$device bs=4096 count=1 conv=fsync
+await connected
+status=0
+sqlblock attach /tmp/own.sqlite disk --durable >/tmp/said 2>&1 || status=$?
+[ $status = 5 ] && grep "without durable=always" /tmp/said || fail "$(cat /tmp/said)"
+other=$(sqlblock attach "$uri")
+status=0
+sqlblock attach /tmp/own.sqlite disk >/tmp/said 2>&1 || status=$?
+[ $status = 5 ] && grep "attach $uri" /tmp/said || fail "$(cat /tmp/said)"
+mv /tmp/running /tmp/hidden
+! sqlblock attach /tmp/own.sqlite disk >/tmp/said 2>&1
+grep "process $(cat /tmp/running.pid)" /tmp/said || fail "$(cat /tmp/said)"
+mv /tmp/hidden /tmp/running
+sqlblock detach $other
+sqlblock detach $device
+kill -9 $(cat /tmp/running.pid)
+
 EOF
 )
 END
