@@ -701,12 +701,9 @@ repair_database (struct store *store, const struct repair_options *options,
   r = check_database (store, &check, counts, status);
   if (r == 0 && repair.no_memory)
     r = status_no_memory (status);
-  /* What is lost, or shown as it was once, must not surprise who goes on. */
-  if (r == 0 && counts->problems > 0)
-    r = store_change (store, store_forget_told, NULL, status);
   /* Who has a disk attached must not go on with what was lost. */
   if (r == 0 && counts->problems > 0)
-    forgotten = store_change (store, store_forget_told, NULL, status) == 0;
+    forgotten = store_forget_told (store, status) == 0;
   if (r == 0 && counts->problems + counts->leftovers > 0) {
     r = mend_all (&repair, status);
     if (r == -1 && status_is_damage (status)) {
@@ -716,7 +713,7 @@ repair_database (struct store *store, const struct repair_options *options,
   }
   /* The table of that itself may have been damaged. */
   if (r == 0 && !forgotten)
-    r = store_change (store, store_forget_told, NULL, status);
+    r = store_forget_told (store, status);
   if (r == 0)
     r = seal_pages (&repair, counts, status);
   free (repair.mends);

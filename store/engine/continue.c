@@ -20,10 +20,12 @@
 #include <sqlite3.h>
 
 #include "base/optional.h"
+#include "engine/checkpoint.h"
 #include "engine/engine.h"
 #include "engine/store-parts.h"
 #include "rows/properties.h"
 #include "rows/snapshots.h"
+#include "sqlite/marking.h"
 #include "store.h"
 
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
@@ -158,12 +160,25 @@ count_if_new (struct store *store)
 }
 
 int
-store_forget_told (struct connection *connection, void *opaque,
-                   struct status *status)
+store_forget_told (struct store *store, struct status *status)
 {
-  (void)opaque;
-  return properties_set_text (connection, PROPERTY_FILE, 0, PROPERTY_TOLD, "",
-                              status);
+  struct connection connection;
+  int r;
+
+  if (store_connect (store, &connection, status) == -1)
+    return -1;
+  r = marking_begin (&connection, status);
+  if (r == 0 && (properties_set_text (&connection, PROPERTY_FILE, 0,
+                                      PROPERTY_TOLD, "", status) == -1 ||
+                 connection_commit (&connection, status) == -1)) {
+    connection_rollback (&connection);
+    r = -1;
+  }
+  /* Nobody else may close the file. */
+  if (r == 0 && checkpoint_complete (&connection, status) == -1)
+    r = -1;
+  connection_close (&connection);
+  return r;
 }
 
 int

@@ -168,15 +168,8 @@ store_checkpoint (struct store *store, struct status *status)
 static int
 accept (struct connection *connection, struct status *status)
 {
-  int r = marking_begin (connection, status);
+  int r = checkpoint_complete (connection, status);
 
-  if (r == 0 && (store_forget_told (connection, NULL, status) == -1 ||
-                 connection_commit (connection, status) == -1)) {
-    connection_rollback (connection);
-    r = -1;
-  }
-  if (r == 0)
-    r = checkpoint_complete (connection, status);
   if (r == 1 && marking_renew (connection, status) == -1)
     r = -1;
   if (r == 1)
@@ -192,7 +185,8 @@ store_accept (struct store *store, struct status *status)
   struct connection connection;
   int r;
 
-  if (store_connect (store, &connection, status) == -1)
+  if (store_forget_told (store, status) == -1 ||
+      store_connect (store, &connection, status) == -1)
     return -1;
   reader_pool_suspend (&store->readers);
   r = accept (&connection, status);

@@ -241,12 +241,9 @@ int
 main (void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_text),
-    cmocka_unit_test (test_other_text),
-    cmocka_unit_test (test_broken),
-    cmocka_unit_test (test_durable),
-    cmocka_unit_test (test_told),
-    cmocka_unit_test (test_many),
+    cmocka_unit_test (test_text),   cmocka_unit_test (test_other_text),
+    cmocka_unit_test (test_broken), cmocka_unit_test (test_durable),
+    cmocka_unit_test (test_told),   cmocka_unit_test (test_many),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
