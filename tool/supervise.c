@@ -127,8 +127,8 @@ execute_server (const struct attachment *attachment)
   _exit (TOOL_FAILED);
 }
 
-/* Fail with what the server of device NUMBER has said last, BEFORE which stands
- * what has failed.
+/* Fail with the first error of the server of device NUMBER, or what it has said
+ * last; BEFORE that stands what has failed.
  */
 static int
 fail_server (int number, const char *before, struct status *status)
@@ -139,7 +139,7 @@ fail_server (int number, const char *before, struct status *status)
 
   free (log);
   if (file) {
-    while (fgets (line, sizeof line, file) != NULL)
+    while (fgets (line, sizeof line, file) != NULL && !strstr (line, "error:"))
       ;
     fclose (file);
   }

@@ -402,7 +402,7 @@ run_server ()
   rm -f /tmp/running
   nbdkit -U /tmp/running -P /tmp/running.pid $plugin /tmp/own.sqlite
   for i in $(seq 100); do
-    [ -s /tmp/running.pid ] && return
+    sqlblock status /tmp/own.sqlite | grep "^server" >/tmp/said && return
     sleep 0.1
   done
   fail "the server does not run"
