@@ -36,9 +36,10 @@ attachment_state (const struct attachment *attachment)
 char *
 attachment_backend (const struct attachment *attachment)
 {
-  if (attachment->uri)
-    return tool_format ("sqlblock %s", attachment->uri);
-  return tool_format ("sqlblock %s %s", attachment->database, attachment->disk);
+  if (attachment->database)
+    return tool_format ("sqlblock %s %s", attachment->database,
+                        attachment->disk);
+  return tool_format ("sqlblock %s", attachment->uri);
 }
 
 static const char *

@@ -32,9 +32,12 @@
 #include "base/sane.h"
 #include "base/times.h"
 #include "base/values.h"
+#include "handshake.h"
 #include "kernel.h"
+#include "listening.h"
 #include "mounting.h"
 #include "nbd-export.h"
+#include "statistics.h"
 #include "supervise.h"
 #include "tool.h"
 
@@ -225,6 +228,103 @@ lock_free (struct attachment *attachment, struct status *status)
   return -1;
 }
 
+/* The server of the database that runs, if one does. */
+struct running {
+  struct stat file;
+  char *uri;
+  bool durable;
+};
+
+/* Does a server tell at URI of a disk in this file?  Not one that ends with
+ * another device.
+ */
+static bool
+is_running (const char *uri, void *opaque)
+{
+  struct running *running = opaque;
+  char *own = attachment_file (0, "sock");
+  char *where = listening_encode (own);
+  struct lineage lineage;
+  struct status ignored;
+  struct teller *teller;
+  char file[sizeof lineage.file];
+  bool is = false;
+
+  /* All but the number, and what is behind it. */
+  where[strlen (where) - strlen ("0.sock")] = '\0';
+  teller = strstr (uri, where) ? NULL : teller_open (uri, &ignored);
+  snprintf (file, sizeof file, "%ju:%ju", (uintmax_t)running->file.st_dev,
+            (uintmax_t)running->file.st_ino);
+  if (teller && teller_read (teller, &lineage, &ignored) == 0 &&
+      strcmp (lineage.file, file) == 0) {
+    running->uri = tool_strdup (uri);
+    running->durable = lineage.durable;
+    is = true;
+  }
+  if (teller)
+    teller_close (teller);
+  free (where);
+  free (own);
+  return is;
+}
+
+/* How many clients of SERVER have the disk NAME open? */
+static uint64_t
+count_clients (const struct observed *server, const char *name)
+{
+  for (size_t i = 0; i < server->count; i++)
+    if (strcmp (server->disks[i].name, name) == 0)
+      return counter_read (&server->disks[i].clients);
+  return 0;
+}
+
+/* Attach what SERVER has, unless somebody else has it there already. */
+static int
+take_from (struct attachment *attachment, const struct observed *server,
+           struct running *running, struct status *status)
+{
+  if (count_clients (server, attachment->disk) > 0)
+    return status_fail (status, EBUSY,
+                        "%s: process %d serves disk '%s', and a client of it "
+                        "has that open: attach %s if both may write to it",
+                        attachment->database, (int)server->process,
+                        attachment->disk, running->uri);
+  if (attachment->durable && !running->durable)
+    return status_fail (status, EBUSY,
+                        "%s: process %d serves it without durable=always",
+                        attachment->database, (int)server->process);
+  attachment->uri = running->uri;
+  return 0;
+}
+
+/* Where a server of the database runs, attach from that.  One that only reads
+ * can be beside it.  Returns 0, or -1.
+ */
+static int
+find_server (struct attachment *attachment, struct status *status)
+{
+  struct running running = { .uri = NULL };
+  struct observation observation;
+  struct status ignored;
+  int r = 0;
+
+  if (attachment->uri || attachment->readonly ||
+      stat (attachment->database, &running.file) == -1 ||
+      observe (attachment->database, &observation, &ignored) == -1)
+    return 0;
+  for (size_t i = 0; i < observation.count && running.uri == NULL; i++) {
+    const struct observed *server = observation.servers[i];
+
+    if (listening_find (server->process, attachment->disk, is_running,
+                        &running))
+      r = take_from (attachment, server, &running, status);
+  }
+  if (r == -1)
+    free (running.uri);
+  observation_free (&observation);
+  return r;
+}
+
 /* Tell a service manager that the device is there (sd_notify(3)). */
 static void
 tell_manager (void)
@@ -264,6 +364,8 @@ be_supervisor (struct attachment *attachment, int to)
   signal (SIGPIPE, SIG_IGN);
   umask (022);
   attachment_each (find_same, &search);
+  if (!search.is_found && find_server (attachment, &status) == -1)
+    return tool_fail (&status);
   if ((search.is_found ? lock_same (attachment, &search.found, &status)
                        : lock_free (attachment, &status)) == -1)
     return tool_fail (&status);
@@ -629,9 +731,9 @@ cell_directories (struct tool_table *table, json_t *list)
 static char *
 source_text (const struct attachment *attachment)
 {
-  return attachment->uri
-             ? tool_strdup (attachment->uri)
-             : tool_format ("%s %s", attachment->database, attachment->disk);
+  return attachment->database
+             ? tool_format ("%s %s", attachment->database, attachment->disk)
+             : tool_strdup (attachment->uri);
 }
 
 /* Its state for people: is somebody looking after it? */
@@ -712,7 +814,7 @@ add_json (int number, void *opaque)
   json_object_set_new (value, "device", json_sprintf ("/dev/nbd%d", number));
   if (attachment.uri)
     json_object_set_new (value, "uri", tool_json_string (attachment.uri));
-  else {
+  if (attachment.database) {
     json_object_set_new (value, "database",
                          tool_json_string (attachment.database));
     json_object_set_new (value, "disk", tool_json_string (attachment.disk));

@@ -112,13 +112,13 @@ connect_to (const char *uri, const char *suffix, struct status *status)
       nbd.set_request_structured_replies (handle, false) == -1 ||
       nbd.aio_connect_uri (handle, uri) == -1) {
     libnbd_fail ("connecting", status);
-    goto failed;
+    goto away;
   }
   if (await (handle, status) == -1)
-    goto failed;
+    goto away;
   if (nbd.aio_is_negotiating (handle) != 1) {
     libnbd_fail ("connecting", status);
-    goto failed;
+    goto away;
   }
   name = nbd.get_export_name (handle);
   whole = tool_format ("%s%s", name ? name : "", suffix);
@@ -132,6 +132,10 @@ connect_to (const char *uri, const char *suffix, struct status *status)
   if (open_export (handle, status) == 0)
     return handle;
 
+away:
+  /* It is the socket that is not there, and not the export. */
+  if (status->error == ENOENT)
+    status->error = ECONNREFUSED;
 failed:
   nbd.close (handle);
   return NULL;

@@ -6,7 +6,6 @@
 
 #include <config.h>
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/nbd.h>
@@ -14,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,6 +23,7 @@
 #include "handshake.h"
 #include "kernel.h"
 #include "links.h"
+#include "listening.h"
 #include "supervise.h"
 #include "tool.h"
 
@@ -83,25 +85,12 @@ sleep_milliseconds (unsigned milliseconds)
  * A server of its own.
  */
 
-/* What TEXT is in a URI; a new string. */
-static char *
-encode (const char *text)
-{
-  char *encoded = tool_alloc (3 * strlen (text) + 1), *to = encoded;
-
-  for (; *text; text++)
-    if (isalnum ((unsigned char)*text) || strchr ("-._~", *text))
-      *to++ = *text;
-    else
-      to += sprintf (to, "%%%02X", (unsigned char)*text);
-  return encoded;
-}
-
 static char *
 own_uri (const struct attachment *attachment)
 {
   char *socket = attachment_file (attachment->number, "sock");
-  char *disk = encode (attachment->disk), *where = encode (socket);
+  char *disk = listening_encode (attachment->disk);
+  char *where = listening_encode (socket);
   char *uri = tool_format ("nbd+unix:///%s?socket=%s", disk, where);
 
   free (socket);
@@ -155,9 +144,11 @@ execute_server (const struct attachment *attachment)
   _exit (TOOL_FAILED);
 }
 
-/* Fail with what the server of device NUMBER has said last. */
+/* Fail with the first error of the server of device NUMBER, or what it has said
+ * last; BEFORE that stands what has failed.
+ */
 static int
-fail_server (int number, struct status *status)
+fail_server (int number, const char *before, struct status *status)
 {
   char *log = attachment_file (number, "log");
   FILE *file = fopen (log, "re");
@@ -165,12 +156,12 @@ fail_server (int number, struct status *status)
 
   free (log);
   if (file) {
-    while (fgets (line, sizeof line, file) != NULL)
+    while (fgets (line, sizeof line, file) != NULL && !strstr (line, "error:"))
       ;
     fclose (file);
   }
   line[strcspn (line, "\n")] = '\0';
-  return status_fail (status, EIO, "the server does not start: %s", line);
+  return status_fail (status, EIO, "%s: %s", before, line);
 }
 
 /* Has the server of device NUMBER said that it is ready? */
@@ -220,7 +211,7 @@ need_server (const struct attachment *attachment, struct status *status)
     if (is_ready (attachment->number))
       r = 0;
     else if (read (alive, &byte, 1) == 0) {
-      fail_server (attachment->number, status);
+      fail_server (attachment->number, "the server does not start", status);
       break;
     }
     else
@@ -324,6 +315,9 @@ attach (struct supervisor *supervisor, struct status *status)
     attachment->token[0] = '\0';
     r = links_open (links, attachment, uri, true, &handshake, status);
   }
+  if (r == -1 && attachment->uri == NULL)
+    return fail_server (attachment->number, "the server does not serve it",
+                        status);
   /* A device that nothing tells of could not be detached. */
   return r == 0 && attachment_save (attachment, status) == 0
              ? connect_device (supervisor, &handshake, status)
@@ -553,6 +547,22 @@ return_to_server (struct supervisor *supervisor, struct status *status)
  * Looking.
  */
 
+/* Remember what was told last, for when the server comes back. */
+static void
+remember (struct supervisor *supervisor, const struct tellers *told)
+{
+  struct attachment *attachment = supervisor->attachment;
+  struct tellers *before = &attachment->lineage.told;
+  struct status ignored;
+
+  if (told->count == 0 ||
+      (before->count > 0 && memcmp (&before->entries[0], &told->entries[0],
+                                    sizeof told->entries[0]) == 0))
+    return;
+  *before = *told;
+  attachment_save (attachment, &ignored);
+}
+
 /* See whether the server is there, and the disk is what it was.  Returns 1, 0
  * where the server does not answer, or -1 where the device has failed.
  */
@@ -570,10 +580,31 @@ look (struct supervisor *supervisor, struct status *status)
   why = judge (attachment, &now);
   if (why)
     return give_up (supervisor, why, status);
+  remember (supervisor, &now.told);
   /* Others know the size that the disk had when they were opened. */
   if (attachment->token[0])
     follow_size (supervisor, now.size);
   return 1;
+}
+
+/* What writes back goes through this process, and through the server that it
+ * starts: when memory is short, neither is to wait for that, or be killed for
+ * it.  The second and the third are inherited.  What is not allowed is done
+ * without.
+ */
+static void
+stand_pressure (void)
+{
+  const int fd = open ("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+  mlockall (MCL_CURRENT | MCL_FUTURE);
+#ifdef PR_SET_IO_FLUSHER
+  prctl (PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+#endif
+  if (fd != -1) {
+    dprintf (fd, "-1000\n");
+    close (fd);
+  }
 }
 
 struct supervisor *
@@ -582,6 +613,7 @@ supervise_begin (struct attachment *attachment, struct status *status)
   struct supervisor *supervisor = tool_alloc (sizeof *supervisor);
   int r = -1;
 
+  stand_pressure ();
   supervisor->attachment = attachment;
   supervisor->backend = attachment_backend (attachment);
   supervisor->uri =

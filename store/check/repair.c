@@ -693,6 +693,7 @@ repair_database (struct store *store, const struct repair_options *options,
     .progress = report_progress,
     .opaque = &repair,
   };
+  bool forgotten = true;
   int r;
 
   if (store_remote (store))
@@ -700,6 +701,9 @@ repair_database (struct store *store, const struct repair_options *options,
   r = check_database (store, &check, counts, status);
   if (r == 0 && repair.no_memory)
     r = status_no_memory (status);
+  /* Who has a disk attached must not go on with what was lost. */
+  if (r == 0 && counts->problems > 0)
+    forgotten = store_forget_told (store, status) == 0;
   if (r == 0 && counts->problems + counts->leftovers > 0) {
     r = mend_all (&repair, status);
     if (r == -1 && status_is_damage (status)) {
@@ -707,6 +711,9 @@ repair_database (struct store *store, const struct repair_options *options,
       r = 0;
     }
   }
+  /* The table of that itself may have been damaged. */
+  if (r == 0 && !forgotten)
+    r = store_forget_told (store, status);
   if (r == 0)
     r = seal_pages (&repair, counts, status);
   free (repair.mends);

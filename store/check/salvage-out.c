@@ -294,13 +294,14 @@ static const char snapshots_sql[] =
 
 /* What is optional about what is lost; and bookmarks, and how much has come of
  * what is kept, since a disk that has lost blocks may show older ones, which
- * these would take for unchanged and for arrived.
+ * these would take for unchanged and for arrived; and who was told of it.
  */
 static const char features_sql[] =
   "DELETE FROM feature WHERE disk <> 0 AND disk NOT IN (SELECT id FROM disk)";
 static const char properties_sql[] =
   "DELETE FROM property WHERE key GLOB '" PROPERTY_BOOKMARK "*'"
-  " OR key = '" PARTIAL_KEY "' OR NOT " PROPERTY_HAS_OWNER;
+  " OR key IN ('" PARTIAL_KEY "', '" PROPERTY_TOLD "')"
+  " OR NOT " PROPERTY_HAS_OWNER;
 
 /* Rows whose ids were taken get new ones: after all others, as if they had
  * been written last.

@@ -20,9 +20,12 @@
 #include <sqlite3.h>
 
 #include "base/optional.h"
+#include "engine/checkpoint.h"
 #include "engine/engine.h"
 #include "engine/store-parts.h"
 #include "rows/properties.h"
+#include "rows/snapshots.h"
+#include "sqlite/marking.h"
 #include "store.h"
 
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
@@ -58,25 +61,123 @@ make_run (void)
     snprintf (run + 2 * at, 3, "%02x", bytes[at]);
 }
 
+/* The property KEY of OWNER in LIST, or NULL. */
+static const struct property *
+find_property (const struct optional *list, const char *key,
+               enum property_type type)
+{
+  for (size_t i = 0; i < list->property_count; i++) {
+    const struct property *property = &list->properties[i];
+
+    if (strcmp (property->key, key) == 0 && property->type == type &&
+        !property->damaged)
+      return property;
+  }
+  return NULL;
+}
+
+/* Read what the file says: its id, and who told of it. */
 static int
-read_id (struct connection *connection, struct lineage *lineage,
-         struct status *status)
+read_file (struct connection *connection, struct lineage *lineage,
+           struct status *status)
 {
   struct optional list = { 0 };
-  int r = properties_read (connection, PROPERTY_FILE, 0, &list, status);
+  const int r = properties_read (connection, PROPERTY_FILE, 0, &list, status);
+  const struct property *id = find_property (&list, "id", PROPERTY_BYTES);
+  const struct property *told =
+      find_property (&list, PROPERTY_TOLD, PROPERTY_TEXT);
 
   lineage->database[0] = '\0';
-  for (size_t i = 0; r == 0 && i < list.property_count; i++) {
-    const struct property *property = &list.properties[i];
-
-    if (strcmp (property->key, "id") != 0 || property->type != PROPERTY_BYTES ||
-        property->length != 16)
-      continue;
-    for (size_t at = 0; at < property->length; at++)
-      snprintf (lineage->database + 2 * at, 3, "%02x",
-                (unsigned char)property->bytes[at]);
-  }
+  for (size_t at = 0; id && id->length == 16 && at < id->length; at++)
+    snprintf (lineage->database + 2 * at, 3, "%02x",
+              (unsigned char)id->bytes[at]);
+  tellers_parse (told ? told->bytes : "", &lineage->told);
   optional_free (&list);
+  return r;
+}
+
+/* Read what the database says of the disk or snapshot NAME. */
+static int
+read_disk (struct connection *connection, const char *name,
+           struct lineage *lineage, struct status *status)
+{
+  struct optional list = { 0 };
+  struct snapshot_info snapshot;
+  struct disk_info disk;
+  const struct property *shrunk;
+
+  if (snapshots_find_target (connection, name, &disk, &snapshot, status) ==
+          -1 ||
+      properties_read (connection, PROPERTY_DISK, disk.id, &list, status) ==
+          -1) {
+    optional_free (&list);
+    return -1;
+  }
+  shrunk = find_property (&list, PROPERTY_SHRUNK, PROPERTY_INTEGER);
+  lineage->disk = disk.id;
+  lineage->epoch = snapshot.id ? 0 : disk.epoch;
+  lineage->snapshot = snapshot.id ? snapshot.guid : 0;
+  lineage->size = snapshot.id ? snapshot.size : disk.size;
+  lineage->shrunk = shrunk && snapshot.id == 0 ? shrunk->integer : 0;
+  optional_free (&list);
+  return read_file (connection, lineage, status);
+}
+
+/* Count that STORE tells of the database. */
+static int
+count (struct connection *connection, void *opaque, struct status *status)
+{
+  struct store *store = opaque;
+  struct lineage lineage;
+  char text[TELLERS_TEXT];
+  uint64_t newcomer;
+
+  if (read_file (connection, &lineage, status) == -1)
+    return -1;
+  sqlite3_randomness (sizeof newcomer, &newcomer);
+  tellers_count (&lineage.told, &store->teller, newcomer);
+  tellers_print (&lineage.told, text);
+  return properties_set_text (connection, PROPERTY_FILE, 0, PROPERTY_TOLD, text,
+                              status);
+}
+
+/* The same, if something was committed since.  Where it fails, what is told is
+ * what was told before, which is right as well.
+ */
+static void
+count_if_new (struct store *store)
+{
+  const uint64_t commits = store_commits (store);
+  struct status ignored;
+  int r;
+
+  if (commits == atomic_load (&store->told_commits))
+    return;
+  r = store->options.durable ? store_change (store, count, store, &ignored)
+                             : store_step (store, count, store, &ignored);
+  if (r == 0)
+    atomic_store (&store->told_commits, commits + 1);
+}
+
+int
+store_forget_told (struct store *store, struct status *status)
+{
+  struct connection connection;
+  int r;
+
+  if (store_connect (store, &connection, status) == -1)
+    return -1;
+  r = marking_begin (&connection, status);
+  if (r == 0 && (properties_set_text (&connection, PROPERTY_FILE, 0,
+                                      PROPERTY_TOLD, "", status) == -1 ||
+                 connection_commit (&connection, status) == -1)) {
+    connection_rollback (&connection);
+    r = -1;
+  }
+  /* Nobody else may close the file. */
+  if (r == 0 && checkpoint_complete (&connection, status) == -1)
+    r = -1;
+  connection_close (&connection);
   return r;
 }
 
@@ -85,12 +186,11 @@ store_lineage (struct store *store, const char *name, struct lineage *lineage,
                struct status *status)
 {
   const struct place *place = &store->connections.place;
-  struct disk_info info;
 
-  if (store_find (store, name, &info, status) == -1 ||
-      read_boot (lineage, status) == -1 ||
+  count_if_new (store);
+  if (read_boot (lineage, status) == -1 ||
       STORE_READ (store, status, connection,
-                  read_id (connection, lineage, status)) == -1)
+                  read_disk (connection, name, lineage, status)) == -1)
     return -1;
   /* On a cluster a commit is there before it is acknowledged. */
   lineage->durable = store->options.durable || place->on_cluster;
@@ -100,9 +200,5 @@ store_lineage (struct store *store, const char *name, struct lineage *lineage,
               (uintmax_t)place->device, (uintmax_t)place->inode);
   pthread_once (&run_is_made, make_run);
   strcpy (lineage->run, run);
-  lineage->disk = info.id;
-  lineage->snapshot = info.snapshot;
-  lineage->epoch = info.epoch;
-  lineage->size = info.size;
   return 0;
 }

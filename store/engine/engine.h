@@ -104,6 +104,12 @@ int store_checkpoint (struct store *store, struct status *status);
 int store_apart (struct store *store, writer_change work, void *opaque,
                  struct status *status);
 
+/* Forget who was told of the database, since it has lost something: whoever has
+ * a disk attached does not go on (lineage.h).  By a connection of its own,
+ * without the write side.
+ */
+int store_forget_told (struct store *store, struct status *status);
+
 /* Is the database served: by this store, or where this is a command's, by
  * another program when it began to write?  Returns 1, 0, -1.
  */

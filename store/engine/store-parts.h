@@ -10,6 +10,7 @@
 #define SQLBLOCK_STORE_PARTS_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -46,6 +47,10 @@ struct store {
   struct writer writer;
   struct flusher flusher;
   struct checkpointer checkpointer;
+
+  uint64_t teller; /* its number among those who told (lineage.h), or 0; the
+                      leader's */
+  atomic_uint_fast64_t told_commits; /* how many there were when it told */
 };
 
 /* Is this how a file or medium that may only be read answers? */

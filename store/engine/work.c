@@ -185,7 +185,8 @@ store_accept (struct store *store, struct status *status)
   struct connection connection;
   int r;
 
-  if (store_connect (store, &connection, status) == -1)
+  if (store_forget_told (store, status) == -1 ||
+      store_connect (store, &connection, status) == -1)
     return -1;
   reader_pool_suspend (&store->readers);
   r = accept (&connection, status);

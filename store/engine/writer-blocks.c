@@ -37,6 +37,7 @@
 #include "block/codec.h"
 #include "rows/content.h"
 #include "rows/features.h"
+#include "rows/properties.h"
 #include "rows/viewers.h"
 #include "engine/writer-parts.h"
 #include "base/count.h"
@@ -552,6 +553,20 @@ run_clear (struct writer *writer, struct operation *operation,
   return 0;
 }
 
+/* What was behind the end is gone, also where the disk grows again. */
+static int
+note_shrunk (struct writer *writer, int64_t disk, struct status *status)
+{
+  struct property shrunk = {
+    .kind = PROPERTY_DISK,
+    .key = PROPERTY_SHRUNK,
+    .type = PROPERTY_INTEGER,
+  };
+
+  sqlite3_randomness (sizeof shrunk.integer, &shrunk.integer);
+  return properties_set (&writer->connection, disk, &shrunk, status);
+}
+
 /* Cut the disk's end off, without its rows. */
 static int
 shrink (struct writer *writer, const struct operation *operation,
@@ -567,7 +582,9 @@ shrink (struct writer *writer, const struct operation *operation,
     return -1;
   writer->view.size = writer->below.size = size;
   return disks_set_size (&writer->connection, operation->disk->id, size,
-                         status);
+                         status) == -1
+             ? -1
+             : note_shrunk (writer, operation->disk->id, status);
 }
 
 /* One step of a change of size.  A smaller size holds at once, and then the

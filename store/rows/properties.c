@@ -90,7 +90,9 @@ check_room (struct connection *connection, int64_t owner,
       connection_statement (connection, count_sql, status);
   const bool hold = optional_key_behind (property->key, PROPERTY_HOLD) != NULL;
 
-  if (optional_key_behind (property->key, PROPERTY_TRASH))
+  if (optional_key_behind (property->key, PROPERTY_TRASH) ||
+      strcmp (property->key, PROPERTY_TOLD) == 0 ||
+      strcmp (property->key, PROPERTY_SHRUNK) == 0)
     return 0;
   if (count == NULL)
     return -1;

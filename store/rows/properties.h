@@ -24,6 +24,12 @@
 /* What the keys begin with that say what a disk in the trash was (trash.h). */
 #define PROPERTY_TRASH PROPERTY_LOCAL "trash-"
 
+/* Of the file: a list of who told of it (lineage.h); of a disk: a number, when
+ * it got smaller.  What has lost data has another one, or none.
+ */
+#define PROPERTY_TOLD   PROPERTY_LOCAL "told"
+#define PROPERTY_SHRUNK PROPERTY_LOCAL "shrunk"
+
 /* SQL: is there what a row is about?  Of other kinds nobody knows. */
 #define PROPERTY_HAS_OWNER                                                     \
   "CASE property.kind WHEN 0 THEN property.owner = 0"                          \
@@ -48,7 +54,7 @@ int properties_read (struct connection *connection, enum property_kind kind,
 /* OWNER, of the property's kind, gets PROPERTY, in place of one of that key.
  * In a transaction.  Returns 0, or -1: EDQUOT where it has PROPERTIES_MAX
  * already; holds do not count as others, so that there is room for one, and
- * there is always room for what the trash notes.
+ * there is always room for what this program notes by itself.
  */
 int properties_set (struct connection *connection, int64_t owner,
                     const struct property *property, struct status *status);

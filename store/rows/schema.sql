@@ -276,6 +276,10 @@ CREATE INDEX snapshot_by_last_block ON snapshot (last_block);
 --                           digits of hex, and its name, with a space between
 --                           them.  What the disk shows of rows that were there
 --                           then is as it was, zeroes perhaps not
+--   local:told    file      who told clients of it, and how often: a text, see
+--                           lineage.h
+--   local:shrunk  disk      a random number, another one each time that the
+--                           disk gets smaller
 --   local:resume  disk      it is DISK/receiving, and is kept although nobody
 --                           receives it: a text, see partial.h
 --   local:trash-...

@@ -961,6 +961,7 @@ static void
 change (struct client *client, enum kind kind)
 {
   const bool fua = random_below (&client->random, 8) == 0;
+  const bool synced = fua || options->durable;
   const size_t before_it = known_state ();
   struct request *request = &client->request;
   struct status status;
@@ -981,8 +982,8 @@ change (struct client *client, enum kind kind)
   check_result (r, &status);
   state = end_request (client, r == 0);
   /* Only a failed sync leaves something done. */
-  assert_true (r == 0 || fua || state == 0);
-  if (fua && r == 0)
+  assert_true (r == 0 || synced || state == 0);
+  if (synced && r == 0)
     add_promise (state > before_it ? state : before_it);
 }
 
@@ -1121,6 +1122,7 @@ open_one (bool command, uint64_t *random)
 {
   const struct store_options store_options = {
     .shared = options->shared,
+    .durable = options->durable,
     .command = command,
     .limits = {
       .start = UINT64_C (65536) << random_below (random, 5),

@@ -90,6 +90,7 @@ struct load_options {
   bool managed;       /* there is a manager */
   bool commands;      /* a manager uses commands only; only their syncs fail */
   bool shared;        /* two servers write the disk */
+  bool durable;       /* what is acknowledged is promised */
   bool pinned;        /* another program keeps read transactions open */
   int failing_syncs;  /* percent of the syncs that fail */
   int failing_writes; /* percent of the writes that do, half of the time */

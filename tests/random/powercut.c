@@ -8,7 +8,8 @@
  * the files (medium.c).  At the boundaries of syncs and in between, the
  * files are made as a power cut may leave them, and a store is started on
  * them: it must find one of the states that the disk had, at the earliest
- * the one that the last FLUSH or FUA promised.  Where nothing was lost, as
+ * the one that the last FLUSH or FUA promised, or any request where all is
+ * durable.  Where nothing was lost, as
  * after kill -9, it must find all that was acknowledged.  So each request
  * is there as a whole or not at all, and what survives is a prefix of the
  * order of commits.  The same goes for a manager's snapshots, clones,
@@ -583,6 +584,7 @@ static void __attribute__ ((noreturn)) usage (int status)
          "  --commands          the same, only by commands, and if syncs\n"
          "                      fail, only theirs\n"
          "  --small-caches      transactions spill\n"
+         "  --durable           all that is acknowledged is promised\n"
          "  --pin               another program reads for long\n"
          "  --fail-syncs        some syncs fail\n"
          "  --fail-writes       some writes fail\n"
@@ -620,6 +622,7 @@ static const struct option longs[] = {
   { "manage", no_argument, NULL, 'm' },
   { "commands", no_argument, NULL, 'c' },
   { "small-caches", no_argument, NULL, 's' },
+  { "durable", no_argument, NULL, 'a' },
   { "pin", no_argument, NULL, 'p' },
   { "fail-syncs", no_argument, NULL, 'f' },
   { "fail-writes", no_argument, NULL, 'w' },
@@ -649,6 +652,9 @@ parse_options (int argc, char *argv[])
       break;
     case 's':
       small_cache = true;
+      break;
+    case 'a':
+      options.durable = true;
       break;
     case 'p':
       options.pinned = true;

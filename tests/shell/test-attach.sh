@@ -9,7 +9,9 @@
 # error reaches the file system. Where acknowledged writes may be lost, the device
 # fails. "sqlblock mount" is tried in the same guest.
 #
-# The argument is how often the server is killed.
+# The argument is how often the server is killed. With SOAK=yes in the environment
+# it is 100 times, with all else between them, and OTHER_PLUGIN can name a plugin
+# of another build.
 
 . "${srcdir:-$(dirname "$(realpath "$0")")/..}/lib/functions.sh"
 . "$srcdir/lib/guest.sh"
@@ -24,7 +26,13 @@ ldconfig -p | grep libnbd.so.0 >/dev/null || skip "there is no libnbd.so.0"
 grep -q "define HAVE_ATTACH 1" "$top_builddir/config.h" ||
   skip "sqlblock was built without libnl"
 
-kills=${1-3}
+kills=${1-10}
+soak=${SOAK-no}
+seconds=800
+if [ "$soak" = yes ]; then
+  kills=${1-100}
+  seconds=$((800 + 60 * kills))
+fi
 # How many connections it gets that wants three.
 several=3
 # Before 1.34 nbdkit may not survive that a connection is cut (test-disconnect).
@@ -35,16 +43,25 @@ sqlblock=$top_builddir/tool/sqlblock
 
 # What the guest may ask for.
 
+served=${OTHER_PLUGIN-$plugin}
+
 # host_start [PARAMETER...]: always on the same port; the answer is that.
 host_start ()
 {
   if [ -z "${nbdkit_port-}" ]; then
-    start_nbdkit_tcp "$plugin" "$db"
+    start_nbdkit_tcp "$served" "$db"
   else
-    launch_nbdkit tcp -i 127.0.0.1 -p "$nbdkit_port" "$plugin" "$db" "$@" ||
+    launch_nbdkit tcp -i 127.0.0.1 -p "$nbdkit_port" "$served" "$db" "$@" ||
       fail "nbdkit does not start again: $(cat "$tmp/tcp.log")"
   fi
   reply=$nbdkit_port
+}
+
+# host_upgrade: servers are of this build from now on, and not of another one.
+host_upgrade ()
+{
+  cp "$plugin" "$tmp/upgraded.so"
+  served=$tmp/upgraded.so
 }
 
 # host_elsewhere [PARAMETER...]: the same on a machine that was started anew, as
@@ -153,6 +170,7 @@ make_tree "$tmp/tree" "$sqlblock" mkfs.ext4 fsck.ext4 resize2fs nbdkit \
 add_files "$tmp/tree" "$library" "$plugin"
 make_initrd "$tmp/initrd" "$tmp/tree" <<END
 kills=$kills
+soak=$soak
 plugin=$plugin
 several=$several
 serial=$serial
@@ -219,6 +237,34 @@ check_files ()
     fail "$(cat /tmp/checked)"
 }
 
+# surprise: with the server away, what else may happen at that time.
+surprise ()
+{
+  case $(($(od -An -N2 -tu2 /dev/urandom) % 8)) in
+    0)
+      say "round $i: away for 20 seconds"
+      sleep 20
+      ;;
+    1 | 2)
+      say "round $i: the supervisor is killed, too"
+      kill -9 $(cat /run/sqlblock-attached/nbd0.lock)
+      await unattended
+      /tools/sqlblock attach $uri/web
+      ;;
+    3)
+      say "round $i: the supervisor is killed, and comes later"
+      kill -9 $(cat /run/sqlblock-attached/nbd0.lock)
+      await unattended
+      host start
+      host kill
+      host start
+      /tools/sqlblock attach $uri/web
+      host kill
+      ;;
+  esac
+  [ $i != $((kills / 2)) ] || host upgrade
+}
+
 ip link set lo up
 ip link set eth0 up
 ip addr add 10.0.2.15/24 dev eth0
@@ -241,21 +287,21 @@ progress
 say "the server is killed"
 for i in $(seq $kills); do
   host kill
-  [ $((i % 2)) = 1 ] || sleep 3
+  [ $((i % 5)) != 1 ] || sleep 3
+  [ "$soak" != yes ] || surprise
   host start
   progress
   await connected
 done
 say "$(state)"
 
-say "the server is started anew, as for an upgrade"
-for i in $(seq $kills); do
-  host stop
-  sleep 1
-  host start
-  progress
-  await connected
-done
+say "the server is stopped for 20 seconds, and upgraded"
+host stop
+sleep 20
+host upgrade
+host start
+progress
+await connected
 
 say "the server is frozen"
 host freeze
@@ -465,11 +511,51 @@ umount /mnt
 sqlblock detach $device
 [ "$(ls /run/sqlblock-attached)" = nbd0.lock ] || ls /run/sqlblock-attached
 sqlblock check /tmp/own.sqlite
+
+say "a server that runs already"
+uri="nbd+unix:///disk?socket=%2Ftmp%2Frunning"
+sqlblock create /tmp/own.sqlite more --size=16M
+
+# run_server: of that database; answers when it serves.
+run_server ()
+{
+  rm -f /tmp/running
+  nbdkit -U /tmp/running -P /tmp/running.pid $plugin /tmp/own.sqlite
+  for i in $(seq 100); do
+    sqlblock status /tmp/own.sqlite | grep "^server" >/tmp/said && return
+    sleep 0.1
+  done
+  fail "the server does not run"
+}
+
+run_server
+device=$(sqlblock attach /tmp/own.sqlite more)
+sqlblock attached --json | grep "socket=%2Ftmp%2Frunning"
+! [ -e /run/sqlblock-attached/nbd0.pid ]
+kill -9 $(cat /tmp/running.pid)
+run_server
+dd if=/dev/zero of=$device bs=4096 count=1 conv=fsync
+await connected
+status=0
+sqlblock attach /tmp/own.sqlite disk --durable >/tmp/said 2>&1 || status=$?
+[ $status = 5 ] && grep "without durable=always" /tmp/said || fail "$(cat /tmp/said)"
+other=$(sqlblock attach "$uri")
+status=0
+sqlblock attach /tmp/own.sqlite disk >/tmp/said 2>&1 || status=$?
+[ $status = 5 ] && grep "attach $uri" /tmp/said || fail "$(cat /tmp/said)"
+mv /tmp/running /tmp/hidden
+! sqlblock attach /tmp/own.sqlite disk >/tmp/said 2>&1
+grep "process $(cat /tmp/running.pid)" /tmp/said || fail "$(cat /tmp/said)"
+mv /tmp/hidden /tmp/running
+sqlblock detach $other
+sqlblock detach $device
+kill -9 $(cat /tmp/running.pid)
+
 EOF
 )
 $(guest_mount)
 END
 
-run_guest 700 "$tmp/initrd" "$tmp/console" \
+run_guest "$seconds" "$tmp/initrd" "$tmp/console" \
   -netdev user,id=net -device virtio-net-pci,netdev=net,romfile=
 "$sqlblock" check -q "$db"

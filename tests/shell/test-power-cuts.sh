@@ -80,6 +80,8 @@ done <<'EOF'
 --fail-syncs
 --fail-syncs --fail-writes --fail-reads --small-caches --pin
 --fail-writes --small-caches
+--durable --places 20
+--durable --fail-syncs --fail-writes --small-caches --places 20
 --shared --small-caches --fail-reads --block-size 16384
 --shared --pin --block-size 512
 --manage --places 30

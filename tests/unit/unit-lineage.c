@@ -33,7 +33,8 @@ test_text (void **state)
   (void)state;
   lineage.durable = true;
   lineage.size = INT64_MAX;
-  lineage.snapshot = INT64_MAX;
+  lineage.snapshot = UINT64_MAX;
+  lineage.shrunk = 5;
   lineage_print (&lineage, text);
   memset (&read, 0, sizeof read);
   assert_true (lineage_parse (text, &read));
@@ -42,7 +43,7 @@ test_text (void **state)
   assert_string_equal (read.file, lineage.file);
   assert_string_equal (read.database, lineage.database);
   assert_int_equal (read.disk, 7);
-  assert_int_equal (read.snapshot, INT64_MAX);
+  assert_true (read.snapshot == UINT64_MAX && read.shrunk == 5);
   assert_int_equal (read.epoch, 2);
   assert_int_equal (read.size, INT64_MAX);
   assert_true (read.durable);
@@ -97,6 +98,9 @@ test_broken (void **state)
   assert_null (lineage_broken (&before, &now));
   assert_string_equal (lineage_broken (&now, &before), "the disk has shrunk");
   now = usual;
+  now.shrunk++;
+  assert_string_equal (lineage_broken (&before, &now), "the disk has shrunk");
+  now = usual;
   now.epoch++;
   assert_string_equal (lineage_broken (&before, &now),
                        "the disk was rolled back");
@@ -139,14 +143,107 @@ test_durable (void **state)
   assert_non_null (lineage_broken (&before, &now));
 }
 
+/* NOW has what was told under BEFORE, or lacks it. */
+static void
+assert_has (const struct lineage *before, const struct lineage *now, bool has)
+{
+  const char *why = lineage_broken (before, now);
+
+  assert_true (has ? why == NULL
+                   : why && strstr (why, "lacks what it had") != NULL);
+}
+
+/* Whoever was told of a database goes on with a later state of it, not with an
+ * earlier one, and not with what an earlier one has become.
+ */
+static void
+test_told (void **state)
+{
+  struct lineage before = usual, now = usual, older, read;
+  uint64_t one = 0, two = 0;
+  char text[LINEAGE_TEXT];
+
+  (void)state;
+  tellers_count (&now.told, &one, UINT64_MAX);
+  assert_true (one == UINT64_MAX);
+  assert_has (&before, &now, true);
+  assert_has (&now, &before, false);
+  older = before = now;
+  tellers_count (&now.told, &one, 5);
+  assert_true (one == UINT64_MAX && now.told.count == 1);
+  assert_has (&before, &now, true);
+  before = now;
+  assert_has (&before, &older, false);
+  /* What was put back counts on, by another server. */
+  for (uint64_t i = 0; i < 10; i++)
+    tellers_count (&older.told, &two, 7);
+  assert_true (two == 7 && older.told.count == 2);
+  assert_has (&before, &older, false);
+  /* The same, where all is synced, and may be on another machine. */
+  before.durable = true;
+  older.boot[0]++;
+  assert_has (&before, &older, false);
+  older.told = now.told;
+  assert_has (&before, &older, true);
+  /* It is forgotten while the server goes on, which so gets another number. */
+  now.told.count = 0;
+  tellers_count (&now.told, &one, 9);
+  assert_true (one == 9);
+  assert_has (&before, &now, false);
+  /* It is read as it was printed. */
+  tellers_count (&now.told, &two, 7);
+  now.told.entries[1].times = UINT64_MAX;
+  lineage_print (&now, text);
+  assert_true (lineage_parse (text, &read));
+  assert_int_equal (read.told.count, 2);
+  assert_memory_equal (read.told.entries, now.told.entries,
+                       2 * sizeof now.told.entries[0]);
+}
+
+/* So many servers are remembered, each time the one that told last, and the
+ * longest text has room.
+ */
+static void
+test_many (void **state)
+{
+  struct lineage before = usual, now = usual, read;
+  char text[LINEAGE_TEXT];
+  uint64_t one = 0;
+
+  (void)state;
+  tellers_count (&before.told, &one, UINT64_MAX);
+  now.told = before.told;
+  memset (now.run, 'f', sizeof now.run - 1);
+  memset (now.boot, 'f', sizeof now.boot - 1);
+  memset (now.file, 'f', sizeof now.file - 1);
+  memset (now.database, 'f', sizeof now.database - 1);
+  now.disk = now.epoch = INT64_MAX;
+  now.snapshot = now.shrunk = now.size = UINT64_MAX;
+  for (uint64_t i = 1; i < TELLERS_MAX; i++) {
+    uint64_t other = 0;
+
+    tellers_count (&now.told, &other, UINT64_MAX - i);
+    now.told.entries[0].times = UINT64_MAX;
+    lineage_print (&now, text);
+    assert_true (lineage_parse (text, &read));
+    assert_int_equal (read.told.count, i + 1);
+    read = usual;
+    read.told = now.told;
+    assert_has (&before, &read, true);
+  }
+  tellers_count (&now.told, &(uint64_t){ 0 }, 3);
+  assert_int_equal (now.told.count, TELLERS_MAX);
+  read.told = now.told;
+  assert_has (&before, &read, false);
+}
+
 int
 main (void)
 {
   const struct CMUnitTest tests[] = {
-    cmocka_unit_test (test_text),
-    cmocka_unit_test (test_other_text),
-    cmocka_unit_test (test_broken),
-    cmocka_unit_test (test_durable),
+    cmocka_unit_test (test_text),   cmocka_unit_test (test_other_text),
+    cmocka_unit_test (test_broken), cmocka_unit_test (test_durable),
+    cmocka_unit_test (test_told),   cmocka_unit_test (test_many),
   };
 
   return cmocka_run_group_tests (tests, NULL, NULL);
