@@ -112,6 +112,11 @@ connect_to (const char *uri, const char *suffix, struct status *status)
       nbd.set_request_structured_replies (handle, false) == -1 ||
       nbd.aio_connect_uri (handle, uri) == -1) {
     libnbd_fail ("connecting", status);
+    /* A server that is started anew may remove the file of its socket: that is
+     * no export which is gone.
+     */
+    if (status->error == ENOENT)
+      status->error = ECONNREFUSED;
     goto failed;
   }
   if (await (handle, status) == -1)

@@ -1,0 +1,216 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright the sqlblock authors; see LICENSE.
+
+# A machine that boots with the units: it serves a database, attaches a disk of
+# it, and mounts that by /etc/fstab; another disk has a server of its own, and
+# is mounted by hand. While files are written, the server and the supervisor are
+# started anew and killed. Then the machine is powered off: unmounted, detached
+# and stopped, in this order. The second time its server is away by then.
+
+. "${srcdir:-$(dirname "$(realpath "$0")")/..}/lib/functions.sh"
+. "$srcdir/lib/guest.sh"
+. "$srcdir/lib/systemd-guest.sh"
+
+need nbdkit nbdcopy
+need_package e2fsprogs mkfs.ext4 e2fsck debugfs
+need_guest
+need_systemd
+ldconfig -p | grep -q libnbd.so.0 || skip "there is no libnbd.so.0"
+grep -q "define HAVE_ATTACH 1" "$top_builddir/config.h" ||
+  skip "sqlblock was built without libnl"
+
+cd "$tmp"
+PATH=$top_builddir/tool:$PATH
+units=$srcdir/../packaging
+
+# The disks, each with a file system, in a file system of their own.
+mkdir var
+mkfs.ext4 -q -b 4096 image 64M
+for name in main own; do
+  sqlblock import -q --create var/$name.sqlite web image
+done
+mkfs.ext4 -q -d var volume 256M
+
+make_systemd_tree tree "$(type -P sqlblock)"
+library=$(ldconfig -p | awk '$1 == "libnbd.so.0" { print $NF; exit }')
+directory=$(nbdkit --dump-config | sed -n 's/^plugindir=//p')
+add_files tree "$library" "$(type -P nbdkit)"
+mkdir -p "tree$directory" tree/{srv,hand,etc/sqlblock} \
+  tree/etc/systemd/system/multi-user.target.wants
+cp "$plugin" "tree$directory"
+add_libraries tree "$plugin"
+ln -s /tools/sqlblock tree/bin/sqlblock
+echo sqlblock:x:990:990::/var/lib/sqlblock:/bin/sh >>tree/etc/passwd
+echo sqlblock:x:990: >>tree/etc/group
+cp "$units"/sqlblock*.{service,target} tree/lib/systemd/system
+for unit in sqlblock@main sqlblock-attach@nbd0 sqlblock-attach@nbd1; do
+  ln -s "/lib/systemd/system/${unit%@*}@.service" \
+    "tree/etc/systemd/system/multi-user.target.wants/$unit.service"
+done
+echo "Wants=multi-user.target remote-fs.target" \
+  >>tree/etc/systemd/system/default.target
+cp "$units/example-attach.conf" tree/etc/sqlblock/attach-nbd0.conf
+echo 'ATTACH_DISK=/var/lib/sqlblock/own.sqlite web' \
+  >tree/etc/sqlblock/attach-nbd1.conf
+cat >tree/etc/fstab <<'EOF'
+/dev/vda /var/lib/sqlblock ext4 defaults 0 0
+/dev/nbd0 /srv ext4 _netdev,x-systemd.mount-timeout=5s 0 0
+EOF
+
+mkdir tree/etc/systemd/system/sqlblock-attach@.service.d
+printf '%s\n' '[Service]' StandardError=tty \
+  >tree/etc/systemd/system/sqlblock-attach@.service.d/say.conf
+cat >tree/orders <<'EOF'
+PATH=/tools:/usr/bin:/usr/sbin:/bin:/sbin
+exec 3<>/dev/ttyS1 >/dev/console 2>&1
+host ()
+{
+  echo "$*" >&3
+  read -t 60 -r answer <&3
+  echo "$answer"
+}
+
+say ()
+{
+  echo "ORDERS $(cut -d' ' -f1 /proc/uptime): $*"
+}
+
+fail ()
+{
+  say "failed: $*"
+  cat /run/sqlblock-attached/*.json
+  systemctl --no-pager status 'sqlblock*' srv.mount
+  echo "result 1" >&3
+  poweroff -f
+}
+
+# await COMMAND...: until it succeeds.
+await ()
+{
+  for i in $(seq 600); do
+    ! "$@" || return 0
+    sleep 0.1
+  done
+  fail "this did not happen: $*"
+}
+
+# is DEVICE STATE
+is ()
+{
+  sqlblock attached -H -o DEVICE,STATE | grep -q "^/dev/$1[^0-9]*$2$"
+}
+
+since ()
+{
+  grep -h since /run/sqlblock-attached/$1.json
+}
+
+pid ()
+{
+  systemctl show -P MainPID $1
+}
+
+# Write files one after the other, each synced, until /tmp/stop is there.
+write_files ()
+{
+  n=0
+  until [ -e /tmp/stop ]; do
+    n=$((n + 1))
+    seq $n 3 $((n + 30000)) >$1/file$((n % 20)) || return 1
+    sync $1/file$((n % 20)) || return 1
+    (cd $1 && sha256sum file$((n % 20))) >$1/sum$((n % 20)) || return 1
+    echo $n >/tmp/count
+  done
+}
+
+has_written ()
+{
+  [ "$(cat /tmp/count)" -ge $1 ]
+}
+
+# progress: until some more files were written.
+progress ()
+{
+  await has_written $(($(cat /tmp/count) + 3))
+}
+
+check_files ()
+{
+  (cd $1 && cat sum* | sha256sum -c -s) || fail "the files of $1"
+}
+
+await grep -q "^/dev/nbd0 /srv ext4 " /proc/mounts
+await is nbd1 connected
+say "booted"
+is nbd0 connected || fail "the device is not connected"
+EOF
+cp tree/orders second
+cat >>tree/orders <<'EOF'
+mount /dev/nbd1 /hand
+echo 0 >/tmp/count
+write_files /srv &
+writer=$!
+progress
+
+say "the server is started anew, and killed"
+systemctl restart sqlblock@main
+progress
+kill -9 $(pid sqlblock@main)
+progress
+
+say "the supervisor is killed"
+old=$(pid sqlblock-attach@nbd0)
+since=$(since nbd0)
+kill -9 $old
+await is nbd0 unattended
+await is nbd0 connected
+progress
+
+say "the unit is started anew while the device is in use"
+server=$(cat /run/sqlblock-attached/nbd1.pid)
+systemctl restart sqlblock-attach@nbd0 sqlblock-attach@nbd1
+is nbd0 connected && is nbd1 connected || fail "they are not there"
+[ "$(since nbd0)" = "$since" ] || fail "it is another device"
+[ "$(cat /run/sqlblock-attached/nbd1.pid)" = $server ] || fail "another server"
+systemctl stop sqlblock-attach@nbd0
+is nbd0 unattended || fail "$(sqlblock attached)"
+systemctl is-failed sqlblock-attach@nbd0
+systemctl start sqlblock-attach@nbd0
+is nbd0 connected || fail "$(sqlblock attached)"
+progress
+
+say "and while it is not"
+touch /tmp/stop
+wait $writer || fail "writing has failed"
+check_files /srv
+systemctl stop srv.mount
+systemctl restart sqlblock-attach@nbd0
+[ "$(since nbd0)" != "$since" ] || fail "it is still the same device"
+await systemctl start srv.mount
+check_files /srv
+
+say "detached by hand"
+umount /srv
+sqlblock detach /dev/nbd0
+sleep 5
+systemctl --no-pager status sqlblock-attach@nbd0
+systemctl start sqlblock-attach@nbd0
+await systemctl start srv.mount
+
+say "off"
+seq 100000 | tee /srv/late >/hand/late
+echo "result 0" >&3
+systemctl poweroff
+EOF
+make_initrd first.initrd tree <<'EOF'
+trap - EXIT
+mount -t ext4 /dev/vda /mnt
+chown -R 990:990 /mnt
+umount /mnt
+# systemd calls these, and they know its options.
+ln -sf /usr/bin/mount /usr/bin/umount /bin
+exec /lib/systemd/systemd
+EOF
+run_guest 200 first.initrd console1 -m 512 \
+  -drive "file=volume,format=raw,if=virtio"
