@@ -16,9 +16,7 @@
 need nbdkit nbdinfo
 need_package e2fsprogs mkfs.ext4 fsck.ext4 resize2fs
 need_guest
-ldconfig -p | grep -q libnbd.so.0 || skip "there is no libnbd.so.0"
-grep -q "define HAVE_ATTACH 1" "$top_builddir/config.h" ||
-  skip "sqlblock was built without libnl"
+need_attach
 
 kills=${1-3}
 db=$tmp/disks.sqlite
@@ -102,9 +100,8 @@ for name in web other; do
   "$sqlblock" create -q "$db" $name --size=64M
 done
 
-library=$(ldconfig -p | awk '$1 == "libnbd.so.0" { print $NF; exit }')
 make_tree "$tmp/tree" "$sqlblock" mkfs.ext4 fsck.ext4 resize2fs nbdkit
-add_files "$tmp/tree" "$library" "$plugin"
+add_files "$tmp/tree" "$libnbd" "$plugin"
 make_initrd "$tmp/initrd" "$tmp/tree" <<END
 kills=$kills
 plugin=$plugin

@@ -16,9 +16,7 @@ need nbdkit nbdcopy
 need_package e2fsprogs mkfs.ext4 e2fsck debugfs
 need_guest
 need_systemd
-ldconfig -p | grep -q libnbd.so.0 || skip "there is no libnbd.so.0"
-grep -q "define HAVE_ATTACH 1" "$top_builddir/config.h" ||
-  skip "sqlblock was built without libnl"
+need_attach
 
 cd "$tmp"
 PATH=$top_builddir/tool:$PATH
@@ -33,9 +31,8 @@ done
 mkfs.ext4 -q -d var volume 256M
 
 make_systemd_tree tree "$(type -P sqlblock)"
-library=$(ldconfig -p | awk '$1 == "libnbd.so.0" { print $NF; exit }')
 directory=$(nbdkit --dump-config | sed -n 's/^plugindir=//p')
-add_files tree "$library" "$(type -P nbdkit)"
+add_files tree "$libnbd" "$(type -P nbdkit)"
 mkdir -p "tree$directory" tree/{srv,hand,etc/sqlblock} \
   tree/etc/systemd/system/multi-user.target.wants
 cp "$plugin" "tree$directory"
@@ -55,12 +52,21 @@ echo 'ATTACH_DISK=/var/lib/sqlblock/own.sqlite web' \
   >tree/etc/sqlblock/attach-nbd1.conf
 cat >tree/etc/fstab <<'EOF'
 /dev/vda /var/lib/sqlblock ext4 defaults 0 0
-/dev/nbd0 /srv ext4 _netdev,x-systemd.mount-timeout=5s 0 0
+/dev/nbd0 /srv ext4 _netdev,x-systemd.mount-timeout=10s 0 0
 EOF
 
 mkdir tree/etc/systemd/system/sqlblock-attach@.service.d
 printf '%s\n' '[Service]' StandardError=tty \
   >tree/etc/systemd/system/sqlblock-attach@.service.d/say.conf
+cat >init <<'EOF'
+trap - EXIT
+mount -t ext4 /dev/vda /mnt
+chown -R 990:990 /mnt
+umount /mnt
+# systemd calls these, and they know its options.
+ln -sf /usr/bin/mount /usr/bin/umount /bin
+exec /lib/systemd/systemd
+EOF
 cat >tree/orders <<'EOF'
 PATH=/tools:/usr/bin:/usr/sbin:/bin:/sbin
 exec 3<>/dev/ttyS1 >/dev/console 2>&1
@@ -109,6 +115,12 @@ since ()
 pid ()
 {
   systemctl show -P MainPID $1
+}
+
+# has_state UNIT STATE
+has_state ()
+{
+  [ "$(systemctl is-active $1)" = $2 ]
 }
 
 # Write files one after the other, each synced, until /tmp/stop is there.
@@ -175,7 +187,7 @@ is nbd0 connected && is nbd1 connected || fail "they are not there"
 [ "$(cat /run/sqlblock-attached/nbd1.pid)" = $server ] || fail "another server"
 systemctl stop sqlblock-attach@nbd0
 is nbd0 unattended || fail "$(sqlblock attached)"
-systemctl is-failed sqlblock-attach@nbd0
+has_state sqlblock-attach@nbd0 failed || fail "it is not failed"
 systemctl start sqlblock-attach@nbd0
 is nbd0 connected || fail "$(sqlblock attached)"
 progress
@@ -193,8 +205,7 @@ check_files /srv
 say "detached by hand"
 umount /srv
 sqlblock detach /dev/nbd0
-sleep 5
-systemctl --no-pager status sqlblock-attach@nbd0
+await has_state sqlblock-attach@nbd0 inactive
 systemctl start sqlblock-attach@nbd0
 await systemctl start srv.mount
 
@@ -203,14 +214,67 @@ seq 100000 | tee /srv/late >/hand/late
 echo "result 0" >&3
 systemctl poweroff
 EOF
-make_initrd first.initrd tree <<'EOF'
-trap - EXIT
-mount -t ext4 /dev/vda /mnt
-chown -R 990:990 /mnt
-umount /mnt
-# systemd calls these, and they know its options.
-ln -sf /usr/bin/mount /usr/bin/umount /bin
-exec /lib/systemd/systemd
+make_initrd first.initrd tree <init
+
+# The second boot.
+mv second tree/orders
+cat >>tree/orders <<'EOF'
+check_files /srv
+
+say "the device fails, and is there again when nobody uses it"
+db=/var/lib/sqlblock/main.sqlite
+sqlblock snapshot create $db web@s
+sqlblock rollback --force $db web@s
+await is nbd0 failed
+umount /srv
+await is nbd0 connected
+await systemctl start srv.mount
+check_files /srv
+
+say "off, without the server"
+systemctl stop sqlblock@main
+await is nbd0 away
+seq 100000 >/srv/later
+echo "result 0" >&3
+systemctl poweroff
 EOF
-run_guest 200 first.initrd console1 -m 512 \
-  -drive "file=volume,format=raw,if=virtio"
+make_initrd second.initrd tree <init
+
+# ended_before UNIT UNIT: when the machine of the console went off.
+ended_before ()
+{
+  local line
+  line=$(sed -n '/^ORDERS .*: off/,$s/: Deactivated successfully.*//p' console |
+    grep -o "$1$\|$2$" | paste -sd' ')
+  [ "$line" = "$1 $2" ] || fail "this ended: $line"
+}
+
+# whole: what the machine left, seen from here.
+whole ()
+{
+  local name
+  rm -rf left
+  mkdir left
+  e2fsck -fn volume || fail "the file system of the databases is damaged"
+  debugfs -R "rdump / left" volume
+  for name in main own; do
+    sqlblock check -q left/$name.sqlite
+    sqlblock export -q left/$name.sqlite web left/$name
+    e2fsck -fn left/$name || fail "the file system of $name is damaged"
+    debugfs -R "cat /late" left/$name | cmp - <(seq 100000)
+  done
+}
+
+boot ()
+{
+  run_guest 400 "$1.initrd" console -m 512 \
+    -drive "file=volume,format=raw,if=virtio"
+}
+
+boot first
+ended_before srv.mount sqlblock-attach@nbd0.service
+ended_before hand.mount sqlblock-attach@nbd1.service
+ended_before sqlblock-attach@nbd0.service sqlblock@main.service
+whole
+boot second
+ended_before srv.mount sqlblock-attach@nbd0.service
