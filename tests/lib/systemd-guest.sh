@@ -9,7 +9,7 @@ systemd_units="sysinit.target basic.target local-fs.target local-fs-pre.target
   swap.target sockets.target timers.target paths.target slices.target
   shutdown.target umount.target network.target network-online.target
   remote-fs.target remote-fs-pre.target multi-user.target
-  blockdev@.target final.target poweroff.target systemd-poweroff.service
+  final.target poweroff.target systemd-poweroff.service
   systemd-udevd.service systemd-udevd-control.socket
   systemd-udevd-kernel.socket systemd-udev-trigger.service"
 udev_rules="50-udev-default 60-block 60-persistent-storage 99-systemd"

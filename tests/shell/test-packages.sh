@@ -100,10 +100,18 @@ if type -P systemd-analyze >/dev/null; then
   sed -i 's,^ExecStart=sqlblock,ExecStart=/bin/true,' sqlblock-attach@.service
   ln -s sqlblock@.service sqlblock@test.service
   ln -s sqlblock-attach@.service sqlblock-attach@nbd0.service
-  for name in sqlblock@test sqlblock-attach@nbd0; do
-    systemd-analyze verify --man=no "$tmp/$name.service" >out 2>&1 || :
-    ! grep -F sqlblock out || fail "systemd does not like $name"
-  done
+  # not_disliked UNIT EXPOSURE: it is right, and its exposure, in tenths, is at
+  # most that.
+  not_disliked ()
+  {
+    systemd-analyze verify --man=no "$tmp/$1" >out 2>&1 || :
+    ! grep -F sqlblock out || fail "systemd does not like $1"
+    systemd-analyze --help | grep -e --threshold >/dev/null || return 0
+    systemd-analyze security --offline=yes --threshold="$2" "$tmp/$1" \
+      >out 2>&1 || fail "$1 is not hardened: $(tail -n 1 out)"
+  }
+  not_disliked sqlblock@test.service 20
+  not_disliked sqlblock-attach@nbd0.service 60
 else
   echo "the units were not tried: there is no systemd-analyze"
 fi

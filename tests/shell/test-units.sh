@@ -32,7 +32,7 @@ mkfs.ext4 -q -d var volume 256M
 
 make_systemd_tree tree "$(type -P sqlblock)"
 directory=$(nbdkit --dump-config | sed -n 's/^plugindir=//p')
-add_files tree "$libnbd" "$(type -P nbdkit)"
+add_files tree "$libnbd" "$(type -P nbdkit)" /usr/bin/bash
 mkdir -p "tree$directory" tree/{srv,hand,etc/sqlblock} \
   tree/etc/systemd/system/multi-user.target.wants
 cp "$plugin" "tree$directory"
@@ -63,8 +63,9 @@ trap - EXIT
 mount -t ext4 /dev/vda /mnt
 chown -R 990:990 /mnt
 umount /mnt
-# systemd calls these, and they know its options.
+# Those of busybox do not know all options, and its shell prefers them.
 ln -sf /usr/bin/mount /usr/bin/umount /bin
+ln -sf /usr/bin/bash /bin/sh
 exec /lib/systemd/systemd
 EOF
 cat >tree/orders <<'EOF'
@@ -267,7 +268,7 @@ whole ()
 
 boot ()
 {
-  run_guest 400 "$1.initrd" console -m 512 \
+  run_guest 600 "$1.initrd" console -m 512 \
     -drive "file=volume,format=raw,if=virtio"
 }
 
