@@ -100,9 +100,9 @@ if type -P systemd-analyze >/dev/null; then
   sed -i 's,^ExecStart=sqlblock,ExecStart=/bin/true,' sqlblock-attach@.service
   ln -s sqlblock@.service sqlblock@test.service
   ln -s sqlblock-attach@.service sqlblock-attach@nbd0.service
-  # not_disliked UNIT EXPOSURE: it is right, and its exposure, in tenths, is at
+  # systemd_likes UNIT EXPOSURE: it is right, and its exposure, in tenths, is at
   # most that.
-  not_disliked ()
+  systemd_likes ()
   {
     systemd-analyze verify --man=no "$tmp/$1" >out 2>&1 || :
     ! grep -F sqlblock out || fail "systemd does not like $1"
@@ -110,8 +110,8 @@ if type -P systemd-analyze >/dev/null; then
     systemd-analyze security --offline=yes --threshold="$2" "$tmp/$1" \
       >out 2>&1 || fail "$1 is not hardened: $(tail -n 1 out)"
   }
-  not_disliked sqlblock@test.service 20
-  not_disliked sqlblock-attach@nbd0.service 60
+  systemd_likes sqlblock@test.service 20
+  systemd_likes sqlblock-attach@nbd0.service 60
 else
   echo "the units were not tried: there is no systemd-analyze"
 fi

@@ -25,8 +25,8 @@ units=$srcdir/../packaging
 # The disks, each with a file system, in a file system of their own.
 mkdir var
 mkfs.ext4 -q -b 4096 image 64M
-for name in main own; do
-  sqlblock import -q --create var/$name.sqlite web image
+for name in main "its own"; do
+  sqlblock import -q --create "var/$name.sqlite" web image
 done
 mkfs.ext4 -q -d var volume 256M
 
@@ -48,7 +48,7 @@ done
 echo "Wants=multi-user.target remote-fs.target" \
   >>tree/etc/systemd/system/default.target
 cp "$units/example-attach.conf" tree/etc/sqlblock/attach-nbd0.conf
-echo 'ATTACH_DISK=/var/lib/sqlblock/own.sqlite web' \
+echo "ATTACH_DISK='\"/var/lib/sqlblock/its own.sqlite\" web'" \
   >tree/etc/sqlblock/attach-nbd1.conf
 cat >tree/etc/fstab <<'EOF'
 /dev/vda /var/lib/sqlblock ext4 defaults 0 0
@@ -258,11 +258,11 @@ whole ()
   mkdir left
   e2fsck -fn volume || fail "the file system of the databases is damaged"
   debugfs -R "rdump / left" volume
-  for name in main own; do
-    sqlblock check -q left/$name.sqlite
-    sqlblock export -q left/$name.sqlite web left/$name
-    e2fsck -fn left/$name || fail "the file system of $name is damaged"
-    debugfs -R "cat /late" left/$name | cmp - <(seq 100000)
+  for name in main "its own"; do
+    sqlblock check -q "left/$name.sqlite"
+    sqlblock export -q "left/$name.sqlite" web "left/$name"
+    e2fsck -fn "left/$name" || fail "the file system of $name is damaged"
+    debugfs -R "cat /late" "left/$name" | cmp - <(seq 100000)
   done
 }
 
