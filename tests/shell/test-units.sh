@@ -71,13 +71,6 @@ EOF
 cat >tree/orders <<'EOF'
 PATH=/tools:/usr/bin:/usr/sbin:/bin:/sbin
 exec 3<>/dev/ttyS1 >/dev/console 2>&1
-host ()
-{
-  echo "$*" >&3
-  read -t 60 -r answer <&3
-  echo "$answer"
-}
-
 say ()
 {
   echo "ORDERS $(cut -d' ' -f1 /proc/uptime): $*"
@@ -233,21 +226,26 @@ await systemctl start srv.mount
 check_files /srv
 
 say "off, without the server"
+seq 100000 >/srv/later
 systemctl stop sqlblock@main
 await is nbd0 away
-seq 100000 >/srv/later
 echo "result 0" >&3
 systemctl poweroff
 EOF
 make_initrd second.initrd tree <init
 
-# ended_before UNIT UNIT: when the machine of the console went off.
+# ended UNIT...: those of them that ended well when the machine of the console
+# went off, in this order.
+ended ()
+{
+  sed -n '/^ORDERS .*: off/,$s/: Deactivated successfully.*//p' console |
+    grep -o "$(printf '%s$\\|' "$@")NONE" | paste -sd' '
+}
+
+# ended_before UNIT UNIT
 ended_before ()
 {
-  local line
-  line=$(sed -n '/^ORDERS .*: off/,$s/: Deactivated successfully.*//p' console |
-    grep -o "$1$\|$2$" | paste -sd' ')
-  [ "$line" = "$1 $2" ] || fail "this ended: $line"
+  [ "$(ended "$@")" = "$*" ] || fail "this ended: $(ended "$@")"
 }
 
 # whole: what the machine left, seen from here.
@@ -278,4 +276,4 @@ ended_before hand.mount sqlblock-attach@nbd1.service
 ended_before sqlblock-attach@nbd0.service sqlblock@main.service
 whole
 boot second
-ended_before srv.mount sqlblock-attach@nbd0.service
+[ "$(ended sqlblock-attach@nbd0.service)" ] || fail "it was not detached"
