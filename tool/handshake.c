@@ -93,50 +93,59 @@ open_export (struct nbd_handle *handle, struct status *status)
                       strerror (answer ? answer : EIO));
 }
 
-/* Connect to the export of URI, or with SUFFIX to the one whose name has that
- * behind it.
+/* Connect HANDLE to the server of URI.  Returns 0 or -1. */
+static int
+reach (struct nbd_handle *handle, const char *uri, struct status *status)
+{
+  int r = 0;
+
+  /* The kernel knows neither structured replies nor TLS. */
+  if (nbd.set_opt_mode (handle, true) == -1 ||
+      nbd.set_request_structured_replies (handle, false) == -1 ||
+      nbd.aio_connect_uri (handle, uri) == -1)
+    r = libnbd_fail ("connecting", status);
+  else
+    r = await (handle, status);
+  if (r == 0 && nbd.aio_is_negotiating (handle) != 1)
+    r = libnbd_fail ("connecting", status);
+  /* It is the socket that is not there, as while a server is started anew, and
+   * no export that is gone.
+   */
+  if (r == -1 && status->error == ENOENT)
+    status->error = ECONNREFUSED;
+  return r;
+}
+
+/* Name the export of URI, or with SUFFIX the one whose name has that behind it.
+ * Returns 0 or -1.
  */
+static int
+name_export (struct nbd_handle *handle, const char *suffix,
+             struct status *status)
+{
+  char *name = nbd.get_export_name (handle);
+  char *whole = tool_format ("%s%s", name ? name : "", suffix);
+  const int r = nbd.set_export_name (handle, whole);
+
+  free (name);
+  free (whole);
+  return r == -1 ? libnbd_fail ("connecting", status) : 0;
+}
+
+/* Connect to it. */
 static struct nbd_handle *
 connect_to (const char *uri, const char *suffix, struct status *status)
 {
   struct nbd_handle *handle = nbd.create ();
-  char *name = NULL, *whole;
-  int r;
 
   if (handle == NULL) {
     libnbd_fail ("libnbd", status);
     return NULL;
   }
-  /* The kernel knows neither structured replies nor TLS. */
-  if (nbd.set_opt_mode (handle, true) == -1 ||
-      nbd.set_request_structured_replies (handle, false) == -1 ||
-      nbd.aio_connect_uri (handle, uri) == -1) {
-    libnbd_fail ("connecting", status);
-    goto away;
-  }
-  if (await (handle, status) == -1)
-    goto away;
-  if (nbd.aio_is_negotiating (handle) != 1) {
-    libnbd_fail ("connecting", status);
-    goto away;
-  }
-  name = nbd.get_export_name (handle);
-  whole = tool_format ("%s%s", name ? name : "", suffix);
-  free (name);
-  r = nbd.set_export_name (handle, whole);
-  free (whole);
-  if (r == -1) {
-    libnbd_fail ("connecting", status);
-    goto failed;
-  }
-  if (open_export (handle, status) == 0)
+  if (reach (handle, uri, status) == 0 &&
+      name_export (handle, suffix, status) == 0 &&
+      open_export (handle, status) == 0)
     return handle;
-
-away:
-  /* It is the socket that is not there, and not the export. */
-  if (status->error == ENOENT)
-    status->error = ECONNREFUSED;
-failed:
   nbd.close (handle);
   return NULL;
 }
@@ -164,13 +173,17 @@ flags_of (struct nbd_handle *handle)
   return flags;
 }
 
+/* The sectors of the device: as small as the server takes them, since what is
+ * on a disk was made for that.  A larger size keeps partitions, and file systems
+ * of small blocks, from being found.
+ */
 static uint64_t
 block_size_of (struct nbd_handle *handle)
 {
-  const int64_t liked = nbd.get_block_size (handle, LIBNBD_SIZE_PREFERRED);
+  const int64_t least = nbd.get_block_size (handle, LIBNBD_SIZE_MINIMUM);
   uint64_t block = 512;
 
-  while (block < BLOCK_MOST && (int64_t)(2 * block) <= liked)
+  while (block < BLOCK_MOST && (int64_t)block < least)
     block *= 2;
   return block;
 }

@@ -45,6 +45,16 @@ need_guest ()
     "(the package linux-image-amd64)"
 }
 
+# need_attach: skip the test unless "sqlblock attach" works. Leaves the path of
+# the library that it loads in $libnbd.
+need_attach ()
+{
+  libnbd=$(ldconfig -p | awk '$1 == "libnbd.so.0" && !seen++ { print $NF }')
+  [ "$libnbd" ] || skip "there is no libnbd.so.0"
+  grep -q "define HAVE_ATTACH 1" "$top_builddir/config.h" ||
+    skip "sqlblock was built without libnl"
+}
+
 # need_package PACKAGE COMMAND...: need, naming Debian's package.
 need_package ()
 {

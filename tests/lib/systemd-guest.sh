@@ -9,6 +9,7 @@ systemd_units="sysinit.target basic.target local-fs.target local-fs-pre.target
   swap.target sockets.target timers.target paths.target slices.target
   shutdown.target umount.target network.target network-online.target
   remote-fs.target remote-fs-pre.target multi-user.target
+  final.target poweroff.target systemd-poweroff.service
   systemd-udevd.service systemd-udevd-control.socket
   systemd-udevd-kernel.socket systemd-udev-trigger.service"
 udev_rules="50-udev-default 60-block 60-persistent-storage 99-systemd"
@@ -27,7 +28,9 @@ make_systemd_tree ()
   local dir=$1 file
   make_tree "$@"
   mkdir -p "$dir"/{sbin,usr,var/lib,run,root,etc/systemd/system}
-  add_files "$dir" /lib/systemd/systemd "$(type -P systemctl)" \
+  add_files "$dir" /lib/systemd/{systemd,systemd-shutdown} \
+    /lib/systemd/system-generators/systemd-fstab-generator \
+    "$(type -P systemctl)" \
     "$(type -P udevadm)" "$(type -P mount)" "$(type -P umount)" \
     "$(type -P fsck)" $(printf '/lib/systemd/system/%s ' $systemd_units) \
     $(printf '/lib/udev/rules.d/%s.rules ' $udev_rules)

@@ -22,9 +22,7 @@ need_package e2fsprogs mkfs.ext4 fsck.ext4 resize2fs tune2fs
 need_package xfsprogs mkfs.xfs
 need_package fdisk sfdisk
 need_guest
-ldconfig -p | grep libnbd.so.0 >/dev/null || skip "there is no libnbd.so.0"
-grep -q "define HAVE_ATTACH 1" "$top_builddir/config.h" ||
-  skip "sqlblock was built without libnl"
+need_attach
 
 kills=${1-10}
 soak=${SOAK-no}
@@ -164,10 +162,9 @@ for name in web other; do
   "$sqlblock" create -q "$db" $name --size=64M
 done
 
-library=$(ldconfig -p | awk '$1 == "libnbd.so.0" && !n++ { print $NF }')
 make_tree "$tmp/tree" "$sqlblock" mkfs.ext4 fsck.ext4 resize2fs nbdkit \
   $guest_mount_tools
-add_files "$tmp/tree" "$library" "$plugin"
+add_files "$tmp/tree" "$libnbd" "$plugin"
 make_initrd "$tmp/initrd" "$tmp/tree" <<END
 kills=$kills
 soak=$soak

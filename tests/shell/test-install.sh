@@ -61,8 +61,10 @@ for file in "$bindir/sqlblock" "$plugindir/nbdkit-sqlblock-plugin.so" \
   "$mandir/man1/nbdkit-sqlblock-plugin.1" "$mandir/man1/sqlblock.1" \
   "$bashcompletiondir/sqlblock" "$fishcompletiondir/sqlblock.fish" \
   "$zshcompletiondir/_sqlblock" "$docdir/CHANGELOG.md" "$docdir/LICENSE" \
-  "$docdir/README.md" "$docdir/schema.sql" "$docdir/examples/example.conf" \
-  "$docdir/examples/sqlblock@.service"; do
+  "$docdir/README.md" "$docdir/schema.sql" \
+  "$docdir"/examples/{example,example-attach}.conf \
+  "$docdir"/examples/sqlblock{,-attach}@.service \
+  "$docdir/examples/sqlblock-servers.target"; do
   echo "$file"
 done | sort >wanted
 find "$tmp/d" ! -type d | sort >got

@@ -4,8 +4,8 @@
 
 # What packages are made of: the tarball has all of the sources, and is the
 # same to the byte each time, and debian/copyright knows whose they are; the
-# unit for systemd is right, gives nbdkit what it has, and is that of the
-# manual; all say the same version.
+# units for systemd are right, that of servers gives nbdkit what it has, and is
+# that of the manual; all say the same version.
 
 . "${srcdir:-$(dirname "$(realpath "$0")")/..}/lib/functions.sh"
 need make tar xz python3
@@ -82,7 +82,7 @@ sys.exit(" ".join(wrong) or 0)
 EOF2
   fail "debian/copyright does not say whose these are"
 
-# --- The unit ---------------------------------------------------------------
+# --- The units --------------------------------------------------------------
 
 unit=$sources/packaging/sqlblock@.service
 python3 - "$unit" "$sources/$name.pod" <<'EOF2' || fail "the manual's unit"
@@ -95,12 +95,25 @@ if unit not in open(sys.argv[2]).read():
     sys.exit("the manual has another unit than packaging/sqlblock@.service")
 EOF2
 if type -P systemd-analyze >/dev/null; then
-  cp "$unit" sqlblock@.service
+  cp "$sources"/packaging/sqlblock*.{service,target} .
+  # The command is not installed.
+  sed -i 's,^ExecStart=sqlblock,ExecStart=/bin/true,' sqlblock-attach@.service
   ln -s sqlblock@.service sqlblock@test.service
-  systemd-analyze verify --man=no "$tmp/sqlblock@test.service" >out 2>&1 || :
-  ! grep -F sqlblock out || fail "systemd does not like the unit"
+  ln -s sqlblock-attach@.service sqlblock-attach@nbd0.service
+  # systemd_likes UNIT EXPOSURE: it is right, and its exposure, in tenths, is at
+  # most that.
+  systemd_likes ()
+  {
+    systemd-analyze verify --man=no "$tmp/$1" >out 2>&1 || :
+    ! grep -F sqlblock out || fail "systemd does not like $1"
+    systemd-analyze --help | grep -e --threshold >/dev/null || return 0
+    systemd-analyze security --offline=yes --threshold="$2" "$tmp/$1" \
+      >out 2>&1 || fail "$1 is not hardened: $(tail -n 1 out)"
+  }
+  systemd_likes sqlblock@test.service 20
+  systemd_likes sqlblock-attach@nbd0.service 60
 else
-  echo "the unit was not tried: there is no systemd-analyze"
+  echo "the units were not tried: there is no systemd-analyze"
 fi
 
 # What it starts, as systemd reads it: nbdkit with those of its newer options
