@@ -174,8 +174,8 @@ flags_of (struct nbd_handle *handle)
 }
 
 /* The sectors of the device: as small as the server takes them, since what is
- * on a disk was made for that.  A larger size keeps partitions, and file systems
- * of small blocks, from being found.
+ * on a disk was made for that.  A larger size keeps partitions, and file
+ * systems of small blocks, from being found.
  */
 static uint64_t
 block_size_of (struct nbd_handle *handle)
