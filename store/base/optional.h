@@ -37,6 +37,7 @@
  */
 #define PROPERTY_ALLOW     PROPERTY_LOCAL "allow"
 #define PROPERTY_EXCLUSIVE PROPERTY_LOCAL "exclusive"
+#define PROPERTY_LITESTREAM PROPERTY_LOCAL "litestream"
 
 /* What properties are about. */
 enum property_kind {

@@ -74,6 +74,7 @@ enum feature_use { FEATURE_READ, FEATURE_CHANGE };
  */
 #define FEATURE_ALLOW     "allow"
 #define FEATURE_EXCLUSIVE "exclusive"
+#define FEATURE_LITESTREAM "litestream"
 
 /* Does this program know the feature NAME?  NULL is none. */
 bool features_know (const char *name);

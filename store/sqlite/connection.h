@@ -70,6 +70,7 @@ struct patience {
   bool upgrade;
 
   atomic_bool unsealed;    /* a page without a checksum was read */
+  atomic_uint litestream;  /* the root of its table (litestream.h); 0: none */
   atomic_bool in_doubt;    /* a sync has failed, and was not made good */
   atomic_bool interrupted; /* all waiting ends */
   pthread_mutex_t lock;    /* of what follows; a leaf */
