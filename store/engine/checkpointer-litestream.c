@@ -43,6 +43,13 @@
 /* How often to look meanwhile, in nanoseconds. */
 #define LOOK_EVERY (5 * CLOCK_MILLISECOND)
 
+/* A log that has just started over does not become longer than this, in bytes,
+ * for so long, in nanoseconds.  Litestream leaves one alone that has less than
+ * 1000 pages.
+ */
+#define YOUNG_BYTES (UINT64_C (1000) * 4096)
+#define YOUNG_TIME  (250 * CLOCK_MILLISECOND)
+
 /* The longest that a writer is slowed down, in nanoseconds. */
 #define LONGEST_PACE (200 * CLOCK_MILLISECOND)
 
@@ -112,15 +119,23 @@ pace_of (const struct checkpoint_limits *limits, uint64_t grown, uint64_t bytes)
   return pace < LONGEST_PACE ? pace : LONGEST_PACE;
 }
 
+/* How long a log that is YOUNG nanoseconds old, and BYTES long, is to stay so. */
+static uint64_t
+time_to_grow (uint64_t young, uint64_t bytes)
+{
+  return bytes > YOUNG_BYTES && young < YOUNG_TIME ? YOUNG_TIME - young : 0;
+}
+
 void
 checkpointer_pace (struct checkpointer *checkpointer)
 {
-  uint64_t bytes, paced, pace = 0;
+  uint64_t bytes, paced, pace;
 
   pthread_mutex_lock (&checkpointer->lock);
   bytes = checkpointer->log_bytes;
   paced = checkpointer->paced;
   checkpointer->paced = bytes;
+  pace = time_to_grow (clock_now () - checkpointer->restarted_at, bytes);
   if (bytes > paced && paced > 0 && bytes > checkpointer->limits.start &&
       !checkpointer->stuck && !checkpointer->stopping)
     pace = pace_of (&checkpointer->limits, bytes - paced, bytes);

@@ -61,8 +61,10 @@ note_commit (uint64_t log_bytes, void *opaque)
   struct checkpointer *checkpointer = opaque;
 
   pthread_mutex_lock (&checkpointer->lock);
-  if (log_bytes < checkpointer->log_bytes)
+  if (log_bytes < checkpointer->log_bytes) {
     checkpointer->restarted = true;
+    checkpointer->restarted_at = clock_now ();
+  }
   if (!checkpointer->stuck &&
       (!checkpointer->dirty || log_bytes > checkpointer->start))
     pthread_cond_signal (&checkpointer->wake);
@@ -73,9 +75,8 @@ note_commit (uint64_t log_bytes, void *opaque)
   pthread_mutex_unlock (&checkpointer->lock);
   statistics_log (checkpointer->writer->statistics, log_bytes);
   atomic_store (&checkpointer->writer->past_bound,
-                log_bytes > (litestream_is_on (&checkpointer->connection)
-                                 ? checkpointer->limits.start
-                                 : checkpointer->limits.bound));
+                litestream_is_on (&checkpointer->connection) ||
+                    log_bytes > checkpointer->limits.bound);
 }
 
 /* The leader waits for the log to get shorter.  Where somebody keeps it from

@@ -17,7 +17,6 @@
 #include "block/checksum.h"
 #include "base/clock.h"
 #include "block/codec.h"
-#include "sqlite/litestream.h"
 #include "sqlite/log.h"
 #include "sqlite/marking.h"
 #include "base/counters.h"
@@ -76,17 +75,6 @@ note_failed_sync (struct writer *writer)
     writer->committed (writer->log_bytes, writer->opaque);
 }
 
-/* Begin a transaction with the mark open. */
-static int
-begin_marked (struct writer *writer, struct status *status)
-{
-  const int r = marking_begin (&writer->connection, status);
-
-  if (r == -1 && status->sqlite == SQLITE_IOERR_FSYNC)
-    note_failed_sync (writer);
-  return r;
-}
-
 /* Begin a transaction, and wait for its lock as long as the first operation
  * of LIST may.
  */
@@ -99,10 +87,11 @@ begin (struct writer *writer, const struct operation *list,
   writer->connection.asked = waiting_since (writer, list);
   if (flusher_settle (writer->flusher, status) == -1)
     return -1;
-  if (begin_marked (writer, status) == -1 ||
-      (litestream_let_restart (&writer->connection) &&
-       begin_marked (writer, status) == -1))
+  if (marking_begin (&writer->connection, status) == -1) {
+    if (status->sqlite == SQLITE_IOERR_FSYNC)
+      note_failed_sync (writer);
     return -1;
+  }
   writer->locked_since = 0;
   return 0;
 }

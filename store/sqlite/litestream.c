@@ -17,7 +17,7 @@
 #include "sqlite/vfs-restart.h"
 
 /* How often, and in nanoseconds how long each time, a writer lets Litestream go
- * first: it needs less than a millisecond.
+ * first: it needs less than a millisecond to take a lock.
  */
 #define ATTEMPTS 50
 #define PAUSE    1000000
@@ -147,14 +147,38 @@ litestream_log_size (struct connection *connection)
          (page_size == 1 ? PAGE_SIZE_MAX : page_size);
 }
 
+/* Let Litestream go first, once for a state of the log: for one that has the same
+ * COUNT bytes from PLACE on in the header of its index.  Where all of it has been
+ * MOVED, that ends when it is otherwise.
+ */
+static bool
+give_way (struct connection *connection, int place, int count, bool moved)
+{
+  unsigned char *given = connection->marking.given;
+  unsigned char now[LOG_INDEX_HEADER];
+
+  if (vfs_restart_header (connection->db, now) != SQLITE_OK ||
+      memcmp (now + place, given + place, count) == 0)
+    return false;
+  memcpy (given, now, sizeof now);
+  connection_rollback (connection);
+  for (int i = 0;
+       i < ATTEMPTS && (!moved || vfs_restart_is_moved (connection->db)); i++)
+    nanosleep (&(struct timespec){ .tv_nsec = PAUSE }, NULL);
+  return true;
+}
+
 bool
 litestream_let_restart (struct connection *connection)
 {
-  if (!litestream_is_on (connection) ||
-      !vfs_restart_is_moved (connection->db))
-    return false;
-  connection_rollback (connection);
-  for (int i = 0; i < ATTEMPTS && vfs_restart_is_moved (connection->db); i++)
-    nanosleep (&(struct timespec){ .tv_nsec = PAUSE }, NULL);
-  return true;
+  return litestream_is_on (connection) &&
+         vfs_restart_is_moved (connection->db) &&
+         give_way (connection, 0, LOG_INDEX_HEADER, true);
+}
+
+bool
+litestream_let_copy (struct connection *connection)
+{
+  return litestream_is_on (connection) &&
+         give_way (connection, LOG_INDEX_SALTS, LOG_SALTS_SIZE, false);
 }

@@ -24,6 +24,12 @@
  * - Between its checkpoint and that first transaction it holds no lock.  What
  *   somebody else commits then has the log go on, and grow.  So a writer who
  *   finds that all of the log has been moved lets Litestream go first.
+ * - What was committed between its last look at the old log and its checkpoint
+ *   it copies only now, from behind the end of the new one.  If that were longer
+ *   by then, the replica would lack it, and nobody would notice.  So a writer
+ *   lets it go first once more, and the log does not grow longer than the least
+ *   that has it checkpoint before some time has passed
+ *   (engine/checkpointer-litestream.c).
  */
 
 #ifndef SQLBLOCK_LITESTREAM_H
@@ -64,10 +70,12 @@ int litestream_set (struct connection *connection, bool on,
  */
 uint64_t litestream_log_size (struct connection *connection);
 
-/* Called when a write transaction has just begun: where Litestream is about to
- * let the log start over, roll back and let it, for a moment.  Returns whether
- * it has done that.
+/* Called when a write transaction has just begun.  Where Litestream is about to
+ * let the log start over, or, for the second, where somebody has done that just
+ * now: roll back and let it go first, for a moment.  Returns whether that was
+ * done, which is once for each log.
  */
 bool litestream_let_restart (struct connection *connection);
+bool litestream_let_copy (struct connection *connection);
 
 #endif /* SQLBLOCK_LITESTREAM_H */
