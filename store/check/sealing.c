@@ -485,8 +485,8 @@ run (void *opaque)
       sealer->warn (status.message);
     if (r != 2)
       sealer->told = r == -1;
-  } while (
-      background_sleep (&sealer->background, pause_after (sealer, r) * CLOCK_SECOND));
+  } while (background_sleep (&sealer->background,
+                             pause_after (sealer, r) * CLOCK_SECOND));
   return NULL;
 }
 

@@ -119,7 +119,8 @@ pace_of (const struct checkpoint_limits *limits, uint64_t grown, uint64_t bytes)
   return pace < LONGEST_PACE ? pace : LONGEST_PACE;
 }
 
-/* How long a log that is YOUNG nanoseconds old, and BYTES long, is to stay so. */
+/* How long a log that is YOUNG nanoseconds old, and BYTES long, is to stay so.
+ */
 static uint64_t
 time_to_grow (uint64_t young, uint64_t bytes)
 {

@@ -99,10 +99,10 @@ struct checkpointer {
   uint64_t log_bytes; /* after the last one */
 
   /* Of checkpointer-litestream.c, and guarded in the same way. */
-  uint64_t past_since; /* the log is past its bound; 0: it is not */
+  uint64_t past_since;   /* the log is past its bound; 0: it is not */
   uint64_t restarted_at; /* somebody else has let it start over last */
-  bool unattended;     /* it was we who let it start over last */
-  uint64_t paced;      /* how long it was when writers were last slowed down */
+  bool unattended;       /* it was we who let it start over last */
+  uint64_t paced; /* how long it was when writers were last slowed down */
 
   /* The thread's own. */
   bool warned_pinned;

@@ -72,8 +72,8 @@ enum feature_use { FEATURE_READ, FEATURE_CHANGE };
 /* Those of settings (settings.h): of a disk, or the file, that says who may use
  * a disk (class 3), and that one client at a time may write it (class 2).
  */
-#define FEATURE_ALLOW     "allow"
-#define FEATURE_EXCLUSIVE "exclusive"
+#define FEATURE_ALLOW      "allow"
+#define FEATURE_EXCLUSIVE  "exclusive"
 #define FEATURE_LITESTREAM "litestream"
 
 /* Does this program know the feature NAME?  NULL is none. */

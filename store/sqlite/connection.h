@@ -92,11 +92,11 @@ bool patience_is_interrupted (const struct patience *patience);
 
 /* What a connection knows about the mark (marking.h). */
 struct marking {
-  bool known;       /* `mark` holds, unless somebody else has committed */
+  bool known; /* `mark` holds, unless somebody else has committed */
   unsigned char given[LOG_INDEX_HEADER]; /* as the log was when Litestream was
                                             let go first (litestream.h) */
-  bool changed;     /* by the transaction that runs */
-  unsigned version; /* SQLite's, of the database's state */
+  bool changed;                          /* by the transaction that runs */
+  unsigned version;                      /* SQLite's, of the database's state */
   struct mark mark;
   unsigned char salts[LOG_SALTS_SIZE];    /* of the log, when that was read */
   unsigned char marked[LOG_SALTS_SIZE];   /* those of one that has a mark */

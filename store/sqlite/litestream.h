@@ -25,10 +25,10 @@
  *   somebody else commits then has the log go on, and grow.  So a writer who
  *   finds that all of the log has been moved lets Litestream go first.
  * - What was committed between its last look at the old log and its checkpoint
- *   it copies only now, from behind the end of the new one.  If that were longer
- *   by then, the replica would lack it, and nobody would notice.  So a writer
- *   lets it go first once more, and the log does not grow longer than the least
- *   that has it checkpoint before some time has passed
+ *   it copies only now, from behind the end of the new one.  If that were
+ * longer by then, the replica would lack it, and nobody would notice.  So a
+ * writer lets it go first once more, and the log does not grow longer than the
+ * least that has it checkpoint before some time has passed
  *   (engine/checkpointer-litestream.c).
  */
 
@@ -46,14 +46,9 @@
   "CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER)"
 #define LITESTREAM_LOCK "CREATE TABLE _litestream_lock (id INTEGER)"
 
-/* Is PAGE the root of its table, with nothing on it but the one row?  Then NUMBER
- * becomes the number in it.  Thread rules: any thread.
- */
-bool litestream_parse (const unsigned char *page, uint32_t page_size,
-                       int64_t *number);
-
-/* Find that root, and note it for all connections of the store.  Returns 0 or
- * -1.  Thread rules, here and below: those of the connection.
+/* Find the root of the first table, and note it for all connections of the
+ * store.  Returns 0 or -1.  Thread rules, here and below: those of the
+ * connection.
  */
 int litestream_find (struct connection *connection, struct status *status);
 

@@ -13,7 +13,7 @@
 
 #include "base/bytes.h"
 #include "sqlite/vfs-checksum.h"
-#include "sqlite/litestream.h"
+#include "sqlite/litestream-page.h"
 #include "sqlite/mark.h"
 #include "sqlite/page.h"
 #include "sqlite/raw.h"

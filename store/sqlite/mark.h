@@ -89,13 +89,13 @@
  *   have, would find such pages when they are read; but once the copy is opened
  *   it counts on, and takes them for its own.)
  * - Litestream (litestream.h) lets the log start over when all of it is in the
- *   file, whatever the mark says.  Its log begins with a transaction of one page,
- *   on which the number is one higher than it was in the log before.  So it fits
- *   a file with the number before, or, when the page was moved meanwhile, with a
- *   number that is in the log; if it has no mark yet, or its first one is after
- *   that of the file.  A file that was copied before Litestream's checkpoint, and
- *   a log that was copied after it, before we have written to it again, pass as
- *   well.
+ *   file, whatever the mark says.  Its log begins with a transaction of one
+ * page, on which the number is one higher than it was in the log before.  So it
+ * fits a file with the number before, or, when the page was moved meanwhile,
+ * with a number that is in the log; if it has no mark yet, or its first one is
+ * after that of the file.  A file that was copied before Litestream's
+ * checkpoint, and a log that was copied after it, before we have written to it
+ * again, pass as well.
  * - "Nothing valid" is judged as SQLite's recovery does it: by checksums and
  *   salts, up to the last commit.
  * - Damage in the log hides what is behind it, without a word: SQLite takes it

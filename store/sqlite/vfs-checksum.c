@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "block/checksum.h"
-#include "sqlite/litestream.h"
+#include "sqlite/litestream-page.h"
 #include "sqlite/page.h"
 #include "sqlite/vfs-ahead.h"
 #include "sqlite/vfs-checksum.h"
@@ -190,8 +190,7 @@ is_litestream (const struct vfs_checksum *checksum, const unsigned char *page,
 {
   int64_t ignored;
 
-  return checksum->litestream &&
-         atomic_load (checksum->litestream) == number &&
+  return checksum->litestream && atomic_load (checksum->litestream) == number &&
          litestream_parse (page, size, &ignored);
 }
 
@@ -212,9 +211,8 @@ read_page (struct vfs_file *file, void *data, int size, int64_t offset)
       return SQLITE_IOERR_DATA;
     note_damaged (checksum->damaged, number);
   }
-  if (checksum->unsealed &&
-      (theirs ||
-       (sum_on (data, size) == 0 && !vfs_checksum_is_blank (data, size))))
+  if (checksum->unsealed && (theirs || (sum_on (data, size) == 0 &&
+                                        !vfs_checksum_is_blank (data, size))))
     atomic_store (checksum->unsealed, true);
   note_page_size (checksum, data, size, offset);
   memset ((char *)data + size - PAGE_CHECKSUM_SIZE, 0, PAGE_CHECKSUM_SIZE);

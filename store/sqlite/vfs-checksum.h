@@ -148,7 +148,8 @@ int vfs_checksum_look (sqlite3 *db, uint32_t number, size_t size, bool *right);
  */
 int vfs_checksum_accept (sqlite3 *db, uint32_t number, size_t size);
 
-/* The same if it has none, or Litestream has written it; which SEALED then says.
+/* The same if it has none, or Litestream has written it; which SEALED then
+ * says.
  */
 int vfs_checksum_seal (sqlite3 *db, uint32_t number, size_t size, bool *sealed);
 

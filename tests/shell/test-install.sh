@@ -62,7 +62,9 @@ for file in "$bindir/sqlblock" "$plugindir/nbdkit-sqlblock-plugin.so" \
   "$bashcompletiondir/sqlblock" "$fishcompletiondir/sqlblock.fish" \
   "$zshcompletiondir/_sqlblock" "$docdir/CHANGELOG.md" "$docdir/LICENSE" \
   "$docdir/README.md" "$docdir/schema.sql" "$docdir/examples/example.conf" \
-  "$docdir/examples/sqlblock@.service"; do
+  "$docdir/examples/sqlblock@.service" \
+  "$docdir/examples/sqlblock-litestream@.service" \
+  "$docdir/examples/grafana-dashboard.json"; do
   echo "$file"
 done | sort >wanted
 find "$tmp/d" ! -type d | sort >got
