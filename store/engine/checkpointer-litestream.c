@@ -11,11 +11,11 @@
  * to do here is to keep the log short enough.
  *
  *   length of the log
- *     0           limits.start              limits.bound (log-size=)
- *     |----------------|-------------------------------|----------------->
- *       writers go at    writers go at the rate of       writers wait, for a
- *       full speed       limits.start in a second,       second at most with
- *                        less and less                   each transaction
+ *     0                     half of it              limits.bound (log-size=)
+ *     |------------------------|------------------------|----------------->
+ *       writers go at            writers go at the rate    writers wait, for a
+ *       full speed               of half the bound in a    second at most with
+ *                                second, less and less     each transaction
  *
  * - What Litestream moves in its checkpoint is what was written since the last
  *   one, and writers wait for it: the rate bounds that, too.
@@ -105,17 +105,20 @@ checkpointer_watch_litestream (struct checkpointer *checkpointer)
   return 0;
 }
 
+/* Up to here the log grows at full speed. */
+static uint64_t
+free_of (const struct checkpoint_limits *limits)
+{
+  return limits->bound / 2;
+}
+
 /* How long a writer waits after the log has grown by GROWN bytes, to BYTES. */
 static uint64_t
 pace_of (const struct checkpoint_limits *limits, uint64_t grown, uint64_t bytes)
 {
   const uint64_t room = bytes < limits->bound ? limits->bound - bytes : 0;
-  const uint64_t whole = limits->bound - limits->start;
-  double pace;
+  const double pace = room ? (double)grown / room * CLOCK_SECOND : LONGEST_PACE;
 
-  if (room == 0)
-    return LONGEST_PACE;
-  pace = (double)grown / limits->start * whole / room * CLOCK_SECOND;
   return pace < LONGEST_PACE ? pace : LONGEST_PACE;
 }
 
@@ -137,7 +140,7 @@ checkpointer_pace (struct checkpointer *checkpointer)
   paced = checkpointer->paced;
   checkpointer->paced = bytes;
   pace = time_to_grow (clock_now () - checkpointer->restarted_at, bytes);
-  if (bytes > paced && paced > 0 && bytes > checkpointer->limits.start &&
+  if (bytes > paced && paced > 0 && bytes > free_of (&checkpointer->limits) &&
       !checkpointer->stuck && !checkpointer->stopping)
     pace = pace_of (&checkpointer->limits, bytes - paced, bytes);
   pthread_mutex_unlock (&checkpointer->lock);
