@@ -9,13 +9,26 @@ anybody, and keeps each in one file of DIRECTORY, which is there before it says
 that it has it.  Paths are /BUCKET/KEY.
 """
 
-import hashlib, http.server, os, sys, urllib.parse
-from xml.sax.saxutils import escape
+import hashlib, http.server, os, re, sys, urllib.parse
+from xml.sax.saxutils import escape, unescape
 
 directory, port_file = sys.argv[1:]
+parts = {}      # of uploads, by their names and numbers
 
 def file_of(path):
     return os.path.join(directory, urllib.parse.quote(path, safe=""))
+
+def store(path, data):
+    name = file_of(path)
+    with open(name + ".tmp", "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(name + ".tmp", name)
+
+def remove(path):
+    if os.path.exists(file_of(path)):
+        os.unlink(file_of(path))
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -40,25 +53,37 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
     def do_PUT(self):
-        path, _ = self.split()
+        path, query = self.split()
         data = self.body()
-        name = file_of(path)
-        with open(name + ".tmp", "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(name + ".tmp", name)
+        if "partNumber" in query:
+            parts[query["uploadId"]][int(query["partNumber"])] = data
+        else:
+            store(path, data)
         self.answer(200, ETag='"%s"' % hashlib.md5(data).hexdigest())
 
     def do_DELETE(self):
         path, _ = self.split()
-        if os.path.exists(file_of(path)):
-            os.unlink(file_of(path))
+        remove(path)
         self.answer(204)
 
     def do_POST(self):
-        self.body()
-        self.answer(501)
+        """An upload in parts begins or ends, or several keys are deleted."""
+        path, query = self.split()
+        body = self.body().decode()
+        if "uploads" in query:
+            name = str(len(parts) + 1)
+            parts[name] = {}
+            self.answer(200, ("<InitiateMultipartUploadResult><UploadId>%s"
+                              "</UploadId></InitiateMultipartUploadResult>" %
+                              name).encode())
+        elif "uploadId" in query:
+            done = parts[query["uploadId"]]
+            store(path, b"".join(done[number] for number in sorted(done)))
+            self.answer(200, b"<CompleteMultipartUploadResult/>")
+        else:
+            for key in re.findall("<Key>([^<]*)</Key>", body):
+                remove(path + "/" + unescape(key))
+            self.answer(200, b"<DeleteResult/>")
 
     def do_GET(self):
         path, query = self.split()
