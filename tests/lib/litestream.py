@@ -8,8 +8,8 @@
   litestream.py restore -o FILE REPLICA
 
 It has the same tables, the same transactions and the same rules as db.go
-there, but looks ten times as often, and has a tenth of its limits, so that a
-test takes seconds.  REPLICA is a directory:
+there, but looks ten times as often ($LITESTREAM_INTERVAL, in seconds), and has
+a tenth of its limits, so that a test takes seconds.  REPLICA is a directory:
 
   generation          its number: one more for each copy of the whole file
   G/snapshot          that copy
@@ -18,7 +18,7 @@ test takes seconds.  REPLICA is a directory:
 
 import os, shutil, sqlite3, struct, sys, time
 
-INTERVAL = 0.1
+INTERVAL = float(os.environ.get("LITESTREAM_INTERVAL", "0.1"))
 LEAST, MOST = 100, 1000     # pages: a checkpoint PASSIVE, and RESTART
 BUMP = ("INSERT INTO _litestream_seq (id, seq) VALUES (1, 1)"
         " ON CONFLICT (id) DO UPDATE SET seq = seq + 1")

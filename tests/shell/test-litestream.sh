@@ -235,8 +235,8 @@ await_answer s
 fill 1
 sqlblock set -q "$db" litestream=on
 fill 1
-replicate "file://$tmp/replica"
-fill 150
+LITESTREAM_INTERVAL=1 replicate "file://$tmp/replica"
+fill 100
 [ "$(log_mib)" -le 24 ] || fail "the log has $(log_mib) MiB, its bound is 16"
 ! grep -q "warning: .*log has grown" s.log || fail "a warning about the log"
 
