@@ -211,14 +211,16 @@ drill "file://$tmp/replica"
 
 # --- The log -----------------------------------------------------------------
 
-# fill MIB: write so much, as fast as it goes.
+# fill MIB [SECONDS]: write so much, as fast as it goes, or for so long.
 fill ()
 {
   nbdsh -u "$(uri s web)" -c "
-import os
+import os, time
 data = os.urandom(1 << 20)
+end = time.monotonic() + ${2-1000}
 for i in range($1):
-    h.pwrite(data, (i % 8) << 20)"
+    if time.monotonic() < end:
+        h.pwrite(data, (i % 8) << 20)"
 }
 
 log_mib ()
@@ -238,6 +240,11 @@ fill 1
 LITESTREAM_INTERVAL=1 replicate "file://$tmp/replica"
 fill 100
 [ "$(log_mib)" -le 24 ] || fail "the log has $(log_mib) MiB, its bound is 16"
+# Also while Litestream does something else for some seconds.
+kill -STOP "$replication"
+fill 1000 5
+kill -CONT "$replication"
+[ "$(log_mib)" -le 26 ] || fail "the log has $(log_mib) MiB, its bound is 16"
 ! grep -q "warning: .*log has grown" s.log || fail "a warning about the log"
 
 # Litestream starts anew the log of a server that was killed, which is taken.
