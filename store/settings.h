@@ -26,6 +26,8 @@
 #include "base/types.h"
 #include "status.h"
 
+struct connection;
+
 /* The longest value as text, in bytes. */
 #define SETTING_TEXT_MAX 4000
 
@@ -60,6 +62,15 @@ struct setting {
 
   /* Does TEXT, which is such a value, mean what is usual?  With a feature. */
   bool (*is_usual) (const char *text);
+
+  /* Only the database has it, and no disk inherits it. */
+  bool of_file;
+
+  /* Of one that is more than a property: have the database be as TEXT says, in
+   * a write transaction.  Returns 0 or -1.  NULL: it is not.
+   */
+  int (*apply) (struct connection *connection, const char *text,
+                struct status *status);
 };
 
 /* The setting NAME, or NULL; the NUMBERth of all, or NULL behind the last.

@@ -397,7 +397,7 @@ show_setting (struct subject *subject, const struct setting *setting)
   struct status status;
   int code = TOOL_DONE;
 
-  if (subject->kind == KIND_SNAPSHOT)
+  if (subject->kind == KIND_SNAPSHOT || (is_disk && setting->of_file))
     return TOOL_DONE;
   if (is_disk && setting->copy) {
     show_copied (subject, setting);

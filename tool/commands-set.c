@@ -165,16 +165,24 @@ parse_properties (int count, char *argv[], struct wanted *wanted)
   return code;
 }
 
-/* A snapshot cannot have what a disk can. */
+/* A snapshot cannot have what a disk can, nor a disk all that the database can.
+ */
 static int
 check_fits (const struct wanted *wanted)
 {
-  for (size_t i = 0; i < wanted->options.settings_count; i++)
+  const struct setting *setting;
+
+  for (size_t i = 0; i < wanted->options.settings_count; i++) {
+    setting = setting_find (wanted->settings[i].key);
     if (strchr (wanted->target, '@') &&
         !begins (wanted->settings[i].key, PROPERTY_USER))
       return tool_usage ("'%s' is a snapshot, which can have only a "
                          "description and user:KEY=TEXT",
                          wanted->target);
+    if (setting && setting->of_file && !is_database (wanted))
+      return tool_usage ("%s is of the database only, for which / stands",
+                         setting->name);
+  }
   if (is_database (wanted) && wanted->options.description)
     return tool_usage ("the database has no description; give user:KEY=TEXT");
   return TOOL_DONE;
@@ -313,6 +321,8 @@ const struct command command_set = {
       "  limit-requests=NUMBER|none  how many requests a second all its\n"
       "                     clients have together.\n"
       "  limit-bytes=SIZE|none  how many bytes a second these read and write.\n"
+      "  litestream=on|off  of the database: whether Litestream replicates "
+      "it.\n"
       "  trash=TIME|off     how long a disk that is deleted can be had back,\n"
       "                     see undelete, such as 7d.\n"
       "  description=TEXT   a line for people, as by describe\n"

@@ -36,8 +36,9 @@
 /* Keys that stay in their file, but that clones get: who may not use a disk
  * must not be able to read it through one.
  */
-#define PROPERTY_ALLOW     PROPERTY_LOCAL "allow"
-#define PROPERTY_EXCLUSIVE PROPERTY_LOCAL "exclusive"
+#define PROPERTY_ALLOW      PROPERTY_LOCAL "allow"
+#define PROPERTY_EXCLUSIVE  PROPERTY_LOCAL "exclusive"
+#define PROPERTY_LITESTREAM PROPERTY_LOCAL "litestream"
 
 /* What properties are about. */
 enum property_kind {

@@ -159,7 +159,8 @@ check_settings (struct check *check, struct connection *connection,
   static const char lost_sql[] =
       "SELECT feature.name, disk.name FROM feature"
       " LEFT JOIN disk ON disk.id = feature.disk"
-      " WHERE feature.name IN ('" FEATURE_ALLOW "', '" FEATURE_EXCLUSIVE "')"
+      " WHERE feature.name IN ('" FEATURE_ALLOW "', '" FEATURE_EXCLUSIVE "',"
+      "  '" FEATURE_LITESTREAM "')"
       " AND (feature.disk = 0 OR disk.id IS NOT NULL)"
       " AND NOT EXISTS (SELECT 1 FROM property"
       "  WHERE kind = (feature.disk <> 0) AND owner = feature.disk"

@@ -54,7 +54,9 @@ struct frame {
 
 /* One look at a part of the file. */
 struct survey {
+  sqlite3 *db;
   sqlite3_file *below, *log;
+  uint32_t litestream; /* the root of its table, whose sum may be an old one */
   int64_t page_size, pages;
   int64_t moved;        /* up to there the log has been moved */
   struct frame *frames; /* by page, the newest last */
@@ -152,7 +154,7 @@ is_without (struct survey *survey, uint32_t page, bool *without)
 {
   sqlite3_file *below = survey->below;
   uint64_t sum;
-  bool free;
+  bool free, right = true;
   int rc;
 
   *without = false;
@@ -160,6 +162,9 @@ is_without (struct survey *survey, uint32_t page, bool *without)
     return SQLITE_OK;
   rc = below->pMethods->xRead (below, &sum, sizeof sum,
                                page * survey->page_size - PAGE_CHECKSUM_SIZE);
+  if (rc == SQLITE_OK && page == survey->litestream)
+    rc = vfs_checksum_look (survey->db, page, survey->page_size, &right);
+  *without = !right;
   if (rc != SQLITE_OK || sum != 0)
     return rc == SQLITE_IOERR_SHORT_READ ? SQLITE_OK : rc;
   rc = is_free (survey, page, &free);
@@ -178,7 +183,10 @@ begin_survey (struct survey *survey, struct connection *connection,
   sqlite3_file *database;
   int rc;
 
-  *survey = (struct survey){ .map = 0 };
+  *survey = (struct survey){
+    .db = connection->db,
+    .litestream = atomic_load (&connection->patience->litestream),
+  };
   if (connection_integer (connection, pages_sql, &survey->pages, status) ==
           -1 ||
       connection_page_size (connection, &survey->page_size, status) == -1)
@@ -452,11 +460,15 @@ look (struct sealer *sealer, struct status *status)
   return r;
 }
 
-/* How long to sleep after a look, in seconds. */
+/* How long to sleep after a look, in seconds.  Where Litestream replicates the
+ * database it moves all of the log, and there are always new ones.
+ */
 static uint64_t
-pause_after (int r)
+pause_after (const struct sealer *sealer, int r)
 {
-  return r == 2 ? LOOK_EVERY : r == 0 ? REST : RETRY_AFTER;
+  return r == 2   ? LOOK_EVERY
+         : r == 0 ? (store_is_replicated (sealer->store) ? RETRY_AFTER : REST)
+                  : RETRY_AFTER;
 }
 
 static void *
@@ -473,8 +485,8 @@ run (void *opaque)
       sealer->warn (status.message);
     if (r != 2)
       sealer->told = r == -1;
-  } while (
-      background_sleep (&sealer->background, pause_after (r) * CLOCK_SECOND));
+  } while (background_sleep (&sealer->background,
+                             pause_after (sealer, r) * CLOCK_SECOND));
   return NULL;
 }
 

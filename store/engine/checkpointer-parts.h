@@ -27,6 +27,15 @@
 /* Have checkpoints failed for so long that waiting does not help? */
 bool checkpointer_is_pinned (const struct checkpointer *checkpointer);
 
+/* The log as Litestream leaves it, for a thread that is not woken: wait, and
+ * say which checkpoint is to be made, or 0 for none.  Called with the lock
+ * held.
+ */
+int checkpointer_watch_litestream (struct checkpointer *checkpointer);
+
+/* The leader of the writer gives way to Litestream. */
+void checkpointer_pace (struct checkpointer *checkpointer);
+
 /* Empty the log.  MODE says whether its file is also truncated.  Returns
  * whether that was possible.
  */

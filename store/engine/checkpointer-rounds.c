@@ -24,6 +24,7 @@
 #include "engine/checkpoint.h"
 #include "engine/checkpointer-parts.h"
 #include "engine/rescue.h"
+#include "sqlite/litestream.h"
 #include "sqlite/log.h"
 #include "sqlite/marking.h"
 #include "sqlite/vfs-room.h"
@@ -99,15 +100,19 @@ static void
 warn_pinned (struct checkpointer *checkpointer)
 {
   const uint64_t log_bytes = log_size (checkpointer);
-  char message[256];
+  char message[300];
 
   if (checkpointer->warned_pinned || log_bytes < checkpointer->limits.bound)
     return;
   checkpointer->warned_pinned = true;
   snprintf (message, sizeof message,
-            "the write-ahead log has grown to %" PRIu64 " MiB: another "
-            "program keeps a read transaction open; end it",
-            log_bytes >> 20);
+            "the write-ahead log has grown to %" PRIu64 " MiB: %s",
+            log_bytes >> 20,
+            litestream_is_on (&checkpointer->connection)
+                ? "Litestream, which is to let it start over, does not; its "
+                  "own log may say why, or else another program keeps a read "
+                  "transaction open"
+                : "another program keeps a read transaction open; end it");
   checkpointer->warn (message);
 }
 

@@ -14,6 +14,7 @@
 #include "base/counters.h"
 #include "engine/checkpointer-parts.h"
 #include "sqlite/filesystem.h"
+#include "sqlite/litestream.h"
 #include "sqlite/vfs-room.h"
 #include "statistics.h"
 #include "store.h"
@@ -60,8 +61,10 @@ note_commit (uint64_t log_bytes, void *opaque)
   struct checkpointer *checkpointer = opaque;
 
   pthread_mutex_lock (&checkpointer->lock);
-  if (log_bytes < checkpointer->log_bytes)
+  if (log_bytes < checkpointer->log_bytes) {
     checkpointer->restarted = true;
+    checkpointer->restarted_at = clock_now ();
+  }
   if (!checkpointer->stuck &&
       (!checkpointer->dirty || log_bytes > checkpointer->start))
     pthread_cond_signal (&checkpointer->wake);
@@ -72,7 +75,8 @@ note_commit (uint64_t log_bytes, void *opaque)
   pthread_mutex_unlock (&checkpointer->lock);
   statistics_log (checkpointer->writer->statistics, log_bytes);
   atomic_store (&checkpointer->writer->past_bound,
-                log_bytes > checkpointer->limits.bound);
+                litestream_is_on (&checkpointer->connection) ||
+                    log_bytes > checkpointer->limits.bound);
 }
 
 /* The leader waits for the log to get shorter.  Where somebody keeps it from
@@ -86,6 +90,8 @@ await_room (void *opaque)
       clock_timespec (clock_now () + OTHERS_PATIENCE * CLOCK_MILLISECOND);
   int r = 0;
 
+  if (litestream_is_on (&checkpointer->connection))
+    checkpointer_pace (checkpointer);
   pthread_mutex_lock (&checkpointer->lock);
   while (r == 0 && checkpointer->log_bytes > checkpointer->limits.bound &&
          !checkpointer->stuck && !checkpointer->stopping &&
@@ -158,11 +164,20 @@ static int
 wait_for_work (struct checkpointer *checkpointer)
 {
   uint64_t commits;
+  int mode;
 
   while (!checkpointer->stopping) {
     if (flusher_gave_up (checkpointer->flusher)) {
       end_wait (checkpointer, checkpointer->wanted, false);
       pthread_cond_wait (&checkpointer->wake, &checkpointer->lock);
+      continue;
+    }
+    if (litestream_is_on (&checkpointer->connection) &&
+        !flusher_failure (checkpointer->flusher) &&
+        checkpointer->wanted == checkpointer->done) {
+      mode = checkpointer_watch_litestream (checkpointer);
+      if (mode)
+        return mode;
       continue;
     }
     /* A log that has outgrown its bound gives its space back; another one
@@ -207,11 +222,13 @@ work (struct checkpointer *checkpointer, int mode)
   const uint64_t commits = checkpointer->commits;
   const uint64_t wanted = checkpointer->wanted;
   const uint64_t began = clock_now ();
+  struct status ignored;
   bool emptied;
 
   checkpointer->asked = false;
   look_at_others (checkpointer);
   pthread_mutex_unlock (&checkpointer->lock);
+  litestream_find (&checkpointer->connection, &ignored);
   reader_pool_suspend (checkpointer->readers);
   emptied = checkpointer_empty_log (checkpointer, mode);
   reader_pool_resume (checkpointer->readers);
@@ -230,6 +247,7 @@ work (struct checkpointer *checkpointer, int mode)
     if (mode == SQLITE_CHECKPOINT_TRUNCATE && commits == checkpointer->commits)
       checkpointer->dirty = false;
     checkpointer->log_bytes = 0;
+    checkpointer->unattended = true;
     statistics_log (statistics, 0);
   }
   end_wait (checkpointer, wanted, emptied);

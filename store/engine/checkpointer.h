@@ -34,6 +34,9 @@
  * for 2 s nobody waits for it, the log grows past the bound, and a warning says
  * so.
  *
+ * Where Litestream replicates the database all is different: see
+ * checkpointer-litestream.c.
+ *
  * Where little is free in the file system, the log is to be short, so that
  * most of that can hold data.
  *
@@ -94,6 +97,12 @@ struct checkpointer {
   bool emptied;       /* the last checkpoint has emptied the log */
   uint64_t commits;   /* counts them */
   uint64_t log_bytes; /* after the last one */
+
+  /* Of checkpointer-litestream.c, and guarded in the same way. */
+  uint64_t past_since;   /* the log is past its bound; 0: it is not */
+  uint64_t restarted_at; /* somebody else has let it start over last */
+  bool unattended;       /* it was we who let it start over last */
+  uint64_t paced; /* how long it was when writers were last slowed down */
 
   /* The thread's own. */
   bool warned_pinned;

@@ -66,6 +66,9 @@ size_t store_damaged (struct store *store, uint32_t *numbers);
  */
 bool store_take_unsealed (struct store *store);
 
+/* May Litestream replicate it (litestream.h)? */
+bool store_is_replicated (struct store *store);
+
 /* Open a connection that writes, for who does not need the write side; what is
  * in the database is checked.  Its caller closes it.  Returns 0, or -1.
  */

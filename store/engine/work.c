@@ -74,6 +74,12 @@ store_apart (struct store *store, writer_change work, void *opaque,
   return r;
 }
 
+bool
+store_is_replicated (struct store *store)
+{
+  return atomic_load (&store->connections.patience.litestream) != 0;
+}
+
 /* Make a change durable that was committed; where that fails, it was made all
  * the same.
  */

@@ -27,6 +27,7 @@
 #include "engine/store-parts.h"
 #include "sqlite/files.h"
 #include "sqlite/guard.h"
+#include "sqlite/litestream.h"
 #include "sqlite/log.h"
 #include "sqlite/marking.h"
 #include "sqlite/reserve.h"
@@ -122,7 +123,8 @@ let_go (struct store *store, int64_t id)
 /* Before anything is served, what an earlier server left in the log goes
  * into the database: whether it is durable nobody knows, its last sync may
  * have failed.  Where a reader keeps the checkpoint from its end, the log is
- * at least on the disk, and where the database is SERVED that is enough.
+ * at least on the disk, and where the database is SERVED, or Litestream is to
+ * have all of the log, that is enough.
  * Where somebody holds the write lock, not even that can be done now; then
  * the first flush does it, or the checkpointer.
  */
@@ -134,7 +136,7 @@ settle_log (struct store *store, bool served, struct status *status)
 
   connection->longest_wait = SETTLE_WAIT;
   r = log_rewrite (connection, &store->flusher.entry, status);
-  if (r == 0 && !served) {
+  if (r == 0 && !served && !litestream_is_on (connection)) {
     /* The log is durable now; it may stay where the database cannot grow. */
     r = checkpoint_complete (connection, status);
     if (r == -1 && status->error == ENOSPC) {

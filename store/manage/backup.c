@@ -149,7 +149,9 @@ copy_tables (struct connection *from, struct connection *copy,
   static const struct {
     const char *select, *insert;
   } tables[] = {
-    { "SELECT * FROM feature WHERE disk = 0 OR disk IN"
+    /* Only the original is replicated, by tables that are not copied. */
+    { "SELECT * FROM feature WHERE"
+      " (disk = 0 AND name <> '" FEATURE_LITESTREAM "') OR disk IN"
       " (SELECT id FROM disk WHERE " COPIED ")",
       "INSERT INTO feature" FEATURE_VALUES },
     { NEEDED_LAYERS " SELECT * FROM property WHERE CASE kind"
@@ -159,7 +161,8 @@ copy_tables (struct connection *from, struct connection *copy,
                     "   AND CAST (value AS INTEGER) NOT IN needed)"
                     " WHEN 2 THEN owner IN"
                     "  (SELECT id FROM snapshot WHERE " COPIED ")"
-                    " WHEN 3 THEN owner IN needed ELSE true END",
+                    " WHEN 3 THEN owner IN needed"
+                    " ELSE key <> '" PROPERTY_LITESTREAM "' END",
       "INSERT OR REPLACE INTO property" PROPERTY_VALUES },
     { NEEDED_LAYERS " SELECT * FROM layer WHERE id IN needed ORDER BY id",
       "INSERT INTO layer" LAYER_VALUES },

@@ -164,6 +164,10 @@ check_asked (const char *target, const struct disk_options *options,
     const struct property_setting *setting = &options->settings[i];
     const struct setting *known = find_setting (setting);
 
+    if (known && known->of_file && !file)
+      return status_fail (status, EINVAL,
+                          "%s is of the database only, for which / stands",
+                          known->name);
     if (known && setting->text[0] &&
         setting_check (known, setting->text, status) == -1)
       return -1;

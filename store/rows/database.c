@@ -19,6 +19,7 @@
 #include "rows/features.h"
 #include "rows/formats.h"
 #include "rows/properties.h"
+#include "sqlite/litestream.h"
 #include "sqlite/files.h"
 #include "sqlite/guard.h"
 #include "sqlite/mark.h"
@@ -566,6 +567,8 @@ open_once (struct connection *connection, const char *path,
   if (connection_open (connection, path, mode, patience, status) == -1)
     return -1;
   r = check_contents (connection, path, mode, patience, status);
+  if (r == 0)
+    r = litestream_find (connection, status);
   /* What seems to be wrong may be that it was changed meanwhile. */
   if (connection_check (connection, status) == -1)
     r = -1;

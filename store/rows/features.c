@@ -30,7 +30,8 @@ bool
 features_stay (const char *name)
 {
   return strcmp (name, FEATURE_ALLOW) == 0 ||
-         strcmp (name, FEATURE_EXCLUSIVE) == 0;
+         strcmp (name, FEATURE_EXCLUSIVE) == 0 ||
+         strcmp (name, FEATURE_LITESTREAM) == 0;
 }
 
 /*--------------------------------------------------------------------
@@ -313,7 +314,8 @@ features_of_settings (struct connection *connection, int64_t id,
 {
   static const char settings_sql[] =
       "SELECT name, class FROM feature WHERE disk = ?1"
-      " AND name IN ('" FEATURE_ALLOW "', '" FEATURE_EXCLUSIVE "')";
+      " AND name IN ('" FEATURE_ALLOW "', '" FEATURE_EXCLUSIVE "',"
+      " '" FEATURE_LITESTREAM "')";
   CLEANUP_STATEMENT sqlite3_stmt *row =
       connection_statement (connection, settings_sql, status);
   int r;

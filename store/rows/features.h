@@ -72,8 +72,9 @@ enum feature_use { FEATURE_READ, FEATURE_CHANGE };
 /* Those of settings (settings.h): of a disk, or the file, that says who may use
  * a disk (class 3), and that one client at a time may write it (class 2).
  */
-#define FEATURE_ALLOW     "allow"
-#define FEATURE_EXCLUSIVE "exclusive"
+#define FEATURE_ALLOW      "allow"
+#define FEATURE_EXCLUSIVE  "exclusive"
+#define FEATURE_LITESTREAM "litestream"
 
 /* That of an encrypted disk (class 3). */
 #define FEATURE_ENCRYPTED "encrypted"

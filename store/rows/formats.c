@@ -15,13 +15,14 @@
 #include "rows/columns.h"
 #include "rows/formats.h"
 #include "rows/schema.h"
+#include "sqlite/litestream.h"
 
 /*--------------------------------------------------------------------
  * Comparing.
  */
 
 /* What may differ from the schema: statistics, views and the tables of
- * Litestream, which are never used, and the bookkeeping of AUTOINCREMENT.
+ * Litestream (litestream.h), and the bookkeeping of AUTOINCREMENT.
  */
 /* clang-format off */
 #define OBJECTS(more) \
@@ -31,8 +32,7 @@
   " AND NOT (type = 'table' AND sql IN" \
   " ('CREATE TABLE sqlite_stat1(tbl,idx,stat)'," \
   " 'CREATE TABLE sqlite_stat4(tbl,idx,neq,nlt,ndlt,sample)'," \
-  " 'CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER)'," \
-  " 'CREATE TABLE _litestream_lock (id INTEGER)'))" \
+  " '" LITESTREAM_SEQ "', '" LITESTREAM_LOCK "'))" \
   " ORDER BY type, name"
 
 static const char objects_sql[] = OBJECTS ("");

@@ -18,6 +18,7 @@
 #include "rows/features.h"
 #include "rows/properties.h"
 #include "rows/inherit.h"
+#include "sqlite/litestream.h"
 
 /*--------------------------------------------------------------------
  * What they can be.
@@ -95,6 +96,13 @@ is_off (const char *text)
   return values_choice (text, &on, &ignored) == 0 && !on;
 }
 
+static int
+apply_litestream (struct connection *connection, const char *text,
+                  struct status *status)
+{
+  return litestream_set (connection, text[0] && !is_off (text), status);
+}
+
 /* Of whom nothing is known only "all" lets in. */
 static bool
 admits_all (const char *text)
@@ -134,6 +142,9 @@ static const struct setting settings[] = {
     .check = check_limit },
   { "limit-bytes", "local:limit-bytes", "none", "SIZE|none",
     .check = check_limit },
+  { "litestream", PROPERTY_LITESTREAM, "off", "on|off", .check = check_choice,
+    .of_file = true, .apply = apply_litestream, .is_usual = is_off,
+    .feature = FEATURE_LITESTREAM, .class = FEATURE_READ_ONLY },
 };
 /* clang-format on */
 
@@ -405,6 +416,8 @@ settings_set (struct connection *connection, const struct setting *setting,
     return -1;
   if (setting->feature &&
       set_feature (connection, setting, id, text, status) == -1)
+    return -1;
+  if (setting->apply && setting->apply (connection, text, status) == -1)
     return -1;
   return properties_set_text (connection, id ? PROPERTY_DISK : PROPERTY_FILE,
                               id, setting->key, text, status);

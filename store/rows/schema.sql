@@ -15,6 +15,7 @@
 --   - the tables of Litestream, with the text that it gives them:
 --     _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER)
 --     _litestream_lock (id INTEGER)
+--     of which the page with the first may have the checksum of an earlier time
 --   - tables and indexes of a feature, whose names begin with its name and "_"
 --     (see feature), without triggers, and without REFERENCES
 -- A file with anything else, or with changed definitions, is refused.
@@ -286,6 +287,9 @@ CREATE INDEX snapshot_by_last_block ON snapshot (last_block);
 --                 disk      trash-name, trash-since, trash-until: what a disk
 --                           'trash/ID' was called, when it was deleted, and how
 --                           long it stays (since 1970)
+--   local:litestream
+--                 file      Litestream replicates it; also a feature of class 2.
+--                           A backup has neither
 --   local:...     any       of this file only; auto-snapshot, keep, trash, allow,
 --                           exclusive, limit-requests, limit-bytes: settings
 --                           (settings.h), of the file what its disks inherit

@@ -361,7 +361,8 @@ connection_open_asked (struct connection *connection, const char *path,
   if (rc == SQLITE_OK && patience && patience->damaged)
     rc = vfs_checksum_tolerate (connection->db, patience->damaged);
   if (rc == SQLITE_OK && patience)
-    rc = vfs_checksum_watch (connection->db, &patience->unsealed);
+    rc = vfs_checksum_watch (connection->db, &patience->unsealed,
+                             &patience->litestream);
   if (rc == SQLITE_OK && write && sqlite3_db_readonly (connection->db, "main"))
     rc = SQLITE_READONLY;
   if (rc == SQLITE_OK)

@@ -70,6 +70,7 @@ struct patience {
   bool upgrade;
 
   atomic_bool unsealed;    /* a page without a checksum was read */
+  atomic_uint litestream;  /* the root of its table (litestream.h); 0: none */
   atomic_bool in_doubt;    /* a sync has failed, and was not made good */
   atomic_bool interrupted; /* all waiting ends */
   pthread_mutex_t lock;    /* of what follows; a leaf */
@@ -91,9 +92,11 @@ bool patience_is_interrupted (const struct patience *patience);
 
 /* What a connection knows about the mark (marking.h). */
 struct marking {
-  bool known;       /* `mark` holds, unless somebody else has committed */
-  bool changed;     /* by the transaction that runs */
-  unsigned version; /* SQLite's, of the database's state */
+  bool known; /* `mark` holds, unless somebody else has committed */
+  unsigned char given[LOG_INDEX_HEADER]; /* as the log was when Litestream was
+                                            let go first (litestream.h) */
+  bool changed;                          /* by the transaction that runs */
+  unsigned version;                      /* SQLite's, of the database's state */
   struct mark mark;
   unsigned char salts[LOG_SALTS_SIZE];    /* of the log, when that was read */
   unsigned char marked[LOG_SALTS_SIZE];   /* those of one that has a mark */

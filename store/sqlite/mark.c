@@ -13,6 +13,7 @@
 
 #include "base/bytes.h"
 #include "sqlite/vfs-checksum.h"
+#include "sqlite/litestream-page.h"
 #include "sqlite/mark.h"
 #include "sqlite/page.h"
 #include "sqlite/raw.h"
@@ -250,6 +251,25 @@ has_sums (const struct mark_look *look)
          memcmp (here.salts, look->mark.salts, sizeof here.salts) == 0;
 }
 
+/* A page of the log, which may be that of Litestream; FIRST is the first one of
+ * the log, and a transaction.
+ */
+static void
+note_litestream (struct mark_look *look, bool first, const unsigned char *page)
+{
+  const struct log_walk *walk = &look->walk;
+  int64_t number;
+
+  if ((!first && walk->page != look->litestream) ||
+      !litestream_parse (page, walk->page_size, &number))
+    return;
+  if (first) {
+    look->litestream = walk->page;
+    look->litestream_first = number;
+  }
+  look->litestream_last = number;
+}
+
 /* A transaction of the log has ended; in it was MARK, if HAS_MARK. */
 static void
 note_commit (struct mark_look *look, bool has_mark, const struct mark *mark)
@@ -277,6 +297,7 @@ read_frames (struct mark_look *look, unsigned char *page)
   for (frames = 1; log_walk_next (walk, page); frames++) {
     if (walk->page == MARK_PAGE && mark_parse (&mark, page, walk->page_size))
       has_mark = true;
+    note_litestream (look, frames == 1 && walk->commit, page);
     if (walk->commit) {
       look->log_frames = frames;
       note_commit (look, has_mark, &mark);
@@ -301,6 +322,36 @@ read_log (const char *path, struct mark_look *look, struct status *status)
     if (look->log_has_header)
       read_frames (look, page);
   }
+  free (page);
+  raw_close (&file);
+  return page ? 0 : status_no_memory (status);
+}
+
+/* Does the file have what was on the page of Litestream before the log, or what
+ * the log says?
+ */
+static int
+look_at_litestream (const char *path, struct mark_look *look,
+                    struct status *status)
+{
+  const uint32_t page_size = look->walk.page_size;
+  unsigned char *page;
+  struct raw file;
+  int64_t number;
+  int r;
+
+  if (look->litestream == 0)
+    return 0;
+  r = raw_open (&file, path, "", status);
+  if (r != 1)
+    return r;
+  page = malloc (page_size);
+  look->litestream_fits =
+      page &&
+      read_at (&file, page, page_size,
+               (int64_t)(look->litestream - 1) * page_size) == 0 &&
+      litestream_parse (page, page_size, &number) &&
+      number >= look->litestream_first - 1 && number <= look->litestream_last;
   free (page);
   raw_close (&file);
   return page ? 0 : status_no_memory (status);
@@ -350,6 +401,15 @@ begins_after (const struct mark_look *look)
           (mark->state != MARK_OPEN && !look->copied));
 }
 
+/* Has Litestream let the log start over, when all of it was in the file? */
+static bool
+begins_after_litestream (const struct mark_look *look)
+{
+  return look->litestream_fits && !look->torn && !look->copied &&
+         (!look->log_has_marks ||
+          memcmp (look->log_first.previous, look->mark.id, MARK_ID_SIZE) == 0);
+}
+
 /* Does the log of a file of format 4 fit?  If it has marks it is the one with
  * the first, before which there is none.
  */
@@ -390,7 +450,8 @@ fit (const struct mark_look *look)
                : MARK_MISSING;
   if ((look->log_has_id || look->log_has_sums) && !look->copied)
     return MARK_FITS;
-  return begins_after (look) ? MARK_FITS : MARK_FOREIGN;
+  return begins_after (look) || begins_after_litestream (look) ? MARK_FITS
+                                                               : MARK_FOREIGN;
 }
 
 /* Look once.  The log is read after the file. */
@@ -399,7 +460,8 @@ look_once (const char *path, struct mark_look *look, struct status *status)
 {
   *look = (struct mark_look){ .rollback = false };
   if (read_file (path, look, status) == -1 ||
-      read_log (path, look, status) == -1)
+      read_log (path, look, status) == -1 ||
+      look_at_litestream (path, look, status) == -1)
     return -1;
   look->fit = fit (look);
   look->alone = look->fit == MARK_FITS && look->log_frames == 0 &&

@@ -49,6 +49,7 @@
  *                                             syncs the header before frames,
  *                                             and it lies within one sector
  *                                             (but see below)
+ *   open(X)    was begun by Litestream        yes: see below
  *   open(X)    none, or nothing valid         no: the log is missing
  *   ended(X)   none, or with the old header   no: the log is missing
  *   any        anything else                  no: the log is another's
@@ -87,6 +88,14 @@
  *   (A number of the opening in each page, which a page of later times would
  *   have, would find such pages when they are read; but once the copy is opened
  *   it counts on, and takes them for its own.)
+ * - Litestream (litestream.h) lets the log start over when all of it is in the
+ *   file, whatever the mark says.  Its log begins with a transaction of one
+ * page, on which the number is one higher than it was in the log before.  So it
+ * fits a file with the number before, or, when the page was moved meanwhile,
+ * with a number that is in the log; if it has no mark yet, or its first one is
+ * after that of the file.  A file that was copied before Litestream's
+ * checkpoint, and a log that was copied after it, before we have written to it
+ * again, pass as well.
  * - "Nothing valid" is judged as SQLite's recovery does it: by checksums and
  *   salts, up to the last commit.
  * - Damage in the log hides what is behind it, without a word: SQLite takes it
@@ -216,6 +225,12 @@ struct mark_look {
   bool log_has_id;       /* one is that of the file, or a later one of the
                             same id */
   bool log_has_sums;     /* it has the checksum that the file's mark names */
+
+  /* Where the first transaction in it is one of Litestream (litestream.h). */
+  uint32_t litestream;      /* the page that it has written; 0: it is none */
+  int64_t litestream_first; /* the number that is on it, */
+  int64_t litestream_last;  /* and the last one of that page */
+  bool litestream_fits;     /* the file has the one before, or one of these */
 };
 
 /* Look at the database PATH, which database_examine has found to be ours, and

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "sqlite/connection.h"
+#include "sqlite/litestream.h"
 #include "sqlite/log.h"
 #include "sqlite/log-format.h"
 #include "sqlite/marking.h"
@@ -433,9 +434,14 @@ begin_once (struct connection *connection, struct status *status)
 {
   bool foreign;
 
-  if (connection_begin_hold (connection, status) == -1 ||
-      find_mark (connection, &foreign, status) == -1)
+  if (connection_begin_hold (connection, status) == -1)
     return -1;
+  if (litestream_let_restart (connection))
+    return 0;
+  if (find_mark (connection, &foreign, status) == -1)
+    return -1;
+  if (foreign && litestream_let_copy (connection))
+    return 0;
   return need_open (connection, foreign, status);
 }
 

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "block/checksum.h"
+#include "sqlite/litestream-page.h"
 #include "sqlite/page.h"
 #include "sqlite/vfs-ahead.h"
 #include "sqlite/vfs-checksum.h"
@@ -182,23 +183,36 @@ read_and_compare (struct vfs_file *file, void *data, int size, int64_t offset,
   return rc;
 }
 
+/* Has Litestream written PAGE, which does not fit its checksum? */
+static bool
+is_litestream (const struct vfs_checksum *checksum, const unsigned char *page,
+               size_t size, uint32_t number)
+{
+  int64_t ignored;
+
+  return checksum->litestream && atomic_load (checksum->litestream) == number &&
+         litestream_parse (page, size, &ignored);
+}
+
 /* Read a whole page, of SIZE bytes. */
 static int
 read_page (struct vfs_file *file, void *data, int size, int64_t offset)
 {
   struct vfs_checksum *checksum = &file->checksum;
-  bool right;
+  const uint32_t number = offset / size + 1;
+  bool right, theirs;
   const int rc = read_and_compare (file, data, size, offset, &right);
 
   if (rc != SQLITE_OK)
     return rc;
-  if (!right) {
+  theirs = !right && is_litestream (checksum, data, size, number);
+  if (!right && !theirs) {
     if (checksum->damaged == NULL)
       return SQLITE_IOERR_DATA;
-    note_damaged (checksum->damaged, offset / size + 1);
+    note_damaged (checksum->damaged, number);
   }
-  if (checksum->unsealed && sum_on (data, size) == 0 &&
-      !vfs_checksum_is_blank (data, size))
+  if (checksum->unsealed && (theirs || (sum_on (data, size) == 0 &&
+                                        !vfs_checksum_is_blank (data, size))))
     atomic_store (checksum->unsealed, true);
   note_page_size (checksum, data, size, offset);
   memset ((char *)data + size - PAGE_CHECKSUM_SIZE, 0, PAGE_CHECKSUM_SIZE);
@@ -288,13 +302,16 @@ vfs_checksum_tolerate (sqlite3 *db, struct damaged_pages *pages)
 }
 
 int
-vfs_checksum_watch (sqlite3 *db, atomic_bool *unsealed)
+vfs_checksum_watch (sqlite3 *db, atomic_bool *unsealed,
+                    const atomic_uint *litestream)
 {
   struct vfs_file *file;
   const int rc = vfs_file_find (db, &file);
 
-  if (rc == SQLITE_OK)
+  if (rc == SQLITE_OK) {
     file->checksum.unsealed = unsealed;
+    file->checksum.litestream = litestream;
+  }
   return rc;
 }
 
@@ -432,13 +449,16 @@ int
 vfs_checksum_seal (sqlite3 *db, uint32_t number, size_t size, bool *sealed)
 {
   unsigned char *page = malloc (size);
+  struct vfs_file *file;
   sqlite3_file *below;
-  int rc = SQLITE_NOMEM;
+  int rc = vfs_file_find (db, &file);
 
   *sealed = false;
-  if (page)
-    rc = read_raw (db, number, size, &below, page);
-  if (rc == SQLITE_OK && sum_on (page, size) == 0) {
+  if (rc == SQLITE_OK)
+    rc = page ? read_raw (db, number, size, &below, page) : SQLITE_NOMEM;
+  if (rc == SQLITE_OK &&
+      (sum_on (page, size) == 0 ||
+       is_litestream (&file->checksum, page, size, number))) {
     rc = write_sum (below, page, size, number);
     *sealed = rc == SQLITE_OK;
   }

@@ -148,13 +148,18 @@ int vfs_checksum_look (sqlite3 *db, uint32_t number, size_t size, bool *right);
  */
 int vfs_checksum_accept (sqlite3 *db, uint32_t number, size_t size);
 
-/* The same if it has none, which SEALED then says. */
+/* The same if it has none, or Litestream has written it; which SEALED then
+ * says.
+ */
 int vfs_checksum_seal (sqlite3 *db, uint32_t number, size_t size, bool *sealed);
 
-/* Have a connection set UNSEALED, which must outlive it, when it reads a page
- * that has no checksum and is not all zeroes.  Returns an SQLite result code.
+/* Have a connection set UNSEALED when it reads a page that has no checksum and
+ * is not all zeroes, or one with that of an earlier time which Litestream has
+ * written: the root of its table, which LITESTREAM says (litestream.h).  Both
+ * must outlive it.  Returns an SQLite result code.
  */
-int vfs_checksum_watch (sqlite3 *db, atomic_bool *unsealed);
+int vfs_checksum_watch (sqlite3 *db, atomic_bool *unsealed,
+                        const atomic_uint *litestream);
 
 /* The file of the VFS below, in which pages have their checksums.  Returns an
  * SQLite result code.

@@ -31,8 +31,9 @@ struct vfs_room_shared;
 struct vfs_checksum {
   struct damaged_pages *damaged; /* NULL: such a page is not read */
   atomic_bool *unsealed; /* set when a page without one is read; or NULL */
-  unsigned char *copy;   /* room for one page; NULL: not used yet */
-  int page_size;         /* as its header says; 0: not known */
+  const atomic_uint *litestream; /* the root of its table; or NULL */
+  unsigned char *copy;           /* room for one page; NULL: not used yet */
+  int page_size;                 /* as its header says; 0: not known */
 };
 
 /* Pages that were read ahead. */

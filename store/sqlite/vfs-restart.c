@@ -311,3 +311,15 @@ vfs_restart_is_fixed (int version)
   return version >= 3051003 || (version >= 3050007 && version < 3051000) ||
          (version >= 3044006 && version < 3045000);
 }
+
+bool
+vfs_restart_is_moved (sqlite3 *db)
+{
+  struct vfs_file *file;
+  uint32_t frames;
+
+  if (vfs_file_find (db, &file) != SQLITE_OK || file->index == NULL)
+    return false;
+  frames = *vfs_file_index (file, LOG_INDEX_FRAMES);
+  return frames > 0 && *vfs_file_index (file, LOG_INDEX_MOVED) == frames;
+}

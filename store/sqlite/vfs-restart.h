@@ -129,6 +129,11 @@ int vfs_restart_guard (sqlite3 *db);
  */
 int vfs_restart_header (sqlite3 *db, unsigned char header[LOG_INDEX_HEADER]);
 
+/* Has all that is in the log, and something is, been moved into the database?
+ * Of a connection that has read; it may be otherwise by now.
+ */
+bool vfs_restart_is_moved (sqlite3 *db);
+
 /* Permit it, while the header is HEADER.  Returns an SQLite result code. */
 int vfs_restart_permit (sqlite3 *db,
                         const unsigned char header[LOG_INDEX_HEADER]);

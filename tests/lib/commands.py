@@ -235,7 +235,7 @@ def bad_values (command, word, value):
         return ["", "0", "x", "+", "-", "10GB", "10GiB", "1 G", "9E"]
     if word.startswith("[PROPERTY"):
         return ["", "quota", "quota=", "quota=10GB", "quota=0", "dedup=maybe",
-                "dedup=", "compression=x", "compression=", "name=x", "=",
+                "dedup=", "litestream=x", "compression=x", "compression=", "name=x", "=",
                 "Quota=1G", "user", "user=x", "user:", "user:=x", "user:x",
                 "user:a\nb=x", b"user:\xff=x", "user:%s=x" % LONG, "User:x=y",
                 "description", "hold:x=1", "local:x=y"]

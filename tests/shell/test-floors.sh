@@ -126,7 +126,7 @@ licensed=$(files | sed 's,^\./,,' | grep -vxE "$bare")
 [ "$(wc -l <<<"$licensed")" -gt 300 ] || fail "no files to look at"
 
 # In programs it is in front, with whose they are. zsh wants a line before it.
-text='.*\.(md|pod|svg)'
+text='.*\.(json|md|pod|svg)'
 licence='SPDX-License-Identifier: BSD-3-Clause'
 lines="\\A(#(!|compdef ).*\\n)?.*$licence\\n.*authors; see LICENSE\\.\\n"
 bare=$(grep -vxE "$text" <<<"$licensed" |

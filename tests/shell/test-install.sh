@@ -63,7 +63,8 @@ for file in "$bindir/sqlblock" "$plugindir/nbdkit-sqlblock-plugin.so" \
   "$zshcompletiondir/_sqlblock" "$docdir/CHANGELOG.md" "$docdir/LICENSE" \
   "$docdir/README.md" "$docdir/schema.sql" \
   "$docdir"/examples/{example,example-attach}.conf \
-  "$docdir"/examples/sqlblock{,-attach}@.service \
+  "$docdir"/examples/sqlblock{,-attach,-litestream}@.service \
+  "$docdir/examples/grafana-dashboard.json" \
   "$docdir/examples/sqlblock-servers.target"; do
   echo "$file"
 done | sort >wanted

@@ -75,7 +75,7 @@ fails 2 "is no property that can be set; give compression=..., dedup=..., " \
 fails 2 "is a snapshot" set disks web@monday keep=all:1d
 fails 2 "is a snapshot" inherit disks web@monday keep
 fails 2 "has no description" set disks / description=x
-fails 2 "limit-bytes, or user:KEY" inherit disks web size
+fails 2 "litestream, or user:KEY" inherit disks web size
 fails 2 "neither off nor a span" set disks web auto-snapshot=often
 fails 2 "is not a list of rules" set disks web keep=7d
 fails 2 "was given twice" set disks web keep=all:1d keep=all:2d

@@ -83,6 +83,10 @@ expected+=("sqlblock_clients$disk_labels" 0
   "sqlblock_connections_total$disk_labels" 1)
 wait_for python3 "$srcdir/lib/prometheus.py" "$stats" "${expected[@]}"
 
+# Grafana's dashboard asks for what is there, and shows all of it.
+python3 "$srcdir/lib/dashboard.py" "$srcdir/../contrib/grafana-dashboard.json" \
+  "$stats"
+
 # --- The same in top --------------------------------------------------------
 
 # json EXPRESSION [OPTION...]: a value of the report r of top.
