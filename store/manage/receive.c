@@ -604,7 +604,8 @@ look_for_hidden (struct connection *connection, struct cleaning *cleaning,
 }
 
 /* Delete the disk at hand, unless it has come in completely since, and is
- * hidden no more; or a feature forbids that, which is left to who has it.
+ * hidden no more, or is kept since; or a feature forbids that, which is left to
+ * who has it.
  */
 static int
 change_remove (struct connection *connection, void *opaque,
@@ -612,7 +613,9 @@ change_remove (struct connection *connection, void *opaque,
 {
   static const char hidden_sql[] =
       "SELECT EXISTS (SELECT 1 FROM disk WHERE id = ?1"
-      " AND name LIKE '%" DISK_RECEIVING "')";
+      " AND name LIKE '%" DISK_RECEIVING "'"
+      " AND NOT " PARTIAL_IS_KEPT (
+          "CAST (strftime ('%s', 'now') AS INTEGER)") ")";
   struct cleaning *cleaning = opaque;
   int64_t hidden;
   int r;

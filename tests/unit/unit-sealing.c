@@ -235,7 +235,8 @@ test_repair (void **state)
   assert_ok (check_database (store, &(struct check_options){ .found = NULL },
                              &counts, &status),
              &status);
-  assert_int_equal (counts.without_checksum, pages);
+  /* But for what a repair itself writes. */
+  assert_uint_in_range (counts.without_checksum, pages - 3, pages);
   rows_data (&rows, 1, 7, 1);
   move_foreign ("TRUNCATE");
   pages = count ();
