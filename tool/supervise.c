@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -596,8 +597,13 @@ static void
 stand_pressure (void)
 {
   const int fd = open ("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
 
-  mlockall (MCL_CURRENT | MCL_FUTURE);
+  /* Where that has a limit, what is to be locked later could not be had. */
+  setrlimit (RLIMIT_MEMLOCK, &limit);
+  if (getrlimit (RLIMIT_MEMLOCK, &limit) == 0 &&
+      limit.rlim_cur == RLIM_INFINITY)
+    mlockall (MCL_CURRENT | MCL_FUTURE);
 #ifdef PR_SET_IO_FLUSHER
   prctl (PR_SET_IO_FLUSHER, 1, 0, 0, 0);
 #endif

@@ -61,7 +61,7 @@ for file in "$bindir/sqlblock" "$plugindir/nbdkit-sqlblock-plugin.so" \
   "$mandir/man1/nbdkit-sqlblock-plugin.1" "$mandir/man1/sqlblock.1" \
   "$bashcompletiondir/sqlblock" "$fishcompletiondir/sqlblock.fish" \
   "$zshcompletiondir/_sqlblock" "$docdir/CHANGELOG.md" "$docdir/LICENSE" \
-  "$docdir/README.md" "$docdir/schema.sql" \
+  "$docdir/README.md" "$docdir/SECURITY.md" "$docdir/schema.sql" \
   "$docdir"/examples/{example,example-attach}.conf \
   "$docdir"/examples/sqlblock{,-attach,-litestream}@.service \
   "$docdir/examples/grafana-dashboard.json" \
