@@ -872,7 +872,7 @@ const struct command command_list = {
       "LOGICAL is what a disk shows that is not zeroes, STORED what this "
       "takes\n"
       "in the file, compressed and what is equal once, RATIO the first by the\n"
-      "second; SHARED is what of STORED others show as well, EXCLUSIVE what\n"
+      "second; SHARED is what of STORED deleting it leaves, EXCLUSIVE what\n"
       "deleting the disk without its snapshots would free.  These six are\n"
       "counted, as with --usage.\n"
       "\n"
@@ -1191,7 +1191,7 @@ const struct command command_info = {
   .help =
       "\"logical\" is what it shows that is not zeroes, \"stored\" what this\n"
       "takes, \"ratio\" the first by the second; \"shared\" is what of stored\n"
-      "others show as well, \"only here\" what deleting it alone would free.\n"
+      "deleting it leaves, \"only here\" what deleting it alone would free.\n"
       "SNAPSHOT may be a time, such as\n"
       "2026-11-22T10:42: the newest snapshot that is not newer than that.\n"
       "\n"
