@@ -1130,6 +1130,7 @@ open_one (bool command, uint64_t *random)
       .idle = IDLE,
     },
     .warn = unit_ignore_warning,
+    .secrets = options->secrets,
   };
   struct status status;
   struct store *store = store_open (path, &store_options, &status);

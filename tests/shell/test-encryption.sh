@@ -12,8 +12,7 @@ PATH=$top_builddir/tool:$PATH
 cd "$tmp"
 db=$tmp/disks.sqlite
 
-nbdkit --dump-plugin "$plugin" | grep -qx sqlblock_encryption=yes ||
-  skip "this program was built without encryption"
+can_encrypt || skip "this program was built without encryption"
 
 head -c 32 /dev/urandom >key
 head -c 32 /dev/urandom >other
