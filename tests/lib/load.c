@@ -720,6 +720,7 @@ read_whole (struct connection *connection, char *contents,
                  1);
   assert_ok (disks_view (connection, info.id, info.epoch, &view, &status),
              &status);
+  view.key = unit_key;
   assert_ok (view_read (connection, &view, contents, 0, history->size, &status),
              &status);
   view_free (&view);

@@ -228,9 +228,10 @@ static void __attribute__ ((noreturn)) run_server (void)
                         db,
                         starts % 2 ? "reclaim=64k" : "reclaim=false",
                         block_size,
-                        settings.key_file ? key_file : block_size,
-                        created ? NULL : size,
+                        NULL,
+                        NULL,
                         NULL };
+  char **more = arguments + sizeof arguments / sizeof arguments[0] - 3;
   int log;
 
   log = open (path_of ("log"), O_WRONLY | O_CREAT | O_APPEND, 0600);
@@ -242,7 +243,12 @@ static void __attribute__ ((noreturn)) run_server (void)
   snprintf (size, sizeof size, "size=%" PRIu64, settings.size);
   snprintf (block_size, sizeof block_size, "block-size=%" PRIu64,
             settings.block_size);
-  snprintf (key_file, sizeof key_file, "key-file=%s", settings.key_file);
+  if (!created)
+    *more++ = size;
+  if (settings.key_file) {
+    snprintf (key_file, sizeof key_file, "key-file=%s", settings.key_file);
+    *more = key_file;
+  }
   snprintf (threads, sizeof threads, "%" PRIu64, settings.threads);
   execvp (arguments[0], arguments);
   perror ("nbdkit");
