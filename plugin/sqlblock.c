@@ -608,6 +608,7 @@ sqlblock_get_ready (void)
   int r;
 
   child_begin ();
+  options.secrets = secrets;
   r = store_check (path, &options, &status);
   if (r == 0 && secrets)
     r = encrypt_new (&status);

@@ -66,6 +66,19 @@ grep -q "is not encrypted, but a key was given" out || fail "$(cat out)"
 served open || fail "$(cat out)"
 ! served open passphrase=words || fail "a passphrase for all to see"
 
+# A server of one disk that it cannot open does not start.
+starts ()
+{
+  nbdkit -U - "$plugin" "$db" "$@" --run true >out 2>&1
+}
+starts export=web key-file=key || fail "$(cat out)"
+! starts export=web || fail "started without a key"
+grep -q "disk 'web': it is encrypted; give its key" out || fail "$(cat out)"
+! starts export=web key-file=other || fail "started with another key"
+grep -q "no key that was given fits" out || fail "$(cat out)"
+! starts export=open key-file=key || fail "started with a disk of no key"
+grep -q "is not encrypted, but a key was given" out || fail "$(cat out)"
+
 start_nbdkit s "$plugin" "$db" key-file=key
 nbdcopy --flush plain "$(uri s web)"
 nbdcopy "$(uri s web)" back
