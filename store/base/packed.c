@@ -60,9 +60,10 @@ packed_fits (const void *packed, size_t length, size_t count,
   length -= PACKED_HEAD (count);
   for (size_t i = 0; i < count; i++) {
     const uint32_t size = packed_length (packed, i);
+    const uint32_t codec = packed_codec (packed, i);
 
-    if (size > block_size + PACKED_ADDED || size > length ||
-        (packed_codec (packed, i) == 0) != (size == 0))
+    if (size > block_size + (codec < ENCRYPTED_CODEC ? 0 : PACKED_ADDED) ||
+        size > length || (codec == 0) != (size == 0))
       return false;
     length -= size;
   }
