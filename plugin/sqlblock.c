@@ -658,9 +658,9 @@ sqlblock_after_fork (void)
 {
   struct status status;
 
-  if (store_provide (path, &options, &status) == -1)
+  if (store_provide (path, &options, &status) == -1 ||
+      secret_lock_again (secrets, &status) == -1)
     return report (&status);
-  secret_lock_again (secrets);
   server_options.store.secrets = secrets;
   server_options.store.warn = warn;
   server_options.store.fenced = fenced;

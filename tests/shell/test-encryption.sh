@@ -90,6 +90,8 @@ h.pwrite(bytes(8192), 8192)
 h.zero(100, 20000)
 h.trim(4096, 40960)
 h.flush()'
+! strings "$db"* | grep "plain text\|a part of it" ||
+  fail "there is plain text while a server runs"
 python3 - <<'EOF2'
 data = bytearray(open("plain", "rb").read())
 data[4090:4107] = b"only a part of it"
@@ -236,6 +238,42 @@ bad "UPDATE block SET data = CAST (substr (data, 1, length (data) - 1)
 bad "UPDATE block SET codec = 1, data = zeroblob (4096) WHERE number = 0"
 ! reads 0 || fail "a row that is not encrypted was read"
 grep -q "not encrypted as its disk is" out || fail "$(cat out)"
+
+# The same number, of another disk: with the same key, as a clone has, it is not
+# noticed, which SECURITY.md says; with another key it is.
+cp made.sqlite one.sqlite
+sqlblock snapshot create made.sqlite made@one
+sqlblock clone made.sqlite made@one twin
+nbdkit -U - "$plugin" made.sqlite key-file=key export=twin --run \
+  "nbdsh -u \"\$uri\" -c 'h.pwrite(b\"t\" * 512, 0)'"
+sqlblock import made.sqlite third plain --encrypt --key-file=key
+swap ()
+{
+  bad "UPDATE block SET (data, codec) = (SELECT data, codec FROM block AS other
+      WHERE other.number = 0 ORDER BY other.id LIMIT 1 OFFSET $1)
+    WHERE id = (SELECT min (id) FROM block WHERE number = 0)"
+}
+swap 0
+reads 0 || fail "$(cat out)"
+swap 1
+reads 0 || fail "$(cat out)"
+rm -f twin
+sqlblock export -q bad.sqlite made twin --key-file=key
+head -c 512 twin | grep -qx "t*" || fail "the block of a clone is noticed: change SECURITY.md"
+swap 2
+! reads 0 || fail "a block of another key was read"
+grep -q "with another key than that of the disk" out || fail "$(cat out)"
+mv one.sqlite made.sqlite
+bad "SELECT 1"
+
+# A slot that is damaged opens nothing; the others still do.
+sqlblock key add bad.sqlite made --key-file=key --new-key-file=other
+change bad.sqlite "UPDATE property SET value = replace (value, 'key-file',
+  'key-fil3') WHERE key = 'encryption:slot:0'"
+sqlblock key list -H bad.sqlite made >out
+[ "$(cat out)" = $'1\tkey-file' ] || fail "$(cat out)"
+fails 1 "fits one of its slots" export bad.sqlite made none --key-file=key
+back bad.sqlite made plain --key-file=other
 
 # What says how it is encrypted is lost: the disk is not opened.
 change bad.sqlite "DELETE FROM property WHERE key = 'encryption'"
