@@ -286,8 +286,7 @@ run_remove (int argc, char *argv[])
 
 static const struct tool_option remove_options[] = {
   { "force", 'f', NULL, &common.force,
-    "do it although no other slot is opened by what is\n"
-    "given" },
+    "do it although nothing opens another slot" },
   { NULL, 0, NULL, NULL, NULL },
 };
 
