@@ -1333,6 +1333,7 @@ change_end (struct connection *connection, void *opaque, struct status *status)
 
   if (is_for_new (incoming)) {
     if (partial_drop (connection, disk.id, status) == -1 ||
+        disks_set_size (connection, disk.id, incoming->size, status) == -1 ||
         disks_rename (connection, disk.id, incoming->disk, status) == -1)
       return -1;
   }
@@ -1522,6 +1523,8 @@ manage_receive_end (struct store *store, struct disk *incoming_disk,
     .open = disk_remote (incoming_disk),
     .size = incoming->size,
   };
+  const uint64_t block_size = reception.hidden.block_size;
+  uint64_t size = incoming->size;
   int r = 0;
 
   if (store_remote (store)) {
@@ -1529,8 +1532,13 @@ manage_receive_end (struct store *store, struct disk *incoming_disk,
     disk_forget (incoming_disk);
     return r;
   }
+  /* Without its key, a block has come with zeroes behind the end (writer's
+   * shrink), and cannot be cut here.
+   */
+  if (reception.hidden.encrypted && reception.hidden.key == NULL)
+    size = (size + block_size - 1) / block_size * block_size;
   if (reception.hidden.size != incoming->size)
-    r = store_resize (store, &reception.hidden, incoming->size, status);
+    r = store_resize (store, &reception.hidden, size, status);
   if (r == 0)
     r = store_change (store, change_end, &reception, status);
   if (r == 0) {
