@@ -78,6 +78,9 @@ void secret_wipe (void *bytes, size_t length);
 /* How many slots a disk can have. */
 #define ENCRYPTION_SLOTS 32
 
+/* What stands for a slot whose row is damaged. */
+#define ENCRYPTION_DAMAGED "damaged"
+
 /* The properties of one disk. */
 struct encryption {
   char header[ENCRYPTION_TEXT]; /* cipher, number of the key, what tells it */

@@ -61,7 +61,10 @@ run_list (int argc, char *argv[])
     return code;
   for (unsigned i = 0; i < ENCRYPTION_SLOTS; i++)
     if (encryption.slots[i][0]) {
-      const char *kind = kinds[encryption_kind (encryption.slots[i])];
+      const char *kind =
+          strcmp (encryption.slots[i], ENCRYPTION_DAMAGED) == 0
+              ? ENCRYPTION_DAMAGED
+              : kinds[encryption_kind (encryption.slots[i])];
 
       tool_cell (table, "%u", i);
       tool_cell (table, "%s", kind);
@@ -70,7 +73,8 @@ run_list (int argc, char *argv[])
     }
   if (common.json)
     tool_json_print (
-        json_pack ("{s:s, s:o}", "key", encryption.header, "slots", slots));
+        json_pack ("{s:o, s:o}", "key", tool_json_string (encryption.header),
+                   "slots", slots));
   else
     tool_table_print (table);
   return TOOL_DONE;
@@ -80,8 +84,8 @@ const struct command command_key_list = {
   .name = "key list",
   .arguments = "DATABASE DISK",
   .summary = "Show what opens an encrypted disk",
-  .help = "KIND is passphrase or key-file, or unknown for a slot that is\n"
-          "damaged or of a newer program.  No key is needed for this.\n"
+  .help = "KIND is passphrase or key-file, damaged, or unknown for a slot of a\n"
+          "newer program.  No key is needed for this.\n"
           "\n"
           "Columns: SLOT KIND.\n"
           "\n"
