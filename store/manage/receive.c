@@ -1551,12 +1551,13 @@ manage_receive_end (struct store *store, struct disk *incoming_disk,
     disk_forget (incoming_disk);
     return r;
   }
-  /* Without its key, a block has come with zeroes behind the end (writer's
-   * shrink), and cannot be cut here.
+  r = store_unlock (store, &reception.hidden, status);
+  /* Without its key, no block can be cut here: that has come with zeroes behind
+   * the end.
    */
   if (reception.hidden.encrypted && reception.hidden.key == NULL)
     size = (size + block_size - 1) / block_size * block_size;
-  if (reception.hidden.size != incoming->size)
+  if (r == 0 && reception.hidden.size != incoming->size)
     r = store_resize (store, &reception.hidden, size, status);
   if (r == 0)
     r = store_change (store, change_end, &reception, status);
