@@ -660,6 +660,9 @@ sqlblock_after_fork (void)
   if (store_provide (path, &options, &status) == -1)
     return report (&status);
   secret_lock_again (secrets);
+  if (!secret_is_locked ())
+    warn ("keys cannot be locked in memory, and may get into the swap; raise "
+          "\"ulimit -l\"");
   server_options.store.secrets = secrets;
   server_options.store.warn = warn;
   server_options.store.fenced = fenced;

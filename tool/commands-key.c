@@ -140,7 +140,7 @@ put_new (struct store *store, const char *disk,
                        "disk '%s' has %d slots, and cannot have more; "
                        "remove one",
                        disk, ENCRYPTION_SLOTS);
-  secrets = secrets_read (new_key_file, new_passphrase, true);
+  secrets = secrets_read (new_key_file, new_passphrase, "New passphrase", true);
   r = unwrapped_wrap (unwrapped, secrets, slot, &status);
   if (r == 0)
     r = manage_set_slot (store, disk, *number, encryption->slots[*number], slot,

@@ -40,6 +40,9 @@
 #define PROPERTY_EXCLUSIVE  PROPERTY_LOCAL "exclusive"
 #define PROPERTY_LITESTREAM PROPERTY_LOCAL "litestream"
 
+/* Room for a text about encryption (encryption.h). */
+#define ENCRYPTION_TEXT 400
+
 /* The feature of an encrypted disk (class 3). */
 #define FEATURE_ENCRYPTED "encrypted"
 

@@ -7,6 +7,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include <sodium.h>
@@ -62,23 +63,51 @@ little_endian (const unsigned char *bytes)
          (uint32_t)bytes[3] << 24;
 }
 
+/* Some memory could not be locked. */
+static atomic_bool unlocked;
+
+void
+cipher_memory_lock_again (void *memory, size_t length)
+{
+  if (sodium_mlock (memory, length) == -1)
+    unlocked = true;
+}
+
+void *
+cipher_memory (size_t length, struct status *status)
+{
+  void *memory = NULL;
+
+  /* It can be called again, and by several threads. */
+  if (sodium_init () == -1)
+    status_fail (status, EIO, "libsodium cannot begin: no random numbers");
+  else if ((memory = sodium_malloc (length)) == NULL)
+    status_no_memory (status);
+  /* sodium_malloc does not say whether it could. */
+  else
+    cipher_memory_lock_again (memory, length);
+  return memory;
+}
+
+void
+cipher_memory_free (void *memory)
+{
+  sodium_free (memory);
+}
+
+bool
+cipher_memory_is_locked (void)
+{
+  return !unlocked;
+}
+
 struct cipher_key *
 cipher_key_new (const void *master, uint32_t number, struct status *status)
 {
-  struct cipher_key *key;
+  struct cipher_key *key = cipher_memory (sizeof *key, status);
 
-  /* It can be called again, and by several threads. */
-  if (sodium_init () == -1) {
-    status_fail (status, EIO, "libsodium cannot begin: no random numbers");
+  if (key == NULL)
     return NULL;
-  }
-  key = sodium_malloc (sizeof *key);
-  if (key == NULL) {
-    status_fail (status, ENOMEM,
-                 "there is no memory that can be locked for a key; raise "
-                 "\"ulimit -l\"");
-    return NULL;
-  }
   key->number = number;
   crypto_kdf_derive_from_key (key->encrypts, sizeof key->encrypts, 1, CONTEXT,
                               master);
@@ -122,6 +151,12 @@ cover (const struct cipher_key *key, const struct cipher_place *place,
   put_little_endian (covered + 8, place->block_size, 4);
   put_little_endian (covered + 12, place->codec, 4);
   put_little_endian (covered + 16, key->number, 4);
+}
+
+bool
+cipher_is_shared (const void *stored, size_t length)
+{
+  return length >= DATA_AT && (((const unsigned char *)stored)[NONCE_AT] & 1);
 }
 
 void

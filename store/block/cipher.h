@@ -55,6 +55,18 @@ struct cipher_place {
  */
 bool cipher_is_built (void);
 
+/* LENGTH bytes of memory that is locked, in no core dump, and wiped by
+ * cipher_memory_free.  Where the system does not let it be locked, it is not,
+ * and cipher_memory_is_locked says so from then on.  Returns NULL on failure:
+ * ENOTSUP, ENOMEM.  Thread rules, here and below: any thread.
+ */
+void *cipher_memory (size_t length, struct status *status);
+void cipher_memory_free (void *memory);
+
+/* This process was forked from the one that got MEMORY: lock it again. */
+void cipher_memory_lock_again (void *memory, size_t length);
+bool cipher_memory_is_locked (void);
+
 /* Derive from the CIPHER_KEY bytes at MASTER what encrypts a disk whose key has
  * NUMBER.  Returns NULL on failure: ENOTSUP, ENOMEM.  Thread rules: any thread.
  */
@@ -73,6 +85,9 @@ void cipher_key_check (const struct cipher_key *key,
  */
 uint64_t cipher_hash (const struct cipher_key *key, const void *bytes,
                       size_t length);
+
+/* May other blocks refer to STORED, which is encrypted (cipher_encrypt)? */
+bool cipher_is_shared (const void *stored, size_t length);
 
 /* Encrypt LENGTH bytes of DATA, of the block PLACE, into ROOM, which has
  * CIPHER_ADDED bytes more, and may hold DATA behind those.

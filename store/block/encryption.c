@@ -23,7 +23,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <linux/magic.h>
 #include <sodium.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "block/cipher.h"
 #include "encryption.h"
@@ -47,8 +50,11 @@ encryption_is_there (const struct encryption *encryption)
  */
 #define PASSES      crypto_pwhash_OPSLIMIT_MODERATE
 #define KIB         (crypto_pwhash_MEMLIMIT_MODERATE / 1024)
-#define PASSES_MOST 16
-#define KIB_MOST    (1024 * 1024)
+#define PASSES_MOST 4
+#define KIB_MOST    (512 * 1024)
+
+_Static_assert(PASSES <= PASSES_MOST && KIB <= KIB_MOST,
+               "what is made here is not read");
 
 /* One byte more than can be used, to notice that there are more. */
 #define ROOM (SECRET_KEY_MAX + 1)
@@ -93,21 +99,6 @@ static const struct kind {
  * Secrets.
  */
 
-/* Memory that is locked, in no core dump, and wiped when it is freed. */
-static void *
-locked_memory (size_t length, struct status *status)
-{
-  void *memory = NULL;
-
-  if (sodium_init () == -1)
-    status_fail (status, EIO, "libsodium cannot begin: no random numbers");
-  else if ((memory = sodium_malloc (length)) == NULL)
-    status_fail (status, ENOMEM,
-                 "there is no memory that can be locked for a key; raise "
-                 "\"ulimit -l\"");
-  return memory;
-}
-
 int
 secret_add (struct secret **list, enum secret_kind kind, const void *bytes,
             size_t length, struct status *status)
@@ -116,6 +107,10 @@ secret_add (struct secret **list, enum secret_kind kind, const void *bytes,
 
   if (kind == SECRET_PASSPHRASE && length == 0)
     return status_fail (status, EINVAL, "the passphrase is empty");
+  if (kind == SECRET_PASSPHRASE && memchr (bytes, 0, length))
+    return status_fail (status, EINVAL,
+                        "the passphrase has a byte that is 0, so it is no "
+                        "text; give it as --key-file or key-file=");
   if (kind == SECRET_KEY_FILE && length < SECRET_KEY_MIN)
     return status_fail (status, EINVAL,
                         "the key file has %zu bytes, and needs %d: make one by "
@@ -125,7 +120,7 @@ secret_add (struct secret **list, enum secret_kind kind, const void *bytes,
     return status_fail (status, EINVAL,
                         "what is given as a key has more than %d bytes",
                         SECRET_KEY_MAX);
-  secret = locked_memory (sizeof *secret + length, status);
+  secret = cipher_memory (sizeof *secret + length, status);
   if (secret == NULL)
     return -1;
   secret->next = *list;
@@ -134,6 +129,26 @@ secret_add (struct secret **list, enum secret_kind kind, const void *bytes,
   memcpy (secret->bytes, bytes, length);
   *list = secret;
   return 0;
+}
+
+/* Can the file at FD be read to its end at once?  A pipe with a name, unlike one
+ * of a shell's <(...), waits for whoever opens it.
+ */
+static int
+check_file (int fd, struct status *status)
+{
+  struct statfs system;
+  struct stat file;
+
+  if (fstat (fd, &file) == -1 || fstatfs (fd, &system) == -1)
+    return status_fail (status, errno, "%s", strerror (errno));
+  if (S_ISDIR (file.st_mode))
+    return status_fail (status, EISDIR, "it is a directory, and no key");
+  if (S_ISFIFO (file.st_mode) && system.f_type != PIPEFS_MAGIC)
+    return status_fail (status, EINVAL, "it is a pipe, and no file with a key");
+  return fcntl (fd, F_SETFL, 0) == -1
+             ? status_fail (status, errno, "%s", strerror (errno))
+             : 0;
 }
 
 /* Read from FD to its end, or for a LINE up to that of the first one.  Returns
@@ -161,7 +176,7 @@ static int
 add_read (struct secret **list, enum secret_kind kind, int fd,
           struct status *status)
 {
-  char *bytes = locked_memory (ROOM, status);
+  char *bytes = cipher_memory (ROOM, status);
   ssize_t length;
   int r;
 
@@ -171,7 +186,7 @@ add_read (struct secret **list, enum secret_kind kind, int fd,
   r = length == -1
           ? status_fail (status, errno, "reading the key: %s", strerror (errno))
           : secret_add (list, kind, bytes, length, status);
-  sodium_free (bytes);
+  cipher_memory_free (bytes);
   return r;
 }
 
@@ -183,11 +198,13 @@ secret_read (struct secret **list, enum secret_kind kind, const char *name,
 
   if (name == NULL)
     return add_read (list, kind, fd, status);
-  opened = open (name, O_RDONLY | O_CLOEXEC);
+  opened = open (name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (opened == -1)
     return status_fail (status, errno, "opening the key %s: %s", name,
                         strerror (errno));
-  r = add_read (list, kind, opened, status);
+  r = check_file (opened, status);
+  if (r == 0)
+    r = add_read (list, kind, opened, status);
   close (opened);
   return r == -1 ? status_prefix (status, "%s", name) : 0;
 }
@@ -196,7 +213,7 @@ void
 secret_lock_again (struct secret *list)
 {
   for (; list; list = list->next)
-    sodium_mlock (list, sizeof *list + list->length);
+    cipher_memory_lock_again (list, sizeof *list + list->length);
 }
 
 void
@@ -206,8 +223,21 @@ secret_free (struct secret *list)
 
   for (; list; list = next) {
     next = list->next;
-    sodium_free (list);
+    cipher_memory_free (list);
   }
+}
+
+bool
+secret_is_locked (void)
+{
+  return cipher_memory_is_locked ();
+}
+
+bool
+secret_is_equal (const struct secret *a, const struct secret *b)
+{
+  return a->length == b->length &&
+         sodium_memcmp (a->bytes, b->bytes, a->length) == 0;
 }
 
 void
@@ -330,7 +360,7 @@ encryption_kind (const char *slot)
 static struct unwrapped *
 unwrapped_new (const char *header, uint32_t number, struct status *status)
 {
-  struct unwrapped *unwrapped = locked_memory (sizeof *unwrapped, status);
+  struct unwrapped *unwrapped = cipher_memory (sizeof *unwrapped, status);
 
   if (unwrapped == NULL)
     return NULL;
@@ -343,7 +373,7 @@ unwrapped_new (const char *header, uint32_t number, struct status *status)
 void
 unwrapped_free (struct unwrapped *unwrapped)
 {
-  sodium_free (unwrapped);
+  cipher_memory_free (unwrapped);
 }
 
 struct cipher_key *
@@ -423,16 +453,16 @@ encryption_make (const struct secret *secrets, struct encryption *encryption,
   return r;
 }
 
-/* Is what was unwrapped the key that HEADER means? */
-static bool
-is_right (const struct unwrapped *unwrapped, const struct header *header)
+/* Is what was unwrapped the key that HEADER means?  Returns 1, 0, -1. */
+static int
+is_right (const struct unwrapped *unwrapped, const struct header *header,
+          struct status *status)
 {
-  struct status ignored;
-  struct cipher_key *key = unwrapped_derive (unwrapped, &ignored);
+  struct cipher_key *key = unwrapped_derive (unwrapped, status);
   unsigned char check[CIPHER_CHECK];
 
   if (key == NULL)
-    return false;
+    return -1;
   cipher_key_check (key, check);
   cipher_key_free (key);
   return sodium_memcmp (check, header->check, sizeof check) == 0;
@@ -457,7 +487,7 @@ open_slot (const struct slot *slot, const struct secret *secret,
       (const unsigned char *)unwrapped->header, strlen (unwrapped->header),
       slot->nonce, key);
   sodium_memzero (key, sizeof key);
-  return r == 0 && is_right (unwrapped, header);
+  return r == 0 ? is_right (unwrapped, header, status) : 0;
 }
 
 /* Try all of SECRETS with all slots; what costs nothing first. */

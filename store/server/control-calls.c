@@ -454,8 +454,11 @@ SERVE (manage_try_rollback,
        manage_try_rollback (STORE, call->target, call->force, status))
 SERVE (manage_clone,
        manage_clone (STORE, call->source, call->name, call->text, status))
-SERVE (manage_set_slot, manage_set_slot (STORE, call->target, call->id,
-                                         call->name, call->text, status))
+SERVE (manage_set_slot,
+       call->id < 0 || call->id >= ENCRYPTION_SLOTS
+           ? status_fail (status, EINVAL, "there is no such slot")
+           : manage_set_slot (STORE, call->target, call->id, call->name,
+                              call->text, status))
 SERVE (manage_reclaim_hidden, manage_reclaim_hidden (STORE, status))
 SERVE (manage_forget_copies, manage_forget_copies (STORE, status))
 

@@ -37,6 +37,13 @@ back ()
   cmp "$3" back || fail "$1 $2 is not $3"
 }
 
+# reports TEXT FILE: a check finds it.
+reports ()
+{
+  ! sqlblock check "$2" >out 2>&1 || fail "nothing was found in $2"
+  grep -q "$1" out || fail "$(cat out)"
+}
+
 # serve NAME [PARAMETER...]: the server NAME of $db with a control socket.
 serve ()
 {
@@ -101,9 +108,8 @@ other=$(query plain.sqlite "SELECT guid FROM snapshot WHERE name = 'one'")
 # stands FILE GUID: its snapshot "one" has it now.
 stands ()
 {
-  "$top_builddir/tests/seal" "$1" live "UPDATE snapshot SET guid = $2
-    WHERE name = 'one'"
-  "$top_builddir/tests/seal" "$1"
+  query "$1" "UPDATE snapshot SET guid = $2 WHERE name = 'one'"
+  "$top_builddir/tests/seal" "$1" rows
 }
 
 # refused FILE DISK GUID STREAM TEXT: it is not received, and the disk can be
@@ -164,7 +170,53 @@ no_plain stream
 fails 1 "it is encrypted" import --overwrite bad.sqlite web plain
 no_plain bad.sqlite
 back bad.sqlite web changed --key-file=key
-fails 3 "does not say so" check bad.sqlite
+reports "what says so is lost" bad.sqlite
 cp "$db" bad.sqlite
 change bad.sqlite "DELETE FROM property WHERE key = 'encryption'"
 fails 1 "what says how is lost" key list bad.sqlite web
+reports "what says how is lost" bad.sqlite
+
+#--------------------------------------------------------------------
+# What a server with the key does for a command, and one without does not.
+
+cp one.sqlite served.sqlite
+cp plain-one.sqlite served-plain.sqlite
+serve without
+for what in "export web none" "recompress web" "resize web 100001 --shrink" \
+  "import web changed --overwrite"; do
+  # shellcheck disable=SC2086
+  set -- $what
+  fails 1 "the server has not its key" "$1" --control="$tmp/without.control" \
+    "$db" "${@:2}"
+done
+fails 1 "fits one of its slots" export --control="$tmp/without.control" "$db" \
+  web none --key-file=plain
+stop_nbdkit
+serve with key-file=key
+for what in "export web none" "recompress web" "resize web 100001 --shrink" \
+  "import web changed --overwrite"; do
+  # shellcheck disable=SC2086
+  set -- $what
+  fails 1 "fits one of its slots" "$1" --control="$tmp/with.control" "$db" \
+    "${@:2}" --key-file=plain
+done
+rm -f back
+sqlblock export --control="$tmp/with.control" "$db" web back --key-file=key
+cmp back changed || fail "exported through the server"
+sqlblock import --control="$tmp/with.control" "$db" web plain --overwrite \
+  --key-file=key
+sqlblock set "$db" web compression=zstd
+sqlblock recompress --control="$tmp/with.control" "$db" web --key-file=key
+sqlblock resize --control="$tmp/with.control" "$db" web 100001 --shrink \
+  --key-file=key
+stop_nbdkit
+back "$db" web <(head -c 100001 plain) --key-file=key
+no_plain "$db"
+db=$tmp/served-plain.sqlite
+serve plain key-file=key
+fails 1 "not encrypted" import --control="$tmp/plain.control" "$db" open \
+  changed --overwrite --key-file=key
+fails 1 "not encrypted" export --control="$tmp/plain.control" "$db" open \
+  none --key-file=key
+stop_nbdkit
+back "$db" open plain
