@@ -16,6 +16,7 @@ can_encrypt || skip "this program was built without encryption"
 
 head -c 32 /dev/urandom >key
 head -c 32 /dev/urandom >other
+head -c 32 /dev/urandom >third
 for i in $(seq 5000); do
   echo "plain text, line number $i"
 done >plain
@@ -176,6 +177,22 @@ change bad.sqlite "DELETE FROM property WHERE key = 'encryption'"
 fails 1 "what says how is lost" key list bad.sqlite web
 reports "what says how is lost" bad.sqlite
 
+# A slot that is removed opens nothing from then on, also in a server.
+cp "$db" slots.sqlite
+start_nbdkit slots "$plugin" slots.sqlite key-file=key
+nbdsh -u "$(uri slots web)" -c 'h.pread(512, 0)' || fail "not served"
+sqlblock key remove slots.sqlite web 0 --key-file=other
+! nbdsh -u "$(uri slots web)" -c 'h.pread(512, 0)' 2>/dev/null ||
+  fail "served by a slot that was removed"
+stop_nbdkit
+
+# What asks for more work than any that is made here is none.
+change slots.sqlite "UPDATE property SET value =
+  'passphrase argon2id 5 8 ' || substr (value, 22)
+  WHERE key = 'encryption:slot:1'"
+[ "$(sqlblock key list -H slots.sqlite web)" = $'1\tunknown' ] ||
+  fail "$(sqlblock key list slots.sqlite web)"
+
 #--------------------------------------------------------------------
 # What a server with the key does for a command, and one without does not.
 
@@ -190,7 +207,7 @@ for what in "export web none" "recompress web" "resize web 100001 --shrink" \
     "$db" "${@:2}"
 done
 fails 1 "fits one of its slots" export --control="$tmp/without.control" "$db" \
-  web none --key-file=plain
+  web none --key-file=third
 stop_nbdkit
 serve with key-file=key
 for what in "export web none" "recompress web" "resize web 100001 --shrink" \
@@ -198,7 +215,7 @@ for what in "export web none" "recompress web" "resize web 100001 --shrink" \
   # shellcheck disable=SC2086
   set -- $what
   fails 1 "fits one of its slots" "$1" --control="$tmp/with.control" "$db" \
-    "${@:2}" --key-file=plain
+    "${@:2}" --key-file=third
 done
 rm -f back
 sqlblock export --control="$tmp/with.control" "$db" web back --key-file=key
