@@ -61,10 +61,9 @@ run_list (int argc, char *argv[])
     return code;
   for (unsigned i = 0; i < ENCRYPTION_SLOTS; i++)
     if (encryption.slots[i][0]) {
-      const char *kind =
-          strcmp (encryption.slots[i], ENCRYPTION_DAMAGED) == 0
-              ? ENCRYPTION_DAMAGED
-              : kinds[encryption_kind (encryption.slots[i])];
+      const char *kind = strcmp (encryption.slots[i], ENCRYPTION_DAMAGED) == 0
+                             ? ENCRYPTION_DAMAGED
+                             : kinds[encryption_kind (encryption.slots[i])];
 
       tool_cell (table, "%u", i);
       tool_cell (table, "%s", kind);
@@ -72,9 +71,9 @@ run_list (int argc, char *argv[])
           slots, json_pack ("{s:i, s:s}", "slot", (int)i, "kind", kind));
     }
   if (common.json)
-    tool_json_print (
-        json_pack ("{s:o, s:o}", "key", tool_json_string (encryption.header),
-                   "slots", slots));
+    tool_json_print (json_pack ("{s:o, s:o}", "key",
+                                tool_json_string (encryption.header), "slots",
+                                slots));
   else
     tool_table_print (table);
   return TOOL_DONE;
@@ -84,15 +83,16 @@ const struct command command_key_list = {
   .name = "key list",
   .arguments = "DATABASE DISK",
   .summary = "Show what opens an encrypted disk",
-  .help = "KIND is passphrase or key-file, damaged, or unknown for a slot of a\n"
-          "newer program.  No key is needed for this.\n"
-          "\n"
-          "Columns: SLOT KIND.\n"
-          "\n"
-          "The JSON is {\"key\": what tells the key from others, \"slots\":\n"
-          "[...]}, each with slot and kind.\n"
-          "\n"
-          "Example: sqlblock key list disks.sqlite web\n",
+  .help =
+      "KIND is passphrase or key-file, damaged, or unknown for a slot of a\n"
+      "newer program.  No key is needed for this.\n"
+      "\n"
+      "Columns: SLOT KIND.\n"
+      "\n"
+      "The JSON is {\"key\": what tells the key from others, \"slots\":\n"
+      "[...]}, each with slot and kind.\n"
+      "\n"
+      "Example: sqlblock key list disks.sqlite web\n",
   .common = COMMON_JSON | COMMON_TABLE,
   .least = 2,
   .most = 2,

@@ -115,10 +115,9 @@ secrets_given (bool new)
   static struct secret *list;
 
   if (list == NULL)
-    list = secrets_read (common.key_file, common.passphrase,
-                         new ? "New passphrase of the disk"
-                             : "Passphrase of the disk",
-                         new);
+    list = secrets_read (
+        common.key_file, common.passphrase,
+        new ? "New passphrase of the disk" : "Passphrase of the disk", new);
   return list;
 }
 
@@ -176,8 +175,8 @@ secrets_check (struct store *store, const char *target, struct status *status)
   if (common.control && secrets_given (false)) {
     r = manage_encryption (store, disk, &encryption, status);
     if (r == 0) {
-      unwrapped = encryption_unwrap (&encryption, secrets_given (false), NULL,
-                                     status);
+      unwrapped =
+          encryption_unwrap (&encryption, secrets_given (false), NULL, status);
       r = unwrapped ? 0 : status_prefix (status, "disk '%s'", disk);
     }
     /* It is to be made, or that is said. */

@@ -131,8 +131,8 @@ secret_add (struct secret **list, enum secret_kind kind, const void *bytes,
   return 0;
 }
 
-/* Can the file at FD be read to its end at once?  A pipe with a name, unlike one
- * of a shell's <(...), waits for whoever opens it.
+/* Can the file at FD be read to its end at once?  A pipe with a name, unlike
+ * one of a shell's <(...), waits for whoever opens it.
  */
 static int
 check_file (int fd, struct status *status)

@@ -214,8 +214,7 @@ check_encryption (struct check *check, struct connection *connection,
     check_tell (check, &problem,
                 "disk '%s' is encrypted, and what says %s is lost; restore the "
                 "database from a backup",
-                disk ? disk : "?",
-                sqlite3_column_int (row, 1) ? "how" : "so");
+                disk ? disk : "?", sqlite3_column_int (row, 1) ? "how" : "so");
   }
   return r;
 }
@@ -225,8 +224,8 @@ check_optional (struct check *check, struct connection *connection,
                 struct status *status)
 {
   return check_features (check, connection, status) == -1 ||
-                 check_properties (check, connection, status) == -1
-                 || check_settings (check, connection, status) == -1
+                 check_properties (check, connection, status) == -1 ||
+                 check_settings (check, connection, status) == -1
              ? -1
              : check_encryption (check, connection, status);
 }

@@ -24,8 +24,8 @@
 struct keyring {
   const struct secret *secrets; /* the caller's */
   bool command;                 /* it is no server's */
-  pthread_mutex_t lock;       /* a leaf: of `tried` */
-  pthread_mutex_t unwrapping; /* taken before it: one at a time */
+  pthread_mutex_t lock;         /* a leaf: of `tried` */
+  pthread_mutex_t unwrapping;   /* taken before it: one at a time */
   struct tried *tried;
   unsigned failed; /* how many of these nothing opens */
 };

@@ -220,8 +220,7 @@ keys_match (struct connection *connection, int64_t id,
     return -1;
   encrypted = encryption_is_there (&comes) || optional_is_encrypted (list);
   if (encrypted != encryption_is_there (&is))
-    return status_fail (status, EINVAL,
-                        "%s; receive it as a new disk",
+    return status_fail (status, EINVAL, "%s; receive it as a new disk",
                         encrypted ? "what comes is encrypted, and what it goes "
                                     "to is not"
                                   : "what comes is not encrypted, and what it "

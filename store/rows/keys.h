@@ -18,8 +18,8 @@
 #include "status.h"
 
 /* Read what disk ID has.  Slots that are damaged are ENCRYPTION_DAMAGED.
- * Returns 0, or -1: EIO where the rest is damaged or lost.  Thread rules, here and below:
- * those of the connection.
+ * Returns 0, or -1: EIO where the rest is damaged or lost.  Thread rules, here
+ * and below: those of the connection.
  */
 int keys_read (struct connection *connection, int64_t id,
                struct encryption *encryption, struct status *status);
@@ -62,8 +62,8 @@ int keys_check (struct connection *connection, int64_t id,
 int keys_take (struct connection *connection, int64_t id,
                const struct optional *list, struct status *status);
 
-/* Fail with EINVAL unless disk ID is encrypted as LIST, which comes with changes
- * for it, says: with the same key, or both not.
+/* Fail with EINVAL unless disk ID is encrypted as LIST, which comes with
+ * changes for it, says: with the same key, or both not.
  */
 int keys_match (struct connection *connection, int64_t id,
                 const struct optional *list, struct status *status);

@@ -48,7 +48,9 @@ reports ()
 # serve NAME [PARAMETER...]: the server NAME of $db with a control socket.
 serve ()
 {
+  rm -f "$tmp/$1.control"
   start_nbdkit "$1" "$plugin" "$db" control="$tmp/$1.control" "${@:2}"
+  wait_for test -S "$tmp/$1.control"
 }
 
 sqlblock import --create "$db" web plain --compression=none --encrypt \
@@ -187,9 +189,10 @@ sqlblock key remove slots.sqlite web 0 --key-file=other
 stop_nbdkit
 
 # What asks for more work than any that is made here is none.
-change slots.sqlite "UPDATE property SET value =
+"$top_builddir/tests/seal" slots.sqlite live "UPDATE property SET value =
   'passphrase argon2id 5 8 ' || substr (value, 22)
   WHERE key = 'encryption:slot:1'"
+"$top_builddir/tests/seal" slots.sqlite
 [ "$(sqlblock key list -H slots.sqlite web)" = $'1\tunknown' ] ||
   fail "$(sqlblock key list slots.sqlite web)"
 
@@ -226,14 +229,35 @@ sqlblock set "$db" web compression=zstd
 sqlblock recompress --control="$tmp/with.control" "$db" web --key-file=key
 sqlblock resize --control="$tmp/with.control" "$db" web 100001 --shrink \
   --key-file=key
+# What no command says is refused, and the server goes on.
+python3 - "$tmp/with.control" <<'PY' || fail "a call"
+import json, socket, sys
+client = socket.socket(socket.AF_UNIX)
+client.connect(sys.argv[1])
+lines = client.makefile()
+def call(name, /, **arguments):
+    client.sendall(json.dumps({"call": name, "arguments": arguments}).encode()
+                   + b"\n")
+    reply = json.loads(lines.readline())
+    assert reply.get("error", {}).get("errno") == "EINVAL", (name, reply)
+texts = ({"encryption": "x"}, {"encryption": "x", "slot": ""}, {"slot": "x"},
+         {"encryption": "", "slot": "x"}, {"encryption": "x" * 400, "slot": "x"})
+for text in texts:
+    call("manage_create", options={"name": "bad", "size": 1024, **text})
+for number in 1 << 32, (1 << 32) + 1, 32, -1:
+    call("manage_set_slot", target="web", id=number, name="", text="x")
+call("manage_set_slot", target="web", id=1, name="", text="x")
+PY
+sqlblock key list --control="$tmp/with.control" "$db" web >/dev/null ||
+  fail "the server is gone"
 stop_nbdkit
 back "$db" web <(head -c 100001 plain) --key-file=key
 no_plain "$db"
 db=$tmp/served-plain.sqlite
-serve plain key-file=key
-fails 1 "not encrypted" import --control="$tmp/plain.control" "$db" open \
+serve keyed key-file=key
+fails 1 "not encrypted" import --control="$tmp/keyed.control" "$db" open \
   changed --overwrite --key-file=key
-fails 1 "not encrypted" export --control="$tmp/plain.control" "$db" open \
+fails 1 "not encrypted" export --control="$tmp/keyed.control" "$db" open \
   none --key-file=key
 stop_nbdkit
 back "$db" open plain
