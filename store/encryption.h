@@ -26,6 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/optional.h"
 #include "status.h"
 
 /* Was this program built with encryption?  If not, all that can fail here does.
@@ -47,7 +48,7 @@ enum secret_kind { SECRET_PASSPHRASE = 1, SECRET_KEY_FILE };
 
 /* Put the LENGTH bytes that are the passphrase, or in the key file, in front of
  * LIST; the caller wipes BYTES.  Returns 0, or -1: EINVAL where it is empty,
- * too short or too long, ENOTSUP, ENOMEM.
+ * too short or too long, or a passphrase has a NUL, ENOTSUP, ENOMEM.
  */
 int secret_add (struct secret **list, enum secret_kind kind, const void *bytes,
                 size_t length, struct status *status);
@@ -64,6 +65,9 @@ int secret_read (struct secret **list, enum secret_kind kind, const char *name,
  */
 int secret_lock_again (struct secret *list, struct status *status);
 
+/* Are the first ones of both lists the same? */
+bool secret_is_equal (const struct secret *a, const struct secret *b);
+
 /* Wipe and free a list. */
 void secret_free (struct secret *list);
 
@@ -74,11 +78,11 @@ void secret_wipe (void *bytes, size_t length);
  * What the database has.
  */
 
-/* Room for the texts below. */
-#define ENCRYPTION_TEXT 400
-
 /* How many slots a disk can have. */
 #define ENCRYPTION_SLOTS 32
+
+/* What stands for a slot whose row is damaged. */
+#define ENCRYPTION_DAMAGED "damaged"
 
 /* The properties of one disk. */
 struct encryption {

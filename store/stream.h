@@ -62,7 +62,8 @@
  *           76  length of a fifth text, the disk of the base of a clone
  *         These are 32 bits each.
  * PROPERTY  what is optional about the disk, or with a base that is no other
- *         disk's of the snapshot only (the table property, schema.sql):
+ *         disk's of the snapshot only, and "encryption" of the disk, which
+ *         tells its key (the table property, schema.sql):
  *            0  32 bits  kind: 1 of the disk, 2 of the snapshot
  *            4  16 bits  type of the value: 1 integer, 3 text, 4 bytes
  *            6  16 bits  length of the key

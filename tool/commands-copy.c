@@ -182,7 +182,8 @@ run_export (int argc, char *argv[])
   signal (SIGPIPE, SIG_IGN);
   store = tool_open (argv[0], false);
   if (tool_check_output (argv[0], argv[2], &status) == -1 ||
-      tool_resolve (store, argv[1], &source, &status) == -1)
+      tool_resolve (store, argv[1], &source, &status) == -1 ||
+      secrets_check (store, source.name, &status) == -1)
     return tool_fail (&status);
   disk = manage_pin (store, source.name, &status);
   if (disk == NULL)
@@ -437,6 +438,9 @@ read_options (struct manage_incoming *incoming, unsigned *patience)
                        "out --size, --overwrite and --format");
   if (import_increment && common.dry_run)
     return tool_usage ("an increment cannot be tried; leave out --dry-run");
+  if (!import_encrypt && !import_overwrite && !import_increment &&
+      (common.key_file || common.passphrase))
+    return tool_usage ("a new disk gets a key with --encrypt");
   if (import_rollback && !import_increment)
     return tool_usage ("--rollback goes with --increment only");
   if (import_overwrite &&
@@ -478,7 +482,7 @@ find_old_disk (struct store *store, struct manage_incoming *incoming,
     return -1;
   incoming->size = info.size;
   incoming->block_size = info.block_size;
-  return 0;
+  return secrets_check (store, incoming->disk, status);
 }
 
 /* Say what has come to a disk that has SIZE bytes. */
@@ -516,7 +520,9 @@ import_changes (struct increment_source *source, const char *file,
   int r;
 
   tool_progress_begin (tool_format ("importing %s", incoming->disk));
-  r = increment_apply (store, source, incoming, &status);
+  r = secrets_check (store, incoming->disk, &status);
+  if (r == 0)
+    r = increment_apply (store, source, incoming, &status);
   tool_progress_end (r);
   if (r == 0)
     say_applied (incoming->disk, incoming->size, file,

@@ -296,7 +296,8 @@ run_resize (int argc, char *argv[])
                    &status) == -1)
     return tool_wrong_value (&status);
   store = tool_open (argv[0], true);
-  if (store_find (store, argv[1], &info, &status) == -1)
+  if (store_find (store, argv[1], &info, &status) == -1 ||
+      secrets_check (store, argv[1], &status) == -1)
     return tool_fail (&status);
   if (new_size (sign, amount, info.size, &size) == -1)
     return tool_error (EINVAL, "disk '%s' has %s, so %s is too much", argv[1],

@@ -61,7 +61,9 @@ run_list (int argc, char *argv[])
     return code;
   for (unsigned i = 0; i < ENCRYPTION_SLOTS; i++)
     if (encryption.slots[i][0]) {
-      const char *kind = kinds[encryption_kind (encryption.slots[i])];
+      const char *kind = strcmp (encryption.slots[i], ENCRYPTION_DAMAGED) == 0
+                             ? ENCRYPTION_DAMAGED
+                             : kinds[encryption_kind (encryption.slots[i])];
 
       tool_cell (table, "%u", i);
       tool_cell (table, "%s", kind);
@@ -69,8 +71,9 @@ run_list (int argc, char *argv[])
           slots, json_pack ("{s:i, s:s}", "slot", (int)i, "kind", kind));
     }
   if (common.json)
-    tool_json_print (
-        json_pack ("{s:s, s:o}", "key", encryption.header, "slots", slots));
+    tool_json_print (json_pack ("{s:o, s:o}", "key",
+                                tool_json_string (encryption.header), "slots",
+                                slots));
   else
     tool_table_print (table);
   return TOOL_DONE;
@@ -80,15 +83,16 @@ const struct command command_key_list = {
   .name = "key list",
   .arguments = "DATABASE DISK",
   .summary = "Show what opens an encrypted disk",
-  .help = "KIND is passphrase or key-file, or unknown for a slot that is\n"
-          "damaged or of a newer program.  No key is needed for this.\n"
-          "\n"
-          "Columns: SLOT KIND.\n"
-          "\n"
-          "The JSON is {\"key\": what tells the key from others, \"slots\":\n"
-          "[...]}, each with slot and kind.\n"
-          "\n"
-          "Example: sqlblock key list disks.sqlite web\n",
+  .help =
+      "KIND is passphrase or key-file, damaged, or unknown for a slot of a\n"
+      "newer program.  No key is needed for this.\n"
+      "\n"
+      "Columns: SLOT KIND.\n"
+      "\n"
+      "The JSON is {\"key\": what tells the key from others, \"slots\":\n"
+      "[...]}, each with slot and kind.\n"
+      "\n"
+      "Example: sqlblock key list disks.sqlite web\n",
   .common = COMMON_JSON | COMMON_TABLE,
   .least = 2,
   .most = 2,
@@ -136,7 +140,7 @@ put_new (struct store *store, const char *disk,
                        "disk '%s' has %d slots, and cannot have more; "
                        "remove one",
                        disk, ENCRYPTION_SLOTS);
-  secrets = secrets_read (new_key_file, new_passphrase, true);
+  secrets = secrets_read (new_key_file, new_passphrase, "New passphrase", true);
   r = unwrapped_wrap (unwrapped, secrets, slot, &status);
   if (r == 0)
     r = manage_set_slot (store, disk, *number, encryption->slots[*number], slot,

@@ -155,10 +155,10 @@ send_differences (struct sending *sending, struct status *status)
   return -1;
 }
 
-/* Say what is sent. */
+/* Say what is sent; OPTIONAL goes along. */
 static int
-make_header (const struct sending *sending, struct stream_header *header,
-             struct status *status)
+make_header (const struct sending *sending, const struct optional *optional,
+             struct stream_header *header, struct status *status)
 {
   const struct part *part = sending->part;
   const struct snapshot_info *snapshot = &part->snapshot;
@@ -193,7 +193,7 @@ make_header (const struct sending *sending, struct stream_header *header,
     header->disks = sending->disks;
   }
   /* What is encrypted goes as it is, without the key. */
-  if (send_all || disk.encrypted)
+  if (send_all || disk.encrypted || optional_is_encrypted (optional))
     header->storing = disk.storing;
   return 0;
 }
@@ -222,11 +222,11 @@ send_stream (struct sending *sending, struct status *status)
   const struct part *part = sending->part;
   struct optional optional = { 0 };
   struct stream_header header;
-  int r = make_header (sending, &header, status);
+  int r = manage_outgoing (sending->store, &part->snapshot,
+                           !has_base (part) || part->clone, &optional, status);
 
   if (r == 0)
-    r = manage_outgoing (sending->store, &part->snapshot,
-                         !has_base (part) || part->clone, &optional, status);
+    r = make_header (sending, &optional, &header, status);
   if (r == 0)
     r = write_stream (sending, &header, &optional, status);
   optional_free (&optional);

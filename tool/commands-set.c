@@ -18,6 +18,7 @@
 #include "base/sane.h"
 #include "base/schedule.h"
 #include "manage.h"
+#include "secrets.h"
 #include "tool.h"
 
 /*--------------------------------------------------------------------
@@ -438,7 +439,7 @@ static int
 run_recompress (int argc, char *argv[])
 {
   char before[TOOL_SIZE_MAX], after[TOOL_SIZE_MAX];
-  struct recompressed done;
+  struct recompressed done = { 0 };
   struct store *store;
   struct status status;
   uint64_t pages;
@@ -448,7 +449,9 @@ run_recompress (int argc, char *argv[])
   store = tool_open (argv[0], true);
   pages = copy_free_pages (store);
   tool_progress_begin (tool_format ("recompressing %s", argv[1]));
-  r = recompress_disk (store, argv[1], tool_progress, NULL, &done, &status);
+  r = secrets_check (store, argv[1], &status);
+  if (r == 0)
+    r = recompress_disk (store, argv[1], tool_progress, NULL, &done, &status);
   tool_progress_end (r);
   if (r == 0 && done.blocks + done.damaged == 0)
     tool_say ("disk '%s' is stored so already; there was nothing to do",

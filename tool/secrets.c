@@ -7,8 +7,10 @@
 #include <config.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "secrets.h"
@@ -23,45 +25,64 @@ add_read (struct secret **list, enum secret_kind kind, const char *name, int fd)
     exit (tool_fail (&status));
 }
 
-/* Ask at the terminal, and for a new one again.  getpass has one buffer. */
+/* Ask at the terminal TTY for NAME, which it does not show.  Signals wait until
+ * it shows again what is typed.
+ */
 static void
-add_asked (struct secret **list, bool new)
+ask_once (struct secret **list, int tty, const char *name)
 {
-  char *first = getpass ("Passphrase of the disk: ");
+  char *question = tool_format ("%s: ", name);
+  struct termios before, silent;
   struct status status;
-  bool equal = true;
-  char *kept, *again;
   int r;
 
-  if (first == NULL)
+  if (tcgetattr (tty, &before) == -1)
+    exit (tool_error (errno, "the terminal cannot be asked: %s",
+                      strerror (errno)));
+  silent = before;
+  silent.c_lflag = (silent.c_lflag & ~(ECHO | ISIG)) | ICANON;
+  if (tcsetattr (tty, TCSAFLUSH, &silent) == -1 ||
+      write (tty, question, strlen (question)) == -1)
+    exit (tool_error (errno, "the terminal cannot be asked: %s",
+                      strerror (errno)));
+  free (question);
+  r = secret_read (list, SECRET_PASSPHRASE, NULL, tty, &status);
+  tcsetattr (tty, TCSAFLUSH, &before);
+  if (write (tty, "\n", 1) == -1 || r == -1)
+    exit (r == -1 ? tool_fail (&status)
+                  : tool_error (errno, "the terminal: %s", strerror (errno)));
+}
+
+/* Ask at the terminal, never elsewhere, and for a new one again. */
+static void
+add_asked (struct secret **list, const char *name, bool new)
+{
+  const int tty = open ("/dev/tty", O_RDWR | O_CLOEXEC);
+  struct secret *again = NULL;
+
+  if (tty == -1)
     exit (tool_error (errno, "there is no terminal to ask for a passphrase: "
-                             "give it as --passphrase=+FILE"));
-  kept = tool_strdup (first);
-  secret_wipe (first, strlen (first));
+                             "give it as +FILE or -FD"));
+  ask_once (list, tty, name);
   if (new) {
-    again = getpass ("The same again: ");
-    equal = again && strcmp (again, kept) == 0;
-    if (again)
-      secret_wipe (again, strlen (again));
+    ask_once (&again, tty, "The same again");
+    if (!secret_is_equal (*list, again))
+      exit (tool_error (EINVAL, "the two passphrases differ; nothing was "
+                                "done"));
   }
-  r = equal ? secret_add (list, SECRET_PASSPHRASE, kept, strlen (kept), &status)
-            : 0;
-  secret_wipe (kept, strlen (kept));
-  free (kept);
-  if (!equal)
-    exit (tool_error (EINVAL, "the two passphrases differ; nothing was done"));
-  if (r == -1)
-    exit (tool_fail (&status));
+  secret_free (again);
+  close (tty);
 }
 
 static void
-add_passphrase (struct secret **list, const char *text, bool new)
+add_passphrase (struct secret **list, const char *text, const char *name,
+                bool new)
 {
   char *end;
   const long fd = strtol (text[0] ? text + 1 : text, &end, 10);
 
   if (strcmp (text, "-") == 0)
-    add_asked (list, new);
+    add_asked (list, name, new);
   else if (text[0] == '+')
     add_read (list, SECRET_PASSPHRASE, text + 1, -1);
   else if (text[0] == '-' && text[1] >= '0' && text[1] <= '9' && *end == '\0' &&
@@ -73,12 +94,13 @@ add_passphrase (struct secret **list, const char *text, bool new)
 }
 
 struct secret *
-secrets_read (const char *key_file, const char *passphrase, bool new)
+secrets_read (const char *key_file, const char *passphrase, const char *name,
+              bool new)
 {
   struct secret *list = NULL;
 
   if (passphrase)
-    add_passphrase (&list, passphrase, new);
+    add_passphrase (&list, passphrase, name, new);
   if (key_file)
     add_read (&list, SECRET_KEY_FILE, key_file, -1);
   return list;
@@ -90,7 +112,9 @@ secrets_given (bool new)
   static struct secret *list;
 
   if (list == NULL)
-    list = secrets_read (common.key_file, common.passphrase, new);
+    list = secrets_read (
+        common.key_file, common.passphrase,
+        new ? "New passphrase of the disk" : "Passphrase of the disk", new);
   return list;
 }
 
@@ -127,7 +151,36 @@ secrets_make_key (const char **header, const char **slot, struct status *status)
     return status_fail (status, EINVAL,
                         "what is to open the disk?  Give --key-file=FILE or "
                         "--passphrase=-");
+  if (common.key_file && common.passphrase)
+    return status_fail (status, EINVAL,
+                        "a new disk has one slot; give either --key-file or "
+                        "--passphrase, and then the other with \"sqlblock key "
+                        "add\"");
   *header = encryption.header;
   *slot = encryption.slots[0];
   return encryption_make (secrets_given (true), &encryption, status);
+}
+
+int
+secrets_check (struct store *store, const char *target, struct status *status)
+{
+  char *disk = tool_format ("%.*s", (int)strcspn (target, "@"), target);
+  struct encryption encryption;
+  struct unwrapped *unwrapped = NULL;
+  int r = 0;
+
+  if (common.control && secrets_given (false)) {
+    r = manage_encryption (store, disk, &encryption, status);
+    if (r == 0) {
+      unwrapped =
+          encryption_unwrap (&encryption, secrets_given (false), NULL, status);
+      r = unwrapped ? 0 : status_prefix (status, "disk '%s'", disk);
+    }
+    /* It is to be made, or that is said. */
+    else if (status->error == ENOENT)
+      r = 0;
+    unwrapped_free (unwrapped);
+  }
+  free (disk);
+  return r;
 }

@@ -15,17 +15,26 @@
 #define SQLBLOCK_SECRETS_H
 
 #include "encryption.h"
+#include "manage.h"
 
 /* What the user gave, or NULL; what is NEW is asked for twice.  It is read by
  * the first call, which ends the program where that cannot be done.
  */
 const struct secret *secrets_given (bool new);
 
-/* Read what KEY_FILE and PASSPHRASE say, which may be NULL.  The same
- * otherwise; the caller frees it.
+/* Read what KEY_FILE and PASSPHRASE say, which may be NULL; at the terminal it
+ * is asked for as NAME, "passphrase of the disk".  The same otherwise; the
+ * caller frees it.
  */
 struct secret *secrets_read (const char *key_file, const char *passphrase,
-                             bool new);
+                             const char *name, bool new);
+
+/* What the user gave is the key of the disk of TARGET, which is a disk or a
+ * snapshot that is there, or nothing was given: who asks a server, whose keys
+ * would be used, is to have it, too.  Returns 0, or -1: EACCES.
+ */
+int secrets_check (struct store *store, const char *target,
+                   struct status *status);
 
 /* What the user gave, as the parameter of a server that is to be started, also
  * later and again: a new string, or NULL where nothing is given.  Returns an

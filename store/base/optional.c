@@ -97,3 +97,19 @@ optional_stays (const char *key)
   return strcmp (key, "id") == 0 || optional_key_behind (key, PROPERTY_HOLD) ||
          optional_key_behind (key, PROPERTY_LOCAL);
 }
+
+bool
+optional_key_encrypts (const char *key)
+{
+  return strcmp (key, PROPERTY_ENCRYPTION) == 0 ||
+         optional_key_behind (key, PROPERTY_ENCRYPTION ":");
+}
+
+bool
+optional_is_encrypted (const struct optional *list)
+{
+  for (size_t i = 0; i < list->feature_count; i++)
+    if (strcmp (list->features[i].name, FEATURE_ENCRYPTED) == 0)
+      return true;
+  return false;
+}

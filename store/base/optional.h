@@ -40,6 +40,12 @@
 #define PROPERTY_EXCLUSIVE  PROPERTY_LOCAL "exclusive"
 #define PROPERTY_LITESTREAM PROPERTY_LOCAL "litestream"
 
+/* Room for a text about encryption (encryption.h). */
+#define ENCRYPTION_TEXT 400
+
+/* The feature of an encrypted disk (class 3). */
+#define FEATURE_ENCRYPTED "encrypted"
+
 /* What properties are about. */
 enum property_kind {
   PROPERTY_FILE,
@@ -98,5 +104,11 @@ bool optional_stays (const char *key);
  * hold, or NULL where it begins otherwise.
  */
 const char *optional_key_behind (const char *key, const char *beginning);
+
+/* Is KEY one of those that say how a disk is encrypted? */
+bool optional_key_encrypts (const char *key);
+
+/* Has LIST, of a disk, the feature of those that are encrypted? */
+bool optional_is_encrypted (const struct optional *list);
 
 #endif /* SQLBLOCK_OPTIONAL_H */

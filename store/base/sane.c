@@ -130,6 +130,13 @@ check_settings (const struct disk_options *options, struct status *status)
   return 0;
 }
 
+/* Can this be a text of encryption.h?  NULL is none. */
+static bool
+is_key_text (const char *text)
+{
+  return text == NULL || (text[0] && strlen (text) < ENCRYPTION_TEXT);
+}
+
 int
 sane_check_options (const struct disk_options *options, struct status *status)
 {
@@ -159,6 +166,10 @@ sane_check_options (const struct disk_options *options, struct status *status)
     return status_fail (
         status, EINVAL,
         "the quota is larger than the largest, %" PRId64 " bytes", INT64_MAX);
+  if ((options->encryption != NULL) != (options->slot != NULL) ||
+      !is_key_text (options->encryption) || !is_key_text (options->slot))
+    return status_fail (status, EINVAL,
+                        "how the disk is to be encrypted is not whole");
   if (options->block_size && !sane_block_size (options->block_size))
     return status_fail (status, EINVAL,
                         "the block size %" PRIu32

@@ -76,15 +76,12 @@ cipher_lock (void *memory, size_t length, struct status *status)
 void *
 cipher_memory (size_t length, struct status *status)
 {
-  void *memory;
+  void *memory = NULL;
 
   /* It can be called again, and by several threads. */
-  if (sodium_init () == -1) {
+  if (sodium_init () == -1)
     status_fail (status, EIO, "libsodium cannot begin: no random numbers");
-    return NULL;
-  }
-  memory = sodium_malloc (length);
-  if (memory == NULL)
+  else if ((memory = sodium_malloc (length)) == NULL)
     status_no_memory (status);
   /* Where it could not be locked, sodium_malloc does not tell. */
   else if (cipher_lock (memory, length, status) == -1) {
@@ -92,6 +89,12 @@ cipher_memory (size_t length, struct status *status)
     memory = NULL;
   }
   return memory;
+}
+
+void
+cipher_memory_free (void *memory)
+{
+  sodium_free (memory);
 }
 
 struct cipher_key *
@@ -144,6 +147,12 @@ cover (const struct cipher_key *key, const struct cipher_place *place,
   put_little_endian (covered + 8, place->block_size, 4);
   put_little_endian (covered + 12, place->codec, 4);
   put_little_endian (covered + 16, key->number, 4);
+}
+
+bool
+cipher_is_shared (const void *stored, size_t length)
+{
+  return length >= DATA_AT && (((const unsigned char *)stored)[NONCE_AT] & 1);
 }
 
 void

@@ -55,12 +55,14 @@ struct cipher_place {
  */
 bool cipher_is_built (void);
 
-/* Memory of LENGTH bytes that is locked, in no core dump, and wiped when
- * sodium_free frees it.  NULL on failure.
+/* LENGTH bytes of memory that is locked, in no core dump, and wiped by
+ * cipher_memory_free.  Returns NULL on failure: ENOTSUP, ENOMEM, also where it
+ * cannot be locked.  Thread rules, here and below: any thread.
  */
 void *cipher_memory (size_t length, struct status *status);
+void cipher_memory_free (void *memory);
 
-/* Lock it again in a process that was forked. */
+/* Lock it again in a process that was forked.  Returns 0, or -1: ENOMEM. */
 int cipher_lock (void *memory, size_t length, struct status *status);
 
 /* Derive from the CIPHER_KEY bytes at MASTER what encrypts a disk whose key has
@@ -81,6 +83,9 @@ void cipher_key_check (const struct cipher_key *key,
  */
 uint64_t cipher_hash (const struct cipher_key *key, const void *bytes,
                       size_t length);
+
+/* May other blocks refer to STORED, which is encrypted (cipher_encrypt)? */
+bool cipher_is_shared (const void *stored, size_t length);
 
 /* Encrypt LENGTH bytes of DATA, of the block PLACE, into ROOM, which has
  * CIPHER_ADDED bytes more, and may hold DATA behind those.

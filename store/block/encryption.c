@@ -23,7 +23,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <linux/magic.h>
 #include <sodium.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "block/cipher.h"
 #include "encryption.h"
@@ -47,8 +50,11 @@ encryption_is_there (const struct encryption *encryption)
  */
 #define PASSES      crypto_pwhash_OPSLIMIT_MODERATE
 #define KIB         (crypto_pwhash_MEMLIMIT_MODERATE / 1024)
-#define PASSES_MOST 16
-#define KIB_MOST    (1024 * 1024)
+#define PASSES_MOST 4
+#define KIB_MOST    (512 * 1024)
+
+_Static_assert(PASSES <= PASSES_MOST && KIB <= KIB_MOST,
+               "what is made here is not read");
 
 /* One byte more than can be used, to notice that there are more. */
 #define ROOM (SECRET_KEY_MAX + 1)
@@ -101,6 +107,10 @@ secret_add (struct secret **list, enum secret_kind kind, const void *bytes,
 
   if (kind == SECRET_PASSPHRASE && length == 0)
     return status_fail (status, EINVAL, "the passphrase is empty");
+  if (kind == SECRET_PASSPHRASE && memchr (bytes, 0, length))
+    return status_fail (status, EINVAL,
+                        "the passphrase has a byte that is 0, so it is no "
+                        "text; give it as --key-file or key-file=");
   if (kind == SECRET_KEY_FILE && length < SECRET_KEY_MIN)
     return status_fail (status, EINVAL,
                         "the key file has %zu bytes, and needs %d: make one by "
@@ -119,6 +129,26 @@ secret_add (struct secret **list, enum secret_kind kind, const void *bytes,
   memcpy (secret->bytes, bytes, length);
   *list = secret;
   return 0;
+}
+
+/* Can the file at FD be read to its end at once?  A pipe with a name, unlike
+ * one of a shell's <(...), waits for whoever opens it.
+ */
+static int
+check_file (int fd, struct status *status)
+{
+  struct statfs system;
+  struct stat file;
+
+  if (fstat (fd, &file) == -1 || fstatfs (fd, &system) == -1)
+    return status_fail (status, errno, "%s", strerror (errno));
+  if (S_ISDIR (file.st_mode))
+    return status_fail (status, EISDIR, "it is a directory, and no key");
+  if (S_ISFIFO (file.st_mode) && system.f_type != PIPEFS_MAGIC)
+    return status_fail (status, EINVAL, "it is a pipe, and no file with a key");
+  return fcntl (fd, F_SETFL, 0) == -1
+             ? status_fail (status, errno, "%s", strerror (errno))
+             : 0;
 }
 
 /* Read from FD to its end, or for a LINE up to that of the first one.  Returns
@@ -156,7 +186,7 @@ add_read (struct secret **list, enum secret_kind kind, int fd,
   r = length == -1
           ? status_fail (status, errno, "reading the key: %s", strerror (errno))
           : secret_add (list, kind, bytes, length, status);
-  sodium_free (bytes);
+  cipher_memory_free (bytes);
   return r;
 }
 
@@ -168,11 +198,13 @@ secret_read (struct secret **list, enum secret_kind kind, const char *name,
 
   if (name == NULL)
     return add_read (list, kind, fd, status);
-  opened = open (name, O_RDONLY | O_CLOEXEC);
+  opened = open (name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (opened == -1)
     return status_fail (status, errno, "opening the key %s: %s", name,
                         strerror (errno));
-  r = add_read (list, kind, opened, status);
+  r = check_file (opened, status);
+  if (r == 0)
+    r = add_read (list, kind, opened, status);
   close (opened);
   return r == -1 ? status_prefix (status, "%s", name) : 0;
 }
@@ -194,8 +226,15 @@ secret_free (struct secret *list)
 
   for (; list; list = next) {
     next = list->next;
-    sodium_free (list);
+    cipher_memory_free (list);
   }
+}
+
+bool
+secret_is_equal (const struct secret *a, const struct secret *b)
+{
+  return a->length == b->length &&
+         sodium_memcmp (a->bytes, b->bytes, a->length) == 0;
 }
 
 void
@@ -331,7 +370,7 @@ unwrapped_new (const char *header, uint32_t number, struct status *status)
 void
 unwrapped_free (struct unwrapped *unwrapped)
 {
-  sodium_free (unwrapped);
+  cipher_memory_free (unwrapped);
 }
 
 struct cipher_key *

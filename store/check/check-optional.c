@@ -186,12 +186,46 @@ check_settings (struct check *check, struct connection *connection,
   return r;
 }
 
+/* Look for encrypted disks of which one of both is lost: what says that they
+ * are, or how.
+ */
+static int
+check_encryption (struct check *check, struct connection *connection,
+                  struct status *status)
+{
+  static const char lost_sql[] =
+      "WITH said (disk) AS (SELECT disk FROM feature"
+      "  WHERE name = '" FEATURE_ENCRYPTED "'),"
+      " how (disk) AS (SELECT owner FROM property WHERE kind = 1"
+      "  AND key = '" PROPERTY_ENCRYPTION "')"
+      " SELECT name, id IN said FROM disk"
+      " WHERE (id IN said) <> (id IN how) ORDER BY id";
+  CLEANUP_STATEMENT sqlite3_stmt *row =
+      connection_statement (connection, lost_sql, status);
+  int r;
+
+  if (row == NULL)
+    return -1;
+  while ((r = connection_step (connection, row, status)) == 1) {
+    struct check_problem problem = { .kind = CHECK_PROPERTY };
+    const char *disk = (const char *)sqlite3_column_text (row, 0);
+
+    check_add_shown (&problem, disk ? disk : "?");
+    check_tell (check, &problem,
+                "disk '%s' is encrypted, and what says %s is lost; restore the "
+                "database from a backup",
+                disk ? disk : "?", sqlite3_column_int (row, 1) ? "how" : "so");
+  }
+  return r;
+}
+
 int
 check_optional (struct check *check, struct connection *connection,
                 struct status *status)
 {
   return check_features (check, connection, status) == -1 ||
-                 check_properties (check, connection, status) == -1
+                 check_properties (check, connection, status) == -1 ||
+                 check_settings (check, connection, status) == -1
              ? -1
-             : check_settings (check, connection, status);
+             : check_encryption (check, connection, status);
 }

@@ -24,6 +24,7 @@
 struct plan_layer {
   int64_t id, parent, generation;
   uint32_t block_size; /* bytes; 0: nobody who looks at it knows */
+  bool encrypted;      /* a disk that is looks at it */
 };
 
 struct plan {

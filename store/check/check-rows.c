@@ -125,12 +125,15 @@ decode (struct check *check, struct connection *connection, int64_t codec,
                      block_size, 0, block_size, check->block, status);
 }
 
-/* Is there a content of this id, for blocks of BLOCK_SIZE bytes? */
+/* Is there a content of this id, for blocks of BLOCK_SIZE bytes?  Its codec
+ * goes to *CODEC.
+ */
 static int
 has_content (struct connection *connection, int64_t id, uint32_t block_size,
-             struct status *status)
+             int64_t *codec, struct status *status)
 {
-  static const char size_sql[] = "SELECT size FROM content WHERE id = ?1";
+  static const char size_sql[] =
+      "SELECT size, codec FROM content WHERE id = ?1";
   CLEANUP_STATEMENT sqlite3_stmt *row =
       connection_statement (connection, size_sql, status);
   int r;
@@ -139,7 +142,21 @@ has_content (struct connection *connection, int64_t id, uint32_t block_size,
     return -1;
   sqlite3_bind_int64 (row, 1, id);
   r = connection_step (connection, row, status);
+  *codec = sqlite3_column_int64 (row, 1);
   return r == 1 ? sqlite3_column_int64 (row, 0) == block_size : r;
+}
+
+/* A block of CODEC stands in LAYER: who has not the key may have put a plain
+ * one among those that are encrypted.
+ */
+static int
+check_encrypted (const struct plan_layer *layer, int64_t codec,
+                 struct status *status)
+{
+  return layer->encrypted && codec != CODEC_ZERO && codec_is_known (codec) &&
+                 !codec_is_encrypted (codec)
+             ? status_fail (status, EIO, "it is not encrypted as its disk is")
+             : 0;
 }
 
 /* Does a row fit its layer?  Returns 0, or -1 and why not: EIO, or ENOMEM
@@ -151,6 +168,7 @@ fits_plan (struct check *check, struct connection *connection,
            const struct block_row *row, struct status *status)
 {
   const struct plan_layer *layer = plan_find (&check->plan, row->layer);
+  int64_t codec;
   int r;
 
   if (layer == NULL)
@@ -167,13 +185,17 @@ fits_plan (struct check *check, struct connection *connection,
     return 0;
   if (row->codec != CODEC_CONTENT)
     return decode (check, connection, row->codec, row->data, row->length,
-                   layer->block_size, status);
-  r = has_content (connection, row->content, layer->block_size, status);
+                   layer->block_size, status) == -1
+               ? -1
+               : check_encrypted (layer, row->codec, status);
+  r = has_content (connection, row->content, layer->block_size, &codec, status);
+  if (r == 1)
+    return check_encrypted (layer, codec, status);
   return r == 0 ? status_fail (status, EIO,
                                "content %" PRId64 ", to which it refers, is "
                                "missing or of another size",
                                row->content)
-                : (r == 1 ? 0 : -1);
+                : -1;
 }
 
 /* Is this a row that a salvage has put where nothing was found? */

@@ -134,14 +134,21 @@ forget_refused (struct plan *plan, struct connection *connection,
   return r == -1 ? -1 : 0;
 }
 
-/* Find out the block sizes: all that look at a layer have the same. */
+/* SQL, of a row of disk: is it encrypted? */
+#define IS_ENCRYPTED                                                           \
+  "disk.id IN (SELECT disk FROM feature WHERE name = '" FEATURE_ENCRYPTED "')"
+
+/* Find out the block sizes, and what is encrypted: for all that look at a layer
+ * it is the same.
+ */
 static int
 read_block_sizes (struct plan *plan, struct connection *connection,
                   struct status *status)
 {
   static const char sizes_sql[] =
-      "SELECT layer, block_size FROM disk WHERE checksum = " DISK_CHECKSUM
-      " UNION SELECT snapshot.layer, block_size"
+      "SELECT layer, block_size, " IS_ENCRYPTED
+      " FROM disk WHERE checksum = " DISK_CHECKSUM
+      " UNION SELECT snapshot.layer, block_size, " IS_ENCRYPTED
       " FROM snapshot JOIN disk ON disk.id = snapshot.disk"
       " WHERE snapshot.checksum = " SNAPSHOT_CHECKSUM
       " AND disk.checksum = " DISK_CHECKSUM;
@@ -156,12 +163,16 @@ read_block_sizes (struct plan *plan, struct connection *connection,
     layer = find_layer (plan, sqlite3_column_int64 (rows, 0));
     if (layer && sane_geometry (1, sqlite3_column_int64 (rows, 1)))
       layer->block_size = sqlite3_column_int64 (rows, 1);
+    if (layer && sqlite3_column_int (rows, 2))
+      layer->encrypted = true;
   }
   /* Parents have lower ids than their children. */
   for (size_t i = plan->count; i > 0; i--) {
     layer = find_layer (plan, plan->layers[i - 1].parent);
     if (layer && layer->block_size == 0)
       layer->block_size = plan->layers[i - 1].block_size;
+    if (layer)
+      layer->encrypted |= plan->layers[i - 1].encrypted;
   }
   return r == -1 ? -1 : forget_refused (plan, connection, status);
 }

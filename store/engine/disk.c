@@ -503,6 +503,21 @@ read_here (struct disk *disk, const struct reading *reading,
   return 0;
 }
 
+int
+store_check_key (const struct store *store, const struct disk_info *info,
+                 struct status *status)
+{
+  if (!info->encrypted || info->key)
+    return 0;
+  return status_fail (status, EACCES,
+                      store->options.command
+                          ? "disk '%s': it is encrypted; give its key"
+                          : "disk '%s': it is encrypted, and the server has "
+                            "not its key; start it with key-file= or "
+                            "passphrase=",
+                      info->name);
+}
+
 static int
 read_range (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
             struct status *status)
@@ -512,6 +527,8 @@ read_range (struct disk *disk, void *buffer, uint64_t offset, uint64_t count,
   if (disk->store->remote)
     return ask_server (disk, &call_disk_read, buffer, NULL, offset, count,
                        status);
+  if (store_check_key (disk->store, &disk->info, status) == -1)
+    return -1;
   return read_here (disk, &reading, status);
 }
 
@@ -751,6 +768,8 @@ disk_fill (struct disk *disk, const void *data, uint64_t offset, uint64_t count,
   if (disk->store->remote)
     return ask_server (disk, &call_disk_fill, NULL, data, offset, count,
                        status);
+  if (store_check_key (disk->store, &disk->info, status) == -1)
+    return -1;
   return fill (disk, data, NULL, offset, count, status);
 }
 

@@ -161,6 +161,12 @@ const char *store_path (const struct store *store);
 /* What a server has done; NULL for a command, or where that is not counted. */
 struct statistics *store_statistics (const struct store *store);
 
+/* Fail with EACCES, and say who is to give it, where the disk INFO, which was
+ * unlocked, is encrypted, and its key is missing.
+ */
+int store_check_key (const struct store *store, const struct disk_info *info,
+                     struct status *status);
+
 /* Have INFO->key be the key of that disk, as keyring_unlock says. */
 int store_unlock (struct store *store, struct disk_info *info,
                   struct status *status);

@@ -6,7 +6,9 @@
  *
  * A disk is unlocked when it is opened, by the secrets that the store was given
  * (store_options).  To try a passphrase takes a second, so what it has opened
- * is kept, by the header of the disk: clones have the same.
+ * is kept, by all that the disk has of it: a slot that is removed opens nothing
+ * any more.  What nothing opens is kept, too: a file from elsewhere may ask for
+ * much work.
  */
 
 #ifndef SQLBLOCK_KEYRING_H
@@ -22,8 +24,10 @@
 struct keyring {
   const struct secret *secrets; /* the caller's */
   bool command;                 /* it is no server's */
-  pthread_mutex_t lock; /* a leaf, but for the time that a passphrase takes */
-  struct unlocked *unlocked;
+  pthread_mutex_t lock;         /* a leaf: of `tried` */
+  pthread_mutex_t unwrapping;   /* taken before it: one at a time */
+  struct tried *tried;
+  unsigned failed; /* how many of these nothing opens */
 };
 
 void keyring_init (struct keyring *keyring, const struct secret *secrets,

@@ -108,9 +108,13 @@ store_resize (struct store *store, const struct disk_info *info, uint64_t size,
   struct disk_info disk = *info;
 
   if (store_unlock (store, &disk, status) == -1 ||
-      store_need_write_side (store, status) == -1 ||
-      writer_resize (&store->writer, &disk, size, status) == -1)
+      store_need_write_side (store, status) == -1)
     return -1;
+  if (writer_resize (&store->writer, &disk, size, status) == -1) {
+    if (status->error == EACCES)
+      store_check_key (store, &disk, status);
+    return -1;
+  }
   return flush_change (store, status);
 }
 

@@ -112,12 +112,15 @@ look_at (struct writer *writer, const struct disk_info *disk,
   int64_t floor;
 
   view->key = disk->key;
-  if (writer->view_of == disk->id && writer->view_epoch == disk->epoch)
+  if (writer->view_of == disk->id && writer->view_epoch == disk->epoch) {
+    view->encrypted |= disk->encrypted;
     return 0;
+  }
   writer->view_of = 0;
   if (disks_view (&writer->connection, disk->id, disk->epoch, view, status) ==
       -1)
     return -1;
+  view->encrypted |= disk->encrypted;
   if (view->access != DISK_OPEN)
     return features_allow (&writer->connection, disk->id, FEATURE_CHANGE,
                            status);
@@ -262,6 +265,20 @@ bind_data (sqlite3_stmt *put, int at, const struct layer_point *layer,
                          SQLITE_STATIC);
 }
 
+/* An encrypted disk has no plain rows, nor another one encrypted ones. */
+static int
+check_encrypted (const struct writer *writer, const struct encoded *encoded,
+                 struct status *status)
+{
+  if (encoded->codec == CODEC_ZERO ||
+      codec_is_encrypted (encoded->codec) == writer->view.encrypted)
+    return 0;
+  return writer->view.encrypted
+             ? status_fail (status, EACCES, "it is encrypted; give its key")
+             : status_fail (status, EINVAL,
+                            "what comes is encrypted, and it is not");
+}
+
 /* Put the rows of COUNT blocks from NUMBER on: of one, which may refer to
  * CONTENT, or of RUN.
  */
@@ -281,9 +298,8 @@ put_rows (struct writer *writer, int64_t number, const struct encoded *encoded,
   sqlite3_bind_int64 (put, 1, layer->layer);
   sqlite3_bind_int64 (put, 2, layer->generation);
   for (int i = 0, at = 0; i < count; i++, at += ROW_PARAMETERS) {
-    if (writer->view.encrypted && encoded[i].codec != CODEC_ZERO &&
-        !codec_is_encrypted (encoded[i].codec))
-      return status_fail (status, EACCES, "it is encrypted; give its key");
+    if (check_encrypted (writer, &encoded[i], status) == -1)
+      return -1;
     sqlite3_bind_int64 (put, at + ROW_ID, first + i);
     sqlite3_bind_int64 (put, at + ROW_NUMBER, number + i);
     if (content != 0)
@@ -318,6 +334,8 @@ put_row (struct writer *writer, int64_t number, const struct encoded *encoded,
 {
   int64_t content = 0;
 
+  if (check_encrypted (writer, encoded, status) == -1)
+    return -1;
   if (may_have_older (writer) &&
       delete_rows (writer, number, number + 1,
                    writer->view.layers[0].generation - 1, status) == -1)

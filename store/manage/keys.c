@@ -23,12 +23,17 @@ manage_encryption (struct store *store, const char *name,
                    struct encryption *encryption, struct status *status)
 {
   struct optional list = { 0 };
-  int r = manage_properties (store, name, &list, status);
+  struct disk_info info;
+  int r = store_find (store, name, &info, status);
 
   if (r == 0)
-    r = keys_gather (&list, encryption, status);
+    r = manage_properties (store, name, &list, status);
+  if (r == -1)
+    return -1;
+  r = keys_gather (&list, encryption, status);
   if (r == 0 && !encryption_is_there (encryption))
-    r = status_fail (status, EINVAL, "it is not encrypted");
+    r = info.encrypted ? keys_fail_lost (status)
+                       : status_fail (status, EINVAL, "it is not encrypted");
   optional_free (&list);
   return r == -1 ? status_prefix (status, "disk '%s'", name) : 0;
 }

@@ -18,6 +18,7 @@
 #include "rows/partial.h"
 #include "rows/properties.h"
 #include "rows/inherit.h"
+#include "rows/keys.h"
 #include "rows/trash.h"
 #include "engine/engine.h"
 #include "rows/snapshots.h"
@@ -671,6 +672,8 @@ clone_target (struct connection *connection, void *opaque,
       disks_create_on (connection, &options, &frozen, &id, status) == -1 ||
       features_clone (connection, request->disk.id, id, status) == -1)
     return -1;
+  if (keys_check (connection, request->disk.id, status) == -1)
+    return status_prefix (status, "disk '%s'", request->disk.name);
   return properties_clone (connection, request->disk.id, id, status);
 }
 

@@ -174,6 +174,16 @@ compare_base (const struct snapshot_info *info, void *opaque)
   return 0;
 }
 
+/* What comes as it is stored must be encrypted as what it goes to is. */
+static int
+check_keys (struct connection *connection, const struct reception *reception,
+            int64_t id, struct status *status)
+{
+  const struct optional *optional = reception->incoming->optional;
+
+  return optional ? keys_match (connection, id, optional, status) : 0;
+}
+
 static int
 find_base (struct connection *connection, struct reception *reception,
            struct status *status)
@@ -193,7 +203,7 @@ find_base (struct connection *connection, struct reception *reception,
                         "with which this begins; delete those, or use "
                         "--rollback",
                         reception->disk.name, reception->base.name);
-  return 0;
+  return check_keys (connection, reception, reception->disk.id, status);
 }
 
 /* Look for the base of a clone among the snapshots of all disks. */
@@ -739,7 +749,9 @@ begin_clone (struct connection *connection, struct reception *reception,
                       status) == -1)
     return -1;
   return keys_copy (connection, reception->base.disk, reception->hidden.id,
-                    status) == -1
+                    status) == -1 ||
+                 check_keys (connection, reception, reception->hidden.id,
+                             status) == -1
              ? -1
              : properties_clone_access (connection, reception->base.disk,
                                         reception->hidden.id, status);
@@ -775,9 +787,14 @@ begin_new (struct connection *connection, struct reception *reception,
       disks_check_packing (connection, options, status) == -1 ||
       settings_fill_in (connection, options, status) == -1)
     return -1;
-  return reception->incoming->origin
-             ? begin_clone (connection, reception, options, status)
-             : make_hidden (connection, reception, options, NULL, status);
+  if ((reception->incoming->origin
+           ? begin_clone (connection, reception, options, status)
+           : make_hidden (connection, reception, options, NULL, status)) == -1)
+    return -1;
+  return reception->incoming->optional
+             ? keys_take (connection, reception->hidden.id,
+                          reception->incoming->optional, status)
+             : 0;
 }
 
 static int
@@ -1315,7 +1332,7 @@ check_end (struct connection *connection, struct reception *reception,
   if (incoming->base_guid == 0) {
     if (reception->disk.size != incoming->size)
       return status_fail (status, EBUSY, "its size was changed meanwhile");
-    return 0;
+    return check_keys (connection, reception, reception->disk.id, status);
   }
   if (find_base (connection, reception, status) == -1 ||
       compare_contents (connection, reception, 0, status) == -1)

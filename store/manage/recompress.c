@@ -130,12 +130,9 @@ look_at_disk (struct connection *connection,
 static int
 have_key (struct store *store, struct disk_info *disk, struct status *status)
 {
-  if (store_unlock (store, disk, status) == -1)
-    return -1;
-  return disk->encrypted && disk->key == NULL
-             ? status_fail (status, EACCES,
-                            "disk '%s' is encrypted; give its key", disk->name)
-             : 0;
+  return store_unlock (store, disk, status) == -1
+             ? -1
+             : store_check_key (store, disk, status);
 }
 
 /* The same without a look at who reads it. */

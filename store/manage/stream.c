@@ -646,7 +646,8 @@ property_fits (const struct stream *stream, const struct property *property)
   return list->feature_count == 0 &&
          (property->kind == PROPERTY_SNAPSHOT ||
           (property->kind == PROPERTY_DISK &&
-           (!stream->header.base_guid || stream->header.clone))) &&
+           (!stream->header.base_guid || stream->header.clone ||
+            strcmp (property->key, PROPERTY_ENCRYPTION) == 0))) &&
          (count == 0 || is_before (&list->properties[count - 1], property)) &&
          (count < PROPERTIES_MAX ||
           list->properties[count - PROPERTIES_MAX].kind != property->kind);

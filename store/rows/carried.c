@@ -7,6 +7,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <string.h>
 
 #include "base/sane.h"
 #include "rows/carried.h"
@@ -14,9 +15,11 @@
 #include "rows/features.h"
 #include "rows/properties.h"
 
-/* Add those of FOUND that go along to LIST. */
+/* Add those of FOUND that go along to LIST; of what is not sent WHOLE, with
+ * which key it is encrypted.
+ */
 static int
-add_properties (const struct optional *found, struct optional *list,
+add_properties (const struct optional *found, bool whole, struct optional *list,
                 struct status *status)
 {
   size_t count = 0;
@@ -24,13 +27,20 @@ add_properties (const struct optional *found, struct optional *list,
   for (size_t i = 0; i < found->property_count; i++) {
     const struct property *property = &found->properties[i];
 
-    if (optional_stays (property->key))
+    if (optional_stays (property->key) ||
+        (!whole && strcmp (property->key, PROPERTY_ENCRYPTION) != 0))
       continue;
     if (++count > PROPERTIES_MAX)
       return status_fail (status, EIO,
                           "there are more than %d properties of one disk or "
                           "snapshot, which no program makes",
                           PROPERTIES_MAX);
+    if (property->damaged && optional_key_encrypts (property->key))
+      return status_fail (status, EIO,
+                          "what says how it is encrypted, or a slot of its "
+                          "key, is damaged, and a copy would not have it; "
+                          "restore the database from a backup, or \"sqlblock "
+                          "key remove\" the slot");
     if (!property->damaged &&
         optional_add_property (list, property, status) == -1)
       return -1;
@@ -40,13 +50,14 @@ add_properties (const struct optional *found, struct optional *list,
 
 static int
 read_properties (struct connection *connection, enum property_kind kind,
-                 int64_t owner, struct optional *list, struct status *status)
+                 int64_t owner, bool whole, struct optional *list,
+                 struct status *status)
 {
   struct optional found = { 0 };
   int r = properties_read (connection, kind, owner, &found, status);
 
   if (r == 0)
-    r = add_properties (&found, list, status);
+    r = add_properties (&found, whole, list, status);
   optional_free (&found);
   return r;
 }
@@ -87,11 +98,10 @@ int
 carried_read (struct connection *connection, int64_t disk, int64_t snapshot,
               bool whole, struct optional *list, struct status *status)
 {
-  if (whole &&
-      read_properties (connection, PROPERTY_DISK, disk, list, status) == -1)
-    return -1;
-  if (read_properties (connection, PROPERTY_SNAPSHOT, snapshot, list, status) ==
-      -1)
+  if (read_properties (connection, PROPERTY_DISK, disk, whole, list, status) ==
+          -1 ||
+      read_properties (connection, PROPERTY_SNAPSHOT, snapshot, true, list,
+                       status) == -1)
     return -1;
   return read_features (connection, disk, list, status);
 }

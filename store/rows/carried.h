@@ -24,10 +24,11 @@
 #include "status.h"
 
 /* Add to LIST what goes with SNAPSHOT of DISK (ids), in the order that a stream
- * wants, and without WHOLE no properties of the disk.  Those whose rows are
- * damaged stay.  Returns 0, or -1: EIO where a feature is damaged, or there are
- * more than one owner can have.  Thread rules, here and below: those of the
- * connection.
+ * wants, and without WHOLE of the properties of the disk only the one that
+ * tells the key of an encrypted one.  Those whose rows are damaged stay.
+ * Returns 0, or -1: EIO where a feature is damaged, or what is about
+ * encryption, or there are more than one owner can have.  Thread rules, here
+ * and below: those of the connection.
  */
 int carried_read (struct connection *connection, int64_t disk, int64_t snapshot,
                   bool whole, struct optional *list, struct status *status);

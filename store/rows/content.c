@@ -129,7 +129,9 @@ is_equal (struct connection *connection, const struct content *content,
   const struct block_key shared = { .key = key, .shared = true };
   struct status ignored;
 
-  if (content->size != block_size)
+  if (content->size != block_size ||
+      (codec_is_encrypted (content->codec) &&
+       !cipher_is_shared (content->data, content->length)))
     return false;
   if (content->codec == (int64_t)encoded->codec &&
       content->length == encoded->length &&

@@ -311,9 +311,14 @@ info_from_row (struct connection *connection, sqlite3_stmt *row,
       (const char *)sqlite3_column_text (row, DISK_DESCRIPTION);
   enum disk_access access;
   bool encrypted;
+  int header;
 
   if (features_access (connection, sqlite3_column_int64 (row, DISK_ID), &access,
                        &encrypted, status) == -1)
+    return -1;
+  header =
+      keys_has_header (connection, sqlite3_column_int64 (row, DISK_ID), status);
+  if (header == -1)
     return -1;
   if (!sqlite3_column_int (row, DISK_SUM) ||
       sqlite3_column_int64 (row, DISK_ID) < 1 ||
@@ -334,7 +339,7 @@ info_from_row (struct connection *connection, sqlite3_stmt *row,
     .quota = sqlite3_column_int64 (row, DISK_QUOTA),
     .created = sqlite3_column_int64 (row, DISK_CREATED),
     .access = access,
-    .encrypted = encrypted,
+    .encrypted = encrypted || header,
   };
   strcpy (info->name, name);
   strcpy (info->description, description);

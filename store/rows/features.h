@@ -76,9 +76,6 @@ enum feature_use { FEATURE_READ, FEATURE_CHANGE };
 #define FEATURE_EXCLUSIVE  "exclusive"
 #define FEATURE_LITESTREAM "litestream"
 
-/* That of an encrypted disk (class 3). */
-#define FEATURE_ENCRYPTED "encrypted"
-
 /* Does this program know the feature NAME?  NULL is none. */
 bool features_know (const char *name);
 

@@ -27,6 +27,8 @@ slot_number (const char *key)
 
   if (number == NULL || number[0] < '0' || number[0] > '9')
     return -1;
+  if (number[0] == '0' && number[1])
+    return -1;
   value = strtoul (number, &end, 10);
   return *end == '\0' && value < ENCRYPTION_SLOTS ? (int)value : -1;
 }
@@ -47,8 +49,9 @@ take_property (const struct property *property, struct encryption *encryption,
                         "database from a backup");
   if (header)
     strcpy (encryption->header, property->bytes);
-  else if (slot >= 0 && whole)
-    strcpy (encryption->slots[slot], property->bytes);
+  else if (slot >= 0)
+    strcpy (encryption->slots[slot],
+            whole ? property->bytes : ENCRYPTION_DAMAGED);
   return 0;
 }
 
@@ -67,12 +70,21 @@ has_feature (struct connection *connection, int64_t id, struct status *status)
 }
 
 int
+keys_fail_lost (struct status *status)
+{
+  return status_fail (status, EIO,
+                      "it is encrypted, and what says how is lost; restore the "
+                      "database from a backup");
+}
+
+int
 keys_gather (const struct optional *list, struct encryption *encryption,
              struct status *status)
 {
   memset (encryption, 0, sizeof *encryption);
   for (size_t i = 0; i < list->property_count; i++)
-    if (take_property (&list->properties[i], encryption, status) == -1)
+    if (list->properties[i].kind == PROPERTY_DISK &&
+        take_property (&list->properties[i], encryption, status) == -1)
       return -1;
   return 0;
 }
@@ -90,10 +102,7 @@ keys_read (struct connection *connection, int64_t id,
   if (r == -1 || encryption_is_there (encryption))
     return r;
   r = has_feature (connection, id, status);
-  return r == 1 ? status_fail (status, EIO,
-                               "it is encrypted, and what says how is lost; "
-                               "restore the database from a backup")
-                : r;
+  return r == 1 ? keys_fail_lost (status) : r;
 }
 
 static int
@@ -119,21 +128,108 @@ keys_put (struct connection *connection, int64_t id, const char *header,
 }
 
 int
+keys_has_header (struct connection *connection, int64_t id,
+                 struct status *status)
+{
+  static const char has_sql[] =
+      "SELECT EXISTS (SELECT 1 FROM property WHERE kind = 1 AND owner = ?1"
+      " AND key = '" PROPERTY_ENCRYPTION "')";
+  int64_t has;
+
+  return connection_integer_for (connection, has_sql, id, &has, status) == -1
+             ? -1
+             : has == 1;
+}
+
+/* The same as keys_read; EIO also where a slot is damaged. */
+static int
+read_whole (struct connection *connection, int64_t id,
+            struct encryption *encryption, struct status *status)
+{
+  if (keys_read (connection, id, encryption, status) == -1)
+    return -1;
+  for (unsigned i = 0; i < ENCRYPTION_SLOTS; i++)
+    if (strcmp (encryption->slots[i], ENCRYPTION_DAMAGED) == 0)
+      return status_fail (status, EIO,
+                          "slot %u of its key is damaged, and a copy would not "
+                          "have it; restore the database from a backup, or "
+                          "\"sqlblock key remove\" it",
+                          i);
+  return 0;
+}
+
+int
+keys_check (struct connection *connection, int64_t id, struct status *status)
+{
+  struct encryption encryption;
+
+  return read_whole (connection, id, &encryption, status);
+}
+
+/* Disk ID has what ENCRYPTION says, and nothing else. */
+static int
+put_all (struct connection *connection, int64_t id,
+         const struct encryption *encryption, struct status *status)
+{
+  for (unsigned i = 0; i < ENCRYPTION_SLOTS; i++)
+    if (set_slot (connection, id, i, encryption->slots[i], status) == -1)
+      return -1;
+  return keys_put (connection, id, encryption->header, encryption->slots[0],
+                   status);
+}
+
+int
 keys_copy (struct connection *connection, int64_t from, int64_t id,
            struct status *status)
 {
   struct encryption encryption;
 
-  if (keys_read (connection, from, &encryption, status) == -1)
+  if (read_whole (connection, from, &encryption, status) == -1)
     return -1;
-  if (!encryption_is_there (&encryption))
-    return 0;
-  for (unsigned i = 0; i < ENCRYPTION_SLOTS; i++)
-    if (encryption.slots[i][0] &&
-        set_slot (connection, id, i, encryption.slots[i], status) == -1)
-      return -1;
-  return keys_put (connection, id, encryption.header, encryption.slots[0],
-                   status);
+  return encryption_is_there (&encryption)
+             ? put_all (connection, id, &encryption, status)
+             : 0;
+}
+
+int
+keys_take (struct connection *connection, int64_t id,
+           const struct optional *list, struct status *status)
+{
+  struct encryption encryption;
+
+  if (keys_gather (list, &encryption, status) == -1)
+    return -1;
+  if (encryption_is_there (&encryption))
+    return put_all (connection, id, &encryption, status);
+  return optional_is_encrypted (list)
+             ? status_fail (status, EINVAL,
+                            "what comes is encrypted, and does not say how; "
+                            "send it again")
+             : 0;
+}
+
+int
+keys_match (struct connection *connection, int64_t id,
+            const struct optional *list, struct status *status)
+{
+  struct encryption is, comes;
+  bool encrypted;
+
+  if (keys_read (connection, id, &is, status) == -1 ||
+      keys_gather (list, &comes, status) == -1)
+    return -1;
+  encrypted = encryption_is_there (&comes) || optional_is_encrypted (list);
+  if (encrypted != encryption_is_there (&is))
+    return status_fail (status, EINVAL, "%s; receive it as a new disk",
+                        encrypted ? "what comes is encrypted, and what it goes "
+                                    "to is not"
+                                  : "what comes is not encrypted, and what it "
+                                    "goes to is");
+  return strcmp (is.header, comes.header) == 0
+             ? 0
+             : status_fail (status, EINVAL,
+                            "what comes is encrypted with another key than "
+                            "what it goes to; receive it as a new disk");
 }
 
 int
@@ -147,6 +243,9 @@ keys_set_slot (struct connection *connection, int64_t id, unsigned number,
     return -1;
   if (!encryption_is_there (&encryption))
     return status_fail (status, EINVAL, "it is not encrypted");
+  if (strlen (text) >= ENCRYPTION_TEXT ||
+      (text[0] && encryption_kind (text) == 0))
+    return status_fail (status, EINVAL, "what is to be put there is no slot");
   if (number >= ENCRYPTION_SLOTS ||
       strcmp (encryption.slots[number], before) != 0)
     return status_fail (status, EBUSY,

@@ -12,16 +12,20 @@
 #include <stdint.h>
 
 #include "base/optional.h"
+#include "base/optional.h"
 #include "encryption.h"
 #include "sqlite/connection.h"
 #include "status.h"
 
-/* Read what disk ID has.  Slots that are damaged are left out.  Returns 0, or
- * -1: EIO where the rest is damaged or lost.  Thread rules, here and below:
- * those of the connection.
+/* Read what disk ID has.  Slots that are damaged are ENCRYPTION_DAMAGED.
+ * Returns 0, or -1: EIO where the rest is damaged or lost.  Thread rules, here
+ * and below: those of the connection.
  */
 int keys_read (struct connection *connection, int64_t id,
                struct encryption *encryption, struct status *status);
+
+/* Say that a disk is encrypted, and does not say how; returns -1. */
+int keys_fail_lost (struct status *status);
 
 /* Take from LIST, the properties of a disk, what is about its encryption; the
  * same.  Thread rules: any thread.
@@ -35,9 +39,34 @@ int keys_gather (const struct optional *list, struct encryption *encryption,
 int keys_put (struct connection *connection, int64_t id, const char *header,
               const char *slot, struct status *status);
 
-/* Disk ID, which is new, is encrypted as FROM is, if that is.  The same. */
+/* Disk ID, which is new, is encrypted as FROM is, if that is.  The same; EIO
+ * where a slot is damaged, which the copy would not have.
+ */
 int keys_copy (struct connection *connection, int64_t from, int64_t id,
                struct status *status);
+
+/* Does a property say how disk ID is encrypted, also where the feature that it
+ * has then is lost?  Returns 1, 0, -1.
+ */
+int keys_has_header (struct connection *connection, int64_t id,
+                     struct status *status);
+
+/* Is all about the encryption of disk ID whole?  Returns 0, or -1 and EIO. */
+int keys_check (struct connection *connection, int64_t id,
+                struct status *status);
+
+/* Disk ID, which is new, is encrypted as LIST says, which came with it, if that
+ * says so: the slots that it has go.  As keys_put; EINVAL where LIST does not
+ * say how.
+ */
+int keys_take (struct connection *connection, int64_t id,
+               const struct optional *list, struct status *status);
+
+/* Fail with EINVAL unless disk ID is encrypted as LIST, which comes with
+ * changes for it, says: with the same key, or both not.
+ */
+int keys_match (struct connection *connection, int64_t id,
+                const struct optional *list, struct status *status);
 
 /* Slot NUMBER of disk ID gets TEXT, or for "" is removed, if it has BEFORE.  In
  * a transaction.  Returns 0, or -1: EBUSY where it has not; EPERM where no slot

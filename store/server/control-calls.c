@@ -454,8 +454,11 @@ SERVE (manage_try_rollback,
        manage_try_rollback (STORE, call->target, call->force, status))
 SERVE (manage_clone,
        manage_clone (STORE, call->source, call->name, call->text, status))
-SERVE (manage_set_slot, manage_set_slot (STORE, call->target, call->id,
-                                         call->name, call->text, status))
+SERVE (manage_set_slot,
+       call->id < 0 || call->id >= ENCRYPTION_SLOTS
+           ? status_fail (status, EINVAL, "there is no such slot")
+           : manage_set_slot (STORE, call->target, call->id, call->name,
+                              call->text, status))
 SERVE (manage_reclaim_hidden, manage_reclaim_hidden (STORE, status))
 SERVE (manage_forget_copies, manage_forget_copies (STORE, status))
 
@@ -883,6 +886,14 @@ check_optional (const struct optional *optional, struct status *status)
                               "a property or feature cannot come in");
 }
 
+/* NULL where there is nothing: what an import brings says nothing of itself. */
+static const struct optional *
+none_or (const struct optional *optional)
+{
+  return optional->property_count + optional->feature_count > 0 ? optional
+                                                                : NULL;
+}
+
 /* Is this what can come in?  manage_receive looks at the rest. */
 static int
 check_incoming (const struct manage_incoming *incoming, struct status *status)
@@ -911,7 +922,7 @@ serve_manage_receive (struct serving *serving, void *values,
     return -1;
   opened->incoming = call->incoming;
   opened->optional = call->optional;
-  opened->incoming.optional = &opened->optional;
+  opened->incoming.optional = none_or (&opened->optional);
   if (note_open (opened, OPENED_INCOMING,
                  manage_receive (STORE, &opened->incoming, status), &call->info,
                  &call->readonly) == -1)
@@ -931,7 +942,7 @@ serve_manage_try_receive (struct serving *serving, void *values,
   if (check_optional (&call->optional, status) == -1 ||
       check_incoming (&call->incoming, status) == -1)
     return -1;
-  call->incoming.optional = &call->optional;
+  call->incoming.optional = none_or (&call->optional);
   return manage_try_receive (STORE, &call->incoming, status);
 }
 

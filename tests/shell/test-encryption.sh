@@ -45,6 +45,14 @@ fails 1 "Give --key-file" create "$db" web --size=1000003 --encrypt
 fails 1 "needs 32" create "$db" web --size=1000003 --encrypt --key-file=words
 fails 2 "can be seen by all users" \
   create "$db" web --size=1000003 --encrypt --passphrase=words
+fails 1 "a new disk has one slot" \
+  create "$db" web --size=1000003 --encrypt --key-file=key --passphrase=+words
+printf 'correct\0horse\n' >zero
+fails 1 "a byte that is 0" \
+  create "$db" web --size=1000003 --encrypt --passphrase=+zero
+mkfifo pipe
+fails 1 "it is a pipe" create "$db" web --size=1M --encrypt --key-file=pipe
+fails 1 "it is a directory" create "$db" web --size=1M --encrypt --key-file=.
 [ ! -e "$db" ] || fail "something was made"
 sqlblock create "$db" web --size=1000003 --encrypt --key-file=key
 sqlblock create "$db" open --size=1M
@@ -205,6 +213,49 @@ back "$db" web now --key-file=other
 back "$db" clone plain --key-file=key
 
 #--------------------------------------------------------------------
+# Asking for passphrases, and locking them in memory.
+
+setsid -w sqlblock export "$db" more none --passphrase=- <words 2>err &&
+  fail "a passphrase was read from standard input"
+grep -q "there is no terminal" err || fail "$(cat err)"
+cat >typing.py <<'EOF2'
+import os, pty, sys
+answers = [b"Passphrase of the disk: ", b"correct horse\n",
+           b"New passphrase: ", b"battery\n", b"The same again: ", b"battery\n"]
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execvp("sqlblock", ["sqlblock"] + sys.argv[1:])
+shown = b""
+for question, answer in zip(answers[::2], answers[1::2]):
+    while not shown.endswith(question):
+        shown += os.read(terminal, 1000)
+    os.write(terminal, answer)
+try:
+    while True:
+        more = os.read(terminal, 1000)
+        if not more:
+            break
+        shown += more
+except OSError:
+    pass
+assert b"battery" not in shown and b"horse" not in shown, shown
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+EOF2
+python3 typing.py key change "$db" more --passphrase=- --new-passphrase=- ||
+  fail "what was typed was not taken"
+echo battery >battery
+back "$db" more plain --passphrase=+battery
+if [ "$(id -u)" != 0 ] || type setpriv >/dev/null 2>&1; then
+  drop=
+  [ "$(id -u)" != 0 ] || drop="setpriv --bounding-set=-ipc_lock
+    --inh-caps=-ipc_lock"
+  # shellcheck disable=SC2016,SC2086
+  ! $drop bash -c 'ulimit -l 0; sqlblock export "$1" made over --key-file=key' \
+    bash made.sqlite 2>err || fail "a key is in memory that is not locked"
+  grep -q "memory that can be locked" err || fail "$(cat err)"
+fi
+
+#--------------------------------------------------------------------
 # What was changed by who has no key, but knows the format.
 
 # reads OFFSET: the block there can be read.
@@ -214,7 +265,8 @@ reads ()
     "nbdsh -u \"\$uri\" -c 'h.pread(512, $1)'" >out 2>&1
 }
 
-# bad SQL: do this, and have block 0 and all pages have right checksums.
+# bad SQL [found]: do this, and have block 0 and all pages have right checksums.
+# A check, which has no key, finds something or not.
 bad ()
 {
   cp made.sqlite bad.sqlite
@@ -223,7 +275,8 @@ bad ()
       block_checksum (layer, number, generation, codec, data)
       WHERE number = 0"
   "$top_builddir/tests/seal" bad.sqlite
-  sqlblock check bad.sqlite >out 2>&1 || fail "the test is wrong: $(cat out)"
+  sqlblock check bad.sqlite >out 2>&1 || [ $# = 2 ] ||
+    fail "the test is wrong: $(cat out)"
 }
 bad "SELECT 1"
 reads 0 || fail "$(cat out)"
@@ -235,7 +288,8 @@ reads 8192 || fail "$(cat out)"
 bad "UPDATE block SET data = CAST (substr (data, 1, length (data) - 1)
   || x'00' AS BLOB) WHERE number = 0"
 ! reads 0 || fail "a changed byte was read"
-bad "UPDATE block SET codec = 1, data = zeroblob (4096) WHERE number = 0"
+bad "UPDATE block SET codec = 1, data = zeroblob (4096) WHERE number = 0" found
+grep -q "it is not encrypted as its disk is" out || fail "$(cat out)"
 ! reads 0 || fail "a row that is not encrypted was read"
 grep -q "not encrypted as its disk is" out || fail "$(cat out)"
 
