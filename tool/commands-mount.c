@@ -447,7 +447,7 @@ static const struct tool_option mount_options[] = {
     "not replayed" },
   { "partition", 0, "PARTITION", &wanted_partition,
     "mount this one: its number, its name in a GPT, or\n"
-    "the label of its file system" },
+    "the label of its file system; 0: the whole disk" },
   { "options", 'o', "OPTIONS", &wanted_options,
     "more options of mount, as \"discard,noatime\"" },
   { NULL, 0, NULL, NULL, NULL },

@@ -224,6 +224,42 @@ sqlblock mount -q "$db" parts here --partition=boot
 see here/day monday
 sqlblock umount here
 
+# Which is older, the table or the file system beside it, nobody knows; a disk
+# of which no partition can be mounted is refused, too.
+for type in linux swap; do
+  rm -f both.img && truncate -s 16M both.img
+  mkfs.ext4 -q -d tree both.img
+  sfdisk -q --wipe=never --wipe-partitions=never both.img <<'END'
+start=20480, size=4M
+END
+  [ $type = swap ] ||
+    mkfs.ext4 -qF -E offset=$((20480 * 512)) both.img 4M 2>/dev/null
+  sqlblock import -q "$db" $type both.img
+  fails 1 "choose one with --partition=, where 0 is the whole disk" \
+    mount "$db" $type here
+done
+sqlblock mount -q "$db" linux here --partition=0
+see here/day sunday
+sqlblock umount here
+
+# An image of a CD that starts has a table, too.
+printf '\1CD001\1' | dd of=cd.img bs=1 seek=32768 status=none
+printf '\377CD001\1' | dd of=cd.img bs=1 seek=34816 status=none
+truncate -s 16M cd.img
+echo "start=20480, size=4M" | sfdisk -q --wipe=never cd.img
+sqlblock import -q "$db" cd cd.img
+[ "$(sqlblock mount -n -q --json -r "$db" cd here | jq -r .type)" = iso9660 ] ||
+  fail "an image of a CD is not the whole disk"
+
+# A long list has an end.
+truncate -s 8M many.img
+{
+  echo label: gpt
+  for i in $(seq 40); do echo "size=4K, name=partition$i"; done
+} | sfdisk -q many.img
+sqlblock import -q "$db" many many.img
+fails 3 "), ..." mount "$db" many here
+
 # Its label does to nobody's terminal what it likes.
 sfdisk -q --part-label parts.img 2 ""
 sqlblock import -q --overwrite "$db" parts parts.img
