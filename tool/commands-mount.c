@@ -121,8 +121,11 @@ undo (struct mounting *mounting, bool force)
 
   if (code == TOOL_DONE)
     code = way->end (mounting, force);
-  if (code == TOOL_DONE)
+  if (code == TOOL_DONE) {
+    if (way->report)
+      code = way->report (mounting);
     mounting_remove (mounting);
+  }
   return code;
 }
 

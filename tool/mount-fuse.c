@@ -39,6 +39,9 @@
 #define MOUNT_MOST 6000
 #define END_MOST   600
 
+/* A line of the log. */
+#define NOT_FLUSHED "sqlblock: the last was not written: "
+
 /* What is given to guestmount of options, in words. */
 #define OPTIONS_MOST 100
 
@@ -420,6 +423,29 @@ do_unmount (const struct mounting *mounting, bool force)
   return release (mounting, mounting->directory, force);
 }
 
+/* Have the server write what it has.  Where it does not, the log gets a line of
+ * it.
+ */
+static void
+flush (const struct mounting *mounting)
+{
+  const int fd = open (mounting->source, O_RDONLY | O_CLOEXEC);
+
+  if (fd == -1 || fsync (fd) == -1) {
+    const int error = errno;
+    char *log = mounting_file (mounting, "log");
+    const int said = open (log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+
+    if (said != -1) {
+      dprintf (said, "%s%s\n", NOT_FLUSHED, strerror (error));
+      close (said);
+    }
+    free (log);
+  }
+  if (fd != -1)
+    close (fd);
+}
+
 /* What has the file open goes before the file, that before the server. */
 static int
 end (struct mounting *mounting, bool force)
@@ -428,13 +454,54 @@ end (struct mounting *mounting, bool force)
   int code =
       mounting->by ? await_end (mounting, mounting->by, force) : TOOL_DONE;
 
-  if (code == TOOL_DONE && mounting_is_on (directory, NULL))
+  if (code == TOOL_DONE && mounting_is_on (directory, NULL)) {
+    if (mounting->by && !mounting_has_option (mounting, "ro"))
+      flush (mounting);
     code = release (mounting, directory, force);
+  }
   if (code == TOOL_DONE)
     code = await_end (mounting, "nbdfuse", force);
   free (directory);
   return code;
 }
 
-const struct mount_way mount_by_fuse = { begin, plan, do_mount, do_unmount,
-                                         end };
+/* Does this LINE of the log tell of something that was not written?  nbdfuse
+ * gives the words of libnbd.
+ */
+static bool
+tells_of_loss (const char *line)
+{
+  return strncmp (line, NOT_FLUSHED, strlen (NOT_FLUSHED)) == 0 ||
+         (strstr (line, "nbd_") && strstr (line, " failed: ") &&
+          strstr (line, ": read: ") == NULL);
+}
+
+static int
+report (const struct mounting *mounting)
+{
+  char *log = mounting_file (mounting, "log"), *kept;
+  FILE *file = fopen (log, "re");
+  char line[1000] = "";
+  bool is_lost = false;
+  int code = TOOL_DONE;
+
+  while (!is_lost && file && fgets (line, sizeof line, file) != NULL)
+    is_lost = tells_of_loss (line);
+  if (file)
+    fclose (file);
+  if (is_lost) {
+    line[strcspn (line, "\n")] = '\0';
+    kept = mounting_keep_log (mounting);
+    code = tool_error (EIO,
+                       "%s is unmounted, but not all was written that was "
+                       "written there: %s; %s has all that failed, and e2fsck "
+                       "or its like finds what is damaged",
+                       mounting->directory, line, kept);
+    free (kept);
+  }
+  free (log);
+  return code;
+}
+
+const struct mount_way mount_by_fuse = { begin,      plan, do_mount,
+                                         do_unmount, end,  report };

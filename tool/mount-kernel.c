@@ -243,5 +243,5 @@ end (struct mounting *mounting, bool force)
   return heir.is_found ? TOOL_DONE : attach_end (mounting->device, force);
 }
 
-const struct mount_way mount_by_kernel = { begin, plan, do_mount, do_unmount,
-                                           end };
+const struct mount_way mount_by_kernel = { begin,      plan, do_mount,
+                                           do_unmount, end,  NULL };

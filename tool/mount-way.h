@@ -46,6 +46,11 @@ struct mount_way {
    */
   int (*unmount) (const struct mounting *mounting, bool force);
   int (*end) (struct mounting *mounting, bool force);
+
+  /* When all has ended: say where something that was written was lost.  NULL
+   * where unmount and end do.
+   */
+  int (*report) (const struct mounting *mounting);
 };
 
 extern const struct mount_way mount_by_kernel, mount_by_fuse;

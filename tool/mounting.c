@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <mntent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -234,6 +235,37 @@ mounting_lock (struct mounting *mounting, struct status *status)
   }
   free (name);
   return r;
+}
+
+bool
+mounting_has_option (const struct mounting *mounting, const char *name)
+{
+  const char *at = mounting->options;
+  const size_t length = strlen (name);
+
+  while (at && *at) {
+    const size_t next = strcspn (at, ",");
+
+    if (next == length && strncmp (at, name, length) == 0)
+      return true;
+    at += next + (at[next] == ',');
+  }
+  return false;
+}
+
+char *
+mounting_keep_log (const struct mounting *mounting)
+{
+  char *base = base_name ();
+  char *log = mounting_file (mounting, "log");
+  char *kept = tool_format ("%s/%d-%" PRId64 ".log", base, mounting->number,
+                            mounting->since);
+
+  if (rename (log, kept) == -1)
+    tool_say ("warning: %s cannot be kept: %s", log, strerror (errno));
+  free (log);
+  free (base);
+  return kept;
 }
 
 void

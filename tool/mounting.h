@@ -11,6 +11,7 @@
  *       /disk/     without the kernel's nbd: nbdfuse has the disk here, as a
  *                  file
  *       /log       what nbdfuse and the server say
+ *   BASE/0-SINCE.log  that of one that is gone, which has lost something
  *
  * BASE is /run/sqlblock-mounted for root and in $XDG_RUNTIME_DIR for others;
  * for those who have none, it is in /tmp.  Only its owner can write it.
@@ -67,6 +68,14 @@ int mounting_save (const struct mounting *mounting, struct status *status);
  * ENOENT where that one has removed it.
  */
 int mounting_lock (struct mounting *mounting, struct status *status);
+
+/* Is NAME one of its options? */
+bool mounting_has_option (const struct mounting *mounting, const char *name);
+
+/* Move its log to where it stays when the rest goes; returns the new name, a
+ * new string.
+ */
+char *mounting_keep_log (const struct mounting *mounting);
 
 /* Its directory and all in it goes; what is mounted in it does not. */
 void mounting_remove (struct mounting *mounting);

@@ -164,6 +164,27 @@ sqlblock umount here
 nothing_left
 kill_nbdkit
 
+# What cannot be written is not said to be; the log of it stays.
+rm "$tmp/s"
+start_nbdkit s --filter=error "$plugin" "$db" error-pwrite=ENOSPC \
+  error-pwrite-rate=100% error-file="$tmp/full"
+[ -z "${as-}" ] || chmod 666 "$tmp/s"
+sqlblock mount -q "$(uri s web)" here
+touch "$tmp/full"
+"${as[@]}" bash -c 'echo lost >here/lost' || :
+fails 1 "command failed: No space left on device; $SQLBLOCK_MOUNTED/0-" \
+  umount here
+grep -q "No space left" "$SQLBLOCK_MOUNTED"/0-*.log || fail "no log is kept"
+rm "$SQLBLOCK_MOUNTED"/0-*.log "$tmp/full"
+nothing_left
+sqlblock mount -q "$(uri s web)" here
+kill_nbdkit
+"${as[@]}" bash -c 'echo lost >here/lost' 2>/dev/null || :
+fails 1 "here is unmounted, but not all was written" umount here
+rm "$SQLBLOCK_MOUNTED"/0-*.log
+nothing_left
+sqlblock check -q "$db"
+
 # --- What others do in between ------------------------------------------------
 
 sqlblock mount -q "$db" web here
