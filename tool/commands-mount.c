@@ -133,6 +133,33 @@ undo (struct mounting *mounting, bool force)
  * mount
  */
 
+/* Refuse options with which something else would be mounted than what was
+ * found, or not mounted at all.
+ */
+static int
+check_options (const char *options)
+{
+  static const char *const refused[] = {
+    "loop",  "offset", "sizelimit", "bind",   "rbind",          "move",
+    "remount", "nofail", "fsname", "helper", "X-mount.subdir", NULL,
+  };
+
+  while (options && *options) {
+    const size_t length = strcspn (options, ",");
+    const size_t name = strcspn (options, ",=");
+
+    for (size_t i = 0; refused[i]; i++)
+      if (strlen (refused[i]) == name &&
+          strncmp (options, refused[i], name) == 0)
+        return tool_usage ("-o %s is not for this: what is mounted is the file "
+                           "system of the disk, by the device or file that it "
+                           "has here",
+                           refused[i]);
+    options += length + (options[length] == ',');
+  }
+  return TOOL_DONE;
+}
+
 /* Read the arguments.  Returns an exit code. */
 static int
 parse (int argc, char *argv[], struct mounting *mounting)
@@ -146,7 +173,9 @@ parse (int argc, char *argv[], struct mounting *mounting)
   if (is_uri && argc > 2)
     return tool_usage ("the disk is in the URI: give no more than a directory "
                        "behind it");
-  code = attach_name (&attachment, argv[0], is_uri ? NULL : argv[1]);
+  code = check_options (wanted_options);
+  if (code == TOOL_DONE)
+    code = attach_name (&attachment, argv[0], is_uri ? NULL : argv[1]);
   mounting->database = attachment.database;
   mounting->disk = attachment.disk;
   mounting->uri = attachment.uri;

@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -148,6 +149,15 @@ need_partition (const struct mounting *mounting, const struct volume *volume)
   return TOOL_DONE;
 }
 
+/* The number of the file system that is seen there. */
+static dev_t
+device_of (const char *directory)
+{
+  struct stat file;
+
+  return stat (directory, &file) == 0 ? file.st_dev : 0;
+}
+
 static int
 do_mount (struct mounting *mounting, const struct volume *volume,
           const struct mount_wish *wish)
@@ -162,6 +172,7 @@ do_mount (struct mounting *mounting, const struct volume *volume,
                                mounting->directory,
                                NULL };
   const struct program_files files = { -1, -1, -1, -1, false, false };
+  const dev_t before = device_of (mounting->directory);
   struct status status;
   int code = volume->partition ? need_partition (mounting, volume) : TOOL_DONE;
 
@@ -169,6 +180,16 @@ do_mount (struct mounting *mounting, const struct volume *volume,
   if (code == TOOL_DONE &&
       program_run (argv, "mount", &files, MOUNT_SECONDS, NULL, &status) == -1)
     code = tool_fail (&status);
+  if (code == TOOL_DONE &&
+      !mounting_is_on (mounting->directory, mounting->source)) {
+    /* mount may have taken another device, or done nothing. */
+    if (device_of (mounting->directory) != before)
+      umount2 (mounting->directory, UMOUNT_NOFOLLOW);
+    code = tool_error (EIO,
+                       "mount has not mounted %s itself on %s; leave out the "
+                       "options that have it do otherwise",
+                       mounting->source, mounting->directory);
+  }
   return code;
 }
 

@@ -4,8 +4,8 @@
 # What a guest of test-attach.sh does with "sqlblock mount"; sourced after
 # guest.sh.
 
-guest_mount_tools="sfdisk mkfs.xfs tune2fs"
-guest_modules+=" xfs"
+guest_mount_tools="sfdisk mkfs.xfs tune2fs losetup"
+guest_modules+=" xfs loop"
 guest_machine+=(-m 384)
 
 # guest_mount: a part of its script. It has say, fail, $SQLBLOCK_PLUGIN, and
@@ -116,6 +116,15 @@ sqlblock detach $device
 sqlblock attach m.sqlite parts $device
 sqlblock umount live
 [ "$(sqlblock attached -H -o WHAT)" = "/tmp/m.sqlite parts" ]
+sqlblock detach $device
+nothing_left
+say "what stands on a loop device is not detached below it"
+device=$(sqlblock attach m.sqlite disk)
+loop=$(losetup -f)
+losetup $loop $device
+fails 5 detach $device
+grep "$loop is made of it" /tmp/said
+losetup -d $loop
 sqlblock detach $device
 nothing_left
 sqlblock check m.sqlite

@@ -220,6 +220,9 @@ fails 1 "ext.img: Not a directory" mount "$db" web ext.img
 fails 4 "full is not empty" mount "$db" web full
 fails 2 "which disk" mount "$db" here
 fails 2 "the disk is in the URI" mount nbd://localhost/web web here
+for option in loop offset=0 noatime,remount,ro fsname=x bind; do
+  fails 2 "is not for this" mount -o $option "$db" web here
+done
 fails 3 "there is no disk 'none'" mount "$db" none here
 fails 3 "no snapshot 'none'" mount "$db" web@none here
 fails 2 "cannot be the name of a disk" mount "$db" a/b here
