@@ -117,8 +117,20 @@ static int
 undo (struct mounting *mounting, bool force)
 {
   const struct mount_way *way = way_of (mounting);
-  int code = way->unmount (mounting, force);
+  char *other = mounting->source ? mounting_in_the_way (mounting->directory,
+                                                        mounting->source)
+                                 : NULL;
+  int code = TOOL_DONE;
 
+  /* Of that nobody has said that it may be taken away. */
+  if (other)
+    code = tool_error (EBUSY,
+                       "%s was mounted since, in %s or over it: unmount that "
+                       "first",
+                       other, mounting->directory);
+  free (other);
+  if (code == TOOL_DONE)
+    code = way->unmount (mounting, force);
   if (code == TOOL_DONE)
     code = way->end (mounting, force);
   if (code == TOOL_DONE) {

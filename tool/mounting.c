@@ -27,6 +27,11 @@
 /* At most so many at once. */
 #define NUMBER_MOST 4095
 
+/* A line of /proc/mounts has two names of 4096 bytes, of which each may have
+ * become four, and options.
+ */
+#define LINE_MOST 65536
+
 /* A new string. */
 static char *
 base_name (void)
@@ -72,20 +77,94 @@ mounting_file (const struct mounting *mounting, const char *name)
  * What the kernel says.
  */
 
+/* Call FOUND for each mount, the oldest first. */
+static void
+each_mount (void (*found) (const struct mntent *entry, void *opaque),
+            void *opaque)
+{
+  static char line[LINE_MOST];
+  FILE *mounts = setmntent ("/proc/self/mounts", "re");
+  struct mntent entry;
+
+  while (mounts && getmntent_r (mounts, &entry, line, sizeof line) != NULL)
+    found (&entry, opaque);
+  if (mounts)
+    endmntent (mounts);
+}
+
+/* Is NAME below DIRECTORY? */
+static bool
+is_below (const char *name, const char *directory)
+{
+  const size_t length = strcmp (directory, "/") == 0 ? 0 : strlen (directory);
+
+  return strncmp (name, directory, length) == 0 && name[length] == '/' &&
+         name[length + 1];
+}
+
+/* What is looked for in the mounts, and was found. */
+struct look {
+  const char *directory, *source;
+  bool is_on, is_there;
+  char *in_the_way;
+  void (*found) (const char *directory, void *opaque);
+  void *opaque;
+};
+
+static void
+look_on (const struct mntent *entry, void *opaque)
+{
+  struct look *look = opaque;
+
+  /* The last is on top. */
+  if (strcmp (entry->mnt_dir, look->directory) == 0)
+    look->is_on =
+        look->source == NULL || strcmp (entry->mnt_fsname, look->source) == 0;
+}
+
 bool
 mounting_is_on (const char *directory, const char *source)
 {
-  FILE *mounts = setmntent ("/proc/self/mounts", "re");
-  const struct mntent *entry;
-  bool is_on = false;
+  struct look look = { .directory = directory, .source = source };
 
-  /* The last is on top. */
-  while (mounts && (entry = getmntent (mounts)) != NULL)
-    if (strcmp (entry->mnt_dir, directory) == 0)
-      is_on = source == NULL || strcmp (entry->mnt_fsname, source) == 0;
-  if (mounts)
-    endmntent (mounts);
-  return is_on;
+  each_mount (look_on, &look);
+  return look.is_on;
+}
+
+static void
+look_in_the_way (const struct mntent *entry, void *opaque)
+{
+  struct look *look = opaque;
+  const bool is_same = strcmp (entry->mnt_dir, look->directory) == 0;
+
+  if (is_same && strcmp (entry->mnt_fsname, look->source) == 0)
+    look->is_there = true;
+  else if (look->is_there && look->in_the_way == NULL &&
+           (is_same || is_below (entry->mnt_dir, look->directory) ||
+            is_below (look->directory, entry->mnt_dir)))
+    look->in_the_way =
+        tool_format ("%s on %s", entry->mnt_fsname, entry->mnt_dir);
+}
+
+char *
+mounting_in_the_way (const char *directory, const char *source)
+{
+  struct look look = { .directory = directory, .source = source };
+
+  each_mount (look_in_the_way, &look);
+  return look.in_the_way;
+}
+
+static void
+look_for_source (const struct mntent *entry, void *opaque)
+{
+  const struct look *look = opaque;
+  const size_t length = strlen (look->source);
+  const char *rest = entry->mnt_fsname + length;
+
+  if (strncmp (entry->mnt_fsname, look->source, length) == 0 &&
+      (!*rest || (*rest == 'p' && strspn (rest + 1, "0123456789") > 0)))
+    look->found (entry->mnt_dir, look->opaque);
 }
 
 void
@@ -93,19 +172,9 @@ mounting_each_directory (const char *source,
                          void (*found) (const char *directory, void *opaque),
                          void *opaque)
 {
-  const size_t length = strlen (source);
-  FILE *mounts = setmntent ("/proc/self/mounts", "re");
-  const struct mntent *entry;
+  struct look look = { .source = source, .found = found, .opaque = opaque };
 
-  while (mounts && (entry = getmntent (mounts)) != NULL) {
-    const char *rest = entry->mnt_fsname + length;
-
-    if (strncmp (entry->mnt_fsname, source, length) == 0 &&
-        (!*rest || (*rest == 'p' && strspn (rest + 1, "0123456789") > 0)))
-      found (entry->mnt_dir, opaque);
-  }
-  if (mounts)
-    endmntent (mounts);
+  each_mount (look_for_source, &look);
 }
 
 /*--------------------------------------------------------------------

@@ -51,6 +51,12 @@ char *mounting_file (const struct mounting *mounting, const char *name);
  */
 bool mounting_is_on (const char *directory, const char *source);
 
+/* What keeps SOURCE, which is mounted on DIRECTORY, from being unmounted there:
+ * it was mounted later, over it or in it.  A new string, as "tmpfs on /mnt/tmp",
+ * or NULL.
+ */
+char *mounting_in_the_way (const char *directory, const char *source);
+
 /* Call FOUND for each directory on which SOURCE is mounted, or a partition of
  * it.
  */

@@ -118,6 +118,28 @@ sqlblock umount live
 [ "$(sqlblock attached -H -o WHAT)" = "/tmp/m.sqlite parts" ]
 sqlblock detach $device
 nothing_left
+say "what others have mounted in it and over it stays"
+sqlblock mount m.sqlite disk live
+mkdir live/sub
+for directory in live/sub live; do
+  mount -t tmpfs none $directory
+  echo precious >$directory/file
+  fails 5 umount live
+  fails 5 umount --force live
+  grep "none on /tmp/$directory was mounted since" /tmp/said
+  grep precious $directory/file
+  umount $directory
+done
+sqlblock umount live
+long=$(printf '%0250d' 0 | sed 's/0/ /g')
+directory=/tmp
+for i in 1 2 3 4 5 6; do directory="$directory/$long"; done
+mkdir -p "$directory"
+sqlblock mount m.sqlite disk "$directory"
+[ -d "$directory/sub" ]
+sqlblock umount "$directory"
+nothing_left
+
 say "what stands on a loop device is not detached below it"
 device=$(sqlblock attach m.sqlite disk)
 loop=$(losetup -f)

@@ -40,6 +40,7 @@ unmount_all ()
 {
   local status=$? directory
   set +e
+  ! grep -q "^others $tmp" /proc/mounts || umount here
   for directory in "$tmp"/user/{here,"a place"} "$SQLBLOCK_MOUNTED"/*/disk; do
     "${as[@]}" fusermount3 -uz "$directory" 2>/dev/null
   done
@@ -190,6 +191,18 @@ sqlblock check -q "$db"
 sqlblock mount -q "$db" web here
 "${as[@]}" fusermount3 -u here
 [ "$(sqlblock attached -H -o STATE)" = gone ] || fail "it is not gone"
+sqlblock umount here
+nothing_left
+
+# Something else is over it, which root alone can do: that is not taken away, nor
+# are the processes below it ended.
+sqlblock mount -q "$db" web here
+if [ -n "${as-}" ] && mount -t tmpfs others here 2>/dev/null; then
+  fails 5 "others on $tmp/user/here was mounted since" umount here
+  fails 5 "others on $tmp/user/here was mounted since" umount --force here
+  umount here
+fi
+see here/new tuesday
 sqlblock umount here
 nothing_left
 
