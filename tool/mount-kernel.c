@@ -219,7 +219,8 @@ hand_over (struct mounting *other, void *opaque)
   struct status ignored;
 
   if (other->number == heir->of->number || other->device != heir->of->device ||
-      !mounting_is_on (other->directory, other->source))
+      !mounting_is_on (other->directory, other->source) ||
+      mounting_lock (other, &ignored) == -1)
     return 0;
   other->attached = heir->of->attached;
   heir->is_found = mounting_save (other, &ignored) == 0;

@@ -181,41 +181,23 @@ mounting_each_directory (const char *source,
  * Written and read.
  */
 
-int
-mounting_make (struct mounting *mounting, struct status *status)
-{
-  char *base = base_name (), *name = NULL;
-  int r;
-
-  if (mkdir (base, 0700) == -1 && errno != EEXIST)
-    r = status_fail (status, errno, "%s: %s", base, strerror (errno));
-  else
-    r = check_base (base, status);
-  if (r == -1) {
-    free (base);
-    return -1;
-  }
-  r = -1;
-  status_fail (status, EMFILE, "%s has too many already", base);
-  for (mounting->number = 0; r == -1 && mounting->number <= NUMBER_MOST;) {
-    free (name);
-    name = tool_format ("%s/%d", base, mounting->number);
-    r = mkdir (name, 0700);
-    if (r == -1 && errno != EEXIST) {
-      status_fail (status, errno, "%s: %s", name, strerror (errno));
-      break;
-    }
-    mounting->number += r == -1;
-  }
-  free (name);
-  free (base);
-  return r == 0 ? mounting_lock (mounting, status) : -1;
-}
-
+/* TEXT, which need not be UTF-8, with all but printable ASCII as %XX. */
 static json_t *
-text_or_null (const char *text)
+encode (const char *text)
 {
-  return text ? tool_json_string (text) : json_null ();
+  char *encoded, *to;
+  json_t *value;
+
+  if (text == NULL)
+    return json_null ();
+  encoded = to = tool_alloc (3 * strlen (text) + 1);
+  for (; *text; text++)
+    to += sprintf (to, *text > ' ' && *text < 0x7f && *text != '%' ? "%c"
+                                                                   : "%%%02X",
+                   (unsigned char)*text);
+  value = json_string (encoded);
+  free (encoded);
+  return value;
 }
 
 int
@@ -225,12 +207,12 @@ mounting_save (const struct mounting *mounting, struct status *status)
   char *new_name = mounting_file (mounting, "new");
   json_t *value = json_pack (
       "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:I, s:I}",
-      "directory", text_or_null (mounting->directory), "database",
-      text_or_null (mounting->database), "disk", text_or_null (mounting->disk),
-      "uri", text_or_null (mounting->uri), "source",
-      text_or_null (mounting->source), "by", text_or_null (mounting->by),
-      "type", text_or_null (mounting->type), "options",
-      text_or_null (mounting->options), "partition", mounting->partition,
+      "directory", encode (mounting->directory), "database",
+      encode (mounting->database), "disk", encode (mounting->disk),
+      "uri", encode (mounting->uri), "source",
+      encode (mounting->source), "by", encode (mounting->by),
+      "type", encode (mounting->type), "options",
+      encode (mounting->options), "partition", mounting->partition,
       "device", mounting->device, "attached", (json_int_t)mounting->attached,
       "since", (json_int_t)mounting->since);
   int r = 0;
@@ -244,13 +226,24 @@ mounting_save (const struct mounting *mounting, struct status *status)
   return r;
 }
 
-/* A copy of the text KEY of VALUE, or NULL. */
+/* The text KEY of VALUE, a new string, or NULL. */
 static char *
 get_text (const json_t *value, const char *key)
 {
-  const char *text = json_string_value (json_object_get (value, key));
+  const char *from = json_string_value (json_object_get (value, key));
+  char *text = from ? tool_strdup (from) : NULL, *to = text;
+  unsigned byte;
 
-  return text ? tool_strdup (text) : NULL;
+  for (; from && *from; from++)
+    if (sscanf (from, "%%%2X", &byte) == 1) {
+      *to++ = byte;
+      from += 2;
+    }
+    else
+      *to++ = *from;
+  if (to)
+    *to = '\0';
+  return text;
 }
 
 /* Read number NUMBER.  Returns false where it does not say where it is. */
@@ -287,22 +280,107 @@ load (int number, struct mounting *mounting)
   return false;
 }
 
-int
-mounting_lock (struct mounting *mounting, struct status *status)
+/* Lock its directory. */
+static int
+lock (struct mounting *mounting, struct status *status)
 {
   char *name = mounting_file (mounting, "");
+  struct stat locked, there;
   int r = 0;
 
   mounting->lock = open (name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
   if (mounting->lock == -1)
     r = status_fail (status, errno, "%s: %s", name, strerror (errno));
-  else if (flock (mounting->lock, LOCK_EX | LOCK_NB) == -1) {
+  else if (flock (mounting->lock, LOCK_EX | LOCK_NB) == -1)
     r = status_fail (status, EBUSY,
                      "another command is mounting or unmounting it just now");
+  else if (fstat (mounting->lock, &locked) == -1 ||
+           stat (name, &there) == -1 || locked.st_dev != there.st_dev ||
+           locked.st_ino != there.st_ino)
+    r = status_fail (status, ENOENT, "another command has unmounted it");
+  if (r == -1 && mounting->lock != -1) {
     close (mounting->lock);
     mounting->lock = -1;
   }
   free (name);
+  return r;
+}
+
+int
+mounting_lock (struct mounting *mounting, struct status *status)
+{
+  struct mounting now;
+  int r = lock (mounting, status);
+
+  if (r == -1)
+    return -1;
+  if (!load (mounting->number, &now) ||
+      strcmp (now.directory, mounting->directory) != 0 ||
+      now.since != mounting->since)
+    r = status_fail (status, ENOENT, "another command has unmounted it");
+  else {
+    now.lock = mounting->lock;
+    mounting->lock = -1;
+    mounting_free (mounting);
+    *mounting = now;
+    return 0;
+  }
+  mounting_free (&now);
+  close (mounting->lock);
+  mounting->lock = -1;
+  return r;
+}
+
+/* Is directory NAME empty, since a command was killed?  Then it is made anew.
+ * Keeps errno where it is not.
+ */
+static bool
+reclaim (struct mounting *mounting, const char *name)
+{
+  const int error = errno;
+  struct status ignored;
+  bool is_empty;
+
+  if (error != EEXIST || lock (mounting, &ignored) == -1) {
+    errno = error;
+    return false;
+  }
+  is_empty = rmdir (name) == 0 && mkdir (name, 0700) == 0;
+  close (mounting->lock);
+  mounting->lock = -1;
+  errno = error;
+  return is_empty;
+}
+
+int
+mounting_make (struct mounting *mounting, struct status *status)
+{
+  char *base = base_name (), *name = NULL;
+  struct status ignored;
+  int r = 0;
+
+  if (mkdir (base, 0700) == -1 && errno != EEXIST)
+    r = status_fail (status, errno, "%s: %s", base, strerror (errno));
+  else
+    r = check_base (base, status);
+  for (mounting->number = 0; r == 0; mounting->number++) {
+    if (mounting->number > NUMBER_MOST) {
+      r = status_fail (status, EMFILE, "%s has too many already", base);
+      break;
+    }
+    free (name);
+    name = tool_format ("%s/%d", base, mounting->number);
+    if (mkdir (name, 0700) == -1 && !reclaim (mounting, name)) {
+      if (errno == EEXIST)
+        continue;
+      r = status_fail (status, errno, "%s: %s", name, strerror (errno));
+    }
+    /* Another command may have had it for an empty one. */
+    else if (lock (mounting, &ignored) == 0)
+      break;
+  }
+  free (name);
+  free (base);
   return r;
 }
 

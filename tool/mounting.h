@@ -70,8 +70,8 @@ int mounting_make (struct mounting *mounting, struct status *status);
 
 int mounting_save (const struct mounting *mounting, struct status *status);
 
-/* Lock it.  Returns 0, or -1: EBUSY where another command is at work on it,
- * ENOENT where that one has removed it.
+/* Lock it, and read it again.  Returns 0, or -1: EBUSY where another command is
+ * at work on it, ENOENT where that one has removed it.
  */
 int mounting_lock (struct mounting *mounting, struct status *status);
 

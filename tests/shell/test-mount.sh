@@ -41,7 +41,7 @@ unmount_all ()
   local status=$? directory
   set +e
   ! grep -q "^others $tmp" /proc/mounts || umount here
-  for directory in "$tmp"/user/{here,"a place"} "$SQLBLOCK_MOUNTED"/*/disk; do
+  for directory in "$tmp"/user/{here,"a place",$'\xff 100%41'} "$SQLBLOCK_MOUNTED"/*/disk; do
     "${as[@]}" fusermount3 -uz "$directory" 2>/dev/null
   done
   (exit "$status")
@@ -204,6 +204,40 @@ if [ -n "${as-}" ] && mount -t tmpfs others here 2>/dev/null; then
 fi
 see here/new tuesday
 sqlblock umount here
+nothing_left
+
+# The name of a directory need not be text.
+strange=$'\xff 100%41'
+"${as[@]}" mkdir "$strange"
+sqlblock mount -q "$db" web "$strange"
+see "$strange/new" tuesday
+fails 4 "web is mounted there already" mount "$db" web@monday "$strange"
+sqlblock umount "$strange"
+nothing_left
+
+# What a command that was killed has made is used again; one that is at work is
+# waited for by nobody, and what came in its place is not taken for it.
+"${as[@]}" mkdir "$SQLBLOCK_MOUNTED/0"
+sqlblock mount -q "$db" web here
+[ "$(ls "$SQLBLOCK_MOUNTED")" = 0 ] || fail "an empty place was not used"
+"${as[@]}" flock "$SQLBLOCK_MOUNTED/0" bash -c ": >asked; exec sleep 1000" &
+flocking=$!
+started_pids+=("$!")
+wait_for test -e asked
+fails 5 "another command is mounting or unmounting it" umount here
+pkill -9 -P "$flocking" 2>/dev/null || :
+kill -9 "$flocking" 2>/dev/null || :
+wait "$flocking" 2>/dev/null || :
+rm asked
+for i in 1 2 3 4 5 6; do
+  sqlblock umount here 2>"said$i" &
+  umounting[i]=$!
+done
+good=0
+for i in 1 2 3 4 5 6; do
+  ! wait "${umounting[i]}" || good=$((good + 1))
+done
+[ "$good" = 1 ] || fail "$good have unmounted it: $(cat said?)"
 nothing_left
 
 # It is not what was mounted since that is unmounted; and mounting again cleans
