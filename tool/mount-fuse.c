@@ -5,8 +5,8 @@
 /* Mounting without the kernel's nbd: see mount-way.h.
  *
  * nbdfuse has the server as its child, and talks to it by a pipe; both end when
- * the file is unmounted, after who has it open.  They belong to nobody else,
- * and are found by the name of the file, which stands on their command lines.
+ * the file is unmounted, after who has it open.  They are this user's, and are
+ * found by the name of the file, which stands on their command lines.
  *
  * These programs are found by $PATH, as nbdkit is: they run as the user who
  * asks, and fusermount gets its privileges by itself.
@@ -148,6 +148,27 @@ run (const struct mounting *mounting, const char *const argv[], bool cleans)
   return -1;
 }
 
+/* Is process PID this user's?  A command line may say anything, also that of
+ * one with other privileges which somebody else has started.
+ */
+static bool
+is_own (int pid)
+{
+  char *name = tool_format ("/proc/%d/status", pid);
+  FILE *file = fopen (name, "re");
+  char line[200];
+  unsigned real, effective;
+  bool is_found = false;
+
+  while (!is_found && file && fgets (line, sizeof line, file) != NULL)
+    is_found = sscanf (line, "Uid: %u %u", &real, &effective) == 2 &&
+               real == getuid () && effective == geteuid ();
+  if (file)
+    fclose (file);
+  free (name);
+  return is_found;
+}
+
 /* Is the process whose command line is the file NAME of PROGRAM, with the
  * argument WORD?
  */
@@ -155,21 +176,20 @@ static bool
 is_running (const char *name, const char *program, const char *word)
 {
   FILE *file = fopen (name, "re");
-  char words[8192];
+  char *words = NULL;
+  size_t size = 0;
   const char *base;
-  size_t length;
   bool is_found = false;
 
-  if (file == NULL)
-    return false;
-  length = fread (words, 1, sizeof words - 1, file);
-  fclose (file);
-  words[length] = '\0';
-  base = strrchr (words, '/');
-  if (strcmp (base ? base + 1 : words, program) != 0)
-    return false;
-  for (size_t at = 0; at < length && !is_found; at += strlen (words + at) + 1)
-    is_found = strcmp (words + at, word) == 0;
+  if (file && getdelim (&words, &size, '\0', file) > 0) {
+    base = strrchr (words, '/');
+    if (strcmp (base ? base + 1 : words, program) == 0)
+      while (!is_found && getdelim (&words, &size, '\0', file) > 0)
+        is_found = strcmp (words, word) == 0;
+  }
+  if (file)
+    fclose (file);
+  free (words);
   return is_found;
 }
 
@@ -179,23 +199,23 @@ find_process (const struct mounting *mounting, const char *program)
 {
   char *file = mounting_file (mounting, "disk/disk");
   glob_t lines = { 0 };
-  int pid = 0;
+  int pid, found = 0;
 
   if (glob ("/proc/[0-9]*/cmdline", GLOB_NOSORT, NULL, &lines) == 0)
-    for (size_t i = 0; pid == 0 && i < lines.gl_pathc; i++)
-      if (is_running (lines.gl_pathv[i], program, file) &&
-          sscanf (lines.gl_pathv[i], "/proc/%d/", &pid) != 1)
-        pid = 0;
+    for (size_t i = 0; found == 0 && i < lines.gl_pathc; i++)
+      if (sscanf (lines.gl_pathv[i], "/proc/%d/", &pid) == 1 &&
+          is_running (lines.gl_pathv[i], program, file) && is_own (pid))
+        found = pid;
   globfree (&lines);
   free (file);
-  return pid;
+  return found;
 }
 
 /* Wait until it has ended; with FORCE it is asked to. */
 static int
 await_end (const struct mounting *mounting, const char *program, bool force)
 {
-  pid_t pid;
+  pid_t pid, asked = 0;
 
   for (int i = 0; (pid = find_process (mounting, program)) != 0; i++) {
     if (i == END_MOST)
@@ -203,8 +223,9 @@ await_end (const struct mounting *mounting, const char *program, bool force)
                          "%s is still writing; unmount it again when it has "
                          "ended",
                          program);
-    if (force && i == 0)
+    if (force && pid != asked)
       kill (pid, SIGTERM);
+    asked = pid;
     sleep_a_tenth ();
   }
   return TOOL_DONE;

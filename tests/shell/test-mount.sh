@@ -215,6 +215,24 @@ fails 4 "web is mounted there already" mount "$db" web@monday "$strange"
 sqlblock umount "$strange"
 nothing_left
 
+# Another user's process that calls itself so neither keeps it nor is ended.
+if [ -n "${as-}" ]; then
+  setpriv --reuid=65533 --regid=65533 --clear-groups bash -c \
+    "exec -a fuse2fs bash -c 'sleep 1000; :' $SQLBLOCK_MOUNTED/0/disk/disk" &
+  other=$!
+  started_pids+=("$other")
+  for force in "" --force; do
+    sqlblock mount -q "$db" web here
+    timeout 20 "${as[@]}" "$tmp/programs/sqlblock" umount $force here ||
+      fail "another user's process keeps it"
+    kill -0 "$other" || fail "another user's process was ended"
+  done
+  pkill -9 -P "$other" || :
+  kill -9 "$other" 2>/dev/null || :
+  wait "$other" 2>/dev/null || :
+  nothing_left
+fi
+
 # What a command that was killed has made is used again; one that is at work is
 # waited for by nobody, and what came in its place is not taken for it.
 "${as[@]}" mkdir "$SQLBLOCK_MOUNTED/0"
