@@ -99,32 +99,59 @@ start (const struct mounting *mounting, const char *const argv[])
   return pid;
 }
 
-/* Print WHAT, and what the programs have said: the first that is called an
- * error, or all.  Returns an exit code.
+/* How long the log is. */
+static long
+log_length (const struct mounting *mounting)
+{
+  char *log = mounting_file (mounting, "log");
+  struct stat file;
+  const bool is_there = stat (log, &file) == 0;
+
+  free (log);
+  return is_there ? file.st_size : 0;
+}
+
+/* What a program has said is so long at most. */
+#define SAID_MOST 1000
+
+/* What the programs have said since the log was FROM bytes long: the first that
+ * is called an error, or all.
  */
-static int
-fail_by_log (const struct mounting *mounting, const char *what)
+static void
+read_log (const struct mounting *mounting, long from, char said[SAID_MOST])
 {
   char *log = mounting_file (mounting, "log");
   FILE *file = fopen (log, "re");
-  char line[1000], said[1000] = "";
+  char line[SAID_MOST];
   size_t length = 0;
   bool is_error = false;
 
   free (log);
+  said[0] = '\0';
+  if (file)
+    fseek (file, from, SEEK_SET);
   while (!is_error && file && fgets (line, sizeof line, file) != NULL) {
     is_error = strstr (line, "error: ") != NULL;
     if (is_error)
       length = 0;
     line[strcspn (line, "\n")] = '\0';
-    if (line[0] && length < sizeof said)
-      length += snprintf (said + length, sizeof said - length, "%s%s",
+    if (line[0] && length < SAID_MOST)
+      length += snprintf (said + length, SAID_MOST - length, "%s%s",
                           length ? "; " : "", line);
   }
   if (file)
     fclose (file);
+}
+
+/* Print WHAT, and what the programs have said.  Returns an exit code. */
+static int
+fail_by_log (const struct mounting *mounting, const char *what)
+{
+  char said[SAID_MOST];
+
+  read_log (mounting, 0, said);
   return tool_error (EIO, "%s: %s", what,
-                     length ? said : "it does not say why");
+                     said[0] ? said : "it does not say why");
 }
 
 /* Run a program and wait for its end; where it CLEANS up, also after a signal
@@ -231,25 +258,36 @@ await_end (const struct mounting *mounting, const char *program, bool force)
   return TOOL_DONE;
 }
 
+/* Unmount DIRECTORY by fusermount, as who is not root has to. */
+static int
+release_by_program (const struct mounting *mounting, const char *directory,
+                    bool force)
+{
+  const char *program =
+      is_installed ("fusermount3") ? "fusermount3" : "fusermount";
+  const char *const argv[] = { program, force ? "-uz" : "-u", "--", directory,
+                               NULL };
+  const long length = log_length (mounting);
+  char said[SAID_MOST];
+
+  if (!is_installed (program))
+    return tool_error (ENOTSUP, "fusermount3 is needed to unmount it; install "
+                                "the package fuse3");
+  if (run (mounting, argv, true) == 0 || !mounting_is_on (directory, NULL))
+    return TOOL_DONE;
+  read_log (mounting, length, said);
+  if (strstr (said, strerror (EBUSY)))
+    return mount_fail_busy (directory);
+  return tool_error (EIO, "%s: %s", directory,
+                     said[0] ? said : "fusermount does not unmount it");
+}
+
 /* Unmount DIRECTORY. */
 static int
 release (const struct mounting *mounting, const char *directory, bool force)
 {
-  static const char *const programs[] = { "fusermount3", "fusermount" };
-
-  if (geteuid () == 0) {
-    if (umount2 (directory, UMOUNT_NOFOLLOW | (force ? MNT_DETACH : 0)) == 0)
-      return TOOL_DONE;
-  }
-  else
-    for (size_t i = 0; i < sizeof programs / sizeof programs[0]; i++) {
-      const char *const argv[] = { programs[i], force ? "-uz" : "-u", "--",
-                                   directory, NULL };
-
-      if (run (mounting, argv, true) == 0)
-        return TOOL_DONE;
-    }
-  return mount_fail_busy (directory);
+  return geteuid () == 0 ? mount_release (directory, force)
+                         : release_by_program (mounting, directory, force);
 }
 
 /*--------------------------------------------------------------------
@@ -455,7 +493,8 @@ flush (const struct mounting *mounting)
   if (fd == -1 || fsync (fd) == -1) {
     const int error = errno;
     char *log = mounting_file (mounting, "log");
-    const int said = open (log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    const int said =
+        open (log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 
     if (said != -1) {
       dprintf (said, "%s%s\n", NOT_FLUSHED, strerror (error));

@@ -63,4 +63,7 @@ char *mount_join (const char *option, ...);
 /* Say that it cannot be unmounted; returns an exit code. */
 int mount_fail_busy (const char *directory);
 
+/* Unmount DIRECTORY by a system call; with FORCE also where it is in use. */
+int mount_release (const char *directory, bool force);
+
 #endif /* SQLBLOCK_MOUNT_WAY_H */

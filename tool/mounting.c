@@ -21,6 +21,9 @@
 #include "mounting.h"
 #include "tool.h"
 
+/* How BASE is called, or begins. */
+#define NAME "sqlblock-mounted"
+
 /* Another BASE, for tests. */
 #define BASE_VARIABLE "SQLBLOCK_MOUNTED"
 
@@ -42,10 +45,10 @@ base_name (void)
   if (other && other[0])
     return tool_strdup (other);
   if (geteuid () == 0)
-    return tool_strdup ("/run/sqlblock-mounted");
+    return tool_strdup ("/run/" NAME);
   if (runtime && runtime[0] == '/')
-    return tool_format ("%s/sqlblock-mounted", runtime);
-  return tool_format ("/tmp/sqlblock-mounted-%ld", (long)geteuid ());
+    return tool_format ("%s/" NAME, runtime);
+  return tool_format ("/tmp/" NAME "-%ld", (long)geteuid ());
 }
 
 /* Is it there, and nobody else's?  Anybody may make one in /tmp. */
@@ -106,7 +109,7 @@ is_below (const char *name, const char *directory)
 struct look {
   const char *directory, *source;
   bool is_on, is_there;
-  char *in_the_way;
+  char *text;
   void (*found) (const char *directory, void *opaque);
   void *opaque;
 };
@@ -139,11 +142,10 @@ look_in_the_way (const struct mntent *entry, void *opaque)
 
   if (is_same && strcmp (entry->mnt_fsname, look->source) == 0)
     look->is_there = true;
-  else if (look->is_there && look->in_the_way == NULL &&
+  else if (look->is_there && look->text == NULL &&
            (is_same || is_below (entry->mnt_dir, look->directory) ||
             is_below (look->directory, entry->mnt_dir)))
-    look->in_the_way =
-        tool_format ("%s on %s", entry->mnt_fsname, entry->mnt_dir);
+    look->text = tool_format ("%s on %s", entry->mnt_fsname, entry->mnt_dir);
 }
 
 char *
@@ -152,7 +154,36 @@ mounting_in_the_way (const char *directory, const char *source)
   struct look look = { .directory = directory, .source = source };
 
   each_mount (look_in_the_way, &look);
-  return look.in_the_way;
+  return look.text;
+}
+
+static void
+look_elsewhere (const struct mntent *entry, void *opaque)
+{
+  struct look *look = opaque;
+  int number, end = 0;
+  const char *file = strstr (entry->mnt_fsname, "/" NAME);
+
+  if (strcmp (entry->mnt_dir, look->directory) != 0)
+    return;
+  free (look->text);
+  look->text = NULL;
+  if (entry->mnt_fsname[0] != '/' || file == NULL)
+    return;
+  file += 1 + strcspn (file + 1, "/");
+  if (sscanf (file, "/%d/disk/disk%n", &number, &end) == 1 && end &&
+      file[end] == '\0')
+    look->text = tool_format ("%.*s", (int)(file - entry->mnt_fsname),
+                              entry->mnt_fsname);
+}
+
+char *
+mounting_find_elsewhere (const char *directory)
+{
+  struct look look = { .directory = directory };
+
+  each_mount (look_elsewhere, &look);
+  return look.text;
 }
 
 static void
@@ -192,9 +223,9 @@ encode (const char *text)
     return json_null ();
   encoded = to = tool_alloc (3 * strlen (text) + 1);
   for (; *text; text++)
-    to += sprintf (to, *text > ' ' && *text < 0x7f && *text != '%' ? "%c"
-                                                                   : "%%%02X",
-                   (unsigned char)*text);
+    to += sprintf (
+        to, *text > ' ' && *text < 0x7f && *text != '%' ? "%c" : "%%%02X",
+        (unsigned char)*text);
   value = json_string (encoded);
   free (encoded);
   return value;
@@ -208,13 +239,12 @@ mounting_save (const struct mounting *mounting, struct status *status)
   json_t *value = json_pack (
       "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:I, s:I}",
       "directory", encode (mounting->directory), "database",
-      encode (mounting->database), "disk", encode (mounting->disk),
-      "uri", encode (mounting->uri), "source",
-      encode (mounting->source), "by", encode (mounting->by),
-      "type", encode (mounting->type), "options",
-      encode (mounting->options), "partition", mounting->partition,
-      "device", mounting->device, "attached", (json_int_t)mounting->attached,
-      "since", (json_int_t)mounting->since);
+      encode (mounting->database), "disk", encode (mounting->disk), "uri",
+      encode (mounting->uri), "source", encode (mounting->source), "by",
+      encode (mounting->by), "type", encode (mounting->type), "options",
+      encode (mounting->options), "partition", mounting->partition, "device",
+      mounting->device, "attached", (json_int_t)mounting->attached, "since",
+      (json_int_t)mounting->since);
   int r = 0;
 
   if (json_dump_file (value, new_name, JSON_INDENT (2)) == -1 ||
@@ -294,9 +324,8 @@ lock (struct mounting *mounting, struct status *status)
   else if (flock (mounting->lock, LOCK_EX | LOCK_NB) == -1)
     r = status_fail (status, EBUSY,
                      "another command is mounting or unmounting it just now");
-  else if (fstat (mounting->lock, &locked) == -1 ||
-           stat (name, &there) == -1 || locked.st_dev != there.st_dev ||
-           locked.st_ino != there.st_ino)
+  else if (fstat (mounting->lock, &locked) == -1 || stat (name, &there) == -1 ||
+           locked.st_dev != there.st_dev || locked.st_ino != there.st_ino)
     r = status_fail (status, ENOENT, "another command has unmounted it");
   if (r == -1 && mounting->lock != -1) {
     close (mounting->lock);

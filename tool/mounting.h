@@ -31,7 +31,7 @@ struct mounting {
   char *directory;             /* where, an absolute path */
   char *database, *disk, *uri; /* as those of an attachment */
   char *source;                /* the device or file, as /proc/mounts has it */
-  char *by;   /* "kernel", "fuse2fs" or "guestmount"; NULL: not yet chosen */
+  char *by;   /* "kernel", "fuse2fs", "guestmount"; NULL: one of these two */
   char *type; /* of the file system, or NULL */
   char *options;
   int partition; /* 0: the whole disk */
@@ -52,10 +52,15 @@ char *mounting_file (const struct mounting *mounting, const char *name);
 bool mounting_is_on (const char *directory, const char *source);
 
 /* What keeps SOURCE, which is mounted on DIRECTORY, from being unmounted there:
- * it was mounted later, over it or in it.  A new string, as "tmpfs on /mnt/tmp",
- * or NULL.
+ * it was mounted later, over it or in it.  A new string, as "tmpfs on
+ * /mnt/tmp", or NULL.
  */
 char *mounting_in_the_way (const char *directory, const char *source);
+
+/* The BASE of another user or environment, where what is on DIRECTORY is from
+ * there; a new string, or NULL.
+ */
+char *mounting_find_elsewhere (const char *directory);
 
 /* Call FOUND for each directory on which SOURCE is mounted, or a partition of
  * it.

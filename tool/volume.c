@@ -188,12 +188,12 @@ describe (const struct parts *parts)
     const struct part *part = &parts->list[i];
     const char *name = part->name && part->name[0] ? part->name : part->label;
     const bool is_long = strlen (text) > LIST_MOST;
-    char *longer =
-        is_long ? tool_format ("%s, ...", text)
-                : tool_format ("%s%s%d (%s%s%s)", text, i ? ", " : "",
-                               part->volume.partition,
-                               part->type ? part->type : "nothing known",
-                               name ? ", " : "", name ? name : "");
+    char *longer = is_long
+                       ? tool_format ("%s, ...", text)
+                       : tool_format ("%s%s%d (%s%s%s)", text, i ? ", " : "",
+                                      part->volume.partition,
+                                      part->type ? part->type : "nothing known",
+                                      name ? ", " : "", name ? name : "");
 
     free (text);
     text = longer;

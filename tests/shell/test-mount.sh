@@ -23,7 +23,7 @@ fi
 mkdir "$tmp/user" "$tmp/programs"
 cp "$top_builddir/tool/sqlblock" "$plugin" "$tmp/programs"
 export SQLBLOCK_PLUGIN=$tmp/programs/${plugin##*/}
-export SQLBLOCK_MOUNTED=$tmp/user/mounted SQLBLOCK_ATTACHED=$tmp/user/attached
+export SQLBLOCK_MOUNTED=$tmp/user/sqlblock-mounted SQLBLOCK_ATTACHED=$tmp/user/attached
 [ -z "${as-}" ] || chown 65534:65534 "$tmp/user"
 cd "$tmp/user"
 db=$tmp/user/disks.sqlite
@@ -41,8 +41,10 @@ unmount_all ()
   local status=$? directory
   set +e
   ! grep -q "^others $tmp" /proc/mounts || umount here
-  for directory in "$tmp"/user/{here,"a place",$'\xff 100%41'} "$SQLBLOCK_MOUNTED"/*/disk; do
+  for directory in "$tmp"/user/{here,"a place",$'\xff 100%41'} \
+    "$SQLBLOCK_MOUNTED"/*; do
     "${as[@]}" fusermount3 -uz "$directory" 2>/dev/null
+    "${as[@]}" fusermount3 -uz "$directory/disk" 2>/dev/null
   done
   (exit "$status")
   cleanup
@@ -266,6 +268,17 @@ sqlblock mount -q "$db" web@monday here
 see here/day monday
 [ "$(ls "$SQLBLOCK_MOUNTED")" = 0 ] || fail "two are there"
 
+# A plan leaves alone what is left of another.
+"${as[@]}" fusermount3 -u here
+fails 5 "an earlier mount on $tmp/user/here has left something" \
+  mount -n "$db" web@monday here
+sqlblock mount -q "$db" web@monday here
+
+# In another environment it is said where it is known.
+expect_error "is in the records of $SQLBLOCK_MOUNTED:" env \
+  SQLBLOCK_MOUNTED="$tmp/user/elsewhere" "${as[@]}" \
+  "$tmp/programs/sqlblock" umount here
+
 # All that holds it is killed.
 pgrep -f "$SQLBLOCK_MOUNTED/0/disk" >pids
 [ -s pids ] || fail "there are no processes"
@@ -275,7 +288,8 @@ is_dead ()
   ! "${as[@]}" ls here >/dev/null 2>&1
 }
 wait_for is_dead
-sqlblock umount here
+"${as[@]}" ln -s here link
+sqlblock umount link
 nothing_left
 
 # --- Directories --------------------------------------------------------------
@@ -372,7 +386,20 @@ sqlblock mount -n "$db" web here 2>/dev/null | grep -q "is to be mounted"
 [ "$(sha256sum "$db")" = "$before" ] || fail "a plan has changed the database"
 nothing_left
 
+# Without fusermount nothing is unmounted, and that is said.
 mkdir few
+path=$tmp/user/few
+path=$PATH sqlblock mount -q "$db" web@monday here
+fails 1 "install the package fuse3" umount here
+printf '%s\n' '#!/bin/sh' 'echo "it has reasons" >&2; exit 1' >few/fusermount3
+chmod +x few/fusermount3
+ln -s "$(type -P sh)" few
+fails 1 "here: it has reasons" umount here
+rm few/*
+path=$PATH
+sqlblock umount here
+nothing_left
+
 for program in nbdkit nbdfuse fusermount3 fusermount; do
   ln -s "$(type -P $program)" few
 done
