@@ -40,7 +40,7 @@
 #define END_MOST   600
 
 /* A line of the log. */
-#define NOT_FLUSHED "sqlblock: the last was not written: "
+#define NOT_WRITTEN "sqlblock: not all was written: "
 
 /* What is given to guestmount of options, in words. */
 #define OPTIONS_MOST 100
@@ -473,35 +473,40 @@ do_mount (struct mounting *mounting, const struct volume *volume,
                                          : "fuse2fs does not mount it");
 }
 
+/* Have it in the log that not all was written, and WHY. */
+static void
+note_loss (const struct mounting *mounting, const char *why)
+{
+  char *log = mounting_file (mounting, "log");
+  const int fd = open (log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+
+  if (fd != -1) {
+    dprintf (fd, "%s%s\n", NOT_WRITTEN, why);
+    close (fd);
+  }
+  free (log);
+}
+
 static int
 do_unmount (const struct mounting *mounting, bool force)
 {
   if (mounting->source == NULL ||
       !mounting_is_on (mounting->directory, mounting->source))
     return TOOL_DONE;
+  if (!mounting_has_option (mounting, "ro") &&
+      find_process (mounting, mounting->by) == 0)
+    note_loss (mounting, "the file system's program was killed");
   return release (mounting, mounting->directory, force);
 }
 
-/* Have the server write what it has.  Where it does not, the log gets a line of
- * it.
- */
+/* Have the server write what it has. */
 static void
 flush (const struct mounting *mounting)
 {
   const int fd = open (mounting->source, O_RDONLY | O_CLOEXEC);
 
-  if (fd == -1 || fsync (fd) == -1) {
-    const int error = errno;
-    char *log = mounting_file (mounting, "log");
-    const int said =
-        open (log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-
-    if (said != -1) {
-      dprintf (said, "%s%s\n", NOT_FLUSHED, strerror (error));
-      close (said);
-    }
-    free (log);
-  }
+  if (fd == -1 || fsync (fd) == -1)
+    note_loss (mounting, strerror (errno));
   if (fd != -1)
     close (fd);
 }
@@ -531,7 +536,7 @@ end (struct mounting *mounting, bool force)
 static bool
 tells_of_loss (const char *line)
 {
-  return strncmp (line, NOT_FLUSHED, strlen (NOT_FLUSHED)) == 0 ||
+  return strncmp (line, NOT_WRITTEN, strlen (NOT_WRITTEN)) == 0 ||
          (strstr (line, "nbd_") && strstr (line, " failed: ") &&
           strstr (line, ": read: ") == NULL);
 }

@@ -186,6 +186,11 @@ kill_nbdkit
 fails 1 "here is unmounted, but not all was written" umount here
 rm "$SQLBLOCK_MOUNTED"/0-*.log
 nothing_left
+sqlblock mount -q "$db" web here
+kill -9 $(pgrep -f "^fuse2fs.*$SQLBLOCK_MOUNTED/0/disk")
+fails 1 "the file system's program was killed; $SQLBLOCK_MOUNTED/0-" umount here
+rm "$SQLBLOCK_MOUNTED"/0-*.log
+nothing_left
 sqlblock check -q "$db"
 
 # --- What others do in between ------------------------------------------------
