@@ -412,7 +412,10 @@ start_supervisor (struct attachment *attachment, char line[64])
     _exit (code);
   }
   close (ends[1]);
-  n = read (ends[0], line, 63);
+  /* After a signal, too: what it does is undone when it is known. */
+  do
+    n = read (ends[0], line, 63);
+  while (n == -1 && errno == EINTR);
   close (ends[0]);
   if (n <= 0)
     return code;

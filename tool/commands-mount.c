@@ -444,6 +444,8 @@ mount_found (const struct mount_way *way, struct mounting *mounting,
   }
   if (code == TOOL_DONE && mounting_save (mounting, &status) == -1)
     code = tool_fail (&status);
+  if (code == TOOL_DONE && tool_interrupted ())
+    code = tool_error (EINTR, "nothing is mounted: a signal has ended it");
   if (code == TOOL_DONE && !common.dry_run)
     code = way->mount (mounting, &volume, wish);
   return code;

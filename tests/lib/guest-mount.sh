@@ -140,15 +140,21 @@ sqlblock mount m.sqlite disk "$directory"
 sqlblock umount "$directory"
 nothing_left
 
-say "a mount that is killed while it attaches"
-sqlblock mount -q m.sqlite disk live &
-mounting=$!
-until [ -e /run/sqlblock-attached/nbd0.json ]; do sleep 0.01; done
-kill -9 $mounting
-wait $mounting || :
-until [ "$(sqlblock attached -H -o STATE)" = connected ]; do sleep 0.1; done
-sqlblock umount live
-nothing_left
+say "a mount that is ended or killed while it attaches"
+for signal in TERM KILL; do
+  sqlblock mount -q m.sqlite disk live &
+  mounting=$!
+  until [ -e /run/sqlblock-attached/nbd0.pid ]; do sleep 0.01; done
+  kill -$signal $mounting
+  ! wait $mounting || fail "it was mounted"
+  [ $signal = TERM ] || {
+    until [ "$(sqlblock attached -H -o STATE)" = connected ]; do
+      sleep 0.1
+    done
+    sqlblock umount live
+  }
+  nothing_left
+done
 
 say "what stands on a loop device is not detached below it"
 device=$(sqlblock attach m.sqlite disk)
