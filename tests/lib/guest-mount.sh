@@ -118,6 +118,17 @@ sqlblock umount live
 [ "$(sqlblock attached -H -o WHAT)" = "/tmp/m.sqlite parts" ]
 sqlblock detach $device
 nothing_left
+say "a plan writes nothing, and what is only read is not mounted for writing"
+before=$(sha256sum m.sqlite)
+sqlblock mount -n m.sqlite disk live | grep "live by kernel: -t ext4"
+[ "$(sha256sum m.sqlite)" = "$before" ] || fail "a plan has written"
+nothing_left
+sqlblock mount -r m.sqlite disk live
+fails 5 mount m.sqlite disk data
+grep "/dev/nbd0 has it already, and only for reading" /tmp/said
+sqlblock umount live
+nothing_left
+
 say "what others have mounted in it and over it stays"
 sqlblock mount m.sqlite disk live
 mkdir live/sub
