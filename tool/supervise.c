@@ -126,13 +126,19 @@ execute_server (const struct attachment *attachment)
     pid,
     supervise_plugin (),
     attachment->database,
-    attachment->readonly ? "-r" : NULL,
+    NULL,
+    NULL,
     NULL,
     NULL,
   };
+  size_t count = sizeof arguments / sizeof arguments[0] - 4;
 
+  if (attachment->readonly)
+    arguments[count++] = "-r";
   if (attachment->durable)
-    arguments[attachment->readonly ? 9 : 8] = "durable=always";
+    arguments[count++] = "durable=always";
+  if (attachment->key)
+    arguments[count] = attachment->key;
   unlink (socket);
   unlink (pid);
   setsid ();
