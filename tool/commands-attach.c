@@ -422,7 +422,10 @@ start_supervisor (struct attachment *attachment, char line[64])
     _exit (code);
   }
   close (ends[1]);
-  n = read (ends[0], line, 63);
+  /* After a signal, too: what it does is undone when it is known. */
+  do
+    n = read (ends[0], line, 63);
+  while (n == -1 && errno == EINTR);
   close (ends[0]);
   if (n <= 0)
     return code;
@@ -518,6 +521,34 @@ find_user (dev_t device)
   return user;
 }
 
+/* Which device of the kernel's own is made of DEVICE, or of a part of it?  Its
+ * name, a new string, or NULL.  No process has it open, nor has it alone.
+ */
+static char *
+find_loop (const char *device)
+{
+  const size_t length = strlen (device);
+  glob_t files = { 0 };
+  char *found = NULL;
+
+  if (glob ("/sys/block/loop*/loop/backing_file", 0, NULL, &files) != 0)
+    return NULL;
+  for (size_t i = 0; found == NULL && i < files.gl_pathc; i++) {
+    FILE *file = fopen (files.gl_pathv[i], "re");
+    char of[64], name[16];
+
+    if (file && fscanf (file, "%63s", of) == 1 &&
+        strncmp (of, device, length) == 0 &&
+        (of[length] == '\0' || of[length] == 'p') &&
+        sscanf (files.gl_pathv[i], "/sys/block/%15[^/]", name) == 1)
+      found = tool_format ("/dev/%s", name);
+    if (file)
+      fclose (file);
+  }
+  globfree (&files);
+  return found;
+}
+
 /* Write what is only in this machine's memory. */
 static int
 write_back (int fd, const char *device)
@@ -537,6 +568,7 @@ static int
 take_device (const struct attachment *attachment, const char *device, int *fd)
 {
   struct stat file;
+  char *loop;
   int user;
 
   if (attachment->state == ATTACHMENT_AWAY)
@@ -555,6 +587,14 @@ take_device (const struct attachment *attachment, const char *device, int *fd)
     sleep_a_tenth ();
   if (user != 0)
     return tool_error (EBUSY, "process %d has %s open", user, device);
+  loop = find_loop (device);
+  if (loop) {
+    const int code =
+        tool_error (EBUSY, "%s is in use: %s is made of it", device, loop);
+
+    free (loop);
+    return code;
+  }
   return attachment->readonly || attachment->state == ATTACHMENT_FAILED
              ? TOOL_DONE
              : write_back (*fd, device);

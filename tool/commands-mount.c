@@ -15,9 +15,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,6 +35,9 @@ static bool readonly;
 #include "kernel.h"
 #include "mount-way.h"
 #include "nbd-export.h"
+
+/* As many as the kernel follows. */
+#define LINKS_MOST 40
 
 char *
 mount_join (const char *option, ...)
@@ -62,15 +67,28 @@ mount_fail_busy (const char *directory)
                      directory);
 }
 
+int
+mount_release (const char *directory, bool force)
+{
+  if (umount2 (directory, UMOUNT_NOFOLLOW | (force ? MNT_DETACH : 0)) == 0)
+    return TOOL_DONE;
+  return errno == EBUSY
+             ? mount_fail_busy (directory)
+             : tool_error (errno, "%s: %s", directory, strerror (errno));
+}
+
 /* The absolute name of DIRECTORY, a new string, or NULL.  A file system whose
- * server is gone does not answer, but what it is mounted in does.
+ * server is gone does not answer, but what it is mounted in does, and so do
+ * as many as LINKS_MOST symbolic links to it.
  */
 static char *
-find_directory (const char *directory)
+find_directory (const char *directory, int links_most)
 {
   char *name = realpath (directory, NULL), *copy, *slash, *parent;
+  char target[PATH_MAX];
+  ssize_t length;
 
-  if (name)
+  if (name || links_most < 0)
     return name;
   copy = tool_strdup (directory);
   while ((slash = strrchr (copy, '/')) != NULL && slash > copy && !slash[1])
@@ -81,6 +99,17 @@ find_directory (const char *directory)
   if (parent)
     name = tool_format ("%s/%s", strcmp (parent, "/") == 0 ? "" : parent,
                         slash ? slash + 1 : copy);
+  length = name ? readlink (name, target, sizeof target - 1) : -1;
+  if (length > 0) {
+    char *linked;
+
+    target[length] = '\0';
+    linked = target[0] == '/' ? tool_strdup (target)
+                              : tool_format ("%s/%s", parent, target);
+    free (name);
+    name = find_directory (linked, links_most - 1);
+    free (linked);
+  }
   free (parent);
   free (copy);
   return name;
@@ -109,7 +138,8 @@ find (struct mounting *mounting, void *opaque)
 static const struct mount_way *
 way_of (const struct mounting *mounting)
 {
-  return mounting->device == -1 ? &mount_by_fuse : &mount_by_kernel;
+  return mounting->by && strcmp (mounting->by, "kernel") == 0 ? &mount_by_kernel
+                                                              : &mount_by_fuse;
 }
 
 /* Undo all of it, and forget it. */
@@ -117,18 +147,60 @@ static int
 undo (struct mounting *mounting, bool force)
 {
   const struct mount_way *way = way_of (mounting);
-  int code = way->unmount (mounting, force);
+  char *other = mounting->source ? mounting_in_the_way (mounting->directory,
+                                                        mounting->source)
+                                 : NULL;
+  int code = TOOL_DONE;
 
+  /* Of that nobody has said that it may be taken away. */
+  if (other)
+    code = tool_error (EBUSY,
+                       "%s was mounted since, in %s or over it: unmount that "
+                       "first",
+                       other, mounting->directory);
+  free (other);
+  if (code == TOOL_DONE)
+    code = way->unmount (mounting, force);
   if (code == TOOL_DONE)
     code = way->end (mounting, force);
-  if (code == TOOL_DONE)
+  if (code == TOOL_DONE) {
+    if (way->report)
+      code = way->report (mounting);
     mounting_remove (mounting);
+  }
   return code;
 }
 
 /*--------------------------------------------------------------------
  * mount
  */
+
+/* Refuse options with which something else would be mounted than what was
+ * found, or not mounted at all.
+ */
+static int
+check_options (const char *options)
+{
+  static const char *const refused[] = {
+    "loop",    "offset", "sizelimit", "bind",   "rbind",          "move",
+    "remount", "nofail", "fsname",    "helper", "X-mount.subdir", NULL,
+  };
+
+  while (options && *options) {
+    const size_t length = strcspn (options, ",");
+    const size_t name = strcspn (options, ",=");
+
+    for (size_t i = 0; refused[i]; i++)
+      if (strlen (refused[i]) == name &&
+          strncmp (options, refused[i], name) == 0)
+        return tool_usage ("-o %s is not for this: what is mounted is the file "
+                           "system of the disk, by the device or file that it "
+                           "has here",
+                           refused[i]);
+    options += length + (options[length] == ',');
+  }
+  return TOOL_DONE;
+}
 
 /* Read the arguments.  Returns an exit code. */
 static int
@@ -143,7 +215,9 @@ parse (int argc, char *argv[], struct mounting *mounting)
   if (is_uri && argc > 2)
     return tool_usage ("the disk is in the URI: give no more than a directory "
                        "behind it");
-  code = attach_name (&attachment, argv[0], is_uri ? NULL : argv[1]);
+  code = check_options (wanted_options);
+  if (code == TOOL_DONE)
+    code = attach_name (&attachment, argv[0], is_uri ? NULL : argv[1]);
   mounting->database = attachment.database;
   mounting->disk = attachment.disk;
   mounting->uri = attachment.uri;
@@ -263,6 +337,11 @@ clear_directory (const struct mounting *mounting)
   else if (found->source && mounting_is_on (found->directory, found->source))
     code = tool_error (EEXIST, "%s is mounted there already",
                        found->uri ? found->uri : found->disk);
+  else if (common.dry_run)
+    code = tool_error (EBUSY,
+                       "an earlier mount on %s has left something; \"sqlblock "
+                       "umount\" cleans that up",
+                       found->directory);
   else
     code = undo (found, false);
   mounting_free (found);
@@ -292,14 +371,16 @@ claim (struct mounting *mounting)
                      mounting->directory);
 }
 
+/* Choose the way, and have it in the record before anything begins. */
 static const struct mount_way *
-choose_way (void)
+choose_way (struct mounting *mounting)
 {
   struct status status = { .message = "only root can have the kernel do it" };
   struct kernel *kernel = geteuid () == 0 ? kernel_open (&status) : NULL;
 
   if (kernel) {
     kernel_close (kernel);
+    mounting->by = tool_strdup ("kernel");
     return &mount_by_kernel;
   }
   tool_say ("FUSE is used: %s", status.message);
@@ -364,6 +445,8 @@ mount_found (const struct mount_way *way, struct mounting *mounting,
   }
   if (code == TOOL_DONE && mounting_save (mounting, &status) == -1)
     code = tool_fail (&status);
+  if (code == TOOL_DONE && tool_interrupted ())
+    code = tool_error (EINTR, "nothing is mounted: a signal has ended it");
   if (code == TOOL_DONE && !common.dry_run)
     code = way->mount (mounting, &volume, wish);
   return code;
@@ -374,7 +457,7 @@ run_mount (int argc, char *argv[])
 {
   struct mounting mounting = { .number = -1, .lock = -1, .device = -1 };
   struct mount_wish wish = { .readonly = readonly, .options = wanted_options };
-  const struct mount_way *way;
+  const struct mount_way *way = NULL;
   int code = parse (argc, argv, &mounting);
 
   tool_catch_signals ();
@@ -385,9 +468,10 @@ run_mount (int argc, char *argv[])
   if (code == TOOL_DONE)
     code = check_directory (mounting.directory);
   if (code == TOOL_DONE)
+    way = choose_way (&mounting);
+  if (code == TOOL_DONE)
     code = claim (&mounting);
   if (code == TOOL_DONE) {
-    way = choose_way ();
     code = way->begin (&mounting, &wish);
     if (code == TOOL_DONE)
       code = mount_found (way, &mounting, &wish);
@@ -407,15 +491,24 @@ run_mount (int argc, char *argv[])
 static int
 run_umount (int argc, char *argv[])
 {
-  char *directory = find_directory (argv[0]);
+  char *directory = find_directory (argv[0], LINKS_MOST);
   struct search search = { .directory = directory, .but = -1 };
+  char *elsewhere = NULL;
   struct status status;
   int code;
 
   (void)argc;
   if (directory)
     mounting_each (find, &search);
-  if (!search.is_found)
+  if (directory && !search.is_found)
+    elsewhere = mounting_find_elsewhere (directory);
+  if (elsewhere)
+    code = tool_error (ENOENT,
+                       "what is on %s is in the records of %s: unmount it as "
+                       "the user, and with the $XDG_RUNTIME_DIR, with which it "
+                       "was mounted",
+                       directory, elsewhere);
+  else if (!search.is_found)
     code = tool_error (ENOENT, "nothing was mounted on %s by sqlblock",
                        directory ? directory : argv[0]);
   else if (mounting_lock (&search.found, &status) == -1)
@@ -424,6 +517,7 @@ run_umount (int argc, char *argv[])
     code = undo (&search.found, common.force);
   if (search.is_found)
     mounting_free (&search.found);
+  free (elsewhere);
   free (directory);
   return code;
 }
@@ -448,7 +542,7 @@ static const struct tool_option mount_options[] = {
     "not replayed" },
   { "partition", 0, "PARTITION", &wanted_partition,
     "mount this one: its number, its name in a GPT, or\n"
-    "the label of its file system" },
+    "the label of its file system; 0: the whole disk" },
   { "options", 'o', "OPTIONS", &wanted_options,
     "more options of mount, as \"discard,noatime\"" },
   { NULL, 0, NULL, NULL, NULL },

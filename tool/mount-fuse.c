@@ -5,8 +5,8 @@
 /* Mounting without the kernel's nbd: see mount-way.h.
  *
  * nbdfuse has the server as its child, and talks to it by a pipe; both end when
- * the file is unmounted, after who has it open.  They belong to nobody else,
- * and are found by the name of the file, which stands on their command lines.
+ * the file is unmounted, after who has it open.  They are this user's, and are
+ * found by the name of the file, which stands on their command lines.
  *
  * These programs are found by $PATH, as nbdkit is: they run as the user who
  * asks, and fusermount gets its privileges by itself.
@@ -38,6 +38,9 @@
 #define START_MOST 600
 #define MOUNT_MOST 6000
 #define END_MOST   600
+
+/* A line of the log. */
+#define NOT_WRITTEN "sqlblock: not all was written: "
 
 /* What is given to guestmount of options, in words. */
 #define OPTIONS_MOST 100
@@ -96,32 +99,59 @@ start (const struct mounting *mounting, const char *const argv[])
   return pid;
 }
 
-/* Print WHAT, and what the programs have said: the first that is called an
- * error, or all.  Returns an exit code.
+/* How long the log is. */
+static long
+log_length (const struct mounting *mounting)
+{
+  char *log = mounting_file (mounting, "log");
+  struct stat file;
+  const bool is_there = stat (log, &file) == 0;
+
+  free (log);
+  return is_there ? file.st_size : 0;
+}
+
+/* What a program has said is so long at most. */
+#define SAID_MOST 1000
+
+/* What the programs have said since the log was FROM bytes long: the first that
+ * is called an error, or all.
  */
-static int
-fail_by_log (const struct mounting *mounting, const char *what)
+static void
+read_log (const struct mounting *mounting, long from, char said[SAID_MOST])
 {
   char *log = mounting_file (mounting, "log");
   FILE *file = fopen (log, "re");
-  char line[1000], said[1000] = "";
+  char line[SAID_MOST];
   size_t length = 0;
   bool is_error = false;
 
   free (log);
+  said[0] = '\0';
+  if (file)
+    fseek (file, from, SEEK_SET);
   while (!is_error && file && fgets (line, sizeof line, file) != NULL) {
     is_error = strstr (line, "error: ") != NULL;
     if (is_error)
       length = 0;
     line[strcspn (line, "\n")] = '\0';
-    if (line[0] && length < sizeof said)
-      length += snprintf (said + length, sizeof said - length, "%s%s",
+    if (line[0] && length < SAID_MOST)
+      length += snprintf (said + length, SAID_MOST - length, "%s%s",
                           length ? "; " : "", line);
   }
   if (file)
     fclose (file);
+}
+
+/* Print WHAT, and what the programs have said.  Returns an exit code. */
+static int
+fail_by_log (const struct mounting *mounting, const char *what)
+{
+  char said[SAID_MOST];
+
+  read_log (mounting, 0, said);
   return tool_error (EIO, "%s: %s", what,
-                     length ? said : "it does not say why");
+                     said[0] ? said : "it does not say why");
 }
 
 /* Run a program and wait for its end; where it CLEANS up, also after a signal
@@ -145,6 +175,27 @@ run (const struct mounting *mounting, const char *const argv[], bool cleans)
   return -1;
 }
 
+/* Is process PID this user's?  A command line may say anything, also that of
+ * one with other privileges which somebody else has started.
+ */
+static bool
+is_own (int pid)
+{
+  char *name = tool_format ("/proc/%d/status", pid);
+  FILE *file = fopen (name, "re");
+  char line[200];
+  unsigned real, effective;
+  bool is_found = false;
+
+  while (!is_found && file && fgets (line, sizeof line, file) != NULL)
+    is_found = sscanf (line, "Uid: %u %u", &real, &effective) == 2 &&
+               real == getuid () && effective == geteuid ();
+  if (file)
+    fclose (file);
+  free (name);
+  return is_found;
+}
+
 /* Is the process whose command line is the file NAME of PROGRAM, with the
  * argument WORD?
  */
@@ -152,21 +203,20 @@ static bool
 is_running (const char *name, const char *program, const char *word)
 {
   FILE *file = fopen (name, "re");
-  char words[8192];
+  char *words = NULL;
+  size_t size = 0;
   const char *base;
-  size_t length;
   bool is_found = false;
 
-  if (file == NULL)
-    return false;
-  length = fread (words, 1, sizeof words - 1, file);
-  fclose (file);
-  words[length] = '\0';
-  base = strrchr (words, '/');
-  if (strcmp (base ? base + 1 : words, program) != 0)
-    return false;
-  for (size_t at = 0; at < length && !is_found; at += strlen (words + at) + 1)
-    is_found = strcmp (words + at, word) == 0;
+  if (file && getdelim (&words, &size, '\0', file) > 0) {
+    base = strrchr (words, '/');
+    if (strcmp (base ? base + 1 : words, program) == 0)
+      while (!is_found && getdelim (&words, &size, '\0', file) > 0)
+        is_found = strcmp (words, word) == 0;
+  }
+  if (file)
+    fclose (file);
+  free (words);
   return is_found;
 }
 
@@ -176,23 +226,23 @@ find_process (const struct mounting *mounting, const char *program)
 {
   char *file = mounting_file (mounting, "disk/disk");
   glob_t lines = { 0 };
-  int pid = 0;
+  int pid, found = 0;
 
   if (glob ("/proc/[0-9]*/cmdline", GLOB_NOSORT, NULL, &lines) == 0)
-    for (size_t i = 0; pid == 0 && i < lines.gl_pathc; i++)
-      if (is_running (lines.gl_pathv[i], program, file) &&
-          sscanf (lines.gl_pathv[i], "/proc/%d/", &pid) != 1)
-        pid = 0;
+    for (size_t i = 0; found == 0 && i < lines.gl_pathc; i++)
+      if (sscanf (lines.gl_pathv[i], "/proc/%d/", &pid) == 1 &&
+          is_running (lines.gl_pathv[i], program, file) && is_own (pid))
+        found = pid;
   globfree (&lines);
   free (file);
-  return pid;
+  return found;
 }
 
 /* Wait until it has ended; with FORCE it is asked to. */
 static int
 await_end (const struct mounting *mounting, const char *program, bool force)
 {
-  pid_t pid;
+  pid_t pid, asked = 0;
 
   for (int i = 0; (pid = find_process (mounting, program)) != 0; i++) {
     if (i == END_MOST)
@@ -200,32 +250,44 @@ await_end (const struct mounting *mounting, const char *program, bool force)
                          "%s is still writing; unmount it again when it has "
                          "ended",
                          program);
-    if (force && i == 0)
+    if (force && pid != asked)
       kill (pid, SIGTERM);
+    asked = pid;
     sleep_a_tenth ();
   }
   return TOOL_DONE;
+}
+
+/* Unmount DIRECTORY by fusermount, as who is not root has to. */
+static int
+release_by_program (const struct mounting *mounting, const char *directory,
+                    bool force)
+{
+  const char *program =
+      is_installed ("fusermount3") ? "fusermount3" : "fusermount";
+  const char *const argv[] = { program, force ? "-uz" : "-u", "--", directory,
+                               NULL };
+  const long length = log_length (mounting);
+  char said[SAID_MOST];
+
+  if (!is_installed (program))
+    return tool_error (ENOTSUP, "fusermount3 is needed to unmount it; install "
+                                "the package fuse3");
+  if (run (mounting, argv, true) == 0 || !mounting_is_on (directory, NULL))
+    return TOOL_DONE;
+  read_log (mounting, length, said);
+  if (strstr (said, strerror (EBUSY)))
+    return mount_fail_busy (directory);
+  return tool_error (EIO, "%s: %s", directory,
+                     said[0] ? said : "fusermount does not unmount it");
 }
 
 /* Unmount DIRECTORY. */
 static int
 release (const struct mounting *mounting, const char *directory, bool force)
 {
-  static const char *const programs[] = { "fusermount3", "fusermount" };
-
-  if (geteuid () == 0) {
-    if (umount2 (directory, UMOUNT_NOFOLLOW | (force ? MNT_DETACH : 0)) == 0)
-      return TOOL_DONE;
-  }
-  else
-    for (size_t i = 0; i < sizeof programs / sizeof programs[0]; i++) {
-      const char *const argv[] = { programs[i], force ? "-uz" : "-u", "--",
-                                   directory, NULL };
-
-      if (run (mounting, argv, true) == 0)
-        return TOOL_DONE;
-    }
-  return mount_fail_busy (directory);
+  return geteuid () == 0 ? mount_release (directory, force)
+                         : release_by_program (mounting, directory, force);
 }
 
 /*--------------------------------------------------------------------
@@ -413,13 +475,42 @@ do_mount (struct mounting *mounting, const struct volume *volume,
                                          : "fuse2fs does not mount it");
 }
 
+/* Have it in the log that not all was written, and WHY. */
+static void
+note_loss (const struct mounting *mounting, const char *why)
+{
+  char *log = mounting_file (mounting, "log");
+  const int fd = open (log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+
+  if (fd != -1) {
+    dprintf (fd, "%s%s\n", NOT_WRITTEN, why);
+    close (fd);
+  }
+  free (log);
+}
+
 static int
 do_unmount (const struct mounting *mounting, bool force)
 {
   if (mounting->source == NULL ||
       !mounting_is_on (mounting->directory, mounting->source))
     return TOOL_DONE;
+  if (!mounting_has_option (mounting, "ro") &&
+      find_process (mounting, mounting->by) == 0)
+    note_loss (mounting, "the file system's program was killed");
   return release (mounting, mounting->directory, force);
+}
+
+/* Have the server write what it has. */
+static void
+flush (const struct mounting *mounting)
+{
+  const int fd = open (mounting->source, O_RDONLY | O_CLOEXEC);
+
+  if (fd == -1 || fsync (fd) == -1)
+    note_loss (mounting, strerror (errno));
+  if (fd != -1)
+    close (fd);
 }
 
 /* What has the file open goes before the file, that before the server. */
@@ -430,13 +521,54 @@ end (struct mounting *mounting, bool force)
   int code =
       mounting->by ? await_end (mounting, mounting->by, force) : TOOL_DONE;
 
-  if (code == TOOL_DONE && mounting_is_on (directory, NULL))
+  if (code == TOOL_DONE && mounting_is_on (directory, NULL)) {
+    if (mounting->by && !mounting_has_option (mounting, "ro"))
+      flush (mounting);
     code = release (mounting, directory, force);
+  }
   if (code == TOOL_DONE)
     code = await_end (mounting, "nbdfuse", force);
   free (directory);
   return code;
 }
 
-const struct mount_way mount_by_fuse = { begin, plan, do_mount, do_unmount,
-                                         end };
+/* Does this LINE of the log tell of something that was not written?  nbdfuse
+ * gives the words of libnbd.
+ */
+static bool
+tells_of_loss (const char *line)
+{
+  return strncmp (line, NOT_WRITTEN, strlen (NOT_WRITTEN)) == 0 ||
+         (strstr (line, "nbd_") && strstr (line, " failed: ") &&
+          strstr (line, ": read: ") == NULL);
+}
+
+static int
+report (const struct mounting *mounting)
+{
+  char *log = mounting_file (mounting, "log"), *kept;
+  FILE *file = fopen (log, "re");
+  char line[1000] = "";
+  bool is_lost = false;
+  int code = TOOL_DONE;
+
+  while (!is_lost && file && fgets (line, sizeof line, file) != NULL)
+    is_lost = tells_of_loss (line);
+  if (file)
+    fclose (file);
+  if (is_lost) {
+    line[strcspn (line, "\n")] = '\0';
+    kept = mounting_keep_log (mounting);
+    code = tool_error (EIO,
+                       "%s is unmounted, but not all was written that was "
+                       "written there: %s; %s has all that failed, and e2fsck "
+                       "or its like finds what is damaged",
+                       mounting->directory, line, kept);
+    free (kept);
+  }
+  free (log);
+  return code;
+}
+
+const struct mount_way mount_by_fuse = { begin,      plan, do_mount,
+                                         do_unmount, end,  report };

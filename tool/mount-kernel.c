@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -50,17 +51,26 @@ begin (struct mounting *mounting, struct mount_wish *wish)
   int code = attach_name (&attachment,
                           mounting->uri ? mounting->uri : mounting->database,
                           mounting->disk);
+  const bool wants_to_write = !attachment.readonly && !common.dry_run;
 
+  /* A plan changes nothing, and a server that only reads does not either. */
+  attachment.readonly |= common.dry_run;
   if (code == TOOL_DONE)
     code = attach_begin (&attachment, &is_new);
   if (code == TOOL_DONE) {
     mounting->device = attachment.number;
     mounting->attached = is_new ? attachment.since : 0;
     mounting->source = tool_format ("/dev/nbd%d", attachment.number);
-    wish->readonly |= attachment.readonly;
+    if (!common.dry_run)
+      wish->readonly |= attachment.readonly;
     if (mounting_save (mounting, &status) == -1)
       code = tool_fail (&status);
   }
+  if (code == TOOL_DONE && wants_to_write && attachment.readonly && !is_new)
+    code = tool_error (EBUSY,
+                       "/dev/nbd%d has it already, and only for reading: use "
+                       "--read-only, or have that device detached first",
+                       attachment.number);
   attachment_free (&attachment);
   return code;
 }
@@ -76,7 +86,6 @@ plan (struct mounting *mounting, const struct volume *volume,
     mounting->source =
         tool_format ("/dev/nbd%dp%d", mounting->device, volume->partition);
   }
-  mounting->by = tool_strdup ("kernel");
   mounting->type = tool_strdup (file_system->driver);
   mounting->options =
       mount_join ("nosuid", "nodev", file_system->options, wish->options,
@@ -148,6 +157,15 @@ need_partition (const struct mounting *mounting, const struct volume *volume)
   return TOOL_DONE;
 }
 
+/* The number of the file system that is seen there. */
+static dev_t
+device_of (const char *directory)
+{
+  struct stat file;
+
+  return stat (directory, &file) == 0 ? file.st_dev : 0;
+}
+
 static int
 do_mount (struct mounting *mounting, const struct volume *volume,
           const struct mount_wish *wish)
@@ -162,6 +180,7 @@ do_mount (struct mounting *mounting, const struct volume *volume,
                                mounting->directory,
                                NULL };
   const struct program_files files = { -1, -1, -1, -1, false, false };
+  const dev_t before = device_of (mounting->directory);
   struct status status;
   int code = volume->partition ? need_partition (mounting, volume) : TOOL_DONE;
 
@@ -169,6 +188,16 @@ do_mount (struct mounting *mounting, const struct volume *volume,
   if (code == TOOL_DONE &&
       program_run (argv, "mount", &files, MOUNT_SECONDS, NULL, &status) == -1)
     code = tool_fail (&status);
+  if (code == TOOL_DONE &&
+      !mounting_is_on (mounting->directory, mounting->source)) {
+    /* mount may have taken another device, or done nothing. */
+    if (device_of (mounting->directory) != before)
+      umount2 (mounting->directory, UMOUNT_NOFOLLOW);
+    code = tool_error (EIO,
+                       "mount has not mounted %s itself on %s; leave out the "
+                       "options that have it do otherwise",
+                       mounting->source, mounting->directory);
+  }
   return code;
 }
 
@@ -176,13 +205,9 @@ static int
 do_unmount (const struct mounting *mounting, bool force)
 {
   if (mounting->source == NULL ||
-      !mounting_is_on (mounting->directory, mounting->source) ||
-      umount2 (mounting->directory,
-               UMOUNT_NOFOLLOW | (force ? MNT_DETACH : 0)) == 0)
+      !mounting_is_on (mounting->directory, mounting->source))
     return TOOL_DONE;
-  return errno == EBUSY ? mount_fail_busy (mounting->directory)
-                        : tool_error (errno, "%s: %s", mounting->directory,
-                                      strerror (errno));
+  return mount_release (mounting->directory, force);
 }
 
 /* Another mount of the same device is to detach it. */
@@ -198,7 +223,8 @@ hand_over (struct mounting *other, void *opaque)
   struct status ignored;
 
   if (other->number == heir->of->number || other->device != heir->of->device ||
-      !mounting_is_on (other->directory, other->source))
+      !mounting_is_on (other->directory, other->source) ||
+      mounting_lock (other, &ignored) == -1)
     return 0;
   other->attached = heir->of->attached;
   heir->is_found = mounting_save (other, &ignored) == 0;
@@ -207,28 +233,40 @@ hand_over (struct mounting *other, void *opaque)
   return heir->is_found;
 }
 
-/* Somebody may have detached it, and attached another disk there. */
-static bool
-is_still_there (const struct mounting *mounting)
+/* The device that a mount has attached. */
+struct attached {
+  const struct mounting *of;
+  int64_t since;
+  int device;
+};
+
+static int
+find_attached (int number, void *opaque)
 {
+  struct attached *attached = opaque;
+  const struct mounting *of = attached->of;
   const struct attachment ours = {
-    .database = mounting->database,
-    .disk = mounting->disk,
-    .uri = mounting->uri,
+    .database = of->database,
+    .disk = of->disk,
+    .uri = of->uri,
   };
   struct attachment attachment;
   struct status ignored;
   char *wanted, *has;
   bool is_same;
 
-  if (attachment_load (mounting->device, &attachment, &ignored) != 1)
-    return false;
+  /* Somebody may have detached it, and attached another disk there. */
+  if ((of->device != -1 && of->device != number) ||
+      attachment_load (number, &attachment, &ignored) != 1)
+    return 0;
   wanted = attachment_backend (&ours);
   has = attachment_backend (&attachment);
-  is_same = strcmp (wanted, has) == 0 && attachment.since == mounting->attached;
+  is_same = strcmp (wanted, has) == 0 && attachment.since == attached->since;
   free (wanted);
   free (has);
   attachment_free (&attachment);
+  if (is_same)
+    attached->device = number;
   return is_same;
 }
 
@@ -236,12 +274,22 @@ static int
 end (struct mounting *mounting, bool force)
 {
   struct heir heir = { .of = mounting };
+  struct attached attached = { .of = mounting, .device = -1 };
 
-  if (mounting->attached == 0 || !is_still_there (mounting))
+  /* Killed before it knew the device, it has attached it all the same, under
+   * its own time.
+   */
+  attached.since =
+      mounting->device == -1 ? mounting->since : mounting->attached;
+  if (attached.since != 0)
+    attachment_each (find_attached, &attached);
+  if (attached.device == -1)
     return TOOL_DONE;
+  mounting->device = attached.device;
+  mounting->attached = attached.since;
   mounting_each (hand_over, &heir);
-  return heir.is_found ? TOOL_DONE : attach_end (mounting->device, force);
+  return heir.is_found ? TOOL_DONE : attach_end (attached.device, force);
 }
 
-const struct mount_way mount_by_kernel = { begin, plan, do_mount, do_unmount,
-                                           end };
+const struct mount_way mount_by_kernel = { begin,      plan, do_mount,
+                                           do_unmount, end,  NULL };

@@ -46,6 +46,11 @@ struct mount_way {
    */
   int (*unmount) (const struct mounting *mounting, bool force);
   int (*end) (struct mounting *mounting, bool force);
+
+  /* When all has ended: say where something that was written was lost.  NULL
+   * where unmount and end do.
+   */
+  int (*report) (const struct mounting *mounting);
 };
 
 extern const struct mount_way mount_by_kernel, mount_by_fuse;
@@ -57,5 +62,8 @@ char *mount_join (const char *option, ...);
 
 /* Say that it cannot be unmounted; returns an exit code. */
 int mount_fail_busy (const char *directory);
+
+/* Unmount DIRECTORY by a system call; with FORCE also where it is in use. */
+int mount_release (const char *directory, bool force);
 
 #endif /* SQLBLOCK_MOUNT_WAY_H */

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <mntent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,11 +21,19 @@
 #include "mounting.h"
 #include "tool.h"
 
+/* How BASE is called, or begins. */
+#define NAME "sqlblock-mounted"
+
 /* Another BASE, for tests. */
 #define BASE_VARIABLE "SQLBLOCK_MOUNTED"
 
 /* At most so many at once. */
 #define NUMBER_MOST 4095
+
+/* A line of /proc/mounts has two names of 4096 bytes, of which each may have
+ * become four, and options.
+ */
+#define LINE_MOST 65536
 
 /* A new string. */
 static char *
@@ -36,10 +45,10 @@ base_name (void)
   if (other && other[0])
     return tool_strdup (other);
   if (geteuid () == 0)
-    return tool_strdup ("/run/sqlblock-mounted");
+    return tool_strdup ("/run/" NAME);
   if (runtime && runtime[0] == '/')
-    return tool_format ("%s/sqlblock-mounted", runtime);
-  return tool_format ("/tmp/sqlblock-mounted-%ld", (long)geteuid ());
+    return tool_format ("%s/" NAME, runtime);
+  return tool_format ("/tmp/" NAME "-%ld", (long)geteuid ());
 }
 
 /* Is it there, and nobody else's?  Anybody may make one in /tmp. */
@@ -71,20 +80,122 @@ mounting_file (const struct mounting *mounting, const char *name)
  * What the kernel says.
  */
 
+/* Call FOUND for each mount, the oldest first. */
+static void
+each_mount (void (*found) (const struct mntent *entry, void *opaque),
+            void *opaque)
+{
+  static char line[LINE_MOST];
+  FILE *mounts = setmntent ("/proc/self/mounts", "re");
+  struct mntent entry;
+
+  while (mounts && getmntent_r (mounts, &entry, line, sizeof line) != NULL)
+    found (&entry, opaque);
+  if (mounts)
+    endmntent (mounts);
+}
+
+/* Is NAME below DIRECTORY? */
+static bool
+is_below (const char *name, const char *directory)
+{
+  const size_t length = strcmp (directory, "/") == 0 ? 0 : strlen (directory);
+
+  return strncmp (name, directory, length) == 0 && name[length] == '/' &&
+         name[length + 1];
+}
+
+/* What is looked for in the mounts, and was found. */
+struct look {
+  const char *directory, *source;
+  bool is_on, is_there;
+  char *text;
+  void (*found) (const char *directory, void *opaque);
+  void *opaque;
+};
+
+static void
+look_on (const struct mntent *entry, void *opaque)
+{
+  struct look *look = opaque;
+
+  /* The last is on top. */
+  if (strcmp (entry->mnt_dir, look->directory) == 0)
+    look->is_on =
+        look->source == NULL || strcmp (entry->mnt_fsname, look->source) == 0;
+}
+
 bool
 mounting_is_on (const char *directory, const char *source)
 {
-  FILE *mounts = setmntent ("/proc/self/mounts", "re");
-  const struct mntent *entry;
-  bool is_on = false;
+  struct look look = { .directory = directory, .source = source };
 
-  /* The last is on top. */
-  while (mounts && (entry = getmntent (mounts)) != NULL)
-    if (strcmp (entry->mnt_dir, directory) == 0)
-      is_on = source == NULL || strcmp (entry->mnt_fsname, source) == 0;
-  if (mounts)
-    endmntent (mounts);
-  return is_on;
+  each_mount (look_on, &look);
+  return look.is_on;
+}
+
+static void
+look_in_the_way (const struct mntent *entry, void *opaque)
+{
+  struct look *look = opaque;
+  const bool is_same = strcmp (entry->mnt_dir, look->directory) == 0;
+
+  if (is_same && strcmp (entry->mnt_fsname, look->source) == 0)
+    look->is_there = true;
+  else if (look->is_there && look->text == NULL &&
+           (is_same || is_below (entry->mnt_dir, look->directory) ||
+            is_below (look->directory, entry->mnt_dir)))
+    look->text = tool_format ("%s on %s", entry->mnt_fsname, entry->mnt_dir);
+}
+
+char *
+mounting_in_the_way (const char *directory, const char *source)
+{
+  struct look look = { .directory = directory, .source = source };
+
+  each_mount (look_in_the_way, &look);
+  return look.text;
+}
+
+static void
+look_elsewhere (const struct mntent *entry, void *opaque)
+{
+  struct look *look = opaque;
+  int number, end = 0;
+  const char *file = strstr (entry->mnt_fsname, "/" NAME);
+
+  if (strcmp (entry->mnt_dir, look->directory) != 0)
+    return;
+  free (look->text);
+  look->text = NULL;
+  if (entry->mnt_fsname[0] != '/' || file == NULL)
+    return;
+  file += 1 + strcspn (file + 1, "/");
+  if (sscanf (file, "/%d/disk/disk%n", &number, &end) == 1 && end &&
+      file[end] == '\0')
+    look->text = tool_format ("%.*s", (int)(file - entry->mnt_fsname),
+                              entry->mnt_fsname);
+}
+
+char *
+mounting_find_elsewhere (const char *directory)
+{
+  struct look look = { .directory = directory };
+
+  each_mount (look_elsewhere, &look);
+  return look.text;
+}
+
+static void
+look_for_source (const struct mntent *entry, void *opaque)
+{
+  const struct look *look = opaque;
+  const size_t length = strlen (look->source);
+  const char *rest = entry->mnt_fsname + length;
+
+  if (strncmp (entry->mnt_fsname, look->source, length) == 0 &&
+      (!*rest || (*rest == 'p' && strspn (rest + 1, "0123456789") > 0)))
+    look->found (entry->mnt_dir, look->opaque);
 }
 
 void
@@ -92,60 +203,32 @@ mounting_each_directory (const char *source,
                          void (*found) (const char *directory, void *opaque),
                          void *opaque)
 {
-  const size_t length = strlen (source);
-  FILE *mounts = setmntent ("/proc/self/mounts", "re");
-  const struct mntent *entry;
+  struct look look = { .source = source, .found = found, .opaque = opaque };
 
-  while (mounts && (entry = getmntent (mounts)) != NULL) {
-    const char *rest = entry->mnt_fsname + length;
-
-    if (strncmp (entry->mnt_fsname, source, length) == 0 &&
-        (!*rest || (*rest == 'p' && strspn (rest + 1, "0123456789") > 0)))
-      found (entry->mnt_dir, opaque);
-  }
-  if (mounts)
-    endmntent (mounts);
+  each_mount (look_for_source, &look);
 }
 
 /*--------------------------------------------------------------------
  * Written and read.
  */
 
-int
-mounting_make (struct mounting *mounting, struct status *status)
-{
-  char *base = base_name (), *name = NULL;
-  int r;
-
-  if (mkdir (base, 0700) == -1 && errno != EEXIST)
-    r = status_fail (status, errno, "%s: %s", base, strerror (errno));
-  else
-    r = check_base (base, status);
-  if (r == -1) {
-    free (base);
-    return -1;
-  }
-  r = -1;
-  status_fail (status, EMFILE, "%s has too many already", base);
-  for (mounting->number = 0; r == -1 && mounting->number <= NUMBER_MOST;) {
-    free (name);
-    name = tool_format ("%s/%d", base, mounting->number);
-    r = mkdir (name, 0700);
-    if (r == -1 && errno != EEXIST) {
-      status_fail (status, errno, "%s: %s", name, strerror (errno));
-      break;
-    }
-    mounting->number += r == -1;
-  }
-  free (name);
-  free (base);
-  return r == 0 ? mounting_lock (mounting, status) : -1;
-}
-
+/* TEXT, which need not be UTF-8, with all but printable ASCII as %XX. */
 static json_t *
-text_or_null (const char *text)
+encode (const char *text)
 {
-  return text ? tool_json_string (text) : json_null ();
+  char *encoded, *to;
+  json_t *value;
+
+  if (text == NULL)
+    return json_null ();
+  encoded = to = tool_alloc (3 * strlen (text) + 1);
+  for (; *text; text++)
+    to += sprintf (
+        to, *text > ' ' && *text < 0x7f && *text != '%' ? "%c" : "%%%02X",
+        (unsigned char)*text);
+  value = json_string (encoded);
+  free (encoded);
+  return value;
 }
 
 int
@@ -155,14 +238,13 @@ mounting_save (const struct mounting *mounting, struct status *status)
   char *new_name = mounting_file (mounting, "new");
   json_t *value = json_pack (
       "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:I, s:I}",
-      "directory", text_or_null (mounting->directory), "database",
-      text_or_null (mounting->database), "disk", text_or_null (mounting->disk),
-      "uri", text_or_null (mounting->uri), "source",
-      text_or_null (mounting->source), "by", text_or_null (mounting->by),
-      "type", text_or_null (mounting->type), "options",
-      text_or_null (mounting->options), "partition", mounting->partition,
-      "device", mounting->device, "attached", (json_int_t)mounting->attached,
-      "since", (json_int_t)mounting->since);
+      "directory", encode (mounting->directory), "database",
+      encode (mounting->database), "disk", encode (mounting->disk), "uri",
+      encode (mounting->uri), "source", encode (mounting->source), "by",
+      encode (mounting->by), "type", encode (mounting->type), "options",
+      encode (mounting->options), "partition", mounting->partition, "device",
+      mounting->device, "attached", (json_int_t)mounting->attached, "since",
+      (json_int_t)mounting->since);
   int r = 0;
 
   if (json_dump_file (value, new_name, JSON_INDENT (2)) == -1 ||
@@ -174,13 +256,24 @@ mounting_save (const struct mounting *mounting, struct status *status)
   return r;
 }
 
-/* A copy of the text KEY of VALUE, or NULL. */
+/* The text KEY of VALUE, a new string, or NULL. */
 static char *
 get_text (const json_t *value, const char *key)
 {
-  const char *text = json_string_value (json_object_get (value, key));
+  const char *from = json_string_value (json_object_get (value, key));
+  char *text = from ? tool_strdup (from) : NULL, *to = text;
+  unsigned byte;
 
-  return text ? tool_strdup (text) : NULL;
+  for (; from && *from; from++)
+    if (sscanf (from, "%%%2X", &byte) == 1) {
+      *to++ = byte;
+      from += 2;
+    }
+    else
+      *to++ = *from;
+  if (to)
+    *to = '\0';
+  return text;
 }
 
 /* Read number NUMBER.  Returns false where it does not say where it is. */
@@ -217,23 +310,138 @@ load (int number, struct mounting *mounting)
   return false;
 }
 
-int
-mounting_lock (struct mounting *mounting, struct status *status)
+/* Lock its directory. */
+static int
+lock (struct mounting *mounting, struct status *status)
 {
   char *name = mounting_file (mounting, "");
+  struct stat locked, there;
   int r = 0;
 
   mounting->lock = open (name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
   if (mounting->lock == -1)
     r = status_fail (status, errno, "%s: %s", name, strerror (errno));
-  else if (flock (mounting->lock, LOCK_EX | LOCK_NB) == -1) {
+  else if (flock (mounting->lock, LOCK_EX | LOCK_NB) == -1)
     r = status_fail (status, EBUSY,
                      "another command is mounting or unmounting it just now");
+  else if (fstat (mounting->lock, &locked) == -1 || stat (name, &there) == -1 ||
+           locked.st_dev != there.st_dev || locked.st_ino != there.st_ino)
+    r = status_fail (status, ENOENT, "another command has unmounted it");
+  if (r == -1 && mounting->lock != -1) {
     close (mounting->lock);
     mounting->lock = -1;
   }
   free (name);
   return r;
+}
+
+int
+mounting_lock (struct mounting *mounting, struct status *status)
+{
+  struct mounting now;
+  int r = lock (mounting, status);
+
+  if (r == -1)
+    return -1;
+  if (!load (mounting->number, &now) ||
+      strcmp (now.directory, mounting->directory) != 0 ||
+      now.since != mounting->since)
+    r = status_fail (status, ENOENT, "another command has unmounted it");
+  else {
+    now.lock = mounting->lock;
+    mounting->lock = -1;
+    mounting_free (mounting);
+    *mounting = now;
+    return 0;
+  }
+  mounting_free (&now);
+  close (mounting->lock);
+  mounting->lock = -1;
+  return r;
+}
+
+/* Is directory NAME empty, since a command was killed?  Then it is made anew.
+ * Keeps errno where it is not.
+ */
+static bool
+reclaim (struct mounting *mounting, const char *name)
+{
+  const int error = errno;
+  struct status ignored;
+  bool is_empty;
+
+  if (error != EEXIST || lock (mounting, &ignored) == -1) {
+    errno = error;
+    return false;
+  }
+  is_empty = rmdir (name) == 0 && mkdir (name, 0700) == 0;
+  close (mounting->lock);
+  mounting->lock = -1;
+  errno = error;
+  return is_empty;
+}
+
+int
+mounting_make (struct mounting *mounting, struct status *status)
+{
+  char *base = base_name (), *name = NULL;
+  struct status ignored;
+  int r = 0;
+
+  if (mkdir (base, 0700) == -1 && errno != EEXIST)
+    r = status_fail (status, errno, "%s: %s", base, strerror (errno));
+  else
+    r = check_base (base, status);
+  for (mounting->number = 0; r == 0; mounting->number++) {
+    if (mounting->number > NUMBER_MOST) {
+      r = status_fail (status, EMFILE, "%s has too many already", base);
+      break;
+    }
+    free (name);
+    name = tool_format ("%s/%d", base, mounting->number);
+    if (mkdir (name, 0700) == -1 && !reclaim (mounting, name)) {
+      if (errno == EEXIST)
+        continue;
+      r = status_fail (status, errno, "%s: %s", name, strerror (errno));
+    }
+    /* Another command may have had it for an empty one. */
+    else if (lock (mounting, &ignored) == 0)
+      break;
+  }
+  free (name);
+  free (base);
+  return r;
+}
+
+bool
+mounting_has_option (const struct mounting *mounting, const char *name)
+{
+  const char *at = mounting->options;
+  const size_t length = strlen (name);
+
+  while (at && *at) {
+    const size_t next = strcspn (at, ",");
+
+    if (next == length && strncmp (at, name, length) == 0)
+      return true;
+    at += next + (at[next] == ',');
+  }
+  return false;
+}
+
+char *
+mounting_keep_log (const struct mounting *mounting)
+{
+  char *base = base_name ();
+  char *log = mounting_file (mounting, "log");
+  char *kept = tool_format ("%s/%d-%" PRId64 ".log", base, mounting->number,
+                            mounting->since);
+
+  if (rename (log, kept) == -1)
+    tool_say ("warning: %s cannot be kept: %s", log, strerror (errno));
+  free (log);
+  free (base);
+  return kept;
 }
 
 void

@@ -11,6 +11,7 @@
  *       /disk/     without the kernel's nbd: nbdfuse has the disk here, as a
  *                  file
  *       /log       what nbdfuse and the server say
+ *   BASE/0-SINCE.log  that of one that is gone, which has lost something
  *
  * BASE is /run/sqlblock-mounted for root and in $XDG_RUNTIME_DIR for others;
  * for those who have none, it is in /tmp.  Only its owner can write it.
@@ -31,7 +32,7 @@ struct mounting {
   char *database, *disk, *uri; /* as those of an attachment */
   char *key;                   /* the same; it is not written down */
   char *source;                /* the device or file, as /proc/mounts has it */
-  char *by;   /* "kernel", "fuse2fs" or "guestmount"; NULL: not yet chosen */
+  char *by;   /* "kernel", "fuse2fs", "guestmount"; NULL: one of these two */
   char *type; /* of the file system, or NULL */
   char *options;
   int partition; /* 0: the whole disk */
@@ -51,6 +52,17 @@ char *mounting_file (const struct mounting *mounting, const char *name);
  */
 bool mounting_is_on (const char *directory, const char *source);
 
+/* What keeps SOURCE, which is mounted on DIRECTORY, from being unmounted there:
+ * it was mounted later, over it or in it.  A new string, as "tmpfs on
+ * /mnt/tmp", or NULL.
+ */
+char *mounting_in_the_way (const char *directory, const char *source);
+
+/* The BASE of another user or environment, where what is on DIRECTORY is from
+ * there; a new string, or NULL.
+ */
+char *mounting_find_elsewhere (const char *directory);
+
 /* Call FOUND for each directory on which SOURCE is mounted, or a partition of
  * it.
  */
@@ -64,10 +76,18 @@ int mounting_make (struct mounting *mounting, struct status *status);
 
 int mounting_save (const struct mounting *mounting, struct status *status);
 
-/* Lock it.  Returns 0, or -1: EBUSY where another command is at work on it,
- * ENOENT where that one has removed it.
+/* Lock it, and read it again.  Returns 0, or -1: EBUSY where another command is
+ * at work on it, ENOENT where that one has removed it.
  */
 int mounting_lock (struct mounting *mounting, struct status *status);
+
+/* Is NAME one of its options? */
+bool mounting_has_option (const struct mounting *mounting, const char *name);
+
+/* Move its log to where it stays when the rest goes; returns the new name, a
+ * new string.
+ */
+char *mounting_keep_log (const struct mounting *mounting);
 
 /* Its directory and all in it goes; what is mounted in it does not. */
 void mounting_remove (struct mounting *mounting);

@@ -22,6 +22,12 @@
 /* libblkid counts in these, whatever the disk has. */
 #define SECTOR 512
 
+/* A list of them that is longer than so many bytes is not gone on with. */
+#define LIST_MOST 300
+
+/* How the whole disk is called where it has partitions, too. */
+#define WHOLE "0"
+
 /* A file system may ask for a panic where it is damaged. */
 #define NO_PANIC "errors=remount-ro"
 
@@ -170,7 +176,9 @@ free_part (struct part *part)
   free (part->type);
 }
 
-/* "1 (vfat, EFI), 2 (ext4, root)", a new string. */
+/* "1 (vfat, EFI), 2 (ext4, root)", as much of it as a message has room for; a
+ * new string.
+ */
 static char *
 describe (const struct parts *parts)
 {
@@ -179,13 +187,18 @@ describe (const struct parts *parts)
   for (size_t i = 0; i < parts->count; i++) {
     const struct part *part = &parts->list[i];
     const char *name = part->name && part->name[0] ? part->name : part->label;
-    char *longer = tool_format ("%s%s%d (%s%s%s)", text, i ? ", " : "",
-                                part->volume.partition,
-                                part->type ? part->type : "nothing known",
-                                name ? ", " : "", name ? name : "");
+    const bool is_long = strlen (text) > LIST_MOST;
+    char *longer = is_long
+                       ? tool_format ("%s, ...", text)
+                       : tool_format ("%s%s%d (%s%s%s)", text, i ? ", " : "",
+                                      part->volume.partition,
+                                      part->type ? part->type : "nothing known",
+                                      name ? ", " : "", name ? name : "");
 
     free (text);
     text = longer;
+    if (is_long)
+      break;
   }
   return text;
 }
@@ -277,22 +290,54 @@ check (const struct part *part, struct status *status)
                       part->type);
 }
 
+/* Which of both: the WHOLE disk, which may have something, or one of PARTS?
+ * What is older than the other is not known, and writing into one destroys the
+ * other.
+ */
+static const struct part *
+choose_any (const struct part *whole, const struct parts *parts,
+            struct status *status)
+{
+  bool is_mountable = false;
+  char *text;
+
+  for (size_t i = 0; i < parts->count; i++)
+    is_mountable |= parts->list[i].volume.file_system != NULL;
+  /* An image of a CD may have partitions for those who start from it. */
+  if (whole->type && (parts->count == 0 ||
+                      (!is_mountable && strcmp (whole->type, "iso9660") == 0)))
+    return whole;
+  if (whole->type == NULL)
+    return choose (parts, NULL, status);
+  text = describe (parts);
+  status_fail (status, EINVAL,
+               "there are a partition table and the marks of %s on the whole "
+               "disk, and only one of them can be right; choose one with "
+               "--partition=, where " WHOLE " is the whole disk: it has the "
+               "partitions %s",
+               strcmp (whole->type, "ambiguous") == 0 ? "file systems"
+                                                      : whole->type,
+               text);
+  free (text);
+  return NULL;
+}
+
 int
 volume_find (int fd, const char *wanted, struct volume *volume,
              struct status *status)
 {
   struct parts parts = { 0 };
   struct part whole = { 0 };
+  const bool is_whole = wanted && strcmp (wanted, WHOLE) == 0;
   const struct part *chosen = NULL;
-  int r = wanted ? 0 : look_into (fd, &whole, status);
+  int r = wanted && !is_whole ? 0 : look_into (fd, &whole, status);
 
-  /* An image of a CD may have partitions, too. */
-  if (r == 0 && whole.volume.file_system == NULL)
+  if (r == 0 && !is_whole)
     r = find_parts (fd, &parts, status);
   if (r == 0)
-    chosen = whole.type && (whole.volume.file_system || parts.count == 0)
-                 ? &whole
-                 : choose (&parts, wanted, status);
+    chosen = is_whole ? &whole
+             : wanted ? choose (&parts, wanted, status)
+                      : choose_any (&whole, &parts, status);
   if (r == 0)
     r = chosen ? check (chosen, status) : -1;
   if (r == 0) {

@@ -35,10 +35,11 @@ struct volume {
 };
 
 /* Find what to mount of the disk that FD has open: the partition WANTED, which
- * is a number, the name that a GPT gives it, or the label of its file system;
- * with NULL the whole disk, or the only partition that can be mounted.  Returns
- * 0, or -1: ENOENT where there is nothing of that kind, EINVAL where there are
- * several, ENOTSUP for what cannot be mounted.
+ * is a number, the name that a GPT gives it, or the label of its file system,
+ * or "0" for the whole disk; with NULL the only partition that can be mounted,
+ * or the whole disk where there is no partition.  Returns 0, or -1: ENOENT
+ * where there is nothing of that kind, EINVAL where there are several, ENOTSUP
+ * for what cannot be mounted.
  */
 int volume_find (int fd, const char *wanted, struct volume *volume,
                  struct status *status);

@@ -4,8 +4,8 @@
 # What a guest of test-attach.sh does with "sqlblock mount"; sourced after
 # guest.sh.
 
-guest_mount_tools="sfdisk mkfs.xfs tune2fs"
-guest_modules+=" xfs"
+guest_mount_tools="sfdisk mkfs.xfs tune2fs losetup"
+guest_modules+=" xfs loop"
 guest_machine+=(-m 384)
 
 # guest_mount: a part of its script. It has say, fail, $SQLBLOCK_PLUGIN, and
@@ -116,6 +116,64 @@ sqlblock detach $device
 sqlblock attach m.sqlite parts $device
 sqlblock umount live
 [ "$(sqlblock attached -H -o WHAT)" = "/tmp/m.sqlite parts" ]
+sqlblock detach $device
+nothing_left
+say "a plan writes nothing, and what is only read is not mounted for writing"
+before=$(sha256sum m.sqlite)
+sqlblock mount -n m.sqlite disk live | grep "live by kernel: -t ext4"
+[ "$(sha256sum m.sqlite)" = "$before" ] || fail "a plan has written"
+nothing_left
+sqlblock mount -r m.sqlite disk live
+fails 5 mount m.sqlite disk data
+grep "/dev/nbd0 has it already, and only for reading" /tmp/said
+sqlblock umount live
+nothing_left
+
+say "what others have mounted in it and over it stays"
+sqlblock mount m.sqlite disk live
+mkdir live/sub
+for directory in live/sub live; do
+  mount -t tmpfs none $directory
+  echo precious >$directory/file
+  fails 5 umount live
+  fails 5 umount --force live
+  grep "none on /tmp/$directory was mounted since" /tmp/said
+  grep precious $directory/file
+  umount $directory
+done
+sqlblock umount live
+long=$(printf '%0250d' 0 | sed 's/0/ /g')
+directory=/tmp
+for i in 1 2 3 4 5 6; do directory="$directory/$long"; done
+mkdir -p "$directory"
+sqlblock mount m.sqlite disk "$directory"
+[ -d "$directory/sub" ]
+sqlblock umount "$directory"
+nothing_left
+
+say "a mount that is ended or killed while it attaches"
+for signal in TERM KILL; do
+  sqlblock mount -q m.sqlite disk live &
+  mounting=$!
+  until [ -e /run/sqlblock-attached/nbd0.pid ]; do sleep 0.01; done
+  kill -$signal $mounting
+  ! wait $mounting || fail "it was mounted"
+  [ $signal = TERM ] || {
+    until [ "$(sqlblock attached -H -o STATE)" = connected ]; do
+      sleep 0.1
+    done
+    sqlblock umount live
+  }
+  nothing_left
+done
+
+say "what stands on a loop device is not detached below it"
+device=$(sqlblock attach m.sqlite disk)
+loop=$(losetup -f)
+losetup $loop $device
+fails 5 detach $device
+grep "$loop is made of it" /tmp/said
+losetup -d $loop
 sqlblock detach $device
 nothing_left
 sqlblock check m.sqlite

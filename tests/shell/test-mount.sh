@@ -23,7 +23,7 @@ fi
 mkdir "$tmp/user" "$tmp/programs"
 cp "$top_builddir/tool/sqlblock" "$plugin" "$tmp/programs"
 export SQLBLOCK_PLUGIN=$tmp/programs/${plugin##*/}
-export SQLBLOCK_MOUNTED=$tmp/user/mounted SQLBLOCK_ATTACHED=$tmp/user/attached
+export SQLBLOCK_MOUNTED=$tmp/user/sqlblock-mounted SQLBLOCK_ATTACHED=$tmp/user/attached
 [ -z "${as-}" ] || chown 65534:65534 "$tmp/user"
 cd "$tmp/user"
 db=$tmp/user/disks.sqlite
@@ -40,8 +40,11 @@ unmount_all ()
 {
   local status=$? directory
   set +e
-  for directory in "$tmp"/user/{here,"a place"} "$SQLBLOCK_MOUNTED"/*/disk; do
+  ! grep -q "^others $tmp" /proc/mounts || umount here
+  for directory in "$tmp"/user/{here,"a place",$'\xff 100%41'} \
+    "$SQLBLOCK_MOUNTED"/*; do
     "${as[@]}" fusermount3 -uz "$directory" 2>/dev/null
+    "${as[@]}" fusermount3 -uz "$directory/disk" 2>/dev/null
   done
   (exit "$status")
   cleanup
@@ -177,12 +180,102 @@ sqlblock umount here
 nothing_left
 kill_nbdkit
 
+# What cannot be written is not said to be; the log of it stays.
+rm "$tmp/s"
+start_nbdkit s --filter=error "$plugin" "$db" error-pwrite=ENOSPC \
+  error-pwrite-rate=100% error-file="$tmp/full"
+[ -z "${as-}" ] || chmod 666 "$tmp/s"
+sqlblock mount -q "$(uri s web)" here
+touch "$tmp/full"
+"${as[@]}" bash -c 'echo lost >here/lost' || :
+fails 1 "command failed: No space left on device; $SQLBLOCK_MOUNTED/0-" \
+  umount here
+grep -q "No space left" "$SQLBLOCK_MOUNTED"/0-*.log || fail "no log is kept"
+rm "$SQLBLOCK_MOUNTED"/0-*.log "$tmp/full"
+nothing_left
+sqlblock mount -q "$(uri s web)" here
+kill_nbdkit
+"${as[@]}" bash -c 'echo lost >here/lost' 2>/dev/null || :
+fails 1 "here is unmounted, but not all was written" umount here
+rm "$SQLBLOCK_MOUNTED"/0-*.log
+nothing_left
+sqlblock mount -q "$db" web here
+kill -9 $(pgrep -f "^fuse2fs.*$SQLBLOCK_MOUNTED/0/disk")
+fails 1 "the file system's program was killed; $SQLBLOCK_MOUNTED/0-" umount here
+rm "$SQLBLOCK_MOUNTED"/0-*.log
+nothing_left
+sqlblock check -q "$db"
+
 # --- What others do in between ------------------------------------------------
 
 sqlblock mount -q "$db" web here
 "${as[@]}" fusermount3 -u here
 [ "$(sqlblock attached -H -o STATE)" = gone ] || fail "it is not gone"
 sqlblock umount here
+nothing_left
+
+# Something else is over it, which root alone can do: that is not taken away, nor
+# are the processes below it ended.
+sqlblock mount -q "$db" web here
+if [ -n "${as-}" ] && mount -t tmpfs others here 2>/dev/null; then
+  fails 5 "others on $tmp/user/here was mounted since" umount here
+  fails 5 "others on $tmp/user/here was mounted since" umount --force here
+  umount here
+fi
+see here/new tuesday
+sqlblock umount here
+nothing_left
+
+# The name of a directory need not be text.
+strange=$'\xff 100%41'
+"${as[@]}" mkdir "$strange"
+sqlblock mount -q "$db" web "$strange"
+see "$strange/new" tuesday
+fails 4 "web is mounted there already" mount "$db" web@monday "$strange"
+sqlblock umount "$strange"
+nothing_left
+
+# Another user's process that calls itself so neither keeps it nor is ended.
+if [ -n "${as-}" ]; then
+  setpriv --reuid=65533 --regid=65533 --clear-groups bash -c \
+    "exec -a fuse2fs bash -c 'sleep 1000; :' $SQLBLOCK_MOUNTED/0/disk/disk" &
+  other=$!
+  started_pids+=("$other")
+  for force in "" --force; do
+    sqlblock mount -q "$db" web here
+    timeout 20 "${as[@]}" "$tmp/programs/sqlblock" umount $force here ||
+      fail "another user's process keeps it"
+    kill -0 "$other" || fail "another user's process was ended"
+  done
+  pkill -9 -P "$other" || :
+  kill -9 "$other" 2>/dev/null || :
+  wait "$other" 2>/dev/null || :
+  nothing_left
+fi
+
+# What a command that was killed has made is used again; one that is at work is
+# waited for by nobody, and what came in its place is not taken for it.
+"${as[@]}" mkdir "$SQLBLOCK_MOUNTED/0"
+sqlblock mount -q "$db" web here
+[ "$(ls "$SQLBLOCK_MOUNTED")" = 0 ] || fail "an empty place was not used"
+"${as[@]}" flock "$SQLBLOCK_MOUNTED/0" bash -c ": >asked; exec sleep 1000" &
+flocking=$!
+started_pids+=("$!")
+wait_for test -e asked
+fails 5 "another command is mounting or unmounting it" umount here
+pkill -9 -P "$flocking" 2>/dev/null || :
+kill -9 "$flocking" 2>/dev/null || :
+wait "$flocking" 2>/dev/null || :
+rm asked
+for i in 1 2 3 4 5 6; do
+  sqlblock umount here 2>"said$i" &
+  umounting[i]=$!
+done
+good=0
+for i in 1 2 3 4 5 6; do
+  ! wait "${umounting[i]}" || good=$((good + 1))
+done
+[ "$good" = 1 ] || fail "$good have unmounted it: $(cat said?)"
 nothing_left
 
 # It is not what was mounted since that is unmounted; and mounting again cleans
@@ -193,6 +286,17 @@ sqlblock mount -q "$db" web@monday here
 see here/day monday
 [ "$(ls "$SQLBLOCK_MOUNTED")" = 0 ] || fail "two are there"
 
+# A plan leaves alone what is left of another.
+"${as[@]}" fusermount3 -u here
+fails 5 "an earlier mount on $tmp/user/here has left something" \
+  mount -n "$db" web@monday here
+sqlblock mount -q "$db" web@monday here
+
+# In another environment it is said where it is known.
+expect_error "is in the records of $SQLBLOCK_MOUNTED:" env \
+  SQLBLOCK_MOUNTED="$tmp/user/elsewhere" "${as[@]}" \
+  "$tmp/programs/sqlblock" umount here
+
 # All that holds it is killed.
 pgrep -f "$SQLBLOCK_MOUNTED/0/disk" >pids
 [ -s pids ] || fail "there are no processes"
@@ -202,7 +306,8 @@ is_dead ()
   ! "${as[@]}" ls here >/dev/null 2>&1
 }
 wait_for is_dead
-sqlblock umount here
+"${as[@]}" ln -s here link
+sqlblock umount link
 nothing_left
 
 # --- Directories --------------------------------------------------------------
@@ -212,6 +317,9 @@ fails 1 "ext.img: Not a directory" mount "$db" web ext.img
 fails 4 "full is not empty" mount "$db" web full
 fails 2 "which disk" mount "$db" here
 fails 2 "the disk is in the URI" mount nbd://localhost/web web here
+for option in loop offset=0 noatime,remount,ro fsname=x bind; do
+  fails 2 "is not for this" mount -o $option "$db" web here
+done
 fails 3 "there is no disk 'none'" mount "$db" none here
 fails 3 "no snapshot 'none'" mount "$db" web@none here
 fails 2 "cannot be the name of a disk" mount "$db" a/b here
@@ -237,6 +345,42 @@ sqlblock mount -q "$db" parts here --partition=boot
 see here/day monday
 sqlblock umount here
 
+# Which is older, the table or the file system beside it, nobody knows; a disk
+# of which no partition can be mounted is refused, too.
+for type in linux swap; do
+  rm -f both.img && truncate -s 16M both.img
+  mkfs.ext4 -q -d tree both.img
+  sfdisk -q --wipe=never --wipe-partitions=never both.img <<'END'
+start=20480, size=4M
+END
+  [ $type = swap ] ||
+    mkfs.ext4 -qF -E offset=$((20480 * 512)) both.img 4M 2>/dev/null
+  sqlblock import -q "$db" $type both.img
+  fails 1 "choose one with --partition=, where 0 is the whole disk" \
+    mount "$db" $type here
+done
+sqlblock mount -q "$db" linux here --partition=0
+see here/day sunday
+sqlblock umount here
+
+# An image of a CD that starts has a table, too.
+printf '\1CD001\1' | dd of=cd.img bs=1 seek=32768 status=none
+printf '\377CD001\1' | dd of=cd.img bs=1 seek=34816 status=none
+truncate -s 16M cd.img
+echo "start=20480, size=4M" | sfdisk -q --wipe=never cd.img
+sqlblock import -q "$db" cd cd.img
+[ "$(sqlblock mount -n -q --json -r "$db" cd here | jq -r .type)" = iso9660 ] ||
+  fail "an image of a CD is not the whole disk"
+
+# A long list has an end.
+truncate -s 8M many.img
+{
+  echo label: gpt
+  for i in $(seq 40); do echo "size=4K, name=partition$i"; done
+} | sfdisk -q many.img
+sqlblock import -q "$db" many many.img
+fails 3 "), ..." mount "$db" many here
+
 # Its label does to nobody's terminal what it likes.
 sfdisk -q --part-label parts.img 2 ""
 sqlblock import -q --overwrite "$db" parts parts.img
@@ -260,7 +404,20 @@ sqlblock mount -n "$db" web here 2>/dev/null | grep -q "is to be mounted"
 [ "$(sha256sum "$db")" = "$before" ] || fail "a plan has changed the database"
 nothing_left
 
+# Without fusermount nothing is unmounted, and that is said.
 mkdir few
+path=$tmp/user/few
+path=$PATH sqlblock mount -q "$db" web@monday here
+fails 1 "install the package fuse3" umount here
+printf '%s\n' '#!/bin/sh' 'echo "it has reasons" >&2; exit 1' >few/fusermount3
+chmod +x few/fusermount3
+ln -s "$(type -P sh)" few
+fails 1 "here: it has reasons" umount here
+rm few/*
+path=$PATH
+sqlblock umount here
+nothing_left
+
 for program in nbdkit nbdfuse fusermount3 fusermount; do
   ln -s "$(type -P $program)" few
 done

@@ -94,6 +94,11 @@ unit = "".join(" " + line if line != "\n" else line
 if unit not in open(sys.argv[2]).read():
     sys.exit("the manual has another unit than packaging/sqlblock@.service")
 EOF2
+# However often they fail, they are started anew.
+for file in "$sources"/packaging/sqlblock{,-attach}@.service; do
+  grep -qx StartLimitIntervalSec=0 "$file" && grep -qx RestartSec=2 "$file" ||
+    fail "$file ends after some failures"
+done
 if type -P systemd-analyze >/dev/null; then
   cp "$sources"/packaging/sqlblock*.{service,target} .
   # The command is not installed.
