@@ -325,7 +325,7 @@ sqlblock key add bad.sqlite made --key-file=key --new-key-file=other
 change bad.sqlite "UPDATE property SET value = replace (value, 'key-file',
   'key-fil3') WHERE key = 'encryption:slot:0'"
 sqlblock key list -H bad.sqlite made >out
-[ "$(cat out)" = $'1\tkey-file' ] || fail "$(cat out)"
+[ "$(cat out)" = $'0\tdamaged\n1\tkey-file' ] || fail "$(cat out)"
 fails 1 "fits one of its slots" export bad.sqlite made none --key-file=key
 back bad.sqlite made plain --key-file=other
 
