@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,15 +57,39 @@ attachment_file (int number, const char *suffix)
   return tool_format ("%s/nbd%d.%s", directory (), number, suffix);
 }
 
+static int
+make_directory (struct status *status)
+{
+  if (mkdir (directory (), 0755) == 0 || errno == EEXIST)
+    return 0;
+  return status_fail (status, errno, "%s: %s", directory (), strerror (errno));
+}
+
+int
+attachment_turn (struct status *status)
+{
+  int fd;
+
+  if (make_directory (status) == -1)
+    return -1;
+  fd = open (directory (), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd != -1 && flock (fd, LOCK_EX) == 0)
+    return fd;
+  status_fail (status, errno, "waiting for others that attach: %s: %s",
+               directory (), strerror (errno));
+  if (fd != -1)
+    close (fd);
+  return -1;
+}
+
 int
 attachment_lock (int number, struct status *status)
 {
   char *name;
   int fd;
 
-  if (mkdir (directory (), 0755) == -1 && errno != EEXIST)
-    return status_fail (status, errno, "%s: %s", directory (),
-                        strerror (errno));
+  if (make_directory (status) == -1)
+    return -1;
   name = attachment_file (number, "lock");
   fd = open (name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd == -1)
@@ -304,26 +329,71 @@ attachment_each (int (*found) (int number, void *opaque), void *opaque)
   free (numbers);
 }
 
+/* The words of a process's command line, each with its NUL. */
+struct words {
+  size_t length;
+  char text[4 * PATH_MAX];
+};
+
+/* Read those of process PID; none where there is no such process. */
+static void
+read_words (pid_t pid, struct words *words)
+{
+  char *command = tool_format ("/proc/%d/cmdline", pid);
+  FILE *file = pid > 0 ? fopen (command, "re") : NULL;
+
+  words->length =
+      file ? fread (words->text, 1, sizeof words->text - 1, file) : 0;
+  words->text[words->length] = '\0';
+  if (file)
+    fclose (file);
+  free (command);
+}
+
+/* Is WORD one of WORDS? */
+static bool
+has_word (const struct words *words, const char *word)
+{
+  const char *end = words->text + words->length;
+
+  for (const char *at = words->text; at < end; at += strlen (at) + 1)
+    if (strcmp (at, word) == 0)
+      return true;
+  return false;
+}
+
 pid_t
 attachment_server (int number)
 {
   const pid_t pid = read_process (number, "pid");
-  char *command = tool_format ("/proc/%d/cmdline", pid);
   char *socket = attachment_file (number, "sock");
-  FILE *file = pid > 0 ? fopen (command, "re") : NULL;
-  char words[4096];
-  bool is_ours = false;
+  struct words words;
+  bool is_ours;
 
   /* The number may be another process's by now; ours serves this socket. */
-  if (file) {
-    const size_t length = fread (words, 1, sizeof words - 1, file);
-
-    words[length] = '\0';
-    for (size_t at = 0; at < length && !is_ours; at += strlen (words + at) + 1)
-      is_ours = strcmp (words + at, socket) == 0;
-    fclose (file);
-  }
-  free (command);
+  read_words (pid, &words);
+  is_ours = has_word (&words, socket);
   free (socket);
   return is_ours ? pid : 0;
+}
+
+bool
+attachment_server_has (int number, const char *const arguments[])
+{
+  struct words words;
+  size_t length = 0;
+  const char *at;
+
+  read_words (attachment_server (number), &words);
+  for (size_t i = 0; arguments[i]; i++)
+    length += strlen (arguments[i]) + 1;
+  if (length >= words.length)
+    return false;
+  at = words.text + words.length - length;
+  if (at[-1] != '\0')
+    return false;
+  for (size_t i = 0; arguments[i]; at += strlen (at) + 1, i++)
+    if (strcmp (at, arguments[i]) != 0)
+      return false;
+  return true;
 }

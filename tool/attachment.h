@@ -75,8 +75,13 @@ char *attachment_backend (const struct attachment *attachment);
 /* The name of the file of device NUMBER that ends with SUFFIX; a new string. */
 char *attachment_file (int number, const char *suffix);
 
-/* Lock device NUMBER, as its supervisor, and make the directory.  Returns a
- * descriptor, or -1: EBUSY where its supervisor lives.
+/* Wait until nobody else attaches: who does looks what there is, and then adds
+ * to it.  Returns a descriptor, or -1: EINTR where a signal came.
+ */
+int attachment_turn (struct status *status);
+
+/* Lock device NUMBER, as its supervisor.  Returns a descriptor, or -1: EBUSY
+ * where its supervisor lives.
  */
 int attachment_lock (int number, struct status *status);
 
@@ -96,5 +101,8 @@ pid_t attachment_supervisor (int number);
 
 /* The process of the server of its own, or 0 where that is gone. */
 pid_t attachment_server (int number);
+
+/* Does that run, and are its last arguments ARGUMENTS, up to NULL? */
+bool attachment_server_has (int number, const char *const arguments[]);
 
 #endif /* SQLBLOCK_ATTACHMENT_H */

@@ -349,13 +349,36 @@ tell_manager (void)
   close (fd);
 }
 
+/* Find out what ATTACHMENT is to be, and begin with it, while nobody else does
+ * the same.  NULL on failure.
+ */
+static struct supervisor *
+begin (struct attachment *attachment, struct status *status)
+{
+  struct search search = { .wanted = attachment };
+  const int turn = attachment_turn (status);
+  struct supervisor *supervisor = NULL;
+  int lock = -1;
+
+  if (turn == -1)
+    return NULL;
+  attachment_each (find_same, &search);
+  if (search.is_found)
+    lock = lock_same (attachment, &search.found, status);
+  else if (find_server (attachment, status) == 0)
+    lock = lock_free (attachment, status);
+  if (lock != -1)
+    supervisor = supervise_begin (attachment, status);
+  close (turn);
+  return supervisor;
+}
+
 /* Attach, and say so on the descriptor TO; then look after it.  Returns an exit
  * code, which after what was said nobody hears but a service manager.
  */
 static int
 be_supervisor (struct attachment *attachment, int to)
 {
-  struct search search = { .wanted = attachment };
   struct supervisor *supervisor;
   struct status status;
   int r;
@@ -363,13 +386,7 @@ be_supervisor (struct attachment *attachment, int to)
   tool_catch_signals ();
   signal (SIGPIPE, SIG_IGN);
   umask (022);
-  attachment_each (find_same, &search);
-  if (!search.is_found && find_server (attachment, &status) == -1)
-    return tool_fail (&status);
-  if ((search.is_found ? lock_same (attachment, &search.found, &status)
-                       : lock_free (attachment, &status)) == -1)
-    return tool_fail (&status);
-  supervisor = supervise_begin (attachment, &status);
+  supervisor = begin (attachment, &status);
   if (supervisor == NULL)
     return tool_fail (&status);
   dprintf (to, "/dev/nbd%d\n", attachment->number);

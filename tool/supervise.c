@@ -108,6 +108,20 @@ supervise_plugin (void)
   return plugin && plugin[0] ? plugin : PLUGIN;
 }
 
+/* What it serves, and how: the last ARGUMENTS of its own server. */
+static void
+list_served (const struct attachment *attachment, const char *arguments[4])
+{
+  size_t count = 0;
+
+  arguments[count++] = attachment->database;
+  if (attachment->readonly)
+    arguments[count++] = "-r";
+  if (attachment->durable)
+    arguments[count++] = "durable=always";
+  arguments[count] = NULL;
+}
+
 /* Become the server. */
 static void
 execute_server (const struct attachment *attachment)
@@ -117,22 +131,11 @@ execute_server (const struct attachment *attachment)
   char *log = attachment_file (attachment->number, "log");
   const int nothing = open ("/dev/null", O_RDWR);
   const int said = open (log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-  const char *arguments[] = {
-    "nbdkit",
-    "-f",
-    "-U",
-    socket,
-    "-P",
-    pid,
-    supervise_plugin (),
-    attachment->database,
-    attachment->readonly ? "-r" : NULL,
-    NULL,
-    NULL,
+  const char *arguments[7 + 4] = {
+    "nbdkit", "-f", "-U", socket, "-P", pid, supervise_plugin (),
   };
 
-  if (attachment->durable)
-    arguments[attachment->readonly ? 9 : 8] = "durable=always";
+  list_served (attachment, arguments + 7);
   unlink (socket);
   unlink (pid);
   setsid ();
@@ -195,6 +198,19 @@ start_server (const struct attachment *attachment, struct status *status)
   return ends[0];
 }
 
+/* Does its own server run?  One that serves something else is ended. */
+static bool
+has_server (const struct attachment *attachment)
+{
+  const char *served[4];
+
+  list_served (attachment, served);
+  if (attachment_server_has (attachment->number, served))
+    return true;
+  supervise_end_server (attachment->number);
+  return false;
+}
+
 /* Start a server of its own, unless it runs. */
 static int
 need_server (const struct attachment *attachment, struct status *status)
@@ -202,7 +218,7 @@ need_server (const struct attachment *attachment, struct status *status)
   int alive, r = -1;
   char byte;
 
-  if (attachment->uri || is_ready (attachment->number))
+  if (attachment->uri || has_server (attachment))
     return 0;
   alive = start_server (attachment, status);
   if (alive == -1)
@@ -236,6 +252,8 @@ supervise_end_server (int number)
   }
   /* Nothing that was acknowledged is lost by that. */
   kill (pid, SIGKILL);
+  for (int i = 0; i < END_MOST && attachment_server (number) == pid; i++)
+    sleep_milliseconds (100);
 }
 
 /*--------------------------------------------------------------------
@@ -303,6 +321,8 @@ attach (struct supervisor *supervisor, struct status *status)
   struct handshake handshake;
   int r;
 
+  /* One may be left of a device that had this number, and failed. */
+  supervise_end_server (attachment->number);
   if (need_server (attachment, status) == -1)
     return -1;
   /* What is told before the disk is opened is at most too old. */

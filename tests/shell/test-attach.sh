@@ -548,6 +548,28 @@ sqlblock detach $other
 sqlblock detach $device
 kill -9 $(cat /tmp/running.pid)
 
+say "another database, where a device failed whose server still runs"
+sqlblock create -q /tmp/small.sqlite disk --size=1M
+sqlblock snapshot create -q /tmp/own.sqlite disk@s
+device=$(sqlblock attach /tmp/own.sqlite disk)
+sqlblock rollback -q --force /tmp/own.sqlite disk@s
+await failed
+[ "$(sqlblock attach --durable /tmp/small.sqlite disk)" = $device ]
+[ "$(cat /sys/block/nbd0/size)" = 2048 ] || fail "it is the other one"
+grep -a durable=always /proc/$(cat /run/sqlblock-attached/nbd0.pid)/cmdline
+sqlblock detach $device
+
+say "two at once"
+for round in 1 2 3; do
+  sqlblock attach /tmp/small.sqlite disk >/tmp/said &
+  second=$!
+  sqlblock attach /tmp/small.sqlite disk || :
+  wait $second || :
+  [ $(sqlblock attached -H -o DEVICE | wc -l) = 1 ] ||
+    fail "$(sqlblock attached)"
+  sqlblock detach $device
+done
+
 EOF
 )
 $(guest_mount)
