@@ -340,6 +340,47 @@ wait_to_tell (struct client *client)
   nanosleep (&pause, NULL);
 }
 
+/* Looking for what a client was told of first. */
+struct hunt {
+  const struct lineage *first;
+  bool found;
+};
+
+static int
+meet_disk (const struct disk_info *info, void *opaque)
+{
+  struct hunt *hunt = opaque;
+
+  hunt->found = info->id == hunt->first->disk;
+  return hunt->found;
+}
+
+static int
+meet_snapshot (const struct snapshot_info *snapshot, void *opaque)
+{
+  struct hunt *hunt = opaque;
+
+  hunt->found = (uint64_t)snapshot->guid == hunt->first->snapshot;
+  return hunt->found;
+}
+
+/* Is that gone, under whatever name? */
+static bool
+is_gone (const struct served *served, const struct client *client)
+{
+  struct hunt hunt = { .first = &client->first };
+  struct status ignored;
+  int r;
+
+  if (hunt.first->disk == 0)
+    return false;
+  if (hunt.first->snapshot)
+    r = store_list_snapshots (served->store, meet_snapshot, &hunt, &ignored);
+  else
+    r = store_list (served->store, meet_disk, &hunt, &ignored);
+  return r != -1 && !hunt.found;
+}
+
 int
 client_tell (const struct served *served, struct client *client,
              char text[LINEAGE_TEXT], struct status *status)
@@ -351,8 +392,12 @@ client_tell (const struct served *served, struct client *client,
   if (check_name (served, client, client->told, status) == -1 ||
       store_lineage (served->store, client->told, &lineage, status) == -1 ||
       access_check (served->store, lineage.disk, client->told, &client->peer,
-                    status) == -1)
-    return -1;
+                    status) == -1) {
+    if (status->error != ENOENT || !is_gone (served, client))
+      return -1;
+    lineage = client->first;
+    lineage.disk = 0;
+  }
   memset (text, 0, LINEAGE_TEXT);
   lineage_print (&lineage, text);
   return 0;
@@ -373,8 +418,10 @@ open_export (const struct served *served, struct client *client,
                         served->only);
   if (client->told && client_tell (served, client, text, status) == -1)
     return -1;
-  if (client->told)
+  if (client->told) {
+    lineage_parse (text, &client->first);
     return 0;
+  }
   if (check_name (served, client, name, status) == -1 ||
       manage_increment (served->store, name, &client->increment, status) == -1)
     return -1;

@@ -46,6 +46,7 @@ struct served {
 struct client {
   struct disk *disk;
   char *told;                     /* or NULL */
+  struct lineage first;           /* what it was told when it came */
   atomic_uint_fast64_t next_turn; /* to be told, a time of clock_now */
   struct increment *increment;    /* or NULL */
   struct peer peer;

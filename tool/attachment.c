@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -38,7 +39,7 @@ char *
 attachment_backend (const struct attachment *attachment)
 {
   if (attachment->database)
-    return tool_format ("sqlblock %s %s", attachment->database,
+    return tool_format ("sqlblock %s\t%s", attachment->database,
                         attachment->disk);
   return tool_format ("sqlblock %s", attachment->uri);
 }
@@ -126,17 +127,37 @@ read_process (int number, const char *suffix)
   return pid;
 }
 
+/* Has process PID the file of ST open? */
+static bool
+holds (pid_t pid, const struct stat *st)
+{
+  char *pattern = tool_format ("/proc/%d/fd/*", pid);
+  glob_t links = { 0 };
+  bool found = false;
+
+  if (glob (pattern, GLOB_NOSORT, NULL, &links) == 0)
+    for (size_t i = 0; !found && i < links.gl_pathc; i++) {
+      struct stat file;
+
+      found = stat (links.gl_pathv[i], &file) == 0 &&
+              file.st_dev == st->st_dev && file.st_ino == st->st_ino;
+    }
+  globfree (&links);
+  free (pattern);
+  return found;
+}
+
+/* Asking for the lock would keep it from who wants it. */
 pid_t
 attachment_supervisor (int number)
 {
   char *name = attachment_file (number, "lock");
-  const int fd = open (name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-  const bool lives = fd != -1 && flock (fd, LOCK_SH | LOCK_NB) == -1;
+  const pid_t pid = read_process (number, "lock");
+  struct stat lock;
+  const bool lives = pid > 0 && stat (name, &lock) == 0 && holds (pid, &lock);
 
   free (name);
-  if (fd != -1)
-    close (fd);
-  return lives ? read_process (number, "lock") : 0;
+  return lives ? pid : 0;
 }
 
 static json_t *
@@ -170,6 +191,9 @@ to_json (const struct attachment *attachment)
   json_object_set_new (value, "state", json_string (states[attachment->state]));
   json_object_set_new (value, "reason", text_or_null (attachment->reason));
   json_object_set_new (value, "size", json_integer (attachment->size));
+  json_object_set_new (value, "flags", json_integer (attachment->flags));
+  json_object_set_new (value, "block-size",
+                       json_integer (attachment->block_size));
   json_object_set_new (value, "readonly", json_boolean (attachment->readonly));
   json_object_set_new (value, "durable", json_boolean (attachment->durable));
   json_object_set_new (value, "trusts", json_boolean (attachment->trusts));
@@ -185,11 +209,16 @@ attachment_save (const struct attachment *attachment, struct status *status)
   char *name = attachment_file (attachment->number, "json");
   char *new_name = attachment_file (attachment->number, "new");
   json_t *value = to_json (attachment);
-  int r = 0;
+  int r = 0, fd;
 
-  if (json_dump_file (value, new_name, JSON_INDENT (2)) == -1 ||
+  /* Who knows the token can fence off the device. */
+  unlink (new_name);
+  fd = open (new_name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd == -1 || json_dumpfd (value, fd, JSON_INDENT (2)) == -1 ||
       rename (new_name, name) == -1)
     r = status_fail (status, errno ? errno : EIO, "%s cannot be written", name);
+  if (fd != -1)
+    close (fd);
   json_decref (value);
   free (new_name);
   free (name);
@@ -233,6 +262,8 @@ from_json (const json_t *value, struct attachment *attachment)
   attachment->since = get_number (value, "since");
   attachment->reconnects = get_number (value, "reconnects");
   attachment->size = get_number (value, "size");
+  attachment->flags = get_number (value, "flags");
+  attachment->block_size = get_number (value, "block-size");
   attachment->readonly = json_is_true (json_object_get (value, "readonly"));
   attachment->durable = json_is_true (json_object_get (value, "durable"));
   attachment->trusts = json_is_true (json_object_get (value, "trusts"));
@@ -258,7 +289,7 @@ attachment_load (int number, struct attachment *attachment,
   }
   value = json_load_file (name, 0, &error);
   if (value == NULL)
-    r = status_fail (status, EIO, "%s: %s", name, error.text);
+    r = status_fail (status, access (name, R_OK) == -1 ? errno : EIO, "%s: %s", name, error.text);
   else
     from_json (value, attachment);
   if (r == 1 && attachment->uri == NULL &&

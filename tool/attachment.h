@@ -58,6 +58,8 @@ struct attachment {
   enum attachment_state state;
   char *reason; /* or NULL */
   uint64_t size;
+  uint64_t flags;      /* NBD_FLAG_... that the kernel has of it */
+  uint64_t block_size; /* bytes */
   bool readonly;
   bool durable; /* of its own server: all is synced that is acknowledged */
   bool trusts;  /* it is connected again whatever the server has then */
@@ -68,7 +70,8 @@ struct attachment {
 /* Its state as a word. */
 const char *attachment_state (const struct attachment *attachment);
 
-/* How the kernel has it: "sqlblock FILE DISK" or "sqlblock URI"; a new string.
+/* How the kernel has it: "sqlblock FILE", a tab, which no name has, and DISK; or
+ * "sqlblock URI"; a new string.
  */
 char *attachment_backend (const struct attachment *attachment);
 

@@ -306,6 +306,8 @@ connect_device (struct supervisor *supervisor,
   if (kernel_connect (supervisor->kernel, &device, &number, status) == -1)
     return -1;
   attachment->size = device.size;
+  attachment->flags = device.flags;
+  attachment->block_size = device.block_size;
   attachment->readonly = device.flags & NBD_FLAG_READ_ONLY;
   supervisor->link = LINK_HOLDS;
   return 0;
@@ -327,18 +329,21 @@ attach (struct supervisor *supervisor, struct status *status)
     return -1;
   /* What is told before the disk is opened is at most too old. */
   r = ask_teller (supervisor, &attachment->lineage, status);
+  if (r == -1 && status->error == ETIMEDOUT)
+    return -1;
   attachment->tells = r == 1;
   if (attachment->tells && links_make_token (attachment, status) == -1)
     return -1;
   r = links_open (links, attachment, uri, true, &handshake, status);
-  if (r == -1 && attachment->token[0] && status->error == ENOENT) {
-    /* A server that tells what it has, but does not know tokens yet. */
-    attachment->token[0] = '\0';
-    r = links_open (links, attachment, uri, true, &handshake, status);
-  }
   if (r == -1 && attachment->uri == NULL)
     return fail_server (attachment->number, "the server does not serve it",
                         status);
+  if (r == -1 && attachment->token[0])
+    return status_prefix (status,
+                          "the disk cannot be opened so that late requests "
+                          "are fenced off");
+  if (r == 0 && tool_interrupted ())
+    return status_fail (status, EINTR, "it was to end");
   /* A device that nothing tells of could not be detached. */
   return r == 0 && attachment_save (attachment, status) == 0
              ? connect_device (supervisor, &handshake, status)
@@ -391,16 +396,25 @@ judge (const struct attachment *attachment, const struct lineage *now)
 }
 
 /* Ask over a new connection: an old one may lead to a server that is not the
- * one to which others lead by now.  Returns 0, or -1.
+ * one to which others lead by now.  Only the old one tells that the disk is
+ * gone; to others it may be renamed, or not for them.  Returns 0, or -1.
  */
 static int
 ask_anew (struct supervisor *supervisor, struct lineage *lineage,
           struct status *status)
 {
-  if (supervisor->teller)
-    teller_close (supervisor->teller);
+  struct teller *before = supervisor->teller;
+  struct status ignored;
+  int r;
+
   supervisor->teller = NULL;
-  return ask_teller (supervisor, lineage, status) == 1 ? 0 : -1;
+  r = ask_teller (supervisor, lineage, status) == 1 ? 0 : -1;
+  if (r == -1 && status->error == ENOENT && before &&
+      teller_read (before, lineage, &ignored) == 0 && lineage->disk == 0)
+    r = 0;
+  if (before)
+    teller_close (before);
+  return r;
 }
 
 /* Give the kernel the sockets, in place of those that are dead: it does not say
@@ -424,6 +438,35 @@ give_sockets (struct supervisor *supervisor, struct status *status)
   return 0;
 }
 
+/* Can the kernel go on over connections such as HANDSHAKE tells of?  It uses
+ * what it knows of the first ones for as long as it has the device.
+ */
+static int
+check_handshake (const struct attachment *attachment,
+                 const struct handshake *handshake, struct status *status)
+{
+  const uint64_t lacks = attachment->flags & ~(uint64_t)handshake->flags;
+  const char *what = NULL;
+
+  if (!attachment->readonly && handshake->flags & NBD_FLAG_READ_ONLY)
+    what = "can only be read";
+  else if (lacks & (NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA))
+    what = "does not flush what it writes (FLUSH, FUA)";
+  else if (lacks & (NBD_FLAG_SEND_TRIM | HANDSHAKE_WRITE_ZEROES))
+    what = "does not discard, or write zeroes";
+  else if (attachment->connections > 1 && lacks & NBD_FLAG_CAN_MULTI_CONN)
+    what = "may have one connection";
+  else if (attachment->block_size &&
+           handshake->block_size > attachment->block_size)
+    what = "has larger blocks";
+  return what ? status_fail (status, EINVAL,
+                             "the server is back, but the disk %s there, "
+                             "unlike when it was attached: start the server "
+                             "as before",
+                             what)
+              : 0;
+}
+
 /* Connect to what NOW tells of, and give that to the kernel, unless it is a
  * server that was started in between: then it is tried again.  What was told is
  * remembered before, so that whoever comes after this process knows it.
@@ -433,11 +476,16 @@ replace_sockets (struct supervisor *supervisor, const struct lineage *now,
                  struct status *status)
 {
   struct attachment *attachment = supervisor->attachment;
-  struct handshake ignored;
+  struct handshake handshake;
   struct lineage then;
   int r = links_open (&supervisor->links, attachment, supervisor->uri, false,
-                      &ignored, status);
+                      &handshake, status);
 
+  if (r == 0) {
+    r = check_handshake (attachment, &handshake, status);
+    if (r == -1)
+      links_close (&supervisor->links);
+  }
   if (r == 0 && now) {
     r = ask_anew (supervisor, &then, status);
     if (r == 0 && (strcmp (then.run, now->run) != 0 ||
@@ -522,10 +570,13 @@ come_back (struct supervisor *supervisor, struct status *status)
     return 0;
   told = ask_anew (supervisor, &now, status);
   if (told == -1 && attachment->tells && !attachment->trusts)
-    return status->error == ENOENT
-               ? give_up (supervisor, "the server has no such disk any more",
-                          status)
-               : 0;
+    return 0;
+  /* Of who tells nothing it is enough that the connection has not broken. */
+  if (!attachment->tells && supervisor->link == LINK_UNKNOWN &&
+      links_live (attachment, supervisor->kernel)) {
+    supervisor->link = LINK_HOLDS;
+    return 1;
+  }
   why = judge (attachment, &now);
   if (why)
     return give_up (supervisor, why, status);
@@ -549,7 +600,8 @@ return_to_server (struct supervisor *supervisor, struct status *status)
   int r;
 
   while ((r = come_back (supervisor, status)) == 0) {
-    if (attachment->state != ATTACHMENT_AWAY)
+    if (attachment->state != ATTACHMENT_AWAY || attachment->reason == NULL ||
+        strcmp (attachment->reason, status->message) != 0)
       note_state (supervisor, ATTACHMENT_AWAY, status->message);
     if (tool_interrupted () ||
         !kernel_is_connected (attachment->number, supervisor->backend))

@@ -177,6 +177,8 @@ is_same_file (const struct lineage *before, const struct lineage *now)
 const char *
 lineage_broken (const struct lineage *before, const struct lineage *now)
 {
+  if (now->disk == 0)
+    return "the server has no such disk or snapshot any more";
   /* A file of an older format has no id, and gets one by an upgrade. */
   if (before->database[0] ? strcmp (before->database, now->database) != 0
                           : strcmp (before->file, now->file) != 0)

@@ -75,7 +75,8 @@ struct lineage {
   char born[64];       /* inode, and when it was made; "" where that is not known:
                           the same for all machines that have the file system */
   char database[33];   /* its id, in hexadecimal digits; copies have the same */
-  int64_t disk, epoch; /* as in disk_info; of a snapshot 0 */
+  int64_t disk, epoch; /* as in disk_info; of a snapshot the epoch is 0; disk 0:
+                          what was told of before is not there any more */
   uint64_t snapshot;   /* the guid of one, or 0 */
   uint64_t shrunk;     /* another number each time that the disk gets smaller */
   uint64_t size;       /* bytes */
