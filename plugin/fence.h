@@ -19,8 +19,8 @@
  *                  ── write B ─────────────────► refused: it never happens
  *   generation 2         open ── waits for A ──► is open; sends B again, C, ...
  *
- * Who knows the TOKEN of another user (peer_is_same_user), or opens another disk
- * or snapshot with it, has another attachment.
+ * Who knows the TOKEN of another user (peer_is_same_user), or opens another
+ * disk or snapshot with it, has another attachment.
  *
  * Once an open has returned, nothing of an older generation is done any more.
  * One that comes late is refused.  When all connections of a token have gone,

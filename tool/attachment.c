@@ -289,7 +289,8 @@ attachment_load (int number, struct attachment *attachment,
   }
   value = json_load_file (name, 0, &error);
   if (value == NULL)
-    r = status_fail (status, access (name, R_OK) == -1 ? errno : EIO, "%s: %s", name, error.text);
+    r = status_fail (status, access (name, R_OK) == -1 ? errno : EIO, "%s: %s",
+                     name, error.text);
   else
     from_json (value, attachment);
   if (r == 1 && attachment->uri == NULL &&

@@ -70,8 +70,8 @@ struct attachment {
 /* Its state as a word. */
 const char *attachment_state (const struct attachment *attachment);
 
-/* How the kernel has it: "sqlblock FILE", a tab, which no name has, and DISK; or
- * "sqlblock URI"; a new string.
+/* How the kernel has it: "sqlblock FILE", a tab, which no name has, and DISK;
+ * or "sqlblock URI"; a new string.
  */
 char *attachment_backend (const struct attachment *attachment);
 

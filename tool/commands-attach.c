@@ -1085,16 +1085,18 @@ const struct command command_attached = {
   .name = "attached",
   .arguments = "",
   .summary = "Show what is attached or mounted",
-  .help = "Shows the devices, and whether they have their server: connected, "
-          "away\n"
-          "(requests wait), failed (the reason is in JSON), unattended (the "
-          "process\n"
-          "that looks after it was killed), or gone; where they are mounted; "
-          "and what\n"
-          "is mounted without a device: mounted, or gone.\n"
-          "\n"
-          "Columns: DEVICE, SIZE, STATE, SINCE, RECONNECTS, WHAT, REASON, "
-          "MOUNTED\n",
+  .help =
+      "Shows the devices, and whether they have their server: connected, "
+      "away\n"
+      "(requests wait), failed (the reason is in JSON), unattended (the "
+      "process\n"
+      "that looks after it was killed), gone, or unknown (to all but root); "
+      "where\n"
+      "they are mounted; and what is mounted without a device: mounted, or "
+      "gone.\n"
+      "\n"
+      "Columns: DEVICE, SIZE, STATE, SINCE, RECONNECTS, WHAT, REASON, "
+      "MOUNTED\n",
   .common = COMMON_JSON | COMMON_TABLE,
   .least = 0,
   .most = 0,

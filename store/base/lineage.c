@@ -77,23 +77,22 @@ lacks_told (const struct lineage *before, const struct lineage *now)
 void
 lineage_print (const struct lineage *lineage, char *text)
 {
-  const int length = snprintf (text, LINEAGE_TEXT,
-                               HEADING "durable %s\n"
-                                       "run %s\n"
-                                       "boot %s\n"
-                                       "file %s\n"
-                                       "born %s\n"
-                                       "database %s\n"
-                                       "disk %" PRId64 "\n"
-                                       "snapshot %" PRIu64 "\n"
-                                       "epoch %" PRId64 "\n"
-                                       "shrunk %" PRIu64 "\n"
-                                       "size %" PRIu64 "\n",
-                               lineage->durable ? "yes" : "no", lineage->run,
-                               lineage->boot, lineage->file, lineage->born,
-                               lineage->database,
-                               lineage->disk, lineage->snapshot, lineage->epoch,
-                               lineage->shrunk, lineage->size);
+  const int length = snprintf (
+      text, LINEAGE_TEXT,
+      HEADING "durable %s\n"
+              "run %s\n"
+              "boot %s\n"
+              "file %s\n"
+              "born %s\n"
+              "database %s\n"
+              "disk %" PRId64 "\n"
+              "snapshot %" PRIu64 "\n"
+              "epoch %" PRId64 "\n"
+              "shrunk %" PRIu64 "\n"
+              "size %" PRIu64 "\n",
+      lineage->durable ? "yes" : "no", lineage->run, lineage->boot,
+      lineage->file, lineage->born, lineage->database, lineage->disk,
+      lineage->snapshot, lineage->epoch, lineage->shrunk, lineage->size);
 
   tellers_print (&lineage->told, text + length);
 }

@@ -237,7 +237,8 @@ begin(old, b"1")
 opened = []
 opening = threading.Thread(target=lambda: opened.append(attach(2, "other")))
 opening.start()
-other = subprocess.Popen([sys.executable, "plain.py"], stderr=subprocess.DEVNULL)
+other = subprocess.Popen([sys.executable, "plain.py"],
+                         stderr=subprocess.DEVNULL)
 check("somebody else is refused", other.wait(20) != 0)
 database.execute("ROLLBACK")
 opening.join()
@@ -355,11 +356,11 @@ timeout 100 python3 ends.py "$plugin" "$db" || fail "the end of a server"
 echo "a server that ends, when it has nobody attached any more"
 start_nbdkit s "$plugin" "$db"
 client <<END
-del_told = nbd.NBD()
-del_told.set_export_name("web/lineage")
-del_told.connect_unix("s")
+told = nbd.NBD()
+told.set_export_name("web/lineage")
+told.connect_unix("s")
 attach(1).shutdown()
-del_told.shutdown()
+told.shutdown()
 plain = nbd.NBD()
 plain.set_export_name("web")
 plain.connect_unix("s")
