@@ -608,6 +608,7 @@ sqlblock_get_ready (void)
   int r;
 
   child_begin ();
+  options.secrets = secrets;
   r = store_check (path, &options, &status);
   if (r == 0 && secrets)
     r = encrypt_new (&status);
@@ -657,9 +658,9 @@ sqlblock_after_fork (void)
 {
   struct status status;
 
-  if (store_provide (path, &options, &status) == -1)
+  if (store_provide (path, &options, &status) == -1 ||
+      secret_lock_again (secrets, &status) == -1)
     return report (&status);
-  secret_lock_again (secrets);
   server_options.store.secrets = secrets;
   server_options.store.warn = warn;
   server_options.store.fenced = fenced;

@@ -59,8 +59,10 @@ int secret_add (struct secret **list, enum secret_kind kind, const void *bytes,
 int secret_read (struct secret **list, enum secret_kind kind, const char *name,
                  int fd, struct status *status);
 
-/* This process was forked from the one that made LIST: lock it again. */
-void secret_lock_again (struct secret *list);
+/* This process was forked from the one that made LIST: lock it again.  Returns
+ * 0, or -1: ENOMEM.
+ */
+int secret_lock_again (struct secret *list, struct status *status);
 
 /* Wipe and free a list. */
 void secret_free (struct secret *list);

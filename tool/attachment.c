@@ -178,6 +178,7 @@ to_json (const struct attachment *attachment)
   json_object_set_new (value, "database", text_or_null (attachment->database));
   json_object_set_new (value, "disk", text_or_null (attachment->disk));
   json_object_set_new (value, "uri", text_or_null (attachment->uri));
+  json_object_set_new (value, "key", text_or_null (attachment->key));
   json_object_set_new (value, "connections",
                        json_integer (attachment->connections));
   json_object_set_new (value, "token", json_string (attachment->token));
@@ -251,6 +252,7 @@ from_json (const json_t *value, struct attachment *attachment)
   attachment->database = get_text (value, "database");
   attachment->disk = get_text (value, "disk");
   attachment->uri = get_text (value, "uri");
+  attachment->key = get_text (value, "key");
   attachment->reason = get_text (value, "reason");
   attachment->connections = get_number (value, "connections");
   if (token && strlen (token) == ATTACHMENT_TOKEN)
@@ -322,6 +324,7 @@ attachment_free (struct attachment *attachment)
   free (attachment->database);
   free (attachment->disk);
   free (attachment->uri);
+  free (attachment->key);
   free (attachment->reason);
   *attachment = (struct attachment){ .number = attachment->number };
 }

@@ -45,6 +45,7 @@ struct attachment {
    * its own; or a URI, and the others are NULL.
    */
   char *database, *disk, *uri;
+  char *key; /* a parameter of its own server: the file of the key; or NULL */
   unsigned connections; /* at most, and once it is attached, that it has */
   /* By what the server knows its connections, to fence off those that are
    * older: "" where it cannot (plugin/fence.h).

@@ -38,6 +38,7 @@
 #include "listening.h"
 #include "mounting.h"
 #include "nbd-export.h"
+#include "secrets.h"
 #include "statistics.h"
 #include "supervise.h"
 #include "tool.h"
@@ -94,6 +95,9 @@ attach_name (struct attachment *attachment, const char *where, const char *disk)
   if (!sane_text (where))
     return tool_usage ("'%s' has control characters, and cannot be attached",
                        where);
+  if (disk == NULL && (common.key_file || common.passphrase))
+    return tool_usage ("a key is for a server that is started here; that of "
+                       "the URI has its own");
   if (disk == NULL) {
     attachment->uri = tool_strdup (where);
     return TOOL_DONE;
@@ -106,7 +110,7 @@ attach_name (struct attachment *attachment, const char *where, const char *disk)
     return tool_error (errno, "%s: %s", where, strerror (errno));
   attachment->disk = tool_strdup (disk);
   attachment->readonly |= strchr (disk, '@') != NULL;
-  return TOOL_DONE;
+  return secrets_parameter (&attachment->key);
 }
 
 /* Read the arguments and options.  Returns an exit code. */
@@ -198,6 +202,12 @@ lock_same (struct attachment *attachment, struct attachment *found,
     const int lock = attachment_lock (number, status);
 
     if (lock != -1) {
+      char *key = attachment->key ? attachment->key : found->key;
+
+      if (key == attachment->key)
+        free (found->key);
+      attachment->key = NULL;
+      found->key = key;
       attachment_free (attachment);
       *attachment = *found;
       return lock;
@@ -1055,8 +1065,11 @@ const struct command command_attach = {
       "started anew, requests wait, and then go on. Where something that was\n"
       "acknowledged may have been lost, the device fails instead. The same\n"
       "command goes on with a device that was attached before and that nobody\n"
-      "looks after any more. Only root can do this.\n",
+      "looks after any more. For the server of an encrypted disk give "
+      "--key-file=FILE\n"
+      "or --passphrase=+FILE; the file must stay. Only root can do this.\n",
   .options = attach_options,
+  .common = COMMON_KEY,
   .alone = true,
   .least = 1,
   .most = 3,

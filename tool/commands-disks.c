@@ -330,11 +330,12 @@ const struct command command_resize = {
       "A disk may grow while it is served; clients see it when they connect\n"
       "again.  It shrinks only with --shrink, and not while a server has it\n"
       "open for writing (exit code 5).  Make the file system in it smaller\n"
-      "first.  Snapshots keep their size.\n"
+      "first.  Snapshots keep their size.  Where the new end is in the middle\n"
+      "of a block, an encrypted disk needs its key.\n"
       "\n"
       "Example: sqlblock resize disks.sqlite web +5G\n",
   .options = resize_options,
-  .common = COMMON_PROGRESS,
+  .common = COMMON_PROGRESS | COMMON_KEY,
   .least = 3,
   .most = 3,
   .run = run_resize,

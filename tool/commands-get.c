@@ -148,6 +148,12 @@ show_block_size (const struct subject *subject, struct row *row)
 }
 
 static void
+show_encrypted (const struct subject *subject, struct row *row)
+{
+  put_text (row, subject->disk.encrypted ? "on" : "off");
+}
+
+static void
 show_created (const struct subject *subject, struct row *row)
 {
   put_time (row, subject->kind == KIND_DISK ? subject->disk.created
@@ -273,6 +279,9 @@ static const struct readable {
     "it is fixed when the database is made" },
   { "block-size", KIND_DISK, false, show_block_size,
     "it is fixed when the disk is made" },
+  { "encrypted", KIND_DISK, false, show_encrypted,
+    "it is fixed when the disk is made; \"sqlblock import --encrypt\" makes "
+    "another one" },
   { "created", KIND_ITEM, false, show_created, "it is when it was made" },
   { "origin", KIND_DISK, false, show_origin,
     "\"sqlblock flatten\" cuts the tie" },

@@ -18,7 +18,7 @@ static const char *new_key_file, *new_passphrase;
 static const struct tool_option new_options[] = {
   { "new-key-file", 0, "FILE", &new_key_file, "the file that is to open it" },
   { "new-passphrase", 0, "SOURCE", &new_passphrase,
-    "what is to open it: +FILE, -FD, or - to be asked for it" },
+    "the same: +FILE, -FD, or - to be asked for it" },
   { NULL, 0, NULL, NULL, NULL },
 };
 
@@ -286,7 +286,7 @@ run_remove (int argc, char *argv[])
 
 static const struct tool_option remove_options[] = {
   { "force", 'f', NULL, &common.force,
-    "do it although nothing that opens another slot is given" },
+    "do it although nothing opens another slot" },
   { NULL, 0, NULL, NULL, NULL },
 };
 

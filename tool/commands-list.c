@@ -57,13 +57,14 @@ disk_json (const struct disk_info *info, const struct manage_details *details)
 
   store_print_compression (&info->storing.compression, compression);
   return json_pack (
-      "{s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:s}", "name",
-      tool_json_string (info->name), "description",
+      "{s:o, s:o, s:o, s:o, s:o, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:s}",
+      "name", tool_json_string (info->name), "description",
       tool_json_string (info->description), "size", tool_json_size (info->size),
       "block_size", tool_json_size (info->block_size), "compression",
       tool_json_string (compression), "dedup",
-      info->storing.deduplicate == DISK_ON, "quota",
-      info->quota ? tool_json_size (info->quota) : json_null (), "quota_used",
+      info->storing.deduplicate == DISK_ON, "encrypted", info->encrypted,
+      "quota", info->quota ? tool_json_size (info->quota) : json_null (),
+      "quota_used",
       info->quota ? tool_json_size (details->quota_used) : json_null (),
       "snapshots", tool_json_size (details->snapshots), "created",
       tool_json_time (info->created), "origin",
@@ -551,6 +552,7 @@ add_disk_cells (struct list *list, size_t i,
   store_print_compression (&info->storing.compression, compression);
   tool_cell (table, "%s", compression);
   tool_cell (table, "%s", info->storing.deduplicate == DISK_ON ? "on" : "off");
+  tool_cell (table, "%s", info->encrypted ? "yes" : "no");
   tool_cell (table, "%s", access_word (info->access));
   tool_cell (table, "%s", info->description);
 }
@@ -580,7 +582,7 @@ add_snapshot_cells (struct list *list, size_t i, const char *name,
   else {
     no_cells (table, 1);
     tool_cell_size (table, info->block_size);
-    no_cells (table, 2);
+    no_cells (table, 3);
     tool_cell (table, "%s", access_word (info->access));
   }
   tool_cell (table, "%s", list->unknown ? "?" : description);
@@ -824,9 +826,9 @@ static int
 run_list (int argc, char *argv[])
 {
   static const char *const titles[] = {
-    "NAME",    ">SIZE",       ">QUOTA", USAGE_TITLES,  ">SNAPSHOTS",
-    "CREATED", "ORIGIN",      ">BLOCK", "COMPRESSION", "DEDUP",
-    "ACCESS",  "DESCRIPTION", NULL,
+    "NAME",      ">SIZE",  ">QUOTA",      USAGE_TITLES,  ">SNAPSHOTS",
+    "CREATED",   "ORIGIN", ">BLOCK",      "COMPRESSION", "DEDUP",
+    "ENCRYPTED", "ACCESS", "DESCRIPTION", NULL,
   };
   struct tool_table *table = tool_table (titles);
   struct contents contents = { 0 };
@@ -868,16 +870,18 @@ const struct command command_list = {
       "several together frees.\n"
       "\n"
       "Columns: NAME SIZE QUOTA LOGICAL STORED RATIO SHARED FREES EXCLUSIVE\n"
-      "SNAPSHOTS CREATED ORIGIN BLOCK COMPRESSION DEDUP ACCESS DESCRIPTION.\n"
+      "SNAPSHOTS CREATED ORIGIN BLOCK COMPRESSION DEDUP ENCRYPTED ACCESS\n"
+      "DESCRIPTION.\n"
       "LOGICAL is what a disk shows that is not zeroes, STORED what this "
       "takes\n"
       "in the file, compressed and what is equal once, RATIO the first by the\n"
-      "second; SHARED is what of STORED others show as well, EXCLUSIVE what\n"
+      "second; SHARED is what of STORED deleting it leaves, EXCLUSIVE what\n"
       "deleting the disk without its snapshots would free.  These six are\n"
       "counted, as with --usage.\n"
       "\n"
       "The JSON is {\"disks\": [...]}, each with name, description, size,\n"
-      "block_size, compression, dedup, quota and quota_used (or null),\n"
+      "block_size, compression, dedup, encrypted, quota and quota_used (or\n"
+      "null),\n"
       "snapshots (how many), created, origin (or null) and user (what was\n"
       "set as user:KEY, by KEY); with --usage also logical, stored, ratio,\n"
       "shared, exclusive (what deleting the disk alone frees) and history\n"
@@ -1053,6 +1057,7 @@ show_disk_lines (const struct disk_info *info,
   tool_property ("compression", "%s", compression);
   tool_property ("dedup", "%s",
                  info->storing.deduplicate == DISK_ON ? "on" : "off");
+  tool_property ("encrypted", "%s", info->encrypted ? "yes" : "no");
   show_usage_lines (usage);
   usage_property ("with its snapshots", usage->history[0]);
   if (info->quota)
@@ -1191,7 +1196,7 @@ const struct command command_info = {
   .help =
       "\"logical\" is what it shows that is not zeroes, \"stored\" what this\n"
       "takes, \"ratio\" the first by the second; \"shared\" is what of stored\n"
-      "others show as well, \"only here\" what deleting it alone would free.\n"
+      "deleting it leaves, \"only here\" what deleting it alone would free.\n"
       "SNAPSHOT may be a time, such as\n"
       "2026-11-22T10:42: the newest snapshot that is not newer than that.\n"
       "\n"

@@ -147,6 +147,7 @@ parse (int argc, char *argv[], struct mounting *mounting)
   mounting->database = attachment.database;
   mounting->disk = attachment.disk;
   mounting->uri = attachment.uri;
+  mounting->key = attachment.key;
   mounting->since = time (NULL);
   mounting->directory = realpath (argv[argc - 1], NULL);
   if (code == TOOL_DONE && mounting->directory == NULL)
@@ -469,9 +470,11 @@ const struct command command_mount = {
       "those with which it leaves its journal alone. \"sqlblock umount\" "
       "undoes "
       "all of\n"
-      "it. Instead of a database there may be the URI of an export.\n",
+      "it. Instead of a database there may be the URI of an export. For an "
+      "encrypted\n"
+      "disk of a database give --key-file=FILE or --passphrase=+FILE.\n",
   .options = mount_options,
-  .common = COMMON_JSON | COMMON_DRY_RUN,
+  .common = COMMON_JSON | COMMON_DRY_RUN | COMMON_KEY,
   .alone = true,
   .least = 2,
   .most = 3,

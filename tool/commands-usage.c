@@ -247,7 +247,7 @@ const struct command command_usage = {
       "\n"
       "LOGICAL is what it shows that is not zeroes, STORED what this takes in\n"
       "the file, compressed and what is equal once, RATIO the first by the\n"
-      "second, and SHARED what of STORED others show as well.  All is "
+      "second, and SHARED what of STORED deleting it leaves.  All is "
       "counted,\n"
       "which takes long where that is much.\n"
       "\n"

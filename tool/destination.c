@@ -458,6 +458,10 @@ open_special (struct destination *destination, const struct stat *st,
                         "%s is no file: an image of the format qcow2 is "
                         "written to a file only",
                         destination->path);
+  if (st && S_ISDIR (st->st_mode)) {
+    errno = EISDIR;
+    return fail_errno (status, "opening", destination->path);
+  }
   if (st == NULL || !S_ISBLK (st->st_mode))
     return open_pipe (destination, status);
   return destination->wish.overwrite ? open_device (destination, status)

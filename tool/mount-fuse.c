@@ -256,6 +256,8 @@ fill_arguments (const struct mounting *mounting, bool readonly,
     argv[i++] = supervise_plugin ();
     argv[i++] = mounting->database;
     argv[i++] = tool_format ("export=%s", mounting->disk);
+    if (mounting->key)
+      argv[i++] = mounting->key;
   }
   argv[i] = NULL;
 }

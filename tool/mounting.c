@@ -262,6 +262,7 @@ mounting_free (struct mounting *mounting)
   free (mounting->database);
   free (mounting->disk);
   free (mounting->uri);
+  free (mounting->key);
   free (mounting->source);
   free (mounting->by);
   free (mounting->type);

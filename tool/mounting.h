@@ -29,6 +29,7 @@ struct mounting {
   int lock;                    /* a descriptor, -1: not locked */
   char *directory;             /* where, an absolute path */
   char *database, *disk, *uri; /* as those of an attachment */
+  char *key;                   /* the same; it is not written down */
   char *source;                /* the device or file, as /proc/mounts has it */
   char *by;   /* "kernel", "fuse2fs" or "guestmount"; NULL: not yet chosen */
   char *type; /* of the file system, or NULL */

@@ -95,6 +95,30 @@ secrets_given (bool new)
 }
 
 int
+secrets_parameter (char **parameter)
+{
+  const char *passphrase = common.passphrase;
+  const char *file = common.key_file ? common.key_file : passphrase;
+  char *path;
+
+  *parameter = NULL;
+  if (file == NULL)
+    return TOOL_DONE;
+  if (passphrase && (common.key_file || passphrase[0] != '+'))
+    return tool_usage ("the server that is started here may have to be started "
+                       "again: give one file, as --key-file=FILE or "
+                       "--passphrase=+FILE");
+  file += passphrase != NULL;
+  path = realpath (file, NULL);
+  if (path == NULL)
+    return tool_error (errno, "%s: %s", file, strerror (errno));
+  *parameter =
+      tool_format (passphrase ? "passphrase=+%s" : "key-file=%s", path);
+  free (path);
+  return TOOL_DONE;
+}
+
+int
 secrets_make_key (const char **header, const char **slot, struct status *status)
 {
   static struct encryption encryption;

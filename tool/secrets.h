@@ -27,6 +27,12 @@ const struct secret *secrets_given (bool new);
 struct secret *secrets_read (const char *key_file, const char *passphrase,
                              bool new);
 
+/* What the user gave, as the parameter of a server that is to be started, also
+ * later and again: a new string, or NULL where nothing is given.  Returns an
+ * exit code: what can be read only once, or by this process, is refused.
+ */
+int secrets_parameter (char **parameter);
+
 /* Make the key of a new disk, which what the user gave opens: the texts go to
  * *HEADER and *SLOT, and stay.  Returns 0, or -1: EINVAL where nothing is
  * given.

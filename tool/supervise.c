@@ -108,9 +108,13 @@ supervise_plugin (void)
   return plugin && plugin[0] ? plugin : PLUGIN;
 }
 
+/* So many there are, with NULL. */
+#define SERVED_MOST 5
+
 /* What it serves, and how: the last ARGUMENTS of its own server. */
 static void
-list_served (const struct attachment *attachment, const char *arguments[4])
+list_served (const struct attachment *attachment,
+             const char *arguments[SERVED_MOST])
 {
   size_t count = 0;
 
@@ -119,6 +123,8 @@ list_served (const struct attachment *attachment, const char *arguments[4])
     arguments[count++] = "-r";
   if (attachment->durable)
     arguments[count++] = "durable=always";
+  if (attachment->key)
+    arguments[count++] = attachment->key;
   arguments[count] = NULL;
 }
 
@@ -131,7 +137,7 @@ execute_server (const struct attachment *attachment)
   char *log = attachment_file (attachment->number, "log");
   const int nothing = open ("/dev/null", O_RDWR);
   const int said = open (log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-  const char *arguments[7 + 4] = {
+  const char *arguments[7 + SERVED_MOST] = {
     "nbdkit", "-f", "-U", socket, "-P", pid, supervise_plugin (),
   };
 
@@ -202,7 +208,7 @@ start_server (const struct attachment *attachment, struct status *status)
 static bool
 has_server (const struct attachment *attachment)
 {
-  const char *served[4];
+  const char *served[SERVED_MOST];
 
   list_served (attachment, served);
   if (attachment_server_has (attachment->number, served))

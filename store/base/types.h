@@ -80,6 +80,7 @@ struct disk_options {
   uint64_t quota; /* bytes, or QUOTA_NONE */
   /* One that is made is encrypted: texts of encryption.h.  NULL: it is not. */
   const char *encryption, *slot;
+  const struct secret *secrets; /* for store_check: are to open one that is */
   const struct property_setting *settings;
   size_t settings_count;
 };

@@ -62,23 +62,45 @@ little_endian (const unsigned char *bytes)
          (uint32_t)bytes[3] << 24;
 }
 
-struct cipher_key *
-cipher_key_new (const void *master, uint32_t number, struct status *status)
+int
+cipher_lock (void *memory, size_t length, struct status *status)
 {
-  struct cipher_key *key;
+  return sodium_mlock (memory, length) == 0
+             ? 0
+             : status_fail (status, ENOMEM,
+                            "there is no memory that can be locked for a key, "
+                            "so that it is in no swap space; raise "
+                            "\"ulimit -l\" to 64 or more");
+}
+
+void *
+cipher_memory (size_t length, struct status *status)
+{
+  void *memory;
 
   /* It can be called again, and by several threads. */
   if (sodium_init () == -1) {
     status_fail (status, EIO, "libsodium cannot begin: no random numbers");
     return NULL;
   }
-  key = sodium_malloc (sizeof *key);
-  if (key == NULL) {
-    status_fail (status, ENOMEM,
-                 "there is no memory that can be locked for a key; raise "
-                 "\"ulimit -l\"");
-    return NULL;
+  memory = sodium_malloc (length);
+  if (memory == NULL)
+    status_no_memory (status);
+  /* Where it could not be locked, sodium_malloc does not tell. */
+  else if (cipher_lock (memory, length, status) == -1) {
+    sodium_free (memory);
+    memory = NULL;
   }
+  return memory;
+}
+
+struct cipher_key *
+cipher_key_new (const void *master, uint32_t number, struct status *status)
+{
+  struct cipher_key *key = cipher_memory (sizeof *key, status);
+
+  if (key == NULL)
+    return NULL;
   key->number = number;
   crypto_kdf_derive_from_key (key->encrypts, sizeof key->encrypts, 1, CONTEXT,
                               master);

@@ -55,6 +55,14 @@ struct cipher_place {
  */
 bool cipher_is_built (void);
 
+/* Memory of LENGTH bytes that is locked, in no core dump, and wiped when
+ * sodium_free frees it.  NULL on failure.
+ */
+void *cipher_memory (size_t length, struct status *status);
+
+/* Lock it again in a process that was forked. */
+int cipher_lock (void *memory, size_t length, struct status *status);
+
 /* Derive from the CIPHER_KEY bytes at MASTER what encrypts a disk whose key has
  * NUMBER.  Returns NULL on failure: ENOTSUP, ENOMEM.  Thread rules: any thread.
  */

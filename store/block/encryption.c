@@ -93,21 +93,6 @@ static const struct kind {
  * Secrets.
  */
 
-/* Memory that is locked, in no core dump, and wiped when it is freed. */
-static void *
-locked_memory (size_t length, struct status *status)
-{
-  void *memory = NULL;
-
-  if (sodium_init () == -1)
-    status_fail (status, EIO, "libsodium cannot begin: no random numbers");
-  else if ((memory = sodium_malloc (length)) == NULL)
-    status_fail (status, ENOMEM,
-                 "there is no memory that can be locked for a key; raise "
-                 "\"ulimit -l\"");
-  return memory;
-}
-
 int
 secret_add (struct secret **list, enum secret_kind kind, const void *bytes,
             size_t length, struct status *status)
@@ -125,7 +110,7 @@ secret_add (struct secret **list, enum secret_kind kind, const void *bytes,
     return status_fail (status, EINVAL,
                         "what is given as a key has more than %d bytes",
                         SECRET_KEY_MAX);
-  secret = locked_memory (sizeof *secret + length, status);
+  secret = cipher_memory (sizeof *secret + length, status);
   if (secret == NULL)
     return -1;
   secret->next = *list;
@@ -161,7 +146,7 @@ static int
 add_read (struct secret **list, enum secret_kind kind, int fd,
           struct status *status)
 {
-  char *bytes = locked_memory (ROOM, status);
+  char *bytes = cipher_memory (ROOM, status);
   ssize_t length;
   int r;
 
@@ -192,11 +177,14 @@ secret_read (struct secret **list, enum secret_kind kind, const char *name,
   return r == -1 ? status_prefix (status, "%s", name) : 0;
 }
 
-void
-secret_lock_again (struct secret *list)
+int
+secret_lock_again (struct secret *list, struct status *status)
 {
-  for (; list; list = list->next)
-    sodium_mlock (list, sizeof *list + list->length);
+  int r = 0;
+
+  for (; r == 0 && list; list = list->next)
+    r = cipher_lock (list, sizeof *list + list->length, status);
+  return r;
 }
 
 void
@@ -330,7 +318,7 @@ encryption_kind (const char *slot)
 static struct unwrapped *
 unwrapped_new (const char *header, uint32_t number, struct status *status)
 {
-  struct unwrapped *unwrapped = locked_memory (sizeof *unwrapped, status);
+  struct unwrapped *unwrapped = cipher_memory (sizeof *unwrapped, status);
 
   if (unwrapped == NULL)
     return NULL;
@@ -423,16 +411,16 @@ encryption_make (const struct secret *secrets, struct encryption *encryption,
   return r;
 }
 
-/* Is what was unwrapped the key that HEADER means? */
-static bool
-is_right (const struct unwrapped *unwrapped, const struct header *header)
+/* Is what was unwrapped the key that HEADER means?  Returns 1, 0, -1. */
+static int
+is_right (const struct unwrapped *unwrapped, const struct header *header,
+          struct status *status)
 {
-  struct status ignored;
-  struct cipher_key *key = unwrapped_derive (unwrapped, &ignored);
+  struct cipher_key *key = unwrapped_derive (unwrapped, status);
   unsigned char check[CIPHER_CHECK];
 
   if (key == NULL)
-    return false;
+    return -1;
   cipher_key_check (key, check);
   cipher_key_free (key);
   return sodium_memcmp (check, header->check, sizeof check) == 0;
@@ -457,7 +445,7 @@ open_slot (const struct slot *slot, const struct secret *secret,
       (const unsigned char *)unwrapped->header, strlen (unwrapped->header),
       slot->nonce, key);
   sodium_memzero (key, sizeof key);
-  return r == 0 && is_right (unwrapped, header);
+  return r == 0 ? is_right (unwrapped, header, status) : 0;
 }
 
 /* Try all of SECRETS with all slots; what costs nothing first. */

@@ -245,9 +245,16 @@ store_unlock (struct store *store, struct disk_info *info,
               struct status *status)
 {
   struct encryption encryption;
+  int r = STORE_READ (store, status, connection,
+                      keys_read (connection, info->id, &encryption, status));
 
-  if (STORE_READ (store, status, connection,
-                  keys_read (connection, info->id, &encryption, status)) == -1)
+  /* A disk that is not encrypted can be read where that table cannot. */
+  if (r == -1 && status->error == EIO && !info->encrypted &&
+      store->options.secrets == NULL) {
+    info->key = NULL;
+    return 0;
+  }
+  if (r == -1)
     return status_prefix (status, "disk '%s'", info->name);
   return keyring_unlock (&store->keyring, &encryption, info, status);
 }
@@ -770,24 +777,23 @@ unpack (struct codec_workspace *workspace, const char *packed, size_t count,
   return r;
 }
 
-/* Of COUNT blocks up to the byte END, which are ENCODED, those of which nobody
- * knows what they hold are stored as they come, *ANEW or not, and whole.
+/* Is there one of COUNT blocks, which are ENCODED, of which nobody here knows
+ * what it holds?  It is stored as it comes, and whole: *LENGTH bytes from
+ * OFFSET become so many, also where the disk is smaller there than here.
  */
-static int
-check_unknown (const struct disk *disk, const struct encoded *encoded,
-               size_t count, uint64_t end, bool *anew, struct status *status)
+static bool
+has_unknown (const struct disk *disk, const struct encoded *encoded,
+             size_t count, uint64_t offset, uint64_t *length)
 {
+  const uint64_t whole = count * (uint64_t)disk->info.block_size;
+  const uint64_t left = disk->info.size - offset;
   bool unknown = false;
 
   for (size_t i = 0; i < count; i++)
     unknown |= encoded[i].block == NULL;
-  *anew &= !unknown;
-  if (encoded[count - 1].block == NULL && end % disk->info.block_size != 0 &&
-      end != disk->info.size)
-    return status_fail (status, EINVAL,
-                        "a part of a block that is encrypted comes; send it "
-                        "again");
-  return 0;
+  if (encoded[count - 1].block == NULL)
+    *length = whole < left ? whole : left;
+  return unknown;
 }
 
 /* The same as disk_fill_packed, here. */
@@ -806,8 +812,8 @@ fill_packed (struct disk *disk, const void *packed, uint64_t offset,
                             : status_no_memory (status);
 
   codec_return (workspaces, workspace);
-  if (r == 0)
-    r = check_unknown (disk, encoded, number, offset + count, &anew, status);
+  if (r == 0 && has_unknown (disk, encoded, number, offset, &count))
+    anew = false;
   if (r == -1)
     failed_range (disk, "filling", offset, count, status);
   else

@@ -43,6 +43,7 @@ const struct field message_disk_info[] = {
   FIELD (struct disk_info, created, "created", SIGNED),
   FIELD (struct disk_info, quota, "quota", UNSIGNED),
   FIELD (struct disk_info, access, "access", UNSIGNED),
+  FIELD_MAY (struct disk_info, encrypted, "encrypted", BOOL),
   FIELD (struct disk_info, snapshot, "snapshot", SIGNED),
   FIELD_END,
 };

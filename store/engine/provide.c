@@ -17,9 +17,11 @@
 #include "cluster/location.h"
 #include "cluster/turn.h"
 #include "engine/connections.h"
+#include "encryption.h"
 #include "engine/engine.h"
 #include "rows/database.h"
 #include "rows/features.h"
+#include "rows/keys.h"
 #include "rows/snapshots.h"
 #include "sqlite/clustered.h"
 #include "sqlite/files.h"
@@ -37,6 +39,34 @@ new_name (const struct disk_options *options)
   return options->name ? options->name : DISK_NAME_DEFAULT;
 }
 
+/* Does a key open the disk that OPTIONS asks for, which is there as INFO?
+ * Where nobody has named it, clients are told.
+ */
+static int
+check_key (struct connection *connection, const struct disk_info *info,
+           const struct disk_options *options, struct status *status)
+{
+  struct encryption encryption;
+  struct unwrapped *unwrapped;
+  int r = 0;
+
+  if (options->name == NULL)
+    return 0;
+  if (keys_read (connection, info->id, &encryption, status) == -1)
+    r = -1;
+  else if (encryption_is_there (&encryption)) {
+    unwrapped = encryption_unwrap (&encryption, options->secrets, NULL, status);
+    r = unwrapped ? 0 : -1;
+    unwrapped_free (unwrapped);
+  }
+  else if (options->secrets)
+    r = status_fail (status, EACCES,
+                     "it is not encrypted, but a key was given: whoever can "
+                     "change the database may have put it in the place of one "
+                     "that is; leave the key out");
+  return r == -1 ? status_prefix (status, "disk '%s'", info->name) : 0;
+}
+
 /* Check the disk that OPTIONS asks for in an open database.  Returns 1 when
  * it is there as it should be, 0 when it is to be made, -1 on failure.
  */
@@ -52,7 +82,8 @@ check_disk (struct connection *connection, const struct disk_options *options,
     return snapshots_find_target (connection, options->name, &info, &snapshot,
                                   status) == -1 ||
                    features_allow (connection, info.id, FEATURE_READ, status) ==
-                       -1
+                       -1 ||
+                   check_key (connection, &info, options, status) == -1
                ? -1
                : 1;
   r = disks_find (connection, options->name, &info, status);
@@ -64,7 +95,8 @@ check_disk (struct connection *connection, const struct disk_options *options,
   if (r == 1)
     return (options->name &&
             features_allow (connection, info.id, FEATURE_READ, status) == -1) ||
-                   disks_check_match (&info, options, status) == -1
+                   disks_check_match (&info, options, status) == -1 ||
+                   check_key (connection, &info, options, status) == -1
                ? -1
                : 1;
   if (options->size == 0) {

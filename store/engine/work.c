@@ -105,8 +105,11 @@ int
 store_resize (struct store *store, const struct disk_info *info, uint64_t size,
               struct status *status)
 {
-  if (store_need_write_side (store, status) == -1 ||
-      writer_resize (&store->writer, info, size, status) == -1)
+  struct disk_info disk = *info;
+
+  if (store_unlock (store, &disk, status) == -1 ||
+      store_need_write_side (store, status) == -1 ||
+      writer_resize (&store->writer, &disk, size, status) == -1)
     return -1;
   return flush_change (store, status);
 }

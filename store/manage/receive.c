@@ -858,7 +858,9 @@ begin_changes (struct connection *connection, struct reception *reception,
   options->quota = incoming_quota (reception);
   if (reception->clean && head.layer == base.layer)
     return disks_lend (connection, options, disk, &base, &reception->hidden.id,
-                       status);
+                       status) == -1
+               ? -1
+               : keys_copy (connection, disk, reception->hidden.id, status);
   return make_hidden (connection, reception, options, &base, status);
 }
 
@@ -1333,6 +1335,7 @@ change_end (struct connection *connection, void *opaque, struct status *status)
 
   if (is_for_new (incoming)) {
     if (partial_drop (connection, disk.id, status) == -1 ||
+        disks_set_size (connection, disk.id, incoming->size, status) == -1 ||
         disks_rename (connection, disk.id, incoming->disk, status) == -1)
       return -1;
   }
@@ -1522,6 +1525,8 @@ manage_receive_end (struct store *store, struct disk *incoming_disk,
     .open = disk_remote (incoming_disk),
     .size = incoming->size,
   };
+  const uint64_t block_size = reception.hidden.block_size;
+  uint64_t size = incoming->size;
   int r = 0;
 
   if (store_remote (store)) {
@@ -1529,8 +1534,14 @@ manage_receive_end (struct store *store, struct disk *incoming_disk,
     disk_forget (incoming_disk);
     return r;
   }
-  if (reception.hidden.size != incoming->size)
-    r = store_resize (store, &reception.hidden, incoming->size, status);
+  r = store_unlock (store, &reception.hidden, status);
+  /* Without its key, no block can be cut here: that has come with zeroes behind
+   * the end.
+   */
+  if (reception.hidden.encrypted && reception.hidden.key == NULL)
+    size = (size + block_size - 1) / block_size * block_size;
+  if (r == 0 && reception.hidden.size != incoming->size)
+    r = store_resize (store, &reception.hidden, size, status);
   if (r == 0)
     r = store_change (store, change_end, &reception, status);
   if (r == 0) {

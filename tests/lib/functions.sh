@@ -86,6 +86,12 @@ nbdkit_is ()
   printf '%s\n' "$1" "${version#nbdkit }" | sort -V -C
 }
 
+# can_encrypt: can the plugin, which may be built without libsodium?
+can_encrypt ()
+{
+  nbdkit --dump-plugin "$plugin" | grep -qx sqlblock_encryption=yes
+}
+
 # need COMMAND...: skip the test when one of them is not installed.
 need ()
 {

@@ -720,6 +720,7 @@ read_whole (struct connection *connection, char *contents,
                  1);
   assert_ok (disks_view (connection, info.id, info.epoch, &view, &status),
              &status);
+  view.key = unit_key;
   assert_ok (view_read (connection, &view, contents, 0, history->size, &status),
              &status);
   view_free (&view);
@@ -1130,6 +1131,7 @@ open_one (bool command, uint64_t *random)
       .idle = IDLE,
     },
     .warn = unit_ignore_warning,
+    .secrets = options->secrets,
   };
   struct status status;
   struct store *store = store_open (path, &store_options, &status);

@@ -97,6 +97,7 @@ struct load_options {
   int failing_reads;  /* percent of the reads, when something is changed */
   int requests;       /* of each client between two starts of the store */
   enum broken broken;
+  const struct secret *secrets; /* of encrypted disks */
 };
 
 /* A history that begins with an empty disk. */

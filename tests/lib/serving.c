@@ -100,6 +100,7 @@ usage (const struct number_option *own, unsigned own_count)
           "  --plugin PATH      the plugin to test (needed)\n"
           "  --database PATH    where it is to be made (on a cluster)\n"
           "  --killed COMMAND   to run after each kill\n"
+          "  --key-file FILE    the disk is encrypted with it\n"
           "  --size SIZE        of the disk\n"
           "  --block-size SIZE  of the disk\n"
           "  --connections N    how many at once, at most %d\n"
@@ -172,6 +173,8 @@ parse_options (int argc, char *argv[], const struct number_option *own,
       settings.database = argv[i + 1];
     else if (strcmp (argv[i], "--killed") == 0)
       settings.killed = argv[i + 1];
+    else if (strcmp (argv[i], "--key-file") == 0)
+      settings.key_file = argv[i + 1];
     else if (!set_option (common, common_count, argv[i] + 2, argv[i + 1]) &&
              !set_option (own, own_count, argv[i] + 2, argv[i + 1]))
       break;
@@ -213,7 +216,7 @@ write_to_log (void)
 static void __attribute__ ((noreturn)) run_server (void)
 {
   char socket[PATH_MAX], db[PATH_MAX + 3];
-  char size[32], block_size[32], threads[32];
+  char size[32], block_size[32], threads[32], key_file[PATH_MAX + 9];
   char *arguments[] = { "nbdkit",
                         "-f",
                         "--exit-with-parent",
@@ -224,9 +227,11 @@ static void __attribute__ ((noreturn)) run_server (void)
                         (char *)settings.plugin,
                         db,
                         starts % 2 ? "reclaim=64k" : "reclaim=false",
-                        created ? NULL : size,
                         block_size,
+                        NULL,
+                        NULL,
                         NULL };
+  char **more = arguments + sizeof arguments / sizeof arguments[0] - 3;
   int log;
 
   log = open (path_of ("log"), O_WRONLY | O_CREAT | O_APPEND, 0600);
@@ -238,6 +243,12 @@ static void __attribute__ ((noreturn)) run_server (void)
   snprintf (size, sizeof size, "size=%" PRIu64, settings.size);
   snprintf (block_size, sizeof block_size, "block-size=%" PRIu64,
             settings.block_size);
+  if (!created)
+    *more++ = size;
+  if (settings.key_file) {
+    snprintf (key_file, sizeof key_file, "key-file=%s", settings.key_file);
+    *more = key_file;
+  }
   snprintf (threads, sizeof threads, "%" PRIu64, settings.threads);
   execvp (arguments[0], arguments);
   perror ("nbdkit");

@@ -23,6 +23,7 @@ struct settings {
   const char *plugin;   /* path of the plugin */
   const char *database; /* where it is; NULL: a file of the program's own */
   const char *killed;   /* a command to run after each kill, or NULL */
+  const char *key_file; /* the disk is encrypted with it; or NULL */
   uint64_t size;        /* of the disk */
   uint64_t block_size;  /* of the disk */
   uint64_t connections; /* how many a program opens */

@@ -160,6 +160,7 @@ read_thing (struct connection *connection, struct things *things,
   if (snapshot.id != 0)
     snapshots_as_disk (&snapshot, &disk);
   assert_ok (snapshots_view (connection, &disk, &view, &status), &status);
+  view.key = unit_key;
   thing = make (things, name, disk.size);
   assert_ok (
       view_read (connection, &view, thing->bytes, 0, thing->size, &status),

@@ -19,6 +19,7 @@
 
 #include "unit.h"
 
+#include "encryption.h"
 #include "engine/checkpoint.h"
 #include "block/checksum.h"
 #include "rows/database.h"
@@ -151,6 +152,33 @@ unit_write_file (const char *path, const void *bytes, size_t size)
   assert_true (fd >= 0);
   assert_int_equal (write (fd, bytes, size), size);
   close (fd);
+}
+
+const struct cipher_key *unit_key;
+
+const struct secret *
+unit_encrypt (struct disk_options *options)
+{
+  static const char key_file[] = "32 bytes are a key, and these are more";
+  static struct encryption encryption;
+  static struct secret *secrets;
+  struct unwrapped *unwrapped;
+  struct status status;
+
+  assert_true (encryption_is_built ());
+  if (secrets == NULL)
+    assert_ok (secret_add (&secrets, SECRET_KEY_FILE, key_file, sizeof key_file,
+                           &status),
+               &status);
+  assert_ok (encryption_make (secrets, &encryption, &status), &status);
+  unwrapped = encryption_unwrap (&encryption, secrets, NULL, &status);
+  assert_non_null (unwrapped);
+  unit_key = unwrapped_derive (unwrapped, &status);
+  assert_non_null (unit_key);
+  unwrapped_free (unwrapped);
+  options->encryption = encryption.header;
+  options->slot = encryption.slots[0];
+  return secrets;
 }
 
 void

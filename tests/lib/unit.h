@@ -68,6 +68,12 @@ char *unit_read_file (const char *path, size_t *size);
 /* Make a file of these bytes, or make it one. */
 void unit_write_file (const char *path, const void *bytes, size_t size);
 
+/* Have a disk that is made with OPTIONS be encrypted, with a key that is then
+ * unit_key.  Returns what opens it.
+ */
+const struct secret *unit_encrypt (struct disk_options *options);
+extern const struct cipher_key *unit_key; /* or NULL */
+
 /* Make the database PATH with its first disk. */
 void unit_create (const char *path, const struct disk_options *options);
 

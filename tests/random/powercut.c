@@ -49,6 +49,7 @@ static bool passed;
 struct load_options options = { .requests = 60 };
 static bool small_cache;
 static uint64_t block_size = 4096, rounds = 4, places = 60;
+static bool encrypted;
 
 /* The cut that is being checked. */
 static size_t cut_place;
@@ -207,6 +208,7 @@ find_contents (const char *path, struct contents *contents)
   const struct store_options store_options = {
     .limits = checkpoint_limits_default,
     .warn = unit_ignore_warning,
+    .secrets = options.secrets,
   };
   struct contents again;
   struct status status;
@@ -525,7 +527,7 @@ run_round (char *path, char *next)
 static void
 run_rounds (void)
 {
-  const struct disk_options disk = {
+  struct disk_options disk = {
     .name = LOAD_DISK,
     .size = history.size,
     .block_size = block_size,
@@ -534,6 +536,8 @@ run_rounds (void)
   char *path = path_of ("load"), *next = path_of ("next"), *swap;
   struct status status;
 
+  if (encrypted)
+    options.secrets = unit_encrypt (&disk);
   assert_ok (store_provide (path, &disk, &status), &status);
   for (uint64_t i = 0; i < rounds; i++) {
     run_round (path, next);
@@ -590,6 +594,7 @@ static void __attribute__ ((noreturn)) usage (int status)
          "  --fail-writes       some writes fail\n"
          "  --fail-reads        some reads fail when something is changed\n"
          "  --shared            two servers write the disk\n"
+         "  --encrypted         the disk, with what the manager makes of it\n"
          "  --block-size BYTES\n"
          "  --rounds NUMBER     each runs a load and cuts it\n"
          "  --places NUMBER     to cut in a round; 0: at each sync\n"
@@ -628,6 +633,7 @@ static const struct option longs[] = {
   { "fail-writes", no_argument, NULL, 'w' },
   { "fail-reads", no_argument, NULL, 'e' },
   { "shared", no_argument, NULL, 'd' },
+  { "encrypted", no_argument, NULL, 'y' },
   { "block-size", required_argument, NULL, 'b' },
   { "rounds", required_argument, NULL, 'r' },
   { "places", required_argument, NULL, 'n' },
@@ -670,6 +676,9 @@ parse_options (int argc, char *argv[])
       break;
     case 'd':
       options.shared = true;
+      break;
+    case 'y':
+      encrypted = true;
       break;
     case 'b':
       block_size = strtoull (optarg, NULL, 0);

@@ -638,7 +638,7 @@ sqlblock check disks >/dev/null
 
 # --- Codecs -------------------------------------------------------------------
 
-for codec in 99 259; do
+for codec in 99 1003; do
   cp good disks
   seal disks live "UPDATE block SET codec = $codec,
       checksum = block_checksum (layer, number, generation, $codec, data)
@@ -697,10 +697,10 @@ done
 cp good disks
 seal disks live "DELETE FROM block WHERE codec = 4 AND content =
     (SELECT min (id) FROM content);
-  UPDATE content SET codec = 259,
-    checksum = content_checksum (id, hash, size, 259, data)
+  UPDATE content SET codec = 1003,
+    checksum = content_checksum (id, hash, size, 1003, data)
     WHERE id = (SELECT min (id) FROM content)"
 seal disks
 sqlblock check -q disks --repair || fail "such a content is an orphan"
-expect 1 "$(query disks "SELECT count (*) FROM content WHERE codec = 259")" \
+expect 1 "$(query disks "SELECT count (*) FROM content WHERE codec = 1003")" \
   "contents of another codec"

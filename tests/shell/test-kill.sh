@@ -27,3 +27,10 @@ for block_size in 4096 65536; do
     --block-size "$block_size" --rounds "$rounds" "$@" ||
     fail "block size $block_size"
 done
+
+if can_encrypt; then
+  head -c 32 /dev/urandom >"$tmp/key"
+  timeout --foreground "$seconds" "$kill_rounds" --plugin "$plugin" \
+    --key-file "$tmp/key" --rounds "$rounds" "$@" ||
+    fail "an encrypted disk"
+fi

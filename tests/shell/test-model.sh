@@ -26,3 +26,10 @@ for block_size in 512 4096 65536; do
     --kills "$kills" "$@" ||
     fail "block size $block_size"
 done
+
+if can_encrypt; then
+  head -c 32 /dev/urandom >"$tmp/key"
+  timeout --foreground "$seconds" "$model_check" --plugin "$plugin" \
+    --key-file "$tmp/key" --operations "$operations" --kills "$kills" "$@" ||
+    fail "an encrypted disk"
+fi

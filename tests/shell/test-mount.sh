@@ -138,6 +138,19 @@ wait "$sleeping" 2>/dev/null || :
 nothing_left
 fails 3 "nothing was mounted on $place by sqlblock" umount "a place"
 
+# An encrypted disk.
+if can_encrypt; then
+  head -c 32 /dev/urandom >key
+  chmod 644 key
+  sqlblock import -q "$db" secret ext.img --encrypt --key-file=key
+  sqlblock mount -q "$db" secret "a place" --key-file=key
+  see "a place/day" monday
+  sqlblock umount "a place"
+  fails 1 "is encrypted" mount "$db" secret "a place"
+  fails 2 "give one file" mount "$db" secret "a place" --passphrase=-
+  nothing_left
+fi
+
 # --- The disk -----------------------------------------------------------------
 
 sqlblock mount -q "$db" web here

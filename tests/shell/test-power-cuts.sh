@@ -68,6 +68,7 @@ EOF
 
 export TMPDIR="${TMPDIR:-$tmp}"
 while read -r variant; do
+  [[ $variant != *--encrypted* ]] || can_encrypt || continue
   run --rounds "$rounds" $variant "$@" || {
     cat "$tmp/out" >&2
     fail "power-cuts $variant"
@@ -90,6 +91,8 @@ done <<'EOF'
 --manage --fail-syncs --places 30
 --commands --fail-syncs --places 30
 --manage --fail-syncs --fail-writes --fail-reads --small-caches --pin --places 30
+--encrypted --small-caches --places 30
+--encrypted --manage --fail-syncs --places 30
 EOF
 
 # Upgrades of files of earlier formats.  One by VACUUM INTO is not among them:

@@ -80,13 +80,14 @@ def text(value):
 db = sys.argv[1]
 disks = json.loads(ask("list", db, "--json", "--usage"))["disks"]
 rows = ask("list", db, "-Hp", "-o", "name,size,quota,logical,stored,ratio,shared,frees,exclusive,"
-           "snapshots,created,origin,block,compression,dedup,description")
+           "snapshots,created,origin,block,compression,dedup,encrypted,description")
 assert len(disks) == 4
 assert [row.split("\t") for row in rows.splitlines()] == [
     [disk["name"], str(disk["size"]), text(disk["quota"]), *usage(disk),
      str(disk["history"]), str(disk["exclusive"]), str(disk["snapshots"]),
      seconds(disk["created"]), text(disk["origin"]), str(disk["block_size"]),
      disk["compression"], "on" if disk["dedup"] else "off",
+     "yes" if disk["encrypted"] else "no",
      text(disk["description"])] for disk in disks], rows
 snapshots = json.loads(ask("snapshot", "list", db, "--json",
                            "--usage"))["snapshots"]

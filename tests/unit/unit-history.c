@@ -76,6 +76,8 @@ static struct {
 } binned;
 static struct store *store;
 static char *path;
+static bool encrypted;
+static const struct secret *secrets; /* of encrypted disks */
 static uint64_t seed;
 static uint32_t counter; /* of numbers written, and of names */
 static unsigned bookmarks_compared, bookmarks_refused;
@@ -94,6 +96,7 @@ open_with (bool command, struct checkpoint_limits limits)
     .command = command,
     .limits = limits,
     .warn = unit_ignore_warning,
+    .secrets = secrets,
   };
   struct status status;
   struct store *opened = store_open (path, &options, &status);
@@ -1231,7 +1234,7 @@ check_nothing_unseen (void)
 static void
 make_first_disk (void)
 {
-  const struct disk_options options = {
+  struct disk_options options = {
     .name = "first",
     .size = BLOCKS * BLOCK,
     .block_size = BLOCK,
@@ -1241,6 +1244,8 @@ make_first_disk (void)
 
   memset (disks, 0, sizeof disks);
   memset (&binned, 0, sizeof binned);
+  if (encrypted)
+    secrets = unit_encrypt (&options);
   path = unit_database ();
   assert_ok (store_provide (path, &options, &status), &status);
   strcpy (disks[0].name, "first");
@@ -1298,6 +1303,18 @@ test_random_steps (void **state)
   reclaim_few_rows = few_rows;
   print_message ("%lu steps; %u times changes since a bookmark, %u refused\n",
                  count, bookmarks_compared, bookmarks_refused);
+}
+
+/* The same with a disk that is encrypted, and its clones. */
+static void
+test_encrypted_steps (void **state)
+{
+  if (!encryption_is_built ())
+    skip ();
+  encrypted = true;
+  test_random_steps (state);
+  encrypted = false;
+  secrets = NULL;
 }
 
 /* Write NUMBER to COUNT blocks from FIRST of the first disk. */
@@ -1554,6 +1571,7 @@ main (void)
     unit_test (test_damaged_viewer),
     unit_test (test_usage),
     unit_test (test_random_steps),
+    unit_test (test_encrypted_steps),
     unit_test (test_flatten_beside_failures),
     unit_test (test_command_does_not_checkpoint),
   };
