@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -172,6 +173,101 @@ client_find_default (const struct served *served, struct disk_info *info,
 }
 
 /*--------------------------------------------------------------------
+ * Leaving.
+ */
+
+/* The sockets on which this process listens, of those that have names. */
+static struct sockaddr_un names[8];
+static size_t names_count;
+
+/* Those descriptors on which it listens that it was started with, a bit each:
+ * their names are a service manager's, which goes on to listen there.
+ */
+#define DESCRIPTORS 64
+static uint64_t inherited;
+
+/* The signals on which nbdkit ends, and what it does then. */
+static const int endings[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP };
+static struct sigaction usual[sizeof endings / sizeof endings[0]];
+
+/* How many clients have a disk attached, or are told of one. */
+static atomic_uint attached_count;
+
+static bool
+is_listening (int fd)
+{
+  int listens = 0;
+  socklen_t size = sizeof listens;
+
+  return getsockopt (fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 &&
+         listens;
+}
+
+void
+client_begin (void)
+{
+  for (int fd = 3; fd < DESCRIPTORS; fd++)
+    if (is_listening (fd))
+      inherited |= UINT64_C (1) << fd;
+}
+
+static void
+leave_at_once (int number)
+{
+  size_t i = 0;
+
+  while (endings[i] != number)
+    i++;
+  if (atomic_load (&attached_count) == 0) {
+    usual[i].sa_handler (number);
+    return;
+  }
+  for (i = 0; i < names_count; i++)
+    unlink (names[i].sun_path);
+  _exit (EXIT_SUCCESS);
+}
+
+/* From such a signal on nbdkit would answer all requests with ESHUTDOWN, which
+ * a kernel takes for an error of the disk, and wait for its clients to go.  One
+ * that has a disk attached does not: it is to find that the connection is gone,
+ * and wait for the next server.  Nothing that was acknowledged is lost by that.
+ */
+static void
+leave_soon (void)
+{
+  struct sigaction action = { .sa_handler = leave_at_once };
+
+  for (int fd = 3; fd < DESCRIPTORS; fd++) {
+    struct sockaddr_un *name = &names[names_count];
+    socklen_t length = sizeof *name;
+
+    if (names_count < sizeof names / sizeof names[0] &&
+        !(inherited & UINT64_C (1) << fd) && is_listening (fd) &&
+        getsockname (fd, (struct sockaddr *)name, &length) == 0 &&
+        name->sun_family == AF_UNIX && name->sun_path[0] == '/')
+      names_count++;
+  }
+  /* Where nbdkit has no function for it, it stays as it is. */
+  for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++)
+    if (sigaction (endings[i], NULL, &usual[i]) == 0 &&
+        usual[i].sa_handler != SIG_DFL && usual[i].sa_handler != SIG_IGN)
+      sigaction (endings[i], &action, NULL);
+}
+
+/* CLIENT is there, and may be a kernel's. */
+static void
+count_attached (struct client *client)
+{
+  static pthread_once_t leaving = PTHREAD_ONCE_INIT;
+
+  client->counted = client->told || client->attached.token[0];
+  if (!client->counted)
+    return;
+  atomic_fetch_add (&attached_count, 1);
+  pthread_once (&leaving, leave_soon);
+}
+
+/*--------------------------------------------------------------------
  * Opening.
  */
 
@@ -244,6 +340,47 @@ wait_to_tell (struct client *client)
   nanosleep (&pause, NULL);
 }
 
+/* Looking for what a client was told of first. */
+struct hunt {
+  const struct lineage *first;
+  bool found;
+};
+
+static int
+meet_disk (const struct disk_info *info, void *opaque)
+{
+  struct hunt *hunt = opaque;
+
+  hunt->found = info->id == hunt->first->disk;
+  return hunt->found;
+}
+
+static int
+meet_snapshot (const struct snapshot_info *snapshot, void *opaque)
+{
+  struct hunt *hunt = opaque;
+
+  hunt->found = (uint64_t)snapshot->guid == hunt->first->snapshot;
+  return hunt->found;
+}
+
+/* Is that gone, under whatever name? */
+static bool
+is_gone (const struct served *served, const struct client *client)
+{
+  struct hunt hunt = { .first = &client->first };
+  struct status ignored;
+  int r;
+
+  if (hunt.first->disk == 0)
+    return false;
+  if (hunt.first->snapshot)
+    r = store_list_snapshots (served->store, meet_snapshot, &hunt, &ignored);
+  else
+    r = store_list (served->store, meet_disk, &hunt, &ignored);
+  return r != -1 && !hunt.found;
+}
+
 int
 client_tell (const struct served *served, struct client *client,
              char text[LINEAGE_TEXT], struct status *status)
@@ -255,49 +392,15 @@ client_tell (const struct served *served, struct client *client,
   if (check_name (served, client, client->told, status) == -1 ||
       store_lineage (served->store, client->told, &lineage, status) == -1 ||
       access_check (served->store, lineage.disk, client->told, &client->peer,
-                    status) == -1)
-    return -1;
+                    status) == -1) {
+    if (status->error != ENOENT || !is_gone (served, client))
+      return -1;
+    lineage = client->first;
+    lineage.disk = 0;
+  }
   memset (text, 0, LINEAGE_TEXT);
   lineage_print (&lineage, text);
   return 0;
-}
-
-/* The sockets on which this process listens, of those that have names. */
-static struct sockaddr_un names[8];
-static size_t names_count;
-
-static void
-leave_at_once (int number)
-{
-  (void)number;
-  for (size_t i = 0; i < names_count; i++)
-    unlink (names[i].sun_path);
-  _exit (EXIT_SUCCESS);
-}
-
-/* From SIGTERM on nbdkit would answer all requests with ESHUTDOWN, which a
- * kernel takes for an error of the disk, and wait for its clients to go.  One
- * that has a disk attached does not: it is to find that the connection is gone,
- * and wait for the next server.  Nothing that was acknowledged is lost by that.
- */
-static void
-leave_soon (void)
-{
-  struct sigaction action = { .sa_handler = leave_at_once };
-
-  for (int fd = 3; fd < 64; fd++) {
-    struct sockaddr_un *name = &names[names_count];
-    socklen_t length = sizeof *name;
-    int listens = 0;
-    socklen_t size = sizeof listens;
-
-    if (names_count < sizeof names / sizeof names[0] &&
-        getsockopt (fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 &&
-        listens && getsockname (fd, (struct sockaddr *)name, &length) == 0 &&
-        name->sun_family == AF_UNIX && name->sun_path[0] == '/')
-      names_count++;
-  }
-  sigaction (SIGTERM, &action, NULL);
 }
 
 /* Open the export NAME, unless another one only is served. */
@@ -305,7 +408,6 @@ static int
 open_export (const struct served *served, struct client *client,
              const char *name, bool readonly, struct status *status)
 {
-  static pthread_once_t leaving = PTHREAD_ONCE_INIT;
   char text[LINEAGE_TEXT];
 
   if (name[0] == '\0' && served->only)
@@ -317,7 +419,7 @@ open_export (const struct served *served, struct client *client,
   if (client->told && client_tell (served, client, text, status) == -1)
     return -1;
   if (client->told) {
-    pthread_once (&leaving, leave_soon);
+    lineage_parse (text, &client->first);
     return 0;
   }
   if (check_name (served, client, name, status) == -1 ||
@@ -384,9 +486,14 @@ admit (const struct served *served, struct client *client,
 
   if (access_check (served->store, disk->id, disk->name, &client->peer,
                     status) == -1 ||
-      check_key (served, disk, status) == -1 ||
-      fence_enter (&client->attached, status) == -1 ||
-      enter (served, client, status) == -1)
+      check_key (served, disk, status) == -1)
+    return -1;
+  client->attached.disk = disk->id;
+  client->attached.snapshot = disk->snapshot;
+  client->attached.peer = &client->peer;
+  /* It has its place before the older ones count for none. */
+  if (enter (served, client, status) == -1 ||
+      fence_enter (&client->attached, status) == -1)
     return -1;
   client->limits = limits_open (served->store, disk->id, status);
   return client->limits ? 0 : status_prefix (status, "disk '%s'", disk->name);
@@ -413,8 +520,10 @@ client_open (const struct served *served, const char *name, bool readonly,
   else
     r = open_export (served, client, disk, readonly, status);
   free (disk);
-  if (r == 0 && (client->told || admit (served, client, status) == 0))
+  if (r == 0 && (client->told || admit (served, client, status) == 0)) {
+    count_attached (client);
     return client;
+  }
   client_close (client);
   return NULL;
 }
@@ -429,6 +538,8 @@ client_may_grow (const struct client *client)
 void
 client_close (struct client *client)
 {
+  if (client->counted)
+    atomic_fetch_sub (&attached_count, 1);
   access_leave (&client->place);
   fence_leave (&client->attached);
   if (client->limits)

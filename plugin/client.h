@@ -10,7 +10,7 @@
  *               as names can change in between
  *   exclusive=  when it is open, since only then is it known who may write
  *
- * Older connections of the same attachment (fence.h) are fenced off in between.
+ * Older connections of the same attachment (fence.h) are fenced off last.
  */
 
 #ifndef SQLBLOCK_CLIENT_H
@@ -46,6 +46,7 @@ struct served {
 struct client {
   struct disk *disk;
   char *told;                     /* or NULL */
+  struct lineage first;           /* what it was told when it came */
   atomic_uint_fast64_t next_turn; /* to be told, a time of clock_now */
   struct increment *increment;    /* or NULL */
   struct peer peer;
@@ -53,8 +54,13 @@ struct client {
   struct place place;
   struct limits *limits;
   struct server_place *seen; /* where "sqlblock status" sees it, or NULL */
+  bool counted;              /* as one that has a disk attached */
   bool alone;                /* more connections of it would be refused */
 };
+
+/* See on what this process listens already, when nbdkit has loaded the plugin.
+ */
+void client_begin (void);
 
 /* The client whose callback this is opens the export NAME, "" for the default
  * one; for NULL a filter does, which is nobody.  Returns NULL on failure, as

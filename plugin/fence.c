@@ -53,7 +53,9 @@ fence_parse (const char *name, struct attached *attached)
 bool
 fence_is_same (const struct attached *a, const struct attached *b)
 {
-  return a->token[0] && strcmp (a->token, b->token) == 0;
+  return a->token[0] && strcmp (a->token, b->token) == 0 &&
+         a->disk == b->disk && a->snapshot == b->snapshot &&
+         peer_is_same_user (a->peer, b->peer);
 }
 
 /* Fence off those that are older, and be one of all; false where this is older
@@ -102,12 +104,10 @@ fence_enter (struct attached *attached, struct status *status)
 {
   if (attached->token[0] == '\0')
     return 0;
-  if (!try_to_enter (attached)) {
-    attached->token[0] = '\0';
+  if (!try_to_enter (attached))
     return status_fail (status, ESHUTDOWN,
                         "this connection of an attached disk is older than "
                         "others that it has");
-  }
   while (is_awaited (attached))
     if (nbdkit_nanosleep (0, LOOK) == -1)
       return status_fail (status, ESHUTDOWN,

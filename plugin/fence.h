@@ -19,6 +19,9 @@
  *                  ── write B ─────────────────► refused: it never happens
  *   generation 2         open ── waits for A ──► is open; sends B again, C, ...
  *
+ * Who knows the TOKEN of another user (peer_is_same_user), or opens another
+ * disk or snapshot with it, has another attachment.
+ *
  * Once an open has returned, nothing of an older generation is done any more.
  * One that comes late is refused.  When all connections of a token have gone,
  * it is forgotten: whoever opens one of them then has sent nothing before, and
@@ -36,6 +39,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "peer.h"
 #include "status.h"
 
 #define FENCE_TOKEN 32
@@ -45,6 +49,8 @@ struct attached {
   struct attached *next;
   char token[FENCE_TOKEN + 1]; /* "": of none */
   uint64_t generation;         /* from 1 */
+  int64_t disk, snapshot;      /* what it has open, once it has */
+  const struct peer *peer;     /* and who */
   uint64_t newest;             /* that it has seen */
   atomic_uint inside;          /* requests */
   atomic_bool over;            /* it is fenced off */

@@ -120,13 +120,27 @@ has_name (const struct peer *peer)
   return peer->tls_name && peer->tls_name[0] && peer->tls_issuer;
 }
 
+static bool
+has_same_name (const struct peer *a, const struct peer *b)
+{
+  return strcmp (a->tls_name, b->tls_name) == 0 &&
+         strcmp (a->tls_issuer, b->tls_issuer) == 0;
+}
+
+bool
+peer_is_same_user (const struct peer *a, const struct peer *b)
+{
+  if (has_name (a) != has_name (b) || (has_name (a) && !has_same_name (a, b)))
+    return false;
+  return (a->kind == PEER_UNIX) == (b->kind == PEER_UNIX) && a->uid == b->uid;
+}
+
 /* A process of another namespace has no id here: 0. */
 bool
 peer_is_same (const struct peer *a, const struct peer *b)
 {
   if (has_name (a) && has_name (b))
-    return strcmp (a->tls_name, b->tls_name) == 0 &&
-           strcmp (a->tls_issuer, b->tls_issuer) == 0;
+    return has_same_name (a, b);
   return !has_name (a) && !has_name (b) && a->kind == PEER_UNIX &&
          b->kind == PEER_UNIX && a->pid > 0 && a->pid == b->pid &&
          a->uid != -1 && a->uid == b->uid;

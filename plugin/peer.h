@@ -38,6 +38,11 @@ void peer_forget (struct peer *peer);
 /* Is it known that both are one client: one process, or one certificate? */
 bool peer_is_same (const struct peer *a, const struct peer *b);
 
+/* Are both the same user, as far as that is known: by the user over unix
+ * sockets, and by the certificate?
+ */
+bool peer_is_same_user (const struct peer *a, const struct peer *b);
+
 /* The peer in words, for the log. */
 void peer_describe (const struct peer *peer, char text[PEER_TEXT]);
 

@@ -770,6 +770,13 @@ enter_client (struct client *client, const char *name, bool readonly)
   client->seen = server_enter (server, &who);
 }
 
+static void
+sqlblock_load (void)
+{
+  peer_begin ();
+  client_begin ();
+}
+
 /* A client connects; or a filter opens a disk before there is any client, as
  * ext2 does since nbdkit 1.44: there is no name then, which means the same as
  * an empty one.
@@ -1132,7 +1139,7 @@ static struct nbdkit_plugin plugin = {
   .version = PACKAGE_VERSION,
   .longname = "disks in an SQLite database",
   .description = "Disks kept as blocks in rows of an SQLite database.",
-  .load = peer_begin,
+  .load = sqlblock_load,
   .unload = sqlblock_unload,
   .config = sqlblock_config,
   .config_complete = sqlblock_config_complete,

@@ -9,7 +9,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +39,7 @@ char *
 attachment_backend (const struct attachment *attachment)
 {
   if (attachment->database)
-    return tool_format ("sqlblock %s %s", attachment->database,
+    return tool_format ("sqlblock %s\t%s", attachment->database,
                         attachment->disk);
   return tool_format ("sqlblock %s", attachment->uri);
 }
@@ -56,15 +58,39 @@ attachment_file (int number, const char *suffix)
   return tool_format ("%s/nbd%d.%s", directory (), number, suffix);
 }
 
+static int
+make_directory (struct status *status)
+{
+  if (mkdir (directory (), 0755) == 0 || errno == EEXIST)
+    return 0;
+  return status_fail (status, errno, "%s: %s", directory (), strerror (errno));
+}
+
+int
+attachment_turn (struct status *status)
+{
+  int fd;
+
+  if (make_directory (status) == -1)
+    return -1;
+  fd = open (directory (), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd != -1 && flock (fd, LOCK_EX) == 0)
+    return fd;
+  status_fail (status, errno, "waiting for others that attach: %s: %s",
+               directory (), strerror (errno));
+  if (fd != -1)
+    close (fd);
+  return -1;
+}
+
 int
 attachment_lock (int number, struct status *status)
 {
   char *name;
   int fd;
 
-  if (mkdir (directory (), 0755) == -1 && errno != EEXIST)
-    return status_fail (status, errno, "%s: %s", directory (),
-                        strerror (errno));
+  if (make_directory (status) == -1)
+    return -1;
   name = attachment_file (number, "lock");
   fd = open (name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd == -1)
@@ -101,17 +127,37 @@ read_process (int number, const char *suffix)
   return pid;
 }
 
+/* Has process PID the file of ST open? */
+static bool
+holds (pid_t pid, const struct stat *st)
+{
+  char *pattern = tool_format ("/proc/%d/fd/*", pid);
+  glob_t links = { 0 };
+  bool found = false;
+
+  if (glob (pattern, GLOB_NOSORT, NULL, &links) == 0)
+    for (size_t i = 0; !found && i < links.gl_pathc; i++) {
+      struct stat file;
+
+      found = stat (links.gl_pathv[i], &file) == 0 &&
+              file.st_dev == st->st_dev && file.st_ino == st->st_ino;
+    }
+  globfree (&links);
+  free (pattern);
+  return found;
+}
+
+/* Asking for the lock would keep it from who wants it. */
 pid_t
 attachment_supervisor (int number)
 {
   char *name = attachment_file (number, "lock");
-  const int fd = open (name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-  const bool lives = fd != -1 && flock (fd, LOCK_SH | LOCK_NB) == -1;
+  const pid_t pid = read_process (number, "lock");
+  struct stat lock;
+  const bool lives = pid > 0 && stat (name, &lock) == 0 && holds (pid, &lock);
 
   free (name);
-  if (fd != -1)
-    close (fd);
-  return lives ? read_process (number, "lock") : 0;
+  return lives ? pid : 0;
 }
 
 static json_t *
@@ -146,6 +192,9 @@ to_json (const struct attachment *attachment)
   json_object_set_new (value, "state", json_string (states[attachment->state]));
   json_object_set_new (value, "reason", text_or_null (attachment->reason));
   json_object_set_new (value, "size", json_integer (attachment->size));
+  json_object_set_new (value, "flags", json_integer (attachment->flags));
+  json_object_set_new (value, "block-size",
+                       json_integer (attachment->block_size));
   json_object_set_new (value, "readonly", json_boolean (attachment->readonly));
   json_object_set_new (value, "durable", json_boolean (attachment->durable));
   json_object_set_new (value, "trusts", json_boolean (attachment->trusts));
@@ -161,11 +210,16 @@ attachment_save (const struct attachment *attachment, struct status *status)
   char *name = attachment_file (attachment->number, "json");
   char *new_name = attachment_file (attachment->number, "new");
   json_t *value = to_json (attachment);
-  int r = 0;
+  int r = 0, fd;
 
-  if (json_dump_file (value, new_name, JSON_INDENT (2)) == -1 ||
+  /* Who knows the token can fence off the device. */
+  unlink (new_name);
+  fd = open (new_name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd == -1 || json_dumpfd (value, fd, JSON_INDENT (2)) == -1 ||
       rename (new_name, name) == -1)
     r = status_fail (status, errno ? errno : EIO, "%s cannot be written", name);
+  if (fd != -1)
+    close (fd);
   json_decref (value);
   free (new_name);
   free (name);
@@ -210,6 +264,8 @@ from_json (const json_t *value, struct attachment *attachment)
   attachment->since = get_number (value, "since");
   attachment->reconnects = get_number (value, "reconnects");
   attachment->size = get_number (value, "size");
+  attachment->flags = get_number (value, "flags");
+  attachment->block_size = get_number (value, "block-size");
   attachment->readonly = json_is_true (json_object_get (value, "readonly"));
   attachment->durable = json_is_true (json_object_get (value, "durable"));
   attachment->trusts = json_is_true (json_object_get (value, "trusts"));
@@ -235,7 +291,8 @@ attachment_load (int number, struct attachment *attachment,
   }
   value = json_load_file (name, 0, &error);
   if (value == NULL)
-    r = status_fail (status, EIO, "%s: %s", name, error.text);
+    r = status_fail (status, access (name, R_OK) == -1 ? errno : EIO, "%s: %s",
+                     name, error.text);
   else
     from_json (value, attachment);
   if (r == 1 && attachment->uri == NULL &&
@@ -307,26 +364,71 @@ attachment_each (int (*found) (int number, void *opaque), void *opaque)
   free (numbers);
 }
 
+/* The words of a process's command line, each with its NUL. */
+struct words {
+  size_t length;
+  char text[4 * PATH_MAX];
+};
+
+/* Read those of process PID; none where there is no such process. */
+static void
+read_words (pid_t pid, struct words *words)
+{
+  char *command = tool_format ("/proc/%d/cmdline", pid);
+  FILE *file = pid > 0 ? fopen (command, "re") : NULL;
+
+  words->length =
+      file ? fread (words->text, 1, sizeof words->text - 1, file) : 0;
+  words->text[words->length] = '\0';
+  if (file)
+    fclose (file);
+  free (command);
+}
+
+/* Is WORD one of WORDS? */
+static bool
+has_word (const struct words *words, const char *word)
+{
+  const char *end = words->text + words->length;
+
+  for (const char *at = words->text; at < end; at += strlen (at) + 1)
+    if (strcmp (at, word) == 0)
+      return true;
+  return false;
+}
+
 pid_t
 attachment_server (int number)
 {
   const pid_t pid = read_process (number, "pid");
-  char *command = tool_format ("/proc/%d/cmdline", pid);
   char *socket = attachment_file (number, "sock");
-  FILE *file = pid > 0 ? fopen (command, "re") : NULL;
-  char words[4096];
-  bool is_ours = false;
+  struct words words;
+  bool is_ours;
 
   /* The number may be another process's by now; ours serves this socket. */
-  if (file) {
-    const size_t length = fread (words, 1, sizeof words - 1, file);
-
-    words[length] = '\0';
-    for (size_t at = 0; at < length && !is_ours; at += strlen (words + at) + 1)
-      is_ours = strcmp (words + at, socket) == 0;
-    fclose (file);
-  }
-  free (command);
+  read_words (pid, &words);
+  is_ours = has_word (&words, socket);
   free (socket);
   return is_ours ? pid : 0;
+}
+
+bool
+attachment_server_has (int number, const char *const arguments[])
+{
+  struct words words;
+  size_t length = 0;
+  const char *at;
+
+  read_words (attachment_server (number), &words);
+  for (size_t i = 0; arguments[i]; i++)
+    length += strlen (arguments[i]) + 1;
+  if (length >= words.length)
+    return false;
+  at = words.text + words.length - length;
+  if (at[-1] != '\0')
+    return false;
+  for (size_t i = 0; arguments[i]; at += strlen (at) + 1, i++)
+    if (strcmp (at, arguments[i]) != 0)
+      return false;
+  return true;
 }

@@ -59,6 +59,8 @@ struct attachment {
   enum attachment_state state;
   char *reason; /* or NULL */
   uint64_t size;
+  uint64_t flags;      /* NBD_FLAG_... that the kernel has of it */
+  uint64_t block_size; /* bytes */
   bool readonly;
   bool durable; /* of its own server: all is synced that is acknowledged */
   bool trusts;  /* it is connected again whatever the server has then */
@@ -69,15 +71,21 @@ struct attachment {
 /* Its state as a word. */
 const char *attachment_state (const struct attachment *attachment);
 
-/* How the kernel has it: "sqlblock FILE DISK" or "sqlblock URI"; a new string.
+/* How the kernel has it: "sqlblock FILE", a tab, which no name has, and DISK;
+ * or "sqlblock URI"; a new string.
  */
 char *attachment_backend (const struct attachment *attachment);
 
 /* The name of the file of device NUMBER that ends with SUFFIX; a new string. */
 char *attachment_file (int number, const char *suffix);
 
-/* Lock device NUMBER, as its supervisor, and make the directory.  Returns a
- * descriptor, or -1: EBUSY where its supervisor lives.
+/* Wait until nobody else attaches: who does looks what there is, and then adds
+ * to it.  Returns a descriptor, or -1: EINTR where a signal came.
+ */
+int attachment_turn (struct status *status);
+
+/* Lock device NUMBER, as its supervisor.  Returns a descriptor, or -1: EBUSY
+ * where its supervisor lives.
  */
 int attachment_lock (int number, struct status *status);
 
@@ -97,5 +105,8 @@ pid_t attachment_supervisor (int number);
 
 /* The process of the server of its own, or 0 where that is gone. */
 pid_t attachment_server (int number);
+
+/* Does that run, and are its last arguments ARGUMENTS, up to NULL? */
+bool attachment_server_has (int number, const char *const arguments[]);
 
 #endif /* SQLBLOCK_ATTACHMENT_H */

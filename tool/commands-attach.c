@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -54,6 +55,9 @@
 
 /* How long somebody may have looked at a device that is to go. */
 #define LOOK_MOST 20
+
+/* How the kernel has what was attached (attachment_backend). */
+static const char ours[] = "sqlblock ";
 
 static const char *wanted_connections, *wanted_timeout;
 static bool stays, readonly, durable, trusts;
@@ -359,13 +363,63 @@ tell_manager (void)
   close (fd);
 }
 
+/* Has the kernel a device of the same of which no file tells any more, so that
+ * nobody can go on with it?  Returns its number, or -1.
+ */
+static int
+find_lost (const struct attachment *attachment)
+{
+  static const char pattern[] = "/sys/block/nbd*/backend";
+  char *backend = attachment_backend (attachment);
+  glob_t devices = { 0 };
+  int number = -1;
+
+  if (glob (pattern, GLOB_NOSORT, NULL, &devices) == 0)
+    for (size_t i = 0; number == -1 && i < devices.gl_pathc; i++)
+      if (sscanf (devices.gl_pathv[i], "/sys/block/nbd%d/", &number) == 1 &&
+          !kernel_is_connected (number, backend))
+        number = -1;
+  globfree (&devices);
+  free (backend);
+  return number;
+}
+
+/* Find out what ATTACHMENT is to be, and begin with it, while nobody else does
+ * the same.  NULL on failure.
+ */
+static struct supervisor *
+begin (struct attachment *attachment, struct status *status)
+{
+  struct search search = { .wanted = attachment };
+  const int turn = attachment_turn (status);
+  struct supervisor *supervisor = NULL;
+  int lock = -1, lost;
+
+  if (turn == -1)
+    return NULL;
+  attachment_each (find_same, &search);
+  lost = search.is_found ? -1 : find_lost (attachment);
+  if (search.is_found)
+    lock = lock_same (attachment, &search.found, status);
+  else if (lost != -1)
+    status_fail (status, EBUSY,
+                 "/dev/nbd%d has it, and what tells of that is lost or cannot "
+                 "be read; detach it first",
+                 lost);
+  else if (find_server (attachment, status) == 0)
+    lock = lock_free (attachment, status);
+  if (lock != -1)
+    supervisor = supervise_begin (attachment, status);
+  close (turn);
+  return supervisor;
+}
+
 /* Attach, and say so on the descriptor TO; then look after it.  Returns an exit
  * code, which after what was said nobody hears but a service manager.
  */
 static int
 be_supervisor (struct attachment *attachment, int to)
 {
-  struct search search = { .wanted = attachment };
   struct supervisor *supervisor;
   struct status status;
   int r;
@@ -373,15 +427,10 @@ be_supervisor (struct attachment *attachment, int to)
   tool_catch_signals ();
   signal (SIGPIPE, SIG_IGN);
   umask (022);
-  attachment_each (find_same, &search);
-  if (!search.is_found && find_server (attachment, &status) == -1)
-    return tool_fail (&status);
-  if ((search.is_found ? lock_same (attachment, &search.found, &status)
-                       : lock_free (attachment, &status)) == -1)
-    return tool_fail (&status);
-  supervisor = supervise_begin (attachment, &status);
+  supervisor = begin (attachment, &status);
   if (supervisor == NULL)
     return tool_fail (&status);
+  prctl (PR_SET_PDEATHSIG, 0);
   dprintf (to, "/dev/nbd%d\n", attachment->number);
   if (!stays) {
     const int nothing = open ("/dev/null", O_RDWR | O_CLOEXEC);
@@ -403,6 +452,7 @@ be_supervisor (struct attachment *attachment, int to)
 static int
 start_supervisor (struct attachment *attachment, char line[64])
 {
+  const pid_t parent = getpid ();
   int ends[2], code = TOOL_FAILED;
   ssize_t n;
   pid_t child;
@@ -413,6 +463,9 @@ start_supervisor (struct attachment *attachment, char line[64])
   if (child == 0) {
     /* No file of this process's stays open as long as the device. */
     close (ends[0]);
+    /* Until the device is there it ends with who asked for it. */
+    if (prctl (PR_SET_PDEATHSIG, SIGTERM) == -1 || getppid () != parent)
+      _exit (TOOL_FAILED);
     if ((ends[1] > 3 && close_range (3, ends[1] - 1, 0) == -1) ||
         close_range (ends[1] + 1, ~0U, 0) == -1 || chdir ("/") == -1)
       _exit (TOOL_FAILED);
@@ -679,7 +732,6 @@ detach (const struct attachment *attachment, const char *device, bool force)
 static bool
 find_in_kernel (int number, struct attachment *attachment)
 {
-  static const char ours[] = "sqlblock ";
   char *backend = kernel_backend (number);
   const bool is_ours = backend && strncmp (backend, ours, strlen (ours)) == 0;
 
@@ -698,10 +750,10 @@ attach_end (int number, bool force)
   int r, code;
 
   r = attachment_load (number, &attachment, &status);
+  if (r != 1 && find_in_kernel (number, &attachment))
+    r = 1;
   if (r == -1)
     return tool_fail (&status);
-  if (r == 0 && find_in_kernel (number, &attachment))
-    r = 1;
   device = tool_format ("/dev/nbd%d", number);
   code = r == 1
              ? detach (&attachment, device, force)
@@ -803,6 +855,42 @@ state_text (const struct attachment *attachment)
              : attachment_state (attachment);
 }
 
+/* What the kernel has of device NUMBER, of which the file cannot be read, as
+ * only root can; a new string, or NULL where it is none of ours.
+ */
+static char *
+unknown_source (int number)
+{
+  char *backend = kernel_backend (number), *tab;
+  char *source = backend && strncmp (backend, ours, strlen (ours)) == 0
+                     ? tool_strdup (backend + strlen (ours))
+                     : NULL;
+
+  if (source && (tab = strchr (source, '\t')) != NULL)
+    *tab = ' ';
+  free (backend);
+  return source;
+}
+
+/* A row for that. */
+static void
+add_unknown_row (int number, struct tool_table *table)
+{
+  char *source = unknown_source (number);
+
+  if (source == NULL)
+    return;
+  tool_cell (table, "/dev/nbd%d", number);
+  tool_cell (table, "%s", "");
+  tool_cell (table, "%s", "unknown");
+  tool_cell (table, "%s", "");
+  tool_cell (table, "%s", "");
+  tool_cell (table, "%s", source);
+  tool_cell (table, "%s", "");
+  cell_directories (table, list_directories_of (number));
+  free (source);
+}
+
 static int
 add_row (int number, void *opaque)
 {
@@ -810,8 +898,11 @@ add_row (int number, void *opaque)
   struct attachment attachment;
   struct status ignored;
   char *source;
+  const int r = attachment_load (number, &attachment, &ignored);
 
-  if (attachment_load (number, &attachment, &ignored) != 1)
+  if (r == -1)
+    add_unknown_row (number, table);
+  if (r != 1)
     return 0;
   source = source_text (&attachment);
   tool_cell (table, "/dev/nbd%d", number);
@@ -851,14 +942,33 @@ add_mounted_row (struct mounting *mounting, void *opaque)
   return 0;
 }
 
+static void
+add_unknown_json (int number, json_t *list)
+{
+  char *source = unknown_source (number);
+  json_t *value;
+
+  if (source == NULL)
+    return;
+  value = json_object ();
+  json_object_set_new (value, "device", json_sprintf ("/dev/nbd%d", number));
+  json_object_set_new (value, "state", json_string ("unknown"));
+  json_object_set_new (value, "mounted", list_directories_of (number));
+  json_array_append_new (list, value);
+  free (source);
+}
+
 static int
 add_json (int number, void *opaque)
 {
   struct attachment attachment;
   struct status ignored;
   json_t *value;
+  const int r = attachment_load (number, &attachment, &ignored);
 
-  if (attachment_load (number, &attachment, &ignored) != 1)
+  if (r == -1)
+    add_unknown_json (number, opaque);
+  if (r != 1)
     return 0;
   value = json_object ();
   json_object_set_new (value, "device", json_sprintf ("/dev/nbd%d", number));
@@ -1028,16 +1138,18 @@ const struct command command_attached = {
   .name = "attached",
   .arguments = "",
   .summary = "Show what is attached or mounted",
-  .help = "Shows the devices, and whether they have their server: connected, "
-          "away\n"
-          "(requests wait), failed (the reason is in JSON), unattended (the "
-          "process\n"
-          "that looks after it was killed), or gone; where they are mounted; "
-          "and what\n"
-          "is mounted without a device: mounted, or gone.\n"
-          "\n"
-          "Columns: DEVICE, SIZE, STATE, SINCE, RECONNECTS, WHAT, REASON, "
-          "MOUNTED\n",
+  .help =
+      "Shows the devices, and whether they have their server: connected, "
+      "away\n"
+      "(requests wait), failed (the reason is in JSON), unattended (the "
+      "process\n"
+      "that looks after it was killed), gone, or unknown (to all but root); "
+      "where\n"
+      "they are mounted; and what is mounted without a device: mounted, or "
+      "gone.\n"
+      "\n"
+      "Columns: DEVICE, SIZE, STATE, SINCE, RECONNECTS, WHAT, REASON, "
+      "MOUNTED\n",
   .common = COMMON_JSON | COMMON_TABLE,
   .least = 0,
   .most = 0,

@@ -23,8 +23,7 @@
 #include "tool.h"
 
 /* What linux/nbd.h lacks, of the NBD protocol. */
-#define FLAG_ROTATIONAL        (1 << 4)
-#define FLAG_SEND_WRITE_ZEROES (1 << 6)
+#define FLAG_ROTATIONAL (1 << 4)
 
 /* A machine that is gone is noticed after this many seconds without a sign of
  * it, and then once more for each question that it does not answer.
@@ -162,7 +161,7 @@ flags_of (struct nbd_handle *handle)
     { nbd.can_fua, NBD_FLAG_SEND_FUA },
     { nbd.is_rotational, FLAG_ROTATIONAL },
     { nbd.can_trim, NBD_FLAG_SEND_TRIM },
-    { nbd.can_zero, FLAG_SEND_WRITE_ZEROES },
+    { nbd.can_zero, HANDSHAKE_WRITE_ZEROES },
     { nbd.can_multi_conn, NBD_FLAG_CAN_MULTI_CONN },
   };
   uint16_t flags = NBD_FLAG_HAS_FLAGS;

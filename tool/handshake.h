@@ -22,6 +22,9 @@
 
 #define HANDSHAKE_SECONDS 10
 
+/* What linux/nbd.h lacks of the flags. */
+#define HANDSHAKE_WRITE_ZEROES (1 << 6)
+
 /* A connection whose handshake is over. */
 struct handshake {
   int socket;          /* to be closed by the caller */

@@ -108,6 +108,26 @@ supervise_plugin (void)
   return plugin && plugin[0] ? plugin : PLUGIN;
 }
 
+/* So many there are, with NULL. */
+#define SERVED_MOST 5
+
+/* What it serves, and how: the last ARGUMENTS of its own server. */
+static void
+list_served (const struct attachment *attachment,
+             const char *arguments[SERVED_MOST])
+{
+  size_t count = 0;
+
+  arguments[count++] = attachment->database;
+  if (attachment->readonly)
+    arguments[count++] = "-r";
+  if (attachment->durable)
+    arguments[count++] = "durable=always";
+  if (attachment->key)
+    arguments[count++] = attachment->key;
+  arguments[count] = NULL;
+}
+
 /* Become the server. */
 static void
 execute_server (const struct attachment *attachment)
@@ -117,28 +137,11 @@ execute_server (const struct attachment *attachment)
   char *log = attachment_file (attachment->number, "log");
   const int nothing = open ("/dev/null", O_RDWR);
   const int said = open (log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-  const char *arguments[] = {
-    "nbdkit",
-    "-f",
-    "-U",
-    socket,
-    "-P",
-    pid,
-    supervise_plugin (),
-    attachment->database,
-    NULL,
-    NULL,
-    NULL,
-    NULL,
+  const char *arguments[7 + SERVED_MOST] = {
+    "nbdkit", "-f", "-U", socket, "-P", pid, supervise_plugin (),
   };
-  size_t count = sizeof arguments / sizeof arguments[0] - 4;
 
-  if (attachment->readonly)
-    arguments[count++] = "-r";
-  if (attachment->durable)
-    arguments[count++] = "durable=always";
-  if (attachment->key)
-    arguments[count] = attachment->key;
+  list_served (attachment, arguments + 7);
   unlink (socket);
   unlink (pid);
   setsid ();
@@ -201,6 +204,19 @@ start_server (const struct attachment *attachment, struct status *status)
   return ends[0];
 }
 
+/* Does its own server run?  One that serves something else is ended. */
+static bool
+has_server (const struct attachment *attachment)
+{
+  const char *served[SERVED_MOST];
+
+  list_served (attachment, served);
+  if (attachment_server_has (attachment->number, served))
+    return true;
+  supervise_end_server (attachment->number);
+  return false;
+}
+
 /* Start a server of its own, unless it runs. */
 static int
 need_server (const struct attachment *attachment, struct status *status)
@@ -208,7 +224,7 @@ need_server (const struct attachment *attachment, struct status *status)
   int alive, r = -1;
   char byte;
 
-  if (attachment->uri || is_ready (attachment->number))
+  if (attachment->uri || has_server (attachment))
     return 0;
   alive = start_server (attachment, status);
   if (alive == -1)
@@ -242,6 +258,8 @@ supervise_end_server (int number)
   }
   /* Nothing that was acknowledged is lost by that. */
   kill (pid, SIGKILL);
+  for (int i = 0; i < END_MOST && attachment_server (number) == pid; i++)
+    sleep_milliseconds (100);
 }
 
 /*--------------------------------------------------------------------
@@ -294,6 +312,8 @@ connect_device (struct supervisor *supervisor,
   if (kernel_connect (supervisor->kernel, &device, &number, status) == -1)
     return -1;
   attachment->size = device.size;
+  attachment->flags = device.flags;
+  attachment->block_size = device.block_size;
   attachment->readonly = device.flags & NBD_FLAG_READ_ONLY;
   supervisor->link = LINK_HOLDS;
   return 0;
@@ -309,22 +329,27 @@ attach (struct supervisor *supervisor, struct status *status)
   struct handshake handshake;
   int r;
 
+  /* One may be left of a device that had this number, and failed. */
+  supervise_end_server (attachment->number);
   if (need_server (attachment, status) == -1)
     return -1;
   /* What is told before the disk is opened is at most too old. */
   r = ask_teller (supervisor, &attachment->lineage, status);
+  if (r == -1 && status->error == ETIMEDOUT)
+    return -1;
   attachment->tells = r == 1;
   if (attachment->tells && links_make_token (attachment, status) == -1)
     return -1;
   r = links_open (links, attachment, uri, true, &handshake, status);
-  if (r == -1 && attachment->token[0] && status->error == ENOENT) {
-    /* A server that tells what it has, but does not know tokens yet. */
-    attachment->token[0] = '\0';
-    r = links_open (links, attachment, uri, true, &handshake, status);
-  }
   if (r == -1 && attachment->uri == NULL)
     return fail_server (attachment->number, "the server does not serve it",
                         status);
+  if (r == -1 && attachment->token[0])
+    return status_prefix (status,
+                          "the disk cannot be opened so that late requests "
+                          "are fenced off");
+  if (r == 0 && tool_interrupted ())
+    return status_fail (status, EINTR, "it was to end");
   /* A device that nothing tells of could not be detached. */
   return r == 0 && attachment_save (attachment, status) == 0
              ? connect_device (supervisor, &handshake, status)
@@ -377,16 +402,25 @@ judge (const struct attachment *attachment, const struct lineage *now)
 }
 
 /* Ask over a new connection: an old one may lead to a server that is not the
- * one to which others lead by now.  Returns 0, or -1.
+ * one to which others lead by now.  Only the old one tells that the disk is
+ * gone; to others it may be renamed, or not for them.  Returns 0, or -1.
  */
 static int
 ask_anew (struct supervisor *supervisor, struct lineage *lineage,
           struct status *status)
 {
-  if (supervisor->teller)
-    teller_close (supervisor->teller);
+  struct teller *before = supervisor->teller;
+  struct status ignored;
+  int r;
+
   supervisor->teller = NULL;
-  return ask_teller (supervisor, lineage, status) == 1 ? 0 : -1;
+  r = ask_teller (supervisor, lineage, status) == 1 ? 0 : -1;
+  if (r == -1 && status->error == ENOENT && before &&
+      teller_read (before, lineage, &ignored) == 0 && lineage->disk == 0)
+    r = 0;
+  if (before)
+    teller_close (before);
+  return r;
 }
 
 /* Give the kernel the sockets, in place of those that are dead: it does not say
@@ -410,6 +444,35 @@ give_sockets (struct supervisor *supervisor, struct status *status)
   return 0;
 }
 
+/* Can the kernel go on over connections such as HANDSHAKE tells of?  It uses
+ * what it knows of the first ones for as long as it has the device.
+ */
+static int
+check_handshake (const struct attachment *attachment,
+                 const struct handshake *handshake, struct status *status)
+{
+  const uint64_t lacks = attachment->flags & ~(uint64_t)handshake->flags;
+  const char *what = NULL;
+
+  if (!attachment->readonly && handshake->flags & NBD_FLAG_READ_ONLY)
+    what = "can only be read";
+  else if (lacks & (NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA))
+    what = "does not flush what it writes (FLUSH, FUA)";
+  else if (lacks & (NBD_FLAG_SEND_TRIM | HANDSHAKE_WRITE_ZEROES))
+    what = "does not discard, or write zeroes";
+  else if (attachment->connections > 1 && lacks & NBD_FLAG_CAN_MULTI_CONN)
+    what = "may have one connection";
+  else if (attachment->block_size &&
+           handshake->block_size > attachment->block_size)
+    what = "has larger blocks";
+  return what ? status_fail (status, EINVAL,
+                             "the server is back, but the disk %s there, "
+                             "unlike when it was attached: start the server "
+                             "as before",
+                             what)
+              : 0;
+}
+
 /* Connect to what NOW tells of, and give that to the kernel, unless it is a
  * server that was started in between: then it is tried again.  What was told is
  * remembered before, so that whoever comes after this process knows it.
@@ -419,11 +482,16 @@ replace_sockets (struct supervisor *supervisor, const struct lineage *now,
                  struct status *status)
 {
   struct attachment *attachment = supervisor->attachment;
-  struct handshake ignored;
+  struct handshake handshake;
   struct lineage then;
   int r = links_open (&supervisor->links, attachment, supervisor->uri, false,
-                      &ignored, status);
+                      &handshake, status);
 
+  if (r == 0) {
+    r = check_handshake (attachment, &handshake, status);
+    if (r == -1)
+      links_close (&supervisor->links);
+  }
   if (r == 0 && now) {
     r = ask_anew (supervisor, &then, status);
     if (r == 0 && (strcmp (then.run, now->run) != 0 ||
@@ -508,10 +576,13 @@ come_back (struct supervisor *supervisor, struct status *status)
     return 0;
   told = ask_anew (supervisor, &now, status);
   if (told == -1 && attachment->tells && !attachment->trusts)
-    return status->error == ENOENT
-               ? give_up (supervisor, "the server has no such disk any more",
-                          status)
-               : 0;
+    return 0;
+  /* Of who tells nothing it is enough that the connection has not broken. */
+  if (!attachment->tells && supervisor->link == LINK_UNKNOWN &&
+      links_live (attachment, supervisor->kernel)) {
+    supervisor->link = LINK_HOLDS;
+    return 1;
+  }
   why = judge (attachment, &now);
   if (why)
     return give_up (supervisor, why, status);
@@ -535,7 +606,8 @@ return_to_server (struct supervisor *supervisor, struct status *status)
   int r;
 
   while ((r = come_back (supervisor, status)) == 0) {
-    if (attachment->state != ATTACHMENT_AWAY)
+    if (attachment->state != ATTACHMENT_AWAY || attachment->reason == NULL ||
+        strcmp (attachment->reason, status->message) != 0)
       note_state (supervisor, ATTACHMENT_AWAY, status->message);
     if (tool_interrupted () ||
         !kernel_is_connected (attachment->number, supervisor->backend))

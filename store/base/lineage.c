@@ -77,21 +77,22 @@ lacks_told (const struct lineage *before, const struct lineage *now)
 void
 lineage_print (const struct lineage *lineage, char *text)
 {
-  const int length = snprintf (text, LINEAGE_TEXT,
-                               HEADING "durable %s\n"
-                                       "run %s\n"
-                                       "boot %s\n"
-                                       "file %s\n"
-                                       "database %s\n"
-                                       "disk %" PRId64 "\n"
-                                       "snapshot %" PRIu64 "\n"
-                                       "epoch %" PRId64 "\n"
-                                       "shrunk %" PRIu64 "\n"
-                                       "size %" PRIu64 "\n",
-                               lineage->durable ? "yes" : "no", lineage->run,
-                               lineage->boot, lineage->file, lineage->database,
-                               lineage->disk, lineage->snapshot, lineage->epoch,
-                               lineage->shrunk, lineage->size);
+  const int length = snprintf (
+      text, LINEAGE_TEXT,
+      HEADING "durable %s\n"
+              "run %s\n"
+              "boot %s\n"
+              "file %s\n"
+              "born %s\n"
+              "database %s\n"
+              "disk %" PRId64 "\n"
+              "snapshot %" PRIu64 "\n"
+              "epoch %" PRId64 "\n"
+              "shrunk %" PRIu64 "\n"
+              "size %" PRIu64 "\n",
+      lineage->durable ? "yes" : "no", lineage->run, lineage->boot,
+      lineage->file, lineage->born, lineage->database, lineage->disk,
+      lineage->snapshot, lineage->epoch, lineage->shrunk, lineage->size);
 
   tellers_print (&lineage->told, text + length);
 }
@@ -155,13 +156,28 @@ lineage_parse (const char *text, struct lineage *lineage)
   /* Servers told less at first. */
   if (!find_number (text, "shrunk", &lineage->shrunk))
     lineage->shrunk = 0;
+  if (!find_line (text, "born", lineage->born, sizeof lineage->born))
+    lineage->born[0] = '\0';
   tellers_parse (text, &lineage->told);
   return true;
+}
+
+/* Is it the same file, also where another machine has it now?  What was told
+ * last proves only what was there by then.
+ */
+static bool
+is_same_file (const struct lineage *before, const struct lineage *now)
+{
+  return before->born[0] && now->born[0]
+             ? strcmp (before->born, now->born) == 0
+             : strcmp (before->file, now->file) == 0;
 }
 
 const char *
 lineage_broken (const struct lineage *before, const struct lineage *now)
 {
+  if (now->disk == 0)
+    return "the server has no such disk or snapshot any more";
   /* A file of an older format has no id, and gets one by an upgrade. */
   if (before->database[0] ? strcmp (before->database, now->database) != 0
                           : strcmp (before->file, now->file) != 0)
@@ -175,12 +191,11 @@ lineage_broken (const struct lineage *before, const struct lineage *now)
   /* What cannot change cannot be lost either. */
   if (before->snapshot != 0)
     return NULL;
-  if (before->durable)
-    return lacks_told (before, now);
-  if (strcmp (before->boot, now->boot) != 0)
+  if (!before->durable && strcmp (before->boot, now->boot) != 0)
     return "the server's machine was started anew, or is another one, and may "
            "have lost what was acknowledged and not flushed";
-  if (strcmp (before->file, now->file) != 0)
+  if (!is_same_file (before, now) ||
+      (!before->durable && strcmp (before->file, now->file) != 0))
     return "the database is another file now: a copy that was put back?";
   return lacks_told (before, now);
 }

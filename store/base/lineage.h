@@ -31,8 +31,13 @@
  * so it stays so when that database counts on.  Where what is acknowledged is
  * synced, so is the count.
  *
+ * That is only what was there when it told last: so what is synced, too, is
+ * taken for all there only in the same file, which may be on another machine by
+ * now.
+ *
  * What a copy may lack unnoticed is what was acknowledged since the client was
- * told last, if the copy was made after that, and went into the same file.
+ * told last, if the copy was made after that, and went into the same file, or
+ * is one of the whole file system.
  *
  * As text it is a line for each, with a name in front; lines with other names
  * are passed over.
@@ -64,12 +69,15 @@ struct tellers {
 };
 
 struct lineage {
-  bool durable;        /* what is acknowledged is synced */
-  char run[33];        /* of the server: another one each time that it starts */
-  char boot[40];       /* the kernel's boot_id */
-  char file[48];       /* device and inode; "" on a cluster */
-  char database[33];   /* its id, in hexadecimal digits; copies have the same */
-  int64_t disk, epoch; /* as in disk_info; of a snapshot 0 */
+  bool durable;      /* what is acknowledged is synced */
+  char run[33];      /* of the server: another one each time that it starts */
+  char boot[40];     /* the kernel's boot_id */
+  char file[48];     /* device and inode; "" on a cluster */
+  char born[64];     /* inode, and when it was made; "" where that is not known:
+                        the same for all machines that have the file system */
+  char database[33]; /* its id, in hexadecimal digits; copies have the same */
+  int64_t disk, epoch; /* as in disk_info; of a snapshot the epoch is 0; disk 0:
+                          what was told of before is not there any more */
   uint64_t snapshot;   /* the guid of one, or 0 */
   uint64_t shrunk;     /* another number each time that the disk gets smaller */
   uint64_t size;       /* bytes */

@@ -12,10 +12,12 @@
 #include <config.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <sqlite3.h>
 
@@ -45,6 +47,23 @@ read_boot (struct lineage *lineage, struct status *status)
                         ", which tells when this machine was started");
   lineage->boot[strcspn (lineage->boot, "\n")] = '\0';
   return 0;
+}
+
+/* When was the file made, by the file system?  Another one that gets the same
+ * inode was made at another time.
+ */
+static void
+read_born (const struct place *place, struct lineage *lineage)
+{
+  struct statx file;
+
+  lineage->born[0] = '\0';
+  if (!place->on_cluster &&
+      statx (AT_FDCWD, place->path, 0, STATX_INO | STATX_BTIME, &file) == 0 &&
+      (file.stx_mask & STATX_BTIME) && file.stx_ino == place->inode)
+    snprintf (lineage->born, sizeof lineage->born, "%ju:%jd.%09u",
+              (uintmax_t)file.stx_ino, (intmax_t)file.stx_btime.tv_sec,
+              (unsigned)file.stx_btime.tv_nsec);
 }
 
 /* The same number for as long as this process lives. */
@@ -198,6 +217,7 @@ store_lineage (struct store *store, const char *name, struct lineage *lineage,
   if (!place->on_cluster)
     snprintf (lineage->file, sizeof lineage->file, "%ju:%ju",
               (uintmax_t)place->device, (uintmax_t)place->inode);
+  read_born (place, lineage);
   pthread_once (&run_is_made, make_run);
   strcpy (lineage->run, run);
   return 0;

@@ -145,6 +145,14 @@ host_freeze ()
   kill -STOP "$nbdkit_pid"
 }
 
+# host_foreign: a server that tells nothing; the answer is its port.
+host_foreign ()
+{
+  local nbdkit_port nbdkit_pid
+  start_nbdkit_tcp memory 16M
+  reply=$nbdkit_port
+}
+
 host_thaw ()
 {
   kill -CONT "$nbdkit_pid"
@@ -455,18 +463,14 @@ cksum=$(dd if=$c bs=1M count=2 | sha256sum)
 rm /tmp/random
 /tools/sqlblock detach $c
 
-say "a server that knows no tokens"
-older="--filter=exportname exportname-strict=true exportname=other
-  exportname=other/lineage"
+say "a server that lets nobody fence off late requests"
 host kill
-host start $older
-c=$(/tools/sqlblock attach $uri/other)
-grep '"token": ""' /run/sqlblock-attached/nbd0.json
-host kill
-host start $older
-[ "$(dd if=$c bs=1M count=2 iflag=direct | sha256sum)" = "$cksum" ]
-await connected
-/tools/sqlblock detach $c
+host start --filter=exportname exportname-strict=true exportname=other \
+  exportname=other/lineage
+status=0
+/tools/sqlblock attach $uri/other 2>/tmp/said || status=$?
+[ $status != 0 ] && grep "late requests" /tmp/said
+[ "$(state)" = "" ]
 host kill
 host start
 
@@ -547,6 +551,93 @@ mv /tmp/hidden /tmp/running
 sqlblock detach $other
 sqlblock detach $device
 kill -9 $(cat /tmp/running.pid)
+
+say "another database, where a device failed whose server still runs"
+sqlblock create -q /tmp/small.sqlite disk --size=1M
+sqlblock snapshot create -q /tmp/own.sqlite disk@s
+device=$(sqlblock attach /tmp/own.sqlite disk)
+sqlblock rollback -q --force /tmp/own.sqlite disk@s
+await failed
+[ "$(sqlblock attach --durable /tmp/small.sqlite disk)" = $device ]
+[ "$(cat /sys/block/nbd0/size)" = 2048 ] || fail "it is the other one"
+grep -a durable=always /proc/$(cat /run/sqlblock-attached/nbd0.pid)/cmdline
+sqlblock detach $device
+
+say "two at once"
+for round in 1 2 3; do
+  sqlblock attach /tmp/small.sqlite disk >/tmp/said &
+  second=$!
+  sqlblock attach /tmp/small.sqlite disk || :
+  wait $second || :
+  [ $(sqlblock attached -H -o DEVICE | wc -l) = 1 ] ||
+    fail "$(sqlblock attached)"
+  sqlblock detach $device
+done
+
+say "a server that is back, but not as before"
+host kill
+host start
+uri=nbd://10.0.2.2:$port
+[ "$(sqlblock attach $uri/other)" = /dev/nbd0 ]
+host kill
+host start -r
+await away
+for i in $(seq 100); do
+  ! sqlblock attached -H -o REASON | grep "can only be read" || break
+  sleep 0.1
+done
+[ $i != 100 ] || fail "$(sqlblock attached)"
+host kill
+host start
+dd if=/dev/zero of=/dev/nbd0 bs=4096 count=1 conv=fsync
+await connected
+
+say "not there, or not for this client, for now"
+[ "$(host run rename -q "$(host database)" other else)" = 0 ]
+await away
+[ "$(host run rename -q "$(host database)" else other)" = 0 ]
+await connected
+[ "$(host run set -q "$(host database)" other allow=none)" = 0 ]
+await away
+[ "$(host run inherit -q "$(host database)" other allow)" = 0 ]
+await connected
+
+say "what root alone knows, or nobody any more"
+[ "$(ls -l /run/sqlblock-attached/nbd0.json | cut -c1-10)" = -rw------- ]
+mv /run/sqlblock-attached/nbd0.json /tmp
+! sqlblock attach $uri/other 2>/tmp/said
+grep "/dev/nbd0 has it" /tmp/said
+echo damaged >/run/sqlblock-attached/nbd0.json
+[ "$(sqlblock attached -H -o STATE)" = unknown ]
+! sqlblock attach $uri/other 2>/tmp/said
+grep "/dev/nbd0 has it" /tmp/said
+sqlblock detach /dev/nbd0
+
+say "a server that tells nothing goes on, and nobody looks after the device"
+foreign=nbd://10.0.2.2:$(host foreign)
+device=$(sqlblock attach $foreign)
+kill -9 $(cat /run/sqlblock-attached/nbd0.lock)
+await unattended
+[ "$(sqlblock attach $foreign)" = $device ]
+await connected
+sqlblock detach $device
+
+say "who asks a device for its server does not keep its lock"
+device=$(sqlblock attach /tmp/own.sqlite disk)
+sqlblock set -q /tmp/own.sqlite disk limit-bytes=4K
+sleep 1.1
+dd if=$device of=/dev/null bs=1M count=1 iflag=direct &
+sleep 1
+kill -9 $(cat /run/sqlblock-attached/nbd0.lock)
+await unattended
+sqlblock attach /tmp/own.sqlite disk
+sleep 1.1
+kill -9 $(cat /run/sqlblock-attached/nbd0.lock)
+await unattended
+sqlblock attach /tmp/own.sqlite disk
+sqlblock inherit -q /tmp/own.sqlite disk limit-bytes
+await connected
+sqlblock detach --force $device
 
 EOF
 )

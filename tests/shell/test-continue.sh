@@ -143,7 +143,7 @@ expect "another file"
 begin "an older copy in another file, where all is synced" durable=always
 move_back older
 serve durable=always
-expect "$lacks"
+expect "another file"
 
 begin "an older copy, in which the disk was made anew" durable=always
 put_back older
@@ -156,7 +156,18 @@ begin "the whole database in another file, where all is synced" durable=always
 cp d.sqlite d.sqlite-wal hot
 move_back hot
 serve durable=always
-expect "it goes on"
+expect "another file"
+
+this="a copy in another file, made after it was told, where all is synced"
+echo "$this"
+rm -rf d.sqlite* hot
+cp older/d.sqlite .
+serve durable=always
+device 2 before hot/ 3
+kill_nbdkit
+move_back hot
+serve durable=always
+expect "another file"
 
 begin "a backup in another file"
 sqlblock backup -q "$db" backup.sqlite
@@ -235,6 +246,11 @@ begin "what can be read in another file, where all is synced" durable=always
 sqlblock check --salvage=salvaged.sqlite "$db"
 rm -f d.sqlite*
 mv salvaged.sqlite d.sqlite
+serve durable=always
+expect "another file"
+
+begin "an older copy in the same file, where all is synced" durable=always
+put_back older
 serve durable=always
 expect "$lacks"
 

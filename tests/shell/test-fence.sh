@@ -220,6 +220,51 @@ attach(1, "other").pwrite(b"6" * BLOCK, 0)
 check("who is fenced off keeps nobody away", has(b"6", 0, "other"))
 END
 
+echo "and its place is never free while it comes back"
+cat >plain.py <<'END'
+import nbd
+h = nbd.NBD()
+h.set_export_name("other")
+h.connect_unix("s")
+END
+client <<'END'
+import subprocess
+database = sqlite3.connect("disks.sqlite", timeout=20, isolation_level=None)
+old = attach(1, "other")
+old.pwrite(b"0" * BLOCK, 0)
+database.execute("BEGIN IMMEDIATE")
+begin(old, b"1")
+opened = []
+opening = threading.Thread(target=lambda: opened.append(attach(2, "other")))
+opening.start()
+other = subprocess.Popen([sys.executable, "plain.py"],
+                         stderr=subprocess.DEVNULL)
+check("somebody else is refused", other.wait(20) != 0)
+database.execute("ROLLBACK")
+opening.join()
+opened[0].pwrite(b"2" * BLOCK, 0)
+END
+sqlblock inherit "$db" other exclusive
+
+echo "a token is that of a disk, and of a user"
+client <<'END'
+old = attach(1)
+attach(9, "other")
+old.pwrite(b"a" * BLOCK, 0)
+attach(9, "web@s")
+old.pwrite(b"b" * BLOCK, 0)
+if os.geteuid() == 0:
+    os.chmod(".", 0o711)
+    os.chmod("s", 0o666)
+    os.seteuid(65534)
+    his = attach(9)
+    os.seteuid(0)
+    old.pwrite(b"c" * BLOCK, 0)
+    his.pwrite(b"d" * BLOCK, 0)
+new = attach(2)
+fails("an old one", old.pwrite, b"e" * BLOCK, 0)
+END
+
 echo "who is not let in fences nobody off"
 client <<'END'
 old = attach(1)
@@ -265,4 +310,72 @@ check("what was written last", has(b"\0"))
 refused("another disk", 3, "other")
 END
 kill_nbdkit
+# Its end, which to a kernel is none of the disk.
+cat >ends.py <<'END'
+import errno, nbd, os, signal, socket, sys, time
+def connect(name):
+    h = nbd.NBD()
+    h.set_export_name(name)
+    h.connect_unix("s")
+    return h
+def ends(pid):
+    for attempt in range(200):
+        if os.waitpid(pid, os.WNOHANG)[0] == pid:
+            return True
+        time.sleep(0.05)
+for number in signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind("s")
+    listener.listen()
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(listener.fileno(), 3)
+        os.set_inheritable(3, True)
+        os.environ["LISTEN_FDS"] = "1"
+        os.environ["LISTEN_PID"] = str(os.getpid())
+        os.execvp("nbdkit", ["nbdkit"] + sys.argv[1:])
+    listener.close()
+    kernel, teller = connect("web/attach/%032x/1" % 7), connect("web/lineage")
+    os.kill(pid, number)
+    if not ends(pid):
+        os.kill(pid, signal.SIGKILL)
+        sys.exit("%s: it does not end while a disk is attached" % number)
+    try:
+        kernel.pread(512, 0)
+        sys.exit("it is gone, and answers")
+    except nbd.Error as error:
+        if error.errnum == errno.ESHUTDOWN:
+            sys.exit("%s: the device gets an error" % number)
+    # Whoever has made the name goes on to listen there.
+    os.unlink("s")
+END
+echo "a server that ends, of a service manager"
+rm -f s
+timeout 100 python3 ends.py "$plugin" "$db" || fail "the end of a server"
+
+echo "a server that ends, when it has nobody attached any more"
+start_nbdkit s "$plugin" "$db"
+client <<END
+told = nbd.NBD()
+told.set_export_name("web/lineage")
+told.connect_unix("s")
+attach(1).shutdown()
+told.shutdown()
+plain = nbd.NBD()
+plain.set_export_name("web")
+plain.connect_unix("s")
+time.sleep(0.5)
+os.kill($nbdkit_pid, 15)
+time.sleep(0.2)
+try:
+    plain.pread(512, 0)
+    sys.exit("it answers")
+except nbd.Error as error:
+    check("it says that it ends", error.errnum == 108)
+END
+wait_for_end ()
+{
+  ! kill -0 "$nbdkit_pid" 2>/dev/null
+}
+wait_for wait_for_end
 sqlblock check -q "$db"

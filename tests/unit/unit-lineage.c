@@ -17,6 +17,7 @@ static const struct lineage usual = {
   .run = "ffeeddccbbaa99887766554433221100",
   .boot = "0c7a1b6e-5c1d-4a4e-9d5c-0a1b2c3d4e5f",
   .file = "65024:1234",
+  .born = "1234:1764460800.000000001",
   .database = "000102030405060708090a0b0c0d0e0f",
   .disk = 7,
   .epoch = 2,
@@ -41,6 +42,7 @@ test_text (void **state)
   assert_string_equal (read.run, lineage.run);
   assert_string_equal (read.boot, lineage.boot);
   assert_string_equal (read.file, lineage.file);
+  assert_string_equal (read.born, lineage.born);
   assert_string_equal (read.database, lineage.database);
   assert_int_equal (read.disk, 7);
   assert_true (read.snapshot == UINT64_MAX && read.shrunk == 5);
@@ -135,6 +137,14 @@ test_durable (void **state)
   assert_null (lineage_broken (&before, &now));
   now.epoch++;
   assert_non_null (lineage_broken (&before, &now));
+  /* Another file may lack what was acknowledged since it was told last. */
+  now.epoch = before.epoch;
+  now.born[5]++;
+  assert_non_null (lineage_broken (&before, &now));
+  now.born[0] = '\0';
+  assert_non_null (lineage_broken (&before, &now));
+  strcpy (now.file, before.file);
+  assert_null (lineage_broken (&before, &now));
   before = now = usual;
   before.snapshot = now.snapshot = 3;
   now.boot[0]++;
