@@ -25,6 +25,7 @@
 #include "engine/checkpoint.h"
 #include "engine/engine.h"
 #include "engine/store-parts.h"
+#include "rows/formats.h"
 #include "rows/properties.h"
 #include "rows/snapshots.h"
 #include "sqlite/marking.h"
@@ -182,8 +183,15 @@ int
 store_forget_told (struct store *store, struct status *status)
 {
   struct connection connection;
+  int64_t format;
   int r;
 
+  if (STORE_READ (store, status, reading,
+                  formats_number (reading, &format, status)) == -1)
+    return -1;
+  /* Those before have told nobody anything. */
+  if (formats_is_older (format))
+    return 0;
   if (store_connect (store, &connection, status) == -1)
     return -1;
   r = marking_begin (&connection, status);
