@@ -250,8 +250,10 @@ leave_soon (void)
   /* Where nbdkit has no function for it, it stays as it is. */
   for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++)
     if (sigaction (endings[i], NULL, &usual[i]) == 0 &&
-        usual[i].sa_handler != SIG_DFL && usual[i].sa_handler != SIG_IGN)
+        usual[i].sa_handler != SIG_DFL && usual[i].sa_handler != SIG_IGN) {
+      action.sa_flags = usual[i].sa_flags & SA_RESTART;
       sigaction (endings[i], &action, NULL);
+    }
 }
 
 /* CLIENT is there, and may be a kernel's. */

@@ -69,14 +69,18 @@ make_directory (struct status *status)
 int
 attachment_turn (struct status *status)
 {
+  char *name;
   int fd;
 
   if (make_directory (status) == -1)
     return -1;
-  fd = open (directory (), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  /* Not the directory, which everybody may lock. */
+  name = tool_format ("%s/turn", directory ());
+  fd = open (name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  free (name);
   if (fd != -1 && flock (fd, LOCK_EX) == 0)
     return fd;
-  status_fail (status, errno, "waiting for others that attach: %s: %s",
+  status_fail (status, errno, "waiting for others that attach: %s/turn: %s",
                directory (), strerror (errno));
   if (fd != -1)
     close (fd);

@@ -102,6 +102,25 @@ note_stalled (void *opaque)
   note_position (opaque, &ignored);
 }
 
+/* Make a RANGE zeroes.  What a smaller disk has in its last block goes with it;
+ * it is cut off at the end, and of an encrypted one no part can be changed
+ * here.
+ */
+static int
+receive_zeroes (const struct stream *stream, struct disk *disk,
+                const struct stream_range *range, struct status *status)
+{
+  const struct disk_info *info = disk_get_info (disk);
+  uint64_t end = range->offset + range->count;
+  const uint64_t rest = end % info->block_size;
+
+  if (end == stream->header.size && rest > 0)
+    end = info->size - end < info->block_size - rest
+              ? info->size
+              : end + info->block_size - rest;
+  return disk_zero (disk, range->offset, end - range->offset, false, status);
+}
+
 /* Write what the stream says. */
 static int
 receive_ranges (struct stream *stream, struct keeping *keeping,
@@ -121,7 +140,7 @@ receive_ranges (struct stream *stream, struct keeping *keeping,
                                          is_stored_anew (stream, disk), status)
         : range.data
             ? disk_fill (disk, range.data, range.offset, range.count, status)
-            : disk_zero (disk, range.offset, range.count, false, status);
+            : receive_zeroes (stream, disk, &range, status);
     if (r == -1)
       return -1;
     keeping->position = range.offset + range.count;

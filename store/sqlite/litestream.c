@@ -123,3 +123,19 @@ litestream_let_copy (struct connection *connection)
   return litestream_is_on (connection) &&
          give_way (connection, LOG_INDEX_SALTS, LOG_SALTS_SIZE, false);
 }
+
+int
+litestream_count (struct connection *connection, struct status *status)
+{
+  static const char has_sql[] =
+      "SELECT EXISTS (SELECT 1 FROM sqlite_schema"
+      " WHERE type = 'table' AND name = '_litestream_seq')";
+  static const char count_sql[] =
+      "UPDATE _litestream_seq SET seq = seq + 1 WHERE id = 1";
+  int64_t has;
+
+  /* Another process may have made or deleted it: so the schema is asked. */
+  if (connection_integer (connection, has_sql, &has, status) == -1)
+    return -1;
+  return has ? connection_run (connection, count_sql, status) : 0;
+}

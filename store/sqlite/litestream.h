@@ -61,6 +61,12 @@ bool litestream_is_on (const struct connection *connection);
 int litestream_set (struct connection *connection, bool on,
                     struct status *status);
 
+/* A log of ours begins: add one to its number, too, in the write transaction of
+ * CONNECTION, so that each log has a number that the one before it has not.
+ * Returns 0 or -1.
+ */
+int litestream_count (struct connection *connection, struct status *status);
+
 /* How long the log is by its index, in bytes; where nobody has read it yet, 0.
  */
 uint64_t litestream_log_size (struct connection *connection);

@@ -93,9 +93,10 @@
  * page, on which the number is one higher than it was in the log before.  So it
  * fits a file with the number before, or, when the page was moved meanwhile,
  * with a number that is in the log; if it has no mark yet, or its first one is
- * after that of the file.  A file that was copied before Litestream's
- * checkpoint, and a log that was copied after it, before we have written to it
- * again, pass as well.
+ * after that of the file.  Each log of ours counts the number on as well, where
+ * it begins: so a file that has not got the log before is two behind.  One that
+ * was copied in the middle of Litestream's checkpoint, after that page was
+ * moved, and a log that was copied after it, pass.
  * - "Nothing valid" is judged as SQLite's recovery does it: by checksums and
  *   salts, up to the last commit.
  * - Damage in the log hides what is behind it, without a word: SQLite takes it

@@ -390,7 +390,8 @@ open_mark (struct connection *connection, struct status *status)
   struct marking_end end;
 
   open_after (&marking->mark);
-  if (write_mark (connection, &marking->mark, status) == -1)
+  if (write_mark (connection, &marking->mark, status) == -1 ||
+      litestream_count (connection, status) == -1)
     return -1;
   if (!may_restart)
     return 0;

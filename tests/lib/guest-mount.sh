@@ -158,11 +158,15 @@ for signal in TERM KILL; do
   until [ -e /run/sqlblock-attached/nbd0.pid ]; do sleep 0.01; done
   kill -$signal $mounting
   ! wait $mounting || fail "it was mounted"
+  # What it had begun ends with it, or goes on; a server that it had started is
+  # ended by who takes the device next.
   [ $signal = TERM ] || {
-    until [ "$(sqlblock attached -H -o STATE)" = connected ]; do
+    for i in $(seq 50); do
+      [ "$(sqlblock attached -H -o STATE)" != connected ] || break
       sleep 0.1
     done
-    sqlblock umount live
+    sqlblock umount live || [ $? = 3 ]
+    sqlblock detach $(sqlblock attach m.sqlite disk)
   }
   nothing_left
 done

@@ -261,3 +261,24 @@ fails 1 "not encrypted" export --control="$tmp/keyed.control" "$db" open \
   none --key-file=key
 stop_nbdkit
 back "$db" open plain
+
+# A disk that was cut inside a block, whose end is zeroes, goes on without the key.
+db=$tmp/cut.sqlite
+sqlblock create "$db" web --size=1M --encrypt --key-file=key
+head -c 1M /dev/urandom >whole
+sqlblock import "$db" web whole --overwrite --key-file=key
+sqlblock snapshot create "$db" web@1
+head -c 548576 whole >short
+truncate -s 1M short
+sqlblock import "$db" web short --overwrite --key-file=key
+sqlblock snapshot create "$db" web@2
+nbdkit -U - "$plugin" "$db" key-file=key --run \
+  'nbdsh -u "$uri" -c "h.zero (500000, 548576)" -c "h.flush ()"'
+sqlblock resize "$db" web 700928 --shrink --key-file=key
+sqlblock snapshot create "$db" web@3
+sqlblock send "$db" web@1 | sqlblock receive cut-copy.sqlite
+sqlblock send "$db" web@2 --from=web@1 | sqlblock receive cut-copy.sqlite ||
+  fail "an increment"
+sqlblock send "$db" web@3 --from=web@2 | sqlblock receive cut-copy.sqlite ||
+  fail "an increment of a disk that was cut"
+back cut-copy.sqlite web <(head -c 700928 short) --key-file=key

@@ -283,6 +283,33 @@ for number in -1 100; do # before the log, and behind it
   expect_error "does not belong" sqlblock check left
 done
 
+# Nor does a file that was copied before a log of ours began fit the log that
+# Litestream lets start after it: what was in the one between would be missing.
+sqlblock create -q mixed web --size=1M
+sqlblock set -q mixed litestream=on
+start_nbdkit m "$plugin" mixed
+writes ()
+{
+  nbdsh -u "$(uri m web)" -c "h.pwrite (b'$1' * 4096, $2)" -c "h.flush ()"
+}
+writes a 0
+stop_nbdkit
+start_nbdkit m "$plugin" mixed
+writes a 4096
+cp mixed older
+writes b 0
+python3 -c '
+import os, sqlite3
+litestream = sqlite3.connect("mixed", isolation_level=None)
+litestream.execute("PRAGMA wal_checkpoint (RESTART)").fetchone()
+litestream.execute("UPDATE _litestream_seq SET seq = seq + 1")
+os._exit(0)'
+writes c 8192
+cp mixed-wal older-wal
+kill_nbdkit
+expect_error "does not belong" sqlblock check older
+sqlblock check -q mixed
+
 start_nbdkit s "$plugin" "$db" log-size=16M
 await_answer s
 
