@@ -52,8 +52,9 @@ check_key (struct connection *connection, const struct disk_info *info,
 
   if (options->name == NULL)
     return 0;
+  /* As store_unlock has it. */
   if (keys_read (connection, info->id, &encryption, status) == -1)
-    r = -1;
+    r = status->error == EIO && !info->encrypted && !options->secrets ? 0 : -1;
   else if (encryption_is_there (&encryption)) {
     unwrapped = encryption_unwrap (&encryption, options->secrets, NULL, status);
     r = unwrapped ? 0 : -1;

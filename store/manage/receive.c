@@ -602,6 +602,7 @@ struct cleaning {
   const char *name; /* of the disk for which they were, or NULL: any */
   int64_t *ids;     /* of the hidden disks, and then 0 */
   int64_t id;       /* the one at hand */
+  bool kept;        /* it is to go although it is kept */
   bool done;        /* `id` is deleted */
 };
 
@@ -621,19 +622,21 @@ static int
 change_remove (struct connection *connection, void *opaque,
                struct status *status)
 {
-  static const char hidden_sql[] =
-      "SELECT EXISTS (SELECT 1 FROM disk WHERE id = ?1"
-      " AND name LIKE '%" DISK_RECEIVING "'"
-      " AND NOT " PARTIAL_IS_KEPT (
-          "CAST (strftime ('%s', 'now') AS INTEGER)") ")";
+#define HIDDEN                                                                 \
+  "SELECT EXISTS (SELECT 1 FROM disk WHERE id = ?1"                            \
+  " AND name LIKE '%" DISK_RECEIVING "'"
+#define NOW "CAST (strftime ('%s', 'now') AS INTEGER)"
+  static const char hidden_sql[] = HIDDEN ")";
+  static const char left_sql[] = HIDDEN " AND NOT " PARTIAL_IS_KEPT (NOW) ")";
   struct cleaning *cleaning = opaque;
   int64_t hidden;
   int r;
 
   connection_frees_space (connection);
   cleaning->done = false;
-  if (connection_integer_for (connection, hidden_sql, cleaning->id, &hidden,
-                              status) == -1)
+  if (connection_integer_for (connection,
+                              cleaning->kept ? hidden_sql : left_sql,
+                              cleaning->id, &hidden, status) == -1)
     return -1;
   r = hidden
           ? features_forbid (connection, cleaning->id, FEATURE_CHANGE, status)
@@ -1494,6 +1497,7 @@ manage_receive_abort (struct store *store, const char *disk,
   if (r == -1)
     return -1;
   cleaning.id = kept.id;
+  cleaning.kept = true;
   r = remove_hidden (&cleaning, status);
   if (r == 0)
     return status_fail (status, EBUSY, "disk '%s' is just being received",
