@@ -427,6 +427,7 @@ static void
 show_description (struct subject *subject)
 {
   const struct optional *own = &subject->own;
+  const struct property *property;
   struct row row = { .property = PROPERTY_DESCRIPTION, .source = "" };
   char *text = NULL;
 
@@ -434,9 +435,8 @@ show_description (struct subject *subject)
     return;
   if (subject->kind == KIND_DISK)
     text = tool_strdup (subject->disk.description);
-  for (size_t i = 0; text == NULL && i < own->property_count; i++)
-    if (strcmp (own->properties[i].key, PROPERTY_DESCRIPTION) == 0)
-      text = tool_property_text (&own->properties[i]);
+  else if ((property = optional_find (own, PROPERTY_DESCRIPTION)) != NULL)
+    text = tool_property_text (property);
   put_text (&row, text ? text : "");
   if (row.text[0])
     row.source = "local";

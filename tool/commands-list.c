@@ -109,10 +109,9 @@ property_json (const struct property *property)
 static char *
 description_of (const struct optional *list)
 {
-  for (size_t i = 0; i < list->property_count; i++)
-    if (strcmp (list->properties[i].key, PROPERTY_DESCRIPTION) == 0)
-      return tool_property_text (&list->properties[i]);
-  return tool_strdup ("");
+  const struct property *property = optional_find (list, PROPERTY_DESCRIPTION);
+
+  return property ? tool_property_text (property) : tool_strdup ("");
 }
 
 /* Since when there is a hold, a time; null where that is damaged. */

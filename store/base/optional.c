@@ -69,6 +69,25 @@ optional_add_feature (struct optional *list, const struct disk_feature *feature,
   return 0;
 }
 
+const struct property *
+optional_find (const struct optional *list, const char *key)
+{
+  for (size_t i = 0; i < list->property_count; i++)
+    if (strcmp (list->properties[i].key, key) == 0)
+      return &list->properties[i];
+  return NULL;
+}
+
+const struct property *
+optional_find_whole (const struct optional *list, const char *key,
+                     enum property_type type)
+{
+  const struct property *property = optional_find (list, key);
+
+  return property && property->type == type && !property->damaged ? property
+                                                                  : NULL;
+}
+
 void
 optional_free (struct optional *list)
 {

@@ -92,6 +92,15 @@ int optional_add_feature (struct optional *list,
                           const struct disk_feature *feature,
                           struct status *status);
 
+/* The property KEY of LIST, which are those of one owner, or NULL; the second
+ * one only if it is of TYPE, and not damaged.
+ */
+const struct property *optional_find (const struct optional *list,
+                                      const char *key);
+const struct property *optional_find_whole (const struct optional *list,
+                                            const char *key,
+                                            enum property_type type);
+
 /* Free what the lists have. */
 void optional_free (struct optional *list);
 

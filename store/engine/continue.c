@@ -81,21 +81,6 @@ make_run (void)
     snprintf (run + 2 * at, 3, "%02x", bytes[at]);
 }
 
-/* The property KEY of OWNER in LIST, or NULL. */
-static const struct property *
-find_property (const struct optional *list, const char *key,
-               enum property_type type)
-{
-  for (size_t i = 0; i < list->property_count; i++) {
-    const struct property *property = &list->properties[i];
-
-    if (strcmp (property->key, key) == 0 && property->type == type &&
-        !property->damaged)
-      return property;
-  }
-  return NULL;
-}
-
 /* Read what the file says: its id, and who told of it. */
 static int
 read_file (struct connection *connection, struct lineage *lineage,
@@ -103,9 +88,9 @@ read_file (struct connection *connection, struct lineage *lineage,
 {
   struct optional list = { 0 };
   const int r = properties_read (connection, PROPERTY_FILE, 0, &list, status);
-  const struct property *id = find_property (&list, "id", PROPERTY_BYTES);
+  const struct property *id = optional_find_whole (&list, "id", PROPERTY_BYTES);
   const struct property *told =
-      find_property (&list, PROPERTY_TOLD, PROPERTY_TEXT);
+      optional_find_whole (&list, PROPERTY_TOLD, PROPERTY_TEXT);
 
   lineage->database[0] = '\0';
   for (size_t at = 0; id && id->length == 16 && at < id->length; at++)
@@ -133,7 +118,7 @@ read_disk (struct connection *connection, const char *name,
     optional_free (&list);
     return -1;
   }
-  shrunk = find_property (&list, PROPERTY_SHRUNK, PROPERTY_INTEGER);
+  shrunk = optional_find_whole (&list, PROPERTY_SHRUNK, PROPERTY_INTEGER);
   lineage->disk = disk.id;
   lineage->epoch = snapshot.id ? 0 : disk.epoch;
   lineage->snapshot = snapshot.id ? snapshot.guid : 0;

@@ -30,15 +30,6 @@ struct hold {
   bool release;
 };
 
-static bool
-has_hold (const struct optional *list, const char *key)
-{
-  for (size_t i = 0; i < list->property_count; i++)
-    if (strcmp (list->properties[i].key, key) == 0)
-      return true;
-  return false;
-}
-
 /* There is no such hold among LIST; say which there are. */
 static int
 fail_no_hold (const struct hold *hold, const struct optional *list,
@@ -71,7 +62,7 @@ add_hold (struct connection *connection, const struct hold *hold,
     .integer = time (NULL),
   };
 
-  if (has_hold (list, hold->key))
+  if (optional_find (list, hold->key))
     return status_fail (status, EEXIST, "it is held by '%s' already",
                         hold->tag);
   return properties_set (connection, hold->request->snapshot.id, &property,

@@ -103,15 +103,6 @@ info_from_property (const struct property *property,
  * Rows.
  */
 
-static const struct property *
-find_property (const struct optional *list, const char *key)
-{
-  for (size_t i = 0; i < list->property_count; i++)
-    if (strcmp (list->properties[i].key, key) == 0)
-      return &list->properties[i];
-  return NULL;
-}
-
 int
 bookmarks_create (struct connection *connection,
                   const struct snapshot_info *snapshot, const char *name,
@@ -126,7 +117,7 @@ bookmarks_create (struct connection *connection,
     return -1;
   r = properties_read (connection, PROPERTY_DISK, snapshot->disk, &list,
                        status);
-  if (r == 0 && find_property (&list, key.text))
+  if (r == 0 && optional_find (&list, key.text))
     r = status_fail (status, EEXIST,
                      "there is a bookmark '%s#%s' already; give another name, "
                      "or delete that one",
@@ -166,7 +157,7 @@ bookmarks_find (struct connection *connection, const struct disk_info *disk,
   struct optional list = { 0 };
   int r = properties_read (connection, PROPERTY_DISK, disk->id, &list, status);
 
-  property = r == 0 ? find_property (&list, key.text) : NULL;
+  property = r == 0 ? optional_find (&list, key.text) : NULL;
   if (property)
     r = info_from_property (property, disk, info)
             ? 1

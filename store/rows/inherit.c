@@ -224,10 +224,7 @@ take_value (const struct setting *setting, enum property_kind whose,
 static const struct property *
 find_property (const struct setting *setting, const struct optional *list)
 {
-  for (size_t i = 0; list && i < list->property_count; i++)
-    if (strcmp (list->properties[i].key, setting->key) == 0)
-      return &list->properties[i];
-  return NULL;
+  return list ? optional_find (list, setting->key) : NULL;
 }
 
 /* A feature says that somebody has said something, and that is not there. */

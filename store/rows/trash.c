@@ -29,26 +29,12 @@
 /* SQL: is a disk in the trash? */
 #define IS_IN_TRASH "disk.name = '" DISK_TRASH "' || disk.id"
 
-/* The property KEY of LIST, or NULL where there is none, or a damaged one. */
-static const struct property *
-find_property (const struct optional *list, const char *key,
-               enum property_type type)
-{
-  for (size_t i = 0; i < list->property_count; i++) {
-    const struct property *property = &list->properties[i];
-
-    if (strcmp (property->key, key) == 0 && property->type == type &&
-        !property->damaged)
-      return property;
-  }
-  return NULL;
-}
-
 /* The number that KEY of LIST has, or 0. */
 static int64_t
 find_number (const struct optional *list, const char *key)
 {
-  const struct property *property = find_property (list, key, PROPERTY_INTEGER);
+  const struct property *property =
+      optional_find_whole (list, key, PROPERTY_INTEGER);
 
   return property && property->integer > 0 ? property->integer : 0;
 }
@@ -81,7 +67,7 @@ read_rest (struct connection *connection, struct trashed_disk *found,
                            status);
 
   found->name[0] = '\0';
-  name = find_property (&list, NAME, PROPERTY_TEXT);
+  name = optional_find_whole (&list, NAME, PROPERTY_TEXT);
   if (name && sane_name (name->bytes, DISK_NAME_MAX) &&
       strlen (name->bytes) == name->length && !strchr (name->bytes, '/'))
     strcpy (found->name, name->bytes);
