@@ -213,18 +213,9 @@ attachment_save (const struct attachment *attachment, struct status *status)
 {
   char *name = attachment_file (attachment->number, "json");
   char *new_name = attachment_file (attachment->number, "new");
-  json_t *value = to_json (attachment);
-  int r = 0, fd;
-
   /* Who knows the token can fence off the device. */
-  unlink (new_name);
-  fd = open (new_name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  if (fd == -1 || json_dumpfd (value, fd, JSON_INDENT (2)) == -1 ||
-      rename (new_name, name) == -1)
-    r = status_fail (status, errno ? errno : EIO, "%s cannot be written", name);
-  if (fd != -1)
-    close (fd);
-  json_decref (value);
+  const int r = tool_json_save (to_json (attachment), name, new_name, status);
+
   free (new_name);
   free (name);
   return r;

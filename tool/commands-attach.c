@@ -257,7 +257,7 @@ is_running (const char *uri, void *opaque)
 {
   struct running *running = opaque;
   char *own = attachment_file (0, "sock");
-  char *where = listening_encode (own);
+  char *where = tool_encode (own);
   struct lineage lineage;
   struct status ignored;
   struct teller *teller;

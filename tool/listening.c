@@ -7,7 +7,6 @@
 #include <config.h>
 
 #include <arpa/inet.h>
-#include <ctype.h>
 #include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,19 +20,6 @@
  */
 #define UNIX_LISTENS 0x10000
 #define TCP_LISTENS  0x0a
-
-char *
-listening_encode (const char *text)
-{
-  char *encoded = tool_alloc (3 * strlen (text) + 1), *to = encoded;
-
-  for (; *text; text++)
-    if (isalnum ((unsigned char)*text) || strchr ("-._~", *text))
-      *to++ = *text;
-    else
-      to += sprintf (to, "%%%02X", (unsigned char)*text);
-  return encoded;
-}
 
 /* Has PROCESS the socket INODE? */
 static bool
@@ -74,7 +60,7 @@ unix_uri (const char *line, const char *disk, unsigned long *inode)
           2 ||
       !(flags & UNIX_LISTENS) || line[name] != '/')
     return NULL;
-  where = listening_encode (line + name);
+  where = tool_encode (line + name);
   uri = tool_format ("nbd+unix:///%s?socket=%s", disk, where);
   free (where);
   return uri;
@@ -104,7 +90,7 @@ listening_find (pid_t process, const char *disk,
     const char *table;
     char *(*uri_of) (const char *line, const char *disk, unsigned long *inode);
   } kinds[] = { { "unix", unix_uri }, { "tcp", tcp_uri } };
-  char *name = listening_encode (disk), line[1024];
+  char *name = tool_encode (disk), line[1024];
   bool found = false;
 
   for (size_t i = 0; i < sizeof kinds / sizeof kinds[0] && !found; i++) {

@@ -23,7 +23,4 @@
 bool listening_find (pid_t process, const char *disk,
                      bool (*try) (const char *uri, void *opaque), void *opaque);
 
-/* What TEXT is in a URI; a new string. */
-char *listening_encode (const char *text);
-
 #endif /* SQLBLOCK_LISTENING_H */

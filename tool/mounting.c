@@ -212,21 +212,13 @@ mounting_each_directory (const char *source,
  * Written and read.
  */
 
-/* TEXT, which need not be UTF-8, with all but printable ASCII as %XX. */
+/* TEXT, which need not be UTF-8. */
 static json_t *
 encode (const char *text)
 {
-  char *encoded, *to;
-  json_t *value;
+  char *encoded = text ? tool_encode (text) : NULL;
+  json_t *value = text ? json_string (encoded) : json_null ();
 
-  if (text == NULL)
-    return json_null ();
-  encoded = to = tool_alloc (3 * strlen (text) + 1);
-  for (; *text; text++)
-    to += sprintf (
-        to, *text > ' ' && *text < 0x7f && *text != '%' ? "%c" : "%%%02X",
-        (unsigned char)*text);
-  value = json_string (encoded);
   free (encoded);
   return value;
 }
@@ -245,12 +237,8 @@ mounting_save (const struct mounting *mounting, struct status *status)
       encode (mounting->options), "partition", mounting->partition, "device",
       mounting->device, "attached", (json_int_t)mounting->attached, "since",
       (json_int_t)mounting->since);
-  int r = 0;
+  const int r = tool_json_save (value, name, new_name, status);
 
-  if (json_dump_file (value, new_name, JSON_INDENT (2)) == -1 ||
-      rename (new_name, name) == -1)
-    r = status_fail (status, errno ? errno : EIO, "%s cannot be written", name);
-  json_decref (value);
   free (new_name);
   free (name);
   return r;

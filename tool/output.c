@@ -12,6 +12,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -702,6 +703,23 @@ tool_json_string (const char *text)
   json_t *value = json_string (text);
 
   return value ? value : replace_invalid (text);
+}
+
+int
+tool_json_save (json_t *value, const char *name, const char *new_name,
+                struct status *status)
+{
+  int r = 0, fd;
+
+  unlink (new_name);
+  fd = open (new_name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd == -1 || json_dumpfd (value, fd, JSON_INDENT (2)) == -1 ||
+      rename (new_name, name) == -1)
+    r = status_fail (status, errno ? errno : EIO, "%s cannot be written", name);
+  if (fd != -1)
+    close (fd);
+  json_decref (value);
+  return r;
 }
 
 json_t *

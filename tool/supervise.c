@@ -90,8 +90,8 @@ static char *
 own_uri (const struct attachment *attachment)
 {
   char *socket = attachment_file (attachment->number, "sock");
-  char *disk = listening_encode (attachment->disk);
-  char *where = listening_encode (socket);
+  char *disk = tool_encode (attachment->disk);
+  char *where = tool_encode (socket);
   char *uri = tool_format ("nbd+unix:///%s?socket=%s", disk, where);
 
   free (socket);

@@ -8,6 +8,7 @@
 
 #include <config.h>
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -273,4 +274,17 @@ char *
 tool_strdup (const char *text)
 {
   return strcpy (tool_alloc (strlen (text) + 1), text);
+}
+
+char *
+tool_encode (const char *text)
+{
+  char *encoded = tool_alloc (3 * strlen (text) + 1), *to = encoded;
+
+  for (; *text; text++)
+    if (isascii (*text) && (isalnum (*text) || strchr ("-._~", *text)))
+      *to++ = *text;
+    else
+      to += sprintf (to, "%%%02X", (unsigned char)*text);
+  return encoded;
 }

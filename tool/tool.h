@@ -249,6 +249,11 @@ int tool_leave_rest (const char *what, const struct status *status);
 void *tool_alloc (size_t size); /* zeroed */
 void *tool_realloc (void *block, size_t size);
 char *tool_strdup (const char *text);
+
+/* TEXT, of any bytes, as it is in a URI: with %XX for what means something
+ * there; a new string.
+ */
+char *tool_encode (const char *text);
 char *tool_format (const char *format, ...)
     __attribute__ ((format (printf, 1, 2)));
 
@@ -350,6 +355,12 @@ char *tool_property_text (const struct property *property);
  * fail: names that are not UTF-8 get U+FFFD, times are ISO 8601 in UTC.
  */
 json_t *tool_json_string (const char *text);
+
+/* Write VALUE, which is freed, to the file NAME, for this user alone, in one
+ * step, by way of NEW_NAME.  Returns 0 or -1.
+ */
+int tool_json_save (json_t *value, const char *name, const char *new_name,
+                    struct status *status);
 json_t *tool_json_size (uint64_t bytes);
 json_t *tool_json_usage (uint64_t bytes);                    /* or null */
 json_t *tool_json_ratio (uint64_t logical, uint64_t stored); /* or null */
