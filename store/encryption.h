@@ -115,12 +115,17 @@ struct unwrapped *encryption_unwrap (const struct encryption *encryption,
                                      const struct secret *secrets,
                                      unsigned *slot, struct status *status);
 
+/* The same where only what encrypts is wanted, which the caller frees
+ * (block/cipher.h), or whether any of SECRETS fits; that returns 0 or -1.
+ */
+struct cipher_key *encryption_derive (const struct encryption *encryption,
+                                      const struct secret *secrets,
+                                      struct status *status);
+int encryption_try (const struct encryption *encryption,
+                    const struct secret *secrets, struct status *status);
+
 /* Wipe and free it. */
 void unwrapped_free (struct unwrapped *unwrapped);
-
-/* What encrypts with it; the caller frees it (block/cipher.h). */
-struct cipher_key *unwrapped_derive (const struct unwrapped *unwrapped,
-                                     struct status *status);
 
 /* Write to SLOT what wraps it for the first of SECRETS.  Returns 0 or -1. */
 int unwrapped_wrap (const struct unwrapped *unwrapped,

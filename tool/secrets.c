@@ -166,20 +166,18 @@ secrets_check (struct store *store, const char *target, struct status *status)
 {
   char *disk = tool_format ("%.*s", (int)strcspn (target, "@"), target);
   struct encryption encryption;
-  struct unwrapped *unwrapped = NULL;
   int r = 0;
 
   if (common.control && secrets_given (false)) {
     r = manage_encryption (store, disk, &encryption, status);
     if (r == 0) {
-      unwrapped =
-          encryption_unwrap (&encryption, secrets_given (false), NULL, status);
-      r = unwrapped ? 0 : status_prefix (status, "disk '%s'", disk);
+      r = encryption_try (&encryption, secrets_given (false), status);
+      if (r == -1)
+        status_prefix (status, "disk '%s'", disk);
     }
     /* It is to be made, or that is said. */
     else if (status->error == ENOENT)
       r = 0;
-    unwrapped_free (unwrapped);
   }
   free (disk);
   return r;

@@ -36,9 +36,10 @@ struct cipher_key;
  * table in block/codec.c names.
  */
 enum codec {
-  CODEC_ZERO = 0,    /* all zeroes, no data */
-  CODEC_RAW = 1,     /* the bytes as they are */
-  CODEC_CONTENT = 4, /* a row of content has them, see content.h */
+  CODEC_ZERO = 0,        /* all zeroes, no data */
+  CODEC_RAW = 1,         /* the bytes as they are */
+  CODEC_CONTENT = 4,     /* a row of content has them, see content.h */
+  CODEC_ENCRYPTED = 256, /* so many more: that, and then encrypted */
 };
 
 /* How the new blocks of a disk are compressed: CODEC_RAW means not at all. */

@@ -31,9 +31,6 @@
 #include "base/types.h"
 #include "block/cipher.h"
 
-/* What is added to the codec of data that was encrypted then. */
-#define CODEC_ENCRYPTED 256
-
 /* Room for so many codecs. */
 #define CODECS_MAX 8
 

@@ -373,7 +373,8 @@ unwrapped_free (struct unwrapped *unwrapped)
   cipher_memory_free (unwrapped);
 }
 
-struct cipher_key *
+/* What encrypts with it. */
+static struct cipher_key *
 unwrapped_derive (const struct unwrapped *unwrapped, struct status *status)
 {
   return cipher_key_new (unwrapped->key, unwrapped->number, status);
@@ -538,4 +539,28 @@ encryption_unwrap (const struct encryption *encryption,
                          : "it is encrypted; give its key: key-file=FILE or "
                            "passphrase=+FILE");
   return NULL;
+}
+
+struct cipher_key *
+encryption_derive (const struct encryption *encryption,
+                   const struct secret *secrets, struct status *status)
+{
+  struct unwrapped *unwrapped =
+      encryption_unwrap (encryption, secrets, NULL, status);
+  struct cipher_key *key =
+      unwrapped ? unwrapped_derive (unwrapped, status) : NULL;
+
+  unwrapped_free (unwrapped);
+  return key;
+}
+
+int
+encryption_try (const struct encryption *encryption,
+                const struct secret *secrets, struct status *status)
+{
+  struct unwrapped *unwrapped =
+      encryption_unwrap (encryption, secrets, NULL, status);
+
+  unwrapped_free (unwrapped);
+  return unwrapped ? 0 : -1;
 }

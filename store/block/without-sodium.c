@@ -186,11 +186,22 @@ unwrapped_free (struct unwrapped *unwrapped)
 }
 
 struct cipher_key *
-unwrapped_derive (const struct unwrapped *unwrapped, struct status *status)
+encryption_derive (const struct encryption *encryption,
+                   const struct secret *secrets, struct status *status)
 {
-  (void)unwrapped;
+  (void)encryption;
+  (void)secrets;
   fail (status);
   return NULL;
+}
+
+int
+encryption_try (const struct encryption *encryption,
+                const struct secret *secrets, struct status *status)
+{
+  (void)encryption;
+  (void)secrets;
+  return fail (status);
 }
 
 int

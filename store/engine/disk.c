@@ -245,16 +245,11 @@ store_unlock (struct store *store, struct disk_info *info,
               struct status *status)
 {
   struct encryption encryption;
-  int r = STORE_READ (store, status, connection,
-                      keys_read (connection, info->id, &encryption, status));
 
-  /* A disk that is not encrypted can be read where that table cannot. */
-  if (r == -1 && status->error == EIO && !info->encrypted &&
-      store->options.secrets == NULL) {
-    info->key = NULL;
-    return 0;
-  }
-  if (r == -1)
+  if (STORE_READ (store, status, connection,
+                  keys_read_to_open (connection, info,
+                                     store->options.secrets != NULL,
+                                     &encryption, status)) == -1)
     return status_prefix (status, "disk '%s'", info->name);
   return keyring_unlock (&store->keyring, &encryption, info, status);
 }

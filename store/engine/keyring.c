@@ -107,15 +107,11 @@ static const struct cipher_key *
 unwrap (struct keyring *keyring, const struct encryption *encryption,
         const char *texts, struct status *status)
 {
-  struct unwrapped *unwrapped =
-      encryption_unwrap (encryption, keyring->secrets, NULL, status);
   struct cipher_key *key =
-      unwrapped ? unwrapped_derive (unwrapped, status) : NULL;
-  const bool failed = unwrapped == NULL && status->error == EACCES;
+      encryption_derive (encryption, keyring->secrets, status);
   struct status ignored;
 
-  unwrapped_free (unwrapped);
-  if (failed && keyring->failed < FAILED_MOST)
+  if (key == NULL && status->error == EACCES && keyring->failed < FAILED_MOST)
     keep (keyring, texts, NULL, status, &ignored);
   if (key && keep (keyring, texts, key, NULL, status) == -1) {
     cipher_key_free (key);

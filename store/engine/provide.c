@@ -47,20 +47,15 @@ check_key (struct connection *connection, const struct disk_info *info,
            const struct disk_options *options, struct status *status)
 {
   struct encryption encryption;
-  struct unwrapped *unwrapped;
-  int r = 0;
+  int r;
 
   if (options->name == NULL)
     return 0;
-  /* As store_unlock has it. */
-  if (keys_read (connection, info->id, &encryption, status) == -1)
-    r = status->error == EIO && !info->encrypted && !options->secrets ? 0 : -1;
-  else if (encryption_is_there (&encryption)) {
-    unwrapped = encryption_unwrap (&encryption, options->secrets, NULL, status);
-    r = unwrapped ? 0 : -1;
-    unwrapped_free (unwrapped);
-  }
-  else if (options->secrets)
+  r = keys_read_to_open (connection, info, options->secrets != NULL,
+                         &encryption, status);
+  if (r == 0 && encryption_is_there (&encryption))
+    r = encryption_try (&encryption, options->secrets, status);
+  else if (r == 0 && options->secrets)
     r = status_fail (status, EACCES,
                      "it is not encrypted, but a key was given: whoever can "
                      "change the database may have put it in the place of one "

@@ -232,18 +232,13 @@ unlock (struct build *build, const struct secret *secrets,
         struct status *status)
 {
   struct encryption encryption;
-  struct unwrapped *unwrapped;
 
   if (keys_read (&build->writer.connection, build->disk.id, &encryption,
                  status) == -1)
     return -1;
   if (!encryption_is_there (&encryption))
     return 0;
-  unwrapped = encryption_unwrap (&encryption, secrets, NULL, status);
-  if (unwrapped == NULL)
-    return -1;
-  build->key = unwrapped_derive (unwrapped, status);
-  unwrapped_free (unwrapped);
+  build->key = encryption_derive (&encryption, secrets, status);
   build->disk.key = build->key;
   return build->key ? 0 : -1;
 }

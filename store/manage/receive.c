@@ -569,17 +569,15 @@ list_hidden (struct connection *connection, const char *name,
   static const char list_sql[] =
       "SELECT id FROM disk WHERE name LIKE '%" DISK_RECEIVING "'"
       " AND (?1 IS NULL OR name = ?1 || '" DISK_RECEIVING "')"
-      " AND NOT " PARTIAL_IS_KEPT ("?2");
+      " AND NOT " PARTIAL_IS_KEPT;
   CLEANUP_STATEMENT sqlite3_stmt *list =
       connection_statement (connection, list_sql, status);
   int64_t *ids = NULL, *more;
   size_t count = 0;
   int r = list ? 1 : -1;
 
-  if (list) {
+  if (list)
     sqlite3_bind_text (list, 1, name, -1, SQLITE_STATIC);
-    sqlite3_bind_int64 (list, 2, time (NULL));
-  }
   while (r == 1) {
     r = connection_step (connection, list, status);
     more = grow (ids, count, sizeof *ids);
@@ -622,12 +620,12 @@ static int
 change_remove (struct connection *connection, void *opaque,
                struct status *status)
 {
-#define HIDDEN                                                                 \
-  "SELECT EXISTS (SELECT 1 FROM disk WHERE id = ?1"                            \
-  " AND name LIKE '%" DISK_RECEIVING "'"
-#define NOW "CAST (strftime ('%s', 'now') AS INTEGER)"
-  static const char hidden_sql[] = HIDDEN ")";
-  static const char left_sql[] = HIDDEN " AND NOT " PARTIAL_IS_KEPT (NOW) ")";
+  static const char hidden_sql[] =
+      "SELECT EXISTS (SELECT 1 FROM disk WHERE id = ?1"
+      " AND name LIKE '%" DISK_RECEIVING "')";
+  static const char left_sql[] =
+      "SELECT EXISTS (SELECT 1 FROM disk WHERE id = ?1"
+      " AND name LIKE '%" DISK_RECEIVING "' AND NOT " PARTIAL_IS_KEPT ")";
   struct cleaning *cleaning = opaque;
   int64_t hidden;
   int r;

@@ -316,15 +316,8 @@ info_from_row (struct connection *connection, sqlite3_stmt *row,
   if (features_access (connection, sqlite3_column_int64 (row, DISK_ID), &access,
                        &encrypted, status) == -1)
     return -1;
-  /* Where that table cannot be read, the feature says it.  In a transaction
-   * that writes it alone does: SQLite would roll that back.
-   */
-  header = connection->writing
-               ? 0
-               : keys_has_header (connection,
-                                  sqlite3_column_int64 (row, DISK_ID), status);
-  if (header == -1 && status->error == EIO)
-    header = 0;
+  header =
+      keys_has_header (connection, sqlite3_column_int64 (row, DISK_ID), status);
   if (header == -1)
     return -1;
   if (!sqlite3_column_int (row, DISK_SUM) ||

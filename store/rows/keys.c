@@ -105,6 +105,17 @@ keys_read (struct connection *connection, int64_t id,
   return r == 1 ? keys_fail_lost (status) : r;
 }
 
+int
+keys_read_to_open (struct connection *connection, const struct disk_info *info,
+                   bool secret, struct encryption *encryption,
+                   struct status *status)
+{
+  if (keys_read (connection, info->id, encryption, status) == 0)
+    return 0;
+  memset (encryption, 0, sizeof *encryption);
+  return status->error == EIO && !info->encrypted && !secret ? 0 : -1;
+}
+
 static int
 set_slot (struct connection *connection, int64_t id, unsigned number,
           const char *text, struct status *status)
@@ -136,9 +147,11 @@ keys_has_header (struct connection *connection, int64_t id,
       " AND key = '" PROPERTY_ENCRYPTION "')";
   int64_t has;
 
-  return connection_integer_for (connection, has_sql, id, &has, status) == -1
-             ? -1
-             : has == 1;
+  if (connection->writing)
+    return 0;
+  if (connection_integer_for (connection, has_sql, id, &has, status) == -1)
+    return status->error == EIO ? 0 : -1;
+  return has == 1;
 }
 
 /* The same as keys_read; EIO also where a slot is damaged. */

@@ -9,9 +9,11 @@
 #ifndef SQLBLOCK_KEYS_H
 #define SQLBLOCK_KEYS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/optional.h"
+#include "base/types.h"
 #include "base/optional.h"
 #include "encryption.h"
 #include "sqlite/connection.h"
@@ -23,6 +25,14 @@
  */
 int keys_read (struct connection *connection, int64_t id,
                struct encryption *encryption, struct status *status);
+
+/* The same for who opens the disk INFO, with a SECRET or without any.  Where
+ * the properties cannot be read, without one a disk whose features do not say
+ * that it is encrypted counts as one that is not.
+ */
+int keys_read_to_open (struct connection *connection,
+                       const struct disk_info *info, bool secret,
+                       struct encryption *encryption, struct status *status);
 
 /* Say that a disk is encrypted, and does not say how; returns -1. */
 int keys_fail_lost (struct status *status);
@@ -46,7 +56,9 @@ int keys_copy (struct connection *connection, int64_t from, int64_t id,
                struct status *status);
 
 /* Does a property say how disk ID is encrypted, also where the feature that it
- * has then is lost?  Returns 1, 0, -1.
+ * has then is lost?  Where properties cannot be read it does not; nor in a
+ * transaction that writes, which SQLite would roll back for that.  Returns 1,
+ * 0, -1.
  */
 int keys_has_header (struct connection *connection, int64_t id,
                      struct status *status);

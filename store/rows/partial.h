@@ -33,13 +33,12 @@
  */
 #define PARTIAL_KEPT "604800"
 
-/* SQL: is the disk in whose row this stands kept?  NOW is a parameter, the
- * present time.
- */
-#define PARTIAL_IS_KEPT(now)                                                   \
+/* SQL: is the disk in whose row this stands kept? */
+#define PARTIAL_IS_KEPT                                                        \
   "EXISTS (SELECT 1 FROM property WHERE property.kind = 1"                     \
   " AND property.owner = disk.id AND property.key = '" PARTIAL_KEY "'"         \
-  " AND CAST (property.value AS INTEGER) > " now " - " PARTIAL_KEPT ")"
+  " AND CAST (property.value AS INTEGER)"                                      \
+  "  > CAST (strftime ('%s', 'now') AS INTEGER) - " PARTIAL_KEPT ")"
 
 /* Note in the row of disk ID, which is hidden, what INFO says; its disk_name is
  * not looked at.  Inside a write transaction of the caller.  Returns 0, or -1.

@@ -86,6 +86,15 @@ nbdkit_is ()
   printf '%s\n' "$1" "${version#nbdkit }" | sort -V -C
 }
 
+# back DATABASE DISK FILE [OPTION...]: the disk, exported with these options, is
+# FILE.
+back ()
+{
+  rm -f back
+  sqlblock export "$1" "$2" back "${@:4}" || fail "export $*"
+  cmp "$3" back || fail "$1 $2 is not $3"
+}
+
 # can_encrypt: can the plugin, which may be built without libsodium?
 can_encrypt ()
 {

@@ -162,7 +162,6 @@ unit_encrypt (struct disk_options *options)
   static const char key_file[] = "32 bytes are a key, and these are more";
   static struct encryption encryption;
   static struct secret *secrets;
-  struct unwrapped *unwrapped;
   struct status status;
 
   assert_true (encryption_is_built ());
@@ -171,11 +170,8 @@ unit_encrypt (struct disk_options *options)
                            &status),
                &status);
   assert_ok (encryption_make (secrets, &encryption, &status), &status);
-  unwrapped = encryption_unwrap (&encryption, secrets, NULL, &status);
-  assert_non_null (unwrapped);
-  unit_key = unwrapped_derive (unwrapped, &status);
+  unit_key = encryption_derive (&encryption, secrets, &status);
   assert_non_null (unit_key);
-  unwrapped_free (unwrapped);
   options->encryption = encryption.header;
   options->slot = encryption.slots[0];
   return secrets;

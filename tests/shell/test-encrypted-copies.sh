@@ -30,14 +30,6 @@ no_plain ()
   ! grep -ail "plain text" "$@" || fail "there is plain text"
 }
 
-# back DATABASE DISK FILE [OPTION...]: the disk, exported with the key, is FILE.
-back ()
-{
-  rm -f back
-  sqlblock export "$1" "$2" back "${@:4}" || fail "export $*"
-  cmp "$3" back || fail "$1 $2 is not $3"
-}
-
 # reports TEXT FILE: a check finds it.
 reports ()
 {
